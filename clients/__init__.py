@@ -1,0 +1,1 @@
+"""What a site does: hold data and keys, consent, train, release."""

@@ -1,0 +1,1 @@
+"""The same code with a pretend world: every site in one process."""
