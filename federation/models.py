@@ -1,0 +1,62 @@
+"""The models of a tabular task, and the user's own code by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from federation.errors import TaskError
+
+HIDDEN = 64  # width of the one hidden layer: public and fixed, like every shape
+
+Factory = Callable[[int, int], nn.Module]
+
+
+def logistic(inputs: int, classes: int) -> nn.Module:
+    """Multinomial logistic regression: one row of weights per class."""
+    return nn.Linear(inputs, classes)
+
+
+def mlp(inputs: int, classes: int) -> nn.Module:
+    """One hidden layer of tanh: bounded activations suit clipped gradients (Papernot et al. 2021)."""
+    return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, classes))
+
+
+def factory(name: str) -> Factory:
+    """The function `(inputs, classes) -> nn.Module` of a model's name in the plan."""
+    built_in: dict[str, Factory] = {"logistic": logistic, "mlp": mlp}
+    if name in built_in:
+        return built_in[name]
+    found: Factory = imported(name)
+    if not callable(found):
+        raise TaskError(
+            f"{name}: is not a function", hint="name a function from (inputs, classes) to a model"
+        )
+    return found
+
+
+def imported(name: str) -> Any:
+    """What "package.module:attribute" names. TaskError, in one line, whatever the user's code does."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        raise TaskError(
+            f'{name}: there is no module "{error.name}"', hint="install it, or add its folder to PYTHONPATH"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise TaskError(
+            f"{name}: importing it failed with {said(error)}", hint="import it by hand"
+        ) from error
+    if not hasattr(found, attribute):
+        raise TaskError(f'{name}: the module has no "{attribute}"', hint="check the name after the colon")
+    return getattr(found, attribute)
+
+
+def said(error: BaseException) -> str:
+    """An exception of the user's code in one short line. Not for code that has seen data."""
+    first = str(error).strip().split("\n", 1)[0][:120]
+    return f"{type(error).__name__} ({first})" if first else type(error).__name__

@@ -1,0 +1,147 @@
+"""TOML files: read with errors that name a line, and find the line of a key.
+
+`tomllib` gives values without their place. `line_of` finds it again with a small scan of headers and keys,
+which need not be perfect: a key that it cannot see (in an inline table) gets the line of the table around.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from federation.errors import PlanError
+
+MAX_FILE = 1 << 20
+
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
+_KEY = rf"({_PART}(?:\s*\.\s*{_PART})*)"
+_HEADER = re.compile(rf"\s*\[\[?\s*{_KEY}\s*\]")
+_ASSIGNMENT = re.compile(rf"\s*{_KEY}\s*=")
+_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
+_AT_END = " (at end of document)"
+
+KeyPath = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file that remembers where its keys are. `path` is None for text that came from elsewhere."""
+
+    text: str = field(repr=False)
+    data: Mapping[str, Any] = field(repr=False)
+    path: Path | None = None
+
+    def line_of(self, key: Sequence[str]) -> int | None:
+        """The 1-based line of a key, or of the innermost table around it that can be found."""
+        for length in range(len(key), 0, -1):
+            if line := self._lines.get(tuple(key[:length])):
+                return line
+        return None
+
+    def at(self, key: Sequence[str]) -> Any:
+        """The value at a key, or None."""
+        value: Any = self.data
+        for name in key:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+    @cached_property
+    def _lines(self) -> dict[KeyPath, int]:
+        return _scan(self.text)
+
+
+def read(path: Path) -> Document:
+    """The file as a document. PlanError if it cannot be read, is no UTF-8 text or no TOML."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise PlanError("there is no such file", hint="check the path", path=path) from None
+    except IsADirectoryError:
+        raise PlanError("is a folder", hint="name the .toml file inside it", path=path) from None
+    except OSError as error:
+        raise PlanError(
+            f"cannot be read ({error.strerror})", hint="check its permissions", path=path
+        ) from None
+    if len(data) > MAX_FILE:
+        raise PlanError("is larger than 1 MiB", hint="is this the right file?", path=path)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PlanError("is not UTF-8 text", hint="save it as UTF-8", path=path, line=line) from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path | None = None) -> Document:
+    """The text as a document. PlanError with the line if it is no TOML."""
+    try:
+        return Document(text, tomllib.loads(text), path)
+    except RecursionError:
+        raise PlanError("is nested too deeply", hint="a plan needs three levels", path=path) from None
+    except ValueError as error:
+        message, line = _message_and_line(str(error), text)
+        raise PlanError(f"is not TOML: {message}", hint="correct this line", path=path, line=line) from None
+
+
+def with_value(text: str, key: KeyPath, value: str) -> str:
+    """The text with another value, as TOML writes it, at a key that has a line of its own; comments stay."""
+    lines = text.split("\n")
+    number = _scan(text).get(key, 0)
+    if number:
+        head, tail = lines[number - 1].split("=", 1)
+        comment = re.search(r"\s*#[^\"']*$|\s*$", tail)
+        lines[number - 1] = f"{head}= {value}{comment[0] if comment else ''}"
+    changed = "\n".join(lines)
+    if parse(changed).at(key) != parse(f"x = {value}").at(("x",)):
+        name = ".".join(key)
+        raise PlanError(
+            "cannot be replaced", hint=f"give {key[-1]} a line of its own, in its table", key=name
+        )
+    return changed
+
+
+def _message_and_line(message: str, text: str) -> tuple[str, int | None]:
+    if found := _AT_LINE.search(message):
+        message, line = message[: found.start()], int(found[1])
+    elif message.endswith(_AT_END):
+        message, line = message.removesuffix(_AT_END) + ", and the file ends", text.rstrip().count("\n") + 1
+    else:
+        line = None
+    return message[:1].lower() + message[1:], line
+
+
+def _scan(text: str) -> dict[KeyPath, int]:
+    """The first line of every table header and key that starts a line."""
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    fence = ""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not fence and (header := _HEADER.match(line)):
+            table = _split(header[1])
+            lines.setdefault(table, number)
+        elif not fence and (assignment := _ASSIGNMENT.match(line)):
+            key = table + _split(assignment[1])
+            for length in range(len(table) + 1, len(key) + 1):
+                lines.setdefault(key[:length], number)
+        fence = _fence_after(line, fence)
+    return lines
+
+
+def _split(key: str) -> KeyPath:
+    """The parts of a dotted key, without quotes. An escape in a quoted part stays as written."""
+    return tuple(part[1:-1] if part[0] in "\"'" else part for part in re.findall(_PART, key))
+
+
+def _fence_after(line: str, fence: str) -> str:
+    """The quotes that close the multi-line string we are in after this line, or "" outside of one."""
+    for quotes in re.findall(r'"""|\'\'\'', line):
+        if not fence:
+            fence = quotes
+        elif quotes == fence:
+            fence = ""
+    return fence

@@ -1,0 +1,373 @@
+"""A site's files: what is read, and that every complaint names the place and never the value."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from clients.data import find_sites, read_csv, read_data, split
+from federation.errors import DataError, FederationError, TaskError
+from federation.plan import Plan, parse
+from federation.tabular import TabularTask
+from federation.task import Dataset, Source, Task, build_task, cross_entropy
+from tests.federation.plans import TEXT
+
+TASK = TabularTask.model_validate(
+    {
+        "kind": "tabular-classification",
+        "target": "num",
+        "classes": ["0", "1"],
+        "model": "logistic",
+        "features": {"age": {"low": 20, "high": 90}, "cp": {"values": ["1", "2", "atypical"]}},
+    }
+)
+ROWS = "age,cp,num,other\n55,1,0,x\n20,2,1,\n90,atypical,1,y\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = tmp_path / "site.csv"
+    path.write_text(ROWS)
+    return path
+
+
+def refused(path: Path, content: str | bytes) -> str:
+    """The one line that a file is refused with."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(DataError) as caught:
+        read_csv(path, TASK)
+    line = str(caught.value)
+    assert line.startswith(str(path)) and "\n" not in line and "; " in line
+    assert caught.value.exit_code == 2
+    assert "SECRET" not in line
+    return line.removeprefix(f"{path}: ")
+
+
+def test_a_row_is_scaled_by_public_ranges_and_one_hot(site: Path) -> None:
+    data = read_csv(site, TASK)
+    expected = [[0.0, 1, 0, 0], [-1.0, 0, 1, 0], [1.0, 0, 0, 1]]
+    assert torch.equal(data.features, torch.tensor(expected))
+    assert torch.equal(data.labels, torch.tensor([0, 1, 1]))
+    assert data.features.dtype == torch.float32 and data.labels.dtype == torch.int64
+
+
+@settings(max_examples=50)
+@given(
+    ages=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
+    low=st.floats(-1e300, 1e300),
+    width=st.floats(1e-3, 1e300),
+)
+def test_every_number_lands_where_the_formula_says_inside_the_box(
+    tmp_path_factory: pytest.TempPathFactory, ages: list[float], low: float, width: float
+) -> None:
+    high = low + width
+    if not low / 2 < high / 2:
+        return
+    task = TASK.model_copy(update={"features": TASK.features[:1]})
+    numeric = task.features[0].model_copy(update={"low": low, "high": high})
+    task = task.model_copy(update={"features": (numeric,)})
+    path = tmp_path_factory.mktemp("scaled") / "site.csv"
+    path.write_text("age,num\n" + "".join(f"{age!r},0\n" for age in ages))
+    features = read_csv(path, task).features.numpy()[:, 0]
+    clipped = np.clip(np.array(ages), low, high)
+    assert np.all(np.abs(features) <= 1)
+    assert np.allclose(features, 2 * ((clipped / 4 - low / 4) / (high / 4 - low / 4)) - 1, atol=1e-6)
+
+
+def test_columns_come_in_the_plans_order_whatever_the_files(site: Path) -> None:
+    data = read_csv(site, TASK)
+    site.write_text("other, num ,cp,age\nx,0,1,55\n,1,2,20\ny,1,atypical,90\n")
+    again = read_csv(site, TASK)
+    assert torch.equal(data.features, again.features) and torch.equal(data.labels, again.labels)
+
+
+def test_a_number_matches_a_category_however_it_is_written(site: Path) -> None:
+    site.write_text("age,cp,num\n55.0,1.0,0.0\n 20 ,2e0, 1\n90,atypical,+1\n")
+    assert read_csv(site, TASK).features.argmax(dim=1).tolist() == [1, 2, 0]
+    assert read_csv(site, TASK).labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + ROWS.encode(),
+        ROWS.replace("\n", "\r\n").encode(),
+        ROWS.replace("\n", "\r").encode(),
+        (ROWS + "\n\n  \n").replace("  \n", "").encode(),
+        ROWS.replace("atypical", '"atypical"').encode(),
+        ROWS.replace(",x", ',"a, b\nc"').encode(),
+        ROWS.rstrip("\n").encode(),
+    ],
+)
+def test_the_dialects_of_spreadsheets_are_read(site: Path, content: bytes) -> None:
+    expected = read_csv(site, TASK)
+    site.write_bytes(content)
+    data = read_csv(site, TASK)
+    assert torch.equal(data.features, expected.features) and torch.equal(data.labels, expected.labels)
+
+
+def test_a_row_is_counted_as_a_text_editor_does(site: Path) -> None:
+    assert refused(site, "age,cp,num\n55,1,0\nSECRET,1,0\n").startswith('row 3, column "age": ')
+    assert refused(site, "age,cp,num\n\n55,1,0\n\nSECRET,1,0\n").startswith("row 5, ")
+    assert refused(site, 'age,cp,num,note\n55,1,0,"two\nlines"\nSECRET,1,0,x\n').startswith("row 4, ")
+    assert refused(site, "age,cp,num\r\n55,1,0\r\nSECRET,1,0\r\n").startswith("row 3, ")
+
+
+CELLS = [
+    ("SECRET,1,0", 'row 2, column "age": is not a finite number; drop or fill such rows'),
+    ("?,1,0", 'column "age": is not a finite number'),
+    ("5_5,1,0", 'column "age": is not a finite number'),
+    ('"5,5",1,0', 'column "age": is not a finite number'),
+    (",1,0", 'row 2, column "age": is empty; drop or fill such rows'),
+    ("  ,1,0", 'column "age": is empty'),
+    ("nan,1,0", 'column "age": is not a finite number'),
+    ("-inf,1,0", 'column "age": is not a finite number'),
+    ("1e999,1,0", 'column "age": is not a finite number'),
+    (
+        "55,SECRET,0",
+        "row 2, column \"cp\": is not one of the plan's values; correct the cell, or the plan's list",
+    ),
+    ("55,3,0", 'row 2, column "cp": is not one of the plan\'s values'),
+    ("55,Atypical,0", 'column "cp": is not one of the plan\'s values'),
+    ("55,,0", 'row 2, column "cp": is empty'),
+    ("55,nan,0", 'column "cp": is not one of the plan\'s values'),
+    ("55,1,2", 'row 2, column "num": is not one of the plan\'s values'),
+    ("55,1,SECRET", 'row 2, column "num": is not one of the plan\'s values'),
+    ("55,1,", 'row 2, column "num": is empty'),
+    ("55,1", "row 2 has 2 cells, the header has 3; look for a comma"),
+    ("55,1,0,SECRET", "row 2 has 4 cells, the header has 3"),
+    ('55,"SECRET"x,0', "row 2 is not CSV; look there for a stray or missing quote"),
+    ('55,"SECRET,0\n1,2,0', "row 2 is not CSV"),
+    ("S" * 200_000 + ",1,0", "row 2 is not CSV"),
+]
+
+
+@pytest.mark.parametrize(("row", "expected"), CELLS)
+def test_a_wrong_cell_is_named_by_its_place(site: Path, row: str, expected: str) -> None:
+    assert expected in refused(site, f"age,cp,num\n{row}\n55,1,0\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "is empty; it needs a header and rows"),
+        ("\n\n", "is empty"),
+        ("age,cp,num\n", "has a header and no rows"),
+        ("age,cp,num", "has a header and no rows"),
+        ("aeg,cp,num\n1,1,0\n", 'has no column "age"; did you mean "aeg"?'),
+        ("x,cp,num\n1,1,0\n", 'has no column "age"; valid here: x, cp, num'),
+        ("age,cp\n1,1\n", 'has no column "num"'),
+        ('"x\ny",cp,num\n1,1,0\n', 'has no column "age"; the first row must be'),
+        (",".join(f"c{i:03}" for i in range(99)) + "\n" + "1," * 98 + "1\n", "c013, c014, ..."),
+        ("55.0,1,0\n60,1,0\n", 'has no column "age"; the first row must be the columns\' names'),
+        ("age;cp;num\n1;1;0\n", 'has no column "age"; separate the cells by commas'),
+        ("age,cp,num,age\n1,1,0,1\n", 'has two columns "age"; rename or remove one'),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file; save it as CSV, UTF-8"),
+        (b"age,cp,num\n1,1,0\n\xe9,1,0\n", "row 3 is not UTF-8 text; save it as CSV, UTF-8"),
+        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is a binary file"),
+    ],
+)
+def test_a_wrong_file_is_one_line(site: Path, content: str | bytes, expected: str) -> None:
+    assert expected in refused(site, content)
+
+
+def test_a_header_that_may_be_data_is_not_shown(site: Path) -> None:
+    line = refused(site, "63.0,SECRET,0\n67.0,SECRET,1\n")
+    assert "63" not in line and "67" not in line
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_csv(tmp_path / "absent.csv", TASK)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_csv(tmp_path, TASK)
+    with pytest.raises(DataError, match="Parquet cannot be read yet; save it as CSV"):
+        read_csv(tmp_path / "site.parquet", TASK)
+
+
+@settings(max_examples=100)
+@given(
+    content=st.one_of(st.binary(max_size=80), st.lists(st.lists(st.text(max_size=6), max_size=4), max_size=5))
+)
+def test_any_bytes_are_a_dataset_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes | list[list[str]]
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "site.csv"
+    if isinstance(content, list):
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer).writerows(content)
+        content = b"age,cp,num\n" + buffer.getvalue().encode("utf-8", "surrogatepass")
+    path.write_bytes(content)
+    with suppress(DataError):
+        assert bool(torch.isfinite(read_csv(path, TASK).features).all())
+
+
+def test_a_hundred_thousand_rows_take_seconds_at_most(tmp_path: Path) -> None:
+    path = tmp_path / "site.csv"
+    path.write_text("age,cp,num\n" + "".join(f"{20 + i % 70},{1 + i % 2},{i % 2}\n" for i in range(100_000)))
+    started = time.perf_counter()
+    data = read_csv(path, TASK)
+    train, test = split(data, 0.2, 7)
+    assert time.perf_counter() - started < 5
+    assert test is not None
+    assert (len(train), len(test)) == (80_000, 20_000)
+
+
+# Splits
+
+
+def dataset(labels: list[int], seed: int = 0) -> Dataset:
+    features = torch.rand((len(labels), 3), generator=torch.Generator().manual_seed(seed))
+    return Dataset(features, torch.tensor(labels, dtype=torch.int64))
+
+
+def rows(data: Dataset | None) -> set[tuple[float, ...]]:
+    return set() if data is None else {tuple(row) for row in data.features.tolist()}
+
+
+@settings(max_examples=60)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=60),
+    holdout=st.floats(0, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_a_split_is_stratified_and_loses_nobody(labels: list[int], holdout: float, seed: int) -> None:
+    data = dataset(labels)
+    train, test = split(data, holdout, seed)
+    assert rows(train) | rows(test) == rows(data)
+    assert not rows(train) & rows(test)
+    for label in set(labels):
+        count = labels.count(label)
+        held = 0 if test is None else int((test.labels == label).sum())
+        assert held == min(round(holdout * count), count - 1)
+
+
+@settings(max_examples=60)
+@given(
+    labels=st.lists(st.integers(0, 1), min_size=2, max_size=60),
+    holdout=st.floats(0, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_one_record_more_moves_at_most_one_other(labels: list[int], holdout: float, seed: int) -> None:
+    data = dataset(labels)
+    fewer = Dataset(data.features[1:], data.labels[1:])
+    train, neighbor = rows(split(data, holdout, seed)[0]), rows(split(fewer, holdout, seed)[0])
+    assert len((train ^ neighbor) - rows(Dataset(data.features[:1], data.labels[:1]))) <= 1
+
+
+def test_a_split_is_of_the_seed_and_the_records_not_of_their_order() -> None:
+    data = dataset([0, 1] * 30)
+    turned = Dataset(data.features.flip(0), data.labels.flip(0))
+    assert rows(split(data, 0.3, 7)[1]) == rows(split(turned, 0.3, 7)[1])
+    assert rows(split(data, 0.3, 7)[1]) != rows(split(data, 0.3, 8)[1])
+
+
+def test_without_holdout_there_is_no_test_part() -> None:
+    data = dataset([0, 1, 0, 1])
+    assert split(data, 0.0, 7) == (data, None)
+    assert split(dataset([0, 1]), 0.5, 7)[1] is None
+
+
+# Folders of sites
+
+
+def test_sites_are_files_and_folders_by_name(tmp_path: Path) -> None:
+    (tmp_path / "zurich.csv").write_text(ROWS)
+    (tmp_path / "basel").mkdir()
+    (tmp_path / "basel" / "train.csv").write_text(ROWS)
+    (tmp_path / "cham").mkdir()
+    for name in ("train.csv", "test.csv", "site.toml"):
+        (tmp_path / "cham" / name).write_text("")
+    (tmp_path / ".DS_Store").write_bytes(b"\0")
+    basel, cham, zurich = find_sites(tmp_path)
+    assert [basel.name, cham.name, zurich.name] == ["basel", "cham", "zurich"]
+    assert (basel.train, basel.test, basel.site_file) == (tmp_path / "basel" / "train.csv", None, None)
+    assert (cham.test, cham.site_file) == (tmp_path / "cham" / "test.csv", tmp_path / "cham" / "site.toml")
+    assert zurich.train == tmp_path / "zurich.csv"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([], "holds no sites"),
+        ([".hidden.csv"], "holds no sites"),
+        (["a.csv", "README.md"], r"README\.md: is no CSV file"),
+        (["a.parquet"], "Parquet cannot be read yet; save it as CSV"),
+        (["a.csv", "a/train.csv"], "a is there twice"),
+        (["a/data.csv"], r"holds no train\.csv"),
+        (["my site.csv"], "cannot be a site's name"),
+    ],
+)
+def test_a_folder_that_holds_anything_else_is_one_line(
+    tmp_path: Path, entries: list[str], expected: str
+) -> None:
+    for entry in entries:
+        (tmp_path / entry).parent.mkdir(exist_ok=True)
+        (tmp_path / entry).write_text(ROWS)
+    with pytest.raises(DataError, match=expected):
+        find_sites(tmp_path)
+
+
+def test_a_folder_that_is_none_is_one_line(site: Path) -> None:
+    for path in (site, site.parent / "absent"):
+        with pytest.raises(DataError, match="there is no such folder"):
+            find_sites(path)
+
+
+# The user's own data function
+
+
+def own_plan() -> Plan:
+    table = TEXT[TEXT.index("[task]") : TEXT.index("[cohort]")]
+    return parse('task = "my_package.readmission:task"\n' + TEXT.replace(table, ""))
+
+
+def own_task(result: object) -> Task:
+    def data(source: Source) -> Dataset:
+        if isinstance(result, Exception):
+            raise result
+        return result  # type: ignore[return-value]
+
+    return Task("mine", lambda: nn.Linear(3, 2), cross_entropy, data)
+
+
+def test_the_plans_own_table_and_the_users_own_function_are_both_read(site: Path) -> None:
+    text = TEXT.replace('["1", "2", "3", "4"]', '["1", "2", "atypical"]')
+    plan = parse(text)
+    assert len(read_data(site, plan, build_task(plan))) == 3
+    mine = dataset([0, 1])
+    assert read_data(site, own_plan(), own_task(mine)) is mine
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (None, r"is no federation\.task\.Dataset"),
+        (Dataset(torch.zeros(2, 3), torch.zeros(2)), "int64 labels"),
+        (Dataset(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64)), "a label for each"),
+        (Dataset(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)), "must have records"),
+        (Dataset(torch.full((1, 3), torch.nan), torch.zeros(1, dtype=torch.int64)), "finite"),
+        (ValueError("patient SECRET\nis odd"), "failed with ValueError"),
+    ],
+)
+def test_what_the_users_function_gets_wrong_is_one_line_without_values(
+    site: Path, result: object, expected: str
+) -> None:
+    with pytest.raises(TaskError, match=expected) as caught:
+        read_data(site, own_plan(), own_task(result))
+    assert "SECRET" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_users_function_is_not_asked_for_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FederationError, match="no such file"):
+        read_data(tmp_path / "absent.csv", own_plan(), own_task(ValueError("unreachable")))
