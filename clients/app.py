@@ -1,0 +1,38 @@
+"""The Flower ClientApp: forwards frames to the service, decides nothing.
+
+Flower starts a process for each message, with this in it. It holds no data, no keys and no decisions: it
+passes bytes to the site's own process (`clients.service`) at the socket that the hospital named when it
+started its SuperNode (`--node-config 'socket="/path"'`), and passes the reply back. Flower sends the text
+of an exception to the server, so none is let out: an error is always the same sentence.
+
+The message type is `query`, Flower's word for a question that is neither training nor evaluation: what is
+asked stands in the bytes, and Flower is not to know.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from flwr.app import Context, Error, Message
+from flwr.clientapp import ClientApp
+
+from clients.service import call
+from federation.flower import from_record, to_record
+
+_UNANSWERED = Error(code=0, reason="this site's service did not answer")
+_log = logging.getLogger(__name__)
+
+app = ClientApp()
+
+
+@app.query()
+def forward(message: Message, context: Context) -> Message:
+    """The service's reply to the bytes in `message`, or one fixed error."""
+    try:
+        socket = Path(str(context.node_config["socket"]))
+        reply = to_record(call(socket, from_record(message.content), timeout=message.metadata.ttl))
+    except Exception as error:
+        _log.error("nothing was forwarded (%s)", type(error).__name__)
+        return Message(_UNANSWERED, reply_to=message)
+    return Message(reply, reply_to=message)

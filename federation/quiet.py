@@ -1,0 +1,25 @@
+"""Flower told to keep to itself: no telemetry, no update check, no installing at run time.
+
+All three are on by default. Flower reads the first when it is imported, so this comes before `import flwr`;
+the processes that we start (`flower-superlink`, `flower-supernode`, `flwr`) get it in their environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+QUIET: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    }
+)
+
+
+def quiet_flower() -> None:
+    """Set `QUIET` for this process and those that it starts."""
+    os.environ.update(QUIET)

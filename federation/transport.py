@@ -1,0 +1,59 @@
+"""The port: send messages, await the next arrival or deadline.
+
+The coordinator speaks to sites through this and knows nothing else about the world: Flower, an in-process
+world and the adversary of the tests are three transports. A transport promises no delivery, no order and no
+single delivery, and `Arrival.sender` is only where the bytes came from: whatever must be authentic is
+signed inside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+LARGEST: Final = 1 << 28
+"""Bytes in the largest message that is carried: 33 million params at 8 bytes each. No more is read."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One request for one site. `to` is a transport address, not a site id."""
+
+    to: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One reply. `sender` is the address that the answered request was sent to."""
+
+    sender: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Nothing arrived in time, or nothing that was sent can still be answered."""
+
+
+class Transport(Protocol):
+    """A carrier of opaque bytes, and the coordinator's only clock."""
+
+    def addresses(self) -> tuple[str, ...]:
+        """Whom we can reach now."""
+        ...
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Send each message to its site; returns before they answer.
+
+        Raises `TransportError` when the carrier itself is broken. A site that cannot be reached is silence.
+        """
+        ...
+
+    def next(self, timeout: float) -> Arrival | Deadline:
+        """The next reply, or `Deadline` after `timeout` seconds without one (0: only what is here already).
+
+        `Deadline` comes early when no request is left that could be answered: waiting longer changes nothing.
+        """
+        ...

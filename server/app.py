@@ -1,0 +1,58 @@
+"""The Flower ServerApp: decides nothing.
+
+`flwr run . --run-config 'plan="/path/plan.toml" state="/path/run" sites=3'` starts it beside the SuperLink.
+It waits until enough sites are connected and hands the wire to the coordinator (`server.serve`), which knows
+no Flower.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+from flwr.app import Context, UserConfig
+from flwr.serverapp import Grid, ServerApp
+
+from federation.errors import PlanError, RosterError
+from federation.flower import GridTransport
+from federation.transport import Transport
+
+PATIENCE: Final = 300.0
+"""Seconds for all sites to connect."""
+_PAUSE: Final = 0.5
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Wait for the sites, then run the plan with them."""
+    plan, state, sites = _call(context.run_config)
+    from server.serve import serve  # noqa: PLC0415  # takes seconds (torch): a wrong call is told before
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    transport = GridTransport(grid)
+    await_sites(transport, sites, PATIENCE)
+    serve(plan, state, transport)
+
+
+def await_sites(transport: Transport, sites: int, patience: float) -> None:
+    """Return when `sites` addresses can be reached; `RosterError` after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while (connected := len(transport.addresses())) < sites:
+        if time.monotonic() >= deadline:
+            raise RosterError(
+                f"{connected} of {sites} sites are connected", hint="start flower-supernode at the others"
+            )
+        time.sleep(_PAUSE)
+
+
+def _call(config: UserConfig) -> tuple[Path, Path, int]:
+    plan, state, sites = config.get("plan"), config.get("state"), config.get("sites")
+    if not (isinstance(plan, str) and plan and isinstance(state, str) and state):
+        raise PlanError("no plan or no state folder", hint="name both in --run-config")
+    if not isinstance(sites, int) or isinstance(sites, bool) or sites < 1:
+        raise PlanError("how many sites to wait for is missing", hint="write sites=3 in --run-config")
+    return Path(plan), Path(state), sites

@@ -1,0 +1,68 @@
+"""The ServerApp: it waits for the sites and hands over the wire, no more."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from flwr.app import Context, RecordDict, UserConfigValue
+
+from federation.errors import PlanError, RosterError
+from federation.transport import Arrival, Outgoing, Transport
+from server import app as server_app
+from server.app import app, await_sites
+from simulations.flower import LocalGrid, flower_world
+
+
+def grid_of(world: Transport) -> LocalGrid:
+    """The Grid below a simulated world."""
+    grid = vars(world)["_grid"]
+    assert isinstance(grid, LocalGrid)
+    return grid
+
+
+def context(**config: UserConfigValue) -> Context:
+    """What Flower tells a ServerApp."""
+    return Context(1, 1, {}, RecordDict(), dict(config))
+
+
+def test_the_coordinator_gets_paths_and_a_wire_to_every_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[tuple[Path, Path]] = []
+
+    def serve(plan: Path, state: Path, transport: Transport) -> None:
+        served.append((plan, state))
+        transport.send([Outgoing(address, b"x") for address in transport.addresses()])
+        assert {type(transport.next(10)) for _ in range(2)} == {Arrival}
+
+    monkeypatch.setitem(sys.modules, "server.serve", SimpleNamespace(serve=serve))
+    with flower_world({"a": lambda data: data, "b": lambda data: data}) as world:
+        app(grid_of(world), context(plan="/p/plan.toml", state="/s", sites=2))
+    assert served == [(Path("/p/plan.toml"), Path("/s"))]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"plan": "", "state": "/s", "sites": 2},
+        {"plan": "/p", "state": "", "sites": 2},
+        {"plan": "/p", "state": "/s"},
+        {"plan": "/p", "state": "/s", "sites": 0},
+        {"plan": "/p", "state": "/s", "sites": True},
+        {"plan": "/p", "state": "/s", "sites": "2"},
+    ],
+    ids=str,
+)
+def test_a_call_without_plan_state_or_sites_is_refused(config: dict[str, UserConfigValue]) -> None:
+    with flower_world({"a": lambda data: data}) as world, pytest.raises(PlanError):
+        app(grid_of(world), context(**config))
+
+
+def test_waiting_for_sites_ends_with_a_roster_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_app, "_PAUSE", 0.01)
+    with flower_world({"a": lambda data: data}) as world:
+        await_sites(world, 1, 0)
+        with pytest.raises(RosterError, match="1 of 2 sites"):
+            await_sites(world, 2, 0.05)

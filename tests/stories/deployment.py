@@ -1,0 +1,191 @@
+"""A real Flower deployment on loopback: one flower-superlink, a flower-supernode for each site, `flwr run`.
+
+Everything lives in one short temporary folder and carries its path in `FLWR_HOME`; whatever still carries it
+at the end is killed, so nothing is left behind even where Flower starts processes in sessions of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from federation.quiet import QUIET
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60.0
+POLL_SECONDS = 0.2
+END_SECONDS = 5.0
+
+
+class Deployment:
+    """A SuperLink and a SuperNode for each socket in `sites`, as a context manager; `run` submits an app."""
+
+    def __init__(self, sites: Mapping[str, Path]) -> None:
+        self._sites = dict(sites)
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="fed-"))
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signal(signal.SIGTERM)
+        ends = time.monotonic() + END_SECONDS
+        while any(self._alive()) and time.monotonic() < ends:
+            time.sleep(POLL_SECONDS)
+        self._signal(signal.SIGKILL)
+        for process in self._started:
+            process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, run_config: Mapping[str, str | int], timeout: float, app: Path = ROOT) -> str:
+        """Submit the Flower app in `app`, wait until the run has finished, and return its log.
+
+        Raises AssertionError with every log when it does not complete within `timeout` seconds.
+        """
+        # JSON's strings and integers are also TOML's.
+        config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
+        try:
+            done = self._call(
+                "run", str(app), "loopback", "--stream", "--run-config", config, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the run took more than {timeout} s\n{self.logs()}") from None
+        started = re.search(r"started run (\d+)", done.stdout)
+        status = self._status(started[1]) if started else "never started"
+        if status != "finished:completed":
+            raise AssertionError(f"the run is {status}\n{done.stdout}\n{self.logs()}")
+        return done.stdout
+
+    def logs(self) -> str:
+        """What every process has said so far."""
+        files = sorted(self.folder.glob("*.log"))
+        return "\n".join(f"--- {file.stem}\n{file.read_text(errors='replace')}" for file in files)
+
+    def leftovers(self) -> list[int]:
+        """Process ids of everything of this deployment that still runs."""
+        return list(self._alive())
+
+    def _start(self) -> None:
+        port = _free_port()
+        address = f"127.0.0.1:{port}"
+        self._spawn(
+            "superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port),
+            "--disable-runtime-dependency-installation",
+        )  # fmt: skip
+        self._await_port(port)
+        for name, path in self._sites.items():
+            self._spawn(
+                name, "flower-supernode", "--insecure", "--superlink", address, "--port", str(_free_port()),
+                "--node-config", f"socket={json.dumps(str(path))}",
+            )  # fmt: skip
+        home = self.folder / "cli"
+        home.mkdir()
+        connection = f'[superlink.loopback]\naddress = "{address}"\ninsecure = true\n'
+        (home / "config.toml").write_text(f'[superlink]\ndefault = "loopback"\n{connection}')
+
+    def _spawn(self, name: str, program: str, *arguments: str) -> None:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [_program(program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env=self._environment(name),
+                start_new_session=True,
+            )
+        self._started.append(process)
+
+    def _call(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [_program("flwr"), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=self.folder,
+            env=self._environment("cli"),
+        )
+
+    def _status(self, run: str) -> str:
+        """How the run ended, once Flower knows (the log may end a little earlier)."""
+        ends = time.monotonic() + START_SECONDS
+        while True:
+            listed = self._call(
+                "list", "loopback", "--run-id", run, "--format", "json", timeout=START_SECONDS
+            )
+            status = str(json.loads(listed.stdout)["runs"][0]["status"])
+            if status.startswith("finished") or time.monotonic() > ends:
+                return status
+            time.sleep(POLL_SECONDS)
+
+    def _environment(self, name: str) -> dict[str, str]:
+        """One home for each process; ours and Python's programs first, Flower starts its own by name."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("FLWR_", "COV_"))}
+        return {
+            **inherited,
+            **QUIET,
+            "FLWR_HOME": str(self.folder / name),
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PYTHONPATH": str(ROOT),
+            "NO_COLOR": "1",
+        }
+
+    def _await_port(self, port: int) -> None:
+        ends = time.monotonic() + START_SECONDS
+        while time.monotonic() < ends and self._started[0].poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"flower-superlink did not start\n{self.logs()}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._alive():
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def _alive(self) -> Iterator[int]:
+        mark = f"FLWR_HOME={self.folder}{os.sep}".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                is_ours = any(
+                    value.startswith(mark) for value in (entry / "environ").read_bytes().split(b"\0")
+                )
+            except OSError:
+                continue  # another user's, or gone meanwhile
+            if is_ours:
+                yield int(entry.name)
+
+
+def _program(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
