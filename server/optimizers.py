@@ -1,0 +1,139 @@
+"""Server optimizers as (init, step) pairs of pure functions.
+
+The server takes the cohort's mean delta for a step of a descent: its pseudo-gradient is `-delta`. Everything here
+is post-processing of what the secure sum released, so it costs no privacy whatever it does.
+
+    average    x += lr * delta                                       FedAvg (McMahan et al. 2017) with lr = 1
+    momentum   m = b1 m + delta;  x += lr * m                        FedAvgM (Hsu, Qi, Brown 2019)
+    adaptive   m = b1 m + (1 - b1) delta;  v as below;  x += lr * m / (sqrt(v) + tau)
+      adagrad  v = v + delta^2                      (b1 = 0)         Reddi et al. 2021, "Adaptive Federated
+      adam     v = b2 v + (1 - b2) delta^2          (b1 = 0.9)       Optimization", Algorithm 2, with v = tau^2
+      yogi     v = v - (1 - b2) delta^2 sign(v - delta^2)            before the first step
+
+As in the paper there is no bias correction: the start v = tau^2 already keeps the first step bounded.
+
+Moments and arithmetic are float64; only the params that come out are rounded to the params' own type. A state
+written to a file and read back therefore goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from federation.errors import CheckpointError, PlanError
+
+_STEPS = "steps"
+
+
+@dataclass(frozen=True, eq=False)
+class OptState:
+    """How many steps were taken, and the moments (name -> flat float64) that they left."""
+
+    steps: int
+    moments: Mapping[str, Tensor]
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Everything as named tensors, ready for safetensors."""
+        return {_STEPS: torch.tensor(self.steps, dtype=torch.int64), **self.moments}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> OptState:
+        """The inverse of `to_tensors`. CheckpointError if the step count is missing."""
+        if _STEPS not in tensors:
+            raise CheckpointError(
+                "the server optimizer's state has no step count", hint="start a new run folder"
+            )
+        moments = {name: tensor for name, tensor in tensors.items() if name != _STEPS}
+        return cls(int(tensors[_STEPS]), MappingProxyType(moments))
+
+
+@dataclass(frozen=True)
+class ServerOptimizer:
+    """Two pure functions: they change none of their arguments, and equal arguments give equal results.
+
+    `init(params) -> state`; `step(state, params, delta) -> (state, params)`, params and delta flat and of one
+    length. The new params have the old ones' dtype.
+    """
+
+    init: Callable[[Tensor], OptState]
+    step: Callable[[OptState, Tensor, Tensor], tuple[OptState, Tensor]]
+
+
+@dataclass(frozen=True)
+class Decay:
+    """b1 and b2, the shares of the moments that a step keeps, and tau, the floor of a step's denominator."""
+
+    beta1: float = 0.9
+    beta2: float = 0.99
+    tau: float = 1e-3
+
+
+DEFAULT = Decay()
+
+Moments = Mapping[str, Tensor]
+# From the moments and a float64 delta to the new moments and the direction to go.
+_Rule = Callable[[Moments, Tensor, Decay], tuple[dict[str, Tensor], Tensor]]
+
+
+def build(name: str, learning_rate: float, decay: Decay = DEFAULT) -> ServerOptimizer:
+    """The optimizer a plan names under `[server]`. PlanError for a name that is none of `RULES`."""
+    if name not in RULES:
+        raise PlanError("no such server optimizer", hint=f"one of {', '.join(RULES)}", key="server.optimizer")
+    names, rule = RULES[name]
+    start = {"m": 0.0, "v": decay.tau**2}
+
+    def init(params: Tensor) -> OptState:
+        zeros = torch.zeros_like(params, dtype=torch.float64)
+        return OptState(0, MappingProxyType({moment: zeros + start[moment] for moment in names}))
+
+    def step(state: OptState, params: Tensor, delta: Tensor) -> tuple[OptState, Tensor]:
+        moments, direction = rule(state.moments, delta.to(torch.float64), decay)
+        moved = params.to(torch.float64) + learning_rate * direction
+        return OptState(state.steps + 1, MappingProxyType(moments)), moved.to(params.dtype)
+
+    return ServerOptimizer(init, step)
+
+
+def _average(_: Moments, delta: Tensor, __: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    return {}, delta
+
+
+def _momentum(moments: Moments, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    m = decay.beta1 * moments["m"] + delta
+    return {"m": m}, m
+
+
+def _adagrad(moments: Moments, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    v = moments["v"] + delta.square()
+    return {"v": v}, delta / (v.sqrt() + decay.tau)
+
+
+def _adam(moments: Moments, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    v = decay.beta2 * moments["v"] + (1 - decay.beta2) * delta.square()
+    return _along_mean(moments["m"], v, delta, decay)
+
+
+def _yogi(moments: Moments, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    square = delta.square()
+    v = moments["v"] - (1 - decay.beta2) * square * torch.sign(moments["v"] - square)
+    return _along_mean(moments["m"], v, delta, decay)
+
+
+def _along_mean(m: Tensor, v: Tensor, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    m = decay.beta1 * m + (1 - decay.beta1) * delta
+    return {"m": m, "v": v}, m / (v.sqrt() + decay.tau)
+
+
+# The moments a rule keeps (m starts from 0, v from tau^2), and the rule.
+RULES: Mapping[str, tuple[tuple[str, ...], _Rule]] = {
+    "average": ((), _average),
+    "momentum": (("m",), _momentum),
+    "adagrad": (("v",), _adagrad),
+    "adam": (("m", "v"), _adam),
+    "yogi": (("m", "v"), _yogi),
+}

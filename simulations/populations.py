@@ -1,0 +1,82 @@
+"""Sites made from bundled data: hospitals.
+
+The hospitals hold the 569 records of the Wisconsin Diagnostic Breast Cancer data set (Wolberg, Street, Mangasarian
+1995; bundled with scikit-learn): thirty measurements of cell nuclei and the diagnosis of a real biopsy each. Which
+hospital a record lies in is made up: sizes are uneven, and the share of malignant cases runs from 0.20 to 0.60.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer
+from sklearn.utils import shuffle
+
+from federation.errors import PlanError
+
+# Benign and malignant records of each hospital: together all 357 and 212 of the data set.
+HOSPITALS: Mapping[str, tuple[int, int]] = {
+    "harbor": (88, 22),
+    "hillside": (51, 28),
+    "lakeview": (56, 84),
+    "riverside": (135, 45),
+    "summit": (27, 33),
+}
+DIAGNOSES = ("benign", "malignant")
+TEST_EVERY = 5  # one record in five of each diagnosis is kept for the test
+
+Indices = NDArray[np.int64]
+
+
+def hospitals(directory: Path, seed: int = 0) -> Path:
+    """Write `directory`/HOSPITAL/train.csv and test.csv for five hospitals; returns `directory`.
+
+    Every hospital has both diagnoses in both files. The same seed deals the same records to the same hospitals.
+    """
+    bunch = load_breast_cancer()
+    header = [*(name.replace(" ", "_") for name in bunch.feature_names), "diagnosis"]
+    labels = 1 - bunch.target  # the bundled data call malignant 0
+    hands = zip(*(_deal(np.flatnonzero(labels == c), c, seed) for c in range(len(DIAGNOSES))), strict=True)
+    for hospital, hand in zip(HOSPITALS, hands, strict=True):
+        train = np.sort(np.concatenate([_train(records) for records in hand]))
+        test = np.sort(np.concatenate([records[::TEST_EVERY] for records in hand]))
+        for name, records in (("train", train), ("test", test)):
+            rows = [[*map(repr, bunch.data[i].tolist()), DIAGNOSES[labels[i]]] for i in records]
+            _write(directory / hospital / f"{name}.csv", header, rows)
+    return directory
+
+
+POPULATIONS: Mapping[str, Callable[[Path, int], Path]] = {"hospitals": hospitals}
+
+
+def population_for(name: str) -> Callable[[Path, int], Path]:
+    """What writes the named population: a function of a directory and a seed. PlanError for another name."""
+    if name not in POPULATIONS:
+        raise PlanError(f"no population is called {name}", hint=f"one of {', '.join(POPULATIONS)}")
+    return POPULATIONS[name]
+
+
+def scenario_for(name: str) -> Path:
+    """The plan that goes with the named population."""
+    population_for(name)
+    return Path(__file__).parent / "scenarios" / f"{name}.toml"
+
+
+def _deal(records: Indices, diagnosis: int, seed: int) -> list[Indices]:
+    """The records of one diagnosis, shuffled and cut into one hand for each hospital."""
+    ends = np.cumsum([counts[diagnosis] for counts in HOSPITALS.values()])
+    return np.split(shuffle(records, random_state=seed), ends[:-1])
+
+
+def _train(records: Indices) -> Indices:
+    return np.delete(records, slice(None, None, TEST_EVERY))
+
+
+def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
