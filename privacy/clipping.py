@@ -1,0 +1,35 @@
+"""Bound the L2 norm of examples or updates, all rows at once; non-finite rows contribute zero.
+
+Clipping is what gives a sum its sensitivity: with every row at most `norm` long, adding or removing one row
+moves the sum by at most `norm`. A single NaN would move it without bound (a factor min(1, norm / NaN) is NaN or,
+worse, 1), so a row that is not finite is replaced by zeros, silently: a warning would tell that the row is there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from privacy.errors import UnsafeParameters
+
+
+def clip_rows(rows: Tensor, norm: float) -> Tensor:
+    """Each row of `rows` (n, d) scaled down to L2 norm <= `norm`, within rounding; shorter rows unchanged.
+
+    Zeros for a row that holds NaN or infinity, or is so long that its norm overflows float64.
+    """
+    if not (math.isfinite(norm) and norm > 0):
+        raise UnsafeParameters("a clipping norm must be finite and above 0")
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
+    factors = (norm / lengths.clamp(min=norm)).to(rows.dtype)
+    return torch.where(torch.isfinite(lengths), rows * factors, torch.zeros_like(rows))
+
+
+def into_box(x: Tensor, bound: float) -> Tensor:
+    """`x` (d,) with every coordinate moved into [-bound, bound], and NaN to 0: what an encoder can carry.
+
+    A projection onto a convex set moves no two points apart, so the sensitivity of `x` stays what it was.
+    """
+    return torch.nan_to_num(x, nan=0.0, posinf=bound, neginf=-bound).clamp(-bound, bound)

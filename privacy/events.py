@@ -1,0 +1,85 @@
+"""What was released, as frozen, tagged data.
+
+An event says all that accounting needs to know of a release and nothing else. Its meaning never changes once
+written: a journal keeps events for years. What an accountant doesn't know is refused, never ignored.
+Neighboring datasets differ by adding or removing one unit (a record, or a client).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from privacy.errors import UnsafeParameters, UnsupportedEvent
+
+NOISE_MULTIPLIER_RANGE = (0.1, 1e6)  # below, epsilon is in the hundreds; above, nothing is left of the data
+MAX_COUNT = 10**9
+
+
+@dataclass(frozen=True)
+class GaussianEvent:
+    """`count` releases of a Gaussian mechanism: noise of `noise_multiplier` times the sensitivity, per release.
+
+    Each is computed on a Poisson sample of the data at `sample_rate`, drawn anew and kept secret.
+    """
+
+    noise_multiplier: float
+    sample_rate: float
+    count: int
+
+    def __post_init__(self) -> None:
+        lowest, highest = NOISE_MULTIPLIER_RANGE
+        if not (is_number(self.noise_multiplier) and lowest <= self.noise_multiplier <= highest):
+            raise UnsafeParameters(
+                f"a noise multiplier must be from {lowest:g} to {highest:g}", hint="choose another epsilon"
+            )
+        if not (is_number(self.sample_rate) and 0 < self.sample_rate <= 1):
+            raise UnsafeParameters("a sample rate must be above 0 and at most 1")
+        if type(self.count) is not int or not 0 <= self.count <= MAX_COUNT:
+            raise UnsafeParameters(f"a count of releases must be a whole number from 0 to {MAX_COUNT}")
+
+    def to_json(self) -> dict[str, str | int | float]:
+        """Plain data with the tag "gaussian"."""
+        return {
+            "type": "gaussian",
+            "noise_multiplier": self.noise_multiplier,
+            "sample_rate": self.sample_rate,
+            "count": self.count,
+        }
+
+
+@dataclass(frozen=True)
+class NonPrivateEvent:
+    """Something left without any protection: epsilon is infinite from here on."""
+
+    def to_json(self) -> dict[str, str | int | float]:
+        """Plain data with the tag "non-private"."""
+        return {"type": "non-private"}
+
+
+Event: TypeAlias = GaussianEvent | NonPrivateEvent
+
+
+def event_from_json(data: Mapping[str, object]) -> Event:
+    """The event that `to_json` wrote. UnsupportedEvent for anything else, UnsafeParameters out of range."""
+    match dict(data):
+        case {"type": "non-private", **rest} if not rest:
+            return NonPrivateEvent()
+        case {
+            "type": "gaussian",
+            "noise_multiplier": int() | float() as noise_multiplier,
+            "sample_rate": int() | float() as sample_rate,
+            "count": int() as count,
+            **rest,
+        } if not rest:
+            return GaussianEvent(noise_multiplier, sample_rate, count)
+    raise UnsupportedEvent(
+        "an event of a kind that this version does not know", hint="update this installation"
+    )
+
+
+def is_number(value: object) -> bool:
+    """A finite real number; True and False are none, though Python counts them as integers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,112 @@
+"""One-time keys: X25519 for agreement, HKDF-SHA256 for derivation, AES-256-GCM for sealing.
+
+A site draws one 32-byte secret per round and derives both its X25519 keys from it, one for masks and one for
+sealed shares, so that one shared secret vouches for both (RFC 7748, RFC 5869). Every derivation names its use
+in a label and carries the transcript as salt. See docs/protocol.md, section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from privacy.wire import Writer
+
+SECRET_BYTES = 32
+PUBLIC_BYTES = 32
+TAG_BYTES = 16
+
+_FIELD = 2**255 - 19
+# The u-coordinates of the points whose order divides 8, on the curve and on its twist. Agreement with one of
+# them yields zero whatever the private key, so a server could know the "secret" (RFC 7748, section 6.1).
+_SMALL_ORDER = frozenset(
+    {
+        0,
+        1,
+        _FIELD - 1,
+        int.from_bytes(
+            bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little"
+        ),
+        int.from_bytes(
+            bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"), "little"
+        ),
+    }
+)
+_NONCE = bytes(12)
+
+
+def derive(secret: bytes, salt: bytes, label: str, *parts: bytes) -> bytes:
+    """32 bytes by HKDF-SHA256; the label and the length-prefixed parts form the info."""
+    info = Writer().text(label)
+    for part in parts:
+        info.blob(part)
+    return HKDF(hashes.SHA256(), SECRET_BYTES, salt, info.finish()).derive(secret)
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """One X25519 key pair; `public` is 32 bytes."""
+
+    private: X25519PrivateKey = field(repr=False)
+    public: bytes
+
+    @classmethod
+    def from_secret(cls, secret: bytes, context: bytes, label: str) -> KeyPair:
+        """The key pair that this secret means under this context and label."""
+        private = X25519PrivateKey.from_private_bytes(derive(secret, context, label))
+        return cls(private, private.public_key().public_bytes_raw())
+
+    def agree(self, public: bytes) -> bytes:
+        """The raw X25519 secret shared with a peer; only ever a key to `derive`. ValueError if it is zero."""
+        return self.private.exchange(X25519PublicKey.from_public_bytes(public))
+
+
+def mask_pair(secret: bytes, context: bytes) -> KeyPair:
+    """The key pair for pairwise masks."""
+    return KeyPair.from_secret(secret, context, "secagg/1/mask key")
+
+
+def channel_pair(secret: bytes, context: bytes) -> KeyPair:
+    """The key pair for sealed shares."""
+    return KeyPair.from_secret(secret, context, "secagg/1/channel key")
+
+
+def is_public_key(public: bytes) -> bool:
+    """Whether 32 bytes are the one canonical encoding of a point that is not of small order."""
+    coordinate = int.from_bytes(public, "little")
+    return len(public) == PUBLIC_BYTES and coordinate < _FIELD and coordinate not in _SMALL_ORDER
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One direction between two sites, for exactly one message.
+
+    The zero nonce is safe because the key never seals twice. It comes from an agreement between two one-time
+    keys and from the roster's digest and the direction; and in a round the sender seals one message to each
+    peer, because sharing is one-shot (a repeated request is answered with the stored bytes, not sealed anew).
+    """
+
+    key: bytes = field(repr=False)
+    address: bytes
+
+    @classmethod
+    def between(cls, shared: bytes, roster: bytes, sender: int, recipient: int) -> Channel:
+        """The channel from one slot to another. The roster's digest fixes both public keys."""
+        address = Writer().fixed(roster).u16(sender).u16(recipient).finish()
+        return cls(derive(shared, roster, "secagg/1/channel", address), address)
+
+    def seal(self, plaintext: bytes) -> bytes:
+        """Encrypted and authenticated together with roster, sender and recipient."""
+        return AESGCM(self.key).encrypt(_NONCE, plaintext, self.address)
+
+    def open(self, sealed: bytes) -> bytes | None:
+        """The plaintext, or None if these bytes were not sealed for this channel."""
+        try:
+            return AESGCM(self.key).decrypt(_NONCE, sealed, self.address)
+        except InvalidTag:
+            return None

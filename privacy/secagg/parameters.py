@@ -1,0 +1,101 @@
+"""Cohort, threshold, dropouts, ring width: what all sites agree on; refuses unsafe choices.
+
+An honest site gives away, for each peer, a share of its key secret or of its self seed, never both; a
+colluding one gives both. Rebuilding both secrets of a site takes 2t shares out of n + c, so with
+
+    t = floor((n + c) / 2) + 1
+
+at most one of them is ever rebuilt, whatever the server tells whom (the threshold of Bonawitz et al. 2017,
+section 6, written for any c). A sum over at least t sites holds t - c >= 2 honest inputs, as long as
+n - c >= 2. See docs/protocol.md, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from privacy.errors import UnsafeParameters
+from privacy.wire import Writer
+
+MIN_SITES = 3
+MAX_SITES = (1 << 16) - 1
+MAX_RING_BITS = 62
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One round's public parameters. Cannot exist with unsafe values.
+
+    `members` are sorted site ids, and a site's place among them is its slot. `colluders` is c, the number of
+    sites that may work with the server. `dropouts` is how many the plan is willing to lose. Vectors have
+    `length` elements modulo 2^`ring_bits`.
+    """
+
+    members: tuple[str, ...]
+    colluders: int
+    dropouts: int
+    ring_bits: int
+    length: int
+
+    @classmethod
+    def choose(
+        cls, members: Iterable[str], *, colluders: int, dropouts: int, ring_bits: int, length: int
+    ) -> Parameters:
+        """Parameters for these members in any order. UnsafeParameters says what cannot be made safe."""
+        return cls(tuple(sorted(members)), colluders, dropouts, ring_bits, length)
+
+    def __post_init__(self) -> None:
+        n = self.count
+        if list(self.members) != sorted(set(self.members)):
+            raise UnsafeParameters("the members of a cohort are not distinct or not sorted")
+        if not MIN_SITES <= n <= MAX_SITES:
+            raise UnsafeParameters(
+                f"a cohort of {n} sites; secure aggregation takes {MIN_SITES} to {MAX_SITES}",
+                hint="in a sum of two, each site sees the other's input",
+            )
+        if self.colluders < 0 or self.dropouts < 0:
+            raise UnsafeParameters("colluders and dropouts are counts, not negative")
+        if n - self.colluders < 2:
+            raise UnsafeParameters(
+                f"with {self.colluders} colluders in a cohort of {n}, fewer than two honest sites are left",
+                hint="enlarge the cohort or lower secure_aggregation.colluders",
+            )
+        if not 1 <= self.ring_bits <= MAX_RING_BITS:
+            raise UnsafeParameters(f"a ring of {self.ring_bits} bits; 1 to {MAX_RING_BITS} are supported")
+        if self.length < 1:
+            raise UnsafeParameters("a vector needs at least one element")
+
+    @property
+    def count(self) -> int:
+        """n, the size of the cohort."""
+        return len(self.members)
+
+    @property
+    def threshold(self) -> int:
+        """t, the number of shares that rebuild a secret."""
+        return (self.count + self.colluders) // 2 + 1
+
+    @property
+    def tolerated(self) -> int:
+        """How many sites may vanish: never more than the threshold allows."""
+        return min(self.dropouts, self.count - self.threshold)
+
+    @property
+    def required(self) -> int:
+        """How many sites must stay: a sum covers at least this many inputs, or none is opened."""
+        return self.count - self.tolerated
+
+    @cached_property
+    def slots(self) -> dict[str, int]:
+        """From site id to slot."""
+        return {site: slot for slot, site in enumerate(self.members)}
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes, for the transcript: sites with other parameters get other keys."""
+        writer = Writer().u32(self.colluders).u32(self.dropouts).u8(self.ring_bits).u64(self.length)
+        writer.u32(self.count)
+        for member in self.members:
+            writer.text(member)
+        return writer.finish()

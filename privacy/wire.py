@@ -1,0 +1,121 @@
+"""Canonical octets for messages and for hashing: one value, one encoding.
+
+Every field has a fixed width or carries its length before it, big-endian, so two different sequences of
+fields never share an encoding. That is what lets a digest of a message stand for the message.
+A `Reader` raises nothing but `MalformedMessage`, reads no further than its buffer, and allocates no more
+than the caller's limit, whatever the bytes say. Specified in docs/protocol.md, section 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from privacy.errors import MalformedMessage
+
+_LENGTH = 4
+
+
+class Writer:
+    """Append fields, then `finish`. Methods return the writer, so that a message reads as one expression."""
+
+    def __init__(self) -> None:
+        self._out = bytearray()
+
+    def u8(self, value: int) -> Writer:
+        """An integer in [0, 2^8), 1 byte."""
+        return self._integer(value, 1)
+
+    def u16(self, value: int) -> Writer:
+        """An integer in [0, 2^16), 2 bytes."""
+        return self._integer(value, 2)
+
+    def u32(self, value: int) -> Writer:
+        """An integer in [0, 2^32), 4 bytes."""
+        return self._integer(value, 4)
+
+    def u64(self, value: int) -> Writer:
+        """An integer in [0, 2^64), 8 bytes."""
+        return self._integer(value, 8)
+
+    def fixed(self, value: bytes) -> Writer:
+        """Bytes whose length the reader knows beforehand."""
+        self._out += value
+        return self
+
+    def blob(self, value: bytes) -> Writer:
+        """Bytes of any length below 2^32, after their length."""
+        return self._integer(len(value), _LENGTH).fixed(value)
+
+    def text(self, value: str) -> Writer:
+        """Text, as a blob of UTF-8. ValueError for lone surrogates: they have no UTF-8."""
+        return self.blob(value.encode())
+
+    def finish(self) -> bytes:
+        """Everything written so far."""
+        return bytes(self._out)
+
+    def _integer(self, value: int, width: int) -> Writer:
+        if not 0 <= value < 1 << 8 * width:
+            raise ValueError(f"a {8 * width}-bit field holds no such value")
+        self._out += value.to_bytes(width, "big")
+        return self
+
+
+class Reader:
+    """Read the fields of one message in order, then `finish`. Every problem is a `MalformedMessage`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def u8(self) -> int:
+        """An integer of 1 byte."""
+        return int.from_bytes(self.fixed(1), "big")
+
+    def u16(self) -> int:
+        """An integer of 2 bytes."""
+        return int.from_bytes(self.fixed(2), "big")
+
+    def u32(self) -> int:
+        """An integer of 4 bytes."""
+        return int.from_bytes(self.fixed(4), "big")
+
+    def u64(self) -> int:
+        """An integer of 8 bytes."""
+        return int.from_bytes(self.fixed(8), "big")
+
+    def fixed(self, size: int) -> bytes:
+        """Exactly `size` bytes."""
+        end = self._at + size
+        if end > len(self._data):
+            raise MalformedMessage("a message ends too early")
+        field = self._data[self._at : end]
+        self._at = end
+        return field
+
+    def blob(self, limit: int) -> bytes:
+        """Bytes after their length, which may not exceed `limit`."""
+        size = self.u32()
+        if size > limit:
+            raise MalformedMessage(f"a field of a message is longer than {limit} bytes")
+        return self.fixed(size)
+
+    def text(self, limit: int = 256) -> str:
+        """Text of at most `limit` bytes of UTF-8."""
+        try:
+            return self.blob(limit).decode()
+        except UnicodeDecodeError:
+            raise MalformedMessage("a text in a message is not UTF-8") from None
+
+    def finish(self) -> None:
+        """Nothing may follow: bytes nobody reads would be bytes nobody checks."""
+        if self._at != len(self._data):
+            raise MalformedMessage("a message has bytes after its end")
+
+
+def digest(label: str, *parts: bytes) -> bytes:
+    """SHA-256 over the length-prefixed label and parts, 32 bytes. Labels keep uses of the hash apart."""
+    writer = Writer().text(label)
+    for part in parts:
+        writer.blob(part)
+    return hashlib.sha256(writer.finish()).digest()

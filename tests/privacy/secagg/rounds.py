@@ -1,0 +1,117 @@
+"""A whole round in one process, one step at a time, for the tests to interfere with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+import numpy as np
+
+from privacy.errors import ProtocolError
+from privacy.secagg.client import ClientMachine
+from privacy.secagg.parameters import Parameters
+from privacy.secagg.ring import RingVector
+from privacy.secagg.server import Outgoing, Phase, ServerMachine
+
+CONTEXT = bytes(range(32))
+
+
+def entropy(seed: str) -> Callable[[int], bytes]:
+    """A deterministic stream of bytes, so that a failing test fails again."""
+    calls = iter(range(1_000_000))
+    return lambda size: hashlib.shake_256(f"{seed}/{next(calls)}".encode()).digest(size)
+
+
+def ring_vector(seed: str, length: int, bits: int) -> RingVector:
+    """Pseudorandom ring elements."""
+    words = np.frombuffer(hashlib.shake_256(seed.encode()).digest(8 * length), np.uint64)
+    return words >> np.uint64(64 - bits)
+
+
+def site(slot: int) -> str:
+    return f"site-{slot}"
+
+
+class Round:
+    """One cohort; `inbox` holds what the server last sent to each site."""
+
+    def __init__(
+        self,
+        n: int = 5,
+        *,
+        colluders: int = 1,
+        dropouts: int = 99,
+        ring_bits: int = 21,
+        length: int = 7,
+        contexts: Mapping[int, bytes] | None = None,
+    ) -> None:
+        self.parameters = Parameters.choose(
+            map(site, range(n)), colluders=colluders, dropouts=dropouts, ring_bits=ring_bits, length=length
+        )
+        own = contexts or {}
+        self.clients = [
+            ClientMachine(site(slot), self.parameters, own.get(slot, CONTEXT), entropy(site(slot)))
+            for slot in range(n)
+        ]
+        self.vectors = [ring_vector(site(slot), length, ring_bits) for slot in range(n)]
+        self.server = ServerMachine(self.parameters, CONTEXT)
+        self.inbox: dict[int, bytes] = {}
+        self.everyone = frozenset(range(n))
+
+    def deliver(self, outgoing: Iterable[Outgoing]) -> None:
+        """Put the server's messages into the inboxes; a step that sends nothing leaves them alone."""
+        arrived = {self.parameters.slots[message.to]: message.data for message in outgoing}
+        self.inbox = arrived or self.inbox
+
+    def receive(self, slot: int, data: bytes) -> None:
+        self.deliver(self.server.receive(site(slot), data))
+
+    def answer(self, slot: int) -> bytes:
+        """What an honest site answers in the present phase."""
+        client = self.clients[slot]
+        if self.server.phase is Phase.ADVERTISE:
+            return client.advertise()
+        if self.server.phase is Phase.SHARE:
+            return client.share(self.inbox[slot])
+        if self.server.phase is Phase.MASK:
+            return client.mask(self.inbox[slot], self.vectors[slot])
+        return client.reveal(self.inbox[slot])
+
+    def step(self, slots: Iterable[int] | None = None) -> None:
+        """Let these sites (all if None) answer, those the server spoke to; then the deadline if need be.
+
+        A site that leaves the protocol simply does not answer.
+        """
+        phase = self.server.phase
+        answering = self.everyone if slots is None else self.everyone & set(slots)
+        if phase is not Phase.ADVERTISE:
+            answering &= self.inbox.keys()
+        for slot, reply in self._replies(answering).items():
+            self.receive(slot, reply)
+        if self.server.phase is phase:
+            self.deliver(self.server.deadline())
+
+    def _replies(self, slots: Iterable[int]) -> dict[int, bytes]:
+        replies = {}
+        for slot in sorted(slots):
+            with suppress(ProtocolError):
+                replies[slot] = self.answer(slot)
+        return replies
+
+    def until(self, phase: Phase) -> Round:
+        """Everyone answers until the server is in this phase."""
+        while self.server.phase is not phase:
+            self.step()
+        return self
+
+    def sum_over(self, slots: Iterable[int]) -> list[int]:
+        """The right result, by Python's integers."""
+        chosen = [self.vectors[slot] for slot in slots]
+        modulus = 1 << self.parameters.ring_bits
+        return [sum(map(int, column)) % modulus for column in zip(*chosen, strict=True)]
+
+    def result(self) -> list[int]:
+        assert self.server.result is not None
+        assert self.server.result.dtype == np.uint64
+        return [int(value) for value in self.server.result]

@@ -1,0 +1,100 @@
+"""privacy.secagg.parameters: thresholds that are safe, and refusals where none is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy.errors import UnsafeParameters
+from privacy.secagg.parameters import Parameters
+
+
+def _choose(n: int, colluders: int = 1, dropouts: int = 999, bits: int = 20, length: int = 1) -> Parameters:
+    names = [f"{slot:04d}" for slot in range(n)]
+    return Parameters.choose(names, colluders=colluders, dropouts=dropouts, ring_bits=bits, length=length)
+
+
+# (n, c, t, dropouts that can be survived), worked by hand from t = floor((n + c) / 2) + 1.
+TABLE = [
+    (3, 1, 3, 0),
+    (4, 1, 3, 1),
+    (5, 1, 4, 1),
+    (8, 2, 6, 2),
+    (10, 2, 7, 3),
+    (20, 2, 12, 8),
+    (100, 33, 67, 33),
+]
+
+
+@pytest.mark.parametrize(("n", "c", "threshold", "tolerated"), TABLE)
+def test_thresholds_are_those_worked_by_hand(n: int, c: int, threshold: int, tolerated: int) -> None:
+    chosen = _choose(n, c)
+    assert (chosen.threshold, chosen.tolerated, chosen.required) == (threshold, tolerated, n - tolerated)
+
+
+def test_no_split_of_honest_holders_and_no_double_dealing_rebuilds_both_secrets_of_a_site() -> None:
+    for n in range(3, 40):
+        for c in range(n - 1):
+            threshold = _choose(n, c).threshold
+            for seed_holders in range(n - c + 1):
+                key_holders = n - c - seed_holders
+                assert not (seed_holders + c >= threshold and key_holders + c >= threshold)
+
+
+def test_one_share_fewer_would_let_both_secrets_be_rebuilt() -> None:
+    """The failing control of the test above: t - 1 is too small for some split."""
+    for n, c in [(4, 0), (5, 1), (8, 2), (10, 2), (100, 10)]:
+        lower = _choose(n, c).threshold - 1
+        assert any(a + c >= lower and n - c - a + c >= lower for a in range(n - c + 1))
+
+
+@given(st.integers(3, 200), st.data())
+def test_every_sum_holds_two_honest_inputs_and_can_be_opened(n: int, data: st.DataObject) -> None:
+    c = data.draw(st.integers(0, n - 2))
+    chosen = _choose(n, c, data.draw(st.integers(0, n)))
+    assert chosen.threshold <= chosen.required <= n
+    assert chosen.required - c >= 2
+
+
+def test_members_are_sorted_and_slots_follow() -> None:
+    chosen = Parameters.choose(["b", "c", "a"], colluders=1, dropouts=0, ring_bits=20, length=1)
+    assert chosen.members == ("a", "b", "c")
+    assert chosen.slots == {"a": 0, "b": 1, "c": 2}
+
+
+@pytest.mark.parametrize(
+    ("n", "colluders", "dropouts", "bits", "length"),
+    [
+        (2, 0, 0, 20, 1),
+        (0, 0, 0, 20, 1),
+        (3, 2, 0, 20, 1),
+        (5, -1, 0, 20, 1),
+        (5, 1, -1, 20, 1),
+        (5, 1, 1, 0, 1),
+        (5, 1, 1, 63, 1),
+        (5, 1, 1, 20, 0),
+    ],
+)
+def test_unsafe_values_are_refused(n: int, colluders: int, dropouts: int, bits: int, length: int) -> None:
+    with pytest.raises(UnsafeParameters):
+        _choose(n, colluders, dropouts, bits, length)
+
+
+def test_repeated_or_unsorted_members_are_refused() -> None:
+    for members in (("a", "a", "b"), ("b", "a", "c")):
+        with pytest.raises(UnsafeParameters, match="distinct"):
+            Parameters(members, 0, 0, 20, 1)
+
+
+def test_canonical_bytes_tell_all_fields_apart() -> None:
+    variants = [
+        _choose(5),
+        _choose(6),
+        _choose(5, 2),
+        _choose(5, 1, 1),
+        _choose(5, bits=21),
+        _choose(5, length=2),
+    ]
+    variants.append(Parameters.choose("abcde", colluders=1, dropouts=999, ring_bits=20, length=1))
+    assert len({variant.to_bytes() for variant in variants}) == len(variants)
