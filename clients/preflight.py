@@ -1,0 +1,72 @@
+"""Everything about a plan, and about one site, that can be checked before any data moves."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from federation.journal import Journal
+
+from clients.join import load_trainer
+from clients.policy import consent, load_site
+from federation.claim import planned_event
+from federation.layout import Layout
+from federation.messages import Member
+from federation.plan import Plan
+from federation.task import build_task
+from federation.terms import Terms
+from privacy.budget import Budget, admit
+from privacy.events import GaussianEvent
+from privacy.ledger import events
+
+
+def preflight(plan: Plan, site: Path | None) -> dict[str, Any]:
+    """Facts about the plan, and the site's if one is named; every refusal is raised as in a real run."""
+    facts = _plan_facts(plan)
+    if site is not None:
+        facts["site"] = _site_facts(plan, site)
+    return facts
+
+
+def _plan_facts(plan: Plan) -> dict[str, Any]:
+    """Settles the terms of a smallest cohort, which refuses what could not be agreed in a round."""
+    dimension = Layout.of(build_task(plan).model()).dimension
+    members = tuple(Member(f"{slot:05d}", 1) for slot in range(plan.cohort.minimum))
+    terms = Terms(plan, bytes(16), 1, 1, members, bytes(32), dimension)
+    event, rules = planned_event(plan), terms.parameters
+    return {
+        "plan_digest": plan.digest,
+        "name": plan.federation.name,
+        "rounds": plan.federation.rounds,
+        "model_parameters": dimension,
+        "private": plan.is_private,
+        "unit": plan.privacy.unit,
+        "noise": plan.privacy.noise,
+        "epsilon": plan.privacy.epsilon,
+        "delta": plan.privacy.delta,
+        "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
+        "smallest_cohort": {
+            "sites": rules.count,
+            "shares_that_unmask": rules.threshold,
+            "dropouts_survived": rules.tolerated,
+        },
+        "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
+    }
+
+
+def _site_facts(plan: Plan, path: Path) -> dict[str, Any]:
+    rules = load_site(path)
+    consent(plan, rules.policy)
+    trainer = load_trainer(rules, path.parent, plan)
+    facts: dict[str, Any] = {"id": rules.id, "policy": "allows this plan", "records": len(trainer.data)}
+    if rules.journal.exists():
+        with closing(Journal.open(rules.journal, site=rules.id, pool=rules.data.pool)) as journal:
+            spent = events(journal.entries())
+    else:
+        spent = ()
+    if plan.is_private:
+        budget = Budget(rules.policy.epsilon_max, rules.policy.delta_max)
+        facts["epsilon_after_this_plan"] = admit(spent, planned_event(plan), budget)
+        facts["epsilon_max"] = budget.epsilon
+    return facts

@@ -1,0 +1,139 @@
+"""A ledger's entries in a SQLite file: created whole, appended durably, read back.
+
+Only what concerns the file: its tables, its durability and its errors. What the entries mean, and which may follow
+which, is the business of `federation.journal`. Write-ahead log with synchronous = FULL: when COMMIT returns, the
+entry is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from privacy import ledger
+from privacy.errors import LedgerCorrupt, PrivacyError
+from privacy.ledger import Entry
+
+_SCHEMA = (
+    "CREATE TABLE entries (seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, previous BLOB, hash BLOB)",
+    "CREATE TABLE releases (run TEXT PRIMARY KEY, round INTEGER, payload BLOB) WITHOUT ROWID",
+)
+_WAIT_SECONDS = 60.0  # for another process that calibrates while it holds the journal
+# The disk or its permissions are at fault, not the ledger's content.
+_UNAVAILABLE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+
+
+class JournalUnavailable(PrivacyError):
+    """The journal cannot be read or written, so nothing was released."""
+
+
+def create(path: Path, site: str, pool: str) -> None:
+    """A journal with its genesis, put in place at once: nobody ever sees an empty one.
+
+    So an empty file is not a new journal but a damaged one, and starts no new budget.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        with closing(connect(draft)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            for table in _SCHEMA:
+                connection.execute(table)
+            insert(connection, ledger.append(None, "genesis", {"site": site, "pool": pool}))
+            connection.execute("COMMIT")
+        with suppress(FileExistsError):  # another process was first: its journal is the one
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    _sync_directory(path.parent)
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """An existing file, opened for reading and writing; transactions are begun and ended by hand."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=_WAIT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def insert(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Add one entry, within the transaction at hand."""
+    row = (entry.seq, entry.kind, ledger.canonical(entry.body), entry.previous, entry.hash)
+    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", row)
+
+
+def read(connection: sqlite3.Connection, start: int = 0) -> tuple[Entry, ...]:
+    """The entries from number `start` on, as they stand; `privacy.ledger` tells whether they verify."""
+    rows = connection.execute("SELECT * FROM entries WHERE seq >= ? ORDER BY seq", (start,))
+    return tuple(_entry(*row) for row in rows)
+
+
+def check_file(connection: sqlite3.Connection) -> None:
+    """LedgerCorrupt unless the pages are whole and the tables, and nothing but them, are ours."""
+    pages = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    tables = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
+    if pages != ("ok",) or tuple(row[0] for row in tables) != _SCHEMA:
+        raise LedgerCorrupt("the file is damaged, or no journal of a site", hint="release nothing")
+
+
+def _entry(seq: int, kind: str, body: str, previous: bytes, hash_: bytes) -> Entry:
+    try:
+        content = json.loads(body)
+    except (TypeError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise LedgerCorrupt(f"entry {seq} of the journal cannot be read", hint="release nothing")
+    return Entry(seq, kind, content, previous, hash_)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Errors of SQLite and of the file system as refusals: whatever happened, nothing was released."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise  # a closed journal, say: a mistake in this program
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF in _UNAVAILABLE:
+            raise _unavailable(path, str(error)) from None
+        raise LedgerCorrupt(
+            f"{path.name} is damaged, or no journal of a site", hint="release nothing"
+        ) from None
+    except OSError as error:
+        raise _unavailable(path, error.strerror or "unknown error") from None
+
+
+def _unavailable(path: Path, reason: str) -> JournalUnavailable:
+    return JournalUnavailable(
+        f"the journal {path.name} cannot be used: {reason}",
+        hint="nothing was released; check the disk and the permissions, then start again",
+    )

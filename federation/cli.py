@@ -1,0 +1,196 @@
+"""The `federation` command: the composition root, and the only file that may import every package.
+
+Packages are imported inside the commands, so that `--help` and a mistake in a plan answer at once. An error is
+one line on stderr and an exit code; `--debug` shows where it came from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from click import Abort, ClickException
+
+from federation.errors import FederationError
+from federation.origins import check_origins
+from federation.quiet import quiet_flower
+from privacy.errors import PrivacyError
+
+if TYPE_CHECKING:
+    from federation.plan import Plan
+    from simulations.simulate import Engine
+
+app = typer.Typer(
+    help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
+Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
+Seed = Annotated[
+    int | None, typer.Option(help="replaces federation.seed: holdout, params, cohorts; never noise")
+]
+Out = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="run folder; resumed if it holds a run already")
+]
+
+
+class Population(StrEnum):
+    """Bundled data to try things on."""
+
+    HOSPITALS = "hospitals"
+
+
+class EngineName(StrEnum):
+    """What carries a simulation."""
+
+    VECTORIZED = "vectorized"
+    PROTOCOL = "protocol"
+    FLOWER = "flower"
+
+
+@app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
+def demo(
+    population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
+    out: Out = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train on bundled data, end to end: secure aggregation, differential privacy, a report."""
+    from tempfile import TemporaryDirectory
+
+    from federation.plan import parse
+    from simulations.populations import population_for, scenario_for
+
+    text = scenario_for(population).read_text("utf-8")
+    with TemporaryDirectory(prefix="federation-") as folder:
+        sites = population_for(population)(Path(folder), 0)
+        _simulate(parse(text), text, sites, out or _free_folder(f"demo-{population}"), "protocol", as_json)
+
+
+@app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
+def simulate(
+    plan: PlanFile,
+    sites: Annotated[
+        Path, typer.Option(metavar="DIR", help="NAME.csv, or NAME/train.csv [+ test.csv], per site")
+    ],
+    out: Out = None,
+    seed: Seed = None,
+    engine: Annotated[EngineName, typer.Option(help="what carries the messages")] = EngineName.VECTORIZED,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run the whole federation in one process, on your own files."""
+    from federation.plan import load, parse
+    from federation.toml import with_value
+
+    loaded, text = load(plan), plan.read_text("utf-8-sig")
+    if seed is not None:
+        text = with_value(text, ("federation", "seed"), str(seed))
+        loaded = parse(text, plan)
+    _simulate(loaded, text, sites, out or _free_folder(_slug(loaded.federation.name)), engine.value, as_json)
+
+
+@app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
+def check(
+    plan: PlanFile,
+    site: Annotated[
+        Path | None, typer.Option(metavar="SITE", help="a site.toml: policy, data and budget too")
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check everything that can be checked before any data moves."""
+    from clients.preflight import preflight
+    from federation.plan import load
+
+    facts = preflight(load(plan), site)
+    if as_json:
+        _print_json(facts)
+        return
+    from simulations.tables import print_facts
+
+    print_facts(facts)
+
+
+@app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
+def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
+    """The privacy budget of a plan, without training."""
+    from federation.plan import load
+    from simulations.budgets import budget_of
+
+    result = budget_of(load(plan))
+    if as_json:
+        _print_json(result)
+        return
+    from simulations.tables import print_budget
+
+    print_budget(result)
+
+
+def main() -> None:
+    """The entry point: every error becomes one line and an exit code."""
+    quiet_flower()
+    debug = "--debug" in sys.argv
+    try:
+        check_origins()
+        app(standalone_mode=False)
+    except (FederationError, PrivacyError) as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except ClickException as error:
+        _fail(error.format_message(), 2)
+    except (Abort, KeyboardInterrupt):
+        _fail("interrupted; what was charged stays charged, the run folder can be resumed", 130)
+    except Exception as error:
+        if debug:
+            raise
+        # A bug of ours. Its text may hold anything, data included, so only its kind is shown.
+        _fail(f"unexpected {type(error).__name__}: a bug of ours; run again with --debug and report it", 1)
+
+
+def _simulate(plan: Plan, text: str, sites: Path, out: Path, engine: Engine, as_json: bool) -> None:
+    from server.progress import show_progress
+    from simulations.simulate import simulate as run_simulation
+
+    with show_progress(plan.federation.name, plan.federation.rounds) as advance:
+        report = run_simulation(
+            plan, text, sites, out, engine=engine, progress=lambda done, metrics: advance(done.round, metrics)
+        )
+    if as_json:
+        _print_json(report)
+        return
+    from simulations.tables import print_report
+
+    print_report(report, out)
+
+
+def _print_json(result: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+
+
+def _free_folder(name: str) -> Path:
+    """runs/NAME-1, or the first number that is free."""
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+    sys.exit(code)

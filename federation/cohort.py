@@ -1,0 +1,53 @@
+"""Who takes part this round, sampled from the plan's public seed: every party can compute the same cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from federation.errors import RosterError
+from federation.messages import Member
+from federation.plan import Plan
+from privacy.noise import Stream, poisson_sample
+from privacy.wire import Writer, digest
+
+
+def sample(plan: Plan, roster: Sequence[Member], round_number: int) -> tuple[Member, ...]:
+    """The members of one round, in the order of their ids.
+
+    No privacy is claimed from this choice, since the server sees who takes part; the stream is only a
+    reproducible one. RosterError when fewer sites than the plan's minimum would take part.
+    """
+    members = sorted(roster, key=lambda member: member.site)
+    if len({member.site for member in members}) != len(members):
+        raise RosterError("two sites share one id", hint="give every site an id of its own")
+    if len(members) < plan.cohort.minimum:
+        raise RosterError(
+            f"{len(members)} sites, cohort.minimum is {plan.cohort.minimum}",
+            hint="wait for more sites or lower it",
+        )
+    chosen = _choose(plan, members, round_number)
+    if len(chosen) < plan.cohort.minimum:
+        raise RosterError(
+            f"the cohort of round {round_number} has {len(chosen)} sites, cohort.minimum is {plan.cohort.minimum}",
+            hint="raise cohort.sample_rate or cohort.size",
+        )
+    return tuple(chosen)
+
+
+def _choose(plan: Plan, members: list[Member], round_number: int) -> list[Member]:
+    place = Writer().u64(plan.federation.seed).u32(round_number).finish()
+    stream = Stream(digest("federation/cohort/1", place))
+    if plan.cohort.sample_rate is not None:
+        return [
+            members[int(index)] for index in poisson_sample(stream, len(members), plan.cohort.sample_rate)
+        ]
+    if plan.cohort.size in ("all", None):
+        return members
+    size = int(plan.cohort.size)
+    if size > len(members):
+        raise RosterError(
+            f"cohort.size is {size}, only {len(members)} sites are here", hint="lower cohort.size"
+        )
+    lots = stream.words(len(members))
+    drawn = sorted(range(len(members)), key=lambda index: (int(lots[index]), index))[:size]
+    return [members[index] for index in sorted(drawn)]

@@ -1,0 +1,175 @@
+"""The messages of a run, and their bytes: one frame, few kinds, everything length-limited.
+
+A frame is `kind, run, round, attempt, body`; the body of a secure-aggregation step is that machine's own
+message (docs/protocol.md). Requests flow from server to site, each gets exactly one reply:
+
+    HELLO -> WELCOME        the plan, and the site's consent to it
+    INVITE -> ADVERT        one round: who is in it, on which params; one-time public keys
+    ADVERTS -> SHARES       everyone's keys; sealed shares
+    BROADCAST -> MASKED     params and forwarded shares; the masked update
+    SURVIVORS -> REVEAL     whose updates are in the sum; shares that unmask the sum and nothing else
+    anything -> ABORT       a reason from a fixed list, never a text: an exception could carry data
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
+
+from privacy.errors import MalformedMessage
+from privacy.wire import Reader, Writer
+
+MAX_SITES = 10_000
+MAX_PLAN = 1 << 20
+MAX_BODY = 1 << 31
+RUN_ID_BYTES = 16
+
+
+class Kind(IntEnum):
+    """What a frame is."""
+
+    HELLO = 1
+    WELCOME = 2
+    INVITE = 3
+    ADVERT = 4
+    ADVERTS = 5
+    SHARES = 6
+    BROADCAST = 7
+    MASKED = 8
+    SURVIVORS = 9
+    REVEAL = 10
+    ABORT = 11
+
+
+class Reason(IntEnum):
+    """Why a site left a round. A number, so that nothing about the data can ride along."""
+
+    POLICY = 1  # the site's policy does not allow it
+    BUDGET = 2  # the site's budget is spent
+    PROTOCOL = 3  # someone left the protocol
+    DIVERGED = 4  # the noised, or never private, update left the ring's range
+    FAILED = 5  # anything else
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One message of one run."""
+
+    kind: Kind
+    run: bytes
+    round: int
+    attempt: int
+    body: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        writer = Writer().u8(self.kind).fixed(self.run).u32(self.round).u32(self.attempt)
+        return writer.blob(self.body).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Frame:
+        reader = Reader(data)
+        kind = _member(Kind, reader.u8())
+        run, number, attempt = reader.fixed(RUN_ID_BYTES), reader.u32(), reader.u32()
+        body = reader.blob(MAX_BODY)
+        reader.finish()
+        return cls(kind, run, number, attempt, body)
+
+    def reply(self, kind: Kind, body: bytes = b"") -> Frame:
+        """A frame of the same run, round and attempt."""
+        return Frame(kind, self.run, self.round, self.attempt, body)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A site of a cohort: its id, and the number of records it declared in public (never a count of its data)."""
+
+    site: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """A site's consent: who it is, which plan it read, and the noise it worked out from it ("" for none)."""
+
+    member: Member
+    plan_digest: str
+    noise_multiplier: str
+
+    def to_bytes(self) -> bytes:
+        writer = Writer().text(self.member.site).u64(self.member.size)
+        return writer.text(self.plan_digest).text(self.noise_multiplier).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Welcome:
+        reader = Reader(data)
+        welcome = cls(Member(reader.text(), reader.u64()), reader.text(), reader.text())
+        reader.finish()
+        return welcome
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """One round: the cohort, in the order of its ids, and the digest of the params it will train on."""
+
+    members: tuple[Member, ...]
+    params_digest: bytes
+
+    def to_bytes(self) -> bytes:
+        writer = Writer().fixed(self.params_digest).u32(len(self.members))
+        for member in self.members:
+            writer.text(member.site).u64(member.size)
+        return writer.finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Invitation:
+        reader = Reader(data)
+        digest, count = reader.fixed(32), reader.u32()
+        if count > MAX_SITES:
+            raise MalformedMessage(f"an invitation names more than {MAX_SITES} sites")
+        members = tuple(Member(reader.text(), reader.u64()) for _ in range(count))
+        reader.finish()
+        names = [member.site for member in members]
+        if names != sorted(set(names)):
+            raise MalformedMessage("an invitation names its sites out of order or twice")
+        return cls(members, digest)
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """The params of the round (little-endian float32) and the shares that peers sealed for this site."""
+
+    params: bytes
+    shares: bytes
+
+    def to_bytes(self) -> bytes:
+        return Writer().blob(self.params).blob(self.shares).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Broadcast:
+        reader = Reader(data)
+        broadcast = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY))
+        reader.finish()
+        return broadcast
+
+
+def abort_body(reason: Reason) -> bytes:
+    """The body of an ABORT frame."""
+    return bytes([reason])
+
+
+def abort_reason(body: bytes) -> Reason:
+    """The reason in the body of an ABORT frame."""
+    if len(body) != 1:
+        raise MalformedMessage("an abort carries one byte")
+    return _member(Reason, body[0])
+
+
+E = TypeVar("E", bound=IntEnum)
+
+
+def _member(kinds: type[E], value: int) -> E:
+    try:
+        return kinds(value)
+    except ValueError:
+        raise MalformedMessage(f"{value} is no {kinds.__name__.lower()}") from None
