@@ -1,0 +1,33 @@
+"""From the sum of a cohort to its mean delta: the only place where the sum is read.
+
+All of it is post-processing of what the secure sum released; with central noise, the noise is added first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from federation.terms import Terms
+from privacy.encoding import RingVector
+from privacy.errors import UnsafeParameters
+from privacy.noise import Stream
+
+
+def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream) -> Tensor:
+    """The cohort's delta, flat float64. `total` is the unmasked ring sum over `survivors`.
+
+    A sum of gradients becomes one step of size `training.learning_rate` along their mean over the expected
+    number of records; a sum of updates is divided by the sum of their public weights.
+    """
+    integers = terms.codec.from_ring(total)
+    if terms.plan.privacy.noise == "central":
+        if terms.mechanism is None:
+            raise UnsafeParameters("central noise without a mechanism")
+        integers = integers + terms.mechanism.noise(stream)
+    summed = terms.codec.decode(integers)
+    if terms.sums_gradients:
+        expected = terms.plan.training.sample_rate * sum(terms.size(site) for site in survivors)
+        return -terms.plan.training.learning_rate * summed / expected
+    return summed / sum(terms.weight(site) for site in survivors)

@@ -1,0 +1,85 @@
+"""A run between two rounds, on disk: one safetensors file, replaced atomically.
+
+The file is written beside the old one, flushed to the disk, then renamed over it: a run that is killed at any
+instant finds either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from federation.errors import CheckpointError
+from federation.plan import Plan
+from server.optimizers import OptState
+from server.state import ServerState
+
+_FILE = "state.safetensors"
+_FORMAT = "federation.checkpoint/1"
+_OPTIMIZER = "optimizer."
+
+
+def write(folder: Path, plan: Plan, state: ServerState) -> None:
+    """Store `state` durably in `folder`."""
+    moments = {f"{_OPTIMIZER}{name}": tensor for name, tensor in state.optimizer.to_tensors().items()}
+    tensors = {"params": state.params, **moments}
+    metadata = {
+        "format": _FORMAT,
+        "plan": plan.digest,
+        "run": state.run.hex(),
+        "round": str(state.round),
+        "attempt": str(state.attempt),
+    }
+    replace_file(
+        folder / _FILE, save({name: value.contiguous() for name, value in tensors.items()}, metadata)
+    )
+
+
+def exists(folder: Path) -> bool:
+    """Whether a state is stored in `folder`."""
+    return (folder / _FILE).exists()
+
+
+def read(folder: Path, plan: Plan) -> ServerState | None:
+    """The stored state, or None where there is none. CheckpointError if it is damaged or another plan's."""
+    path = folder / _FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        raise CheckpointError(f"{path} is damaged", hint="start anew in another folder") from None
+    if metadata.get("format") != _FORMAT or metadata.get("plan") != plan.digest:
+        raise CheckpointError(
+            f"{path} belongs to another plan", hint="use the plan it was started with, or another folder"
+        )
+    moments = {name.removeprefix(_OPTIMIZER): value for name, value in tensors.items() if name != "params"}
+    return ServerState(
+        run=bytes.fromhex(metadata["run"]),
+        round=int(metadata["round"]),
+        params=tensors["params"],
+        optimizer=OptState.from_tensors(moments),
+        attempt=int(metadata["attempt"]),
+    )
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

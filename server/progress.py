@@ -1,0 +1,47 @@
+"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere. Goes to stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int, Mapping[str, float | None]], None]  # (rounds done, metrics so far)
+
+
+@contextmanager
+def show_progress(title: str, total: int) -> Iterator[Advance]:
+    """Within the context: call the function after every round."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(console, title, total)
+        return
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[metrics]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(title, total=total, metrics="")
+        yield lambda done, metrics: progress.update(task, completed=done, metrics=_words(metrics))
+
+
+def _lines(console: Console, title: str, total: int) -> Advance:
+    every = max(1, total // 10)
+
+    def advance(done: int, metrics: Mapping[str, float | None]) -> None:
+        if done % every == 0 or done == total:
+            console.print(
+                f"{title}: round {done} of {total} {_words(metrics)}", markup=False, highlight=False
+            )
+
+    return advance
+
+
+def _words(metrics: Mapping[str, float | None]) -> str:
+    shown = list(metrics.items())[:2]
+    return "  ".join(f"{name} {'n/a' if value is None else f'{value:.3f}'}" for name, value in shown)

@@ -1,0 +1,49 @@
+"""All that a run is between two rounds: frozen, and enough to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from federation.plan import Plan
+from federation.terms import Terms
+from privacy.encoding import RingVector
+from privacy.noise import Stream
+from server.aggregation import mean_delta
+from server.optimizers import Decay, OptState, ServerOptimizer, build
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """`round` rounds are done and `params` (flat float32) is what they made.
+
+    Attempts at a round are numbered from `attempt` + 1. A resumed run raises it, so that no number is used twice.
+    """
+
+    run: bytes
+    round: int
+    params: Tensor
+    optimizer: OptState
+    attempt: int = 0
+
+
+def begin(plan: Plan, run: bytes, params: Tensor) -> ServerState:
+    """The state before the first round."""
+    return ServerState(run, 0, params, optimizer(plan).init(params))
+
+
+def advance(
+    plan: Plan, state: ServerState, terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream
+) -> ServerState:
+    """The state after a round: the sum, its mean delta, one step of the server optimizer."""
+    delta = mean_delta(terms, total, survivors, stream)
+    moments, params = optimizer(plan).step(state.optimizer, state.params, delta)
+    return replace(state, round=terms.round, params=params, optimizer=moments)
+
+
+def optimizer(plan: Plan) -> ServerOptimizer:
+    """The plan's server optimizer."""
+    rules = plan.server
+    return build(rules.optimizer, rules.learning_rate, Decay(rules.beta1, rules.beta2, rules.tau))

@@ -1,0 +1,105 @@
+"""One simulation, from a plan and a folder of sites to a run folder with a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from clients.data import find_sites
+from clients.site import Site
+from federation.layout import initial_params
+from federation.plan import Plan
+from federation.terms import Terms
+from federation.transport import Transport
+from privacy.encoding import RingVector
+from server.folder import RunFolder
+from server.lines import open_lines
+from server.run import RoundReport, run
+from server.state import ServerState
+from simulations.report import read_report, write_report
+from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
+from simulations.vectorized import run_vectorized
+from simulations.world import InProcess, World, open_sites, read_world, server_stream
+
+Engine = Literal["vectorized", "protocol", "flower"]
+ENGINES: tuple[str, ...] = get_args(Engine)
+Progress = Callable[[RoundReport, Mapping[str, float | None]], None]
+
+
+def simulate(
+    plan: Plan, text: str, sites: Path, out: Path, *, engine: Engine, progress: Progress
+) -> dict[str, Any]:
+    """Run `plan` (whose TOML is `text`) over the sites in a folder; return the report.
+
+    A run that `out` already holds is resumed where it stopped; of one that is complete the report is read.
+    """
+    torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
+    started = time.perf_counter()
+    world = read_world(plan, find_sites(sites))
+    folder = RunFolder.open(out, plan, text)
+    if folder.is_finished:
+        return read_report(out)
+    with ExitStack() as stack:
+        parties = open_sites(world, out / "journals")
+        for site in parties.values():
+            stack.callback(site.journal.close)
+        final = _train(folder, world, parties, engine, progress)
+        rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
+    folder.write_params(world.task.model(), final.params)
+    # A site with a policy of its own is not trained on without privacy, not even for a comparison.
+    compares = plan.is_private and not world.rules
+    report = summarize(
+        world,
+        model_of(world, final.params),
+        folder.receipts(),
+        rounds,
+        engine=engine,
+        baselines={"without_privacy": without_privacy(plan, world)} if compares else {},
+        seconds=time.perf_counter() - started,
+    )
+    written = write_report(out, report)
+    folder.close()
+    return written
+
+
+def _train(
+    folder: RunFolder, world: World, sites: Mapping[str, Site], engine: Engine, progress: Progress
+) -> ServerState:
+    """Play every round that is left; each is on disk before the next begins."""
+    state = folder.state(initial_params(world.task, world.plan.federation.seed))
+    with ExitStack() as stack:
+        for after, report in _rounds(world.plan, state, sites, engine, stack):
+            state = after
+            metrics = pooled_metrics(world, model_of(world, state.params))
+            folder.store(state, report, metrics)
+            progress(report, metrics)
+    return state
+
+
+def _rounds(
+    plan: Plan, state: ServerState, sites: Mapping[str, Site], engine: Engine, stack: ExitStack
+) -> Iterator[tuple[ServerState, RoundReport]]:
+    for site in sites.values():
+        site.join(state.run, plan)  # here and not only by message: a refusal keeps its own words
+    if engine == "vectorized":
+        present = [site.member for site in sites.values()]
+        return run_vectorized(plan, state, present, partial(_release, sites), server_stream)
+    receives = {name: site.receive for name, site in sites.items()}
+    transport: Transport = InProcess(receives)
+    if engine == "flower":
+        from simulations.flower import flower_world
+
+        transport = stack.enter_context(flower_world(receives))
+    lines, roster = open_lines(plan, state.run, transport)
+    return run(plan, state, lines, roster, server_stream)
+
+
+def _release(sites: Mapping[str, Site], terms: Terms, site: str, params: Tensor) -> RingVector:
+    return sites[site].release(terms, params)

@@ -1,0 +1,57 @@
+"""The rounds of a run without messages and masks: every site's ring integers, added up.
+
+The sum is the very one that the protocol's machines would open, integer for integer, since masks cancel exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from federation.cohort import sample
+from federation.messages import Member
+from federation.plan import Plan
+from federation.terms import Terms, params_bytes, params_digest
+from privacy.encoding import RingVector
+from privacy.noise import Stream
+from server.run import RoundReport, terms_of
+from server.state import ServerState, advance
+
+Contribute = Callable[[Terms, str, Tensor], RingVector]
+
+
+def run_vectorized(
+    plan: Plan,
+    state: ServerState,
+    roster: Sequence[Member],
+    contribute: Contribute,
+    stream: Callable[[int], Stream],
+) -> Iterator[tuple[ServerState, RoundReport]]:
+    """Like `server.run.run`, where a site's vector is the result of a call. Its refusal is raised as it is."""
+    while state.round < plan.federation.rounds:
+        started = time.monotonic()
+        terms = terms_of(plan, state, sample(plan, roster, state.round + 1), state.attempt + 1)
+        names = terms.parameters.members
+        total = np.zeros(terms.dimension, np.uint64)
+        for name in names:
+            total += contribute(terms, name, state.params)  # wraps at 2^64, a multiple of 2^ring_bits
+        after = advance(plan, state, terms, total, names, stream(terms.round))
+        yield after, _report(terms, names, time.monotonic() - started, after)
+        state = after
+
+
+def _report(terms: Terms, names: tuple[str, ...], seconds: float, after: ServerState) -> RoundReport:
+    return RoundReport(
+        round=terms.round,
+        attempts=1,
+        cohort=names,
+        survivors=names,
+        seconds=seconds,
+        bytes_up=dict.fromkeys(names, 0),
+        bytes_down=dict.fromkeys(names, 0),
+        params_before=terms.params_digest.hex(),
+        params_after=params_digest(params_bytes(after.params)).hex(),
+    )

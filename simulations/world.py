@@ -1,0 +1,125 @@
+"""A server and N sites in one process: the same Site, Coordinator and machines, joined by function calls.
+
+What is pretended is only the world between them. A simulated site allows exactly the plan it is shown, unless its
+folder holds a `site.toml`: then that policy and that journal are obeyed as in a real run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from clients.data import SiteFiles, read_data, split
+from clients.policy import Policy, SiteFile, consent, load_site
+from clients.release import Trainer, site_stream
+from clients.site import Site
+from federation.cohort import sample
+from federation.errors import DataError
+from federation.journal import Journal
+from federation.messages import Member
+from federation.plan import Plan, check_delta
+from federation.tabular import TabularTask
+from federation.task import Dataset, Task, build_task
+from federation.transport import Arrival, Deadline, Outgoing
+from privacy.noise import Stream
+
+
+@dataclass(frozen=True)
+class World:
+    """What the sites of a simulation bring, by site id: all checked, nothing charged yet."""
+
+    plan: Plan
+    task: Task
+    training: Mapping[str, Dataset]
+    held_out: Mapping[str, Dataset]
+    rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The sites as they introduce themselves. A simulated one declares the number of records it brings."""
+        return tuple(Member(name, self._declared(name)) for name in sorted(self.training))
+
+    @property
+    def classes(self) -> int:
+        """How many classes the labels tell apart."""
+        if isinstance(self.plan.task, TabularTask):
+            return len(self.plan.task.classes)
+        return 1 + max(int(data.labels.max()) for data in self.training.values())
+
+    def _declared(self, name: str) -> int:
+        rules = self.rules.get(name)
+        return (rules.data.size if rules else None) or len(self.training[name])
+
+
+def read_world(plan: Plan, files: Sequence[SiteFiles]) -> World:
+    """Read every site's data and rules, and refuse all that can be refused before a journal is touched."""
+    task = build_task(plan)
+    data = {entry.name: _read(plan, task, entry) for entry in files}
+    rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
+    for train, _ in data.values():
+        check_delta(plan, len(train) if plan.privacy.unit == "record" else len(data))
+    if not any(test is not None for _, test in data.values()):
+        raise DataError("no site holds records out", hint="set evaluation.holdout or add NAME/test.csv")
+    for own in rules.values():
+        consent(plan, own.policy)
+    world = World(
+        plan,
+        task,
+        training={name: train for name, (train, _) in data.items()},
+        held_out={name: test for name, (_, test) in data.items() if test is not None},
+        rules=rules,
+    )
+    sample(plan, world.members, round_number=1)
+    return world
+
+
+def open_sites(world: World, journals: Path) -> dict[str, Site]:
+    """The sites, each with its journal open: its own if it brought a site.toml, else one in `journals`."""
+    return {member.site: _site(world, member, journals) for member in world.members}
+
+
+def _read(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
+    everything = read_data(entry.train, plan, task)
+    if entry.test is not None:
+        return everything, read_data(entry.test, plan, task)
+    return split(everything, plan.evaluation.holdout, plan.federation.seed)
+
+
+def _site(world: World, member: Member, journals: Path) -> Site:
+    plan, name, rules = world.plan, member.site, world.rules.get(member.site)
+    path = rules.journal if rules else journals / f"{name}.sqlite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal.open(path, site=name, pool=rules.data.pool if rules else name)
+    policy = rules.policy if rules else Policy.for_plan(plan)
+    trainer = Trainer(world.task, world.training[name], partial(site_stream, plan, name))
+    return Site(member, policy, journal, load=lambda _: trainer)
+
+
+class InProcess:
+    """A transport that calls each site at once. Nothing is lost and nothing is late."""
+
+    def __init__(self, sites: Mapping[str, Callable[[bytes], bytes]]) -> None:
+        self._sites = dict(sites)
+        self._arrivals: deque[Arrival] = deque()
+
+    def addresses(self) -> tuple[str, ...]:
+        """The site ids."""
+        return tuple(self._sites)
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Have each site answer."""
+        for message in messages:
+            self._arrivals.append(Arrival(message.to, self._sites[message.to](message.data)))
+
+    def next(self, timeout: float) -> Arrival | Deadline:  # noqa: ARG002 - nobody here is ever late
+        """The oldest answer not yet read."""
+        return self._arrivals.popleft() if self._arrivals else Deadline()
+
+
+def server_stream(_: int) -> Stream:
+    """The server's noise of a round: secret, and fresh at every call."""
+    return Stream(os.urandom(32))
