@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-
-from federation.journal import Journal
 
 from clients.data import read_data, split
 from clients.policy import SiteFile, load_site
 from clients.release import Trainer, site_stream
+from clients.service import serve_until_signal
 from clients.site import Site
-from federation.errors import PlanError
+from federation.errors import FederationError, PlanError
+from federation.journal import Journal
 from federation.messages import Member
 from federation.plan import Plan, check_delta
 from federation.task import build_task
+from privacy.errors import PrivacyError
 
 
 def open_site(path: Path) -> Site:
@@ -30,6 +33,43 @@ def open_site(path: Path) -> Site:
     journal = Journal.open(rules.journal, site=rules.id, pool=rules.data.pool)
     member = Member(rules.id, rules.data.size)
     return Site(member, rules.policy, journal, load=partial(load_trainer, rules, path.parent))
+
+
+def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None:
+    """Be the site of a site file until SIGTERM or SIGINT: answer what Flower's ClientApp forwards.
+
+    `tell` gets lines for the people at the site, among them why something was refused: that is not sent.
+    """
+    place = (socket or path.parent / "socket" / "site").absolute()
+    with closing(open_site(path)) as site:
+
+        def receive(data: bytes) -> bytes:
+            before = site.last_error
+            reply = site.receive(data)
+            if site.last_error is not None and site.last_error is not before:
+                tell(_said(site.last_error))
+            return reply
+
+        def ready() -> None:
+            tell(f"site {site.member.site} answers at {place}")
+            tell(f"now start: {_supernode(load_site(path), path.parent, place)}")
+
+        serve_until_signal(receive, place, ready)
+
+
+def _said(error: Exception) -> str:
+    """Our own errors show no data; of others only the kind is told."""
+    ours = isinstance(error, FederationError | PrivacyError)
+    return f"refused: {error}" if ours else f"refused: unexpected {type(error).__name__}"
+
+
+def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
+    """The command that connects Flower to this site."""
+    config = f"--node-config 'socket=\"{socket}\"'"
+    if rules.server is None:
+        return f"flower-supernode --superlink ADDRESS --root-certificates FILE {config}"
+    certificate = (folder / rules.server.certificate).absolute()
+    return f"flower-supernode --superlink {rules.server.address} --root-certificates {certificate} {config}"
 
 
 def load_trainer(rules: SiteFile, folder: Path, plan: Plan) -> Trainer:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from federation.journal import Journal
 from torch import Tensor
 
 from clients.participant import Participant, settle
@@ -19,6 +18,7 @@ from clients.policy import Policy, consent
 from clients.release import Trainer, release
 from federation.claim import noise_text, planned_event
 from federation.errors import TrainingDiverged
+from federation.journal import Journal
 from federation.layout import Layout
 from federation.messages import Frame, Kind, Member, Reason, Welcome, abort_body
 from federation.plan import Plan
@@ -66,6 +66,10 @@ class Site:
         except Exception as error:  # nothing may leave but the reason
             self.last_error = error
             return frame.reply(Kind.ABORT, abort_body(_reason(error))).to_bytes()
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self.journal.close()
 
     def join(self, run: bytes, plan: Plan) -> None:
         """Consent to a run: policy first, then the whole plan's budget, then the data. Idempotent for a run."""

@@ -137,6 +137,18 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
     print_budget(result)
 
 
+@app.command(epilog="Example: [bold]federation join site.toml[/bold]")
+def join(
+    site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
+    socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
+    debug: Debug = False,
+) -> None:
+    """Be a site: own data, keys and journal, and answer the coordinator until stopped."""
+    from clients.join import attend
+
+    attend(site, socket, lambda line: typer.echo(line, err=True))
+
+
 def main() -> None:
     """The entry point: every error becomes one line and an exit code."""
     quiet_flower()

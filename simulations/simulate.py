@@ -49,7 +49,7 @@ def simulate(
     with ExitStack() as stack:
         parties = open_sites(world, out / "journals")
         for site in parties.values():
-            stack.callback(site.journal.close)
+            stack.callback(site.close)
         final = _train(folder, world, parties, engine, progress)
         rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
     folder.write_params(world.task.model(), final.params)

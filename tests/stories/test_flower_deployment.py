@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from clients.service import SiteService
-from tests.stories.deployment import Deployment
+from federation.plan import parse
+from simulations.simulate import simulate
+from tests.stories.deployment import ROOT, Deployment
 
 SITES = ("north", "south", "west")
 
@@ -111,3 +118,108 @@ def test_bytes_travel_through_a_real_flower_and_a_failing_site_is_silent(
     assert first == [f"{name} heard hello 1, its message 1" for name in SITES]
     assert second == [f"{name} heard hello 2, its message 2" for name in SITES[:2]]
     assert deployment.leftovers() == []
+
+
+@pytest.mark.slow
+def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_gets(tmp_path: Path) -> None:
+    """Real SuperLink, real SuperNodes, `federation join` as the sites; params to the bit those of `protocol`."""
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fed-")))
+        institutions = write_institutions(folder / "sites", parse(PLAN).digest)
+        sockets = {name: folder / name / "socket" for name in institutions}
+        for name, site in institutions.items():
+            stack.enter_context(joined(site, sockets[name]))
+        deployment = stack.enter_context(Deployment(sockets))
+        state = tmp_path / "served"
+        deployment.run({"plan": str(plan), "state": str(state), "sites": 3}, 160)
+        simulated = tmp_path / "simulated"
+        simulate(parse(PLAN), PLAN, folder / "sites", simulated, engine="protocol", progress=lambda *_: None)
+    served = load_file(state / "params.safetensors")
+    expected = load_file(simulated / "params.safetensors")
+    assert served.keys() == expected.keys()
+    assert all(torch.equal(served[name], expected[name]) for name in served)
+    assert deployment.leftovers() == []
+
+
+def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
+    """Three sites with a table, a policy that approves the plan, and a journal each."""
+    files = {}
+    for place, name in enumerate(SITES):
+        site = folder / name
+        site.mkdir(parents=True)
+        rows = [f"{20 + (7 * row + 11 * place) % 70},{(row + place) % 2}" for row in range(30)]
+        (site / "train.csv").write_text("\n".join(["age,ill", *rows]) + "\n")
+        files[name] = site / "site.toml"
+        files[name].write_text(SITE.format(name=name, digest=digest))
+    return files
+
+
+@contextmanager
+def joined(site: Path, socket: Path) -> Iterator[None]:
+    """`federation join` in a process of its own, until the context ends."""
+    command = [sys.executable, "-c", "from federation.cli import main; main()"]
+    with subprocess.Popen(
+        [*command, "join", str(site), "--socket", str(socket)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert "answers at" in process.stderr.readline()
+            yield
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+PLAN = """
+[federation]
+name = "story"
+rounds = 2
+seed = 3
+[task]
+kind = "tabular-classification"
+target = "ill"
+classes = ["0", "1"]
+model = "logistic"
+[task.features]
+age = { low = 20, high = 90 }
+[cohort]
+size = "all"
+minimum = 3
+deadline_seconds = 60
+[training]
+optimizer = "sgd"
+learning_rate = 0.5
+local_steps = 3
+sample_rate = 0.5
+[privacy]
+unit = "record"
+noise = "none"
+[secure_aggregation]
+colluders = 1
+dropouts = 0
+[server]
+optimizer = "adam"
+learning_rate = 0.1
+"""
+
+SITE = """
+[site]
+id = "{name}"
+keys = "keys/"
+journal = "journal.sqlite"
+[data]
+source = "train.csv"
+pool = "patients-2026"
+size = 30
+[policy]
+epsilon_max = inf
+delta_max = 1e-5
+cohort_minimum = 3
+noise = ["none"]
+plans = ["{digest}"]
+"""
