@@ -1,0 +1,55 @@
+"""Every command that the README shows is run here, or is what runs the tests (`make`)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulations.populations import hospitals, scenario_for
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = [
+    command.split("#")[0].strip()
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for command in re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+]
+
+
+def test_the_commands_are_those_that_make_knows_or_ours() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    makes = [command.removeprefix("make ") for command in COMMANDS if command.startswith("make ")]
+    assert makes == ["demo", "test"]
+    assert set(makes) <= set(targets)
+    assert all(command.startswith(("make ", "federation ")) for command in COMMANDS)
+
+
+@pytest.mark.slow
+def test_our_commands_do_what_the_readme_says(tmp_path: Path) -> None:
+    hospitals(tmp_path / "hospitals")
+    (tmp_path / "plan.toml").write_text(scenario_for("hospitals").read_text("utf-8"), "utf-8")
+    ours = [command for command in COMMANDS if command.startswith("federation ")]
+    assert len(ours) >= 3
+    for command in ours:
+        python = [sys.executable, "-c", "from federation.cli import main; main()"]
+        done = subprocess.run(
+            [*python, *command.split()[1:]],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    for run in ("first", "second"):
+        assert (tmp_path / "runs" / run / "report.html").stat().st_size > 10_000
+
+
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links)
