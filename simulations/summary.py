@@ -168,14 +168,22 @@ def _evaluation(world: World, model: nn.Module, baselines: Mapping[str, Metrics]
     metrics = world.plan.evaluation.metrics
     _, labels = _pool(world)
     everyone = torch.cat([data.labels for data in world.training.values()])
+    sites = {
+        name: evaluate(predict(model, data.features), data.labels, metrics)
+        for name, data in sorted(world.held_out.items())
+    }
     return {
         "pooled": dict(pooled_metrics(world, model)),
-        "sites": {
-            name: evaluate(predict(model, data.features), data.labels, metrics)
-            for name, data in sorted(world.held_out.items())
-        },
+        "mean_of_sites": {metric: _mean([values[metric] for values in sites.values()]) for metric in metrics},
+        "sites": sites,
         "baselines": {"majority": majority(everyone, labels, world.classes, metrics), **baselines},
     }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Over the sites at which the metric exists."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _pool(world: World) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,11 @@ def _sites(report: Mapping[str, Any]) -> Table:
 
 def _metrics(evaluation: Mapping[str, Any]) -> Table:
     table = Table(title="Held-out records of all sites together", title_justify="left")
-    columns = {"this run": evaluation["pooled"], **evaluation["baselines"]}
+    columns = {
+        "this run": evaluation["pooled"],
+        "mean of sites": evaluation["mean_of_sites"],
+        **evaluation["baselines"],
+    }
     table.add_column("metric")
     for name in columns:
         table.add_column(name.replace("_", " "), justify="right")
