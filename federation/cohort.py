@@ -10,6 +10,8 @@ from federation.plan import Plan
 from privacy.noise import Stream, poisson_sample
 from privacy.wire import Writer, digest
 
+DRAWS = 1000  # a cohort below the minimum is drawn again, this often at most
+
 
 def sample(plan: Plan, roster: Sequence[Member], round_number: int) -> tuple[Member, ...]:
     """The members of one round, in the order of their ids.
@@ -25,17 +27,18 @@ def sample(plan: Plan, roster: Sequence[Member], round_number: int) -> tuple[Mem
             f"{len(members)} sites, cohort.minimum is {plan.cohort.minimum}",
             hint="wait for more sites or lower it",
         )
-    chosen = _choose(plan, members, round_number)
-    if len(chosen) < plan.cohort.minimum:
-        raise RosterError(
-            f"the cohort of round {round_number} has {len(chosen)} sites, cohort.minimum is {plan.cohort.minimum}",
-            hint="raise cohort.sample_rate or cohort.size",
-        )
-    return tuple(chosen)
+    for draw in range(DRAWS):
+        chosen = _choose(plan, members, round_number, draw)
+        if len(chosen) >= plan.cohort.minimum:
+            return tuple(chosen)
+    raise RosterError(
+        f"no cohort of round {round_number} reaches cohort.minimum = {plan.cohort.minimum}",
+        hint="raise cohort.sample_rate",
+    )
 
 
-def _choose(plan: Plan, members: list[Member], round_number: int) -> list[Member]:
-    place = Writer().u64(plan.federation.seed).u32(round_number).finish()
+def _choose(plan: Plan, members: list[Member], round_number: int, draw: int) -> list[Member]:
+    place = Writer().u64(plan.federation.seed).u32(round_number).u32(draw).finish()
     stream = Stream(digest("federation/cohort/1", place))
     if plan.cohort.sample_rate is not None:
         return [

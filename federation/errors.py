@@ -9,6 +9,7 @@ A message is one line, says what to do, and never shows a value of the data.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -83,11 +84,15 @@ class RosterError(FederationError):
 
 
 class TooFewSurvivors(FederationError):
-    """Too many sites left mid-round: their sum stays hidden and the round is void."""
+    """Too many sites left mid-round: their sum stays hidden and the round is void. `left` says why, by site."""
 
-    def __init__(self, got: int, needed: int, *, stage: str = "the round") -> None:
+    def __init__(
+        self, got: int, needed: int, *, stage: str = "replies", left: Mapping[str, str] | None = None
+    ) -> None:
+        reasons = ", ".join(f"{site} ({reason})" for site, reason in sorted((left or {}).items()))
         super().__init__(
-            f"{got} sites answered in {stage}, {needed} are needed", hint="the round is void; run again"
+            f"{got} sites sent {stage}, {needed} are needed: the round is void",
+            hint=f"sites that left: {reasons}" if reasons else "run again when the sites are back",
         )
         self.got, self.needed = got, needed
 

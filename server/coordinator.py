@@ -74,7 +74,7 @@ class Coordinator:
         try:
             messages = step()
         except TooFew as error:
-            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value) from None
+            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value, left=self.left) from None
         self.left.update(self._machine.faulty)
         kind = _REQUESTS.get(self._machine.phase)
         return [self._frame(message.to, kind, message.data) for message in messages if kind is not None]
