@@ -6,11 +6,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from federation.journal import Journal
-
 from clients.join import load_trainer
 from clients.policy import consent, load_site
 from federation.claim import planned_event
+from federation.journal import Journal
 from federation.layout import Layout
 from federation.messages import Member
 from federation.plan import Plan

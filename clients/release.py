@@ -22,11 +22,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from federation.journal import Journal
 from torch import Tensor, nn
 
 from clients.dpsgd import clipped_gradient
 from clients.training import local_delta, plain_gradient, poisson_batch
+from federation.journal import Journal
 from federation.layout import Layout
 from federation.plan import Plan
 from federation.task import Dataset, Task

@@ -1,0 +1,272 @@
+"""A small world for the tests of this folder: a plan, three sites' data, sites with journals, a round played."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clients.policy import Policy
+from clients.release import Trainer, site_stream
+from clients.site import Site
+from federation.claim import planned_event
+from federation.journal import Journal
+from federation.messages import Frame, Invitation, Kind, Member, Reason, abort_reason
+from federation.plan import Plan, parse
+from federation.task import Dataset, Task, build_task, cross_entropy
+from federation.terms import Terms, params_bytes, params_digest
+from privacy.budget import Budget
+from privacy.noise import Stream, poisson_sample
+from privacy.wire import digest
+from server.coordinator import Coordinator
+
+RUN = bytes(range(16))
+SIZES = {"amsterdam": 40, "berlin": 24, "cleveland": 30}
+DIMENSION = 6  # two numbers and a bias, two classes
+
+TEXT = """\
+[federation]
+name = "small"
+rounds = {rounds}
+seed = 7
+
+[task]
+kind = "tabular-classification"
+target = "sick"
+classes = ["no", "yes"]
+model = "{model}"
+[task.features]
+age = {{ low = 0, high = 100 }}
+pressure = {{ low = 50, high = 250 }}
+
+[cohort]
+size = "all"
+minimum = {minimum}
+weights = "{weights}"
+
+[training]
+optimizer = "{optimizer}"
+learning_rate = {learning_rate}
+local_steps = {local_steps}
+sample_rate = {sample_rate}
+
+[privacy]
+unit = "{unit}"
+noise = "{noise}"
+{claim}
+
+[secure_aggregation]
+colluders = {colluders}
+dropouts = {dropouts}
+
+[server]
+optimizer = "average"
+learning_rate = 1.0
+"""
+
+DEFAULTS: dict[str, object] = {
+    "rounds": 4,
+    "model": "logistic",
+    "minimum": 3,
+    "weights": "uniform",
+    "optimizer": "sgd",
+    "learning_rate": 0.5,
+    "local_steps": 1,
+    "sample_rate": 1.0,  # closed form: calibrated in no time
+    "colluders": 0,
+    "dropouts": 0,
+    "epsilon": 8.0,
+    "delta": 1e-5,
+    "clipping_norm": 0.5,
+}
+
+
+def make_plan(unit: str = "record", noise: str = "distributed", **changes: object) -> Plan:
+    """A valid plan, with some values changed."""
+    values = DEFAULTS | {"unit": unit, "noise": noise} | changes
+    claim = "" if noise == "none" else "epsilon = {epsilon}\ndelta = {delta}\nclipping_norm = {clipping_norm}"
+    return parse(TEXT.format(**values, claim=claim.format(**values)))
+
+
+def make_data(records: int, seed: int, scale: float = 1.0) -> Dataset:
+    """Records whose labels depend on their features."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.rand(records, 2, generator=generator) * 2 - 1
+    labels = (features.sum(dim=1) + 0.2 * torch.randn(records, generator=generator) > 0).to(torch.int64)
+    return Dataset(features * scale, labels)
+
+
+def make_params(dimension: int = DIMENSION, seed: int = 0) -> Tensor:
+    """Some params, float32."""
+    return torch.randn(dimension, generator=torch.Generator().manual_seed(seed)) * 0.3
+
+
+def make_terms(plan: Plan, sizes: Mapping[str, int] | None = None, **changes: object) -> Terms:
+    """The terms of a first attempt at round 1 on `make_params`."""
+    names = SIZES if sizes is None else sizes
+    model = build_task(plan).model()
+    dimension = sum(parameter.numel() for parameter in model.parameters())
+    terms = Terms(
+        plan=plan,
+        run=RUN,
+        round=1,
+        attempt=1,
+        members=tuple(Member(name, names[name]) for name in sorted(names)),
+        params_digest=params_digest(params_bytes(make_params(dimension))),
+        dimension=dimension,
+    )
+    return replace(terms, **changes)  # type: ignore[arg-type]
+
+
+def key_of(*parts: object) -> bytes:
+    """A fixed key for a stream; another one for other parts."""
+    return digest("tests", *(str(part).encode() for part in parts))
+
+
+def keyed_trainer(plan: Plan, data: Dataset, key: bytes) -> Trainer:
+    """A trainer whose secret stream the test knows."""
+    return Trainer(build_task(plan), data, lambda _: Stream(key))
+
+
+def loaded(task: Task, params: Tensor, dtype: torch.dtype) -> nn.Module:
+    """The task's model at `params`, filled by torch's own means."""
+    model = task.model().to(dtype)
+    nn.utils.vector_to_parameters(params.to(dtype, copy=True), model.parameters())
+    return model
+
+
+def flat(model: nn.Module) -> Tensor:
+    """A model's parameters, one float64 vector."""
+    return nn.utils.parameters_to_vector(model.parameters()).detach().to(torch.float64)
+
+
+def clipped_sum(model: nn.Module, data: Dataset, norm: float) -> Tensor:
+    """The slow twin: one backward pass per record, clipped by hand as Opacus does, float64."""
+    parameters = list(model.parameters())
+    total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
+    for row, label in zip(data.features.to(torch.float64), data.labels, strict=True):
+        grads = torch.autograd.grad(cross_entropy(model(row[None]), label[None]).sum(), parameters)
+        gradient = torch.cat([grad.reshape(-1) for grad in grads])
+        total += gradient * min(1.0, norm / (float(gradient.norm()) + 1e-6))
+    return total
+
+
+def batch_of(data: Dataset, rate: float, batches: Stream) -> Dataset:
+    """The next Poisson batch of a stream, as the site draws it."""
+    chosen = torch.from_numpy(poisson_sample(batches, len(data), rate))
+    return Dataset(data.features[chosen], data.labels[chosen])
+
+
+def sgd_by_torch(plan: Plan, data: Dataset, params: Tensor, size: int) -> Tensor:
+    """The outside oracle of a site that trains on everything in every step: plain torch, float64 delta."""
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+    model = loaded(build_task(plan), params, torch.float32)
+    before = flat(model)
+    optimizer = kinds[plan.training.optimizer](model.parameters(), lr=plan.training.learning_rate)
+    for _ in range(plan.training.local_steps):
+        optimizer.zero_grad()
+        (functional.cross_entropy(model(data.features), data.labels, reduction="sum") / size).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return flat(model) - before
+
+
+def open_journal(path: Path, plan: Plan, site: str = "amsterdam", *, reserve: bool = True) -> Journal:
+    """A journal, with the plan's run reserved in it."""
+    journal = Journal.open(path, site=site, pool="pool")
+    if reserve:
+        policy = Policy.for_plan(plan)
+        budget = Budget(policy.epsilon_max, policy.delta_max)
+        journal.reserve(RUN.hex(), plan.digest, planned_event(plan), plan.federation.rounds, budget)
+    return journal
+
+
+def make_site(
+    folder: Path,
+    plan: Plan,
+    name: str,
+    size: int,
+    *,
+    policy: Policy | None = None,
+    load: Callable[[Plan], Trainer] | None = None,
+) -> Site:
+    """A site with `size` records and a journal in `folder`, which allows this plan unless told otherwise."""
+    journal = Journal.open(folder / f"{name}.sqlite", site=name, pool=name)
+    trainer = Trainer(build_task(plan), make_data(size, size), partial(site_stream, plan, name))
+    return Site(
+        Member(name, size), policy or Policy.for_plan(plan), journal, load=load or (lambda _: trainer)
+    )
+
+
+def make_sites(folder: Path, plan: Plan, sizes: Mapping[str, int] | None = None) -> dict[str, Site]:
+    """The sites of a cohort, none of which has joined."""
+    return {
+        name: make_site(folder, plan, name, size)
+        for name, size in (SIZES if sizes is None else sizes).items()
+    }
+
+
+def hello(plan: Plan, run: bytes = RUN) -> bytes:
+    """What a server says first."""
+    return Frame(Kind.HELLO, run, 0, 0, plan.canonical()).to_bytes()
+
+
+def joined(folder: Path, plan: Plan, sizes: Mapping[str, int] = SIZES) -> dict[str, Site]:
+    """Sites that have consented to the plan."""
+    folder.mkdir(exist_ok=True)
+    sites = make_sites(folder, plan, sizes)
+    for site in sites.values():
+        assert Frame.from_bytes(site.receive(hello(plan))).kind is Kind.WELCOME
+    return sites
+
+
+def invite(terms: Terms) -> bytes:
+    body = Invitation(terms.members, terms.params_digest).to_bytes()
+    return Frame(Kind.INVITE, *terms.place, body).to_bytes()
+
+
+def refused(site: Site, data: bytes) -> Reason:
+    """The reason of the one byte that a refusal says."""
+    frame = Frame.from_bytes(site.receive(data))
+    assert frame.kind is Kind.ABORT
+    return abort_reason(frame.body)
+
+
+def kinds(site: Site) -> list[str]:
+    return [entry.kind for entry in site.journal.entries()]
+
+
+class Round:
+    """One attempt at a round between sites and the real coordinator, kept for replay.
+
+    `requests` and `replies` hold, by site and kind of the request, the frames that went each way.
+    """
+
+    def __init__(self, terms: Terms, sites: Mapping[str, Site], params: Tensor | None = None) -> None:
+        sent = make_params(terms.dimension) if params is None else params
+        self.coordinator = Coordinator(terms, params_bytes(sent))
+        self.requests: dict[tuple[str, Kind], bytes] = {}
+        self.replies: dict[tuple[str, Kind], bytes] = {}
+        self._sites = sites
+
+    def play(self, lost: tuple[tuple[str, Kind], ...] = ()) -> Round:
+        """Carry every message until all is quiet; requests in `lost` never arrive."""
+        outgoing = self.coordinator.open()
+        while self.coordinator.result is None:
+            arrived = []
+            for message in outgoing:
+                at = message.to, Frame.from_bytes(message.data).kind
+                self.requests[at] = message.data
+                if at not in lost:
+                    self.replies[at] = self._sites[message.to].receive(message.data)
+                    arrived.append((message.to, self.replies[at]))
+            outgoing = []
+            for name, data in arrived:
+                outgoing += self.coordinator.receive(name, data)
+            if not outgoing and self.coordinator.result is None:
+                outgoing = self.coordinator.deadline()
+        return self

@@ -1,0 +1,150 @@
+"""A hospital's own process: from a site file and a CSV to a site that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from clients import join
+from clients.join import attend, load_trainer, open_site
+from clients.policy import load_site
+from federation.errors import DataError, PlanError
+from federation.messages import Frame, Kind, Member, Reason, abort_reason
+from federation.plan import Plan
+from privacy.errors import PolicyViolation, UnsafeParameters
+from tests.clients.sites import RUN, hello, make_plan
+
+SITE = """\
+[site]
+id = "berlin"
+keys = "keys/"
+journal = "journal.sqlite"
+[data]
+source = "berlin.csv"
+pool = "patients"
+size = 30
+[policy]
+epsilon_max = 8.0
+delta_max = 1e-5
+cohort_minimum = 3
+noise = ["distributed"]
+tasks = ["tabular-classification"]
+"""
+ROWS = [f"{20 + number},{100 + 3 * number},{'yes' if number % 3 else 'no'}" for number in range(30)]
+
+
+def write_site(folder: Path, text: str = SITE, rows: list[str] | None = None) -> Path:
+    """A site file and its data."""
+    (folder / "berlin.csv").write_text("\n".join(["age,pressure,sick", *(ROWS if rows is None else rows)]))
+    path = folder / "site.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_site_answers_from_its_own_files(tmp_path: Path) -> None:
+    site, plan = open_site(write_site(tmp_path)), make_plan()
+    assert site.member == Member("berlin", 30)
+    assert Frame.from_bytes(site.receive(hello(plan))).kind is Kind.WELCOME
+    assert (tmp_path / "journal.sqlite").exists()
+    assert [entry.kind for entry in site.journal.entries()] == ["genesis", "reserve"]
+
+
+def test_a_site_file_without_a_size_is_refused_before_there_is_a_journal(tmp_path: Path) -> None:
+    path = write_site(tmp_path, SITE.replace("size = 30\n", ""))
+    with pytest.raises(PlanError, match=r"site.toml data.size: is missing; declare in public") as error:
+        open_site(path)
+    assert error.value.exit_code == 2
+    assert not (tmp_path / "journal.sqlite").exists()
+
+
+def test_the_declared_size_is_sent_whatever_the_data_count(tmp_path: Path) -> None:
+    site = open_site(write_site(tmp_path, SITE.replace("size = 30", "size = 500")))
+    site.receive(hello(make_plan()))
+    assert site.last_error is None
+    assert site.member.size == 500
+
+
+def test_data_are_first_read_after_consent(tmp_path: Path) -> None:
+    path = write_site(tmp_path)
+    (tmp_path / "berlin.csv").unlink()
+    site = open_site(path)
+    with pytest.raises(PolicyViolation, match=r"policy\.noise"):
+        site.join(RUN, make_plan("record", "central"))
+    with pytest.raises(DataError, match="no such file"):
+        site.join(RUN, make_plan())
+
+
+def test_a_cell_that_is_no_number_is_named_by_row_and_column_and_not_shown(tmp_path: Path) -> None:
+    site = open_site(write_site(tmp_path, rows=[*ROWS[:4], "33,low-ish,yes", *ROWS[5:]]))
+    reply = site.receive(hello(make_plan()))
+    assert abort_reason(Frame.from_bytes(reply).body) is Reason.FAILED
+    assert isinstance(site.last_error, DataError)
+    message = str(site.last_error)
+    assert "6" in message  # the header is row 1
+    assert "pressure" in message
+    assert "low-ish" not in message
+    assert b"low-ish" not in reply
+
+
+def test_held_out_records_are_not_trained_on(tmp_path: Path) -> None:
+    path, plan = write_site(tmp_path), make_plan()
+    trainer = load_trainer(load_site(path), tmp_path, plan)
+    assert len(trainer.data) == 24  # a fifth of each class of 10 and 20 is held out
+    assert trainer.data.features.dtype == torch.float32
+
+
+def test_every_round_of_a_private_plan_gets_a_stream_of_its_own(tmp_path: Path) -> None:
+    path = write_site(tmp_path)
+    trainer = load_trainer(load_site(path), tmp_path, make_plan())
+    assert len({trainer.stream(number).take(32) for number in (1, 1, 2)}) == 3
+    plain = load_trainer(load_site(path), tmp_path, make_plan("record", "none"))
+    assert plain.stream(1).take(32) == plain.stream(1).take(32) != plain.stream(2).take(32)
+
+
+def with_delta(unit: str) -> Plan:
+    return make_plan(unit, "distributed", delta=0.05)
+
+
+def test_a_delta_at_which_a_record_may_be_published_is_refused(tmp_path: Path) -> None:
+    path = write_site(tmp_path)
+    with pytest.raises(UnsafeParameters, match=r"privacy\.delta = 0\.05: must be below 1/N"):
+        load_trainer(load_site(path), tmp_path, with_delta("record"))
+    load_trainer(load_site(path), tmp_path, with_delta("client"))  # N counts clients then, not records
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refused(
+    server: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = '[server]\naddress = "fed.example.org:9092"\ncertificate = "ca.crt"\n' if server else ""
+    path, told = write_site(tmp_path, SITE + endpoint), list[str]()
+    replies: list[bytes] = []
+
+    def served(receive: Callable[[bytes], bytes], place: Path, ready: Callable[[], None]) -> None:
+        assert place == tmp_path / "socket" / "site"
+        ready()
+        replies.extend(receive(data) for data in (hello(make_plan("client", "central")), hello(make_plan())))
+
+    monkeypatch.setattr(join, "serve_until_signal", served)
+    attend(path, None, told.append)
+    assert "site berlin answers at" in told[0]
+    assert ("--superlink fed.example.org:9092" in told[1]) is server
+    assert [line for line in told[2:] if "policy.noise" in line] == told[2:]
+    assert len(told) == 3  # one refusal, told once
+    assert [Frame.from_bytes(reply).kind for reply in replies] == [Kind.ABORT, Kind.WELCOME]
+
+
+def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quote(*_: object) -> None:
+        raise ValueError("Jane Doe, born 1970")
+
+    told: list[str] = []
+    monkeypatch.setattr(join, "serve_until_signal", lambda receive, *_: receive(hello(make_plan())))
+    monkeypatch.setattr(join, "load_trainer", quote)
+    attend(write_site(tmp_path), None, told.append)
+    assert told == ["refused: unexpected ValueError"]

@@ -1,0 +1,272 @@
+"""A site as the outside reaches it: bytes in, one frame out, and never more than a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.policy import Policy
+from clients.release import Trainer
+from federation.claim import noise_text
+from federation.errors import DataError, TooFewSurvivors
+from federation.messages import Frame, Kind, Member, Reason, Welcome, abort_reason
+from federation.plan import Plan
+from privacy.errors import FaultyServer, PolicyViolation, ProtocolError
+from tests.clients.sites import (
+    RUN,
+    SIZES,
+    Round,
+    hello,
+    invite,
+    joined,
+    kinds,
+    make_params,
+    make_plan,
+    make_site,
+    make_terms,
+    refused,
+)
+
+FIVE = {"amsterdam": 40, "berlin": 24, "cleveland": 30, "dresden": 20, "essen": 28}
+
+
+# Joining.
+
+
+@pytest.mark.parametrize("noise", ["distributed", "none"])
+def test_a_site_welcomes_a_plan_that_it_allows_and_says_what_it_worked_out(
+    noise: str, tmp_path: Path
+) -> None:
+    plan = make_plan("record", noise)
+    site = make_site(tmp_path, plan, "berlin", 24)
+    reply = Frame.from_bytes(site.receive(hello(plan)))
+    assert (reply.kind, reply.run) == (Kind.WELCOME, RUN)
+    assert Welcome.from_bytes(reply.body) == Welcome(Member("berlin", 24), plan.digest, noise_text(plan))
+    assert site.last_error is None
+
+
+def test_consent_is_idempotent_and_charges_once(tmp_path: Path) -> None:
+    plan = make_plan()
+    site = make_site(tmp_path, plan, "berlin", 24)
+    assert site.receive(hello(plan)) == site.receive(hello(plan))
+    assert kinds(site) == ["genesis", "reserve"]
+
+
+def test_consent_in_the_middle_of_a_round_does_not_end_it(tmp_path: Path) -> None:
+    plan = make_plan()
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    advert = sites["berlin"].receive(invite(terms))
+    sites["berlin"].receive(hello(plan))
+    assert sites["berlin"].receive(invite(terms)) == advert
+
+
+def test_policy_comes_first_then_the_budget_then_the_data(tmp_path: Path) -> None:
+    plan = make_plan()
+    read: list[Plan] = []
+
+    def load(allowed: Plan) -> Trainer:
+        read.append(allowed)
+        raise DataError("no such file")
+
+    strict = Policy.for_plan(make_plan("record", "site"))
+    site = make_site(tmp_path, plan, "strict", 24, policy=strict, load=load)
+    assert refused(site, hello(plan)) is Reason.POLICY
+    assert kinds(site) == ["genesis"]  # not even a reservation
+    site = make_site(tmp_path, plan, "spent", 24, load=load)
+    with pytest.raises(DataError):
+        site.join(bytes(16), plan)
+    assert read == [plan]
+    assert refused(site, hello(plan)) is Reason.BUDGET
+    assert kinds(site) == ["genesis", "reserve", "refuse"]
+    assert read == [plan]
+
+
+def test_another_plan_under_a_joined_run_is_refused_and_the_first_one_goes_on(tmp_path: Path) -> None:
+    plan, other = make_plan(), make_plan(learning_rate=0.1)
+    policy = Policy.for_plan(plan).model_copy(update={"plans": (plan.digest, other.digest)})
+    site = make_site(tmp_path, plan, "berlin", 24, policy=policy)
+    site.receive(hello(plan))
+    assert refused(site, hello(other)) is Reason.POLICY
+    assert refused(site, hello(make_plan(learning_rate=0.2))) is Reason.POLICY  # never approved
+    assert kinds(site) == ["genesis", "reserve"]
+    terms = make_terms(plan)
+    assert Frame.from_bytes(site.receive(invite(terms))).kind is Kind.ADVERT
+
+
+def test_a_plan_that_is_not_in_canonical_form_is_refused(tmp_path: Path) -> None:
+    plan = make_plan()
+    site = make_site(tmp_path, plan, "berlin", 24)
+    body = plan.canonical().replace(b'"rounds":4', b'"rounds": 4')
+    assert refused(site, Frame(Kind.HELLO, RUN, 0, 0, body).to_bytes()) is Reason.PROTOCOL
+
+
+# A round.
+
+
+@pytest.mark.parametrize(
+    ("unit", "noise"), [*product(("record", "client"), ("site", "distributed", "central", "none"))]
+)
+def test_a_round_of_sites_ends_with_the_sum_of_what_they_released(
+    unit: str, noise: str, tmp_path: Path
+) -> None:
+    plan = make_plan(unit, noise)
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    played = Round(terms, sites).play()
+    stored = [site.release(terms, make_params()) for site in sites.values()]  # resent, not drawn again
+    ring = np.uint64((1 << terms.codec.ring_bits) - 1)
+    assert played.coordinator.result is not None
+    assert np.array_equal(played.coordinator.result, np.sum(stored, axis=0, dtype=np.uint64) & ring)
+    for site in sites.values():
+        assert kinds(site) == ["genesis", "reserve", "begin", "release", "reveal"]
+        assert site.last_error is None
+
+
+def test_what_a_site_uploads_does_not_show_what_it_releases(tmp_path: Path) -> None:
+    plan = make_plan("record", "none")  # deterministic: two attempts release the very same vector
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    uploads = []
+    for attempt in (1, 2):
+        played = Round(replace(terms, attempt=attempt), sites).play()
+        uploads.append(Frame.from_bytes(played.replies["berlin", Kind.BROADCAST]).body)
+    assert uploads[0] != uploads[1]
+
+
+def test_every_replayed_request_gets_the_very_same_reply(tmp_path: Path) -> None:
+    plan = make_plan()
+    sites = joined(tmp_path, plan)
+    played = Round(make_terms(plan), sites).play()
+    before = kinds(sites["berlin"])
+    for (name, kind), request in played.requests.items():
+        if kind is not Kind.INVITE:  # checked below: keys are gone, the advert is not
+            assert sites[name].receive(request) == played.replies[name, kind]
+    for name in sites:
+        assert sites[name].receive(played.requests[name, Kind.INVITE]) == played.replies[name, Kind.INVITE]
+    assert kinds(sites["berlin"]) == before
+
+
+@pytest.mark.parametrize("kind", [Kind.ADVERTS, Kind.BROADCAST, Kind.SURVIVORS])
+def test_a_request_before_its_turn_ends_the_attempt(kind: Kind, tmp_path: Path) -> None:
+    """The requests are true ones of a cohort that went on without this site."""
+    plan = make_plan(minimum=5, dropouts=1)
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+    earlier = {Kind.ADVERTS: Kind.INVITE, Kind.BROADCAST: Kind.ADVERTS, Kind.SURVIVORS: Kind.BROADCAST}
+    ahead = Round(terms, joined(tmp_path / "other", plan, FIVE)).play()
+    late = Round(terms, sites).play(lost=(("berlin", earlier[kind]),))
+    assert late.coordinator.result is not None  # the others did not need it
+    assert ("berlin", kind) not in late.requests
+    assert refused(sites["berlin"], ahead.requests["berlin", kind]) is Reason.PROTOCOL
+    assert isinstance(sites["berlin"].last_error, ProtocolError)
+    assert "reveal" not in kinds(sites["berlin"])
+
+
+def test_other_params_than_invited_leave_the_data_unread(tmp_path: Path) -> None:
+    plan = make_plan()
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    with pytest.raises(TooFewSurvivors):
+        Round(terms, sites, params=make_params(seed=1)).play()
+    for site in sites.values():
+        assert isinstance(site.last_error, FaultyServer)
+        assert kinds(site) == ["genesis", "reserve"]
+
+
+def test_a_sum_is_opened_for_one_set_of_survivors_only_also_in_a_new_attempt(tmp_path: Path) -> None:
+    """All five, then the same releases without one of them: the difference would be that one's, bare."""
+    plan = make_plan(colluders=1, dropouts=1)
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+    first = Round(terms, sites).play()
+    assert first.coordinator.survivors == tuple(FIVE)
+    assert first.coordinator.result is not None
+    second = Round(replace(terms, attempt=2), sites)
+    with pytest.raises(TooFewSurvivors):
+        second.play(lost=(("essen", Kind.BROADCAST),))
+    assert second.coordinator.result is None
+    for name in list(FIVE)[:4]:
+        reply = Frame.from_bytes(second.replies[name, Kind.SURVIVORS])
+        assert (reply.kind, abort_reason(reply.body)) == (Kind.ABORT, Reason.PROTOCOL)
+    third = Round(replace(terms, attempt=3), sites).play()  # for the same set it is the same sum
+    assert third.coordinator.result is not None
+    assert np.array_equal(third.coordinator.result, first.coordinator.result)
+
+
+def test_a_sum_is_not_opened_again_for_a_cohort_whose_slots_look_the_same(tmp_path: Path) -> None:
+    """Survivors are slots: 0 to 3 of one cohort of four are other sites than 0 to 3 of another."""
+    plan = make_plan(colluders=0)
+    sites = joined(tmp_path, plan, FIVE)
+    without_essen = {name: size for name, size in FIVE.items() if name != "essen"}
+    without_berlin = {name: size for name, size in FIVE.items() if name != "berlin"}
+    Round(make_terms(plan, without_essen), sites).play()
+    begun = kinds(sites["amsterdam"])
+    again = Round(make_terms(plan, without_berlin, attempt=2), sites)
+    with pytest.raises(TooFewSurvivors):
+        again.play()
+    assert isinstance(sites["amsterdam"].last_error, PolicyViolation)
+    assert kinds(sites["amsterdam"]) == begun
+
+
+# Invitations.
+
+
+def test_a_cohort_below_the_sites_own_minimum_is_refused(tmp_path: Path) -> None:
+    plan = make_plan(minimum=4)
+    policy = Policy.for_plan(plan)
+    site = make_site(tmp_path, plan, "berlin", 24, policy=policy)
+    site.receive(hello(plan))
+    assert refused(site, invite(make_terms(plan))) is Reason.POLICY  # the plan's minimum
+    site.policy = policy.model_copy(update={"cohort_minimum": 5})  # tightened while the run goes on
+    four = {name: FIVE[name] for name in list(FIVE)[:4]}
+    assert refused(site, invite(make_terms(plan, four))) is Reason.POLICY
+    assert "cohort_minimum is 5" in str(site.last_error)
+    assert Frame.from_bytes(site.receive(invite(make_terms(plan, FIVE)))).kind is Kind.ADVERT
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"amsterdam": 40, "cleveland": 30, "dresden": 20}, {**SIZES, "berlin": 25}],
+    ids=["absent", "resized"],
+)
+def test_an_invitation_that_does_not_show_the_site_as_it_is_gets_no_keys(
+    sizes: dict[str, int], tmp_path: Path
+) -> None:
+    plan = make_plan()
+    site = joined(tmp_path, plan)["berlin"]
+    assert refused(site, invite(make_terms(plan, sizes))) is Reason.PROTOCOL
+
+
+def test_an_attempt_that_is_over_cannot_be_taken_up_again(tmp_path: Path) -> None:
+    plan = make_plan()
+    site, terms = joined(tmp_path, plan)["berlin"], make_terms(plan)
+    for newer in (replace(terms, attempt=2), replace(terms, round=2, attempt=3)):
+        assert Frame.from_bytes(site.receive(invite(newer))).kind is Kind.ADVERT
+    for older in (terms, replace(terms, attempt=2), replace(terms, attempt=9), replace(terms, round=2)):
+        assert refused(site, invite(older)) is Reason.PROTOCOL
+    again = site.receive(invite(replace(terms, round=2, attempt=3)))
+    assert Frame.from_bytes(again).kind is Kind.ADVERT
+
+
+def test_one_attempt_has_one_pair_of_keys_and_one_cohort(tmp_path: Path) -> None:
+    plan = make_plan()
+    site, terms = joined(tmp_path, plan)["berlin"], make_terms(plan)
+    first = site.receive(invite(terms))
+    other = make_terms(plan, {**SIZES, "cleveland": 31})
+    assert refused(site, invite(other)) is Reason.PROTOCOL
+    assert refused(site, invite(replace(terms, params_digest=bytes(32)))) is Reason.PROTOCOL
+    assert site.receive(invite(terms)) == first
+    assert site.receive(invite(replace(terms, attempt=2))) != first
+
+
+def test_messages_of_runs_and_rounds_that_a_site_is_not_in_are_refused(tmp_path: Path) -> None:
+    plan = make_plan()
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    site = sites["berlin"]
+    stranger = Frame(Kind.ADVERTS, bytes(16), 1, 1).to_bytes()
+    assert refused(site, stranger) is Reason.PROTOCOL
+    assert "not joined" in str(site.last_error)
+    played = Round(terms, sites).play()
+    frame = Frame.from_bytes(played.requests["berlin", Kind.BROADCAST])
+    for changed in (replace(frame, attempt=2), replace(frame, round=2)):
+        assert refused(site, changed.to_bytes()) is Reason.PROTOCOL
+        assert "not invited" in str(site.last_error)
