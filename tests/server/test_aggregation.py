@@ -1,0 +1,100 @@
+"""From the sum to the mean delta: the arithmetic of every kind of plan, and the scale of central noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
+from torch import Tensor
+
+from federation.messages import Member
+from federation.terms import Terms
+from privacy.encoding import RingVector
+from privacy.noise import SIGMA, Stream
+from server.aggregation import mean_delta
+from tests.worlds import plan_of, terms_for
+
+MEMBERS = (Member("ash", 40), Member("birch", 20), Member("cedar", 100))
+NAMES = ("ash", "birch", "cedar")
+
+
+def stream(number: int = 1) -> Stream:
+    return Stream(number.to_bytes(32, "big"))
+
+
+def ring_sum(terms: Terms, vectors: list[Tensor]) -> RingVector:
+    """What the secure sum opens."""
+    total = np.zeros(terms.dimension, np.uint64)
+    for vector in vectors:
+        total += terms.codec.to_ring(terms.codec.encode(vector))
+    return total & np.uint64((1 << terms.codec.ring_bits) - 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), survivors=st.sampled_from([NAMES, NAMES[:2], NAMES[1:]]))
+def test_updates_are_averaged_over_the_survivors_and_nobody_else(
+    seed: int, survivors: tuple[str, ...]
+) -> None:
+    terms = terms_for(plan_of(), MEMBERS, torch.zeros(6))
+    vectors = list(torch.randn(len(survivors), 6, generator=torch.Generator().manual_seed(seed)).double())
+    mean = mean_delta(terms, ring_sum(terms, vectors), survivors, stream())
+    assert torch.allclose(mean, torch.stack(vectors).mean(dim=0), atol=terms.codec.step)
+
+
+def test_declared_weights_make_a_weighted_mean() -> None:
+    terms = terms_for(plan_of(weights="declared"), MEMBERS, torch.zeros(2))
+    deltas = {"ash": torch.tensor([1.0, 2.0]), "cedar": torch.tensor([3.0, -2.0])}
+    weighted = [delta * terms.weight(site) for site, delta in deltas.items()]
+    mean = mean_delta(terms, ring_sum(terms, weighted), ("ash", "cedar"), stream())
+    by_hand = (40 * deltas["ash"] + 100 * deltas["cedar"]) / 140
+    assert torch.allclose(mean, by_hand.double(), atol=1e-5)
+
+
+def test_a_sum_of_gradients_is_one_step_down_their_mean_over_the_expected_batch() -> None:
+    plan = plan_of(noise="distributed", sample_rate=0.5, learning_rate=0.25, rounds=50)
+    rate = plan.training.learning_rate
+    terms = terms_for(plan, MEMBERS, torch.zeros(2))
+    gradients = [torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])]
+    mean = mean_delta(terms, ring_sum(terms, gradients), ("ash", "birch"), stream())
+    expected = -rate * (gradients[0] + gradients[1]) / (0.5 * (40 + 20))
+    assert torch.allclose(mean, expected.double(), atol=1e-4)
+
+
+@pytest.mark.parametrize("noise", ["none", "site", "distributed"])
+def test_the_server_adds_no_noise_unless_it_is_central(noise: str) -> None:
+    terms = terms_for(plan_of(noise=noise, rounds=50), MEMBERS, torch.zeros(500))
+    zeros = np.zeros(500, np.uint64)
+    assert not mean_delta(terms, zeros, NAMES, stream()).any()
+
+
+def chi_square(noise: Tensor, deviation: float) -> bool:
+    """Whether the scale fits: two-sided, false alarms 1e-6 (and the key is fixed)."""
+    statistic = float((noise / deviation).square().sum())
+    return bool(chi2.ppf(5e-7, len(noise)) < statistic < chi2.ppf(1 - 5e-7, len(noise)))
+
+
+def test_central_noise_has_the_multiplier_that_was_calibrated() -> None:
+    """The sum of clipped gradients gets deviation z C (a little more: rounding to the grid counts as well)."""
+    plan = plan_of(noise="central", sample_rate=0.5, rounds=50)
+    dimension = 4000
+    terms = terms_for(plan, MEMBERS, torch.zeros(dimension))
+    mechanism = terms.mechanism
+    assert mechanism is not None
+    mean = mean_delta(terms, np.zeros(dimension, np.uint64), NAMES, stream())
+    summed = -mean * (0.5 * 160) / plan.training.learning_rate
+    assert chi_square(summed, SIGMA * mechanism.step)
+    on_top = SIGMA * mechanism.step / mechanism.noise_multiplier
+    assert 1.0 <= on_top <= 1.1  # clipping norm 1, rounding at most a tenth of it
+    for wrong in (0.9, 1.1):  # the test can fail: a tenth too little or too much is seen
+        assert not chi_square(summed, wrong * SIGMA * mechanism.step)
+
+
+def test_central_noise_differs_from_round_to_round() -> None:
+    terms = terms_for(plan_of(noise="central", rounds=50), MEMBERS, torch.zeros(20))
+    zeros = np.zeros(20, np.uint64)
+    first, again, other = (mean_delta(terms, zeros, NAMES, stream(number)) for number in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -1,0 +1,95 @@
+"""A state on disk: it comes back to the bit, is never half written, and belongs to one plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from federation.errors import CheckpointError
+from federation.plan import Plan, parse
+from server import checkpoint
+from server.state import ServerState, begin, optimizer
+from tests.worlds import plan_of, start, text_of
+
+ADAM = parse(text_of().replace('optimizer = "average"', 'optimizer = "adam"'))
+
+
+def state_of(plan: Plan) -> ServerState:
+    """A state in the middle of a run."""
+    state = begin(plan, bytes(range(16)), start(plan))
+    delta = torch.linspace(-1, 1, state.params.numel()).double()
+    moments, params = optimizer(plan).step(state.optimizer, state.params, delta)
+    return replace(state, round=5, attempt=6, params=params, optimizer=moments)
+
+
+def test_a_state_comes_back_to_the_bit(tmp_path: Path) -> None:
+    state = state_of(ADAM)
+    checkpoint.write(tmp_path, ADAM, state)
+    found = checkpoint.read(tmp_path, ADAM)
+    assert found is not None
+    assert (found.run, found.round, found.attempt) == (state.run, 5, 6)
+    assert found.params.dtype == torch.float32
+    assert torch.equal(found.params, state.params)
+    assert found.optimizer.steps == 1
+    assert found.optimizer.moments.keys() == state.optimizer.moments.keys() == {"m", "v"}
+    for name, moment in state.optimizer.moments.items():
+        assert torch.equal(found.optimizer.moments[name], moment)
+        assert found.optimizer.moments[name].dtype == torch.float64
+
+
+def test_there_is_nothing_before_the_first_write(tmp_path: Path) -> None:
+    assert checkpoint.read(tmp_path / "nowhere", ADAM) is None
+    assert not checkpoint.exists(tmp_path / "nowhere")
+    checkpoint.write(tmp_path, ADAM, state_of(ADAM))
+    assert checkpoint.exists(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 100, b"cut"])
+def test_a_damaged_file_is_refused(tmp_path: Path, damage: bytes) -> None:
+    checkpoint.write(tmp_path, ADAM, state_of(ADAM))
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:60] if damage == b"cut" else damage)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.read(tmp_path, ADAM)
+
+
+def test_another_plan_s_state_is_refused(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, ADAM, state_of(ADAM))
+    with pytest.raises(CheckpointError, match="belongs to another plan"):
+        checkpoint.read(tmp_path, plan_of(seed=8))
+
+
+def test_a_write_that_fails_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = state_of(ADAM)
+    checkpoint.write(tmp_path, ADAM, state)
+
+    def broken(_: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", broken)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.write(tmp_path, ADAM, replace(state, round=6))
+    monkeypatch.undo()
+    found = checkpoint.read(tmp_path, ADAM)
+    assert found is not None
+    assert found.round == 5
+
+
+def test_a_file_is_flushed_before_it_takes_the_old_one_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr("os.fsync", lambda _: order.append("flush"))
+    rename = Path.replace
+
+    def replace_(path: Path, to: Path) -> Path:
+        order.append("rename")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "replace", replace_)
+    checkpoint.replace_file(tmp_path / "new" / "file", b"content")
+    assert order == ["flush", "rename", "flush"]  # the file, its name, the folder that holds the name
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["file"]

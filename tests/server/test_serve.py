@@ -1,0 +1,135 @@
+"""A run over real lines: from a plan file to a run folder, resumed and complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from clients.join import open_site
+from clients.site import Site
+from federation.errors import CheckpointError, RosterError
+from federation.transport import Outgoing
+from server.folder import RunFolder
+from server.serve import serve
+from simulations.world import InProcess
+from tests.worlds import NAMES, by_hand, close, load_params, plan_of, text_of, write_sites
+
+PLAN = plan_of()
+
+
+@contextmanager
+def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
+    """Sites as they join in earnest, by a site file."""
+    write_sites(folder, count)
+    sites = {}
+    for number, name in enumerate(NAMES[:count]):
+        (folder / f"{name}.toml").write_text(
+            f"""
+            [site]
+            id = "{name}"
+            keys = "keys"
+            journal = "{name}.sqlite"
+            [data]
+            source = "{name}.csv"
+            pool = "{name}"
+            size = {30 + 6 * number}
+            [policy]
+            epsilon_max = inf
+            delta_max = 1e-5
+            cohort_minimum = 3
+            noise = ["none"]
+            plans = ["{PLAN.digest}"]
+            """
+        )
+        sites[name] = open_site(folder / f"{name}.toml")
+    try:
+        yield sites
+    finally:
+        for site in sites.values():
+            site.journal.close()
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.toml"
+    path.write_text("\ufeff" + text_of(), "utf-8")  # an editor's byte order mark does no harm
+    return path
+
+
+class Dying(InProcess):
+    """A network whose server is killed after some batches."""
+
+    def __init__(self, sites: Mapping[str, Site], batches: int) -> None:
+        super().__init__({name: site.receive for name, site in sites.items()})
+        self.left = batches
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        super().send(messages)
+
+
+def carrier(sites: Mapping[str, Site]) -> InProcess:
+    return InProcess({name: site.receive for name, site in sites.items()})
+
+
+def test_a_run_folder_ends_with_the_params_and_no_checkpoint(plan: Path, tmp_path: Path) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        serve(plan, tmp_path / "run", carrier(sites))
+        training = {name: site.load(PLAN).data for name, site in sites.items()}
+    names = sorted(entry.name for entry in (tmp_path / "run").iterdir())
+    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl"]
+    assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [tuple(sorted(sites))] * 3))
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2, 3, 4, 6, 9, 12])
+def test_a_server_killed_anywhere_resumes_and_every_round_is_charged_once(
+    plan: Path, tmp_path: Path, batches: int
+) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        with pytest.raises(KeyboardInterrupt):
+            serve(plan, tmp_path / "run", Dying(sites, batches))
+        assert not RunFolder(tmp_path / "run", PLAN).is_finished
+        serve(plan, tmp_path / "run", carrier(sites))
+        assert [entry["round"] for entry in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
+        for site in sites.values():
+            begun = [entry.body["round"] for entry in site.journal.entries() if entry.kind == "begin"]
+            assert begun == [1, 2, 3]
+        killed = load_params(tmp_path / "run")
+    with hospitals(tmp_path / "calm") as sites:
+        serve(plan, tmp_path / "other", carrier(sites))
+    assert killed.equal(load_params(tmp_path / "other"))
+
+
+def test_a_complete_run_asks_nobody_anything(plan: Path, tmp_path: Path) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        serve(plan, tmp_path / "run", carrier(sites))
+        before = (tmp_path / "run" / "params.safetensors").stat().st_mtime_ns
+
+        class Silent(InProcess):
+            def send(self, messages: Iterable[Outgoing]) -> None:
+                raise AssertionError("a complete run sends nothing")
+
+        serve(plan, tmp_path / "run", Silent({}))
+    assert (tmp_path / "run" / "params.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_plan_does_not_get_the_folder(plan: Path, tmp_path: Path) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        serve(plan, tmp_path / "run", carrier(sites))
+        plan.write_text(text_of(seed=8))
+        with pytest.raises(CheckpointError, match="another plan or seed"):
+            serve(plan, tmp_path / "run", carrier(sites))
+
+
+def test_too_few_sites_are_a_roster_error_and_the_run_can_go_on_later(plan: Path, tmp_path: Path) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        two = {name: sites[name] for name in ("ash", "birch")}
+        with pytest.raises(RosterError, match="2 sites joined"):
+            serve(plan, tmp_path / "run", carrier(two))
+        serve(plan, tmp_path / "run", carrier(sites))
+    assert RunFolder(tmp_path / "run", PLAN).is_finished

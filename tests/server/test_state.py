@@ -1,0 +1,51 @@
+"""The state between two rounds: frozen, and moved on by one step of the plan's optimizer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from federation.messages import Member
+from privacy.noise import Stream
+from server.state import advance, begin, optimizer
+from tests.worlds import plan_of, start, terms_for
+
+MEMBERS = (Member("ash", 40), Member("birch", 48), Member("cedar", 56))
+NAMES = ("ash", "birch", "cedar")
+
+
+def test_a_run_begins_with_no_round_done() -> None:
+    plan = plan_of()
+    params = start(plan)
+    state = begin(plan, bytes(16), params)
+    assert (state.round, state.attempt, state.run) == (0, 0, bytes(16))
+    assert torch.equal(state.params, params)
+
+
+def test_a_round_moves_the_params_by_the_mean_and_leaves_the_old_state_alone() -> None:
+    plan = plan_of()
+    params = start(plan)
+    state, terms = begin(plan, bytes(16), params), terms_for(plan, MEMBERS, params)
+    delta = torch.linspace(-1, 1, params.numel()).double()
+    vector = terms.codec.to_ring(terms.codec.encode(delta))
+    total = (3 * vector) & np.uint64((1 << terms.codec.ring_bits) - 1)
+    after = advance(plan, state, terms, total, NAMES, Stream(bytes(32)))
+    assert (after.round, after.run, after.attempt) == (1, state.run, state.attempt)
+    assert torch.allclose(after.params.double(), params.double() + delta, atol=1e-5)
+    assert torch.equal(state.params, start(plan))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        state.round = 5  # type: ignore[misc]
+
+
+def test_the_plan_s_decay_reaches_the_optimizer() -> None:
+    text_plan = plan_of(optimizer="adam")  # the last "optimizer" line is the server's
+    rules = text_plan.server.model_copy(update={"beta1": 0.0, "tau": 1.0})
+    changed = text_plan.model_copy(update={"server": rules})
+    params, delta = torch.zeros(2), torch.tensor([1.0, -1.0], dtype=torch.float64)
+    moved = [
+        optimizer(plan).step(optimizer(plan).init(params), params, delta)[1] for plan in (text_plan, changed)
+    ]
+    assert not torch.allclose(moved[0], moved[1])

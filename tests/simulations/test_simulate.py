@@ -1,0 +1,232 @@
+"""One simulation: its files, its report, and taking it up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+import torch
+
+from federation.errors import CheckpointError, DataError, TrainingDiverged
+from federation.journal import Journal
+from federation.plan import parse
+from privacy import ledger
+from privacy.accountant import epsilon
+from privacy.errors import BudgetExceeded
+from server.folder import RunFolder
+from server.run import RoundReport
+from simulations.simulate import ENGINES, Engine, simulate
+from tests.worlds import load_params, text_of, write_sites
+
+TEXT = text_of()
+PRIVATE = text_of(noise="distributed", rounds=50)
+
+
+def nothing(_: RoundReport, __: Mapping[str, float | None]) -> None:
+    pass
+
+
+def simulated(text: str, sites: Path, out: Path, engine: Engine = "vectorized") -> dict[str, Any]:
+    return simulate(parse(text), text, sites, out, engine=engine, progress=nothing)
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sites(tmp_path_factory.mktemp("world") / "sites")
+
+
+@pytest.fixture(scope="module")
+def private(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A private run's folder and its report."""
+    out = tmp_path_factory.mktemp("private") / "run"
+    return out, simulated(PRIVATE, sites, out)
+
+
+def test_a_run_folder_holds_what_the_manual_says(private: tuple[Path, dict[str, Any]]) -> None:
+    out, report = private
+    assert sorted(entry.name for entry in out.iterdir()) == [
+        "journals",
+        "params.safetensors",
+        "plan.toml",
+        "receipts.jsonl",
+        "report.html",
+        "report.json",
+    ]
+    assert {path.name for path in (out / "journals").glob("*.sqlite")} == {
+        f"{site['id']}.sqlite" for site in report["sites"]
+    }
+    assert json.loads((out / "report.json").read_text()) == report
+    assert "<html" in (out / "report.html").read_text()
+
+
+def test_the_report_has_the_fields_of_the_manual(private: tuple[Path, dict[str, Any]]) -> None:
+    _, report = private
+    assert report["schema"] == "federation.report/1"
+    assert report["plan_digest"] == parse(PRIVATE).digest
+    assert (report["engine"], report["simulated"], report["seed"]) == ("vectorized", True, 7)
+    assert {
+        "unit",
+        "noise",
+        "epsilon",
+        "delta",
+        "noise_multiplier",
+        "accountant",
+        "cross_check",
+        "private",
+    } <= set(report["privacy"])
+    for site in report["sites"]:
+        assert {"id", "epsilon", "steps", "bytes_up", "bytes_down"} <= set(site)
+    for entry in report["rounds"]:
+        assert {"round", "cohort", "survivors", "seconds"} <= set(entry)
+    assert {"pooled", "sites", "baselines"} <= set(report["evaluation"])
+    assert {"majority", "without_privacy"} == set(report["evaluation"]["baselines"])
+    assert set(report["timing"]) == {"total_seconds", "training_seconds", "client_rounds_per_second"}
+
+
+def test_the_report_agrees_with_the_journals_and_the_receipts(private: tuple[Path, dict[str, Any]]) -> None:
+    out, report = private
+    receipts = RunFolder(out, parse(PRIVATE)).receipts()
+    assert [entry["round"] for entry in report["rounds"]] == [entry["round"] for entry in receipts]
+    for site in report["sites"]:
+        with closing(
+            Journal.open(out / "journals" / f"{site['id']}.sqlite", site=site["id"], pool=site["id"])
+        ) as journal:
+            entries = journal.entries()
+            assert journal.spent(1e-5) == site["epsilon"] == report["privacy"]["epsilon"]
+        kinds = [entry.kind for entry in entries]
+        assert kinds.count("begin") == kinds.count("release") == site["rounds"] == site["steps"] == 50
+        assert kinds.count("reserve") == 1
+        assert epsilon(ledger.events(entries), 1e-5) == site["epsilon"]
+    assert 2.98 < report["privacy"]["epsilon"] <= 3.0
+    assert report["history"][-1]["epsilon"] == pytest.approx(report["privacy"]["epsilon"], rel=1e-3)
+
+
+def test_the_report_s_evaluation_is_that_of_the_params_in_the_folder(
+    sites: Path, private: tuple[Path, dict[str, Any]]
+) -> None:
+    from clients.data import find_sites
+    from simulations.summary import model_of, pooled_metrics
+    from simulations.world import read_world
+
+    out, report = private
+    world = read_world(parse(PRIVATE), find_sites(sites))
+    assert pooled_metrics(world, model_of(world, load_params(out))) == report["evaluation"]["pooled"]
+    assert report["history"][-1]["metrics"] == report["evaluation"]["pooled"]
+
+
+def test_a_run_without_privacy_says_so(sites: Path, tmp_path: Path) -> None:
+    report = simulated(TEXT, sites, tmp_path / "run")
+    assert report["privacy"]["private"] is False
+    assert report["privacy"]["epsilon"] is None
+    assert {site["epsilon"] for site in report["sites"]} == {None}
+    assert "without_privacy" not in report["evaluation"]["baselines"]
+    assert "NOT PRIVATE" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_same_seed_gives_the_same_params_and_another_seed_others(sites: Path, tmp_path: Path) -> None:
+    text = text_of(sample_rate=0.5)
+    simulated(text, sites, tmp_path / "a")
+    simulated(text, sites, tmp_path / "b")
+    simulated(text_of(sample_rate=0.5, seed=8), sites, tmp_path / "c")
+    params = [load_params(tmp_path / name) for name in "abc"]
+    assert torch.equal(params[0], params[1])
+    assert not torch.equal(params[0], params[2])
+
+
+def test_noise_is_never_that_of_the_seed(
+    sites: Path, tmp_path: Path, private: tuple[Path, dict[str, Any]]
+) -> None:
+    simulated(PRIVATE, sites, tmp_path / "again")
+    assert not torch.equal(load_params(private[0]), load_params(tmp_path / "again"))
+
+
+def test_progress_hears_of_every_round(sites: Path, tmp_path: Path) -> None:
+    heard: list[tuple[int, set[str]]] = []
+    simulate(
+        parse(TEXT), TEXT, sites, tmp_path / "run", engine="protocol",
+        progress=lambda report, metrics: heard.append((report.round, set(metrics))),
+    )  # fmt: skip
+    assert heard == [(number, {"accuracy", "auc"}) for number in (1, 2, 3)]
+
+
+def test_a_complete_run_only_reads_its_report(
+    sites: Path, private: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, report = private
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+
+    def never(*_: object) -> None:
+        raise AssertionError("a complete run opens no journal")
+
+    monkeypatch.setattr("simulations.simulate.open_sites", never)
+    assert simulated(PRIVATE, sites, out) == report
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
+
+
+def test_a_complete_run_without_its_report_is_an_error(sites: Path, tmp_path: Path) -> None:
+    simulated(TEXT, sites, tmp_path / "run")
+    (tmp_path / "run" / "report.json").unlink()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        simulated(TEXT, sites, tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", [{"seed": 8}, {"rounds": 4}])
+def test_the_folder_of_another_plan_or_seed_is_refused_and_left_alone(
+    sites: Path, tmp_path: Path, change: dict[str, int]
+) -> None:
+    simulated(TEXT, sites, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError, match="another plan or seed") as caught:
+        simulated(text_of(**change), sites, tmp_path / "run")
+    assert caught.value.exit_code == 4
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("engine", ["vectorized", "protocol"])
+def test_a_run_stopped_after_any_round_goes_on_to_the_same_params(
+    sites: Path, tmp_path: Path, engine: Engine
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def stop(report: RoundReport, _: Mapping[str, float | None]) -> None:
+        if report.round == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        simulate(parse(TEXT), TEXT, sites, tmp_path / "run", engine=engine, progress=stop)
+    report = simulated(TEXT, sites, tmp_path / "run", engine)
+    assert [entry["round"] for entry in report["rounds"]] == [1, 2, 3]
+    assert {site["rounds"] for site in report["sites"]} == {3}
+    simulated(TEXT, sites, tmp_path / "whole", engine)
+    assert torch.equal(load_params(tmp_path / "run"), load_params(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_journals_that_are_spent_end_a_second_run_on_every_engine(
+    sites: Path, tmp_path: Path, private: tuple[Path, dict[str, Any]], engine: Engine
+) -> None:
+    copytree(private[0] / "journals", tmp_path / "run" / "journals")
+    (tmp_path / "run" / "plan.toml").write_text(PRIVATE)
+    with pytest.raises(BudgetExceeded, match="3 is spent"):
+        simulated(PRIVATE, sites, tmp_path / "run", engine)
+    assert not (tmp_path / "run" / "params.safetensors").exists()
+    assert not (tmp_path / "run" / "receipts.jsonl").exists()
+
+
+def test_bad_data_leaves_no_run_folder(tmp_path: Path) -> None:
+    folder = write_sites(tmp_path / "sites")
+    (folder / "ash.csv").write_text("")
+    with pytest.raises(DataError, match="is empty"):
+        simulated(TEXT, folder, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_that_diverges_says_so(sites: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged, match=r"lower training\.learning_rate"):
+        simulated(text_of().replace("learning_rate = 0.5", "learning_rate = 1e5"), sites, tmp_path / "run")

@@ -1,0 +1,125 @@
+"""The content of report.json: arithmetic over receipts, journals and held-out records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clients.data import find_sites
+from federation.plan import Plan
+from privacy.accountant import epsilon
+from privacy.events import GaussianEvent
+from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
+from simulations.world import World, read_world
+from tests.worlds import by_hand, plan_of, start, write_sites
+
+NAMES = ("ash", "birch", "cedar")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sites(tmp_path_factory.mktemp("summary"))
+
+
+def world_of(plan: Plan, folder: Path) -> World:
+    return read_world(plan, find_sites(folder))
+
+
+def receipt(number: int, seconds: float = 0.25, missing: str = "") -> dict[str, Any]:
+    survivors = [name for name in NAMES if name != missing]
+    return {
+        "round": number,
+        "attempts": 1,
+        "cohort": list(NAMES),
+        "survivors": survivors,
+        "seconds": seconds,
+        "bytes_up": dict.fromkeys(survivors, 10 * number),
+        "bytes_down": dict.fromkeys(NAMES, 100),
+        "metrics": {"accuracy": 0.5, "auc": None},
+    }
+
+
+def summary_of(
+    plan: Plan, folder: Path, rounds: Mapping[str, int], receipts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    world = world_of(plan, folder)
+    model = model_of(world, start(plan))
+    return summarize(world, model, receipts, rounds, engine="protocol", baselines={}, seconds=9.0)
+
+
+def test_rounds_bytes_and_times_are_those_of_the_receipts(folder: Path) -> None:
+    plan = plan_of()
+    receipts = [receipt(1), receipt(2, missing="birch"), receipt(3, seconds=0.5)]
+    report = summary_of(plan, folder, dict.fromkeys(NAMES, 3), receipts)
+    assert [(entry["cohort"], entry["survivors"]) for entry in report["rounds"]] == [(3, 3), (3, 2), (3, 3)]
+    assert {site["id"]: (site["bytes_up"], site["bytes_down"]) for site in report["sites"]} == {
+        "ash": (60, 300),
+        "birch": (40, 300),
+        "cedar": (60, 300),
+    }
+    assert report["timing"]["total_seconds"] == 9.0
+    assert report["timing"]["training_seconds"] == 1.0
+    assert report["timing"]["client_rounds_per_second"] == 9.0
+    assert [entry["metrics"] for entry in report["history"]] == [entry["metrics"] for entry in receipts]
+
+
+def test_a_site_that_was_sampled_less_often_spent_less(folder: Path) -> None:
+    plan = plan_of(noise="site", sample_rate=0.5, rounds=10, local_steps=5)
+    report = summary_of(plan, folder, {"ash": 10, "birch": 4, "cedar": 0}, [receipt(1)])
+    z = report["privacy"]["noise_multiplier"]
+    spent = {site["id"]: site["epsilon"] for site in report["sites"]}
+    assert spent["ash"] == report["privacy"]["epsilon"] == epsilon([GaussianEvent(z, 0.5, 50)], 1e-5)
+    assert spent["birch"] == epsilon([GaussianEvent(z, 0.5, 20)], 1e-5)
+    assert spent["cedar"] == 0.0
+    assert [site["steps"] for site in report["sites"]] == [50, 20, 0]
+
+
+def test_the_history_says_what_was_spent_up_to_each_round(folder: Path) -> None:
+    plan = plan_of(noise="site", sample_rate=0.5, rounds=10, local_steps=5)
+    report = summary_of(plan, folder, dict.fromkeys(NAMES, 10), [receipt(2), receipt(10)])
+    z = report["privacy"]["noise_multiplier"]
+    expected = [epsilon([GaussianEvent(z, 0.5, steps)], 1e-5) for steps in (10, 50)]
+    assert [entry["epsilon"] for entry in report["history"]] == pytest.approx(expected, rel=1e-3)
+
+
+def test_without_privacy_there_is_no_epsilon_anywhere(folder: Path) -> None:
+    report = summary_of(plan_of(), folder, dict.fromkeys(NAMES, 1), [receipt(1)])
+    numbers = [report["privacy"]["epsilon"], report["history"][0]["epsilon"]]
+    assert {*numbers, *(site["epsilon"] for site in report["sites"])} == {None}
+    assert report["privacy"]["private"] is False
+
+
+def test_accuracy_is_counted_by_hand(folder: Path) -> None:
+    plan = plan_of()
+    world = world_of(plan, folder)
+    params = torch.linspace(-1, 1, start(plan).numel())
+    model = model_of(world, params)
+    weight, bias = params[:10].reshape(2, 5).numpy(), params[10:].numpy()
+    right, count = {}, {}
+    for name, data in world.held_out.items():
+        answers = np.argmax(data.features.numpy() @ weight.T + bias, axis=1)
+        right[name], count[name] = int((answers == data.labels.numpy()).sum()), len(data)
+    pooled = sum(right.values()) / sum(count.values())
+    assert pooled_metrics(world, model)["accuracy"] == pytest.approx(pooled)
+    report = summarize(world, model, [], dict.fromkeys(NAMES, 0), engine="x", baselines={}, seconds=1.0)
+    assert report["evaluation"]["pooled"]["accuracy"] == pytest.approx(pooled)
+    for name in NAMES:
+        assert report["evaluation"]["sites"][name]["accuracy"] == pytest.approx(right[name] / count[name])
+    mean = sum(right[name] / count[name] for name in NAMES) / 3
+    assert report["evaluation"]["mean_of_sites"]["accuracy"] == pytest.approx(mean)
+
+
+def test_the_baseline_without_privacy_is_the_same_training_without_clipping_and_noise(folder: Path) -> None:
+    plan = plan_of(noise="distributed", sample_rate=0.5, rounds=10)
+    full = plan_of(rounds=10)
+    baseline = without_privacy(plan, world_of(plan, folder))
+    bare = without_privacy(plan_of(sample_rate=0.5, rounds=10), world_of(plan, folder))
+    assert baseline == bare, "the claim alone makes no difference to it"
+    world = world_of(full, folder)
+    params = torch.from_numpy(by_hand(full, world.training, [NAMES] * 10)).float()
+    assert without_privacy(full, world) == pooled_metrics(world, model_of(world, params))

@@ -1,0 +1,136 @@
+"""The pretend world: what it reads, what it refuses before a journal exists, whose rules it obeys."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from clients.data import find_sites
+from clients.policy import Policy
+from federation.errors import DataError, RosterError
+from federation.messages import Member
+from federation.plan import Plan
+from federation.transport import Arrival, Deadline, Outgoing
+from privacy.errors import PolicyViolation, UnsafeParameters
+from simulations.world import InProcess, World, open_sites, read_world, server_stream
+from tests.worlds import opened, plan_of, rows_of, write_csv, write_sites
+
+PLAN = plan_of()
+
+
+def world_of(folder: Path, plan: Plan = PLAN) -> World:
+    return read_world(plan, find_sites(folder))
+
+
+def own_rules(folder: Path, *, noise: str = "none", plans: str = PLAN.digest, size: str = "") -> Path:
+    """A site.toml beside the data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "site.toml"
+    path.write_text(
+        f"""
+        [site]
+        id = "{folder.name}"
+        keys = "keys"
+        journal = "own.sqlite"
+        [data]
+        source = "train.csv"
+        pool = "patients"
+        {size}
+        [policy]
+        epsilon_max = {"inf" if noise == "none" else 5.0}
+        delta_max = 1e-5
+        cohort_minimum = 3
+        noise = ["{noise}"]
+        plans = ["{plans}"]
+        """
+    )
+    return path
+
+
+def test_a_world_is_the_sites_of_a_folder(tmp_path: Path) -> None:
+    world = world_of(write_sites(tmp_path))
+    assert world.members == (Member("ash", 30), Member("birch", 36), Member("cedar", 42))
+    assert {name: (len(world.training[name]), len(world.held_out[name])) for name in world.training} == {
+        "ash": (30, 10),
+        "birch": (36, 12),
+        "cedar": (42, 14),
+    }
+    assert world.classes == 2
+
+
+def test_a_test_file_of_a_site_s_own_is_what_is_held_out(tmp_path: Path) -> None:
+    write_sites(tmp_path, 2)
+    write_csv(tmp_path / "elm" / "train.csv", rows_of(4, 20))
+    write_csv(tmp_path / "elm" / "test.csv", rows_of(4, 5))
+    world = world_of(tmp_path)
+    assert (len(world.training["elm"]), len(world.held_out["elm"])) == (20, 5)
+
+
+def test_without_held_out_records_there_is_nothing_to_measure(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no site holds records out"):
+        world_of(write_sites(tmp_path), plan_of(holdout=0))
+
+
+def test_a_delta_at_which_a_record_could_be_published_is_refused(tmp_path: Path) -> None:
+    plan = plan_of(noise="central", delta=0.05, rounds=50, sample_rate=0.5)
+    with pytest.raises(UnsafeParameters, match="must be below 1/N"):
+        world_of(write_sites(tmp_path), plan)
+
+
+def test_for_clients_the_number_of_sites_counts(tmp_path: Path) -> None:
+    plan = plan_of(noise="central", unit="client", delta=0.3)
+    assert len(world_of(write_sites(tmp_path), plan).training) == 3
+    with pytest.raises(UnsafeParameters, match=r"N = 4"):
+        world_of(write_sites(tmp_path, 4), plan)
+
+
+def test_too_few_sites_are_refused_before_a_journal_exists(tmp_path: Path) -> None:
+    with pytest.raises(RosterError):
+        world_of(write_sites(tmp_path, 2))
+
+
+def test_a_simulated_site_allows_exactly_the_plan(tmp_path: Path) -> None:
+    with opened(PLAN, tmp_path) as (_, sites):
+        assert {site.policy for site in sites.values()} == {Policy.for_plan(PLAN)}
+        assert sorted(path.name for path in (tmp_path / "journals").glob("*.sqlite")) == [
+            "ash.sqlite",
+            "birch.sqlite",
+            "cedar.sqlite",
+        ]
+        with pytest.raises(PolicyViolation):
+            sites["ash"].join(bytes(16), plan_of(seed=8))
+
+
+def test_a_site_with_rules_of_its_own_keeps_them_and_its_journal(tmp_path: Path) -> None:
+    write_sites(tmp_path / "sites", 2)
+    write_csv(tmp_path / "sites" / "elm" / "train.csv", rows_of(4, 20))
+    own_rules(tmp_path / "sites" / "elm", size="size = 15")
+    world = world_of(tmp_path / "sites")
+    assert world.members[-1] == Member("elm", 15), "what it declares, not what it has"
+    with ExitStack() as stack:
+        for site in open_sites(world, tmp_path / "journals").values():
+            stack.callback(site.journal.close)
+    assert (tmp_path / "sites" / "elm" / "own.sqlite").exists()
+    assert not (tmp_path / "journals" / "elm.sqlite").exists()
+
+
+def test_a_site_s_own_policy_is_asked_before_a_journal_exists(tmp_path: Path) -> None:
+    write_sites(tmp_path, 2)
+    write_csv(tmp_path / "elm" / "train.csv", rows_of(4, 20))
+    own_rules(tmp_path / "elm", plans="sha256:" + "0" * 64)
+    with pytest.raises(PolicyViolation, match="is not approved"):
+        world_of(tmp_path)
+    assert not list(tmp_path.rglob("*.sqlite"))
+
+
+def test_the_transport_answers_in_order_and_then_there_is_nothing() -> None:
+    transport = InProcess({"a": lambda data: data + b"!", "b": lambda data: data + b"?"})
+    assert transport.addresses() == ("a", "b")
+    transport.send([Outgoing("b", b"1"), Outgoing("a", b"2")])
+    assert [transport.next(9) for _ in range(3)] == [Arrival("b", b"1?"), Arrival("a", b"2!"), Deadline()]
+
+
+def test_the_server_s_noise_is_never_the_same_twice() -> None:
+    assert server_stream(1).take(32) != server_stream(1).take(32)

@@ -1,0 +1,66 @@
+"""Three engines, one result: with `noise = "none"` the params are the same to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from federation.plan import parse
+from server.folder import RunFolder
+from simulations.simulate import ENGINES, simulate
+from tests.worlds import by_hand, close, load_params, opened, text_of, write_sites
+
+PLANS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "several local steps on samples": {"local_steps": 4, "sample_rate": 0.3},
+    "declared weights": {"weights": "declared", "local_steps": 2, "sample_rate": 0.5},
+    "a model with a hidden layer": {"model": "mlp", "sample_rate": 0.5},
+    "some of the sites in a round": {"size": 3, "sample_rate": 0.5},
+    "an adaptive server": {"optimizer": "adam", "learning_rate": 0.05, "sample_rate": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sites(tmp_path_factory.mktemp("engines") / "sites", 5)
+
+
+@pytest.mark.parametrize("values", PLANS.values(), ids=PLANS)
+def test_every_engine_ends_with_the_same_params(values: dict[str, Any], sites: Path, tmp_path: Path) -> None:
+    text = text_of(**values)
+    plan = parse(text)
+    reports = {
+        engine: simulate(plan, text, sites, tmp_path / engine, engine=engine, progress=lambda *_: None)  # type: ignore[arg-type]
+        for engine in ENGINES
+    }
+    params = {engine: load_params(tmp_path / engine) for engine in ENGINES}
+    assert torch.equal(params["vectorized"], params["protocol"])
+    assert torch.equal(params["protocol"], params["flower"])
+    evaluations = [report["evaluation"] for report in reports.values()]
+    assert evaluations[0] == evaluations[1] == evaluations[2]
+    chains = [
+        [(entry["cohort"], entry["params_after"]) for entry in RunFolder(tmp_path / engine, plan).receipts()]
+        for engine in ENGINES
+    ]
+    assert chains[0] == chains[1] == chains[2]
+    expected = 3 if values.get("size") else 5
+    assert {len(cohort) for cohort, _ in chains[0]} == {expected}
+    up = {engine: sum(site["bytes_up"] for site in report["sites"]) for engine, report in reports.items()}
+    assert up["vectorized"] == 0 < up["protocol"] == up["flower"]
+
+
+def test_they_are_the_params_worked_out_on_paper(tmp_path: Path) -> None:
+    """Equal engines could be equally wrong: declared weights, full batches, in NumPy."""
+    text = text_of(weights="declared")
+    with opened(parse(text), tmp_path, 3) as (world, _):
+        sizes = {name: float(len(data)) for name, data in world.training.items()}
+        expected = by_hand(parse(text), world.training, [tuple(sizes)] * 3, sizes)
+        uniform = by_hand(parse(text), world.training, [tuple(sizes)] * 3)
+    simulate(
+        parse(text), text, tmp_path / "sites", tmp_path / "run", engine="protocol", progress=lambda *_: None
+    )
+    assert close(load_params(tmp_path / "run"), expected)
+    assert not close(load_params(tmp_path / "run"), uniform), "the test can fail"

@@ -1,0 +1,99 @@
+"""Killed at any instant, a run goes on: no round is charged twice, none is missing, and the params are the same.
+
+The processes are real and so is the signal (`tests.stories.killer`). When it strikes is random and differs from one
+test run to the next: no instant may matter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from federation.journal import Journal
+from federation.plan import parse
+from privacy.ledger import Entry
+from server.folder import RunFolder
+from simulations.simulate import simulate
+from tests.worlds import NAMES, load_params, text_of, write_sites
+
+ROOT = Path(__file__).parents[2]
+SITES = NAMES[:3]
+ROUNDS, KILLS = 12, 6
+
+
+def kill_until_finished(folder: Path, engine: str) -> None:
+    """Simulate in a folder under repeated SIGKILL."""
+    words = [sys.executable, "-m", "tests.stories.killer", engine, str(KILLS)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rounds = [int(count) for count in done.stdout.split()]
+    assert any(0 < count < ROUNDS for count in rounds), f"no kill struck between two rounds: {rounds}"
+
+
+def entries_of(folder: Path, site: str) -> tuple[Entry, ...]:
+    with closing(
+        Journal.open(folder / "run" / "journals" / f"{site}.sqlite", site=site, pool=site)
+    ) as journal:
+        return journal.entries()
+
+
+def check_journals(folder: Path, rounds: int) -> None:
+    """Every round begun once and released once, under one reservation."""
+    expected = dict.fromkeys(range(1, rounds + 1), 1)
+    for site in SITES:
+        entries = entries_of(folder, site)
+        assert [entry.kind for entry in entries].count("reserve") == 1
+        for kind in ("begin", "release"):
+            counted = Counter(entry.body["round"] for entry in entries if entry.kind == kind)
+            assert counted == expected, (site, kind)
+
+
+@pytest.mark.parametrize("engine", ["vectorized", "protocol"])
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_path: Path, engine: str) -> None:
+    text = text_of(rounds=ROUNDS, sample_rate=0.5)
+    write_sites(tmp_path / "sites")
+    (tmp_path / "plan.toml").write_text(text)
+    kill_until_finished(tmp_path, engine)
+    check_journals(tmp_path, ROUNDS)
+    assert [entry["round"] for entry in RunFolder(tmp_path / "run", parse(text)).receipts()] == list(
+        range(1, ROUNDS + 1)
+    )
+    simulate(
+        parse(text),
+        text,
+        tmp_path / "sites",
+        tmp_path / "calm",
+        engine="vectorized",
+        progress=lambda *_: None,
+    )
+    assert load_params(tmp_path / "run").equal(load_params(tmp_path / "calm"))
+    calm = json.loads((tmp_path / "calm" / "report.json").read_text())
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["evaluation"] == calm["evaluation"]
+    assert report["history"] == calm["history"]
+
+
+def test_a_private_run_that_is_killed_spends_what_its_plan_says_and_no_more(tmp_path: Path) -> None:
+    text = text_of(noise="distributed", rounds=ROUNDS)
+    write_sites(tmp_path / "sites")
+    (tmp_path / "plan.toml").write_text(text)
+    kill_until_finished(tmp_path, "protocol")
+    check_journals(tmp_path, ROUNDS)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert 2.98 < report["privacy"]["epsilon"] <= 3.0
+    for site in report["sites"]:
+        assert site["epsilon"] == report["privacy"]["epsilon"]
+        assert site["rounds"] == ROUNDS
+        path = tmp_path / "run" / "journals" / f"{site['id']}.sqlite"
+        with closing(Journal.open(path, site=site["id"], pool=site["id"])) as journal:
+            assert journal.spent(1e-5) == report["privacy"]["epsilon"]

@@ -1,0 +1,193 @@
+"""Small sites and plans that the tests of whole runs share, and a run worked out without any of our machinery."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from clients.data import find_sites
+from clients.release import Trainer, contribution
+from clients.site import Site
+from federation.layout import Layout, initial_params
+from federation.messages import Member
+from federation.plan import Plan, load, parse
+from federation.task import Dataset, build_task
+from federation.terms import Terms, params_bytes, params_digest
+from privacy.encoding import RingVector
+from simulations.world import World, open_sites, read_world
+
+NAMES = ("ash", "birch", "cedar", "dogwood", "elm")
+
+TEXT = """\
+[federation]
+name = "trees"
+rounds = 3
+seed = 7
+
+[task]
+kind = "tabular-classification"
+target = "sick"
+classes = ["no", "yes"]
+model = "logistic"
+[task.features]
+age = { low = 20, high = 90 }
+dose = { low = -1, high = 1 }
+ward = { values = ["a", "b", "c"] }
+
+[cohort]
+size = "all"
+minimum = 3
+weights = "uniform"
+deadline_seconds = 5
+
+[training]
+optimizer = "sgd"
+learning_rate = 0.5
+local_steps = 1
+sample_rate = 1.0
+
+[privacy]
+unit = "record"
+noise = "none"
+
+[secure_aggregation]
+colluders = 1
+dropouts = 1
+
+[server]
+optimizer = "average"
+learning_rate = 1.0
+
+[evaluation]
+holdout = 0.25
+metrics = ["accuracy", "auc"]
+"""
+
+PRIVATE = 'noise = "distributed"\nepsilon = 3.0\ndelta = 1e-5\nclipping_norm = 1.0'
+
+
+def text_of(**values: object) -> str:
+    """The plan's text with other values, by key; `noise = "none"` gives way to a whole claim with `private`."""
+    text = TEXT
+    for key, value in values.items():
+        if key == "noise" and value != "none":
+            text = text.replace('noise = "none"', PRIVATE.replace("distributed", str(value)))
+            continue
+        lines = [line for line in text.split("\n") if line.startswith(f"{key} =")]
+        assert lines, key
+        written = value if isinstance(value, int | float) else f'"{value}"'
+        text = text.replace(lines[-1], f"{key} = {written}")
+    return text
+
+
+def plan_of(**values: object) -> Plan:
+    """The plan of `text_of`."""
+    return parse(text_of(**values))
+
+
+def rows_of(site: int, count: int) -> list[list[str]]:
+    """Records that follow from their numbers alone; older people with larger doses are sick."""
+    rows = []
+    for number in range(count):
+        age, dose = 20 + (37 * number + 11 * site) % 71, round(((29 * number + 7 * site) % 41 - 20) / 20, 2)
+        sick = age / 35 + dose + (number % 5 == site) > 2
+        rows.append([str(age), str(dose), "abc"[(number + site) % 3], "yes" if sick else "no"])
+    return rows
+
+
+def write_sites(folder: Path, sites: int = 3, records: int = 40) -> Path:
+    """`folder`/NAME.csv for the first few names; site s holds `records` + 8 s records."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(NAMES[:sites]):
+        write_csv(folder / f"{name}.csv", rows_of(number, records + 8 * number))
+    return folder
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Rows under the plan's header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([["age", "dose", "ward", "sick"], *rows])
+
+
+@contextmanager
+def opened(plan: Plan, folder: Path, sites: int = 3) -> Iterator[tuple[World, dict[str, Site]]]:
+    """The world of a plan, its sites open with journals in `folder`."""
+    world = read_world(plan, find_sites(write_sites(folder / "sites", sites)))
+    parties = open_sites(world, folder / "journals")
+    try:
+        yield world, parties
+    finally:
+        for site in parties.values():
+            site.journal.close()
+
+
+def start(plan: Plan) -> Tensor:
+    """The params before the first round."""
+    return initial_params(build_task(plan), plan.federation.seed)
+
+
+def terms_for(plan: Plan, members: Sequence[Member], params: Tensor, attempt: int = 1) -> Terms:
+    """The terms of the first round."""
+    digest = params_digest(params_bytes(params))
+    return Terms(plan, bytes(16), 1, attempt, tuple(members), digest, params.numel())
+
+
+def contribute(trainers: Mapping[str, Trainer]) -> Any:
+    """What `run_vectorized` asks, answered without journals."""
+
+    def answer(terms: Terms, site: str, params: Tensor) -> RingVector:
+        return contribution(terms, site, params, trainers[site])
+
+    return answer
+
+
+def by_hand(
+    plan: Plan,
+    data: Mapping[str, Dataset],
+    survivors: Sequence[Sequence[str]],
+    weights: Mapping[str, float] | None = None,
+) -> NDArray[np.float64]:
+    """The params of a logistic run over the survivors of each round, in NumPy and on paper.
+
+    Full batches, one local step, server optimizer "average": x -= server rate * local rate * mean of gradients,
+    where the gradient of softmax regression is (p - y) times the record.
+    """
+    params = start(plan).numpy().astype(np.float64)
+    rate = plan.server.learning_rate * plan.training.learning_rate
+    for names in survivors:
+        shares = np.array([(weights or {}).get(name, 1.0) for name in names])
+        gradients = np.stack([_gradient(params, data[name]) for name in names])
+        params = params - rate * (shares @ gradients) / shares.sum()
+    return params
+
+
+def _gradient(params: NDArray[np.float64], data: Dataset) -> NDArray[np.float64]:
+    features, labels = data.features.numpy().astype(np.float64), data.labels.numpy()
+    inputs, classes = features.shape[1], len(params) // (features.shape[1] + 1)
+    weight, bias = params[: classes * inputs].reshape(classes, inputs), params[classes * inputs :]
+    scores = features @ weight.T + bias
+    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    errors = (chances - np.eye(classes)[labels]) / len(labels)
+    return np.concatenate([(errors.T @ features).reshape(-1), errors.sum(axis=0)])
+
+
+def close(params: Tensor, expected: NDArray[np.float64], tolerance: float = 2e-5) -> bool:
+    """Equal up to the grid of the ring (2e-6 a round) and float32."""
+    return bool(np.abs(params.numpy().astype(np.float64) - expected).max() < tolerance)
+
+
+def load_params(folder: Path) -> Tensor:
+    """The params of a finished run folder, flat, in the layout's order."""
+    tensors = load_file(folder / "params.safetensors")
+    names = Layout.of(build_task(load(folder / "plan.toml")).model()).names
+    return torch.cat([tensors[name].reshape(-1) for name in names])
