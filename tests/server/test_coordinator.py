@@ -142,6 +142,17 @@ def test_replies_of_another_attempt_count_for_nothing(sites: Sites) -> None:
     assert caught.value.got == 0
 
 
+def test_a_reply_to_a_step_that_is_not_due_is_held_against_nobody(sites: Sites) -> None:
+    """A transport promises no order; the reply that is due still counts."""
+    coordinator, requests = opened_round(sites)
+    early = Frame(Kind.REVEAL, *settled(sites).place, b"early").to_bytes()
+    assert coordinator.receive("ash", early) == []
+    assert coordinator.left == {}
+    while requests:
+        requests = answered(coordinator, sites, requests)
+    assert "ash" in coordinator.survivors
+
+
 def test_a_deadline_goes_on_with_those_who_answered(sites: Sites) -> None:
     coordinator, requests = opened_round(sites)
     for request in requests[1:]:
