@@ -30,7 +30,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Wait for the sites, then run the plan with them."""
     plan, state, sites = _call(context.run_config)
-    from server.serve import serve  # noqa: PLC0415  # takes seconds (torch): a wrong call is told before
+    from server.serve import serve  # takes seconds (torch): a wrong call is told before
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     transport = GridTransport(grid)

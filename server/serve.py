@@ -6,8 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from federation.plan import load
 from federation.layout import initial_params
+from federation.plan import load
 from federation.task import build_task
 from federation.transport import Transport
 from privacy.noise import Stream
