@@ -8,6 +8,16 @@ contribute, and all their noise together is at most `headroom`; so every true su
 representative of a residue is unique. If a site cheats, the sum is wrong but nothing is revealed: reduction mod
 2^ring_bits is post-processing.
 
+Why it cannot wrap, whichever way a vector is rounded: a coordinate x / step of magnitude at most `limit` lies
+between two integers of magnitude at most `limit`, as `limit` is one itself; one above it by less than half is
+brought back to `limit`, and all others are refused.
+
+Stochastic rounding goes up with the probability of the fraction above the lower neighbor: its expectation is the
+coordinate itself, so that the mean of many sites errs by noise alone, of variance at most step^2 / 4 a site, and
+not by a drift that all sites share. The coins are independent of the data, and with the coins fixed it is a
+rounding as any other: it is monotone, and two coordinates end less than one step further apart than they were,
+which is all that a sensitivity computed for rounded vectors relies on.
+
 This is the one file where tensors (floats) and arrays (ring elements) meet.
 """
 
@@ -23,6 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from privacy.errors import UnsafeParameters
+from privacy.noise import Stream
 
 RingVector: TypeAlias = NDArray[np.uint64]
 Integers: TypeAlias = NDArray[np.int64]
@@ -64,12 +75,18 @@ class Codec:
         """The fewest bits with cohort * limit + headroom < 2^(bits - 1)."""
         return (self.cohort * self.limit + self.headroom).bit_length() + 1
 
-    def encode(self, x: Tensor) -> Integers:
-        """`x` (d,) in grid units, rounded half to even. EncodingOverflow beyond the limit or for NaN."""
-        scaled = torch.round(x.detach().to(torch.float64) / self.step).numpy()
-        if not bool(np.all(np.abs(scaled) <= self.limit)):  # written so that NaN fails as well
+    def encode(self, x: Tensor, coins: Stream | None = None) -> Integers:
+        """`x` (d,) in grid units, none beyond the limit: rounded half to even, or by coins from a stream.
+
+        By coins, the expectation is within 2^-52 steps of `x`. EncodingOverflow beyond the limit or for NaN.
+        """
+        scaled = (x.detach().to(torch.float64) / self.step).numpy()
+        nearest: NDArray[np.float64] = np.rint(scaled)
+        if not bool(np.all(np.abs(nearest) <= self.limit)):  # written so that NaN fails as well
             raise EncodingOverflow("a vector left the range of the ring")
-        return scaled.astype(np.int64)
+        if coins is None:
+            return nearest.astype(np.int64)
+        return np.clip(_round_by_coins(scaled, coins), -self.limit, self.limit)
 
     def to_ring(self, integers: Integers) -> RingVector:
         """Residues mod 2^ring_bits."""
@@ -84,3 +101,10 @@ class Codec:
     def decode(self, integers: Integers) -> Tensor:
         """Grid units back to floats, float64."""
         return torch.from_numpy(integers.astype(np.float64) * self.step)
+
+
+def _round_by_coins(scaled: NDArray[np.float64], coins: Stream) -> Integers:
+    """Each to one of its two neighbors: to the upper one if 53 random bits, as a fraction, fall below its own."""
+    lower = np.floor(scaled)
+    uniform = (coins.words(scaled.size) >> np.uint64(11)) * 2.0**-53
+    return (lower + (uniform < scaled - lower)).astype(np.int64)

@@ -6,9 +6,11 @@ chain by itself does not show that its end was cut off, or that all of it was wr
 
 What an entry says:
     genesis   site, pool                            whose ledger, and of which population
+    roster    serial, root                          who may take part, as last accepted; never an older one after
     reserve   run, plan, event, rounds              a whole plan is charged, before its first round
     begin     run, round, params                    the round's data may now be read
     release   run, round, payload                   this digest of noised bytes may now leave
+    mask      run, round, attempt                   masked bytes of this attempt may now leave
     reveal    run, round, survivors                 the sum over these sites may now be opened
     refuse    run, plan, event                      asked for, and more than the budget holds
 """
@@ -27,7 +29,7 @@ from privacy.wire import digest
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
-KINDS = ("genesis", "reserve", "begin", "release", "reveal", "refuse")
+KINDS = ("genesis", "roster", "reserve", "begin", "release", "mask", "reveal", "refuse")
 _BEFORE_GENESIS = bytes(32)
 
 

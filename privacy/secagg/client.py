@@ -1,4 +1,4 @@
-"""A client's phases: advertise, share, mask, reveal.
+"""A client's phases: advertise, share, mask, commit if somebody was lost, reveal.
 
 Each phase is one-shot: it consumes the secrets of the phase before and leaves only those of the next. The
 same request again is answered with the stored bytes; any other request, and any violation of the protocol,
@@ -12,200 +12,264 @@ key secrets go once they are shared, pairwise secrets once the vector is masked,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from enum import IntEnum
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from privacy.errors import FaultyServer, MalformedMessage, ProtocolError, SuspectedClient
-from privacy.secagg.keys import SECRET_BYTES, Channel, KeyPair, channel_pair, mask_pair
-from privacy.secagg.masks import Mask, apply, commit, pair_mask, self_mask
+from privacy.secagg.adverts import has_repeated_keys, is_genuine, make_advert
+from privacy.secagg.identity import public_identity
+from privacy.secagg.keys import SECRET_BYTES, Channel, channel_pair, mask_pair
+from privacy.secagg.masks import Mask, apply, pair_mask, self_mask
 from privacy.secagg.messages import (
-    Advert,
     Adverts,
+    Certificate,
+    Delivery,
     Masked,
     Reveal,
     SealedShares,
     SharePair,
     Survivors,
-    has_repeated_keys,
 )
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector, pack, reduce, to_lanes
+from privacy.secagg.roster import Floor, Roster, member_keys
 from privacy.secagg.shamir import split
-from privacy.secagg.transcript import bind_parameters, bind_roster, bind_sharers
+from privacy.secagg.snapshot import seal, unseal
+from privacy.secagg.states import Advertised, Finished, Fresh, Peer, Shared, State
+from privacy.secagg.states import Masked as HasMasked
+from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
+from privacy.secagg.votes import cast, check_certificate, upload_digest
+from privacy.wire import Writer, digest
 
 Entropy = Callable[[int], bytes]
 
-
-@dataclass(frozen=True, repr=False)
-class _Fresh:
-    """Nothing was sent yet."""
+_Expected = TypeVar("_Expected", Fresh, Advertised, Shared, HasMasked)
 
 
-@dataclass(frozen=True, repr=False)
-class _Advertised:
-    """Waits for everyone's adverts."""
+class Step(IntEnum):
+    """What a site is asked for."""
 
-    secret: bytes
-    seed: bytes
-    mask_keys: KeyPair
-    channel_keys: KeyPair
-    advert: Advert
-
-
-@dataclass(frozen=True, repr=False)
-class _Shared:
-    """Waits for the peers' shares. `pairs` and `inbound` hold, by slot, X25519 secrets and channels."""
-
-    roster: bytes
-    adverts: Mapping[int, Advert]
-    seed: bytes
-    own_shares: SharePair
-    pairs: Mapping[int, bytes]
-    inbound: Mapping[int, Channel]
-
-
-@dataclass(frozen=True, repr=False)
-class _Masked:
-    """Waits for the survivors. `held` are this site's shares of every sharer's secrets, its own included."""
-
-    held: Mapping[int, SharePair]
-
-
-@dataclass(frozen=True, repr=False)
-class _Finished:
-    """Revealed or aborted: no secret is left."""
-
-
-_State = _Fresh | _Advertised | _Shared | _Masked | _Finished
-_Expected = TypeVar("_Expected", _Fresh, _Advertised, _Shared, _Masked)
+    ADVERTISE = 1
+    SHARE = 2
+    MASK = 3
+    COMMIT = 4
+    REVEAL = 5
 
 
 class ClientMachine:
     """One site in one round. Bytes in, bytes out; randomness is the caller's `entropy`.
 
-    `context` is the caller's 32-byte digest of all that the round must agree on. A machine serves one attempt
-    at one round: a second attempt needs a new machine and a new context.
+    `session` is the caller's 32-byte digest of run, round, attempt, plan and policy; `identity` is the site's
+    signing key on the verified `roster`; `floor` is what the site demands of any cohort. A machine serves one
+    attempt at one round: a second attempt needs a new machine and a new session.
     """
 
-    def __init__(self, site: str, parameters: Parameters, context: bytes, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        site: str,
+        identity: Ed25519PrivateKey,
+        roster: Roster,
+        parameters: Parameters,
+        session: bytes,
+        floor: Floor,
+        entropy: Entropy,
+    ) -> None:
         if site not in parameters.slots:
             raise ProtocolError("this site is not a member of the cohort it was asked to join")
+        floor.check(parameters, roster)
+        if roster.by_site[site].key != public_identity(identity):
+            raise ProtocolError("the roster knows this site by another identity key")
+        self._identity = identity
         self._parameters = parameters
+        self._keys = member_keys(parameters, roster)
         self._slot = parameters.slots[site]
-        self._context = bind_parameters(context, parameters)
+        self._session = bind_session(session, roster.root, parameters)
+        self._graph = parameters.graph(self._session)
+        self._peers = frozenset(self._graph.neighbors(self._slot))
         self._entropy = entropy
-        self._state: _State = _Fresh()
-        self._answered: dict[type[_State], tuple[bytes, bytes]] = {}
+        self._state: State = Fresh()
+        self._answered: dict[int, tuple[bytes, bytes]] = {}
 
     def __repr__(self) -> str:
-        return f"ClientMachine(slot={self._slot}, {type(self._state).__name__.strip('_').lower()})"
+        return f"ClientMachine(slot={self._slot}, {type(self._state).__name__.lower()})"
 
     def advertise(self) -> bytes:
-        """This site's one-time public keys, as an Advert."""
-        return self._once(_Fresh, b"", lambda _, __: self._advertise())
+        """This site's signed one-time public keys, as an Advert."""
+        return self._once(Step.ADVERTISE, b"", Fresh, lambda _: self._advertise())
 
     def share(self, adverts: bytes) -> bytes:
-        """Answer Adverts with this site's sealed shares, one for each peer."""
-        return self._once(_Advertised, adverts, self._share)
+        """Answer Adverts with this site's sealed shares, one for each neighbor."""
+        return self._once(Step.SHARE, adverts, Advertised, lambda state: self._share(state, adverts))
 
-    def mask(self, shares: bytes, vector: RingVector) -> bytes:
-        """Answer the peers' sealed shares with this site's masked vector.
+    def mask(self, delivery: bytes, vector: RingVector, context: bytes) -> bytes:
+        """Answer a Delivery with this site's masked vector and its vote for the sum over all who shared.
 
-        `vector` has `parameters.length` elements in [0, 2^ring_bits), dtype uint64, and is not changed. When
-        the request is repeated it is not looked at: two vectors under one mask would reveal their difference.
+        `vector` has `parameters.length` elements in [0, 2^ring_bits), dtype uint64, and is not changed.
+        `context` is the caller's 32-byte digest of what is only known now: params and codec. When the request is
+        repeated the vector is not looked at: two vectors under one mask would reveal their difference.
+
+        The caller must have recorded (run, round, attempt) durably before it calls, see `resume`.
         """
-        return self._once(_Shared, shares, lambda state, data: self._mask(state, data, vector))
+        return self._once(
+            Step.MASK, context + delivery, Shared, lambda state: self._mask(state, delivery, vector, context)
+        )
 
-    def reveal(self, survivors: bytes) -> bytes:
-        """Answer Survivors with one share per sharer: of its seed if it survived, else of its key secret."""
-        return self._once(_Masked, survivors, self._reveal)
+    def commit(self, survivors: bytes) -> bytes:
+        """Answer Survivors with a vote for the sum over these; for one set in a round, and no other after."""
+        return self._once(Step.COMMIT, survivors, HasMasked, lambda state: self._commit(state, survivors))
+
+    def reveal(self, certificate: bytes) -> bytes:
+        """Answer a Certificate with one share per neighbor: of its seed if it survived, else of its secret."""
+        return self._once(Step.REVEAL, certificate, HasMasked, lambda state: self._reveal(state, certificate))
 
     def abort(self) -> None:
         """Leave the round: drop every secret and refuse all that follows."""
-        self._state = _Finished()
+        self._state = Finished()
         self._answered.clear()
+
+    def snapshot(self, key: bytes) -> bytes:
+        """All that a restarted process needs, sealed under a 32-byte key that never leaves the site.
+
+        Store it durably, in place of the one before, after a step and before the step's reply leaves. Then no
+        reply has ever left that a restart does not know of.
+        """
+        return seal(self._state, self._answered, key, self._place, self._entropy)
+
+    def resume(self, snapshot: bytes, key: bytes, *, has_begun: bool) -> None:
+        """Go on, in a fresh machine, where a snapshot was taken.
+
+        `has_begun` says whether the journal has recorded that masking of this attempt may have begun. A snapshot
+        from before is refused then: two uploads, or two openings, of one attempt could bare a vector.
+        ProtocolError ends the round for this site, for good.
+        """
+        try:
+            if not isinstance(self._state, Fresh):
+                raise ProtocolError("only a fresh machine resumes")
+            state, answered = unseal(snapshot, key, self._place)
+            if has_begun and isinstance(state, Fresh | Advertised | Shared):
+                raise ProtocolError("the snapshot is older than what the journal knows; this attempt is over")
+            self._state, self._answered = state, answered
+        except BaseException:
+            self.abort()
+            raise
+
+    @property
+    def _place(self) -> bytes:
+        return Writer().fixed(self._session).u16(self._slot).finish()
 
     def _once(
         self,
-        expected: type[_Expected],
+        step: Step,
         request: bytes,
-        answer: Callable[[_Expected, bytes], tuple[_State, bytes]],
+        expected: type[_Expected],
+        answer: Callable[[_Expected], tuple[State, bytes]],
     ) -> bytes:
-        if expected in self._answered:
-            seen, reply = self._answered[expected]
-            if seen == request:
+        asked = digest("secagg/2/request", request)
+        if step in self._answered:
+            seen, reply = self._answered[step]
+            if seen == asked:
                 return reply
         try:
-            if not isinstance(self._state, expected):
+            if step in self._answered or not isinstance(self._state, expected):
                 raise FaultyServer("a request out of order, or a second one of its kind with other content")
-            self._state, reply = answer(self._state, request)
+            self._state, reply = answer(self._state)
         except BaseException:
             # Whatever went wrong, a half-done phase must not be entered again with the same secrets.
             self.abort()
             raise
-        self._answered[expected] = request, reply
+        self._answered[step] = asked, reply
         return reply
 
-    def _advertise(self) -> tuple[_Advertised, bytes]:
+    def _advertise(self) -> tuple[Advertised, bytes]:
         secret, seed = self._entropy(SECRET_BYTES), self._entropy(SECRET_BYTES)
-        mask_keys, channel_keys = mask_pair(secret, self._context), channel_pair(secret, self._context)
-        commitment = commit(seed, self._context, self._slot)
-        advert = Advert(mask_keys.public, channel_keys.public, commitment)
-        return _Advertised(secret, seed, mask_keys, channel_keys, advert), advert.to_bytes()
+        advert = make_advert(self._identity, self._session, self._slot, secret, seed)
+        return Advertised(secret, seed, advert), advert.to_bytes()
 
-    def _share(self, state: _Advertised, data: bytes) -> tuple[_Shared, bytes]:
+    def _share(self, state: Advertised, data: bytes) -> tuple[Shared, bytes]:
         adverts = Adverts.from_bytes(data)
         self._check_adverts(state, adverts)
-        roster = bind_roster(self._context, adverts)
-        slots, threshold = adverts.by_slot, self._parameters.threshold
-        key_shares = split(state.secret, threshold, slots, self._entropy)
-        seed_shares = split(state.seed, threshold, slots, self._entropy)
-        shares = {slot: SharePair(key_shares[slot], seed_shares[slot]) for slot in slots}
-        pairs, inbound, sealed = {}, {}, {}
-        for peer, advert in adverts.by_slot.items():
-            if peer != self._slot:
-                pairs[peer] = state.mask_keys.agree(advert.mask_key)
-                channel = state.channel_keys.agree(advert.channel_key)
-                inbound[peer] = Channel.between(channel, roster, peer, self._slot)
-                outbound = Channel.between(channel, roster, self._slot, peer)
-                sealed[peer] = outbound.seal(shares[peer].to_bytes())
-        after = _Shared(roster, adverts.by_slot, state.seed, shares[self._slot], pairs, inbound)
+        link = bind_adverts(self._session, adverts)
+        advertisers = frozenset(adverts.by_slot)
+        peers = sorted(self._peers & advertisers)
+        shares = self._split(state, [*peers, self._slot])
+        mask_keys, channel_keys = (
+            mask_pair(state.secret, self._session),
+            channel_pair(state.secret, self._session),
+        )
+        kept, sealed = {}, {}
+        for peer in peers:
+            advert = adverts.by_slot[peer]
+            agreed = channel_keys.agree(advert.channel_key)
+            inbound = Channel.between(agreed, link, peer, self._slot)
+            kept[peer] = Peer(advert.mask_key, mask_keys.agree(advert.mask_key), inbound.key)
+            sealed[peer] = Channel.between(agreed, link, self._slot, peer).seal(shares[peer].to_bytes())
+        after = Shared(link, advertisers, state.seed, mask_keys.public, shares[self._slot], kept)
         return after, SealedShares(sealed).to_bytes()
 
-    def _check_adverts(self, state: _Advertised, adverts: Adverts) -> None:
+    def _split(self, state: Advertised, holders: list[int]) -> dict[int, SharePair]:
+        threshold = self._parameters.threshold
+        key_shares = split(state.secret, threshold, holders, self._entropy)
+        seed_shares = split(state.seed, threshold, holders, self._entropy)
+        return {holder: SharePair(key_shares[holder], seed_shares[holder]) for holder in holders}
+
+    def _check_adverts(self, state: Advertised, adverts: Adverts) -> None:
         """Everything here an honest server checks first, so a failure is the server's."""
-        if adverts.by_slot.get(self._slot) != state.advert:
-            raise FaultyServer("this site's own advert is missing from the roster, or altered")
-        if max(adverts.by_slot) >= self._parameters.count:
-            raise FaultyServer("the roster holds an advert of no member")
-        if has_repeated_keys(adverts.by_slot.values()):
-            raise FaultyServer("the roster holds the same key twice")
-        self._check_enough("roster", len(adverts.by_slot))
+        shown = adverts.by_slot
+        if shown.get(self._slot) != state.advert:
+            raise FaultyServer("this site's own advert is missing, or altered")
+        if max(shown) >= self._parameters.count:
+            raise FaultyServer("an advert of no member")
+        if has_repeated_keys(shown.values()):
+            raise FaultyServer("two adverts with the same key")
+        self._check_enough("a set of adverts", len(shown))
+        for peer in sorted(self._peers & shown.keys()):
+            if not is_genuine(shown[peer], self._keys[peer], self._session, peer):
+                raise FaultyServer(
+                    f"an advert that {self._parameters.members[peer]} did not sign for this round"
+                )
 
     def _check_enough(self, what: str, count: int) -> None:
         required = self._parameters.required
         if count < required:
-            raise FaultyServer(f"a {what} of {count} sites, {required} are required")
+            raise FaultyServer(f"{what} of {count} sites, {required} are required")
 
-    def _mask(self, state: _Shared, data: bytes, vector: RingVector) -> tuple[_Masked, bytes]:
+    def _mask(
+        self, state: Shared, data: bytes, vector: RingVector, context: bytes
+    ) -> tuple[HasMasked, bytes]:
         if vector.shape != (self._parameters.length,):
             raise ValueError(f"the vector has shape {vector.shape}, not ({self._parameters.length},)")
-        delivered = SealedShares.from_bytes(data).by_slot
-        if not delivered.keys() <= state.inbound.keys():
-            raise FaultyServer("a share from a site outside the roster, or from this site itself")
-        self._check_enough("set of sharers", len(delivered) + 1)
-        held = {self._slot: state.own_shares}
-        for peer, sealed in delivered.items():
-            held[peer] = self._open(state.inbound[peer], sealed, peer)
-        masks = self._masks(state, held)
+        delivery = Delivery.from_bytes(data)
+        self._check_delivery(state, delivery)
+        held = {
+            peer: self._open(state.peers[peer], peer, state.adverts, delivery) for peer in delivery.by_slot
+        }
+        held[self._slot] = state.own_shares
+        transcript = bind_masks(state.adverts, context, delivery.sharers)
         bits = self._parameters.ring_bits
         lanes = to_lanes(vector, bits)
-        apply(lanes, masks)
+        apply(lanes, self._masks(state, transcript, delivery.by_slot))
         reduce(lanes, bits)
-        return _Masked(held), Masked(pack(lanes, bits)).to_bytes()
+        packed = pack(lanes, bits)
+        vote = cast(self._identity, transcript, delivery.sharers, upload_digest(packed))
+        after = HasMasked(transcript, vote.upload, delivery.sharers, frozenset(), held)
+        return after, Masked(vote.signature, packed).to_bytes()
 
-    def _open(self, channel: Channel, sealed: bytes, peer: int) -> SharePair:
-        plaintext = channel.open(sealed)
+    def _check_delivery(self, state: Shared, delivery: Delivery) -> None:
+        sharers = delivery.sharers
+        if not sharers <= state.advertisers:
+            raise FaultyServer("a sharer that never advertised")
+        if self._slot not in sharers:
+            raise FaultyServer("this site is said not to have shared")
+        if delivery.by_slot.keys() != self._peers & sharers:
+            raise FaultyServer("the delivered shares are not one from each neighbor that shared")
+        self._check_enough("a set of sharers", len(sharers))
+
+    def _open(self, sender: Peer, peer: int, adverts: bytes, delivery: Delivery) -> SharePair:
+        channel = Channel.of(sender.inbound, adverts, peer, self._slot)
+        plaintext = channel.open(delivery.by_slot[peer])
         try:
             if plaintext is not None:
                 return SharePair.from_bytes(plaintext)
@@ -214,26 +278,42 @@ class ClientMachine:
         raise SuspectedClient(
             self._parameters.members[peer],
             "its share does not open",
-            hint="it was altered, or made for another roster, round or recipient",
+            hint="it was altered, or made for other adverts, another round or another recipient",
         )
 
-    def _masks(self, state: _Shared, sharers: Mapping[int, SharePair]) -> list[Mask]:
-        transcript = bind_sharers(state.roster, sharers)
-        own = self._slot, state.adverts[self._slot].mask_key
+    def _masks(self, state: Shared, transcript: bytes, senders: Mapping[int, bytes]) -> list[Mask]:
+        own = self._slot, state.mask_key
         masks = [self_mask(state.seed, transcript, self._slot)]
-        for peer in sharers:
-            if peer != self._slot:
-                end = peer, state.adverts[peer].mask_key
-                masks.append(pair_mask(state.pairs[peer], transcript, own, end))
+        for slot in senders:
+            peer = state.peers[slot]
+            masks.append(pair_mask(peer.shared, transcript, own, (slot, peer.mask_key)))
         return masks
 
-    def _reveal(self, state: _Masked, data: bytes) -> tuple[_Finished, bytes]:
+    def _commit(self, state: HasMasked, data: bytes) -> tuple[HasMasked, bytes]:
         survivors = Survivors.from_bytes(data).slots
-        if not survivors <= state.held.keys():
+        self._check_survivors(state, survivors)
+        if survivors == state.sharers:
+            raise FaultyServer("a second vote is asked for though nobody is missing")
+        vote = cast(self._identity, state.transcript, survivors, state.upload)
+        return replace(state, committed=survivors), vote.to_bytes()
+
+    def _reveal(self, state: HasMasked, data: bytes) -> tuple[Finished, bytes]:
+        certificate = Certificate.from_bytes(data)
+        survivors = certificate.survivors
+        self._check_survivors(state, survivors)
+        if state.committed and survivors != state.committed:
+            raise FaultyServer("a certificate for another set than this site voted for")
+        check_certificate(certificate, state.transcript, self._keys, self._parameters.quorum)
+        held = state.held
+        seed_shares = {slot: pair.seed_share for slot, pair in held.items() if slot in survivors}
+        key_shares = {slot: pair.key_share for slot, pair in held.items() if slot not in survivors}
+        return Finished(), Reveal(seed_shares, key_shares).to_bytes()
+
+    def _check_survivors(self, state: HasMasked, survivors: frozenset[int]) -> None:
+        if not survivors <= state.sharers:
             raise FaultyServer("a survivor that never shared its secrets")
         if self._slot not in survivors:
-            raise FaultyServer("this site is asked to unmask a sum without its own vector")
-        self._check_enough("set of survivors", len(survivors))
-        seed_shares = {slot: state.held[slot].seed_share for slot in survivors}
-        key_shares = {slot: pair.key_share for slot, pair in state.held.items() if slot not in survivors}
-        return _Finished(), Reveal(seed_shares, key_shares).to_bytes()
+            raise FaultyServer("this site is asked to open a sum without its own vector")
+        self._check_enough("a set of survivors", len(survivors))
+        if self._graph.fewest_neighbors(survivors) < self._parameters.fewest_neighbors:
+            raise FaultyServer("a set of survivors that leaves one of them with too few neighbors")

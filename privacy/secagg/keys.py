@@ -68,12 +68,12 @@ class KeyPair:
 
 def mask_pair(secret: bytes, context: bytes) -> KeyPair:
     """The key pair for pairwise masks."""
-    return KeyPair.from_secret(secret, context, "secagg/1/mask key")
+    return KeyPair.from_secret(secret, context, "secagg/2/mask key")
 
 
 def channel_pair(secret: bytes, context: bytes) -> KeyPair:
     """The key pair for sealed shares."""
-    return KeyPair.from_secret(secret, context, "secagg/1/channel key")
+    return KeyPair.from_secret(secret, context, "secagg/2/channel key")
 
 
 def is_public_key(public: bytes) -> bool:
@@ -87,7 +87,7 @@ class Channel:
     """One direction between two sites, for exactly one message.
 
     The zero nonce is safe because the key never seals twice. It comes from an agreement between two one-time
-    keys and from the roster's digest and the direction; and in a round the sender seals one message to each
+    keys and from the adverts' digest and the direction; and in a round the sender seals one message to each
     peer, because sharing is one-shot (a repeated request is answered with the stored bytes, not sealed anew).
     """
 
@@ -95,13 +95,18 @@ class Channel:
     address: bytes
 
     @classmethod
-    def between(cls, shared: bytes, roster: bytes, sender: int, recipient: int) -> Channel:
-        """The channel from one slot to another. The roster's digest fixes both public keys."""
-        address = Writer().fixed(roster).u16(sender).u16(recipient).finish()
-        return cls(derive(shared, roster, "secagg/1/channel", address), address)
+    def between(cls, shared: bytes, adverts: bytes, sender: int, recipient: int) -> Channel:
+        """The channel from one slot to another. The adverts' digest fixes both public keys."""
+        address = _address(adverts, sender, recipient)
+        return cls(derive(shared, adverts, "secagg/2/channel", address), address)
+
+    @classmethod
+    def of(cls, key: bytes, adverts: bytes, sender: int, recipient: int) -> Channel:
+        """The same channel, from its key."""
+        return cls(key, _address(adverts, sender, recipient))
 
     def seal(self, plaintext: bytes) -> bytes:
-        """Encrypted and authenticated together with roster, sender and recipient."""
+        """Encrypted and authenticated together with adverts, sender and recipient."""
         return AESGCM(self.key).encrypt(_NONCE, plaintext, self.address)
 
     def open(self, sealed: bytes) -> bytes | None:
@@ -110,3 +115,7 @@ class Channel:
             return AESGCM(self.key).decrypt(_NONCE, sealed, self.address)
         except InvalidTag:
             return None
+
+
+def _address(adverts: bytes, sender: int, recipient: int) -> bytes:
+    return Writer().fixed(adverts).u16(sender).u16(recipient).finish()

@@ -1,24 +1,25 @@
 """Every protocol message, with strict from_bytes and to_bytes.
 
-Six messages, each named by its second byte. Sites are written as slots, in ascending order without
+Nine messages, each named by its second byte. Sites are written as slots, in ascending order without
 repetition, so that one message has one encoding. `from_bytes` answers any bytes with a message or
 `MalformedMessage`, and does work linear in their number. Byte layouts: docs/protocol.md, section 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeVar
 
 from privacy.errors import MalformedMessage
+from privacy.secagg.identity import SIGNATURE_BYTES
 from privacy.secagg.keys import PUBLIC_BYTES, TAG_BYTES, is_public_key
 from privacy.secagg.shamir import PRIME, SHARE_BYTES
 from privacy.wire import Reader, Writer
 
-VERSION = 1
-COMMITMENT_BYTES = 32
+VERSION = 2
+DIGEST_BYTES = 32
 SEALED_BYTES = 2 * SHARE_BYTES + TAG_BYTES
 
 _Entry = TypeVar("_Entry")
@@ -30,18 +31,27 @@ class Kind(IntEnum):
     ADVERT = 1
     ADVERTS = 2
     SEALED_SHARES = 3
-    MASKED = 4
-    SURVIVORS = 5
-    REVEAL = 6
+    DELIVERY = 4
+    MASKED = 5
+    SURVIVORS = 6
+    VOTE = 7
+    CERTIFICATE = 8
+    REVEAL = 9
 
 
 @dataclass(frozen=True)
 class Advert:
-    """Site to server: one-time public keys, and a commitment to the self seed."""
+    """Site to server: one-time public keys and a commitment to the self seed, signed by the site's identity."""
 
     mask_key: bytes
     channel_key: bytes
     commitment: bytes
+    signature: bytes
+
+    @property
+    def statement(self) -> bytes:
+        """What is signed of it."""
+        return self.mask_key + self.channel_key + self.commitment
 
     def to_bytes(self) -> bytes:
         return self._write(_opening(Kind.ADVERT)).finish()
@@ -54,14 +64,14 @@ class Advert:
         return advert
 
     def _write(self, writer: Writer) -> Writer:
-        return writer.fixed(self.mask_key).fixed(self.channel_key).fixed(self.commitment)
+        return writer.fixed(self.statement).fixed(self.signature)
 
     @classmethod
     def _read(cls, reader: Reader) -> Advert:
         mask_key, channel_key = reader.fixed(PUBLIC_BYTES), reader.fixed(PUBLIC_BYTES)
         if not is_public_key(mask_key) or not is_public_key(channel_key):
             raise MalformedMessage("a public key is not canonical, or of small order")
-        return cls(mask_key, channel_key, reader.fixed(COMMITMENT_BYTES))
+        return cls(mask_key, channel_key, reader.fixed(DIGEST_BYTES), reader.fixed(SIGNATURE_BYTES))
 
 
 @dataclass(frozen=True)
@@ -72,67 +82,138 @@ class Adverts:
 
     def to_bytes(self) -> bytes:
         writer = _opening(Kind.ADVERTS)
-        return _write_slots(writer, self.by_slot, lambda advert: advert._write(writer)).finish()
+        return write_slots(writer, self.by_slot, lambda advert: advert._write(writer)).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Adverts:
         reader = _opened(data, Kind.ADVERTS)
-        adverts = cls(_read_slots(reader, lambda: Advert._read(reader)))
+        adverts = cls(read_slots(reader, lambda: Advert._read(reader)))
         reader.finish()
         return adverts
 
 
 @dataclass(frozen=True)
 class SealedShares:
-    """Both ways: from a site, by recipient; to a site, by sender. Only these two can open them."""
+    """Site to server: one sealed share for each peer, by recipient."""
 
     by_slot: Mapping[int, bytes]
 
     def to_bytes(self) -> bytes:
         writer = _opening(Kind.SEALED_SHARES)
-        return _write_slots(writer, self.by_slot, writer.fixed).finish()
+        return write_slots(writer, self.by_slot, writer.fixed).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SealedShares:
         reader = _opened(data, Kind.SEALED_SHARES)
-        shares = cls(_read_slots(reader, lambda: reader.fixed(SEALED_BYTES)))
+        shares = cls(read_slots(reader, lambda: reader.fixed(SEALED_BYTES)))
         reader.finish()
         return shares
 
 
 @dataclass(frozen=True)
-class Masked:
-    """Site to server: a masked vector in its packed form, whose length the round's parameters fix."""
+class Delivery:
+    """Server to site: who shared, and the sealed shares that are for this site, by sender."""
 
+    sharers: frozenset[int]
+    by_slot: Mapping[int, bytes]
+
+    def to_bytes(self) -> bytes:
+        writer = _opening(Kind.DELIVERY)
+        write_slots(writer, dict.fromkeys(self.sharers), lambda _: writer)
+        return write_slots(writer, self.by_slot, writer.fixed).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Delivery:
+        reader = _opened(data, Kind.DELIVERY)
+        sharers = frozenset(read_slots(reader, lambda: None))
+        delivery = cls(sharers, read_slots(reader, lambda: reader.fixed(SEALED_BYTES)))
+        reader.finish()
+        return delivery
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Site to server: a masked vector in its packed form, whose length the round's parameters fix.
+
+    The signature is a vote for the sum over all who shared.
+    """
+
+    signature: bytes
     packed: bytes = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        return _opening(Kind.MASKED).fixed(self.packed).finish()
+        return _opening(Kind.MASKED).fixed(self.signature).fixed(self.packed).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes, size: int) -> Masked:
         reader = _opened(data, Kind.MASKED)
-        masked = cls(reader.fixed(size))
+        masked = cls(reader.fixed(SIGNATURE_BYTES), reader.fixed(size))
         reader.finish()
         return masked
 
 
 @dataclass(frozen=True)
 class Survivors:
-    """Server to site: whose vectors are in the sum. Everyone else who shared has vanished."""
+    """Server to site: some who shared have vanished; vote for the sum over these."""
 
     slots: frozenset[int]
 
     def to_bytes(self) -> bytes:
         writer = _opening(Kind.SURVIVORS)
-        return _write_slots(writer, dict.fromkeys(self.slots), lambda _: writer).finish()
+        return write_slots(writer, dict.fromkeys(self.slots), lambda _: writer).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Survivors:
         reader = _opened(data, Kind.SURVIVORS)
-        survivors = cls(frozenset(_read_slots(reader, lambda: None)))
+        survivors = cls(frozenset(read_slots(reader, lambda: None)))
         reader.finish()
         return survivors
+
+
+@dataclass(frozen=True)
+class Vote:
+    """Site to server: a signature on a set of survivors and on the digest of the voter's own upload."""
+
+    upload: bytes
+    signature: bytes
+
+    def to_bytes(self) -> bytes:
+        return self._write(_opening(Kind.VOTE)).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Vote:
+        reader = _opened(data, Kind.VOTE)
+        vote = cls._read(reader)
+        reader.finish()
+        return vote
+
+    def _write(self, writer: Writer) -> Writer:
+        return writer.fixed(self.upload).fixed(self.signature)
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Vote:
+        return cls(reader.fixed(DIGEST_BYTES), reader.fixed(SIGNATURE_BYTES))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Server to site: whose vectors are in the sum, and the votes of a quorum of them for exactly that."""
+
+    survivors: frozenset[int]
+    votes: Mapping[int, Vote]
+
+    def to_bytes(self) -> bytes:
+        writer = _opening(Kind.CERTIFICATE)
+        write_slots(writer, dict.fromkeys(self.survivors), lambda _: writer)
+        return write_slots(writer, self.votes, lambda vote: vote._write(writer)).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Certificate:
+        reader = _opened(data, Kind.CERTIFICATE)
+        survivors = frozenset(read_slots(reader, lambda: None))
+        certificate = cls(survivors, read_slots(reader, lambda: Vote._read(reader)))
+        reader.finish()
+        return certificate
 
 
 @dataclass(frozen=True)
@@ -145,14 +226,14 @@ class Reveal:
     def to_bytes(self) -> bytes:
         writer = _opening(Kind.REVEAL)
         for shares in (self.seed_shares, self.key_shares):
-            _write_slots(writer, shares, lambda share: writer.fixed(share.to_bytes(SHARE_BYTES, "big")))
+            write_slots(writer, shares, lambda share: writer.fixed(share.to_bytes(SHARE_BYTES, "big")))
         return writer.finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Reveal:
         reader = _opened(data, Kind.REVEAL)
-        seed_shares = _read_slots(reader, lambda: _read_share(reader))
-        key_shares = _read_slots(reader, lambda: _read_share(reader))
+        seed_shares = read_slots(reader, lambda: _read_share(reader))
+        key_shares = read_slots(reader, lambda: _read_share(reader))
         reader.finish()
         if seed_shares.keys() & key_shares.keys():
             raise MalformedMessage("a reveal holds both kinds of share of one site")
@@ -199,7 +280,8 @@ def _opened(data: bytes, kind: Kind) -> Reader:
     return reader
 
 
-def _write_slots(writer: Writer, entries: Mapping[int, _Entry], write: Callable[[_Entry], Writer]) -> Writer:
+def write_slots(writer: Writer, entries: Mapping[int, _Entry], write: Callable[[_Entry], Writer]) -> Writer:
+    """A map by slot: how many, then each slot and its entry, ascending."""
     writer.u16(len(entries))
     for slot in sorted(entries):
         writer.u16(slot)
@@ -207,7 +289,8 @@ def _write_slots(writer: Writer, entries: Mapping[int, _Entry], write: Callable[
     return writer
 
 
-def _read_slots(reader: Reader, read: Callable[[], _Entry]) -> dict[int, _Entry]:
+def read_slots(reader: Reader, read: Callable[[], _Entry]) -> dict[int, _Entry]:
+    """The inverse of `write_slots`; MalformedMessage unless slots ascend strictly."""
     entries: dict[int, _Entry] = {}
     last = -1
     for _ in range(reader.u16()):
@@ -223,9 +306,3 @@ def _read_share(reader: Reader) -> int:
     if share >= PRIME:
         raise MalformedMessage("a share is not reduced modulo the prime")
     return share
-
-
-def has_repeated_keys(adverts: Iterable[Advert]) -> bool:
-    """Whether any two of all these public keys are the same."""
-    keys = [key for advert in adverts for key in (advert.mask_key, advert.channel_key)]
-    return len(set(keys)) < len(keys)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from privacy.errors import UnsafeParameters
-from privacy.wire import Writer
+from privacy.secagg.graph import Graph, Shape, choose_shape
+from privacy.wire import Writer, digest
 
 MIN_SITES = 3
 MAX_SITES = (1 << 16) - 1
@@ -73,14 +74,33 @@ class Parameters:
         return len(self.members)
 
     @property
+    def quorum(self) -> int:
+        """q, the number of votes that settle whose vectors are summed: more than half, were all to vote twice."""
+        return (self.count + self.colluders) // 2 + 1
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Number of neighbors and threshold: everyone in small cohorts, a ring in large ones."""
+        return choose_shape(self.count, self.colluders, self.tolerated)
+
+    @property
     def threshold(self) -> int:
         """t, the number of shares that rebuild a secret."""
-        return (self.count + self.colluders) // 2 + 1
+        return self.shape.threshold
+
+    @property
+    def fewest_neighbors(self) -> int:
+        """On a ring, how many neighbors of each survivor must have survived; 0 where all are neighbors."""
+        return 0 if self.shape.degree == self.count - 1 else self.threshold
+
+    def graph(self, session: bytes) -> Graph:
+        """Who masks with whom, from a link of the transcript that holds roster, cohort and session."""
+        return Graph(self.count, self.shape.degree, digest("secagg/2/graph", session))
 
     @property
     def tolerated(self) -> int:
-        """How many sites may vanish: never more than the threshold allows."""
-        return min(self.dropouts, self.count - self.threshold)
+        """How many sites may vanish: never more than the quorum allows, nor so many that two are left."""
+        return min(self.dropouts, self.count - max(self.quorum, MIN_SITES))
 
     @property
     def required(self) -> int:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 KEY_BYTES = 32
 # Keystream made at a time: bounds the buffer, and keeps it and the vector's window in the cache.
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 17
 # The cipher may ask for room for all but one byte of another block.
 SLACK_BYTES = 15
 

@@ -1,4 +1,4 @@
-"""The server's phases: collect adverts, shares, masked vectors and reveals, in any order of arrival.
+"""The server's phases: collect adverts, shares, masked vectors, votes if need be, and reveals.
 
 Streaming: one accumulator, never a site's own vector. A phase ends when all who are still expected have
 answered, or at a deadline if enough have. A site that sends what no honest site sends is not listened to any
@@ -8,30 +8,35 @@ more; what it gave before stands, and from then on it counts as vanished. See do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 
-from privacy.errors import MalformedMessage
-from privacy.secagg.keys import KeyPair, channel_pair, mask_pair
-from privacy.secagg.masks import apply, commit, pair_mask, self_mask
+from privacy.errors import FaultyClient, MalformedMessage, SuspectedClient
+from privacy.secagg.adverts import has_repeated_keys, is_genuine
+from privacy.secagg.masks import apply
 from privacy.secagg.messages import (
     Advert,
     Adverts,
+    Certificate,
+    Delivery,
     Kind,
     Masked,
     Reveal,
     SealedShares,
     Survivors,
-    has_repeated_keys,
+    Vote,
     kind_of,
 )
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector, accumulate, lane_type, packed_size, reduce
-from privacy.secagg.shamir import rebuild_checked
-from privacy.secagg.transcript import bind_parameters, bind_roster, bind_sharers
+from privacy.secagg.roster import Roster, member_keys
+from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
+from privacy.secagg.unmasking import NotRebuilt, Opening
+from privacy.secagg.votes import is_cast, upload_digest
 
 
 class Phase(Enum):
@@ -40,6 +45,7 @@ class Phase(Enum):
     ADVERTISE = "adverts"
     SHARE = "shares"
     MASK = "masked vectors"
+    COMMIT = "votes"
     REVEAL = "reveals"
     DONE = "done"
     ABORTED = "aborted"
@@ -49,6 +55,7 @@ _KINDS = {
     Phase.ADVERTISE: Kind.ADVERT,
     Phase.SHARE: Kind.SEALED_SHARES,
     Phase.MASK: Kind.MASKED,
+    Phase.COMMIT: Kind.VOTE,
     Phase.REVEAL: Kind.REVEAL,
 }
 
@@ -72,30 +79,54 @@ class Outgoing:
 class ServerMachine:
     """One round at the server. `result` is the sum modulo 2^ring_bits once the phase is DONE.
 
-    `faulty` says, for each site that left the protocol, how. `survivors` are those whose vectors are in the
-    sum, known from the REVEAL phase on.
+    `session` is the same 32 bytes as the sites'; `bind` gives the second context before the first masked vector.
+    `blame` says, for each site that left the protocol, how: a FaultyClient if what the site signed proves it, a
+    SuspectedClient otherwise. `certificate` is the quorum's agreement to open this sum, as they signed it.
     """
 
-    def __init__(self, parameters: Parameters, context: bytes) -> None:
+    def __init__(self, roster: Roster, parameters: Parameters, session: bytes) -> None:
         self.phase = Phase.ADVERTISE
         self.result: RingVector | None = None
-        self.faulty: dict[str, str] = {}
+        self.certificate: Certificate | None = None
+        self.blame: dict[str, FaultyClient | SuspectedClient] = {}
         self._parameters = parameters
-        self._context = bind_parameters(context, parameters)
+        self._keys = member_keys(parameters, roster)
+        self._session = bind_session(session, roster.root, parameters)
+        self._graph = parameters.graph(self._session)
+        self._context: bytes | None = None
         self._adverts: dict[int, Advert] = {}
         self._sealed: dict[int, Mapping[int, bytes]] = {}
+        self._votes: dict[int, Vote] = {}
         self._masked: set[int] = set()
         self._reveals: dict[int, Reveal] = {}
         self._total = np.zeros(parameters.length, lane_type(parameters.ring_bits))
         self._expected = set(range(parameters.count))
         self._seen: dict[int, bytes] = {}
 
+    def bind(self, context: bytes) -> None:
+        """Give the 32 bytes that the sites mask with: the digest of params and codec. Once, before MASK answers."""
+        if self._context not in (None, context):
+            raise ValueError("a round has one context")
+        self._context = context
+
     @property
     def survivors(self) -> tuple[str, ...]:
         """The sites whose vectors are in the sum; empty before it is settled."""
-        if self.phase not in (Phase.REVEAL, Phase.DONE):
+        if self.phase not in (Phase.COMMIT, Phase.REVEAL, Phase.DONE):
             return ()
         return tuple(self._parameters.members[slot] for slot in sorted(self._masked))
+
+    @property
+    def faulty(self) -> dict[str, str]:
+        """What is said of each site in `blame`, in one line."""
+        return {site: error.message for site, error in self.blame.items()}
+
+    @cached_property
+    def transcript(self) -> bytes:
+        """32 bytes that the votes of the certificate are about. ValueError before `bind` and the MASK phase."""
+        if self._context is None or self.phase in (Phase.ADVERTISE, Phase.SHARE, Phase.ABORTED):
+            raise ValueError("a round's transcript needs its context and its sharers")
+        return bind_masks(bind_adverts(self._session, Adverts(self._adverts)), self._context, self._sealed)
 
     def receive(self, sender: str, data: bytes) -> list[Outgoing]:
         """Take one message. Returns what to send next, if it was the last one awaited; may raise TooFew.
@@ -104,12 +135,14 @@ class ServerMachine:
         no sum, and its self mask, whose seed is then never rebuilt, keeps hiding it.
         """
         slot = self._parameters.slots.get(sender)
-        if slot is None or self.phase not in _KINDS or sender in self.faulty:
+        if slot is None or self.phase not in _KINDS or sender in self.blame:
             return []
         try:
             self._take(slot, data)
         except MalformedMessage as error:
-            self._accuse(slot, error.message)
+            self._accuse(SuspectedClient(sender, error.message))
+        except FaultyClient as error:
+            self._accuse(error)
         return self._advance() if self._expected <= self._seen.keys() else []
 
     def deadline(self) -> list[Outgoing]:
@@ -131,54 +164,86 @@ class ServerMachine:
         if slot in self._seen:
             # A second masked vector is ignored unread: the first is in the sum, and its bytes were not kept.
             if due is not Kind.MASKED and data != self._seen[slot]:
-                raise MalformedMessage("it answered twice, differently")
+                self._refuse_second(slot, data)
             return
         take = {
             Phase.ADVERTISE: self._take_advert,
             Phase.SHARE: self._take_shares,
             Phase.MASK: self._take_masked,
+            Phase.COMMIT: self._take_vote,
             Phase.REVEAL: self._take_reveal,
         }
         take[self.phase](slot, data)
         self._seen[slot] = b"" if due is Kind.MASKED else data
 
+    def _refuse_second(self, slot: int, data: bytes) -> None:
+        if self.phase is Phase.ADVERTISE:
+            self._check_signed(slot, Advert.from_bytes(data))
+            raise FaultyClient(self._parameters.members[slot], "it signed two adverts for one round")
+        raise MalformedMessage("it answered twice, differently")
+
+    def _check_signed(self, slot: int, advert: Advert) -> None:
+        if not is_genuine(advert, self._keys[slot], self._session, slot):
+            raise MalformedMessage("its advert is not signed by its identity for this round")
+
     def _take_advert(self, slot: int, data: bytes) -> None:
         advert = Advert.from_bytes(data)
+        self._check_signed(slot, advert)
+        if has_repeated_keys([advert]):
+            raise FaultyClient(self._parameters.members[slot], "it signed an advert of one key for two uses")
         if has_repeated_keys([*self._adverts.values(), advert]):
             raise MalformedMessage("a key appears twice in the cohort")
         self._adverts[slot] = advert
 
     def _take_shares(self, slot: int, data: bytes) -> None:
         shares = SealedShares.from_bytes(data).by_slot
-        if shares.keys() != self._adverts.keys() - {slot}:
+        if shares.keys() != self._adverts.keys() & set(self._graph.neighbors(slot)):
             raise MalformedMessage("its shares are not one for each peer")
         self._sealed[slot] = shares
 
     def _take_masked(self, slot: int, data: bytes) -> None:
         bits = self._parameters.ring_bits
         masked = Masked.from_bytes(data, packed_size(self._parameters.length, bits))
-        accumulate(self._total, masked.packed, bits)
+        vote = Vote(upload_digest(masked.packed), masked.signature)
+        if not is_cast(vote, self._keys[slot], self.transcript, self._sealed.keys()):
+            raise MalformedMessage("its masked vector is not signed for this params, adverts and sharers")
+        try:
+            accumulate(self._total, masked.packed, bits)
+        except MalformedMessage as error:
+            raise FaultyClient(self._parameters.members[slot], error.message) from None
+        self._votes[slot] = vote
         self._masked.add(slot)
+
+    def _take_vote(self, slot: int, data: bytes) -> None:
+        vote = Vote.from_bytes(data)
+        if vote.upload != self._votes[slot].upload:
+            raise MalformedMessage("its vote is about another vector than it sent")
+        if not is_cast(vote, self._keys[slot], self.transcript, self._masked):
+            raise MalformedMessage("its vote is not signed for these survivors")
+        self._votes[slot] = vote
 
     def _take_reveal(self, slot: int, data: bytes) -> None:
         reveal = Reveal.from_bytes(data)
-        vanished = self._sealed.keys() - self._masked
-        if reveal.seed_shares.keys() != self._masked or reveal.key_shares.keys() != vanished:
+        held = self._sealed.keys() & {slot, *self._graph.neighbors(slot)}
+        seeds, keys = held & self._masked, held - self._masked
+        if reveal.seed_shares.keys() != seeds or reveal.key_shares.keys() != keys:
             raise MalformedMessage("it revealed other shares than those asked for")
         self._reveals[slot] = reveal
 
-    def _accuse(self, slot: int, reason: str) -> None:
-        self.faulty[self._parameters.members[slot]] = reason
-        self._expected.discard(slot)
+    def _accuse(self, blame: FaultyClient | SuspectedClient) -> None:
+        self.blame.setdefault(blame.site, blame)
+        self._expected.discard(self._parameters.slots[blame.site])
 
     def _advance(self) -> list[Outgoing]:
-        needed = self._parameters.threshold if self.phase is Phase.REVEAL else self._parameters.required
+        rules = self._parameters
+        needed = {Phase.COMMIT: rules.quorum, Phase.REVEAL: rules.threshold}.get(self.phase, rules.required)
         if len(self._seen) < needed:
             raise self._void(len(self._seen), needed)
         close = {
             Phase.ADVERTISE: self._send_adverts,
             Phase.SHARE: self._send_shares,
             Phase.MASK: self._send_survivors,
+            Phase.COMMIT: self._send_certificate,
             Phase.REVEAL: self._unmask,
         }
         return close[self.phase]()
@@ -204,65 +269,60 @@ class ServerMachine:
         return [Outgoing(site, data) for site in self._next(Phase.SHARE)]
 
     def _send_shares(self) -> list[Outgoing]:
-        outgoing = []
+        sharers, outgoing = frozenset(self._sealed), []
         for site in self._next(Phase.MASK):
-            to = self._parameters.slots[site]
-            delivered = {sender: shares[to] for sender, shares in self._sealed.items() if sender != to}
-            outgoing.append(Outgoing(site, SealedShares(delivered).to_bytes()))
+            slot = self._parameters.slots[site]
+            senders = sharers.intersection(self._graph.neighbors(slot))
+            delivery = Delivery(sharers, {sender: self._sealed[sender][slot] for sender in senders})
+            outgoing.append(Outgoing(site, delivery.to_bytes()))
         return outgoing
 
     def _send_survivors(self) -> list[Outgoing]:
+        """Ask for votes, unless the ones that came with the vectors are for everyone who shared."""
+        if self._masked == self._sealed.keys():
+            return self._send_certificate()
+        self._check_ring()
         data = Survivors(frozenset(self._masked)).to_bytes()
+        return [Outgoing(site, data) for site in self._next(Phase.COMMIT)]
+
+    def _send_certificate(self) -> list[Outgoing]:
+        voters = sorted(self._seen.keys() & self._votes.keys())[: self._parameters.quorum]
+        self.certificate = Certificate(frozenset(self._masked), {slot: self._votes[slot] for slot in voters})
+        data = self.certificate.to_bytes()
         return [Outgoing(site, data) for site in self._next(Phase.REVEAL)]
+
+    def _check_ring(self) -> None:
+        """On a ring the sites refuse to open a sum that chance has cut too thin."""
+        fewest, needed = self._graph.fewest_neighbors(self._masked), self._parameters.fewest_neighbors
+        if fewest < needed:
+            raise self._void(fewest, needed)
 
     def _unmask(self) -> list[Outgoing]:
         """Take the self masks out, put the vanished sites' pairwise masks in; what is left is the sum."""
-        transcript = bind_sharers(bind_roster(self._context, Adverts(self._adverts)), self._sealed)
-        seeds = {slot: self._rebuild_seed(slot) for slot in sorted(self._masked)}
-        vanished = {slot: self._rebuild_keys(slot) for slot in sorted(self._sealed.keys() - self._masked)}
-        apply(self._total, (self_mask(seed, transcript, slot).inverse() for slot, seed in seeds.items()))
-        for slot, keys in vanished.items():
-            self._cancel(slot, keys, transcript)
+        opening = Opening(
+            session=self._session,
+            transcript=self.transcript,
+            graph=self._graph,
+            threshold=self._parameters.threshold,
+            adverts=self._adverts,
+            masked=frozenset(self._masked),
+            vanished=frozenset(self._sealed.keys() - self._masked),
+            reveals=self._reveals,
+        )
+        try:
+            apply(self._total, opening.masks())
+        except NotRebuilt as error:
+            if error.owner is not None:
+                self._suspect(error.owner, "its shares rebuild no secret that fits its advert")
+            raise self._void(error.got, self._parameters.threshold) from None
+        finally:
+            for holder, owners in opening.suspected.items():
+                names = ", ".join(self._parameters.members[owner] for owner in owners[:3])
+                self._suspect(holder, f"its shares of secrets of {names} do not fit the others")
         reduce(self._total, self._parameters.ring_bits)
         self.result = self._total.astype(np.uint64)
         self.phase = Phase.DONE
         return []
 
-    def _cancel(self, slot: int, keys: KeyPair, transcript: bytes) -> None:
-        """Add the masks a vanished site would have added: each cancels the one its peer applied."""
-        own = slot, keys.public
-        ends = [(peer, self._adverts[peer].mask_key) for peer in self._masked]
-        apply(self._total, (pair_mask(keys.agree(end[1]), transcript, own, end) for end in ends))
-
-    def _rebuild_seed(self, owner: int) -> bytes:
-        shares = {holder: reveal.seed_shares[owner] for holder, reveal in self._reveals.items()}
-        commitment = self._adverts[owner].commitment
-        return self._rebuild(owner, shares, lambda seed: commit(seed, self._context, owner) == commitment)
-
-    def _rebuild_keys(self, owner: int) -> KeyPair:
-        shares = {holder: reveal.key_shares[owner] for holder, reveal in self._reveals.items()}
-        advert = self._adverts[owner]
-
-        def fits(secret: bytes) -> bool:
-            public = (mask_pair(secret, self._context).public, channel_pair(secret, self._context).public)
-            return public == (advert.mask_key, advert.channel_key)
-
-        return mask_pair(self._rebuild(owner, shares, fits), self._context)
-
-    def _rebuild(self, owner: int, shares: Mapping[int, int], fits: Callable[[bytes], bool]) -> bytes:
-        """The secret that fits the owner's advert. Where shares do not fit it, says whose.
-
-        That is a suspicion: a share that does not fit was changed by its holder, dealt so by its owner, or made
-        to look so by other holders together.
-        """
-        threshold = self._parameters.threshold
-        rebuilt = rebuild_checked(shares, threshold, fits)
-        name = self._parameters.members[owner]
-        if rebuilt is None:
-            self.faulty.setdefault(name, "its shares rebuild no secret that fits its advert")
-            raise self._void(threshold - 1, threshold)
-        secret, wrong = rebuilt
-        for holder in wrong:
-            site = self._parameters.members[holder]
-            self.faulty.setdefault(site, f"its share of a secret of {name} does not fit the others")
-        return secret
+    def _suspect(self, slot: int, reason: str) -> None:
+        self._accuse(SuspectedClient(self._parameters.members[slot], reason))

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain, combinations, islice
+from itertools import accumulate, chain, combinations, islice
+from math import prod
 
 PRIME = 2**256 + 297
 SECRET_BYTES = 32
@@ -56,8 +57,9 @@ def rebuild_checked(
 
     The secret is right whenever the check binds it. The slots are evidence, not proof: one wrong share is always
     found, but holders who conspire can alter theirs so that the secret stays and an honest share looks wrong.
-    With m shares, m - threshold wrong ones are survived. Subsets are tried in an order that leaves out each
-    neighborhood of slots early, and only so many of them: a dishonest site must not choose our work.
+    With m shares, m - threshold wrong ones are survived. All shares are tried together first, which one wrong
+    share is enough to spoil; then subsets, in an order that leaves out each neighborhood of slots early, and only
+    so many of them: a dishonest site must not choose our work.
     """
     for subset in islice(_subsets(sorted(shares), threshold), _MAX_SUBSETS):
         chosen = {slot: shares[slot] for slot in subset}
@@ -73,15 +75,15 @@ def _subsets(slots: Sequence[int], size: int) -> Iterable[tuple[int, ...]]:
         return iter(())
     twice = [*slots, *slots]
     windows = (tuple(sorted(twice[start : start + size])) for start in range(len(slots)))
-    return chain(windows, combinations(slots, size))
+    return chain([tuple(slots)], windows, combinations(slots, size))
 
 
 def _evaluate(coefficients: Sequence[int], at: int) -> int:
-    """Horner's rule, highest coefficient first."""
+    """Horner's rule, highest coefficient first. `at` is small: reducing once is faster than at each step."""
     value = 0
     for coefficient in coefficients:
-        value = (value * at + coefficient) % PRIME
-    return value
+        value = value * at + coefficient
+    return value % PRIME
 
 
 def _interpolate(shares: Mapping[int, int], at: int) -> int:
@@ -92,17 +94,22 @@ def _interpolate(shares: Mapping[int, int], at: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _lagrange(slots: tuple[int, ...], at: int) -> tuple[int, ...]:
-    """The weights that give the polynomial's value at a point from its values at slot + 1. Public numbers."""
+    """The weights that give the polynomial's value at another point from those at slot + 1. Public numbers."""
     points = [slot + 1 for slot in slots]
-    weights = []
-    for point in points:
-        above = below = 1
-        for other in points:
-            if other != point:
-                above = above * (at - other) % PRIME
-                below = below * (point - other) % PRIME
-        weights.append(above * pow(below, -1, PRIME) % PRIME)
-    return tuple(weights)
+    above = prod(at - point for point in points)
+    below = [(at - point) * prod(point - other or 1 for other in points) % PRIME for point in points]
+    return tuple(above * inverse % PRIME for inverse in _inverses(below))
+
+
+def _inverses(values: Sequence[int]) -> list[int]:
+    """Modulo the prime, all for the price of one (Montgomery 1987): from the product of all, back to front."""
+    products = list(accumulate(values, lambda product, value: product * value % PRIME, initial=1))
+    inverse = pow(products.pop(), -1, PRIME)
+    inverses = []
+    for value, before in zip(reversed(values), reversed(products), strict=True):
+        inverses.append(inverse * before % PRIME)
+        inverse = inverse * value % PRIME
+    return inverses[::-1]
 
 
 def _to_integer(secret: bytes) -> int:

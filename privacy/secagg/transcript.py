@@ -1,9 +1,10 @@
-"""The running hash everyone must agree on: context, then roster, then sharers.
+"""The running hash everyone must agree on: session, then adverts, then params and sharers.
 
-All keys of a round are derived with a link of this chain, so two sites that were shown a different plan,
-cohort, set of public keys or set of sharers hold different keys: shares do not open, masks do not cancel. A
-server that sends params of its own making to one site gets noise or an abort, at no cost in messages (the
-attack: Pasquini, Francati, Ateniese, "Eluding Secure Aggregation", CCS 2022). See docs/protocol.md, section 4.
+All keys of a round are derived with a link of this chain, so two sites that were shown a different plan, roster,
+cohort, set of public keys, params or set of sharers hold different keys: shares do not open, masks do not
+cancel. A server that sends params of its own making to one site gets noise or an abort, at no cost in messages
+(the attack: Pasquini, Francati, Ateniese, "Eluding Secure Aggregation", CCS 2022). Params enter last, so that a
+round's keys can be exchanged before its params exist. See docs/protocol.md, section 4.
 """
 
 from __future__ import annotations
@@ -17,21 +18,28 @@ from privacy.wire import Writer, digest
 CONTEXT_BYTES = 32
 
 
-def bind_parameters(context: bytes, parameters: Parameters) -> bytes:
-    """The caller's 32-byte context (run, round, plan, params) with the protocol's parameters. 32 bytes."""
+def bind_session(session: bytes, roster_root: bytes, parameters: Parameters) -> bytes:
+    """The first link: the caller's 32-byte session (run, round, attempt, plan), roster and parameters."""
+    if len(session) != CONTEXT_BYTES:
+        raise ValueError(f"a session has {CONTEXT_BYTES} bytes")
+    return digest("secagg/2/session", session, roster_root, parameters.to_bytes())
+
+
+def bind_adverts(session: bytes, adverts: Adverts) -> bytes:
+    """The next link: everyone's public keys, commitments and signatures. 32 bytes."""
+    return digest("secagg/2/adverts", session, adverts.to_bytes())
+
+
+def bind_masks(adverts: bytes, context: bytes, sharers: Iterable[int]) -> bytes:
+    """The last link: the caller's 32-byte context (params, codec) and the slots of those who shared."""
     if len(context) != CONTEXT_BYTES:
         raise ValueError(f"a context has {CONTEXT_BYTES} bytes")
-    return digest("secagg/1/context", context, parameters.to_bytes())
+    return digest("secagg/2/masks", adverts, context, slots_bytes(sharers))
 
 
-def bind_roster(context: bytes, adverts: Adverts) -> bytes:
-    """The next link: everyone's public keys and commitments. 32 bytes."""
-    return digest("secagg/1/roster", context, adverts.to_bytes())
-
-
-def bind_sharers(roster: bytes, sharers: Iterable[int]) -> bytes:
-    """The last link before masking: the slots of those who shared their secrets. 32 bytes."""
+def slots_bytes(slots: Iterable[int]) -> bytes:
+    """A set of slots: u16 each, ascending."""
     writer = Writer()
-    for slot in sorted(sharers):
+    for slot in sorted(slots):
         writer.u16(slot)
-    return digest("secagg/1/sharers", roster, writer.finish())
+    return writer.finish()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from privacy.encoding import Codec, EncodingOverflow
 from privacy.errors import UnsafeParameters
-from privacy.noise import MAX_DRAW
+from privacy.noise import MAX_DRAW, Stream
+from privacy.secagg import ring
 
 CODECS = st.builds(
     lambda step, limit, cohort, noisy: Codec(step, limit, cohort * MAX_DRAW * noisy, cohort),
@@ -89,3 +90,72 @@ def test_what_does_not_fit_is_refused_without_showing_it(value: float) -> None:
 def test_a_ring_too_wide_or_a_senseless_codec_is_refused(arguments: tuple[float, int, int, int]) -> None:
     with pytest.raises(UnsafeParameters):
         Codec(*arguments)
+
+
+@pytest.mark.parametrize(("cohort", "bits"), [(10, 20), (100, 23), (1000, 26)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_whole_cohort_of_largest_inputs_adds_up_through_the_wire(cohort: int, bits: int, sign: int) -> None:
+    codec = Codec(2.0**-15, 2**15, 0, cohort)
+    assert codec.ring_bits == bits
+    largest = codec.encode(torch.full((70,), float(sign)), Stream(bytes(32)))
+    packed = ring.pack(ring.to_lanes(codec.to_ring(largest), bits), bits)
+    total = np.zeros(70, ring.lane_type(bits))
+    for _ in range(cohort):
+        ring.accumulate(total, packed, bits)
+    ring.reduce(total, bits)
+    assert codec.decode(codec.from_ring(total.astype(np.uint64))).tolist() == [sign * float(cohort)] * 70
+
+
+@given(CODECS, st.lists(st.floats(-1, 1), min_size=1, max_size=8), st.binary(min_size=32, max_size=32))
+def test_coins_choose_a_neighbor_and_never_leave_the_limit(
+    codec: Codec, shape: list[float], key: bytes
+) -> None:
+    x = torch.tensor(shape, dtype=torch.float64) * codec.limit * codec.step
+    exact = (x / codec.step).numpy()
+    rounded = codec.encode(x, Stream(key))
+    assert np.all(np.abs(rounded) <= codec.limit)
+    assert np.all((rounded == np.floor(exact)) | (rounded == np.ceil(exact)) | (np.abs(exact) > codec.limit))
+
+
+@given(
+    st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=1, max_size=9),
+    st.binary(min_size=32, max_size=32),
+)
+def test_the_same_coins_part_two_vectors_by_less_than_one_step_more(
+    pairs: list[tuple[float, float]], key: bytes
+) -> None:
+    """What the sensitivity of a mechanism on the grid relies on."""
+    codec = Codec(1.0, 100, 0, 1)
+    left, right = (torch.tensor(side, dtype=torch.float64) for side in zip(*pairs, strict=True))
+    apart = np.abs(codec.encode(left, Stream(key)) - codec.encode(right, Stream(key)))
+    assert np.all(apart < (left - right).abs().numpy() + 1)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, -0.25, 3.5, -7.9, 1e-3, -1e-300, 9.999])
+def test_rounding_by_coins_has_no_bias(value: float) -> None:
+    """Within five standard errors of 200,000 coins: a false alarm once in a million keys; the key is fixed."""
+    size = 200_000
+    rounded = Codec(1.0, 10, 0, 1).encode(torch.full((size,), value, dtype=torch.float64), Stream(b"k" * 32))
+    fraction = value - math.floor(value)
+    error = 5 * math.sqrt(fraction * (1 - fraction) / size)
+    assert abs(float(rounded.mean()) - value) <= error + 1e-12
+
+
+def test_rounding_to_the_nearest_has_a_bias_that_this_test_would_see() -> None:
+    """The failing control of the test above."""
+    nearest = Codec(1.0, 10, 0, 1).encode(torch.full((200_000,), 0.25))
+    assert abs(float(nearest.mean()) - 0.25) > 5 * math.sqrt(0.25 * 0.75 / 200_000)
+
+
+def test_without_coins_nothing_is_drawn_and_with_them_each_vector_draws_its_own() -> None:
+    codec, coins = Codec(1.0, 10, 0, 1), Stream(bytes(32))
+    halves = torch.full((64,), 0.5)
+    assert not codec.encode(halves).any()
+    assert not np.array_equal(codec.encode(halves, coins), codec.encode(halves, coins))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10.6, -10.6])
+def test_coins_change_nothing_about_what_is_refused(value: float) -> None:
+    with pytest.raises(EncodingOverflow):
+        Codec(1.0, 10, 0, 1).encode(torch.tensor([value]), Stream(bytes(32)))
+    assert Codec(1.0, 10, 0, 1).encode(torch.tensor([10.4, -10.4]), Stream(bytes(32))).tolist() == [10, -10]

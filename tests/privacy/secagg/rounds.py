@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import ProtocolError
 from privacy.secagg.client import ClientMachine
+from privacy.secagg.identity import public_identity
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector
+from privacy.secagg.roster import Entry, Floor, Roster
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
 
-CONTEXT = bytes(range(32))
+SESSION = bytes(range(32))
+CONTEXT = bytes(range(32, 64))
 
 
 def entropy(seed: str) -> Callable[[int], bytes]:
@@ -30,7 +34,20 @@ def ring_vector(seed: str, length: int, bits: int) -> RingVector:
 
 
 def site(slot: int) -> str:
-    return f"site-{slot}"
+    return f"site-{slot}" if slot < 10 else f"site-x{slot:05d}"  # ids sort as slots do
+
+
+def identity(name: str) -> Ed25519PrivateKey:
+    """The signing key of this name, for tests only."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+
+
+def make_roster(names: Iterable[str], *, serial: int = 1, organization: str = "the owner of {}") -> Roster:
+    """Each of these sites with a key of its own."""
+    entries = (
+        Entry(name, organization.format(name), public_identity(identity(name)), 100) for name in sorted(names)
+    )
+    return Roster(serial, tuple(entries))
 
 
 class Round:
@@ -44,20 +61,38 @@ class Round:
         dropouts: int = 99,
         ring_bits: int = 21,
         length: int = 7,
+        session: bytes = SESSION,
+        sessions: Mapping[int, bytes] | None = None,
         contexts: Mapping[int, bytes] | None = None,
+        rosters: Mapping[int, Roster] | None = None,
     ) -> None:
         self.parameters = Parameters.choose(
             map(site, range(n)), colluders=colluders, dropouts=dropouts, ring_bits=ring_bits, length=length
         )
-        own = contexts or {}
-        self.clients = [
-            ClientMachine(site(slot), self.parameters, own.get(slot, CONTEXT), entropy(site(slot)))
-            for slot in range(n)
-        ]
+        self.roster = make_roster(self.parameters.members)
+        self.floor = Floor(3, colluders, dropouts)
+        self.sessions = dict.fromkeys(range(n), session) | dict(sessions or {})
+        self.contexts = dict.fromkeys(range(n), CONTEXT) | dict(contexts or {})
+        self.rosters = dict.fromkeys(range(n), self.roster) | dict(rosters or {})
+        self.clients = [self.client(slot) for slot in range(n)]
         self.vectors = [ring_vector(site(slot), length, ring_bits) for slot in range(n)]
-        self.server = ServerMachine(self.parameters, CONTEXT)
+        self.server = ServerMachine(self.roster, self.parameters, session)
+        self.server.bind(CONTEXT)
         self.inbox: dict[int, bytes] = {}
         self.everyone = frozenset(range(n))
+
+    def client(self, slot: int) -> ClientMachine:
+        """A fresh machine for the site of this number."""
+        name = site(slot)
+        return ClientMachine(
+            name,
+            identity(name),
+            self.rosters[slot],
+            self.parameters,
+            self.sessions[slot],
+            self.floor,
+            entropy(name),
+        )
 
     def deliver(self, outgoing: Iterable[Outgoing]) -> None:
         """Put the server's messages into the inboxes; a step that sends nothing leaves them alone."""
@@ -69,13 +104,15 @@ class Round:
 
     def answer(self, slot: int) -> bytes:
         """What an honest site answers in the present phase."""
-        client = self.clients[slot]
-        if self.server.phase is Phase.ADVERTISE:
+        client, phase = self.clients[slot], self.server.phase
+        if phase is Phase.ADVERTISE:
             return client.advertise()
-        if self.server.phase is Phase.SHARE:
+        if phase is Phase.SHARE:
             return client.share(self.inbox[slot])
-        if self.server.phase is Phase.MASK:
-            return client.mask(self.inbox[slot], self.vectors[slot])
+        if phase is Phase.MASK:
+            return client.mask(self.inbox[slot], self.vectors[slot], self.contexts[slot])
+        if phase is Phase.COMMIT:
+            return client.commit(self.inbox[slot])
         return client.reveal(self.inbox[slot])
 
     def step(self, slots: Iterable[int] | None = None) -> None:
@@ -100,7 +137,7 @@ class Round:
         return replies
 
     def until(self, phase: Phase) -> Round:
-        """Everyone answers until the server is in this phase."""
+        """Everyone who is still in the round answers until the server is in this phase."""
         while self.server.phase is not phase:
             self.step()
         return self

@@ -11,13 +11,26 @@ from types import FunctionType, ModuleType
 import numpy as np
 import pytest
 
-from privacy.errors import FaultyServer, MalformedMessage, PrivacyError, ProtocolError, SuspectedClient
+from privacy.errors import (
+    FaultyServer,
+    MalformedMessage,
+    PolicyViolation,
+    PrivacyError,
+    ProtocolError,
+    SuspectedClient,
+)
+from privacy.secagg.adverts import make_advert
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.keys import mask_pair
-from privacy.secagg.messages import Adverts, Masked, Reveal, SealedShares, Survivors
+from privacy.secagg.masks import apply, pair_mask, self_mask
+from privacy.secagg.messages import Advert, Adverts, Certificate, Delivery, Masked, Reveal, Survivors, Vote
 from privacy.secagg.ring import lane_type, unpack
+from privacy.secagg.roster import Floor
 from privacy.secagg.server import Phase
-from tests.privacy.secagg.rounds import CONTEXT, Round, entropy, site
+from privacy.secagg.states import Masked as HasMasked
+from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
+from privacy.secagg.votes import cast
+from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, identity, make_roster, site
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value
 
 LOW_ORDER = [0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18]
@@ -29,7 +42,8 @@ def _is_over(client: ClientMachine) -> None:
     calls: list[Callable[[], bytes]] = [
         client.advertise,
         lambda: client.share(b""),
-        lambda: client.mask(b"", vector),
+        lambda: client.mask(b"", vector, CONTEXT),
+        lambda: client.commit(b""),
         lambda: client.reveal(b""),
     ]
     for call in calls:
@@ -40,7 +54,8 @@ def _is_over(client: ClientMachine) -> None:
 
 def _secrets(client: ClientMachine) -> list[object]:
     """Everything a machine still holds beyond what everyone may know."""
-    public = {"_parameters", "_slot", "_context", "_entropy", "_answered"}
+    public = {"_parameters", "_keys", "_slot", "_peers", "_session", "_graph", "_answered"}
+    public |= {"_entropy", "_identity"}  # the caller's own, for more than this round
     left = [value for name, value in vars(client).items() if name not in public]
     return [value for value in left if not is_dataclass(value) or vars(value)]
 
@@ -74,11 +89,11 @@ def test_an_own_advert_that_is_missing_is_refused() -> None:
     _refuses(lambda: client.share(Adverts(others).to_bytes()), FaultyServer, "own advert", client)
 
 
-def test_a_roster_smaller_than_required_is_refused() -> None:
+def test_fewer_adverts_than_required_are_refused() -> None:
     round_ = Round(5, colluders=1)
     adverts = {slot: advert for slot, advert in _adverts(round_).by_slot.items() if slot < 3}
     client = round_.clients[0]
-    _refuses(lambda: client.share(Adverts(adverts).to_bytes()), FaultyServer, "roster of 3 sites, 4", client)
+    _refuses(lambda: client.share(Adverts(adverts).to_bytes()), FaultyServer, "adverts of 3 sites, 4", client)
 
 
 def test_an_advert_of_no_member_is_refused() -> None:
@@ -96,7 +111,7 @@ def test_the_same_key_twice_is_refused(field: str, source: str) -> None:
     adverts = dict(_adverts(round_).by_slot)
     adverts[1] = replace(adverts[1], **{field: getattr(adverts[2], source)})
     client = round_.clients[0]
-    _refuses(lambda: client.share(Adverts(adverts).to_bytes()), FaultyServer, "same key twice", client)
+    _refuses(lambda: client.share(Adverts(adverts).to_bytes()), FaultyServer, "same key", client)
 
 
 @pytest.mark.parametrize("coordinate", LOW_ORDER)
@@ -109,21 +124,52 @@ def test_a_peer_key_of_small_order_is_refused(field: str, coordinate: int) -> No
     _refuses(lambda: client.share(Adverts(adverts).to_bytes()), MalformedMessage, "small order", client)
 
 
+def test_an_advert_whose_keys_the_server_swapped_is_refused() -> None:
+    """1: the server puts its own key in place of a peer's, and cannot sign for it."""
+    for field in ("mask_key", "channel_key", "commitment"):
+        round_ = Round()
+        adverts = dict(_adverts(round_).by_slot)
+        adverts[1] = replace(adverts[1], **{field: mask_pair(b"server".ljust(32), SESSION).public})
+        client = round_.clients[0]
+        _refuses(
+            partial(client.share, Adverts(adverts).to_bytes()), FaultyServer, "site-1 did not sign", client
+        )
+
+
+def test_an_advert_signed_by_another_member_is_refused() -> None:
+    """2: two members' adverts exchanged, each with its own good signature."""
+    round_ = Round()
+    adverts = dict(_adverts(round_).by_slot)
+    adverts[1], adverts[2] = adverts[2], adverts[1]
+    client = round_.clients[0]
+    _refuses(partial(client.share, Adverts(adverts).to_bytes()), FaultyServer, "did not sign", client)
+
+
+def test_an_advert_of_another_session_is_refused() -> None:
+    """48: what a peer signed for another run, round or attempt."""
+    round_, other = Round(), Round(session=b"another attempt".ljust(32))
+    adverts = dict(_adverts(round_).by_slot)
+    adverts[1] = _adverts(other).by_slot[1]
+    client = round_.clients[0]
+    _refuses(partial(client.share, Adverts(adverts).to_bytes()), FaultyServer, "for this round", client)
+
+
 # --- shares ----------------------------------------------------------------------------------------------
 
 
 def _delivered(round_: Round) -> dict[int, bytes]:
-    return dict(SealedShares.from_bytes(round_.until(Phase.MASK).inbox[0]).by_slot)
+    return dict(Delivery.from_bytes(round_.until(Phase.MASK).inbox[0]).by_slot)
 
 
-def _mask(round_: Round, shares: dict[int, bytes]) -> Callable[[], bytes]:
-    return lambda: round_.clients[0].mask(SealedShares(shares).to_bytes(), round_.vectors[0])
+def _mask(round_: Round, shares: dict[int, bytes], sharers: set[int] | None = None) -> Callable[[], bytes]:
+    delivery = Delivery(frozenset(sharers or {0, *shares}), shares).to_bytes()
+    return lambda: round_.clients[0].mask(delivery, round_.vectors[0], CONTEXT)
 
 
 def test_a_share_moved_to_another_recipient_is_refused() -> None:
     round_ = Round()
     shares = _delivered(round_)
-    shares[2] = SealedShares.from_bytes(round_.inbox[1]).by_slot[2]
+    shares[2] = Delivery.from_bytes(round_.inbox[1]).by_slot[2]
     _refuses(_mask(round_, shares), SuspectedClient, "site-2 or the server", round_.clients[0])
 
 
@@ -135,7 +181,7 @@ def test_a_share_under_another_senders_name_is_refused() -> None:
 
 
 def test_a_share_of_another_round_is_refused() -> None:
-    round_, other = Round(), Round(contexts=dict.fromkeys(range(5), b"another round".ljust(32)))
+    round_, other = Round(), Round(session=b"another round".ljust(32))
     shares = _delivered(round_)
     shares[3] = _delivered(other)[3]
     _refuses(_mask(round_, shares), SuspectedClient, "site-3", round_.clients[0])
@@ -157,12 +203,21 @@ def test_fewer_sharers_than_required_are_refused() -> None:
     _refuses(_mask(round_, shares), FaultyServer, "sharers of 3 sites, 4", round_.clients[0])
 
 
-def test_a_share_from_outside_the_roster_or_from_itself_is_refused() -> None:
-    for stranger in (0, 5, 60_000):
+def test_a_sharer_that_never_advertised_is_refused() -> None:
+    for stranger in (5, 60_000):
         round_ = Round()
         shares = _delivered(round_)
         shares[stranger] = shares.pop(4)
-        _refuses(_mask(round_, shares), FaultyServer, "outside the roster", round_.clients[0])
+        _refuses(_mask(round_, shares), FaultyServer, "never advertised", round_.clients[0])
+
+
+def test_deliveries_other_than_one_from_each_sharing_neighbor_are_refused() -> None:
+    round_ = Round()
+    shares = _delivered(round_)
+    _refuses(_mask(round_, {**shares, 0: shares[1]}), FaultyServer, "one from each", round_.clients[0])
+    for sharers, match in (({0, 1, 2, 3}, "one from each"), ({1, 2, 3, 4}, "not to have shared")):
+        round_ = Round()
+        _refuses(_mask(round_, _delivered(round_), sharers), FaultyServer, match, round_.clients[0])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +232,7 @@ def test_a_share_from_outside_the_roster_or_from_itself_is_refused() -> None:
 def test_a_vector_outside_the_ring_is_refused_and_ends_the_round(vector: np.ndarray) -> None:
     round_ = Round(ring_bits=21, length=7).until(Phase.MASK)
     with pytest.raises(ValueError):
-        round_.clients[0].mask(round_.inbox[0], vector)
+        round_.clients[0].mask(round_.inbox[0], vector, CONTEXT)
     _is_over(round_.clients[0])
 
 
@@ -185,85 +240,190 @@ def test_a_second_vector_is_never_masked() -> None:
     """The difference of two vectors under one mask would be plain."""
     round_ = Round().until(Phase.MASK)
     client = round_.clients[0]
-    first = client.mask(round_.inbox[0], round_.vectors[0])
-    assert client.mask(round_.inbox[0], round_.vectors[1]) == first
-    shares = dict(SealedShares.from_bytes(round_.inbox[0]).by_slot)
+    first = client.mask(round_.inbox[0], round_.vectors[0], CONTEXT)
+    assert client.mask(round_.inbox[0], round_.vectors[1], CONTEXT) == first
+    shares = _delivered_again(round_)
     del shares[1]
-    _refuses(
-        lambda: client.mask(SealedShares(shares).to_bytes(), round_.vectors[1]),
-        FaultyServer,
-        "second",
-        client,
-    )
+    _refuses(_mask(round_, shares), FaultyServer, "second", client)
+
+
+def _delivered_again(round_: Round) -> dict[int, bytes]:
+    return dict(Delivery.from_bytes(round_.inbox[0]).by_slot)
+
+
+def test_other_params_in_the_same_round_are_refused() -> None:
+    """15: the same delivery under another context is another request."""
+    round_ = Round().until(Phase.MASK)
+    client = round_.clients[0]
+    client.mask(round_.inbox[0], round_.vectors[0], CONTEXT)
+    other = partial(client.mask, round_.inbox[0], round_.vectors[0], b"other params".ljust(32))
+    _refuses(other, FaultyServer, "second", client)
 
 
 def test_masking_leaves_the_callers_vector_alone() -> None:
     round_ = Round(ring_bits=40).until(Phase.MASK)
     before = round_.vectors[0].copy()
-    round_.clients[0].mask(round_.inbox[0], round_.vectors[0])
+    round_.clients[0].mask(round_.inbox[0], round_.vectors[0], CONTEXT)
     assert np.array_equal(round_.vectors[0], before)
 
 
-# --- survivors -------------------------------------------------------------------------------------------
+# --- survivors and certificates ----------------------------------------------------------------------------
 
 
-def _reveal(round_: Round, *slots: int) -> Callable[[], bytes]:
-    return lambda: round_.clients[0].reveal(Survivors(frozenset(slots)).to_bytes())
+def _masked(*gone: int, colluders: int = 1, dropouts: int = 99) -> Round:
+    """All of five sites have masked; the server heard nothing of those who are gone. Site 0 is not asked yet."""
+    round_ = Round(5, colluders=colluders, dropouts=dropouts).until(Phase.MASK)
+    for slot in gone:
+        round_.answer(slot)
+    round_.step(round_.everyone - set(gone))
+    return round_
 
 
-def test_survivors_who_never_shared_are_refused() -> None:
+def _votes(round_: Round, survivors: frozenset[int], voters: frozenset[int]) -> dict[int, Vote]:
+    """Genuine votes, as the sites' own keys sign them."""
+    return {
+        slot: cast(identity(site(slot)), round_.server.transcript, survivors, b"u" * 32) for slot in voters
+    }
+
+
+def _certify(round_: Round, *slots: int, voters: tuple[int, ...] | None = None) -> Callable[[], bytes]:
+    survivors = frozenset(slots)
+    votes = _votes(round_, survivors, frozenset(slots if voters is None else voters))
+    return partial(round_.clients[0].reveal, Certificate(survivors, votes).to_bytes())
+
+
+def _vote(round_: Round, *slots: int) -> Callable[[], bytes]:
+    return partial(round_.clients[0].commit, Survivors(frozenset(slots)).to_bytes())
+
+
+def _never_shared() -> Round:
     round_ = Round().until(Phase.SHARE)
     round_.step({0, 1, 2, 3})
     round_.step()
-    _refuses(_reveal(round_, 0, 1, 2, 4), FaultyServer, "never shared", round_.clients[0])
+    return round_
 
 
-def test_a_sum_without_the_own_vector_is_not_unmasked() -> None:
-    round_ = Round().until(Phase.REVEAL)
-    _refuses(_reveal(round_, 1, 2, 3, 4), FaultyServer, "without its own", round_.clients[0])
+@pytest.mark.parametrize("ask", [_vote, _certify])
+def test_survivors_that_no_honest_server_names_are_refused(ask: Callable[..., Callable[[], bytes]]) -> None:
+    """18, 19, 20: whoever never shared, a sum without oneself, fewer than required."""
+    round_ = _never_shared()
+    _refuses(ask(round_, 0, 1, 2, 4), FaultyServer, "never shared", round_.clients[0])
+    round_ = _masked(4)
+    _refuses(ask(round_, 1, 2, 3, 4), FaultyServer, "without its own", round_.clients[0])
+    round_ = _masked(4)
+    _refuses(ask(round_, 0, 1, 2), FaultyServer, "survivors of 3 sites, 4", round_.clients[0])
 
 
-def test_fewer_survivors_than_required_are_refused() -> None:
-    round_ = Round(5, colluders=1).until(Phase.REVEAL)
-    _refuses(_reveal(round_, 0, 1, 2), FaultyServer, "survivors of 3 sites, 4", round_.clients[0])
-
-
-def test_survivors_below_what_the_plan_demands_are_refused_though_above_the_threshold() -> None:
-    round_ = Round(5, colluders=0, dropouts=1).until(Phase.REVEAL)
+@pytest.mark.parametrize("ask", [_vote, _certify])
+def test_survivors_below_what_the_plan_demands_are_refused_though_above_the_threshold(
+    ask: Callable[..., Callable[[], bytes]],
+) -> None:
+    round_ = _masked(4, colluders=0, dropouts=1)
     assert round_.parameters.threshold == 3
-    _refuses(_reveal(round_, 0, 1, 2), FaultyServer, "4 are required", round_.clients[0])
+    _refuses(ask(round_, 0, 1, 2), FaultyServer, "4 are required", round_.clients[0])
 
 
-def test_a_second_set_of_survivors_is_refused_and_the_same_one_answered_alike() -> None:
-    round_ = Round().until(Phase.REVEAL)
-    first = _reveal(round_, 0, 1, 2, 3)()
-    assert _reveal(round_, 0, 1, 2, 3)() == first
-    _refuses(_reveal(round_, 0, 1, 2, 4), FaultyServer, "other content", round_.clients[0])
+def test_a_second_vote_for_another_set_is_refused_and_the_same_one_answered_alike() -> None:
+    """21: two subset votes."""
+    round_ = _masked(4)
+    first = _vote(round_, 0, 1, 2, 3)()
+    assert _vote(round_, 0, 1, 2, 3)() == first
+    _refuses(_vote(round_, 0, 1, 2, 4), FaultyServer, "other content", round_.clients[0])
+
+
+def test_a_second_vote_for_everyone_is_refused() -> None:
+    round_ = _masked(4)
+    _refuses(_vote(round_, 0, 1, 2, 3, 4), FaultyServer, "nobody is missing", round_.clients[0])
+
+
+def test_whoever_voted_for_a_smaller_set_helps_to_open_no_other() -> None:
+    for others in ((0, 1, 2, 3, 4), (0, 1, 2, 4)):
+        round_ = _masked(4)
+        _vote(round_, 0, 1, 2, 3)()
+        _refuses(_certify(round_, *others), FaultyServer, "than this site voted for", round_.clients[0])
+
+
+def test_a_site_that_was_not_asked_to_vote_accepts_the_vote_of_the_others() -> None:
+    round_ = _masked(4, colluders=0)
+    assert _certify(round_, 0, 1, 2, 3, voters=(1, 2, 3))()
+
+
+def test_a_second_certificate_is_refused_and_the_same_one_answered_alike() -> None:
+    """23: a reveal asked for twice, for different sets."""
+    round_ = _masked(4)
+    first = _certify(round_, 0, 1, 2, 3)()
+    assert _certify(round_, 0, 1, 2, 3)() == first
+    _refuses(_certify(round_, 0, 1, 2, 4), FaultyServer, "other content", round_.clients[0])
 
 
 def test_a_reveal_gives_one_kind_of_share_for_every_sharer() -> None:
-    round_ = Round().until(Phase.REVEAL)
-    reveal = Reveal.from_bytes(_reveal(round_, 0, 1, 3, 4)())
+    round_ = _masked(2)
+    reveal = Reveal.from_bytes(_certify(round_, 0, 1, 3, 4)())
     assert reveal.seed_shares.keys() == {0, 1, 3, 4}
     assert reveal.key_shares.keys() == {2}
+
+
+def test_a_certificate_below_the_quorum_is_refused() -> None:
+    """22: q - 1 votes; no vote can be counted twice, as a message names a slot once."""
+    round_ = _masked(4)
+    _refuses(_certify(round_, 0, 1, 2, 3, voters=(1, 2, 3)), FaultyServer, "3 votes, 4", round_.clients[0])
+
+
+def test_votes_from_outside_the_sum_do_not_count() -> None:
+    """22: voters who are no survivors, or no members."""
+    for stranger in (4, 5, 60_000):
+        round_ = _masked(4)
+        votes = _votes(round_, frozenset({0, 1, 2, 3}), frozenset({1, 2, 3, stranger}))
+        certificate = Certificate(frozenset({0, 1, 2, 3}), votes).to_bytes()
+        client = round_.clients[0]
+        _refuses(partial(client.reveal, certificate), FaultyServer, "outside the sum", client)
+
+
+def test_votes_for_other_sets_rounds_or_by_other_keys_do_not_count() -> None:
+    """22, 48: one vote among enough good ones is for another set, from another round, or not that site's."""
+    survivors = frozenset({0, 1, 2, 3})
+    for case in ("set", "round", "signer", "upload"):
+        round_ = _masked(4)
+        votes = _votes(round_, survivors, survivors)
+        transcript = round_.server.transcript
+        wrong = {
+            "set": cast(identity(site(1)), transcript, frozenset({0, 1, 2, 4}), b"u" * 32),
+            "round": cast(identity(site(1)), b"other".ljust(32), survivors, b"u" * 32),
+            "signer": votes[2],
+            "upload": replace(votes[1], upload=b"v" * 32),
+        }
+        certificate = Certificate(survivors, {**votes, 1: wrong[case]}).to_bytes()
+        client = round_.clients[0]
+        _refuses(partial(client.reveal, certificate), FaultyServer, "did not cast", client)
 
 
 # --- order, memory, randomness ---------------------------------------------------------------------------
 
 
 def test_steps_out_of_order_end_the_round() -> None:
+    """24: a step before its time, whatever it carries."""
     phases = [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.REVEAL]
     for reached, phase in enumerate(phases):
-        for early in range(reached + 1, 4):
+        for early in range(reached + 1, 5):
             round_ = Round().until(phase)
             client, vector = round_.clients[0], round_.vectors[0]
             calls: list[Callable[[], bytes]] = [
                 client.advertise,
-                partial(client.share, b"\x01\x02\x00\x00"),
-                partial(client.mask, b"\x01\x03\x00\x00", vector),
-                partial(client.reveal, b"\x01\x05\x00\x00"),
+                partial(client.share, b"\x02\x02\0\0"),
+                partial(client.mask, b"\x02\x04\0\0\0\0", vector, CONTEXT),
+                partial(client.commit, b"\x02\x06\0\0"),
+                partial(client.reveal, b"\x02\x08\0\0\0\0"),
             ]
-            _refuses(calls[early], FaultyServer, "out of order", client)
+            if phase is not Phase.REVEAL:
+                _refuses(calls[early], FaultyServer, "out of order", client)
+
+
+def test_nothing_is_answered_after_the_reveal_but_what_was_answered_before() -> None:
+    round_ = Round().until(Phase.DONE)
+    client = round_.clients[0]
+    _refuses(
+        lambda: client.commit(Survivors(frozenset({0, 1, 2, 3})).to_bytes()), FaultyServer, "order", client
+    )
 
 
 def test_the_same_request_gets_the_same_bytes_at_every_step() -> None:
@@ -314,14 +474,69 @@ def test_an_abort_by_the_caller_ends_the_round() -> None:
     _is_over(round_.clients[0])
 
 
+# --- who may make a machine --------------------------------------------------------------------------------
+
+
+def _machine(name: str = "site-0", **changes: object) -> ClientMachine:
+    round_ = Round()
+    given = {
+        "identity": identity(name),
+        "roster": round_.roster,
+        "parameters": round_.parameters,
+        "session": SESSION,
+        "floor": round_.floor,
+        "entropy": entropy(name),
+    }
+    return ClientMachine(name, **{**given, **changes})  # type: ignore[arg-type]
+
+
 def test_a_site_outside_the_cohort_gets_no_machine() -> None:
     with pytest.raises(ProtocolError, match="not a member"):
-        ClientMachine("stranger", Round().parameters, CONTEXT, entropy("stranger"))
+        _machine("stranger")
 
 
-def test_a_context_of_another_length_is_refused() -> None:
+def test_a_site_whose_key_is_not_the_rosters_gets_no_machine() -> None:
+    with pytest.raises(ProtocolError, match="another identity key"):
+        _machine(identity=identity("site-1"))
+
+
+def test_a_session_or_context_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
-        ClientMachine(site(0), Round().parameters, b"short", entropy("short"))
+        _machine(session=b"short")
+    round_ = Round(contexts={0: b"short"}).until(Phase.MASK)
+    with pytest.raises(ValueError, match="32 bytes"):
+        round_.answer(0)
+
+
+def test_a_member_that_the_roster_does_not_certify_is_refused() -> None:
+    """8: invented sites among the members."""
+    roster = make_roster(["site-0", "site-1", "site-2", "site-3", "site-5"])
+    with pytest.raises(FaultyServer, match="not on the roster"):
+        _machine(roster=roster)
+
+
+def test_two_members_of_one_organization_are_refused() -> None:
+    """4: one organization would count twice, in the floor and among the colluders."""
+    roster = make_roster(Round().parameters.members, organization="one for all, not {0:.0}")
+    with pytest.raises(PolicyViolation, match="one organization"):
+        _machine(roster=roster)
+
+
+def test_a_cohort_below_the_floor_is_refused() -> None:
+    """7: smaller than the site's own least."""
+    with pytest.raises(PolicyViolation, match="cohort of 5 sites, this site demands 6"):
+        _machine(floor=Floor(6, 1, 99))
+    assert _machine(floor=Floor(5, 1, 99))
+
+
+@pytest.mark.parametrize("floor", [Floor(3, 2, 99), Floor(3, 1, 0)])
+def test_what_the_plan_says_of_colluders_and_dropouts_is_not_the_servers_to_change(floor: Floor) -> None:
+    """10: the threshold follows from both."""
+    with pytest.raises(PolicyViolation, match="not those of the plan"):
+        _machine(floor=floor)
+
+
+# --- what a lie gets -----------------------------------------------------------------------------------------
 
 
 def test_a_masked_vector_is_uniform_even_to_the_server() -> None:
@@ -337,22 +552,104 @@ def test_a_masked_vector_is_uniform_even_to_the_server() -> None:
     assert chi_square_p_value(lanes >> lanes.dtype.type(16)) > ALARM
 
 
-def test_sites_that_were_told_different_things_do_not_open_each_others_shares() -> None:
-    """A context holds the params and the plan: the server cannot give one site params of its own making."""
-    round_ = Round(5, contexts={0: b"other params".ljust(32)})
-    round_.until(Phase.SHARE)
-    round_.step()
-    for slot in range(5):
-        with pytest.raises(SuspectedClient):
-            round_.answer(slot)
+def test_sites_that_were_told_of_different_sessions_do_not_accept_each_others_adverts() -> None:
+    """17: a session holds plan, policy, run, round and attempt; here one site was told of another plan."""
+    round_ = Round(5, sessions={0: b"another plan".ljust(32)})
+    adverts = {slot: Advert.from_bytes(client.advertise()) for slot, client in enumerate(round_.clients)}
+    for client in round_.clients:
+        with pytest.raises(FaultyServer, match="did not sign"):
+            client.share(Adverts(adverts).to_bytes())
 
 
-def test_sites_that_were_shown_different_rosters_do_not_open_each_others_shares() -> None:
+def test_sites_that_were_shown_different_rosters_do_not_accept_each_others_adverts() -> None:
+    """9, 17: the roster's root is in every signature."""
+    members = Round(5).parameters.members
+    round_ = Round(5, rosters={0: make_roster([*members, "one-more"])})
+    adverts = {slot: Advert.from_bytes(client.advertise()) for slot, client in enumerate(round_.clients)}
+    for client in round_.clients:
+        with pytest.raises(FaultyServer, match="did not sign"):
+            client.share(Adverts(adverts).to_bytes())
+
+
+def test_sites_that_were_shown_different_adverts_do_not_open_each_others_shares() -> None:
+    """A site's own second advert, genuinely signed, shown to one site only."""
     round_ = Round(5)
     adverts = dict(_adverts(round_).by_slot)
-    adverts[4] = replace(adverts[4], commitment=b"z" * 32)
+    link = bind_session(SESSION, round_.roster.root, round_.parameters)
+    adverts[4] = make_advert(identity(site(4)), link, 4, b"s" * 32, b"b" * 32)
     round_.inbox[0] = Adverts(adverts).to_bytes()
-    round_.step()
-    for slot in range(5):
+    round_.step({0, 1, 2, 3})
+    for slot in range(4):
         with pytest.raises(SuspectedClient):
             round_.answer(slot)
+
+
+class _Colluder:
+    """All that the server could know at the very most, for one lie: every self seed, and site 3's secret."""
+
+    def __init__(self, round_: Round) -> None:
+        self.round = round_.until(Phase.MASK)
+        self.adverts = {
+            slot: Advert.from_bytes(client.advertise()) for slot, client in enumerate(round_.clients)
+        }
+        session = bind_session(SESSION, round_.roster.root, round_.parameters)
+        self.link = bind_adverts(session, Adverts(self.adverts))
+        self.keys = mask_pair(entropy(site(3))(32), session)
+
+    def transcript(self, slot: int, sharers: set[int]) -> bytes:
+        return bind_masks(self.link, self.round.contexts[slot], sharers)
+
+    def bare(self, slot: int, sharers: set[int]) -> np.ndarray:
+        """A zero vector's upload when told of these sharers, without its self mask and site 3's pair mask."""
+        length, transcript = self.round.parameters.length, self.transcript(slot, sharers)
+        sealed = Delivery.from_bytes(self.round.inbox[slot]).by_slot
+        data = Delivery(frozenset(sharers), {at: sealed[at] for at in sharers - {slot}}).to_bytes()
+        reply = self.round.clients[slot].mask(data, np.zeros(length, np.uint64), self.round.contexts[slot])
+        upload = unpack(Masked.from_bytes(reply, 4 * length).packed, length, 32)
+        source = entropy(site(slot))
+        seed = [source(32), source(32)][1]
+        masks = [self_mask(seed, transcript, slot).inverse()]
+        if 3 in sharers:
+            end = slot, self.adverts[slot].mask_key
+            shared = self.keys.agree(end[1])
+            masks.append(pair_mask(shared, transcript, (3, self.keys.public), end))
+        apply(upload, masks)
+        return upload
+
+
+@pytest.mark.parametrize(
+    ("params", "sharers", "is_told_alike"),
+    [
+        (CONTEXT, {0, 1, 2, 3}, True),
+        (b"other params".ljust(32), {0, 1, 2, 3}, False),
+        (CONTEXT, {0, 1, 2}, False),
+    ],
+)
+def test_uploads_of_sites_that_were_told_different_things_sum_to_noise(
+    params: bytes, sharers: set[int], is_told_alike: bool
+) -> None:
+    """16, 17: of zero vectors, site 0 lied to about params or sharers. Told alike, the control, they sum to 0."""
+    server = _Colluder(Round(4, colluders=0, ring_bits=32, length=50_000, contexts={0: params}))
+    total = server.bare(0, sharers) + server.bare(1, {0, 1, 2, 3}) + server.bare(2, {0, 1, 2, 3})
+    assert total.any() != is_told_alike
+    assert is_told_alike or chi_square_p_value(total) > ALARM
+
+
+# --- on a ring -----------------------------------------------------------------------------------------------
+
+
+def test_on_a_ring_survivors_that_leave_a_member_with_too_few_neighbors_are_refused() -> None:
+    """29: a hostile server cuts around one member; one neighbor more (the control) and it is a set like others."""
+    round_ = Round(200, colluders=2, dropouts=40)
+    rules, link = round_.parameters, bind_session(SESSION, round_.roster.root, round_.parameters)
+    around = [slot for slot in rules.graph(link).neighbors(100) if slot != 0]
+    cut = rules.shape.degree - rules.threshold + 1
+    assert cut <= rules.tolerated
+    for gone, is_refused in ((around[:cut], True), (around[: cut - 1], False)):
+        client = round_.client(0)
+        vars(client)["_state"] = HasMasked(bytes(32), bytes(32), round_.everyone, frozenset(), {})
+        ask = partial(client.commit, Survivors(round_.everyone - set(gone)).to_bytes())
+        if is_refused:
+            _refuses(ask, FaultyServer, "too few neighbors", client)
+        else:
+            assert ask()

@@ -17,6 +17,7 @@ def _choose(n: int, colluders: int = 1, dropouts: int = 999, bits: int = 20, len
 
 # (n, c, t, dropouts that can be survived), worked by hand from t = floor((n + c) / 2) + 1.
 TABLE = [
+    (3, 0, 2, 0),
     (3, 1, 3, 0),
     (4, 1, 3, 1),
     (5, 1, 4, 1),
@@ -49,12 +50,13 @@ def test_one_share_fewer_would_let_both_secrets_be_rebuilt() -> None:
         assert any(a + c >= lower and n - c - a + c >= lower for a in range(n - c + 1))
 
 
-@given(st.integers(3, 200), st.data())
+@given(st.integers(3, 128), st.data())
 def test_every_sum_holds_two_honest_inputs_and_can_be_opened(n: int, data: st.DataObject) -> None:
     c = data.draw(st.integers(0, n - 2))
     chosen = _choose(n, c, data.draw(st.integers(0, n)))
     assert chosen.threshold <= chosen.required <= n
     assert chosen.required - c >= 2
+    assert chosen.required >= 3
 
 
 def test_members_are_sorted_and_slots_follow() -> None:
@@ -98,3 +100,22 @@ def test_canonical_bytes_tell_all_fields_apart() -> None:
     ]
     variants.append(Parameters.choose("abcde", colluders=1, dropouts=999, ring_bits=20, length=1))
     assert len({variant.to_bytes() for variant in variants}) == len(variants)
+
+
+def test_a_quorum_of_votes_for_one_set_leaves_none_for_another() -> None:
+    for n in range(3, 40):
+        for c in range(n - 1):
+            quorum = _choose(n, c).quorum
+            assert 2 * quorum > n + c
+            assert 2 * (quorum - 1) <= n + c  # the control: one vote fewer and colluders could vote for both
+
+
+def test_everyone_is_a_neighbor_up_to_128_sites_and_few_are_above() -> None:
+    small, large = _choose(128, 3, 6), _choose(129, 3, 6)
+    assert small.graph(bytes(32)).neighbors(5) == tuple(slot for slot in range(128) if slot != 5)
+    assert (small.shape.degree, small.fewest_neighbors) == (127, 0)
+    assert small.threshold == small.quorum
+    assert large.shape.degree < 128
+    assert large.fewest_neighbors == large.threshold > large.shape.degree // 2
+    assert len(large.graph(bytes(32)).neighbors(5)) == large.shape.degree
+    assert large.graph(bytes(32)).neighbors(5) != large.graph(b"other".ljust(32)).neighbors(5)

@@ -1,0 +1,40 @@
+"""Adverts: a site's one-time public keys, under the signature of its long-term identity.
+
+The signature covers session and slot, so that an advert of another round, run, plan or site is none; whoever
+swaps a key needs the identity that the consortium certified. See docs/protocol.md, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from privacy.secagg.identity import is_signed, sign
+from privacy.secagg.keys import channel_pair, mask_pair
+from privacy.secagg.masks import commit
+from privacy.secagg.messages import Advert
+from privacy.wire import Writer
+
+_LABEL = "secagg/2/advert"
+
+
+def make_advert(identity: Ed25519PrivateKey, session: bytes, slot: int, secret: bytes, seed: bytes) -> Advert:
+    """The advert of these two secrets of 32 bytes; `session` is the link of the transcript."""
+    keys = mask_pair(secret, session).public, channel_pair(secret, session).public
+    unsigned = Advert(*keys, commit(seed, session, slot), b"")
+    signature = sign(identity, _LABEL, session, Writer().u16(slot).finish(), unsigned.statement)
+    return replace(unsigned, signature=signature)
+
+
+def is_genuine(advert: Advert, key: bytes, session: bytes, slot: int) -> bool:
+    """Whether the holder of this identity key advertised this, for this slot in this session."""
+    place = Writer().u16(slot).finish()
+    return is_signed(key, advert.signature, _LABEL, session, place, advert.statement)
+
+
+def has_repeated_keys(adverts: Iterable[Advert]) -> bool:
+    """Whether any two of all these public keys are the same."""
+    keys = [key for advert in adverts for key in (advert.mask_key, advert.channel_key)]
+    return len(set(keys)) < len(keys)

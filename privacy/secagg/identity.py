@@ -1,0 +1,71 @@
+"""Long-term identities: Ed25519 signatures over labeled digests.
+
+A site signs what it advertises and what it votes for, consortium keys sign the roster. Every statement opens
+with a label, so that no signature made for one purpose serves another (RFC 8032). Verification is cofactorless.
+See docs/protocol.md, section 4.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from privacy.wire import Writer, digest
+
+IDENTITY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+_FIELD = 2**255 - 19
+_SIGN_BIT = 1 << 255
+# The y-coordinates of the points whose order divides 8. Under such a key a signature fits many statements.
+_SMALL_ORDER = frozenset(
+    {
+        0,
+        1,
+        _FIELD - 1,
+        int.from_bytes(
+            bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+        ),
+        int.from_bytes(
+            bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
+        ),
+    }
+)
+
+
+def sign(key: Ed25519PrivateKey, label: str, *parts: bytes) -> bytes:
+    """A signature of 64 bytes over the label and a digest of the length-prefixed parts."""
+    return key.sign(_statement(label, parts))
+
+
+def is_signed(key: bytes, signature: bytes, label: str, *parts: bytes) -> bool:
+    """Whether the holder of this public key, 32 bytes, signed these parts under this label."""
+    return _verify(key, signature, _statement(label, parts))
+
+
+@lru_cache(maxsize=4096)
+def _verify(key: bytes, signature: bytes, statement: bytes) -> bool:
+    """Kept, as it follows from public bytes alone: in a simulation every site asks about the same signatures."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, statement)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def public_identity(key: Ed25519PrivateKey) -> bytes:
+    """The 32 bytes by which others know this key."""
+    return key.public_key().public_bytes_raw()
+
+
+def is_identity(key: bytes) -> bool:
+    """Whether 32 bytes are a canonical encoding, and not of a point of small order."""
+    coordinate = int.from_bytes(key, "little") & ~_SIGN_BIT
+    return len(key) == IDENTITY_BYTES and coordinate < _FIELD and coordinate not in _SMALL_ORDER
+
+
+def _statement(label: str, parts: tuple[bytes, ...]) -> bytes:
+    """The label in the clear, so that no other protocol's statement is one of ours, and a digest of the rest."""
+    return Writer().text(label).fixed(digest(label, *parts)).finish()

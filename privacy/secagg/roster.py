@@ -1,0 +1,186 @@
+"""The signed roster: which sites exist, whose they are and by which keys they speak.
+
+A consortium's keys sign it, a site pins those keys, and a quorum of them must have signed: no server can invent
+a site. A roster's serial only grows, so that a site that has seen a revocation accepts no older roster. `Floor`
+is what a site demands of any cohort, whatever the server proposes. See docs/protocol.md, sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from privacy.errors import FaultyServer, MalformedMessage, PolicyViolation
+from privacy.secagg.identity import (
+    IDENTITY_BYTES,
+    SIGNATURE_BYTES,
+    is_identity,
+    is_signed,
+    public_identity,
+    sign,
+)
+from privacy.secagg.parameters import MAX_SITES, Parameters
+from privacy.wire import Reader, Writer, digest
+
+NAME_BYTES = 256
+
+_VERSION = 2
+_LABEL = "secagg/2/roster"
+_ENTRY_BYTES = 2 * (4 + NAME_BYTES) + IDENTITY_BYTES + 8
+_MAX_BYTES = 1 + 8 + 4 + MAX_SITES * _ENTRY_BYTES
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One site: its id, the organization it belongs to, its Ed25519 key of 32 bytes, its declared size."""
+
+    site: str
+    organization: str
+    key: bytes
+    size: int
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Sites in ascending order of id. Cannot exist with two entries of one site or of one key."""
+
+    serial: int
+    entries: tuple[Entry, ...]
+
+    def __post_init__(self) -> None:
+        sites = [entry.site for entry in self.entries]
+        if sites != sorted(set(sites)):
+            raise MalformedMessage("the sites of a roster are not distinct or not sorted")
+        if len({entry.key for entry in self.entries}) < len(sites):
+            raise MalformedMessage("a roster holds the same key twice")
+        if not all(is_identity(entry.key) for entry in self.entries):
+            raise MalformedMessage("a key of a roster is not canonical, or of small order")
+
+    @cached_property
+    def by_site(self) -> Mapping[str, Entry]:
+        """From site id to entry."""
+        return {entry.site: entry for entry in self.entries}
+
+    @cached_property
+    def root(self) -> bytes:
+        """32 bytes that stand for the whole roster."""
+        return digest(_LABEL, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes: what is signed."""
+        writer = Writer().u8(_VERSION).u64(self.serial).u32(len(self.entries))
+        for entry in self.entries:
+            writer.text(entry.site).text(entry.organization).fixed(entry.key).u64(entry.size)
+        return writer.finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Roster:
+        """The roster of canonical bytes, or MalformedMessage."""
+        reader = Reader(data)
+        if reader.u8() != _VERSION:
+            raise MalformedMessage("not a roster of this version")
+        serial, count = reader.u64(), reader.u32()
+        entries = []
+        for _ in range(count):
+            site, organization = reader.text(NAME_BYTES), reader.text(NAME_BYTES)
+            entries.append(Entry(site, organization, reader.fixed(IDENTITY_BYTES), reader.u64()))
+        reader.finish()
+        return cls(serial, tuple(entries))
+
+    def sign(self, key: Ed25519PrivateKey) -> bytes:
+        """A consortium key's signature on this roster."""
+        return sign(key, _LABEL, self.to_bytes())
+
+
+@dataclass(frozen=True)
+class SignedRoster:
+    """A roster as it travels: its bytes, and signatures by consortium key. Trust it only once `verified`."""
+
+    roster: bytes
+    signatures: Mapping[bytes, bytes]
+
+    @classmethod
+    def by(cls, roster: Roster, keys: Collection[Ed25519PrivateKey]) -> SignedRoster:
+        """A roster under the signatures of these consortium keys."""
+        return cls(roster.to_bytes(), {public_identity(key): roster.sign(key) for key in keys})
+
+    def to_bytes(self) -> bytes:
+        """Canonical bytes: signatures in ascending order of their keys."""
+        writer = Writer().blob(self.roster).u16(len(self.signatures))
+        for key in sorted(self.signatures):
+            writer.fixed(key).fixed(self.signatures[key])
+        return writer.finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SignedRoster:
+        """The signed roster of canonical bytes, or MalformedMessage. Checks no signature."""
+        reader = Reader(data)
+        roster, signatures = reader.blob(_MAX_BYTES), {}
+        last = b""
+        for _ in range(reader.u16()):
+            key = reader.fixed(IDENTITY_BYTES)
+            if key <= last:
+                raise MalformedMessage("the signatures of a roster are not in ascending order of their keys")
+            signatures[key], last = reader.fixed(SIGNATURE_BYTES), key
+        reader.finish()
+        return cls(roster, signatures)
+
+    def verified(self, pinned: Collection[bytes], quorum: int, *, serial: int) -> Roster:
+        """The roster, if at least `quorum` distinct pinned keys signed it and it is no older than `serial`.
+
+        `serial` is the highest this site has accepted before, 0 at first. FaultyServer if anything is amiss.
+        """
+        if quorum < 1:
+            raise ValueError("a quorum of consortium keys is at least one")
+        signers = [key for key in set(pinned) & self.signatures.keys() if self._is_signed_by(key)]
+        if len(signers) < quorum:
+            raise FaultyServer(
+                f"a roster signed by {len(signers)} of the pinned consortium keys, {quorum} must have signed"
+            )
+        roster = Roster.from_bytes(self.roster)
+        if roster.serial < serial:
+            raise FaultyServer(f"a roster of serial {roster.serial}, after one of serial {serial}")
+        return roster
+
+    def _is_signed_by(self, key: bytes) -> bool:
+        return is_identity(key) and is_signed(key, self.signatures[key], _LABEL, self.roster)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a site demands of a cohort. The server can raise nothing and lower nothing of it.
+
+    `members` is the least size of a cohort. `colluders` and `dropouts` are those of the plan that the site
+    approved: the threshold follows from them, here, and not from anything the server says.
+    """
+
+    members: int
+    colluders: int
+    dropouts: int
+
+    def check(self, parameters: Parameters, roster: Roster) -> None:
+        """PolicyViolation if the cohort is too small or ruled otherwise; FaultyServer if it is not certified.
+
+        No two members may belong to one organization: so c bounds organizations that work with the server,
+        and as many organizations as sites stand behind every sum.
+        """
+        if (parameters.colluders, parameters.dropouts) != (self.colluders, self.dropouts):
+            raise PolicyViolation("the cohort's colluders or dropouts are not those of the plan")
+        if parameters.count < self.members:
+            raise PolicyViolation(
+                f"a cohort of {parameters.count} sites, this site demands {self.members}",
+                hint="wait for more sites to join",
+            )
+        if not parameters.slots.keys() <= roster.by_site.keys():
+            raise FaultyServer("a member of the cohort is not on the roster")
+        organizations = {roster.by_site[site].organization for site in parameters.members}
+        if len(organizations) < parameters.count:
+            raise PolicyViolation("two members of the cohort belong to one organization")
+
+
+def member_keys(parameters: Parameters, roster: Roster) -> tuple[bytes, ...]:
+    """The identity keys of the cohort, by slot."""
+    return tuple(roster.by_site[site].key for site in parameters.members)

@@ -1,0 +1,58 @@
+"""Votes: a sum is opened only if a quorum of the cohort signed for one set of survivors.
+
+A site votes twice at most: with its upload, for everyone who shared, in the hope that nobody is lost; and once
+more, for one smaller set, if somebody is. It helps to open only the set of a certificate, that is of a quorum of
+votes, and once it has voted for a smaller set, only that one.
+
+Why one set is opened. A quorum is q > (n + c) / 2 votes. Two certificates for different smaller sets need 2q
+votes of n + c, as an honest site casts one of this kind: impossible. A certificate for a smaller set S holds
+q - c votes of honest sites, which from then on help with S alone; so at most n - q of them help with everyone,
+with c colluders at most n - q + c < q = t, too few to rebuild a seed of a site outside S. See docs/protocol.md,
+section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from privacy.errors import FaultyServer
+from privacy.secagg.identity import is_signed, sign
+from privacy.secagg.messages import Certificate, Vote
+from privacy.secagg.transcript import slots_bytes
+from privacy.wire import digest
+
+_LABEL = "secagg/2/vote"
+
+
+def upload_digest(packed: bytes) -> bytes:
+    """What a vote says of the voter's own masked vector, 32 bytes."""
+    return digest("secagg/2/upload", packed)
+
+
+def cast(key: Ed25519PrivateKey, transcript: bytes, survivors: Set[int], upload: bytes) -> Vote:
+    """A site's vote to open the sum over these survivors, its own upload among them."""
+    return Vote(upload, sign(key, _LABEL, transcript, slots_bytes(survivors), upload))
+
+
+def is_cast(vote: Vote, key: bytes, transcript: bytes, survivors: Set[int]) -> bool:
+    """Whether the holder of this identity key cast this vote for these survivors."""
+    return is_signed(key, vote.signature, _LABEL, transcript, slots_bytes(survivors), vote.upload)
+
+
+def check_certificate(
+    certificate: Certificate, transcript: bytes, keys: Sequence[bytes], quorum: int
+) -> None:
+    """FaultyServer unless at least `quorum` survivors voted for exactly these survivors in this round.
+
+    `keys` are the cohort's identity keys by slot. Anyone who has them and the transcript can check what the
+    cohort agreed to.
+    """
+    voters, survivors = certificate.votes, certificate.survivors
+    if len(voters) < quorum:
+        raise FaultyServer(f"a certificate of {len(voters)} votes, {quorum} are needed")
+    if not voters.keys() <= survivors:
+        raise FaultyServer("a certificate with a vote of a site outside the sum")
+    if not all(is_cast(vote, keys[slot], transcript, survivors) for slot, vote in voters.items()):
+        raise FaultyServer("a certificate with a vote that its site did not cast for this sum")

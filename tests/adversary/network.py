@@ -1,0 +1,212 @@
+"""An adversary that owns the network and the server's voice, and the keys and shares of the colluders.
+
+It sees everything that is sent, delivers what it likes, when, to whom and how often, changes it, kills processes,
+and asks sites for votes and reveals with certificates made of all the votes it has ever seen. Beside it runs an
+honest server, which it can starve and feed with anything.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import combinations
+
+from privacy.errors import MalformedMessage, ProtocolError
+from privacy.secagg.client import ClientMachine
+from privacy.secagg.messages import (
+    Adverts,
+    Certificate,
+    Delivery,
+    Kind,
+    Masked,
+    Reveal,
+    Survivors,
+    Vote,
+    kind_of,
+)
+from privacy.secagg.ring import packed_size
+from privacy.secagg.server import TooFew
+from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
+from privacy.secagg.votes import cast, upload_digest
+from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, identity, site
+
+KEY = b"stays at the site".ljust(32)
+
+Sites = frozenset[int]
+
+_REQUESTS = {Kind.ADVERTS, Kind.DELIVERY, Kind.SURVIVORS, Kind.CERTIFICATE}
+
+
+def kind_or_none(data: bytes) -> Kind | None:
+    """What a message says it is, if anything."""
+    try:
+        return kind_of(data)
+    except MalformedMessage:
+        return None
+
+
+class Network:
+    """The sites, their disks and journals, and all that is under way."""
+
+    def __init__(self, n: int, colluders: int, machine: type[ClientMachine] = ClientMachine) -> None:
+        self.round = Round(n, colluders=colluders, length=3)
+        self.rules, self.server = self.round.parameters, self.round.server
+        self.colluders, self.honest = range(colluders), range(colluders, n)
+        for client in self.round.clients:
+            client.__class__ = machine
+        self.disk = {slot: client.snapshot(KEY) for slot, client in enumerate(self.round.clients)}
+        self.begun: set[int] = set()
+        self.up: list[tuple[int, bytes]] = []
+        self.down: list[tuple[int, bytes]] = []
+        self.seen: list[tuple[int, bytes]] = []
+        self.links: dict[int, bytes] = {}
+        self.transcripts: dict[int, bytes] = {}
+        self.uploads: dict[int, set[bytes]] = defaultdict(set)
+        self.votes: dict[tuple[bytes, Sites], dict[int, Vote]] = defaultdict(dict)
+        self.given: dict[tuple[str, int], set[int]] = defaultdict(set)
+
+    # --- moves -------------------------------------------------------------------------------------------
+
+    def advertise(self, slot: int) -> None:
+        try:
+            self._leaves(slot, self.round.clients[slot].advertise())
+        except ProtocolError:
+            pass
+
+    def to_server(self, slot: int, data: bytes) -> None:
+        try:
+            self._sends(self.server.receive(site(slot), data))
+        except TooFew:
+            assert self.server.result is None
+
+    def deadline(self) -> None:
+        try:
+            self._sends(self.server.deadline())
+        except TooFew:
+            assert self.server.result is None
+
+    def calm(self) -> None:
+        """One exchange with nobody in the way: all that is under way arrives, then what the sites answer."""
+        while self.down:
+            self.to_site(*self.down.pop(0))
+        while self.up:
+            self.to_server(*self.up.pop(0))
+
+    def to_site(self, slot: int, data: bytes, *, dies: bool = False) -> None:
+        """The site takes a request. If it `dies`, it does so with the reply made and nothing stored or sent."""
+        if kind_or_none(data) not in _REQUESTS:
+            return  # it does not even name a step
+        try:
+            reply = self._answer(slot, data)
+        except ProtocolError:
+            reply = b""
+        if dies:
+            self.restart(slot)
+        elif reply:
+            self._leaves(slot, reply, data)
+        else:
+            self.disk[slot] = self.round.clients[slot].snapshot(KEY)
+
+    def restart(self, slot: int) -> None:
+        """Another process goes on from what is on disk; the journal says whether masking may have begun."""
+        old = self.round.clients[slot]
+        fresh = self.round.client(slot)
+        fresh.__class__ = old.__class__
+        try:
+            fresh.resume(self.disk[slot], KEY, has_begun=slot in self.begun)
+        except ProtocolError:
+            self.disk[slot] = fresh.snapshot(KEY)
+        self.round.clients[slot] = fresh
+
+    def ask_for_votes(self, survivors: Sites, asked: Sites) -> None:
+        for slot in sorted(asked & set(self.honest)):
+            self.to_site(slot, Survivors(survivors).to_bytes())
+
+    def promising(self) -> list[Sites]:
+        """The sets for which there are votes enough, with the colluders', in somebody's transcript."""
+        needed = self.rules.quorum - len(self.colluders)
+        return sorted({each for (_, each), votes in self.votes.items() if len(votes) >= needed}, key=sorted)
+
+    def open(self, survivors: Sites, sites: Sites) -> None:
+        """Show these sites a certificate of all votes there are for this set, in each one's transcript."""
+        for slot in sorted(sites & set(self.honest) & self.transcripts.keys()):
+            transcript = self.transcripts[slot]
+            votes = dict(self.votes[transcript, survivors])
+            for bad in self.colluders:
+                votes[bad] = cast(identity(site(bad)), transcript, survivors, b"u" * 32)
+            inside = {voter: vote for voter, vote in votes.items() if voter in survivors}
+            self.to_site(slot, Certificate(survivors, inside).to_bytes())
+
+    # --- what comes of them --------------------------------------------------------------------------------
+
+    def _answer(self, slot: int, data: bytes) -> bytes:
+        client, kind = self.round.clients[slot], kind_of(data)
+        if kind is Kind.ADVERTS:
+            return client.share(data)
+        if kind is Kind.DELIVERY:
+            self.begun.add(slot)  # durable, before anything masked exists
+            return client.mask(data, self.round.vectors[slot], CONTEXT)
+        if kind is Kind.SURVIVORS:
+            return client.commit(data)
+        return client.reveal(data)
+
+    def _leaves(self, slot: int, reply: bytes, request: bytes = b"") -> None:
+        """Stored, then sent: from here on the adversary has it."""
+        self.disk[slot] = self.round.clients[slot].snapshot(KEY)
+        self.up.append((slot, reply))
+        self.seen.append((slot, reply))
+        kind = kind_of(reply)
+        if kind is Kind.SEALED_SHARES:
+            session = bind_session(SESSION, self.round.roster.root, self.rules)
+            self.links[slot] = bind_adverts(session, Adverts.from_bytes(request))
+        elif kind is Kind.MASKED:
+            masked = Masked.from_bytes(reply, packed_size(self.rules.length, self.rules.ring_bits))
+            sharers = Delivery.from_bytes(request).sharers
+            self.transcripts[slot] = bind_masks(self.links[slot], CONTEXT, sharers)
+            self.uploads[slot].add(masked.packed)
+            vote = Vote(upload_digest(masked.packed), masked.signature)
+            self.votes[self.transcripts[slot], sharers][slot] = vote
+        elif kind is Kind.VOTE:
+            survivors = Survivors.from_bytes(request).slots
+            self.votes[self.transcripts[slot], survivors][slot] = Vote.from_bytes(reply)
+        elif kind is Kind.REVEAL:
+            reveal = Reveal.from_bytes(reply)
+            for name, shares in (("seed", reveal.seed_shares), ("secret", reveal.key_shares)):
+                for owner in shares:
+                    self.given[name, owner].add(slot)
+
+    def _sends(self, outgoing: list) -> None:  # type: ignore[type-arg]
+        for message in outgoing:
+            item = self.rules.slots[message.to], message.data
+            self.down.append(item)
+            self.seen.append(item)
+
+    # --- what must hold ------------------------------------------------------------------------------------
+
+    def knows(self, name: str, owner: int) -> bool:
+        """Whether the shares that honest sites gave away, with the colluders' own, rebuild this secret."""
+        honest = self.given[name, owner] & set(self.honest)
+        return len(honest) + len(self.colluders) >= self.rules.threshold
+
+    def check(self) -> None:
+        for owner in self.honest:
+            assert not (self.knows("seed", owner) and self.knows("secret", owner)), "both secrets of one site"
+            assert len(self.uploads[owner]) <= 1, "a site masked twice"
+        # What colluders put in is theirs to subtract: sums are told apart by the honest sites in them.
+        openings = {each & set(self.honest) for each in self.subsets() if self._is_open(each)}
+        assert len(openings) <= 1, "two sums of one round"
+        if self.server.result is not None:
+            survivors = [self.rules.slots[name] for name in self.server.survivors]
+            assert len(survivors) >= self.rules.required
+            assert self.round.result() == self.round.sum_over(survivors), "a wrong sum"
+
+    def subsets(self) -> list[Sites]:
+        """All sets that are large enough to be opened."""
+        sizes = range(self.rules.required, self.rules.count + 1)
+        return [frozenset(each) for size in sizes for each in combinations(range(self.rules.count), size)]
+
+    def _is_open(self, survivors: Sites) -> bool:
+        inside = [owner for owner in self.honest if owner in survivors]
+        outside = [owner for owner in self.honest if owner not in survivors and owner in self.transcripts]
+        return all(self.uploads[owner] and self.knows("seed", owner) for owner in inside) and all(
+            self.knows("secret", owner) for owner in outside
+        )
