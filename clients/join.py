@@ -12,7 +12,9 @@ from clients.policy import SiteFile, load_site
 from clients.release import Trainer, site_stream
 from clients.service import serve_until_signal
 from clients.site import Site
+from clients.trust import Trust
 from federation.errors import FederationError, PlanError
+from federation.identities import load_private
 from federation.journal import Journal
 from federation.messages import Member
 from federation.plan import Plan, check_delta
@@ -24,15 +26,22 @@ def open_site(path: Path) -> Site:
     """The site of a site file, its journal open. Data is read when a plan has been consented to, not before."""
     rules = load_site(path)
     if rules.data.size is None:
-        raise PlanError(
-            "is missing",
-            hint="declare in public about how many records you bring, such as size = 300; do not count them here",
-            path=path,
-            key="data.size",
+        hint = (
+            "declare in public about how many records you bring, such as size = 300; do not count them here"
         )
+        raise PlanError("is missing", hint=hint, path=path, key="data.size")
+    if rules.consortium is None:
+        hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
+        raise PlanError("is missing", hint=hint, path=path, key="consortium")
+    trust = Trust(
+        pinned=frozenset(bytes.fromhex(key) for key in rules.consortium.keys),
+        quorum=rules.consortium.quorum,
+        serial=rules.consortium.serial,
+        identity=load_private(rules.keys / f"{rules.id}.key"),
+    )
     journal = Journal.open(rules.journal, site=rules.id, pool=rules.data.pool)
     member = Member(rules.id, rules.data.size)
-    return Site(member, rules.policy, journal, load=partial(load_trainer, rules, path.parent))
+    return Site(member, trust, rules.policy, journal, load=partial(load_trainer, rules, path.parent))
 
 
 def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None:

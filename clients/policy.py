@@ -24,6 +24,7 @@ Noise = Literal["site", "distributed", "central", "none"]
 
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+_KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -106,6 +107,24 @@ class SiteData(Table):
         return source
 
 
+class Consortium(Table):
+    """`[consortium]`: the keys that may sign a roster, how many of them must have, and the oldest one accepted."""
+
+    keys: Texts = Field(min_length=1, examples=['["64 hexadecimal digits"]'])
+    quorum: int = Field(ge=1, le=1000, examples=["1"])
+    serial: int = Field(default=0, ge=0, lt=1 << 53, examples=["3"])
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if not all(_KEY.fullmatch(key) for key in self.keys) or len(set(self.keys)) < len(self.keys):
+            raise Mistake("must be distinct public keys", "copy them from the .pub files", ("keys",))
+        if self.quorum > len(self.keys):
+            raise Mistake(
+                f"is more than the {len(self.keys)} keys", "pin more keys, or lower it", ("quorum",)
+            )
+        return self
+
+
 class Endpoint(Table):
     """`[server]`: where the coordinator is, and the certificate that it must show."""
 
@@ -117,6 +136,7 @@ class _Tables(Table):
     site: Identity = Field(examples=["[site]"])
     data: SiteData = Field(examples=["[data]"], repr=False)  # a source may be a URL with a password
     policy: Policy = Field(examples=["[policy]"])
+    consortium: Consortium | None = Field(default=None, examples=["[consortium]"])
     server: Endpoint | None = Field(default=None, examples=["[server]"])
 
 
@@ -129,6 +149,7 @@ class SiteFile:
     journal: Path
     data: SiteData
     policy: Policy
+    consortium: Consortium | None
     server: Endpoint | None
 
 
@@ -142,6 +163,7 @@ def load_site(path: Path) -> SiteFile:
         journal=folder / tables.site.journal,
         data=tables.data,
         policy=tables.policy,
+        consortium=tables.consortium,
         server=tables.server,
     )
 

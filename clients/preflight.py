@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.join import load_trainer
-from clients.policy import consent, load_site
+from clients.policy import SiteFile, consent, load_site
 from federation.claim import planned_event
 from federation.journal import Journal
 from federation.layout import Layout
@@ -16,23 +16,24 @@ from federation.plan import Plan
 from federation.task import build_task
 from federation.terms import Terms
 from privacy.budget import Budget, admit
-from privacy.events import GaussianEvent
+from privacy.events import Event, GaussianEvent
 from privacy.ledger import events
 
 
 def preflight(plan: Plan, site: Path | None) -> dict[str, Any]:
     """Facts about the plan, and the site's if one is named; every refusal is raised as in a real run."""
-    facts = _plan_facts(plan)
-    if site is not None:
-        facts["site"] = _site_facts(plan, site)
+    rules = load_site(site) if site is not None else None
+    facts = _plan_facts(plan, rules.data.size or 1 if rules is not None else 1)
+    if rules is not None and site is not None:
+        facts["site"] = _site_facts(plan, rules, site.parent)
     return facts
 
 
-def _plan_facts(plan: Plan) -> dict[str, Any]:
+def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
     """Settles the terms of a smallest cohort, which refuses what could not be agreed in a round."""
     dimension = Layout.of(build_task(plan).model()).dimension
-    members = tuple(Member(f"{slot:05d}", 1) for slot in range(plan.cohort.minimum))
-    terms = Terms(plan, bytes(16), 1, 1, members, bytes(32), dimension)
+    members = tuple(Member(f"{slot:05d}", size) for slot in range(plan.cohort.minimum))
+    terms = Terms(plan, bytes(16), 1, 1, members, dimension)
     event, rules = planned_event(plan), terms.parameters
     return {
         "plan_digest": plan.digest,
@@ -54,18 +55,17 @@ def _plan_facts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _site_facts(plan: Plan, path: Path) -> dict[str, Any]:
-    rules = load_site(path)
+def _site_facts(plan: Plan, rules: SiteFile, folder: Path) -> dict[str, Any]:
+    """Policy, then budget, then data: the order of a real run."""
     consent(plan, rules.policy)
-    trainer = load_trainer(rules, path.parent, plan)
-    facts: dict[str, Any] = {"id": rules.id, "policy": "allows this plan", "records": len(trainer.data)}
+    facts: dict[str, Any] = {"id": rules.id, "policy": "allows this plan"}
+    spent: tuple[Event, ...] = ()
     if rules.journal.exists():
         with closing(Journal.open(rules.journal, site=rules.id, pool=rules.data.pool)) as journal:
             spent = events(journal.entries())
-    else:
-        spent = ()
     if plan.is_private:
         budget = Budget(rules.policy.epsilon_max, rules.policy.delta_max)
         facts["epsilon_after_this_plan"] = admit(spent, planned_event(plan), budget)
         facts["epsilon_max"] = budget.epsilon
+    facts["records"] = len(load_trainer(rules, folder, plan).data)
     return facts

@@ -30,7 +30,7 @@ from federation.journal import Journal
 from federation.layout import Layout
 from federation.plan import Plan
 from federation.task import Dataset, Task
-from federation.terms import Terms
+from federation.terms import Terms, params_bytes
 from privacy.clipping import clip_rows, into_box
 from privacy.encoding import Codec, RingVector
 from privacy.mechanism import GaussianMechanism
@@ -67,7 +67,7 @@ def release(terms: Terms, site: str, params: Tensor, trainer: Trainer, journal: 
     already private, or never was, left the ring's range.
     """
     run = terms.run.hex()
-    stored = journal.begin(run, terms.round, terms.question.hex())
+    stored = journal.begin(run, terms.round, terms.question(params_bytes(params)).hex())
     if stored is not None:
         return np.frombuffer(stored, "<u8").astype(np.uint64)
     vector = contribution(terms, site, params, trainer)
@@ -80,9 +80,11 @@ def contribution(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> R
     stream = trainer.stream(terms.round)
     mechanism = terms.mechanism
     if mechanism is None:
-        return _fixed_point(terms, site, _plain_delta(terms, site, params, trainer, stream))
+        return _fixed_point(terms, site, _plain_delta(terms, site, params, trainer, stream), stream)
     if terms.noises_each_step:
-        return _fixed_point(terms, site, _noised_delta(terms, site, params, trainer, stream, mechanism))
+        return _fixed_point(
+            terms, site, _noised_delta(terms, site, params, trainer, stream, mechanism), stream
+        )
     if terms.sums_gradients:
         bounded = _clipped_batch(terms, params, trainer, stream, mechanism)
     else:
@@ -95,8 +97,10 @@ def contribution(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> R
     return terms.codec.to_ring(integers)
 
 
-def _fixed_point(terms: Terms, site: str, delta: Tensor) -> RingVector:
-    return terms.codec.to_ring(terms.codec.encode(delta * terms.weight(site)))
+def _fixed_point(terms: Terms, site: str, delta: Tensor, stream: Stream) -> RingVector:
+    """Rounded by secret coins, so that the mean over many rounds and sites has no bias."""
+    coins = stream.derive("rounding")
+    return terms.codec.to_ring(terms.codec.encode(delta * terms.weight(site), coins))
 
 
 def _plain_delta(terms: Terms, site: str, params: Tensor, trainer: Trainer, stream: Stream) -> Tensor:

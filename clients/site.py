@@ -13,19 +13,21 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from clients.participant import Participant, settle
+from clients.participant import Duties, Participant, settle
 from clients.policy import Policy, consent
 from clients.release import Trainer, release
+from clients.trust import Trust
 from federation.claim import noise_text, planned_event
 from federation.errors import TrainingDiverged
 from federation.journal import Journal
 from federation.layout import Layout
-from federation.messages import Frame, Kind, Member, Reason, Welcome, abort_body
+from federation.messages import Frame, Hello, Kind, Member, Paired, Reason, Welcome, abort_body
 from federation.plan import Plan
 from federation.terms import Terms
 from privacy.budget import Budget
 from privacy.encoding import EncodingOverflow, RingVector
 from privacy.errors import BudgetExceeded, FaultyServer, PolicyViolation, ProtocolError
+from privacy.secagg.roster import Roster, SignedRoster
 from privacy.wire import digest
 
 Entropy = Callable[[int], bytes]
@@ -36,13 +38,14 @@ Load = Callable[
 
 @dataclass
 class _Joined:
-    """The run this site has consented to."""
+    """The run this site has consented to, and the rounds of it that are open: the present one and the next."""
 
     run: bytes
     plan: Plan
+    roster: Roster
     trainer: Trainer
     dimension: int
-    participant: Participant | None = None
+    rounds: dict[int, Participant] = field(default_factory=dict)
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Site:
     """One institution's side of every run. Owns the data, the keys of each round and the journal."""
 
     member: Member
+    trust: Trust
     policy: Policy
     journal: Journal
     load: Load
@@ -71,15 +75,21 @@ class Site:
         """Let go of the journal."""
         self.journal.close()
 
-    def join(self, run: bytes, plan: Plan) -> None:
-        """Consent to a run: policy first, then the whole plan's budget, then the data. Idempotent for a run."""
-        if self._joined is not None and self._joined.run == run and self._joined.plan == plan:
+    def join(self, run: bytes, plan: Plan, roster: SignedRoster) -> None:
+        """Consent to a run: roster and policy first, then the whole plan's budget, then the data.
+
+        Idempotent for a run: consenting again keeps the rounds that are open.
+        """
+        genuine = self.trust.accept(roster, self.member)
+        joined = self._joined
+        if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
             return
         consent(plan, self.policy)
+        self.journal.accept(genuine.serial, genuine.root.hex())
         budget = Budget(self.policy.epsilon_max, self.policy.delta_max)
         self.journal.reserve(run.hex(), plan.digest, planned_event(plan), plan.federation.rounds, budget)
         trainer = self.load(plan)
-        self._joined = _Joined(run, plan, trainer, Layout.of(trainer.task.model()).dimension)
+        self._joined = _Joined(run, plan, genuine, trainer, Layout.of(trainer.task.model()).dimension)
 
     def release(self, terms: Terms, params: Tensor) -> RingVector:
         """What this site adds to the sum of a round it joined."""
@@ -93,47 +103,89 @@ class Site:
 
     def _answer(self, frame: Frame) -> Frame:
         if frame.kind is Kind.HELLO:
-            plan = Plan.from_canonical(frame.body)
-            self.join(frame.run, plan)
-            welcome = Welcome(self.member, plan.digest, noise_text(plan))
-            return frame.reply(Kind.WELCOME, welcome.to_bytes())
+            return self._consented(frame)
         joined = self._joined_run(frame.run)
-        current = joined.participant
         if frame.kind is Kind.INVITE:
-            current = joined.participant = self._invited(joined, frame)
-            return frame.reply(Kind.ADVERT, current.advertise())
-        if current is None or current.terms.place != (frame.run, frame.round, frame.attempt):
+            return frame.reply(Kind.ADVERT, self._invited(joined, frame).advertise())
+        participant = joined.rounds.get(frame.round)
+        if participant is None or participant.terms.place != (frame.run, frame.round, frame.attempt):
             raise FaultyServer("a message of a round that this site was not invited to")
-        return current.receive(frame)
+        if frame.kind not in (Kind.BROADCAST, Kind.CERTIFICATE):
+            return frame.reply(*participant.receive(frame.kind, frame.body))
+        paired = Paired.from_bytes(frame.body)
+        kind, own = participant.receive(frame.kind, paired.own)
+        return frame.reply(kind, Paired(own, self._following(frame, paired.following)).to_bytes())
+
+    def _consented(self, frame: Frame) -> Frame:
+        hello = Hello.from_bytes(frame.body)
+        plan = Plan.from_canonical(hello.plan)
+        self.join(frame.run, plan, SignedRoster.from_bytes(hello.roster))
+        return frame.reply(Kind.WELCOME, Welcome(self.member, plan.digest, noise_text(plan)).to_bytes())
+
+    def _following(self, present: Frame, data: bytes) -> bytes:
+        """The answer to a frame of the next round that came with this one; empty if there is none.
+
+        Whatever is wrong with it concerns the next round only, which then begins with an invitation of its own.
+        """
+        if not data:
+            return b""
+        try:
+            frame = Frame.from_bytes(data)
+            if frame.kind not in (Kind.INVITE, Kind.ADVERTS) or frame.round != present.round + 1:
+                raise FaultyServer(f"a {frame.kind.name} frame travels with another round")
+            return self._answer(frame).to_bytes()
+        except Exception as error:  # as in `receive`: this round's reply must not suffer
+            self.last_error = error
+            return b""
 
     def _joined_run(self, run: bytes) -> _Joined:
         if self._joined is None or self._joined.run != run:
-            raise FaultyServer("a message of a run that this site has not joined")
+            raise UnknownRun("a message of a run that this site has not joined, or not since it started")
         return self._joined
 
     def _invited(self, joined: _Joined, frame: Frame) -> Participant:
-        terms = settle(joined.plan, frame, self.member, joined.dimension)
-        current = joined.participant
-        if current is not None and current.terms == terms:
-            return current  # the same invitation again: the same keys, never a second pair for one attempt
-        if current is not None and current.terms.place >= terms.place:
-            raise FaultyServer("an invitation to a round or an attempt that is over")
-        if len(terms.members) < self.policy.cohort_minimum:
-            raise PolicyViolation(
-                f"policy.cohort_minimum is {self.policy.cohort_minimum}, the cohort has {len(terms.members)} sites"
-            )
-        return Participant(
-            terms, self.member.site, entropy=self.entropy, release=self.release, opening=self._opening
+        terms = settle(joined.plan, frame, self.member, joined.dimension, joined.roster)
+        known = joined.rounds.get(terms.round)
+        if known is not None and known.terms == terms:
+            return known  # the same invitation again: the same keys, never a second pair for one attempt
+        if known is not None and known.terms.attempt >= terms.attempt:
+            raise FaultyServer("an invitation to an attempt that is over")
+        if terms.round + 1 < max(joined.rounds, default=0):
+            raise FaultyServer("an invitation to a round that is over")
+        participant = Participant(terms, self._duties(joined))
+        kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
+        joined.rounds = {**kept, terms.round: participant}
+        return participant
+
+    def _duties(self, joined: _Joined) -> Duties:
+        return Duties(
+            site=self.member.site,
+            trust=self.trust,
+            roster=joined.roster,
+            cohort_minimum=max(self.policy.cohort_minimum, joined.plan.cohort.minimum),
+            entropy=self.entropy,
+            release=self.release,
+            masking=self._masking,
+            opening=self._opening,
         )
 
-    def _opening(self, terms: Terms, survivors: bytes) -> None:
-        self.journal.reveal(terms.run.hex(), terms.round, digest("federation/survivors/1", survivors).hex())
+    def _masking(self, terms: Terms) -> None:
+        self.journal.mask(terms.run.hex(), terms.round, terms.attempt)
+
+    def _opening(self, terms: Terms, survivors: tuple[str, ...]) -> None:
+        names = [name.encode() for name in survivors]
+        self.journal.reveal(terms.run.hex(), terms.round, digest("federation/survivors/2", *names).hex())
+
+
+class UnknownRun(FaultyServer):
+    """A message of a run that this process knows nothing of: the server may greet it again."""
 
 
 def _reason(error: Exception) -> Reason:
     kinds: tuple[tuple[type[Exception], Reason], ...] = (
         (BudgetExceeded, Reason.BUDGET),
         (PolicyViolation, Reason.POLICY),
+        (UnknownRun, Reason.UNKNOWN_RUN),
         (ProtocolError, Reason.PROTOCOL),
         (TrainingDiverged, Reason.DIVERGED),
     )

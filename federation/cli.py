@@ -33,6 +33,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+keys = typer.Typer(help="Identities.", no_args_is_help=True)
+roster = typer.Typer(help="Who may take part.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+app.add_typer(roster, name="roster")
+
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
@@ -135,6 +140,53 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
     from simulations.tables import print_budget
 
     print_budget(result)
+
+
+@keys.command("new", epilog="Example: [bold]federation keys new keys/ --id cleveland --size 300[/bold]")
+def new_keys(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the key files go")],
+    name: Annotated[str, typer.Option("--id", help="the site's id, or a name for a consortium key")],
+    organization: Annotated[str, typer.Option(help="whose it is; the id, if left out")] = "",
+    size: Annotated[int, typer.Option(min=1, help="how many records the site declares in public")] = 1,
+    debug: Debug = False,
+) -> None:
+    """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium."""
+    from federation.identities import create
+
+    private, public = create(folder, name, organization or name, size)
+    typer.echo(f"private  {private}\npublic   {public}")
+
+
+@roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")
+def add_to_roster(
+    path: Annotated[Path, typer.Argument(metavar="ROSTER")],
+    public: Annotated[Path, typer.Argument(metavar="ID.pub")],
+    debug: Debug = False,
+) -> None:
+    """Add a site, or replace it. The roster then needs signatures anew."""
+    from federation.identities import load_public
+    from federation.roster import add_site
+
+    added = add_site(path, load_public(public))
+    typer.echo(f"{path}: serial {added.serial}, {len(added.entries)} sites, not signed yet")
+
+
+@roster.command(
+    "sign", epilog="Example: [bold]federation roster sign roster.toml --key consortium.key[/bold]"
+)
+def sign_roster_file(
+    path: Annotated[Path, typer.Argument(metavar="ROSTER")],
+    key: Annotated[Path, typer.Option(help="a consortium key that sites have pinned")] = Path(
+        "consortium.key"
+    ),
+    debug: Debug = False,
+) -> None:
+    """Sign a roster. Read it first: whoever is on it can take part."""
+    from federation.identities import load_private
+    from federation.roster import sign_roster
+
+    signed = sign_roster(path, load_private(key))
+    typer.echo(f"{path}: {len(signed.signatures)} signatures")
 
 
 @app.command(epilog="Example: [bold]federation join site.toml[/bold]")

@@ -94,7 +94,7 @@ class TooFewSurvivors(FederationError):
             f"{got} sites sent {stage}, {needed} are needed: the round is void",
             hint=f"sites that left: {reasons}" if reasons else "run again when the sites are back",
         )
-        self.got, self.needed = got, needed
+        self.got, self.needed, self.left = got, needed, dict(left or {})
 
 
 class TransportError(FederationError):

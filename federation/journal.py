@@ -40,6 +40,7 @@ class _Run:
     rounds: int
     begun: dict[int, str] = field(default_factory=dict)
     released: dict[int, str] = field(default_factory=dict)
+    masked: dict[int, int] = field(default_factory=dict)
     revealed: dict[int, str] = field(default_factory=dict)
 
 
@@ -52,6 +53,7 @@ class Journal:
         self._last: Entry | None = None
         self._events: list[Event] = []
         self._runs: dict[str, _Run] = {}
+        self._roster = (0, "")
 
     @classmethod
     def open(cls, path: Path, *, site: str, pool: str) -> Journal:
@@ -77,6 +79,21 @@ class Journal:
             found = chain.read(self._connection, 0)
         ledger.verify(found)
         return found
+
+    def accept(self, serial: int, root: str) -> None:
+        """Record the roster that is taken part under. PolicyViolation for one older than any accepted before.
+
+        So a site that was revoked stays revoked, whatever the server shows after a restart.
+        """
+        with self._transaction():
+            known_serial, known_root = self._roster
+            if serial < known_serial or (serial == known_serial and root != known_root):
+                raise PolicyViolation(
+                    f"a roster of serial {serial}, after another of serial {known_serial}",
+                    hint="ask the consortium for the newest roster",
+                )
+            if (serial, root) != self._roster:
+                self._append("roster", {"serial": serial, "root": root})
 
     def reserve(self, run: str, plan_digest: str, event: Event, rounds: int, budget: Budget) -> None:
         """Charge a whole plan: `event` is all of it. The same again is free; BudgetExceeded is written down."""
@@ -139,6 +156,22 @@ class Journal:
             self._append("release", {"run": run, "round": round_number, "payload": sealed})
             self._connection.execute("REPLACE INTO releases VALUES (?, ?, ?)", (run, round_number, payload))
 
+    def mask(self, run: str, round_number: int, attempt: int) -> None:
+        """Record that a released round is about to be masked. PolicyViolation unless `attempt` is a new highest.
+
+        Keys live in memory only. A process that was killed cannot know whether masked bytes of an attempt have
+        left, so it takes part in no attempt up to the one on record.
+        """
+        with self._transaction():
+            known = self._reserved(run)
+            if round_number not in known.released:
+                raise PolicyViolation(f"round {round_number} was not released by this site")
+            if attempt <= known.masked.get(round_number, 0):
+                raise PolicyViolation(
+                    f"attempt {attempt} at round {round_number} is over", hint="begin another"
+                )
+            self._append("mask", {"run": run, "round": round_number, "attempt": attempt})
+
     def reveal(self, run: str, round_number: int, survivors_digest: str) -> None:
         """Record whose sum is about to be opened. ProtocolError for a second set of sites in one round.
 
@@ -200,6 +233,8 @@ class Journal:
     def _apply(self, entry: Entry) -> None:
         body = entry.body
         match entry.kind, body:
+            case "roster", {"serial": int(serial), "root": str(root)}:
+                self._roster = serial, root
             case "reserve", {"run": str(run), "plan": str(plan), "rounds": int(rounds)}:
                 event = ledger.reserved(entry)
                 self._events.append(event)
@@ -210,6 +245,10 @@ class Journal:
                 run in self._runs
             ):
                 self._runs[run].released[number] = sealed
+            case "mask", {"run": str(run), "round": int(number), "attempt": int(attempt)} if (
+                run in self._runs
+            ):
+                self._runs[run].masked[number] = attempt
             case "reveal", {"run": str(run), "round": int(number), "survivors": str(who)} if (
                 run in self._runs
             ):

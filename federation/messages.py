@@ -3,12 +3,17 @@
 A frame is `kind, run, round, attempt, body`; the body of a secure-aggregation step is that machine's own
 message (docs/protocol.md). Requests flow from server to site, each gets exactly one reply:
 
-    HELLO -> WELCOME        the plan, and the site's consent to it
-    INVITE -> ADVERT        one round: who is in it, on which params; one-time public keys
-    ADVERTS -> SHARES       everyone's keys; sealed shares
-    BROADCAST -> MASKED     params and forwarded shares; the masked update
-    SURVIVORS -> REVEAL     whose updates are in the sum; shares that unmask the sum and nothing else
-    anything -> ABORT       a reason from a fixed list, never a text: an exception could carry data
+    HELLO -> WELCOME         the plan and the signed roster, and the site's consent
+    INVITE -> ADVERT         who is in a round; one-time public keys
+    ADVERTS -> SHARES        everyone's keys; sealed shares
+    BROADCAST -> MASKED      params and forwarded shares; the masked update, signed, with a vote
+    SURVIVORS -> VOTE        only if a site was lost: whose updates would be in the sum; a vote for it
+    CERTIFICATE -> REVEAL    a quorum's votes; the shares that unmask this sum and nothing else
+    anything -> ABORT        a reason from a fixed list, never a text: an exception could carry data
+
+BROADCAST and CERTIFICATE, and their replies, can carry a whole frame of the next round beside their own content:
+its INVITE or ADVERTS, and the answers. So the keys of a round travel with the round before it, and a round in
+which nobody is lost takes two exchanges.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from privacy.wire import Reader, Writer
 
 MAX_SITES = 10_000
 MAX_PLAN = 1 << 20
+MAX_ROSTER = 1 << 26
 MAX_BODY = 1 << 31
 RUN_ID_BYTES = 16
 
@@ -38,8 +44,10 @@ class Kind(IntEnum):
     BROADCAST = 7
     MASKED = 8
     SURVIVORS = 9
-    REVEAL = 10
-    ABORT = 11
+    VOTE = 10
+    CERTIFICATE = 11
+    REVEAL = 12
+    ABORT = 13
 
 
 class Reason(IntEnum):
@@ -50,6 +58,7 @@ class Reason(IntEnum):
     PROTOCOL = 3  # someone left the protocol
     DIVERGED = 4  # the noised, or never private, update left the ring's range
     FAILED = 5  # anything else
+    UNKNOWN_RUN = 6  # the site was started anew and has not been greeted since
 
 
 @dataclass(frozen=True)
@@ -109,14 +118,31 @@ class Welcome:
 
 
 @dataclass(frozen=True)
-class Invitation:
-    """One round: the cohort, in the order of its ids, and the digest of the params it will train on."""
+class Hello:
+    """What a run is about: the plan, canonical, and the roster under the consortium's signatures."""
 
-    members: tuple[Member, ...]
-    params_digest: bytes
+    plan: bytes
+    roster: bytes
 
     def to_bytes(self) -> bytes:
-        writer = Writer().fixed(self.params_digest).u32(len(self.members))
+        return Writer().blob(self.plan).blob(self.roster).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Hello:
+        reader = Reader(data)
+        hello = cls(reader.blob(MAX_PLAN), reader.blob(MAX_ROSTER))
+        reader.finish()
+        return hello
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """The cohort of a round, in the order of its ids."""
+
+    members: tuple[Member, ...]
+
+    def to_bytes(self) -> bytes:
+        writer = Writer().u32(len(self.members))
         for member in self.members:
             writer.text(member.site).u64(member.size)
         return writer.finish()
@@ -124,7 +150,7 @@ class Invitation:
     @classmethod
     def from_bytes(cls, data: bytes) -> Invitation:
         reader = Reader(data)
-        digest, count = reader.fixed(32), reader.u32()
+        count = reader.u32()
         if count > MAX_SITES:
             raise MalformedMessage(f"an invitation names more than {MAX_SITES} sites")
         members = tuple(Member(reader.text(), reader.u64()) for _ in range(count))
@@ -132,7 +158,7 @@ class Invitation:
         names = [member.site for member in members]
         if names != sorted(set(names)):
             raise MalformedMessage("an invitation names its sites out of order or twice")
-        return cls(members, digest)
+        return cls(members)
 
 
 @dataclass(frozen=True)
@@ -151,6 +177,24 @@ class Broadcast:
         broadcast = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY))
         reader.finish()
         return broadcast
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The content of this round, and a whole frame of the next round, empty if there is none."""
+
+    own: bytes
+    following: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        return Writer().blob(self.own).blob(self.following).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Paired:
+        reader = Reader(data)
+        paired = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY))
+        reader.finish()
+        return paired
 
 
 def abort_body(reason: Reason) -> bytes:

@@ -116,6 +116,8 @@ def _entry(value: object, rest: Sequence[str | int]) -> tuple[str, ...]:
     """The name of an entry that pydantic counts by position; the rest of its path is not in the file."""
     if isinstance(value, Mapping) and rest and isinstance(rest[0], int):
         return (str(list(value)[rest[0]]),)
+    if isinstance(value, list) and rest and isinstance(rest[0], int) and isinstance(value[rest[0]], Mapping):
+        return (str(rest[0] + 1),)
     return ()
 
 
@@ -136,6 +138,7 @@ def _explanation(detail: ErrorDetails, name: str, field: FieldInfo) -> tuple[str
         "float_type": "must be a number",
         "finite_number": "must be a finite number",
         "string_type": "must be text in quotes",
+        "list_type": "must be a list in brackets",
         "tuple_type": "must be a list in brackets",
         "greater_than": f"must be above {context.get('gt', 0):g}",
         "greater_than_equal": f"must be at least {context.get('ge', 0):g}",
@@ -143,6 +146,7 @@ def _explanation(detail: ErrorDetails, name: str, field: FieldInfo) -> tuple[str
         "less_than_equal": f"must be at most {context.get('le', 0):g}",
         "too_short": f"must have at least {context.get('min_length')} entries",
         "string_too_short": "must not be empty",
+        "string_pattern_mismatch": "is not of the right form",
     }
     return messages.get(kind, detail["msg"].lower()), f"write for example: {example}"
 

@@ -39,7 +39,6 @@ class Terms:
     round: int
     attempt: int
     members: tuple[Member, ...]
-    params_digest: bytes
     dimension: int
 
     @property
@@ -133,22 +132,25 @@ class Terms:
         """The number of records a site declared in public."""
         return next(member.size for member in self.members if member.site == site)
 
-    @cached_property
-    def question(self) -> bytes:
+    def question(self, params: bytes) -> bytes:
         """32 bytes of what a round asks of a site, the same in every attempt: params, cohort, declared sizes.
 
         A site answers one question a round. Grid, weights and share of the noise follow from the cohort, so the
         stored answer would be wrong in another one, with less noise on it than was agreed.
         """
-        return digest("federation/question/1", Invitation(self.members, self.params_digest).to_bytes())
+        return digest("federation/question/2", Invitation(self.members).to_bytes(), params_digest(params))
 
     @cached_property
-    def context(self) -> bytes:
-        """32 bytes that every mask and every sealed share of this attempt is bound to."""
-        invitation = Invitation(self.members, self.params_digest).to_bytes()
+    def session(self) -> bytes:
+        """32 bytes that all keys of this attempt are bound to: what is known before the params are."""
         place = Writer().fixed(self.run).u32(self.round).u32(self.attempt).u64(self.dimension).finish()
-        calibration = noise_text(self.plan).encode()
-        return digest("federation/terms/1", self.plan.canonical(), place, invitation, calibration)
+        cohort, calibration = Invitation(self.members).to_bytes(), noise_text(self.plan).encode()
+        return digest("federation/terms/2", self.plan.canonical(), place, cohort, calibration)
+
+    def context(self, params: bytes) -> bytes:
+        """32 bytes that the masks are bound to besides: the params, and how an update becomes integers."""
+        codec = Writer().u8(self.codec.ring_bits).u64(self.codec.limit).u64(self.codec.headroom).finish()
+        return digest("federation/context/2", params_digest(params), codec)
 
 
 def required_survivors(plan: Plan, cohort: int) -> int:
@@ -177,5 +179,5 @@ def params_from_bytes(data: bytes, dimension: int) -> Tensor:
 
 
 def params_digest(data: bytes) -> bytes:
-    """What an invitation commits to, before the params travel."""
+    """32 bytes that stand for params: in the mask keys, in the journal and in receipts."""
     return digest("federation/params/1", data)

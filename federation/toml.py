@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -47,7 +48,10 @@ class Document:
         """The value at a key, or None."""
         value: Any = self.data
         for name in key:
-            value = value.get(name) if isinstance(value, Mapping) else None
+            if isinstance(value, list) and name.isdecimal():
+                value = value[int(name) - 1]
+            else:
+                value = value.get(name) if isinstance(value, Mapping) else None
         return value
 
     @cached_property
@@ -116,18 +120,25 @@ def _message_and_line(message: str, text: str) -> tuple[str, int | None]:
 
 
 def _scan(text: str) -> dict[KeyPath, int]:
-    """The first line of every table header and key that starts a line."""
+    """The first line of every table header and key that starts a line. Tables of an array count from 1."""
     lines: dict[KeyPath, int] = {}
-    table: KeyPath = ()
+    arrays: Counter[KeyPath] = Counter()
+    tables: tuple[KeyPath, ...] = ((),)  # the names of the table at hand: with its number, and without
     fence = ""
     for number, line in enumerate(text.split("\n"), start=1):
         if not fence and (header := _HEADER.match(line)):
             table = _split(header[1])
-            lines.setdefault(table, number)
+            tables = (table,)
+            if line.lstrip().startswith("[["):
+                arrays[table] += 1
+                tables = (table, (*table, str(arrays[table])))
+            for name in tables:
+                lines.setdefault(name, number)
         elif not fence and (assignment := _ASSIGNMENT.match(line)):
-            key = table + _split(assignment[1])
-            for length in range(len(table) + 1, len(key) + 1):
-                lines.setdefault(key[:length], number)
+            for table in tables:
+                key = table + _split(assignment[1])
+                for length in range(len(table) + 1, len(key) + 1):
+                    lines.setdefault(key[:length], number)
         fence = _fence_after(line, fence)
     return lines
 

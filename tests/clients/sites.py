@@ -8,25 +8,30 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clients.policy import Policy
 from clients.release import Trainer, site_stream
 from clients.site import Site
+from clients.trust import Trust
 from federation.claim import planned_event
 from federation.journal import Journal
-from federation.messages import Frame, Invitation, Kind, Member, Reason, abort_reason
+from federation.messages import Frame, Hello, Invitation, Kind, Member, Reason, abort_reason
 from federation.plan import Plan, parse
 from federation.task import Dataset, Task, build_task, cross_entropy
-from federation.terms import Terms, params_bytes, params_digest
+from federation.terms import Terms, params_bytes
 from privacy.budget import Budget
 from privacy.noise import Stream, poisson_sample
+from privacy.secagg.identity import public_identity
+from privacy.secagg.roster import Entry, Roster, SignedRoster
 from privacy.wire import digest
 from server.coordinator import Coordinator
 
 RUN = bytes(range(16))
 SIZES = {"amsterdam": 40, "berlin": 24, "cleveland": 30}
+FIVE = {**SIZES, "dresden": 20, "essen": 28}
 DIMENSION = 6  # two numbers and a bias, two classes
 
 TEXT = """\
@@ -107,7 +112,7 @@ def make_params(dimension: int = DIMENSION, seed: int = 0) -> Tensor:
 
 
 def make_terms(plan: Plan, sizes: Mapping[str, int] | None = None, **changes: object) -> Terms:
-    """The terms of a first attempt at round 1 on `make_params`."""
+    """The terms of a first attempt at round 1."""
     names = SIZES if sizes is None else sizes
     model = build_task(plan).model()
     dimension = sum(parameter.numel() for parameter in model.parameters())
@@ -117,7 +122,6 @@ def make_terms(plan: Plan, sizes: Mapping[str, int] | None = None, **changes: ob
         round=1,
         attempt=1,
         members=tuple(Member(name, names[name]) for name in sorted(names)),
-        params_digest=params_digest(params_bytes(make_params(dimension))),
         dimension=dimension,
     )
     return replace(terms, **changes)  # type: ignore[arg-type]
@@ -126,6 +130,30 @@ def make_terms(plan: Plan, sizes: Mapping[str, int] | None = None, **changes: ob
 def key_of(*parts: object) -> bytes:
     """A fixed key for a stream; another one for other parts."""
     return digest("tests", *(str(part).encode() for part in parts))
+
+
+def identity(name: str) -> Ed25519PrivateKey:
+    """The signing key of this name, for tests only."""
+    return Ed25519PrivateKey.from_private_bytes(key_of("identity", name))
+
+
+def make_roster(sizes: Mapping[str, int], serial: int = 1) -> Roster:
+    """Each of these sites, an organization of its own."""
+    entries = (
+        Entry(name, f"owner of {name}", public_identity(identity(name)), sizes[name])
+        for name in sorted(sizes)
+    )
+    return Roster(serial, tuple(entries))
+
+
+CONSORTIUM = identity("consortium")
+ROSTER = make_roster(FIVE)
+SIGNED = SignedRoster.by(ROSTER, [CONSORTIUM])
+
+
+def make_trust(name: str) -> Trust:
+    """What a site of this name believes: the one consortium key, and its own."""
+    return Trust(frozenset({public_identity(CONSORTIUM)}), quorum=1, serial=0, identity=identity(name))
 
 
 def keyed_trainer(plan: Plan, data: Dataset, key: bytes) -> Trainer:
@@ -195,10 +223,15 @@ def make_site(
     load: Callable[[Plan], Trainer] | None = None,
 ) -> Site:
     """A site with `size` records and a journal in `folder`, which allows this plan unless told otherwise."""
+    folder.mkdir(exist_ok=True)
     journal = Journal.open(folder / f"{name}.sqlite", site=name, pool=name)
     trainer = Trainer(build_task(plan), make_data(size, size), partial(site_stream, plan, name))
     return Site(
-        Member(name, size), policy or Policy.for_plan(plan), journal, load=load or (lambda _: trainer)
+        Member(name, size),
+        make_trust(name),
+        policy or Policy.for_plan(plan),
+        journal,
+        load=load or (lambda _: trainer),
     )
 
 
@@ -210,14 +243,14 @@ def make_sites(folder: Path, plan: Plan, sizes: Mapping[str, int] | None = None)
     }
 
 
-def hello(plan: Plan, run: bytes = RUN) -> bytes:
+def hello(plan: Plan, run: bytes = RUN, roster: SignedRoster = SIGNED) -> bytes:
     """What a server says first."""
-    return Frame(Kind.HELLO, run, 0, 0, plan.canonical()).to_bytes()
+    body = Hello(plan.canonical(), roster.to_bytes()).to_bytes()
+    return Frame(Kind.HELLO, run, 0, 0, body).to_bytes()
 
 
 def joined(folder: Path, plan: Plan, sizes: Mapping[str, int] = SIZES) -> dict[str, Site]:
     """Sites that have consented to the plan."""
-    folder.mkdir(exist_ok=True)
     sites = make_sites(folder, plan, sizes)
     for site in sites.values():
         assert Frame.from_bytes(site.receive(hello(plan))).kind is Kind.WELCOME
@@ -225,7 +258,7 @@ def joined(folder: Path, plan: Plan, sizes: Mapping[str, int] = SIZES) -> dict[s
 
 
 def invite(terms: Terms) -> bytes:
-    body = Invitation(terms.members, terms.params_digest).to_bytes()
+    body = Invitation(terms.members).to_bytes()
     return Frame(Kind.INVITE, *terms.place, body).to_bytes()
 
 
@@ -243,26 +276,47 @@ def kinds(site: Site) -> list[str]:
 class Round:
     """One attempt at a round between sites and the real coordinator, kept for replay.
 
-    `requests` and `replies` hold, by site and kind of the request, the frames that went each way.
+    `requests` and `replies` hold, by site and kind of the request, the frames that went each way. A `following`
+    round is prepared on the way; `Round.prepared` then plays it.
     """
 
-    def __init__(self, terms: Terms, sites: Mapping[str, Site], params: Tensor | None = None) -> None:
-        sent = make_params(terms.dimension) if params is None else params
-        self.coordinator = Coordinator(terms, params_bytes(sent))
+    def __init__(
+        self,
+        terms: Terms,
+        sites: Mapping[str, Site],
+        params: Tensor | None = None,
+        following: Terms | None = None,
+    ) -> None:
+        self.coordinator = Coordinator(terms, ROSTER)
+        self.following = None if following is None else Coordinator(following, ROSTER)
         self.requests: dict[tuple[str, Kind], bytes] = {}
         self.replies: dict[tuple[str, Kind], bytes] = {}
+        self._params = make_params(terms.dimension) if params is None else params
         self._sites = sites
 
-    def play(self, lost: tuple[tuple[str, Kind], ...] = ()) -> Round:
-        """Carry every message until all is quiet; requests in `lost` never arrive."""
-        outgoing = self.coordinator.open()
+    @classmethod
+    def prepared(cls, before: Round) -> Round:
+        """The round that travelled with the one before."""
+        assert before.following is not None
+        after = cls(before.following.terms, before._sites)
+        after.coordinator = before.following
+        return after
+
+    def play(
+        self,
+        lost: tuple[tuple[str, Kind], ...] = (),
+        alter: Callable[[str, Frame], Frame] = lambda _, frame: frame,
+    ) -> Round:
+        """Carry every message until all is quiet; requests in `lost` never arrive, others arrive as altered."""
+        outgoing = self.coordinator.start(params_bytes(self._params), self.following)
         while self.coordinator.result is None:
             arrived = []
             for message in outgoing:
-                at = message.to, Frame.from_bytes(message.data).kind
-                self.requests[at] = message.data
+                frame = alter(message.to, Frame.from_bytes(message.data))
+                at = message.to, frame.kind
+                self.requests[at] = frame.to_bytes()
                 if at not in lost:
-                    self.replies[at] = self._sites[message.to].receive(message.data)
+                    self.replies[at] = self._sites[message.to].receive(self.requests[at])
                     arrived.append((message.to, self.replies[at]))
             outgoing = []
             for name, data in arrived:

@@ -125,10 +125,9 @@ def test_without_privacy_a_site_sends_its_weighted_delta_and_no_noise(unit: str,
     expected = sgd_by_torch(plan, data, make_params(), SIZES[site]) * terms.weight(site)
     decoded = terms.codec.decode(sent(terms, keyed_trainer(plan, data, bytes(32)), site))
     assert torch.allclose(decoded, expected, rtol=1e-4, atol=2 * terms.codec.step)
-    assert np.array_equal(
-        sent(terms, keyed_trainer(plan, data, bytes(32)), site),
-        sent(terms, keyed_trainer(plan, data, key_of("another")), site),
-    )
+    one = sent(terms, keyed_trainer(plan, data, bytes(32)), site)
+    other = sent(terms, keyed_trainer(plan, data, key_of("another")), site)
+    assert np.abs(one - other).max() <= 1  # the coins of the rounding are all that a stream decides
 
 
 # Noise.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ from clients import join
 from clients.join import attend, load_trainer, open_site
 from clients.policy import load_site
 from federation.errors import DataError, PlanError
+from federation.identities import create, load_public
 from federation.messages import Frame, Kind, Member, Reason, abort_reason
 from federation.plan import Plan
 from privacy.errors import PolicyViolation, UnsafeParameters
-from tests.clients.sites import RUN, hello, make_plan
+from privacy.secagg.identity import public_identity
+from privacy.secagg.roster import Roster, SignedRoster
+from tests.clients.sites import CONSORTIUM, RUN, hello, make_plan, refused
 
 SITE = """\
 [site]
@@ -32,24 +36,35 @@ delta_max = 1e-5
 cohort_minimum = 3
 noise = ["distributed"]
 tasks = ["tabular-classification"]
-"""
+[consortium]
+keys = ["PINNED"]
+quorum = 1
+""".replace("PINNED", public_identity(CONSORTIUM).hex())
 ROWS = [f"{20 + number},{100 + 3 * number},{'yes' if number % 3 else 'no'}" for number in range(30)]
 
 
 def write_site(folder: Path, text: str = SITE, rows: list[str] | None = None) -> Path:
-    """A site file and its data."""
+    """A site file, its data and its keys."""
+    if not (folder / "keys").exists():
+        create(folder / "keys", "berlin", "Charite", 30)
     (folder / "berlin.csv").write_text("\n".join(["age,pressure,sick", *(ROWS if rows is None else rows)]))
     path = folder / "site.toml"
     path.write_text(text)
     return path
 
 
+def signed_for(folder: Path, size: int = 30) -> SignedRoster:
+    """A roster with this site as its public file describes it, but for the size."""
+    entry = replace(load_public(folder / "keys" / "berlin.pub").entry, size=size)
+    return SignedRoster.by(Roster(1, (entry,)), [CONSORTIUM])
+
+
 def test_a_site_answers_from_its_own_files(tmp_path: Path) -> None:
     site, plan = open_site(write_site(tmp_path)), make_plan()
     assert site.member == Member("berlin", 30)
-    assert Frame.from_bytes(site.receive(hello(plan))).kind is Kind.WELCOME
+    assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
     assert (tmp_path / "journal.sqlite").exists()
-    assert [entry.kind for entry in site.journal.entries()] == ["genesis", "reserve"]
+    assert [entry.kind for entry in site.journal.entries()] == ["genesis", "roster", "reserve"]
 
 
 def test_a_site_file_without_a_size_is_refused_before_there_is_a_journal(tmp_path: Path) -> None:
@@ -60,9 +75,36 @@ def test_a_site_file_without_a_size_is_refused_before_there_is_a_journal(tmp_pat
     assert not (tmp_path / "journal.sqlite").exists()
 
 
+def test_a_site_file_without_a_consortium_is_refused_before_there_is_a_journal(tmp_path: Path) -> None:
+    path = write_site(tmp_path, SITE[: SITE.index("[consortium]")])
+    with pytest.raises(PlanError, match=r"site.toml consortium: is missing; add the table") as error:
+        open_site(path)
+    assert error.value.exit_code == 2
+    assert not (tmp_path / "journal.sqlite").exists()
+
+
+def test_a_site_without_its_key_is_refused_before_there_is_a_journal(tmp_path: Path) -> None:
+    path = write_site(tmp_path)
+    (tmp_path / "keys" / "berlin.key").unlink()
+    with pytest.raises(PlanError, match=r"berlin.key: there is no such key; make one: federation keys new"):
+        open_site(path)
+    assert not (tmp_path / "journal.sqlite").exists()
+
+
+def test_the_site_file_says_who_is_believed(tmp_path: Path) -> None:
+    path = write_site(tmp_path, SITE.replace("quorum = 1", "quorum = 1\nserial = 2"))
+    site = open_site(path)
+    assert (site.trust.pinned, site.trust.quorum, site.trust.serial) == (
+        frozenset({public_identity(CONSORTIUM)}), 1, 2,
+    )  # fmt: skip
+    assert refused(site, hello(make_plan(), roster=signed_for(tmp_path))) is Reason.PROTOCOL
+    assert "serial 1, after one of serial 2" in str(site.last_error)
+    assert [entry.kind for entry in site.journal.entries()] == ["genesis"]
+
+
 def test_the_declared_size_is_sent_whatever_the_data_count(tmp_path: Path) -> None:
     site = open_site(write_site(tmp_path, SITE.replace("size = 30", "size = 500")))
-    site.receive(hello(make_plan()))
+    site.receive(hello(make_plan(), roster=signed_for(tmp_path, size=500)))
     assert site.last_error is None
     assert site.member.size == 500
 
@@ -72,14 +114,14 @@ def test_data_are_first_read_after_consent(tmp_path: Path) -> None:
     (tmp_path / "berlin.csv").unlink()
     site = open_site(path)
     with pytest.raises(PolicyViolation, match=r"policy\.noise"):
-        site.join(RUN, make_plan("record", "central"))
+        site.join(RUN, make_plan("record", "central"), signed_for(tmp_path))
     with pytest.raises(DataError, match="no such file"):
-        site.join(RUN, make_plan())
+        site.join(RUN, make_plan(), signed_for(tmp_path))
 
 
 def test_a_cell_that_is_no_number_is_named_by_row_and_column_and_not_shown(tmp_path: Path) -> None:
     site = open_site(write_site(tmp_path, rows=[*ROWS[:4], "33,low-ish,yes", *ROWS[5:]]))
-    reply = site.receive(hello(make_plan()))
+    reply = site.receive(hello(make_plan(), roster=signed_for(tmp_path)))
     assert abort_reason(Frame.from_bytes(reply).body) is Reason.FAILED
     assert isinstance(site.last_error, DataError)
     message = str(site.last_error)
@@ -126,7 +168,8 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
     def served(receive: Callable[[bytes], bytes], place: Path, ready: Callable[[], None]) -> None:
         assert place == tmp_path / "socket" / "site"
         ready()
-        replies.extend(receive(data) for data in (hello(make_plan("client", "central")), hello(make_plan())))
+        plans, roster = (make_plan("client", "central"), make_plan()), signed_for(tmp_path)
+        replies.extend(receive(hello(plan, roster=roster)) for plan in plans)
 
     monkeypatch.setattr(join, "serve_until_signal", served)
     attend(path, None, told.append)
@@ -144,7 +187,9 @@ def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
         raise ValueError("Jane Doe, born 1970")
 
     told: list[str] = []
-    monkeypatch.setattr(join, "serve_until_signal", lambda receive, *_: receive(hello(make_plan())))
+    path = write_site(tmp_path)
+    greeting = hello(make_plan(), roster=signed_for(tmp_path))
+    monkeypatch.setattr(join, "serve_until_signal", lambda receive, *_: receive(greeting))
     monkeypatch.setattr(join, "load_trainer", quote)
-    attend(write_site(tmp_path), None, told.append)
+    attend(path, None, told.append)
     assert told == ["refused: unexpected ValueError"]

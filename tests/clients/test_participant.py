@@ -1,4 +1,4 @@
-"""One site in one attempt: the terms it settles itself, the fixed order, the params it was promised."""
+"""One site in one attempt: the terms it settles itself, the fixed order, what it asks of its site and when."""
 
 from __future__ import annotations
 
@@ -11,13 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clients.participant import Participant, settle
+from clients.participant import Duties, Participant, settle
 from federation.messages import Broadcast, Frame, Invitation, Kind, Member
-from federation.terms import Terms, params_bytes, params_digest
+from federation.terms import Terms, params_bytes
 from privacy.errors import FaultyServer, MalformedMessage, PolicyViolation, ProtocolError
-from privacy.secagg.messages import Survivors
+from privacy.secagg.messages import Certificate
+from privacy.secagg.roster import Roster
 from privacy.secagg.server import ServerMachine
-from tests.clients.sites import DIMENSION, RUN, SIZES, make_params, make_plan, make_terms
+from tests.clients.sites import (
+    DIMENSION,
+    FIVE,
+    ROSTER,
+    SIZES,
+    make_params,
+    make_plan,
+    make_roster,
+    make_terms,
+    make_trust,
+)
 
 PLAN = make_plan("record", "none")
 TERMS = make_terms(PLAN)
@@ -25,75 +36,111 @@ AMSTERDAM = TERMS.members[0]
 
 
 def invite(terms: Terms = TERMS) -> Frame:
-    return Frame(Kind.INVITE, *terms.place, Invitation(terms.members, terms.params_digest).to_bytes())
+    return Frame(Kind.INVITE, *terms.place, Invitation(terms.members).to_bytes())
 
 
 class Told:
-    """Participants of a whole cohort, and a record of what they asked their site to do."""
+    """Participants of a whole cohort, and a record of what they asked their sites to do, in its order."""
 
-    def __init__(self, terms: Terms = TERMS) -> None:
+    def __init__(self, terms: Terms = TERMS, *, cohort_minimum: int = 3) -> None:
+        self.asked: dict[str, list[str]] = {name: [] for name in FIVE}
         self.released: list[Tensor] = []
-        self.opened: list[bytes] = []
-        self.refuse_opening = False
+        self.opened: list[tuple[str, ...]] = []
+        self.refused = ""
         self.terms = terms
         self.participants = {
-            name: Participant(terms, name, entropy=os.urandom, release=self._release, opening=self._opening)
-            for name in SIZES
+            member.site: Participant(terms, self._duties(member.site, cohort_minimum))
+            for member in terms.members
         }
-        self.machine = ServerMachine(terms.parameters, terms.context)
+        self.machine = ServerMachine(ROSTER, terms.parameters, terms.session)
+        self.machine.bind(terms.context(params_bytes(make_params())))
 
-    def _release(self, terms: Terms, params: Tensor) -> np.ndarray:
-        self.released.append(params)
-        return np.arange(terms.dimension, dtype=np.uint64)
+    def _duties(self, name: str, cohort_minimum: int) -> Duties:
+        def release(terms: Terms, params: Tensor) -> np.ndarray:
+            self._ask(name, "release")
+            self.released.append(params)
+            return np.arange(terms.dimension, dtype=np.uint64)
 
-    def _opening(self, terms: Terms, survivors: bytes) -> None:
-        if self.refuse_opening:
-            raise ProtocolError("opened before")
-        self.opened.append(survivors)
+        def opening(terms: Terms, survivors: tuple[str, ...]) -> None:
+            self._ask(name, "opening")
+            self.opened.append(survivors)
 
-    def requests(self, until: Kind) -> dict[str, Frame]:
-        """Play the round up to the requests of one kind; these have not been delivered."""
+        return Duties(
+            site=name,
+            trust=make_trust(name),
+            roster=ROSTER,
+            cohort_minimum=cohort_minimum,
+            entropy=os.urandom,
+            release=release,
+            masking=lambda terms: self._ask(name, "masking"),
+            opening=opening,
+        )
+
+    def _ask(self, name: str, what: str) -> None:
+        if what == self.refused:
+            raise ProtocolError(f"no {what}")
+        self.asked[name].append(what)
+
+    def requests(self, until: Kind, lost: str = "") -> dict[str, bytes]:
+        """Play the round up to the requests of one kind, not delivered; `lost` sends no masked vector."""
+        outgoing = []
         for name, participant in self.participants.items():
-            outgoing = self.machine.receive(name, participant.advertise())
-        for kind in (Kind.ADVERTS, Kind.BROADCAST, Kind.SURVIVORS):
-            frames = {message.to: self.frame(kind, message.data) for message in outgoing}
+            outgoing += self.machine.receive(name, participant.advertise())
+        for kind in (Kind.ADVERTS, Kind.BROADCAST, Kind.SURVIVORS, Kind.CERTIFICATE):
+            if kind is Kind.SURVIVORS and not lost:
+                continue
+            frames = {message.to: self.body(kind, message.data) for message in outgoing}
             if kind is until:
                 return frames
-            for name, frame in frames.items():
-                outgoing = self.machine.receive(name, self.participants[name].receive(frame).body)
+            outgoing = []
+            for name, body in frames.items():
+                if (kind, name) != (Kind.BROADCAST, lost):
+                    _, reply = self.participants[name].receive(kind, body)
+                    outgoing += self.machine.receive(name, reply)
+            outgoing += self.machine.deadline() if kind is Kind.BROADCAST and lost else []
         raise AssertionError("no such request")
 
-    def frame(self, kind: Kind, data: bytes) -> Frame:
-        if kind is Kind.BROADCAST:
-            data = Broadcast(params_bytes(make_params()), data).to_bytes()
-        return Frame(kind, *self.terms.place, data)
+    def body(self, kind: Kind, data: bytes) -> bytes:
+        return Broadcast(params_bytes(make_params()), data).to_bytes() if kind is Kind.BROADCAST else data
 
 
 def test_a_site_derives_the_terms_from_its_own_plan_and_the_cohort_it_is_shown() -> None:
-    assert settle(PLAN, invite(), AMSTERDAM, DIMENSION) == TERMS
+    assert settle(PLAN, invite(), AMSTERDAM, DIMENSION, ROSTER) == TERMS
 
 
 @pytest.mark.parametrize("number", [0, 5, 2**32 - 1])
 def test_a_round_outside_the_plan_is_refused(number: int) -> None:
     with pytest.raises(FaultyServer, match="of a plan of 4 rounds"):
-        settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION)
+        settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION, ROSTER)
 
 
 def test_the_first_and_the_last_round_are_not_outside() -> None:
     for number in (1, 4):
-        assert settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION).round == number
+        assert (
+            settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION, ROSTER).round == number
+        )
 
 
 def test_a_cohort_below_the_plans_minimum_is_refused() -> None:
     plan = make_plan("record", "none", minimum=4)
     with pytest.raises(PolicyViolation, match="3 sites, the plan's minimum is 4"):
-        settle(plan, invite(), AMSTERDAM, DIMENSION)
+        settle(plan, invite(), AMSTERDAM, DIMENSION, ROSTER)
 
 
 @pytest.mark.parametrize("member", [Member("zurich", 40), Member("amsterdam", 41), Member("amsterdam", 0)])
 def test_an_invitation_must_show_the_site_as_it_introduced_itself(member: Member) -> None:
     with pytest.raises(FaultyServer, match="as it introduced itself"):
-        settle(PLAN, invite(), member, DIMENSION)
+        settle(PLAN, invite(), member, DIMENSION, ROSTER)
+
+
+@pytest.mark.parametrize(
+    "roster",
+    [make_roster({**SIZES, "cleveland": 31}), make_roster({"amsterdam": 40, "berlin": 24})],
+    ids=["resized", "absent"],
+)
+def test_an_invitation_must_show_the_others_as_the_roster_does(roster: Roster) -> None:
+    with pytest.raises(FaultyServer, match="otherwise than the roster"):
+        settle(PLAN, invite(), AMSTERDAM, DIMENSION, roster)
 
 
 @settings(max_examples=200, deadline=None)
@@ -101,75 +148,146 @@ def test_an_invitation_must_show_the_site_as_it_introduced_itself(member: Member
 def test_an_invitation_of_any_bytes_is_terms_or_malformed(body: bytes, cut: int) -> None:
     for data in (body, invite().body[:cut] + body):
         try:
-            found = settle(PLAN, replace(invite(), body=data), AMSTERDAM, DIMENSION)
+            found = settle(PLAN, replace(invite(), body=data), AMSTERDAM, DIMENSION, ROSTER)
         except (MalformedMessage, FaultyServer, PolicyViolation):
             continue
         assert AMSTERDAM in found.members
 
 
-def test_a_whole_round_gives_the_sum_and_trains_once_on_the_params_that_were_promised() -> None:
+def test_a_whole_round_gives_the_sum_and_asks_the_site_in_the_order_of_the_danger() -> None:
     told = Told()
-    for name, frame in told.requests(Kind.SURVIVORS).items():
-        told.machine.receive(name, told.participants[name].receive(frame).body)
+    for name, body in told.requests(Kind.CERTIFICATE).items():
+        kind, reply = told.participants[name].receive(Kind.CERTIFICATE, body)
+        assert kind is Kind.REVEAL
+        told.machine.receive(name, reply)
     assert told.machine.result is not None
     assert np.array_equal(told.machine.result, 3 * np.arange(DIMENSION))
-    assert len(told.released) == 3
+    assert all(told.asked[name] == ["release", "masking", "opening"] for name in SIZES)
     assert all(np.array_equal(params, make_params()) for params in told.released)
+    assert told.opened == [tuple(SIZES)] * 3
 
 
-def test_other_params_than_those_of_the_invitation_are_refused_before_anything_is_trained() -> None:
-    told = Told()
-    request = told.requests(Kind.BROADCAST)["berlin"]
-    shares = Broadcast.from_bytes(request.body).shares
-    for data in (params_bytes(make_params(seed=1)), params_bytes(make_params())[:-4], b""):
-        with pytest.raises(FaultyServer, match="not those of the invitation"):
-            told.participants["berlin"].receive(replace(request, body=Broadcast(data, shares).to_bytes()))
-    assert not told.released
-    told.participants["berlin"].receive(request)  # the true ones are still welcome
-    assert len(told.released) == 1
+def test_the_site_is_told_by_name_who_is_in_the_sum_if_somebody_was_lost() -> None:
+    terms = make_terms(make_plan("record", "none", dropouts=1), FIVE)
+    told = Told(terms)
+    survivors = ("amsterdam", "cleveland", "dresden", "essen")
+    bodies = told.requests(Kind.CERTIFICATE, lost="berlin")
+    assert tuple(bodies) == survivors
+    for name, body in bodies.items():
+        told.machine.receive(name, told.participants[name].receive(Kind.CERTIFICATE, body)[1])
+    assert told.machine.result is not None
+    assert np.array_equal(told.machine.result, 4 * np.arange(DIMENSION))
+    assert told.opened == [survivors] * 4
 
 
-def test_params_that_do_not_fit_or_are_not_finite_are_refused_even_if_promised() -> None:
-    for data in (params_bytes(make_params(5)), np.full(DIMENSION, np.nan, "<f4").tobytes()):
-        told = Told(replace(TERMS, params_digest=params_digest(data)))
-        request = told.requests(Kind.BROADCAST)["berlin"]
-        shares = Broadcast.from_bytes(request.body).shares
+def test_params_that_do_not_fit_or_are_not_finite_are_refused_before_anything_is_trained() -> None:
+    nan = np.full(DIMENSION, np.nan, "<f4").tobytes()
+    for data in (params_bytes(make_params(5)), params_bytes(make_params())[:-4], b"", nan):
+        told = Told()
+        shares = Broadcast.from_bytes(told.requests(Kind.BROADCAST)["berlin"]).shares
         with pytest.raises(MalformedMessage):
-            told.participants["berlin"].receive(replace(request, body=Broadcast(data, shares).to_bytes()))
-        assert not told.released
+            told.participants["berlin"].receive(Kind.BROADCAST, Broadcast(data, shares).to_bytes())
+        assert not told.asked["berlin"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.value not in (5, 7, 9)])
+def test_a_broadcast_before_the_adverts_or_after_a_refusal_is_neither_trained_nor_masked() -> None:
+    told = Told()
+    body = told.requests(Kind.BROADCAST)["berlin"]
+    early = Told()
+    early.participants["berlin"].advertise()
+    with pytest.raises(FaultyServer, match="BROADCAST"):
+        early.participants["berlin"].receive(Kind.BROADCAST, body)
+    with pytest.raises(ProtocolError):
+        told.participants["berlin"].receive(Kind.ADVERTS, b"others")
+    with pytest.raises(FaultyServer, match="BROADCAST"):
+        told.participants["berlin"].receive(Kind.BROADCAST, body)
+    assert not told.asked["berlin"] + early.asked["berlin"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.value not in (5, 7, 9, 11)])
 def test_a_frame_that_belongs_in_no_round_is_refused(kind: Kind) -> None:
     told = Told()
     told.participants["berlin"].advertise()
     with pytest.raises(FaultyServer, match=kind.name):
-        told.participants["berlin"].receive(Frame(kind, RUN, 1, 1))
+        told.participants["berlin"].receive(kind, b"")
 
 
 def test_steps_cannot_be_left_out() -> None:
-    survivors = Told().requests(Kind.SURVIVORS)["berlin"]
+    certificate = Told().requests(Kind.CERTIFICATE)["berlin"]
     for done in (Kind.ADVERTS, Kind.BROADCAST):
         told = Told()
         told.requests(until=done)
         with pytest.raises(FaultyServer, match="out of order"):
-            told.participants["berlin"].receive(survivors)
+            told.participants["berlin"].receive(Kind.CERTIFICATE, certificate)
+        assert "opening" not in told.asked["berlin"]
 
 
-def test_the_same_request_gets_the_same_reply() -> None:
+@pytest.mark.parametrize("kind", [Kind.ADVERTS, Kind.BROADCAST, Kind.CERTIFICATE])
+def test_the_same_request_gets_the_same_reply_and_asks_nothing_of_the_site_again(kind: Kind) -> None:
     told = Told()
     berlin = told.participants["berlin"]
+    body = told.requests(kind)["berlin"]
     assert berlin.advertise() == berlin.advertise()
-    request = told.requests(Kind.SURVIVORS)["berlin"]
-    assert berlin.receive(request) == berlin.receive(request)
+    first, asked = berlin.receive(kind, body), list(told.asked["berlin"])
+    assert berlin.receive(kind, body) == first
+    assert told.asked["berlin"] == asked
 
 
-def test_an_opening_that_the_site_refuses_reveals_nothing_and_one_that_it_allows_is_told_first() -> None:
+@pytest.mark.parametrize("kind", [Kind.ADVERTS, Kind.BROADCAST, Kind.SURVIVORS, Kind.CERTIFICATE])
+def test_after_a_refused_request_the_secrets_are_gone_and_nothing_is_answered(kind: Kind) -> None:
+    told = Told(make_terms(make_plan("record", "none", dropouts=1), FIVE))
+    body = told.requests(kind, lost="berlin")["cleveland"]
+    cleveland = told.participants["cleveland"]
+    with pytest.raises(ProtocolError):
+        cleveland.receive(kind, body + b"\0")
+    assert repr(cleveland._machine).endswith(", finished)")
+    for again in (Kind.ADVERTS, kind):
+        with pytest.raises(ProtocolError):
+            cleveland.receive(again, body)
+    with pytest.raises(ProtocolError):
+        cleveland.advertise()
+
+
+@pytest.mark.parametrize("duty", ["release", "masking", "opening"])
+def test_what_the_site_refuses_leaves_nothing_and_ends_the_attempt(duty: str) -> None:
     told = Told()
-    request = told.requests(Kind.SURVIVORS)["berlin"]
-    told.refuse_opening = True
-    with pytest.raises(ProtocolError, match="opened before"):
-        told.participants["berlin"].receive(request)
-    told.refuse_opening = False
-    told.participants["berlin"].receive(request)
-    assert told.opened == [Survivors(frozenset({0, 1, 2})).to_bytes()]
+    kind = Kind.CERTIFICATE if duty == "opening" else Kind.BROADCAST
+    body = told.requests(kind)["berlin"]
+    told.refused = duty
+    with pytest.raises(ProtocolError, match=f"no {duty}"):
+        told.participants["berlin"].receive(kind, body)
+    told.refused = ""
+    with pytest.raises(FaultyServer):
+        told.participants["berlin"].receive(kind, body)
+    assert duty not in told.asked["berlin"]
+
+
+def test_a_certificate_with_too_few_or_forged_votes_is_refused_before_the_site_is_asked() -> None:
+    for spoil in (without_a_vote, with_a_vote_of_another, with_fewer_survivors):
+        told = Told(make_terms(make_plan("record", "none", dropouts=1), FIVE))
+        body = told.requests(Kind.CERTIFICATE)["berlin"]
+        with pytest.raises(FaultyServer, match="certificate"):
+            told.participants["berlin"].receive(
+                Kind.CERTIFICATE, spoil(Certificate.from_bytes(body)).to_bytes()
+            )
+        assert told.asked["berlin"] == ["release", "masking"]
+
+
+def without_a_vote(certificate: Certificate) -> Certificate:
+    votes = dict(certificate.votes)
+    votes.popitem()
+    return replace(certificate, votes=votes)
+
+
+def with_a_vote_of_another(certificate: Certificate) -> Certificate:
+    (first, vote), (second, _), *_ = certificate.votes.items()
+    return replace(certificate, votes={**certificate.votes, first: vote, second: vote})
+
+
+def with_fewer_survivors(certificate: Certificate) -> Certificate:
+    return replace(certificate, survivors=certificate.survivors - {4})
+
+
+def test_a_site_that_demands_more_sites_takes_no_part_whatever_the_plan_says() -> None:
+    with pytest.raises(PolicyViolation, match="this site demands 4"):
+        Told(cohort_minimum=4)

@@ -27,10 +27,13 @@ delta_max = 1e-5
 cohort_minimum = 3
 noise = ["distributed", "site"]
 tasks = ["tabular-classification"]
+[consortium]
+keys = ["KEY-A", "KEY-B"]
+quorum = 2
 [server]
 address = "fed.example.org:8443"
 certificate = "ca.crt"
-"""
+""".replace("KEY-A", "a1" * 32).replace("KEY-B", "b2" * 32)
 NOT_PRIVATE = TEXT.replace(
     'noise = "distributed"\nepsilon = 3.0\ndelta = 1e-5\nclipping_norm = 1.0', 'noise = "none"'
 )
@@ -111,13 +114,18 @@ def test_a_site_file_is_read_and_its_paths_made_whole(tmp_path: Path) -> None:
     assert site.data.pool == "cardiology-patients-2024"
     assert site.policy.noise == ("distributed", "site")
     assert site.server is not None and site.server.address == "fed.example.org:8443"
+    assert site.consortium is not None
+    assert site.consortium.keys == ("a1" * 32, "b2" * 32)
+    assert (site.consortium.quorum, site.consortium.serial) == (2, 0)
     consent(PLAN, site.policy)
 
 
-def test_a_site_file_may_leave_out_the_server(tmp_path: Path) -> None:
+def test_a_site_file_may_leave_out_the_server_and_in_a_simulation_the_consortium(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(SITE[: SITE.index("[server]")])
     assert load_site(path).server is None
+    path.write_text(SITE[: SITE.index("[consortium]")])
+    assert load_site(path).consortium is None
 
 
 @pytest.mark.parametrize(
@@ -174,6 +182,14 @@ def test_a_site_file_may_leave_out_the_server(tmp_path: Path) -> None:
             "site.toml:6 data.source: is a database, which cannot be read yet",
         ),
         ("[data]", "[dat]", 'site.toml:5 dat: unknown key; did you mean "data"?'),
+        ("quorum = 2", "quorum = 3", "site.toml:16 consortium.quorum = 3: is more than the 2 keys; pin more"),
+        ("quorum = 2", "quorum = 0", "site.toml:16 consortium.quorum = 0: must be at least 1"),
+        ("quorum = 2", "serial = 2", "site.toml:14 consortium.quorum: is missing"),
+        ("quorum = 2", "quorum = 2\nserial = -1", "site.toml:17 consortium.serial = -1: must be at least 0"),
+        ("b2" * 32, "a1" * 32, "must be distinct public keys; copy them from the .pub files"),
+        ("b2" * 32, "b2" * 31, "must be distinct public keys"),
+        ("b2" * 32, "B2" * 32, "must be distinct public keys"),
+        ("b2" * 32, "zz" * 32, "must be distinct public keys"),
     ],
 )
 def test_a_mistake_in_a_site_file_is_one_line(tmp_path: Path, old: str, new: str, expected: str) -> None:

@@ -12,7 +12,7 @@ from clients.preflight import preflight
 from federation.errors import DataError, PlanError
 from privacy.errors import BudgetExceeded, LedgerCorrupt, PolicyViolation, UnsafeParameters
 from tests.clients.sites import RUN, make_plan, make_terms
-from tests.clients.test_join import ROWS, SITE, write_site
+from tests.clients.test_join import ROWS, SITE, signed_for, write_site
 
 
 @pytest.mark.parametrize("noise", ["distributed", "none"])
@@ -51,7 +51,7 @@ def test_what_earlier_runs_spent_counts_and_is_refused_when_it_is_too_much(tmp_p
     path = write_site(tmp_path)
     first, large = make_plan(epsilon=4.0), make_plan(epsilon=7.0)
     site = open_site(path)
-    site.join(RUN, first)
+    site.join(RUN, first, signed_for(tmp_path))
     before = len(site.journal.entries())
     facts = preflight(make_plan(epsilon=3.0), path)["site"]
     assert 4.0 < facts["epsilon_after_this_plan"] < 7.0  # composition is better than addition
@@ -59,7 +59,7 @@ def test_what_earlier_runs_spent_counts_and_is_refused_when_it_is_too_much(tmp_p
         preflight(large, path)
     assert len(site.journal.entries()) == before  # asking is no refusal to write down
     with pytest.raises(BudgetExceeded):
-        site.join(bytes(16), large)  # and a real run ends the same way
+        site.join(bytes(16), large, signed_for(tmp_path))  # and a real run ends the same way
 
 
 def test_a_site_without_limits_has_no_epsilon_to_tell(tmp_path: Path) -> None:
@@ -97,3 +97,23 @@ def test_the_upload_is_what_a_round_of_the_smallest_cohort_sends() -> None:
     plan = make_plan("client", "distributed")
     terms = make_terms(plan)
     assert preflight(plan, None)["upload_bytes_per_round"] == (6 * terms.codec.ring_bits + 7) // 8
+
+
+def test_the_budget_is_asked_before_the_data_are_read(tmp_path: Path) -> None:
+    path = write_site(tmp_path, SITE.replace("epsilon_max = 8.0", "epsilon_max = 9.0"))
+    site = open_site(path)
+    site.join(RUN, make_plan(), signed_for(tmp_path))
+    site.close()
+    (tmp_path / "berlin.csv").unlink()
+    with pytest.raises(BudgetExceeded):
+        preflight(make_plan(), path)
+    with pytest.raises(DataError):
+        preflight(make_plan(epsilon=1.0), path)
+
+
+def test_the_size_that_a_site_declares_decides_the_ring(tmp_path: Path) -> None:
+    small, plan = preflight(make_plan(), None), make_plan()
+    large = preflight(plan, write_site(tmp_path, SITE.replace("size = 30", "size = 30000")))
+    terms = make_terms(plan, {"amsterdam": 30000, "berlin": 30000, "cleveland": 30000})
+    assert large["upload_bytes_per_round"] == (6 * terms.codec.ring_bits + 7) // 8
+    assert large["upload_bytes_per_round"] > small["upload_bytes_per_round"]

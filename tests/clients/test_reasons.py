@@ -85,7 +85,7 @@ def test_what_an_exception_says_stays_at_the_site(where: str, tmp_path: Path) ->
         raise Leaky(QUOTED)
 
     if where == "load":
-        site = make_site(tmp_path, plan, "leaky", 24, load=fail)
+        site = make_site(tmp_path / "leaky", plan, "berlin", 24, load=fail)
         reply = site.receive(hello(plan))
     else:
         site, terms = sites["berlin"], make_terms(plan)

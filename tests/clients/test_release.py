@@ -144,9 +144,10 @@ def test_a_begun_round_answers_no_second_question(released: bool, tmp_path: Path
         with pytest.raises(LookupError):
             release(terms, SITE, make_params(), unread(plan), journal)
     before = kinds(journal)
-    for other in [replace(terms, params_digest=bytes(32)), *changed_members(terms)]:
+    questions = [(terms, make_params(seed=1)), *((other, make_params()) for other in changed_members(terms))]
+    for other, params in questions:
         with pytest.raises(PolicyViolation, match="begun with other"):
-            release(replace(other, attempt=2), SITE, make_params(), unread(plan), journal)
+            release(replace(other, attempt=2), SITE, params, unread(plan), journal)
     assert kinds(journal) == before
 
 

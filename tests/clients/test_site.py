@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,26 +14,31 @@ from clients.policy import Policy
 from clients.release import Trainer
 from federation.claim import noise_text
 from federation.errors import DataError, TooFewSurvivors
-from federation.messages import Frame, Kind, Member, Reason, Welcome, abort_reason
+from federation.messages import Broadcast, Frame, Hello, Kind, Member, Paired, Reason, Welcome, abort_reason
 from federation.plan import Plan
+from federation.task import Dataset
+from federation.terms import params_bytes
 from privacy.errors import FaultyServer, PolicyViolation, ProtocolError
+from privacy.secagg.roster import SignedRoster
 from tests.clients.sites import (
+    CONSORTIUM,
+    FIVE,
     RUN,
+    SIGNED,
     SIZES,
     Round,
     hello,
+    identity,
     invite,
     joined,
     kinds,
     make_params,
     make_plan,
+    make_roster,
     make_site,
     make_terms,
     refused,
 )
-
-FIVE = {"amsterdam": 40, "berlin": 24, "cleveland": 30, "dresden": 20, "essen": 28}
-
 
 # Joining.
 
@@ -53,7 +59,7 @@ def test_consent_is_idempotent_and_charges_once(tmp_path: Path) -> None:
     plan = make_plan()
     site = make_site(tmp_path, plan, "berlin", 24)
     assert site.receive(hello(plan)) == site.receive(hello(plan))
-    assert kinds(site) == ["genesis", "reserve"]
+    assert kinds(site) == ["genesis", "roster", "reserve"]
 
 
 def test_consent_in_the_middle_of_a_round_does_not_end_it(tmp_path: Path) -> None:
@@ -64,7 +70,7 @@ def test_consent_in_the_middle_of_a_round_does_not_end_it(tmp_path: Path) -> Non
     assert sites["berlin"].receive(invite(terms)) == advert
 
 
-def test_policy_comes_first_then_the_budget_then_the_data(tmp_path: Path) -> None:
+def test_the_roster_comes_first_then_policy_then_the_budget_then_the_data(tmp_path: Path) -> None:
     plan = make_plan()
     read: list[Plan] = []
 
@@ -73,15 +79,17 @@ def test_policy_comes_first_then_the_budget_then_the_data(tmp_path: Path) -> Non
         raise DataError("no such file")
 
     strict = Policy.for_plan(make_plan("record", "site"))
-    site = make_site(tmp_path, plan, "strict", 24, policy=strict, load=load)
+    site = make_site(tmp_path / "strict", plan, "berlin", 24, policy=strict, load=load)
+    unsigned = SignedRoster(SIGNED.roster, {})
+    assert refused(site, hello(plan, roster=unsigned)) is Reason.PROTOCOL
     assert refused(site, hello(plan)) is Reason.POLICY
     assert kinds(site) == ["genesis"]  # not even a reservation
-    site = make_site(tmp_path, plan, "spent", 24, load=load)
+    site = make_site(tmp_path / "spent", plan, "berlin", 24, load=load)
     with pytest.raises(DataError):
-        site.join(bytes(16), plan)
+        site.join(bytes(16), plan, SIGNED)
     assert read == [plan]
     assert refused(site, hello(plan)) is Reason.BUDGET
-    assert kinds(site) == ["genesis", "reserve", "refuse"]
+    assert kinds(site) == ["genesis", "roster", "reserve", "refuse"]
     assert read == [plan]
 
 
@@ -92,7 +100,7 @@ def test_another_plan_under_a_joined_run_is_refused_and_the_first_one_goes_on(tm
     site.receive(hello(plan))
     assert refused(site, hello(other)) is Reason.POLICY
     assert refused(site, hello(make_plan(learning_rate=0.2))) is Reason.POLICY  # never approved
-    assert kinds(site) == ["genesis", "reserve"]
+    assert kinds(site) == ["genesis", "roster", "reserve"]
     terms = make_terms(plan)
     assert Frame.from_bytes(site.receive(invite(terms))).kind is Kind.ADVERT
 
@@ -100,8 +108,40 @@ def test_another_plan_under_a_joined_run_is_refused_and_the_first_one_goes_on(tm
 def test_a_plan_that_is_not_in_canonical_form_is_refused(tmp_path: Path) -> None:
     plan = make_plan()
     site = make_site(tmp_path, plan, "berlin", 24)
-    body = plan.canonical().replace(b'"rounds":4', b'"rounds": 4')
-    assert refused(site, Frame(Kind.HELLO, RUN, 0, 0, body).to_bytes()) is Reason.PROTOCOL
+    loose = plan.canonical().replace(b'"rounds":4', b'"rounds": 4')
+    for body in (Hello(loose, SIGNED.to_bytes()).to_bytes(), plan.canonical()):
+        assert refused(site, Frame(Kind.HELLO, RUN, 0, 0, body).to_bytes()) is Reason.PROTOCOL
+    assert kinds(site) == ["genesis"]
+
+
+@pytest.mark.parametrize(
+    "roster",
+    [
+        SignedRoster.by(make_roster(FIVE), [identity("somebody else")]),
+        SignedRoster(make_roster({**FIVE, "zurich": 9}).to_bytes(), SIGNED.signatures),
+        SignedRoster.by(make_roster({**FIVE, "berlin": 25}), [CONSORTIUM]),
+        SignedRoster.by(make_roster({"amsterdam": 40, "cleveland": 30, "essen": 28}), [CONSORTIUM]),
+    ],
+    ids=["another consortium", "changed since it was signed", "another size", "absent"],
+)
+def test_a_roster_that_is_not_genuine_or_knows_the_site_otherwise_gets_no_consent(
+    roster: SignedRoster, tmp_path: Path
+) -> None:
+    plan = make_plan()
+    site = make_site(tmp_path, plan, "berlin", 24)
+    assert refused(site, hello(plan, roster=roster)) is Reason.PROTOCOL
+    assert isinstance(site.last_error, FaultyServer)
+    assert kinds(site) == ["genesis"]
+
+
+def test_another_genuine_roster_begins_the_run_anew_on_the_same_charge(tmp_path: Path) -> None:
+    plan = make_plan()
+    site, terms = joined(tmp_path, plan)["berlin"], make_terms(plan)
+    advert = site.receive(invite(terms))
+    later = SignedRoster.by(make_roster(FIVE, serial=2), [CONSORTIUM])
+    assert Frame.from_bytes(site.receive(hello(plan, roster=later))).kind is Kind.WELCOME
+    assert kinds(site) == ["genesis", "roster", "reserve", "roster"]
+    assert site.receive(invite(terms)) != advert
 
 
 # A round.
@@ -121,7 +161,7 @@ def test_a_round_of_sites_ends_with_the_sum_of_what_they_released(
     assert played.coordinator.result is not None
     assert np.array_equal(played.coordinator.result, np.sum(stored, axis=0, dtype=np.uint64) & ring)
     for site in sites.values():
-        assert kinds(site) == ["genesis", "reserve", "begin", "release", "reveal"]
+        assert kinds(site) == ["genesis", "roster", "reserve", "begin", "release", "mask", "reveal"]
         assert site.last_error is None
 
 
@@ -148,29 +188,57 @@ def test_every_replayed_request_gets_the_very_same_reply(tmp_path: Path) -> None
     assert kinds(sites["berlin"]) == before
 
 
-@pytest.mark.parametrize("kind", [Kind.ADVERTS, Kind.BROADCAST, Kind.SURVIVORS])
+@pytest.mark.parametrize("kind", [Kind.ADVERTS, Kind.BROADCAST, Kind.CERTIFICATE])
 def test_a_request_before_its_turn_ends_the_attempt(kind: Kind, tmp_path: Path) -> None:
     """The requests are true ones of a cohort that went on without this site."""
     plan = make_plan(minimum=5, dropouts=1)
     sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
-    earlier = {Kind.ADVERTS: Kind.INVITE, Kind.BROADCAST: Kind.ADVERTS, Kind.SURVIVORS: Kind.BROADCAST}
+    earlier = {Kind.ADVERTS: Kind.INVITE, Kind.BROADCAST: Kind.ADVERTS, Kind.CERTIFICATE: Kind.BROADCAST}
     ahead = Round(terms, joined(tmp_path / "other", plan, FIVE)).play()
     late = Round(terms, sites).play(lost=(("berlin", earlier[kind]),))
     assert late.coordinator.result is not None  # the others did not need it
     assert ("berlin", kind) not in late.requests
     assert refused(sites["berlin"], ahead.requests["berlin", kind]) is Reason.PROTOCOL
     assert isinstance(sites["berlin"].last_error, ProtocolError)
-    assert "reveal" not in kinds(sites["berlin"])
+    assert kinds(sites["berlin"]) == ["genesis", "roster", "reserve"]  # neither begun nor trained
+    if kind is not Kind.ADVERTS:  # then it was never invited, and had no secrets
+        assert refused(sites["berlin"], invite(terms)) is Reason.PROTOCOL
+        assert "out of order" in str(sites["berlin"].last_error)
 
 
-def test_other_params_than_invited_leave_the_data_unread(tmp_path: Path) -> None:
+def test_other_params_in_a_new_attempt_are_a_second_question_and_leave_the_data_unread(
+    tmp_path: Path,
+) -> None:
     plan = make_plan()
     sites, terms = joined(tmp_path, plan), make_terms(plan)
-    with pytest.raises(TooFewSurvivors):
-        Round(terms, sites, params=make_params(seed=1)).play()
+    Round(terms, sites).play()
+    before = kinds(sites["berlin"])
     for site in sites.values():
-        assert isinstance(site.last_error, FaultyServer)
-        assert kinds(site) == ["genesis", "reserve"]
+        assert site._joined is not None
+        site._joined.trainer = replace(site._joined.trainer, data=cast(Dataset, None))  # unreadable
+    with pytest.raises(TooFewSurvivors):
+        Round(replace(terms, attempt=2), sites, params=make_params(seed=1)).play()
+    for site in sites.values():
+        assert isinstance(site.last_error, PolicyViolation)
+        assert "other params" in str(site.last_error)
+        assert kinds(site) == before
+
+
+def test_a_site_that_is_told_other_params_is_in_no_sum(tmp_path: Path) -> None:
+    """Its vector is masked and signed for what it was told, so neither fits the others'."""
+    plan = make_plan(minimum=5, dropouts=1)
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+
+    def deceive(name: str, frame: Frame) -> Frame:
+        if (name, frame.kind) != ("berlin", Kind.BROADCAST):
+            return frame
+        paired = Paired.from_bytes(frame.body)
+        told = Broadcast(params_bytes(make_params(seed=1)), Broadcast.from_bytes(paired.own).shares)
+        return replace(frame, body=Paired(told.to_bytes()).to_bytes())
+
+    played = Round(terms, sites).play(alter=deceive)
+    assert played.coordinator.survivors == ("amsterdam", "cleveland", "dresden", "essen")
+    assert "not signed for this params" in played.coordinator.left["berlin"]
 
 
 def test_a_sum_is_opened_for_one_set_of_survivors_only_also_in_a_new_attempt(tmp_path: Path) -> None:
@@ -185,15 +253,17 @@ def test_a_sum_is_opened_for_one_set_of_survivors_only_also_in_a_new_attempt(tmp
         second.play(lost=(("essen", Kind.BROADCAST),))
     assert second.coordinator.result is None
     for name in list(FIVE)[:4]:
-        reply = Frame.from_bytes(second.replies[name, Kind.SURVIVORS])
+        reply = Frame.from_bytes(second.replies[name, Kind.CERTIFICATE])
         assert (reply.kind, abort_reason(reply.body)) == (Kind.ABORT, Reason.PROTOCOL)
+        assert "opened for other survivors" in str(sites[name].last_error)
+        assert kinds(sites[name])[-2:] == ["reveal", "mask"]  # masked again, and not opened again
     third = Round(replace(terms, attempt=3), sites).play()  # for the same set it is the same sum
     assert third.coordinator.result is not None
     assert np.array_equal(third.coordinator.result, first.coordinator.result)
 
 
 def test_a_sum_is_not_opened_again_for_a_cohort_whose_slots_look_the_same(tmp_path: Path) -> None:
-    """Survivors are slots: 0 to 3 of one cohort of four are other sites than 0 to 3 of another."""
+    """On the wire survivors are slots: 0 to 3 of one cohort of four are other sites than 0 to 3 of another."""
     plan = make_plan(colluders=0)
     sites = joined(tmp_path, plan, FIVE)
     without_essen = {name: size for name, size in FIVE.items() if name != "essen"}
@@ -219,16 +289,21 @@ def test_a_cohort_below_the_sites_own_minimum_is_refused(tmp_path: Path) -> None
     site.policy = policy.model_copy(update={"cohort_minimum": 5})  # tightened while the run goes on
     four = {name: FIVE[name] for name in list(FIVE)[:4]}
     assert refused(site, invite(make_terms(plan, four))) is Reason.POLICY
-    assert "cohort_minimum is 5" in str(site.last_error)
+    assert "of 4 sites, this site demands 5" in str(site.last_error)
     assert Frame.from_bytes(site.receive(invite(make_terms(plan, FIVE)))).kind is Kind.ADVERT
 
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"amsterdam": 40, "cleveland": 30, "dresden": 20}, {**SIZES, "berlin": 25}],
-    ids=["absent", "resized"],
+    [
+        {"amsterdam": 40, "cleveland": 30, "dresden": 20},
+        {**SIZES, "berlin": 25},
+        {**SIZES, "cleveland": 31},
+        {**SIZES, "zurich": 9},
+    ],
+    ids=["absent", "resized", "another resized", "a stranger"],
 )
-def test_an_invitation_that_does_not_show_the_site_as_it_is_gets_no_keys(
+def test_an_invitation_that_does_not_show_the_sites_as_the_roster_does_gets_no_keys(
     sizes: dict[str, int], tmp_path: Path
 ) -> None:
     plan = make_plan()
@@ -239,21 +314,36 @@ def test_an_invitation_that_does_not_show_the_site_as_it_is_gets_no_keys(
 def test_an_attempt_that_is_over_cannot_be_taken_up_again(tmp_path: Path) -> None:
     plan = make_plan()
     site, terms = joined(tmp_path, plan)["berlin"], make_terms(plan)
-    for newer in (replace(terms, attempt=2), replace(terms, round=2, attempt=3)):
+    for newer in (replace(terms, attempt=2), replace(terms, round=3, attempt=3)):
         assert Frame.from_bytes(site.receive(invite(newer))).kind is Kind.ADVERT
-    for older in (terms, replace(terms, attempt=2), replace(terms, attempt=9), replace(terms, round=2)):
+    for older in (terms, replace(terms, attempt=2), replace(terms, attempt=9), replace(terms, round=3)):
         assert refused(site, invite(older)) is Reason.PROTOCOL
-    again = site.receive(invite(replace(terms, round=2, attempt=3)))
+    again = site.receive(invite(replace(terms, round=3, attempt=3)))
     assert Frame.from_bytes(again).kind is Kind.ADVERT
+
+
+def test_two_rounds_are_open_at_once_and_no_more(tmp_path: Path) -> None:
+    """The next round is prepared while this one may still need another attempt."""
+    plan = make_plan()
+    site, terms = joined(tmp_path, plan)["berlin"], make_terms(plan)
+    adverts = [site.receive(invite(replace(terms, round=number))) for number in (1, 2)]
+    assert [site.receive(invite(replace(terms, round=number))) for number in (1, 2)] == adverts
+    assert site.receive(invite(replace(terms, attempt=2))) not in adverts
+    assert site.receive(invite(replace(terms, round=2))) == adverts[1]
+    site.receive(invite(replace(terms, round=3)))
+    assert site._joined is not None
+    assert sorted(site._joined.rounds) == [2, 3]
+    assert refused(site, invite(replace(terms, attempt=9))) is Reason.PROTOCOL
+    assert "a round that is over" in str(site.last_error)
 
 
 def test_one_attempt_has_one_pair_of_keys_and_one_cohort(tmp_path: Path) -> None:
     plan = make_plan()
     site, terms = joined(tmp_path, plan)["berlin"], make_terms(plan)
     first = site.receive(invite(terms))
-    other = make_terms(plan, {**SIZES, "cleveland": 31})
-    assert refused(site, invite(other)) is Reason.PROTOCOL
-    assert refused(site, invite(replace(terms, params_digest=bytes(32)))) is Reason.PROTOCOL
+    for other in ({**SIZES, "essen": 28}, {"amsterdam": 40, "berlin": 24, "essen": 28}):
+        assert refused(site, invite(make_terms(plan, other))) is Reason.PROTOCOL
+        assert "an attempt that is over" in str(site.last_error)
     assert site.receive(invite(terms)) == first
     assert site.receive(invite(replace(terms, attempt=2))) != first
 
@@ -263,7 +353,7 @@ def test_messages_of_runs_and_rounds_that_a_site_is_not_in_are_refused(tmp_path:
     sites, terms = joined(tmp_path, plan), make_terms(plan)
     site = sites["berlin"]
     stranger = Frame(Kind.ADVERTS, bytes(16), 1, 1).to_bytes()
-    assert refused(site, stranger) is Reason.PROTOCOL
+    assert refused(site, stranger) is Reason.UNKNOWN_RUN
     assert "not joined" in str(site.last_error)
     played = Round(terms, sites).play()
     frame = Frame.from_bytes(played.requests["berlin", Kind.BROADCAST])

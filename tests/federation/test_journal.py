@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,12 +59,13 @@ def kinds(journal: Journal) -> list[str]:
 
 def test_a_round_leaves_its_trace_and_survives_closing(path: Path, journal: Journal) -> None:
     release(journal, 1, b"noised")
+    journal.mask("run", 1, 1)
     journal.reveal("run", 1, "survivors")
     before = journal.entries()
     journal.close()
     again = reopened(path)
     assert again.entries() == before
-    assert kinds(again) == ["genesis", "reserve", "begin", "release", "reveal"]
+    assert kinds(again) == ["genesis", "reserve", "begin", "release", "mask", "reveal"]
     assert again.begin("run", 1, "params") == b"noised"
     assert again.rounds_begun("run") == ledger.begun_rounds(before, "run") == 1
     assert again.rounds_begun("another") == 0
@@ -170,6 +172,57 @@ def test_a_sum_is_opened_for_one_set_of_survivors(journal: Journal) -> None:
     assert kinds(journal).count("reveal") == 1
 
 
+def test_an_attempt_is_masked_once_and_none_before_it_again(path: Path, journal: Journal) -> None:
+    release(journal, 1, b"noised")
+    journal.mask("run", 1, 2)
+    for over in (2, 1, 0, -1):
+        with pytest.raises(PolicyViolation, match=f"attempt {over} at round 1 is over; begin another"):
+            journal.mask("run", 1, over)
+    other = reopened(path)  # another process, or this one after it was killed
+    with pytest.raises(PolicyViolation, match="attempt 2 at round 1 is over"):
+        other.mask("run", 1, 2)
+    other.mask("run", 1, 7)
+    for over in (2, 3, 7):
+        with pytest.raises(PolicyViolation, match="is over"):
+            journal.mask("run", 1, over)
+    journal.mask("run", 1, 8)
+    assert [entry.body["attempt"] for entry in journal.entries() if entry.kind == "mask"] == [2, 7, 8]
+    other.close()
+
+
+def test_attempts_are_counted_for_each_round_and_run_by_itself(journal: Journal) -> None:
+    journal.reserve("second", "plan", GaussianEvent(100.0, 1.0, 100), 100, BUDGET)
+    release(journal, 1, b"one")
+    journal.mask("run", 1, 5)
+    release(journal, 2, b"two")
+    journal.mask("run", 2, 1)
+    assert journal.begin("second", 1, "params") is None
+    journal.release("second", 1, b"other")
+    journal.mask("second", 1, 1)
+    assert kinds(journal).count("mask") == 3
+
+
+def test_what_was_not_released_is_not_masked(journal: Journal) -> None:
+    with pytest.raises(PolicyViolation, match="no reservation"):
+        journal.mask("unknown", 1, 1)
+    with pytest.raises(PolicyViolation, match="not released"):
+        journal.mask("run", 1, 1)
+    journal.begin("run", 1, "params")
+    with pytest.raises(PolicyViolation, match="not released"):
+        journal.mask("run", 1, 1)
+    assert kinds(journal) == ["genesis", "reserve", "begin"]
+
+
+def test_a_full_disk_masks_nothing(journal: Journal) -> None:
+    release(journal, 1, b"noised")
+    journal._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(JournalUnavailable):
+        journal.mask("run", 1, 1)
+    journal._connection.execute("PRAGMA query_only = OFF")
+    journal.mask("run", 1, 1)
+    assert kinds(journal) == ["genesis", "reserve", "begin", "release", "mask"]
+
+
 def test_threads_may_share_a_journal(journal: Journal) -> None:
     def rounds(start: int) -> None:
         for number in range(start, 41, 4):
@@ -190,6 +243,7 @@ def test_threads_may_share_a_journal(journal: Journal) -> None:
 @pytest.fixture
 def closed(path: Path, journal: Journal) -> Path:
     release(journal, 1, b"noised " * 30)
+    journal.mask("run", 1, 1)
     journal.reveal("run", 1, "all")
     journal.begin("run", 2, "params")
     journal.close()
@@ -244,7 +298,9 @@ def test_what_is_no_database_is_refused(path: Path, content: bytes) -> None:
         "UPDATE entries SET kind = 'genesis' WHERE seq = 2",
         "UPDATE entries SET previous = 'text' WHERE seq = 2",
         "UPDATE entries SET hash = NULL WHERE seq = 2",
-        "UPDATE entries SET seq = seq + 1 WHERE seq = 5",
+        "UPDATE entries SET seq = seq + 1 WHERE seq = 6",
+        "UPDATE entries SET body = replace(body, '\"attempt\":1', '\"attempt\":0') WHERE kind = 'mask'",
+        "DELETE FROM entries WHERE kind = 'mask'",
         "DELETE FROM entries WHERE seq = 2",
         "DELETE FROM entries WHERE seq = 0",
         "DELETE FROM entries",
@@ -410,6 +466,8 @@ for number in (1, 2):
     payload = os.urandom(16)
     journal.release("run", number, payload)
     print("left", number, payload.hex(), flush=True)
+    journal.mask("run", number, 3)
+    print("masked", number, flush=True)
     journal.reveal("run", number, "all")
     print("revealed", number, flush=True)
 print("done", LIMIT - left, flush=True)
@@ -439,7 +497,11 @@ def _check_after_death(path: Path, lines: list[str]) -> None:
     for number, _ in left:
         assert ("begin", int(number)) in body
         assert ("release", int(number)) in body
-    for kind, before in (("begin", "reserve"), ("release", "begin"), ("reveal", "release")):
+    for line in lines:
+        if line.startswith("masked"):
+            with pytest.raises(PolicyViolation, match="attempt 3 at round"):
+                journal.mask("run", int(line.split()[1]), 3)
+    for kind, before in (("begin", "reserve"), ("release", "begin"), ("mask", "release"), ("reveal", "mask")):
         assert all(
             (before, None if before == "reserve" else number) in body for k, number in body if k == kind
         )
@@ -462,3 +524,17 @@ def test_after_closing_a_journal_is_one_file(path: Path, tmp_path: Path, journal
     copy = reopened(tmp_path / "copy.sqlite")
     assert kinds(copy) == ["genesis", "reserve"]
     copy.close()
+
+
+def test_an_older_roster_and_another_of_the_same_serial_are_refused_for_good(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    for _ in range(2):  # the second time around, after a restart
+        with closing(Journal.open(path, site="cleveland", pool="patients")) as journal:
+            journal.accept(7, "aa")
+            journal.accept(7, "aa")
+            for serial, root in ((6, "aa"), (7, "bb"), (0, "")):
+                with pytest.raises(PolicyViolation, match="roster of serial"):
+                    journal.accept(serial, root)
+    with closing(Journal.open(path, site="cleveland", pool="patients")) as journal:
+        journal.accept(8, "bb")
+        assert [entry.kind for entry in journal.entries()] == ["genesis", "roster", "roster"]

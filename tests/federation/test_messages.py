@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federation import messages
 from federation.messages import (
     Broadcast,
     Frame,
+    Hello,
     Invitation,
     Kind,
     Member,
+    Paired,
     Reason,
     Welcome,
     abort_body,
@@ -33,9 +36,23 @@ frames = st.builds(
 invitations = st.builds(
     Invitation,
     st.dictionaries(names, sizes, max_size=5).map(lambda d: tuple(Member(n, d[n]) for n in sorted(d))),
-    st.binary(min_size=32, max_size=32),
 )
-PARSERS = [Frame.from_bytes, Welcome.from_bytes, Invitation.from_bytes, Broadcast.from_bytes, abort_reason]
+PARSERS = [
+    Frame.from_bytes,
+    Hello.from_bytes,
+    Welcome.from_bytes,
+    Invitation.from_bytes,
+    Broadcast.from_bytes,
+    Paired.from_bytes,
+    abort_reason,
+]
+BODIES = st.one_of(
+    st.builds(Hello, st.binary(), st.binary()),
+    st.builds(Welcome, members, names, names),
+    invitations,
+    st.builds(Broadcast, st.binary(), st.binary()),
+    st.builds(Paired, st.binary(), st.binary()),
+)
 
 
 @given(frames)
@@ -43,11 +60,40 @@ def test_a_frame_survives_the_wire(frame: Frame) -> None:
     assert Frame.from_bytes(frame.to_bytes()) == frame
 
 
-@given(invitations, st.builds(Welcome, members, names, names), st.builds(Broadcast, st.binary(), st.binary()))
-def test_every_body_survives_the_wire(invitation: Invitation, welcome: Welcome, broadcast: Broadcast) -> None:
-    assert Invitation.from_bytes(invitation.to_bytes()) == invitation
-    assert Welcome.from_bytes(welcome.to_bytes()) == welcome
-    assert Broadcast.from_bytes(broadcast.to_bytes()) == broadcast
+@given(BODIES)
+def test_every_body_survives_the_wire(body: Hello | Welcome | Invitation | Broadcast | Paired) -> None:
+    assert type(body).from_bytes(body.to_bytes()) == body
+    with pytest.raises(MalformedMessage):
+        type(body).from_bytes(body.to_bytes() + b"\0")
+
+
+@given(frames, frames, st.binary())
+def test_a_frame_of_the_next_round_travels_whole(frame: Frame, following: Frame, own: bytes) -> None:
+    carried = frame.reply(frame.kind, Paired(own, following.to_bytes()).to_bytes())
+    paired = Paired.from_bytes(Frame.from_bytes(carried.to_bytes()).body)
+    assert (paired.own, Frame.from_bytes(paired.following)) == (own, following)
+
+
+def test_kinds_and_reasons_keep_their_numbers() -> None:
+    """They are on the wire: another number is another protocol."""
+    assert [kind.name for kind in sorted(Kind)] == [
+        "HELLO", "WELCOME", "INVITE", "ADVERT", "ADVERTS", "SHARES", "BROADCAST", "MASKED", "SURVIVORS", "VOTE",
+        "CERTIFICATE", "REVEAL", "ABORT",
+    ]  # fmt: skip
+    assert [reason.name for reason in sorted(Reason)] == [
+        "POLICY", "BUDGET", "PROTOCOL", "DIVERGED", "FAILED", "UNKNOWN_RUN",
+    ]  # fmt: skip
+    assert sorted(Kind) == list(range(1, 14))
+    assert sorted(Reason) == list(range(1, 7))
+
+
+def test_a_hello_beyond_its_limits_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "MAX_PLAN", 10)
+    monkeypatch.setattr(messages, "MAX_ROSTER", 20)
+    assert Hello.from_bytes(Hello(bytes(10), bytes(20)).to_bytes()) == Hello(bytes(10), bytes(20))
+    for plan, roster in ((11, 20), (10, 21)):
+        with pytest.raises(MalformedMessage):
+            Hello.from_bytes(Hello(bytes(plan), bytes(roster)).to_bytes())
 
 
 @pytest.mark.parametrize("parse", PARSERS)
@@ -77,7 +123,7 @@ def test_bytes_after_a_frame_are_refused(frame: Frame) -> None:
 
 @pytest.mark.parametrize("order", [("b", "a"), ("a", "a")])
 def test_an_invitation_names_each_site_once_and_in_order(order: tuple[str, str]) -> None:
-    invitation = Invitation(tuple(Member(name, 1) for name in order), bytes(32))
+    invitation = Invitation(tuple(Member(name, 1) for name in order))
     with pytest.raises(MalformedMessage):
         Invitation.from_bytes(invitation.to_bytes())
 

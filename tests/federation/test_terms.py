@@ -1,4 +1,4 @@
-"""What every party derives alike: context, shares of noise, grid, ring, weights."""
+"""What every party derives alike: session, context, shares of noise, grid, ring, weights."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ def make_plan(unit: str = "record", noise: str = "distributed", **changes: objec
 
 def make_terms(plan: Plan, sizes: tuple[int, ...] = (40, 24, 30), dimension: int = DIMENSION) -> Terms:
     members = tuple(Member(f"site-{slot}", size) for slot, size in enumerate(sizes))
-    return Terms(plan, bytes(range(16)), 1, 1, members, bytes(range(32)), dimension)
+    return Terms(plan, bytes(range(16)), 1, 1, members, dimension)
 
 
 PLAN = make_plan()
 TERMS = make_terms(PLAN)
+PARAMS = params_bytes(torch.zeros(DIMENSION))
 OTHER_PLANS = [
     make_plan(**change)
     for change in (
@@ -65,20 +66,21 @@ OTHER_PLANS = [
 ]
 
 
-# One context.
+# One session, one context, one question.
 
 
 def test_two_parties_with_the_same_plan_and_invitation_have_the_same_terms() -> None:
     theirs = Plan.from_canonical(PLAN.canonical())
-    frame = Frame(Kind.INVITE, *TERMS.place, Invitation(TERMS.members, TERMS.params_digest).to_bytes())
+    frame = Frame(Kind.INVITE, *TERMS.place, Invitation(TERMS.members).to_bytes())
     shown = Invitation.from_bytes(Frame.from_bytes(frame.to_bytes()).body)
-    other = Terms(
-        theirs, frame.run, frame.round, frame.attempt, shown.members, shown.params_digest, DIMENSION
-    )
+    other = Terms(theirs, frame.run, frame.round, frame.attempt, shown.members, DIMENSION)
     assert other == TERMS
-    for derived in ("parameters", "mechanism", "codec", "step_codec", "context", "question", "place"):
+    for derived in ("parameters", "mechanism", "codec", "step_codec", "session", "place"):
         assert getattr(other, derived) == getattr(TERMS, derived)
-    assert len(TERMS.context) == len(TERMS.question) == 32
+    assert other.context(PARAMS) == TERMS.context(PARAMS)
+    assert other.question(PARAMS) == TERMS.question(PARAMS)
+    assert len(TERMS.session) == len(TERMS.context(PARAMS)) == len(TERMS.question(PARAMS)) == 32
+    assert len({TERMS.session, TERMS.context(PARAMS), TERMS.question(PARAMS)}) == 3
 
 
 def changed_members(members: tuple[Member, ...]) -> st.SearchStrategy[tuple[Member, ...]]:
@@ -98,35 +100,51 @@ CHANGES = st.one_of(
     st.fixed_dictionaries({"round": st.integers(1, 2**32 - 1)}),
     st.fixed_dictionaries({"attempt": st.integers(1, 2**32 - 1)}),
     st.fixed_dictionaries({"members": changed_members(TERMS.members)}),
-    st.fixed_dictionaries({"params_digest": st.binary(min_size=32, max_size=32)}),
     st.fixed_dictionaries({"dimension": st.integers(1, 2**40)}),
 )
 
 
 @settings(max_examples=300, deadline=None)
 @given(CHANGES)
-def test_every_difference_changes_the_context(change: dict[str, object]) -> None:
+def test_every_difference_that_is_known_before_the_params_changes_the_session(
+    change: dict[str, object],
+) -> None:
     other = replace(TERMS, **change)  # type: ignore[arg-type]
-    assert (other.context == TERMS.context) is (other == TERMS)
+    assert (other.session == TERMS.session) is (other == TERMS)
 
 
-def test_no_two_of_many_plans_share_a_context() -> None:
-    contexts = {replace(TERMS, plan=plan).context for plan in [PLAN, *OTHER_PLANS]}
-    assert len(contexts) == len(OTHER_PLANS) + 1
+def test_no_two_of_many_plans_share_a_session() -> None:
+    sessions = {replace(TERMS, plan=plan).session for plan in [PLAN, *OTHER_PLANS]}
+    assert len(sessions) == len(OTHER_PLANS) + 1
 
 
-def test_a_party_that_calibrates_otherwise_has_another_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = TERMS.context
+def test_a_party_that_calibrates_otherwise_has_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = TERMS.session
     monkeypatch.setattr("federation.terms.noise_text", lambda _: "1.234")
-    assert make_terms(PLAN).context != expected
+    assert make_terms(PLAN).session != expected
+
+
+@given(st.binary(min_size=4 * DIMENSION, max_size=4 * DIMENSION))
+def test_other_params_change_the_context_and_the_question_and_not_the_session(params: bytes) -> None:
+    other = make_terms(PLAN)
+    assert (other.context(params) == TERMS.context(PARAMS)) is (params == PARAMS)
+    assert (other.question(params) == TERMS.question(PARAMS)) is (params == PARAMS)
+    assert other.session == TERMS.session
+
+
+def test_another_ring_or_limit_changes_the_context() -> None:
+    """So masks made for two encodings never cancel, whatever made the encodings differ."""
+    larger, smaller = make_terms(PLAN, (4000, 24, 30)), make_terms(PLAN, (12, 12, 12))
+    for other in (larger, smaller, make_terms(make_plan("client")), make_terms(make_plan("record", "none"))):
+        assert (other.codec.ring_bits, other.codec.limit) != (TERMS.codec.ring_bits, TERMS.codec.limit)
+        assert other.context(PARAMS) != TERMS.context(PARAMS)
 
 
 @settings(max_examples=100, deadline=None)
 @given(CHANGES)
-def test_attempts_share_a_question_and_other_cohorts_or_params_do_not(change: dict[str, object]) -> None:
+def test_attempts_share_a_question_and_other_cohorts_do_not(change: dict[str, object]) -> None:
     other = replace(TERMS, **change)  # type: ignore[arg-type]
-    same = (other.members, other.params_digest) == (TERMS.members, TERMS.params_digest)
-    assert (other.question == TERMS.question) is same
+    assert (other.question(PARAMS) == TERMS.question(PARAMS)) is (other.members == TERMS.members)
 
 
 def test_later_attempts_and_rounds_compare_as_later() -> None:
@@ -176,7 +194,7 @@ def test_shares_are_the_required_survivors_less_the_colluders(cohort: tuple[int,
     plan = make_plan(colluders=colluders, dropouts=dropouts, minimum=max(3, colluders + 2))
     terms = make_terms(plan, (30,) * count)
     threshold = (count + colluders) // 2 + 1
-    required = max(count - dropouts, threshold)
+    required = max(count - dropouts, threshold, 3)  # the sum of two would show each the other's
     assert required_survivors(plan, count) == terms.parameters.required == required
     assert terms.mechanism is not None
     assert terms.mechanism.shares == required - colluders

@@ -1,0 +1,37 @@
+"""Whom a site believes: the consortium's keys it has pinned, and the key it speaks with itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from federation.messages import Member
+from privacy.errors import FaultyServer
+from privacy.secagg.identity import public_identity
+from privacy.secagg.roster import Roster, SignedRoster
+
+
+@dataclass(frozen=True)
+class Trust:
+    """`quorum` of the `pinned` consortium keys must have signed a roster; it must be of `serial` or later."""
+
+    pinned: frozenset[bytes]
+    quorum: int
+    serial: int
+    identity: Ed25519PrivateKey = field(repr=False)
+
+    def accept(self, roster: SignedRoster, member: Member) -> Roster:
+        """The roster, if it is genuine and knows this site by its key and declared size. FaultyServer if not."""
+        genuine = roster.verified(self.pinned, self.quorum, serial=self.serial)
+        entry = genuine.by_site.get(member.site)
+        if entry is None:
+            raise FaultyServer(
+                f"the roster does not hold {member.site}", hint="ask the consortium to add this site"
+            )
+        if entry.key != public_identity(self.identity) or entry.size != member.size:
+            raise FaultyServer(
+                f"the roster knows {member.site} by another key or size",
+                hint="compare it with this site's keys and data.size",
+            )
+        return genuine

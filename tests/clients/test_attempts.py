@@ -1,0 +1,224 @@
+"""A round tried again: after a restart, by a site that lost its memory, and with other survivors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.site import Site
+from federation.errors import TooFewSurvivors
+from federation.messages import Frame, Kind, Paired, Reason, abort_reason
+from federation.plan import Plan
+from federation.terms import Terms
+from privacy.encoding import RingVector
+from privacy.errors import FaultyServer, PolicyViolation, ProtocolError
+from privacy.secagg.messages import Certificate
+from tests.clients.sites import (
+    FIVE,
+    SIZES,
+    Round,
+    hello,
+    invite,
+    joined,
+    kinds,
+    make_params,
+    make_plan,
+    make_site,
+    make_terms,
+    refused,
+)
+
+
+def restarted(folder: Path, plan: Plan, sites: dict[str, Site], name: str) -> Site:
+    """A new process over the same journal, which nobody has greeted yet."""
+    sites[name].close()
+    sites[name] = make_site(folder, plan, name, FIVE[name])
+    return sites[name]
+
+
+def stored(site: Site, terms: Terms) -> RingVector:
+    return site.release(terms, make_params(terms.dimension))
+
+
+def test_a_restarted_site_knows_no_run_until_it_is_greeted_and_then_takes_part_again(tmp_path: Path) -> None:
+    plan = make_plan()
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    before = Round(terms, sites).play()
+    site = restarted(tmp_path, plan, sites, "berlin")
+    second = replace(terms, round=2, attempt=2)
+    for data in (
+        invite(second),
+        *(before.requests["berlin", kind] for kind in (Kind.INVITE, Kind.BROADCAST)),
+    ):
+        assert refused(site, data) is Reason.UNKNOWN_RUN
+    assert kinds(site)[-1] == "reveal"
+    assert Frame.from_bytes(site.receive(hello(plan))).kind is Kind.WELCOME
+    assert Round(second, sites).play().coordinator.survivors == tuple(SIZES)
+    assert kinds(site).count("reserve") == 1
+
+
+def test_another_run_makes_the_first_one_unknown(tmp_path: Path) -> None:
+    plan = make_plan(epsilon=1.0)
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    site = sites["berlin"]
+    site.policy = site.policy.model_copy(update={"epsilon_max": 8.0})
+    assert Frame.from_bytes(site.receive(hello(plan, run=bytes(16)))).kind is Kind.WELCOME
+    assert refused(site, invite(terms)) is Reason.UNKNOWN_RUN
+    assert Frame.from_bytes(site.receive(hello(plan))).kind is Kind.WELCOME
+    assert Frame.from_bytes(site.receive(invite(terms))).kind is Kind.ADVERT
+    assert kinds(site) == ["genesis", "roster", "reserve", "reserve"]
+
+
+@pytest.mark.parametrize("noise", ["distributed", "site", "none"])
+def test_an_attempt_on_record_is_over_after_a_restart_and_a_later_one_resends_the_same_bytes(
+    noise: str, tmp_path: Path
+) -> None:
+    plan = make_plan("record", noise)
+    sites, terms = joined(tmp_path, plan), make_terms(plan, attempt=2)
+    first = Round(terms, sites)
+    with pytest.raises(TooFewSurvivors):  # masked bytes of berlin have left, and its process is killed
+        first.play(lost=(("amsterdam", Kind.BROADCAST),))
+    before = stored(sites["berlin"], terms)
+    assert kinds(sites["berlin"]) == ["genesis", "roster", "reserve", "begin", "release", "mask"]
+    site = restarted(tmp_path, plan, sites, "berlin")
+    site.receive(hello(plan))
+    for attempt in (1, 2):
+        again = Round(
+            replace(terms, attempt=attempt), {**joined(tmp_path / str(attempt), plan), "berlin": site}
+        )
+        with pytest.raises(TooFewSurvivors):
+            again.play()
+        reply = Frame.from_bytes(again.replies["berlin", Kind.BROADCAST])
+        assert (reply.kind, abort_reason(reply.body)) == (Kind.ABORT, Reason.POLICY)
+        assert f"attempt {attempt} at round 1 is over" in str(site.last_error)
+    assert kinds(site) == ["genesis", "roster", "reserve", "begin", "release", "mask"]
+    third = Round(replace(terms, attempt=3), sites).play()
+    assert kinds(site) == ["genesis", "roster", "reserve", "begin", "release", "mask", "mask", "reveal"]
+    assert np.array_equal(stored(site, terms), before)  # the very same noise
+    vectors = [stored(other, terms) for other in sites.values()]
+    ring = np.uint64((1 << terms.codec.ring_bits) - 1)
+    assert third.coordinator.result is not None
+    assert np.array_equal(third.coordinator.result, np.sum(vectors, axis=0, dtype=np.uint64) & ring)
+
+
+def test_a_broadcast_before_the_adverts_neither_charges_nor_trains(tmp_path: Path) -> None:
+    plan = make_plan()
+    terms = make_terms(plan)
+    ahead = Round(terms, joined(tmp_path / "other", plan)).play()
+    site = joined(tmp_path, plan)["berlin"]
+    site.receive(invite(terms))
+    assert refused(site, ahead.requests["berlin", Kind.BROADCAST]) is Reason.PROTOCOL
+    assert kinds(site) == ["genesis", "roster", "reserve"]
+
+
+@pytest.mark.parametrize("kind", [Kind.ADVERTS, Kind.BROADCAST, Kind.CERTIFICATE])
+def test_after_a_refused_request_an_attempt_is_over_and_the_next_one_goes_well(
+    kind: Kind, tmp_path: Path
+) -> None:
+    plan = make_plan(minimum=5, dropouts=1)
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+
+    def spoil(name: str, frame: Frame) -> Frame:
+        if (name, frame.kind) != ("berlin", kind):
+            return frame
+        if kind is Kind.ADVERTS:
+            return replace(frame, body=frame.body + b"\0")
+        paired = Paired.from_bytes(frame.body)
+        return replace(frame, body=replace(paired, own=paired.own + b"\0").to_bytes())
+
+    spoiled = Round(terms, sites).play(alter=spoil)
+    site = sites["berlin"]
+    assert Frame.from_bytes(spoiled.replies["berlin", kind]).kind is Kind.ABORT
+    whole = Round(replace(terms, attempt=2), joined(tmp_path / "other", plan, FIVE)).play()
+    for request in (Kind.ADVERTS, kind):
+        own = replace(Frame.from_bytes(whole.requests["berlin", request]), attempt=1)
+        assert refused(site, own.to_bytes()) is Reason.PROTOCOL
+    assert refused(site, invite(terms)) is Reason.PROTOCOL
+    assert "reveal" not in kinds(site)
+    if kind is Kind.CERTIFICATE:  # the others have opened the sum, with berlin in it
+        again = Round(replace(terms, attempt=2), sites).play()
+        assert again.coordinator.survivors == tuple(FIVE)
+
+
+def test_a_certificate_with_too_few_votes_opens_nothing(tmp_path: Path) -> None:
+    plan = make_plan(minimum=5, dropouts=1, colluders=1)
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+
+    def fewer(_: str, frame: Frame) -> Frame:
+        if frame.kind is not Kind.CERTIFICATE:
+            return frame
+        certificate = Certificate.from_bytes(Paired.from_bytes(frame.body).own)
+        assert len(certificate.votes) == terms.parameters.quorum
+        votes = dict(list(certificate.votes.items())[1:])
+        return replace(frame, body=Paired(replace(certificate, votes=votes).to_bytes()).to_bytes())
+
+    with pytest.raises(TooFewSurvivors):
+        Round(terms, sites).play(alter=fewer)
+    for site in sites.values():
+        assert isinstance(site.last_error, FaultyServer)
+        assert "a certificate of 3 votes, 4 are needed" in str(site.last_error)
+        assert kinds(site)[-1] == "mask"
+
+
+def test_a_second_opening_with_other_survivors_is_refused_also_after_a_restart(tmp_path: Path) -> None:
+    plan = make_plan(minimum=5, dropouts=1, colluders=1)
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+    first = Round(terms, sites).play(lost=(("essen", Kind.BROADCAST),))
+    assert first.coordinator.survivors == ("amsterdam", "berlin", "cleveland", "dresden")
+    assert first.coordinator.result is not None
+    for name in FIVE:
+        restarted(tmp_path, plan, sites, name).receive(hello(plan))
+    second = Round(replace(terms, attempt=2), sites)
+    with pytest.raises(TooFewSurvivors):
+        second.play()  # all five this time: the difference would be essen's
+    for name in first.coordinator.survivors:
+        assert isinstance(sites[name].last_error, ProtocolError)
+        assert "opened for other survivors" in str(sites[name].last_error)
+        assert kinds(sites[name]).count("reveal") == 1
+    third = Round(replace(terms, attempt=3), sites).play(lost=(("essen", Kind.BROADCAST),))
+    assert third.coordinator.result is not None
+    assert np.array_equal(third.coordinator.result, first.coordinator.result)
+
+
+def test_a_site_that_voted_for_fewer_helps_to_open_no_more(tmp_path: Path) -> None:
+    """The server asks for votes without essen, then shows a certificate for everyone."""
+    plan = make_plan(minimum=5, dropouts=1)
+    whole = Round(make_terms(plan, FIVE), joined(tmp_path / "whole", plan, FIVE)).play()
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+
+    def swap(_: str, frame: Frame) -> Frame:
+        if frame.kind is not Kind.CERTIFICATE:
+            return frame
+        shown = Certificate.from_bytes(
+            Paired.from_bytes(Frame.from_bytes(whole.requests["berlin", Kind.CERTIFICATE]).body).own
+        )
+        return replace(frame, body=Paired(shown.to_bytes()).to_bytes())
+
+    with pytest.raises(TooFewSurvivors):
+        Round(terms, sites).play(lost=(("essen", Kind.BROADCAST),), alter=swap)
+    for name in ("amsterdam", "berlin", "cleveland", "dresden"):
+        assert "another set than this site voted for" in str(sites[name].last_error)
+        assert "reveal" not in kinds(sites[name])
+
+
+def test_masking_is_on_record_before_masked_bytes_leave(tmp_path: Path) -> None:
+    plan = make_plan()
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    site = sites["berlin"]
+
+    def no_more_room(name: str, frame: Frame) -> Frame:
+        if (name, frame.kind) == ("berlin", Kind.BROADCAST):
+            site.release(terms, make_params())
+            site.journal._connection.execute("PRAGMA query_only = ON")
+        return frame
+
+    played = Round(terms, sites)
+    with pytest.raises(TooFewSurvivors):
+        played.play(alter=no_more_room)
+    assert Frame.from_bytes(played.replies["berlin", Kind.BROADCAST]).kind is Kind.ABORT
+    site.journal._connection.execute("PRAGMA query_only = OFF")
+    assert kinds(site) == ["genesis", "roster", "reserve", "begin", "release"]
+    assert not isinstance(site.last_error, PolicyViolation)
