@@ -1,8 +1,8 @@
 """The Flower ServerApp: decides nothing.
 
-`flwr run . --run-config 'plan="/path/plan.toml" state="/path/run" sites=3'` starts it beside the SuperLink.
-It waits until enough sites are connected and hands the wire to the coordinator (`server.serve`), which knows
-no Flower.
+`flwr run . --run-config 'plan="/path/plan.toml" roster="/path/roster.toml" state="/path/run" sites=3'` starts it
+beside the SuperLink. It waits until enough sites are connected and hands the wire to the coordinator
+(`server.serve`), which knows no Flower.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Wait for the sites, then run the plan with them."""
-    plan, state, sites = _call(context.run_config)
+    plan, roster, state, sites = _call(context.run_config)
     from server.serve import serve  # takes seconds (torch): a wrong call is told before
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     transport = GridTransport(grid)
     await_sites(transport, sites, PATIENCE)
-    serve(plan, state, transport)
+    serve(plan, roster, state, transport)
 
 
 def await_sites(transport: Transport, sites: int, patience: float) -> None:
@@ -49,10 +49,12 @@ def await_sites(transport: Transport, sites: int, patience: float) -> None:
         time.sleep(_PAUSE)
 
 
-def _call(config: UserConfig) -> tuple[Path, Path, int]:
-    plan, state, sites = config.get("plan"), config.get("state"), config.get("sites")
-    if not (isinstance(plan, str) and plan and isinstance(state, str) and state):
-        raise PlanError("no plan or no state folder", hint="name both in --run-config")
+def _call(config: UserConfig) -> tuple[Path, Path, Path, int]:
+    sites = config.get("sites")
+    paths = [config.get(name) for name in ("plan", "roster", "state")]
+    plan, roster, state = (Path(path) if isinstance(path, str) and path else None for path in paths)
+    if plan is None or roster is None or state is None:
+        raise PlanError("plan, roster or state folder is missing", hint="name all three in --run-config")
     if not isinstance(sites, int) or isinstance(sites, bool) or sites < 1:
         raise PlanError("how many sites to wait for is missing", hint="write sites=3 in --run-config")
-    return Path(plan), Path(state), sites
+    return plan, roster, state, sites

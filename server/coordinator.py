@@ -2,6 +2,10 @@
 
 The coordinator wraps the secure aggregation's ServerMachine in the frames of a run. It sees public keys, sealed
 shares, masked vectors and, at the end, one sum. Time is an input: `deadline` closes the step at hand.
+
+A round can carry the beginning of the next one: the keys of `following` travel beside the params and the
+certificate of this round, and their answers beside the masked vectors and the reveals. If nobody is lost, the next
+round then begins with its params. If somebody is, `following` is dropped and the next round is opened afresh.
 """
 
 from __future__ import annotations
@@ -9,31 +13,41 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from federation.errors import TooFewSurvivors
-from federation.messages import Broadcast, Frame, Invitation, Kind, abort_reason
+from federation.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
 from federation.terms import Terms
 from federation.transport import Outgoing
 from privacy.encoding import RingVector
 from privacy.errors import MalformedMessage
+from privacy.secagg.roster import Roster
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 
-_REQUESTS = {Phase.SHARE: Kind.ADVERTS, Phase.MASK: Kind.BROADCAST, Phase.REVEAL: Kind.SURVIVORS}
+_REQUESTS = {
+    Phase.SHARE: Kind.ADVERTS,
+    Phase.MASK: Kind.BROADCAST,
+    Phase.COMMIT: Kind.SURVIVORS,
+    Phase.REVEAL: Kind.CERTIFICATE,
+}
 _REPLIES = {
     Phase.ADVERTISE: Kind.ADVERT,
     Phase.SHARE: Kind.SHARES,
     Phase.MASK: Kind.MASKED,
+    Phase.COMMIT: Kind.VOTE,
     Phase.REVEAL: Kind.REVEAL,
 }
 
 
 class Coordinator:
-    """One-shot owner of a round. Addresses are site ids here; the run loop maps them to the transport's."""
+    """One-shot owner of an attempt. Addresses are site ids here; `server.lines` maps them to the transport's."""
 
-    def __init__(self, terms: Terms, params: bytes) -> None:
-        self._terms = terms
-        self._params = params
-        self._machine = ServerMachine(terms.parameters, terms.context)
+    def __init__(self, terms: Terms, roster: Roster) -> None:
+        self.terms = terms
         self.left: dict[str, str] = {}  # sites that aborted or broke the protocol, and why
+        self.following: Coordinator | None = None
+        self._machine = ServerMachine(roster, terms.parameters, terms.session)
+        self._params: bytes | None = None
+        self._deliveries: list[MachineOutgoing] = []  # wait for the params
+        self._onward: dict[str, bytes] = {}  # frames that wait to travel with the round before
 
     @property
     def result(self) -> RingVector | None:
@@ -45,41 +59,83 @@ class Coordinator:
         """Whose updates are in the sum."""
         return self._machine.survivors
 
-    def open(self) -> list[Outgoing]:
-        """The invitations."""
-        body = Invitation(self._terms.members, self._terms.params_digest).to_bytes()
-        return [self._frame(member.site, Kind.INVITE, body) for member in self._terms.members]
+    @property
+    def is_prepared(self) -> bool:
+        """Keys are exchanged with every site of the cohort: `start` needs no invitation."""
+        return len(self._deliveries) == len(self.terms.members)
+
+    def start(self, params: bytes, following: Coordinator | None) -> list[Outgoing]:
+        """Begin with these params: with invitations, or at once if the round is prepared."""
+        self._params = params
+        self._machine.bind(self.terms.context(params))
+        self.following = following
+        if following is not None:
+            following._queue(following._invitations())
+        if not self.is_prepared:
+            return self._invitations()
+        deliveries, self._deliveries = self._deliveries, []
+        return self._frames(Kind.BROADCAST, deliveries)
 
     def receive(self, site: str, data: bytes) -> list[Outgoing]:
         """Take one reply; what has to be sent now, if it completed a step. TooFewSurvivors voids the round."""
         try:
             frame = Frame.from_bytes(data)
-            if (frame.run, frame.round, frame.attempt) != self._terms.place:
+            if (frame.run, frame.round, frame.attempt) != self.terms.place:
                 return []  # a straggler of an earlier attempt
             if frame.kind is Kind.ABORT:
                 self.left[site] = abort_reason(frame.body).name.lower()
                 return self._advance(lambda: self._machine.leave(site))
+            if frame.kind is not _REPLIES.get(self._machine.phase):
+                return []  # late or early: the step it belongs to is closed
+            own = self._unpaired(site, frame) if frame.kind in (Kind.MASKED, Kind.REVEAL) else frame.body
         except MalformedMessage as error:
             self.left[site] = error.message
             return []
-        if frame.kind is not _REPLIES.get(self._machine.phase):
-            return []  # late or early: the step it belongs to is closed
-        return self._advance(lambda: self._machine.receive(site, frame.body))
+        return self._advance(lambda: self._machine.receive(site, own))
 
     def deadline(self) -> list[Outgoing]:
         """Go on without the sites that have not answered, or void the round with TooFewSurvivors."""
         return self._advance(self._machine.deadline)
 
+    def _unpaired(self, site: str, frame: Frame) -> bytes:
+        """This round's part of a reply; the other part is the next round's."""
+        paired = Paired.from_bytes(frame.body)
+        if self.following is not None and paired.following:
+            try:
+                self.following._queue(self.following.receive(site, paired.following))
+            except TooFewSurvivors:
+                self.following = None
+        return paired.own
+
+    def _queue(self, messages: list[Outgoing]) -> None:
+        self._onward.update((message.to, message.data) for message in messages)
+
     def _advance(self, step: Callable[[], list[MachineOutgoing]]) -> list[Outgoing]:
         try:
             messages = step()
         except TooFew as error:
-            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value, left=self.left) from None
+            left = self.left | self._machine.faulty
+            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value, left=left) from None
         self.left.update(self._machine.faulty)
         kind = _REQUESTS.get(self._machine.phase)
-        return [self._frame(message.to, kind, message.data) for message in messages if kind is not None]
+        if kind is None:
+            return []
+        if kind is Kind.BROADCAST and self._params is None:
+            self._deliveries += messages
+            return []
+        return self._frames(kind, messages)
 
-    def _frame(self, site: str, kind: Kind, body: bytes) -> Outgoing:
+    def _frames(self, kind: Kind, messages: list[MachineOutgoing]) -> list[Outgoing]:
+        return [self._frame(kind, message.to, message.data) for message in messages]
+
+    def _frame(self, kind: Kind, site: str, body: bytes) -> Outgoing:
         if kind is Kind.BROADCAST:
-            body = Broadcast(self._params, body).to_bytes()
-        return Outgoing(site, Frame(kind, *self._terms.place, body).to_bytes())
+            body = Broadcast(self._params or b"", body).to_bytes()
+        if kind in (Kind.BROADCAST, Kind.CERTIFICATE):
+            onward = self.following._onward.pop(site, b"") if self.following is not None else b""
+            body = Paired(body, onward).to_bytes()
+        return Outgoing(site, Frame(kind, *self.terms.place, body).to_bytes())
+
+    def _invitations(self) -> list[Outgoing]:
+        body = Invitation(self.terms.members).to_bytes()
+        return [self._frame(Kind.INVITE, member.site, body) for member in self.terms.members]

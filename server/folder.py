@@ -20,7 +20,7 @@ from federation.errors import CheckpointError
 from federation.layout import Layout
 from federation.plan import Plan, parse
 from server import checkpoint
-from server.run import ATTEMPTS, RoundReport
+from server.run import RESERVED, RoundReport
 from server.state import ServerState, begin
 
 RUN_ID_BYTES = 16
@@ -58,7 +58,7 @@ class RunFolder:
             stored = begin(self.plan, os.urandom(RUN_ID_BYTES), params)
         else:
             # Attempts that a killed process may have begun are skipped: an attempt's number is never used twice.
-            stored = replace(stored, attempt=stored.attempt + ATTEMPTS)
+            stored = replace(stored, attempt=stored.attempt + RESERVED)
         checkpoint.write(self.path / "checkpoint", self.plan, stored)
         return stored
 

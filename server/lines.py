@@ -11,17 +11,19 @@ from collections.abc import Iterable, Mapping
 
 from federation.claim import noise_text
 from federation.errors import FederationError, RosterError
-from federation.messages import Frame, Kind, Member, Reason, Welcome, abort_reason
+from federation.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_reason
 from federation.plan import Plan
 from federation.transport import Arrival, Outgoing, Transport
 from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation, PrivacyError
+from privacy.secagg.roster import Roster, SignedRoster
 
 
 class Lines:
     """A transport that speaks site ids instead of addresses."""
 
-    def __init__(self, transport: Transport, addresses: Mapping[str, str]) -> None:
+    def __init__(self, transport: Transport, addresses: Mapping[str, str], hello: bytes) -> None:
         self._transport = transport
+        self._hello = hello
         self._addresses = dict(addresses)
         self._sites = {address: site for site, address in addresses.items()}
         self._up: Counter[str] = Counter()
@@ -43,6 +45,14 @@ class Lines:
         self._up[site] += len(arrival.data)
         return site, arrival.data
 
+    def greet(self, sites: Iterable[str], seconds: float) -> None:
+        """Show the plan again to sites that were started anew, and await their answers, whatever these are."""
+        waiting = set(sites)
+        self.send(Outgoing(site, self._hello) for site in sorted(waiting))
+        ends = time.monotonic() + seconds
+        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
+            waiting.discard(reply[0])
+
     def take_counts(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Bytes up and down by site since the last call."""
         counts = dict(self._up), dict(self._down)
@@ -51,13 +61,17 @@ class Lines:
         return counts
 
 
-def open_lines(plan: Plan, run: bytes, transport: Transport) -> tuple[Lines, tuple[Member, ...]]:
-    """Ask everyone in reach for consent; the lines to those who gave it, and the roster they make.
+def open_lines(
+    plan: Plan, run: bytes, transport: Transport, roster: SignedRoster
+) -> tuple[Lines, tuple[Member, ...]]:
+    """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
 
     Too few: the sites' reason decides the error. PolicyViolation or BudgetExceeded where sites refused,
     RosterError where they were not there.
     """
-    hello = Frame(Kind.HELLO, run, 0, 0, plan.canonical()).to_bytes()
+    body = Hello(plan.canonical(), roster.to_bytes()).to_bytes()
+    hello = Frame(Kind.HELLO, run, 0, 0, body).to_bytes()
+    known = {entry.site: entry.size for entry in Roster.from_bytes(roster.roster).entries}
     waiting = set(transport.addresses())
     transport.send([Outgoing(address, hello) for address in sorted(waiting)])
     addresses: dict[str, str] = {}
@@ -74,6 +88,8 @@ def open_lines(plan: Plan, run: bytes, transport: Transport) -> tuple[Lines, tup
         answer = _answer(arrival.data, run, plan)
         if isinstance(answer, Reason):
             refusals.append(answer)
+        elif known.get(answer.site) != answer.size:
+            refusals.append(Reason.PROTOCOL)
         elif answer.site in addresses:
             raise RosterError(
                 f"two sites call themselves {answer.site}", hint="give every site an id of its own"
@@ -83,7 +99,7 @@ def open_lines(plan: Plan, run: bytes, transport: Transport) -> tuple[Lines, tup
             addresses[answer.site] = arrival.sender
     if len(members) < plan.cohort.minimum:
         raise _too_few(plan, len(members), refusals)
-    return Lines(transport, addresses), tuple(sorted(members, key=lambda member: member.site))
+    return Lines(transport, addresses, hello), tuple(sorted(members, key=lambda member: member.site))
 
 
 def _answer(data: bytes, run: bytes, plan: Plan) -> Member | Reason:

@@ -14,15 +14,19 @@ from dataclasses import dataclass
 
 from federation.cohort import sample
 from federation.errors import TooFewSurvivors
-from federation.messages import Member
+from federation.messages import Member, Reason
 from federation.plan import Plan
 from federation.terms import Terms, params_bytes, params_digest
 from privacy.noise import Stream
+from privacy.secagg.roster import Roster
 from server.coordinator import Coordinator
 from server.lines import Lines
 from server.state import ServerState, advance
 
 ATTEMPTS = 3
+# Attempts are numbered: one that the round before prepared comes first, then those that begin with an invitation.
+PREPARED, FIRST = 1, 2
+RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,25 @@ class RoundReport:
 
 
 def run(
-    plan: Plan, state: ServerState, lines: Lines, roster: tuple[Member, ...], stream: Callable[[int], Stream]
+    plan: Plan,
+    state: ServerState,
+    lines: Lines,
+    members: tuple[Member, ...],
+    roster: Roster,
+    stream: Callable[[int], Stream],
 ) -> Iterator[tuple[ServerState, RoundReport]]:
     """Yield the state after every round, with its report.
 
-    `stream` gives the server's noise, round by round; it is read only where the plan says `noise = "central"`.
-    Raises TooFewSurvivors when a round fails three times over, RosterError when no cohort can be formed.
+    `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
+    read only where the plan says `noise = "central"`. Raises TooFewSurvivors when a round fails time after time,
+    RosterError when no cohort can be formed.
     """
+    prepared: Coordinator | None = None
     while state.round < plan.federation.rounds:
         started = time.monotonic()
-        terms, coordinator = _round(plan, state, lines, sample(plan, roster, state.round + 1))
+        coordinator = _round(Setting(plan, state, members, roster), lines, prepared)
+        terms, prepared = coordinator.terms, coordinator.following
+        _welcome_back(coordinator, lines)
         if coordinator.result is None:
             raise AssertionError("a round ends with a sum or an error")
         noise = stream(terms.round)
@@ -60,56 +73,88 @@ def run(
             after,
             RoundReport(
                 round=terms.round,
-                attempts=terms.attempt - state.attempt,
+                attempts=max(1, terms.attempt - state.attempt - PREPARED),
                 cohort=tuple(member.site for member in terms.members),
                 survivors=coordinator.survivors,
                 seconds=time.monotonic() - started,
                 bytes_up=up,
                 bytes_down=down,
-                params_before=terms.params_digest.hex(),
+                params_before=params_digest(params_bytes(state.params)).hex(),
                 params_after=params_digest(params_bytes(after.params)).hex(),
             ),
         )
         state = after
 
 
-def _round(
-    plan: Plan, state: ServerState, lines: Lines, members: tuple[Member, ...]
-) -> tuple[Terms, Coordinator]:
-    """Play the next round until an attempt has a sum; every attempt has keys and masks of its own."""
-    params = params_bytes(state.params)
-    failure: TooFewSurvivors | None = None
-    for attempt in range(state.attempt + 1, state.attempt + 1 + ATTEMPTS):
-        terms = terms_of(plan, state, members, attempt)
-        coordinator = Coordinator(terms, params)
-        try:
-            _play(coordinator, lines, plan.cohort.deadline_seconds)
-        except TooFewSurvivors as error:
-            failure = error
-        else:
-            return terms, coordinator
-    raise failure or AssertionError("unreachable")
+@dataclass(frozen=True)
+class Setting:
+    """Where a run stands, and with whom."""
+
+    plan: Plan
+    state: ServerState
+    members: tuple[Member, ...]
+    roster: Roster
+
+    def cohort(self, ahead: int) -> tuple[Member, ...]:
+        """Who takes part in the round `ahead` of the state."""
+        return sample(self.plan, self.members, self.state.round + ahead)
+
+    def coordinator(self, ahead: int, attempt: int) -> Coordinator:
+        """A fresh attempt at the round `ahead`, the attempt's number counted from the state's."""
+        terms = terms_of(self.plan, self.state, self.cohort(ahead), attempt, ahead)
+        return Coordinator(terms, self.roster)
+
+    def following(self) -> Coordinator | None:
+        """The round after the next, to be prepared on the way, if all of its cohort are in the next one too."""
+        if self.state.round + 2 > self.plan.federation.rounds:
+            return None
+        return self.coordinator(2, PREPARED) if set(self.cohort(2)) <= set(self.cohort(1)) else None
 
 
-def terms_of(plan: Plan, state: ServerState, members: tuple[Member, ...], attempt: int) -> Terms:
-    """The terms of an attempt at the round after `state`."""
+def terms_of(
+    plan: Plan, state: ServerState, members: tuple[Member, ...], attempt: int = FIRST, ahead: int = 1
+) -> Terms:
+    """The terms of an attempt at the round `ahead` of `state`."""
     return Terms(
         plan=plan,
         run=state.run,
-        round=state.round + 1,
-        attempt=attempt,
+        round=state.round + ahead,
+        attempt=state.attempt + attempt,
         members=members,
-        params_digest=params_digest(params_bytes(state.params)),
         dimension=state.params.numel(),
     )
 
 
-def _play(coordinator: Coordinator, lines: Lines, deadline_seconds: float) -> None:
+def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> Coordinator:
+    """Play the next round until an attempt has a sum; every attempt has keys and masks of its own."""
+    failure: TooFewSurvivors | None = None
+    for attempt in range(FIRST, FIRST + ATTEMPTS):
+        is_prepared = prepared is not None and prepared.is_prepared
+        coordinator = prepared if prepared is not None and is_prepared else setting.coordinator(1, attempt)
+        prepared = None
+        try:
+            return _play(coordinator, setting, lines)
+        except TooFewSurvivors as error:
+            failure = error
+            _welcome_back(coordinator, lines)
+    raise failure or AssertionError("unreachable")
+
+
+def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:
+    """Greet the sites that were started anew during a round, so that they are there in the next one."""
+    unknown = Reason.UNKNOWN_RUN.name.lower()
+    started = [site for site, reason in coordinator.left.items() if reason == unknown]
+    if started:
+        lines.greet(started, coordinator.terms.plan.cohort.deadline_seconds)
+
+
+def _play(coordinator: Coordinator, setting: Setting, lines: Lines) -> Coordinator:
     """Carry messages until the coordinator has a sum; every step has the plan's deadline."""
-    outgoing, ends = coordinator.open(), 0.0
+    outgoing, ends = coordinator.start(params_bytes(setting.state.params), setting.following()), 0.0
     while coordinator.result is None:
         if outgoing:
             lines.send(outgoing)
-            ends = time.monotonic() + deadline_seconds
+            ends = time.monotonic() + setting.plan.cohort.deadline_seconds
         reply = lines.next(max(0.0, ends - time.monotonic()))
         outgoing = coordinator.deadline() if reply is None else coordinator.receive(*reply)
+    return coordinator

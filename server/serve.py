@@ -8,9 +8,11 @@ from pathlib import Path
 
 from federation.layout import initial_params
 from federation.plan import load
+from federation.roster import load_roster
 from federation.task import build_task
 from federation.transport import Transport
 from privacy.noise import Stream
+from privacy.secagg.roster import Roster
 from server.folder import RunFolder
 from server.lines import open_lines
 from server.run import run
@@ -18,8 +20,8 @@ from server.run import run
 _log = logging.getLogger(__name__)
 
 
-def serve(plan_path: Path, state_dir: Path, transport: Transport) -> None:
-    """Run the plan with the sites in reach, resuming what `state_dir` holds; params end up there.
+def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport) -> None:
+    """Run the plan with the sites of the roster in reach, resuming what `state_dir` holds; params end up there.
 
     No metrics: what a site measures on its records would need a budget of its own to be published.
     """
@@ -30,9 +32,11 @@ def serve(plan_path: Path, state_dir: Path, transport: Transport) -> None:
         _log.info("%s is complete already", state_dir)
         return
     state = folder.state(initial_params(task, plan.federation.seed))
-    lines, roster = open_lines(plan, state.run, transport)
-    _log.info("%d sites joined %s", len(roster), plan.digest)
-    for after, report in run(plan, state, lines, roster, lambda _: Stream(os.urandom(32))):
+    signed = load_roster(roster_path)
+    roster = Roster.from_bytes(signed.roster)
+    lines, members = open_lines(plan, state.run, transport, signed)
+    _log.info("%d sites joined %s", len(members), plan.digest)
+    for after, report in run(plan, state, lines, members, roster, lambda _: Stream(os.urandom(32))):
         state = after
         folder.store(state, report, {})
         _log.info(

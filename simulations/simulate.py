@@ -19,6 +19,7 @@ from federation.plan import Plan
 from federation.terms import Terms
 from federation.transport import Transport
 from privacy.encoding import RingVector
+from privacy.secagg.roster import Roster
 from server.folder import RunFolder
 from server.lines import open_lines
 from server.run import RoundReport, run
@@ -75,7 +76,7 @@ def _train(
     """Play every round that is left; each is on disk before the next begins."""
     state = folder.state(initial_params(world.task, world.plan.federation.seed))
     with ExitStack() as stack:
-        for after, report in _rounds(world.plan, state, sites, engine, stack):
+        for after, report in _rounds(world, state, sites, engine, stack):
             state = after
             metrics = pooled_metrics(world, model_of(world, state.params))
             folder.store(state, report, metrics)
@@ -84,10 +85,11 @@ def _train(
 
 
 def _rounds(
-    plan: Plan, state: ServerState, sites: Mapping[str, Site], engine: Engine, stack: ExitStack
+    world: World, state: ServerState, sites: Mapping[str, Site], engine: Engine, stack: ExitStack
 ) -> Iterator[tuple[ServerState, RoundReport]]:
+    plan, signed = world.plan, world.roster
     for site in sites.values():
-        site.join(state.run, plan)  # here and not only by message: a refusal keeps its own words
+        site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     if engine == "vectorized":
         present = [site.member for site in sites.values()]
         return run_vectorized(plan, state, present, partial(_release, sites), server_stream)
@@ -97,8 +99,8 @@ def _rounds(
         from simulations.flower import flower_world
 
         transport = stack.enter_context(flower_world(receives))
-    lines, roster = open_lines(plan, state.run, transport)
-    return run(plan, state, lines, roster, server_stream)
+    lines, members = open_lines(plan, state.run, transport, signed)
+    return run(plan, state, lines, members, Roster.from_bytes(signed.roster), server_stream)
 
 
 def _release(sites: Mapping[str, Site], terms: Terms, site: str, params: Tensor) -> RingVector:

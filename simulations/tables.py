@@ -55,7 +55,7 @@ def _sites(report: Mapping[str, Any]) -> Table:
 
 
 def _metrics(evaluation: Mapping[str, Any]) -> Table:
-    table = Table(title="Held-out records of all sites together", title_justify="left")
+    table = Table(title="Held-out records", title_justify="left")
     columns = {
         "this run": evaluation["pooled"],
         "mean of sites": evaluation["mean_of_sites"],

@@ -33,17 +33,19 @@ def run_vectorized(
     """Like `server.run.run`, where a site's vector is the result of a call. Its refusal is raised as it is."""
     while state.round < plan.federation.rounds:
         started = time.monotonic()
-        terms = terms_of(plan, state, sample(plan, roster, state.round + 1), state.attempt + 1)
+        terms = terms_of(plan, state, sample(plan, roster, state.round + 1))
         names = terms.parameters.members
         total = np.zeros(terms.dimension, np.uint64)
         for name in names:
             total += contribute(terms, name, state.params)  # wraps at 2^64, a multiple of 2^ring_bits
         after = advance(plan, state, terms, total, names, stream(terms.round))
-        yield after, _report(terms, names, time.monotonic() - started, after)
+        yield after, _report(terms, names, time.monotonic() - started, state, after)
         state = after
 
 
-def _report(terms: Terms, names: tuple[str, ...], seconds: float, after: ServerState) -> RoundReport:
+def _report(
+    terms: Terms, names: tuple[str, ...], seconds: float, before: ServerState, after: ServerState
+) -> RoundReport:
     return RoundReport(
         round=terms.round,
         attempts=1,
@@ -52,6 +54,6 @@ def _report(terms: Terms, names: tuple[str, ...], seconds: float, after: ServerS
         seconds=seconds,
         bytes_up=dict.fromkeys(names, 0),
         bytes_down=dict.fromkeys(names, 0),
-        params_before=terms.params_digest.hex(),
+        params_before=params_digest(params_bytes(before.params)).hex(),
         params_after=params_digest(params_bytes(after.params)).hex(),
     )

@@ -7,18 +7,22 @@ folder holds a `site.toml`: then that policy and that journal are obeyed as in a
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.data import SiteFiles, read_data, split
 from clients.policy import Policy, SiteFile, consent, load_site
 from clients.release import Trainer, site_stream
 from clients.site import Site
+from clients.trust import Trust
 from federation.cohort import sample
-from federation.errors import DataError
+from federation.errors import DataError, PlanError
 from federation.journal import Journal
 from federation.messages import Member
 from federation.plan import Plan, check_delta
@@ -26,6 +30,8 @@ from federation.tabular import TabularTask
 from federation.task import Dataset, Task, build_task
 from federation.transport import Arrival, Deadline, Outgoing
 from privacy.noise import Stream
+from privacy.secagg.identity import public_identity
+from privacy.secagg.roster import Entry, Roster, SignedRoster
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,23 @@ class World:
     training: Mapping[str, Dataset]
     held_out: Mapping[str, Dataset]
     rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
+    identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # made for this simulation
+    consortium: Ed25519PrivateKey = field(repr=False)
 
     @property
     def members(self) -> tuple[Member, ...]:
         """The sites as they introduce themselves. A simulated one declares the number of records it brings."""
         return tuple(Member(name, self._declared(name)) for name in sorted(self.training))
+
+    @cached_property
+    def roster(self) -> SignedRoster:
+        """All sites, each an organization of its own, under the signature of a consortium made for the occasion."""
+        entries = (
+            Entry(member.site, member.site, public_identity(self.identities[member.site]), member.size)
+            for member in self.members
+        )
+        serial = time.time_ns() // 1000  # a journal that outlives this world takes the next one for newer
+        return SignedRoster.by(Roster(serial, tuple(entries)), [self.consortium])
 
     @property
     def classes(self) -> int:
@@ -60,6 +78,11 @@ def read_world(plan: Plan, files: Sequence[SiteFiles]) -> World:
     task = build_task(plan)
     data = {entry.name: _read(plan, task, entry) for entry in files}
     rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
+    for name, own in rules.items():
+        if own.id != name:
+            raise PlanError(
+                f"the site file in {name}/ is that of {own.id}", hint="name the folder as the site"
+            )
     for train, _ in data.values():
         check_delta(plan, len(train) if plan.privacy.unit == "record" else len(data))
     if not any(test is not None for _, test in data.values()):
@@ -72,6 +95,8 @@ def read_world(plan: Plan, files: Sequence[SiteFiles]) -> World:
         training={name: train for name, (train, _) in data.items()},
         held_out={name: test for name, (_, test) in data.items() if test is not None},
         rules=rules,
+        identities={name: Ed25519PrivateKey.generate() for name in data},
+        consortium=Ed25519PrivateKey.generate(),
     )
     sample(plan, world.members, round_number=1)
     return world
@@ -96,7 +121,9 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     journal = Journal.open(path, site=name, pool=rules.data.pool if rules else name)
     policy = rules.policy if rules else Policy.for_plan(plan)
     trainer = Trainer(world.task, world.training[name], partial(site_stream, plan, name))
-    return Site(member, policy, journal, load=lambda _: trainer)
+    pinned = frozenset({public_identity(world.consortium)})
+    trust = Trust(pinned, quorum=1, serial=0, identity=world.identities[name])
+    return Site(member, trust, policy, journal, load=lambda _: trainer)
 
 
 class InProcess:

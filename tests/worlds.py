@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,15 @@ from federation.layout import Layout, initial_params
 from federation.messages import Member
 from federation.plan import Plan, load, parse
 from federation.task import Dataset, build_task
-from federation.terms import Terms, params_bytes, params_digest
+from federation.terms import Terms
+from federation.transport import Transport
 from privacy.encoding import RingVector
-from simulations.world import World, open_sites, read_world
+from privacy.noise import Stream
+from privacy.secagg.roster import Roster
+from server.lines import open_lines
+from server.run import RoundReport, run
+from server.state import ServerState
+from simulations.world import World, open_sites, read_world, server_stream
 
 NAMES = ("ash", "birch", "cedar", "dogwood", "elm")
 
@@ -138,8 +144,20 @@ def start(plan: Plan) -> Tensor:
 
 def terms_for(plan: Plan, members: Sequence[Member], params: Tensor, attempt: int = 1) -> Terms:
     """The terms of the first round."""
-    digest = params_digest(params_bytes(params))
-    return Terms(plan, bytes(16), 1, attempt, tuple(members), digest, params.numel())
+    return Terms(plan, bytes(16), 1, attempt, tuple(members), params.numel())
+
+
+def roster_of(world: World) -> Roster:
+    """Who the sites are, as the server reads it."""
+    return Roster.from_bytes(world.roster.roster)
+
+
+def rounds_of(
+    world: World, transport: Transport, state: ServerState, stream: Callable[[int], Stream] = server_stream
+) -> Iterator[tuple[ServerState, RoundReport]]:
+    """All rounds that are left after a state, over a transport, with everyone in reach who consents."""
+    lines, members = open_lines(world.plan, state.run, transport, world.roster)
+    return run(world.plan, state, lines, members, roster_of(world), stream)
 
 
 def contribute(trainers: Mapping[str, Trainer]) -> Any:

@@ -29,33 +29,35 @@ def context(**config: UserConfigValue) -> Context:
 
 
 def test_the_coordinator_gets_paths_and_a_wire_to_every_site(monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[tuple[Path, Path]] = []
+    served: list[tuple[Path, Path, Path]] = []
 
-    def serve(plan: Path, state: Path, transport: Transport) -> None:
-        served.append((plan, state))
+    def serve(plan: Path, roster: Path, state: Path, transport: Transport) -> None:
+        served.append((plan, roster, state))
         transport.send([Outgoing(address, b"x") for address in transport.addresses()])
         assert {type(transport.next(10)) for _ in range(2)} == {Arrival}
 
     monkeypatch.setitem(sys.modules, "server.serve", SimpleNamespace(serve=serve))
     with flower_world({"a": lambda data: data, "b": lambda data: data}) as world:
-        app(grid_of(world), context(plan="/p/plan.toml", state="/s", sites=2))
-    assert served == [(Path("/p/plan.toml"), Path("/s"))]
+        app(grid_of(world), context(plan="/p/plan.toml", roster="/r", state="/s", sites=2))
+    assert served == [(Path("/p/plan.toml"), Path("/r"), Path("/s"))]
 
 
 @pytest.mark.parametrize(
     "config",
     [
         {},
-        {"plan": "", "state": "/s", "sites": 2},
-        {"plan": "/p", "state": "", "sites": 2},
-        {"plan": "/p", "state": "/s"},
-        {"plan": "/p", "state": "/s", "sites": 0},
-        {"plan": "/p", "state": "/s", "sites": True},
-        {"plan": "/p", "state": "/s", "sites": "2"},
+        {"plan": "", "roster": "/r", "state": "/s", "sites": 2},
+        {"plan": "/p", "roster": "/r", "state": "", "sites": 2},
+        {"plan": "/p", "roster": "", "state": "/s", "sites": 2},
+        {"plan": "/p", "state": "/s", "sites": 2},
+        {"plan": "/p", "roster": "/r", "state": "/s"},
+        {"plan": "/p", "roster": "/r", "state": "/s", "sites": 0},
+        {"plan": "/p", "roster": "/r", "state": "/s", "sites": True},
+        {"plan": "/p", "roster": "/r", "state": "/s", "sites": "2"},
     ],
     ids=str,
 )
-def test_a_call_without_plan_state_or_sites_is_refused(config: dict[str, UserConfigValue]) -> None:
+def test_a_call_without_plan_roster_state_or_sites_is_refused(config: dict[str, UserConfigValue]) -> None:
     with flower_world({"a": lambda data: data}) as world, pytest.raises(PlanError):
         app(grid_of(world), context(**config))
 

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clients.site import Site
 from federation.errors import TooFewSurvivors
-from federation.messages import Broadcast, Frame, Invitation, Kind, Member, Reason, abort_body
+from federation.messages import Broadcast, Frame, Invitation, Kind, Member, Paired, Reason, abort_body
 from federation.terms import Terms, params_bytes
 from federation.transport import Outgoing
+from privacy.secagg.identity import public_identity
+from privacy.secagg.roster import Entry, Roster, SignedRoster
 from server.coordinator import Coordinator
+from simulations.world import World
 from tests.worlds import contribute, opened, plan_of, start, terms_for
 
 Sites = dict[str, Site]
 PLAN = plan_of()
 PARAMS = start(PLAN)
+STEPS = (Kind.INVITE, Kind.ADVERTS, Kind.BROADCAST, Kind.CERTIFICATE)  # while nobody is lost
 
 
 @pytest.fixture
 def sites(tmp_path: Path) -> Iterator[Sites]:
-    with opened(PLAN, tmp_path, 4) as (_, parties):
-        for site in parties.values():
-            site.join(bytes(16), PLAN)
+    with opened(PLAN, tmp_path, 4) as (world, parties):
+        join(world, parties)
         yield parties
 
 
@@ -36,9 +41,27 @@ def settled(sites: Mapping[str, Site], attempt: int = 1) -> Terms:
     return terms_for(PLAN, members, PARAMS, attempt)
 
 
-def opened_round(sites: Mapping[str, Site], attempt: int = 1) -> tuple[Coordinator, list[Outgoing]]:
-    coordinator = Coordinator(settled(sites, attempt), params_bytes(PARAMS))
-    return coordinator, coordinator.open()
+def roster_for(members: Iterable[Member], keys: Mapping[str, Ed25519PrivateKey]) -> Roster:
+    return Roster(
+        1, tuple(Entry(one.site, one.site, public_identity(keys[one.site]), one.size) for one in members)
+    )
+
+
+def roster_of(sites: Mapping[str, Site]) -> Roster:
+    keys = {name: site.trust.identity for name, site in sites.items()}
+    return roster_for((site.member for site in sites.values()), keys)
+
+
+def join(world: World, sites: Mapping[str, Site]) -> None:
+    for site in sites.values():
+        site.join(bytes(16), PLAN, SignedRoster.by(roster_of(sites), [world.consortium]))
+
+
+def opened_round(
+    sites: Mapping[str, Site], attempt: int = 1, following: Coordinator | None = None
+) -> tuple[Coordinator, list[Outgoing]]:
+    coordinator = Coordinator(settled(sites, attempt), roster_of(sites))
+    return coordinator, coordinator.start(params_bytes(PARAMS), following)
 
 
 def answered(coordinator: Coordinator, sites: Sites, requests: list[Outgoing]) -> list[Outgoing]:
@@ -62,7 +85,7 @@ def test_a_round_goes_from_invitations_to_the_exact_sum(sites: Sites) -> None:
     coordinator, requests = opened_round(sites)
     invitation = Invitation.from_bytes(Frame.from_bytes(requests[0].data).body)
     assert [member.site for member in invitation.members] == sorted(sites)
-    for kind in (Kind.INVITE, Kind.ADVERTS, Kind.BROADCAST, Kind.SURVIVORS):
+    for kind in STEPS:
         assert kinds(requests) == {kind}
         assert [request.to for request in requests] == sorted(sites)
         assert coordinator.result is None
@@ -84,12 +107,13 @@ def test_params_travel_with_the_broadcast_and_only_there(sites: Sites) -> None:
         carried = [params in request.data for request in requests]
         assert carried == [kinds(requests) == {Kind.BROADCAST}] * len(requests)
         if all(carried):
-            assert Broadcast.from_bytes(Frame.from_bytes(requests[0].data).body).params == params
+            paired = Paired.from_bytes(Frame.from_bytes(requests[0].data).body)
+            assert Broadcast.from_bytes(paired.own).params == params
         requests = answered(coordinator, sites, requests)
 
 
 @pytest.mark.parametrize("last", [True, False], ids=["after the others", "before the others"])
-@pytest.mark.parametrize("stage", [Kind.INVITE, Kind.ADVERTS, Kind.BROADCAST, Kind.SURVIVORS])
+@pytest.mark.parametrize("stage", STEPS)
 def test_a_site_that_aborts_is_not_waited_for(sites: Sites, stage: Kind, last: bool) -> None:
     """Nobody calls `deadline`: the round goes on at once, whenever the abort comes."""
     coordinator, requests = opened_round(sites)
@@ -106,7 +130,7 @@ def test_a_site_that_aborts_is_not_waited_for(sites: Sites, stage: Kind, last: b
         assert leaving[0] not in [request.to for request in requests]
         requests = answered(coordinator, sites, requests)
     assert coordinator.result is not None
-    gone_from_the_sum = stage is not Kind.SURVIVORS
+    gone_from_the_sum = stage is not Kind.CERTIFICATE
     assert (leaving[0] not in coordinator.survivors) == gone_from_the_sum
 
 
@@ -177,8 +201,82 @@ def test_no_bytes_of_one_site_break_the_round(data: bytes, kind: Kind, framed: b
     """One site out of four may be lost by what it sends; anything but that would raise here."""
     members = [Member(name, 40) for name in ("ash", "birch", "cedar", "dogwood")]
     terms = terms_for(PLAN, members, PARAMS)
-    coordinator = Coordinator(terms, params_bytes(PARAMS))
-    coordinator.open()
+    keys = {member.site: Ed25519PrivateKey.generate() for member in members}
+    coordinator = Coordinator(terms, roster_for(members, keys))
+    coordinator.start(params_bytes(PARAMS), None)
     sent = Frame(kind, *terms.place, data).to_bytes() if framed else data
     assert coordinator.receive("ash", sent) == []
     assert coordinator.result is None
+
+
+def following_of(sites: Sites) -> Coordinator:
+    """The second round, to be prepared by the first."""
+    return Coordinator(replace(settled(sites), round=2), roster_of(sites))
+
+
+def test_the_next_round_s_keys_travel_with_this_round_and_it_begins_with_its_params(sites: Sites) -> None:
+    following = following_of(sites)
+    coordinator, requests = opened_round(sites, following=following)
+    carried = {}
+    while requests:
+        for request in requests:
+            frame = Frame.from_bytes(request.data)
+            if frame.kind in (Kind.BROADCAST, Kind.CERTIFICATE):
+                onward = Frame.from_bytes(Paired.from_bytes(frame.body).following)
+                carried[request.to, frame.kind] = onward.kind, onward.round
+        requests = answered(coordinator, sites, requests)
+    assert carried == {
+        (name, kind): (onward, 2)
+        for name in sites
+        for kind, onward in ((Kind.BROADCAST, Kind.INVITE), (Kind.CERTIFICATE, Kind.ADVERTS))
+    }
+    assert coordinator.following is following
+    assert following.is_prepared
+    requests = following.start(params_bytes(PARAMS), None)
+    for kind in (Kind.BROADCAST, Kind.CERTIFICATE):
+        assert kinds(requests) == {kind}
+        requests = answered(following, sites, requests)
+    assert following.survivors == tuple(sorted(sites))
+    assert following.result is not None
+    assert coordinator.result is not None
+    codec = following.terms.codec
+    apart = codec.from_ring(following.result) - codec.from_ring(coordinator.result)
+    assert np.abs(apart).max() <= len(sites), "the same full batches, but for how each site rounds"
+
+
+def test_a_round_is_not_prepared_without_every_one_of_its_cohort(sites: Sites) -> None:
+    coordinator, requests = opened_round(sites, following=following_of(sites))
+    while requests:
+        if kinds(requests) == {Kind.BROADCAST}:
+            for request in requests[1:]:
+                coordinator.receive(request.to, sites[request.to].receive(request.data))
+            requests = coordinator.deadline()
+            assert kinds(requests) == {Kind.SURVIVORS}, "a vote before the sum is opened"
+        requests = answered(coordinator, sites, requests)
+    assert coordinator.result is not None
+    assert coordinator.following is not None
+    assert not coordinator.following.is_prepared
+
+
+@pytest.mark.parametrize("stage", [Kind.BROADCAST, Kind.CERTIFICATE])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rubbish=st.binary(max_size=60), kind=st.sampled_from([None, *Kind]))
+def test_what_a_site_answers_to_the_next_round_never_harms_this_one(
+    stage: Kind, rubbish: bytes, kind: Kind | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with opened(PLAN, tmp_path_factory.mktemp("next"), 4) as (world, sites):
+        join(world, sites)
+        following = following_of(sites)
+        coordinator, requests = opened_round(sites, following=following)
+        sent = rubbish if kind is None else Frame(kind, *following.terms.place, rubbish).to_bytes()
+        while requests:
+            replies = [(request.to, sites[request.to].receive(request.data)) for request in requests]
+            if kinds(requests) == {stage}:
+                frame = Frame.from_bytes(replies[0][1])
+                body = replace(Paired.from_bytes(frame.body), following=sent).to_bytes()
+                replies[0] = replies[0][0], replace(frame, body=body).to_bytes()
+            requests = [one for reply in replies for one in coordinator.receive(*reply)]
+        assert coordinator.survivors == tuple(sorted(sites))
+        assert coordinator.result is not None
+        assert coordinator.left == {}
+        assert not following.is_prepared

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from federation.errors import CheckpointError
 from federation.task import build_task
 from server.folder import RunFolder
-from server.run import ATTEMPTS, RoundReport
+from server.run import RESERVED, RoundReport
 from server.state import ServerState
 from tests.worlds import load_params, plan_of, start, text_of
 
@@ -81,7 +81,7 @@ def test_a_fresh_run_gets_an_id_of_its_own_that_stays(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_skips_every_attempt_that_may_have_been_made(folder: RunFolder) -> None:
-    assert [folder.state(start(PLAN)).attempt for _ in range(3)] == [0, ATTEMPTS, 2 * ATTEMPTS]
+    assert [folder.state(start(PLAN)).attempt for _ in range(3)] == [0, RESERVED, 2 * RESERVED]
 
 
 def test_finished_rounds_have_receipts_one_json_object_a_line(folder: RunFolder) -> None:

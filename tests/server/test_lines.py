@@ -7,19 +7,33 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.claim import noise_text
 from federation.errors import RosterError
-from federation.messages import Frame, Kind, Member, Reason, Welcome, abort_body
+from federation.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_body
 from federation.plan import Plan
 from federation.transport import Arrival, Deadline, Outgoing
 from privacy.errors import BudgetExceeded, PolicyViolation
+from privacy.secagg.identity import public_identity
+from privacy.secagg.roster import Entry, Roster, SignedRoster
 from server.lines import Lines, open_lines
 from simulations.world import InProcess
 from tests.worlds import plan_of
 
 PLAN = plan_of()
 RUN = bytes(range(16))
+CONSORTIUM = Ed25519PrivateKey.generate()
+ROSTER = SignedRoster.by(
+    Roster(
+        1,
+        tuple(
+            Entry(name, name, public_identity(Ed25519PrivateKey.generate()), 40)
+            for name in ("ash", "birch", "cedar", "dogwood")
+        ),
+    ),
+    [CONSORTIUM],
+)
 Answer = Callable[[bytes], bytes]
 
 
@@ -28,7 +42,8 @@ def welcome(site: str, plan: Plan = PLAN, size: int = 40) -> Answer:
 
     def answer(data: bytes) -> bytes:
         hello = Frame.from_bytes(data)
-        assert (hello.kind, hello.run, hello.body) == (Kind.HELLO, RUN, PLAN.canonical())
+        assert (hello.kind, hello.run) == (Kind.HELLO, RUN)
+        assert Hello.from_bytes(hello.body) == Hello(PLAN.canonical(), ROSTER.to_bytes())
         body = Welcome(Member(site, size), plan.digest, noise_text(plan)).to_bytes()
         return hello.reply(Kind.WELCOME, body).to_bytes()
 
@@ -50,12 +65,12 @@ THREE = {"10": welcome("cedar"), "11": welcome("ash"), "12": welcome("birch")}
 
 
 def join(answers: Mapping[str, Answer]) -> tuple[Lines, tuple[Member, ...]]:
-    return open_lines(PLAN, RUN, InProcess(answers))
+    return open_lines(PLAN, RUN, InProcess(answers), ROSTER)
 
 
 def test_the_roster_is_those_who_consented_in_the_order_of_their_ids() -> None:
-    _, roster = join({**THREE, "13": refusal(Reason.BUDGET)})
-    assert roster == (Member("ash", 40), Member("birch", 40), Member("cedar", 40))
+    _, members = join({**THREE, "13": refusal(Reason.BUDGET)})
+    assert members == (Member("ash", 40), Member("birch", 40), Member("cedar", 40))
 
 
 def test_messages_go_to_addresses_and_come_back_under_ids() -> None:
@@ -68,7 +83,9 @@ def test_messages_go_to_addresses_and_come_back_under_ids() -> None:
 
         return answer
 
-    lines = Lines(InProcess({"10": listening("10"), "11": listening("11")}), {"ash": "11", "birch": "10"})
+    lines = Lines(
+        InProcess({"10": listening("10"), "11": listening("11")}), {"ash": "11", "birch": "10"}, b"hello"
+    )
     lines.send([Outgoing("ash", b"xy"), Outgoing("birch", b"z")])
     assert heard == [("11", b"xy"), ("10", b"z")]
     assert [lines.next(0), lines.next(0), lines.next(0)] == [("ash", b"re:xy"), ("birch", b"re:z"), None]
@@ -81,18 +98,18 @@ def test_a_reply_from_a_stranger_is_nobody_s() -> None:
         def next(self, timeout: float) -> Arrival | Deadline:
             return Arrival("99", b"boo")
 
-    assert Lines(Haunted({}), {"ash": "11"}).next(0) == ("", b"boo")
+    assert Lines(Haunted({}), {"ash": "11"}, b"hello").next(0) == ("", b"boo")
 
 
 def test_a_consent_that_arrives_twice_is_one_site() -> None:
-    _, roster = open_lines(PLAN, RUN, Doubling(THREE))
-    assert len(roster) == 3
+    _, members = open_lines(PLAN, RUN, Doubling(THREE), ROSTER)
+    assert len(members) == 3
 
 
 def test_a_refusal_that_arrives_twice_is_one_refusal() -> None:
     answers = {"10": welcome("ash"), "11": welcome("birch"), "12": refusal(Reason.BUDGET)}
     with pytest.raises(BudgetExceeded, match=r"^1 sites have no budget left"):
-        open_lines(PLAN, RUN, Doubling(answers))
+        open_lines(PLAN, RUN, Doubling(answers), ROSTER)
 
 
 def test_two_sites_with_one_id_are_refused() -> None:
@@ -137,14 +154,16 @@ class Later(InProcess):
 
 
 def test_a_silent_site_is_left_out() -> None:
-    _, roster = open_lines(PLAN, RUN, Later({**THREE, "13": welcome("dogwood")}, "13"))
-    assert [member.site for member in roster] == ["ash", "birch", "cedar"]
+    _, members = open_lines(PLAN, RUN, Later({**THREE, "13": welcome("dogwood")}, "13"), ROSTER)
+    assert [member.site for member in members] == ["ash", "birch", "cedar"]
 
 
 @pytest.mark.parametrize(
     "answer",
     [
         welcome("dogwood", plan_of(seed=8)),
+        welcome("dogwood", size=41),
+        welcome("mallory"),
         lambda data: b"no frame",
         lambda data: replace(Frame.from_bytes(welcome("dogwood")(data)), run=bytes(16)).to_bytes(),
         lambda data: replace(Frame.from_bytes(welcome("dogwood")(data)), kind=Kind.ADVERT).to_bytes(),
@@ -152,12 +171,52 @@ def test_a_silent_site_is_left_out() -> None:
         lambda data: Frame.from_bytes(data).reply(Kind.ABORT, b"").to_bytes(),
         lambda data: (
             Frame.from_bytes(data)
-            .reply(Kind.WELCOME, Welcome(Member("dogwood", 1), PLAN.digest, "1.25").to_bytes())
+            .reply(Kind.WELCOME, Welcome(Member("dogwood", 40), PLAN.digest, "1.25").to_bytes())
             .to_bytes()
         ),
     ],
-    ids=["another plan", "no frame", "another run", "another kind", "no welcome", "no reason", "other noise"],
+    ids=[
+        "another plan",
+        "another size",
+        "not on the roster",
+        "no frame",
+        "another run",
+        "another kind",
+        "no welcome",
+        "no reason",
+        "other noise",
+    ],
 )
 def test_what_is_no_consent_to_this_plan_joins_nobody(answer: Answer) -> None:
-    _, roster = join({**THREE, "13": answer})
-    assert [member.site for member in roster] == ["ash", "birch", "cedar"]
+    _, members = join({**THREE, "13": answer})
+    assert [member.site for member in members] == ["ash", "birch", "cedar"]
+
+
+def test_a_site_that_consents_stays_out_unless_the_roster_knows_it() -> None:
+    """Of four who consent one has another size, one no entry: two are left, and that is too few."""
+    answers = {"10": welcome("ash"), "11": welcome("birch"), "12": welcome("cedar", size=1)}
+    with pytest.raises(RosterError, match="2 sites joined"):
+        join({**answers, "13": welcome("mallory")})
+
+
+def test_a_greeting_is_the_first_hello_and_awaits_an_answer_of_everyone_greeted() -> None:
+    heard: list[tuple[str, bytes]] = []
+
+    def listening(address: str) -> Answer:
+        def answer(data: bytes) -> bytes:
+            heard.append((address, data))
+            return b"any answer will do"
+
+        return answer
+
+    sites = {"10": listening("10"), "11": listening("11"), "12": listening("12")}
+    lines = Lines(InProcess(sites), {"ash": "11", "birch": "10", "cedar": "12"}, b"hello")
+    lines.greet(["birch", "ash"], 5)
+    assert heard == [("11", b"hello"), ("10", b"hello")]
+    assert lines.next(0) is None, "the answers are read"
+
+
+def test_a_greeting_that_nobody_answers_ends_with_its_deadline() -> None:
+    lines = Lines(Later({}, "10"), {"ash": "10"}, b"hello")
+    lines.greet(["ash"], 5)
+    assert lines.next(0) is None

@@ -11,6 +11,8 @@ import pytest
 from clients.join import open_site
 from clients.site import Site
 from federation.errors import CheckpointError, RosterError
+from federation.identities import create, load_private, load_public
+from federation.roster import add_site, sign_roster
 from federation.transport import Outgoing
 from server.folder import RunFolder
 from server.serve import serve
@@ -22,8 +24,14 @@ PLAN = plan_of()
 
 @contextmanager
 def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
-    """Sites as they join in earnest, by a site file."""
+    """Sites as they join in earnest, by a site file and a signed roster: `folder`/roster.toml."""
     write_sites(folder, count)
+    consortium, _ = create(folder / "consortium", "consortium", "The consortium", 1)
+    pinned = load_public(folder / "consortium" / "consortium.pub").key
+    for number, name in enumerate(NAMES[:count]):
+        create(folder / "keys", name, f"Hospital {name}", 30 + 6 * number)
+        add_site(folder / "roster.toml", load_public(folder / "keys" / f"{name}.pub"))
+    sign_roster(folder / "roster.toml", load_private(consortium))
     sites = {}
     for number, name in enumerate(NAMES[:count]):
         (folder / f"{name}.toml").write_text(
@@ -42,6 +50,9 @@ def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
             cohort_minimum = 3
             noise = ["none"]
             plans = ["{PLAN.digest}"]
+            [consortium]
+            keys = ["{pinned}"]
+            quorum = 1
             """
         )
         sites[name] = open_site(folder / f"{name}.toml")
@@ -79,57 +90,68 @@ def carrier(sites: Mapping[str, Site]) -> InProcess:
 
 def test_a_run_folder_ends_with_the_params_and_no_checkpoint(plan: Path, tmp_path: Path) -> None:
     with hospitals(tmp_path / "sites") as sites:
-        serve(plan, tmp_path / "run", carrier(sites))
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
         training = {name: site.load(PLAN).data for name, site in sites.items()}
     names = sorted(entry.name for entry in (tmp_path / "run").iterdir())
     assert names == ["params.safetensors", "plan.toml", "receipts.jsonl"]
     assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [tuple(sorted(sites))] * 3))
 
 
-@pytest.mark.parametrize("batches", [0, 1, 2, 3, 4, 6, 9, 12])
+@pytest.mark.parametrize("batches", range(9))  # a greeting, and 4 + 2 + 2 exchanges
 def test_a_server_killed_anywhere_resumes_and_every_round_is_charged_once(
     plan: Path, tmp_path: Path, batches: int
 ) -> None:
     with hospitals(tmp_path / "sites") as sites:
         with pytest.raises(KeyboardInterrupt):
-            serve(plan, tmp_path / "run", Dying(sites, batches))
+            serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", Dying(sites, batches))
         assert not RunFolder(tmp_path / "run", PLAN).is_finished
-        serve(plan, tmp_path / "run", carrier(sites))
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
         assert [entry["round"] for entry in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
         for site in sites.values():
             begun = [entry.body["round"] for entry in site.journal.entries() if entry.kind == "begin"]
             assert begun == [1, 2, 3]
         killed = load_params(tmp_path / "run")
     with hospitals(tmp_path / "calm") as sites:
-        serve(plan, tmp_path / "other", carrier(sites))
+        serve(plan, tmp_path / "calm" / "roster.toml", tmp_path / "other", carrier(sites))
     assert killed.equal(load_params(tmp_path / "other"))
 
 
 def test_a_complete_run_asks_nobody_anything(plan: Path, tmp_path: Path) -> None:
     with hospitals(tmp_path / "sites") as sites:
-        serve(plan, tmp_path / "run", carrier(sites))
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
         before = (tmp_path / "run" / "params.safetensors").stat().st_mtime_ns
 
         class Silent(InProcess):
             def send(self, messages: Iterable[Outgoing]) -> None:
                 raise AssertionError("a complete run sends nothing")
 
-        serve(plan, tmp_path / "run", Silent({}))
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", Silent({}))
     assert (tmp_path / "run" / "params.safetensors").stat().st_mtime_ns == before
 
 
 def test_another_plan_does_not_get_the_folder(plan: Path, tmp_path: Path) -> None:
     with hospitals(tmp_path / "sites") as sites:
-        serve(plan, tmp_path / "run", carrier(sites))
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
         plan.write_text(text_of(seed=8))
         with pytest.raises(CheckpointError, match="another plan or seed"):
-            serve(plan, tmp_path / "run", carrier(sites))
+            serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
 
 
 def test_too_few_sites_are_a_roster_error_and_the_run_can_go_on_later(plan: Path, tmp_path: Path) -> None:
     with hospitals(tmp_path / "sites") as sites:
         two = {name: sites[name] for name in ("ash", "birch")}
         with pytest.raises(RosterError, match="2 sites joined"):
-            serve(plan, tmp_path / "run", carrier(two))
-        serve(plan, tmp_path / "run", carrier(sites))
+            serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(two))
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
     assert RunFolder(tmp_path / "run", PLAN).is_finished
+
+
+def test_a_folder_whose_roster_nobody_signed_trains_nothing(plan: Path, tmp_path: Path) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        path = tmp_path / "sites" / "roster.toml"
+        path.write_text(path.read_text().split("[[signature]]")[0])
+        with pytest.raises(RosterError, match="0 sites joined"):
+            serve(plan, path, tmp_path / "run", carrier(sites))
+        for site in sites.values():
+            assert "signed by 0 of the pinned" in str(site.last_error)
+            assert [entry.kind for entry in site.journal.entries()] == ["genesis"]

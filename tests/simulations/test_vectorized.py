@@ -13,12 +13,10 @@ from clients.release import Trainer
 from federation.terms import Terms
 from privacy.encoding import RingVector
 from privacy.errors import BudgetExceeded
-from server.lines import open_lines
-from server.run import run
 from server.state import begin
 from simulations.vectorized import run_vectorized
 from simulations.world import InProcess, server_stream
-from tests.worlds import by_hand, close, contribute, opened, plan_of, start
+from tests.worlds import by_hand, close, contribute, opened, plan_of, rounds_of, start
 
 RUN = bytes(range(16))
 
@@ -43,8 +41,7 @@ def test_every_round_s_params_are_the_protocol_s_to_the_bit(tmp_path: Path) -> N
         state = begin(plan, RUN, start(plan))
         bare = list(run_vectorized(plan, state, world.members, contribute(trainers), server_stream))
         network = InProcess({name: site.receive for name, site in sites.items()})
-        lines, roster = open_lines(plan, RUN, network)
-        real = list(run(plan, state, lines, roster, server_stream))
+        real = list(rounds_of(world, network, state))
     for (one, report), (other, reference) in zip(bare, real, strict=True):
         assert torch.equal(one.params, other.params)
         assert report.params_after == reference.params_after

@@ -9,13 +9,14 @@ import pytest
 
 from clients.data import find_sites
 from clients.policy import Policy
-from federation.errors import DataError, RosterError
+from federation.errors import DataError, PlanError, RosterError
 from federation.messages import Member
 from federation.plan import Plan
 from federation.transport import Arrival, Deadline, Outgoing
 from privacy.errors import PolicyViolation, UnsafeParameters
+from privacy.secagg.identity import public_identity
 from simulations.world import InProcess, World, open_sites, read_world, server_stream
-from tests.worlds import opened, plan_of, rows_of, write_csv, write_sites
+from tests.worlds import opened, plan_of, roster_of, rows_of, write_csv, write_sites
 
 PLAN = plan_of()
 
@@ -92,7 +93,7 @@ def test_too_few_sites_are_refused_before_a_journal_exists(tmp_path: Path) -> No
 
 
 def test_a_simulated_site_allows_exactly_the_plan(tmp_path: Path) -> None:
-    with opened(PLAN, tmp_path) as (_, sites):
+    with opened(PLAN, tmp_path) as (world, sites):
         assert {site.policy for site in sites.values()} == {Policy.for_plan(PLAN)}
         assert sorted(path.name for path in (tmp_path / "journals").glob("*.sqlite")) == [
             "ash.sqlite",
@@ -100,7 +101,7 @@ def test_a_simulated_site_allows_exactly_the_plan(tmp_path: Path) -> None:
             "cedar.sqlite",
         ]
         with pytest.raises(PolicyViolation):
-            sites["ash"].join(bytes(16), plan_of(seed=8))
+            sites["ash"].join(bytes(16), plan_of(seed=8), world.roster)
 
 
 def test_a_site_with_rules_of_its_own_keeps_them_and_its_journal(tmp_path: Path) -> None:
@@ -134,3 +135,31 @@ def test_the_transport_answers_in_order_and_then_there_is_nothing() -> None:
 
 def test_the_server_s_noise_is_never_the_same_twice() -> None:
     assert server_stream(1).take(32) != server_stream(1).take(32)
+
+
+def test_the_roster_holds_every_site_by_its_own_key_and_its_declared_size(tmp_path: Path) -> None:
+    with opened(PLAN, tmp_path) as (world, sites):
+        roster = roster_of(world)
+        assert [entry.site for entry in roster.entries] == sorted(sites)
+        assert len({entry.organization for entry in roster.entries}) == len(sites)
+        for name, site in sites.items():
+            entry = roster.by_site[name]
+            assert (entry.key, entry.size) == (public_identity(site.trust.identity), site.member.size)
+            assert site.trust.accept(world.roster, site.member) == roster
+
+
+def test_the_site_file_of_another_site_is_refused(tmp_path: Path) -> None:
+    write_sites(tmp_path, 2)
+    write_csv(tmp_path / "elm" / "train.csv", rows_of(4, 20))
+    rules = own_rules(tmp_path / "elm")
+    rules.write_text(rules.read_text().replace('"elm"', '"oak"'))
+    with pytest.raises(PlanError, match="the site file in elm/ is that of oak"):
+        world_of(tmp_path)
+
+
+def test_every_simulation_makes_keys_of_its_own(tmp_path: Path) -> None:
+    folder = write_sites(tmp_path)
+    one, other = world_of(folder), world_of(folder)
+    keys = [key for world in (one, other) for key in (world.consortium, *world.identities.values())]
+    assert len({public_identity(key) for key in keys}) == 8
+    assert "PrivateKey" not in repr(one)

@@ -9,6 +9,7 @@ from enum import Enum
 from federation.messages import Frame, Kind
 from federation.transport import Arrival, Deadline, Outgoing
 from privacy.noise import Stream
+from server.run import FIRST, PREPARED
 
 
 class Fate(Enum):
@@ -22,7 +23,7 @@ class Fate(Enum):
 
 
 Decide = Callable[[str, Frame], Fate]
-STAGES = (Kind.INVITE, Kind.ADVERTS, Kind.BROADCAST, Kind.SURVIVORS)
+STAGES = (Kind.INVITE, Kind.ADVERTS, Kind.BROADCAST, Kind.CERTIFICATE)  # of a round that loses nobody
 
 
 class Network:
@@ -65,7 +66,10 @@ class Network:
         return Deadline()
 
 
-def vanish(site: str, stage: Kind, round_number: int, *, attempts: range = range(1, 2)) -> Decide:
+FIRST_TRIES = range(PREPARED, FIRST + 1)  # the attempt that a round begins with, prepared or not
+
+
+def vanish(site: str, stage: Kind, round_number: int, *, attempts: range = FIRST_TRIES) -> Decide:
     """`site` is gone from `stage` of a round on, in the named attempts, and back afterwards."""
 
     def decide(name: str, frame: Frame) -> Fate:

@@ -15,18 +15,17 @@ from clients.site import Site
 from federation import cli
 from federation.errors import TooFewSurvivors
 from federation.messages import Frame, Kind
-from federation.plan import Plan
 from privacy.noise import Stream
-from server.lines import open_lines
-from server.run import ATTEMPTS, RoundReport, run
+from server.run import ATTEMPTS, FIRST, RoundReport
 from server.state import ServerState, begin
 from simulations import simulate as simulation
-from simulations.world import server_stream
+from simulations.world import World
 from tests.stories.network import STAGES, Decide, Fate, Network, vanish
-from tests.worlds import by_hand, close, opened, plan_of, start, text_of, write_sites
+from tests.worlds import by_hand, close, opened, plan_of, rounds_of, start, text_of, write_sites
 
 ALL = ("ash", "birch", "cedar", "dogwood")
 SITES = len(ALL)
+LATER_TRIES = range(FIRST + 1, FIRST + ATTEMPTS)
 
 
 def fine(_: str, __: Frame) -> Fate:
@@ -34,66 +33,90 @@ def fine(_: str, __: Frame) -> Fate:
 
 
 def play(
-    plan: Plan, sites: Mapping[str, Site], decide: Decide, order: Stream | None = None
+    world: World, sites: Mapping[str, Site], decide: Decide, order: Stream | None = None
 ) -> tuple[ServerState, list[RoundReport], Network]:
     """All rounds of a plan over a network."""
     network = Network({name: site.receive for name, site in sites.items()}, decide, order)
-    state = begin(plan, bytes(range(16)), start(plan))
-    lines, roster = open_lines(plan, state.run, network)
+    state = begin(world.plan, bytes(range(16)), start(world.plan))
     reports = []
-    for after, report in run(plan, state, lines, roster, server_stream):
+    for after, report in rounds_of(world, network, state):
         state = after
         reports.append(report)
     return state, reports, network
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+WHENEVER = [
+    *((1, stage) for stage in STAGES),  # opened with an invitation
+    *((2, stage) for stage in (Kind.BROADCAST, Kind.CERTIFICATE)),  # prepared by the round before
+]
+whenever = pytest.mark.parametrize(
+    ("number", "stage"), WHENEVER, ids=[f"round {number} {stage.name}" for number, stage in WHENEVER]
+)
+
+
+@whenever
 def test_a_site_that_vanishes_costs_the_round_its_update_and_nothing_else(
-    stage: Kind, tmp_path: Path
+    number: int, stage: Kind, tmp_path: Path
 ) -> None:
     plan = plan_of()
     with opened(plan, tmp_path, SITES) as (world, sites):
-        state, reports, network = play(plan, sites, vanish("birch", stage, 2))
+        state, reports, network = play(world, sites, vanish("birch", stage, number))
         # Gone only before it unmasks, its update is in the sum already.
-        second = ALL if stage is Kind.SURVIVORS else ("ash", "cedar", "dogwood")
-        assert [report.survivors for report in reports] == [ALL, second, ALL]
+        rest = ALL if stage is Kind.CERTIFICATE else ("ash", "cedar", "dogwood")
+        survivors = [rest if report.round == number else ALL for report in reports]
+        assert [report.survivors for report in reports] == survivors
         assert [report.attempts for report in reports] == [1, 1, 1]
-        assert close(state.params, by_hand(plan, world.training, [ALL, second, ALL]))
-        if second != ALL:
+        assert close(state.params, by_hand(plan, world.training, survivors))
+        if rest != ALL:
             assert not close(state.params, by_hand(plan, world.training, [ALL] * 3)), "the test can fail"
         assert network.deadlines == 1
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+@whenever
 def test_too_many_that_vanish_void_the_round_and_the_next_attempt_is_exact(
-    stage: Kind, tmp_path: Path
+    number: int, stage: Kind, tmp_path: Path
 ) -> None:
     plan = plan_of()
-    gone = [vanish("ash", stage, 1), vanish("dogwood", stage, 1)]
+    gone = [vanish("ash", stage, number), vanish("dogwood", stage, number)]
 
     def decide(site: str, frame: Frame) -> Fate:
         return Fate.LOST if Fate.LOST in [one(site, frame) for one in gone] else Fate.FINE
 
     with opened(plan, tmp_path, SITES) as (world, sites):
-        state, reports, _ = play(plan, sites, decide)
-        assert [report.attempts for report in reports] == [2, 1, 1]
+        state, reports, _ = play(world, sites, decide)
+        assert [report.attempts for report in reports] == [1 + (n == number) for n in (1, 2, 3)]
         assert close(state.params, by_hand(plan, world.training, [ALL] * 3))
         run_id = state.run.hex()
         assert [site.journal.rounds_begun(run_id) for site in sites.values()] == [3] * SITES
+
+
+def test_a_second_site_may_vanish_before_it_votes(tmp_path: Path) -> None:
+    """The vote is for those who sent a vector; whoever does not vote is in the sum all the same."""
+    plan = plan_of(dropouts=2, colluders=0)
+    gone = [vanish("elm", Kind.BROADCAST, 2), vanish("birch", Kind.SURVIVORS, 2)]
+
+    def decide(site: str, frame: Frame) -> Fate:
+        return Fate.LOST if Fate.LOST in [one(site, frame) for one in gone] else Fate.FINE
+
+    five = (*ALL, "elm")
+    with opened(plan, tmp_path, 5) as (world, sites):
+        state, reports, _ = play(world, sites, decide)
+        assert [report.survivors for report in reports] == [five, ALL, five]
+        assert close(state.params, by_hand(plan, world.training, [five, ALL, five]))
 
 
 def test_other_survivors_in_a_second_attempt_are_refused_once_shares_are_out(tmp_path: Path) -> None:
     """The difference of two openings of one round would bare a single update: the sites do not help."""
 
     def decide(site: str, frame: Frame) -> Fate:
-        if frame.attempt == 1 and frame.kind is Kind.SURVIVORS and frame.round == 1:
+        if frame.attempt == FIRST and frame.kind is Kind.CERTIFICATE and frame.round == 1:
             return Fate.SILENT  # every site has revealed, and the server says that it heard nothing
-        return vanish("birch", Kind.BROADCAST, 1, attempts=range(2, 5))(site, frame)
+        return vanish("birch", Kind.BROADCAST, 1, attempts=LATER_TRIES)(site, frame)
 
     plan = plan_of()
-    with opened(plan, tmp_path, SITES) as (_, sites):
+    with opened(plan, tmp_path, SITES) as (world, sites):
         with pytest.raises(TooFewSurvivors):
-            play(plan, sites, decide)
+            play(world, sites, decide)
         for name in ("ash", "cedar", "dogwood"):
             assert "opened for other survivors" in str(sites[name].last_error)
 
@@ -107,11 +130,11 @@ def test_after_three_void_attempts_the_run_ends_and_nothing_was_opened(tmp_path:
         return Fate.LOST if gone else Fate.FINE
 
     plan = plan_of()
-    with opened(plan, tmp_path, SITES) as (_, sites):
+    with opened(plan, tmp_path, SITES) as (world, sites):
         with pytest.raises(TooFewSurvivors) as caught:
-            play(plan, sites, decide)
+            play(world, sites, decide)
         assert (caught.value.got, caught.value.needed, caught.value.exit_code) == (2, 3, 4)
-        assert attempts - {0} == set(range(1, ATTEMPTS + 1))
+        assert attempts - {0} == set(range(FIRST, FIRST + ATTEMPTS))
         kinds = {entry.kind for site in sites.values() for entry in site.journal.entries()}
         assert "reveal" not in kinds
 
@@ -142,7 +165,7 @@ def test_a_late_vector_is_in_no_sum_and_its_site_is_back_in_the_next_round(tmp_p
 
     plan = plan_of()
     with opened(plan, tmp_path, SITES) as (world, sites):
-        state, reports, _ = play(plan, sites, decide)
+        state, reports, _ = play(world, sites, decide)
         rest = ("ash", "birch", "dogwood")
         assert [report.survivors for report in reports] == [rest, ALL, ALL]
         assert close(state.params, by_hand(plan, world.training, [rest, ALL, ALL]))
@@ -150,10 +173,10 @@ def test_a_late_vector_is_in_no_sum_and_its_site_is_back_in_the_next_round(tmp_p
 
 def test_a_network_that_doubles_and_shuffles_everything_changes_nothing(tmp_path: Path) -> None:
     plan = plan_of()
-    with opened(plan, tmp_path / "a", SITES) as (_, sites):
-        calm, _, _ = play(plan, sites, fine)
-    with opened(plan, tmp_path / "b", SITES) as (_, sites):
-        wild, reports, _ = play(plan, sites, lambda *_: Fate.TWICE, Stream(bytes(32)))
+    with opened(plan, tmp_path / "a", SITES) as (world, sites):
+        calm, _, _ = play(world, sites, fine)
+    with opened(plan, tmp_path / "b", SITES) as (world, sites):
+        wild, reports, _ = play(world, sites, lambda *_: Fate.TWICE, Stream(bytes(32)))
         assert [report.survivors for report in reports] == [ALL] * 3
     assert torch.equal(calm.params, wild.params)
 
@@ -180,7 +203,7 @@ def test_whatever_the_network_does_the_sum_is_exact_over_the_survivors_or_there_
     plan = plan_of(rounds=2)
     with opened(plan, tmp_path_factory.mktemp("net"), SITES) as (world, sites):
         try:
-            state, reports, _ = play(plan, sites, decide, Stream(bytes(32)))
+            state, reports, _ = play(world, sites, decide, Stream(bytes(32)))
         except TooFewSurvivors:
             return
         survivors = [report.survivors for report in reports]

@@ -18,7 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 from clients.service import SiteService
+from federation.identities import create, load_private, load_public
 from federation.plan import parse
+from federation.roster import add_site, sign_roster
 from simulations.simulate import simulate
 from tests.stories.deployment import ROOT, Deployment
 
@@ -128,12 +130,13 @@ def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_g
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fed-")))
         institutions = write_institutions(folder / "sites", parse(PLAN).digest)
+        roster = folder / "roster.toml"
         sockets = {name: folder / name / "socket" for name in institutions}
         for name, site in institutions.items():
             stack.enter_context(joined(site, sockets[name]))
         deployment = stack.enter_context(Deployment(sockets))
         state = tmp_path / "served"
-        deployment.run({"plan": str(plan), "state": str(state), "sites": 3}, 160)
+        deployment.run({"plan": str(plan), "roster": str(roster), "state": str(state), "sites": 3}, 160)
         simulated = tmp_path / "simulated"
         simulate(parse(PLAN), PLAN, folder / "sites", simulated, engine="protocol", progress=lambda *_: None)
     served = load_file(state / "params.safetensors")
@@ -144,15 +147,20 @@ def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_g
 
 
 def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
-    """Three sites with a table, a policy that approves the plan, and a journal each."""
+    """Three sites with a table, a policy that approves the plan, and a journal each; a roster that they trust."""
     files = {}
+    roster = folder.parent / "roster.toml"
+    consortium, public = create(folder.parent / "consortium", "consortium", "the consortium", 1)
     for place, name in enumerate(SITES):
         site = folder / name
         site.mkdir(parents=True)
         rows = [f"{20 + (7 * row + 11 * place) % 70},{(row + place) % 2}" for row in range(30)]
         (site / "train.csv").write_text("\n".join(["age,ill", *rows]) + "\n")
         files[name] = site / "site.toml"
-        files[name].write_text(SITE.format(name=name, digest=digest))
+        files[name].write_text(SITE.format(name=name, digest=digest, consortium=load_public(public).key))
+        _, own = create(site / "keys", name, f"hospital {name}", 30)
+        add_site(roster, load_public(own))
+    sign_roster(roster, load_private(consortium))
     return files
 
 
@@ -222,4 +230,7 @@ delta_max = 1e-5
 cohort_minimum = 3
 noise = ["none"]
 plans = ["{digest}"]
+[consortium]
+keys = ["{consortium}"]
+quorum = 1
 """
