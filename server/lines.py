@@ -1,6 +1,6 @@
 """The lines to the sites: who answers at which address, and how many bytes went each way.
 
-`open_lines` shows the plan to everyone in reach; a site is on the roster of the run once it has consented.
+`open_lines` shows plan and roster to everyone in reach; a site of the roster takes part once it has consented.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from tests.worlds import NAMES, load_params, text_of, write_sites
 
 ROOT = Path(__file__).parents[2]
 SITES = NAMES[:3]
-ROUNDS, KILLS = 12, 6
+ROUNDS, KILLS = 40, 6
 
 
 def kill_until_finished(folder: Path, engine: str) -> None:
