@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from federation.errors import CheckpointError
+from server.checkpoint import replace_file
 from simulations import plots, wording
 
 Report = Mapping[str, Any]
@@ -48,10 +49,9 @@ def write_report(folder: Path, report: Report) -> dict[str, Any]:
     """
     clean = finite(report)
     ordered = {key: clean[key] for key in (*ORDER, *sorted(set(clean) - set(ORDER))) if key in clean}
-    _replace(
-        folder / "report.json", json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    )
-    _replace(folder / "report.html", render(ordered))
+    text = json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    replace_file(folder / "report.json", text.encode())
+    replace_file(folder / "report.html", render(ordered).encode())
     return ordered
 
 
@@ -155,9 +155,3 @@ def octets(value: int) -> str:
 def count(value: float) -> str:
     """A number with a thin space between thousands."""
     return f"{value:,.0f}".replace(",", "\u2009")
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
