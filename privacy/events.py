@@ -16,18 +16,22 @@ from privacy.errors import UnsafeParameters, UnsupportedEvent
 
 NOISE_MULTIPLIER_RANGE = (0.1, 1e6)  # below, epsilon is in the hundreds; above, nothing is left of the data
 MAX_COUNT = 10**9
+MAX_GROUP = 1000
 
 
 @dataclass(frozen=True)
 class GaussianEvent:
     """`count` releases of a Gaussian mechanism: noise of `noise_multiplier` times the sensitivity, per release.
 
-    Each is computed on a Poisson sample of the data at `sample_rate`, drawn anew and kept secret.
+    Each is computed on a Poisson sample of the data at `sample_rate`, drawn anew and kept secret. Who is charged
+    may be in up to `group` contributions, each sampled by itself: then a release moves by Binomial(group,
+    sample_rate) times the sensitivity, at worst.
     """
 
     noise_multiplier: float
     sample_rate: float
     count: int
+    group: int = 1
 
     def __post_init__(self) -> None:
         lowest, highest = NOISE_MULTIPLIER_RANGE
@@ -39,15 +43,21 @@ class GaussianEvent:
             raise UnsafeParameters("a sample rate must be above 0 and at most 1")
         if type(self.count) is not int or not 0 <= self.count <= MAX_COUNT:
             raise UnsafeParameters(f"a count of releases must be a whole number from 0 to {MAX_COUNT}")
+        if type(self.group) is not int or not 1 <= self.group <= MAX_GROUP:
+            raise UnsafeParameters(
+                f"a group must be a whole number from 1 to {MAX_GROUP}",
+                hint="beyond that nothing is protected; bring fewer records of each person",
+            )
 
     def to_json(self) -> dict[str, str | int | float]:
-        """Plain data with the tag "gaussian"."""
-        return {
+        """Plain data with the tag "gaussian"; a group of one is left out."""
+        plain: dict[str, str | int | float] = {
             "type": "gaussian",
             "noise_multiplier": self.noise_multiplier,
             "sample_rate": self.sample_rate,
             "count": self.count,
         }
+        return plain if self.group == 1 else {**plain, "group": self.group}
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,9 @@ def event_from_json(data: Mapping[str, object]) -> Event:
             "sample_rate": int() | float() as sample_rate,
             "count": int() as count,
             **rest,
-        } if not rest:
-            return GaussianEvent(noise_multiplier, sample_rate, count)
+        } if rest.keys() <= {"group"}:
+            group = rest.get("group", 1)
+            return GaussianEvent(noise_multiplier, sample_rate, count, group)  # type: ignore[arg-type]  # checked there
     raise UnsupportedEvent(
         "an event of a kind that this version does not know", hint="update this installation"
     )

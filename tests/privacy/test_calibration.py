@@ -20,7 +20,7 @@ def test_the_noise_is_the_reference_to_a_thousandth(target: float, expected: flo
 
 
 @given(st.floats(0.05, 20), st.sampled_from([1e-5, 1e-7]), st.integers(1, 500))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 def test_the_noise_is_enough_and_a_thousandth_less_is_not(target: float, delta: float, count: int) -> None:
     z = noise_multiplier(target, delta, 1.0, count)
     assert round(1000 * z) == pytest.approx(1000 * z)
@@ -29,7 +29,7 @@ def test_the_noise_is_enough_and_a_thousandth_less_is_not(target: float, delta: 
 
 
 @given(st.floats(0.2, 8), st.floats(0.01, 0.5), st.integers(1, 300))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3, deadline=None, derandomize=True)
 def test_the_same_holds_for_sampled_releases(target: float, rate: float, count: int) -> None:
     z = noise_multiplier(target, 1e-5, rate, count)
     assert epsilon([GaussianEvent(z, rate, count)], 1e-5) <= target
@@ -42,7 +42,7 @@ def test_nothing_to_release_needs_the_least_noise() -> None:
 
 def test_a_target_out_of_reach_is_refused_with_a_way_out() -> None:
     with pytest.raises(CalibrationFailed, match="; allow a larger epsilon"):
-        noise_multiplier(1e-6, 1e-12, 1.0, 10**6)
+        noise_multiplier(1e-6, 1e-10, 1.0, 10**6)
 
 
 @pytest.mark.parametrize(

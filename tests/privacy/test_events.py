@@ -18,6 +18,7 @@ EVENTS = st.builds(
     st.floats(0.1, 1e6),
     st.floats(0, 1, exclude_min=True),
     st.integers(0, 10**9),
+    st.integers(1, 1000),
 ) | st.just(NonPrivateEvent())
 
 
@@ -32,9 +33,11 @@ def test_an_event_survives_json(event: GaussianEvent | NonPrivateEvent) -> None:
         *[(z, 0.1, 1) for z in (math.nan, math.inf, 0.0, -1.0, 0.01, 1e7, True, "1")],
         *[(1.0, rate, 1) for rate in (0.0, -0.1, 1.1, math.nan, True)],
         *[(1.0, 0.1, count) for count in (-1, 2.5, True, math.nan, 10**10)],
+        *[(1.0, 0.1, 1, group) for group in (0, -1, 1.0, True, math.nan, 1001, "1", None)],
     ],
 )
 def test_what_is_out_of_range_is_no_event(arguments: tuple[Any, ...]) -> None:
+    """DP-8: refused before any library is called."""
     with pytest.raises(UnsafeParameters):
         GaussianEvent(*arguments)
 
@@ -58,3 +61,17 @@ def test_what_is_unknown_is_refused_and_never_ignored(data: dict[str, Any]) -> N
 def test_a_stored_event_out_of_range_is_refused() -> None:
     with pytest.raises(UnsafeParameters):
         event_from_json({"type": "gaussian", "noise_multiplier": 1.0, "sample_rate": 1.0, "count": True})
+
+
+def test_what_was_written_before_there_were_groups_means_a_group_of_one() -> None:
+    plain = {"type": "gaussian", "noise_multiplier": 1.0, "sample_rate": 0.1, "count": 3}
+    assert event_from_json(plain) == GaussianEvent(1.0, 0.1, 3, group=1)
+    assert GaussianEvent(1.0, 0.1, 3).to_json() == plain
+    assert GaussianEvent(1.0, 0.1, 3, group=2).to_json() == {**plain, "group": 2}
+
+
+@pytest.mark.parametrize("group", [0, 1.5, True, "2", None, [1]])
+def test_a_stored_group_that_is_none_is_refused(group: object) -> None:
+    plain = {"type": "gaussian", "noise_multiplier": 1.0, "sample_rate": 0.1, "count": 3, "group": group}
+    with pytest.raises(UnsafeParameters):
+        event_from_json(plain)
