@@ -1,26 +1,26 @@
 """A ledger's entries in a SQLite file: created whole, appended durably, read back.
 
 Only what concerns the file: its tables, its durability and its errors. What the entries mean, and which may follow
-which, is the business of `federation.journal`. Write-ahead log with synchronous = FULL: when COMMIT returns, the
-entry is on the disk.
+which, is the business of `privacy.account`. Write-ahead log with synchronous = FULL: when COMMIT returns, the
+entries are on the disk.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from privacy import ledger
 from privacy.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger import Entry
+from privacy.plain import canonical, parsed
 
 _SCHEMA = (
-    "CREATE TABLE entries (seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, previous BLOB, hash BLOB)",
+    "CREATE TABLE entries "
+    "(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, previous BLOB, hash BLOB, signature BLOB)",
     "CREATE TABLE releases (run TEXT PRIMARY KEY, round INTEGER, payload BLOB) WITHOUT ROWID",
 )
 _WAIT_SECONDS = 60.0  # for another process that calibrates while it holds the journal
@@ -41,29 +41,60 @@ class JournalUnavailable(PrivacyError):
     """The journal cannot be read or written, so nothing was released."""
 
 
-def create(path: Path, site: str, pool: str) -> None:
-    """A journal with its genesis, put in place at once: nobody ever sees an empty one.
+def needs_creation(path: Path) -> bool:
+    """Whether there is no journal yet, or a creation was cut short of its last step."""
+    return not path.exists() or _draft(path).exists()
 
-    So an empty file is not a new journal but a damaged one, and starts no new budget.
+
+def create(path: Path, genesis: Entry) -> None:
+    """A journal with its genesis, put in place at once unless there is one: nobody ever sees an empty one.
+
+    So an empty file is not a new journal but a damaged one, and starts no new budget. Creations in a folder wait
+    for each other, so the draft found here is what a killed process left, and is cleared away.
     """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    draft = _draft(path)
+    with _alone_in(path.parent):
+        _clear(draft)
+        try:
+            if not path.exists():
+                _write(draft, genesis)
+                os.link(draft, path)  # fails rather than replaces
+                _sync(path.parent)
+        finally:
+            _clear(draft)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
+
+
+def _write(draft: Path, genesis: Entry) -> None:
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with closing(connect(draft)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for table in _SCHEMA:
+            connection.execute(table)
+        insert(connection, genesis)
+        connection.execute("COMMIT")
+
+
+def _clear(draft: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with closing(connect(draft)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            for table in _SCHEMA:
-                connection.execute(table)
-            insert(connection, ledger.append(None, "genesis", {"site": site, "pool": pool}))
-            connection.execute("COMMIT")
-        with suppress(FileExistsError):  # another process was first: its journal is the one
-            os.link(draft, path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the kernel lets go of it when this process dies
+        yield
     finally:
-        draft.unlink()
-    _sync_directory(path.parent)
+        os.close(descriptor)
 
 
-def _sync_directory(folder: Path) -> None:
+def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -86,8 +117,8 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def insert(connection: sqlite3.Connection, entry: Entry) -> None:
     """Add one entry, within the transaction at hand."""
-    row = (entry.seq, entry.kind, ledger.canonical(entry.body), entry.previous, entry.hash)
-    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", row)
+    row = (entry.seq, entry.kind, canonical(entry.body), entry.previous, entry.hash, entry.signature)
+    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def read(connection: sqlite3.Connection, start: int = 0) -> tuple[Entry, ...]:
@@ -104,14 +135,11 @@ def check_file(connection: sqlite3.Connection) -> None:
         raise LedgerCorrupt("the file is damaged, or no journal of a site", hint="release nothing")
 
 
-def _entry(seq: int, kind: str, body: str, previous: bytes, hash_: bytes) -> Entry:
+def _entry(seq: int, kind: str, body: str, previous: bytes, hash_: bytes, signature: bytes) -> Entry:
     try:
-        content = json.loads(body)
-    except (TypeError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise LedgerCorrupt(f"entry {seq} of the journal cannot be read", hint="release nothing")
-    return Entry(seq, kind, content, previous, hash_)
+        return Entry(seq, kind, parsed(body), previous, hash_, signature)
+    except ValueError:
+        raise LedgerCorrupt(f"entry {seq} of the journal cannot be read", hint="release nothing") from None
 
 
 @contextmanager

@@ -1,152 +1,203 @@
-"""A ledger on disk (SQLite), appended durably: what a site has charged, and what it may still send.
+"""A site's ledger on disk (SQLite), appended durably: what is charged, and what may still be sent.
 
-Every method returns only after its entry is on the disk (write-ahead log, synchronous = FULL), and the order of
-calls is that of the danger: `reserve` before anything, `begin` before data is read, `release` before the result
-leaves, `reveal` before a sum is opened. A crash between two of them leaves budget charged and nothing sent.
+Every method is one exclusive transaction: it sees what others wrote, writes all its entries or none, and returns
+only when they are on the disk (write-ahead log, synchronous = FULL). The order of calls is that of the danger:
+`reserve` before anything, `begin` before data is read, `release` before the result leaves, `mask` before masked
+bytes leave, `reveal` before a sum is opened. A crash between two of them leaves budget charged and nothing sent.
 
 Why a crash is free of charge. A round that was begun and not released has let nothing out, so it may be computed
 again, with fresh noise, on the same charge. Once it is released its bytes are fixed: they are kept, and asking
-again yields them; a second draw for the same charge is refused, even by two processes at once, since each call is
-one exclusive transaction that first reads what others wrote.
+again yields them; a second draw for the same charge is refused, even by two processes at once.
 
-What it cannot see: a journal that was deleted, or replaced by an older copy of itself.
+What an entry may follow is decided in `privacy.account`, by the same code for what is read and what is written.
+What a journal cannot see by itself is that it was deleted, cut, or replaced by an older copy of itself. Others
+can, and show it its own newest head (`privacy.witness`).
 """
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from federation import chain
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from federation.owner import open_store, reopen_store, require_approval, require_key, require_new
+from federation.store import Store, seal
 from privacy import ledger
+from privacy.account import Account, Run, fold, is_even
 from privacy.accountant import epsilon
-from privacy.budget import Budget, admit
-from privacy.errors import BudgetExceeded, LedgerCorrupt, PolicyViolation, ProtocolError
-from privacy.events import Event
-from privacy.ledger import JSON, Entry
-from privacy.wire import digest
-
-
-@dataclass
-class _Run:
-    """What the journal says of one run. Values are digests, by round."""
-
-    plan: str
-    event: Event
-    rounds: int
-    begun: dict[int, str] = field(default_factory=dict)
-    released: dict[int, str] = field(default_factory=dict)
-    masked: dict[int, int] = field(default_factory=dict)
-    revealed: dict[int, str] = field(default_factory=dict)
+from privacy.approval import Approval, Proposal, is_approved
+from privacy.errors import BudgetExceeded, PolicyViolation, ProtocolError, UnsafeParameters
+from privacy.ledger import Entry, Genesis
+from privacy.limits import LimitExceeded, admission, in_force, recheck
+from privacy.plain import JSON
+from privacy.secagg.identity import public_identity
+from privacy.units import Charge, Limit, Patient, Unit
+from privacy.witness import Head, head_body, pool_tag
 
 
 class Journal:
     """One site's account of one pool. Safe to share among threads, and to open in several processes."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self._path, self._connection = path, connection
-        self._lock = threading.RLock()
-        self._last: Entry | None = None
-        self._events: list[Event] = []
-        self._runs: dict[str, _Run] = {}
-        self._roster = (0, "")
+    def __init__(self, store: Store, key: Ed25519PrivateKey) -> None:
+        self._store, self._key = store, key
 
     @classmethod
-    def open(cls, path: Path, *, site: str, pool: str) -> Journal:
+    def open(
+        cls,
+        path: Path,
+        *,
+        site: str,
+        pool: str,
+        key: Ed25519PrivateKey,
+        approvers: Sequence[bytes] = (),
+        simulated: bool = False,
+    ) -> Journal:
         """The journal at `path`, its whole chain verified; a new one, readable by its owner only, if there is none.
 
-        LedgerCorrupt if the file is no journal, was changed, or belongs to another site or pool;
-        JournalUnavailable if it cannot be read or written.
+        `approvers` are settled when it is made. LedgerCorrupt if the file is no journal, was changed, or belongs to
+        another site, pool or key; JournalUnavailable if it cannot be read or written.
         """
-        with chain.explained(path):
-            if not path.exists():
-                chain.create(path, site, pool)
-            journal = cls(path, chain.connect(path))
-            try:
-                journal._check(site, pool)
-            except BaseException:
-                journal.close()
-                raise
-        return journal
+        tag = pool_tag(key, pool)
+        first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated)
+        return cls(open_store(path, first, key), key)
+
+    @classmethod
+    def replace_key(
+        cls, path: Path, *, site: str, pool: str, key: Ed25519PrivateKey, approvals: Sequence[Approval]
+    ) -> Journal:
+        """The journal at `path` with `key` in the place of its own, which is lost.
+
+        What two approvers sign is `privacy.ledger.Tip.replacement` of the public key. PolicyViolation without them.
+        """
+        return cls(reopen_store(path, site, pool, key, approvals), key)
 
     def entries(self) -> tuple[Entry, ...]:
         """The whole ledger, verified."""
-        with self._lock, chain.explained(self._path):
-            found = chain.read(self._connection, 0)
-        ledger.verify(found)
+        found = self._store.entries()
+        fold(found)
         return found
+
+    def head(self) -> Head:
+        """Where the ledger ends now, signed, to be shown to others."""
+        with self._store.transaction() as account:
+            tip = account.tip
+            require_key(account, public_identity(self._key))
+            return Head.signed(tip.genesis.site, tip.genesis.ledger, tip.last, self._key)
 
     def accept(self, serial: int, root: str) -> None:
         """Record the roster that is taken part under. PolicyViolation for one older than any accepted before.
 
         So a site that was revoked stays revoked, whatever the server shows after a restart.
         """
-        with self._transaction():
-            known_serial, known_root = self._roster
+        with self._store.transaction() as account:
+            known_serial, known_root = account.roster
             if serial < known_serial or (serial == known_serial and root != known_root):
                 raise PolicyViolation(
                     f"a roster of serial {serial}, after another of serial {known_serial}",
                     hint="ask the consortium for the newest roster",
                 )
-            if (serial, root) != self._roster:
+            if (serial, root) != account.roster:
                 self._append("roster", {"serial": serial, "root": root})
 
-    def reserve(self, run: str, plan_digest: str, event: Event, rounds: int, budget: Budget) -> None:
-        """Charge a whole plan: `event` is all of it. The same again is free; BudgetExceeded is written down."""
+    def reserve(
+        self, run: str, plan_digest: str, charge: Charge, rounds: int, limits: Sequence[Limit]
+    ) -> None:
+        """Charge a whole plan of so many rounds, all alike: `charge` is all of it. The same again is free.
+
+        `limits` is the site's policy. The stricter of it and the ledger counts, unit by unit; a unit's first limit
+        is put on record with what it admits. PolicyViolation for a policy looser than the ledger; BudgetExceeded,
+        which is written down too, if any limit does not hold the plan.
+        """
         refusal = None
-        with self._transaction():
-            known = self._runs.get(run)
+        with self._store.transaction() as account:
+            known = account.runs.get(run)
             if known is not None:
-                if (known.plan, known.event, known.rounds) != (plan_digest, event, rounds):
+                if (known.plan, known.charge, known.rounds) != (plan_digest, charge, rounds):
                     raise PolicyViolation(
                         "this run was reserved for another plan", hint="start it as a new run"
                     )
                 return
-            body: dict[str, JSON] = {"run": run, "plan": plan_digest, "event": event.to_json()}
+            if not is_even(charge, rounds):
+                raise UnsafeParameters("every round of a plan is charged the same, and for something")
+            terms = in_force(account, limits, charge)
+            if not terms:
+                raise PolicyViolation(
+                    "no limit is set for this pool", hint="set policy.epsilon_max in site.toml"
+                )
+            body: dict[str, Any] = {"run": run, "plan": plan_digest, "charge": charge.to_json()}
             try:
-                admit(self._events, event, budget)
-                self._append("reserve", {**body, "rounds": rounds})
-            except BudgetExceeded as error:
+                by = admission(account, charge, terms)
+            except LimitExceeded as error:
                 refusal = error
-                self._append("refuse", body)
+                self._append("refuse", body | {"unit": error.unit})
+            else:
+                for term in terms.values():
+                    if not term.entry:
+                        self._append("budget", term.to_json())
+                self._append("reserve", body | {"rounds": rounds, "by": by})
         if refusal is not None:
             raise refusal
 
-    def begin(self, run: str, round_number: int, params_digest: str) -> bytes | None:
-        """Permission to read data for a round: None, or the bytes already released for this very request.
+    def begin(
+        self,
+        run: str,
+        round_number: int,
+        question: str,
+        limits: Sequence[Limit] = (),
+        heads: Sequence[Head] = (),
+    ) -> bytes | None:
+        """Permission to read data for a round: None, or the bytes already released for this very question.
 
-        BudgetExceeded past the reserved rounds; PolicyViolation for a run without reservation, for other params in
-        a round that was begun, and for a released round whose bytes are no longer kept.
+        `limits` is the site's policy as it is now, `heads` what the site was shown of its own ledger and of its
+        peers' (see `witness`). BudgetExceeded past the reserved rounds; PolicyViolation for a run without
+        reservation or closed, for another question in a round that was begun, for a released round whose bytes are
+        no longer kept, and if what was charged is more than `limits` allow.
         """
-        with self._transaction():
-            known = self._reserved(run)
+        with self._store.transaction() as account:
+            known = _open_run(account, run)
+            self._witness(account, heads)
+            if limits:
+                recheck(account, limits, known.charge)
             if round_number < 1:
                 raise PolicyViolation("rounds are counted from 1")
             if round_number > known.rounds:
                 raise BudgetExceeded(f"round {round_number} of a run that reserved {known.rounds} rounds")
             if round_number not in known.begun:
-                self._append("begin", {"run": run, "round": round_number, "params": params_digest})
+                self._append("begin", {"run": run, "round": round_number, "question": question})
                 return None
-            if known.begun[round_number] != params_digest:
+            if known.begun[round_number] != question:
                 raise PolicyViolation(
-                    f"round {round_number} was begun with other params", hint="start the next round"
+                    f"round {round_number} was begun with another question: other params or cohort",
+                    hint="start the next round",
                 )
             if round_number not in known.released:
                 return None
-            return self._kept(run, round_number, known.released[round_number])
+            return self._store.kept(run, round_number, known.released[round_number])
+
+    def witness(self, heads: Sequence[Head]) -> None:
+        """Compare the heads of this ledger with it, and put on record what is new in those of peers.
+
+        The caller has verified peers' heads by its roster. LedgerCorrupt if this ledger lacks a head that this very
+        site has signed; FaultyServer for a head of it that the site has not signed.
+        """
+        with self._store.transaction() as account:
+            self._witness(account, heads)
+
+    def witnessed(self) -> tuple[Head, ...]:
+        """The newest head on record of every peer's ledger."""
+        with self._store.transaction() as account:
+            return tuple(account.witnessed.values())
 
     def release(self, run: str, round_number: int, payload: bytes) -> None:
         """Fix the noised bytes of a begun round before they leave. Replaces those kept for the run's last round.
 
         PolicyViolation if the round was not begun, or was released with other bytes.
         """
-        sealed = digest("federation/release/1", payload).hex()
-        with self._transaction():
-            known = self._reserved(run)
+        sealed = seal(payload)
+        with self._store.transaction() as account:
+            known = _open_run(account, run)
             if round_number not in known.begun:
                 raise PolicyViolation(f"round {round_number} was not begun")
             if round_number in known.released:
@@ -154,7 +205,7 @@ class Journal:
                     raise PolicyViolation(f"round {round_number} was released before, with other noise")
                 return
             self._append("release", {"run": run, "round": round_number, "payload": sealed})
-            self._connection.execute("REPLACE INTO releases VALUES (?, ?, ?)", (run, round_number, payload))
+            self._store.keep(run, round_number, payload)
 
     def mask(self, run: str, round_number: int, attempt: int) -> None:
         """Record that a released round is about to be masked. PolicyViolation unless `attempt` is a new highest.
@@ -162,8 +213,8 @@ class Journal:
         Keys live in memory only. A process that was killed cannot know whether masked bytes of an attempt have
         left, so it takes part in no attempt up to the one on record.
         """
-        with self._transaction():
-            known = self._reserved(run)
+        with self._store.transaction() as account:
+            known = _open_run(account, run)
             if round_number not in known.released:
                 raise PolicyViolation(f"round {round_number} was not released by this site")
             if attempt <= known.masked.get(round_number, 0):
@@ -177,8 +228,8 @@ class Journal:
 
         The difference of two sums over the same releases would bare the sites that only one of them holds.
         """
-        with self._transaction():
-            known = self._reserved(run)
+        with self._store.transaction() as account:
+            known = _open_run(account, run)
             if round_number not in known.released:
                 raise ProtocolError(f"round {round_number} was not released by this site")
             if round_number not in known.revealed:
@@ -187,105 +238,87 @@ class Journal:
             elif known.revealed[round_number] != survivors_digest:
                 raise ProtocolError(f"round {round_number} was opened for other survivors")
 
-    def spent(self, delta: float) -> float:
-        """Epsilon at `delta` of everything ever reserved."""
-        with self._transaction():
-            return epsilon(self._events, delta)
+    def close_run(self, run: str, params: str) -> None:
+        """End a run, whose last params have the digest `params`: rounds it never began are returned to the budget.
+
+        The same again is free. PolicyViolation for other params, and for a run without reservation.
+        """
+        with self._store.transaction() as account:
+            known = _reserved(account, run)
+            if known.closed is None:
+                self._append("close", {"run": run, "params": params})
+                self._store.forget(run)
+            elif known.closed != params:
+                raise PolicyViolation("this run was closed with other params")
+
+    def propose(self, limit: Limit, reason: str) -> Proposal:
+        """What two approvers sign so that `limit` takes the place of its unit's. PolicyViolation if it has none."""
+        with self._store.transaction() as account:
+            return account.proposal(limit, reason)
+
+    def raise_budget(self, proposal: Proposal, approvals: Sequence[Approval]) -> None:
+        """Put the proposed limit in force. PolicyViolation without two approvers, for another ledger, and twice."""
+        with self._store.transaction() as account:
+            if proposal != account.proposal(proposal.limit, proposal.reason):
+                raise PolicyViolation(
+                    "the proposal is for another ledger, or for a limit that is no longer in force",
+                    hint="propose again: federation ledger propose",
+                )
+            require_approval(is_approved(proposal, approvals, account.tip.genesis.approvers))
+            term = account.terms[proposal.limit.unit]
+            self._append("budget", term.replaced_by(proposal.limit, proposal.reason, approvals))
+
+    def rotate(self, new: Ed25519PrivateKey) -> None:
+        """Sign with another key from here on. The present one never signs again."""
+        with self._store.transaction() as account:
+            require_new(account, public_identity(new))
+            self._append("rotate", ledger.rotation(account.tip, new))
+        self._key = new
+
+    def spent(self, unit: Unit = "record", delta: float | None = None) -> float:
+        """Epsilon per `unit` of everything charged, at `delta`; by default the one of the unit's limit."""
+        with self._store.transaction() as account:
+            term = account.terms.get(unit)
+            if delta is None:
+                deltas = [each.limit.budget.delta for each in ([term] if term else account.terms.values())]
+                if not deltas:
+                    return 0.0  # nothing is charged before there is a limit
+                delta = min(deltas)
+            return epsilon(account.charged(unit, term.limit.patient if term else Patient()), delta)
 
     def rounds_begun(self, run: str) -> int:
         """How many rounds of a run were begun; 0 for an unknown run."""
-        with self._transaction():
-            return len(self._runs[run].begun) if run in self._runs else 0
+        with self._store.transaction() as account:
+            return len(account.runs[run].begun) if run in account.runs else 0
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One exclusive transaction: see what others wrote, then write at most one entry, durably or not at all."""
-        with self._lock, chain.explained(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._catch_up()
-                yield
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+        self._store.close()
 
     def _append(self, kind: str, body: dict[str, JSON]) -> None:
-        # Memory follows the disk, never the reverse: the next transaction reads this entry back.
-        chain.insert(self._connection, ledger.append(self._last, kind, body))
+        require_key(self._store.account, public_identity(self._key))
+        self._store.append(kind, body, self._key)
 
-    def _catch_up(self) -> None:
-        """Read and verify what was appended since; LedgerCorrupt if the entry last seen is no longer there."""
-        found = chain.read(self._connection, 0 if self._last is None else self._last.seq)
-        if self._last is not None:
-            if not found or found[0] != self._last:
-                raise LedgerCorrupt("the journal was cut or rewritten while in use", hint="release nothing")
-            found = found[1:]
-        ledger.follow(self._last, found)
-        for entry in found:
-            self._apply(entry)
-            self._last = entry
+    def _witness(self, account: Account, heads: Sequence[Head]) -> None:
+        news: dict[str, Head] = {}
+        for head in heads:
+            if head.site == account.tip.genesis.site:
+                account.check_own(head)
+            elif account.is_news(head) and (head.site not in news or news[head.site].seq < head.seq):
+                news[head.site] = head
+        if news:
+            rows: dict[str, JSON] = {site: head_body(head) for site, head in news.items()}
+            self._append("witness", {"heads": rows})
 
-    def _apply(self, entry: Entry) -> None:
-        body = entry.body
-        match entry.kind, body:
-            case "roster", {"serial": int(serial), "root": str(root)}:
-                self._roster = serial, root
-            case "reserve", {"run": str(run), "plan": str(plan), "rounds": int(rounds)}:
-                event = ledger.reserved(entry)
-                self._events.append(event)
-                self._runs[run] = _Run(plan, event, rounds)
-            case "begin", {"run": str(run), "round": int(number), "params": str(params)} if run in self._runs:
-                self._runs[run].begun[number] = params
-            case "release", {"run": str(run), "round": int(number), "payload": str(sealed)} if (
-                run in self._runs
-            ):
-                self._runs[run].released[number] = sealed
-            case "mask", {"run": str(run), "round": int(number), "attempt": int(attempt)} if (
-                run in self._runs
-            ):
-                self._runs[run].masked[number] = attempt
-            case "reveal", {"run": str(run), "round": int(number), "survivors": str(who)} if (
-                run in self._runs
-            ):
-                self._runs[run].revealed[number] = who
-            case (("genesis" | "refuse"), _):
-                pass
-            case _:
-                raise LedgerCorrupt(
-                    f"entry {entry.seq} of the journal is not one of ours", hint="release nothing"
-                )
 
-    def _reserved(self, run: str) -> _Run:
-        if run not in self._runs:
-            raise PolicyViolation("this run has no reservation", hint="a site reserves a plan when it joins")
-        return self._runs[run]
+def _reserved(account: Account, run: str) -> Run:
+    if run not in account.runs:
+        raise PolicyViolation("this run has no reservation", hint="a site reserves a plan when it joins")
+    return account.runs[run]
 
-    def _kept(self, run: str, round_number: int, sealed: str) -> bytes:
-        query = "SELECT payload FROM releases WHERE run = ? AND round = ?"
-        row = self._connection.execute(query, (run, round_number)).fetchone()
-        if row is None:
-            raise PolicyViolation(
-                f"round {round_number} was released and is over", hint="start the next round"
-            )
-        payload = row[0]
-        if not isinstance(payload, bytes) or digest("federation/release/1", payload).hex() != sealed:
-            raise LedgerCorrupt(
-                "a stored release is not the one that the journal charged", hint="release nothing"
-            )
-        return payload
 
-    def _check(self, site: str, pool: str) -> None:
-        """Verify everything: the pages, the tables, the chain, the owner, the kept releases."""
-        chain.check_file(self._connection)
-        with self._transaction():
-            if self._last is None:
-                raise LedgerCorrupt("the journal has no entries", hint="release nothing")
-            if chain.read(self._connection, 0)[0].body != {"site": site, "pool": pool}:
-                raise LedgerCorrupt("the journal belongs to another site or pool", hint="check site.toml")
-            for run, number in self._connection.execute("SELECT run, round FROM releases").fetchall():
-                self._kept(run, number, self._reserved(run).released.get(number, ""))
+def _open_run(account: Account, run: str) -> Run:
+    known = _reserved(account, run)
+    if known.closed is not None:
+        raise PolicyViolation("this run is closed", hint="start a new one")
+    return known

@@ -1,4 +1,4 @@
-"""No entry can be changed, removed, added or moved without the chain showing it."""
+"""No entry can be changed, removed, added, moved or signed by another without the chain showing it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.errors import LedgerCorrupt, UnsupportedEvent
-from privacy.events import GaussianEvent, NonPrivateEvent
-from privacy.ledger import Entry, append, begun_rounds, events, verify
+from privacy.approval import Replacement, approve
+from privacy.errors import LedgerCorrupt
+from privacy.ledger import KINDS, Entry, append, follow, genesis_from_json, rotation, verify
+from privacy.secagg.identity import public_identity
+from tests.privacy.ledgers import ANNA, APPROVERS, BERT, GENESIS, KEY, NEXT, PEER, genesis
 
 BODIES = st.dictionaries(
     st.text(max_size=5),
@@ -23,41 +26,57 @@ BODIES = st.dictionaries(
 
 
 def chain(bodies: list[dict[str, Any]]) -> list[Entry]:
-    entries = [append(None, "genesis", {"site": "a", "pool": "p"})]
+    entries = [genesis()]
     for body in bodies:
-        entries.append(append(entries[-1], "begin", body))
+        entries.append(append(entries[-1], "begin", body, KEY))
     return entries
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    bit %= 8 * len(data)
+    return data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
 
 
 @given(st.lists(BODIES, max_size=6))
 def test_what_was_appended_verifies(bodies: list[dict[str, Any]]) -> None:
-    verify(chain(bodies))
+    entries = chain(bodies)
+    tip = verify(entries)
+    assert (tip.first, tip.last, tip.key) == (entries[0], entries[-1], public_identity(KEY))
+    assert tip.genesis == GENESIS
+    assert follow(verify(entries[:1]), entries[1:]) == tip
 
 
 @given(st.lists(BODIES, min_size=2, max_size=6), st.data())
 def test_one_change_anywhere_is_seen(bodies: list[dict[str, Any]], data: st.DataObject) -> None:
+    """DP-32: any bit of any field, the last entry's included."""
     entries = chain(bodies)
-    index = data.draw(st.integers(0, len(entries) - 1))
+    index, bit = data.draw(st.integers(0, len(entries) - 1)), data.draw(st.integers(0, 511))
     entry = entries[index]
     change: dict[str, Any] = data.draw(
         st.sampled_from(
             [
                 {"seq": entry.seq + 1},
+                {"seq": -1},
                 {"kind": "release"},
                 {"kind": "other"},
                 {"body": {**entry.body, "more": 1}},
-                {"previous": bytes([entry.previous[0] ^ 1]) + entry.previous[1:]},
-                {"hash": entry.hash[:-1] + bytes([entry.hash[-1] ^ 1])},
+                {"previous": flipped(entry.previous, bit)},
+                {"hash": flipped(entry.hash, bit)},
+                {"signature": flipped(entry.signature, bit)},
+                {"signature": b""},
+                {"signature": entry.signature + b"\0"},
+                {"signature": None},
             ]
         )
     )
     entries[index] = dataclasses.replace(entry, **change)
-    with pytest.raises(LedgerCorrupt, match="release nothing"):
+    with pytest.raises(LedgerCorrupt, match=f"entry {index} .*release nothing"):
         verify(entries)
 
 
 @given(st.lists(BODIES, min_size=2, max_size=6), st.data())
 def test_a_removed_moved_or_repeated_entry_is_seen(bodies: list[dict[str, Any]], data: st.DataObject) -> None:
+    """DP-32: reorder, delete from the middle, a number twice."""
     entries = chain(bodies)
     index = data.draw(st.integers(0, len(entries) - 2))
     removed = entries[:index] + entries[index + 1 :]
@@ -68,9 +87,30 @@ def test_a_removed_moved_or_repeated_entry_is_seen(bodies: list[dict[str, Any]],
             verify(wrong)
 
 
+@given(st.integers(0, 3))
+def test_whoever_lacks_the_key_cannot_write_any_part_of_it_anew(start: int) -> None:
+    """DP-32: foreign signature; every hash is right, every signature is one, by another key."""
+    honest = chain([{"round": 1}, {"round": 2}, {"round": 3}])
+    forged = honest[:start]
+    for entry in honest[start:]:
+        forged.append(append(forged[-1] if forged else None, entry.kind, entry.body, PEER))
+    with pytest.raises(LedgerCorrupt, match=rf"entry {start} .* not signed by the site's key"):
+        verify(forged)
+
+
+def test_the_entries_of_another_site_or_pool_do_not_fit() -> None:
+    """DP-32: swapped site id, in the first entry and by splicing two ledgers of one key."""
+    honest = chain([{"round": 1}, {"round": 2}])
+    for other in ({"site": "south"}, {"pool": "oncology"}):
+        renamed = dataclasses.replace(honest[0], body={**honest[0].body, **other})
+        for spliced in ([renamed, *honest[1:]], [genesis(**other), *honest[1:]]):
+            with pytest.raises(LedgerCorrupt):
+                verify(spliced)
+
+
 def test_a_change_whose_hash_was_made_anew_is_seen_at_the_next_entry() -> None:
     entries = chain([{"round": 1}, {"round": 2}])
-    entries[1] = append(entries[0], "begin", {"round": 9})
+    entries[1] = append(entries[0], "begin", {"round": 9}, KEY)
     with pytest.raises(LedgerCorrupt, match="entry 2"):
         verify(entries)
 
@@ -78,58 +118,145 @@ def test_a_change_whose_hash_was_made_anew_is_seen_at_the_next_entry() -> None:
 def test_a_ledger_without_a_genesis_is_none() -> None:
     with pytest.raises(LedgerCorrupt):
         verify([])
-    with pytest.raises(ValueError, match="genesis"):
-        append(chain([])[0], "genesis", {})
-    with pytest.raises(ValueError, match="begin"):
-        append(None, "begin", {})
-    with pytest.raises(ValueError, match="refund"):
-        append(chain([])[0], "refund", {})
-
-
-def test_a_body_without_canonical_form_cannot_be_appended_and_does_not_verify() -> None:
-    with pytest.raises(ValueError, match=r"NaN|nan"):
-        append(chain([])[0], "begin", {"x": float("nan")})
-    good = append(chain([])[0], "begin", {"x": 1})
     with pytest.raises(LedgerCorrupt):
-        verify([chain([])[0], dataclasses.replace(good, body={"x": float("inf")})])
+        verify(chain([{}])[1:])
+    with pytest.raises(ValueError, match="genesis"):
+        append(genesis(), "genesis", {}, KEY)
+    with pytest.raises(ValueError, match="begin"):
+        append(None, "begin", {}, KEY)
+    with pytest.raises(ValueError, match="refund"):
+        append(genesis(), "refund", {}, KEY)
 
 
-def test_the_hash_is_what_the_protocol_says() -> None:
-    # An independent reading: length-prefixed label and canonical JSON, hashed.
-    entry = append(None, "genesis", {"site": "a", "pool": "p"})
-    content = {"body": {"pool": "p", "site": "a"}, "kind": "genesis", "previous": "00" * 32, "seq": 0}
-    parts = [b"privacy/ledger/1", json.dumps(content, separators=(",", ":")).encode()]
-    expected = hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts))
-    assert entry.hash == expected.digest()
-
-
-def test_a_reservation_is_charged_in_full_whether_it_was_used_or_not() -> None:
-    first, second = GaussianEvent(2.0, 0.1, 200), NonPrivateEvent()
-    entries = chain([])
-    for event in (first, second):
-        entries.append(append(entries[-1], "reserve", {"run": "r", "event": event.to_json(), "rounds": 200}))
-    assert events(entries) == (first, second)
-    # As read back from disk, where 2.0 is written 2.
-    stored = [dataclasses.replace(entry, body=json.loads(json.dumps(entry.body))) for entry in entries]
-    assert events(stored) == (first, second)
+def test_a_second_genesis_cannot_follow() -> None:
+    first = genesis()
+    body = GENESIS.to_json()
+    forged = dataclasses.replace(append(first, "begin", body, KEY), kind="genesis")
+    with pytest.raises(LedgerCorrupt):
+        verify([first, forged])
 
 
 @pytest.mark.parametrize(
-    "event", [None, 3, {"type": "gaussian", "noise_multiplier": 0, "sample_rate": 1, "count": 1}]
+    "changes",
+    [
+        {"site": ""},
+        {"site": 3},
+        {"simulated": 0},
+        {"ledger": "00"},
+        {"key": "00" * 32},
+        {"key": "ff" * 32},
+        {"key": GENESIS.key.hex().upper()},
+        {"approvers": None},
+        {"approvers": ["00" * 32]},
+        {"approvers": [APPROVERS[0].hex()] * 2},
+        {"approvers": [GENESIS.key.hex()]},
+        {"more": 1},
+    ],
 )
-def test_a_reservation_of_nothing_is_corrupt(event: Any) -> None:
+def test_a_genesis_that_is_none_is_refused(changes: dict[str, Any]) -> None:
+    assert genesis_from_json(GENESIS.to_json()) == GENESIS
+    with pytest.raises(LedgerCorrupt, match="entry 0"):
+        verify([genesis(**changes)])
+
+
+@pytest.mark.parametrize("body", [{"x": float("nan")}, {"x": 1e20}, {"x": 2**53}, {"x": "\ud800"}])
+def test_what_would_not_be_read_back_is_never_appended(body: dict[str, Any]) -> None:
+    """DP-44: an entry that was written verifies for good."""
+    with pytest.raises(ValueError):
+        append(genesis(), "begin", body, KEY)
+
+
+def test_a_body_without_canonical_form_does_not_verify() -> None:
+    good = append(genesis(), "begin", {"x": 1}, KEY)
     with pytest.raises(LedgerCorrupt):
-        events([append(chain([])[0], "reserve", {"event": event})])
+        verify([genesis(), dataclasses.replace(good, body={"x": float("inf")})])
 
 
-def test_a_reservation_of_something_unknown_is_refused() -> None:
-    with pytest.raises(UnsupportedEvent):
-        events([append(chain([])[0], "reserve", {"event": {"type": "laplace"}})])
+def test_hash_and_signature_are_what_the_protocol_says() -> None:
+    # An independent reading: length-prefixed label and canonical JSON, hashed; label and digest, signed.
+    def packed(*parts: bytes) -> bytes:
+        return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+    first = genesis()
+    entry = append(first, "close", {"run": "r", "params": "p"}, KEY)
+    content = {"body": {"params": "p", "run": "r"}, "kind": "close", "previous": first.hash.hex(), "seq": 1}
+    text = json.dumps(content, separators=(",", ":")).encode()
+    assert entry.hash == hashlib.sha256(packed(b"privacy/ledger/2", text)).digest()
+    label = b"privacy/ledger/entry/1"
+    signed = packed(label) + hashlib.sha256(packed(label, entry.hash)).digest()
+    Ed25519PublicKey.from_public_bytes(GENESIS.key).verify(entry.signature, signed)
 
 
-def test_begun_rounds_are_counted_once_per_run() -> None:
-    bodies: list[dict[str, Any]] = [
-        {"run": run, "round": number} for run, number in (("r", 1), ("r", 2), ("s", 1), ("r", 2))
-    ]
-    assert begun_rounds(chain(bodies), "r") == 2
-    assert begun_rounds(chain(bodies), "t") == 0
+# Keys change.
+
+
+def rotated(to: Ed25519PrivateKey = NEXT, by: Ed25519PrivateKey = KEY, **changes: Any) -> list[Entry]:
+    entries = chain([{"round": 1}])
+    body = {**rotation(verify(entries), to), **changes}
+    return [*entries, append(entries[-1], "rotate", body, by)]
+
+
+def test_after_a_rotation_the_new_key_signs_and_the_old_one_does_not() -> None:
+    """DP-45: key rotation; a retired key signs nothing more."""
+    entries = rotated()
+    assert verify(entries).keys == (public_identity(KEY), public_identity(NEXT))
+    verify([*entries, append(entries[-1], "begin", {}, NEXT)])
+    with pytest.raises(LedgerCorrupt, match=r"entry 3 .* not signed by the site's key"):
+        verify([*entries, append(entries[-1], "begin", {}, KEY)])
+
+
+def test_a_retired_key_never_comes_back() -> None:
+    """DP-45: it may have leaked since."""
+    entries = rotated()
+    again = append(entries[-1], "rotate", rotation(verify(entries), KEY), NEXT)
+    with pytest.raises(LedgerCorrupt, match="cannot be the site's next"):
+        verify([*entries, again])
+
+
+def test_a_rotation_is_signed_by_the_old_key_and_proven_by_the_new() -> None:
+    """DP-45: neither a stranger's rotation, nor one to a key that its holder knows nothing of."""
+    for by in (NEXT, PEER):
+        with pytest.raises(LedgerCorrupt, match="not signed by the site's key"):
+            verify(rotated(by=by))
+    borrowed = rotation(verify(chain([])), PEER)["proof"]
+    with pytest.raises(LedgerCorrupt, match="proven to hold"):
+        verify(rotated(proof=borrowed))
+    elsewhere = rotation(verify([genesis(pool="oncology")]), NEXT)["proof"]
+    with pytest.raises(LedgerCorrupt, match="proven to hold"):
+        verify(rotated(proof=elsewhere))
+
+
+def test_an_approver_does_not_become_the_site() -> None:
+    """DP-45: whoever signs for the site approves nothing, and the reverse."""
+    with pytest.raises(LedgerCorrupt, match="cannot be the site's next"):
+        verify(rotated(ANNA))
+
+
+def test_a_lost_key_is_replaced_with_two_approvals_and_no_fewer() -> None:
+    """DP-45: lost key."""
+    tip = verify(chain([{"round": 1}]))
+    statement = tip.replacement(public_identity(NEXT))
+    anna, bert, peer = (approve(statement, key).to_json() for key in (ANNA, BERT, PEER))
+    other = approve(Replacement("north", tip.first.hash, tip.key, public_identity(PEER)), BERT).to_json()
+    verify(rotated(by=NEXT, approvals=[anna, bert]))
+    for wrong in ([anna], [anna, anna], [anna, peer], [anna, other], [anna, bert, peer], [anna, {}]):
+        with pytest.raises(LedgerCorrupt):
+            verify(rotated(by=NEXT, approvals=wrong))
+    for signer in (KEY, PEER):  # whoever holds the lost key has no say in it
+        with pytest.raises(LedgerCorrupt, match="not signed"):
+            verify(rotated(by=signer, approvals=[anna, bert]))
+
+
+@pytest.mark.parametrize("changes", [{"key": "00" * 32}, {"key": 3}, {"more": 1}, {"approvals": None}])
+def test_a_malformed_rotation_is_corrupt(changes: dict[str, Any]) -> None:
+    with pytest.raises(LedgerCorrupt, match="entry 2"):
+        verify(rotated(**changes))
+
+
+def test_every_kind_is_described_where_it_is_defined() -> None:
+    described = {
+        line.split()[0]
+        for line in (append.__globals__["__doc__"] or "").splitlines()
+        if line.startswith("    ")
+    }
+    assert described == set(KINDS)
