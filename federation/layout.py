@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import UninitializedParameter
 
 from federation.errors import TaskError
 
 if TYPE_CHECKING:
     from federation.task import Task
+
+_ADAPT = (
+    "return adapted(model).module, from clients.adapt: it replaces such layers and lists what is different"
+)
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,9 @@ def initial_params(task: Task, seed: int) -> Tensor:
 def _check(module: nn.Module) -> None:
     for name, part in module.named_modules():
         if isinstance(part, _BatchNorm):
-            raise TaskError(
-                f"{_at(name, part)} mixes the records of a batch", hint="use GroupNorm or LayerNorm"
-            )
+            raise TaskError(f"{_at(name, part)} mixes the records of a batch", hint=_ADAPT)
+        if isinstance(part, _InstanceNorm) and part.track_running_stats:
+            raise TaskError(f"{_at(name, part)} keeps statistics of the records", hint=_ADAPT)
     for name, _ in module.named_buffers():
         raise TaskError(
             f'the model has a buffer, "{name}"', hint="keep constants as plain attributes or parameters"

@@ -20,11 +20,20 @@ def clip_rows(rows: Tensor, norm: float) -> Tensor:
 
     Zeros for a row that holds NaN or infinity, or is so long that its norm overflows float64.
     """
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
+    factors = clip_factors(lengths, norm).to(rows.dtype)
+    return torch.where(torch.isfinite(lengths), rows * factors, torch.zeros_like(rows))
+
+
+def clip_factors(lengths: Tensor, norm: float) -> Tensor:
+    """What brings vectors of these lengths to at most `norm`: min(1, norm / length), and 0 where it is not finite.
+
+    0 times NaN is NaN: who applies the factors must leave such a vector out, as `clip_rows` does.
+    UnsafeParameters for a norm of 0, infinity or NaN, under which nothing, or everything, would be released.
+    """
     if not (math.isfinite(norm) and norm > 0):
         raise UnsafeParameters("a clipping norm must be finite and above 0")
-    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=torch.float64)
-    factors = (norm / lengths.clamp(min=norm)).to(rows.dtype)
-    return torch.where(torch.isfinite(lengths), rows * factors, torch.zeros_like(rows))
+    return torch.where(torch.isfinite(lengths), norm / lengths.clamp(min=norm), torch.zeros_like(lengths))
 
 
 def into_box(x: Tensor, bound: float) -> Tensor:

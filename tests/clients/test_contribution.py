@@ -23,7 +23,6 @@ from server.aggregation import mean_delta
 from tests.clients.sites import (
     SIZES,
     batch_of,
-    clipped_sum,
     flat,
     key_of,
     keyed_trainer,
@@ -34,6 +33,7 @@ from tests.clients.sites import (
     make_terms,
     sgd_by_torch,
 )
+from tests.clients.units import clipped_sum
 
 FALSE_ALARM = 1e-6  # of each statistical test below; keys are fixed, so none ever flickers
 SITE = "amsterdam"
@@ -198,6 +198,7 @@ def test_steps_of_one_round_have_noise_of_their_own() -> None:
 
 @pytest.mark.parametrize(("unit", "noise"), PRIVATE)
 def test_an_empty_batch_is_no_special_case(unit: str, noise: str) -> None:
+    """DP-17"""
     plan, key = make_plan(unit, noise), key_of("empty")
     terms = make_terms(plan)
     empty = Dataset(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
@@ -351,6 +352,7 @@ def test_the_sum_over_sites_is_the_weighted_mean_of_their_deltas(noise: str, wei
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("noise", NOISES)
 def test_a_record_that_is_not_finite_changes_nothing_at_all(noise: str, poison: float) -> None:
+    """DP-14: to the last bit, since the noise is the same."""
     plan, key = make_plan("record", noise), key_of("poison")
     terms, clean = make_terms(plan), make_data(20, 6)
     features = torch.cat([clean.features, torch.tensor([[0.0, poison]])])

@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from clients.release import Trainer, contribution, release, site_stream
+from clients import release as door
+from clients.release import Payload, Trainer, contribution, release, site_stream, worst_case_seconds
 from federation.chain import JournalUnavailable
+from federation.errors import DataError, TaskError
 from federation.journal import Journal
 from federation.messages import Member
 from federation.plan import Plan
-from federation.task import Dataset, build_task
+from federation.task import Dataset, build_task, cross_entropy
 from federation.terms import Terms
 from privacy.errors import BudgetExceeded, PolicyViolation
 from privacy.noise import Stream
+from privacy.units import Limit
+from privacy.witness import Head
 from tests.clients.sites import (
     RUN,
     make_data,
@@ -30,6 +34,7 @@ from tests.clients.sites import (
     make_terms,
     open_journal,
 )
+from tests.clients.units import NOISES, plan_for
 
 SITE = "amsterdam"
 PRIVATE = [(unit, noise) for unit in ("record", "client") for noise in ("site", "distributed", "central")]
@@ -56,7 +61,8 @@ def unread(plan: Plan, seen: Callable[[], object] = lambda: None) -> Trainer:
 
 
 def kinds(journal: Journal) -> list[str]:
-    return [entry.kind for entry in journal.entries()]
+    """The ledger's story, without the limits that were set before it."""
+    return [entry.kind for entry in journal.entries() if entry.kind != "budget"]
 
 
 def fresh(plan: Plan) -> Trainer:
@@ -70,7 +76,7 @@ def test_the_round_is_charged_before_a_record_is_read(unit: str, noise: str, tmp
     journal = open_journal(tmp_path / "journal", plan)
     when_read: list[list[str]] = []
     trainer = unread(plan, lambda: when_read.append(kinds(journal)))
-    with pytest.raises(LookupError):
+    with pytest.raises(TaskError, match="LookupError"):
         release(make_terms(plan), SITE, make_params(), trainer, journal)
     assert when_read[0] == ["genesis", "reserve", "begin"]
     assert kinds(journal)[-1] == "begin"  # charged, and nothing released
@@ -85,8 +91,8 @@ def test_a_refusal_of_the_journal_leaves_the_data_unread(tmp_path: Path) -> None
         release(make_terms(plan), SITE, make_params(), trainer, journal)
     journal = open_journal(tmp_path / "reserved", plan)
     with pytest.raises(BudgetExceeded):
-        release(make_terms(plan, round=5), SITE, make_params(), trainer, journal)
-    journal._connection.execute("PRAGMA query_only = ON")  # a disk that takes no more
+        release(make_terms(plan, round=6), SITE, make_params(), trainer, journal)
+    journal._store._connection.execute("PRAGMA query_only = ON")  # a disk that takes no more
     with pytest.raises(JournalUnavailable):
         release(make_terms(plan), SITE, make_params(), trainer, journal)
     assert not touched
@@ -97,13 +103,13 @@ def test_nothing_is_handed_on_when_the_journal_cannot_keep_it(tmp_path: Path) ->
     journal, terms = open_journal(tmp_path / "journal", plan), make_terms(plan)
 
     def disk_fills_up_meanwhile(_: int) -> Stream:
-        journal._connection.execute("PRAGMA query_only = ON")
+        journal._store._connection.execute("PRAGMA query_only = ON")
         return Stream(bytes(32))
 
     trainer = replace(fresh(plan), stream=disk_fills_up_meanwhile)
     with pytest.raises(JournalUnavailable):
         release(terms, SITE, make_params(), trainer, journal)
-    journal._connection.execute("PRAGMA query_only = OFF")
+    journal._store._connection.execute("PRAGMA query_only = OFF")
     assert kinds(journal) == ["genesis", "reserve", "begin"]
     release(terms, SITE, make_params(), fresh(plan), journal)  # the same charge serves the next try
     assert kinds(journal) == ["genesis", "reserve", "begin", "release"]
@@ -141,12 +147,12 @@ def test_a_begun_round_answers_no_second_question(released: bool, tmp_path: Path
     if released:
         release(terms, SITE, make_params(), fresh(plan), journal)
     else:
-        with pytest.raises(LookupError):
+        with pytest.raises(TaskError):
             release(terms, SITE, make_params(), unread(plan), journal)
     before = kinds(journal)
     questions = [(terms, make_params(seed=1)), *((other, make_params()) for other in changed_members(terms))]
     for other, params in questions:
-        with pytest.raises(PolicyViolation, match="begun with other"):
+        with pytest.raises(PolicyViolation, match="begun with another question"):
             release(replace(other, attempt=2), SITE, params, unread(plan), journal)
     assert kinds(journal) == before
 
@@ -155,8 +161,229 @@ def test_the_journal_keeps_exactly_what_was_handed_on(tmp_path: Path) -> None:
     plan = make_plan()
     journal = open_journal(tmp_path / "journal", plan)
     vector = release(make_terms(plan), SITE, make_params(), fresh(plan), journal)
-    rows = journal._connection.execute("SELECT run, round, payload FROM releases").fetchall()
+    rows = journal._store._connection.execute("SELECT run, round, payload FROM releases").fetchall()
     assert rows == [(RUN.hex(), 1, b"".join(int(value).to_bytes(8, "little") for value in vector))]
+
+
+# The form of what leaves.
+
+
+FORM = Payload(length=6, ring_bits=40)
+GOOD = np.arange(6, dtype=np.uint64)
+
+
+class Tagged(np.ndarray[tuple[int], np.dtype[np.uint64]]):
+    """An array that carries something along."""
+
+    losses = (0.3, 0.2)
+
+
+def too_large() -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    vector = GOOD.copy()
+    vector[3] = 1 << 40
+    return vector
+
+
+NOT_ALLOWED: dict[str, object] = {
+    "an extra metric": {"vector": GOOD, "loss": 0.3},
+    "an extra array": (GOOD, GOOD),
+    "the number of examples": np.append(GOOD, np.uint64(4711)),
+    "fewer numbers": GOOD[:5],
+    "numbers in two rows": GOOD.reshape(2, 3),
+    "a number": np.uint64(4711),
+    "a long error string": "patient 4711 has a negative dose; " * 40,
+    "floats": GOOD.astype(np.float64),
+    "signed integers": GOOD.astype(np.int64),
+    "another byte order": GOOD.astype(">u8"),
+    "shorter integers": GOOD.astype(np.uint32),
+    "named fields": np.zeros(6, np.dtype([("vector", "u8"), ("count", "u8")])),
+    "objects": GOOD.astype(object),
+    "an array with something attached": GOOD.view(Tagged),
+    "an array with a mask": np.ma.masked_array(GOOD, mask=[True, False] * 3),
+    "a tensor": torch.arange(6),
+    "bytes": GOOD.tobytes(),
+    "a list": GOOD.tolist(),
+    "nothing": None,
+    "a number past the ring": too_large(),
+}
+
+
+@pytest.mark.parametrize("what", NOT_ALLOWED)
+def test_nothing_but_the_one_vector_can_be_released(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DP-48: extra metric, extra array, long error string, exact number of examples; the journal keeps none."""
+    with pytest.raises(PolicyViolation) as raised:
+        FORM.seal(NOT_ALLOWED[what])
+    assert "4711" not in str(raised.value) and "0.3" not in str(raised.value)
+    plan = make_plan()
+    journal, terms = open_journal(tmp_path / "journal", plan), make_terms(plan)
+    assert terms.dimension == FORM.length
+    if what == "a number past the ring":
+        monkeypatch.setattr(door, "contribution", lambda *_: too_large() << np.uint64(20))
+    else:
+        monkeypatch.setattr(door, "contribution", lambda *_: NOT_ALLOWED[what])
+    with pytest.raises(PolicyViolation, match="release"):
+        release(terms, SITE, make_params(), fresh(plan), journal)
+    assert kinds(journal)[-1] == "begin"
+    assert journal._store._connection.execute("SELECT COUNT(*) FROM releases").fetchone() == (0,)
+
+
+def test_what_is_released_is_read_back_from_its_bytes_and_brings_nothing_along() -> None:
+    """DP-48: not the memory that an array was cut from, nor what is written on its dtype."""
+    larger = np.arange(100, dtype=np.uint64)
+    noted = larger[10:16].astype(np.dtype("u8", metadata={"loss": 0.3}))
+    assert noted.dtype.metadata
+    for vector in (larger[10:16], larger[10:22:2], noted):
+        opened = FORM.open(FORM.seal(vector))
+        assert np.array_equal(opened, vector)
+        assert opened.base is None
+        assert opened.nbytes == 48
+        assert opened.dtype.metadata is None
+    assert len({len(FORM.seal(GOOD * np.uint64(scale))) for scale in (0, 1, 10**9)}) == 1
+
+
+@pytest.mark.parametrize(
+    "data", [b"", bytes(40), bytes(56), bytes(47), bytearray(48), "0" * 48, b"\xff" * 48]
+)
+def test_stored_bytes_of_another_form_are_not_sent_again(
+    data: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(PolicyViolation):
+        FORM.open(data)  # type: ignore[arg-type]
+    plan = make_plan()
+    journal, terms = open_journal(tmp_path / "journal", plan), make_terms(plan)
+    monkeypatch.setattr(journal, "begin", lambda *_: data)
+    with pytest.raises(PolicyViolation):
+        release(terms, SITE, make_params(), unread(plan), journal)
+
+
+@pytest.mark.parametrize(("unit", "noise"), EVERY)
+def test_the_size_of_a_release_says_nothing_about_the_data(unit: str, noise: str, tmp_path: Path) -> None:
+    """DP-48"""
+    plan, sizes = make_plan(unit, noise), set()
+    for number, records in enumerate((0, 1, 40)):
+        journal = open_journal(tmp_path / str(number), plan)
+        trainer = replace(fresh(plan), data=make_data(records, 1))
+        release(make_terms(plan), SITE, make_params(), trainer, journal)
+        sizes.add(journal._store._connection.execute("SELECT LENGTH(payload) FROM releases").fetchone())
+    assert sizes == {(8 * 6,)}
+
+
+# What the task's own code says.
+
+
+QUOTED = "patient 4711 has a negative dose"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError(QUOTED), ZeroDivisionError(QUOTED), type("Odd", (Exception,), {})(QUOTED)]
+)
+@pytest.mark.parametrize("where", ["model", "loss", "stream"])
+def test_of_an_exception_in_the_tasks_code_only_the_kind_is_passed_on(
+    where: str, error: Exception, tmp_path: Path
+) -> None:
+    """DP-48: not its text, nor the exception itself behind another."""
+    plan, trainer = make_plan(), fresh(make_plan())
+    contribution(make_terms(plan), SITE, make_params(), trainer)
+
+    def fail(*_: object) -> object:
+        raise error
+
+    if where == "stream":
+        trainer = replace(trainer, stream=fail)  # type: ignore[arg-type]
+    else:
+        trainer = replace(trainer, task=replace(trainer.task, **{where: fail}))  # type: ignore[arg-type]
+    journal = open_journal(tmp_path / "journal", plan)
+    with pytest.raises(TaskError) as raised:
+        release(make_terms(plan), SITE, make_params(), trainer, journal)
+    assert kinds(journal)[-1] == "begin"
+    if where != "loss":  # which failed on made-up records, and may say how
+        assert raised.value.__cause__ is None
+        assert raised.value.__context__ is None
+        assert type(error).__name__ in str(raised.value)
+        assert QUOTED not in str(raised.value)
+
+
+def test_a_loss_that_fails_on_a_real_record_does_not_quote_it(tmp_path: Path) -> None:
+    """DP-48: on made-up records, which it is tried on before, it works."""
+    plan, data = make_plan(), make_data(8, 1)
+
+    def picky(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if int(labels.max()) > 1:
+            raise ValueError(f"a label of {int(labels.max())}")
+        return cross_entropy(outputs, labels)
+
+    data.labels[3] = 4711
+    trainer = Trainer(replace(build_task(plan), loss=picky), data, lambda _: Stream(bytes(32)))
+    with pytest.raises(TaskError, match="training failed with ValueError") as raised:
+        release(make_terms(plan), SITE, make_params(), trainer, open_journal(tmp_path / "journal", plan))
+    assert "4711" not in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+# Limits, witnesses, patients, time.
+
+
+def test_limits_and_heads_reach_the_journal_with_the_question(tmp_path: Path) -> None:
+    plan = make_plan()
+    journal, seen = open_journal(tmp_path / "journal", plan), []
+    begin = journal.begin
+
+    def watched(*arguments: object) -> bytes | None:
+        seen.append(arguments)
+        return begin(*arguments[:3])  # type: ignore[arg-type]
+
+    limits, heads = (cast(Limit, object()),), (cast(Head, object()),)
+    journal.begin = watched  # type: ignore[method-assign, assignment]
+    release(make_terms(plan), SITE, make_params(), fresh(plan), journal, limits=limits, heads=heads)
+    assert seen[0][3:] == (limits, heads)
+
+
+@pytest.mark.parametrize("noise", [*NOISES, "none"])
+def test_a_plan_for_patients_needs_to_know_whose_a_record_is(noise: str, tmp_path: Path) -> None:
+    plan = plan_for("patient", noise)
+    for patients in (None, torch.arange(39)):
+        trainer = replace(fresh(plan), data=replace(make_data(40, 1), patients=patients))
+        with pytest.raises(DataError, match="whose each record is"):
+            contribution(make_terms(plan), SITE, make_params(), trainer)
+
+
+@pytest.mark.parametrize(("unit", "noise"), EVERY)
+def test_whose_a_record_is_means_nothing_where_patients_are_not_protected(unit: str, noise: str) -> None:
+    plan, data = make_plan(unit, noise, sample_rate=0.37, rounds=12), make_data(40, 1)
+    trainer = Trainer(build_task(plan), data, lambda _: Stream(bytes(32)))
+    marked = replace(trainer, data=replace(data, patients=torch.zeros(40, dtype=torch.int64)))
+    terms = make_terms(plan)
+    one, other = (contribution(terms, SITE, make_params(), each) for each in (trainer, marked))
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("unit", "noise"), [("record", "distributed"), ("patient", "site"), ("client", "none")]
+)
+def test_the_longest_round_is_measured_without_a_look_at_the_data(unit: str, noise: str) -> None:
+    plan = plan_for(unit, noise, sample_rate=0.37, rounds=12)
+    seen: list[int] = []
+    features = torch.full((40, 2), torch.nan)  # what would be read from them, were they read
+    data = Dataset(features, torch.full((40,), 9), torch.arange(40))
+
+    def watched(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        assert bool(torch.isfinite(outputs).all())
+        seen.append(len(labels))
+        return cross_entropy(outputs, labels)
+
+    asked: list[int] = []
+    trainer = Trainer(
+        replace(build_task(plan), loss=watched),
+        data,
+        lambda number: asked.append(number) or Stream(bytes(32)),
+    )  # type: ignore[func-returns-value]
+    terms = make_terms(plan)
+    assert 0 < worst_case_seconds(terms, SITE, trainer) < 5
+    assert not asked  # the round's own stream is not used up
+    assert terms.largest_batch == 40
+    assert 25 <= max(seen) <= 60  # about as many as the largest batch
 
 
 # Randomness.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from clients.training import local_delta, plain_gradient, poisson_batch
+from clients.training import local_delta, made_up, plain_gradient, poisson_batch
 from federation.plan import Training
 from federation.task import Dataset, build_task
 from privacy.noise import Stream
@@ -75,7 +76,7 @@ def test_the_denominator_is_the_expected_batch_and_not_the_drawn_one() -> None:
 
 @pytest.mark.parametrize("rate", [0.37, 0.1, 0.003])
 def test_records_are_drawn_at_exactly_the_plans_rate(rate: float) -> None:
-    """Two-sided binomial test over 200,000 decisions, false-alarm rate 1e-6; the control is 10% off."""
+    """DP-19: two-sided exact binomial test, 200,000 decisions, false-alarm rate 1e-6; the control is 10% off."""
     data = Dataset(torch.arange(2000)[:, None].float(), torch.zeros(2000, dtype=torch.int64))
     stream = Stream(key_of("rate", rate))
     drawn = sum(len(poisson_batch(data, rate, stream)) for _ in range(100))
@@ -114,7 +115,7 @@ def test_features_and_labels_of_a_batch_stay_together() -> None:
 def test_every_step_draws_a_batch_of_its_own() -> None:
     seen: list[Tensor] = []
 
-    def gradient(features: Tensor, labels: Tensor) -> Tensor:
+    def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
         seen.append(features)
         return torch.zeros(DIMENSION)
 
@@ -128,7 +129,7 @@ def test_every_step_draws_a_batch_of_its_own() -> None:
 def test_the_optimizer_sees_only_what_finish_lets_through() -> None:
     model = loaded(build_task(make_plan("record", "none")), make_params(), torch.float64)
 
-    def gradient(features: Tensor, labels: Tensor) -> Tensor:
+    def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
         return torch.full((DIMENSION,), 1e9, dtype=torch.float64)
 
     def finish(total: Tensor) -> Tensor:
@@ -137,6 +138,50 @@ def test_the_optimizer_sees_only_what_finish_lets_through() -> None:
     training = training_of(learning_rate=2.0)
     delta = local_delta(model, make_data(8, 0), training, 8, Stream(bytes(32)), gradient, finish)
     assert torch.allclose(delta, -2.0 * torch.arange(DIMENSION, dtype=torch.float64) / 8)
+
+
+def test_patients_of_any_numbers_are_drawn_like_patients_numbered_from_zero() -> None:
+    """Gaps, as a hold-out leaves them, and large or negative numbers change nothing."""
+    whose = torch.tensor([0, 1, 1, 2, 0, 3, 4])
+    odd = torch.tensor([-5, 10**12, 3, 7, 9])  # another name for each, and another order of names
+    data = Dataset(torch.arange(7)[:, None].float(), torch.zeros(7, dtype=torch.int64), whose)
+    for number in range(20):
+        batch = poisson_batch(replace(data, patients=odd[whose]), 0.5, Stream(key_of("odd", number)))
+        assert batch.patients is not None
+        drawn = set(batch.patients.tolist())
+        assert batch.features[:, 0].long().tolist() == [i for i in range(7) if int(odd[whose[i]]) in drawn]
+    assert len(poisson_batch(data, 1.0, Stream(bytes(32)))) == 7
+
+
+def test_without_patients_nobody_is_drawn() -> None:
+    none = torch.zeros(0, dtype=torch.int64)
+    batch = poisson_batch(Dataset(torch.zeros(0, 2), none, none), 0.5, Stream(bytes(32)))
+    assert len(batch) == 0
+
+
+def test_a_plain_step_over_patients_is_one_over_their_records() -> None:
+    data = make_data(30, 1)
+    whole = replace(data, patients=torch.arange(30) // 3)
+    assert torch.equal(delta_of(training_of(), whole, 10), delta_of(training_of(), data, 10))
+
+
+def test_made_up_records_have_the_shape_of_the_real_ones_and_nothing_else() -> None:
+    features = torch.full((5, 3, 4), torch.nan)
+    made = made_up(Dataset(features, torch.full((5,), 9)), 70)
+    assert made.features.shape == (70, 3, 4)
+    assert made.features.dtype == features.dtype
+    assert 0 <= float(made.features.min()) <= float(made.features.max()) < 1
+    assert made.labels.dtype == torch.int64
+    assert set(made.labels.tolist()) == {0, 1}
+    assert made.patients is None
+    words = Dataset(
+        torch.full((5, 3), 900), torch.zeros(5, dtype=torch.int64), torch.zeros(5, dtype=torch.int64)
+    )
+    made = made_up(words, 70)
+    assert set(made.features.unique().tolist()) == {0, 1}
+    assert made.patients is not None and len(made.patients.unique()) == 70
+    assert torch.equal(made_up(words, 70).features, made.features)
+    assert not torch.equal(made_up(words, 70, seed=1).features, made.features)
 
 
 def test_without_records_nothing_moves() -> None:
