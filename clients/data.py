@@ -7,7 +7,6 @@ rows (a mean, a scale, a new category) would leak past the noise.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.policy import SITE_ID
+from clients.holdout import apart
+from clients.policy import SITE_ID, Policy
 from clients.table import CsvTable
 from federation.errors import DataError, TaskError
-from federation.plan import Plan
+from federation.plan import Plan, check_delta
 from federation.tabular import Feature, Numeric, TabularTask, as_number
 from federation.task import Dataset, Source, Task
+from privacy.errors import PolicyViolation
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,51 @@ class SiteFiles:
 
 def read_data(path: Path, plan: Plan, task: Task) -> Dataset:
     """A site's data as the plan's task reads it. DataError; TaskError if the user's own code is at fault."""
-    if isinstance(plan.task, TabularTask):
-        return read_csv(path, plan.task)
-    if task.data is None:
-        raise TaskError(f"{task.name}: has no data function", hint="pass data=, from a Source to a Dataset")
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file", hint="check the path")
-    try:
-        dataset = task.data(Source(path))
-    except Exception as error:
-        # The text of this exception may quote a record; its type cannot.
-        hint = "see the traceback with --debug"
-        raise TaskError(
-            f"{task.name}: reading {path} failed with {type(error).__name__}", hint=hint
-        ) from error
-    return _checked(dataset, task.name)
+    data = read_csv(path, plan.task) if isinstance(plan.task, TabularTask) else _read_by(task, path)
+    if plan.privacy.unit == "patient" and data.patients is None:
+        hint = "give Dataset.patients, or choose another privacy.unit"
+        raise TaskError(f"{task.name}: the data do not say whose each record is", hint=hint)
+    if plan.is_private and _more_than(plan.privacy.records_per_patient or 1, data, plan):
+        message = f"{path}: a patient has more records than privacy.records_per_patient allows"
+        raise DataError(message, hint='agree on a plan with a larger one, or with privacy.unit = "patient"')
+    return data
+
+
+def site_data(
+    source: Path, test: Path | None, plan: Plan, task: Task, policy: Policy
+) -> tuple[Dataset, Dataset | None]:
+    """What a site trains on, and what it keeps to evaluate on: `test`, or else a part of `source` held out.
+
+    DataError or TaskError for the data; PolicyViolation if it holds more of anybody than the policy allows, or
+    UnsafeParameters if it holds too many for the plan's delta.
+    """
+    data = read_data(source, plan, task)
+    if test is None:
+        training, held_out = apart(data, plan.evaluation.holdout, plan.federation.seed)
+    else:
+        training, held_out = data, read_data(test, plan, task)
+    for part in (data, held_out):
+        if part is not None and policy.patient is not None and _more_than(policy.patient.records, part, plan):
+            raise PolicyViolation(
+                "policy.patient.records: a patient has more records than it allows",
+                hint="bring fewer of each patient, or have the budget changed",
+            )
+    if plan.privacy.unit != "client":  # how many clients there are is not a site's to know
+        check_delta(plan, protected(plan, training))
+    return training, held_out
+
+
+def protected(plan: Plan, data: Dataset) -> int:
+    """How many of those that the plan protects, records or patients, a dataset holds."""
+    patients = patients_in(data) if plan.privacy.unit == "patient" else None
+    return len(data) if patients is None else patients
+
+
+def patients_in(data: Dataset) -> int | None:
+    """How many patients a dataset holds, if that is known."""
+    if data.patients is None or len(data) == 0:
+        return None if data.patients is None else 0
+    return int(data.patients.max()) + 1
 
 
 def read_csv(path: Path, task: TabularTask) -> Dataset:
@@ -63,26 +94,8 @@ def read_csv(path: Path, task: TabularTask) -> Dataset:
     blocks = [_encoded(table, cells[feature.name], feature) for feature in task.features]
     labels = _codes(table, cells[task.target], task.target, task.classes)
     features = np.concatenate(blocks, axis=1).astype(np.float32)
-    return Dataset(torch.from_numpy(features), torch.from_numpy(labels))
-
-
-def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Training part and held-out part: `holdout` of every class, rounded, chosen by a public seed.
-
-    Within a class the records are ordered by a hash of their own content, so that the part a record falls in
-    depends on the others only at the border: one record more or less moves at most one other. A class keeps
-    one record at least to train on. None if nothing is held out.
-    """
-    ranks = _content_hashes(dataset, seed)
-    held = np.zeros(len(dataset), dtype=bool)
-    labels = dataset.labels.numpy()
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort(ranks[rows], kind="stable")]
-        held[rows[: min(round(holdout * len(rows)), len(rows) - 1)]] = True
-    if not held.any():
-        return dataset, None
-    return _part(dataset, ~held), _part(dataset, held)
+    patients = None if task.patient is None else torch.from_numpy(_numbered(table, task.patient))
+    return Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients)
 
 
 def find_sites(directory: Path) -> list[SiteFiles]:
@@ -137,8 +150,8 @@ def _encoded(table: CsvTable, cells: list[str], feature: Feature) -> NDArray[np.
 def _scaled(numbers: NDArray[np.float64], feature: Numeric) -> NDArray[np.float64]:
     """From the public range to [-1, 1]. Halves first: the difference of two finite floats may be infinite."""
     clipped = np.clip(numbers, feature.low, feature.high)
-    middle, radius = feature.low / 2 + feature.high / 2, feature.high / 2 - feature.low / 2
-    return np.clip((clipped - middle) / radius, -1.0, 1.0)
+    share = (clipped / 2 - feature.low / 2) / (feature.high / 2 - feature.low / 2)
+    return np.clip(2 * share - 1, -1.0, 1.0)
 
 
 def _numbers(table: CsvTable, cells: list[str], column: str) -> NDArray[np.float64]:
@@ -163,6 +176,39 @@ def _codes(table: CsvTable, cells: list[str], column: str, values: Sequence[str]
     return np.array(codes, dtype=np.int64)
 
 
+def _numbered(table: CsvTable, column: str) -> NDArray[np.int64]:
+    """Whose each row is, as numbers from 0 in the order of appearance. Two are one if their cells are one text."""
+    cells = table.column(column)
+    if "" in cells:
+        raise table.error(cells.index(""), column, "is empty", "every row needs the patient it belongs to")
+    number = {cell: place for place, cell in enumerate(dict.fromkeys(cells))}
+    return np.array([number[cell] for cell in cells], dtype=np.int64)
+
+
+def _more_than(most: int, data: Dataset, plan: Plan) -> bool:
+    """Whether somebody is known to have more records than that, where the plan protects records."""
+    if data.patients is None or plan.privacy.unit != "record":
+        return False
+    return int(torch.bincount(data.patients).max()) > most
+
+
+def _read_by(task: Task, path: Path) -> Dataset:
+    """What the user's own function makes of a file."""
+    if task.data is None:
+        raise TaskError(f"{task.name}: has no data function", hint="pass data=, from a Source to a Dataset")
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file", hint="check the path")
+    try:
+        dataset = task.data(Source(path))
+    except Exception as error:
+        # The text of this exception may quote a record; its type cannot.
+        hint = "see the traceback with --debug"
+        raise TaskError(
+            f"{task.name}: reading {path} failed with {type(error).__name__}", hint=hint
+        ) from error
+    return _checked(dataset, task.name)
+
+
 def _checked(dataset: object, name: str) -> Dataset:
     """The Dataset of a user's function, or a TaskError that says what it lacks."""
     hint = "correct the task's data function"
@@ -172,6 +218,7 @@ def _checked(dataset: object, name: str) -> Dataset:
         "must have records and a label for each": 0 < len(dataset) == len(dataset.features),
         "must have int64 labels (n,)": dataset.labels.dtype == torch.int64 and dataset.labels.dim() == 1,
         "must have finite features": bool(torch.isfinite(dataset.features).all()),
+        "must number its patients (n,) int64 from 0, without gaps": _is_numbered(dataset),
     }
     for rule, holds in rules.items():
         if not holds:
@@ -179,13 +226,11 @@ def _checked(dataset: object, name: str) -> Dataset:
     return dataset
 
 
-def _content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
-    key = seed.to_bytes(8, "big")
-    rows = np.ascontiguousarray(dataset.features.numpy()).reshape(len(dataset), -1)
-    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest() for row in rows)
-    return np.frombuffer(digests, ">u8").astype(np.uint64)
-
-
-def _part(dataset: Dataset, chosen: NDArray[np.bool_]) -> Dataset:
-    rows = torch.from_numpy(chosen)
-    return Dataset(dataset.features[rows], dataset.labels[rows])
+def _is_numbered(dataset: Dataset) -> bool:
+    patients = dataset.patients
+    if patients is None or not len(dataset):
+        return True
+    if patients.dtype != torch.int64 or patients.shape != (len(dataset),):
+        return False
+    numbers = torch.unique(patients)
+    return torch.equal(numbers, torch.arange(len(numbers)))

@@ -1,7 +1,8 @@
 """What a site consents to, whatever the server says, and the site file that says so.
 
 A policy is the institution's own; it is never sent, and a plan cannot loosen it. `consent` compares the two
-before anything else happens. What earlier runs have spent is the journal's business.
+before anything else happens, and again in every round. What earlier runs have spent, and what a plan for records
+costs a patient, is the journal's business: `Policy.limits` is what it goes by.
 """
 
 from __future__ import annotations
@@ -14,22 +15,56 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, field_validator, model_validator
 
+from federation.claim import evaluation_charge, planned_charge, planned_noise_multiplier
+from federation.errors import PlanError
 from federation.mistakes import Mistake, Table, validate
 from federation.plan import Plan
 from federation.tabular import CODE, Texts
 from federation.toml import read
+from privacy.accountant import epsilon
+from privacy.budget import Budget
 from privacy.errors import PolicyViolation
+from privacy.events import MAX_GROUP
+from privacy.units import Limit, Patient
 
 Noise = Literal["site", "distributed", "central", "none"]
 
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+MAX_LIMIT = 1e6
+
 _KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+class ClientPolicy(Table):
+    """`[policy.client]`: the limit for all of the site's data at once. Only client-level plans can keep it."""
+
+    epsilon_max: float = Field(gt=0, le=MAX_LIMIT, examples=["8.0"])
+    delta_max: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
+
+
+class PatientPolicy(ClientPolicy):
+    """`[policy.patient]`: the limit for a person, who has `records` here at most and is known to `sites` sites."""
+
+    epsilon_max: float = Field(gt=0, le=MAX_LIMIT, examples=["8.0"])
+    records: int = Field(ge=1, le=MAX_GROUP, examples=["4"])
+    sites: int = Field(ge=1, le=MAX_GROUP, examples=["2"])
+
+    @model_validator(mode="after")
+    def _countable(self) -> Self:
+        if self.records * self.sites > MAX_GROUP:
+            raise Mistake(
+                f"and sites make a patient more than {MAX_GROUP} records", "lower one", ("records",)
+            )
+        return self
+
+
 class Policy(Table):
-    """`[policy]`: a site's limits. Runs without privacy need `"none"` in `noise` and `epsilon_max = inf`."""
+    """`[policy]`: a site's limits. Runs without privacy need `"none"` in `noise` and `epsilon_max = inf`.
+
+    `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
+    """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
     delta_max: float = Field(gt=0, lt=1, examples=["1e-5"])
@@ -37,19 +72,48 @@ class Policy(Table):
     noise: Annotated[tuple[Noise, ...], Strict(False)] = Field(
         min_length=1, examples=['["distributed", "site"]']
     )
+    noise_multiplier_min: float | None = Field(default=None, gt=0, le=1e6, examples=["0.5"])
     plans: Texts = Field(default=(), examples=['["sha256:..."]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
+    patient: PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
+    client: ClientPolicy | None = Field(default=None, examples=["[policy.client]"])
+    approvers: Texts = Field(default=(), examples=['["64 hexadecimal digits", "64 others"]'])
 
     @classmethod
     def for_plan(cls, plan: Plan) -> Self:
         """Exactly what a plan asks: the policy of a simulated site."""
+        claimed, unit = plan.privacy.epsilon, plan.privacy.unit
+        if claimed is not None and plan.evaluation.epsilon is not None:
+            # Two charges, of which the second has to fit the filter, which is coarser than a plan's own epsilon.
+            claimed = 2 * (claimed + plan.evaluation.epsilon)
+        patient = client = None
+        if claimed is not None and unit == "patient":
+            # Such a plan samples and clips a patient as a whole: how many records they have changes nothing.
+            patient = PatientPolicy(epsilon_max=claimed, records=1, sites=1)
+        if claimed is not None and unit == "client":
+            client = ClientPolicy(epsilon_max=claimed)
         return cls(
-            epsilon_max=plan.privacy.epsilon or math.inf,
+            epsilon_max=(claimed if unit == "record" else _asked_per_record(plan)) or math.inf,
             delta_max=plan.privacy.delta or 1e-5,
             cohort_minimum=plan.cohort.minimum,
             noise=(plan.privacy.noise,),
             plans=(plan.digest,),
+            patient=patient,
+            client=client,
         )
+
+    def limits(self) -> tuple[Limit, ...]:
+        """What may ever be spent of this population's privacy, for each unit that has a limit."""
+        limits = [Limit("record", Budget(self.epsilon_max, self.delta_max))]
+        if self.patient is not None:
+            people = Patient(self.patient.records, self.patient.sites)
+            limits.append(Limit("patient", self._budget(self.patient), people))
+        if self.client is not None:
+            limits.append(Limit("client", self._budget(self.client)))
+        return tuple(limits)
+
+    def _budget(self, table: ClientPolicy) -> Budget:
+        return Budget(table.epsilon_max, table.delta_max or self.delta_max)
 
     @field_validator("plans")
     @classmethod
@@ -67,13 +131,28 @@ class Policy(Table):
                 raise Mistake("must be names of tasks", '"tabular-classification" or "package.module:name"')
         return tasks
 
+    @field_validator("approvers")
+    @classmethod
+    def _two_or_more(cls, approvers: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_KEY.fullmatch(key) for key in approvers) or len(set(approvers)) < len(approvers):
+            raise Mistake("must be distinct public keys", "copy them from the .pub files")
+        if len(approvers) == 1:
+            raise Mistake("are one person, and raising a budget takes two", "name another, or nobody")
+        return approvers
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.plans and not self.tasks:
             raise Mistake("approves no plan and no task", 'add a line such as: plans = ["sha256:..."]')
+        if MAX_LIMIT < self.epsilon_max < math.inf:
+            raise Mistake("is no limit", f"write inf, or at most {MAX_LIMIT:g}", ("epsilon_max",))
         if ("none" in self.noise) != math.isinf(self.epsilon_max):
             hint = 'write epsilon_max = inf beside "none" in noise, or a number and no "none"'
             raise Mistake("and noise contradict each other", hint, ("epsilon_max",))
+        for name in ("patient", "client", "noise_multiplier_min"):
+            if "none" in self.noise and getattr(self, name) is not None:
+                hint = 'remove it, or "none" from policy.noise: a plan without noise keeps no limit'
+                raise Mistake("and noise contradict each other", hint, (name,))
         return self
 
 
@@ -93,16 +172,21 @@ class Identity(Table):
 
 
 class SiteData(Table):
-    """`[data]`: the records. `pool` is the population whose budget they spend; `size` is public."""
+    """`[data]`: the records. `pool` is the population whose budget they spend; `size` is public.
+
+    `test` holds records to evaluate on, where the plan publishes an evaluation; without it some of `source` are
+    held out.
+    """
 
     source: str = Field(min_length=1, examples=['"cleveland.csv"'])
+    test: str | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
     pool: str = Field(min_length=1, examples=['"cardiology-patients-2024"'])
     size: int | None = Field(default=None, ge=1, lt=1 << 53, examples=["300"])
 
-    @field_validator("source")
+    @field_validator("source", "test")
     @classmethod
-    def _file(cls, source: str) -> str:
-        if "://" in source:
+    def _file(cls, source: str | None) -> str | None:
+        if source is not None and "://" in source:
             raise Mistake("is a database, which cannot be read yet", "export the query to a CSV file")
         return source
 
@@ -168,20 +252,33 @@ def load_site(path: Path) -> SiteFile:
     )
 
 
+def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
+    """A site's records, and those to evaluate on if it keeps them in a file of their own."""
+    return folder / rules.data.source, folder / rules.data.test if rules.data.test else None
+
+
+def require_complete(rules: SiteFile, path: Path) -> Consortium:
+    """The consortium of a site that takes part for real. PlanError without it, or without a declared size."""
+    if rules.data.size is None:
+        hint = (
+            "declare in public about how many records you bring, such as size = 300; do not count them here"
+        )
+        raise PlanError("is missing", hint=hint, path=path, key="data.size")
+    if rules.consortium is None:
+        hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
+        raise PlanError("is missing", hint=hint, path=path, key="consortium")
+    return rules.consortium
+
+
 def consent(plan: Plan, policy: Policy) -> None:
-    """Return if the policy allows the plan; a PolicyViolation names rule, value, limit and way out."""
-    privacy = plan.privacy
-    if privacy.noise not in policy.noise:
+    """Return if the policy allows the plan; a PolicyViolation names rule, value, limit and way out.
+
+    Cheap after the first time: the noise multiplier of a plan is worked out once.
+    """
+    if plan.privacy.noise not in policy.noise:
         allowed = ", ".join(policy.noise)
-        raise _violation("noise", f"the plan's privacy.noise is {privacy.noise}, allowed: {allowed}")
-    if (privacy.epsilon or math.inf) > policy.epsilon_max:
-        raise _violation(
-            "epsilon_max", f"the plan's privacy.epsilon is {privacy.epsilon}, the limit {policy.epsilon_max}"
-        )
-    if (privacy.delta or 0.0) > policy.delta_max:
-        raise _violation(
-            "delta_max", f"the plan's privacy.delta is {privacy.delta}, the limit {policy.delta_max}"
-        )
+        raise _violation("noise", f"the plan's privacy.noise is {plan.privacy.noise}, allowed: {allowed}")
+    _within_limits(plan, policy)
     if plan.cohort.minimum < policy.cohort_minimum:
         raise _violation(
             "cohort_minimum",
@@ -191,6 +288,49 @@ def consent(plan: Plan, policy: Policy) -> None:
         raise PolicyViolation(
             f"policy.plans: the plan {plan.digest} is not approved",
             hint="read the plan, then add its digest to policy.plans",
+        )
+    _noisy_enough(plan, policy)  # last, since it may take a second to work out
+
+
+def _asked_per_record(plan: Plan) -> float | None:
+    """What a plan that protects more than a record costs one of its records: more than it costs the whole."""
+    if plan.privacy.epsilon is None or plan.privacy.delta is None:
+        return None
+    charges = [planned_charge(plan)]
+    if plan.evaluation.epsilon is not None:
+        charges.append(evaluation_charge(plan))
+    return len(charges) * sum(epsilon([charge.to("record")], plan.privacy.delta) for charge in charges)
+
+
+def _within_limits(plan: Plan, policy: Policy) -> None:
+    """Every limit that the plan's own numbers tell. No record is protected better than the whole of which it is."""
+    claimed, delta, unit = plan.privacy.epsilon or math.inf, plan.privacy.delta or 0.0, plan.privacy.unit
+    for limit in policy.limits():
+        table = "" if limit.unit == "record" else f"{limit.unit}."
+        if limit.unit == "client" and unit != "client":
+            raise _violation(
+                "client", f'the plan\'s privacy.unit is "{unit}", which promises the site as a whole nothing'
+            )
+        if limit.unit not in ("record", unit):
+            continue  # what this plan costs a patient is accounted at the patient's own delta
+        for name, asked, most in (
+            ("epsilon", claimed, limit.budget.epsilon),
+            ("delta", delta, limit.budget.delta),
+        ):
+            if asked > most:
+                raise _violation(
+                    f"{table}{name}_max", f"the plan's privacy.{name} is {asked}, the limit {most}"
+                )
+
+
+def _noisy_enough(plan: Plan, policy: Policy) -> None:
+    least = policy.noise_multiplier_min
+    if least is None:
+        return
+    multiplier = planned_noise_multiplier(plan) if plan.is_private else 0.0
+    if multiplier < least:
+        raise _violation(
+            "noise_multiplier_min", f"the plan's noise multiplier is {multiplier:.4g}, the limit {least}"
         )
 
 

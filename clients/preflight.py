@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import math
 from pathlib import Path
 from typing import Any
 
-from clients.join import load_trainer
-from clients.policy import SiteFile, consent, load_site
-from federation.claim import planned_event
-from federation.journal import Journal
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from clients.data import patients_in, site_data
+from clients.policy import SiteFile, consent, data_files, load_site, require_complete
+from clients.pools import check_pool, fingerprints
+from federation.claim import planned_charge, planned_event
+from federation.identities import load_private
 from federation.layout import Layout
+from federation.ledgerfile import load_entries
 from federation.messages import Member
+from federation.owner import require_key
 from federation.plan import Plan
 from federation.task import build_task
 from federation.terms import Terms
-from privacy.budget import Budget, admit
-from privacy.events import Event, GaussianEvent
-from privacy.ledger import events
+from privacy.account import Account, fold
+from privacy.accountant import epsilon
+from privacy.errors import LedgerCorrupt
+from privacy.events import GaussianEvent
+from privacy.ledger import Genesis, append
+from privacy.limits import admission, in_force
+from privacy.secagg.identity import public_identity
+from privacy.witness import pool_tag
 
 
 def preflight(plan: Plan, site: Path | None) -> dict[str, Any]:
-    """Facts about the plan, and the site's if one is named; every refusal is raised as in a real run."""
+    """Facts about the plan, and the site's if one is named; every refusal is raised as in a real run.
+
+    Nothing is written: no journal is begun, no budget is charged, no refusal goes on record, no pool is claimed.
+    """
     rules = load_site(site) if site is not None else None
     facts = _plan_facts(plan, rules.data.size or 1 if rules is not None else 1)
     if rules is not None and site is not None:
-        facts["site"] = _site_facts(plan, rules, site.parent)
+        facts["site"] = _site_facts(plan, rules, site)
     return facts
 
 
@@ -55,17 +68,56 @@ def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
     }
 
 
-def _site_facts(plan: Plan, rules: SiteFile, folder: Path) -> dict[str, Any]:
-    """Policy, then budget, then data: the order of a real run."""
+def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
+    """Site file, policy, budget, data, pool: nothing is written, and the server hears of nothing."""
+    require_complete(rules, path)
+    key = load_private(rules.keys / f"{rules.id}.key")
     consent(plan, rules.policy)
-    facts: dict[str, Any] = {"id": rules.id, "policy": "allows this plan"}
-    spent: tuple[Event, ...] = ()
-    if rules.journal.exists():
-        with closing(Journal.open(rules.journal, site=rules.id, pool=rules.data.pool)) as journal:
-            spent = events(journal.entries())
-    if plan.is_private:
-        budget = Budget(rules.policy.epsilon_max, rules.policy.delta_max)
-        facts["epsilon_after_this_plan"] = admit(spent, planned_event(plan), budget)
-        facts["epsilon_max"] = budget.epsilon
-    facts["records"] = len(load_trainer(rules, folder, plan).data)
+    facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
+    facts["units"] = _units(plan, rules, key)
+    if "record" in facts["units"]:
+        facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
+        facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
+    source, test = data_files(rules, path.parent)
+    data, _ = site_data(source, test, plan, build_task(plan), rules.policy)
+    for file in (source, test):
+        if file is not None:
+            check_pool(rules, key, fingerprints(file, plan.patient_column, key))
+    facts["records"] = len(data)
+    if data.patients is not None:
+        facts["patients"] = patients_in(data)
     return facts
+
+
+def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
+    """What is spent of each limit in force, and what would be with this plan. BudgetExceeded if one is too low."""
+    account, charge = _account(rules, key), planned_charge(plan)
+    terms = in_force(account, rules.policy.limits(), charge)
+    admission(account, charge, terms)
+    units: dict[str, dict[str, float]] = {}
+    for unit, term in terms.items():
+        budget, people = term.limit.budget, term.limit.patient
+        if math.isfinite(budget.epsilon):
+            spent = account.charged(unit, people)
+            units[unit] = {
+                "epsilon_before": epsilon(spent, budget.delta),
+                "epsilon_after": epsilon([*spent, charge.to(unit, people)], budget.delta),
+                "epsilon_max": budget.epsilon,
+                "delta": budget.delta,
+            }
+    return units
+
+
+def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
+    """What the site's ledger amounts to; where there is none yet, what a new one would. Its file is only read."""
+    public, pool = public_identity(key), rules.data.pool
+    approvers = tuple(bytes.fromhex(approver) for approver in rules.policy.approvers)
+    new = Genesis(rules.id, pool, pool_tag(key, pool), public, approvers, simulated=False)
+    if not rules.journal.exists():
+        return fold((append(None, "genesis", new.to_json(), key),))
+    account = fold(load_entries(rules.journal))
+    genesis = account.tip.genesis
+    if (genesis.site, genesis.pool, genesis.simulated) != (new.site, new.pool, new.simulated):
+        raise LedgerCorrupt("the journal belongs to another site or pool", hint="check site.toml")
+    require_key(account, public)
+    return account

@@ -24,6 +24,7 @@ from federation.toml import Document
 from federation.toml import parse as parse_toml
 from federation.toml import read as read_toml
 from privacy.errors import MalformedMessage, UnsafeParameters
+from privacy.events import MAX_GROUP
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 MAX_COUNT = 1_000_000
@@ -94,13 +95,19 @@ class Training(Table):
 
 
 class Privacy(Table):
-    """`[privacy]`: the claim. `noise = "none"` claims nothing and takes no other numbers."""
+    """`[privacy]`: the claim. `noise = "none"` claims nothing and takes no other numbers.
 
-    unit: Literal["record", "client"] = Field(examples=['"record"'])
+    The last two say of the people behind the data: how many records of a patient a site has at most, and how
+    many sites have the same patient. Nothing that is spent at a site depends on them; the report does.
+    """
+
+    unit: Literal["record", "patient", "client"] = Field(examples=['"record"'])
     noise: Literal["site", "distributed", "central", "none"] = Field(examples=['"distributed"'])
     epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["3.0"])
     delta: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
     clipping_norm: float | None = Field(default=None, gt=0, le=1e6, examples=["1.0"])
+    records_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["1"])
+    sites_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["2"])
 
     @model_validator(mode="after")
     def _claim(self) -> Self:
@@ -111,6 +118,21 @@ class Privacy(Table):
                 raise Mistake('means nothing beside noise = "none"', hint, (name,))
             if not given and self.noise != "none":
                 raise missing(name, f"{name} = {(type(self).model_fields[name].examples or [''])[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _people(self) -> Self:
+        for name in ("records_per_patient", "sites_per_patient"):
+            if getattr(self, name) is not None and self.noise == "none":
+                raise Mistake('means nothing beside noise = "none"', "remove it", (name,))
+        if self.records_per_patient is not None and self.unit != "record":
+            reason = (
+                f'means nothing beside unit = "{self.unit}", which protects all records of a patient at once'
+            )
+            raise Mistake(reason, 'remove it, or choose unit = "record"', ("records_per_patient",))
+        if (self.records_per_patient or 1) * (self.sites_per_patient or 1) > MAX_GROUP:
+            reason = f"and sites_per_patient make a patient more than {MAX_GROUP} records"
+            raise Mistake(reason, 'lower one, or choose unit = "patient"', ("records_per_patient",))
         return self
 
 
@@ -132,8 +154,13 @@ class Server(Table):
 
 
 class Evaluation(Table):
-    """`[evaluation]`: the fraction of its rows a site without a test file holds out; what to report."""
+    """`[evaluation]`: the fraction of its rows a site without a test file holds out; what to report.
 
+    `epsilon`, at the delta of the privacy table, is what a published evaluation may cost whoever is held out.
+    Without it no figure leaves a site.
+    """
+
+    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])
     holdout: float = Field(default=0.2, ge=0, le=0.9, examples=["0.2"])
     metrics: Texts = Field(default=METRICS, examples=['["accuracy", "auc"]'])
 
@@ -173,7 +200,7 @@ class Plan(Table):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        for check in (_claim_holds, _cohort_hides, _metrics_exist):
+        for check in (_patients_known, _claim_holds, _cohort_hides, _metrics_exist, _figures_protected):
             check(self)
         return self
 
@@ -185,7 +212,7 @@ class Plan(Table):
     @property
     def steps(self) -> int:
         """How often a site's data is released through noise in the whole run: what the accountant counts."""
-        each_step = self.privacy.unit == "record" and self.privacy.noise == "site"
+        each_step = self.privacy.unit != "client" and self.privacy.noise == "site"
         return self.federation.rounds * (self.training.local_steps if each_step else 1)
 
     @property
@@ -194,6 +221,11 @@ class Plan(Table):
         if isinstance(self.task, str):
             return self.task
         return self.task.kind if self.task.model in MODELS else self.task.model
+
+    @property
+    def patient_column(self) -> str | None:
+        """The column that says whose a row is, if the plan names one."""
+        return self.task.patient if isinstance(self.task, TabularTask) else None
 
     @cached_property
     def digest(self) -> str:
@@ -231,24 +263,31 @@ def parse(text: str, path: Path | None = None) -> Plan:
     return validate(Plan, parse_toml(text, path))
 
 
-def check_delta(plan: Plan, records: int) -> None:
-    """Refuse a delta at which a record may simply be published: it must be below 1/`records`.
+def check_delta(plan: Plan, protected: int) -> None:
+    """Refuse a delta at which somebody may simply be published: it must be below 1/`protected`.
 
-    `records` counts what the unit protects: records of the largest site, or sites where the unit is "client".
+    `protected` counts what the unit protects: records or patients of a site, or sites where it is "client".
     """
     delta = plan.privacy.delta
-    if delta is not None and delta * records >= 1:
+    if delta is not None and delta * protected >= 1:
         raise UnsafeParameters(
-            f"privacy.delta = {delta}: must be below 1/N = {1 / records:.3g} (N = {records})",
+            f"privacy.delta = {delta}: must be below 1/N = {1 / protected:.3g} (N = {protected})",
             hint="choose a tenth of that or less",
         )
 
 
+def _patients_known(plan: Plan) -> None:
+    """A patient can only be protected as a whole where it is known which records are theirs."""
+    if plan.privacy.unit == "patient" and isinstance(plan.task, TabularTask) and plan.task.patient is None:
+        raise missing("patient", 'patient = "patient_id"').under("task")
+
+
 def _claim_holds(plan: Plan) -> None:
-    """Noise that is added once to the sum protects one clipped gradient per record, and nothing else."""
-    if plan.privacy.unit != "record" or plan.privacy.noise not in ("distributed", "central"):
+    """Noise that is added once to the sum protects one clipped gradient per record or patient, and no more."""
+    unit = plan.privacy.unit
+    if unit == "client" or plan.privacy.noise not in ("distributed", "central"):
         return
-    reason = f'is not covered by record-level "{plan.privacy.noise}" noise'
+    reason = f'is not covered by {unit}-level "{plan.privacy.noise}" noise'
     if plan.training.local_steps > 1:
         hint = 'set it to 1, or choose privacy.noise = "site"'
         raise Mistake(reason, hint, ("training", "local_steps"), unsafe=True)
@@ -256,7 +295,7 @@ def _claim_holds(plan: Plan) -> None:
         hint = 'set it to "sgd" (the server optimizer can be adaptive), or choose privacy.noise = "site"'
         raise Mistake(reason, hint, ("training", "optimizer"))
     if plan.cohort.weights != "uniform":
-        raise Mistake(reason, 'set it to "uniform": every record counts once', ("cohort", "weights"))
+        raise Mistake(reason, f'set it to "uniform": every {unit} counts once', ("cohort", "weights"))
 
 
 def _cohort_hides(plan: Plan) -> None:
@@ -265,6 +304,18 @@ def _cohort_hides(plan: Plan) -> None:
     if plan.cohort.minimum < needed:
         hint = f"raise it to {needed} or more, or lower secure_aggregation.colluders"
         raise Mistake("leaves no two honest sites to hide in a sum", hint, ("cohort", "minimum"), unsafe=True)
+
+
+def _figures_protected(plan: Plan) -> None:
+    """What an evaluation reveals is noised for a record or a patient: a whole site would be all there is of it."""
+    if plan.evaluation.epsilon is None:
+        return
+    place = ("evaluation", "epsilon")
+    if not plan.is_private:
+        raise Mistake('means nothing beside noise = "none"', "remove it", place)
+    if plan.privacy.unit == "client":
+        hint = 'remove it, or choose privacy.unit = "record" or "patient"'
+        raise Mistake("cannot protect a site as a whole", hint, place)
 
 
 def _metrics_exist(plan: Plan) -> None:

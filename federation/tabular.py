@@ -58,10 +58,15 @@ Feature = Annotated[
 
 
 class TabularTask(Table):
-    """`[task]`: classify the rows of a table. Other columns are ignored."""
+    """`[task]`: classify the rows of a table. Other columns are ignored.
+
+    `patient` names the column that says whose a row is. It only tells rows of one person from those of another:
+    no model sees it and no site sends it.
+    """
 
     kind: Literal["tabular-classification"] = Field(examples=['"tabular-classification"'])
     target: str = Field(min_length=1, examples=['"num"'])
+    patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
     classes: Texts = Field(examples=['["0", "1"]'])
     model: str = Field(examples=['"logistic"'])
     features: tuple[Feature, ...] = Field(
@@ -98,13 +103,18 @@ class TabularTask(Table):
             raise Mistake(
                 "has no entries", "add a line such as: age = { low = 20, high = 90 }", ("features",)
             )
-        for name in (self.target, *names):
+        for name in (self.target, self.patient or self.target, *names):
             if not name.isprintable():
                 raise Mistake("names a column with a line break or the like", "rename it in the data")
         if "" in names or len(set(names)) < len(names):
             raise Mistake("names a column twice, or by nothing", "give each column one line", ("features",))
         if self.target in names:
             raise Mistake("is the target, which a model must not see", "remove it", ("features", self.target))
+        if self.patient in names:
+            reason = "says whose a row is, which a model must not see"
+            raise Mistake(reason, "remove it", ("features", str(self.patient)))
+        if self.patient == self.target:
+            raise Mistake("is the target", "name the column that says whose a row is", ("patient",))
         return self
 
     @property

@@ -31,10 +31,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Checked data: `features` (n, ...) float32, `labels` (n,) int64 with values 0 to classes - 1."""
+    """Checked data: `features` (n, ...) float32, `labels` (n,) int64 with values 0 to classes - 1.
+
+    `patients` (n,) int64, where it is known, says whose each row is: numbers from 0, without gaps.
+    """
 
     features: Tensor = field(repr=False)
     labels: Tensor = field(repr=False)
+    patients: Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -15,12 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from clients.data import find_sites, read_csv, read_data, split
+from clients.data import find_sites, patients_in, protected, read_csv, read_data, site_data
+from clients.holdout import split
+from clients.policy import Policy
 from federation.errors import DataError, FederationError, TaskError
 from federation.plan import Plan, parse
 from federation.tabular import TabularTask
 from federation.task import Dataset, Source, Task, build_task, cross_entropy
-from tests.federation.plans import TEXT
+from privacy.errors import PolicyViolation, UnsafeParameters
+from tests.clients.test_holdout import dataset
+from tests.federation.plans import TEXT, changed, for_patients
 
 TASK = TabularTask.model_validate(
     {
@@ -223,59 +227,144 @@ def test_a_hundred_thousand_rows_take_seconds_at_most(tmp_path: Path) -> None:
     assert (len(train), len(test)) == (80_000, 20_000)
 
 
-# Splits
+# Patients
+
+WITH_PATIENTS = TASK.model_copy(update={"patient": "mrn"})
 
 
-def dataset(labels: list[int], seed: int = 0) -> Dataset:
-    features = torch.rand((len(labels), 3), generator=torch.Generator().manual_seed(seed))
-    return Dataset(features, torch.tensor(labels, dtype=torch.int64))
+def test_patients_are_numbered_as_they_appear_and_are_no_feature(site: Path) -> None:
+    site.write_text(
+        "mrn,age,cp,num\nB7,55,1,0\n a ,20,2,1\nB7,90,1,1\nA,30,1,0\na,31,1,0\n007,40,1,0\n7,40,1,0\n"
+    )
+    data = read_csv(site, WITH_PATIENTS)
+    assert data.patients is not None and data.patients.dtype == torch.int64
+    assert data.patients.tolist() == [0, 1, 0, 2, 1, 3, 4]  # exact texts, but for blanks around them
+    assert patients_in(data) == 5
+    assert torch.equal(data.features, read_csv(site, TASK).features)
+    assert patients_in(read_csv(site, TASK)) is None
 
 
-def rows(data: Dataset | None) -> set[tuple[float, ...]]:
-    return set() if data is None else {tuple(row) for row in data.features.tolist()}
-
-
-@settings(max_examples=60)
-@given(
-    labels=st.lists(st.integers(0, 3), min_size=1, max_size=60),
-    holdout=st.floats(0, 0.9),
-    seed=st.integers(0, 99),
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("mrn,age,cp,num\nSECRET,55,1,0\n,20,2,1\n", 'row 3, column "mrn": is empty; every row needs'),
+        ("mrn,age,cp,num\nSECRET,55,1,0\n  ,20,2,1\n", 'row 3, column "mrn": is empty'),
+        ("mnr,age,cp,num\nSECRET,55,1,0\n", 'has no column "mrn"; did you mean "mnr"?'),
+        ("mrn,age,cp,num,mrn\nSECRET,55,1,0,1\n", 'has two columns "mrn"'),
+    ],
 )
-def test_a_split_is_stratified_and_loses_nobody(labels: list[int], holdout: float, seed: int) -> None:
-    data = dataset(labels)
-    train, test = split(data, holdout, seed)
-    assert rows(train) | rows(test) == rows(data)
-    assert not rows(train) & rows(test)
-    for label in set(labels):
-        count = labels.count(label)
-        held = 0 if test is None else int((test.labels == label).sum())
-        assert held == min(round(holdout * count), count - 1)
+def test_a_row_that_is_nobodys_is_named_by_its_place(site: Path, content: str, expected: str) -> None:
+    site.write_text(content)
+    with pytest.raises(DataError) as caught:
+        read_csv(site, WITH_PATIENTS)
+    assert expected in str(caught.value) and "SECRET" not in str(caught.value)
 
 
-@settings(max_examples=60)
-@given(
-    labels=st.lists(st.integers(0, 1), min_size=2, max_size=60),
-    holdout=st.floats(0, 0.9),
-    seed=st.integers(0, 99),
-)
-def test_one_record_more_moves_at_most_one_other(labels: list[int], holdout: float, seed: int) -> None:
-    data = dataset(labels)
-    fewer = Dataset(data.features[1:], data.labels[1:])
-    train, neighbor = rows(split(data, holdout, seed)[0]), rows(split(fewer, holdout, seed)[0])
-    assert len((train ^ neighbor) - rows(Dataset(data.features[:1], data.labels[:1]))) <= 1
+def plan_and_site(folder: Path, text: str, content: str) -> tuple[Path, Plan, Task]:
+    plan = parse(text.replace('["1", "2", "3", "4"]', '["1", "2", "atypical"]'))
+    path = folder / "site.csv"
+    path.write_text(content)
+    return path, plan, build_task(plan)
 
 
-def test_a_split_is_of_the_seed_and_the_records_not_of_their_order() -> None:
-    data = dataset([0, 1] * 30)
-    turned = Dataset(data.features.flip(0), data.labels.flip(0))
-    assert rows(split(data, 0.3, 7)[1]) == rows(split(turned, 0.3, 7)[1])
-    assert rows(split(data, 0.3, 7)[1]) != rows(split(data, 0.3, 8)[1])
+def by_patient(*records: int) -> str:
+    """A file in which patient i has records[i] records."""
+    lines = [
+        f"SECRET{who},{20 + who + 3 * n},1,{who % 2}"
+        for who, count in enumerate(records)
+        for n in range(count)
+    ]
+    return "mrn,age,cp,num\n" + "\n".join(lines) + "\n"
 
 
-def test_without_holdout_there_is_no_test_part() -> None:
-    data = dataset([0, 1, 0, 1])
-    assert split(data, 0.0, 7) == (data, None)
-    assert split(dataset([0, 1]), 0.5, 7)[1] is None
+KNOWN = changed('target = "num"', 'target = "num"\npatient = "mrn"')
+
+
+def test_a_patient_with_more_records_than_the_plan_says_is_refused_and_not_described(tmp_path: Path) -> None:
+    """DP-27: duplicate records of one patient are found where patients are known."""
+    content = by_patient(1, 3, 2)
+    for most in ("", "records_per_patient = 1", "records_per_patient = 2"):
+        text = KNOWN.replace('unit = "record"', f'unit = "record"\n{most}')
+        with pytest.raises(DataError) as caught:
+            read_data(*plan_and_site(tmp_path, text, content))
+        line = str(caught.value)
+        assert "a patient has more records than privacy.records_per_patient allows; agree on" in line
+        assert "SECRET" not in line and "3" not in line.removeprefix(str(tmp_path))
+    text = KNOWN.replace('unit = "record"', 'unit = "record"\nrecords_per_patient = 3')
+    assert patients_in(read_data(*plan_and_site(tmp_path, text, content))) == 3
+    assert patients_in(read_data(*plan_and_site(tmp_path, KNOWN, by_patient(1, 1)))) == 2
+
+
+def test_where_the_plan_protects_patients_or_nobody_it_does_not_count_their_records(tmp_path: Path) -> None:
+    content = by_patient(1, 3, 2)
+    client = KNOWN.replace('unit = "record"', 'unit = "client"')
+    nobody = KNOWN.replace(
+        'noise = "distributed"\nepsilon = 3.0\ndelta = 1e-5\nclipping_norm = 1.0', 'noise = "none"'
+    )
+    for text in (for_patients(), client, nobody):
+        assert len(read_data(*plan_and_site(tmp_path, text, content))) == 6
+
+
+def test_a_patient_with_more_records_than_the_policy_says_is_refused_and_not_counted(tmp_path: Path) -> None:
+    whole = KNOWN.replace("holdout = 0.2", "holdout = 0.0")
+    text = whole.replace('unit = "record"', 'unit = "record"\nrecords_per_patient = 5')
+    path, plan, task = plan_and_site(tmp_path, text, by_patient(1, 3, 2, 2, 1))
+    limit = {"epsilon_max": 9.0, "sites": 2}
+    values = Policy.for_plan(plan).model_dump()
+    with pytest.raises(
+        PolicyViolation, match=r"policy\.patient\.records: a patient has more records"
+    ) as caught:
+        site_data(
+            path, None, plan, task, Policy.model_validate({**values, "patient": {**limit, "records": 2}})
+        )
+    assert "3" not in str(caught.value) and "SECRET" not in str(caught.value)
+    allowed = Policy.model_validate({**values, "patient": {**limit, "records": 3}})
+    assert patients_in(site_data(path, None, plan, task, allowed)[0]) == 5
+    path, plan, task = plan_and_site(tmp_path, for_patients(), by_patient(3))
+    assert (
+        len(site_data(path, None, plan, task, Policy.for_plan(plan))[0]) == 3
+    )  # protected whole, however many
+
+
+def test_delta_is_held_against_those_that_the_plan_protects(tmp_path: Path) -> None:
+    """DP-8: delta >= 1/N is refused, where N counts patients if patients are protected."""
+    content = by_patient(*[4] * 10)  # forty records of ten patients
+    for delta, refused_for in (
+        (0.2, "record, patient"),
+        (0.1, "record, patient"),
+        (0.05, "record"),
+        (0.02, ""),
+    ):
+        for text in (
+            for_patients(),
+            KNOWN.replace('unit = "record"', 'unit = "record"\nrecords_per_patient = 4'),
+        ):
+            whole = text.replace("holdout = 0.2", "holdout = 0.0")
+            path, plan, task = plan_and_site(tmp_path, whole.replace("1e-5", str(delta)), content)
+            if plan.privacy.unit in refused_for:
+                with pytest.raises(UnsafeParameters, match=r"must be below 1/N"):
+                    site_data(path, None, plan, task, Policy.for_plan(plan))
+            else:
+                data = site_data(path, None, plan, task, Policy.for_plan(plan))[0]
+                assert protected(plan, data) == (10 if plan.privacy.unit == "patient" else 40)
+    client = KNOWN.replace('unit = "record"', 'unit = "client"').replace("1e-5", "0.5")
+    path, plan, task = plan_and_site(tmp_path, client.replace("holdout = 0.2", "holdout = 0.0"), content)
+    assert len(site_data(path, None, plan, task, Policy.for_plan(plan))[0]) == 40  # N counts sites then
+
+
+@pytest.mark.parametrize("holdout", [0.0, 0.2, 0.9])
+@pytest.mark.parametrize("unit", ["record", "patient"])
+def test_a_pool_of_one_is_read_like_any_other_and_kept_together(
+    tmp_path: Path, unit: str, holdout: float
+) -> None:
+    """DP-56: one record, or one patient, is trained on or held out by its own hash; no refusal tells which."""
+    text = (for_patients() if unit == "patient" else KNOWN).replace("holdout = 0.2", f"holdout = {holdout}")
+    path, plan, task = plan_and_site(tmp_path, text, by_patient(4 if unit == "patient" else 1))
+    training, held_out = site_data(path, None, plan, task, Policy.for_plan(plan))
+    sizes = [len(training), 0 if held_out is None else len(held_out)]
+    assert sorted(sizes) == [0, 4 if unit == "patient" else 1]
+    assert protected(plan, training) == (1 if sizes[0] else 0)
+    assert holdout > 0 or sizes[1] == 0
 
 
 # Folders of sites
@@ -332,6 +421,11 @@ def own_plan() -> Plan:
     return parse('task = "my_package.readmission:task"\n' + TEXT.replace(table, ""))
 
 
+def numbered(*numbers: int | float) -> Dataset:
+    """Two rows with these patients."""
+    return Dataset(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), torch.tensor(numbers))
+
+
 def own_task(result: object) -> Task:
     def data(source: Source) -> Dataset:
         if isinstance(result, Exception):
@@ -358,6 +452,11 @@ def test_the_plans_own_table_and_the_users_own_function_are_both_read(site: Path
         (Dataset(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)), "must have records"),
         (Dataset(torch.full((1, 3), torch.nan), torch.zeros(1, dtype=torch.int64)), "finite"),
         (ValueError("patient SECRET\nis odd"), "failed with ValueError"),
+        (numbered(0), "must number its patients"),
+        (numbered(0, 2), "must number its patients"),
+        (numbered(1, 2), "must number its patients"),
+        (numbered(-1, 0), "must number its patients"),
+        (numbered(0.0, 1.0), r"must number its patients \(n,\) int64 from 0, without gaps"),
     ],
 )
 def test_what_the_users_function_gets_wrong_is_one_line_without_values(
@@ -366,6 +465,20 @@ def test_what_the_users_function_gets_wrong_is_one_line_without_values(
     with pytest.raises(TaskError, match=expected) as caught:
         read_data(site, own_plan(), own_task(result))
     assert "SECRET" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_users_function_may_say_whose_the_records_are_and_must_where_patients_are_protected(
+    site: Path,
+) -> None:
+    table = TEXT[TEXT.index("[task]") : TEXT.index("[cohort]")]
+    text = 'task = "my_package.readmission:task"\n' + TEXT.replace(table, "")
+    records, patients = parse(text), parse(text.replace('unit = "record"', 'unit = "patient"'))
+    assert read_data(site, records, own_task(numbered(1, 0))).patients is not None
+    with pytest.raises(DataError, match="more records"):
+        read_data(site, records, own_task(numbered(0, 0)))
+    assert patients_in(read_data(site, patients, own_task(numbered(0, 0)))) == 1
+    with pytest.raises(TaskError, match=r"do not say whose each record is; give Dataset\.patients"):
+        read_data(site, patients, own_task(dataset([0, 1])))
 
 
 def test_the_users_function_is_not_asked_for_a_file_that_is_not_there(tmp_path: Path) -> None:

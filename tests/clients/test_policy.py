@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import pytest
 
-from clients.policy import Policy, consent, load_site
+from clients.policy import Policy, consent, load_site, require_complete
+from federation.claim import planned_charge, planned_noise_multiplier
 from federation.errors import PlanError
 from federation.plan import Plan, parse
-from privacy.errors import PolicyViolation
-from tests.federation.plans import TEXT, changed
+from privacy.budget import Budget, Filter, admit
+from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation, UnsafeParameters
+from privacy.units import Limit, Patient
+from tests.federation.plans import TEXT, changed, for_patients
 
 SITE = """\
 [site]
@@ -52,7 +56,8 @@ def policy(**changes: object) -> Policy:
 
 
 @pytest.mark.parametrize(
-    "text", [TEXT, NOT_PRIVATE, changed('"distributed"', '"site"'), changed('"record"', '"client"')]
+    "text",
+    [TEXT, NOT_PRIVATE, changed('"distributed"', '"site"'), changed('"record"', '"client"'), for_patients()],
 )
 def test_a_simulated_site_consents_to_its_plan_and_to_no_other(text: str) -> None:
     plan = parse(text)
@@ -60,6 +65,30 @@ def test_a_simulated_site_consents_to_its_plan_and_to_no_other(text: str) -> Non
     consent(plan, simulated)
     with pytest.raises(PolicyViolation):
         consent(parse(text.replace("seed = 7", "seed = 8")), simulated)
+
+
+@pytest.mark.parametrize("noise", ["site", "distributed", "central"])
+@pytest.mark.parametrize("unit", ["record", "patient", "client"])
+def test_a_simulated_site_has_budget_for_its_plan_once(unit: str, noise: str) -> None:
+    text = for_patients(noise).replace('unit = "patient"', f'unit = "{unit}"')
+    plan = parse(text.replace("rounds = 200", "rounds = 20"))
+    charge, limits = planned_charge(plan), Policy.for_plan(plan).limits()
+    assert [limit.unit for limit in limits] == list(dict.fromkeys(["record", unit]))
+    for limit in limits:
+        asked = charge.to(limit.unit, limit.patient)
+        frozen = Filter.frozen(limit.budget, asked)
+        # A record of a patient or client who are protected as a whole costs more than they do.
+        most = 3.0 if limit.unit == unit else limit.budget.epsilon
+        assert 0 < admit((), asked, limit.budget, frozen).epsilon <= most
+        assert (limit.budget.epsilon > 4.5) == (limit.unit != unit)
+        with pytest.raises(BudgetExceeded):
+            admit((asked,), asked, limit.budget, frozen)
+
+
+def test_a_simulated_site_without_privacy_has_no_limit_to_spend() -> None:
+    for text in (NOT_PRIVATE, NOT_PRIVATE.replace('"record"', '"client"')):
+        (limit,) = Policy.for_plan(parse(text)).limits()
+        assert limit == Limit("record", Budget(math.inf, 1e-5))
 
 
 def test_limits_are_inclusive() -> None:
@@ -85,6 +114,143 @@ def test_limits_are_inclusive() -> None:
 def test_a_refusal_names_rule_value_limit_and_way_out(changes: dict[str, object], expected: str) -> None:
     with pytest.raises(PolicyViolation, match=expected):
         consent(PLAN, policy(**changes))
+
+
+PEOPLE = {"epsilon_max": 4.0, "records": 3, "sites": 2}
+
+
+def test_each_unit_has_a_limit_of_its_own() -> None:
+    assert policy().limits() == (Limit("record", Budget(5.0, 1e-5)),)
+    rules = policy(patient={**PEOPLE, "delta_max": 1e-6}, client={"epsilon_max": 8.0})
+    assert rules.limits() == (
+        Limit("record", Budget(5.0, 1e-5)),
+        Limit("patient", Budget(4.0, 1e-6), Patient(records=3, sites=2)),
+        Limit("client", Budget(8.0, 1e-5)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "changes", "expected"),
+    [
+        (
+            "patient",
+            {"patient": {**PEOPLE, "epsilon_max": 2.9}},
+            r"policy\.patient\.epsilon_max: .* 3\.0, .* 2\.9",
+        ),
+        (
+            "patient",
+            {"patient": {**PEOPLE, "delta_max": 1e-6}},
+            r"policy\.patient\.delta_max: .* 1e-05, .* 1e-06",
+        ),
+        ("patient", {"epsilon_max": 2.9, "patient": PEOPLE}, r"policy\.epsilon_max: .* 3\.0, the limit 2\.9"),
+        ("patient", {"delta_max": 1e-6, "patient": {**PEOPLE, "delta_max": 1e-5}}, r"policy\.delta_max"),
+        ("client", {"client": {"epsilon_max": 2.9}}, r"policy\.client\.epsilon_max: .* 3\.0, the limit 2\.9"),
+        ("client", {"client": {"epsilon_max": 3.0, "delta_max": 1e-6}}, r"policy\.client\.delta_max"),
+        ("client", {"epsilon_max": 2.9, "client": {"epsilon_max": 8.0}}, r"policy\.epsilon_max"),
+        (
+            "record",
+            {"client": {"epsilon_max": 100.0}},
+            r'policy\.client: .*privacy\.unit is "record", which promises',
+        ),
+        ("patient", {"client": {"epsilon_max": 100.0}}, r'policy\.client: .*privacy\.unit is "patient"'),
+    ],
+)
+def test_a_plan_is_held_to_the_limit_of_its_own_unit_and_to_that_of_a_record(
+    unit: str, changes: dict[str, object], expected: str
+) -> None:
+    plan = parse(for_patients().replace('unit = "patient"', f'unit = "{unit}"'))
+    with pytest.raises(PolicyViolation, match=expected):
+        consent(plan, policy(plans=(plan.digest,), **changes))
+
+
+def test_what_a_plan_for_records_costs_a_patient_is_left_to_the_ledger() -> None:
+    consent(PLAN, policy(patient={**PEOPLE, "epsilon_max": 0.1, "delta_max": 1e-9}))
+    plan = parse(for_patients())
+    consent(plan, policy(plans=(plan.digest,), patient={**PEOPLE, "epsilon_max": 3.0}))
+
+
+def test_a_plan_with_too_little_noise_is_refused() -> None:
+    consent(PLAN, policy(noise_multiplier_min=planned_noise_multiplier(PLAN)))
+    with pytest.raises(
+        PolicyViolation, match=r"policy\.noise_multiplier_min: .* is 2\.179, the limit 2\.2; agree"
+    ):
+        consent(PLAN, policy(noise_multiplier_min=2.2))
+    loud = policy(plans=(), tasks=("tabular-classification",), epsilon_max=100.0, noise_multiplier_min=1.0)
+    with pytest.raises(PolicyViolation, match="noise_multiplier_min"):
+        consent(parse(changed("epsilon = 3.0", "epsilon = 100.0")), loud)
+
+
+def test_asking_in_every_round_costs_next_to_nothing() -> None:
+    rules = policy(noise_multiplier_min=0.5, patient=PEOPLE)
+    consent(PLAN, rules)
+    started = time.perf_counter()
+    for _ in range(200):
+        consent(PLAN, rules)
+    assert time.perf_counter() - started < 1
+
+
+FORGERIES = [
+    ("clipping_norm = 1.0", "clipping_norm = 1e6"),
+    ("epsilon = 3.0", "epsilon = 99.0"),
+    ("delta = 1e-5", "delta = 0.5"),
+    ("rounds = 200", "rounds = 2000"),
+    ("sample_rate = 0.1", "sample_rate = 1.0"),
+    ("minimum = 3", "minimum = 4"),
+    ("colluders = 1", "colluders = 0"),
+    ('noise = "distributed"', 'noise = "site"'),
+    ('unit = "record"', 'unit = "client"'),
+    ("holdout = 0.2", "holdout = 0.0"),
+    ('model = "logistic"', 'model = "mlp"'),
+    ("low = 20", "low = 21"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), FORGERIES)
+def test_a_server_that_changes_an_approved_plan_is_refused(old: str, new: str) -> None:
+    """DP-49: any other clipping norm, epsilon, number of steps: another plan, which nobody approved."""
+    consent(PLAN, policy(epsilon_max=100.0, delta_max=0.9))
+    with pytest.raises(PolicyViolation, match="is not approved"):
+        consent(parse(changed(old, new)), policy(epsilon_max=100.0, delta_max=0.9))
+
+
+def test_a_server_that_asks_for_a_clipping_norm_of_a_billion_or_almost_no_noise_sends_no_plan() -> None:
+    """DP-49: C = 1e9, and an epsilon so large that z would be almost 0."""
+    data = PLAN.canonical()
+    for old, new in (
+        (b'"clipping_norm":1', b'"clipping_norm":1000000000'),
+        (b'"epsilon":3', b'"epsilon":1000000'),
+    ):
+        assert data.count(old) == 1
+        with pytest.raises(MalformedMessage):
+            Plan.from_canonical(data.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("epsilon = 3.0", "epsilon = 5.1", "epsilon_max"),
+        ("delta = 1e-5", "delta = 1e-4", "delta_max"),
+        ('noise = "distributed"', 'noise = "central"', "noise"),
+        ("sample_rate = 0.1", "sample_rate = 0.001", "noise_multiplier_min"),
+    ],
+)
+def test_where_a_task_is_approved_its_plans_stay_within_the_limits(old: str, new: str, rule: str) -> None:
+    """DP-49: approval of a task is no approval of every number beside it."""
+    rules = policy(plans=(), tasks=("tabular-classification",), noise_multiplier_min=1.0)
+    consent(PLAN, rules)
+    with pytest.raises(PolicyViolation, match=rf"policy\.{rule}:"):
+        consent(parse(changed(old, new)), rules)
+
+
+def test_ten_times_the_steps_are_ten_times_the_charge() -> None:
+    """DP-49: steps x10 under one claim need more noise; at the old noise they would be charged and refused."""
+    longer = parse(changed("rounds = 200", "rounds = 2000"))
+    assert planned_noise_multiplier(longer) > 2 * planned_noise_multiplier(PLAN)
+    charge = planned_charge(PLAN).with_count(2000)
+    (limit,) = policy(epsilon_max=3.0).limits()
+    asked = charge.to("record", limit.patient)
+    with pytest.raises(BudgetExceeded):
+        admit((), asked, limit.budget, Filter.frozen(limit.budget, asked))
 
 
 def test_a_plan_without_privacy_needs_it_written_twice() -> None:
@@ -118,6 +284,122 @@ def test_a_site_file_is_read_and_its_paths_made_whole(tmp_path: Path) -> None:
     assert site.consortium.keys == ("a1" * 32, "b2" * 32)
     assert (site.consortium.quorum, site.consortium.serial) == (2, 0)
     consent(PLAN, site.policy)
+
+
+LIMITED = SITE.replace(
+    "[consortium]",
+    """approvers = ["KEY-C", "KEY-D"]
+noise_multiplier_min = 0.5
+[policy.patient]
+epsilon_max = 6.0
+records = 4
+sites = 2
+[policy.client]
+epsilon_max = 9.0
+delta_max = 1e-6
+[consortium]""".replace("KEY-C", "c3" * 32).replace("KEY-D", "d4" * 32),
+)
+
+
+def test_a_site_file_may_limit_every_unit_and_name_who_may_raise_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(LIMITED)
+    rules = load_site(path).policy
+    assert rules.approvers == ("c3" * 32, "d4" * 32)
+    assert rules.noise_multiplier_min == 0.5
+    assert [(limit.unit, limit.budget.epsilon, limit.budget.delta) for limit in rules.limits()] == [
+        ("record", 5.0, 1e-5),
+        ("patient", 6.0, 1e-5),
+        ("client", 9.0, 1e-6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("records = 4", "record = 4", 'policy.patient.record = 4: unknown key; did you mean "records"?'),
+        ("records = 4\n", "", "policy.patient.records: is missing; add a line such as: records = 4"),
+        ("sites = 2\n", "", "policy.patient.sites: is missing; add a line such as: sites = 2"),
+        ("epsilon_max = 6.0\n", "", "policy.patient.epsilon_max: is missing; add a line such as"),
+        ("records = 4", "records = 0", "policy.patient.records = 0: must be at least 1"),
+        ("records = 4", "records = 4.5", "policy.patient.records = 4.5: must be a whole number"),
+        ("records = 4", "records = true", "policy.patient.records = true: must be a whole number"),
+        (
+            "records = 4",
+            "records = 501",
+            "policy.patient.records = 501: and sites make a patient more than 1000",
+        ),
+        (
+            "epsilon_max = 6.0",
+            "epsilon_max = inf",
+            "policy.patient.epsilon_max = inf: must be a finite number",
+        ),
+        (
+            "epsilon_max = 6.0",
+            "epsilon_max = nan",
+            "policy.patient.epsilon_max = nan: must be a finite number",
+        ),
+        ("epsilon_max = 6.0", "epsilon_max = 0", "policy.patient.epsilon_max = 0: must be above 0"),
+        ("delta_max = 1e-6", "delta_max = 1.0", "policy.client.delta_max = 1.0: must be below 1"),
+        ("[policy.client]", "[policy.clients]", 'policy.clients: unknown key; did you mean "client"?'),
+        ("_min = 0.5", "_min = 0", "policy.noise_multiplier_min = 0: must be above 0"),
+        ("_min = 0.5", "_min = nan", "policy.noise_multiplier_min = nan: must be a finite number"),
+        ("_min = 0.5", '_min = "1"', 'policy.noise_multiplier_min = "1": must be a number'),
+        ('"' + "d4" * 32 + '"', "", "are one person, and raising a budget takes two; name another"),
+        ("d4" * 32, "c3" * 32, "must be distinct public keys; copy them from the .pub files"),
+        ("d4" * 32, "D4" * 32, "must be distinct public keys"),
+    ],
+)
+def test_a_mistake_in_a_limit_is_one_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    path = tmp_path / "site.toml"
+    assert LIMITED.count(old) == 1
+    path.write_text(LIMITED.replace(old, new))
+    with pytest.raises(PlanError) as caught:
+        load_site(path)
+    line = str(caught.value)
+    assert expected in line and "\n" not in line and "; " in line
+
+
+@pytest.mark.parametrize("table", ["patient", "client", "noise_multiplier_min"])
+def test_a_site_that_allows_runs_without_privacy_has_no_other_limit(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "site.toml"
+    limit = "noise_multiplier_min = 1.0" if "noise" in table else f"[policy.{table}]\nepsilon_max = 1.0"
+    limit += "\nrecords = 1\nsites = 1" if table == "patient" else ""
+    free = SITE.replace('["distributed", "site"]', '["none"]').replace(
+        "epsilon_max = 5.0", "epsilon_max = inf"
+    )
+    path.write_text(free.replace("[consortium]", f"{limit}\n[consortium]"))
+    with pytest.raises(
+        PlanError, match=rf"policy\.{table}.*: and noise contradict each other; remove it, or"
+    ):
+        load_site(path)
+
+
+@pytest.mark.parametrize("minimum", [1, 2])
+def test_however_small_a_pool_is_it_hides_among_three_sites(tmp_path: Path, minimum: int) -> None:
+    """DP-56: neither a plan nor a policy lets a pool of one record be summed up with fewer than two others."""
+    with pytest.raises(UnsafeParameters, match="so few sites cannot hide in a sum"):
+        parse(changed("minimum = 3", f"minimum = {minimum}"))
+    path = tmp_path / "site.toml"
+    path.write_text(
+        SITE.replace("cohort_minimum = 3", f"cohort_minimum = {minimum}").replace(
+            "[policy]", "size = 1\n[policy]"
+        )
+    )
+    with pytest.raises(PlanError, match="must be at least 3"):
+        load_site(path)
+
+
+def test_a_site_that_takes_part_has_a_size_and_a_consortium(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(SITE.replace("[policy]", "size = 30\n[policy]"))
+    assert require_complete(load_site(path), path).quorum == 2
+    path.write_text(SITE)
+    with pytest.raises(PlanError, match=r"site\.toml data\.size: is missing; declare in public"):
+        require_complete(load_site(path), path)
+    path.write_text(SITE[: SITE.index("[consortium]")].replace("[policy]", "size = 30\n[policy]"))
+    with pytest.raises(PlanError, match=r"site\.toml consortium: is missing; add the table"):
+        require_complete(load_site(path), path)
 
 
 def test_a_site_file_may_leave_out_the_server_and_in_a_simulation_the_consortium(tmp_path: Path) -> None:

@@ -56,6 +56,12 @@ def changed(old: str, new: str) -> str:
     return TEXT.replace(old, new, 1)
 
 
+def for_patients(noise: str = "distributed") -> str:
+    """The plan for patients whose column the data have."""
+    text = changed('unit = "record"', 'unit = "patient"').replace('"distributed"', f'"{noise}"')
+    return text.replace('target = "num"', 'target = "num"\npatient = "mrn"')
+
+
 def line_of(passage: str) -> int:
     """The line of the plan that holds a passage."""
     return next(number for number, line in enumerate(TEXT.split("\n"), start=1) if passage in line)

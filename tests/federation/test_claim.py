@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from federation.claim import noise_text, planned_event, planned_noise_multiplier, sample_rate
+from federation.claim import (
+    noise_text,
+    planned_charge,
+    planned_event,
+    planned_noise_multiplier,
+    planned_patient,
+    sample_rate,
+)
 from federation.plan import parse
 from privacy.accountant import epsilon
 from privacy.errors import UnsafeParameters
 from privacy.events import GaussianEvent, NonPrivateEvent
-from tests.federation.plans import TEXT, changed
+from privacy.units import Charge, Patient
+from tests.federation.plans import TEXT, changed, for_patients
 
 NONE = changed('noise = "distributed"\nepsilon = 3.0\ndelta = 1e-5\nclipping_norm = 1.0', 'noise = "none"')
 
@@ -59,3 +67,29 @@ def test_a_plan_without_privacy_claims_nothing_and_spends_everything() -> None:
     assert epsilon([planned_event(plan)], 1e-5) == float("inf")
     with pytest.raises(UnsafeParameters, match="without privacy"):
         planned_noise_multiplier(plan)
+
+
+@pytest.mark.parametrize("noise", ["site", "distributed", "central"])
+@pytest.mark.parametrize("unit", ["record", "patient", "client"])
+def test_a_charge_says_whom_the_plan_protects_and_where_its_noise_is(unit: str, noise: str) -> None:
+    plan = parse(for_patients(noise).replace('unit = "patient"', f'unit = "{unit}"'))
+    charge = planned_charge(plan)
+    assert charge == Charge(planned_event(plan), plan.privacy.unit, summed=noise != "site")
+    assert charge.protects == unit
+
+
+def test_patients_are_sampled_like_records_so_the_event_is_the_same() -> None:
+    for noise in ("site", "distributed"):
+        records = parse(changed('"distributed"', f'"{noise}"'))
+        assert planned_event(parse(for_patients(noise))) == planned_event(records)
+    assert sample_rate(parse(for_patients())) == 0.1
+
+
+def test_a_plan_without_privacy_is_charged_as_such() -> None:
+    assert planned_charge(parse(NONE)) == Charge(NonPrivateEvent(), "record", summed=True)
+
+
+def test_of_a_patient_the_worst_is_said_unless_the_plan_knows_better() -> None:
+    assert planned_patient(parse(TEXT), sites=4) == Patient(records=1, sites=4)
+    text = changed('unit = "record"', 'unit = "record"\nrecords_per_patient = 3\nsites_per_patient = 2')
+    assert planned_patient(parse(text), sites=4) == Patient(records=3, sites=2)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from federation.errors import PlanError
 from federation.plan import Plan, TabularTask, check_delta, load, parse
 from privacy.errors import MalformedMessage, PrivacyError, UnsafeParameters
-from tests.federation.plans import TEXT, changed, line_of
+from tests.federation.plans import TEXT, changed, for_patients, line_of
 
 PLAN = Path("plan.toml")
 NOT_PRIVATE = TEXT.replace(
@@ -120,6 +120,60 @@ SLIPS = [
         'cohort.weights = "declared": is not covered by record-level',
     ),
     (
+        'target = "num"',
+        'target = "num"\npatient = "age"',
+        "task.features.age: says whose a row is, which a model must not see; remove it",
+    ),
+    ('target = "num"', 'target = "num"\npatient = "num"', 'task.patient = "num": is the target; name the'),
+    ('target = "num"', 'target = "num"\npatient = ""', 'task.patient = "": must not be empty'),
+    ('target = "num"', 'target = "num"\npatient = "a\\nb"', "task: names a column with a line break"),
+    ('target = "num"', 'target = "num"\npatint = "x"', 'unknown key; did you mean "patient"?'),
+    (
+        'unit = "record"',
+        'unit = "patient"',
+        'task.patient: is missing; add a line such as: patient = "patient_id"',
+    ),
+    (
+        'unit = "record"',
+        'unit = "patients"',
+        'privacy.unit = "patients": must be "record", "patient" or "client"',
+    ),
+    (
+        'unit = "record"',
+        'unit = "record"\nrecords_per_patient = 0',
+        "privacy.records_per_patient = 0: must be at least 1",
+    ),
+    (
+        'unit = "record"',
+        'unit = "record"\nrecords_per_patient = 2.0',
+        "privacy.records_per_patient = 2.0: must be a whole number",
+    ),
+    (
+        'unit = "record"',
+        'unit = "record"\nrecords_per_patient = true',
+        "privacy.records_per_patient = true: must be a whole number",
+    ),
+    (
+        'unit = "record"',
+        'unit = "record"\nrecords_per_patient = 1001',
+        "privacy.records_per_patient = 1001: must be at most 1000",
+    ),
+    (
+        'unit = "record"',
+        'unit = "record"\nrecords_per_patient = 40\nsites_per_patient = 30',
+        "privacy.records_per_patient = 40: and sites_per_patient make a patient more than 1000 records",
+    ),
+    (
+        'unit = "record"',
+        'unit = "client"\nrecords_per_patient = 2',
+        'privacy.records_per_patient = 2: means nothing beside unit = "client", which protects all records',
+    ),
+    (
+        'unit = "record"',
+        'unit = "record"\nsites_per_pacient = 2',
+        'privacy.sites_per_pacient = 2: unknown key; did you mean "sites_per_patient"?',
+    ),
+    (
         '"heart-disease"',
         '"two\\nlines"',
         'federation.name = "two\\nlines": must be 1 to 100 printable characters',
@@ -183,6 +237,60 @@ def test_a_claim_that_cannot_hold_is_refused_for_privacy(old: str, new: str, exp
     assert expected in message(changed(old, new), UnsafeParameters)
 
 
+@pytest.mark.parametrize("noise", ["distributed", "central"])
+def test_what_noise_on_the_sum_covers_is_the_same_for_a_patient_as_for_a_record(noise: str) -> None:
+    text = for_patients(noise)
+    assert f'is not covered by patient-level "{noise}"' in message(
+        text.replace("local_steps = 1", "local_steps = 2"), UnsafeParameters
+    )
+    for old, new in (
+        ('optimizer = "sgd"', 'optimizer = "adam"'),
+        ('weights = "uniform"', 'weights = "declared"'),
+    ):
+        assert f'is not covered by patient-level "{noise}"' in message(text.replace(old, new))
+
+
+def test_where_a_site_noises_each_step_a_patients_steps_are_counted_like_a_records() -> None:
+    text = for_patients("site").replace("local_steps = 1", "local_steps = 5")
+    assert parse(text).steps == 1000
+    assert parse(for_patients()).steps == 200
+
+
+def test_a_plan_for_patients_names_their_column_and_a_plan_for_records_may() -> None:
+    assert parse(for_patients()).patient_column == "mrn"
+    assert parse(changed('target = "num"', 'target = "num"\npatient = "mrn"')).patient_column == "mrn"
+    assert parse(TEXT).patient_column is None
+    assert isinstance(parse(for_patients()).task, TabularTask)
+    assert parse(for_patients()).task.inputs == 5  # type: ignore[union-attr]
+
+
+def test_the_users_own_task_may_know_the_patients_itself() -> None:
+    table = TEXT[TEXT.index("[task]") : TEXT.index("[cohort]")]
+    text = 'task = "my_package.readmission:task"\n' + TEXT.replace(table, "")
+    plan = parse(text.replace('unit = "record"', 'unit = "patient"'))
+    assert plan.privacy.unit == "patient"
+    assert plan.patient_column is None
+
+
+def test_a_plan_may_say_how_many_records_and_sites_a_patient_has() -> None:
+    plan = parse(
+        changed('unit = "record"', 'unit = "record"\nrecords_per_patient = 3\nsites_per_patient = 2')
+    )
+    assert (plan.privacy.records_per_patient, plan.privacy.sites_per_patient) == (3, 2)
+    assert plan.digest != parse(TEXT).digest
+    for unit in ("patient", "client"):
+        text = for_patients().replace('unit = "patient"', f'unit = "{unit}"\nsites_per_patient = 2')
+        assert parse(text).privacy.sites_per_patient == 2
+    slip = message(for_patients().replace('unit = "patient"', 'unit = "patient"\nrecords_per_patient = 1'))
+    assert 'means nothing beside unit = "patient"' in slip and 'choose unit = "record"' in slip
+
+
+@pytest.mark.parametrize("key", ["records_per_patient", "sites_per_patient"])
+def test_without_privacy_a_plan_says_nothing_of_patients(key: str) -> None:
+    text = NOT_PRIVATE.replace('unit = "record"', f'unit = "record"\n{key} = 2')
+    assert f'privacy.{key} = 2: means nothing beside noise = "none"' in message(text)
+
+
 def test_more_local_steps_are_fine_where_each_step_is_noised_or_the_client_is_protected() -> None:
     text = changed("local_steps = 1", "local_steps = 5")
     assert parse(text.replace('"distributed"', '"site"')).steps == 1000
@@ -204,8 +312,10 @@ def test_noise_needs_each_of_its_numbers(key: str) -> None:
 
 
 def test_a_delta_of_one_record_or_more_is_refused() -> None:
+    """DP-8: delta must be below 1/N."""
     plan = parse(changed("delta = 1e-5", "delta = 0.01"))
     check_delta(plan, 99)
+    check_delta(plan, 1)
     for records in (100, 1000):
         with pytest.raises(UnsafeParameters, match=r"privacy\.delta = 0\.01: must be below 1/N"):
             check_delta(plan, records)
@@ -260,6 +370,12 @@ def test_the_digest_is_of_what_a_plan_says_not_of_how_it_is_written() -> None:
         assert parse(changed(old, new)).digest != plan.digest
 
 
+def test_the_digest_of_a_plan_that_sites_have_approved_stays_what_it_was() -> None:
+    """Keys that came later have no say in a plan that does not use them."""
+    approved = "sha256:2d7155e5a62fc6b2e97b0cf0a38bddecd192c694fe952c93ee9de0cd699021a0"
+    assert parse(TEXT).digest == approved
+
+
 def test_plans_are_equal_whether_or_not_one_was_hashed() -> None:
     hashed, fresh = parse(TEXT), parse(TEXT)
     assert hashed.digest
@@ -273,7 +389,16 @@ def test_the_order_of_features_is_part_of_the_plan() -> None:
     assert swapped.digest != parse(TEXT).digest
 
 
-@pytest.mark.parametrize("text", [TEXT, NOT_PRIVATE, changed('size = "all"', "sample_rate = 0.3")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        NOT_PRIVATE,
+        changed('size = "all"', "sample_rate = 0.3"),
+        for_patients().replace('unit = "patient"', 'unit = "patient"\nsites_per_patient = 2'),
+        changed('unit = "record"', 'unit = "record"\nrecords_per_patient = 2'),
+    ],
+)
 def test_a_plan_survives_its_canonical_form(text: str) -> None:
     plan = parse(text)
     again = Plan.from_canonical(plan.canonical())
