@@ -7,17 +7,19 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from clients.data import read_data, split
-from clients.policy import SiteFile, load_site
+from clients.approvals import open_journal
+from clients.data import site_data
+from clients.pace import paced
+from clients.policy import SiteFile, data_files, load_site, require_complete
+from clients.pools import check_pool, claim_pool, fingerprints
 from clients.release import Trainer, site_stream
 from clients.service import serve_until_signal
 from clients.site import Site
 from clients.trust import Trust
-from federation.errors import FederationError, PlanError
+from federation.errors import FederationError
 from federation.identities import load_private
-from federation.journal import Journal
 from federation.messages import Member
-from federation.plan import Plan, check_delta
+from federation.plan import Plan
 from federation.task import build_task
 from privacy.errors import PrivacyError
 
@@ -25,23 +27,22 @@ from privacy.errors import PrivacyError
 def open_site(path: Path) -> Site:
     """The site of a site file, its journal open. Data is read when a plan has been consented to, not before."""
     rules = load_site(path)
-    if rules.data.size is None:
-        hint = (
-            "declare in public about how many records you bring, such as size = 300; do not count them here"
-        )
-        raise PlanError("is missing", hint=hint, path=path, key="data.size")
-    if rules.consortium is None:
-        hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
-        raise PlanError("is missing", hint=hint, path=path, key="consortium")
+    consortium = require_complete(rules, path)
     trust = Trust(
-        pinned=frozenset(bytes.fromhex(key) for key in rules.consortium.keys),
-        quorum=rules.consortium.quorum,
-        serial=rules.consortium.serial,
+        pinned=frozenset(bytes.fromhex(key) for key in consortium.keys),
+        quorum=consortium.quorum,
+        serial=consortium.serial,
         identity=load_private(rules.keys / f"{rules.id}.key"),
     )
-    journal = Journal.open(rules.journal, site=rules.id, pool=rules.data.pool)
-    member = Member(rules.id, rules.data.size)
-    return Site(member, trust, rules.policy, journal, load=partial(load_trainer, rules, path.parent))
+    check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
+    return Site(
+        member=Member(rules.id, rules.data.size or 0),
+        trust=trust,
+        policy=lambda: load_site(path).policy,
+        journal=open_journal(rules),
+        load=partial(load_trainer, rules, path.parent),
+        is_timed=True,
+    )
 
 
 def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None:
@@ -51,10 +52,11 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None
     """
     place = (socket or path.parent / "socket" / "site").absolute()
     with closing(open_site(path)) as site:
+        answer = paced(site.receive, lambda: site.pace)
 
         def receive(data: bytes) -> bytes:
             before = site.last_error
-            reply = site.receive(data)
+            reply = answer(data)
             if site.last_error is not None and site.last_error is not before:
                 tell(_said(site.last_error))
             return reply
@@ -82,11 +84,11 @@ def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
 
 
 def load_trainer(rules: SiteFile, folder: Path, plan: Plan) -> Trainer:
-    """The site's data as the plan's task reads them. DataError names row and column."""
-    task = build_task(plan)
-    data, _ = split(
-        read_data(folder / rules.data.source, plan, task), plan.evaluation.holdout, plan.federation.seed
-    )
-    if plan.privacy.unit == "record":  # how many clients there are is not a site's to know
-        check_delta(plan, len(data))
-    return Trainer(task, data, partial(site_stream, plan, rules.id))
+    """The site's data as the plan's task reads them, claimed for its pool. DataError names row and column."""
+    task, source, test = build_task(plan), *data_files(rules, folder)
+    training, held_out = site_data(source, test, plan, task, rules.policy)
+    key = load_private(rules.keys / f"{rules.id}.key")
+    for path in (source, test):
+        if path is not None:
+            claim_pool(rules, key, fingerprints(path, plan.patient_column, key))
+    return Trainer(task, training, partial(site_stream, plan, rules.id), held_out)

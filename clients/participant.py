@@ -23,9 +23,10 @@ from privacy.secagg.client import ClientMachine
 from privacy.secagg.messages import Certificate
 from privacy.secagg.roster import Floor, Roster
 from privacy.wire import digest
+from privacy.witness import Head
 
 Entropy = Callable[[int], bytes]
-Release = Callable[[Terms, Tensor], RingVector]
+Release = Callable[[Terms, Tensor, tuple[Head, ...]], RingVector]
 Masking = Callable[[Terms], None]
 Opening = Callable[[Terms, tuple[str, ...]], None]
 
@@ -103,7 +104,7 @@ class Participant:
 
     def _masked(self, broadcast: Broadcast) -> bytes:
         params = params_from_bytes(broadcast.params, self.terms.dimension)
-        vector = self._duties.release(self.terms, params)
+        vector = self._duties.release(self.terms, params, broadcast.heads)
         self._duties.masking(self.terms)  # the journal has this attempt before a masked byte leaves
         return self._machine.mask(broadcast.shares, vector, self.terms.context(broadcast.params))
 
@@ -119,7 +120,7 @@ def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Ros
         members=invitation.members,
         dimension=dimension,
     )
-    if not 1 <= frame.round <= plan.federation.rounds:
+    if not 1 <= frame.round <= plan.federation.rounds + (plan.evaluation.epsilon is not None):
         raise FaultyServer(f"round {frame.round} of a plan of {plan.federation.rounds} rounds")
     if len(invitation.members) < plan.cohort.minimum:
         raise PolicyViolation(

@@ -15,21 +15,33 @@ from torch import Tensor
 
 from clients.participant import Duties, Participant, settle
 from clients.policy import Policy, consent
-from clients.release import Trainer, release
-from clients.trust import Trust
-from federation.claim import noise_text, planned_event
+from clients.release import Trainer, release, worst_case_seconds
+from clients.trust import Trust, genuine_heads
+from federation.claim import evaluation_charge, noise_text, planned_charge
 from federation.errors import TrainingDiverged
 from federation.journal import Journal
 from federation.layout import Layout
-from federation.messages import Frame, Hello, Kind, Member, Paired, Reason, Welcome, abort_body
+from federation.messages import (
+    Frame,
+    Hello,
+    Kind,
+    Member,
+    Paired,
+    Reason,
+    Welcome,
+    abort_body,
+    closing_digest,
+    heads_body,
+)
 from federation.plan import Plan
-from federation.terms import Terms
-from privacy.budget import Budget
+from federation.terms import Terms, evaluation_run
 from privacy.encoding import EncodingOverflow, RingVector
 from privacy.errors import BudgetExceeded, FaultyServer, PolicyViolation, ProtocolError
 from privacy.secagg.roster import Roster, SignedRoster
 from privacy.wire import digest
+from privacy.witness import Head
 
+PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Entropy = Callable[[int], bytes]
 Load = Callable[
     [Plan], Trainer
@@ -54,10 +66,12 @@ class Site:
 
     member: Member
     trust: Trust
-    policy: Policy
+    policy: Callable[[], Policy]  # as it stands at this moment: it is asked in every round
     journal: Journal
     load: Load
     entropy: Entropy = os.urandom
+    is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
+    pace: float = field(default=0.0, init=False)  # seconds; see `clients.pace`
     last_error: Exception | None = field(default=None, init=False)
     _joined: _Joined | None = field(default=None, init=False, repr=False)
 
@@ -75,36 +89,64 @@ class Site:
         """Let go of the journal."""
         self.journal.close()
 
-    def join(self, run: bytes, plan: Plan, roster: SignedRoster) -> None:
-        """Consent to a run: roster and policy first, then the whole plan's budget, then the data.
+    def join(self, run: bytes, plan: Plan, roster: SignedRoster, heads: tuple[Head, ...] = ()) -> None:
+        """Consent to a run: roster, witnesses and policy first, then the whole plan's budget, then the data.
 
         Idempotent for a run: consenting again keeps the rounds that are open.
         """
         genuine = self.trust.accept(roster, self.member)
+        shown = genuine_heads(heads, genuine, self.member.site)
         joined = self._joined
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
+            self.journal.witness(shown)
             return
-        consent(plan, self.policy)
+        policy = self.policy()
+        consent(plan, policy)
         self.journal.accept(genuine.serial, genuine.root.hex())
-        budget = Budget(self.policy.epsilon_max, self.policy.delta_max)
-        self.journal.reserve(run.hex(), plan.digest, planned_event(plan), plan.federation.rounds, budget)
+        self.journal.witness(shown)
+        charge = planned_charge(plan)
+        self.journal.reserve(run.hex(), plan.digest, charge, plan.federation.rounds, policy.limits())
+        if plan.evaluation.epsilon is not None:
+            name, figures = evaluation_run(run.hex()), evaluation_charge(plan)
+            self.journal.reserve(name, plan.digest, figures, 1, policy.limits())
         trainer = self.load(plan)
-        self._joined = _Joined(run, plan, genuine, trainer, Layout.of(trainer.task.model()).dimension)
+        dimension = Layout.of(trainer.task.model()).dimension
+        if self.is_timed:
+            members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
+            largest = Terms(plan, run, 1, 1, members, dimension)
+            self.pace = PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
+        self._joined = _Joined(run, plan, genuine, trainer, dimension)
 
-    def release(self, terms: Terms, params: Tensor) -> RingVector:
-        """What this site adds to the sum of a round it joined."""
+    def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:
+        """What this site adds to the sum of a round it joined, if its policy still allows the plan."""
         joined = self._joined_run(terms.run)
+        shown = genuine_heads(heads, joined.roster, self.member.site)
+        policy = self.policy()
+        consent(joined.plan, policy)
+        limits, trainer = policy.limits(), joined.trainer
         try:
-            return release(terms, self.member.site, params, joined.trainer, self.journal)
+            return release(terms, self.member.site, params, trainer, self.journal, limits=limits, heads=shown)
         except EncodingOverflow:
             raise TrainingDiverged(
                 "a local update left the range of the ring", hint="lower training.learning_rate"
             ) from None
 
+    def finish(self, run: bytes, params: bytes) -> Head:
+        """The run is over and ended in these params (a digest): rounds that were never begun are returned.
+
+        The head of the journal after it.
+        """
+        self.journal.close_run(run.hex(), params.hex())
+        if self._joined is not None and self._joined.plan.evaluation.epsilon is not None:
+            self.journal.close_run(evaluation_run(run.hex()), params.hex())
+        return self.journal.head()
+
     def _answer(self, frame: Frame) -> Frame:
         if frame.kind is Kind.HELLO:
             return self._consented(frame)
         joined = self._joined_run(frame.run)
+        if frame.kind is Kind.CLOSE:
+            return frame.reply(Kind.CLOSED, heads_body([self.finish(frame.run, closing_digest(frame.body))]))
         if frame.kind is Kind.INVITE:
             return frame.reply(Kind.ADVERT, self._invited(joined, frame).advertise())
         participant = joined.rounds.get(frame.round)
@@ -114,13 +156,17 @@ class Site:
             return frame.reply(*participant.receive(frame.kind, frame.body))
         paired = Paired.from_bytes(frame.body)
         kind, own = participant.receive(frame.kind, paired.own)
-        return frame.reply(kind, Paired(own, self._following(frame, paired.following)).to_bytes())
+        following = self._following(frame, paired.following)
+        return frame.reply(kind, Paired(own, following, (self.journal.head(),)).to_bytes())
 
     def _consented(self, frame: Frame) -> Frame:
         hello = Hello.from_bytes(frame.body)
         plan = Plan.from_canonical(hello.plan)
-        self.join(frame.run, plan, SignedRoster.from_bytes(hello.roster))
-        return frame.reply(Kind.WELCOME, Welcome(self.member, plan.digest, noise_text(plan)).to_bytes())
+        self.join(frame.run, plan, SignedRoster.from_bytes(hello.roster), hello.heads)
+        heads = (self.journal.head(), *self.journal.witnessed())
+        return frame.reply(
+            Kind.WELCOME, Welcome(self.member, plan.digest, noise_text(plan), heads).to_bytes()
+        )
 
     def _following(self, present: Frame, data: bytes) -> bytes:
         """The answer to a frame of the next round that came with this one; empty if there is none.
@@ -144,6 +190,7 @@ class Site:
         return self._joined
 
     def _invited(self, joined: _Joined, frame: Frame) -> Participant:
+        consent(joined.plan, self.policy())
         terms = settle(joined.plan, frame, self.member, joined.dimension, joined.roster)
         known = joined.rounds.get(terms.round)
         if known is not None and known.terms == terms:
@@ -162,7 +209,7 @@ class Site:
             site=self.member.site,
             trust=self.trust,
             roster=joined.roster,
-            cohort_minimum=max(self.policy.cohort_minimum, joined.plan.cohort.minimum),
+            cohort_minimum=max(self.policy().cohort_minimum, joined.plan.cohort.minimum),
             entropy=self.entropy,
             release=self.release,
             masking=self._masking,
@@ -170,11 +217,11 @@ class Site:
         )
 
     def _masking(self, terms: Terms) -> None:
-        self.journal.mask(terms.run.hex(), terms.round, terms.attempt)
+        self.journal.mask(*terms.account, terms.attempt)
 
     def _opening(self, terms: Terms, survivors: tuple[str, ...]) -> None:
         names = [name.encode() for name in survivors]
-        self.journal.reveal(terms.run.hex(), terms.round, digest("federation/survivors/2", *names).hex())
+        self.journal.reveal(*terms.account, digest("federation/survivors/2", *names).hex())
 
 
 class UnknownRun(FaultyServer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -10,6 +11,7 @@ from federation.messages import Member
 from privacy.errors import FaultyServer
 from privacy.secagg.identity import public_identity
 from privacy.secagg.roster import Roster, SignedRoster
+from privacy.witness import Head
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,16 @@ class Trust:
                 hint="compare it with this site's keys and data.size",
             )
         return genuine
+
+
+def genuine_heads(heads: Iterable[Head], roster: Roster, own: str) -> tuple[Head, ...]:
+    """The heads of ledgers that a server shows, each signed by the site it speaks of. FaultyServer if one is not.
+
+    Those of `own` are passed on as they are: this site's journal knows all the keys that ever signed it.
+    """
+    shown = tuple(heads)
+    for head in shown:
+        entry = roster.by_site.get(head.site)
+        if head.site != own and (entry is None or not head.is_signed_by(entry.key)):
+            raise FaultyServer("the server shows a head of a ledger that its site did not sign")
+    return shown

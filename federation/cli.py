@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from click import Abort, ClickException
 
-from federation.errors import FederationError
+from federation.cli_ledger import ledger
+from federation.errors import AuditFailure, FederationError
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
 from privacy.errors import PrivacyError
@@ -37,6 +38,7 @@ keys = typer.Typer(help="Identities.", no_args_is_help=True)
 roster = typer.Typer(help="Who may take part.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+app.add_typer(ledger, name="ledger")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
@@ -199,6 +201,35 @@ def join(
     from clients.join import attend
 
     attend(site, socket, lambda line: typer.echo(line, err=True))
+
+
+@app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")],
+    ledger_file: Annotated[
+        list[Path] | None,
+        typer.Option("--ledger", metavar="FILE", help="a site's ledger: exported .jsonl, or .sqlite"),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="a page for people")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Verify a run from its files alone: signatures, chains, epsilon worked out anew, steps planned and made.
+
+    Exit code 5 if anything is wrong. That nothing was found proves no more than that.
+    """
+    from federation.audit import audit as examine
+    from federation.audit_page import audit_lines, write_audit_page
+
+    found = examine(run, ledger_file or [])
+    if report is not None:
+        write_audit_page(found, report)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        typer.echo("\n".join(audit_lines(found)))
+    if found.verdict != "pass":
+        raise AuditFailure("the audit found something", hint="read the findings above")
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path,
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(private, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            file.write(private_pem(key))
         public.write_text(text, "utf-8")
     except FileExistsError as error:
         hint = "a key is never replaced; choose another id or folder"
@@ -73,6 +73,11 @@ def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path,
             f"cannot be written ({error.strerror})", hint="check the folder", path=private
         ) from None
     return private, public
+
+
+def private_pem(key: Ed25519PrivateKey) -> bytes:
+    """The content of `ID.key`."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def toml(value: str | int) -> str:

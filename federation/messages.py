@@ -9,26 +9,33 @@ message (docs/protocol.md). Requests flow from server to site, each gets exactly
     BROADCAST -> MASKED      params and forwarded shares; the masked update, signed, with a vote
     SURVIVORS -> VOTE        only if a site was lost: whose updates would be in the sum; a vote for it
     CERTIFICATE -> REVEAL    a quorum's votes; the shares that unmask this sum and nothing else
+    CLOSE -> CLOSED          the run is over, and what its last params are
     anything -> ABORT        a reason from a fixed list, never a text: an exception could carry data
 
 BROADCAST and CERTIFICATE, and their replies, can carry a whole frame of the next round beside their own content:
 its INVITE or ADVERTS, and the answers. So the keys of a round travel with the round before it, and a round in
 which nobody is lost takes two exchanges.
+
+Signed heads of ledgers travel along (`privacy.witness`): a site shows its own with WELCOME, MASKED, REVEAL and
+CLOSED, and is shown its own and some peers' with HELLO and BROADCAST. So others can tell when a ledger was cut.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
 from privacy.errors import MalformedMessage
 from privacy.wire import Reader, Writer
+from privacy.witness import Head
 
 MAX_SITES = 10_000
 MAX_PLAN = 1 << 20
 MAX_ROSTER = 1 << 26
 MAX_BODY = 1 << 31
+MAX_HEAD = 1 << 10
 RUN_ID_BYTES = 16
 
 
@@ -48,6 +55,8 @@ class Kind(IntEnum):
     CERTIFICATE = 11
     REVEAL = 12
     ABORT = 13
+    CLOSE = 14
+    CLOSED = 15
 
 
 class Reason(IntEnum):
@@ -99,20 +108,24 @@ class Member:
 
 @dataclass(frozen=True)
 class Welcome:
-    """A site's consent: who it is, which plan it read, and the noise it worked out from it ("" for none)."""
+    """A site's consent: who it is, which plan it read, and the noise it worked out from it ("" for none).
+
+    `heads`: of its own ledger, and of those of its peers that it has witnessed.
+    """
 
     member: Member
     plan_digest: str
     noise_multiplier: str
+    heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
         writer = Writer().text(self.member.site).u64(self.member.size)
-        return writer.text(self.plan_digest).text(self.noise_multiplier).finish()
+        return _write(writer.text(self.plan_digest).text(self.noise_multiplier), self.heads).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Welcome:
         reader = Reader(data)
-        welcome = cls(Member(reader.text(), reader.u64()), reader.text(), reader.text())
+        welcome = cls(Member(reader.text(), reader.u64()), reader.text(), reader.text(), _read(reader))
         reader.finish()
         return welcome
 
@@ -123,14 +136,15 @@ class Hello:
 
     plan: bytes
     roster: bytes
+    heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
-        return Writer().blob(self.plan).blob(self.roster).finish()
+        return _write(Writer().blob(self.plan).blob(self.roster), self.heads).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Hello:
         reader = Reader(data)
-        hello = cls(reader.blob(MAX_PLAN), reader.blob(MAX_ROSTER))
+        hello = cls(reader.blob(MAX_PLAN), reader.blob(MAX_ROSTER), _read(reader))
         reader.finish()
         return hello
 
@@ -163,38 +177,66 @@ class Invitation:
 
 @dataclass(frozen=True)
 class Broadcast:
-    """The params of the round (little-endian float32) and the shares that peers sealed for this site."""
+    """The params of the round (little-endian float32) and the shares that peers sealed for this site.
+
+    `heads`: the newest that the server knows of this site's ledger and of some peers'.
+    """
 
     params: bytes
     shares: bytes
+    heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
-        return Writer().blob(self.params).blob(self.shares).finish()
+        return _write(Writer().blob(self.params).blob(self.shares), self.heads).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Broadcast:
         reader = Reader(data)
-        broadcast = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY))
+        broadcast = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY), _read(reader))
         reader.finish()
         return broadcast
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The content of this round, and a whole frame of the next round, empty if there is none."""
+    """The content of this round, and a whole frame of the next round, empty if there is none.
+
+    `heads`: in a reply, that of the site's ledger after what it did.
+    """
 
     own: bytes
     following: bytes = b""
+    heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
-        return Writer().blob(self.own).blob(self.following).finish()
+        return _write(Writer().blob(self.own).blob(self.following), self.heads).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Paired:
         reader = Reader(data)
-        paired = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY))
+        paired = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY), _read(reader))
         reader.finish()
         return paired
+
+
+def closing_digest(body: bytes) -> bytes:
+    """The digest of the last params in the body of a CLOSE frame."""
+    if len(body) != 32:
+        raise MalformedMessage("a run is closed with a digest of its params")
+    return body
+
+
+def heads_body(heads: Sequence[Head]) -> bytes:
+    """The body of a CLOSED frame."""
+    return _write(Writer(), heads).finish()
+
+
+def heads_from(body: bytes) -> tuple[Head, ...]:
+    """The heads in the body of a CLOSED frame."""
+    reader = Reader(body)
+    heads = _read(reader)
+    reader.finish()
+    return heads
 
 
 def abort_body(reason: Reason) -> bytes:
@@ -207,6 +249,17 @@ def abort_reason(body: bytes) -> Reason:
     if len(body) != 1:
         raise MalformedMessage("an abort carries one byte")
     return _member(Reason, body[0])
+
+
+def _write(writer: Writer, heads: Sequence[Head]) -> Writer:
+    writer.u16(len(heads))
+    for head in heads:
+        writer.blob(head.to_bytes())
+    return writer
+
+
+def _read(reader: Reader) -> tuple[Head, ...]:
+    return tuple(Head.from_bytes(reader.blob(MAX_HEAD)) for _ in range(reader.u16()))
 
 
 E = TypeVar("E", bound=IntEnum)

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
 from federation.errors import PlanError, RosterError
+from federation.files import replace_file
 from federation.identities import PublicFile, toml
 from federation.mistakes import Table, validate
 from federation.toml import read
@@ -55,7 +56,7 @@ def add_site(path: Path, site: PublicFile) -> Roster:
     before = Roster.from_bytes(load_roster(path).roster) if path.exists() else Roster(0, ())
     entries = [*(entry for entry in before.entries if entry.site != site.id), site.entry]
     after = _roster(path, before.serial + 1, sorted(entries, key=lambda entry: entry.site))
-    path.write_text(_text(after, {}), "utf-8")
+    replace_file(path, _text(after, {}).encode())
     return after
 
 
@@ -66,8 +67,13 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
     if not roster.entries:
         raise RosterError("a roster without sites is not signed", hint="federation roster add ROSTER ID.pub")
     both = SignedRoster(signed.roster, {**signed.signatures, public_identity(key): roster.sign(key)})
-    path.write_text(_text(roster, both.signatures), "utf-8")
+    replace_file(path, _text(roster, both.signatures).encode())
     return both
+
+
+def write_roster(path: Path, roster: SignedRoster) -> None:
+    """Store a roster as it travels."""
+    replace_file(path, _text(Roster.from_bytes(roster.roster), roster.signatures).encode())
 
 
 def _roster(path: Path, serial: int, entries: list[Entry]) -> Roster:

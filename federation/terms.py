@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from federation.claim import noise_text, planned_noise_multiplier, sample_rate
+from federation.claim import evaluation_event, noise_text, planned_noise_multiplier, sample_rate
 from federation.messages import Invitation, Member
 from federation.plan import Plan
 from privacy.encoding import Codec
@@ -25,6 +25,11 @@ from privacy.noise import MAX_DRAW
 from privacy.secagg.parameters import Parameters
 from privacy.wire import Writer, digest
 
+# What is published of an evaluation: right answers, wrong answers, and the loss as a share of LOSS_BOUND.
+FIGURES = 3
+FIGURES_NORM = math.sqrt(2)  # of one record: it is either right or wrong, and its share of loss at most 1
+LOSS_BOUND = 4.0  # nats; a larger loss counts as this one
+
 # An update without noise on it, or with the noise already inside, travels as fixed-point numbers.
 FIXED_POINT_BOUND = 16.0
 FIXED_POINT_BITS = 24
@@ -32,7 +37,11 @@ FIXED_POINT_BITS = 24
 
 @dataclass(frozen=True)
 class Terms:
-    """One attempt at one round, as agreed. `dimension` is the number of params."""
+    """One attempt at one round, as agreed. `dimension` is the number of params.
+
+    The round after the last, where the plan has one, is the evaluation: its sum is of figures about held-out
+    records, not of updates.
+    """
 
     plan: Plan
     run: bytes
@@ -46,6 +55,22 @@ class Terms:
         """Run, round and attempt: in this order, later is greater within a run."""
         return self.run, self.round, self.attempt
 
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether this is the round in which figures about held-out records are summed."""
+        return self.round == self.plan.federation.rounds + 1
+
+    @property
+    def length(self) -> int:
+        """How many numbers a site contributes."""
+        return FIGURES if self.is_evaluation else self.dimension
+
+    @property
+    def account(self) -> tuple[str, int]:
+        """The run and round under which a journal has this: an evaluation is charged as a run of its own."""
+        run = self.run.hex()
+        return (evaluation_run(run), 1) if self.is_evaluation else (run, self.round)
+
     @cached_property
     def parameters(self) -> Parameters:
         """Threshold, survivors needed and ring of the secure aggregation."""
@@ -54,7 +79,7 @@ class Terms:
             colluders=self.plan.secure_aggregation.colluders,
             dropouts=self.plan.secure_aggregation.dropouts,
             ring_bits=self.codec.ring_bits,
-            length=self.dimension,
+            length=self.length,
         )
 
     @cached_property
@@ -70,6 +95,9 @@ class Terms:
         shares = 1
         if privacy.noise == "distributed":
             shares = required_survivors(self.plan, len(self.members)) - self.plan.secure_aggregation.colluders
+        if self.is_evaluation:
+            z = evaluation_event(self.plan).noise_multiplier
+            return GaussianMechanism(FIGURES_NORM, z, 1.0, shares, FIGURES)
         return GaussianMechanism(
             clipping_norm=privacy.clipping_norm,
             noise_multiplier=planned_noise_multiplier(self.plan),
@@ -98,14 +126,16 @@ class Terms:
 
     @property
     def noises_each_step(self) -> bool:
-        """Each local step is a release of its own: record-level noise added at the site."""
-        return self.plan.privacy.unit == "record" and self.plan.privacy.noise == "site"
+        """Each local step is a release of its own: noise for a record, or a patient, added at the site."""
+        each = self.plan.privacy.unit != "client" and self.plan.privacy.noise == "site"
+        return each and not self.is_evaluation
 
     @property
     def sums_gradients(self) -> bool:
-        """The cohort's sum is a sum of clipped gradients of records, not of local updates."""
+        """The cohort's sum is a sum of clipped gradients of records, or patients, not of local updates."""
         privacy = self.plan.privacy
-        return privacy.unit == "record" and privacy.noise in ("distributed", "central")
+        once = privacy.unit != "client" and privacy.noise in ("distributed", "central")
+        return once and not self.is_evaluation
 
     @property
     def contribution_bound(self) -> float:
@@ -114,12 +144,17 @@ class Terms:
         A Poisson batch above the bound (eight standard deviations over its mean) is projected into the box,
         which cannot raise the sensitivity: a projection onto a convex set moves no two points apart.
         """
+        if self.is_evaluation:
+            return FIGURES_NORM * max(member.size for member in self.members)
         norm = self.plan.privacy.clipping_norm or 0.0
-        if self.plan.privacy.unit == "client":
-            return norm
+        return norm if self.plan.privacy.unit == "client" else norm * self.largest_batch
+
+    @property
+    def largest_batch(self) -> int:
+        """Records, or patients, in the largest batch that counts in full."""
         largest = max(member.size for member in self.members)
         expected = self.plan.training.sample_rate * largest
-        return norm * min(largest, math.ceil(expected + 8 * math.sqrt(expected) + 8))
+        return min(largest, math.ceil(expected + 8 * math.sqrt(expected) + 8))
 
     def weight(self, site: str) -> float:
         """A site's public weight in a mean of updates, in (0, 1]."""
@@ -151,6 +186,11 @@ class Terms:
         """32 bytes that the masks are bound to besides: the params, and how an update becomes integers."""
         codec = Writer().u8(self.codec.ring_bits).u64(self.codec.limit).u64(self.codec.headroom).finish()
         return digest("federation/context/2", params_digest(params), codec)
+
+
+def evaluation_run(run: str) -> str:
+    """The name under which the evaluation of a run is charged."""
+    return f"{run}/evaluation"
 
 
 def required_survivors(plan: Plan, cohort: int) -> int:

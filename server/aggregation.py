@@ -21,13 +21,18 @@ def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream
     A sum of gradients becomes one step of size `training.learning_rate` along their mean over the expected
     number of records; a sum of updates is divided by the sum of their public weights.
     """
+    summed = released_sum(terms, total, stream)
+    if terms.sums_gradients:
+        expected = terms.plan.training.sample_rate * sum(terms.size(site) for site in survivors)
+        return -terms.plan.training.learning_rate * summed / expected
+    return summed / sum(terms.weight(site) for site in survivors)
+
+
+def released_sum(terms: Terms, total: RingVector, stream: Stream) -> Tensor:
+    """What the cohort released, flat float64: the decoded sum, with the server's noise on it where that is due."""
     integers = terms.codec.from_ring(total)
     if terms.plan.privacy.noise == "central":
         if terms.mechanism is None:
             raise UnsafeParameters("central noise without a mechanism")
         integers = integers + terms.mechanism.noise(stream)
-    summed = terms.codec.decode(integers)
-    if terms.sums_gradients:
-        expected = terms.plan.training.sample_rate * sum(terms.size(site) for site in survivors)
-        return -terms.plan.training.learning_rate * summed / expected
-    return summed / sum(terms.weight(site) for site in survivors)
+    return terms.codec.decode(integers)

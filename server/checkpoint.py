@@ -6,7 +6,7 @@ instant finds either the old state or the new one.
 
 from __future__ import annotations
 
-import os
+import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from federation.errors import CheckpointError
+from federation.files import replace_file
 from federation.plan import Plan
 from server.optimizers import OptState
 from server.state import ServerState
@@ -44,6 +45,12 @@ def exists(folder: Path) -> bool:
     return (folder / _FILE).exists()
 
 
+def remove(folder: Path) -> None:
+    """Delete the state, and only then what lies beside it: killed in between, nothing is left to be resumed."""
+    (folder / _FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def read(folder: Path, plan: Plan) -> ServerState | None:
     """The stored state, or None where there is none. CheckpointError if it is damaged or another plan's."""
     path = folder / _FILE
@@ -67,19 +74,3 @@ def read(folder: Path, plan: Plan) -> ServerState | None:
         optimizer=OptState.from_tensors(moments),
         attempt=int(metadata["attempt"]),
     )
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -17,10 +17,11 @@ from federation.messages import Broadcast, Frame, Invitation, Kind, Paired, abor
 from federation.terms import Terms
 from federation.transport import Outgoing
 from privacy.encoding import RingVector
-from privacy.errors import MalformedMessage
+from privacy.errors import FaultyClient, MalformedMessage
 from privacy.secagg.roster import Roster
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
+from server.heads import Heads
 
 _REQUESTS = {
     Phase.SHARE: Kind.ADVERTS,
@@ -40,8 +41,9 @@ _REPLIES = {
 class Coordinator:
     """One-shot owner of an attempt. Addresses are site ids here; `server.lines` maps them to the transport's."""
 
-    def __init__(self, terms: Terms, roster: Roster) -> None:
+    def __init__(self, terms: Terms, roster: Roster, heads: Heads | None = None) -> None:
         self.terms = terms
+        self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted or broke the protocol, and why
         self.following: Coordinator | None = None
         self._machine = ServerMachine(roster, terms.parameters, terms.session)
@@ -91,6 +93,9 @@ class Coordinator:
         except MalformedMessage as error:
             self.left[site] = error.message
             return []
+        except FaultyClient as error:
+            self.left[site] = error.message
+            return self._advance(lambda: self._machine.leave(site))
         return self._advance(lambda: self._machine.receive(site, own))
 
     def deadline(self) -> list[Outgoing]:
@@ -100,6 +105,7 @@ class Coordinator:
     def _unpaired(self, site: str, frame: Frame) -> bytes:
         """This round's part of a reply; the other part is the next round's."""
         paired = Paired.from_bytes(frame.body)
+        self._heads.take(site, paired.heads)
         if self.following is not None and paired.following:
             try:
                 self.following._queue(self.following.receive(site, paired.following))
@@ -130,7 +136,8 @@ class Coordinator:
 
     def _frame(self, kind: Kind, site: str, body: bytes) -> Outgoing:
         if kind is Kind.BROADCAST:
-            body = Broadcast(self._params or b"", body).to_bytes()
+            cohort = [member.site for member in self.terms.members]
+            body = Broadcast(self._params or b"", body, self._heads.shown_to(site, cohort)).to_bytes()
         if kind in (Kind.BROADCAST, Kind.CERTIFICATE):
             onward = self.following._onward.pop(site, b"") if self.following is not None else b""
             body = Paired(body, onward).to_bytes()

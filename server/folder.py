@@ -1,4 +1,4 @@
-"""A run folder: plan.toml, checkpoint/, receipts.jsonl and, at the end, params.safetensors.
+"""A run folder: plan.toml, roster.toml, checkpoint/, receipts.jsonl and, at the end, params.safetensors.
 
 Opening a folder that already holds a run resumes it; the plan must be the same to the digest.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from federation.errors import CheckpointError
+from federation.files import replace_file
 from federation.layout import Layout
 from federation.plan import Plan, parse
+from federation.roster import write_roster
+from federation.terms import params_bytes, params_digest
+from privacy.secagg.roster import SignedRoster
+from privacy.witness import Head, head_from_json
 from server import checkpoint
+from server.figures import Evaluated
 from server.run import RESERVED, RoundReport
 from server.state import ServerState, begin
 
@@ -42,7 +48,7 @@ class RunFolder:
             if not stored.exists():
                 if any(entry.name != "plan.toml.new" for entry in path.iterdir()):  # of a killed process
                     raise CheckpointError(f"{path} is not empty and holds no run", hint="name a new folder")
-                checkpoint.replace_file(stored, text.encode())
+                replace_file(stored, text.encode())
             elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:
                 raise CheckpointError(f"{path} holds a run of another plan or seed", hint="name a new folder")
         except OSError as error:
@@ -67,41 +73,73 @@ class RunFolder:
 
         Killed in between, the round is played again and its receipt written again; the last one counts.
         """
-        line = json.dumps(asdict(report) | {"metrics": dict(metrics)}, sort_keys=True)
+        told = asdict(replace(report, heads={}))
+        self._append(state, told | {"heads": _in_json(report.heads), "metrics": dict(metrics)})
+        checkpoint.write(self.path / "checkpoint", self.plan, state)
+
+    def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
+        """Make the published figures durable: they are drawn once, and never again."""
+        content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
+        self._append(state, {**content, "heads": _in_json(done.heads)})
+
+    def evaluation(self) -> dict[str, float | None] | None:
+        """The published figures on record, or None."""
+        found = [entry["evaluation"] for entry in self._lines() if "evaluation" in entry]
+        return found[0] if found else None
+
+    def store_closing(self, state: ServerState, heads: Mapping[str, Head]) -> None:
+        """Make the end of a run durable: its last params, and the heads of the sites' ledgers after it."""
+        params = params_digest(params_bytes(state.params)).hex()
+        self._append(state, {"closed": True, "params": params, "heads": _in_json(heads)})
+
+    def _append(self, state: ServerState, content: dict[str, Any]) -> None:
+        line = json.dumps({"run": state.run.hex(), "plan": self.plan.digest, **content}, sort_keys=True)
         path = self.path / "receipts.jsonl"
         torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a killed process's last line
         with path.open("a", encoding="utf-8") as file:
             file.write("\n" * torn + line + "\n")
             file.flush()
             os.fsync(file.fileno())
-        checkpoint.write(self.path / "checkpoint", self.plan, state)
 
     def receipts(self) -> list[dict[str, Any]]:
         """One entry per finished round, in order."""
+        by_round = {entry["round"]: entry for entry in self._lines() if "round" in entry}
+        return [by_round[number] for number in sorted(by_round)]
+
+    def heads(self) -> tuple[Head, ...]:
+        """Every head of a site's ledger on record, older ones first."""
+        return tuple(
+            head_from_json(head) for entry in self._lines() for head in entry.get("heads", {}).values()
+        )
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
         path = self.path / "receipts.jsonl"
         if not path.exists():
-            return []
-        by_round: dict[int, dict[str, Any]] = {}
+            return
         for line in path.read_text("utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the last line of a killed process
-            by_round[entry["round"]] = entry
-        return [by_round[number] for number in sorted(by_round)]
+            with suppress(json.JSONDecodeError):  # the last line of a killed process
+                yield json.loads(line)
+
+    def write_roster(self, roster: SignedRoster) -> None:
+        """Keep the roster that the run goes by."""
+        write_roster(self.path / "roster.toml", roster)
 
     def write_params(self, model: nn.Module, params: Tensor) -> None:
         """Write the params by name; they are what the run was for."""
         Layout.of(model).load(model, params)
         tensors = {name: value.detach().contiguous() for name, value in model.named_parameters()}
         metadata = {"plan": self.plan.digest, "private": str(self.plan.is_private).lower()}
-        checkpoint.replace_file(self.path / "params.safetensors", save(tensors, metadata))
+        replace_file(self.path / "params.safetensors", save(tensors, metadata))
 
     def close(self) -> None:
         """The run is over and all its files are written: what it would resume from can go."""
-        shutil.rmtree(self.path / "checkpoint", ignore_errors=True)
+        checkpoint.remove(self.path / "checkpoint")
 
     @property
     def is_finished(self) -> bool:
         """The run in this folder is over."""
         return (self.path / "params.safetensors").exists() and not checkpoint.exists(self.path / "checkpoint")
+
+
+def _in_json(heads: Mapping[str, Head]) -> dict[str, Any]:
+    return {site: head.to_json() for site, head in sorted(heads.items())}

@@ -11,17 +11,22 @@ from collections.abc import Iterable, Mapping
 
 from federation.claim import noise_text
 from federation.errors import FederationError, RosterError
-from federation.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_reason
+from federation.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_reason, heads_from
 from federation.plan import Plan
 from federation.transport import Arrival, Outgoing, Transport
-from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation, PrivacyError
+from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.secagg.roster import Roster, SignedRoster
+from privacy.witness import Head
+from server.heads import Heads
 
 
 class Lines:
-    """A transport that speaks site ids instead of addresses."""
+    """A transport that speaks site ids instead of addresses; `heads` is what the sites have shown over it."""
 
-    def __init__(self, transport: Transport, addresses: Mapping[str, str], hello: bytes) -> None:
+    def __init__(
+        self, transport: Transport, addresses: Mapping[str, str], hello: bytes, heads: Heads
+    ) -> None:
+        self.heads = heads
         self._transport = transport
         self._hello = hello
         self._addresses = dict(addresses)
@@ -53,6 +58,32 @@ class Lines:
         while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
             waiting.discard(reply[0])
 
+    def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
+        """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
+
+        A site that does not answer in time has its part of the budget reserved until somebody closes the run.
+        """
+        waiting = set(sites)
+        closing = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes()
+        self.send(Outgoing(site, closing) for site in sorted(waiting))
+        ends = time.monotonic() + seconds
+        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
+            site, data = reply
+            if site in waiting and self._is_closed(site, run, data):
+                waiting.discard(site)
+        return self.heads.of(sites)
+
+    def _is_closed(self, site: str, run: bytes, data: bytes) -> bool:
+        """Whether this is the site's last word on the run: its head, or a refusal."""
+        try:
+            frame = Frame.from_bytes(data)
+            if frame.kind is Kind.CLOSED and frame.run == run:
+                self.heads.take(site, heads_from(frame.body))
+                return True
+        except (MalformedMessage, FaultyClient):
+            return True
+        return frame.kind is Kind.ABORT and (frame.run, frame.round) == (run, 0)
+
     def take_counts(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Bytes up and down by site since the last call."""
         counts = dict(self._up), dict(self._down)
@@ -62,20 +93,24 @@ class Lines:
 
 
 def open_lines(
-    plan: Plan, run: bytes, transport: Transport, roster: SignedRoster
+    plan: Plan, run: bytes, transport: Transport, roster: SignedRoster, known: Iterable[Head] = ()
 ) -> tuple[Lines, tuple[Member, ...]]:
     """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
+
+    `known` are heads of the sites' ledgers from before. A site whose own head is older than one that is known, to
+    the server or to a peer, does not take part.
 
     Too few: the sites' reason decides the error. PolicyViolation or BudgetExceeded where sites refused,
     RosterError where they were not there.
     """
-    body = Hello(plan.canonical(), roster.to_bytes()).to_bytes()
+    entries = Roster.from_bytes(roster.roster)
+    heads = Heads(entries, known)
+    body = Hello(plan.canonical(), roster.to_bytes(), heads.all()).to_bytes()
     hello = Frame(Kind.HELLO, run, 0, 0, body).to_bytes()
-    known = {entry.site: entry.size for entry in Roster.from_bytes(roster.roster).entries}
     waiting = set(transport.addresses())
     transport.send([Outgoing(address, hello) for address in sorted(waiting)])
     addresses: dict[str, str] = {}
-    members: list[Member] = []
+    welcomes: dict[str, Welcome] = {}
     refusals: list[Reason] = []
     ends = time.monotonic() + plan.cohort.deadline_seconds
     while waiting:
@@ -88,21 +123,39 @@ def open_lines(
         answer = _answer(arrival.data, run, plan)
         if isinstance(answer, Reason):
             refusals.append(answer)
-        elif known.get(answer.site) != answer.size:
+            continue
+        member = answer.member
+        entry = entries.by_site.get(member.site)
+        if entry is None or entry.size != member.size:
             refusals.append(Reason.PROTOCOL)
-        elif answer.site in addresses:
+        elif member.site in welcomes:
             raise RosterError(
-                f"two sites call themselves {answer.site}", hint="give every site an id of its own"
+                f"two sites call themselves {member.site}", hint="give every site an id of its own"
             )
         else:
-            members.append(answer)
-            addresses[answer.site] = arrival.sender
+            welcomes[member.site] = answer
+            addresses[member.site] = arrival.sender
+    for welcome in welcomes.values():
+        for head in welcome.heads:
+            if head.site != welcome.member.site:
+                heads.note(head)
+    members = [welcome.member for welcome in welcomes.values() if _is_whole(welcome, heads)]
+    refusals += [Reason.PROTOCOL] * (len(welcomes) - len(members))
     if len(members) < plan.cohort.minimum:
         raise _too_few(plan, len(members), refusals)
-    return Lines(transport, addresses, hello), tuple(sorted(members, key=lambda member: member.site))
+    return Lines(transport, addresses, hello, heads), tuple(sorted(members, key=lambda member: member.site))
 
 
-def _answer(data: bytes, run: bytes, plan: Plan) -> Member | Reason:
+def _is_whole(welcome: Welcome, heads: Heads) -> bool:
+    """Whether a site's ledger is no shorter than what it showed to anyone before."""
+    try:
+        heads.take(welcome.member.site, welcome.heads)
+    except FaultyClient:
+        return False
+    return True
+
+
+def _answer(data: bytes, run: bytes, plan: Plan) -> Welcome | Reason:
     try:
         frame = Frame.from_bytes(data)
         if frame.kind is Kind.ABORT:
@@ -113,7 +166,7 @@ def _answer(data: bytes, run: bytes, plan: Plan) -> Member | Reason:
     same = (frame.kind, frame.run, welcome.plan_digest) == (Kind.WELCOME, run, plan.digest)
     # Equal plans and other noise: that site's accountant is of another version, and its grid would not fit ours.
     same = same and welcome.noise_multiplier == noise_text(plan)
-    return welcome.member if same else Reason.PROTOCOL
+    return welcome if same else Reason.PROTOCOL
 
 
 def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from federation.cohort import sample
 from federation.errors import TooFewSurvivors
@@ -19,7 +19,10 @@ from federation.plan import Plan
 from federation.terms import Terms, params_bytes, params_digest
 from privacy.noise import Stream
 from privacy.secagg.roster import Roster
+from privacy.witness import Head
 from server.coordinator import Coordinator
+from server.figures import Evaluated, published
+from server.heads import Heads
 from server.lines import Lines
 from server.state import ServerState, advance
 
@@ -31,7 +34,10 @@ RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One round that is done. `seconds` is wall-clock time; bytes are those of the round, by site id."""
+    """One round that is done. `seconds` is wall-clock time; bytes are those of the round, by site id.
+
+    `heads`: what the sites of the cohort showed of their ledgers, where a message carried it.
+    """
 
     round: int
     attempts: int
@@ -42,6 +48,7 @@ class RoundReport:
     bytes_down: Mapping[str, int]
     params_before: str
     params_after: str
+    heads: Mapping[str, Head] = field(default_factory=dict)
 
 
 def run(
@@ -61,7 +68,7 @@ def run(
     prepared: Coordinator | None = None
     while state.round < plan.federation.rounds:
         started = time.monotonic()
-        coordinator = _round(Setting(plan, state, members, roster), lines, prepared)
+        coordinator = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
         terms, prepared = coordinator.terms, coordinator.following
         _welcome_back(coordinator, lines)
         if coordinator.result is None:
@@ -69,21 +76,41 @@ def run(
         noise = stream(terms.round)
         after = advance(plan, state, terms, coordinator.result, coordinator.survivors, noise)
         up, down = lines.take_counts()
+        cohort = tuple(member.site for member in terms.members)
         yield (
             after,
             RoundReport(
                 round=terms.round,
                 attempts=max(1, terms.attempt - state.attempt - PREPARED),
-                cohort=tuple(member.site for member in terms.members),
+                cohort=cohort,
                 survivors=coordinator.survivors,
                 seconds=time.monotonic() - started,
                 bytes_up=up,
                 bytes_down=down,
                 params_before=params_digest(params_bytes(state.params)).hex(),
                 params_after=params_digest(params_bytes(after.params)).hex(),
+                heads=lines.heads.of(cohort),
             ),
         )
         state = after
+
+
+def evaluate(
+    plan: Plan,
+    state: ServerState,
+    lines: Lines,
+    members: tuple[Member, ...],
+    roster: Roster,
+    stream: Callable[[int], Stream],
+) -> Evaluated:
+    """The round after the last: noised figures of the final params on what the sites held out."""
+    coordinator = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
+    if coordinator.result is None:
+        raise AssertionError("a round ends with a sum or an error")
+    terms, survivors = coordinator.terms, coordinator.survivors
+    figures = published(terms, coordinator.result, len(survivors), stream(terms.round))
+    cohort = tuple(member.site for member in terms.members)
+    return Evaluated(figures, cohort, survivors, lines.heads.of(cohort))
 
 
 @dataclass(frozen=True)
@@ -94,6 +121,7 @@ class Setting:
     state: ServerState
     members: tuple[Member, ...]
     roster: Roster
+    heads: Heads
 
     def cohort(self, ahead: int) -> tuple[Member, ...]:
         """Who takes part in the round `ahead` of the state."""
@@ -102,7 +130,7 @@ class Setting:
     def coordinator(self, ahead: int, attempt: int) -> Coordinator:
         """A fresh attempt at the round `ahead`, the attempt's number counted from the state's."""
         terms = terms_of(self.plan, self.state, self.cohort(ahead), attempt, ahead)
-        return Coordinator(terms, self.roster)
+        return Coordinator(terms, self.roster, self.heads)
 
     def following(self) -> Coordinator | None:
         """The round after the next, to be prepared on the way, if all of its cohort are in the next one too."""

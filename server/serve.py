@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import time
 from pathlib import Path
+from typing import Any
 
+from federation.files import replace_file
 from federation.layout import initial_params
 from federation.plan import load
 from federation.roster import load_roster
 from federation.task import build_task
+from federation.terms import params_bytes, params_digest
 from federation.transport import Transport
 from privacy.noise import Stream
 from privacy.secagg.roster import Roster
 from server.folder import RunFolder
 from server.lines import open_lines
-from server.run import run
+from server.run import evaluate, run
+from server.summary import rounds_in, summary_of
 
 _log = logging.getLogger(__name__)
 
@@ -23,8 +29,9 @@ _log = logging.getLogger(__name__)
 def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport) -> None:
     """Run the plan with the sites of the roster in reach, resuming what `state_dir` holds; params end up there.
 
-    No metrics: what a site measures on its records would need a budget of its own to be published.
+    No metrics but what the plan pays for with evaluation.epsilon: held-out records are people's, too.
     """
+    started = time.perf_counter()
     plan = load(plan_path)
     task = build_task(plan)
     folder = RunFolder.open(state_dir, plan, plan_path.read_text("utf-8-sig"))
@@ -34,13 +41,42 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     state = folder.state(initial_params(task, plan.federation.seed))
     signed = load_roster(roster_path)
     roster = Roster.from_bytes(signed.roster)
-    lines, members = open_lines(plan, state.run, transport, signed)
+    folder.write_roster(signed)
+    lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
     _log.info("%d sites joined %s", len(members), plan.digest)
-    for after, report in run(plan, state, lines, members, roster, lambda _: Stream(os.urandom(32))):
+    for after, report in run(plan, state, lines, members, roster, _fresh):
         state = after
         folder.store(state, report, {})
         _log.info(
             "round %d of %d: %d sites in the sum", report.round, plan.federation.rounds, len(report.survivors)
         )
+    if plan.evaluation.epsilon is not None and folder.evaluation() is None:
+        folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
+    names = [member.site for member in members]
+    digest = params_digest(params_bytes(state.params))
+    folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))
     folder.write_params(task.model(), state.params)
+    _report(folder, time.perf_counter() - started)
     folder.close()
+
+
+def _fresh(_: int) -> Stream:
+    """The server's noise of a round."""
+    return Stream(os.urandom(32))
+
+
+def _report(folder: RunFolder, seconds: float) -> None:
+    receipts = folder.receipts()
+    evaluation: dict[str, Any] = {"pooled": {}, "sites": {}, "baselines": {}}
+    if (published := folder.evaluation()) is not None:
+        evaluation["published"] = published
+    report = summary_of(
+        folder.plan,
+        receipts,
+        rounds_in(receipts),
+        engine="flower",
+        simulated=False,
+        evaluation=evaluation,
+        seconds=seconds,
+    )
+    replace_file(folder.path / "report.json", (json.dumps(report, indent=2) + "\n").encode())

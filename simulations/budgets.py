@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from federation.claim import planned_event
+from federation.exposure import epsilon_for, exposure
 from federation.plan import Plan
-from privacy.accountant import cross_check, epsilon, epsilon_by_round
+from privacy.accountant import epsilon, epsilon_by_round
+from privacy.budget import Budget, Filter
+from privacy.crosscheck import cross_check
 from privacy.errors import UnsafeParameters
 from privacy.events import GaussianEvent
-from privacy.patients import epsilon_at_sites
+from privacy.units import Patient
 
 SITES = (1, 2, 3)
 
@@ -24,7 +28,8 @@ def budget_of(plan: Plan) -> dict[str, Any]:
         )
     whole, rounds = epsilon([event], delta), plan.federation.rounds
     each = GaussianEvent(event.noise_multiplier, event.sample_rate, plan.steps // rounds)
-    summed = plan.privacy.noise != "site"
+    budget, records = Budget(whole, delta), plan.privacy.records_per_patient or 1
+    rule = Filter.frozen(budget, event)
     return {
         "noise_multiplier": event.noise_multiplier,
         "epsilon": whole,
@@ -38,6 +43,29 @@ def budget_of(plan: Plan) -> dict[str, Any]:
             for number, spent in enumerate(epsilon_by_round(each, rounds, delta), start=1)
         ],
         "patient_at_sites": {
-            str(sites): epsilon_at_sites(event, sites, delta, summed=summed) for sites in SITES
+            str(sites): _finite(epsilon_for(plan, "patient", Patient(records, sites))) for sites in SITES
         },
+        "units": exposure(plan, _sites(plan)),
+        "filter": _filter(rule, event, budget),
     }
+
+
+def _filter(rule: Filter, event: GaussianEvent, budget: Budget) -> dict[str, Any]:
+    """How a site whose limit is exactly this plan would weigh it, and the limit above which more may follow."""
+    load, capacity = rule.load([event], budget), rule.capacity(budget)
+    return {
+        **rule.to_json(),
+        "load": load if math.isfinite(load) else None,
+        "room_from": budget.epsilon + max(0.0, load - 1) * capacity if math.isfinite(load) else None,
+    }
+
+
+def _sites(plan: Plan) -> int:
+    """The sites of the cohort the plan asks for, or of the smallest: how many there will be is not known yet."""
+    size = plan.cohort.size
+    return size if isinstance(size, int) else plan.cohort.minimum
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: None says that there is no bound."""
+    return value if math.isfinite(value) else None

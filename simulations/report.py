@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from federation.errors import CheckpointError
-from server.checkpoint import replace_file
+from federation.files import replace_file
 from simulations import plots, wording
 
 Report = Mapping[str, Any]

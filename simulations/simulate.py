@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,22 +17,33 @@ from clients.data import find_sites
 from clients.site import Site
 from federation.layout import initial_params
 from federation.plan import Plan
-from federation.terms import Terms
+from federation.terms import Terms, params_bytes, params_digest
 from federation.transport import Transport
 from privacy.encoding import RingVector
 from privacy.secagg.roster import Roster
+from privacy.witness import Head
+from server.figures import Evaluated
 from server.folder import RunFolder
 from server.lines import open_lines
-from server.run import RoundReport, run
+from server.run import RoundReport, evaluate, run
 from server.state import ServerState
 from simulations.report import read_report, write_report
 from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
-from simulations.vectorized import run_vectorized
-from simulations.world import InProcess, World, open_sites, read_world, server_stream
+from simulations.vectorized import evaluate_vectorized, run_vectorized
+from simulations.world import InProcess, World, keep_identities, open_sites, read_world, server_stream
 
 Engine = Literal["vectorized", "protocol", "flower"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 Progress = Callable[[RoundReport, Mapping[str, float | None]], None]
+
+
+@dataclass(frozen=True)
+class _Played:
+    """A run by one of the engines: its rounds, one by one, then its evaluation, then its end."""
+
+    rounds: Iterator[tuple[ServerState, RoundReport]]
+    evaluate: Callable[[ServerState], Evaluated]
+    close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
 
 
 def simulate(
@@ -43,10 +55,13 @@ def simulate(
     """
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     started = time.perf_counter()
-    world = read_world(plan, find_sites(sites))
+    keys = out / "checkpoint" / "keys"
+    world = read_world(plan, find_sites(sites), keys)
     folder = RunFolder.open(out, plan, text)
     if folder.is_finished:
         return read_report(out)
+    keep_identities(world, keys)
+    folder.write_roster(world.roster)
     with ExitStack() as stack:
         parties = open_sites(world, out / "journals")
         for site in parties.values():
@@ -64,6 +79,7 @@ def simulate(
         engine=engine,
         baselines={"without_privacy": without_privacy(plan, world)} if compares else {},
         seconds=time.perf_counter() - started,
+        published=folder.evaluation(),
     )
     written = write_report(out, report)
     folder.close()
@@ -76,23 +92,33 @@ def _train(
     """Play every round that is left; each is on disk before the next begins."""
     state = folder.state(initial_params(world.task, world.plan.federation.seed))
     with ExitStack() as stack:
-        for after, report in _rounds(world, state, sites, engine, stack):
+        played = _play(world, state, sites, engine, stack)
+        for after, report in played.rounds:
             state = after
             metrics = pooled_metrics(world, model_of(world, state.params))
             folder.store(state, report, metrics)
             progress(report, metrics)
+        if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
+            folder.store_evaluation(state, played.evaluate(state))
+        folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
     return state
 
 
-def _rounds(
+def _play(
     world: World, state: ServerState, sites: Mapping[str, Site], engine: Engine, stack: ExitStack
-) -> Iterator[tuple[ServerState, RoundReport]]:
+) -> _Played:
+    """What is left of a run. Every site has consented when this returns."""
     plan, signed = world.plan, world.roster
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     if engine == "vectorized":
         present = [site.member for site in sites.values()]
-        return run_vectorized(plan, state, present, partial(_release, sites), server_stream)
+        contribute = partial(_release, sites)
+        return _Played(
+            run_vectorized(plan, state, present, contribute, server_stream),
+            lambda final: evaluate_vectorized(plan, final, present, contribute, server_stream),
+            lambda digest: {name: site.finish(state.run, digest) for name, site in sites.items()},
+        )
     receives = {name: site.receive for name, site in sites.items()}
     transport: Transport = InProcess(receives)
     if engine == "flower":
@@ -100,7 +126,13 @@ def _rounds(
 
         transport = stack.enter_context(flower_world(receives))
     lines, members = open_lines(plan, state.run, transport, signed)
-    return run(plan, state, lines, members, Roster.from_bytes(signed.roster), server_stream)
+    roster = Roster.from_bytes(signed.roster)
+    names, patience = [member.site for member in members], plan.cohort.deadline_seconds
+    return _Played(
+        run(plan, state, lines, members, roster, server_stream),
+        lambda final: evaluate(plan, final, lines, members, roster, server_stream),
+        lambda digest: lines.close(state.run, digest, names, patience),
+    )
 
 
 def _release(sites: Mapping[str, Site], terms: Terms, site: str, params: Tensor) -> RingVector:

@@ -17,6 +17,7 @@ from federation.plan import Plan
 from federation.terms import Terms, params_bytes, params_digest
 from privacy.encoding import RingVector
 from privacy.noise import Stream
+from server.figures import Evaluated, published
 from server.run import RoundReport, terms_of
 from server.state import ServerState, advance
 
@@ -35,12 +36,31 @@ def run_vectorized(
         started = time.monotonic()
         terms = terms_of(plan, state, sample(plan, roster, state.round + 1))
         names = terms.parameters.members
-        total = np.zeros(terms.dimension, np.uint64)
-        for name in names:
-            total += contribute(terms, name, state.params)  # wraps at 2^64, a multiple of 2^ring_bits
+        total = _total(terms, state, contribute)
         after = advance(plan, state, terms, total, names, stream(terms.round))
         yield after, _report(terms, names, time.monotonic() - started, state, after)
         state = after
+
+
+def evaluate_vectorized(
+    plan: Plan,
+    state: ServerState,
+    roster: Sequence[Member],
+    contribute: Contribute,
+    stream: Callable[[int], Stream],
+) -> Evaluated:
+    """Like `server.run.evaluate`."""
+    terms = terms_of(plan, state, sample(plan, roster, state.round + 1))
+    names = terms.parameters.members
+    total = _total(terms, state, contribute)
+    return Evaluated(published(terms, total, len(names), stream(terms.round)), names, names)
+
+
+def _total(terms: Terms, state: ServerState, contribute: Contribute) -> RingVector:
+    total = np.zeros(terms.length, np.uint64)
+    for name in terms.parameters.members:
+        total += contribute(terms, name, state.params)  # wraps at 2^64, a multiple of 2^ring_bits
+    return total
 
 
 def _report(

@@ -16,13 +16,16 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from clients.data import SiteFiles, read_data, split
+from clients.data import SiteFiles, protected, read_data
+from clients.holdout import split
 from clients.policy import Policy, SiteFile, consent, load_site
 from clients.release import Trainer, site_stream
 from clients.site import Site
 from clients.trust import Trust
 from federation.cohort import sample
 from federation.errors import DataError, PlanError
+from federation.files import replace_file
+from federation.identities import load_private, private_pem
 from federation.journal import Journal
 from federation.messages import Member
 from federation.plan import Plan, check_delta
@@ -43,7 +46,7 @@ class World:
     training: Mapping[str, Dataset]
     held_out: Mapping[str, Dataset]
     rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
-    identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # made for this simulation
+    identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # made for it, or those of a site.toml
     consortium: Ed25519PrivateKey = field(repr=False)
 
     @property
@@ -70,11 +73,14 @@ class World:
 
     def _declared(self, name: str) -> int:
         rules = self.rules.get(name)
-        return (rules.data.size if rules else None) or len(self.training[name])
+        return (rules.data.size if rules else None) or protected(self.plan, self.training[name])
 
 
-def read_world(plan: Plan, files: Sequence[SiteFiles]) -> World:
-    """Read every site's data and rules, and refuse all that can be refused before a journal is touched."""
+def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
+    """Read every site's data and rules, and refuse all that can be refused before a journal is touched.
+
+    In `keys` are the identities that an earlier process made for the same simulation, if there are any.
+    """
     task = build_task(plan)
     data = {entry.name: _read(plan, task, entry) for entry in files}
     rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
@@ -84,7 +90,7 @@ def read_world(plan: Plan, files: Sequence[SiteFiles]) -> World:
                 f"the site file in {name}/ is that of {own.id}", hint="name the folder as the site"
             )
     for train, _ in data.values():
-        check_delta(plan, len(train) if plan.privacy.unit == "record" else len(data))
+        check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
     if not any(test is not None for _, test in data.values()):
         raise DataError("no site holds records out", hint="set evaluation.holdout or add NAME/test.csv")
     for own in rules.values():
@@ -95,11 +101,27 @@ def read_world(plan: Plan, files: Sequence[SiteFiles]) -> World:
         training={name: train for name, (train, _) in data.items()},
         held_out={name: test for name, (_, test) in data.items() if test is not None},
         rules=rules,
-        identities={name: Ed25519PrivateKey.generate() for name in data},
+        identities={name: _identity(name, rules.get(name), keys) for name in data},
         consortium=Ed25519PrivateKey.generate(),
     )
     sample(plan, world.members, round_number=1)
     return world
+
+
+def keep_identities(world: World, keys: Path) -> None:
+    """Store the identities made for a simulation: whoever resumes it goes on in the same ledgers."""
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in world.identities.keys() - world.rules.keys():
+        if not (keys / f"{name}.key").exists():
+            replace_file(keys / f"{name}.key", private_pem(world.identities[name]))
+
+
+def _identity(name: str, rules: SiteFile | None, keys: Path | None) -> Ed25519PrivateKey:
+    if rules is not None:
+        return load_private(rules.keys / f"{name}.key")
+    if keys is not None and (keys / f"{name}.key").exists():
+        return load_private(keys / f"{name}.key")
+    return Ed25519PrivateKey.generate()
 
 
 def open_sites(world: World, journals: Path) -> dict[str, Site]:
@@ -118,12 +140,21 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     plan, name, rules = world.plan, member.site, world.rules.get(member.site)
     path = rules.journal if rules else journals / f"{name}.sqlite"
     path.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal.open(path, site=name, pool=rules.data.pool if rules else name)
+    key = world.identities[name]
     policy = rules.policy if rules else Policy.for_plan(plan)
-    trainer = Trainer(world.task, world.training[name], partial(site_stream, plan, name))
+    journal = Journal.open(
+        path,
+        site=name,
+        pool=rules.data.pool if rules else name,
+        key=key,
+        approvers=[bytes.fromhex(approver) for approver in policy.approvers],
+        simulated=rules is None,
+    )
+    stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)
+    trainer = Trainer(world.task, world.training[name], stream, held_out)
     pinned = frozenset({public_identity(world.consortium)})
-    trust = Trust(pinned, quorum=1, serial=0, identity=world.identities[name])
-    return Site(member, trust, policy, journal, load=lambda _: trainer)
+    trust = Trust(pinned, quorum=1, serial=0, identity=key)
+    return Site(member, trust, lambda: policy, journal, load=lambda _: trainer)
 
 
 class InProcess:

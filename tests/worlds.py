@@ -174,17 +174,20 @@ def by_hand(
     data: Mapping[str, Dataset],
     survivors: Sequence[Sequence[str]],
     weights: Mapping[str, float] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> NDArray[np.float64]:
     """The params of a logistic run over the survivors of each round, in NumPy and on paper.
 
     Full batches, one local step, server optimizer "average": x -= server rate * local rate * mean of gradients,
-    where the gradient of softmax regression is (p - y) times the record.
+    where the gradient of softmax regression is (p - y) times the record, summed, and divided by the size that a
+    site declares; by default as many records as it has.
     """
+    declared = sizes or {name: len(records) for name, records in data.items()}
     params = start(plan).numpy().astype(np.float64)
     rate = plan.server.learning_rate * plan.training.learning_rate
     for names in survivors:
         shares = np.array([(weights or {}).get(name, 1.0) for name in names])
-        gradients = np.stack([_gradient(params, data[name]) for name in names])
+        gradients = np.stack([_gradient(params, data[name]) / declared[name] for name in names])
         params = params - rate * (shares @ gradients) / shares.sum()
     return params
 
@@ -195,7 +198,7 @@ def _gradient(params: NDArray[np.float64], data: Dataset) -> NDArray[np.float64]
     weight, bias = params[: classes * inputs].reshape(classes, inputs), params[classes * inputs :]
     scores = features @ weight.T + bias
     chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    errors = (chances - np.eye(classes)[labels]) / len(labels)
+    errors = chances - np.eye(classes)[labels]
     return np.concatenate([(errors.T @ features).reshape(-1), errors.sum(axis=0)])
 
 

@@ -16,18 +16,19 @@ from clients.policy import Policy
 from clients.release import Trainer, site_stream
 from clients.site import Site
 from clients.trust import Trust
-from federation.claim import planned_event
+from federation.claim import planned_charge
 from federation.journal import Journal
-from federation.messages import Frame, Hello, Invitation, Kind, Member, Reason, abort_reason
+from federation.messages import Frame, Hello, Invitation, Kind, Member, Paired, Reason, abort_reason
 from federation.plan import Plan, parse
 from federation.task import Dataset, Task, build_task, cross_entropy
 from federation.terms import Terms, params_bytes
-from privacy.budget import Budget
 from privacy.noise import Stream, poisson_sample
 from privacy.secagg.identity import public_identity
 from privacy.secagg.roster import Entry, Roster, SignedRoster
 from privacy.wire import digest
+from privacy.witness import Head
 from server.coordinator import Coordinator
+from server.heads import Heads
 
 RUN = bytes(range(16))
 SIZES = {"amsterdam": 40, "berlin": 24, "cleveland": 30}
@@ -205,11 +206,10 @@ def sgd_by_torch(plan: Plan, data: Dataset, params: Tensor, size: int) -> Tensor
 
 def open_journal(path: Path, plan: Plan, site: str = "amsterdam", *, reserve: bool = True) -> Journal:
     """A journal, with the plan's run reserved in it."""
-    journal = Journal.open(path, site=site, pool="pool")
+    journal = Journal.open(path, site=site, pool="pool", key=make_trust(site).identity)
     if reserve:
-        policy = Policy.for_plan(plan)
-        budget = Budget(policy.epsilon_max, policy.delta_max)
-        journal.reserve(RUN.hex(), plan.digest, planned_event(plan), plan.federation.rounds, budget)
+        limits = Policy.for_plan(plan).limits()
+        journal.reserve(RUN.hex(), plan.digest, planned_charge(plan), plan.federation.rounds, limits)
     return journal
 
 
@@ -224,12 +224,13 @@ def make_site(
 ) -> Site:
     """A site with `size` records and a journal in `folder`, which allows this plan unless told otherwise."""
     folder.mkdir(exist_ok=True)
-    journal = Journal.open(folder / f"{name}.sqlite", site=name, pool=name)
+    trust = make_trust(name)
+    journal = Journal.open(folder / f"{name}.sqlite", site=name, pool=name, key=trust.identity)
     trainer = Trainer(build_task(plan), make_data(size, size), partial(site_stream, plan, name))
     return Site(
         Member(name, size),
-        make_trust(name),
-        policy or Policy.for_plan(plan),
+        trust,
+        lambda: policy or Policy.for_plan(plan),
         journal,
         load=load or (lambda _: trainer),
     )
@@ -243,9 +244,9 @@ def make_sites(folder: Path, plan: Plan, sizes: Mapping[str, int] | None = None)
     }
 
 
-def hello(plan: Plan, run: bytes = RUN, roster: SignedRoster = SIGNED) -> bytes:
+def hello(plan: Plan, run: bytes = RUN, roster: SignedRoster = SIGNED, heads: tuple[Head, ...] = ()) -> bytes:
     """What a server says first."""
-    body = Hello(plan.canonical(), roster.to_bytes()).to_bytes()
+    body = Hello(plan.canonical(), roster.to_bytes(), heads).to_bytes()
     return Frame(Kind.HELLO, run, 0, 0, body).to_bytes()
 
 
@@ -269,6 +270,14 @@ def refused(site: Site, data: bytes) -> Reason:
     return abort_reason(frame.body)
 
 
+def without_head(data: bytes) -> Frame:
+    """A reply but for the head of the ledger beside it, which is always the newest."""
+    frame = Frame.from_bytes(data)
+    if frame.kind not in (Kind.MASKED, Kind.REVEAL):
+        return frame
+    return replace(frame, body=replace(Paired.from_bytes(frame.body), heads=()).to_bytes())
+
+
 def kinds(site: Site) -> list[str]:
     return [entry.kind for entry in site.journal.entries()]
 
@@ -277,7 +286,8 @@ class Round:
     """One attempt at a round between sites and the real coordinator, kept for replay.
 
     `requests` and `replies` hold, by site and kind of the request, the frames that went each way. A `following`
-    round is prepared on the way; `Round.prepared` then plays it.
+    round is prepared on the way; `Round.prepared` then plays it. `heads` are what the server knows of the sites'
+    ledgers: nothing, unless it is told.
     """
 
     def __init__(
@@ -286,9 +296,10 @@ class Round:
         sites: Mapping[str, Site],
         params: Tensor | None = None,
         following: Terms | None = None,
+        heads: Heads | None = None,
     ) -> None:
-        self.coordinator = Coordinator(terms, ROSTER)
-        self.following = None if following is None else Coordinator(following, ROSTER)
+        self.coordinator = Coordinator(terms, ROSTER, heads)
+        self.following = None if following is None else Coordinator(following, ROSTER, heads)
         self.requests: dict[tuple[str, Kind], bytes] = {}
         self.replies: dict[tuple[str, Kind], bytes] = {}
         self._params = make_params(terms.dimension) if params is None else params

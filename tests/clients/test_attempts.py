@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clients.policy import Policy
 from clients.site import Site
 from federation.errors import TooFewSurvivors
 from federation.messages import Frame, Kind, Paired, Reason, abort_reason
@@ -61,15 +62,15 @@ def test_a_restarted_site_knows_no_run_until_it_is_greeted_and_then_takes_part_a
 
 
 def test_another_run_makes_the_first_one_unknown(tmp_path: Path) -> None:
-    plan = make_plan(epsilon=1.0)
-    sites, terms = joined(tmp_path, plan), make_terms(plan)
-    site = sites["berlin"]
-    site.policy = site.policy.model_copy(update={"epsilon_max": 8.0})
+    plan, terms = make_plan(epsilon=1.0), make_terms(make_plan(epsilon=1.0))
+    policy = Policy.for_plan(plan).model_copy(update={"epsilon_max": 8.0})
+    site = make_site(tmp_path, plan, "berlin", FIVE["berlin"], policy=policy)
+    site.receive(hello(plan))
     assert Frame.from_bytes(site.receive(hello(plan, run=bytes(16)))).kind is Kind.WELCOME
     assert refused(site, invite(terms)) is Reason.UNKNOWN_RUN
     assert Frame.from_bytes(site.receive(hello(plan))).kind is Kind.WELCOME
     assert Frame.from_bytes(site.receive(invite(terms))).kind is Kind.ADVERT
-    assert kinds(site) == ["genesis", "roster", "reserve", "reserve"]
+    assert kinds(site) == ["genesis", "roster", "budget", "reserve", "reserve"]
 
 
 @pytest.mark.parametrize("noise", ["distributed", "site", "none"])
@@ -82,7 +83,7 @@ def test_an_attempt_on_record_is_over_after_a_restart_and_a_later_one_resends_th
     with pytest.raises(TooFewSurvivors):  # masked bytes of berlin have left, and its process is killed
         first.play(lost=(("amsterdam", Kind.BROADCAST),))
     before = stored(sites["berlin"], terms)
-    assert kinds(sites["berlin"]) == ["genesis", "roster", "reserve", "begin", "release", "mask"]
+    assert kinds(sites["berlin"]) == ["genesis", "roster", "budget", "reserve", "begin", "release", "mask"]
     site = restarted(tmp_path, plan, sites, "berlin")
     site.receive(hello(plan))
     for attempt in (1, 2):
@@ -94,9 +95,19 @@ def test_an_attempt_on_record_is_over_after_a_restart_and_a_later_one_resends_th
         reply = Frame.from_bytes(again.replies["berlin", Kind.BROADCAST])
         assert (reply.kind, abort_reason(reply.body)) == (Kind.ABORT, Reason.POLICY)
         assert f"attempt {attempt} at round 1 is over" in str(site.last_error)
-    assert kinds(site) == ["genesis", "roster", "reserve", "begin", "release", "mask"]
+    assert kinds(site) == ["genesis", "roster", "budget", "reserve", "begin", "release", "mask"]
     third = Round(replace(terms, attempt=3), sites).play()
-    assert kinds(site) == ["genesis", "roster", "reserve", "begin", "release", "mask", "mask", "reveal"]
+    assert kinds(site) == [
+        "genesis",
+        "roster",
+        "budget",
+        "reserve",
+        "begin",
+        "release",
+        "mask",
+        "mask",
+        "reveal",
+    ]
     assert np.array_equal(stored(site, terms), before)  # the very same noise
     vectors = [stored(other, terms) for other in sites.values()]
     ring = np.uint64((1 << terms.codec.ring_bits) - 1)
@@ -111,7 +122,7 @@ def test_a_broadcast_before_the_adverts_neither_charges_nor_trains(tmp_path: Pat
     site = joined(tmp_path, plan)["berlin"]
     site.receive(invite(terms))
     assert refused(site, ahead.requests["berlin", Kind.BROADCAST]) is Reason.PROTOCOL
-    assert kinds(site) == ["genesis", "roster", "reserve"]
+    assert kinds(site) == ["genesis", "roster", "budget", "reserve"]
 
 
 @pytest.mark.parametrize("kind", [Kind.ADVERTS, Kind.BROADCAST, Kind.CERTIFICATE])
@@ -212,13 +223,13 @@ def test_masking_is_on_record_before_masked_bytes_leave(tmp_path: Path) -> None:
     def no_more_room(name: str, frame: Frame) -> Frame:
         if (name, frame.kind) == ("berlin", Kind.BROADCAST):
             site.release(terms, make_params())
-            site.journal._connection.execute("PRAGMA query_only = ON")
+            site.journal._store._connection.execute("PRAGMA query_only = ON")
         return frame
 
     played = Round(terms, sites)
     with pytest.raises(TooFewSurvivors):
         played.play(alter=no_more_room)
     assert Frame.from_bytes(played.replies["berlin", Kind.BROADCAST]).kind is Kind.ABORT
-    site.journal._connection.execute("PRAGMA query_only = OFF")
-    assert kinds(site) == ["genesis", "roster", "reserve", "begin", "release"]
+    site.journal._store._connection.execute("PRAGMA query_only = OFF")
+    assert kinds(site) == ["genesis", "roster", "budget", "reserve", "begin", "release"]
     assert not isinstance(site.last_error, PolicyViolation)

@@ -19,7 +19,7 @@ from federation.plan import Plan
 from privacy.errors import PolicyViolation, UnsafeParameters
 from privacy.secagg.identity import public_identity
 from privacy.secagg.roster import Roster, SignedRoster
-from tests.clients.sites import CONSORTIUM, RUN, hello, make_plan, refused
+from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, make_plan, refused
 
 SITE = """\
 [site]
@@ -56,7 +56,9 @@ def write_site(folder: Path, text: str = SITE, rows: list[str] | None = None) ->
 def signed_for(folder: Path, size: int = 30) -> SignedRoster:
     """A roster with this site as its public file describes it, but for the size."""
     entry = replace(load_public(folder / "keys" / "berlin.pub").entry, size=size)
-    return SignedRoster.by(Roster(1, (entry,)), [CONSORTIUM])
+    others = (other for other in ROSTER.entries if other.site != "berlin")
+    entries = sorted([entry, *others], key=lambda other: other.site)
+    return SignedRoster.by(Roster(1, tuple(entries)), [CONSORTIUM])
 
 
 def test_a_site_answers_from_its_own_files(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_a_site_answers_from_its_own_files(tmp_path: Path) -> None:
     assert site.member == Member("berlin", 30)
     assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
     assert (tmp_path / "journal.sqlite").exists()
-    assert [entry.kind for entry in site.journal.entries()] == ["genesis", "roster", "reserve"]
+    assert [entry.kind for entry in site.journal.entries()] == ["genesis", "roster", "budget", "reserve"]
 
 
 def test_a_site_file_without_a_size_is_refused_before_there_is_a_journal(tmp_path: Path) -> None:
@@ -133,13 +135,19 @@ def test_a_cell_that_is_no_number_is_named_by_row_and_column_and_not_shown(tmp_p
 
 def test_held_out_records_are_not_trained_on(tmp_path: Path) -> None:
     path, plan = write_site(tmp_path), make_plan()
+    open_site(path).close()
     trainer = load_trainer(load_site(path), tmp_path, plan)
-    assert len(trainer.data) == 24  # a fifth of each class of 10 and 20 is held out
+    assert trainer.held_out is not None
+    assert len(trainer.data) + len(trainer.held_out) == 30
+    assert 0 < len(trainer.held_out) < 15  # each by a coin of its own, of one in five
+    rows = {tuple(row.tolist()) for row in trainer.data.features}
+    assert not rows & {tuple(row.tolist()) for row in trainer.held_out.features}
     assert trainer.data.features.dtype == torch.float32
 
 
 def test_every_round_of_a_private_plan_gets_a_stream_of_its_own(tmp_path: Path) -> None:
     path = write_site(tmp_path)
+    open_site(path).close()
     trainer = load_trainer(load_site(path), tmp_path, make_plan())
     assert len({trainer.stream(number).take(32) for number in (1, 1, 2)}) == 3
     plain = load_trainer(load_site(path), tmp_path, make_plan("record", "none"))

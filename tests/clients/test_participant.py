@@ -18,6 +18,7 @@ from privacy.errors import FaultyServer, MalformedMessage, PolicyViolation, Prot
 from privacy.secagg.messages import Certificate
 from privacy.secagg.roster import Roster
 from privacy.secagg.server import ServerMachine
+from privacy.witness import Head
 from tests.clients.sites import (
     DIMENSION,
     FIVE,
@@ -33,6 +34,7 @@ from tests.clients.sites import (
 PLAN = make_plan("record", "none")
 TERMS = make_terms(PLAN)
 AMSTERDAM = TERMS.members[0]
+SHOWN = (Head("cleveland", bytes(32), 5, bytes(32), bytes(64)),)  # for the site to judge
 
 
 def invite(terms: Terms = TERMS) -> Frame:
@@ -45,6 +47,7 @@ class Told:
     def __init__(self, terms: Terms = TERMS, *, cohort_minimum: int = 3) -> None:
         self.asked: dict[str, list[str]] = {name: [] for name in FIVE}
         self.released: list[Tensor] = []
+        self.shown: list[tuple[Head, ...]] = []
         self.opened: list[tuple[str, ...]] = []
         self.refused = ""
         self.terms = terms
@@ -56,9 +59,10 @@ class Told:
         self.machine.bind(terms.context(params_bytes(make_params())))
 
     def _duties(self, name: str, cohort_minimum: int) -> Duties:
-        def release(terms: Terms, params: Tensor) -> np.ndarray:
+        def release(terms: Terms, params: Tensor, heads: tuple[Head, ...]) -> np.ndarray:
             self._ask(name, "release")
             self.released.append(params)
+            self.shown.append(heads)
             return np.arange(terms.dimension, dtype=np.uint64)
 
         def opening(terms: Terms, survivors: tuple[str, ...]) -> None:
@@ -101,7 +105,9 @@ class Told:
         raise AssertionError("no such request")
 
     def body(self, kind: Kind, data: bytes) -> bytes:
-        return Broadcast(params_bytes(make_params()), data).to_bytes() if kind is Kind.BROADCAST else data
+        if kind is not Kind.BROADCAST:
+            return data
+        return Broadcast(params_bytes(make_params()), data, SHOWN).to_bytes()
 
 
 def test_a_site_derives_the_terms_from_its_own_plan_and_the_cohort_it_is_shown() -> None:
@@ -164,6 +170,7 @@ def test_a_whole_round_gives_the_sum_and_asks_the_site_in_the_order_of_the_dange
     assert np.array_equal(told.machine.result, 3 * np.arange(DIMENSION))
     assert all(told.asked[name] == ["release", "masking", "opening"] for name in SIZES)
     assert all(np.array_equal(params, make_params()) for params in told.released)
+    assert told.shown == [SHOWN] * 3
     assert told.opened == [tuple(SIZES)] * 3
 
 

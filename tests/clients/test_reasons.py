@@ -99,8 +99,10 @@ def test_what_an_exception_says_stays_at_the_site(where: str, tmp_path: Path) ->
     assert (frame.kind, abort_reason(frame.body)) == (Kind.ABORT, Reason.FAILED)
     assert len(frame.body) == 1
     assert not any(word.encode() in reply for word in QUOTED.replace(",", "").split())
-    assert isinstance(site.last_error, Leaky)
-    assert str(site.last_error) == QUOTED
+    if where == "load":  # nobody has read a record yet
+        assert isinstance(site.last_error, Leaky)
+    else:
+        assert str(site.last_error).startswith("training failed with Leaky;")
 
 
 @pytest.mark.parametrize(

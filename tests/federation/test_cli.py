@@ -9,6 +9,7 @@ import pytest
 
 from federation import cli
 from federation.errors import FederationError
+from federation.identities import create, load_public
 from privacy.errors import PrivacyError
 from tests.federation.command import Command
 from tests.worlds import text_of, write_sites
@@ -111,7 +112,7 @@ def test_runs_are_named_after_the_plan_and_numbered(
 def test_budget_prints_json_with_the_fields_of_the_manual(command: Command, private: Path) -> None:
     found = command("budget", private, "--json").json
     assert {"noise_multiplier", "epsilon", "delta", "accountants", "rounds", "patient_at_sites"} <= set(found)
-    assert set(found["accountants"]) == {"pld", "rdp"}
+    assert set(found["accountants"]) == {"pld", "rdp", "prv"}
     assert set(found["patient_at_sites"]) == {"1", "2", "3"}
     assert found["rounds"][0].keys() == {"round", "epsilon"}
     assert len(found["rounds"]) == 50
@@ -148,6 +149,7 @@ def test_check_prints_what_a_site_would_agree_to(command: Command, private: Path
 def test_check_reads_a_site_file_and_its_data(
     command: Command, plan: Path, sites: Path, tmp_path: Path
 ) -> None:
+    create(tmp_path / "keys", "ash", "Ash", 30)
     site = tmp_path / "site.toml"
     site.write_text(
         f"""
@@ -158,12 +160,16 @@ def test_check_reads_a_site_file_and_its_data(
         [data]
         source = "sites/ash.csv"
         pool = "patients"
+        size = 30
         [policy]
         epsilon_max = inf
         delta_max = 1e-5
         cohort_minimum = 3
         noise = ["none"]
         plans = ["{command("check", plan, "--json").json["plan_digest"]}"]
+        [consortium]
+        keys = ["{load_public(tmp_path / "keys" / "ash.pub").key}"]
+        quorum = 1
         """
     )
     found = command("check", plan, "--site", site, "--json").json

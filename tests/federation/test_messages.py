@@ -19,8 +19,12 @@ from federation.messages import (
     Welcome,
     abort_body,
     abort_reason,
+    closing_digest,
+    heads_body,
+    heads_from,
 )
 from privacy.errors import MalformedMessage
+from privacy.witness import Head
 
 names = st.text(st.characters(codec="utf-8"), max_size=20)
 sizes = st.integers(0, 2**64 - 1)
@@ -37,6 +41,17 @@ invitations = st.builds(
     Invitation,
     st.dictionaries(names, sizes, max_size=5).map(lambda d: tuple(Member(n, d[n]) for n in sorted(d))),
 )
+heads = st.lists(
+    st.builds(
+        Head,
+        names.filter(bool),
+        st.binary(min_size=32, max_size=32),
+        st.integers(0, 2**53 - 1),
+        st.binary(min_size=32, max_size=32),
+        st.binary(min_size=64, max_size=64),
+    ),
+    max_size=3,
+).map(tuple)
 PARSERS = [
     Frame.from_bytes,
     Hello.from_bytes,
@@ -45,13 +60,15 @@ PARSERS = [
     Broadcast.from_bytes,
     Paired.from_bytes,
     abort_reason,
+    closing_digest,
+    heads_from,
 ]
 BODIES = st.one_of(
-    st.builds(Hello, st.binary(), st.binary()),
-    st.builds(Welcome, members, names, names),
+    st.builds(Hello, st.binary(), st.binary(), heads),
+    st.builds(Welcome, members, names, names, heads),
     invitations,
-    st.builds(Broadcast, st.binary(), st.binary()),
-    st.builds(Paired, st.binary(), st.binary()),
+    st.builds(Broadcast, st.binary(), st.binary(), heads),
+    st.builds(Paired, st.binary(), st.binary(), heads),
 )
 
 
@@ -78,12 +95,12 @@ def test_kinds_and_reasons_keep_their_numbers() -> None:
     """They are on the wire: another number is another protocol."""
     assert [kind.name for kind in sorted(Kind)] == [
         "HELLO", "WELCOME", "INVITE", "ADVERT", "ADVERTS", "SHARES", "BROADCAST", "MASKED", "SURVIVORS", "VOTE",
-        "CERTIFICATE", "REVEAL", "ABORT",
+        "CERTIFICATE", "REVEAL", "ABORT", "CLOSE", "CLOSED",
     ]  # fmt: skip
     assert [reason.name for reason in sorted(Reason)] == [
         "POLICY", "BUDGET", "PROTOCOL", "DIVERGED", "FAILED", "UNKNOWN_RUN",
     ]  # fmt: skip
-    assert sorted(Kind) == list(range(1, 14))
+    assert sorted(Kind) == list(range(1, 16))
     assert sorted(Reason) == list(range(1, 7))
 
 
@@ -132,3 +149,17 @@ def test_an_invitation_names_each_site_once_and_in_order(order: tuple[str, str])
 def test_an_abort_carries_a_reason_and_not_a_byte_more(reason: Reason) -> None:
     assert abort_reason(abort_body(reason)) is reason
     assert len(abort_body(reason)) == 1
+
+
+@given(heads)
+def test_heads_survive_the_wire_and_nothing_may_follow_them(shown: tuple[Head, ...]) -> None:
+    assert heads_from(heads_body(shown)) == shown
+    with pytest.raises(MalformedMessage):
+        heads_from(heads_body(shown) + b"\0")
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_run_is_closed_with_a_digest(length: int) -> None:
+    assert closing_digest(bytes(range(32))) == bytes(range(32))
+    with pytest.raises(MalformedMessage):
+        closing_digest(bytes(length))

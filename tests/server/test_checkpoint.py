@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from federation.errors import CheckpointError
+from federation.files import replace_file
 from federation.plan import Plan, parse
 from server import checkpoint
 from server.state import ServerState, begin, optimizer
@@ -90,6 +91,24 @@ def test_a_file_is_flushed_before_it_takes_the_old_one_s_place(
         return rename(path, to)
 
     monkeypatch.setattr(Path, "replace", replace_)
-    checkpoint.replace_file(tmp_path / "new" / "file", b"content")
+    replace_file(tmp_path / "new" / "file", b"content")
     assert order == ["flush", "rename", "flush"]  # the file, its name, the folder that holds the name
     assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["file"]
+
+
+def test_the_state_goes_before_what_lies_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, keys without a state begin nothing; a state without its keys could not be resumed."""
+    checkpoint.write(tmp_path / "checkpoint", ADAM, state_of(ADAM))
+    (tmp_path / "checkpoint" / "keys").mkdir()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("shutil.rmtree", killed)
+        checkpoint.remove(tmp_path / "checkpoint")
+    assert not checkpoint.exists(tmp_path / "checkpoint")
+    assert (tmp_path / "checkpoint" / "keys").exists()
+    checkpoint.remove(tmp_path / "checkpoint")
+    assert not (tmp_path / "checkpoint").exists()
+    checkpoint.remove(tmp_path / "checkpoint")  # nothing to remove is fine

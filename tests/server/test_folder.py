@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors import safe_open
 
 from federation.errors import CheckpointError
+from federation.roster import load_roster
 from federation.task import build_task
+from privacy.secagg.identity import public_identity
+from privacy.secagg.roster import Entry, Roster, SignedRoster
+from privacy.witness import Head
 from server.folder import RunFolder
 from server.run import RESERVED, RoundReport
 from server.state import ServerState
@@ -157,3 +162,28 @@ def test_a_process_killed_while_it_closed_the_folder_has_finished(folder: RunFol
     folder.write_params(build_task(PLAN).model(), start(PLAN))
     (folder.path / "checkpoint" / "state.safetensors").unlink()
     assert folder.is_finished
+
+
+def head_of(site: str, seq: int) -> Head:
+    return Head(site, bytes(32), seq, bytes([seq]) * 32, bytes(64))
+
+
+def test_the_heads_of_all_receipts_are_remembered_older_ones_first(folder: RunFolder) -> None:
+    """DP-34: a server that was started anew still knows what the sites showed."""
+    assert folder.heads() == ()
+    state = folder.state(start(PLAN))
+    told = [{name: head_of(name, seq) for name in ("birch", "ash")} for seq in (1, 2)]
+    for number, heads in enumerate(told, start=1):
+        folder.store(after(state, number), replace(report(number), heads=heads), {})
+    folder.store_closing(after(state, 2), {"ash": head_of("ash", 3)})
+    assert folder.heads() == (
+        head_of("ash", 1), head_of("birch", 1), head_of("ash", 2), head_of("birch", 2), head_of("ash", 3),
+    )  # fmt: skip
+    assert [entry["round"] for entry in folder.receipts()] == [1, 2]  # a closing line is no round
+
+
+def test_the_roster_that_a_run_goes_by_is_kept_with_its_signatures(folder: RunFolder) -> None:
+    key = Ed25519PrivateKey.generate()
+    roster = SignedRoster.by(Roster(4, (Entry("ash", "Ash", public_identity(key), 30),)), [key])
+    folder.write_roster(roster)
+    assert load_roster(folder.path / "roster.toml") == roster

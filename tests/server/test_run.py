@@ -242,7 +242,8 @@ def test_a_site_that_is_started_anew_during_a_run_is_greeted_and_takes_part_agai
             if (site, frame.round, frame.kind) == ("birch", 2, kind):
                 old = sites["birch"]
                 old.close()
-                journal = Journal.open(tmp_path / "journals" / "birch.sqlite", site="birch", pool="birch")
+                path, key = tmp_path / "journals" / "birch.sqlite", world.identities["birch"]
+                journal = Journal.open(path, site="birch", pool="birch", key=key, simulated=True)
                 sites["birch"] = replace(old, journal=journal)
             return Fate.FINE
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copy
+from typing import Any
 
 import pytest
 
@@ -12,8 +15,12 @@ from clients.join import open_site
 from clients.site import Site
 from federation.errors import CheckpointError, RosterError
 from federation.identities import create, load_private, load_public
-from federation.roster import add_site, sign_roster
+from federation.roster import add_site, load_roster, sign_roster
+from federation.terms import params_bytes, params_digest
 from federation.transport import Outgoing
+from privacy.errors import LedgerCorrupt
+from privacy.secagg.roster import Roster
+from privacy.witness import head_from_json
 from server.folder import RunFolder
 from server.serve import serve
 from simulations.world import InProcess
@@ -92,9 +99,10 @@ def test_a_run_folder_ends_with_the_params_and_no_checkpoint(plan: Path, tmp_pat
     with hospitals(tmp_path / "sites") as sites:
         serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
         training = {name: site.load(PLAN).data for name, site in sites.items()}
+        sizes = {name: site.member.size for name, site in sites.items()}
     names = sorted(entry.name for entry in (tmp_path / "run").iterdir())
-    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl"]
-    assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [tuple(sorted(sites))] * 3))
+    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl", "report.json", "roster.toml"]
+    assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [NAMES[:3]] * 3, sizes=sizes))
 
 
 @pytest.mark.parametrize("batches", range(9))  # a greeting, and 4 + 2 + 2 exchanges
@@ -155,3 +163,95 @@ def test_a_folder_whose_roster_nobody_signed_trains_nothing(plan: Path, tmp_path
         for site in sites.values():
             assert "signed by 0 of the pinned" in str(site.last_error)
             assert [entry.kind for entry in site.journal.entries()] == ["genesis"]
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "receipts.jsonl").read_text().splitlines()]
+
+
+def test_the_report_of_a_real_run_is_not_called_simulated_and_holds_no_metrics(
+    plan: Path, tmp_path: Path
+) -> None:
+    """DP-48: what held-out records say would need a budget of its own."""
+    with hospitals(tmp_path / "sites") as sites:
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["simulated"] is False
+    assert report["plan_digest"] == PLAN.digest
+    assert report["evaluation"] == {"pooled": {}, "sites": {}, "baselines": {}}
+    assert [entry["metrics"] for entry in report["history"]] == [{}, {}, {}]
+    assert [entry["metrics"] for entry in RunFolder(tmp_path / "run", PLAN).receipts()] == [{}, {}, {}]
+    assert all("records" not in site for site in report["sites"])
+    assert {site["id"]: site["rounds"] for site in report["sites"]} == dict.fromkeys(NAMES[:3], 3)
+
+
+def test_the_heads_in_the_receipts_are_signed_and_lie_in_the_ledgers(plan: Path, tmp_path: Path) -> None:
+    """DP-33: so an auditor finds a ledger that was cut after the run."""
+    with hospitals(tmp_path / "sites") as sites:
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
+        entries = {name: site.journal.entries() for name, site in sites.items()}
+    roster = Roster.from_bytes(load_roster(tmp_path / "run" / "roster.toml").roster)
+    lines = lines_of(tmp_path / "run")
+    assert [line.get("round") for line in lines] == [1, 2, 3, None]
+    before = dict.fromkeys(sites, 0)
+    for line in lines:
+        assert set(line["heads"]) == set(sites)
+        for name, data in line["heads"].items():
+            head = head_from_json(data)
+            assert head.site == name
+            assert head.is_signed_by(roster.by_site[name].key)
+            assert entries[name][head.seq].hash == head.hash
+            assert head.seq > before[name]
+            before[name] = head.seq
+    assert before == {name: len(ledger) - 1 for name, ledger in entries.items()}  # up to the very end
+
+
+def test_a_run_ends_with_a_closing_line_and_every_ledger_with_a_closing_entry(
+    plan: Path, tmp_path: Path
+) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
+        last = [site.journal.entries()[-1] for site in sites.values()]
+    closing = lines_of(tmp_path / "run")[-1]
+    params = params_digest(params_bytes(load_params(tmp_path / "run"))).hex()
+    assert (closing["closed"], closing["params"], closing["plan"]) == (True, params, PLAN.digest)
+    for entry in last:
+        assert (entry.kind, entry.body) == ("close", {"run": closing["run"], "params": params})
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_site_that_restored_an_old_ledger_while_the_server_was_away_has_no_part_in_the_rest(
+    remembers: bool, plan: Path, tmp_path: Path
+) -> None:
+    """DP-34: the receipts remember; without them, the failing control, nobody does.
+
+    The site itself refuses, since it is shown its own head, so it is four sites of which three go on.
+    """
+    with hospitals(tmp_path / "sites", 4) as sites:
+        roster, path = tmp_path / "sites" / "roster.toml", tmp_path / "sites" / "dogwood.sqlite"
+        sites["dogwood"].close()
+        copy(path, tmp_path / "older.sqlite")
+        sites["dogwood"] = open_site(tmp_path / "sites" / "dogwood.toml")
+        with pytest.raises(KeyboardInterrupt):
+            serve(plan, roster, tmp_path / "run", Dying(sites, 7))  # in the second round
+        sites["dogwood"].close()
+        copy(tmp_path / "older.sqlite", path)
+        sites["dogwood"] = open_site(tmp_path / "sites" / "dogwood.toml")
+        if not remembers:
+            (tmp_path / "run" / "receipts.jsonl").unlink()
+            for name in NAMES[:3]:  # nor do its peers
+                forget(sites[name])
+        serve(plan, roster, tmp_path / "run", carrier(sites))
+        error = sites["dogwood"].last_error
+    survivors = RunFolder(tmp_path / "run", PLAN).receipts()[-1]["survivors"]
+    if remembers:
+        assert survivors == ["ash", "birch", "cedar"]
+        assert isinstance(error, LedgerCorrupt)
+    else:
+        assert survivors == ["ash", "birch", "cedar", "dogwood"]
+        assert error is None
+
+
+def forget(site: Site) -> None:
+    """A journal that has witnessed nothing."""
+    site.journal.witnessed = lambda: ()  # type: ignore[method-assign]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -13,11 +12,15 @@ import pytest
 import torch
 
 from federation.errors import CheckpointError, DataError, TrainingDiverged
-from federation.journal import Journal
+from federation.ledgerfile import load_entries
 from federation.plan import parse
-from privacy import ledger
+from federation.roster import load_roster
+from federation.terms import params_bytes, params_digest
+from privacy.account import fold
 from privacy.accountant import epsilon
-from privacy.errors import BudgetExceeded
+from privacy.errors import BudgetExceeded, LedgerCorrupt
+from privacy.secagg.roster import Roster
+from privacy.witness import head_from_json
 from server.folder import RunFolder
 from server.run import RoundReport
 from simulations.simulate import ENGINES, Engine, simulate
@@ -47,6 +50,24 @@ def private(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, simulated(PRIVATE, sites, out)
 
 
+class Killed(BaseException):
+    pass
+
+
+def stop(report: RoundReport, _: Mapping[str, float | None]) -> None:
+    if report.round == 2:
+        raise Killed
+
+
+@pytest.fixture(scope="module")
+def stopped(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a private run that was killed after its second round."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.raises(Killed):
+        simulate(parse(PRIVATE), PRIVATE, sites, out, engine="vectorized", progress=stop)
+    return out
+
+
 def test_a_run_folder_holds_what_the_manual_says(private: tuple[Path, dict[str, Any]]) -> None:
     out, report = private
     assert sorted(entry.name for entry in out.iterdir()) == [
@@ -56,6 +77,7 @@ def test_a_run_folder_holds_what_the_manual_says(private: tuple[Path, dict[str, 
         "receipts.jsonl",
         "report.html",
         "report.json",
+        "roster.toml",
     ]
     assert {path.name for path in (out / "journals").glob("*.sqlite")} == {
         f"{site['id']}.sqlite" for site in report["sites"]
@@ -93,15 +115,12 @@ def test_the_report_agrees_with_the_journals_and_the_receipts(private: tuple[Pat
     receipts = RunFolder(out, parse(PRIVATE)).receipts()
     assert [entry["round"] for entry in report["rounds"]] == [entry["round"] for entry in receipts]
     for site in report["sites"]:
-        with closing(
-            Journal.open(out / "journals" / f"{site['id']}.sqlite", site=site["id"], pool=site["id"])
-        ) as journal:
-            entries = journal.entries()
-            assert journal.spent(1e-5) == site["epsilon"] == report["privacy"]["epsilon"]
+        entries = load_entries(out / "journals" / f"{site['id']}.sqlite")
         kinds = [entry.kind for entry in entries]
         assert kinds.count("begin") == kinds.count("release") == site["rounds"] == site["steps"] == 50
         assert kinds.count("reserve") == 1
-        assert epsilon(ledger.events(entries), 1e-5) == site["epsilon"]
+        spent = epsilon(fold(entries).charged("record"), 1e-5)
+        assert spent == site["epsilon"] == report["privacy"]["epsilon"]
     assert 2.98 < report["privacy"]["epsilon"] <= 3.0
     assert report["history"][-1]["epsilon"] == pytest.approx(report["privacy"]["epsilon"], rel=1e-3)
 
@@ -191,13 +210,6 @@ def test_the_folder_of_another_plan_or_seed_is_refused_and_left_alone(
 def test_a_run_stopped_after_any_round_goes_on_to_the_same_params(
     sites: Path, tmp_path: Path, engine: Engine
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def stop(report: RoundReport, _: Mapping[str, float | None]) -> None:
-        if report.round == 2:
-            raise Killed
-
     with pytest.raises(Killed):
         simulate(parse(TEXT), TEXT, sites, tmp_path / "run", engine=engine, progress=stop)
     report = simulated(TEXT, sites, tmp_path / "run", engine)
@@ -209,9 +221,10 @@ def test_a_run_stopped_after_any_round_goes_on_to_the_same_params(
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_journals_that_are_spent_end_a_second_run_on_every_engine(
-    sites: Path, tmp_path: Path, private: tuple[Path, dict[str, Any]], engine: Engine
+    sites: Path, tmp_path: Path, stopped: Path, engine: Engine
 ) -> None:
-    copytree(private[0] / "journals", tmp_path / "run" / "journals")
+    for name in ("journals", "checkpoint/keys"):  # the same sites; what they are asked is another run
+        copytree(stopped / name, tmp_path / "run" / name)
     (tmp_path / "run" / "plan.toml").write_text(PRIVATE)
     with pytest.raises(BudgetExceeded, match="3 is spent"):
         simulated(PRIVATE, sites, tmp_path / "run", engine)
@@ -230,3 +243,66 @@ def test_bad_data_leaves_no_run_folder(tmp_path: Path) -> None:
 def test_training_that_diverges_says_so(sites: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match=r"lower training\.learning_rate"):
         simulated(text_of().replace("learning_rate = 0.5", "learning_rate = 1e5"), sites, tmp_path / "run")
+
+
+def closings(out: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / "receipts.jsonl").read_text().splitlines()]
+    return [line for line in lines if line.get("closed")]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_is_closed_in_its_receipts_and_at_every_site(
+    sites: Path, tmp_path: Path, engine: Engine
+) -> None:
+    simulated(TEXT, sites, tmp_path / "run", engine)
+    (closing,) = closings(tmp_path / "run")
+    roster = Roster.from_bytes(load_roster(tmp_path / "run" / "roster.toml").roster)
+    assert closing["params"] == params_digest(params_bytes(load_params(tmp_path / "run"))).hex()
+    assert set(closing["heads"]) == {entry.site for entry in roster.entries}
+    for name, data in closing["heads"].items():
+        entries, head = load_entries(tmp_path / "run" / "journals" / f"{name}.sqlite"), head_from_json(data)
+        assert entries[0].body["simulated"] is True
+        assert entries[-1].body == {"run": closing["run"], "params": closing["params"]}
+        assert (entries[-1].kind, entries[-1].seq, entries[-1].hash) == ("close", head.seq, head.hash)
+        assert head.is_signed_by(roster.by_site[name].key)
+
+
+@pytest.mark.parametrize("engine", ["vectorized", "protocol"])
+@pytest.mark.parametrize(
+    "instant",
+    [
+        "server.folder.RunFolder.store_closing",
+        "server.folder.RunFolder.write_params",
+        "server.checkpoint.remove",
+    ],
+)
+def test_a_run_that_was_killed_while_it_closed_is_closed_once(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine, instant: str
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(instant, killed)
+        simulated(TEXT, sites, tmp_path / "run", engine)
+    simulated(TEXT, sites, tmp_path / "run", engine)
+    told = closings(tmp_path / "run")
+    assert len({(line["run"], line["plan"], line["params"]) for line in told}) == 1
+    for name, head in told[-1]["heads"].items():
+        entries = load_entries(tmp_path / "run" / "journals" / f"{name}.sqlite")
+        kinds = [entry.kind for entry in entries]
+        assert kinds.count("close") == 1
+        assert set(kinds[kinds.index("close") + 1 :]) <= {"roster"}  # whoever resumes signs the next one
+        assert entries[-1].hash == head_from_json(head).hash
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_the_keys_of_a_run_are_its_own_and_go_with_its_checkpoint(sites: Path, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        simulate(parse(TEXT), TEXT, sites, tmp_path / "run", engine="vectorized", progress=stop)
+    keys = tmp_path / "run" / "checkpoint" / "keys"
+    assert sorted(path.name for path in keys.iterdir()) == ["ash.key", "birch.key", "cedar.key"]
+    assert keys.stat().st_mode & 0o077 == 0
+    (keys / "ash.key").unlink()
+    with pytest.raises(LedgerCorrupt, match="signed by another key"):  # nobody goes on in ash's ledger
+        simulated(TEXT, sites, tmp_path / "run")

@@ -10,6 +10,7 @@ import pytest
 from clients.data import find_sites
 from clients.policy import Policy
 from federation.errors import DataError, PlanError, RosterError
+from federation.identities import create, load_private
 from federation.messages import Member
 from federation.plan import Plan
 from federation.transport import Arrival, Deadline, Outgoing
@@ -94,7 +95,7 @@ def test_too_few_sites_are_refused_before_a_journal_exists(tmp_path: Path) -> No
 
 def test_a_simulated_site_allows_exactly_the_plan(tmp_path: Path) -> None:
     with opened(PLAN, tmp_path) as (world, sites):
-        assert {site.policy for site in sites.values()} == {Policy.for_plan(PLAN)}
+        assert {site.policy() for site in sites.values()} == {Policy.for_plan(PLAN)}
         assert sorted(path.name for path in (tmp_path / "journals").glob("*.sqlite")) == [
             "ash.sqlite",
             "birch.sqlite",
@@ -108,11 +109,18 @@ def test_a_site_with_rules_of_its_own_keeps_them_and_its_journal(tmp_path: Path)
     write_sites(tmp_path / "sites", 2)
     write_csv(tmp_path / "sites" / "elm" / "train.csv", rows_of(4, 20))
     own_rules(tmp_path / "sites" / "elm", size="size = 15")
+    with pytest.raises(PlanError, match=r"elm\.key: there is no such key"):
+        world_of(tmp_path / "sites")
+    private, _ = create(tmp_path / "sites" / "elm" / "keys", "elm", "Elm", 15)
     world = world_of(tmp_path / "sites")
     assert world.members[-1] == Member("elm", 15), "what it declares, not what it has"
     with ExitStack() as stack:
         for site in open_sites(world, tmp_path / "journals").values():
             stack.callback(site.journal.close)
+            genesis = site.journal.entries()[0].body
+            assert genesis["simulated"] is (site.member.site != "elm")
+            if site.member.site == "elm":
+                assert genesis["key"] == public_identity(load_private(private)).hex()
     assert (tmp_path / "sites" / "elm" / "own.sqlite").exists()
     assert not (tmp_path / "journals" / "elm.sqlite").exists()
 

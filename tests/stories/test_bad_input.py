@@ -8,6 +8,7 @@ from shutil import copytree
 
 import pytest
 
+from federation.identities import create
 from tests.federation.command import Command, Outcome
 from tests.worlds import rows_of, text_of, write_csv, write_sites
 
@@ -147,6 +148,7 @@ def with_rules(folder: Path, policy: str) -> Path:
     """Three sites, of which elm brought a site.toml and a journal of its own."""
     write_sites(folder, 2)
     write_csv(folder / "elm" / "train.csv", rows_of(4, 30))
+    create(folder / "elm" / "keys", "elm", "Elm", 30)
     (folder / "elm" / "site.toml").write_text(
         f"""
         [site]

@@ -156,6 +156,7 @@ def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
         site.mkdir(parents=True)
         rows = [f"{20 + (7 * row + 11 * place) % 70},{(row + place) % 2}" for row in range(30)]
         (site / "train.csv").write_text("\n".join(["age,ill", *rows]) + "\n")
+        (site / "test.csv").write_text("\n".join(["age,ill", *rows[:5]]) + "\n")  # else each holds out others
         files[name] = site / "site.toml"
         files[name].write_text(SITE.format(name=name, digest=digest, consortium=load_public(public).key))
         _, own = create(site / "keys", name, f"hospital {name}", 30)
@@ -222,6 +223,7 @@ keys = "keys/"
 journal = "journal.sqlite"
 [data]
 source = "train.csv"
+test = "test.csv"
 pool = "patients-2026"
 size = 30
 [policy]

@@ -11,13 +11,14 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from federation.journal import Journal
+from federation.ledgerfile import load_entries
 from federation.plan import parse
+from privacy.account import fold
+from privacy.accountant import epsilon
 from privacy.ledger import Entry
 from server.folder import RunFolder
 from simulations.simulate import simulate
@@ -41,10 +42,7 @@ def kill_until_finished(folder: Path, engine: str) -> None:
 
 
 def entries_of(folder: Path, site: str) -> tuple[Entry, ...]:
-    with closing(
-        Journal.open(folder / "run" / "journals" / f"{site}.sqlite", site=site, pool=site)
-    ) as journal:
-        return journal.entries()
+    return load_entries(folder / "run" / "journals" / f"{site}.sqlite")
 
 
 def check_journals(folder: Path, rounds: int) -> None:
@@ -94,6 +92,5 @@ def test_a_private_run_that_is_killed_spends_what_its_plan_says_and_no_more(tmp_
     for site in report["sites"]:
         assert site["epsilon"] == report["privacy"]["epsilon"]
         assert site["rounds"] == ROUNDS
-        path = tmp_path / "run" / "journals" / f"{site['id']}.sqlite"
-        with closing(Journal.open(path, site=site["id"], pool=site["id"])) as journal:
-            assert journal.spent(1e-5) == report["privacy"]["epsilon"]
+        spent = fold(entries_of(tmp_path, site["id"])).charged("record")
+        assert epsilon(spent, 1e-5) == report["privacy"]["epsilon"]

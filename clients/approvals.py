@@ -1,0 +1,132 @@
+"""What is done to a ledger by people: raising a budget, replacing a key, closing a run that nobody will end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from clients.policy import SiteFile, load_site
+from federation.errors import PlanError
+from federation.files import replace_file
+from federation.identities import load_private
+from federation.journal import Journal
+from federation.ledgerfile import load_entries
+from privacy.account import fold
+from privacy.approval import Approval, Proposal, Replacement, approve, from_text, to_text
+from privacy.budget import Budget
+from privacy.errors import MalformedMessage, PolicyViolation
+from privacy.secagg.identity import public_identity
+
+ABANDONED = "0" * 64  # stands for the last params of a run that was closed by its site's people
+
+
+def propose(path: Path, unit: str, epsilon: float, delta: float | None, reason: str, out: Path) -> None:
+    """Write the proposal that the unit's limit in the ledger of the site at `path` becomes `epsilon`.
+
+    What one person holds stays as it is, and so does delta if it is None. The ledger is not changed.
+    """
+    with _journal(path) as journal:
+        known = {name: term.limit for name, term in fold(journal.entries()).terms.items()}
+        limit = known.get(unit)  # type: ignore[call-overload]
+        if limit is None:
+            units = ", ".join(known) or "none yet"
+            raise PlanError(f"has no budget per {unit} ({units})", hint="name one it has", path=path)
+        budget = Budget(epsilon, limit.budget.delta if delta is None else delta)
+        _write(out, to_text(journal.propose(replace(limit, budget=budget), reason)))
+
+
+def propose_key(path: Path, out: Path) -> None:
+    """Write the proposal that the site's present key signs in place of the ledger's, which is lost."""
+    rules = load_site(path)
+    public = public_identity(load_private(rules.keys / f"{rules.id}.key"))
+    _write(out, to_text(fold(load_entries(rules.journal)).tip.replacement(public)))
+
+
+def add_approval(path: Path, key: Path) -> int:
+    """Sign a proposal with an approver's key; how many have signed it now."""
+    statement, approvals = _read(path)
+    mine = approve(statement, load_private(key))
+    kept = [approval for approval in approvals if approval.key != mine.key]
+    _write(path, to_text(statement, [*kept, mine]))
+    return len(kept) + 1
+
+
+def apply(path: Path, proposal: Path) -> str:
+    """Put an approved proposal into the ledger of the site at `path`; what it did, in words."""
+    statement, approvals = _read(proposal)
+    if isinstance(statement, Replacement):
+        rules = load_site(path)
+        key = load_private(rules.keys / f"{rules.id}.key")
+        if public_identity(key) != statement.new:
+            raise PolicyViolation("the proposal names another key than this site's", hint="propose again")
+        Journal.replace_key(
+            rules.journal, site=rules.id, pool=rules.data.pool, key=key, approvals=approvals
+        ).close()
+        return "the site's key signs the ledger from here on"
+    with _journal(path) as journal:
+        journal.raise_budget(statement, approvals)
+    return _raised(statement)
+
+
+def abandon(path: Path, run: str) -> None:
+    """Close a run that will not go on: the rounds it never began are returned, and none can begin."""
+    with _journal(path) as journal:
+        journal.close_run(run, ABANDONED)
+
+
+def rotate(path: Path, new: Path) -> None:
+    """Have `new` sign the ledger from here on. The site's key file is to be replaced by it afterwards."""
+    with _journal(path) as journal:
+        journal.rotate(load_private(new))
+
+
+def ledger_of(path: Path) -> Path:
+    """The ledger's file, named by itself or by a site file."""
+    return load_site(path).journal if path.suffix == ".toml" else path
+
+
+def open_journal(rules: SiteFile) -> Journal:
+    """The journal of a site file, made if there is none."""
+    return Journal.open(
+        rules.journal,
+        site=rules.id,
+        pool=rules.data.pool,
+        key=load_private(rules.keys / f"{rules.id}.key"),
+        approvers=[bytes.fromhex(key) for key in rules.policy.approvers],
+    )
+
+
+@contextmanager
+def _journal(path: Path) -> Iterator[Journal]:
+    rules = load_site(path)
+    if not rules.journal.exists():
+        raise PlanError("there is no journal yet", hint="a site makes it when it joins", path=rules.journal)
+    with closing(open_journal(rules)) as journal:
+        yield journal
+
+
+def _read(path: Path) -> tuple[Proposal | Replacement, tuple[Approval, ...]]:
+    try:
+        return from_text(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, MalformedMessage):
+        raise PlanError(
+            "is no proposal",
+            hint="make one: federation ledger propose SITE --epsilon E --reason TEXT",
+            path=path,
+        ) from None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise PlanError(
+            f"cannot be written ({error.strerror})", hint="name another file", path=path
+        ) from None
+
+
+def _raised(proposal: Proposal) -> str:
+    limit = proposal.limit
+    return f"the budget per {limit.unit} is epsilon {limit.budget.epsilon:g} at delta {limit.budget.delta:g}"

@@ -1,0 +1,50 @@
+"""What a plan costs everyone it touches: an epsilon per record, patient and client, side by side.
+
+A plan is calibrated for its own unit at one site; the others follow from it (`privacy.units`). How much one
+patient holds is what the plan declares, and at worst a patient is at every site of the cohort.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from federation.claim import planned_charge
+from federation.plan import Plan
+from privacy.accountant import epsilon
+from privacy.errors import UnsafeParameters
+from privacy.events import MAX_GROUP
+from privacy.units import Patient, Unit
+
+
+def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
+    """One line per unit in a federation of `sites` sites: `epsilon` is None where the plan bounds nothing."""
+    records = plan.privacy.records_per_patient or 1
+    most = plan.privacy.sites_per_patient or max(1, min(sites, MAX_GROUP // records))
+    people = dict.fromkeys([Patient(records, 1), Patient(records, most)])
+    return [
+        _line(plan, "record", Patient()),
+        *(_line(plan, "patient", patient) for patient in people),
+        _line(plan, "client", Patient()),
+    ]
+
+
+def epsilon_for(plan: Plan, unit: Unit, patient: Patient) -> float:
+    """Epsilon of the whole plan for one unit, at the plan's delta; infinity where nothing is bounded."""
+    if plan.privacy.delta is None:
+        raise UnsafeParameters("a plan without privacy has no delta")
+    try:
+        event = planned_charge(plan).to(unit, patient)
+    except UnsafeParameters:
+        return math.inf  # so many contributions, or so little noise, that no number would mean anything
+    return epsilon([event], plan.privacy.delta)
+
+
+def _line(plan: Plan, unit: Unit, patient: Patient) -> dict[str, Any]:
+    found = epsilon_for(plan, unit, patient)
+    return {
+        "unit": unit,
+        "records": patient.records,
+        "sites": patient.sites,
+        "epsilon": found if math.isfinite(found) else None,
+    }

@@ -1,0 +1,45 @@
+"""A file replaced as a whole: the old content or the new, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from federation.files import replace_file
+
+
+def test_a_file_is_made_with_its_folder_and_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    for content in (b"long content", b"short", b""):
+        replace_file(path, content)
+        assert path.read_bytes() == content
+        assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("instant", ["fsync", "replace"])
+def test_a_process_that_dies_on_the_way_leaves_the_old_content(
+    instant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    replace_file(path, b"old")
+
+    def die(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(*((os, "fsync", die) if instant == "fsync" else (Path, "replace", die)))
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    replace_file(path, b"newer")  # whatever was left beside it is no obstacle
+    assert path.read_bytes() == b"newer"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_in_the_place_of_the_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "inside").write_text("kept")
+    with pytest.raises(OSError, match="directory"):
+        replace_file(tmp_path / "file", b"new")
+    assert (tmp_path / "file" / "inside").read_text() == "kept"
