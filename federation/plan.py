@@ -144,9 +144,14 @@ class SecureAggregation(Table):
 
 
 class Server(Table):
-    """`[server]`: the server optimizer (Reddi et al. 2021, "Adaptive Federated Optimization")."""
+    """`[server]`: the server optimizer (Reddi et al. 2021, "Adaptive Federated Optimization").
 
-    optimizer: Literal["average", "momentum", "adagrad", "adam", "yogi"] = Field(examples=['"adam"'])
+    "adam-bc" is Adam with the noise taken out of its second moment (Tang et al. 2024).
+    """
+
+    optimizer: Literal["average", "momentum", "adagrad", "adam", "adam-bc", "yogi"] = Field(
+        examples=['"adam"']
+    )
     learning_rate: float = Field(gt=0, le=MAX_COUNT, examples=["0.05"])
     beta1: float = Field(default=0.9, ge=0, lt=1, examples=["0.9"])
     beta2: float = Field(default=0.99, ge=0, lt=1, examples=["0.99"])
@@ -200,7 +205,14 @@ class Plan(Table):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        for check in (_patients_known, _claim_holds, _cohort_hides, _metrics_exist, _figures_protected):
+        for check in (
+            _patients_known,
+            _claim_holds,
+            _cohort_hides,
+            _metrics_exist,
+            _figures_protected,
+            _noise_known,
+        ):
             check(self)
         return self
 
@@ -304,6 +316,16 @@ def _cohort_hides(plan: Plan) -> None:
     if plan.cohort.minimum < needed:
         hint = f"raise it to {needed} or more, or lower secure_aggregation.colluders"
         raise Mistake("leaves no two honest sites to hide in a sum", hint, ("cohort", "minimum"), unsafe=True)
+
+
+def _noise_known(plan: Plan) -> None:
+    """Noise can be taken out of a moment where its variance is known: what a site's own Adam makes of it is not."""
+    each_step = plan.privacy.noise == "site" and plan.privacy.unit != "client"
+    if plan.server.optimizer == "adam-bc" and each_step and plan.training.optimizer != "sgd":
+        hint = 'set training.optimizer to "sgd", or this to "adam"'
+        raise Mistake(
+            "cannot know the noise in what a site's own optimizer made", hint, ("server", "optimizer")
+        )
 
 
 def _figures_protected(plan: Plan) -> None:

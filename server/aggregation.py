@@ -12,7 +12,7 @@ from torch import Tensor
 from federation.terms import Terms
 from privacy.encoding import RingVector
 from privacy.errors import UnsafeParameters
-from privacy.noise import Stream
+from privacy.noise import SIGMA, Stream
 
 
 def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream) -> Tensor:
@@ -36,3 +36,24 @@ def released_sum(terms: Terms, total: RingVector, stream: Stream) -> Tensor:
             raise UnsafeParameters("central noise without a mechanism")
         integers = integers + terms.mechanism.noise(stream)
     return terms.codec.decode(integers)
+
+
+def noise_variance(terms: Terms, survivors: Sequence[str]) -> float:
+    """The variance of the noise on each coordinate of `mean_delta`: public, as it follows from the terms.
+
+    Where a site noises each of its local steps, what its own optimizer makes of the noise is known for SGD only.
+    """
+    if terms.mechanism is None:
+        return 0.0
+    plan, one = terms.plan, (SIGMA * terms.mechanism.step) ** 2
+    rate, learning_rate = plan.training.sample_rate, plan.training.learning_rate
+    weights = {site: terms.weight(site) for site in survivors}
+    if terms.noises_each_step:
+        scales = (weights[site] * learning_rate / (rate * terms.size(site)) for site in survivors)
+        each = sum(scale**2 for scale in scales) * plan.training.local_steps
+        return one * each / sum(weights.values()) ** 2
+    shares = 1 if plan.privacy.noise == "central" else len(survivors)
+    if terms.sums_gradients:
+        expected = rate * sum(terms.size(site) for site in survivors)
+        return shares * one * (learning_rate / expected) ** 2
+    return shares * one / sum(weights.values()) ** 2

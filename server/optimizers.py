@@ -12,6 +12,12 @@ is post-processing of what the secure sum released, so it costs no privacy whate
 
 As in the paper there is no bias correction: the start v = tau^2 already keeps the first step bounded.
 
+    adam-bc    m, v as in adam, from 0;  n = b2 n + (1 - b2) noise;  x += lr * m^ / sqrt(max(v^ - n^, tau^2))
+
+DP-AdamBC (Tang, Shpilevskiy, Lecuyer 2024) takes out of v what the noise put into it: `noise` is the variance of
+the noise on each coordinate of the delta, which everybody knows, and ^ is Adam's own correction, x / (1 - b^steps).
+Otherwise private Adam divides by the size of its noise, and is a slow SGD.
+
 Moments and arithmetic are float64; only the params that come out are rounded to the params' own type. A state
 written to a file and read back therefore goes on to the same bits.
 """
@@ -56,12 +62,13 @@ class OptState:
 class ServerOptimizer:
     """Two pure functions: they change none of their arguments, and equal arguments give equal results.
 
-    `init(params) -> state`; `step(state, params, delta) -> (state, params)`, params and delta flat and of one
-    length. The new params have the old ones' dtype.
+    `init(params) -> state`; `step(state, params, delta, noise) -> (state, params)`, params and delta flat and of
+    one length, `noise` the variance of what privacy added to each coordinate of delta. The new params have the old
+    ones' dtype.
     """
 
     init: Callable[[Tensor], OptState]
-    step: Callable[[OptState, Tensor, Tensor], tuple[OptState, Tensor]]
+    step: Callable[[OptState, Tensor, Tensor, float], tuple[OptState, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,19 @@ class Decay:
 DEFAULT = Decay()
 
 Moments = Mapping[str, Tensor]
-# From the moments and a float64 delta to the new moments and the direction to go.
-_Rule = Callable[[Moments, Tensor, Decay], tuple[dict[str, Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a rule sees: the number of this step, from 1, the float64 delta, and the variance of the noise on it."""
+
+    number: int
+    delta: Tensor
+    noise: float
+
+
+# From the moments and a step to the new moments and the direction to go.
+_Rule = Callable[[Moments, _Step, Decay], tuple[dict[str, Tensor], Tensor]]
 
 
 def build(name: str, learning_rate: float, decay: Decay = DEFAULT) -> ServerOptimizer:
@@ -85,55 +103,67 @@ def build(name: str, learning_rate: float, decay: Decay = DEFAULT) -> ServerOpti
     if name not in RULES:
         raise PlanError("no such server optimizer", hint=f"one of {', '.join(RULES)}", key="server.optimizer")
     names, rule = RULES[name]
-    start = {"m": 0.0, "v": decay.tau**2}
+    start = {"v": decay.tau**2} if name != "adam-bc" else {}
 
     def init(params: Tensor) -> OptState:
         zeros = torch.zeros_like(params, dtype=torch.float64)
-        return OptState(0, MappingProxyType({moment: zeros + start[moment] for moment in names}))
+        return OptState(0, MappingProxyType({moment: zeros + start.get(moment, 0.0) for moment in names}))
 
-    def step(state: OptState, params: Tensor, delta: Tensor) -> tuple[OptState, Tensor]:
-        moments, direction = rule(state.moments, delta.to(torch.float64), decay)
+    def step(state: OptState, params: Tensor, delta: Tensor, noise: float = 0.0) -> tuple[OptState, Tensor]:
+        taken = _Step(state.steps + 1, delta.to(torch.float64), noise)
+        moments, direction = rule(state.moments, taken, decay)
         moved = params.to(torch.float64) + learning_rate * direction
         return OptState(state.steps + 1, MappingProxyType(moments)), moved.to(params.dtype)
 
     return ServerOptimizer(init, step)
 
 
-def _average(_: Moments, delta: Tensor, __: Decay) -> tuple[dict[str, Tensor], Tensor]:
-    return {}, delta
+def _average(_: Moments, step: _Step, __: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    return {}, step.delta
 
 
-def _momentum(moments: Moments, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
-    m = decay.beta1 * moments["m"] + delta
+def _momentum(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    m = decay.beta1 * moments["m"] + step.delta
     return {"m": m}, m
 
 
-def _adagrad(moments: Moments, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
-    v = moments["v"] + delta.square()
-    return {"v": v}, delta / (v.sqrt() + decay.tau)
+def _adagrad(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    v = moments["v"] + step.delta.square()
+    return {"v": v}, step.delta / (v.sqrt() + decay.tau)
 
 
-def _adam(moments: Moments, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
-    v = decay.beta2 * moments["v"] + (1 - decay.beta2) * delta.square()
-    return _along_mean(moments["m"], v, delta, decay)
-
-
-def _yogi(moments: Moments, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
-    square = delta.square()
-    v = moments["v"] - (1 - decay.beta2) * square * torch.sign(moments["v"] - square)
-    return _along_mean(moments["m"], v, delta, decay)
-
-
-def _along_mean(m: Tensor, v: Tensor, delta: Tensor, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
-    m = decay.beta1 * m + (1 - decay.beta1) * delta
+def _adam(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    m, v = _means(moments, step.delta, decay)
     return {"m": m, "v": v}, m / (v.sqrt() + decay.tau)
 
 
-# The moments a rule keeps (m starts from 0, v from tau^2), and the rule.
+def _adam_bc(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    m, v = _means(moments, step.delta, decay)
+    n = decay.beta2 * moments["n"] + (1 - decay.beta2) * step.noise
+    early, late = 1 - decay.beta1**step.number, 1 - decay.beta2**step.number
+    signal = ((v - n) / late).clamp(min=decay.tau**2)
+    return {"m": m, "v": v, "n": n}, m / early / signal.sqrt()
+
+
+def _yogi(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+    square = step.delta.square()
+    v = moments["v"] - (1 - decay.beta2) * square * torch.sign(moments["v"] - square)
+    m = decay.beta1 * moments["m"] + (1 - decay.beta1) * step.delta
+    return {"m": m, "v": v}, m / (v.sqrt() + decay.tau)
+
+
+def _means(moments: Moments, delta: Tensor, decay: Decay) -> tuple[Tensor, Tensor]:
+    """Moving averages of the delta and of its square."""
+    m = decay.beta1 * moments["m"] + (1 - decay.beta1) * delta
+    return m, decay.beta2 * moments["v"] + (1 - decay.beta2) * delta.square()
+
+
+# The moments a rule keeps (v starts from tau^2, in adam-bc and all others from 0), and the rule.
 RULES: Mapping[str, tuple[tuple[str, ...], _Rule]] = {
     "average": ((), _average),
     "momentum": (("m",), _momentum),
     "adagrad": (("v",), _adagrad),
     "adam": (("m", "v"), _adam),
+    "adam-bc": (("m", "v", "n"), _adam_bc),
     "yogi": (("m", "v"), _yogi),
 }

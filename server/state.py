@@ -11,7 +11,7 @@ from federation.plan import Plan
 from federation.terms import Terms
 from privacy.encoding import RingVector
 from privacy.noise import Stream
-from server.aggregation import mean_delta
+from server.aggregation import mean_delta, noise_variance
 from server.optimizers import Decay, OptState, ServerOptimizer, build
 
 
@@ -39,7 +39,8 @@ def advance(
 ) -> ServerState:
     """The state after a round: the sum, its mean delta, one step of the server optimizer."""
     delta = mean_delta(terms, total, survivors, stream)
-    moments, params = optimizer(plan).step(state.optimizer, state.params, delta)
+    noise = noise_variance(terms, survivors)
+    moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     return replace(state, round=terms.round, params=params, optimizer=moments)
 
 

@@ -443,3 +443,10 @@ def test_a_changed_byte_is_another_plan_or_refused(place: int, byte: int) -> Non
 def test_a_plan_is_read_without_torch() -> None:
     code = "import sys, federation.plan; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_moment_is_not_corrected_for_noise_that_nobody_can_know() -> None:
+    text = TEXT.replace('optimizer = "adam"', 'optimizer = "adam-bc"').replace('"distributed"', '"site"')
+    assert parse(text).server.optimizer == "adam-bc"
+    with pytest.raises(PlanError, match="cannot know the noise"):
+        parse(text.replace('optimizer = "sgd"', 'optimizer = "rmsprop"'))

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from torch import Tensor
 
+from clients.release import Trainer, contribution
 from federation.messages import Member
+from federation.task import Dataset, build_task
 from federation.terms import Terms
 from privacy.encoding import RingVector
 from privacy.noise import SIGMA, Stream
-from server.aggregation import mean_delta
-from tests.worlds import plan_of, terms_for
+from privacy.wire import digest
+from server.aggregation import mean_delta, noise_variance
+from tests.worlds import plan_of, start, terms_for
 
 MEMBERS = (Member("ash", 40), Member("birch", 20), Member("cedar", 100))
 NAMES = ("ash", "birch", "cedar")
@@ -98,3 +101,34 @@ def test_central_noise_differs_from_round_to_round() -> None:
     first, again, other = (mean_delta(terms, zeros, NAMES, stream(number)) for number in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("noise", ["site", "distributed", "central"])
+@pytest.mark.parametrize("unit", ["record", "client"])
+def test_the_variance_of_the_noise_is_known_before_anything_is_drawn(unit: str, noise: str) -> None:
+    """Sites without a record release their noise and nothing else: 2,400 draws, five standard errors."""
+    plan = plan_of(unit=unit, noise=noise, local_steps=3 if (unit, noise) == ("record", "site") else 1)
+    task, members = build_task(plan), tuple(Member(name, 40 + number) for number, name in enumerate("abcde"))
+    params = start(plan)
+    terms = terms_for(plan, members, params)
+    empty = Dataset(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64))
+    drawn = []
+    for draw in range(300):
+        trainers = {
+            member.site: Trainer(task, empty, lambda _, place=f"{draw}/{member.site}": stream_of(place))
+            for member in members
+        }
+        total = np.zeros(terms.length, np.uint64)
+        for site, trainer in trainers.items():
+            total += contribution(terms, site, params, trainer)
+        total &= np.uint64((1 << terms.codec.ring_bits) - 1)
+        drawn.append(mean_delta(terms, total, tuple("abcde"), stream_of(f"{draw}/server")))
+    values = torch.stack(drawn).flatten()
+    known = noise_variance(terms, tuple("abcde"))
+    error = known * (2 / len(values)) ** 0.5
+    assert abs(float(values.square().mean()) - known) < 5 * error
+    assert abs(float(values.square().mean()) - 2 * known) > 5 * error, "the failing control"
+
+
+def stream_of(place: str) -> Stream:
+    return Stream(digest("tests/aggregation", f"{place}".encode()))
