@@ -31,11 +31,11 @@ def print_statement(facts: Mapping[str, Any]) -> None:
 def _units(units: Mapping[str, Any]) -> Table:
     table = Table(title="Budget", title_justify="left")
     table.add_column("unit")
-    for name in ("epsilon spent", "epsilon allowed", "delta", "used", "of one person at most"):
+    for name in ("epsilon spent", "allowed", "delta", "filter", "one person"):
         table.add_column(name, justify="right")
     for unit, spent in units.items():
         people = f"{spent['records']} records, {spent['sites']} sites" if unit == "patient" else ""
-        used = "" if spent["used"] is None else f"{spent['used']:.0%}"
+        used = "full" if spent["used"] is None or spent["used"] > 1 else f"{spent['used']:.0%} full"
         table.add_row(
             unit,
             _number(spent["epsilon"]),
@@ -49,16 +49,15 @@ def _units(units: Mapping[str, Any]) -> Table:
 
 def _runs(runs: list[Mapping[str, Any]]) -> Table:
     table = Table(title="Runs", title_justify="left")
-    for name in ("run", "plan"):
+    for name in ("run", "plan", "unit"):
         table.add_column(name, no_wrap=True)
-    table.add_column("unit")
-    for name in ("noise multiplier", "sample rate", "rounds begun", "of", "released"):
+    for name in ("noise", "rate", "begun", "of", "sent"):
         table.add_column(name, justify="right")
-    table.add_column("state")
+    table.add_column("state", no_wrap=True)
     for run in runs:
         table.add_row(
-            run["run"][:12],
-            run["plan"].removeprefix("sha256:")[:12],
+            run["run"][:8],
+            run["plan"].removeprefix("sha256:")[:8],
             run["unit"],
             _number(run["noise_multiplier"], "none"),
             _number(run["sample_rate"], "none"),
