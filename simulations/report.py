@@ -84,10 +84,12 @@ def render(report: Report) -> str:
         "plain": wording.plain,
         "tiny": wording.tiny,
         "upward": wording.upward,
+        "whom": wording.whom,
     }
     return environment.get_template("report_template.html").render(
         report=report,
-        privacy=report["privacy"],
+        privacy={"units": [], **report["privacy"]},
+        published=wording.published(told) if (told := report["evaluation"].get("published")) else "",
         unit=wording.UNITS[report["privacy"]["unit"]],
         meaning=wording.meaning(report["privacy"]) if report["privacy"]["private"] else "",
         departures=wording.departures(report),

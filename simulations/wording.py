@@ -9,7 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-UNITS = {"record": "one record", "client": "all the records of one site"}
+UNITS = {
+    "record": "one record",
+    "patient": "all the records of one patient at a site",
+    "client": "all the records of one site",
+}
 
 
 def meaning(privacy: Mapping[str, Any]) -> str:
@@ -98,9 +102,38 @@ def _noise(privacy: Mapping[str, Any]) -> str:
 def _unit(unit: str) -> str:
     if unit == "client":
         return "The unit is a site: with or without all of its records, the released params are nearly alike."
+    if unit == "patient":
+        return (
+            "The unit is one patient at one site, however many records they have there. A patient at several sites "
+            "is protected less, as the table above says."
+        )
     return (
         "The unit is one record at one site. A person with several records, or with records at several sites, is "
-        'protected less; the command "federation budget" prints by how much.'
+        "protected less, as the table above says."
+    )
+
+
+def whom(line: Mapping[str, Any]) -> str:
+    """Whom one line of the table of units speaks of."""
+    records, sites = line["records"], line["sites"]
+    if line["unit"] != "patient":
+        return UNITS[line["unit"]]
+    many = "a record" if records == 1 else f"up to {records} records"
+    return (
+        f"a patient with {many} at one site"
+        if sites == 1
+        else f"a patient with {many} at each of {sites} sites"
+    )
+
+
+def published(figures: Mapping[str, float | None]) -> str:
+    """What a published evaluation says, as one sentence."""
+    accuracy, error = figures["accuracy"], figures["standard_error"]
+    if accuracy is None or error is None:
+        return "The evaluation that the plan paid for is hidden by its noise: too few records were held out."
+    return (
+        f"Published, with noise for whoever was held out: accuracy {accuracy:.3f}, give or take {error:.3f} for "
+        f"the noise alone, loss {figures['loss']:.3f}, over about {figures['records']:.0f} records."
     )
 
 

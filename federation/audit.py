@@ -1,0 +1,254 @@
+"""Verifies a run from its files alone, trusting no process that wrote them.
+
+The plan, the server's receipts, the report, the params and the ledgers of the sites are made by different parties,
+and each binds the others: by digests, by hash chains, by signatures. An audit follows every such thread. It works
+out epsilon anew by another accountant (`privacy.recount`), compares what was planned with what was charged and with
+what was executed, and says what it could not check. A pass does not prove that the noise was drawn as charged; it
+proves that nobody can have said two different things about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from federation.audit_claims import (
+    check_claim,
+    check_epsilon,
+    check_evaluation_claim,
+    claimed_epsilon,
+    claims_of_sites,
+    costs,
+    planned_charges,
+    recounted_charge,
+)
+from federation.audit_evaluation import check_evaluation
+from federation.audit_heads import check_heads
+from federation.audit_ledger import check_owner, replayed
+from federation.audit_receipts import check_params, check_receipts
+from federation.audit_report import check_report
+from federation.audit_sites import Setting, check_evaluated, check_training
+from federation.errors import PlanError
+from federation.evidence import (
+    Ledger,
+    read_ledgers,
+    read_params,
+    read_plan,
+    read_report,
+    read_roster,
+)
+from federation.findings import Findings
+from federation.outcome import Audit, SiteAudit, Steps
+from federation.plan import Plan
+from federation.receipts import Receipts, read_receipts
+from federation.recounting import planned_releases
+from federation.untrusted import is_regular
+from privacy.account import Account, Run
+from privacy.events import GaussianEvent
+from privacy.recount import Bounds
+from privacy.secagg.roster import Roster
+
+_NEVER = (
+    "whether the sites clipped, sampled and drew noise as they signed: no file can show that",
+    "whether the data of a site is what it says, and whether one person is in more records or sites than declared",
+    "what happened after the last signed head of a ledger, if its site keeps that to itself",
+)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """All that was read; `accounts` of those ledgers that verify, `sites` that took part."""
+
+    roster: Roster | None
+    receipts: Receipts
+    report: Mapping[str, Any] | None
+    books: Mapping[str, Ledger]
+    accounts: Mapping[str, Account]
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Those that were invited, and those that reserved the run."""
+        joined = {site for site, account in self.accounts.items() if self.receipts.run in account.runs}
+        return tuple(sorted({*self.receipts.sites, *joined}))
+
+    @property
+    def simulated(self) -> set[bool]:
+        """What the ledgers of those that took part say of themselves."""
+        return {self.accounts[site].tip.genesis.simulated for site in self.sites if site in self.accounts}
+
+    @property
+    def is_simulation(self) -> bool | None:
+        """Whether anything says that one process played the sites; None if nothing says anything."""
+        told = self.report.get("simulated") if self.report is not None else None
+        words = {*self.simulated, *([told] if isinstance(told, bool) else [])}
+        return True in words if words else None
+
+
+def audit(run: Path, ledgers: Sequence[Path] = ()) -> Audit:
+    """Everything that the files of `run` show; `ledgers` are those of sites that handed theirs in.
+
+    PlanError if `run` is no run folder, or a ledger that was handed in does not exist.
+    """
+    if not is_regular(run / "plan.toml"):
+        raise PlanError(
+            "this is no run folder: it holds no plan.toml", hint="name the RUN of --out", path=run
+        )
+    for path in ledgers:
+        if not is_regular(path):
+            raise PlanError("there is no such ledger", hint="federation ledger export SITE", path=path)
+    found = Findings()
+    plan, roster = read_plan(run, found), read_roster(run, found)
+    receipts, report = read_receipts(run, plan, found), read_report(run, found)
+    params, books = read_params(run, found), read_ledgers(run, ledgers, found)
+    read = ((site, replayed(site, ledger, found)) for site, ledger in books.items())
+    accounts = {site: account for site, account in read if account is not None}
+    evidence = _Evidence(roster, receipts, report, books, accounts)
+    _check_owners(evidence, found)
+    check_heads(receipts, books, accounts, roster, evidence.is_simulation is True, found)
+    charges = planned_charges(plan, found) if plan is not None else None
+    if plan is None or charges is None:
+        for line in _NEVER:
+            found.skip(line)
+        return Audit(receipts.run, found.sorted(), tuple(found.not_checked))
+    training, evaluation = charges
+    check_receipts(receipts, plan, roster, found)
+    check_evaluation(receipts, report, plan, evaluation, roster, found)
+    check_params(run, receipts, params, plan, found)
+    in_process = report is not None and (report.get("engine"), report.get("simulated")) == (
+        "vectorized",
+        True,
+    )
+    setting = Setting(plan, training, evaluation, roster, receipts, in_process)
+    _check_both(run, found)
+    return _concluded(evidence, setting, found)
+
+
+def _check_both(run: Path, found: Findings) -> None:
+    """A run that ended has params, then a report."""
+    report, params = ((run / name).exists() for name in ("report.json", "params.safetensors"))
+    if params and not report:
+        found.add("report-unreadable", "params.safetensors was written, and report.json is missing")
+    if report and not params:
+        found.add("params-unreadable", "report.json was written, and params.safetensors is missing")
+
+
+def _check_owners(evidence: _Evidence, found: Findings) -> None:
+    sites, run = evidence.sites, evidence.receipts.run
+    for site, account in evidence.accounts.items():
+        if site in sites or not sites:
+            check_owner(site, evidence.books[site], account, evidence.roster, run, found)
+        else:
+            found.add("ledger-of-no-participant", "this site did not take part in the run", site)
+    for site in sites:
+        if site in evidence.books:
+            continue
+        found.skip(f"what {site} charged and did: its ledger is not here")
+        ask = f"have {site} run: federation ledger export site.toml --out {site}.jsonl; add --ledger {site}.jsonl"
+        if evidence.is_simulation:
+            detail = (
+                f"no journals/{site}.sqlite. If the site brought a site.toml, its journal is elsewhere: {ask}"
+            )
+            found.add("ledger-missing-in-simulation", detail, site)
+        else:
+            found.add("ledger-missing", f"the site took part, and its ledger is not here: {ask}", site)
+
+
+def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
+    plan, report, accounts = setting.plan, evidence.report, evidence.accounts
+    present = [site for site in evidence.sites if site in accounts]
+    trained = {site: check_training(site, accounts[site], setting, found) for site in present}
+    evaluated = {
+        site: check_evaluated(site, accounts[site], setting, found)
+        for site in present
+        if trained[site] is not None
+    }
+    if report is not None:
+        executed = {site: len(run.begun) for site, run in trained.items() if run is not None}
+        check_report(
+            report,
+            plan,
+            evidence.receipts,
+            setting.training,
+            executed,
+            _sizes(evidence),
+            evidence.simulated,
+            found,
+        )
+    charged = [run.charge for run in trained.values() if run is not None]
+    charged_too = [run.charge for run in evaluated.values() if run is not None]
+    claim = check_claim(claimed_epsilon(report, plan), [setting.training, *charged], plan, found)
+    asked = [] if setting.evaluation is None else [setting.evaluation]
+    evaluation = check_evaluation_claim([*asked, *charged_too], plan, found)
+    told = claims_of_sites(report)
+    rows = tuple(
+        _row(site, evidence, setting, trained.get(site), evaluated.get(site), told.get(site), found)
+        for site in evidence.sites
+    )
+    for line in _NEVER:
+        found.skip(line)
+    return Audit(
+        run=evidence.receipts.run,
+        findings=found.sorted(),
+        not_checked=tuple(found.not_checked),
+        plan_digest=plan.digest,
+        simulated=evidence.is_simulation,
+        delta=plan.privacy.delta,
+        training=claim,
+        evaluation=evaluation,
+        units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
+        sites=rows,
+        entries_verified=sum(len(evidence.books[site].entries) for site in accounts),
+    )
+
+
+def _sizes(evidence: _Evidence) -> dict[str, int]:
+    """How many records each simulated site declared."""
+    return {
+        entry.site: entry.size
+        for entry in (evidence.roster.entries if evidence.roster is not None else ())
+        if entry.site in evidence.accounts and evidence.accounts[entry.site].tip.genesis.simulated
+    }
+
+
+def _row(
+    site: str,
+    evidence: _Evidence,
+    setting: Setting,
+    trained: Run | None,
+    evaluated: Run | None,
+    claimed: float | None,
+    found: Findings,
+) -> SiteAudit:
+    """The site's lines of the audit; its claim must not be below what it executed."""
+    ledger, account, plan = evidence.books.get(site), evidence.accounts.get(site), setting.plan
+    spent = _spent(trained, plan)
+    if spent is not None:
+        check_epsilon(claimed, spent, f"report.json of site {site}", found)
+    return SiteAudit(
+        id=site,
+        ledger=ledger.source if ledger is not None else "",
+        entries=len(ledger.entries) if ledger is not None and account is not None else 0,
+        simulated=account.tip.genesis.simulated if account is not None else None,
+        training=_steps(trained, planned_releases(plan), planned_releases(plan) // plan.federation.rounds),
+        evaluation=_steps(evaluated, 1, 1) if setting.evaluation is not None else None,
+        claimed=claimed,
+        recomputed=spent,
+        evaluated=_spent(evaluated, plan),
+    )
+
+
+def _steps(run: Run | None, planned: int, each: int) -> Steps:
+    if run is None:
+        return Steps(planned, None, None)
+    event = run.charge.event
+    return Steps(planned, event.count if isinstance(event, GaussianEvent) else None, len(run.begun) * each)
+
+
+def _spent(run: Run | None, plan: Plan) -> Bounds | None:
+    """Epsilon of the rounds that a site began."""
+    if run is None or not isinstance(run.charge.event, GaussianEvent):
+        return None
+    each = run.charge.event.count // run.rounds
+    return recounted_charge(run.charge.with_count(each * len(run.begun)), plan)

@@ -1,0 +1,91 @@
+"""The published evaluation: the receipt of the round after the last, and figures that can be what they say.
+
+Whether the figures are those of the opened sum no file shows. But one release of known noise stands behind them, so
+the standard error follows from the other three, and nobody can have drawn, or told, two evaluations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from federation.audit_receipts import check_cohort
+from federation.findings import Findings
+from federation.plan import Plan
+from federation.receipts import Evaluation, Receipts
+from federation.terms import FIGURES_NORM, LOSS_BOUND, required_survivors
+from privacy.errors import PrivacyError
+from privacy.events import GaussianEvent
+from privacy.secagg.roster import Roster
+from privacy.units import Charge
+
+_NAMES = {"records", "accuracy", "loss", "standard_error"}
+_ROUNDING = (
+    0.01  # by how much the grid and the float of a noise may differ from the plain formula, relatively
+)
+
+
+def check_evaluation(
+    receipts: Receipts,
+    report: Mapping[str, Any] | None,
+    plan: Plan,
+    charge: Charge | None,
+    roster: Roster | None,
+    found: Findings,
+) -> None:
+    """There is one evaluation if the plan asks for it, of enough sites, told once, and the same in the report."""
+    line = receipts.evaluation
+    if line is not None and charge is None:
+        found.add("evaluation-unplanned", "receipts.jsonl holds an evaluation that the plan does not pay for")
+    if line is None and charge is not None and receipts.closing is not None:
+        found.add(
+            "evaluation-missing", "the run ended, and the evaluation that the plan asks for has no receipt"
+        )
+    for other in receipts.evaluations[1:]:
+        if other != line:
+            found.add("receipt-contradiction", "the evaluation has two receipts that contradict each other")
+        else:
+            found.add("receipt-replayed", "the evaluation has two receipts that say the same")
+    if line is not None:
+        check_cohort("the evaluation", line.cohort, line.survivors, plan, roster, found)
+        if charge is not None and isinstance(charge.event, GaussianEvent):
+            _check_figures(line, plan, charge.event, found)
+        found.skip(
+            "whether the figures of the evaluation are those of the sum that was opened: no file holds it"
+        )
+    if report is None:
+        return
+    told = report.get("evaluation")
+    published = told.get("published") if isinstance(told, Mapping) else None
+    if published != (dict(line.figures) if line is not None else None):
+        found.add("report-mismatch", "report.json: evaluation.published is not what its receipt says")
+
+
+def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Findings) -> None:
+    values = line.figures
+    if values.keys() == _NAMES and all(value is None for value in values.values()):
+        return  # hidden by the noise
+    if values.keys() != _NAMES or not all(type(value) in (int, float) for value in values.values()):
+        found.add("evaluation-figures", "the evaluation holds other figures than an evaluation publishes")
+        return
+    records, accuracy, loss = values["records"], values["accuracy"], values["loss"]
+    if records <= 0 or not 0 <= accuracy <= 1 or not 0 <= loss <= LOSS_BOUND:
+        found.add("evaluation-figures", "the evaluation holds a figure that cannot be")
+        return
+    try:
+        error = _deviation(line, plan, event) * math.hypot(1 - accuracy, accuracy) / records
+    except PrivacyError:
+        return  # of a cohort that is a finding by itself
+    if not math.isclose(values["standard_error"], error, rel_tol=_ROUNDING):
+        detail = "the standard error of the evaluation is not what its noise makes of its other figures"
+        found.add("evaluation-figures", detail)
+
+
+def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
+    """Standard deviation of the noise on each sum. More sites than the guarantee counts on add more noise."""
+    counted = 1
+    if plan.privacy.noise == "distributed":
+        counted = required_survivors(plan, len(line.cohort)) - plan.secure_aggregation.colluders
+    shares = 1 if plan.privacy.noise == "central" else len(line.survivors)
+    return event.noise_multiplier * FIGURES_NORM * math.sqrt(shares / counted)

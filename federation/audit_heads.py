@@ -1,0 +1,118 @@
+"""Signed heads: what a site's ledger was when it was shown to others, against what it is now.
+
+A head is a signed sentence of the site: "my ledger has this entry with this number". Two that contradict each other
+prove two histories even where no ledger was handed in; one that is not in the ledger proves that it was cut,
+restored or written anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from federation.evidence import Ledger
+from federation.findings import Findings
+from federation.receipts import Receipts
+from privacy.account import Account
+from privacy.plain import Fields
+from privacy.secagg.roster import Roster
+from privacy.witness import Head, head_from_fields
+
+
+@dataclass
+class _Books:
+    """What is known of the sites, and which entry each of them said that it has, by ledger and number."""
+
+    ledgers: Mapping[str, Ledger]
+    accounts: Mapping[str, Account]
+    roster: Roster | None
+    said: dict[tuple[str, bytes, int], Head] = field(default_factory=dict)
+
+    def is_genuine(self, head: Head) -> bool:
+        """Whether a key of the site signed it: that on the roster, or one that its ledger knows."""
+        listed = self.roster.by_site.get(head.site) if self.roster is not None else None
+        account = self.accounts.get(head.site)
+        keys = {*([listed.key] if listed is not None else []), *(account.tip.keys if account else ())}
+        return any(head.is_signed_by(key) for key in keys)
+
+
+def check_heads(
+    receipts: Receipts,
+    ledgers: Mapping[str, Ledger],
+    accounts: Mapping[str, Account],
+    roster: Roster | None,
+    is_simulation: bool,
+    found: Findings,
+) -> None:
+    """Every head that a site showed, to the server or a peer, lies in its ledger as it is now."""
+    if roster is None:
+        return
+    books = _Books(ledgers, accounts, roster)
+    for head in receipts.heads:
+        if head.site not in roster.by_site:
+            detail = "a receipt holds a head of a site that is not on the roster"
+            found.add("head-of-no-participant", detail, head.site)
+        elif not books.is_genuine(head):
+            found.add("head-forged", "a receipt holds a head that the site never signed", head.site)
+        else:
+            _check_head(head, "a receipt", books, found)
+    for witness in accounts:
+        for head in _witnessed(ledgers[witness]):
+            if head.site in roster.by_site:
+                _check_peer(head, f"the ledger of {witness}", books, found)
+    _check_shown(receipts, is_simulation, found)
+
+
+def _check_shown(receipts: Receipts, is_simulation: bool, found: Findings) -> None:
+    """A message from a site brings a head, so a receipt without one was made without the site, or edited."""
+    rounds = [(f"round {line.round}", line.cohort, line.shown) for line in receipts.lines]
+    evaluations = [("the evaluation", line.cohort, line.shown) for line in receipts.evaluations]
+    for what, cohort, shown in (*rounds, *evaluations):
+        if shown or not is_simulation:  # one that adds up in one process sends no messages
+            for site in sorted(set(cohort) - shown):
+                found.add("head-missing", f"{what}: its receipt holds no head of this ledger", site)
+    for site in sorted(set(receipts.sites) - {head.site for head in receipts.heads}):
+        detail = "no receipt holds a head of this ledger: its end may be missing"
+        found.add("ledger-unwitnessed", detail, site)
+        if receipts.closing is not None:
+            found.add("head-missing", "the run ended, and no receipt holds a head of this ledger", site)
+
+
+def _witnessed(ledger: Ledger) -> Iterator[Head]:
+    for entry in ledger.entries:
+        if entry.kind == "witness":
+            for site, row in Fields(entry.body).table("heads").items():
+                yield head_from_fields(site, Fields(row))
+
+
+def _check_peer(head: Head, where: str, books: _Books, found: Findings) -> None:
+    """What a peer kept may be of another run or pool, or signed by a key of that time: that says nothing."""
+    account = books.accounts.get(head.site)
+    if account is None:
+        if books.is_genuine(head):
+            _check_head(head, where, books, found)
+    elif head.ledger == account.tip.genesis.ledger and not account.holds(head.seq, head.hash):
+        if books.is_genuine(head):
+            _check_head(head, where, books, found)
+        else:
+            found.add("head-forged", f"{where} holds a head that the site never signed", head.site)
+
+
+def _check_head(head: Head, where: str, books: _Books, found: Findings) -> None:
+    """Of a head that the site has signed."""
+    account = books.accounts.get(head.site)
+    known = books.said.setdefault((head.site, head.ledger, head.seq), head)
+    if known.hash != head.hash:
+        detail = f"the site signed two different entries {head.seq}: two histories of one ledger"
+        found.add("ledger-forked", detail, head.site)
+    if account is None:
+        return
+    if head.ledger != account.tip.genesis.ledger:
+        detail = f"{where} holds a head of another ledger of this site"
+        found.add("ledger-of-another-pool", detail, head.site)
+    elif not account.holds(head.seq, head.hash):
+        length = len(books.ledgers[head.site].entries)
+        cut = head.seq >= length
+        reason = f"ends after {length} entries" if cut else f"has another entry {head.seq}"
+        detail = f"{where} shows that it once had an entry {head.seq}; it now {reason}"
+        found.add("ledger-truncated" if cut else "ledger-rewritten", detail, head.site)

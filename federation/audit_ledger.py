@@ -1,0 +1,84 @@
+"""One ledger by itself: its chain and history, its budgets at every moment, and whose it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from federation.evidence import Ledger
+from federation.findings import Findings
+from federation.recounting import bounds, charges
+from privacy.account import Account
+from privacy.errors import LedgerCorrupt, PrivacyError
+from privacy.ledger import Entry
+from privacy.secagg.roster import Roster
+
+_MOMENTS = 64  # reservations of one ledger at which its budget is recounted
+_BROKEN: Mapping[str, str] = {"budget": "budget-raise-unapproved"}
+
+
+def replayed(site: str, ledger: Ledger, found: Findings) -> Account | None:
+    """The account of a ledger that verifies from its first entry to its last; budgets kept at every moment."""
+    entries = ledger.entries
+    at, recounts = entries[0], 0
+    try:
+        account = Account(at)
+        for at in entries[1:]:
+            raised = at.kind == "budget" and at.body.get("unit") in account.terms
+            account.extend((at,))
+            _note(site, at, raised, found)
+            if at.kind in ("reserve", "budget") and recounts < _MOMENTS:
+                recounts += 1
+                _within_budgets(site, at, account, found)
+    except LedgerCorrupt as error:
+        is_chain = "does not verify" in error.message or "not signed" in error.message
+        kind = "ledger-broken" if is_chain else _BROKEN.get(at.kind, "ledger-history")
+        found.add(kind, f"{ledger.source}: {error.message}", site)
+        return None
+    except (PrivacyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        found.add("ledger-history", f"{ledger.source}: entry {at.seq} is none ({type(error).__name__})", site)
+        return None
+    if recounts == _MOMENTS:
+        found.skip(
+            f"whether {site} kept its budgets after its first {_MOMENTS} reservations, but for the last"
+        )
+        _within_budgets(site, entries[-1], account, found)
+    return account
+
+
+def _note(site: str, entry: Entry, raised: bool, found: Findings) -> None:
+    if raised:
+        found.add("budget-raised", f"entry {entry.seq}: two approvers changed a budget", site)
+    if entry.kind == "rotate":
+        found.add("key-rotated", f"entry {entry.seq}: another key signs from here on", site)
+
+
+def _within_budgets(site: str, entry: Entry, account: Account, found: Findings) -> None:
+    held = charges(account)
+    for unit, term in account.terms.items():
+        limit, allowed = term.limit, term.limit.budget.epsilon
+        if math.isfinite(allowed):
+            spent = bounds(held, unit, limit.patient, limit.budget.delta).lower
+            if spent > allowed * (1 + 1e-9):
+                detail = (
+                    f"entry {entry.seq}: epsilon {spent:.4g} per {unit} is charged, {allowed:.4g} is allowed"
+                )
+                found.add("budget-exceeded", detail, site)
+
+
+def check_owner(
+    site: str, ledger: Ledger, account: Account, roster: Roster | None, run: str, found: Findings
+) -> None:
+    """The ledger is signed by the site's key on the roster, and the site accepted this very roster."""
+    if roster is None:
+        return
+    entry = roster.by_site.get(site)
+    if entry is None or entry.key not in account.tip.keys:
+        found.add("ledger-key", "the ledger is not signed by the site's key on the roster", site)
+    accepted = any(
+        step.kind == "roster"
+        and (step.body["serial"], step.body["root"]) == (roster.serial, roster.root.hex())
+        for step in ledger.entries
+    )
+    if not accepted and run in account.runs:
+        found.add("ledger-roster", "the ledger never accepted the roster of this run", site)

@@ -1,0 +1,165 @@
+"""An audit for people: a page that opens from disk and loads nothing, and lines for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from federation.files import replace_file
+from federation.outcome import Audit, Claim, SiteAudit, Steps
+from privacy.recount import Bounds
+
+UNITS: Mapping[str, str] = {
+    "record": "one record",
+    "patient": "one patient, at every site where the plan says they may be",
+    "client": "all data of one site",
+}
+A_PASS_MEANS = (
+    "The plan, the server's receipts, the report, the params and the ledgers agree with each other to the digest.",
+    "Every ledger that was handed in is whole, signed, and no shorter than what its site showed to others.",
+    "Each of these sites charged itself the whole plan before it began, and each round before its data was read.",
+    "The epsilon claimed is not below what a second accountant proves of the mechanism that was charged.",
+)
+A_PASS_DOES_NOT_MEAN = (
+    "It does not show that a site clipped, sampled and drew noise as it signed: files cannot show that.",
+    "It does not show that a model is harmless. Epsilon limits what one unit adds, not what all of them teach.",
+    "It says nothing about what left a site by any way other than this run and this ledger.",
+    "If the server and a site work together they can write both sides anew, up to the heads that peers hold.",
+)
+SIMULATED = "One process played every site: this is no evidence of what happened at an institution."
+
+
+def write_audit_page(audit: Audit, path: Path) -> None:
+    """Write the page to `path`, at once."""
+    replace_file(path, render(audit).encode())
+
+
+def render(audit: Audit) -> str:
+    """The page. Names in it come from files that nobody vouches for, so each is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure, "between": between, "most": most}
+    return environment.get_template("audit_template.html").render(
+        audit=audit,
+        headline=headline(audit),
+        coverage=coverage(audit),
+        units={UNITS[unit]: cost for unit, cost in audit.units.items()},
+        simulated=SIMULATED,
+        means=A_PASS_MEANS,
+        means_not=A_PASS_DOES_NOT_MEAN,
+    )
+
+
+def audit_lines(audit: Audit) -> list[str]:
+    """What was found, in plain lines."""
+    lines = [
+        f"verdict     {audit.verdict.upper()}{' (simulated run)' if audit.simulated else ''}: {headline(audit)}",
+        *([f"            {SIMULATED}"] if audit.simulated else []),
+        f"run         {audit.run or 'n/a'}",
+        f"plan        {audit.plan_digest or 'n/a'}",
+        f"ledgers     {coverage(audit)}",
+        f"epsilon     {_claim(audit.training, audit.delta)}",
+        *([f"evaluation  {_claim(audit.evaluation, audit.delta)}"] if audit.evaluation else []),
+        *_findings(audit),
+        *_sites(audit),
+        *_units(audit),
+        "",
+        "not checked",
+        *(f"  - {what}" for what in audit.not_checked),
+        "",
+        "A pass means that the files do not contradict each other, the plan, or what was claimed; it does not",
+        "mean that noise was drawn as signed. The page (--report FILE.html) says it in full.",
+    ]
+    return ["".join(letter for letter in line if letter.isprintable()) for line in lines]
+
+
+def headline(audit: Audit) -> str:
+    """The verdict in words."""
+    count = sum(finding.severity == "critical" for finding in audit.findings)
+    if count:
+        return f"{count} critical finding{'s' if count > 1 else ''}; this run does not verify"
+    warned = any(finding.severity == "warning" for finding in audit.findings)
+    return "no contradiction found" + ("; read the warnings" if warned else "")
+
+
+def coverage(audit: Audit) -> str:
+    """How much of the run there was to verify."""
+    present, sites = len(audit.sites) - len(audit.without_ledger), len(audit.sites)
+    told = f"{present} of {sites} sites, {audit.entries_verified} entries verified"
+    missing = ", ".join(audit.without_ledger)
+    return f"{told}; nothing but the server's word for {missing}" if missing else told
+
+
+def figure(value: float | None) -> str:
+    """A number to four digits, or n/a."""
+    return "n/a" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def between(bounds: Bounds | None) -> str:
+    """Two bounds as one number where they agree to three digits."""
+    if bounds is None:
+        return "n/a"
+    if math.isinf(bounds.upper):
+        return "no bound"
+    low, high = f"{bounds.lower:.3f}", f"{bounds.upper:.3f}"
+    return high if low == high else f"{low} to {high}"
+
+
+def most(bounds: Bounds) -> str:
+    """The upper of two bounds, not rounded down."""
+    if math.isinf(bounds.upper):
+        return "no bound"
+    return f"{math.ceil(bounds.upper * 1000 - 1e-6) / 1000:.3f}"
+
+
+def _claim(claim: Claim, delta: float | None) -> str:
+    text = f"claimed {figure(claim.claimed)}, recomputed {between(claim.recomputed)}"
+    return text + (f", delta {delta:g}" if delta is not None else "")
+
+
+def _findings(audit: Audit) -> Iterator[str]:
+    yield from ("", "findings" if audit.findings else "no findings")
+    for finding in audit.findings:
+        where = f" [{finding.site}]" if finding.site else ""
+        yield f"  {finding.severity:<8}  {finding.id}{where}: {finding.detail}"
+
+
+def _sites(audit: Audit) -> Iterator[str]:
+    if not audit.sites:
+        return
+    width = max(4, *(len(site.id) for site in audit.sites))
+    yield ""
+    yield f"{'site':<{width}}  releases    planned  charged  executed  claimed  recomputed"
+    for site in audit.sites:
+        yield f"{site.id:<{width}}  {'training':<10}{_counts(site.training)}{_epsilons(site)}"
+        if site.evaluation is not None:
+            again = f"{'':<{width}}  {'evaluation':<10}{_counts(site.evaluation)}"
+            yield f"{again}{'':9}  {between(site.evaluated)}"
+
+
+def _counts(steps: Steps) -> str:
+    counts = (steps.planned, steps.charged, steps.executed)
+    planned, charged, executed = ("n/a" if count is None else str(count) for count in counts)
+    return f"  {planned:>7}  {charged:>7}  {executed:>8}"
+
+
+def _epsilons(site: SiteAudit) -> str:
+    return f"  {figure(site.claimed):>7}  {between(site.recomputed)}"
+
+
+def _units(audit: Audit) -> Iterator[str]:
+    if not audit.units:
+        return
+    yield ""
+    yield f"{'epsilon of the whole plan, at most, for':<60}  {'training':>8}  {'evaluation':>10}  {'together':>8}"
+    for unit, cost in audit.units.items():
+        evaluation = "none" if cost.evaluation is None else most(cost.evaluation)
+        yield f"  {UNITS[unit]:<58}  {most(cost.training):>8}  {evaluation:>10}  {most(cost.total):>8}"

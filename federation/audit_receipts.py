@@ -1,0 +1,138 @@
+"""What the server wrote down: rounds in order and complete, params that follow from one another to the end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from federation.evidence import Params
+from federation.findings import Findings
+from federation.layout import Layout, initial_params
+from federation.plan import Plan
+from federation.receipts import Receipt, Receipts
+from federation.tabular import MODELS, TabularTask
+from federation.task import build_task
+from federation.terms import params_bytes, params_digest, required_survivors
+from privacy.errors import PrivacyError
+from privacy.secagg.roster import Roster
+
+
+def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found: Findings) -> None:
+    """One receipt after the other, from the first round to the last that is planned."""
+    planned, rounds = plan.federation.rounds, receipts.rounds
+    expected = 1
+    seen: dict[int, Receipt] = {}
+    for line in receipts.lines:
+        before = seen.get(line.round)
+        if before is None and line.round > expected:
+            found.add(
+                "receipt-order", f"the receipt of round {line.round} stands before that of round {expected}"
+            )
+        elif before is not None and line.round < expected - 1:
+            found.add(
+                "receipt-order", f"a receipt of round {line.round} stands after that of round {expected - 1}"
+            )
+        if before is not None:
+            _check_replay(before, line, found)
+        seen[line.round], expected = line, max(expected, line.round + 1)
+        check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found)
+    for number in sorted(rounds):
+        if number > planned:
+            found.add("receipt-beyond-plan", f"round {number} took place, {planned} are planned")
+    missing = [number for number in range(1, max(rounds, default=0)) if number not in rounds]
+    if receipts.closing is not None:
+        missing = [number for number in range(1, planned + 1) if number not in rounds]
+    for number in missing:
+        found.add("receipt-missing", f"round {number} has no receipt")
+
+
+def _check_replay(before: Receipt, line: Receipt, found: Findings) -> None:
+    if (before.cohort, before.params_before) != (line.cohort, line.params_before):
+        found.add("receipt-contradiction", f"round {line.round} has two receipts that contradict each other")
+    else:
+        found.add(
+            "receipt-replayed", f"round {line.round} has two receipts, as after a crash; the last one counts"
+        )
+
+
+def check_cohort(
+    what: str,
+    cohort: tuple[str, ...],
+    survivors: tuple[str, ...],
+    plan: Plan,
+    roster: Roster | None,
+    found: Findings,
+) -> None:
+    """Those invited are on the roster and enough, and so are those summed up."""
+    wrong = ""
+    if roster is not None and not set(cohort) <= roster.by_site.keys():
+        wrong = "invited a site that is not on the roster"
+    elif not set(survivors) <= set(cohort):
+        wrong = "sums up a site that was not invited"
+    elif len(cohort) < plan.cohort.minimum:
+        wrong = f"invited {len(cohort)} sites, cohort.minimum is {plan.cohort.minimum}"
+    else:
+        try:
+            needed = required_survivors(plan, len(cohort))
+        except PrivacyError:
+            needed = len(cohort) + 1
+        if len(survivors) < needed:
+            wrong = f"sums up {len(survivors)} sites, fewer than the noise was shared out for"
+    if wrong:
+        found.add("receipt-cohort", f"{what} {wrong}")
+
+
+def check_params(run: Path, receipts: Receipts, params: Params | None, plan: Plan, found: Findings) -> None:
+    """Each round starts from the params of the one before, and the last ones are those of the file."""
+    lines = list(receipts.rounds.values())
+    for before, after in pairwise(lines):
+        if after.round == before.round + 1 and after.params_before != before.params_after:
+            detail = f"round {after.round} starts from other params than round {before.round} ended with"
+            found.add("params-chain", detail)
+    ended = receipts.ended
+    if receipts.closing is None and params is not None:
+        detail = (
+            "there are params, and receipts.jsonl does not say that the run ended, nor where the ledgers did"
+        )
+        found.add("closing-missing", detail)
+    elif receipts.closing is not None and receipts.closing != ended:
+        found.add("closing-mismatch", "the run ended with other params than its last round")
+    if params is None:
+        if receipts.closing is not None and not (run / "params.safetensors").exists():
+            found.add("params-unreadable", "the run ended, and params.safetensors is missing")
+        elif receipts.closing is None:
+            found.add("run-unfinished", f"{len(lines)} of {plan.federation.rounds} rounds have a receipt")
+        return
+    said = {"plan": plan.digest, "private": str(plan.is_private).lower()}
+    if dict(params.metadata) != said:
+        found.add("params-mismatch", "params.safetensors names another plan, or another guarantee")
+    if not isinstance(plan.task, TabularTask) or plan.task.model not in MODELS:
+        found.skip(
+            "params against receipts: the plan brings its own model, and an audit runs no code of a plan"
+        )
+        return
+    _check_built_in(plan, params, lines[0].params_before if lines else None, ended, found)
+
+
+def _check_built_in(
+    plan: Plan, params: Params, started: str | None, ended: str | None, found: Findings
+) -> None:
+    """Only here is the order of the tensors known without running code of the plan's author."""
+    task = build_task(plan)
+    layout, tensors = Layout.of(task.model()), params.tensors
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    whole = shapes == dict(zip(layout.names, layout.shapes, strict=True))
+    if not whole or any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        found.add("params-mismatch", "params.safetensors does not hold the plan's model")
+        return
+    flat = torch.cat([tensors[name].reshape(-1) for name in layout.names])
+    if params_digest(params_bytes(flat)).hex() != ended:
+        found.add("params-mismatch", "params.safetensors is not what the last round ended with")
+    first = params_digest(params_bytes(initial_params(task, plan.federation.seed))).hex()
+    if started is not None and first != started:
+        found.add(
+            "params-start",
+            "round 1 did not start from the params that the plan's seed gives in this version of torch",
+        )

@@ -1,0 +1,239 @@
+"""report.json, field by field, against what plan, receipts and ledgers make of it; and every epsilon counted anew.
+
+Two questions are asked of an epsilon. Is it what our accountant says, so that nobody edited it? And is it at least
+what another accountant proves (`privacy.recount`), so that it is true?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from federation.audit_claims import told_units
+from federation.audit_fields import check_same, extra
+from federation.findings import Findings
+from federation.plan import Plan
+from federation.receipts import Receipts
+from federation.recounting import bounds, planned_releases
+from privacy.accountant import epsilon, rdp_epsilon
+from privacy.errors import PrivacyError
+from privacy.events import GaussianEvent
+from privacy.recount import Bounds
+from privacy.units import UNITS, Charge, Patient
+
+_SLACK = 0.05  # an upper bound on epsilon by another accountant may be this much above ours
+_ENGINES = ("vectorized", "protocol", "flower")
+_KEYS = ("unit", "records", "sites")
+_SEEN = (
+    "engine",
+    "simulated",
+    "history",
+    "evaluation",
+    "privacy.units",
+    "privacy.cross_check.prv",
+)  # looked at by themselves
+
+
+def check_report(
+    report: Mapping[str, Any],
+    plan: Plan,
+    receipts: Receipts,
+    charge: Charge,
+    executed: Mapping[str, int],
+    sizes: Mapping[str, int],
+    simulated: set[bool],
+    found: Findings,
+) -> None:
+    """`executed`: by site, how many rounds its ledger began. `sizes`: how many records a simulated site declared.
+    `simulated`: what the ledgers say of themselves.
+    """
+    if report.get("simulated") is not True and True in simulated:
+        found.add("simulated-claim", "the report claims a real run, and a ledger says that it was simulated")
+    # A server counts the rounds it invited a site to; only a simulation can look into the ledgers.
+    counted = executed if report.get("simulated") is True else {}
+    expected = _expected(plan, receipts, charge, counted, _named(report, receipts, executed))
+    if True in simulated:
+        expected["simulated"] = True
+    for row in expected["sites"]:
+        if row["id"] in sizes and plan.privacy.unit != "patient":
+            row["records"] = sizes[row["id"]]
+    check_same(expected, report, "", found)
+    _check_history(report.get("history"), plan, receipts, charge, found)
+    _check_engine(report, found)
+    _check_figures(report, receipts, found)
+    _check_privacy(report.get("privacy"), plan, charge, len(expected["sites"]), found)
+    for name in extra(expected, report):
+        if name not in _SEEN:
+            found.skip(f"report.json: {name}")
+    found.skip("metrics, seconds and bytes: they are the server's own word, the same in receipts and report")
+
+
+def _named(report: Mapping[str, Any], receipts: Receipts, executed: Mapping[str, int]) -> list[str]:
+    """The sites that the report has to name: all that were ever invited, and of those that joined whom it likes."""
+    rows = [row.get("id") for row in _rows(report.get("sites")) if isinstance(row, Mapping)]
+    return sorted({*receipts.sites, *(site for site in executed if site in rows)})
+
+
+def _expected(
+    plan: Plan, receipts: Receipts, charge: Charge, executed: Mapping[str, int], sites: Sequence[str]
+) -> dict[str, Any]:
+    rounds = receipts.rounds.values()
+    seconds = sum(line.seconds for line in rounds)
+    return {
+        "schema": "federation.report/1",
+        "plan_digest": plan.digest,
+        "seed": plan.federation.seed,
+        "name": plan.federation.name,
+        "secure_aggregation": plan.secure_aggregation.model_dump(),
+        "privacy": _privacy(plan, charge),
+        "sites": [_site(site, plan, receipts, charge, executed) for site in sites],
+        "rounds": [
+            {
+                "round": line.round,
+                "cohort": len(line.cohort),
+                "survivors": len(line.survivors),
+                "seconds": line.seconds,
+            }
+            for line in rounds
+        ],
+        "timing": {
+            "training_seconds": seconds,
+            "client_rounds_per_second": sum(len(line.cohort) for line in rounds) / seconds
+            if seconds
+            else None,
+        },
+    }
+
+
+def _privacy(plan: Plan, charge: Charge) -> dict[str, Any]:
+    said = {"unit": plan.privacy.unit, "noise": plan.privacy.noise, "private": plan.is_private}
+    if plan.privacy.delta is None or not isinstance(charge.event, GaussianEvent):
+        return {**said, "epsilon": None, "delta": None, "noise_multiplier": None}
+    return {
+        **said,
+        "epsilon": epsilon([charge.event], plan.privacy.delta),
+        "delta": plan.privacy.delta,
+        "noise_multiplier": charge.event.noise_multiplier,
+        "clipping_norm": plan.privacy.clipping_norm,
+        "accountant": "pld",
+        "cross_check": {"rdp": rdp_epsilon([charge.event], plan.privacy.delta)},
+    }
+
+
+def _site(
+    site: str, plan: Plan, receipts: Receipts, charge: Charge, executed: Mapping[str, int]
+) -> dict[str, Any]:
+    lines = receipts.rounds.values()
+    rounds = executed.get(site, sum(site in line.cohort for line in lines))
+    return {
+        "id": site,
+        "epsilon": _spent(plan, charge, rounds),
+        "rounds": rounds,
+        "steps": rounds * plan.training.local_steps,
+        "bytes_up": _total([line.bytes_up for line in lines], site),
+        "bytes_down": _total([line.bytes_down for line in lines], site),
+    }
+
+
+def _total(counts: Sequence[Mapping[str, Any]], site: str) -> int | None:
+    values = [count.get(site, 0) for count in counts]
+    return sum(values) if all(type(value) is int for value in values) else None
+
+
+def _spent(plan: Plan, charge: Charge, rounds: int) -> float | None:
+    event, delta = charge.event, plan.privacy.delta
+    if delta is None or not isinstance(event, GaussianEvent):
+        return None
+    count = rounds * planned_releases(plan) // plan.federation.rounds
+    return epsilon([GaussianEvent(event.noise_multiplier, event.sample_rate, count)], delta)
+
+
+def _check_history(history: object, plan: Plan, receipts: Receipts, charge: Charge, found: Findings) -> None:
+    rounds, told = receipts.rounds, [row for row in _rows(history) if isinstance(row, Mapping)]
+    numbers = [number for row in told if type(number := row.get("round")) is int]
+    if numbers != list(rounds) or len(told) != len(_rows(history)):
+        found.add("report-mismatch", "report.json: history is not of the rounds that have a receipt")
+        return
+    for row, line in zip(told, rounds.values(), strict=True):
+        if row.get("metrics") != line.metrics:
+            found.add(
+                "report-mismatch", f"report.json: history of round {line.round} is not what its receipt says"
+            )
+    if plan.privacy.delta is None:
+        return
+    epsilons = [float(value) for row in told if isinstance(value := row.get("epsilon"), int | float)]
+    if len(epsilons) != len(told) or epsilons != sorted(epsilons):
+        found.add("report-mismatch", "report.json: epsilon falls from one round to the next")
+        return
+    each = planned_releases(plan) // plan.federation.rounds
+    for index in sorted({0, len(epsilons) // 2, len(epsilons) - 1}) if epsilons else ():
+        spent = bounds(
+            [charge.with_count(each * numbers[index])], charge.protects, Patient(), plan.privacy.delta
+        )
+        if not _is_near(epsilons[index], spent):
+            found.add(
+                "report-mismatch", f"report.json: history says another epsilon of round {numbers[index]}"
+            )
+
+
+def _check_engine(report: Mapping[str, Any], found: Findings) -> None:
+    engine, simulated = report.get("engine"), report.get("simulated")
+    if engine not in _ENGINES or not isinstance(simulated, bool):
+        found.add(
+            "report-mismatch", "report.json: engine is none of ours, or simulated neither true nor false"
+        )
+    elif engine == "vectorized" and not simulated:
+        found.add("report-mismatch", "report.json: this engine exists in simulations only")
+
+
+def _check_figures(report: Mapping[str, Any], receipts: Receipts, found: Findings) -> None:
+    """Exact figures about held-out records exist in simulations only; in earnest, none but what is published."""
+    evaluation, lines = report.get("evaluation"), list(receipts.rounds.values())
+    told = dict(evaluation) if isinstance(evaluation, Mapping) else {}
+    if report.get("simulated") is not True:
+        told.pop("published", None)
+        if any(told.values()) or any(line.metrics for line in lines):
+            detail = "report or receipts hold exact figures about held-out records, which nobody paid for"
+            found.add("evaluation-unplanned", detail)
+        return
+    if lines and lines[-1].metrics:
+        check_same(lines[-1].metrics, told.get("pooled"), "evaluation.pooled", found)
+    found.skip("report.json: evaluation of single sites and baselines, which no other file holds")
+
+
+def _check_privacy(privacy: object, plan: Plan, charge: Charge, sites: int, found: Findings) -> None:
+    """What depends on another accountant, or on what a person may hold: between our bounds."""
+    if not isinstance(privacy, Mapping) or plan.privacy.delta is None:
+        return
+    checks = privacy.get("cross_check")
+    prv = checks.get("prv") if isinstance(checks, Mapping) else None
+    if prv is not None and not _is_near(
+        prv, bounds([charge], charge.protects, Patient(), plan.privacy.delta)
+    ):
+        found.add("report-mismatch", "report.json: privacy.cross_check.prv is not an epsilon of this plan")
+    rows = _rows(privacy.get("units"))
+    told = [tuple(row.get(key) for key in _KEYS) for row in rows if isinstance(row, Mapping)]
+    if told != told_units(plan, sites):
+        found.add(
+            "report-mismatch", "report.json: privacy.units is not about the units that it has to be about"
+        )
+    for place, row in enumerate(rows):
+        try:
+            unit = next(unit for unit in UNITS if unit == row["unit"])
+            spent = bounds([charge], unit, Patient(row["records"], row["sites"]), plan.privacy.delta)
+            held = row["epsilon"] is None if math.isinf(spent.lower) else _is_near(row["epsilon"], spent)
+        except (StopIteration, TypeError, KeyError, AttributeError, PrivacyError):
+            held = False
+        if not held:
+            found.add("report-mismatch", f"report.json: privacy.units[{place}] is not what the plan costs")
+
+
+def _is_near(value: object, spent: Bounds) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return spent.lower * (1 - 1e-9) <= value <= spent.upper * (1 + _SLACK) + _SLACK
+
+
+def _rows(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

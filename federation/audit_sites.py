@@ -1,0 +1,170 @@
+"""What a site's ledger says of a run and of its evaluation, held against the roster, the receipts and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from federation.findings import Findings
+from federation.messages import Invitation, Member
+from federation.plan import Plan
+from federation.receipts import Receipts
+from federation.terms import evaluation_run
+from privacy.account import Account, Run
+from privacy.events import GaussianEvent
+from privacy.secagg.roster import Roster
+from privacy.units import Charge
+from privacy.wire import digest
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a site's ledger is held against."""
+
+    plan: Plan
+    training: Charge
+    evaluation: Charge | None  # None where the plan publishes none
+    roster: Roster | None
+    receipts: Receipts
+    in_process: bool  # nothing was masked or opened: a simulation that adds up without messages
+
+
+@dataclass(frozen=True)
+class _Promise:
+    """What a site has to have reserved under one name."""
+
+    run: str
+    what: str
+    charge: Charge
+    rounds: int
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A round that a receipt tells of, by the number that ledgers have for it."""
+
+    number: int
+    what: str
+    cohort: tuple[str, ...]
+    survivors: tuple[str, ...]
+    params: str | None
+
+
+def check_training(site: str, account: Account, setting: Setting, found: Findings) -> Run | None:
+    """The site reserved this plan, as it is, and charged every round of which anything left."""
+    receipts, rounds = setting.receipts, setting.plan.federation.rounds
+    run = _reserved(site, account, setting, _Promise(receipts.run, "run", setting.training, rounds), found)
+    if run is not None:
+        steps = [
+            _Step(line.round, f"round {line.round}", line.cohort, line.survivors, line.params_before)
+            for line in receipts.lines
+        ]
+        _check_steps(site, run, "run", steps, setting, found)
+        _check_end(site, run, "run", receipts, found)
+    return run
+
+
+def check_evaluated(site: str, account: Account, setting: Setting, found: Findings) -> Run | None:
+    """A site that takes part reserved the evaluation, too, and charged it before figures left; or there is none."""
+    receipts = setting.receipts
+    name = evaluation_run(receipts.run)
+    others = [known for known in account.runs if known.startswith(f"{receipts.run}/")]
+    if setting.evaluation is None or others not in ([], [name]):
+        if others:
+            found.add("evaluation-unplanned", "the ledger charges for more than the plan asks", site)
+        if setting.evaluation is None:
+            return None
+    run = _reserved(site, account, setting, _Promise(name, "evaluation", setting.evaluation, 1), found)
+    if run is not None:
+        steps = [
+            _Step(1, "the evaluation", line.cohort, line.survivors, receipts.ended)
+            for line in receipts.evaluations
+        ]
+        _check_steps(site, run, "evaluation", steps, setting, found)
+        _check_end(site, run, "evaluation", receipts, found)
+    return run
+
+
+def _reserved(
+    site: str, account: Account, setting: Setting, promise: _Promise, found: Findings
+) -> Run | None:
+    run, what = account.runs.get(promise.run), promise.what
+    if run is None:
+        found.add("run-unreserved", f"the ledger holds no reservation of this {what}", site)
+        return None
+    if run.plan != setting.plan.digest:
+        found.add("run-of-another-plan", f"the {what} was reserved for another plan", site)
+    if run.rounds != promise.rounds:
+        detail = f"{what}: {run.rounds} rounds are reserved, {promise.rounds} are planned"
+        found.add("rounds-mismatch", detail, site)
+    if run.charge != promise.charge:
+        found.add("charge-mismatch", f"{what}: {_difference(run.charge, promise.charge)}", site)
+    return run
+
+
+def _check_steps(
+    site: str, run: Run, what: str, steps: Sequence[_Step], setting: Setting, found: Findings
+) -> None:
+    told: dict[int, _Step] = {}
+    for each in steps:
+        told[each.number] = each
+        if site in each.cohort:
+            _check_step(site, run, each, setting, found)
+    for number in sorted(run.released):
+        step = told.get(number)
+        if step is None or site not in step.cohort:
+            detail = f"{what}: round {number} was released, and no receipt tells of it"
+            found.add("round-without-receipt", detail, site)
+        elif site not in step.survivors:
+            found.add("release-not-summed", f"{step.what} was released, and ended without this site", site)
+
+
+def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findings) -> None:
+    number, what = step.number, step.what
+    asked = _question(step, setting.roster)
+    if number in run.begun and asked is not None and run.begun[number] != asked:
+        detail = f"{what} was begun for other params or another cohort than its receipt says"
+        found.add("round-question", detail, site)
+    if site not in step.survivors:
+        return
+    if number not in run.begun or number not in run.released:
+        detail = f"{what} sums up something of this site, and the ledger holds no charge or no release of it"
+        found.add("round-uncharged", detail, site)
+    if setting.in_process and not run.masked and not run.revealed:
+        return
+    opened = digest("federation/survivors/2", *(name.encode() for name in step.survivors)).hex()
+    if number not in run.revealed:
+        found.add("round-unopened", f"{what} was opened without this site's record of it", site)
+    elif run.revealed[number] != opened:
+        found.add("round-survivors", f"{what} was opened for other sites than its receipt says", site)
+
+
+def _question(step: _Step, roster: Roster | None) -> str | None:
+    if roster is None or step.params is None or not set(step.cohort) <= roster.by_site.keys():
+        return None
+    members = tuple(Member(site, roster.by_site[site].size) for site in step.cohort)
+    asked = digest("federation/question/2", Invitation(members).to_bytes(), bytes.fromhex(step.params))
+    return asked.hex()
+
+
+def _check_end(site: str, run: Run, what: str, receipts: Receipts, found: Findings) -> None:
+    if run.closed is None:
+        left = run.rounds - len(run.begun)
+        detail = f"the {what} is not closed in the ledger: what was never begun of it ({left}) stays charged"
+        found.add("run-open", detail, site)
+    elif receipts.closing is not None and run.closed != receipts.closing:
+        found.add("closing-mismatch", f"the {what} was closed with other params than the receipts say", site)
+
+
+def _difference(charged: Charge, planned: Charge) -> str:
+    one, other = charged.event, planned.event
+    if isinstance(one, GaussianEvent) and isinstance(other, GaussianEvent):
+        names = ("noise_multiplier", "sample_rate", "count", "group")
+        told = [
+            f"{name} {getattr(one, name):g} instead of {getattr(other, name):g}"
+            for name in names
+            if getattr(one, name) != getattr(other, name)
+        ]
+        if told:
+            return f"charged is not what the plan asks: {', '.join(told)}"
+    return "charged is not what the plan asks: another unit, or another place of the noise"

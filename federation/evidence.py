@@ -1,0 +1,160 @@
+"""Reads what a run left behind. Whatever a file holds, the outcome is evidence or a finding, and never a traceback.
+
+Nothing is believed here: a signature, a digest or a number is only put where the audit compares it. No code that a
+plan names is run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from federation.errors import FederationError
+from federation.findings import Findings, printable
+from federation.ledgerfile import load_entries
+from federation.plan import Plan, load
+from federation.roster import load_roster
+from federation.untrusted import is_regular, json_of, text_of
+from privacy.errors import PrivacyError
+from privacy.ledger import Entry
+from privacy.secagg.identity import is_identity, is_signed
+from privacy.secagg.roster import Roster, SignedRoster
+
+
+@dataclass(frozen=True)
+class Params:
+    """params.safetensors: tensors by name, and what is said of them."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A site's ledger as its file has it."""
+
+    source: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def site(self) -> str:
+        """Whose it says it is; "" if it says nothing."""
+        site = self.entries[0].body.get("site")
+        return site if isinstance(site, str) else ""
+
+
+_DAMAGE = (FederationError, PrivacyError, OSError, ValueError, RecursionError, sqlite3.Error, OverflowError)
+
+
+def read_plan(run: Path, found: Findings) -> Plan | None:
+    """plan.toml."""
+    try:
+        return load(run / "plan.toml")
+    except _DAMAGE as error:
+        reason = getattr(error, "message", type(error).__name__)
+        found.add("plan-unreadable", f"plan.toml is no plan that could be run: {reason}")
+    return None
+
+
+def read_roster(run: Path, found: Findings) -> Roster | None:
+    """roster.toml, with at least one valid signature; whose they are is for the reader to say."""
+    try:
+        text_of(run / "roster.toml")
+        signed = load_roster(run / "roster.toml")
+        roster = Roster.from_bytes(signed.roster)
+    except _DAMAGE:
+        found.add("roster-unreadable", "roster.toml is missing or no roster: no key of a site can be told")
+        return None
+    signers = [key.hex() for key in signed.signatures if _signs(signed, key)]
+    if not signers or len(signers) < len(signed.signatures):
+        found.add("roster-unsigned", "roster.toml is not signed by every key that it names as a signer")
+    keys = ", ".join(key[:16] for key in sorted(signers)) or "none"
+    found.skip(f"whether you trust the keys that signed the roster: {keys}")
+    return roster
+
+
+def _signs(signed: SignedRoster, key: bytes) -> bool:
+    return is_identity(key) and is_signed(key, signed.signatures[key], "secagg/2/roster", signed.roster)
+
+
+def read_report(run: Path, found: Findings) -> Mapping[str, Any] | None:
+    """report.json; None if there is none, as of a run that did not end."""
+    path = run / "report.json"
+    if not path.exists():
+        return None
+    try:
+        report = json_of(text_of(path))
+        if isinstance(report, dict):
+            return report
+    except (OSError, ValueError):
+        pass
+    found.add("report-unreadable", "report.json is no report that all readers read alike")
+    return None
+
+
+def read_params(run: Path, found: Findings) -> Params | None:
+    """params.safetensors; None if there is none."""
+    path = run / "params.safetensors"
+    if not path.exists():
+        return None
+    try:
+        if not is_regular(path):
+            raise OSError("no regular file")
+        with safe_open(path, framework="pt") as file:
+            return Params({name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {})  # noqa: SIM118
+    except (OSError, ValueError, SafetensorError, RuntimeError, AttributeError, KeyError, TypeError):
+        found.add("params-unreadable", "params.safetensors cannot be read")
+    return None
+
+
+def read_ledgers(run: Path, extra: Sequence[Path], found: Findings) -> dict[str, Ledger]:
+    """The ledgers of journals/, then those handed in, which come first: by the site that they say they are of."""
+    ledgers: dict[str, Ledger] = {}
+    for path in sorted((run / "journals").glob("*.sqlite")):
+        site = printable(path.stem)
+        ledger = _ledger(path, site, found)
+        if ledger is None:
+            continue
+        if ledger.site != site:
+            found.add("ledger-swapped", f"journals/{ledger.source} is the ledger of another site", site)
+        ledgers[site] = ledger
+    for path in extra:
+        ledger = _ledger(path, None, found)
+        if ledger is None:
+            continue
+        site = ledger.site
+        known = ledgers.get(site)
+        if known is not None and not _continue_each_other(known.entries, ledger.entries):
+            found.add(
+                "ledger-forked", f"{ledger.source} and {known.source} are two histories of one site", site
+            )
+        if known is None or len(known.entries) <= len(ledger.entries):
+            ledgers[site] = ledger
+    return ledgers
+
+
+def _ledger(path: Path, site: str | None, found: Findings) -> Ledger | None:
+    name = printable(path.name)
+    log = path.with_name(f"{path.name}-wal")
+    if not is_regular(path) or (log.exists() and not is_regular(log)):
+        found.add("ledger-unreadable", f"{name} is no regular file", site)
+        return None
+    try:
+        entries = load_entries(path)
+        if not entries:
+            raise ValueError("no entries")
+    except _DAMAGE as error:
+        found.add("ledger-unreadable", f"{name}: {getattr(error, 'message', 'cannot be read')}", site)
+        return None
+    return Ledger(name, entries)
+
+
+def _continue_each_other(one: Sequence[Entry], other: Sequence[Entry]) -> bool:
+    common = min(len(one), len(other))
+    return one[common - 1] == other[common - 1]

@@ -1,0 +1,69 @@
+"""What a plan and a ledger cost, worked out anew for an audit.
+
+The rules by which a charge becomes a mechanism are written here a second time, from their definition, and epsilon
+comes from `privacy.recount`: nothing here calls the code that admits, charges or reports.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from federation.plan import Plan
+from privacy.account import Account, Run
+from privacy.events import GaussianEvent
+from privacy.recount import Bounds, Mechanism, recount
+from privacy.units import Charge, Patient, Unit
+
+NO_BOUND = Bounds(math.inf, math.inf)
+
+
+def planned_releases(plan: Plan) -> int:
+    """How often the plan releases something of one site. Noise at the site comes with every local step."""
+    steps = plan.training.local_steps if plan.privacy.noise == "site" else 1
+    return plan.federation.rounds * (1 if plan.privacy.unit == "client" else steps)
+
+
+def planned_rate(plan: Plan) -> float:
+    """Who takes part in a round is known to the server, so only the sampling inside a site counts."""
+    return 1.0 if plan.privacy.unit == "client" else plan.training.sample_rate
+
+
+def bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> Bounds:
+    """Epsilon of one `unit` for all of these charges together."""
+    mechanisms = [_mechanism(charge, unit, patient) for charge in charges]
+    known = [mechanism for mechanism in mechanisms if mechanism is not None]
+    return recount(known, delta) if len(known) == len(mechanisms) else NO_BOUND
+
+
+def charges(account: Account) -> tuple[Charge, ...]:
+    """What each run of a ledger costs: its reservation, less the rounds that were never begun once it is closed."""
+    return tuple(charge for run in account.runs.values() if (charge := _held(run)) is not None)
+
+
+def _held(run: Run) -> Charge | None:
+    event = run.charge.event
+    if run.closed is None or "plan" in run.by.values():
+        return run.charge
+    if not isinstance(event, GaussianEvent):
+        return run.charge if run.begun else None
+    return run.charge.with_count(event.count * len(run.begun) // run.rounds)
+
+
+def _mechanism(charge: Charge, unit: Unit, patient: Patient) -> Mechanism | None:
+    """None where nothing bounds what the unit loses."""
+    event = charge.event
+    if not isinstance(event, GaussianEvent) or (unit == "client" and charge.protects != "client"):
+        return None
+    z, group, count = event.noise_multiplier, event.group, event.count
+    if charge.protects not in ("record", unit):
+        # A part of what is clipped as a whole does not add it but changes it: one is taken away and another added,
+        # each on an independent half of the noise.
+        z, count = z / math.sqrt(2), 2 * count
+    if unit == "patient":
+        # Each of the patient's records is sampled and clipped by itself, unless patients or sites are as a whole.
+        group *= patient.records if charge.protects == "record" else 1
+        # At several sites: in one sum with one noise on it, or in as many sums with a noise of their own.
+        group *= patient.sites if charge.summed else 1
+        count *= 1 if charge.summed else patient.sites
+    return Mechanism(z, event.sample_rate, count, group)
