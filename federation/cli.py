@@ -218,8 +218,8 @@ def audit(
 
     Exit code 5 if anything is wrong. That nothing was found proves no more than that.
     """
-    from federation.audit import audit as examine
-    from federation.audit_page import audit_lines, write_audit_page
+    from federation.audit.examine import audit as examine
+    from federation.audit.page import audit_lines, write_audit_page
 
     found = examine(run, ledger_file or [])
     if report is not None:

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.join import open_site
 from federation import chain
-from federation.audit import audit
+from federation.audit.examine import audit
+from federation.audit.outcome import Audit
 from federation.identities import create, load_private, load_public
 from federation.ledgerfile import load_entries
 from federation.messages import Frame, Kind
-from federation.outcome import Audit
 from federation.plan import parse
 from federation.roster import add_site, sign_roster
 from federation.transport import Outgoing

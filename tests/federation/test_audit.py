@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from federation.audit import audit
+from federation.audit.examine import audit
 from federation.errors import PlanError
 from federation.ledgerfile import load_entries
 from tests.federation.audited import (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.audit import audit
+from federation.audit.examine import audit
 from federation.ledgerfile import load_entries
 from federation.roster import load_roster, write_roster
 from privacy.account import fold

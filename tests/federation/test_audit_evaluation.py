@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from clients.policy import Policy
-from federation.audit import audit
+from federation.audit.examine import audit
 from federation.ledgerfile import load_entries
 from privacy.budget import Budget
 from privacy.calibration import noise_multiplier

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from federation.audit import audit
+from federation.audit.examine import audit
 from tests.federation.audited import edited_report, ids, ids_at, line_of, receipts
 
 

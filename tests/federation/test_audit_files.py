@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from federation.audit import audit
-from federation.audit_page import audit_lines, render
+from federation.audit.examine import audit
+from federation.audit.page import audit_lines, render
 from federation.errors import PlanError
 from federation.ledgerfile import export_lines, load_entries
 from tests.federation.audited import changed, ids, journal, meddled, receipts, rewritten, steps_of

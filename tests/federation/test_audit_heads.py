@@ -8,7 +8,7 @@ from shutil import copyfile
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.audit import audit
+from federation.audit.examine import audit
 from federation.ledgerfile import export_lines, load_entries
 from tests.federation.audited import (
     changed,

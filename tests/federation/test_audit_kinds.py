@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from federation.audit import audit
+from federation.audit.examine import audit
 from federation.ledgerfile import export_lines, load_entries
 from federation.messages import Frame, Kind
 from federation.plan import parse

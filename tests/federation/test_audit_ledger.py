@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from federation.audit_ledger import replayed
-from federation.evidence import Ledger
-from federation.findings import Findings
+from federation.audit.evidence import Ledger
+from federation.audit.findings import Findings
+from federation.audit.ledger import replayed
 from privacy.approval import approve
 from privacy.budget import Budget
 from privacy.ledger import append, rotation

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from federation.audit_page import audit_lines, between, render, write_audit_page
-from federation.findings import SEVERITIES, Finding, Findings
-from federation.outcome import Audit, Claim, Cost, SiteAudit, Steps
+from federation.audit.findings import SEVERITIES, Finding, Findings
+from federation.audit.outcome import Audit, Claim, Cost, SiteAudit, Steps
+from federation.audit.page import audit_lines, between, render, write_audit_page
 from privacy.recount import Bounds
 
 BOUNDS = Bounds(2.98, 2.99)

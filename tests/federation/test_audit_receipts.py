@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.audit import audit
+from federation.audit.examine import audit
 from federation.ledgerfile import load_entries
 from tests.federation.audited import (
     ROUNDS,

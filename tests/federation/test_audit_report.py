@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from clients.policy import Policy
-from federation.audit import audit
+from federation.audit.examine import audit
 from privacy.budget import Budget
 from privacy.calibration import noise_multiplier
 from privacy.units import Limit

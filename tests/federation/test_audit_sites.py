@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from federation.audit import audit
+from federation.audit.examine import audit
 from federation.ledgerfile import load_entries
 from privacy.account import fold
 from tests.federation.audited import (

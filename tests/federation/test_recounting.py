@@ -7,9 +7,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federation.audit.recounting import NO_BOUND, _mechanism, bounds, planned_rate, planned_releases
 from federation.claim import planned_charge
 from federation.plan import parse
-from federation.recounting import NO_BOUND, _mechanism, bounds, planned_rate, planned_releases
 from privacy.events import GaussianEvent, NonPrivateEvent
 from privacy.units import UNITS, Charge, Patient
 from tests.federation.plans import TEXT, changed, for_patients

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from federation.untrusted import MAX_DEPTH, Torn, is_regular, json_of, text_of
+from federation.audit.untrusted import MAX_DEPTH, Torn, is_regular, json_of, text_of
 
 DEEP = "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1)
 

@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from federation.audit_claims import told_units
-from federation.audit_fields import check_same, extra
-from federation.findings import Findings
+from federation.audit.claims import told_units
+from federation.audit.fields import check_same, extra
+from federation.audit.findings import Findings
+from federation.audit.receipts import Receipts
+from federation.audit.recounting import bounds, planned_releases
 from federation.plan import Plan
-from federation.receipts import Receipts
-from federation.recounting import bounds, planned_releases
 from privacy.accountant import epsilon, rdp_epsilon
 from privacy.errors import PrivacyError
 from privacy.events import GaussianEvent

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from federation.evidence import Ledger
-from federation.findings import Findings
-from federation.recounting import bounds, charges
+from federation.audit.evidence import Ledger
+from federation.audit.findings import Findings
+from federation.audit.recounting import bounds, charges
 from privacy.account import Account
 from privacy.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger import Entry

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from federation.audit_claims import (
+from federation.audit.claims import (
     check_claim,
     check_epsilon,
     check_evaluation_claim,
@@ -24,14 +24,8 @@ from federation.audit_claims import (
     planned_charges,
     recounted_charge,
 )
-from federation.audit_evaluation import check_evaluation
-from federation.audit_heads import check_heads
-from federation.audit_ledger import check_owner, replayed
-from federation.audit_receipts import check_params, check_receipts
-from federation.audit_report import check_report
-from federation.audit_sites import Setting, check_evaluated, check_training
-from federation.errors import PlanError
-from federation.evidence import (
+from federation.audit.evaluation import check_evaluation
+from federation.audit.evidence import (
     Ledger,
     read_ledgers,
     read_params,
@@ -39,12 +33,18 @@ from federation.evidence import (
     read_report,
     read_roster,
 )
-from federation.findings import Findings
-from federation.outcome import Audit, SiteAudit, Steps
+from federation.audit.findings import Findings
+from federation.audit.heads import check_heads
+from federation.audit.ledger import check_owner, replayed
+from federation.audit.outcome import Audit, SiteAudit, Steps
+from federation.audit.receipts import Receipts, read_receipts
+from federation.audit.recounting import planned_releases
+from federation.audit.report import check_report
+from federation.audit.rounds import check_params, check_receipts
+from federation.audit.sites import Setting, check_evaluated, check_training
+from federation.audit.untrusted import is_regular
+from federation.errors import PlanError
 from federation.plan import Plan
-from federation.receipts import Receipts, read_receipts
-from federation.recounting import planned_releases
-from federation.untrusted import is_regular
 from privacy.account import Account, Run
 from privacy.events import GaussianEvent
 from privacy.recount import Bounds

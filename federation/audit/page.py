@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.files import replace_file
-from federation.outcome import Audit, Claim, SiteAudit, Steps
 from privacy.recount import Bounds
 
 UNITS: Mapping[str, str] = {
@@ -47,7 +47,7 @@ def render(audit: Audit) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": figure, "between": between, "most": most}
-    return environment.get_template("audit_template.html").render(
+    return environment.get_template("page_template.html").render(
         audit=audit,
         headline=headline(audit),
         coverage=coverage(audit),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from federation.evidence import Params
-from federation.findings import Findings
+from federation.audit.evidence import Params
+from federation.audit.findings import Findings
+from federation.audit.receipts import Receipt, Receipts
 from federation.layout import Layout, initial_params
 from federation.plan import Plan
-from federation.receipts import Receipt, Receipts
 from federation.tabular import MODELS, TabularTask
 from federation.task import build_task
 from federation.terms import params_bytes, params_digest, required_survivors

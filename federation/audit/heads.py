@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from federation.evidence import Ledger
-from federation.findings import Findings
-from federation.receipts import Receipts
+from federation.audit.evidence import Ledger
+from federation.audit.findings import Findings
+from federation.audit.receipts import Receipts
 from privacy.account import Account
 from privacy.plain import Fields
 from privacy.secagg.roster import Roster

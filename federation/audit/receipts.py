@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from federation.findings import Findings
+from federation.audit.findings import Findings
+from federation.audit.untrusted import Torn, json_of, text_of
 from federation.plan import Plan
-from federation.untrusted import Torn, json_of, text_of
 from privacy.errors import MalformedMessage
 from privacy.plain import Fields
 from privacy.witness import Head, head_from_json

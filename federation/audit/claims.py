@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from federation.audit.findings import Findings
+from federation.audit.outcome import Claim, Cost
+from federation.audit.recounting import bounds, planned_rate, planned_releases
 from federation.claim import evaluation_charge, planned_charge
 from federation.errors import FederationError
-from federation.findings import Findings
-from federation.outcome import Claim, Cost
 from federation.plan import Plan
-from federation.recounting import bounds, planned_rate, planned_releases
 from privacy.errors import PrivacyError
 from privacy.events import MAX_GROUP, GaussianEvent
 from privacy.recount import Bounds

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from federation.findings import Findings
+from federation.audit.findings import Findings
+from federation.audit.receipts import Receipts
 from federation.messages import Invitation, Member
 from federation.plan import Plan
-from federation.receipts import Receipts
 from federation.terms import evaluation_run
 from privacy.account import Account, Run
 from privacy.events import GaussianEvent

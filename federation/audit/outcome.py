@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from federation.findings import Finding
+from federation.audit.findings import Finding
 from privacy.recount import Bounds
 
 Both: TypeAlias = dict[str, float | None]

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from federation.audit_receipts import check_cohort
-from federation.findings import Findings
+from federation.audit.findings import Findings
+from federation.audit.receipts import Evaluation, Receipts
+from federation.audit.rounds import check_cohort
 from federation.plan import Plan
-from federation.receipts import Evaluation, Receipts
 from federation.terms import FIGURES_NORM, LOSS_BOUND, required_survivors
 from privacy.errors import PrivacyError
 from privacy.events import GaussianEvent

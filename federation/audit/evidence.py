@@ -15,12 +15,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from federation.audit.findings import Findings, printable
+from federation.audit.untrusted import is_regular, json_of, text_of
 from federation.errors import FederationError
-from federation.findings import Findings, printable
 from federation.ledgerfile import load_entries
 from federation.plan import Plan, load
 from federation.roster import load_roster
-from federation.untrusted import is_regular, json_of, text_of
 from privacy.errors import PrivacyError
 from privacy.ledger import Entry
 from privacy.secagg.identity import is_identity, is_signed

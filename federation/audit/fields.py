@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from federation.findings import Findings
+from federation.audit.findings import Findings
 
 _TOLERANCE = 1e-4  # relative: versions of a library may round differently
 

@@ -1,0 +1,1 @@
+"""Re-verify a run from its files alone."""
