@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from clients.data import patients_in, site_data
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from clients.pools import check_pool, fingerprints
-from federation.claim import planned_charge, planned_event
+from federation.claim import evaluation_charge, planned_charge, planned_event
 from federation.identities import load_private
 from federation.layout import Layout
 from federation.ledgerfile import load_entries
@@ -25,7 +25,7 @@ from privacy.accountant import epsilon
 from privacy.errors import LedgerCorrupt
 from privacy.events import GaussianEvent
 from privacy.ledger import Genesis, append
-from privacy.limits import admission, in_force
+from privacy.limits import in_force, require_room
 from privacy.secagg.identity import public_identity
 from privacy.witness import pool_tag
 
@@ -91,17 +91,20 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
 
 def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
     """What is spent of each limit in force, and what would be with this plan. BudgetExceeded if one is too low."""
-    account, charge = _account(rules, key), planned_charge(plan)
-    terms = in_force(account, rules.policy.limits(), charge)
-    admission(account, charge, terms)
+    account, limits = _account(rules, key), rules.policy.limits()
+    charges = [planned_charge(plan)]
+    if plan.evaluation.epsilon is not None:
+        charges.append(evaluation_charge(plan))
+    require_room(account, limits, charges)
+    terms = in_force(account, limits, charges[0])
     units: dict[str, dict[str, float]] = {}
     for unit, term in terms.items():
         budget, people = term.limit.budget, term.limit.patient
         if math.isfinite(budget.epsilon):
-            spent = account.charged(unit, people)
+            spent, asked = account.charged(unit, people), [charge.to(unit, people) for charge in charges]
             units[unit] = {
                 "epsilon_before": epsilon(spent, budget.delta),
-                "epsilon_after": epsilon([*spent, charge.to(unit, people)], budget.delta),
+                "epsilon_after": epsilon([*spent, *asked], budget.delta),
                 "epsilon_max": budget.epsilon,
                 "delta": budget.delta,
             }

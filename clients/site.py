@@ -104,11 +104,7 @@ class Site:
         consent(plan, policy)
         self.journal.accept(genuine.serial, genuine.root.hex())
         self.journal.witness(shown)
-        charge = planned_charge(plan)
-        self.journal.reserve(run.hex(), plan.digest, charge, plan.federation.rounds, policy.limits())
-        if plan.evaluation.epsilon is not None:
-            name, figures = evaluation_run(run.hex()), evaluation_charge(plan)
-            self.journal.reserve(name, plan.digest, figures, 1, policy.limits())
+        self._reserve(run.hex(), plan, policy)
         trainer = self.load(plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
@@ -116,6 +112,17 @@ class Site:
             largest = Terms(plan, run, 1, 1, members, dimension)
             self.pace = PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
         self._joined = _Joined(run, plan, genuine, trainer, dimension)
+
+    def _reserve(self, run: str, plan: Plan, policy: Policy) -> None:
+        """Charge the plan's rounds and its evaluation: both, or neither."""
+        rounds, limits = planned_charge(plan), policy.limits()
+        if plan.evaluation.epsilon is None:
+            self.journal.reserve(run, plan.digest, rounds, plan.federation.rounds, limits)
+            return
+        figures = evaluation_charge(plan)
+        self.journal.require_room(run, plan.digest, (rounds, figures), limits)
+        self.journal.reserve(run, plan.digest, rounds, plan.federation.rounds, limits)
+        self.journal.reserve(evaluation_run(run), plan.digest, figures, 1, limits)
 
     def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:
         """What this site adds to the sum of a round it joined, if its policy still allows the plan."""

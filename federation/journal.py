@@ -30,7 +30,7 @@ from privacy.accountant import epsilon
 from privacy.approval import Approval, Proposal, is_approved
 from privacy.errors import BudgetExceeded, PolicyViolation, ProtocolError, UnsafeParameters
 from privacy.ledger import Entry, Genesis
-from privacy.limits import LimitExceeded, admission, in_force, recheck
+from privacy.limits import LimitExceeded, admission, in_force, recheck, require_room
 from privacy.plain import JSON
 from privacy.secagg.identity import public_identity
 from privacy.units import Charge, Limit, Patient, Unit
@@ -137,6 +137,26 @@ class Journal:
                     if not term.entry:
                         self._append("budget", term.to_json())
                 self._append("reserve", body | {"rounds": rounds, "by": by})
+        if refusal is not None:
+            raise refusal
+
+    def require_room(
+        self, run: str, plan_digest: str, charges: Sequence[Charge], limits: Sequence[Limit]
+    ) -> None:
+        """BudgetExceeded, which is written down, unless a plan's charges would all be admitted, one after another.
+
+        Nothing is charged by asking. A run that is reserved was asked for before.
+        """
+        refusal = None
+        with self._store.transaction() as account:
+            if run in account.runs:
+                return
+            try:
+                require_room(account, limits, charges)
+            except LimitExceeded as error:
+                refusal = error
+                body: dict[str, Any] = {"run": run, "plan": plan_digest, "charge": charges[0].to_json()}
+                self._append("refuse", {**body, "unit": error.unit})
         if refusal is not None:
             raise refusal
 

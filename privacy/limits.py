@@ -60,6 +60,19 @@ def admission(account: Account, charge: Charge, terms: Mapping[Unit, Term]) -> d
     return by
 
 
+def require_room(account: Account, policy: Sequence[Limit], charges: Sequence[Charge]) -> None:
+    """LimitExceeded unless all of these, one after the other, would be admitted. Nothing is charged by asking."""
+    for unit, term in in_force(account, policy, charges[0]).items():
+        spent = list(account.charged(unit, term.limit.patient))
+        for charge in charges:
+            asked = charge.to(unit, term.limit.patient)
+            try:
+                admit(spent, asked, term.limit.budget, term.filter)
+            except BudgetExceeded as error:
+                raise LimitExceeded(unit, error.message, hint=error.hint) from None
+            spent.append(asked)
+
+
 def recheck(account: Account, policy: Sequence[Limit], asked: Charge) -> None:
     """PolicyViolation unless all that is charged still fits the limits in force under this policy."""
     for unit, term in in_force(account, policy, asked).items():

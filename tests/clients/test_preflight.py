@@ -277,3 +277,19 @@ def test_looking_changes_no_file(tmp_path: Path, used: bool, epsilon: float) -> 
     assert everything(tmp_path) == before
     if used:
         journal.close()
+
+
+def test_a_published_evaluation_needs_room_of_its_own(tmp_path: Path) -> None:
+    path, plan = write_site(tmp_path), make_plan(epsilon=6.0)
+    told = {}
+    for spent in (0.5, 7.0):
+        published = plan.model_copy(
+            update={"evaluation": plan.evaluation.model_copy(update={"epsilon": spent})}
+        )
+        if spent > 1:
+            with pytest.raises(BudgetExceeded, match="per record: "):
+                preflight(published, path)
+        else:
+            told = preflight(published, path)["site"]["units"]["record"]
+    alone = preflight(plan, path)["site"]["units"]["record"]
+    assert alone["epsilon_after"] < told["epsilon_after"] < 8.0

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from clients.policy import Policy
 from federation.claim import evaluation_event
 from federation.errors import PlanError
 from federation.ledgerfile import load_entries
@@ -19,12 +20,13 @@ from federation.plan import Plan, parse
 from federation.terms import FIGURES, Terms, evaluation_run
 from privacy.account import fold
 from privacy.accountant import epsilon
+from privacy.errors import BudgetExceeded
 from privacy.noise import SIGMA, Stream
 from privacy.wire import digest
 from server.figures import published
 from server.folder import RunFolder
 from simulations.simulate import Engine, simulate
-from tests.worlds import plan_of, text_of, write_sites
+from tests.worlds import opened, plan_of, text_of, write_sites
 
 MEMBERS = tuple(Member(f"{number:02d}", 400) for number in range(5))
 
@@ -122,3 +124,23 @@ def test_a_plan_that_cannot_protect_its_figures_is_refused(values: Mapping[str, 
 def test_a_plan_without_it_has_no_round_after_the_last() -> None:
     assert plan_of(noise="distributed").evaluation.epsilon is None
     assert plan_of(noise="distributed").digest == parse(text_of(noise="distributed")).digest
+
+
+def test_a_site_that_has_no_room_for_the_evaluation_charges_nothing_at_all(tmp_path: Path) -> None:
+    """DP-55: both or neither. The refusal is on record, and the budget is as it was."""
+    text = text_with(rounds=4)
+    plan = parse(text)
+    bare = parse(text.replace("epsilon = 2.0\n", ""))
+    with opened(plan, tmp_path) as (world, sites):
+        site = sites["ash"]
+        tight = Policy.for_plan(bare).model_copy(update={"plans": (plan.digest,)})
+        site.policy = lambda: tight  # exactly the training, and nothing for the figures
+        with pytest.raises(BudgetExceeded, match="per record"):
+            site.join(bytes(16), plan, world.roster)
+        kinds = [entry.kind for entry in site.journal.entries()]
+        assert kinds.count("refuse") == 1 and "reserve" not in kinds
+        assert site.journal.spent(delta=1e-5) == 0.0
+        other = parse(text.replace("epsilon = 2.0\n", ""))
+        site.policy = lambda: Policy.for_plan(other)
+        site.join(bytes(range(16)), other, world.roster)  # the failing control: without figures there is room
+        assert [entry.kind for entry in site.journal.entries()].count("reserve") == 1
