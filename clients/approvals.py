@@ -28,7 +28,7 @@ def propose(path: Path, unit: str, epsilon: float, delta: float | None, reason: 
     What one person holds stays as it is, and so does delta if it is None. The ledger is not changed.
     """
     with _journal(path) as journal:
-        known = {name: term.limit for name, term in fold(journal.entries()).terms.items()}
+        known = journal.limits()
         limit = known.get(unit)  # type: ignore[call-overload]
         if limit is None:
             units = ", ".join(known) or "none yet"
@@ -40,7 +40,7 @@ def propose(path: Path, unit: str, epsilon: float, delta: float | None, reason: 
 def propose_key(path: Path, out: Path) -> None:
     """Write the proposal that the site's present key signs in place of the ledger's, which is lost."""
     rules = load_site(path)
-    public = public_identity(load_private(rules.keys / f"{rules.id}.key"))
+    public = public_identity(rules.identity())
     _write(out, to_text(fold(load_entries(rules.journal)).tip.replacement(public)))
 
 
@@ -58,7 +58,7 @@ def apply(path: Path, proposal: Path) -> str:
     statement, approvals = _read(proposal)
     if isinstance(statement, Replacement):
         rules = load_site(path)
-        key = load_private(rules.keys / f"{rules.id}.key")
+        key = rules.identity()
         if public_identity(key) != statement.new:
             raise PolicyViolation("the proposal names another key than this site's", hint="propose again")
         Journal.replace_key(
@@ -93,7 +93,7 @@ def open_journal(rules: SiteFile) -> Journal:
         rules.journal,
         site=rules.id,
         pool=rules.data.pool,
-        key=load_private(rules.keys / f"{rules.id}.key"),
+        key=rules.identity(),
         approvers=[bytes.fromhex(key) for key in rules.policy.approvers],
     )
 

@@ -17,7 +17,6 @@ from clients.service import serve_until_signal
 from clients.site import Site
 from clients.trust import Trust
 from federation.errors import FederationError
-from federation.identities import load_private
 from federation.messages import Member
 from federation.plan import Plan
 from federation.task import build_task
@@ -32,7 +31,7 @@ def open_site(path: Path) -> Site:
         pinned=frozenset(bytes.fromhex(key) for key in consortium.keys),
         quorum=consortium.quorum,
         serial=consortium.serial,
-        identity=load_private(rules.keys / f"{rules.id}.key"),
+        identity=rules.identity(),
     )
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     return Site(
@@ -87,7 +86,7 @@ def load_trainer(rules: SiteFile, folder: Path, plan: Plan) -> Trainer:
     """The site's data as the plan's task reads them, claimed for its pool. DataError names row and column."""
     task, source, test = build_task(plan), *data_files(rules, folder)
     training, held_out = site_data(source, test, plan, task, rules.policy)
-    key = load_private(rules.keys / f"{rules.id}.key")
+    key = rules.identity()
     for path in (source, test):
         if path is not None:
             claim_pool(rules, key, fingerprints(path, plan.patient_column, key))

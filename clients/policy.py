@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, Strict, field_validator, model_validator
 
 from federation.claim import evaluation_charge, planned_charge, planned_noise_multiplier
 from federation.errors import PlanError
+from federation.identities import load_private
 from federation.mistakes import Mistake, Table, validate
 from federation.plan import Plan
 from federation.tabular import CODE, Texts
@@ -47,7 +49,6 @@ class ClientPolicy(Table):
 class PatientPolicy(ClientPolicy):
     """`[policy.patient]`: the limit for a person, who has `records` here at most and is known to `sites` sites."""
 
-    epsilon_max: float = Field(gt=0, le=MAX_LIMIT, examples=["8.0"])
     records: int = Field(ge=1, le=MAX_GROUP, examples=["4"])
     sites: int = Field(ge=1, le=MAX_GROUP, examples=["2"])
 
@@ -235,6 +236,10 @@ class SiteFile:
     policy: Policy
     consortium: Consortium | None
     server: Endpoint | None
+
+    def identity(self) -> Ed25519PrivateKey:
+        """The key that the site signs with, as its file has it now. PlanError if there is none."""
+        return load_private(self.keys / f"{self.id}.key")
 
 
 def load_site(path: Path) -> SiteFile:

@@ -12,7 +12,6 @@ from clients.data import patients_in, site_data
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from clients.pools import check_pool, fingerprints
 from federation.claim import evaluation_charge, planned_charge, planned_event
-from federation.identities import load_private
 from federation.layout import Layout
 from federation.ledgerfile import load_entries
 from federation.messages import Member
@@ -71,7 +70,7 @@ def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
 def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
     """Site file, policy, budget, data, pool: nothing is written, and the server hears of nothing."""
     require_complete(rules, path)
-    key = load_private(rules.keys / f"{rules.id}.key")
+    key = rules.identity()
     consent(plan, rules.policy)
     facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
     facts["units"] = _units(plan, rules, key)

@@ -37,7 +37,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -57,11 +56,9 @@ from privacy.encoding import Codec, EncodingOverflow, RingVector
 from privacy.errors import PolicyViolation, PrivacyError
 from privacy.mechanism import GaussianMechanism
 from privacy.noise import Stream
+from privacy.units import Limit
 from privacy.wire import Writer, digest
-
-if TYPE_CHECKING:
-    from privacy.units import Limit
-    from privacy.witness import Head
+from privacy.witness import Head
 
 
 @dataclass(frozen=True)

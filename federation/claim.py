@@ -5,7 +5,7 @@ from __future__ import annotations
 from federation.plan import Plan
 from privacy.calibration import noise_multiplier
 from privacy.errors import UnsafeParameters
-from privacy.events import Event, GaussianEvent, NonPrivateEvent
+from privacy.events import MAX_GROUP, Event, GaussianEvent, NonPrivateEvent
 from privacy.units import Charge, Patient
 
 
@@ -49,7 +49,8 @@ def evaluation_charge(plan: Plan) -> Charge:
 
 def planned_patient(plan: Plan, sites: int) -> Patient:
     """The patient that the plan's report speaks of: where it says nothing, one at every one of `sites` sites."""
-    return Patient(plan.privacy.records_per_patient or 1, plan.privacy.sites_per_patient or sites)
+    records = plan.privacy.records_per_patient or 1
+    return Patient(records, plan.privacy.sites_per_patient or max(1, min(sites, MAX_GROUP // records)))
 
 
 def sample_rate(plan: Plan) -> float:

@@ -7,21 +7,21 @@ patient holds is what the plan declares, and at worst a patient is at every site
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
-from federation.claim import planned_charge
+from federation.claim import planned_charge, planned_patient
 from federation.plan import Plan
 from privacy.accountant import epsilon
 from privacy.errors import UnsafeParameters
-from privacy.events import MAX_GROUP
+from privacy.plain import finite
 from privacy.units import Patient, Unit
 
 
 def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
     """One line per unit in a federation of `sites` sites: `epsilon` is None where the plan bounds nothing."""
-    records = plan.privacy.records_per_patient or 1
-    most = plan.privacy.sites_per_patient or max(1, min(sites, MAX_GROUP // records))
-    people = dict.fromkeys([Patient(records, 1), Patient(records, most)])
+    most = planned_patient(plan, sites)
+    people = dict.fromkeys([replace(most, sites=1), most])
     return [
         _line(plan, "record", Patient()),
         *(_line(plan, "patient", patient) for patient in people),
@@ -41,10 +41,9 @@ def epsilon_for(plan: Plan, unit: Unit, patient: Patient) -> float:
 
 
 def _line(plan: Plan, unit: Unit, patient: Patient) -> dict[str, Any]:
-    found = epsilon_for(plan, unit, patient)
     return {
         "unit": unit,
         "records": patient.records,
         "sites": patient.sites,
-        "epsilon": found if math.isfinite(found) else None,
+        "epsilon": finite(epsilon_for(plan, unit, patient)),
     }

@@ -16,7 +16,7 @@ can, and show it its own newest head (`privacy.witness`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +270,11 @@ class Journal:
                 self._store.forget(run)
             elif known.closed != params:
                 raise PolicyViolation("this run was closed with other params")
+
+    def limits(self) -> Mapping[Unit, Limit]:
+        """The limits on record, by unit."""
+        with self._store.transaction() as account:
+            return {unit: term.limit for unit, term in account.terms.items()}
 
     def propose(self, limit: Limit, reason: str) -> Proposal:
         """What two approvers sign so that `limit` takes the place of its unit's. PolicyViolation if it has none."""

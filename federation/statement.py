@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from privacy.account import Account, Run, Term, fold
 from privacy.accountant import epsilon
 from privacy.events import GaussianEvent
 from privacy.ledger import Entry
+from privacy.plain import finite
 from privacy.units import Unit
 
 
@@ -36,12 +36,11 @@ def statement(entries: Sequence[Entry]) -> dict[str, Any]:
 
 def _unit(account: Account, unit: Unit, term: Term) -> dict[str, Any]:
     budget, events = term.limit.budget, account.charged(unit)
-    used = 0.0 if math.isinf(budget.epsilon) else term.filter.load(events, budget)
     return {
-        "epsilon": _finite(epsilon(events, budget.delta)),
-        "epsilon_max": _finite(budget.epsilon),
+        "epsilon": finite(epsilon(events, budget.delta)),
+        "epsilon_max": finite(budget.epsilon),
         "delta": budget.delta,
-        "used": _finite(used),
+        "used": finite(term.filter.load(events, budget)),
         "records": term.limit.patient.records,
         "sites": term.limit.patient.sites,
     }
@@ -63,8 +62,3 @@ def _run(name: str, run: Run) -> dict[str, Any]:
         "releases_charged": held.count if isinstance(held, GaussianEvent) else None,
         "closed": run.closed is not None,
     }
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity: None says that there is no bound."""
-    return value if math.isfinite(value) else None

@@ -14,6 +14,7 @@ from privacy.account import Account, By, Term
 from privacy.accountant import epsilon
 from privacy.budget import Budget, Filter, admit
 from privacy.errors import BudgetExceeded, PolicyViolation
+from privacy.events import Event
 from privacy.units import UNITS, Charge, Limit, Patient, Unit
 
 
@@ -52,25 +53,17 @@ def admission(account: Account, charge: Charge, terms: Mapping[Unit, Term]) -> d
     """How each limit admits a plan on top of all that is charged. LimitExceeded for the first that does not."""
     by: dict[Unit, By] = {}
     for unit, term in terms.items():
-        spent, asked = account.charged(unit, term.limit.patient), charge.to(unit, term.limit.patient)
-        try:
-            by[unit] = admit(spent, asked, term.limit.budget, term.filter).by
-        except BudgetExceeded as error:
-            raise LimitExceeded(unit, error.message, hint=error.hint) from None
+        by[unit] = _admitted(unit, term, account.charged(unit, term.limit.patient), charge)
     return by
 
 
 def require_room(account: Account, policy: Sequence[Limit], charges: Sequence[Charge]) -> None:
     """LimitExceeded unless all of these, one after the other, would be admitted. Nothing is charged by asking."""
     for unit, term in in_force(account, policy, charges[0]).items():
-        spent = list(account.charged(unit, term.limit.patient))
+        spent = account.charged(unit, term.limit.patient)
         for charge in charges:
-            asked = charge.to(unit, term.limit.patient)
-            try:
-                admit(spent, asked, term.limit.budget, term.filter)
-            except BudgetExceeded as error:
-                raise LimitExceeded(unit, error.message, hint=error.hint) from None
-            spent.append(asked)
+            _admitted(unit, term, spent, charge)
+            spent = (*spent, charge.to(unit, term.limit.patient))
 
 
 def recheck(account: Account, policy: Sequence[Limit], asked: Charge) -> None:
@@ -96,6 +89,13 @@ def stricter(one: Limit, other: Limit) -> Limit:
 def is_looser(limit: Limit, than: Limit) -> bool:
     """Whether `limit` allows anything that `than` does not."""
     return stricter(limit, than) != limit
+
+
+def _admitted(unit: Unit, term: Term, spent: Sequence[Event], charge: Charge) -> By:
+    try:
+        return admit(spent, charge.to(unit, term.limit.patient), term.limit.budget, term.filter).by
+    except BudgetExceeded as error:
+        raise LimitExceeded(unit, error.message, hint=error.hint) from None
 
 
 def _fits(account: Account, unit: Unit, term: Term) -> bool:

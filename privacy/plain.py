@@ -8,6 +8,7 @@ All problems are ValueErrors; who reads says what they mean.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -43,6 +44,11 @@ def parsed(text: object) -> dict[str, JSON]:
     except (ValueError, RecursionError):
         pass  # its message could quote the text
     raise ValueError("is no canonical JSON object")
+
+
+def finite(value: float | None) -> float | None:
+    """A number as JSON can hold it, which has no infinity: None says that there is no bound."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 class Fields:

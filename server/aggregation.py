@@ -38,6 +38,14 @@ def released_sum(terms: Terms, total: RingVector, stream: Stream) -> Tensor:
     return terms.codec.decode(integers)
 
 
+def sum_variance(terms: Terms, survivors: int) -> float:
+    """The variance of the noise on each coordinate of `released_sum`: that of all shares in it. 0 without noise."""
+    if terms.mechanism is None or terms.noises_each_step:
+        return 0.0
+    shares = 1 if terms.plan.privacy.noise == "central" else survivors
+    return shares * (SIGMA * terms.mechanism.step) ** 2
+
+
 def noise_variance(terms: Terms, survivors: Sequence[str]) -> float:
     """The variance of the noise on each coordinate of `mean_delta`: public, as it follows from the terms.
 
@@ -45,15 +53,15 @@ def noise_variance(terms: Terms, survivors: Sequence[str]) -> float:
     """
     if terms.mechanism is None:
         return 0.0
-    plan, one = terms.plan, (SIGMA * terms.mechanism.step) ** 2
+    plan = terms.plan
     rate, learning_rate = plan.training.sample_rate, plan.training.learning_rate
     weights = {site: terms.weight(site) for site in survivors}
     if terms.noises_each_step:
         scales = (weights[site] * learning_rate / (rate * terms.size(site)) for site in survivors)
         each = sum(scale**2 for scale in scales) * plan.training.local_steps
-        return one * each / sum(weights.values()) ** 2
-    shares = 1 if plan.privacy.noise == "central" else len(survivors)
+        return (SIGMA * terms.mechanism.step) ** 2 * each / sum(weights.values()) ** 2
+    total = sum_variance(terms, len(survivors))
     if terms.sums_gradients:
         expected = rate * sum(terms.size(site) for site in survivors)
-        return shares * one * (learning_rate / expected) ** 2
-    return shares * one / sum(weights.values()) ** 2
+        return total * (learning_rate / expected) ** 2
+    return total / sum(weights.values()) ** 2

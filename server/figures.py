@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from federation.terms import LOSS_BOUND, Terms
 from privacy.encoding import RingVector
 from privacy.errors import UnsafeParameters
-from privacy.noise import SIGMA, Stream
+from privacy.noise import Stream
 from privacy.witness import Head
-from server.aggregation import released_sum
+from server.aggregation import released_sum, sum_variance
 
 LEAST = 3.0  # standard deviations of noise that the number of records must stand out by
 
@@ -34,8 +34,7 @@ def published(terms: Terms, total: RingVector, survivors: int, stream: Stream) -
     if terms.mechanism is None:
         raise UnsafeParameters("an evaluation without a mechanism")
     right, wrong, loss = (float(value) for value in released_sum(terms, total, stream))
-    records, shares = right + wrong, 1 if terms.plan.privacy.noise == "central" else survivors
-    deviation = SIGMA * math.sqrt(shares) * terms.mechanism.step
+    records, deviation = right + wrong, math.sqrt(sum_variance(terms, survivors))
     if records < LEAST * math.sqrt(2) * deviation:
         return {"records": None, "accuracy": None, "loss": None, "standard_error": None}
     accuracy = min(1.0, max(0.0, right / records))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from federation.claim import planned_event
@@ -13,6 +12,7 @@ from privacy.budget import Budget, Filter
 from privacy.crosscheck import cross_check
 from privacy.errors import UnsafeParameters
 from privacy.events import GaussianEvent
+from privacy.plain import finite
 from privacy.units import Patient
 
 SITES = (1, 2, 3)
@@ -43,7 +43,7 @@ def budget_of(plan: Plan) -> dict[str, Any]:
             for number, spent in enumerate(epsilon_by_round(each, rounds, delta), start=1)
         ],
         "patient_at_sites": {
-            str(sites): _finite(epsilon_for(plan, "patient", Patient(records, sites))) for sites in SITES
+            str(sites): finite(epsilon_for(plan, "patient", Patient(records, sites))) for sites in SITES
         },
         "units": exposure(plan, _sites(plan)),
         "filter": _filter(rule, event, budget),
@@ -55,8 +55,8 @@ def _filter(rule: Filter, event: GaussianEvent, budget: Budget) -> dict[str, Any
     load, capacity = rule.load([event], budget), rule.capacity(budget)
     return {
         **rule.to_json(),
-        "load": load if math.isfinite(load) else None,
-        "room_from": budget.epsilon + max(0.0, load - 1) * capacity if math.isfinite(load) else None,
+        "load": finite(load),
+        "room_from": finite(budget.epsilon + max(0.0, load - 1) * capacity),
     }
 
 
@@ -64,8 +64,3 @@ def _sites(plan: Plan) -> int:
     """The sites of the cohort the plan asks for, or of the smallest: how many there will be is not known yet."""
     size = plan.cohort.size
     return size if isinstance(size, int) else plan.cohort.minimum
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity: None says that there is no bound."""
-    return value if math.isfinite(value) else None

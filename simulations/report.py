@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from federation.errors import CheckpointError
 from federation.files import replace_file
+from federation.pages import environment
 from simulations import plots, wording
 
 Report = Mapping[str, Any]
@@ -69,15 +69,8 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 def render(report: Report) -> str:
     """The page, for a report without infinities."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    pages = environment(Path(__file__).parent)
+    pages.filters |= {
         "figure": figure,
         "octets": octets,
         "count": count,
@@ -86,7 +79,7 @@ def render(report: Report) -> str:
         "upward": wording.upward,
         "whom": wording.whom,
     }
-    return environment.get_template("report_template.html").render(
+    return pages.get_template("report_template.html").render(
         report=report,
         privacy={"units": [], **report["privacy"]},
         published=wording.published(told) if (told := report["evaluation"].get("published")) else "",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from clients.approvals import open_journal
 from clients.data import SiteFiles, protected, read_data
 from clients.holdout import split
 from clients.policy import Policy, SiteFile, consent, load_site
@@ -118,7 +119,7 @@ def keep_identities(world: World, keys: Path) -> None:
 
 def _identity(name: str, rules: SiteFile | None, keys: Path | None) -> Ed25519PrivateKey:
     if rules is not None:
-        return load_private(rules.keys / f"{name}.key")
+        return rules.identity()
     if keys is not None and (keys / f"{name}.key").exists():
         return load_private(keys / f"{name}.key")
     return Ed25519PrivateKey.generate()
@@ -142,13 +143,8 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     path.parent.mkdir(parents=True, exist_ok=True)
     key = world.identities[name]
     policy = rules.policy if rules else Policy.for_plan(plan)
-    journal = Journal.open(
-        path,
-        site=name,
-        pool=rules.data.pool if rules else name,
-        key=key,
-        approvers=[bytes.fromhex(approver) for approver in policy.approvers],
-        simulated=rules is None,
+    journal = (
+        open_journal(rules) if rules else Journal.open(path, site=name, pool=name, key=key, simulated=True)
     )
     stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)
     trainer = Trainer(world.task, world.training[name], stream, held_out)

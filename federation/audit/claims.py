@@ -8,11 +8,11 @@ from typing import Any
 from federation.audit.findings import Findings
 from federation.audit.outcome import Claim, Cost
 from federation.audit.recounting import bounds, planned_rate, planned_releases
-from federation.claim import evaluation_charge, planned_charge
+from federation.claim import evaluation_charge, planned_charge, planned_patient
 from federation.errors import FederationError
 from federation.plan import Plan
 from privacy.errors import PrivacyError
-from privacy.events import MAX_GROUP, GaussianEvent
+from privacy.events import GaussianEvent
 from privacy.recount import Bounds
 from privacy.units import UNITS, Charge, Patient
 
@@ -101,9 +101,8 @@ def check_epsilon(claimed: float | None, found_bounds: Bounds, what: str, found:
 
 def told_units(plan: Plan, sites: int) -> list[tuple[str, int, int]]:
     """Whom a report has to speak of: units with records and sites; a patient at one site, and at the most."""
-    records = plan.privacy.records_per_patient or 1
-    most = plan.privacy.sites_per_patient or max(1, min(sites, MAX_GROUP // records))
-    patients = dict.fromkeys([("patient", records, 1), ("patient", records, most)])
+    most = planned_patient(plan, sites)
+    patients = dict.fromkeys([("patient", most.records, 1), ("patient", most.records, most.sites)])
     return [("record", 1, 1), *patients, ("client", 1, 1)]
 
 

@@ -23,8 +23,7 @@ from federation.plan import Plan, load
 from federation.roster import load_roster
 from privacy.errors import PrivacyError
 from privacy.ledger import Entry
-from privacy.secagg.identity import is_identity, is_signed
-from privacy.secagg.roster import Roster, SignedRoster
+from privacy.secagg.roster import Roster
 
 
 @dataclass(frozen=True)
@@ -71,16 +70,12 @@ def read_roster(run: Path, found: Findings) -> Roster | None:
     except _DAMAGE:
         found.add("roster-unreadable", "roster.toml is missing or no roster: no key of a site can be told")
         return None
-    signers = [key.hex() for key in signed.signatures if _signs(signed, key)]
+    signers = [key.hex() for key in signed.signatures if signed.is_signed_by(key)]
     if not signers or len(signers) < len(signed.signatures):
         found.add("roster-unsigned", "roster.toml is not signed by every key that it names as a signer")
     keys = ", ".join(key[:16] for key in sorted(signers)) or "none"
     found.skip(f"whether you trust the keys that signed the roster: {keys}")
     return roster
-
-
-def _signs(signed: SignedRoster, key: bytes) -> bool:
-    return is_identity(key) and is_signed(key, signed.signatures[key], "secagg/2/roster", signed.roster)
 
 
 def read_report(run: Path, found: Findings) -> Mapping[str, Any] | None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from federation.audit.findings import Finding
+from privacy.plain import finite
 from privacy.recount import Bounds
 
 Both: TypeAlias = dict[str, float | None]
-
-
-def finite(value: float | None) -> float | None:
-    """JSON has no infinity."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def both(claimed: float | None, recomputed: Bounds | None) -> Both:

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.files import replace_file
+from federation.pages import environment
 from privacy.recount import Bounds
 
 UNITS: Mapping[str, str] = {
@@ -39,15 +38,9 @@ def write_audit_page(audit: Audit, path: Path) -> None:
 
 def render(audit: Audit) -> str:
     """The page. Names in it come from files that nobody vouches for, so each is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": figure, "between": between, "most": most}
-    return environment.get_template("page_template.html").render(
+    pages = environment(Path(__file__).parent)
+    pages.filters |= {"figure": figure, "between": between, "most": most}
+    return pages.get_template("page_template.html").render(
         audit=audit,
         headline=headline(audit),
         coverage=coverage(audit),

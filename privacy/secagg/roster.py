@@ -135,7 +135,7 @@ class SignedRoster:
         """
         if quorum < 1:
             raise ValueError("a quorum of consortium keys is at least one")
-        signers = [key for key in set(pinned) & self.signatures.keys() if self._is_signed_by(key)]
+        signers = [key for key in set(pinned) & self.signatures.keys() if self.is_signed_by(key)]
         if len(signers) < quorum:
             raise FaultyServer(
                 f"a roster signed by {len(signers)} of the pinned consortium keys, {quorum} must have signed"
@@ -145,7 +145,8 @@ class SignedRoster:
             raise FaultyServer(f"a roster of serial {roster.serial}, after one of serial {serial}")
         return roster
 
-    def _is_signed_by(self, key: bytes) -> bool:
+    def is_signed_by(self, key: bytes) -> bool:
+        """Whether this is a sound key, whose signature is there and verifies."""
         return is_identity(key) and is_signed(key, self.signatures[key], _LABEL, self.roster)
 
 
