@@ -20,7 +20,7 @@ from federation.claim import planned_charge
 from federation.journal import Journal
 from federation.messages import Frame, Hello, Invitation, Kind, Member, Paired, Reason, abort_reason
 from federation.plan import Plan, parse
-from federation.task import Dataset, Task, build_task
+from federation.task import Dataset, Task, build_task, cross_entropy
 from federation.terms import Terms, params_bytes
 from privacy.noise import Stream, poisson_sample
 from privacy.secagg.identity import public_identity
@@ -172,6 +172,17 @@ def loaded(task: Task, params: Tensor, dtype: torch.dtype) -> nn.Module:
 def flat(model: nn.Module) -> Tensor:
     """A model's parameters, one float64 vector."""
     return nn.utils.parameters_to_vector(model.parameters()).detach().to(torch.float64)
+
+
+def clipped_sum(model: nn.Module, data: Dataset, norm: float) -> Tensor:
+    """The slow twin: one backward pass per record, clipped by hand as Opacus does, float64."""
+    parameters = list(model.parameters())
+    total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
+    for row, label in zip(data.features.to(torch.float64), data.labels, strict=True):
+        grads = torch.autograd.grad(cross_entropy(model(row[None]), label[None]).sum(), parameters)
+        gradient = torch.cat([grad.reshape(-1) for grad in grads])
+        total += gradient * min(1.0, norm / (float(gradient.norm()) + 1e-6))
+    return total
 
 
 def batch_of(data: Dataset, rate: float, batches: Stream) -> Dataset:
