@@ -16,6 +16,7 @@ not this text but its canonical bytes (`privacy.secagg.roster`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from federation.toml import read
 from privacy.errors import MalformedMessage
 from privacy.secagg.identity import public_identity
 from privacy.secagg.roster import Entry, Roster, SignedRoster
+from privacy.secagg.suite import BROKEN
 
 
 class _Signature(Table):
@@ -66,9 +68,25 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
     roster = Roster.from_bytes(signed.roster)
     if not roster.entries:
         raise RosterError("a roster without sites is not signed", hint="federation roster add ROSTER ID.pub")
+    if any(_as_of(BROKEN, roster, signed).is_signed_by(one) for one in signed.signatures):
+        roster = replace(roster, serial=roster.serial + 1)  # sites know this serial by another root
+        signed = SignedRoster(roster.to_bytes(), {})
     both = SignedRoster(signed.roster, {**signed.signatures, public_identity(key): roster.sign(key)})
     replace_file(path, _text(roster, both.signatures).encode())
     return both
+
+
+def roster_of(signed: SignedRoster) -> tuple[Roster, SignedRoster]:
+    """A roster as its signers saw it: of an older suite, if that is what their signatures fit. For an audit."""
+    roster = Roster.from_bytes(signed.roster)
+    older = _as_of(BROKEN, roster, signed)
+    if any(older.is_signed_by(key) for key in older.signatures):
+        return replace(roster, suite=BROKEN), older
+    return roster, signed
+
+
+def _as_of(suite: int, roster: Roster, signed: SignedRoster) -> SignedRoster:
+    return SignedRoster(replace(roster, suite=suite).to_bytes(), signed.signatures)
 
 
 def write_roster(path: Path, roster: SignedRoster) -> None:

@@ -12,18 +12,19 @@ from dataclasses import replace
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.secagg.identity import is_signed, sign
-from privacy.secagg.keys import channel_pair, mask_pair
+from privacy.secagg.keys import Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import commit
 from privacy.secagg.messages import Advert
+from privacy.secagg.suite import label
 from privacy.wire import Writer
 
-_LABEL = "secagg/2/advert"
+_LABEL = label("advert")
 
 
-def make_advert(identity: Ed25519PrivateKey, session: bytes, slot: int, secret: bytes, seed: bytes) -> Advert:
-    """The advert of these two secrets of 32 bytes; `session` is the link of the transcript."""
-    keys = mask_pair(secret, session).public, channel_pair(secret, session).public
-    unsigned = Advert(*keys, commit(seed, session, slot), b"")
+def make_advert(identity: Ed25519PrivateKey, session: bytes, slot: int, secrets: Secrets) -> Advert:
+    """The advert of these secrets; `session` is the link of the transcript."""
+    keys = mask_pair(secrets.mask, session).public, channel_pair(secrets.channel, session).public
+    unsigned = Advert(*keys, commit(secrets.seed, session, slot), b"")
     signature = sign(identity, _LABEL, session, Writer().u16(slot).finish(), unsigned.statement)
     return replace(unsigned, signature=signature)
 

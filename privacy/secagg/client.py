@@ -6,7 +6,8 @@ ends the round for this site and drops its secrets. What a site refuses, and why
 section 6.
 
 Python cannot promise to wipe memory. Dropping the last reference is what can be done, as early as possible:
-key secrets go once they are shared, pairwise secrets once the vector is masked, shares once revealed.
+root, mask secret and channel secret go once shares are sealed, pairwise secrets and the keys of incoming seals once
+the vector is masked, shares once revealed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from privacy.errors import FaultyServer, MalformedMessage, ProtocolError, SuspectedClient
 from privacy.secagg.adverts import has_repeated_keys, is_genuine, make_advert
 from privacy.secagg.identity import public_identity
-from privacy.secagg.keys import SECRET_BYTES, Channel, channel_pair, mask_pair
+from privacy.secagg.keys import SECRET_BYTES, Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import Mask, apply, pair_mask, self_mask
 from privacy.secagg.messages import (
     Adverts,
@@ -40,6 +41,7 @@ from privacy.secagg.shamir import split
 from privacy.secagg.snapshot import seal, unseal
 from privacy.secagg.states import Advertised, Finished, Fresh, Peer, Shared, State
 from privacy.secagg.states import Masked as HasMasked
+from privacy.secagg.suite import label
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
 from privacy.secagg.votes import cast, check_certificate, upload_digest
 from privacy.wire import Writer, digest
@@ -122,7 +124,7 @@ class ClientMachine:
         return self._once(Step.COMMIT, survivors, HasMasked, lambda state: self._commit(state, survivors))
 
     def reveal(self, certificate: bytes) -> bytes:
-        """Answer a Certificate with one share per neighbor: of its seed if it survived, else of its secret."""
+        """Answer a Certificate with one share per neighbor: of its seed if it survived, else of its mask secret."""
         return self._once(Step.REVEAL, certificate, HasMasked, lambda state: self._reveal(state, certificate))
 
     def abort(self) -> None:
@@ -167,7 +169,7 @@ class ClientMachine:
         expected: type[_Expected],
         answer: Callable[[_Expected], tuple[State, bytes]],
     ) -> bytes:
-        asked = digest("secagg/2/request", request)
+        asked = digest(label("request"), request)
         if step in self._answered:
             seen, reply = self._answered[step]
             if seen == asked:
@@ -184,9 +186,9 @@ class ClientMachine:
         return reply
 
     def _advertise(self) -> tuple[Advertised, bytes]:
-        secret, seed = self._entropy(SECRET_BYTES), self._entropy(SECRET_BYTES)
-        advert = make_advert(self._identity, self._session, self._slot, secret, seed)
-        return Advertised(secret, seed, advert), advert.to_bytes()
+        root = self._entropy(SECRET_BYTES)
+        advert = make_advert(self._identity, self._session, self._slot, Secrets.of(root, self._session))
+        return Advertised(root, advert), advert.to_bytes()
 
     def _share(self, state: Advertised, data: bytes) -> tuple[Shared, bytes]:
         adverts = Adverts.from_bytes(data)
@@ -194,11 +196,10 @@ class ClientMachine:
         link = bind_adverts(self._session, adverts)
         advertisers = frozenset(adverts.by_slot)
         peers = sorted(self._peers & advertisers)
-        shares = self._split(state, [*peers, self._slot])
-        mask_keys, channel_keys = (
-            mask_pair(state.secret, self._session),
-            channel_pair(state.secret, self._session),
-        )
+        secrets = Secrets.of(state.root, self._session)
+        shares = self._split(secrets, [*peers, self._slot])
+        mask_keys = mask_pair(secrets.mask, self._session)
+        channel_keys = channel_pair(secrets.channel, self._session)
         kept, sealed = {}, {}
         for peer in peers:
             advert = adverts.by_slot[peer]
@@ -206,13 +207,13 @@ class ClientMachine:
             inbound = Channel.between(agreed, link, peer, self._slot)
             kept[peer] = Peer(advert.mask_key, mask_keys.agree(advert.mask_key), inbound.key)
             sealed[peer] = Channel.between(agreed, link, self._slot, peer).seal(shares[peer].to_bytes())
-        after = Shared(link, advertisers, state.seed, mask_keys.public, shares[self._slot], kept)
+        after = Shared(link, advertisers, secrets.seed, mask_keys.public, shares[self._slot], kept)
         return after, SealedShares(sealed).to_bytes()
 
-    def _split(self, state: Advertised, holders: list[int]) -> dict[int, SharePair]:
+    def _split(self, secrets: Secrets, holders: list[int]) -> dict[int, SharePair]:
         threshold = self._parameters.threshold
-        key_shares = split(state.secret, threshold, holders, self._entropy)
-        seed_shares = split(state.seed, threshold, holders, self._entropy)
+        key_shares = split(secrets.mask, threshold, holders, self._entropy)
+        seed_shares = split(secrets.seed, threshold, holders, self._entropy)
         return {holder: SharePair(key_shares[holder], seed_shares[holder]) for holder in holders}
 
     def _check_adverts(self, state: Advertised, adverts: Adverts) -> None:

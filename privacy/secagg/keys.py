@@ -1,8 +1,12 @@
 """One-time keys: X25519 for agreement, HKDF-SHA256 for derivation, AES-256-GCM for sealing.
 
-A site draws one 32-byte secret per round and derives both its X25519 keys from it, one for masks and one for
-sealed shares, so that one shared secret vouches for both (RFC 7748, RFC 5869). Every derivation names its use
-in a label and carries the transcript as salt. See docs/protocol.md, section 4.
+A site draws one root of 32 bytes per attempt. Three secrets follow from it, and from none of them another: the mask
+secret and the self seed, which are shared, and the channel secret, which never is (RFC 7748, RFC 5869).
+
+    One rule: no secret that is ever shared or revealed derives or decrypts anything that carries a share.
+
+So a mask secret that the others rebuild, because its site was lost, gives that site's pair masks and opens no seal.
+Every derivation names its use in a label and carries the transcript as salt. See docs/protocol.md, section 4.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from privacy.secagg.suite import label
 from privacy.wire import Writer
 
 SECRET_BYTES = 32
@@ -40,12 +45,30 @@ _SMALL_ORDER = frozenset(
 _NONCE = bytes(12)
 
 
-def derive(secret: bytes, salt: bytes, label: str, *parts: bytes) -> bytes:
-    """32 bytes by HKDF-SHA256; the label and the length-prefixed parts form the info."""
-    info = Writer().text(label)
+def derive(secret: bytes, salt: bytes, use: str, *parts: bytes) -> bytes:
+    """32 bytes by HKDF-SHA256; the label of this use and the length-prefixed parts form the info."""
+    info = Writer().text(label(use))
     for part in parts:
         info.blob(part)
     return HKDF(hashes.SHA256(), SECRET_BYTES, salt, info.finish()).derive(secret)
+
+
+@dataclass(frozen=True, repr=False)
+class Secrets:
+    """A site's secrets in one attempt, 32 bytes each."""
+
+    mask: bytes  # s: shared; rebuilt if the site is lost
+    seed: bytes  # m: shared; rebuilt if the site survives
+    channel: bytes  # w: never shared, never revealed
+
+    @classmethod
+    def of(cls, root: bytes, session: bytes) -> Secrets:
+        """What this root means in this session. The root is shared with nobody."""
+        return cls(
+            derive(root, session, "mask secret"),
+            derive(root, session, "self seed"),
+            derive(root, session, "channel secret"),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,9 +79,9 @@ class KeyPair:
     public: bytes
 
     @classmethod
-    def from_secret(cls, secret: bytes, context: bytes, label: str) -> KeyPair:
-        """The key pair that this secret means under this context and label."""
-        private = X25519PrivateKey.from_private_bytes(derive(secret, context, label))
+    def from_secret(cls, secret: bytes, context: bytes, use: str) -> KeyPair:
+        """The key pair that this secret means under this context and for this use."""
+        private = X25519PrivateKey.from_private_bytes(derive(secret, context, use))
         return cls(private, private.public_key().public_bytes_raw())
 
     def agree(self, public: bytes) -> bytes:
@@ -67,13 +90,13 @@ class KeyPair:
 
 
 def mask_pair(secret: bytes, context: bytes) -> KeyPair:
-    """The key pair for pairwise masks."""
-    return KeyPair.from_secret(secret, context, "secagg/2/mask key")
+    """The key pair for pairwise masks, from the mask secret."""
+    return KeyPair.from_secret(secret, context, "mask key")
 
 
 def channel_pair(secret: bytes, context: bytes) -> KeyPair:
-    """The key pair for sealed shares."""
-    return KeyPair.from_secret(secret, context, "secagg/2/channel key")
+    """The key pair for sealed shares, from the channel secret."""
+    return KeyPair.from_secret(secret, context, "channel key")
 
 
 def is_public_key(public: bytes) -> bool:
@@ -98,7 +121,7 @@ class Channel:
     def between(cls, shared: bytes, adverts: bytes, sender: int, recipient: int) -> Channel:
         """The channel from one slot to another. The adverts' digest fixes both public keys."""
         address = _address(adverts, sender, recipient)
-        return cls(derive(shared, adverts, "secagg/2/channel", address), address)
+        return cls(derive(shared, adverts, "channel", address), address)
 
     @classmethod
     def of(cls, key: bytes, adverts: bytes, sender: int, recipient: int) -> Channel:

@@ -16,6 +16,7 @@ import numpy as np
 from privacy.secagg.keys import derive
 from privacy.secagg.prg import CHUNK_BYTES, SLACK_BYTES, Keystream
 from privacy.secagg.ring import Lanes
+from privacy.secagg.suite import label
 from privacy.wire import Writer, digest
 
 # A site's slot and its public key for masks.
@@ -36,7 +37,7 @@ class Mask:
 
 def self_mask(seed: bytes, transcript: bytes, slot: int) -> Mask:
     """The mask that a site adds to its own vector."""
-    return Mask(derive(seed, transcript, "secagg/2/self mask", _octets(slot)), is_added=True)
+    return Mask(derive(seed, transcript, "self mask", _octets(slot)), is_added=True)
 
 
 def pair_mask(shared: bytes, transcript: bytes, own: End, peer: End) -> Mask:
@@ -45,12 +46,12 @@ def pair_mask(shared: bytes, transcript: bytes, own: End, peer: End) -> Mask:
     Both ends derive the same key: the lower slot and its public key come first at either.
     """
     parts = (part for slot, public in sorted((own, peer)) for part in (_octets(slot), public))
-    return Mask(derive(shared, transcript, "secagg/2/pair mask", *parts), is_added=own < peer)
+    return Mask(derive(shared, transcript, "pair mask", *parts), is_added=own < peer)
 
 
 def commit(seed: bytes, context: bytes, slot: int) -> bytes:
     """A commitment to a self seed: hiding, as the seed is 256 random bits, and binding, as SHA-256 is."""
-    return digest("secagg/2/commitment", context, _octets(slot), seed)
+    return digest(label("commitment"), context, _octets(slot), seed)
 
 
 def apply(lanes: Lanes, masks: Iterable[Mask]) -> None:

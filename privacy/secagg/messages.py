@@ -16,9 +16,9 @@ from privacy.errors import MalformedMessage
 from privacy.secagg.identity import SIGNATURE_BYTES
 from privacy.secagg.keys import PUBLIC_BYTES, TAG_BYTES, is_public_key
 from privacy.secagg.shamir import PRIME, SHARE_BYTES
+from privacy.secagg.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 
-VERSION = 2
 DIGEST_BYTES = 32
 SEALED_BYTES = 2 * SHARE_BYTES + TAG_BYTES
 
@@ -218,7 +218,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Reveal:
-    """Site to server: its shares of the survivors' self seeds and of the vanished sites' key secrets."""
+    """Site to server: its shares of the survivors' self seeds and of the vanished sites' mask secrets."""
 
     seed_shares: Mapping[int, int] = field(repr=False)
     key_shares: Mapping[int, int] = field(repr=False)
@@ -242,7 +242,7 @@ class Reveal:
 
 @dataclass(frozen=True)
 class SharePair:
-    """What a sealed share holds: the recipient's shares of the sender's key secret and self seed."""
+    """What a sealed share holds: the recipient's shares of the sender's mask secret and self seed."""
 
     key_share: int = field(repr=False)
     seed_share: int = field(repr=False)
@@ -263,13 +263,14 @@ def kind_of(data: bytes) -> Kind:
     """What a message says it is, before anything else of it is read."""
     reader = Reader(data)
     version, kind = reader.u8(), reader.u8()
-    if version != VERSION or kind not in Kind.__members__.values():
-        raise MalformedMessage("not a message of this protocol version")
+    require_suite(version, "a message")
+    if kind not in Kind.__members__.values():
+        raise MalformedMessage("a message of an unknown kind")
     return Kind(kind)
 
 
 def _opening(kind: Kind) -> Writer:
-    return Writer().u8(VERSION).u8(kind)
+    return Writer().u8(SUITE).u8(kind)
 
 
 def _opened(data: bytes, kind: Kind) -> Reader:

@@ -18,6 +18,7 @@ from functools import cached_property
 
 from privacy.errors import UnsafeParameters
 from privacy.secagg.graph import Graph, Shape, choose_shape
+from privacy.secagg.suite import label
 from privacy.wire import Writer, digest
 
 MIN_SITES = 3
@@ -95,7 +96,7 @@ class Parameters:
 
     def graph(self, session: bytes) -> Graph:
         """Who masks with whom, from a link of the transcript that holds roster, cohort and session."""
-        return Graph(self.count, self.shape.degree, digest("secagg/2/graph", session))
+        return Graph(self.count, self.shape.degree, digest(label("graph"), session))
 
     @property
     def tolerated(self) -> int:

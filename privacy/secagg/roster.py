@@ -23,12 +23,11 @@ from privacy.secagg.identity import (
     sign,
 )
 from privacy.secagg.parameters import MAX_SITES, Parameters
+from privacy.secagg.suite import SUITE, label, require_suite
 from privacy.wire import Reader, Writer, digest
 
 NAME_BYTES = 256
 
-_VERSION = 2
-_LABEL = "secagg/2/roster"
 _ENTRY_BYTES = 2 * (4 + NAME_BYTES) + IDENTITY_BYTES + 8
 _MAX_BYTES = 1 + 8 + 4 + MAX_SITES * _ENTRY_BYTES
 
@@ -49,6 +48,7 @@ class Roster:
 
     serial: int
     entries: tuple[Entry, ...]
+    suite: int = SUITE  # another one only where an audit looks at old files
 
     def __post_init__(self) -> None:
         sites = [entry.site for entry in self.entries]
@@ -67,11 +67,11 @@ class Roster:
     @cached_property
     def root(self) -> bytes:
         """32 bytes that stand for the whole roster."""
-        return digest(_LABEL, self.to_bytes())
+        return digest(label("roster", self.suite), self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """Canonical bytes: what is signed."""
-        writer = Writer().u8(_VERSION).u64(self.serial).u32(len(self.entries))
+        writer = Writer().u8(self.suite).u64(self.serial).u32(len(self.entries))
         for entry in self.entries:
             writer.text(entry.site).text(entry.organization).fixed(entry.key).u64(entry.size)
         return writer.finish()
@@ -80,8 +80,7 @@ class Roster:
     def from_bytes(cls, data: bytes) -> Roster:
         """The roster of canonical bytes, or MalformedMessage."""
         reader = Reader(data)
-        if reader.u8() != _VERSION:
-            raise MalformedMessage("not a roster of this version")
+        require_suite(reader.u8(), "a roster")
         serial, count = reader.u64(), reader.u32()
         entries = []
         for _ in range(count):
@@ -92,7 +91,7 @@ class Roster:
 
     def sign(self, key: Ed25519PrivateKey) -> bytes:
         """A consortium key's signature on this roster."""
-        return sign(key, _LABEL, self.to_bytes())
+        return sign(key, label("roster", self.suite), self.to_bytes())
 
 
 @dataclass(frozen=True)
@@ -135,19 +134,24 @@ class SignedRoster:
         """
         if quorum < 1:
             raise ValueError("a quorum of consortium keys is at least one")
+        roster = Roster.from_bytes(self.roster)  # an older suite is told apart from a missing signature
         signers = [key for key in set(pinned) & self.signatures.keys() if self.is_signed_by(key)]
         if len(signers) < quorum:
             raise FaultyServer(
-                f"a roster signed by {len(signers)} of the pinned consortium keys, {quorum} must have signed"
+                f"a roster signed by {len(signers)} of the pinned consortium keys, {quorum} must have signed",
+                hint="a signature made for an older suite does not count: federation roster sign",
             )
-        roster = Roster.from_bytes(self.roster)
         if roster.serial < serial:
             raise FaultyServer(f"a roster of serial {roster.serial}, after one of serial {serial}")
         return roster
 
+    @property
+    def _label(self) -> str:
+        return label("roster", Reader(self.roster).u8())
+
     def is_signed_by(self, key: bytes) -> bool:
         """Whether this is a sound key, whose signature is there and verifies."""
-        return is_identity(key) and is_signed(key, self.signatures[key], _LABEL, self.roster)
+        return is_identity(key) and is_signed(key, self.signatures[key], self._label, self.roster)
 
 
 @dataclass(frozen=True)

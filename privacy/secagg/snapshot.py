@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from privacy.errors import MalformedMessage, ProtocolError
+from privacy.errors import ProtocolError
 from privacy.secagg.keys import Channel, derive
 from privacy.secagg.states import State, read_state, write_state
+from privacy.secagg.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 
 KEY_BYTES = 32
 
-_VERSION = 2
 _SALT_BYTES = 32
 _REPLY_LIMIT = (1 << 32) - 1
 
@@ -28,7 +28,7 @@ def seal(
     state: State, answered: Answered, key: bytes, place: bytes, entropy: Callable[[int], bytes]
 ) -> bytes:
     """A snapshot that opens with this key, at this place (session and slot), only."""
-    writer = write_state(Writer().u8(_VERSION), state).u8(len(answered))
+    writer = write_state(Writer().u8(SUITE), state).u8(len(answered))
     for step in sorted(answered):
         request, reply = answered[step]
         writer.u8(step).fixed(request).blob(reply)
@@ -43,8 +43,7 @@ def unseal(sealed: bytes, key: bytes, place: bytes) -> tuple[State, dict[int, tu
     if plain is None:
         raise ProtocolError("a snapshot does not open: it was altered, or is of another key, site or round")
     reader = Reader(plain)
-    if reader.u8() != _VERSION:
-        raise MalformedMessage("not a snapshot of this version")
+    require_suite(reader.u8(), "a snapshot")
     state = read_state(reader)
     answered = {}
     for _ in range(reader.u8()):
@@ -57,4 +56,4 @@ def unseal(sealed: bytes, key: bytes, place: bytes) -> tuple[State, dict[int, tu
 def _channel(key: bytes, salt: bytes, place: bytes) -> Channel:
     if len(key) != KEY_BYTES:
         raise ValueError(f"a key for snapshots has {KEY_BYTES} bytes")
-    return Channel(derive(key, salt, "secagg/2/snapshot", place), place)
+    return Channel(derive(key, salt, "snapshot", place), place)

@@ -34,19 +34,17 @@ class Fresh:
 
 @dataclass(frozen=True, repr=False)
 class Advertised:
-    """Waits for everyone's adverts. Both X25519 keys follow from `secret`."""
+    """Waits for everyone's adverts. All secrets of the attempt follow from `root`."""
 
-    secret: bytes
-    seed: bytes
+    root: bytes
     advert: Advert
 
     def to_bytes(self) -> bytes:
-        return Writer().fixed(self.secret).fixed(self.seed).blob(self.advert.to_bytes()).finish()
+        return Writer().fixed(self.root).blob(self.advert.to_bytes()).finish()
 
     @classmethod
     def read(cls, reader: Reader) -> Advertised:
-        secret, seed = reader.fixed(SECRET_BYTES), reader.fixed(SECRET_BYTES)
-        return cls(secret, seed, Advert.from_bytes(reader.blob(_ADVERT_LIMIT)))
+        return cls(reader.fixed(SECRET_BYTES), Advert.from_bytes(reader.blob(_ADVERT_LIMIT)))
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from privacy.secagg.messages import Adverts
 from privacy.secagg.parameters import Parameters
+from privacy.secagg.suite import label
 from privacy.wire import Writer, digest
 
 CONTEXT_BYTES = 32
@@ -22,19 +23,19 @@ def bind_session(session: bytes, roster_root: bytes, parameters: Parameters) -> 
     """The first link: the caller's 32-byte session (run, round, attempt, plan), roster and parameters."""
     if len(session) != CONTEXT_BYTES:
         raise ValueError(f"a session has {CONTEXT_BYTES} bytes")
-    return digest("secagg/2/session", session, roster_root, parameters.to_bytes())
+    return digest(label("session"), session, roster_root, parameters.to_bytes())
 
 
 def bind_adverts(session: bytes, adverts: Adverts) -> bytes:
     """The next link: everyone's public keys, commitments and signatures. 32 bytes."""
-    return digest("secagg/2/adverts", session, adverts.to_bytes())
+    return digest(label("adverts"), session, adverts.to_bytes())
 
 
 def bind_masks(adverts: bytes, context: bytes, sharers: Iterable[int]) -> bytes:
     """The last link: the caller's 32-byte context (params, codec) and the slots of those who shared."""
     if len(context) != CONTEXT_BYTES:
         raise ValueError(f"a context has {CONTEXT_BYTES} bytes")
-    return digest("secagg/2/masks", adverts, context, slots_bytes(sharers))
+    return digest(label("masks"), adverts, context, slots_bytes(sharers))
 
 
 def slots_bytes(slots: Iterable[int]) -> bytes:

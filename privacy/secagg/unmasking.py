@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from privacy.secagg.graph import Graph
-from privacy.secagg.keys import KeyPair, channel_pair, mask_pair
+from privacy.secagg.keys import KeyPair, mask_pair
 from privacy.secagg.masks import Mask, commit, pair_mask, self_mask
 from privacy.secagg.messages import Advert, Reveal
 from privacy.secagg.shamir import rebuild_checked
@@ -75,13 +75,9 @@ class Opening:
         shares = {
             at: reveal.key_shares[owner] for at, reveal in self.reveals.items() if owner in reveal.key_shares
         }
-        advert = self.adverts[owner]
-
-        def fits(secret: bytes) -> bool:
-            public = (mask_pair(secret, self.session).public, channel_pair(secret, self.session).public)
-            return public == (advert.mask_key, advert.channel_key)
-
-        return mask_pair(self._rebuild(owner, shares, fits), self.session)
+        public = self.adverts[owner].mask_key
+        secret = self._rebuild(owner, shares, lambda secret: mask_pair(secret, self.session).public == public)
+        return mask_pair(secret, self.session)
 
     def _rebuild(self, owner: int, shares: Mapping[int, int], fits: _Fits) -> bytes:
         if len(shares) < self.threshold:

@@ -20,15 +20,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from privacy.errors import FaultyServer
 from privacy.secagg.identity import is_signed, sign
 from privacy.secagg.messages import Certificate, Vote
+from privacy.secagg.suite import label
 from privacy.secagg.transcript import slots_bytes
 from privacy.wire import digest
 
-_LABEL = "secagg/2/vote"
+_LABEL = label("vote")
 
 
 def upload_digest(packed: bytes) -> bytes:
     """What a vote says of the voter's own masked vector, 32 bytes."""
-    return digest("secagg/2/upload", packed)
+    return digest(label("upload"), packed)
 
 
 def cast(key: Ed25519PrivateKey, transcript: bytes, survivors: Set[int], upload: bytes) -> Vote:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from privacy.secagg.graph import permutation
-from privacy.secagg.keys import Channel, channel_pair, mask_pair
+from privacy.secagg.keys import Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import commit, pair_mask, self_mask
 from privacy.secagg.messages import Adverts
 from privacy.secagg.parameters import Parameters
@@ -45,7 +45,7 @@ class _Recorded:
 def vectors() -> dict[str, Any]:
     """All known answers, ready to be written as JSON."""
     return {
-        "note": "docs/protocol.md, version 2; bytes in hexadecimal; written by tests/vectors/generate.py",
+        "note": "docs/protocol.md, suite 3; bytes in hexadecimal; written by tests/vectors/generate.py",
         "parameters": [_parameters(*case) for case in [(3, 1, 0), (5, 1, 9), (10, 2, 9), (100, 33, 40)]],
         "rings": [_ring(*case) for case in [(129, 2, 5), (500, 25, 50), (1000, 50, 100)]],
         "packing": [
@@ -182,17 +182,17 @@ def _keys(round_: Round, sources: list[_Recorded]) -> dict[str, str]:
     """The keys between sites 0 and 1, and those of site 0 alone."""
     session, transcript = _session(round_), round_.server.transcript
     link = bind_adverts(session, _adverts(round_))
-    (secret, seed), other = sources[0].drawn[:2], sources[1].drawn[0]
-    ours, theirs = mask_pair(secret, session), mask_pair(other, session)
-    channel = channel_pair(secret, session).agree(channel_pair(other, session).public)
+    secrets, other = (Secrets.of(source.drawn[0], session) for source in sources[:2])
+    ours, theirs = mask_pair(secrets.mask, session), mask_pair(other.mask, session)
+    channel = channel_pair(secrets.channel, session).agree(channel_pair(other.channel, session).public)
     pair = pair_mask(ours.agree(theirs.public), transcript, (0, ours.public), (1, theirs.public))
     return {
         "mask public key of 0": ours.public.hex(),
-        "commitment of 0": commit(seed, session, 0).hex(),
+        "commitment of 0": commit(secrets.seed, session, 0).hex(),
         "channel key from 0 to 1": Channel.between(channel, link, 0, 1).key.hex(),
         "channel key from 1 to 0": Channel.between(channel, link, 1, 0).key.hex(),
         "pair mask key of 0 and 1": pair.key.hex(),
-        "self mask key of 0": self_mask(seed, transcript, 0).key.hex(),
+        "self mask key of 0": self_mask(secrets.seed, transcript, 0).key.hex(),
     }
 
 

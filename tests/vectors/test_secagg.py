@@ -123,35 +123,37 @@ class Second:
         names = [blob(site["id"].encode()) for site in self.sites]
         rules = u(4, ROUND["colluders"]) + u(4, ROUND["dropouts"]) + u(1, self.bits) + u(8, self.length)
         session, root = bytes.fromhex(ROUND["session"]), bytes.fromhex(ROUND["consortium"]["root"])
-        self.c = h("secagg/2/session", session, root, rules + u(4, 4) + b"".join(names))
-        self.secrets = [bytes.fromhex(site["drawn"][0]) for site in self.sites]
-        self.seeds = [bytes.fromhex(site["drawn"][1]) for site in self.sites]
-        self.mask_keys = [kdf(secret, self.c, "secagg/2/mask key") for secret in self.secrets]
-        self.channel_keys = [kdf(secret, self.c, "secagg/2/channel key") for secret in self.secrets]
+        self.c = h("secagg/3/session", session, root, rules + u(4, 4) + b"".join(names))
+        roots = [bytes.fromhex(site["drawn"][0]) for site in self.sites]
+        self.secrets = [kdf(root, self.c, "secagg/3/mask secret") for root in roots]
+        self.seeds = [kdf(root, self.c, "secagg/3/self seed") for root in roots]
+        channel_secrets = [kdf(root, self.c, "secagg/3/channel secret") for root in roots]
+        self.mask_keys = [kdf(secret, self.c, "secagg/3/mask key") for secret in self.secrets]
+        self.channel_keys = [kdf(secret, self.c, "secagg/3/channel key") for secret in channel_secrets]
         bodies = [self.advert(slot) for slot in range(4)]
-        self.adverts = b"\x02\x02" + u(2, 4) + b"".join(u(2, slot) + body for slot, body in enumerate(bodies))
-        self.a = h("secagg/2/adverts", self.c, self.adverts)
+        self.adverts = b"\x03\x02" + u(2, 4) + b"".join(u(2, slot) + body for slot, body in enumerate(bodies))
+        self.a = h("secagg/3/adverts", self.c, self.adverts)
         everyone = b"".join(u(2, slot) for slot in range(4))
-        self.t = h("secagg/2/masks", self.a, bytes.fromhex(ROUND["context"]), everyone)
+        self.t = h("secagg/3/masks", self.a, bytes.fromhex(ROUND["context"]), everyone)
 
     def identity(self, slot: int) -> bytes:
         return bytes.fromhex(self.sites[slot]["identity private key"])
 
     def advert(self, slot: int) -> bytes:
-        commitment = h("secagg/2/commitment", self.c, u(2, slot), self.seeds[slot])
+        commitment = h("secagg/3/commitment", self.c, u(2, slot), self.seeds[slot])
         statement = public(self.mask_keys[slot]) + public(self.channel_keys[slot]) + commitment
-        return statement + signed(self.identity(slot), "secagg/2/advert", self.c, u(2, slot), statement)
+        return statement + signed(self.identity(slot), "secagg/3/advert", self.c, u(2, slot), statement)
 
     def sealed(self, sender: int) -> bytes:
-        drawn = [bytes.fromhex(each) for each in self.sites[sender]["drawn"][2:4]]
+        drawn = [bytes.fromhex(each) for each in self.sites[sender]["drawn"][1:3]]
         of_secret = shares(self.secrets[sender], drawn[0], self._holders(sender))
         of_seed = shares(self.seeds[sender], drawn[1], self._holders(sender))
-        out = b"\x02\x03" + u(2, 3)
+        out = b"\x03\x03" + u(2, 3)
         for at, to in enumerate(self._holders(sender)):
             if to != sender:
                 address = self.a + u(2, sender) + u(2, to)
                 agreed = x25519(self.channel_keys[sender], public(self.channel_keys[to]))
-                key = kdf(agreed, self.a, "secagg/2/channel", address)
+                key = kdf(agreed, self.a, "secagg/3/channel", address)
                 out += u(2, to) + AESGCM(key).encrypt(bytes(12), of_secret[at] + of_seed[at], address)
         return out
 
@@ -159,7 +161,7 @@ class Second:
         return [slot for slot in range(4) if slot != sender] + [sender]
 
     def upload(self, slot: int) -> bytes:
-        key = kdf(self.seeds[slot], self.t, "secagg/2/self mask", u(2, slot))
+        key = kdf(self.seeds[slot], self.t, "secagg/3/self mask", u(2, slot))
         total = [x + m for x, m in zip(self.sites[slot]["vector"], self.mask(key), strict=True)]
         for peer in range(4):
             if peer != slot:
@@ -167,7 +169,7 @@ class Second:
                 ends = [
                     part for at in sorted((slot, peer)) for part in (u(2, at), public(self.mask_keys[at]))
                 ]
-                pair = self.mask(kdf(agreed, self.t, "secagg/2/pair mask", *ends))
+                pair = self.mask(kdf(agreed, self.t, "secagg/3/pair mask", *ends))
                 sign = 1 if slot < peer else -1
                 total = [x + sign * m for x, m in zip(total, pair, strict=True)]
         return packed([x % (1 << self.bits) for x in total], self.bits)
@@ -177,8 +179,8 @@ class Second:
 
     def vote(self, slot: int, survivors: range) -> bytes:
         slots = b"".join(u(2, each) for each in survivors)
-        upload = h("secagg/2/upload", self.upload(slot))
-        return upload + signed(self.identity(slot), "secagg/2/vote", self.t, slots, upload)
+        upload = h("secagg/3/upload", self.upload(slot))
+        return upload + signed(self.identity(slot), "secagg/3/vote", self.t, slots, upload)
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +193,9 @@ def test_the_roster_is_signed_as_specified() -> None:
     data = bytes.fromhex(case["signed roster"])
     size = int.from_bytes(data[:4], "big")
     roster, rest = data[4 : 4 + size], data[4 + size :]
-    assert h("secagg/2/roster", roster).hex() == case["root"]
+    assert h("secagg/3/roster", roster).hex() == case["root"]
     assert rest[:34] == u(2, 1) + bytes.fromhex(case["public key"])
-    statement = blob(b"secagg/2/roster") + h("secagg/2/roster", roster)
+    statement = blob(b"secagg/3/roster") + h("secagg/3/roster", roster)
     Ed25519PublicKey.from_public_bytes(rest[2:34]).verify(rest[34:], statement)
 
 
@@ -201,7 +203,7 @@ def test_links_adverts_and_shares_follow_from_the_specification(second: Second) 
     assert {"C": second.c.hex(), "A": second.a.hex(), "T": second.t.hex()} == ROUND["links"]
     for slot in range(4):
         answers = second.steps["advertise"]["answers"], second.steps["share"]["answers"]
-        assert answers[0][str(slot)] == (b"\x02\x01" + second.advert(slot)).hex()
+        assert answers[0][str(slot)] == (b"\x03\x01" + second.advert(slot)).hex()
         assert answers[1][str(slot)] == second.sealed(slot).hex()
         assert second.steps["share"]["requests"][str(slot)] == second.adverts.hex()
 
@@ -209,20 +211,20 @@ def test_links_adverts_and_shares_follow_from_the_specification(second: Second) 
 def test_uploads_and_votes_follow_from_the_specification(second: Second) -> None:
     for slot in range(3):
         signature = second.vote(slot, range(4))[32:]
-        masked = b"\x02\x05" + signature + second.upload(slot)
+        masked = b"\x03\x05" + signature + second.upload(slot)
         assert second.steps["mask"]["answers"][str(slot)] == masked.hex()
-        vote = b"\x02\x07" + second.vote(slot, range(3))
+        vote = b"\x03\x07" + second.vote(slot, range(3))
         assert second.steps["commit"]["answers"][str(slot)] == vote.hex()
     votes = b"".join(u(2, slot) + second.vote(slot, range(3)) for slot in range(3))
-    certificate = b"\x02\x08" + u(2, 3) + b"\0\0\0\1\0\2" + u(2, 3) + votes
+    certificate = b"\x03\x08" + u(2, 3) + b"\0\0\0\1\0\2" + u(2, 3) + votes
     assert set(second.steps["reveal"]["requests"].values()) == {certificate.hex()}
 
 
 def test_reveals_and_the_sum_follow_from_the_specification(second: Second) -> None:
     for slot in range(3):
-        reveal = b"\x02\x09" + u(2, 3)
+        reveal = b"\x03\x09" + u(2, 3)
         for owner in range(4):
-            index = 2 if owner == 3 else 3
+            index = 1 if owner == 3 else 2
             drawn = bytes.fromhex(second.sites[owner]["drawn"][index])
             secret = second.secrets[owner] if owner == 3 else second.seeds[owner]
             reveal += (u(2, 1) if owner == 3 else b"") + u(2, owner) + shares(secret, drawn, [slot])[0]

@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from privacy.errors import ProtocolError
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.identity import public_identity
+from privacy.secagg.keys import Secrets
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector
 from privacy.secagg.roster import Entry, Floor, Roster
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
+from privacy.secagg.transcript import bind_session
 
 SESSION = bytes(range(32))
 CONTEXT = bytes(range(32, 64))
@@ -76,10 +78,20 @@ class Round:
         self.rosters = dict.fromkeys(range(n), self.roster) | dict(rosters or {})
         self.clients = [self.client(slot) for slot in range(n)]
         self.vectors = [ring_vector(site(slot), length, ring_bits) for slot in range(n)]
+        self.server_session = session
         self.server = ServerMachine(self.roster, self.parameters, session)
         self.server.bind(CONTEXT)
         self.inbox: dict[int, bytes] = {}
         self.everyone = frozenset(range(n))
+
+    @property
+    def link(self) -> bytes:
+        """C, the first link of the transcript."""
+        return bind_session(self.server_session, self.roster.root, self.parameters)
+
+    def secrets(self, slot: int) -> Secrets:
+        """What a site that was not interfered with has drawn."""
+        return Secrets.of(entropy(site(slot))(32), self.link)
 
     def client(self, slot: int) -> ClientMachine:
         """A fresh machine for the site of this number."""

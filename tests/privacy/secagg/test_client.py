@@ -21,7 +21,7 @@ from privacy.errors import (
 )
 from privacy.secagg.adverts import make_advert
 from privacy.secagg.client import ClientMachine
-from privacy.secagg.keys import mask_pair
+from privacy.secagg.keys import Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import apply, pair_mask, self_mask
 from privacy.secagg.messages import Advert, Adverts, Certificate, Delivery, Masked, Reveal, Survivors, Vote
 from privacy.secagg.ring import lane_type, unpack
@@ -409,10 +409,10 @@ def test_steps_out_of_order_end_the_round() -> None:
             client, vector = round_.clients[0], round_.vectors[0]
             calls: list[Callable[[], bytes]] = [
                 client.advertise,
-                partial(client.share, b"\x02\x02\0\0"),
-                partial(client.mask, b"\x02\x04\0\0\0\0", vector, CONTEXT),
-                partial(client.commit, b"\x02\x06\0\0"),
-                partial(client.reveal, b"\x02\x08\0\0\0\0"),
+                partial(client.share, b"\x03\x02\0\0"),
+                partial(client.mask, b"\x03\x04\0\0\0\0", vector, CONTEXT),
+                partial(client.commit, b"\x03\x06\0\0"),
+                partial(client.reveal, b"\x03\x08\0\0\0\0"),
             ]
             if phase is not Phase.REVEAL:
                 _refuses(calls[early], FaultyServer, "out of order", client)
@@ -458,14 +458,25 @@ def _reaches(start: object, wanted: bytes) -> bool:
 
 
 def test_each_secret_is_gone_as_soon_as_its_step_is_over() -> None:
-    source = entropy(site(0))
-    secret, seed = source(32), source(32)
-    held = []
-    round_ = Round()
+    """I12: the root goes when shares are sealed, the seed and the keys of incoming seals when they are opened."""
+    round_, held = Round(), []
+    secrets, other = round_.secrets(0), round_.secrets(1)
+    adverts = Adverts({slot: Advert.from_bytes(Round().clients[slot].advertise()) for slot in range(5)})
+    link = bind_adverts(round_.link, adverts)
+    agreed = channel_pair(secrets.channel, round_.link).agree(channel_pair(other.channel, round_.link).public)
+    sought = [
+        entropy(site(0))(32),
+        secrets.mask,
+        secrets.channel,
+        secrets.seed,
+        Channel.between(agreed, link, 1, 0).key,
+        Channel.between(agreed, link, 0, 1).key,
+    ]
     while round_.server.phase is not Phase.DONE:
         round_.step()
-        held.append((_reaches(round_.clients[0], secret), _reaches(round_.clients[0], seed)))
-    assert held == [(True, True), (False, True), (False, False), (False, False)]
+        held.append([_reaches(round_.clients[0], secret) for secret in sought])
+    nothing = [False] * 6
+    assert held == [[True, *[False] * 5], [False, False, False, True, True, False], nothing, nothing]
 
 
 def test_an_abort_by_the_caller_ends_the_round() -> None:
@@ -576,7 +587,7 @@ def test_sites_that_were_shown_different_adverts_do_not_open_each_others_shares(
     round_ = Round(5)
     adverts = dict(_adverts(round_).by_slot)
     link = bind_session(SESSION, round_.roster.root, round_.parameters)
-    adverts[4] = make_advert(identity(site(4)), link, 4, b"s" * 32, b"b" * 32)
+    adverts[4] = make_advert(identity(site(4)), link, 4, Secrets.of(b"r" * 32, link))
     round_.inbox[0] = Adverts(adverts).to_bytes()
     round_.step({0, 1, 2, 3})
     for slot in range(4):
@@ -594,7 +605,7 @@ class _Colluder:
         }
         session = bind_session(SESSION, round_.roster.root, round_.parameters)
         self.link = bind_adverts(session, Adverts(self.adverts))
-        self.keys = mask_pair(entropy(site(3))(32), session)
+        self.keys = mask_pair(round_.secrets(3).mask, session)
 
     def transcript(self, slot: int, sharers: set[int]) -> bytes:
         return bind_masks(self.link, self.round.contexts[slot], sharers)
@@ -606,9 +617,7 @@ class _Colluder:
         data = Delivery(frozenset(sharers), {at: sealed[at] for at in sharers - {slot}}).to_bytes()
         reply = self.round.clients[slot].mask(data, np.zeros(length, np.uint64), self.round.contexts[slot])
         upload = unpack(Masked.from_bytes(reply, 4 * length).packed, length, 32)
-        source = entropy(site(slot))
-        seed = [source(32), source(32)][1]
-        masks = [self_mask(seed, transcript, slot).inverse()]
+        masks = [self_mask(self.round.secrets(slot).seed, transcript, slot).inverse()]
         if 3 in sharers:
             end = slot, self.adverts[slot].mask_key
             shared = self.keys.agree(end[1])

@@ -44,9 +44,9 @@ def test_the_key_derivation_gives_the_vector_of_rfc_5869_appendix_a_1() -> None:
 def test_derive_is_extract_then_expand_over_the_framed_label(
     secret: bytes, salt: bytes, parts: list[bytes]
 ) -> None:
-    info = b"".join(len(part).to_bytes(4, "big") + part for part in [b"label", *parts])
+    info = b"".join(len(part).to_bytes(4, "big") + part for part in [b"secagg/3/use", *parts])
     key = hmac.digest(salt, secret, "sha256")
-    assert derive(secret, salt, "label", *parts) == hmac.digest(key, info + b"\x01", "sha256")
+    assert derive(secret, salt, "use", *parts) == hmac.digest(key, info + b"\x01", "sha256")
 
 
 def test_sealing_gives_test_cases_13_and_14_of_the_gcm_specification() -> None:

@@ -27,6 +27,7 @@ from privacy.secagg.messages import (
     kind_of,
 )
 from privacy.secagg.shamir import PRIME
+from privacy.secagg.suite import SUITE
 
 PACKED = 23
 PUBLIC = st.binary(min_size=32, max_size=32).map(lambda secret: mask_pair(secret, bytes(32)).public)
@@ -132,8 +133,8 @@ def test_every_parser_refuses_other_kinds_and_versions() -> None:
         for parse, own in zip(PARSERS, Kind, strict=False):
             if own is not kind:
                 with pytest.raises(MalformedMessage, match="expected"):
-                    parse(bytes([2, kind]) + body)
-    for wrong in (b"", b"\x02", b"\x01\x01", b"\x02\x00", b"\x02\x0a"):
+                    parse(bytes([SUITE, kind]) + body)
+    for wrong in (b"", b"\x03", b"\x01\x01", b"\x02\x01", b"\x03\x00", b"\x03\x0a"):
         with pytest.raises(MalformedMessage):
             kind_of(wrong)
 
@@ -141,7 +142,7 @@ def test_every_parser_refuses_other_kinds_and_versions() -> None:
 def test_slots_out_of_order_or_twice_are_malformed() -> None:
     for slots in (b"\x00\x01\x00\x00", b"\x00\x01\x00\x01"):
         with pytest.raises(MalformedMessage, match="ascending"):
-            Survivors.from_bytes(b"\x02\x06\x00\x02" + slots)
+            Survivors.from_bytes(b"\x03\x06\x00\x02" + slots)
 
 
 def test_a_reveal_never_holds_both_kinds_of_share_of_a_site() -> None:
@@ -162,19 +163,19 @@ def _public(name: bytes) -> bytes:
 def test_layouts_are_those_of_the_specification() -> None:
     advert = Advert(_public(b"1"), _public(b"2"), b"c" * 32, b"s" * 64)
     body = advert.mask_key + advert.channel_key + advert.commitment + advert.signature
-    assert advert.to_bytes() == b"\x02\x01" + body
-    assert Adverts({258: advert}).to_bytes() == b"\x02\x02" + b"\0\x01" + b"\x01\x02" + body
-    assert SealedShares({3: b"s" * 82}).to_bytes() == b"\x02\x03" + b"\0\x01" + b"\0\x03" + b"s" * 82
+    assert advert.to_bytes() == b"\x03\x01" + body
+    assert Adverts({258: advert}).to_bytes() == b"\x03\x02" + b"\0\x01" + b"\x01\x02" + body
+    assert SealedShares({3: b"s" * 82}).to_bytes() == b"\x03\x03" + b"\0\x01" + b"\0\x03" + b"s" * 82
     sharers, sealed = b"\0\x02" + b"\0\x01\0\x03", b"\0\x01" + b"\0\x03" + b"s" * 82
-    assert Delivery(frozenset({3, 1}), {3: b"s" * 82}).to_bytes() == b"\x02\x04" + sharers + sealed
-    assert Masked(b"s" * 64, b"xy").to_bytes() == b"\x02\x05" + b"s" * 64 + b"xy"
-    assert Survivors(frozenset({2, 1})).to_bytes() == b"\x02\x06" + b"\0\x02" + b"\0\x01\0\x02"
+    assert Delivery(frozenset({3, 1}), {3: b"s" * 82}).to_bytes() == b"\x03\x04" + sharers + sealed
+    assert Masked(b"s" * 64, b"xy").to_bytes() == b"\x03\x05" + b"s" * 64 + b"xy"
+    assert Survivors(frozenset({2, 1})).to_bytes() == b"\x03\x06" + b"\0\x02" + b"\0\x01\0\x02"
     vote = Vote(b"u" * 32, b"s" * 64)
-    assert vote.to_bytes() == b"\x02\x07" + b"u" * 32 + b"s" * 64
+    assert vote.to_bytes() == b"\x03\x07" + b"u" * 32 + b"s" * 64
     votes = b"\0\x01" + b"\0\x01" + b"u" * 32 + b"s" * 64
-    assert Certificate(frozenset({3, 1}), {1: vote}).to_bytes() == b"\x02\x08" + sharers + votes
+    assert Certificate(frozenset({3, 1}), {1: vote}).to_bytes() == b"\x03\x08" + sharers + votes
     seed, key = b"\0\x01" + b"\0\x01" + bytes(32) + b"\x09", b"\0\x01" + b"\0\x02" + bytes(32) + b"\x07"
-    assert Reveal({1: 9}, {2: 7}).to_bytes() == b"\x02\x09" + seed + key
+    assert Reveal({1: 9}, {2: 7}).to_bytes() == b"\x03\x09" + seed + key
 
 
 def test_repeated_keys_are_seen_across_sites_and_within_one() -> None:

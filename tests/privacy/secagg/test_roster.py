@@ -55,7 +55,7 @@ def test_a_roster_changed_after_it_was_signed_is_refused() -> None:
 
 def test_a_signature_on_something_else_does_not_count() -> None:
     roster = make_roster(NAMES)
-    other = sign(CONSORTIUM[0], "secagg/2/advert", roster.to_bytes())
+    other = sign(CONSORTIUM[0], "secagg/3/advert", roster.to_bytes())
     with pytest.raises(FaultyServer, match="signed by 1"):
         SignedRoster(roster.to_bytes(), {**_signed(1).signatures, PINNED[0]: other}).verified(
             PINNED, 2, serial=0

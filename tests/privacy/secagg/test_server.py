@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from privacy.errors import FaultyClient, SuspectedClient
 from privacy.secagg.adverts import make_advert
 from privacy.secagg.identity import sign
-from privacy.secagg.keys import mask_pair
+from privacy.secagg.keys import Secrets, mask_pair
 from privacy.secagg.masks import apply, pair_mask, self_mask
 from privacy.secagg.messages import Advert, Adverts, Masked, Reveal, SealedShares, Survivors, Vote
 from privacy.secagg.ring import pack, packed_size, unpack
@@ -21,7 +21,7 @@ from privacy.secagg.server import Phase, TooFew
 from privacy.secagg.shamir import PRIME
 from privacy.secagg.transcript import bind_session
 from privacy.secagg.votes import cast, check_certificate, upload_digest
-from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, identity, site
+from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, identity, site
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value
 
 PHASES = [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.COMMIT, Phase.REVEAL]
@@ -175,8 +175,8 @@ def test_a_vector_that_comes_too_late_stays_hidden_though_its_key_secret_was_reb
     round_.until(Phase.MASK)
     round_.vectors[4] = np.zeros(length, np.uint64)
     upload = unpack(Masked.from_bytes(round_.answer(4), 4 * length).packed, length, 32)
-    source = entropy(site(4))
-    keys, seed = mask_pair(source(32), session), source(32)
+    secrets = round_.secrets(4)
+    keys, seed = mask_pair(secrets.mask, session), secrets.seed
     transcript = round_.server.transcript
     ends = [(peer, adverts.by_slot[peer].mask_key) for peer in range(4)]
     apply(
@@ -196,14 +196,14 @@ def test_an_unknown_sender_is_ignored() -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("body", [b"", b"\0\0", b"short", bytes(2000)])
-@pytest.mark.parametrize("head", ["", "09", "0209", "0101", "own kind", "next kind"])
+@pytest.mark.parametrize("head", ["", "09", "0309", "0201", "0101", "own kind", "next kind"])
 def test_a_malformed_message_costs_only_its_sender(phase: Phase, head: str, body: bytes) -> None:
     round_ = Round(6, colluders=0)
     if phase is Phase.COMMIT:
         round_.until(Phase.MASK).step(round_.everyone - {5})
     round_.until(phase)
     own = {Phase.ADVERTISE: 1, Phase.SHARE: 3, Phase.MASK: 5, Phase.COMMIT: 7, Phase.REVEAL: 9}[phase]
-    kinds = {"own kind": bytes([2, own]), "next kind": b"\x02\x09"}
+    kinds = {"own kind": bytes([3, own]), "next kind": b"\x03\x09"}
     data = (kinds[head] if head in kinds else bytes.fromhex(head)) + body
     round_.receive(2, data)
     assert set(round_.server.blame) == {"site-2"}
@@ -222,11 +222,11 @@ def test_the_last_one_awaited_may_be_malformed() -> None:
     assert round_.server.phase is Phase.SHARE
 
 
-def _second_advert(slot: int, *, secret: bytes = b"s" * 32, seed: bytes = b"b" * 32) -> Advert:
+def _second_advert(slot: int, *, root: bytes = b"r" * 32, **changed: bytes) -> Advert:
     """Another advert that this site genuinely signs for the same round."""
     round_ = Round(5, colluders=0)
     session = bind_session(SESSION, round_.roster.root, round_.parameters)
-    return make_advert(identity(site(slot)), session, slot, secret, seed)
+    return make_advert(identity(site(slot)), session, slot, replace(Secrets.of(root, session), **changed))
 
 
 def test_a_site_that_signs_two_adverts_is_proven_faulty() -> None:
@@ -258,7 +258,7 @@ def test_an_advert_that_its_site_did_not_sign_is_not_taken() -> None:
     """2, 3: signed by a key that the roster no longer holds."""
     round_ = Round(5, colluders=0)
     advert = Advert.from_bytes(round_.answer(2))
-    old = make_advert(identity("a revoked key"), SESSION, 2, b"s" * 32, b"b" * 32)
+    old = make_advert(identity("a revoked key"), SESSION, 2, Secrets.of(b"r" * 32, SESSION))
     round_.receive(2, replace(advert, signature=old.signature).to_bytes())
     assert "not signed" in round_.server.faulty["site-2"]
 
@@ -364,7 +364,7 @@ def test_a_key_taken_from_another_site_is_refused_at_the_door() -> None:
 
 def _second_advert_in(round_: Round, slot: int) -> Advert:
     session = bind_session(SESSION, round_.roster.root, round_.parameters)
-    return make_advert(identity(site(slot)), session, slot, b"same" * 8, b"b" * 32)
+    return make_advert(identity(site(slot)), session, slot, Secrets.of(b"same" * 8, session))
 
 
 def test_shares_for_others_than_the_roster_are_refused() -> None:
@@ -460,7 +460,7 @@ def _advertising_falsely(field: str) -> Round:
 
 def _signed(advert: Advert, round_: Round) -> bytes:
     session = bind_session(SESSION, round_.roster.root, round_.parameters)
-    signature = sign(identity(site(4)), "secagg/2/advert", session, b"\0\x04", advert.statement)
+    signature = sign(identity(site(4)), "secagg/3/advert", session, b"\0\x04", advert.statement)
     return replace(advert, signature=signature).to_bytes()
 
 

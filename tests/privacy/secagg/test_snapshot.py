@@ -75,7 +75,7 @@ def test_a_resumed_site_remembers_for_which_set_it_voted() -> None:
     round_.answer(0)
     _restart(round_, 0, has_begun=True)
     with pytest.raises(FaultyServer, match="other content"):
-        round_.clients[0].commit(b"\x02\x06\0\x04\0\0\0\1\0\2\0\4")
+        round_.clients[0].commit(b"\x03\x06\0\x04\0\0\0\1\0\2\0\4")
 
 
 def test_an_abort_outlives_a_restart() -> None:
@@ -121,12 +121,10 @@ def test_only_a_fresh_machine_resumes() -> None:
 
 
 def test_no_secret_is_readable_in_a_snapshot_and_no_two_snapshots_share_bytes() -> None:
-    source = entropy(site(0))
-    secret, seed = source(32), source(32)
-    round_ = Round(5).until(Phase.SHARE)
-    one, two = round_.clients[0].snapshot(KEY), round_.clients[0].snapshot(KEY)
-    assert secret not in one
-    assert seed not in one
+    for phase, secret in [(Phase.SHARE, entropy(site(0))(32)), (Phase.MASK, Round(5).secrets(0).seed)]:
+        round_ = Round(5).until(phase)
+        one, two = round_.clients[0].snapshot(KEY), round_.clients[0].snapshot(KEY)
+        assert secret not in one
     assert one[:32] != two[:32]
     assert one[32:96] != two[32:96]
 
