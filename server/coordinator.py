@@ -48,6 +48,7 @@ class Coordinator:
         self.following: Coordinator | None = None
         self._machine = ServerMachine(roster, terms.parameters, terms.session)
         self._params: bytes | None = None
+        self._is_masking = False
         self._deliveries: list[MachineOutgoing] = []  # wait for the params
         self._onward: dict[str, bytes] = {}  # frames that wait to travel with the round before
 
@@ -65,6 +66,12 @@ class Coordinator:
     def is_prepared(self) -> bool:
         """Keys are exchanged with every site of the cohort: `start` needs no invitation."""
         return len(self._deliveries) == len(self.terms.members)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether another attempt at this round can succeed: on a ring a site masks in one attempt only."""
+        is_ring = self.terms.parameters.fewest_neighbors > 0
+        return not (is_ring and self._is_masking)
 
     def start(self, params: bytes, following: Coordinator | None) -> list[Outgoing]:
         """Begin with these params: with invitations, or at once if the round is prepared."""
@@ -132,6 +139,7 @@ class Coordinator:
         return self._frames(kind, messages)
 
     def _frames(self, kind: Kind, messages: list[MachineOutgoing]) -> list[Outgoing]:
+        self._is_masking |= kind is Kind.BROADCAST
         return [self._frame(kind, message.to, message.data) for message in messages]
 
     def _frame(self, kind: Kind, site: str, body: bytes) -> Outgoing:

@@ -23,6 +23,7 @@ from federation.plan import Plan, parse
 from federation.roster import write_roster
 from federation.terms import params_bytes, params_digest
 from privacy.secagg.roster import SignedRoster
+from privacy.secagg.suite import SUITE
 from privacy.witness import Head, head_from_json
 from server import checkpoint
 from server.figures import Evaluated
@@ -93,7 +94,8 @@ class RunFolder:
         self._append(state, {"closed": True, "params": params, "heads": _in_json(heads)})
 
     def _append(self, state: ServerState, content: dict[str, Any]) -> None:
-        line = json.dumps({"run": state.run.hex(), "plan": self.plan.digest, **content}, sort_keys=True)
+        place = {"run": state.run.hex(), "plan": self.plan.digest, "suite": SUITE}
+        line = json.dumps({**place, **content}, sort_keys=True)
         path = self.path / "receipts.jsonl"
         torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a killed process's last line
         with path.open("a", encoding="utf-8") as file:

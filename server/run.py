@@ -165,6 +165,8 @@ def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> Coor
         except TooFewSurvivors as error:
             failure = error
             _welcome_back(coordinator, lines)
+            if not coordinator.may_repeat:
+                break
     raise failure or AssertionError("unreachable")
 
 

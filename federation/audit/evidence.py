@@ -20,7 +20,7 @@ from federation.audit.untrusted import is_regular, json_of, text_of
 from federation.errors import FederationError
 from federation.ledgerfile import load_entries
 from federation.plan import Plan, load
-from federation.roster import load_roster
+from federation.roster import load_roster, roster_of
 from privacy.errors import PrivacyError
 from privacy.ledger import Entry
 from privacy.secagg.roster import Roster
@@ -65,8 +65,7 @@ def read_roster(run: Path, found: Findings) -> Roster | None:
     """roster.toml, with at least one valid signature; whose they are is for the reader to say."""
     try:
         text_of(run / "roster.toml")
-        signed = load_roster(run / "roster.toml")
-        roster = Roster.from_bytes(signed.roster)
+        roster, signed = roster_of(load_roster(run / "roster.toml"))
     except _DAMAGE:
         found.add("roster-unreadable", "roster.toml is missing or no roster: no key of a site can be told")
         return None

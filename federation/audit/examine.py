@@ -42,6 +42,7 @@ from federation.audit.recounting import planned_releases
 from federation.audit.report import check_report
 from federation.audit.rounds import check_params, check_receipts
 from federation.audit.sites import Setting, check_evaluated, check_training
+from federation.audit.suites import check_suites
 from federation.audit.untrusted import is_regular
 from federation.errors import PlanError
 from federation.plan import Plan
@@ -113,6 +114,7 @@ def audit(run: Path, ledgers: Sequence[Path] = ()) -> Audit:
             found.skip(line)
         return Audit(receipts.run, found.sorted(), tuple(found.not_checked))
     training, evaluation = charges
+    check_suites(plan, receipts, accounts, evidence.is_simulation, found)
     check_receipts(receipts, plan, roster, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
     check_params(run, receipts, params, plan, found)

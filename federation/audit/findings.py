@@ -73,6 +73,8 @@ SEVERITIES: Mapping[str, Severity] = {
     "round-without-receipt": "warning",
     "release-not-summed": "info",
     "run-open": "info",
+    "suite-broken": "critical",
+    "suite-outdated": "warning",
     # the evaluation
     "evaluation-missing": "critical",
     "evaluation-unplanned": "critical",

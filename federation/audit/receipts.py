@@ -12,6 +12,7 @@ from federation.audit.untrusted import Torn, json_of, text_of
 from federation.plan import Plan
 from privacy.errors import MalformedMessage
 from privacy.plain import Fields
+from privacy.secagg.suite import BROKEN
 from privacy.witness import Head, head_from_json
 
 _LONGEST_NAME = 255
@@ -52,6 +53,7 @@ class Receipts:
     evaluations: tuple[Evaluation, ...] = ()
     closing: str | None = None
     heads: tuple[Head, ...] = ()
+    suites: frozenset[int] = frozenset()  # of the secure aggregation
 
     @property
     def rounds(self) -> dict[int, Receipt]:
@@ -85,6 +87,7 @@ class _Reading:
     evaluations: list[Evaluation] = field(default_factory=list)
     closing: str | None = None
     heads: list[Head] = field(default_factory=list)
+    suites: set[int] = field(default_factory=set)
 
 
 def read_receipts(run: Path, plan: Plan | None, found: Findings) -> Receipts:
@@ -105,13 +108,21 @@ def read_receipts(run: Path, plan: Plan | None, found: Findings) -> Receipts:
             found.add("receipt-damaged", f"{where} is no whole line, as a killed server leaves one")
         except (ValueError, MalformedMessage):
             found.add("receipt-invalid", f"{where} is no receipt")
-    return Receipts(read.run, tuple(read.lines), tuple(read.evaluations), read.closing, tuple(read.heads))
+    return Receipts(
+        read.run,
+        tuple(read.lines),
+        tuple(read.evaluations),
+        read.closing,
+        tuple(read.heads),
+        frozenset(read.suites),
+    )
 
 
 def _line(content: Any, where: str, read: _Reading, plan: Plan | None, found: Findings) -> None:
     """Add one line. ValueError or MalformedMessage if it is none."""
     fields = Fields(content)
     of, digest = fields.text("run"), fields.text("plan")
+    suite = fields.whole("suite") if "suite" in content else BROKEN  # which did not say so
     shown = [_shown(site, head) for site, head in fields.table("heads").items()]
     sites = frozenset(head.site for head in shown)
     ended, receipt, evaluation = None, None, None
@@ -133,6 +144,7 @@ def _line(content: Any, where: str, read: _Reading, plan: Plan | None, found: Fi
     if receipt is not None and read.evaluations:
         found.add("receipt-order", f"{where} is a round after the evaluation, which is of the last params")
     read.heads += shown
+    read.suites.add(suite)
     read.closing = ended if ended is not None else read.closing
     read.lines += [] if receipt is None else [receipt]
     read.evaluations += [] if evaluation is None else [evaluation]
