@@ -71,9 +71,14 @@ def apply(path: Path, proposal: Path) -> str:
 
 
 def abandon(path: Path, run: str) -> None:
-    """Close a run that will not go on: the rounds it never began are returned, and none can begin."""
+    """Close a run that will not go on, and its evaluation: what never began is returned, and nothing can begin."""
+    from federation.terms import evaluation_run
+
+    evaluation = evaluation_run(run)
     with _journal(path) as journal:
         journal.close_run(run, ABANDONED)
+        if journal.is_reserved(evaluation):
+            journal.close_run(evaluation, ABANDONED)
 
 
 def rotate(path: Path, new: Path) -> None:
@@ -87,7 +92,7 @@ def ledger_of(path: Path) -> Path:
     return load_site(path).journal if path.suffix == ".toml" else path
 
 
-def open_journal(rules: SiteFile) -> Journal:
+def open_journal(rules: SiteFile, *, keeps_last: bool = False) -> Journal:
     """The journal of a site file, made if there is none."""
     return Journal.open(
         rules.journal,
@@ -95,6 +100,7 @@ def open_journal(rules: SiteFile) -> Journal:
         pool=rules.data.pool,
         key=rules.identity(),
         approvers=[bytes.fromhex(key) for key in rules.policy.approvers],
+        keeps_last=keeps_last,
     )
 
 

@@ -133,7 +133,9 @@ def release(
     that is already private, or never was, left the ring's range, and TaskError for whatever the task's code raised.
     """
     run, number = terms.account
-    sealed = journal.begin(run, number, terms.question(params_bytes(params)).hex(), limits, heads)
+    question = terms.question(params_bytes(params)).hex()
+    ended = terms.run.hex() if terms.is_evaluation else ""  # its last params are what is evaluated
+    sealed = journal.begin(run, number, question, limits, heads, ended)
     form = Payload.of(terms)
     if sealed is None:
         sealed = form.seal(_without_text(terms, site, params, trainer))

@@ -41,6 +41,7 @@ from privacy.secagg.roster import Roster, SignedRoster
 from privacy.wire import digest
 from privacy.witness import Head
 
+SUITE = 2  # of the secure aggregation that this version speaks, as the ledger has it
 PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Entropy = Callable[[int], bytes]
 Load = Callable[
@@ -224,7 +225,8 @@ class Site:
         )
 
     def _masking(self, terms: Terms) -> None:
-        self.journal.mask(*terms.account, terms.attempt)
+        is_ring = terms.parameters.fewest_neighbors > 0
+        self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=is_ring)
 
     def _opening(self, terms: Terms, survivors: tuple[str, ...]) -> None:
         names = [name.encode() for name in survivors]

@@ -2,7 +2,8 @@
 
 Only what concerns the file: its tables, its durability and its errors. What the entries mean, and which may follow
 which, is the business of `privacy.account`. Write-ahead log with synchronous = FULL: when COMMIT returns, the
-entries are on the disk.
+entries are on the disk. With secure_delete = ON what is deleted is overwritten with zeros; the log still holds it
+until `empty_log`. What a file system or a disk keeps of overwritten blocks is out of reach here.
 """
 
 from __future__ import annotations
@@ -18,9 +19,16 @@ from privacy.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger import Entry
 from privacy.plain import canonical, parsed
 
-_SCHEMA = (
+_ENTRIES = (
     "CREATE TABLE entries "
-    "(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, previous BLOB, hash BLOB, signature BLOB)",
+    "(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, previous BLOB, hash BLOB, signature BLOB)"
+)
+_SCHEMA = (
+    _ENTRIES,
+    "CREATE TABLE releases (run TEXT PRIMARY KEY, round INTEGER, blind BLOB, payload BLOB) WITHOUT ROWID",
+)
+_UNBLINDED = (  # of earlier versions
+    _ENTRIES,
     "CREATE TABLE releases (run TEXT PRIMARY KEY, round INTEGER, payload BLOB) WITHOUT ROWID",
 )
 _WAIT_SECONDS = 60.0  # for another process that calibrates while it holds the journal
@@ -112,7 +120,24 @@ def connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")  # a VACUUM writes its copy nowhere else
     return connection
+
+
+def empty_log(connection: sqlite3.Connection) -> bool:
+    """Move the write-ahead log into the file and cut it to nothing; whether that could be done at this moment.
+
+    It waits for nobody, and fails silently: what was committed is safe either way, and can be moved later.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * _WAIT_SECONDS)}")
+    return bool(busy == 0)
 
 
 def insert(connection: sqlite3.Connection, entry: Entry) -> None:
@@ -128,11 +153,41 @@ def read(connection: sqlite3.Connection, start: int = 0) -> tuple[Entry, ...]:
 
 
 def check_file(connection: sqlite3.Connection) -> None:
-    """LedgerCorrupt unless the pages are whole and the tables, and nothing but them, are ours."""
+    """LedgerCorrupt unless the pages are whole and the tables, and nothing but them, are ours, or were once."""
     pages = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    tables = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
-    if pages != ("ok",) or tuple(row[0] for row in tables) != _SCHEMA:
-        raise LedgerCorrupt("the file is damaged, or no journal of a site", hint="release nothing")
+    if pages != ("ok",) or _tables(connection) not in (_SCHEMA, _UNBLINDED):
+        raise _damaged()
+
+
+def renew(connection: sqlite3.Connection) -> None:
+    """Give the tables their present form. LedgerCorrupt if they do not have it then.
+
+    The entries of an earlier version stand. The releases it kept are forgotten: they have no blinds. What it
+    deleted before is still in free pages, which VACUUM leaves out; it comes first, so that whoever is killed in
+    between finds the old form and begins again.
+    """
+    if _tables(connection) == _UNBLINDED:
+        connection.execute("VACUUM")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _tables(connection) == _UNBLINDED:  # and no other process was faster
+                connection.execute("DROP TABLE releases")
+                connection.execute(_SCHEMA[1])
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+    if _tables(connection) != _SCHEMA:
+        raise _damaged()
+
+
+def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
+    rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
+    return tuple(row[0] for row in rows)
+
+
+def _damaged(name: str = "the file") -> LedgerCorrupt:
+    return LedgerCorrupt(f"{name} is damaged, or no journal of a site", hint="release nothing")
 
 
 def _entry(seq: int, kind: str, body: str, previous: bytes, hash_: bytes, signature: bytes) -> Entry:
@@ -153,9 +208,9 @@ def explained(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", None)
         if code is not None and code & 0xFF in _UNAVAILABLE:
             raise _unavailable(path, str(error)) from None
-        raise LedgerCorrupt(
-            f"{path.name} is damaged, or no journal of a site", hint="release nothing"
-        ) from None
+        raise _damaged(path.name) from None
+    except UnicodeDecodeError:  # SQLite quotes, in its own error, a damaged table that is no text
+        raise _damaged(path.name) from None
     except OSError as error:
         raise _unavailable(path, error.strerror or "unknown error") from None
 

@@ -9,6 +9,13 @@ Why a crash is free of charge. A round that was begun and not released has let n
 again, with fresh noise, on the same charge. Once it is released its bytes are fixed: they are kept, and asking
 again yields them; a second draw for the same charge is refused, even by two processes at once.
 
+What is forgotten, and when. Of released bytes the ledger holds a commitment, which tells nothing of them (see
+`federation.store`). The bytes themselves are kept for a server that asks again, and no longer than it can: until
+the run's next round begins, the run is closed, or the sum of its last round is opened. After that opening this
+process alone still has them, for a server that was killed before it had noted the sum; a process started later
+refuses. Where the server is in the same process and dies with it, as in a simulation, they stay on the disk until
+the run is closed.
+
 What an entry may follow is decided in `privacy.account`, by the same code for what is read and what is written.
 What a journal cannot see by itself is that it was deleted, cut, or replaced by an older copy of itself. Others
 can, and show it its own newest head (`privacy.witness`).
@@ -23,7 +30,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.owner import open_store, reopen_store, require_approval, require_key, require_new
-from federation.store import Store, seal
+from federation.store import Kept, Store
 from privacy import ledger
 from privacy.account import Account, Run, fold, is_even
 from privacy.accountant import epsilon
@@ -40,8 +47,8 @@ from privacy.witness import Head, head_body, pool_tag
 class Journal:
     """One site's account of one pool. Safe to share among threads, and to open in several processes."""
 
-    def __init__(self, store: Store, key: Ed25519PrivateKey) -> None:
-        self._store, self._key = store, key
+    def __init__(self, store: Store, key: Ed25519PrivateKey, *, keeps_last: bool = False) -> None:
+        self._store, self._key, self._keeps_last = store, key, keeps_last
 
     @classmethod
     def open(
@@ -53,15 +60,17 @@ class Journal:
         key: Ed25519PrivateKey,
         approvers: Sequence[bytes] = (),
         simulated: bool = False,
+        keeps_last: bool = False,
     ) -> Journal:
         """The journal at `path`, its whole chain verified; a new one, readable by its owner only, if there is none.
 
-        `approvers` are settled when it is made. LedgerCorrupt if the file is no journal, was changed, or belongs to
-        another site, pool or key; JournalUnavailable if it cannot be read or written.
+        `approvers` are settled when it is made. With `keeps_last`, as in every simulated journal, the bytes of a
+        run's last round stay on the disk until the run is closed. LedgerCorrupt if the file is no journal, was
+        changed, or belongs to another site, pool or key; JournalUnavailable if it cannot be read or written.
         """
         tag = pool_tag(key, pool)
         first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated)
-        return cls(open_store(path, first, key), key)
+        return cls(open_store(path, first, key), key, keeps_last=keeps_last or simulated)
 
     @classmethod
     def replace_key(
@@ -167,13 +176,15 @@ class Journal:
         question: str,
         limits: Sequence[Limit] = (),
         heads: Sequence[Head] = (),
+        ended: str = "",
     ) -> bytes | None:
         """Permission to read data for a round: None, or the bytes already released for this very question.
 
         `limits` is the site's policy as it is now, `heads` what the site was shown of its own ledger and of its
-        peers' (see `witness`). BudgetExceeded past the reserved rounds; PolicyViolation for a run without
-        reservation or closed, for another question in a round that was begun, for a released round whose bytes are
-        no longer kept, and if what was charged is more than `limits` allow.
+        peers' (see `witness`). What was released before, in this run and in the run `ended`, is forgotten when a
+        round begins: who asks for it knows the sum of the one before. BudgetExceeded past the reserved rounds;
+        PolicyViolation for a run without reservation or closed, for another question in a round that was begun, for
+        a released round whose bytes are no longer kept, and if what was charged is more than `limits` allow.
         """
         with self._store.transaction() as account:
             known = _open_run(account, run)
@@ -186,6 +197,8 @@ class Journal:
                 raise BudgetExceeded(f"round {round_number} of a run that reserved {known.rounds} rounds")
             if round_number not in known.begun:
                 self._append("begin", {"run": run, "round": round_number, "question": question})
+                self._store.forget(run, before=round_number)
+                self._store.forget(ended)
                 return None
             if known.begun[round_number] != question:
                 raise PolicyViolation(
@@ -213,25 +226,28 @@ class Journal:
     def release(self, run: str, round_number: int, payload: bytes) -> None:
         """Fix the noised bytes of a begun round before they leave. Replaces those kept for the run's last round.
 
-        PolicyViolation if the round was not begun, or was released with other bytes.
+        PolicyViolation if the round was not begun, was released with other bytes, or is over.
         """
-        sealed = seal(payload)
         with self._store.transaction() as account:
             known = _open_run(account, run)
             if round_number not in known.begun:
                 raise PolicyViolation(f"round {round_number} was not begun")
             if round_number in known.released:
-                if known.released[round_number] != sealed:
+                if self._store.kept(run, round_number, known.released[round_number]) != payload:
                     raise PolicyViolation(f"round {round_number} was released before, with other noise")
                 return
-            self._append("release", {"run": run, "round": round_number, "payload": sealed})
-            self._store.keep(run, round_number, payload)
+            kept = Kept.blinded(round_number, payload)
+            self._append("release", {"run": run, "round": round_number, "commitment": kept.commitment})
+            self._store.keep(run, kept)
 
-    def mask(self, run: str, round_number: int, attempt: int) -> None:
+    def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool = False) -> None:
         """Record that a released round is about to be masked. PolicyViolation unless `attempt` is a new highest.
 
         Keys live in memory only. A process that was killed cannot know whether masked bytes of an attempt have
-        left, so it takes part in no attempt up to the one on record.
+        left, so it takes part in no attempt up to the one on record. `suite` is the number of the secure
+        aggregation's suite. With `once`, as on a ring of neighbors, PolicyViolation for every attempt but the first
+        that this site masks in: that a round opens one set of sites at most is proven over several attempts for the
+        complete graph only.
         """
         with self._store.transaction() as account:
             known = _open_run(account, run)
@@ -241,12 +257,19 @@ class Journal:
                 raise PolicyViolation(
                     f"attempt {attempt} at round {round_number} is over", hint="begin another"
                 )
-            self._append("mask", {"run": run, "round": round_number, "attempt": attempt})
+            if once and round_number in known.masked:
+                raise PolicyViolation(
+                    f"round {round_number}: on a ring a site masks in one attempt of a round only",
+                    hint="play the round without this site, or start a new run",
+                )
+            body: dict[str, JSON] = {"run": run, "round": round_number, "attempt": attempt, "suite": suite}
+            self._append("mask", body)
 
     def reveal(self, run: str, round_number: int, survivors_digest: str) -> None:
         """Record whose sum is about to be opened. ProtocolError for a second set of sites in one round.
 
-        The difference of two sums over the same releases would bare the sites that only one of them holds.
+        The difference of two sums over the same releases would bare the sites that only one of them holds. With the
+        run's last round its bytes leave the disk.
         """
         with self._store.transaction() as account:
             known = _open_run(account, run)
@@ -255,6 +278,8 @@ class Journal:
             if round_number not in known.revealed:
                 body: dict[str, JSON] = {"run": run, "round": round_number, "survivors": survivors_digest}
                 self._append("reveal", body)
+                if round_number == known.rounds and not self._keeps_last:
+                    self._store.withdraw(run)
             elif known.revealed[round_number] != survivors_digest:
                 raise ProtocolError(f"round {round_number} was opened for other survivors")
 
@@ -315,6 +340,11 @@ class Journal:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:
             return len(account.runs[run].begun) if run in account.runs else 0
+
+    def is_reserved(self, run: str) -> bool:
+        """Whether the ledger knows this run."""
+        with self._store.transaction() as account:
+            return run in account.runs
 
     def close(self) -> None:
         """Let go of the file."""

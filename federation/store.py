@@ -4,14 +4,20 @@ Memory follows the disk. A transaction begins by reading and verifying what othe
 through the same account, so that nothing can be written that would be refused when read. If it is not committed
 the account is dropped, and made anew from the file. The last entry known to be on the disk is remembered for good:
 a file that no longer holds it was cut or rewritten while in use.
+
+A release is kept beside its blind, and forgotten with it. Then nobody, the site included, can tell from its entry
+what it was, and neither the file nor its log holds it any more. If someone reads the log at that moment it is
+emptied after a later transaction, or when the journal is opened next.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,18 +27,44 @@ from privacy import ledger
 from privacy.account import Account, fold
 from privacy.errors import LedgerCorrupt, PolicyViolation
 from privacy.ledger import Entry
-from privacy.plain import JSON
+from privacy.plain import JSON, MAX_WHOLE
 from privacy.wire import digest
+
+BLIND_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The bytes of a round's release, and random bytes without which its commitment tells nothing of them."""
+
+    round: int
+    blind: bytes
+    payload: bytes
+
+    @classmethod
+    def blinded(cls, round_number: int, payload: bytes) -> Kept:
+        """These bytes under a fresh blind."""
+        return cls(round_number, os.urandom(BLIND_BYTES), payload)
+
+    @property
+    def commitment(self) -> str:
+        """What an entry says of the bytes."""
+        return digest("federation/release/2", self.blind, self.payload).hex()
 
 
 class Store:
-    """Entries, and the newest release of each run. `append`, `keep` and `forget` within a transaction only."""
+    """Entries, and the newest release of each run.
+
+    `append`, `keep`, `forget`, `withdraw` and `kept` within a transaction only.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path, self._connection = path, connection
         self._lock = threading.RLock()
         self._account: Account | None = None
         self._durable: Entry | None = None
+        self._withdrawn: dict[str, Kept] = {}  # by run; on the disk no more
+        self._log_is_full = True  # of what another process may have forgotten before it was killed
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -41,6 +73,7 @@ class Store:
             store = cls(path, chain.connect(path))
             try:
                 chain.check_file(store._connection)
+                chain.renew(store._connection)
                 with store.transaction() as account:
                     store._check_releases(account)
             except BaseException:
@@ -69,6 +102,8 @@ class Store:
                     self._account = None
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+            if self._log_is_full:
+                self._log_is_full = not chain.empty_log(self._connection)
 
     def append(self, kind: str, body: Mapping[str, JSON], key: Ed25519PrivateKey) -> None:
         """One more entry, signed by this key."""
@@ -81,28 +116,38 @@ class Store:
         with self._lock, chain.explained(self._path):
             return chain.read(self._connection)
 
-    def keep(self, run: str, round_number: int, payload: bytes) -> None:
-        """Store the bytes of a release, in place of those of the run's last one."""
-        self._connection.execute("REPLACE INTO releases VALUES (?, ?, ?)", (run, round_number, payload))
+    def keep(self, run: str, kept: Kept) -> None:
+        """Store a release, in place of the run's last one."""
+        self.forget(run)
+        row = (run, kept.round, kept.blind, kept.payload)
+        self._connection.execute("INSERT INTO releases VALUES (?, ?, ?, ?)", row)
 
-    def forget(self, run: str) -> None:
-        """Let go of a run's release."""
-        self._connection.execute("DELETE FROM releases WHERE run = ?", (run,))
+    def forget(self, run: str, before: int = MAX_WHOLE) -> None:
+        """Let go of a run's release, if it is of a round before this one."""
+        kept = self._withdrawn.get(run)
+        if kept is not None and kept.round < before:
+            del self._withdrawn[run]
+        query = "DELETE FROM releases WHERE run = ? AND round < ?"
+        gone = self._connection.execute(query, (run, before)).rowcount
+        self._log_is_full = self._log_is_full or gone > 0
 
-    def kept(self, run: str, round_number: int, sealed: str) -> bytes:
-        """The stored bytes of a release whose entry says `sealed`. PolicyViolation if they are no longer kept."""
-        query = "SELECT payload FROM releases WHERE run = ? AND round = ?"
-        row = self._connection.execute(query, (run, round_number)).fetchone()
-        if row is None:
+    def withdraw(self, run: str) -> None:
+        """Take a run's release off the disk; this process alone still has it, until the run is closed."""
+        kept = self._stored(run)
+        if kept is not None:
+            self.forget(run)
+            self._withdrawn[run] = kept
+
+    def kept(self, run: str, round_number: int, commitment: str) -> bytes:
+        """The bytes of a release whose entry says `commitment`. PolicyViolation if they are no longer kept."""
+        kept = self._stored(run) or self._withdrawn.get(run)
+        if kept is None or kept.round != round_number:
             raise PolicyViolation(
                 f"round {round_number} was released and is over", hint="start the next round"
             )
-        payload = row[0]
-        if not isinstance(payload, bytes) or seal(payload) != sealed:
-            raise LedgerCorrupt(
-                "a stored release is not the one that the journal charged", hint="release nothing"
-            )
-        return payload
+        if kept.commitment != commitment:
+            raise _swapped()
+        return kept.payload
 
     def close(self) -> None:
         """Let go of the file."""
@@ -120,7 +165,19 @@ class Store:
         if self._durable is not None and not account.holds(self._durable.seq, self._durable.hash):
             raise _cut()
         self._account, self._durable = account, account.tip.last
+        runs = account.runs
+        self._withdrawn = {run: kept for run, kept in self._withdrawn.items() if runs[run].closed is None}
         return account
+
+    def _stored(self, run: str) -> Kept | None:
+        query = "SELECT round, blind, payload FROM releases WHERE run = ?"
+        row = self._connection.execute(query, (run,)).fetchone()
+        if row is None:
+            return None
+        number, blind, payload = row
+        if not (isinstance(number, int) and isinstance(blind, bytes) and isinstance(payload, bytes)):
+            raise _swapped()
+        return Kept(number, blind, payload)
 
     def _check_releases(self, account: Account) -> None:
         for run, number in self._connection.execute("SELECT run, round FROM releases").fetchall():
@@ -130,9 +187,8 @@ class Store:
             self.kept(run, number, known.released[number])
 
 
-def seal(payload: bytes) -> str:
-    """What an entry says of a release's bytes."""
-    return digest("federation/release/1", payload).hex()
+def _swapped() -> LedgerCorrupt:
+    return LedgerCorrupt("a stored release is not the one that the journal charged", hint="release nothing")
 
 
 def _cut() -> LedgerCorrupt:

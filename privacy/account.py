@@ -36,11 +36,16 @@ from privacy.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json
 from privacy.witness import Head, head_from_fields
 
 By = Literal["filter", "plan"]
+_UNNAMED_SUITE = 2  # of mask entries that were written before they said it
 
 
 @dataclass
 class Run:
-    """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt."""
+    """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
+
+    `unblinded` are the rounds whose entry is a hash of the payload alone, as an earlier version wrote it: whoever
+    reads it can try payloads. `suites` are those of the secure aggregations that this site masked for.
+    """
 
     plan: str
     charge: Charge
@@ -48,7 +53,9 @@ class Run:
     by: Mapping[Unit, By]
     begun: dict[int, str] = field(default_factory=dict)
     released: dict[int, str] = field(default_factory=dict)
+    unblinded: set[int] = field(default_factory=set)
     masked: dict[int, int] = field(default_factory=dict)
+    suites: set[int] = field(default_factory=set)
     revealed: dict[int, str] = field(default_factory=dict)
     closed: str | None = None
 
@@ -216,7 +223,10 @@ class Account:
             said[number] = fields.text("question")
         elif kind == "release":
             new = number in run.begun and number not in run.released
-            run.released[number] = fields.octets("payload", HASH_BYTES).hex()
+            if is_unblinded := fields.has("payload"):
+                run.unblinded.add(number)
+            name = "payload" if is_unblinded else "commitment"  # of both, one is left over and refused
+            run.released[number] = fields.octets(name, HASH_BYTES).hex()
         elif kind == "reveal":
             new = number in run.released and number not in run.revealed
             run.revealed[number] = fields.text("survivors")
@@ -224,6 +234,7 @@ class Account:
             attempt = fields.whole("attempt", 1)
             new = number in run.released and attempt > run.masked.get(number, 0)
             run.masked[number] = attempt
+            run.suites.add(fields.whole("suite", 1) if fields.has("suite") else _UNNAMED_SUITE)
         if not new:
             raise ValueError(f"cannot take place here, at round {number}")
 

@@ -10,13 +10,17 @@ What an entry says:
     budget    unit, epsilon, delta, filter, records, sites, reason, approvals    the limit of a unit from here on
     reserve   run, plan, charge, rounds, by         a whole plan is charged, before its first round
     begin     run, round, question                  the round's data may now be read, to answer this
-    release   run, round, payload                   this digest of noised bytes may now leave
-    mask      run, round, attempt                   masked bytes of this attempt may now leave
+    release   run, round, commitment                the bytes that this commits to may now leave
+    mask      run, round, attempt, suite            masked bytes of this attempt may now leave
     reveal    run, round, survivors                 the sum over these sites may now be opened
     witness   heads                                 where the ledgers of peers ended, signed by them
     close     run, params                           no further round; rounds never begun are returned
     refuse    run, plan, charge, unit               asked for, and more than the budget of this unit holds
     rotate    key, proof, approvals                 entries are signed by another key from here on
+
+A commitment is a hash of the bytes and of 32 random bytes, which the site keeps only as long as the bytes. Nobody
+without these can try a guess on it, so a ledger can be handed to anyone. Earlier versions wrote `payload` in its
+place, a hash of the bytes alone, which gives away a payload that can be guessed. They wrote no `suite`: it was 2.
 
 A key is rotated by an entry that the old key signs. If the old one is lost the new one signs, with two approvals.
 A key that was replaced signs nothing any more, and never comes back. What may follow what is the business of

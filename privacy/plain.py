@@ -59,6 +59,10 @@ class Fields:
             raise ValueError("is no object")
         self._left = dict(data)
 
+    def has(self, name: str) -> bool:
+        """Whether the field is there and was not taken."""
+        return name in self._left
+
     def take(self, name: str) -> object:
         """Whatever the field holds."""
         if name not in self._left:

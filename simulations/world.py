@@ -143,8 +143,11 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     path.parent.mkdir(parents=True, exist_ok=True)
     key = world.identities[name]
     policy = rules.policy if rules else Policy.for_plan(plan)
+    # The server dies with this site, and asks for the last round again when both are back.
     journal = (
-        open_journal(rules) if rules else Journal.open(path, site=name, pool=name, key=key, simulated=True)
+        open_journal(rules, keeps_last=True)
+        if rules
+        else Journal.open(path, site=name, pool=name, key=key, simulated=True)
     )
     stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)
     trainer = Trainer(world.task, world.training[name], stream, held_out)

@@ -54,6 +54,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "ledger-rewritten": "critical",
     "ledger-of-another-pool": "critical",
     "ledger-unwitnessed": "warning",
+    "release-unblinded": "warning",
     "head-forged": "critical",
     "head-missing": "critical",
     "head-of-no-participant": "warning",

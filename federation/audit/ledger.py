@@ -38,6 +38,7 @@ def replayed(site: str, ledger: Ledger, found: Findings) -> Account | None:
     except (PrivacyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         found.add("ledger-history", f"{ledger.source}: entry {at.seq} is none ({type(error).__name__})", site)
         return None
+    _check_blinds(site, account, found)
     if recounts == _MOMENTS:
         found.skip(
             f"whether {site} kept its budgets after its first {_MOMENTS} reservations, but for the last"
@@ -51,6 +52,16 @@ def _note(site: str, entry: Entry, raised: bool, found: Findings) -> None:
         found.add("budget-raised", f"entry {entry.seq}: two approvers changed a budget", site)
     if entry.kind == "rotate":
         found.add("key-rotated", f"entry {entry.seq}: another key signs from here on", site)
+
+
+def _check_blinds(site: str, account: Account, found: Findings) -> None:
+    unblinded = sum(len(run.unblinded) for run in account.runs.values())
+    if unblinded:
+        detail = (
+            f"an earlier version wrote {unblinded} releases into this ledger as plain hashes, which give small "
+            "releases away to whoever reads them: do not hand this ledger on further"
+        )
+        found.add("release-unblinded", detail, site)
 
 
 def _within_budgets(site: str, entry: Entry, account: Account, found: Findings) -> None:

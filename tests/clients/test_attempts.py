@@ -16,6 +16,7 @@ from federation.plan import Plan
 from federation.terms import Terms
 from privacy.encoding import RingVector
 from privacy.errors import FaultyServer, PolicyViolation, ProtocolError
+from privacy.secagg import graph
 from privacy.secagg.messages import Certificate
 from tests.clients.sites import (
     FIVE,
@@ -233,3 +234,43 @@ def test_masking_is_on_record_before_masked_bytes_leave(tmp_path: Path) -> None:
     site.journal._store._connection.execute("PRAGMA query_only = OFF")
     assert kinds(site) == ["genesis", "roster", "budget", "reserve", "begin", "release"]
     assert not isinstance(site.last_error, PolicyViolation)
+
+
+@pytest.mark.parametrize("limit", [4, 128], ids=["ring", "complete"])
+def test_on_a_ring_a_site_masks_once_a_round(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof that a round opens one set holds over several attempts for the complete graph only."""
+    monkeypatch.setattr(graph, "COMPLETE_LIMIT", limit)
+    plan = make_plan(minimum=5)
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+    assert (terms.parameters.fewest_neighbors > 0) is (limit == 4)
+    with pytest.raises(TooFewSurvivors):
+        Round(terms, sites).play(lost=(("essen", Kind.BROADCAST),))
+    second = Round(replace(terms, attempt=2), sites)
+    if limit == 128:
+        assert second.play().coordinator.survivors == tuple(FIVE)
+        return
+    with pytest.raises(TooFewSurvivors):
+        second.play()
+    for name in ("amsterdam", "berlin", "cleveland", "dresden"):
+        assert isinstance(sites[name].last_error, PolicyViolation)
+        assert "on a ring" in str(sites[name].last_error)
+    assert {name: kinds(site).count("mask") for name, site in sites.items()} == dict.fromkeys(FIVE, 1)
+
+
+def test_the_last_round_is_answered_again_after_its_opening_by_the_same_process_alone(tmp_path: Path) -> None:
+    """A server that was killed before it noted the sum asks again; what a site then sends are the same bytes."""
+    plan = make_plan(rounds=1)
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    first = Round(terms, sites).play()
+    again = Round(replace(terms, attempt=2), sites).play()
+    assert first.coordinator.result is not None
+    assert np.array_equal(again.coordinator.result, first.coordinator.result)
+    site = restarted(tmp_path, plan, sites, "berlin")
+    site.receive(hello(plan))
+    with pytest.raises(TooFewSurvivors):
+        Round(replace(terms, attempt=3), sites).play()
+    assert isinstance(site.last_error, PolicyViolation)
+    assert "round 1 was released and is over" in str(site.last_error)
+    assert kinds(site).count("release") == 1

@@ -14,14 +14,16 @@ import pytest
 import torch
 
 from clients import release as door
+from clients.policy import Policy
 from clients.release import Payload, Trainer, contribution, release, site_stream, worst_case_seconds
 from federation.chain import JournalUnavailable
+from federation.claim import evaluation_charge
 from federation.errors import DataError, TaskError
 from federation.journal import Journal
 from federation.messages import Member
 from federation.plan import Plan
 from federation.task import Dataset, build_task, cross_entropy
-from federation.terms import Terms
+from federation.terms import Terms, evaluation_run
 from privacy.errors import BudgetExceeded, PolicyViolation
 from privacy.noise import Stream
 from privacy.units import Limit
@@ -337,7 +339,21 @@ def test_limits_and_heads_reach_the_journal_with_the_question(tmp_path: Path) ->
     limits, heads = (cast(Limit, object()),), (cast(Head, object()),)
     journal.begin = watched  # type: ignore[method-assign, assignment]
     release(make_terms(plan), SITE, make_params(), fresh(plan), journal, limits=limits, heads=heads)
-    assert seen[0][3:] == (limits, heads)
+    assert seen[0][3:] == (limits, heads, "")  # no run has ended
+
+
+@pytest.mark.parametrize("number", [4, 5], ids=["last round", "evaluation"])
+def test_the_last_update_is_forgotten_when_the_evaluation_begins(number: int, tmp_path: Path) -> None:
+    """Also by a site that was not there when the last sum was opened."""
+    plan = make_plan()
+    plan = plan.model_copy(update={"evaluation": plan.evaluation.model_copy(update={"epsilon": 1.0})})
+    journal = open_journal(tmp_path / "journal", plan)
+    limits = Policy.for_plan(plan).limits()
+    journal.reserve(evaluation_run(RUN.hex()), plan.digest, evaluation_charge(plan), 1, limits)
+    for played in {4, number}:
+        release(make_terms(plan, round=played), SITE, make_params(), fresh(plan), journal)
+    kept = journal._store._connection.execute("SELECT run FROM releases").fetchall()
+    assert kept == [(RUN.hex() if number == 4 else evaluation_run(RUN.hex()),)]
 
 
 @pytest.mark.parametrize("noise", [*NOISES, "none"])

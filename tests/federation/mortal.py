@@ -46,7 +46,7 @@ def life(path: Path, say: Callable[..., None]) -> None:
                 payload = os.urandom(16)
                 journal.release(run, number, payload)
                 say("left", run, number, payload.hex())
-                journal.mask(run, number, 3)
+                journal.mask(run, number, 3, suite=2)
                 say("masked", run, number)
                 journal.reveal(run, number, "all")
             journal.begin(run, 3, "question")  # and is interrupted

@@ -68,7 +68,7 @@ def half(body: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_server_and_a_site_cannot_rewrite_what_a_peer_has_witnessed(run: Path) -> None:
     """They have both their keys and every receipt; the ledgers of the others hold the heads of before."""
-    rewritten(run, "ash", changed(steps_of(run, "ash"), "release", lambda _: {"payload": "00" * 32}))
+    rewritten(run, "ash", changed(steps_of(run, "ash"), "release", lambda _: {"commitment": "00" * 32}))
     fresh_heads(run, "ash")
     found = audit(run)
     assert "ledger-rewritten" in ids_at(found, "ash") | ids_at(found, "birch")
@@ -77,7 +77,7 @@ def test_a_server_and_a_site_cannot_rewrite_what_a_peer_has_witnessed(run: Path)
 
 def test_of_a_ledger_that_is_not_handed_in_two_heads_still_tell_two_histories(run: Path) -> None:
     """The site keeps its ledger to itself; the server shows new heads of it, the peers have the old ones."""
-    rewritten(run, "ash", changed(steps_of(run, "ash"), "release", lambda _: {"payload": "00" * 32}))
+    rewritten(run, "ash", changed(steps_of(run, "ash"), "release", lambda _: {"commitment": "00" * 32}))
     fresh_heads(run, "ash")
     journal(run, "ash").unlink()
     assert "ledger-forked" in ids_at(audit(run), "ash")
@@ -232,7 +232,7 @@ def test_a_reservation_that_claims_to_be_somebody_elses_run_is_found(run: Path) 
 def test_a_second_ledger_of_the_site_that_is_handed_in_cannot_hide_the_first(run: Path) -> None:
     copyfile(journal(run, "ash"), run.parent / "copy.sqlite")
     longer = [*steps_of(run, "ash"), ("roster", {"serial": 2**53 - 1, "root": "00" * 32})]
-    rewritten(run, "ash", changed(longer, "release", lambda _: {"payload": "00" * 32}))
+    rewritten(run, "ash", changed(longer, "release", lambda _: {"commitment": "00" * 32}))
     assert "ledger-forked" in ids_at(audit(run, [run.parent / "copy.sqlite"]), "ash")
 
 

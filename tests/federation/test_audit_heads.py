@@ -80,7 +80,7 @@ def test_a_restored_snapshot_that_went_on_is_found(run: Path) -> None:
     """DP-34: an older copy was put back, and another history written on it."""
     steps = steps_of(run, "ash")
     at = next(index for index, (kind, body) in enumerate(steps) if kind == "begin" and body["round"] == 2)
-    rewritten(run, "ash", [*steps[:at], *changed(steps[at:], "release", lambda _: {"payload": "00" * 32})])
+    rewritten(run, "ash", [*steps[:at], *changed(steps[at:], "release", lambda _: {"commitment": "00" * 32})])
     assert "ledger-rewritten" in ids_at(audit(run), "ash")
 
 
@@ -134,7 +134,7 @@ def test_a_ledger_that_is_handed_in_takes_the_place_of_one_that_is_missing(run: 
 def test_two_histories_of_one_site_are_found(run: Path) -> None:
     original = load_entries(journal(run, "ash"))
     (run.parent / "ash.jsonl").write_text(export_lines(original), "utf-8")
-    rewritten(run, "ash", changed(steps_of(run, "ash"), "release", lambda _: {"payload": "00" * 32}))
+    rewritten(run, "ash", changed(steps_of(run, "ash"), "release", lambda _: {"commitment": "00" * 32}))
     assert "ledger-forked" in ids_at(audit(run, [run.parent / "ash.jsonl"]), "ash")
 
 

@@ -62,3 +62,28 @@ def test_what_fits_the_budget_is_not_over_it() -> None:
     book.budget(Limit("record", Budget(2.0, LIMIT.budget.delta)))
     book.reserve()
     assert found_in(book) == []
+
+
+def unblinded(book: Book, number: int) -> None:
+    """Let a round be released as earlier versions wrote it."""
+    book.begin(number)
+    book.add("release", run="run", round=number, payload="ab" * 32)
+
+
+def test_releases_of_an_earlier_version_are_warned_of_once_a_ledger() -> None:
+    book = reserved()
+    for number in (1, 2):
+        unblinded(book, number)
+    found = Findings()
+    replayed("north", Ledger("north.jsonl", tuple(book.entries)), found)
+    (finding,) = found.sorted()
+    assert (finding.id, finding.site, finding.severity) == ("release-unblinded", "north", "warning")
+    assert "wrote 2 releases" in finding.detail
+    assert "do not hand this ledger on" in finding.detail
+
+
+def test_a_ledger_of_blinded_releases_is_not_warned_of() -> None:
+    book = reserved()
+    book.begin(1)
+    book.release(1)
+    assert found_in(book) == []

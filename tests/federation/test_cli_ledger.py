@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from clients.approvals import open_journal
 from clients.join import open_site
+from clients.policy import load_site
+from federation.claim import planned_charge
 from federation.identities import create, load_private, load_public, private_pem
 from federation.ledgerfile import load_entries
 from federation.messages import Frame, Kind
+from federation.terms import evaluation_run
 from privacy.account import fold
 from privacy.secagg.identity import public_identity
 from tests.clients.sites import CONSORTIUM, RUN, Round, hello, identity, joined, make_plan, make_terms
@@ -514,6 +518,29 @@ def test_a_run_that_will_not_go_on_is_closed_by_hand(command: Command, folder: P
         again.play()
     assert "this run is closed" in str(opened.last_error)
     opened.close()
+
+
+def test_what_a_run_closed_by_hand_had_kept_is_forgotten_and_its_evaluation_is_closed_too(
+    command: Command, folder: Path
+) -> None:
+    site, evaluation = folder / "site.toml", evaluation_run(RUN.hex())
+    with closing(open_journal(load_site(site))) as journal:
+        journal.reserve(evaluation, PLAN.digest, planned_charge(PLAN).with_count(1), 1, ())
+        journal.begin(evaluation, 1, "question")
+        journal.release(evaluation, 1, b"some figures")
+    assert count_kept(folder) == 2
+    for _ in range(2):  # again is nothing new
+        assert command("ledger", "close", site, RUN.hex()).code == 0
+        assert count_kept(folder) == 0
+    shown = command("ledger", "show", site, "--json").json
+    assert {run["run"]: run["closed"] for run in shown["runs"]} == {RUN.hex(): True, evaluation: True}
+    assert b"some figures" not in (folder / "journal.sqlite").read_bytes()
+
+
+def count_kept(folder: Path) -> int:
+    """How many releases the journal of the site in this folder still holds."""
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
+        return int(connection.execute("SELECT count(*) FROM releases").fetchone()[0])
 
 
 def test_a_run_that_the_ledger_does_not_know_is_not_closed(command: Command, folder: Path) -> None:

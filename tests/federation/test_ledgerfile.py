@@ -113,7 +113,7 @@ for number in range(2, 101):
     journal.begin("run", number, "question")
     journal.release("run", number, bytes(20_000))
     for attempt in range(1, 30):
-        journal.mask("run", number, attempt)
+        journal.mask("run", number, attempt, suite=2)
 """
 
 

@@ -58,9 +58,9 @@ class Book:
         """A round begins."""
         return self.add("begin", run=run, round=number, question="q")
 
-    def release(self, number: int, run: str = "run", payload: str = "ab" * 32) -> Entry:
+    def release(self, number: int, run: str = "run", commitment: str = "ab" * 32) -> Entry:
         """A round's bytes are fixed."""
-        return self.add("release", run=run, round=number, payload=payload)
+        return self.add("release", run=run, round=number, commitment=commitment)
 
 
 def reserved(run: str = "run") -> Book:

@@ -118,6 +118,25 @@ def test_each_unit_is_charged_in_its_own_way() -> None:
 
 # Random histories. The model is a few sets and sums, written down before the fold was.
 
+
+def test_entries_of_an_earlier_version_are_read_and_told_from_present_ones() -> None:
+    """Of a release a bare hash instead of a commitment, and no suite where bytes were masked."""
+    book = reserved()
+    for number in (1, 2, 3):
+        book.begin(number)
+    book.add("release", run="run", round=1, payload="cd" * 32)
+    book.release(2)
+    book.add("release", run="run", round=3, payload="ef" * 32)
+    assert book.account.runs["run"].suites == set()
+    book.add("mask", run="run", round=1, attempt=1)
+    assert book.account.runs["run"].suites == {2}
+    book.add("mask", run="run", round=2, attempt=1, suite=3)
+    for account in (book.account, fold(book.entries)):
+        run = account.runs["run"]
+        assert run.released == {1: "cd" * 32, 2: "ab" * 32, 3: "ef" * 32}
+        assert (run.unblinded, run.suites, run.masked) == ({1, 3}, {2, 3}, {1: 1, 2: 1})
+
+
 RUNS, ROUNDS = ("a", "b", "c"), 3
 ACTS = st.one_of(
     st.tuples(st.just("reserve"), st.sampled_from(RUNS), st.sampled_from(["filter", "plan"])),
@@ -227,7 +246,7 @@ IMPOSSIBLE: list[tuple[Any, str, dict[str, Any]]] = [
     (reserved, "begin", {**ROUND, "question": 7}),
     (reserved, "begin", {**ROUND, "question": "q", "refund": 1}),
     (reserved, "begin", {**ROUND, "run": "other", "question": "q"}),
-    (reserved, "release", {**ROUND, "payload": "ab" * 32}),
+    (reserved, "release", {**ROUND, "commitment": "ab" * 32}),
     (reserved, "reserve", {**RESERVE, "run": "run"}),
     (reserved, "reserve", {**RESERVE, "rounds": 0}),
     (reserved, "reserve", {**RESERVE, "rounds": -100}),
@@ -247,12 +266,18 @@ IMPOSSIBLE: list[tuple[Any, str, dict[str, Any]]] = [
     (reserved, "budget", budget_body(dataclasses.replace(LIMIT, budget=Budget(4.0, 1e-5)))),
     (reserved, "budget", budget_body(LIMIT)),
     (begun, "begin", {**ROUND, "question": "q"}),
+    (begun, "release", {**ROUND, "commitment": "short"}),
+    (begun, "release", ROUND),
     (begun, "release", {**ROUND, "payload": "short"}),
+    (begun, "release", {**ROUND, "payload": "ab" * 32, "commitment": "ab" * 32}),
     (begun, "mask", {**ROUND, "attempt": 1}),
     (begun, "reveal", {**ROUND, "survivors": "all"}),
-    (released, "release", {**ROUND, "payload": "ab" * 32}),
-    (released, "release", {**ROUND, "payload": "cd" * 32}),
+    (released, "release", {**ROUND, "commitment": "ab" * 32}),
+    (released, "release", {**ROUND, "commitment": "cd" * 32}),
     (released, "mask", {**ROUND, "attempt": 0}),
+    (released, "mask", {**ROUND, "attempt": 1, "suite": 0}),
+    (released, "mask", {**ROUND, "attempt": 1, "suite": "2"}),
+    (released, "mask", {**ROUND, "attempt": 1, "suite": None}),
     (masked, "mask", {**ROUND, "attempt": 2}),
     (masked, "mask", {**ROUND, "attempt": 1}),
     (masked, "reveal", {**ROUND, "survivors": "all but one"}),
@@ -435,7 +460,7 @@ def test_a_history_goes_on_under_a_new_key() -> None:
     book.add("rotate", **rotation(book.account.tip, NEXT))
     with pytest.raises(LedgerCorrupt, match="not signed"):
         _reread(book, len(book.entries)).release(1)
-    book.add("release", NEXT, run="run", round=1, payload="ab" * 32)
+    book.add("release", NEXT, run="run", round=1, commitment="ab" * 32)
     assert fold(book.entries).runs["run"].released == {1: "ab" * 32}
 
 

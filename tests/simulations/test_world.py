@@ -119,6 +119,7 @@ def test_a_site_with_rules_of_its_own_keeps_them_and_its_journal(tmp_path: Path)
             stack.callback(site.journal.close)
             genesis = site.journal.entries()[0].body
             assert genesis["simulated"] is (site.member.site != "elm")
+            assert site.journal._keeps_last  # it is resumed together with the server
             if site.member.site == "elm":
                 assert genesis["key"] == public_identity(load_private(private)).hex()
     assert (tmp_path / "sites" / "elm" / "own.sqlite").exists()
