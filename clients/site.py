@@ -38,10 +38,10 @@ from federation.terms import Terms, evaluation_run
 from privacy.encoding import EncodingOverflow, RingVector
 from privacy.errors import BudgetExceeded, FaultyServer, PolicyViolation, ProtocolError
 from privacy.secagg.roster import Roster, SignedRoster
+from privacy.secagg.suite import SUITE
 from privacy.wire import digest
 from privacy.witness import Head
 
-SUITE = 2  # of the secure aggregation that this version speaks, as the ledger has it
 PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Entropy = Callable[[int], bytes]
 Load = Callable[

@@ -247,7 +247,7 @@ class Journal:
         left, so it takes part in no attempt up to the one on record. `suite` is the number of the secure
         aggregation's suite. With `once`, as on a ring of neighbors, PolicyViolation for every attempt but the first
         that this site masks in: that a round opens one set of sites at most is proven over several attempts for the
-        complete graph only.
+        complete graph only. A simulation hides nothing from itself, and resumes.
         """
         with self._store.transaction() as account:
             known = _open_run(account, run)
@@ -257,7 +257,7 @@ class Journal:
                 raise PolicyViolation(
                     f"attempt {attempt} at round {round_number} is over", hint="begin another"
                 )
-            if once and round_number in known.masked:
+            if once and round_number in known.masked and not account.tip.genesis.simulated:
                 raise PolicyViolation(
                     f"round {round_number}: on a ring a site masks in one attempt of a round only",
                     hint="play the round without this site, or start a new run",
