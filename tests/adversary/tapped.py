@@ -1,0 +1,184 @@
+"""What a hostile server has of one attempt: every byte that it relayed, and the uploads that it kept back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from privacy.secagg.client import ClientMachine, Entropy
+from privacy.secagg.keys import Secrets, derive
+from privacy.secagg.messages import (
+    Advert,
+    Adverts,
+    Delivery,
+    Kind,
+    Masked,
+    Reveal,
+    SealedShares,
+    kind_of,
+)
+from privacy.secagg.parameters import Parameters
+from privacy.secagg.ring import Lanes, packed_size, unpack
+from privacy.secagg.server import Outgoing, Phase
+from privacy.secagg.transcript import bind_adverts, bind_masks
+from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, site
+
+
+@dataclass
+class View:
+    """One attempt as the server knows it, from the messages alone. `link` is C of the transcript."""
+
+    parameters: Parameters
+    link: bytes
+    context: bytes
+    adverts: Mapping[int, Advert] = field(default_factory=dict)
+    seals: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    sharers: frozenset[int] = frozenset()
+    uploads: dict[int, Lanes] = field(default_factory=dict)
+    reveals: dict[int, Reveal] = field(default_factory=dict)
+    snapshots: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def bound(self) -> bytes:
+        """A of the transcript."""
+        return bind_adverts(self.link, Adverts(self.adverts))
+
+    @property
+    def transcript(self) -> bytes:
+        """T of the transcript."""
+        return bind_masks(self.bound, self.context, self.sharers)
+
+    def peers(self, slot: int) -> frozenset[int]:
+        """With whom a site shares and masks."""
+        neighbors = self.parameters.graph(self.link).neighbors(slot)
+        return frozenset(neighbors) & self.adverts.keys()
+
+    def hear(self, slot: int, data: bytes) -> None:
+        """A site's message, whether or not anybody else ever gets it."""
+        kind, length, bits = kind_of(data), self.parameters.length, self.parameters.ring_bits
+        if kind is Kind.SEALED_SHARES:
+            for to, sealed in SealedShares.from_bytes(data).by_slot.items():
+                self.seals[slot, to] = sealed
+        elif kind is Kind.MASKED:
+            packed = Masked.from_bytes(data, packed_size(length, bits)).packed
+            self.uploads[slot] = unpack(packed, length, bits)
+        elif kind is Kind.REVEAL:
+            self.reveals[slot] = Reveal.from_bytes(data)
+
+    def tell(self, data: bytes) -> None:
+        """A message to a site."""
+        if kind_of(data) is Kind.ADVERTS:
+            self.adverts = Adverts.from_bytes(data).by_slot
+        elif kind_of(data) is Kind.DELIVERY:
+            self.sharers = Delivery.from_bytes(data).sharers
+
+
+class Tapped(Round):
+    """A round whose server reads along. Sites of one `tag` draw what those of another never do."""
+
+    def __init__(
+        self,
+        n: int = 5,
+        *,
+        tag: str = "",
+        colluders: int = 1,
+        dropouts: int = 99,
+        ring_bits: int = 21,
+        length: int = 3,
+        session: bytes = SESSION,
+    ) -> None:
+        self.tag = tag
+        super().__init__(
+            n, colluders=colluders, dropouts=dropouts, ring_bits=ring_bits, length=length, session=session
+        )
+        self.view = View(self.parameters, self.link, CONTEXT)
+
+    def client(self, slot: int) -> ClientMachine:
+        client = super().client(slot)
+        client._entropy = self.draws(slot)
+        return client
+
+    def draws(self, slot: int) -> Entropy:
+        """The randomness of a site, from its beginning."""
+        return entropy(self.tag + site(slot))
+
+    def root(self, slot: int) -> bytes:
+        """What all secrets of a site follow from: known to its colluder and to nobody else."""
+        return self.draws(slot)(32)
+
+    def secrets(self, slot: int) -> Secrets:
+        return Secrets.of(self.root(slot), self.link)
+
+    def receive(self, slot: int, data: bytes) -> None:
+        self.view.hear(slot, data)
+        super().receive(slot, data)
+
+    def deliver(self, outgoing: Iterable[Outgoing]) -> None:
+        messages = list(outgoing)
+        for message in messages:
+            self.view.tell(message.data)
+        super().deliver(messages)
+
+    def betray(self, victims: Iterable[int], *, withheld: bool = False) -> Tapped:
+        """Declare the victims lost after they shared: keep their uploads back, or never let them mask."""
+        lost = frozenset(victims)
+        self.until(Phase.MASK)
+        for slot in lost if not withheld else ():
+            self.view.hear(slot, self.answer(slot))
+        self.step(self.everyone - lost)
+        return self
+
+    def until(self, phase: Phase) -> Tapped:
+        super().until(phase)
+        return self
+
+    def open(self, victims: Iterable[int] = (), *, withheld: bool = False) -> Tapped:
+        """The whole attack as the sites see it: an honest round in which the victims were lost."""
+        self.betray(victims, withheld=withheld).until(Phase.DONE)
+        return self
+
+
+def share_the_channel(patch: pytest.MonkeyPatch) -> None:
+    """Control: as in suite 2, the secret that is shared also makes the keys that seal shares."""
+    real = Secrets.of
+
+    def of(cls: type[Secrets], root: bytes, session: bytes) -> Secrets:
+        secrets = real(root, session)
+        return cls(secrets.mask, secrets.seed, secrets.mask)
+
+    patch.setattr(Secrets, "of", classmethod(of))
+
+
+def derive_the_channel(patch: pytest.MonkeyPatch) -> None:
+    """Control: the channel secret follows from the mask secret, one step away."""
+    real = Secrets.of
+
+    def of(cls: type[Secrets], root: bytes, session: bytes) -> Secrets:
+        secrets = real(root, session)
+        return cls(secrets.mask, secrets.seed, derive(secrets.mask, session, "channel secret"))
+
+    patch.setattr(Secrets, "of", classmethod(of))
+
+
+# What `derive` was asked: the secret, the salt, the use, the parts.
+Call = tuple[bytes, bytes, str, tuple[bytes, ...]]
+
+
+def record(patch: pytest.MonkeyPatch) -> dict[Call, bytes]:
+    """What `derive` is asked, and answers, from now on, wherever it was imported to."""
+    calls: dict[Call, bytes] = {}
+    real = derive
+
+    def recorded(secret: bytes, salt: bytes, use: str, *parts: bytes) -> bytes:
+        made = real(secret, salt, use, *parts)
+        calls[secret, salt, use, parts] = made
+        return made
+
+    ours = {"privacy", "federation", "clients", "server", "simulations", "tests"}
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in ours and vars(module).get("derive") is real:
+            patch.setattr(module, "derive", recorded)
+    return calls

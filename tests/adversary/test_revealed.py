@@ -1,0 +1,115 @@
+"""Each secret that a round reveals or rebuilds, alone with all that was relayed: what it opens, and no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.adversary.closure import Closure, Fact
+from tests.adversary.tapped import Tapped, share_the_channel
+
+N, OWNER = 5, 2
+PEERS = [slot for slot in range(N) if slot != OWNER]
+PAIRS: set[Fact] = {("pair mask", *sorted((OWNER, peer))) for peer in PEERS}
+OF_MASK: set[Fact] = {("mask secret", OWNER), ("mask key", OWNER), *PAIRS}
+OF_SEED: set[Fact] = {("self seed", OWNER), ("self mask", OWNER)}
+OF_CHANNEL: set[Fact] = {("channel secret", OWNER), ("channel key", OWNER)}
+SEALS: set[tuple[int, int]] = {way for peer in PEERS for way in ((OWNER, peer), (peer, OWNER))}
+
+
+def _round() -> Tapped:
+    """Everybody's upload is there, whoever is called lost; the reveals are handed out by the tests."""
+    return Tapped(N).open()
+
+
+def _facts(known: Closure) -> set[Fact]:
+    """What is known, but for agreements, which serve for nothing but the keys that are listed beside them."""
+    return {fact for fact in known.facts if fact[0] not in ("given", "agreed")}
+
+
+def _shares(round_: Tapped, kind: str) -> dict[int, int]:
+    """All shares of the owner's secret of this kind, from what its channel secret opens."""
+    known = Closure(round_.view).saturate(round_.secrets(OWNER).channel)
+    return dict(known.shares[kind, OWNER])
+
+
+def test_the_mask_secret_of_a_lost_site_gives_its_pair_masks_alone() -> None:
+    round_ = _round()
+    known = Closure(round_.view).saturate(round_.secrets(OWNER).mask)
+    assert _facts(known) == OF_MASK
+    assert not known.opened
+    assert [mask for mask in known.masks(OWNER) if mask not in known.facts] == [("self mask", OWNER)]
+
+
+def test_the_self_seed_of_a_survivor_gives_its_self_mask_alone() -> None:
+    round_ = _round()
+    known = Closure(round_.view).saturate(round_.secrets(OWNER).seed)
+    assert _facts(known) == OF_SEED
+    assert not known.opened
+    assert {mask for mask in known.masks(OWNER) if mask not in known.facts} == PAIRS
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("mask secret", OF_MASK), ("self seed", OF_SEED)])
+def test_shares_give_nothing_below_the_threshold_and_their_own_secret_from_it_on(
+    kind: str, expected: set[Fact]
+) -> None:
+    round_ = _round()
+    shares, threshold = _shares(round_, kind), round_.parameters.threshold
+    for held in range(len(shares) + 1):
+        known = Closure(round_.view)
+        for holder in sorted(shares)[:held]:
+            known.hold(kind, OWNER, holder, shares[holder])
+        raw = [share.to_bytes(33, "big")[1:] for share in shares.values()][:held]
+        known.saturate(*raw)
+        assert _facts(known) == (expected if held >= threshold else set())
+        assert not known.opened
+
+
+def test_all_shares_but_one_too_few_of_both_kinds_give_nothing() -> None:
+    round_ = _round()
+    known = Closure(round_.view)
+    for kind in ("mask secret", "self seed"):
+        for holder, share in sorted(_shares(round_, kind).items())[: round_.parameters.threshold - 1]:
+            known.hold(kind, OWNER, holder, share)
+    assert not _facts(known.saturate())
+
+
+def test_both_secrets_of_one_site_bare_its_vector_and_open_no_seal() -> None:
+    """Why no more than one of them may ever be within reach."""
+    round_ = _round()
+    secrets = round_.secrets(OWNER)
+    known = Closure(round_.view).saturate(secrets.mask, secrets.seed)
+    assert _facts(known) == OF_MASK | OF_SEED
+    assert not known.opened
+    assert known.has_read(OWNER, round_.vectors[OWNER])
+
+
+@pytest.mark.parametrize("is_root", [True, False], ids=["root", "channel secret"])
+def test_what_is_never_revealed_would_open_every_seal_of_its_site_and_of_no_other(is_root: bool) -> None:
+    round_ = _round()
+    given = round_.root(OWNER) if is_root else round_.secrets(OWNER).channel
+    known = Closure(round_.view).saturate(given)
+    root: set[Fact] = {("root", OWNER)} if is_root else set()
+    channels: set[Fact] = {("channel", *way) for way in SEALS}
+    assert _facts(known) == OF_MASK | OF_SEED | OF_CHANNEL | channels | root
+    assert known.opened.keys() == SEALS
+    assert known.has_read(OWNER, round_.vectors[OWNER])
+
+
+def test_control_under_the_old_derivation_the_mask_secret_opened_all_of_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share_the_channel(monkeypatch)
+    round_ = _round()
+    known = Closure(round_.view).saturate(round_.secrets(OWNER).mask)
+    assert known.opened.keys() == SEALS
+    assert known.has_read(OWNER, round_.vectors[OWNER])
+
+
+def test_a_snapshot_opens_with_the_site_s_own_key_and_with_nothing_of_the_round() -> None:
+    key = b"stays at the site".ljust(32)
+    round_ = Tapped(N)
+    round_.betray([OWNER])
+    round_.view.snapshots.update((slot, client.snapshot(key)) for slot, client in enumerate(round_.clients))
+    everything = [value for slot in range(N) for value in vars(round_.secrets(slot)).values()]
+    assert not Closure(round_.view).saturate(*everything).knows("from a snapshot")
+    assert Closure(round_.view).saturate(key).knows("from a snapshot") == set(range(N))
