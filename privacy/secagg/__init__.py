@@ -7,7 +7,7 @@ the ring of integers modulo 2^b,
     y_i = x_i + PRG(self key of i) + sum over j > i of PRG(pair key of i and j) - sum over j < i of the same.
 
 The pairwise masks cancel in the sum. If a site vanishes, its pairwise masks are rebuilt from shares of its
-key secret; the self masks of those who stayed are rebuilt from shares of their seeds. Nobody ever gives away
+mask secret; the self masks of those who stayed are rebuilt from shares of their seeds. Nobody ever gives away
 both kinds of share of one site, so no one can strip a single upload bare.
 
 The server is not trusted with any of it. Keys are signed under a roster that a consortium certified, masks are

@@ -1,6 +1,6 @@
 """Cohort, threshold, dropouts, ring width: what all sites agree on; refuses unsafe choices.
 
-An honest site gives away, for each peer, a share of its key secret or of its self seed, never both; a
+An honest site gives away, for each peer, a share of its mask secret or of its self seed, never both; a
 colluding one gives both. Rebuilding both secrets of a site takes 2t shares out of n + c, so with
 
     t = floor((n + c) / 2) + 1
