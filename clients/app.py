@@ -18,7 +18,7 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
 from clients.service import call
-from federation.flower import from_record, to_record
+from federation.round.flower import from_record, to_record
 
 _UNANSWERED = Error(code=0, reason="this site's service did not answer")
 _log = logging.getLogger(__name__)

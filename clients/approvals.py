@@ -7,17 +7,17 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from clients.journal.journal import Journal
 from clients.policy import SiteFile, load_site
 from federation.errors import PlanError
 from federation.files import replace_file
-from federation.identities import load_private
-from federation.journal import Journal
-from federation.ledgerfile import load_entries
-from privacy.account import fold
-from privacy.approval import Approval, Proposal, Replacement, approve, from_text, to_text
-from privacy.budget import Budget
+from federation.identity.keys import load_private
+from federation.ledger.export import load_entries
+from privacy.accounting.filters import Budget
 from privacy.errors import MalformedMessage, PolicyViolation
-from privacy.secagg.identity import public_identity
+from privacy.ledger.approvals import Approval, Proposal, Replacement, approve, from_text, to_text
+from privacy.ledger.state import fold
+from privacy.signing import public_identity
 
 ABANDONED = "0" * 64  # stands for the last params of a run that was closed by its site's people
 
@@ -72,7 +72,7 @@ def apply(path: Path, proposal: Path) -> str:
 
 def abandon(path: Path, run: str) -> None:
     """Close a run that will not go on, and its evaluation: what never began is returned, and nothing can begin."""
-    from federation.terms import evaluation_run
+    from federation.round.terms import evaluation_run
 
     evaluation = evaluation_run(run)
     with _journal(path) as journal:

@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from clients.approvals import open_journal
-from clients.data import site_data
-from clients.pace import paced
+from clients.data.load import site_data
+from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.policy import SiteFile, data_files, load_site, require_complete
-from clients.pools import check_pool, claim_pool, fingerprints
-from clients.release import Trainer, site_stream
 from clients.service import serve_until_signal
 from clients.site import Site
+from clients.timing import paced
+from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import FederationError
-from federation.messages import Member
-from federation.plan import Plan
-from federation.task import build_task
+from federation.model.task import build_task
+from federation.plan.plan import Plan
+from federation.round.messages import Member
 from privacy.errors import PrivacyError
 
 

@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clients.trust import Trust
-from federation.messages import Broadcast, Frame, Invitation, Kind, Member
-from federation.plan import Plan
-from federation.terms import Terms, params_from_bytes
-from privacy.encoding import RingVector
+from federation.model.params import params_from_bytes
+from federation.plan.plan import Plan
+from federation.round.messages import Broadcast, Frame, Invitation, Kind, Member
+from federation.round.terms import Terms
 from privacy.errors import FaultyServer, PolicyViolation
+from privacy.ledger.heads import Head
+from privacy.mechanism.encoding import RingVector
+from privacy.roster import Roster
 from privacy.secagg.client import ClientMachine
+from privacy.secagg.floor import Floor
 from privacy.secagg.messages import Certificate
-from privacy.secagg.roster import Floor, Roster
 from privacy.wire import digest
-from privacy.witness import Head
 
 Entropy = Callable[[int], bytes]
 Release = Callable[[Terms, Tensor, tuple[Head, ...]], RingVector]
@@ -120,7 +122,7 @@ def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Ros
         members=invitation.members,
         dimension=dimension,
     )
-    if not 1 <= frame.round <= plan.federation.rounds + (plan.evaluation.epsilon is not None):
+    if not 1 <= frame.round <= plan.last_round:
         raise FaultyServer(f"round {frame.round} of a plan of {plan.federation.rounds} rounds")
     if len(invitation.members) < plan.cohort.minimum:
         raise PolicyViolation(

@@ -16,18 +16,17 @@ from typing import Annotated, Literal, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, Strict, field_validator, model_validator
 
-from federation.claim import evaluation_charge, planned_charge, planned_noise_multiplier
+from federation.config.schema import Mistake, Table, Texts, validate
+from federation.config.toml import read
 from federation.errors import PlanError
-from federation.identities import load_private
-from federation.mistakes import Mistake, Table, validate
-from federation.plan import Plan
-from federation.tabular import CODE, Texts
-from federation.toml import read
-from privacy.accountant import epsilon
-from privacy.budget import Budget
+from federation.identity.keys import load_private
+from federation.plan.plan import Plan
+from federation.plan.tabular import CODE
+from privacy.accounting.events import MAX_GROUP
+from privacy.accounting.filters import Budget
+from privacy.accounting.pld import epsilon
+from privacy.accounting.units import Limit, Patient
 from privacy.errors import PolicyViolation
-from privacy.events import MAX_GROUP
-from privacy.units import Limit, Patient
 
 Noise = Literal["site", "distributed", "central", "none"]
 
@@ -301,10 +300,8 @@ def _asked_per_record(plan: Plan) -> float | None:
     """What a plan that protects more than a record costs one of its records: more than it costs the whole."""
     if plan.privacy.epsilon is None or plan.privacy.delta is None:
         return None
-    charges = [planned_charge(plan)]
-    if plan.evaluation.epsilon is not None:
-        charges.append(evaluation_charge(plan))
-    return len(charges) * sum(epsilon([charge.to("record")], plan.privacy.delta) for charge in charges)
+    charges, delta = plan.charges, plan.privacy.delta
+    return len(charges) * sum(epsilon([charge.to("record")], delta) for charge in charges)
 
 
 def _within_limits(plan: Plan, policy: Policy) -> None:
@@ -332,7 +329,7 @@ def _noisy_enough(plan: Plan, policy: Policy) -> None:
     least = policy.noise_multiplier_min
     if least is None:
         return
-    multiplier = planned_noise_multiplier(plan) if plan.is_private else 0.0
+    multiplier = plan.kind.noise_multiplier if plan.is_private else 0.0
     if multiplier < least:
         raise _violation(
             "noise_multiplier_min", f"the plan's noise multiplier is {multiplier:.4g}, the limit {least}"

@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Final, Self
 
 from federation.errors import TransportError
-from federation.transport import LARGEST
+from federation.round.transport import LARGEST
 
 _LENGTH: Final = struct.Struct(">I")
 _LONGEST_PATH: Final = 100

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from clients.journal.journal import Journal
 from clients.participant import Duties, Participant, settle
 from clients.policy import Policy, consent
-from clients.release import Trainer, release, worst_case_seconds
+from clients.release import release
+from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads
-from federation.claim import evaluation_charge, noise_text, planned_charge
 from federation.errors import TrainingDiverged
-from federation.journal import Journal
-from federation.layout import Layout
-from federation.messages import (
+from federation.model.params import Layout
+from federation.plan.guarantee import noise_text
+from federation.plan.plan import Plan
+from federation.round.messages import (
     Frame,
     Hello,
     Kind,
@@ -33,14 +35,13 @@ from federation.messages import (
     closing_digest,
     heads_body,
 )
-from federation.plan import Plan
-from federation.terms import Terms, evaluation_run
-from privacy.encoding import EncodingOverflow, RingVector
+from federation.round.terms import Terms, evaluation_run
 from privacy.errors import BudgetExceeded, FaultyServer, PolicyViolation, ProtocolError
-from privacy.secagg.roster import Roster, SignedRoster
-from privacy.secagg.suite import SUITE
+from privacy.ledger.heads import Head
+from privacy.mechanism.encoding import EncodingOverflow, RingVector
+from privacy.roster import Roster, SignedRoster
+from privacy.suite import SUITE
 from privacy.wire import digest
-from privacy.witness import Head
 
 PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Entropy = Callable[[int], bytes]
@@ -72,7 +73,7 @@ class Site:
     load: Load
     entropy: Entropy = os.urandom
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
-    pace: float = field(default=0.0, init=False)  # seconds; see `clients.pace`
+    pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: _Joined | None = field(default=None, init=False, repr=False)
 
@@ -116,14 +117,12 @@ class Site:
 
     def _reserve(self, run: str, plan: Plan, policy: Policy) -> None:
         """Charge the plan's rounds and its evaluation: both, or neither."""
-        rounds, limits = planned_charge(plan), policy.limits()
-        if plan.evaluation.epsilon is None:
-            self.journal.reserve(run, plan.digest, rounds, plan.federation.rounds, limits)
-            return
-        figures = evaluation_charge(plan)
-        self.journal.require_room(run, plan.digest, (rounds, figures), limits)
-        self.journal.reserve(run, plan.digest, rounds, plan.federation.rounds, limits)
-        self.journal.reserve(evaluation_run(run), plan.digest, figures, 1, limits)
+        (training, *evaluation), limits = plan.charges, policy.limits()
+        if evaluation:
+            self.journal.require_room(run, plan.digest, plan.charges, limits)
+        self.journal.reserve(run, plan.digest, training, plan.federation.rounds, limits)
+        for charge in evaluation:
+            self.journal.reserve(evaluation_run(run), plan.digest, charge, 1, limits)
 
     def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:
         """What this site adds to the sum of a round it joined, if its policy still allows the plan."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.messages import Member
+from federation.round.messages import Member
 from privacy.errors import FaultyServer
-from privacy.secagg.identity import public_identity
-from privacy.secagg.roster import Roster, SignedRoster
-from privacy.witness import Head
+from privacy.ledger.heads import Head
+from privacy.roster import Roster, SignedRoster
+from privacy.signing import public_identity
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from flwr.app import Context, UserConfig
 from flwr.serverapp import Grid, ServerApp
 
 from federation.errors import PlanError, RosterError
-from federation.flower import GridTransport
-from federation.transport import Transport
+from federation.round.flower import GridTransport
+from federation.round.transport import Transport
 
 PATIENCE: Final = 300.0
 """Seconds for all sites to connect."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from federation.errors import CheckpointError
 from federation.files import replace_file
-from federation.plan import Plan
+from federation.plan.plan import Plan
 from server.optimizers import OptState
 from server.state import ServerState
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from federation.errors import TooFewSurvivors
-from federation.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
-from federation.terms import Terms
-from federation.transport import Outgoing
-from privacy.encoding import RingVector
+from federation.round.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
+from federation.round.terms import Terms
+from federation.round.transport import Outgoing
 from privacy.errors import FaultyClient, MalformedMessage
-from privacy.secagg.roster import Roster
+from privacy.mechanism.encoding import RingVector
+from privacy.roster import Roster
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 from server.heads import Heads
@@ -39,7 +39,7 @@ _REPLIES = {
 
 
 class Coordinator:
-    """One-shot owner of an attempt. Addresses are site ids here; `server.lines` maps them to the transport's."""
+    """One-shot owner of an attempt. Addresses are site ids here; `server.sessions` maps them to the transport's."""
 
     def __init__(self, terms: Terms, roster: Roster, heads: Heads | None = None) -> None:
         self.terms = terms

@@ -1,114 +1,45 @@
-"""How good the params are: metrics of predicted probabilities, and the baseline that knows no feature.
+"""A published evaluation: accuracy and mean loss from noised sums over everybody held out.
 
-With two classes, the second one of the plan is the positive class of F1, recall, precision and AUC. With more,
-those are means over the classes that occur among the labels (AUC: one against the rest). A figure that does not
-exist, such as the AUC of a site whose test records are all of one class, is None ("n/a"), never a guess.
-
-The records evaluated here are not covered by the epsilon of a run: that is the budget of the training records.
+All of it is post-processing of one release. The standard error says what the noise alone does to a figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from sklearn import metrics as oracle
-from torch import Tensor, nn
+from federation.kinds.figures import LOSS_BOUND
+from federation.round.terms import Terms
+from privacy.ledger.heads import Head
+from privacy.mechanism.encoding import RingVector
+from privacy.mechanism.noise import Stream
 
-from federation.errors import TaskError
-
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
+LEAST = 3.0  # standard deviations of noise that the number of records must stand out by
 
 
-def predict(model: nn.Module, features: Tensor) -> Tensor:
-    """Class probabilities (n, k) of a model of logits. Leaves the model in the mode that it was in."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return torch.softmax(model(features), dim=1)
-    finally:
-        model.train(training)
+@dataclass(frozen=True)
+class Evaluated:
+    """The round after the last: its figures, whose records are in them, and what their ledgers showed."""
+
+    figures: Mapping[str, float | None]
+    cohort: tuple[str, ...]
+    survivors: tuple[str, ...]
+    heads: Mapping[str, Head] = field(default_factory=dict)
 
 
-def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> dict[str, float | None]:
-    """The named metrics of probabilities (n, k) against labels (n,) in [0, k).
-
-    None where a metric is not defined for these labels, where there are none, and where a probability is not
-    finite. TaskError for a name that is none of `METRICS`.
-    """
-    unknown = sorted(set(metrics) - set(METRICS))
-    if unknown:
-        raise TaskError(f"no such metric: {unknown[0]}", hint=f"one of {', '.join(METRICS)}")
-    scores, truth = probabilities.double().numpy(), labels.numpy()
-    if len(truth) == 0 or not np.isfinite(scores).all():
-        return dict.fromkeys(metrics)
-    return {name: METRICS[name](scores, truth) for name in metrics}
-
-
-def majority(
-    train_labels: Tensor, test_labels: Tensor, classes: int, metrics: Sequence[str]
-) -> dict[str, float | None]:
-    """The metrics of always answering with the class frequencies of all training labels, whatever the features.
-
-    The answer is thus the most frequent class (the first of them in a tie).
-    """
-    counts = torch.bincount(train_labels, minlength=classes).double()
-    frequencies = counts / counts.sum()
-    return evaluate(frequencies.expand(len(test_labels), classes), test_labels, metrics)
-
-
-def _loss(scores: Floats, truth: Labels) -> float | None:
-    # Rows are made to sum to one again: in float32 they only nearly do.
-    rows = scores / scores.sum(axis=1, keepdims=True)
-    return float(oracle.log_loss(truth, rows, labels=range(scores.shape[1])))
-
-
-def _accuracy(scores: Floats, truth: Labels) -> float | None:
-    return float(oracle.accuracy_score(truth, scores.argmax(axis=1)))
-
-
-def _balanced_accuracy(scores: Floats, truth: Labels) -> float | None:
-    present = np.unique(truth)
-    if len(present) < 2:
-        return None
-    answers = scores.argmax(axis=1)
-    return float(oracle.recall_score(truth, answers, labels=present, average="macro", zero_division=0))
-
-
-def _auc(scores: Floats, truth: Labels) -> float | None:
-    present = np.unique(truth)
-    if len(present) < 2:
-        return None
-    asked = [1] if scores.shape[1] == 2 else present
-    return float(np.mean([oracle.roc_auc_score(truth == one, scores[:, one]) for one in asked]))
-
-
-def _per_class(score: Callable[..., Any]) -> Callable[[Floats, Labels], float | None]:
-    """A score of one class at a time: of the positive class, or the mean over the classes that occur."""
-
-    def measure(scores: Floats, truth: Labels) -> float | None:
-        present = np.unique(truth)
-        asked = present[present == 1] if scores.shape[1] == 2 else present
-        if len(asked) == 0:
-            return None
-        answers = scores.argmax(axis=1)
-        value = float(score(truth, answers, labels=asked, average="macro", zero_division=np.nan))
-        return value if np.isfinite(value) else None
-
-    return measure
-
-
-METRICS: Mapping[str, Callable[[Floats, Labels], float | None]] = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "auc": _auc,
-    "f1": _per_class(oracle.f1_score),
-    "recall": _per_class(oracle.recall_score),
-    "precision": _per_class(oracle.precision_score),
-    "loss": _loss,
-}
+def published(terms: Terms, total: RingVector, survivors: int, stream: Stream) -> dict[str, float | None]:
+    """The figures of an evaluation round; None where the noise hides them."""
+    kind, parties = terms.kind, terms.parties
+    right, wrong, loss = (float(value) for value in kind.released(parties, total, stream))
+    records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors))
+    if records < LEAST * math.sqrt(2) * deviation:
+        return {"records": None, "accuracy": None, "loss": None, "standard_error": None}
+    accuracy = min(1.0, max(0.0, right / records))
+    return {
+        "records": records,
+        "accuracy": accuracy,
+        "loss": min(LOSS_BOUND, max(0.0, LOSS_BOUND * loss / records)),
+        # right / (right + wrong): its gradient is ((1 - accuracy), -accuracy) / records.
+        "standard_error": deviation * math.hypot(1 - accuracy, accuracy) / records,
+    }

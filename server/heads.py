@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from privacy.errors import FaultyClient
-from privacy.secagg.roster import Roster
-from privacy.witness import Head
+from privacy.ledger.heads import Head
+from privacy.roster import Roster
 
 PEERS = 4  # so many others are shown, and keep, each site's head
 

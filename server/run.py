@@ -12,18 +12,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from federation.cohort import sample
 from federation.errors import TooFewSurvivors
-from federation.messages import Member, Reason
-from federation.plan import Plan
-from federation.terms import Terms, params_bytes, params_digest
-from privacy.noise import Stream
-from privacy.secagg.roster import Roster
-from privacy.witness import Head
+from federation.model.params import params_bytes, params_digest
+from federation.plan.plan import Plan
+from federation.round.cohort import sample
+from federation.round.messages import Member, Reason
+from federation.round.terms import Terms
+from privacy.ledger.heads import Head
+from privacy.mechanism.noise import Stream
+from privacy.roster import Roster
 from server.coordinator import Coordinator
-from server.figures import Evaluated, published
+from server.evaluation import Evaluated, published
 from server.heads import Heads
-from server.lines import Lines
+from server.sessions import Lines
 from server.state import ServerState, advance
 
 ATTEMPTS = 3

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from federation.files import replace_file
-from federation.layout import initial_params
-from federation.plan import load
-from federation.roster import load_roster
-from federation.task import build_task
-from federation.terms import params_bytes, params_digest
-from federation.transport import Transport
-from privacy.noise import Stream
-from privacy.secagg.roster import Roster
-from server.folder import RunFolder
-from server.lines import open_lines
+from federation.identity.roster_file import load_roster
+from federation.model.params import initial_params, params_bytes, params_digest
+from federation.model.task import build_task
+from federation.plan.plan import load
+from federation.report.summary import rounds_in, summary_of
+from federation.round.transport import Transport
+from privacy.mechanism.noise import Stream
+from privacy.roster import Roster
 from server.run import evaluate, run
-from server.summary import rounds_in, summary_of
+from server.run_folder import RunFolder
+from server.sessions import open_lines
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     if folder.is_finished:
         _log.info("%s is complete already", state_dir)
         return
-    state = folder.state(initial_params(task, plan.federation.seed))
+    state = folder.state(initial_params(task.model, plan.federation.seed))
     signed = load_roster(roster_path)
     roster = Roster.from_bytes(signed.roster)
     folder.write_roster(signed)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from federation.plan import Plan
-from federation.terms import Terms
-from privacy.encoding import RingVector
-from privacy.noise import Stream
+from federation.plan.plan import Plan
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import RingVector
+from privacy.mechanism.noise import Stream
 from server.aggregation import mean_delta, noise_variance
 from server.optimizers import Decay, OptState, ServerOptimizer, build
 

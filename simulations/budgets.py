@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.claim import planned_event
-from federation.exposure import epsilon_for, exposure
-from federation.plan import Plan
-from privacy.accountant import epsilon, epsilon_by_round
-from privacy.budget import Budget, Filter
-from privacy.crosscheck import cross_check
+from federation.plan.guarantee import epsilon_for, exposure
+from federation.plan.plan import Plan
+from privacy.accounting.crosscheck import cross_check
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.filters import Budget, Filter
+from privacy.accounting.pld import epsilon, epsilon_by_round
+from privacy.accounting.units import Patient
+from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
-from privacy.events import GaussianEvent
-from privacy.plain import finite
-from privacy.units import Patient
 
 SITES = (1, 2, 3)
 
 
 def budget_of(plan: Plan) -> dict[str, Any]:
     """The content of `federation budget PLAN --json`."""
-    event, delta = planned_event(plan), plan.privacy.delta
+    event, delta = plan.kind.event, plan.privacy.delta
     if delta is None or not isinstance(event, GaussianEvent):
         raise UnsafeParameters(
             'a plan with privacy.noise = "none" has no budget: its epsilon is infinite',
             hint='choose privacy.noise = "site", "distributed" or "central"',
         )
     whole, rounds = epsilon([event], delta), plan.federation.rounds
-    each = GaussianEvent(event.noise_multiplier, event.sample_rate, plan.steps // rounds)
+    each = GaussianEvent(event.noise_multiplier, event.sample_rate, plan.kind.releases // rounds)
     budget, records = Budget(whole, delta), plan.privacy.records_per_patient or 1
     rule = Filter.frozen(budget, event)
     return {

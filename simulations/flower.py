@@ -29,8 +29,8 @@ from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
 from clients.app import app  # noqa: E402
 from clients.service import SiteService  # noqa: E402
-from federation.flower import GridTransport  # noqa: E402
-from federation.transport import Transport  # noqa: E402
+from federation.round.flower import GridTransport  # noqa: E402
+from federation.round.transport import Transport  # noqa: E402
 
 _FIRST_NODE: Final = 1 << 63
 """As large as the real ones, which are random 64-bit numbers; 1 would be the SuperLink."""

@@ -13,21 +13,21 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from clients.data import find_sites
+from clients.data.load import find_sites
 from clients.site import Site
-from federation.layout import initial_params
-from federation.plan import Plan
-from federation.terms import Terms, params_bytes, params_digest
-from federation.transport import Transport
-from privacy.encoding import RingVector
-from privacy.secagg.roster import Roster
-from privacy.witness import Head
-from server.figures import Evaluated
-from server.folder import RunFolder
-from server.lines import open_lines
+from federation.model.params import initial_params, params_bytes, params_digest
+from federation.plan.plan import Plan
+from federation.report.page import read_report, write_report
+from federation.round.terms import Terms
+from federation.round.transport import Transport
+from privacy.ledger.heads import Head
+from privacy.mechanism.encoding import RingVector
+from privacy.roster import Roster
+from server.evaluation import Evaluated
 from server.run import RoundReport, evaluate, run
+from server.run_folder import RunFolder
+from server.sessions import open_lines
 from server.state import ServerState
-from simulations.report import read_report, write_report
 from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import InProcess, World, keep_identities, open_sites, read_world, server_stream
@@ -90,7 +90,7 @@ def _train(
     folder: RunFolder, world: World, sites: Mapping[str, Site], engine: Engine, progress: Progress
 ) -> ServerState:
     """Play every round that is left; each is on disk before the next begins."""
-    state = folder.state(initial_params(world.task, world.plan.federation.seed))
+    state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with ExitStack() as stack:
         played = _play(world, state, sites, engine, stack)
         for after, report in played.rounds:

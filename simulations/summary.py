@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clients.release import Trainer, contribution, site_stream
-from federation.layout import Layout, initial_params
-from federation.plan import Plan, Privacy
-from federation.terms import Terms
-from privacy.encoding import RingVector
-from server.evaluation import evaluate, majority, predict
+from clients.training.work import Trainer, contribution, site_stream
+from federation.config.tables import Privacy
+from federation.model.params import Layout, initial_params
+from federation.plan.plan import Plan
+from federation.report.summary import Metrics, Receipts, summary_of
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import RingVector
 from server.state import begin
-from server.summary import Metrics, Receipts, summary_of
+from simulations.metrics import evaluate, majority, predict
 from simulations.vectorized import run_vectorized
 from simulations.world import World, server_stream
 
@@ -37,7 +38,7 @@ def pooled_metrics(world: World, model: nn.Module) -> Metrics:
 def without_privacy(plan: Plan, world: World) -> Metrics:
     """Metrics of the same training with neither clipping nor noise: what privacy costs is the difference."""
     bare = plan.model_copy(update={"privacy": Privacy(unit=plan.privacy.unit, noise="none")})
-    state = begin(bare, bytes(16), initial_params(world.task, plan.federation.seed))
+    state = begin(bare, bytes(16), initial_params(world.task.model, plan.federation.seed))
     trainers = {
         name: Trainer(world.task, data, partial(site_stream, bare, name))
         for name, data in world.training.items()

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from torch import Tensor
 
-from federation.cohort import sample
-from federation.messages import Member
-from federation.plan import Plan
-from federation.terms import Terms, params_bytes, params_digest
-from privacy.encoding import RingVector
-from privacy.noise import Stream
-from server.figures import Evaluated, published
+from federation.model.params import params_bytes, params_digest
+from federation.plan.plan import Plan
+from federation.round.cohort import sample
+from federation.round.messages import Member
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import RingVector
+from privacy.mechanism.noise import Stream
+from server.evaluation import Evaluated, published
 from server.run import RoundReport, terms_of
 from server.state import ServerState, advance
 

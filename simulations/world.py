@@ -17,25 +17,25 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.approvals import open_journal
-from clients.data import SiteFiles, protected, read_data
-from clients.holdout import split
+from clients.data.load import SiteFiles, protected, read_data
+from clients.data.split import split
+from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
-from clients.release import Trainer, site_stream
 from clients.site import Site
+from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
-from federation.cohort import sample
 from federation.errors import DataError, PlanError
 from federation.files import replace_file
-from federation.identities import load_private, private_pem
-from federation.journal import Journal
-from federation.messages import Member
-from federation.plan import Plan, check_delta
-from federation.tabular import TabularTask
-from federation.task import Dataset, Task, build_task
-from federation.transport import Arrival, Deadline, Outgoing
-from privacy.noise import Stream
-from privacy.secagg.identity import public_identity
-from privacy.secagg.roster import Entry, Roster, SignedRoster
+from federation.identity.keys import load_private, private_pem
+from federation.model.task import Dataset, Task, build_task
+from federation.plan.plan import Plan, check_delta
+from federation.plan.tabular import TabularTask
+from federation.round.cohort import sample
+from federation.round.messages import Member
+from federation.round.transport import Arrival, Deadline, Outgoing
+from privacy.mechanism.noise import Stream
+from privacy.roster import Entry, Roster, SignedRoster
+from privacy.signing import public_identity
 
 
 @dataclass(frozen=True)

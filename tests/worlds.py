@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clients.data import find_sites
-from clients.release import Trainer, contribution
+from clients.data.load import find_sites
 from clients.site import Site
-from federation.layout import Layout, initial_params
-from federation.messages import Member
-from federation.plan import Plan, load, parse
-from federation.task import Dataset, build_task
-from federation.terms import Terms
-from federation.transport import Transport
-from privacy.encoding import RingVector
-from privacy.noise import Stream
-from privacy.secagg.roster import Roster
-from server.lines import open_lines
+from clients.training.work import Trainer, contribution
+from federation.model.params import Layout, initial_params
+from federation.model.task import Dataset, build_task
+from federation.plan.plan import Plan, load, parse
+from federation.round.messages import Member
+from federation.round.terms import Terms
+from federation.round.transport import Transport
+from privacy.mechanism.encoding import RingVector
+from privacy.mechanism.noise import Stream
+from privacy.roster import Roster
 from server.run import RoundReport, run
+from server.sessions import open_lines
 from server.state import ServerState
 from simulations.world import World, open_sites, read_world, server_stream
 
@@ -139,7 +139,7 @@ def opened(plan: Plan, folder: Path, sites: int = 3) -> Iterator[tuple[World, di
 
 def start(plan: Plan) -> Tensor:
     """The params before the first round."""
-    return initial_params(build_task(plan), plan.federation.seed)
+    return initial_params(build_task(plan).model, plan.federation.seed)
 
 
 def terms_for(plan: Plan, members: Sequence[Member], params: Tensor, attempt: int = 1) -> Terms:

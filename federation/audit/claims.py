@@ -8,20 +8,20 @@ from typing import Any
 from federation.audit.findings import Findings
 from federation.audit.outcome import Claim, Cost
 from federation.audit.recounting import bounds, planned_rate, planned_releases
-from federation.claim import evaluation_charge, planned_charge, planned_patient
 from federation.errors import FederationError
-from federation.plan import Plan
+from federation.plan.guarantee import planned_patient
+from federation.plan.plan import Plan
+from privacy.accounting.bounds import Bounds
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.units import UNITS, Charge, Patient
 from privacy.errors import PrivacyError
-from privacy.events import GaussianEvent
-from privacy.recount import Bounds
-from privacy.units import UNITS, Charge, Patient
 
 
 def planned_charges(plan: Plan, found: Findings) -> tuple[Charge, Charge | None] | None:
     """What the plan asks of every site, for training and for evaluation, read a second time; None if that fails."""
     try:
-        training = planned_charge(plan)
-        evaluation = evaluation_charge(plan) if plan.evaluation.epsilon is not None else None
+        training = plan.kind.charge
+        evaluation = plan.figures.charge if plan.figures is not None else None
     except (FederationError, PrivacyError, ValueError, OverflowError) as error:
         reason = getattr(error, "message", type(error).__name__)
         found.add("plan-unreadable", f"plan.toml cannot be charged for: {reason}")

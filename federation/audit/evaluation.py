@@ -13,12 +13,13 @@ from typing import Any
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
 from federation.audit.rounds import check_cohort
-from federation.plan import Plan
-from federation.terms import FIGURES_NORM, LOSS_BOUND, required_survivors
+from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
+from federation.plan.plan import Plan
+from federation.round.terms import required_survivors
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.units import Charge
 from privacy.errors import PrivacyError
-from privacy.events import GaussianEvent
-from privacy.secagg.roster import Roster
-from privacy.units import Charge
+from privacy.roster import Roster
 
 _NAMES = {"records", "accuracy", "loss", "standard_error"}
 _ROUNDING = (

@@ -18,12 +18,12 @@ from torch import Tensor
 from federation.audit.findings import Findings, printable
 from federation.audit.untrusted import is_regular, json_of, text_of
 from federation.errors import FederationError
-from federation.ledgerfile import load_entries
-from federation.plan import Plan, load
-from federation.roster import load_roster, roster_of
+from federation.identity.roster_file import load_roster, roster_of
+from federation.ledger.export import load_entries
+from federation.plan.plan import Plan, load
 from privacy.errors import PrivacyError
-from privacy.ledger import Entry
-from privacy.secagg.roster import Roster
+from privacy.ledger.chain import Entry
+from privacy.roster import Roster
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 The plan, the server's receipts, the report, the params and the ledgers of the sites are made by different parties,
 and each binds the others: by digests, by hash chains, by signatures. An audit follows every such thread. It works
-out epsilon anew by another accountant (`privacy.recount`), compares what was planned with what was charged and with
-what was executed, and says what it could not check. A pass does not prove that the noise was drawn as charged; it
-proves that nobody can have said two different things about it.
+out epsilon anew by another accountant (`privacy.accounting.bounds`), compares what was planned with what was
+charged and with what was executed, and says what it could not check. A pass does not prove that the noise was drawn
+as charged; it proves that nobody can have said two different things about it.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from federation.audit.sites import Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
 from federation.audit.untrusted import is_regular
 from federation.errors import PlanError
-from federation.plan import Plan
-from privacy.account import Account, Run
-from privacy.events import GaussianEvent
-from privacy.recount import Bounds
-from privacy.secagg.roster import Roster
+from federation.plan.plan import Plan
+from privacy.accounting.bounds import Bounds
+from privacy.accounting.events import GaussianEvent
+from privacy.ledger.state import Account, Run
+from privacy.roster import Roster
 
 _NEVER = (
     "whether the sites clipped, sampled and drew noise as they signed: no file can show that",

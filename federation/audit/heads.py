@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from federation.audit.evidence import Ledger
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
-from privacy.account import Account
-from privacy.plain import Fields
-from privacy.secagg.roster import Roster
-from privacy.witness import Head, head_from_fields
+from privacy.canonical import Fields
+from privacy.ledger.heads import Head, head_from_fields
+from privacy.ledger.state import Account
+from privacy.roster import Roster
 
 
 @dataclass

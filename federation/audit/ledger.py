@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from federation.audit.evidence import Ledger
 from federation.audit.findings import Findings
 from federation.audit.recounting import bounds, charges
-from privacy.account import Account
 from privacy.errors import LedgerCorrupt, PrivacyError
-from privacy.ledger import Entry
-from privacy.secagg.roster import Roster
+from privacy.ledger.chain import Entry
+from privacy.ledger.state import Account
+from privacy.roster import Roster
 
 _MOMENTS = 64  # reservations of one ledger at which its budget is recounted
 _BROKEN: Mapping[str, str] = {"budget": "budget-raise-unapproved"}

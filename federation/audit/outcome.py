@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from federation.audit.findings import Finding
-from privacy.plain import finite
-from privacy.recount import Bounds
+from privacy.accounting.bounds import Bounds
+from privacy.canonical import finite
 
 Both: TypeAlias = dict[str, float | None]
 

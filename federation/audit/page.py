@@ -8,8 +8,8 @@ from pathlib import Path
 
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.files import replace_file
-from federation.pages import environment
-from privacy.recount import Bounds
+from federation.report.pages import environment
+from privacy.accounting.bounds import Bounds
 
 UNITS: Mapping[str, str] = {
     "record": "one record",

@@ -9,11 +9,11 @@ from typing import Any
 
 from federation.audit.findings import Findings
 from federation.audit.untrusted import Torn, json_of, text_of
-from federation.plan import Plan
+from federation.plan.plan import Plan
+from privacy.canonical import Fields
 from privacy.errors import MalformedMessage
-from privacy.plain import Fields
-from privacy.secagg.suite import BROKEN
-from privacy.witness import Head, head_from_json
+from privacy.ledger.heads import Head, head_from_json
+from privacy.suite import BROKEN
 
 _LONGEST_NAME = 255
 

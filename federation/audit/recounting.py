@@ -1,7 +1,7 @@
 """What a plan and a ledger cost, worked out anew for an audit.
 
 The rules by which a charge becomes a mechanism are written here a second time, from their definition, and epsilon
-comes from `privacy.recount`: nothing here calls the code that admits, charges or reports.
+comes from `privacy.accounting.bounds`: nothing here calls the code that admits, charges or reports.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from federation.plan import Plan
-from privacy.account import Account, Run
-from privacy.events import GaussianEvent
-from privacy.recount import Bounds, Mechanism, recount
-from privacy.units import Charge, Patient, Unit
+from federation.plan.plan import Plan
+from privacy.accounting.bounds import Bounds, Mechanism, recount
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.units import Charge, Patient, Unit
+from privacy.ledger.state import Account, Run
 
 NO_BOUND = Bounds(math.inf, math.inf)
 

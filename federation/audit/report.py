@@ -1,7 +1,7 @@
 """report.json, field by field, against what plan, receipts and ledgers make of it; and every epsilon counted anew.
 
 Two questions are asked of an epsilon. Is it what our accountant says, so that nobody edited it? And is it at least
-what another accountant proves (`privacy.recount`), so that it is true?
+what another accountant proves (`privacy.accounting.bounds`), so that it is true?
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from federation.audit.fields import check_same, extra
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.audit.recounting import bounds, planned_releases
-from federation.plan import Plan
-from privacy.accountant import epsilon, rdp_epsilon
+from federation.plan.plan import Plan
+from privacy.accounting.bounds import Bounds
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.pld import epsilon, rdp_epsilon
+from privacy.accounting.units import UNITS, Charge, Patient
 from privacy.errors import PrivacyError
-from privacy.events import GaussianEvent
-from privacy.recount import Bounds
-from privacy.units import UNITS, Charge, Patient
 
 _SLACK = 0.05  # an upper bound on epsilon by another accountant may be this much above ours
 _ENGINES = ("vectorized", "protocol", "flower")

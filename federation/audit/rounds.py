@@ -10,13 +10,13 @@ import torch
 from federation.audit.evidence import Params
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipt, Receipts
-from federation.layout import Layout, initial_params
-from federation.plan import Plan
-from federation.tabular import MODELS, TabularTask
-from federation.task import build_task
-from federation.terms import params_bytes, params_digest, required_survivors
+from federation.model.params import Layout, initial_params, params_bytes, params_digest
+from federation.model.task import build_task
+from federation.plan.plan import Plan
+from federation.plan.tabular import MODELS, TabularTask
+from federation.round.terms import required_survivors
 from privacy.errors import PrivacyError
-from privacy.secagg.roster import Roster
+from privacy.roster import Roster
 
 
 def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found: Findings) -> None:
@@ -130,7 +130,7 @@ def _check_built_in(
     flat = torch.cat([tensors[name].reshape(-1) for name in layout.names])
     if params_digest(params_bytes(flat)).hex() != ended:
         found.add("params-mismatch", "params.safetensors is not what the last round ended with")
-    first = params_digest(params_bytes(initial_params(task, plan.federation.seed))).hex()
+    first = params_digest(params_bytes(initial_params(task.model, plan.federation.seed))).hex()
     if started is not None and first != started:
         found.add(
             "params-start",

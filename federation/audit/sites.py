@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
-from federation.messages import Invitation, Member
-from federation.plan import Plan
-from federation.terms import evaluation_run
-from privacy.account import Account, Run
-from privacy.events import GaussianEvent
-from privacy.secagg.roster import Roster
-from privacy.units import Charge
+from federation.plan.plan import Plan
+from federation.round.messages import Invitation, Member
+from federation.round.terms import evaluation_run
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.units import Charge
+from privacy.ledger.state import Account, Run
+from privacy.roster import Roster
 from privacy.wire import digest
 
 

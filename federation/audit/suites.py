@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
-from federation.plan import Plan
-from privacy.account import Account
-from privacy.secagg.suite import BROKEN, SUITE
+from federation.plan.plan import Plan
+from privacy.ledger.state import Account
+from privacy.suite import BROKEN, SUITE
 
 _LEFT = {
     "site": "The noise that each site added still bounds what it reveals",

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.secagg.identity import is_signed, sign
 from privacy.secagg.keys import Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import commit
 from privacy.secagg.messages import Advert
-from privacy.secagg.suite import label
+from privacy.signing import is_signed, sign
+from privacy.suite import label
 from privacy.wire import Writer
 
 _LABEL = label("advert")

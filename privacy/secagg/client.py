@@ -20,8 +20,9 @@ from typing import TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer, MalformedMessage, ProtocolError, SuspectedClient
+from privacy.roster import Roster
 from privacy.secagg.adverts import has_repeated_keys, is_genuine, make_advert
-from privacy.secagg.identity import public_identity
+from privacy.secagg.floor import Floor, member_keys
 from privacy.secagg.keys import SECRET_BYTES, Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import Mask, apply, pair_mask, self_mask
 from privacy.secagg.messages import (
@@ -36,14 +37,14 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector, pack, reduce, to_lanes
-from privacy.secagg.roster import Floor, Roster, member_keys
 from privacy.secagg.shamir import split
 from privacy.secagg.snapshot import seal, unseal
 from privacy.secagg.states import Advertised, Finished, Fresh, Peer, Shared, State
 from privacy.secagg.states import Masked as HasMasked
-from privacy.secagg.suite import label
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
 from privacy.secagg.votes import cast, check_certificate, upload_digest
+from privacy.signing import public_identity
+from privacy.suite import label
 from privacy.wire import Writer, digest
 
 Entropy = Callable[[int], bytes]

@@ -41,7 +41,7 @@ from math import comb
 import numpy as np
 
 from privacy.errors import UnsafeParameters
-from privacy.noise import Stream
+from privacy.mechanism.noise import Stream
 
 COMPLETE_LIMIT = 128  # sites: up to here every site masks with every other
 SECURITY_BITS = 64  # sigma

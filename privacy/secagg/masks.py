@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from privacy.secagg.keys import derive
-from privacy.secagg.prg import CHUNK_BYTES, SLACK_BYTES, Keystream
+from privacy.secagg.keystream import CHUNK_BYTES, SLACK_BYTES, Keystream
 from privacy.secagg.ring import Lanes
-from privacy.secagg.suite import label
+from privacy.suite import label
 from privacy.wire import Writer, digest
 
 # A site's slot and its public key for masks.

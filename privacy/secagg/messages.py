@@ -13,10 +13,10 @@ from enum import IntEnum
 from typing import TypeVar
 
 from privacy.errors import MalformedMessage
-from privacy.secagg.identity import SIGNATURE_BYTES
 from privacy.secagg.keys import PUBLIC_BYTES, TAG_BYTES, is_public_key
 from privacy.secagg.shamir import PRIME, SHARE_BYTES
-from privacy.secagg.suite import SUITE, require_suite
+from privacy.signing import SIGNATURE_BYTES
+from privacy.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 
 DIGEST_BYTES = 32

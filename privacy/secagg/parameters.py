@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from privacy.errors import UnsafeParameters
+from privacy.roster import MAX_SITES
 from privacy.secagg.graph import Graph, Shape, choose_shape
-from privacy.secagg.suite import label
+from privacy.suite import label
 from privacy.wire import Writer, digest
 
 MIN_SITES = 3
-MAX_SITES = (1 << 16) - 1
 MAX_RING_BITS = 62
 
 

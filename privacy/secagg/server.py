@@ -16,7 +16,9 @@ from functools import cached_property
 import numpy as np
 
 from privacy.errors import FaultyClient, MalformedMessage, SuspectedClient
+from privacy.roster import Roster
 from privacy.secagg.adverts import has_repeated_keys, is_genuine
+from privacy.secagg.floor import member_keys
 from privacy.secagg.masks import apply
 from privacy.secagg.messages import (
     Advert,
@@ -33,7 +35,6 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector, accumulate, lane_type, packed_size, reduce
-from privacy.secagg.roster import Roster, member_keys
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
 from privacy.secagg.unmasking import NotRebuilt, Opening
 from privacy.secagg.votes import is_cast, upload_digest

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from privacy.errors import ProtocolError
 from privacy.secagg.keys import Channel, derive
 from privacy.secagg.states import State, read_state, write_state
-from privacy.secagg.suite import SUITE, require_suite
+from privacy.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 
 KEY_BYTES = 32

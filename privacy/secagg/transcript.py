@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from privacy.secagg.messages import Adverts
 from privacy.secagg.parameters import Parameters
-from privacy.secagg.suite import label
+from privacy.suite import label
 from privacy.wire import Writer, digest
 
 CONTEXT_BYTES = 32

@@ -18,10 +18,10 @@ from collections.abc import Sequence, Set
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer
-from privacy.secagg.identity import is_signed, sign
 from privacy.secagg.messages import Certificate, Vote
-from privacy.secagg.suite import label
 from privacy.secagg.transcript import slots_bytes
+from privacy.signing import is_signed, sign
+from privacy.suite import label
 from privacy.wire import digest
 
 _LABEL = label("vote")

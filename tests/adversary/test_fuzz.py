@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from privacy.errors import MalformedMessage, ProtocolError
+from privacy.roster import Roster, SignedRoster
 from privacy.secagg.messages import (
     Advert,
     Adverts,
@@ -25,7 +26,6 @@ from privacy.secagg.messages import (
     Vote,
 )
 from privacy.secagg.ring import packed_size
-from privacy.secagg.roster import Roster, SignedRoster
 from privacy.secagg.server import Phase, TooFew
 from tests.privacy.secagg.rounds import CONTEXT, Round, identity, make_roster, site
 

@@ -14,10 +14,11 @@ import pytest
 
 from clients.site import Site
 from federation.errors import TooFewSurvivors
-from federation.messages import Broadcast, Frame, Kind, Paired
-from federation.plan import Plan
-from federation.terms import Terms, params_bytes
-from privacy.encoding import RingVector
+from federation.model.params import params_bytes
+from federation.plan.plan import Plan
+from federation.round.messages import Broadcast, Frame, Kind, Paired
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import RingVector
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.transcript import bind_session
 from tests.adversary.closure import Closure, attack

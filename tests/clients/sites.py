@@ -12,21 +12,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clients.journal.journal import Journal
 from clients.policy import Policy
-from clients.release import Trainer, site_stream
 from clients.site import Site
+from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
-from federation.claim import planned_charge
-from federation.journal import Journal
-from federation.messages import Frame, Hello, Invitation, Kind, Member, Paired, Reason, abort_reason
-from federation.plan import Plan, parse
-from federation.task import Dataset, Task, build_task, cross_entropy
-from federation.terms import Terms, params_bytes
-from privacy.noise import Stream, poisson_sample
-from privacy.secagg.identity import public_identity
-from privacy.secagg.roster import Entry, Roster, SignedRoster
+from federation.model.params import params_bytes
+from federation.model.task import Dataset, Task, build_task, cross_entropy
+from federation.plan.plan import Plan, parse
+from federation.round.messages import Frame, Hello, Invitation, Kind, Member, Paired, Reason, abort_reason
+from federation.round.terms import Terms
+from privacy.ledger.heads import Head
+from privacy.mechanism.noise import Stream, poisson_sample
+from privacy.roster import Entry, Roster, SignedRoster
+from privacy.signing import public_identity
 from privacy.wire import digest
-from privacy.witness import Head
 from server.coordinator import Coordinator
 from server.heads import Heads
 
@@ -209,7 +209,7 @@ def open_journal(path: Path, plan: Plan, site: str = "amsterdam", *, reserve: bo
     journal = Journal.open(path, site=site, pool="pool", key=make_trust(site).identity)
     if reserve:
         limits = Policy.for_plan(plan).limits()
-        journal.reserve(RUN.hex(), plan.digest, planned_charge(plan), plan.federation.rounds, limits)
+        journal.reserve(RUN.hex(), plan.digest, plan.kind.charge, plan.federation.rounds, limits)
     return journal
 
 

@@ -15,7 +15,7 @@ from flwr.app.message import make_message
 
 from clients.app import app
 from clients.service import SiteService
-from federation.flower import from_record, to_record
+from federation.round.flower import from_record, to_record
 
 ROOT = Path(__file__).parents[2]
 UNANSWERED = "this site's service did not answer"
@@ -106,7 +106,7 @@ def test_the_process_that_flower_starts_loads_neither_torch_nor_our_mathematics(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     ours = [
-        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.flower",
-        "federation.transport", "privacy", "privacy.errors",
+        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.round",
+        "federation.round.flower", "federation.round.transport", "privacy", "privacy.errors",
     ]  # fmt: skip
     assert done.stdout.strip() == f"[] {ours}"

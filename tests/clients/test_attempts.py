@@ -11,11 +11,11 @@ import pytest
 from clients.policy import Policy
 from clients.site import Site
 from federation.errors import TooFewSurvivors
-from federation.messages import Frame, Kind, Paired, Reason, abort_reason
-from federation.plan import Plan
-from federation.terms import Terms
-from privacy.encoding import RingVector
+from federation.plan.plan import Plan
+from federation.round.messages import Frame, Kind, Paired, Reason, abort_reason
+from federation.round.terms import Terms
 from privacy.errors import FaultyServer, PolicyViolation, ProtocolError
+from privacy.mechanism.encoding import RingVector
 from privacy.secagg import graph
 from privacy.secagg.messages import Certificate
 from tests.clients.sites import (

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from clients.release import Trainer, contribution
-from federation.plan import Plan
-from federation.task import Dataset, build_task
-from federation.terms import Terms
-from privacy.encoding import EncodingOverflow, Integers
-from privacy.mechanism import GaussianMechanism
-from privacy.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
+from clients.training.work import Trainer, contribution
+from federation.kinds.updates import NoisedSteps
+from federation.model.task import Dataset, build_task
+from federation.plan.plan import Plan
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import EncodingOverflow, Integers
+from privacy.mechanism.gaussian import GaussianMechanism
+from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
 from server.aggregation import mean_delta
 from tests.clients.sites import (
     SIZES,
@@ -83,7 +84,7 @@ def test_a_site_that_noises_each_step_sends_the_delta_of_its_dp_sgd(weights: str
     plan = make_plan("record", "site", local_steps=3, sample_rate=0.37, learning_rate=0.2, weights=weights)
     key, site = key_of("steps"), "berlin"
     terms, data = make_terms(plan), make_data(SIZES[site], 1)
-    mechanism, codec = mechanism_of(terms), terms.step_codec
+    mechanism, codec = mechanism_of(terms), terms.kind.step_codec(terms.parties)
     model = loaded(build_task(plan), make_params(), torch.float64)
     batches, noise, start = Stream(key).derive("batches"), Stream(key).derive("noise"), flat(model)
     for _ in range(3):
@@ -109,7 +110,7 @@ def test_where_clients_are_protected_a_site_sends_its_clipped_and_weighted_delta
     data, mechanism = make_data(SIZES[site], 3), mechanism_of(terms)
     delta = sgd_by_torch(plan, data, make_params(), SIZES[site])
     assert float(delta.norm()) > 0.05  # so that the clip has something to do
-    expected = delta * (0.05 / delta.norm()) * terms.weight(site)
+    expected = delta * (0.05 / delta.norm()) * terms.kind.weight(terms.parties, site)
     bare = sent(terms, keyed_trainer(plan, data, key), site)
     if noise != "central":
         bare = bare - noise_of(key, terms.dimension)
@@ -122,7 +123,7 @@ def test_without_privacy_a_site_sends_its_weighted_delta_and_no_noise(unit: str,
     plan = make_plan(unit, "none", local_steps=3, weights=weights)
     terms, site = make_terms(plan), "cleveland"
     data = make_data(SIZES[site], 4)
-    expected = sgd_by_torch(plan, data, make_params(), SIZES[site]) * terms.weight(site)
+    expected = sgd_by_torch(plan, data, make_params(), SIZES[site]) * terms.kind.weight(terms.parties, site)
     decoded = terms.codec.decode(sent(terms, keyed_trainer(plan, data, bytes(32)), site))
     assert torch.allclose(decoded, expected, rtol=1e-4, atol=2 * terms.codec.step)
     one = sent(terms, keyed_trainer(plan, data, bytes(32)), site)
@@ -144,7 +145,7 @@ def residuals(plan: Plan, site: str = SITE) -> tuple[np.ndarray[Any, np.dtype[np
         delta = sgd_by_torch(plan, data, make_params(terms.dimension), SIZES[site])
         center = delta * min(1.0, norm / float(delta.norm()))
     scale = 1.0
-    if terms.noises_each_step:  # from a delta of one step back to the noised sum
+    if isinstance(terms.kind, NoisedSteps):  # from a delta of one step back to the noised sum
         scale = -SIZES[site] / plan.training.learning_rate
     rows = []
     for number in range(25):
@@ -191,7 +192,7 @@ def test_steps_of_one_round_have_noise_of_their_own() -> None:
     terms = make_terms(plan)
     empty = Dataset(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
     decoded = terms.codec.decode(sent(terms, keyed_trainer(plan, empty, key_of("two")))).numpy()
-    per_step = SIGMA * terms.step_codec.step * plan.training.learning_rate / SIZES[SITE]
+    per_step = SIGMA * terms.kind.step_codec(terms.parties).step * plan.training.learning_rate / SIZES[SITE]
     assert p_value(decoded, per_step * np.sqrt(2)) > FALSE_ALARM
     assert p_value(decoded, per_step * 2) < FALSE_ALARM
 
@@ -203,7 +204,7 @@ def test_an_empty_batch_is_no_special_case(unit: str, noise: str) -> None:
     terms = make_terms(plan)
     empty = Dataset(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
     found = sent(terms, keyed_trainer(plan, empty, key))
-    if terms.noises_each_step:
+    if isinstance(terms.kind, NoisedSteps):
         assert bool(found.any())
     elif noise == "central":
         assert not bool(found.any())
@@ -281,7 +282,7 @@ def test_a_sum_never_wraps_even_with_every_site_at_its_limit(unit: str, noise: s
     terms = make_terms(make_plan(unit, noise))
     codec, cohort = terms.codec, len(terms.members)
     extreme = np.full(terms.dimension, sign * codec.limit)
-    if not terms.noises_each_step:
+    if not isinstance(terms.kind, NoisedSteps):
         extreme += sign * MAX_DRAW
     total = (codec.to_ring(extreme) * np.uint64(cohort)) & np.uint64((1 << codec.ring_bits) - 1)
     assert np.array_equal(codec.from_ring(total), cohort * extreme)

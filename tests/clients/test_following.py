@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from clients.participant import settle
 from clients.site import Site
-from federation.messages import Frame, Invitation, Kind, Member, Paired
-from federation.terms import Terms
+from federation.round.messages import Frame, Invitation, Kind, Member, Paired
+from federation.round.terms import Terms
 from privacy.errors import FaultyServer
 from tests.clients.sites import (
     RUN,

@@ -13,12 +13,12 @@ from clients import join
 from clients.join import attend, load_trainer, open_site
 from clients.policy import load_site
 from federation.errors import DataError, PlanError
-from federation.identities import create, load_public
-from federation.messages import Frame, Kind, Member, Reason, abort_reason
-from federation.plan import Plan
+from federation.identity.keys import create, load_public
+from federation.plan.plan import Plan
+from federation.round.messages import Frame, Kind, Member, Reason, abort_reason
 from privacy.errors import PolicyViolation, UnsafeParameters
-from privacy.secagg.identity import public_identity
-from privacy.secagg.roster import Roster, SignedRoster
+from privacy.roster import Roster, SignedRoster
+from privacy.signing import public_identity
 from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, make_plan, refused
 
 SITE = """\

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from clients.release import Trainer, site_stream
 from clients.site import Site
+from clients.training.work import Trainer, site_stream
 from federation.errors import DataError, TooFewSurvivors
-from federation.messages import Broadcast, Frame, Kind, Paired, Reason, Welcome
-from federation.plan import Plan
-from federation.task import Dataset, build_task
+from federation.model.task import Dataset, build_task
+from federation.plan.plan import Plan
+from federation.round.messages import Broadcast, Frame, Kind, Paired, Reason, Welcome
 from server.heads import Heads
 from tests.clients.sites import (
     ROSTER,

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clients.participant import Duties, Participant, settle
-from federation.messages import Broadcast, Frame, Invitation, Kind, Member
-from federation.terms import Terms, params_bytes
+from federation.model.params import params_bytes
+from federation.round.messages import Broadcast, Frame, Invitation, Kind, Member
+from federation.round.terms import Terms
 from privacy.errors import FaultyServer, MalformedMessage, PolicyViolation, ProtocolError
+from privacy.ledger.heads import Head
+from privacy.roster import Roster
 from privacy.secagg.messages import Certificate
-from privacy.secagg.roster import Roster
 from privacy.secagg.server import ServerMachine
-from privacy.witness import Head
 from tests.clients.sites import (
     DIMENSION,
     FIVE,

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from clients.policy import Policy, consent, load_site, require_complete
-from federation.claim import planned_charge, planned_noise_multiplier
 from federation.errors import PlanError
-from federation.plan import Plan, parse
-from privacy.budget import Budget, Filter, admit
+from federation.plan.plan import Plan, parse
+from privacy.accounting.filters import Budget, Filter, admit
+from privacy.accounting.units import Limit, Patient
 from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation, UnsafeParameters
-from privacy.units import Limit, Patient
 from tests.federation.plans import TEXT, changed, for_patients
 
 SITE = """\
@@ -72,7 +71,7 @@ def test_a_simulated_site_consents_to_its_plan_and_to_no_other(text: str) -> Non
 def test_a_simulated_site_has_budget_for_its_plan_once(unit: str, noise: str) -> None:
     text = for_patients(noise).replace('unit = "patient"', f'unit = "{unit}"')
     plan = parse(text.replace("rounds = 200", "rounds = 20"))
-    charge, limits = planned_charge(plan), Policy.for_plan(plan).limits()
+    charge, limits = plan.kind.charge, Policy.for_plan(plan).limits()
     assert [limit.unit for limit in limits] == list(dict.fromkeys(["record", unit]))
     for limit in limits:
         asked = charge.to(limit.unit, limit.patient)
@@ -170,7 +169,7 @@ def test_what_a_plan_for_records_costs_a_patient_is_left_to_the_ledger() -> None
 
 
 def test_a_plan_with_too_little_noise_is_refused() -> None:
-    consent(PLAN, policy(noise_multiplier_min=planned_noise_multiplier(PLAN)))
+    consent(PLAN, policy(noise_multiplier_min=PLAN.kind.noise_multiplier))
     with pytest.raises(
         PolicyViolation, match=r"policy\.noise_multiplier_min: .* is 2\.179, the limit 2\.2; agree"
     ):
@@ -245,8 +244,8 @@ def test_where_a_task_is_approved_its_plans_stay_within_the_limits(old: str, new
 def test_ten_times_the_steps_are_ten_times_the_charge() -> None:
     """DP-49: steps x10 under one claim need more noise; at the old noise they would be charged and refused."""
     longer = parse(changed("rounds = 200", "rounds = 2000"))
-    assert planned_noise_multiplier(longer) > 2 * planned_noise_multiplier(PLAN)
-    charge = planned_charge(PLAN).with_count(2000)
+    assert longer.kind.noise_multiplier > 2 * PLAN.kind.noise_multiplier
+    charge = PLAN.kind.charge.with_count(2000)
     (limit,) = policy(epsilon_max=3.0).limits()
     asked = charge.to("record", limit.patient)
     with pytest.raises(BudgetExceeded):

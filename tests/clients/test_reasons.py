@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.release import Trainer
 from clients.site import Site
+from clients.training.work import Trainer
 from federation.errors import DataError, TooFewSurvivors, TrainingDiverged
-from federation.messages import Frame, Kind, Reason, abort_reason
-from federation.plan import Plan
+from federation.plan.plan import Plan
+from federation.round.messages import Frame, Kind, Reason, abort_reason
 from privacy.errors import BudgetExceeded, PolicyViolation, PrivacyError, ProtocolError
 from tests.clients.sites import (
     RUN,

@@ -14,20 +14,20 @@ import pytest
 import torch
 
 from clients import release as door
+from clients.journal.journal import Journal
 from clients.policy import Policy
-from clients.release import Payload, Trainer, contribution, release, site_stream, worst_case_seconds
-from federation.chain import JournalUnavailable
-from federation.claim import evaluation_charge
+from clients.release import Payload, release
+from clients.training.work import Trainer, contribution, site_stream, worst_case_seconds
 from federation.errors import DataError, TaskError
-from federation.journal import Journal
-from federation.messages import Member
-from federation.plan import Plan
-from federation.task import Dataset, build_task, cross_entropy
-from federation.terms import Terms, evaluation_run
+from federation.ledger.sqlite import JournalUnavailable
+from federation.model.task import Dataset, build_task, cross_entropy
+from federation.plan.plan import Plan
+from federation.round.messages import Member
+from federation.round.terms import Terms, evaluation_run
+from privacy.accounting.units import Limit
 from privacy.errors import BudgetExceeded, PolicyViolation
-from privacy.noise import Stream
-from privacy.units import Limit
-from privacy.witness import Head
+from privacy.ledger.heads import Head
+from privacy.mechanism.noise import Stream
 from tests.clients.sites import (
     RUN,
     make_data,
@@ -349,7 +349,7 @@ def test_the_last_update_is_forgotten_when_the_evaluation_begins(number: int, tm
     plan = plan.model_copy(update={"evaluation": plan.evaluation.model_copy(update={"epsilon": 1.0})})
     journal = open_journal(tmp_path / "journal", plan)
     limits = Policy.for_plan(plan).limits()
-    journal.reserve(evaluation_run(RUN.hex()), plan.digest, evaluation_charge(plan), 1, limits)
+    journal.reserve(evaluation_run(RUN.hex()), plan.digest, plan.figures.charge, 1, limits)
     for played in {4, number}:
         release(make_terms(plan, round=played), SITE, make_params(), fresh(plan), journal)
     kept = journal._store._connection.execute("SELECT run FROM releases").fetchall()
@@ -398,7 +398,7 @@ def test_the_longest_round_is_measured_without_a_look_at_the_data(unit: str, noi
     terms = make_terms(plan)
     assert 0 < worst_case_seconds(terms, SITE, trainer) < 5
     assert not asked  # the round's own stream is not used up
-    assert terms.largest_batch == 40
+    assert terms.kind.largest_batch(terms.parties) == 40
     assert 25 <= max(seen) <= 60  # about as many as the largest batch
 
 

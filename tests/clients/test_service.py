@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from clients import service
 from clients.service import SiteService, call
 from federation.errors import TransportError
-from federation.transport import LARGEST
+from federation.round.transport import LARGEST
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,15 +11,25 @@ import numpy as np
 import pytest
 
 from clients.policy import Policy
-from clients.release import Trainer
-from federation.claim import noise_text
+from clients.training.work import Trainer
 from federation.errors import DataError, TooFewSurvivors
-from federation.messages import Broadcast, Frame, Hello, Kind, Member, Paired, Reason, Welcome, abort_reason
-from federation.plan import Plan
-from federation.task import Dataset
-from federation.terms import params_bytes
+from federation.model.params import params_bytes
+from federation.model.task import Dataset
+from federation.plan.guarantee import noise_text
+from federation.plan.plan import Plan
+from federation.round.messages import (
+    Broadcast,
+    Frame,
+    Hello,
+    Kind,
+    Member,
+    Paired,
+    Reason,
+    Welcome,
+    abort_reason,
+)
 from privacy.errors import FaultyServer, PolicyViolation, ProtocolError
-from privacy.secagg.roster import SignedRoster
+from privacy.roster import SignedRoster
 from tests.clients.sites import (
     CONSORTIUM,
     FIVE,

@@ -14,19 +14,19 @@ from scipy import stats
 
 from clients.join import open_site
 from clients.policy import Policy
-from clients.release import Trainer
 from clients.site import Site
+from clients.training.work import Trainer
 from federation.errors import PlanError, TooFewSurvivors
-from federation.identities import private_pem
-from federation.messages import Frame, Hello, Kind, Reason, abort_reason, heads_from
-from federation.plan import Plan
-from federation.task import Dataset, build_task
-from federation.terms import Terms
-from privacy.account import fold
+from federation.identity.keys import private_pem
+from federation.model.task import Dataset, build_task
+from federation.plan.plan import Plan
+from federation.round.messages import Frame, Hello, Kind, Reason, abort_reason, heads_from
+from federation.round.terms import Terms
+from privacy.accounting.events import GaussianEvent
 from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation
-from privacy.events import GaussianEvent
-from privacy.noise import SIGMA, Stream
-from privacy.secagg.identity import public_identity
+from privacy.ledger.state import fold
+from privacy.mechanism.noise import SIGMA, Stream
+from privacy.signing import public_identity
 from tests.clients.sites import (
     CONSORTIUM,
     FIVE,

@@ -23,15 +23,18 @@ from scipy import stats
 from torch import Tensor, nn
 
 from clients import release as door
-from clients.release import Trainer, contribution, release, site_stream
-from clients.training import local_delta, poisson_batch
+from clients.release import release
+from clients.training import work
+from clients.training.local import local_delta, poisson_batch
+from clients.training.work import Trainer, contribution, site_stream
 from federation.errors import PlanError, TaskError
-from federation.plan import Plan, Training, parse
-from federation.task import Dataset, Task, build_task, cross_entropy
-from federation.terms import Terms
-from privacy.encoding import Codec, Integers
-from privacy.mechanism import GaussianMechanism
-from privacy.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
+from federation.kinds.updates import NoisedSteps
+from federation.model.task import Dataset, Task, build_task, cross_entropy
+from federation.plan.plan import Plan, Training, parse
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import Codec, Integers
+from privacy.mechanism.gaussian import GaussianMechanism
+from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
 from tests.clients.sites import (
     DEFAULTS,
     DIMENSION,
@@ -182,9 +185,9 @@ def test_a_pool_of_one_record_or_none_releases_and_is_charged_like_any_other(
     assert [entry.kind for entry in journal.entries()][-2:] == ["begin", "release"]
     assert vector.shape == (DIMENSION,)
     bare = terms.codec.from_ring(vector)
-    if noise != "central" and not terms.noises_each_step:
+    if noise != "central" and not isinstance(terms.kind, NoisedSteps):
         bare = bare - noise_of(key, DIMENSION)
-    if records == 0 and not terms.noises_each_step:
+    if records == 0 and not isinstance(terms.kind, NoisedSteps):
         assert not bool(bare.any())
 
 
@@ -381,7 +384,7 @@ def test_noise_inside_the_steps_is_put_on_a_grid_as_well(monkeypatch: pytest.Mon
     contribution(terms, SITE, make_params(), keyed_trainer(plan, make_data(40, 2), key_of("steps")))
     assert len(seen) == 3
     for codec, values in seen:
-        assert codec == terms.step_codec
+        assert codec == terms.kind.step_codec(terms.parties)
         assert np.array_equal(values.numpy(), np.rint(values.numpy() / codec.step) * codec.step)
 
 
@@ -501,9 +504,9 @@ def test_no_model_with_statistics_or_counters_is_trained_or_sent(
 
 
 PLACES: dict[str, tuple[object, str]] = {
-    "drawing the batch": (door, "poisson_batch"),
-    "making the model": (door, "_model"),
-    "summing": (door, "clipped_gradient"),
+    "drawing the batch": (work, "poisson_batch"),
+    "making the model": (work.SiteWork, "_model"),
+    "summing": (work, "clipped_gradient"),
     "drawing noise": (GaussianMechanism, "noise"),
     "encoding": (Codec, "encode"),
     "sealing": (door.Payload, "seal"),

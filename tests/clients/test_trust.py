@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.trust import Trust
-from federation.messages import Member
+from federation.round.messages import Member
 from privacy.errors import FaultyServer, MalformedMessage
-from privacy.secagg.identity import public_identity
-from privacy.secagg.roster import Roster, SignedRoster
+from privacy.roster import Roster, SignedRoster
+from privacy.signing import public_identity
 from tests.clients.sites import FIVE, identity, make_roster
 
 KEYS = [identity(f"consortium {number}") for number in range(3)]

@@ -14,11 +14,11 @@ import pytest
 
 from clients.site import Site
 from federation.errors import TooFewSurvivors
-from federation.messages import Broadcast, Frame, Kind, Paired, Reason, Welcome, abort_reason
-from privacy.account import fold
+from federation.round.messages import Broadcast, Frame, Kind, Paired, Reason, Welcome, abort_reason
+from privacy.canonical import Fields
 from privacy.errors import FaultyServer, LedgerCorrupt
-from privacy.plain import Fields
-from privacy.witness import Head
+from privacy.ledger.heads import Head
+from privacy.ledger.state import fold
 from server.heads import PEERS, Heads
 from tests.clients.sites import (
     FIVE,

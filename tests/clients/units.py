@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from federation.plan import Plan, parse
-from federation.task import Dataset, cross_entropy
+from federation.model.task import Dataset, cross_entropy
+from federation.plan.plan import Plan, parse
 from tests.clients.sites import DEFAULTS, TEXT, make_plan
 
 NOISES = ("site", "distributed", "central")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from federation import cli
+from federation.cli import main as cli
 
 
 @dataclass(frozen=True)

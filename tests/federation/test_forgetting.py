@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from federation import chain, store
-from federation.journal import Journal
-from federation.ledgerfile import export_lines, load_entries
-from privacy.account import fold
+from clients.journal import store
+from clients.journal.journal import Journal
+from federation.ledger import sqlite as chain
+from federation.ledger.export import export_lines, load_entries
 from privacy.errors import LedgerCorrupt, PolicyViolation, ProtocolError
-from privacy.ledger import Entry, append
+from privacy.ledger.chain import Entry, append
+from privacy.ledger.state import fold
 from privacy.wire import digest
-from tests.federation.journals import kinds, opened, release, reserve, statement
-from tests.federation.test_store import reading
-from tests.privacy.ledgers import KEY, PLAN
+from tests.clients.journal.journals import kinds, opened, release, reserve, statement
+from tests.clients.journal.test_store import reading
+from tests.privacy.ledger.ledgers import KEY, PLAN
 
 SIZES = (24, 300, 5_000, 100_000)
 LAST = 100  # round

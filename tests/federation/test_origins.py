@@ -15,7 +15,7 @@ from federation.errors import ShadowedPackage
 from federation.origins import PACKAGES, check_origins
 
 ROOT = Path(__file__).parents[2]
-ENTRY = "from federation.cli import main; main()"
+ENTRY = "from federation.cli.main import main; main()"
 
 
 def started(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from torch import Tensor
 
-from clients.release import Trainer, contribution
-from federation.messages import Member
-from federation.task import Dataset, build_task
-from federation.terms import Terms
-from privacy.encoding import RingVector
-from privacy.noise import SIGMA, Stream
+from clients.training.work import Trainer, contribution
+from federation.model.task import Dataset, build_task
+from federation.round.messages import Member
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import RingVector
+from privacy.mechanism.noise import SIGMA, Stream
 from privacy.wire import digest
 from server.aggregation import mean_delta, noise_variance
 from tests.worlds import plan_of, start, terms_for
@@ -50,7 +50,7 @@ def test_updates_are_averaged_over_the_survivors_and_nobody_else(
 def test_declared_weights_make_a_weighted_mean() -> None:
     terms = terms_for(plan_of(weights="declared"), MEMBERS, torch.zeros(2))
     deltas = {"ash": torch.tensor([1.0, 2.0]), "cedar": torch.tensor([3.0, -2.0])}
-    weighted = [delta * terms.weight(site) for site, delta in deltas.items()]
+    weighted = [delta * terms.kind.weight(terms.parties, site) for site, delta in deltas.items()]
     mean = mean_delta(terms, ring_sum(terms, weighted), ("ash", "cedar"), stream())
     by_hand = (40 * deltas["ash"] + 100 * deltas["cedar"]) / 140
     assert torch.allclose(mean, by_hand.double(), atol=1e-5)

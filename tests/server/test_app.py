@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Context, RecordDict, UserConfigValue
 
 from federation.errors import PlanError, RosterError
-from federation.transport import Arrival, Outgoing, Transport
+from federation.round.transport import Arrival, Outgoing, Transport
 from server import app as server_app
 from server.app import app, await_sites
 from simulations.flower import LocalGrid, flower_world

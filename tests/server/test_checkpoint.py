@@ -10,7 +10,7 @@ import torch
 
 from federation.errors import CheckpointError
 from federation.files import replace_file
-from federation.plan import Plan, parse
+from federation.plan.plan import Plan, parse
 from server import checkpoint
 from server.state import ServerState, begin, optimizer
 from tests.worlds import plan_of, start, text_of

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from clients.site import Site
 from federation.errors import TooFewSurvivors
-from federation.messages import Broadcast, Frame, Invitation, Kind, Member, Paired, Reason, abort_body
-from federation.terms import Terms, params_bytes
-from federation.transport import Outgoing
-from privacy.secagg.identity import public_identity
-from privacy.secagg.roster import Entry, Roster, SignedRoster
+from federation.model.params import params_bytes
+from federation.round.messages import Broadcast, Frame, Invitation, Kind, Member, Paired, Reason, abort_body
+from federation.round.terms import Terms
+from federation.round.transport import Outgoing
+from privacy.roster import Entry, Roster, SignedRoster
+from privacy.signing import public_identity
 from server.coordinator import Coordinator
 from simulations.world import World
 from tests.worlds import contribute, opened, plan_of, start, terms_for

@@ -1,131 +1,146 @@
-"""Metrics: worked examples, scikit-learn's own names as oracles, and figures that do not exist."""
+"""A published evaluation: one noised release at the end, charged to those held out, drawn once."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn import metrics as oracle
-from torch import Tensor, nn
 
-from federation.errors import TaskError
-from server.evaluation import METRICS, evaluate, majority, predict
+from clients.policy import Policy
+from federation.errors import PlanError
+from federation.kinds.figures import FIGURES
+from federation.ledger.export import load_entries
+from federation.plan.plan import Plan, parse
+from federation.round.messages import Member
+from federation.round.terms import Terms, evaluation_run
+from privacy.accounting.pld import epsilon
+from privacy.errors import BudgetExceeded
+from privacy.ledger.state import fold
+from privacy.mechanism.noise import SIGMA, Stream
+from privacy.wire import digest
+from server.evaluation import published
+from server.run_folder import RunFolder
+from simulations.simulate import Engine, simulate
+from tests.worlds import opened, plan_of, text_of, write_sites
 
-ALL = list(METRICS)
-
-
-def binary(*positive: float) -> Tensor:
-    return torch.tensor([[1 - p, p] for p in positive])
-
-
-def scored(seed: int, records: int, classes: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    probabilities = torch.softmax(torch.randn(records, classes, generator=generator), dim=1)
-    return probabilities, torch.arange(records) % classes
-
-
-def test_two_classes_worked_by_hand() -> None:
-    # Answers 0 1 1 0 against 0 0 1 1: one of each kind. Of the four (positive, negative) pairs, .8 > .1, .8 > .7
-    # and .2 > .1 are in order, .2 < .7 is not.
-    found = evaluate(binary(0.1, 0.7, 0.8, 0.2), torch.tensor([0, 0, 1, 1]), ALL)
-    assert found.pop("loss") == pytest.approx(0.78548, abs=1e-5)  # (.10536 + 1.20397 + .22314 + 1.60944) / 4
-    expected = {
-        "accuracy": 0.5,
-        "balanced_accuracy": 0.5,
-        "auc": 0.75,
-        "f1": 0.5,
-        "recall": 0.5,
-        "precision": 0.5,
-    }
-    assert found == pytest.approx(expected)
+MEMBERS = tuple(Member(f"{number:02d}", 400) for number in range(5))
 
 
-def test_the_second_class_is_the_positive_one() -> None:
-    found = evaluate(binary(0.9, 0.9, 0.9, 0.1), torch.tensor([1, 0, 0, 0]), ["recall", "precision"])
-    assert found == pytest.approx({"recall": 1.0, "precision": 1 / 3})
+def text_with(spent: float = 2.0, **values: object) -> str:
+    return text_of(noise="distributed", **values).replace(
+        "holdout = 0.25", f"holdout = 0.25\nepsilon = {spent}"
+    )
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(2, 5))
-def test_metrics_are_those_of_scikit_learn_where_every_class_occurs(seed: int, classes: int) -> None:
-    probabilities, labels = scored(seed, 30, classes)
-    truth, answers = labels.numpy(), probabilities.argmax(1).numpy()
-    average = "binary" if classes == 2 else "macro"
-    scores = torch.softmax(probabilities.double().log(), dim=1).numpy()
-    expected = {
-        "accuracy": oracle.accuracy_score(truth, answers),
-        "balanced_accuracy": oracle.balanced_accuracy_score(truth, answers),
-        "auc": oracle.roc_auc_score(truth, scores[:, 1] if classes == 2 else scores, multi_class="ovr"),
-        "f1": oracle.f1_score(truth, answers, average=average),
-        "recall": oracle.recall_score(truth, answers, average=average),
-        "loss": oracle.log_loss(truth, scores),
-    }
-    assert evaluate(probabilities, labels, list(expected)) == pytest.approx(expected)
+def terms_of(plan: Plan) -> Terms:
+    return Terms(plan, bytes(16), plan.federation.rounds + 1, 1, MEMBERS, dimension=8)
 
 
-def test_records_of_one_class_have_no_auc_and_no_balanced_accuracy() -> None:
-    found = evaluate(binary(0.9, 0.8, 0.3), torch.tensor([1, 1, 1]), ALL)
-    assert found["auc"] is None
-    assert found["balanced_accuracy"] is None
-    assert found["recall"] == pytest.approx(2 / 3)
+def ring_sum(terms: Terms, right: float, wrong: float, loss: float, seed: int) -> Any:
+    """The sum that five sites would make of these figures, with noise from a fixed key."""
+    shares = [torch.tensor([right, wrong, loss], dtype=torch.float64) / 5] * 5
+    total = np.zeros(FIGURES, np.uint64)
+    for number, share in enumerate(shares):
+        stream = Stream(digest("tests/figures", f"{seed}/{number}".encode()))
+        assert terms.mechanism is not None
+        total += terms.codec.to_ring(terms.codec.encode(share) + terms.mechanism.noise(stream))
+    return total
 
 
-def test_without_a_positive_record_nothing_is_said_about_positives() -> None:
-    found = evaluate(binary(0.1, 0.8), torch.tensor([0, 0]), ALL)
-    assert [name for name in ALL if found[name] is None] == [
-        "balanced_accuracy",
-        "auc",
-        "f1",
-        "recall",
-        "precision",
-    ]
-    assert found["accuracy"] == 0.5
+def test_figures_come_back_within_their_standard_error() -> None:
+    """300 draws: the mean within 5 standard errors of the mean, the spread within 15 %: about 3.7 of its own."""
+    terms = terms_of(parse(text_with()))
+    stream = Stream(bytes(32))
+    found = [published(terms, ring_sum(terms, 1200, 300, 250, seed), 5, stream) for seed in range(300)]
+    accuracy = np.array([one["accuracy"] for one in found], dtype=float)
+    said = np.array([one["standard_error"] for one in found], dtype=float)
+    assert abs(accuracy.mean() - 0.8) < 5 * said.mean() / 300**0.5
+    assert 0.85 < accuracy.std() / said.mean() < 1.15
+    assert np.mean([one["records"] for one in found]) == pytest.approx(1500, rel=0.02)
+    assert np.mean([one["loss"] for one in found]) == pytest.approx(4.0 * 250 / 1500, rel=0.05)
 
 
-def test_no_positive_answer_has_no_precision_but_an_f1_of_zero() -> None:
-    assert evaluate(binary(0.1, 0.1), torch.tensor([0, 1]), ["precision", "f1"]) == {
-        "precision": None,
-        "f1": 0.0,
-    }
+def test_figures_that_the_noise_hides_are_not_told() -> None:
+    terms = terms_of(parse(text_with(0.05)))
+    told = published(terms, ring_sum(terms, 20, 10, 5, 0), 5, Stream(bytes(32)))
+    assert told == {"records": None, "accuracy": None, "loss": None, "standard_error": None}
 
 
-def test_with_many_classes_those_that_do_not_occur_do_not_count() -> None:
-    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.7, 0.2], [0.6, 0.3, 0.1]])
-    found = evaluate(probabilities, torch.tensor([0, 1, 1]), ["recall", "balanced_accuracy", "auc"])
-    assert found == pytest.approx({"recall": 0.75, "balanced_accuracy": 0.75, "auc": 1.0})
+def test_the_noise_is_what_the_charge_says() -> None:
+    plan = parse(text_with())
+    terms = terms_of(plan)
+    assert terms.mechanism is not None and terms.mechanism.event == plan.figures.event
+    assert epsilon([plan.figures.event], 1e-5) <= 2.0
+    # Noise that the guarantee counts on, over what one record moves on the grid, rounding included.
+    sensitivity = terms.mechanism.clipping_norm / terms.mechanism.step + FIGURES**0.5
+    noise = SIGMA * terms.mechanism.shares**0.5
+    assert noise / sensitivity == pytest.approx(plan.figures.event.noise_multiplier, rel=1e-4)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_no_records_or_diverged_probabilities_have_no_figures(bad: float) -> None:
-    nothing = dict.fromkeys(ALL)
-    assert evaluate(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), ALL) == nothing
-    assert evaluate(binary(bad, 0.5), torch.tensor([0, 1]), ALL) == nothing
+@pytest.mark.parametrize("engine", ["vectorized", "protocol"])
+def test_an_evaluation_is_charged_to_the_held_out_records_and_told_once(
+    tmp_path: Path, engine: Engine
+) -> None:
+    """DP-55."""
+    text = text_with(rounds=4)
+    plan, sites = parse(text), write_sites(tmp_path / "sites", records=300)
+
+    def nothing(*_: object) -> None:
+        pass
+
+    report = simulate(plan, text, sites, tmp_path / "run", engine=engine, progress=nothing)
+    told = report["evaluation"]["published"]
+    assert told["records"] == pytest.approx(3 * 77, rel=0.5)
+    folder = RunFolder(tmp_path / "run", plan)
+    assert folder.evaluation() == told
+    lines = [json.loads(line) for line in (tmp_path / "run" / "receipts.jsonl").read_text().splitlines()]
+    assert sum("evaluation" in line for line in lines) == 1 and lines[-1]["closed"]
+    for path in (tmp_path / "run" / "journals").glob("*.sqlite"):
+        account = fold(load_entries(path))
+        name = next(run for run in account.runs if run.endswith("/evaluation"))
+        assert name == evaluation_run(lines[-1]["run"])
+        run = account.runs[name]
+        assert run.charge.event == plan.figures.event
+        assert len(run.begun) == len(run.released) == 1 and run.closed
+        spent = account.charged("record")
+        assert len(spent) == 2 and epsilon(spent, 1e-5) > epsilon(spent[:1], 1e-5)
 
 
-def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(TaskError, match="no such metric: acuracy; one of accuracy"):
-        evaluate(binary(0.5), torch.tensor([0]), ["acuracy"])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"noise": "none"}, "means nothing"), ({"unit": "client", "noise": "distributed"}, "as a whole")],
+)
+def test_a_plan_that_cannot_protect_its_figures_is_refused(values: Mapping[str, object], said: str) -> None:
+    text = text_of(**values).replace("holdout = 0.25", "holdout = 0.25\nepsilon = 1.0")
+    with pytest.raises(PlanError, match=said):
+        parse(text)
 
 
-def test_the_majority_is_that_of_the_training_labels() -> None:
-    train, test = torch.tensor([1, 1, 1, 0]), torch.tensor([0, 0, 0, 1])
-    found = majority(train, test, 2, ["accuracy", "balanced_accuracy", "auc", "recall"])
-    assert found == pytest.approx({"accuracy": 0.25, "balanced_accuracy": 0.5, "auc": 0.5, "recall": 1.0})
+def test_a_plan_without_it_has_no_round_after_the_last() -> None:
+    assert plan_of(noise="distributed").evaluation.epsilon is None
+    assert plan_of(noise="distributed").digest == parse(text_of(noise="distributed")).digest
 
 
-def test_the_majority_of_nothing_has_no_figures() -> None:
-    assert majority(torch.zeros(0, dtype=torch.int64), torch.tensor([0]), 2, ["accuracy"]) == {
-        "accuracy": None
-    }
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_predictions_are_probabilities_without_dropout_and_leave_the_mode_alone(training: bool) -> None:
-    model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)).train(training)
-    features = torch.linspace(-1, 1, 20).reshape(5, 4)
-    first = predict(model, features)
-    assert torch.equal(first, predict(model, features))
-    assert not first.requires_grad
-    torch.testing.assert_close(first.sum(1), torch.ones(5))
-    assert model.training is training
+def test_a_site_that_has_no_room_for_the_evaluation_charges_nothing_at_all(tmp_path: Path) -> None:
+    """DP-55: both or neither. The refusal is on record, and the budget is as it was."""
+    text = text_with(rounds=4)
+    plan = parse(text)
+    bare = parse(text.replace("epsilon = 2.0\n", ""))
+    with opened(plan, tmp_path) as (world, sites):
+        site = sites["ash"]
+        tight = Policy.for_plan(bare).model_copy(update={"plans": (plan.digest,)})
+        site.policy = lambda: tight  # exactly the training, and nothing for the figures
+        with pytest.raises(BudgetExceeded, match="per record"):
+            site.join(bytes(16), plan, world.roster)
+        kinds = [entry.kind for entry in site.journal.entries()]
+        assert kinds.count("refuse") == 1 and "reserve" not in kinds
+        assert site.journal.spent(delta=1e-5) == 0.0
+        other = parse(text.replace("epsilon = 2.0\n", ""))
+        site.policy = lambda: Policy.for_plan(other)
+        site.join(bytes(range(16)), other, world.roster)  # the failing control: without figures there is room
+        assert [entry.kind for entry in site.journal.entries()].count("reserve") == 1

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import FaultyClient
-from privacy.ledger import Entry, append
-from privacy.secagg.identity import public_identity
-from privacy.secagg.roster import Entry as RosterEntry
-from privacy.secagg.roster import Roster
-from privacy.witness import Head
+from privacy.ledger.chain import Entry, append
+from privacy.ledger.heads import Head
+from privacy.roster import Entry as RosterEntry
+from privacy.roster import Roster
+from privacy.signing import public_identity
 from server.heads import PEERS, Heads
 
 NAMES = tuple(f"site {letter}" for letter in "abcdefghij")

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from clients.journal.journal import Journal
 from clients.site import Site
-from federation.cohort import sample
 from federation.errors import RosterError, TooFewSurvivors
-from federation.journal import Journal
-from federation.messages import Broadcast, Frame, Hello, Kind, Member, Paired
-from federation.terms import params_bytes, params_digest
-from federation.transport import Outgoing
+from federation.model.params import params_bytes, params_digest
+from federation.round.cohort import sample
+from federation.round.messages import Broadcast, Frame, Hello, Kind, Member, Paired
+from federation.round.transport import Outgoing
 from privacy.errors import FaultyServer, ProtocolError
-from privacy.noise import Stream
-from privacy.secagg.roster import Roster, SignedRoster
-from server.lines import open_lines
+from privacy.mechanism.noise import Stream
+from privacy.roster import Roster, SignedRoster
 from server.run import FIRST, PREPARED, run, terms_of
+from server.sessions import open_lines
 from server.state import begin
 from simulations.world import InProcess, server_stream
 from tests.stories.network import Fate, Network, vanish

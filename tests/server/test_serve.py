@@ -14,14 +14,14 @@ import pytest
 from clients.join import open_site
 from clients.site import Site
 from federation.errors import CheckpointError, RosterError
-from federation.identities import create, load_private, load_public
-from federation.roster import add_site, load_roster, sign_roster
-from federation.terms import params_bytes, params_digest
-from federation.transport import Outgoing
+from federation.identity.keys import create, load_private, load_public
+from federation.identity.roster_file import add_site, load_roster, sign_roster
+from federation.model.params import params_bytes, params_digest
+from federation.round.transport import Outgoing
 from privacy.errors import LedgerCorrupt
-from privacy.secagg.roster import Roster
-from privacy.witness import head_from_json
-from server.folder import RunFolder
+from privacy.ledger.heads import head_from_json
+from privacy.roster import Roster
+from server.run_folder import RunFolder
 from server.serve import serve
 from simulations.world import InProcess
 from tests.worlds import NAMES, by_hand, close, load_params, plan_of, text_of, write_sites

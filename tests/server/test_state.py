@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from federation.messages import Member
-from privacy.noise import Stream
+from federation.round.messages import Member
+from privacy.mechanism.noise import Stream
 from server.state import advance, begin, optimizer
 from tests.worlds import plan_of, start, terms_for
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from privacy.accountant import epsilon
-from privacy.budget import Budget, Filter, admit
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.filters import Budget, Filter, admit
+from privacy.accounting.pld import epsilon
 from privacy.errors import UnsafeParameters
-from privacy.events import GaussianEvent
 from simulations.budgets import budget_of
 from tests.worlds import plan_of
 

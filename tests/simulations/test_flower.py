@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Message
 from flwr.supercore.task_identity import TaskIdentity
 
-from federation.transport import Arrival, Deadline, Outgoing, Transport
+from federation.round.transport import Arrival, Deadline, Outgoing, Transport
 from privacy.errors import PrivacyError
 from simulations import flower
 from simulations.flower import flower_world

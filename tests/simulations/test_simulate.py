@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from federation.errors import CheckpointError, DataError, TrainingDiverged
-from federation.ledgerfile import load_entries
-from federation.plan import parse
-from federation.roster import load_roster
-from federation.terms import params_bytes, params_digest
-from privacy.account import fold
-from privacy.accountant import epsilon
+from federation.identity.roster_file import load_roster
+from federation.ledger.export import load_entries
+from federation.model.params import params_bytes, params_digest
+from federation.plan.plan import parse
+from privacy.accounting.pld import epsilon
 from privacy.errors import BudgetExceeded, LedgerCorrupt
-from privacy.secagg.roster import Roster
-from privacy.witness import head_from_json
-from server.folder import RunFolder
+from privacy.ledger.heads import head_from_json
+from privacy.ledger.state import fold
+from privacy.roster import Roster
 from server.run import RoundReport
+from server.run_folder import RunFolder
 from simulations.simulate import ENGINES, Engine, simulate
 from tests.worlds import load_params, text_of, write_sites
 
@@ -128,7 +128,7 @@ def test_the_report_agrees_with_the_journals_and_the_receipts(private: tuple[Pat
 def test_the_report_s_evaluation_is_that_of_the_params_in_the_folder(
     sites: Path, private: tuple[Path, dict[str, Any]]
 ) -> None:
-    from clients.data import find_sites
+    from clients.data.load import find_sites
     from simulations.summary import model_of, pooled_metrics
     from simulations.world import read_world
 
@@ -271,8 +271,8 @@ def test_a_run_is_closed_in_its_receipts_and_at_every_site(
 @pytest.mark.parametrize(
     "instant",
     [
-        "server.folder.RunFolder.store_closing",
-        "server.folder.RunFolder.write_params",
+        "server.run_folder.RunFolder.store_closing",
+        "server.run_folder.RunFolder.write_params",
         "server.checkpoint.remove",
     ],
 )

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from clients.data import find_sites
-from federation.plan import Plan
-from privacy.accountant import epsilon
-from privacy.events import GaussianEvent
+from clients.data.load import find_sites
+from federation.plan.plan import Plan
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.pld import epsilon
 from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
 from simulations.world import World, read_world
 from tests.worlds import by_hand, plan_of, start, write_sites

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from clients.release import Trainer
-from federation.terms import Terms
-from privacy.encoding import RingVector
+from clients.training.work import Trainer
+from federation.round.terms import Terms
 from privacy.errors import BudgetExceeded
+from privacy.mechanism.encoding import RingVector
 from server.state import begin
 from simulations.vectorized import run_vectorized
 from simulations.world import InProcess, server_stream

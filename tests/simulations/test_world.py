@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from clients.data import find_sites
+from clients.data.load import find_sites
 from clients.policy import Policy
 from federation.errors import DataError, PlanError, RosterError
-from federation.identities import create, load_private
-from federation.messages import Member
-from federation.plan import Plan
-from federation.transport import Arrival, Deadline, Outgoing
+from federation.identity.keys import create, load_private
+from federation.plan.plan import Plan
+from federation.round.messages import Member
+from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.errors import PolicyViolation, UnsafeParameters
-from privacy.secagg.identity import public_identity
+from privacy.signing import public_identity
 from simulations.world import InProcess, World, open_sites, read_world, server_stream
 from tests.worlds import opened, plan_of, roster_of, rows_of, write_csv, write_sites
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import opacus  # noqa: F401 - imports that a simulation would wait for
 import torch._dynamo  # noqa: F401 - so would its first optimizer
 
-from federation import cli
-from federation.claim import noise_text
-from federation.plan import load
-from privacy.noise import Stream
+from federation.cli import main as cli
+from federation.plan.guarantee import noise_text
+from federation.plan.plan import load
+from privacy.mechanism.noise import Stream
 from simulations import simulate  # noqa: F401
 
 POLL = 0.001

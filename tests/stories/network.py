@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 
-from federation.messages import Frame, Kind
-from federation.transport import Arrival, Deadline, Outgoing
-from privacy.noise import Stream
+from federation.round.messages import Frame, Kind
+from federation.round.transport import Arrival, Deadline, Outgoing
+from privacy.mechanism.noise import Stream
 from server.run import FIRST, PREPARED
 
 

@@ -8,7 +8,7 @@ from shutil import copytree
 
 import pytest
 
-from federation.identities import create
+from federation.identity.keys import create
 from tests.federation.command import Command, Outcome
 from tests.worlds import rows_of, text_of, write_csv, write_sites
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clients.site import Site
-from federation import cli
+from federation.cli import main as cli
 from federation.errors import TooFewSurvivors
-from federation.messages import Frame, Kind
-from privacy.noise import Stream
+from federation.round.messages import Frame, Kind
+from privacy.mechanism.noise import Stream
 from server.run import ATTEMPTS, FIRST, RoundReport
 from server.state import ServerState, begin
 from simulations import simulate as simulation

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from federation.plan import parse
-from server.folder import RunFolder
+from federation.plan.plan import parse
+from server.run_folder import RunFolder
 from simulations.simulate import ENGINES, simulate
 from tests.worlds import by_hand, close, load_params, opened, text_of, write_sites
 

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 from clients.service import SiteService
-from federation.identities import create, load_private, load_public
-from federation.plan import parse
-from federation.roster import add_site, sign_roster
+from federation.identity.keys import create, load_private, load_public
+from federation.identity.roster_file import add_site, sign_roster
+from federation.plan.plan import parse
 from simulations.simulate import simulate
 from tests.stories.deployment import ROOT, Deployment
 
@@ -52,8 +52,8 @@ from pathlib import Path
 
 from flwr.serverapp import ServerApp
 
-from federation.flower import GridTransport
-from federation.transport import Arrival, Outgoing
+from federation.round.flower import GridTransport
+from federation.round.transport import Arrival, Outgoing
 from server.app import await_sites
 
 app = ServerApp()
@@ -168,7 +168,7 @@ def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
 @contextmanager
 def joined(site: Path, socket: Path) -> Iterator[None]:
     """`federation join` in a process of its own, until the context ends."""
-    command = [sys.executable, "-c", "from federation.cli import main; main()"]
+    command = [sys.executable, "-c", "from federation.cli.main import main; main()"]
     with subprocess.Popen(
         [*command, "join", str(site), "--socket", str(socket)],
         stderr=subprocess.PIPE,

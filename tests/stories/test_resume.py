@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from federation.ledgerfile import load_entries
-from federation.plan import parse
-from privacy.account import fold
-from privacy.accountant import epsilon
-from privacy.ledger import Entry
-from server.folder import RunFolder
+from federation.ledger.export import load_entries
+from federation.plan.plan import parse
+from privacy.accounting.pld import epsilon
+from privacy.ledger.chain import Entry
+from privacy.ledger.state import fold
+from server.run_folder import RunFolder
 from simulations.simulate import simulate
 from tests.worlds import NAMES, load_params, text_of, write_sites
 

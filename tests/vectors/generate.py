@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from privacy.roster import SignedRoster
 from privacy.secagg.graph import permutation
 from privacy.secagg.keys import Channel, Secrets, channel_pair, mask_pair
+from privacy.secagg.keystream import Keystream
 from privacy.secagg.masks import commit, pair_mask, self_mask
 from privacy.secagg.messages import Adverts
 from privacy.secagg.parameters import Parameters
-from privacy.secagg.prg import Keystream
 from privacy.secagg.ring import lane_type, pack
-from privacy.secagg.roster import SignedRoster
 from privacy.secagg.server import Phase
 from privacy.secagg.shamir import split
 from privacy.secagg.transcript import bind_adverts, bind_session

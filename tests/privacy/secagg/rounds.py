@@ -10,14 +10,15 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import ProtocolError
+from privacy.roster import Entry, Roster
 from privacy.secagg.client import ClientMachine
-from privacy.secagg.identity import public_identity
+from privacy.secagg.floor import Floor
 from privacy.secagg.keys import Secrets
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector
-from privacy.secagg.roster import Entry, Floor, Roster
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
 from privacy.secagg.transcript import bind_session
+from privacy.signing import public_identity
 
 SESSION = bytes(range(32))
 CONTEXT = bytes(range(32, 64))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import chisquare, hypergeom  # type: ignore[import-untyped]
 
 from privacy.errors import UnsafeParameters
-from privacy.noise import Stream
+from privacy.mechanism.noise import Stream
 from privacy.secagg import graph
 from privacy.secagg.graph import COMPLETE_LIMIT, Graph, Shape, choose_ring, choose_shape, permutation
 from privacy.secagg.graph import _most as most

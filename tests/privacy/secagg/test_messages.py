@@ -27,7 +27,7 @@ from privacy.secagg.messages import (
     kind_of,
 )
 from privacy.secagg.shamir import PRIME
-from privacy.secagg.suite import SUITE
+from privacy.suite import SUITE
 
 PACKED = 23
 PUBLIC = st.binary(min_size=32, max_size=32).map(lambda secret: mask_pair(secret, bytes(32)).public)

@@ -1,0 +1,122 @@
+"""Everything about a plan, and about one site, that can be checked before any data moves."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from clients.data.load import patients_in, site_data
+from clients.data.populations import check_pool, fingerprints
+from clients.journal.ownership import require_key
+from clients.policy import SiteFile, consent, data_files, load_site, require_complete
+from federation.ledger.export import load_entries
+from federation.model.params import Layout
+from federation.model.task import build_task
+from federation.plan.plan import Plan
+from federation.round.messages import Member
+from federation.round.terms import Terms
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.pld import epsilon
+from privacy.errors import LedgerCorrupt
+from privacy.ledger.admission import in_force, require_room
+from privacy.ledger.chain import Genesis, append
+from privacy.ledger.heads import pool_tag
+from privacy.ledger.state import Account, fold
+from privacy.signing import public_identity
+
+
+def preflight(plan: Plan, site: Path | None) -> dict[str, Any]:
+    """Facts about the plan, and the site's if one is named; every refusal is raised as in a real run.
+
+    Nothing is written: no journal is begun, no budget is charged, no refusal goes on record, no pool is claimed.
+    """
+    rules = load_site(site) if site is not None else None
+    facts = _plan_facts(plan, rules.data.size or 1 if rules is not None else 1)
+    if rules is not None and site is not None:
+        facts["site"] = _site_facts(plan, rules, site)
+    return facts
+
+
+def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
+    """Settles the terms of a smallest cohort, which refuses what could not be agreed in a round."""
+    dimension = Layout.of(build_task(plan).model()).dimension
+    members = tuple(Member(f"{slot:05d}", size) for slot in range(plan.cohort.minimum))
+    terms = Terms(plan, bytes(16), 1, 1, members, dimension)
+    event, rules = plan.kind.event, terms.parameters
+    return {
+        "plan_digest": plan.digest,
+        "name": plan.federation.name,
+        "rounds": plan.federation.rounds,
+        "model_parameters": dimension,
+        "private": plan.is_private,
+        "unit": plan.privacy.unit,
+        "noise": plan.privacy.noise,
+        "epsilon": plan.privacy.epsilon,
+        "delta": plan.privacy.delta,
+        "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
+        "smallest_cohort": {
+            "sites": rules.count,
+            "shares_that_unmask": rules.threshold,
+            "dropouts_survived": rules.tolerated,
+        },
+        "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
+    }
+
+
+def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
+    """Site file, policy, budget, data, pool: nothing is written, and the server hears of nothing."""
+    require_complete(rules, path)
+    key = rules.identity()
+    consent(plan, rules.policy)
+    facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
+    facts["units"] = _units(plan, rules, key)
+    if "record" in facts["units"]:
+        facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
+        facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
+    source, test = data_files(rules, path.parent)
+    data, _ = site_data(source, test, plan, build_task(plan), rules.policy)
+    for file in (source, test):
+        if file is not None:
+            check_pool(rules, key, fingerprints(file, plan.patient_column, key))
+    facts["records"] = len(data)
+    if data.patients is not None:
+        facts["patients"] = patients_in(data)
+    return facts
+
+
+def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
+    """What is spent of each limit in force, and what would be with this plan. BudgetExceeded if one is too low."""
+    account, limits = _account(rules, key), rules.policy.limits()
+    charges = plan.charges
+    require_room(account, limits, charges)
+    terms = in_force(account, limits, charges[0])
+    units: dict[str, dict[str, float]] = {}
+    for unit, term in terms.items():
+        budget, people = term.limit.budget, term.limit.patient
+        if math.isfinite(budget.epsilon):
+            spent, asked = account.charged(unit, people), [charge.to(unit, people) for charge in charges]
+            units[unit] = {
+                "epsilon_before": epsilon(spent, budget.delta),
+                "epsilon_after": epsilon([*spent, *asked], budget.delta),
+                "epsilon_max": budget.epsilon,
+                "delta": budget.delta,
+            }
+    return units
+
+
+def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
+    """What the site's ledger amounts to; where there is none yet, what a new one would. Its file is only read."""
+    public, pool = public_identity(key), rules.data.pool
+    approvers = tuple(bytes.fromhex(approver) for approver in rules.policy.approvers)
+    new = Genesis(rules.id, pool, pool_tag(key, pool), public, approvers, simulated=False)
+    if not rules.journal.exists():
+        return fold((append(None, "genesis", new.to_json(), key),))
+    account = fold(load_entries(rules.journal))
+    genesis = account.tip.genesis
+    if (genesis.site, genesis.pool, genesis.simulated) != (new.site, new.pool, new.simulated):
+        raise LedgerCorrupt("the journal belongs to another site or pool", hint="check site.toml")
+    require_key(account, public)
+    return account

@@ -1,0 +1,231 @@
+"""Whose data have been used under which budget: a real site's registry of its pools, beside its keys.
+
+A budget belongs to a population, its pool, and not to a file. So a copy of the data under another name, a part of
+it, or the same in another order must not come with a budget of its own. The registry knows, of each pool, the
+one journal that keeps its account, and fingerprints of every record and every patient ever used under it.
+What is known from one pool is refused in another, and so is a second journal for a pool.
+
+A fingerprint is HMAC-SHA256, cut to 16 bytes, under a key derived (HKDF, RFC 5869) from the site's identity key:
+whoever finds the file without the key cannot ask it whether somebody was treated here. Among a billion
+fingerprints two are equal by chance with probability 2^-69.
+
+It is there for slips, and for whoever does not want to have noticed. It knows rows again in any order of rows and
+columns, and numbers however they are written ("55" or "55.0"), but not a row with another cell or one column
+less. Where the plan says which column names the patient, none of that matters: then people are known again.
+
+SQLite with a rollback journal (synchronous = EXTRA): what is claimed is on the disk when the call returns, and
+the file can be read without creating another beside it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from clients.data.csv_table import CsvTable
+from clients.policy import SiteFile
+from federation.errors import DataError
+from federation.plan.tabular import as_number
+from privacy.errors import PolicyViolation, PrivacyError
+
+_FINGERPRINT_BYTES = 16
+_EXACT_DIGITS = 15  # a longer number is an identifier, not to be taken for its neighbor
+_SCHEMA = (
+    "CREATE TABLE fingerprints (value BLOB PRIMARY KEY, pool TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE pools (name TEXT PRIMARY KEY, journal TEXT NOT NULL, key BLOB NOT NULL) WITHOUT ROWID",
+)
+
+
+class RegistryUnavailable(PrivacyError):
+    """The registry of pools cannot be read or written, so nobody can tell whose budget would be spent."""
+
+
+def registry_path(rules: SiteFile) -> Path:
+    """Where a site's registry is."""
+    return rules.keys / f"{rules.id}.pools.sqlite"
+
+
+def fingerprints(path: Path, patient: str | None, key: Ed25519PrivateKey) -> frozenset[bytes]:
+    """What a site's data are known again by: every row of a CSV file, held out or not, and every patient.
+
+    `patient` is the column that names them, if the plan says. In data of another format, which only the user's
+    own task can read, each file counts as one record.
+    """
+    secret = _secret(key)
+    try:
+        table = CsvTable.read(path) if path.is_file() else None
+    except DataError:
+        table = None
+    if table is None:
+        return frozenset(_fingerprint(secret, b"file", content) for content in _contents(path))
+    found = {_fingerprint(secret, b"record", row) for row in _rows(table)}
+    if patient is not None:
+        found |= {_fingerprint(secret, b"patient", name.encode()) for name in set(table.column(patient))}
+    return frozenset(found)
+
+
+def check_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes] = frozenset()) -> None:
+    """Refuse what `claim_pool` would refuse, and change nothing: no file is written or created."""
+    path = registry_path(rules)
+    with _explained(path):
+        if path.exists():
+            with closing(_connected(path, "ro")) as registry:
+                registry.execute("BEGIN")
+                _refuse(registry, rules, _tag(key), found)
+
+
+def claim_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes]) -> None:
+    """Record, durably, that the data with these fingerprints are of the site's pool and spend its journal's budget.
+
+    Call it when the journal is there and before anything is computed from the data. PolicyViolation if the pool
+    has another journal or its own is gone, or if another pool has been seen with any of the data;
+    RegistryUnavailable if the registry cannot be read or written. A registry that is missing is made anew from
+    what is known, this claim.
+    """
+    path = registry_path(rules)
+    with _explained(path):
+        if not path.exists():
+            _create(path)
+        with closing(_connected(path, "rw")) as registry:
+            registry.execute("BEGIN IMMEDIATE")
+            _refuse(registry, rules, _tag(key), found)
+            row = (rules.data.pool, _relative(rules), _tag(key))
+            registry.execute("REPLACE INTO pools VALUES (?, ?, ?)", row)
+            new = "INSERT OR IGNORE INTO fingerprints SELECT value, ? FROM asked"
+            registry.execute(new, (rules.data.pool,))
+            registry.execute("COMMIT")
+
+
+def _refuse(registry: sqlite3.Connection, rules: SiteFile, tag: bytes, found: frozenset[bytes]) -> None:
+    pool = rules.data.pool
+    journals = dict(registry.execute("SELECT name, journal FROM pools"))
+    if pool not in journals:
+        _refuse_blind(registry, pool, tag)
+    elif journals[pool] != _relative(rules):
+        raise PolicyViolation(
+            f'the budget of pool "{pool}" is kept in {rules.keys / journals[pool]}, not in {rules.journal}',
+            hint="name that journal in site.journal: a second journal would be a second budget",
+        )
+    elif not rules.journal.exists():
+        raise PolicyViolation(
+            f'{rules.journal}, which keeps the budget of pool "{pool}", is gone',
+            hint="restore its newest copy: an empty one would be a second budget",
+        )
+    registry.execute("CREATE TEMP TABLE asked (value BLOB PRIMARY KEY) WITHOUT ROWID")
+    registry.executemany("INSERT INTO asked VALUES (?)", ((value,) for value in sorted(found)))
+    known = "SELECT pool FROM fingerprints JOIN asked USING (value) WHERE pool != ? ORDER BY pool LIMIT 1"
+    for (other,) in registry.execute(known, (pool,)):
+        raise PolicyViolation(
+            f'data.pool is "{pool}", but some of these data were used under pool "{other}"',
+            hint=f'write pool = "{other}", with its journal: a budget belongs to people, not to files',
+        )
+
+
+def _refuse_blind(registry: sqlite3.Connection, pool: str, tag: bytes) -> None:
+    """A new pool cannot be compared with one whose fingerprints are all under a key that was since replaced."""
+    for (other,) in registry.execute("SELECT name FROM pools WHERE key != ? ORDER BY name LIMIT 1", (tag,)):
+        raise PolicyViolation(
+            f'pool "{pool}" is new, and pool "{other}" has not been used since this site changed its key',
+            hint=f'take part once with pool "{other}", so that the data of the two can be compared',
+        )
+
+
+def _rows(table: CsvTable) -> Iterator[bytes]:
+    """Each row as bytes that depend neither on its place nor on the order of the columns."""
+    order = sorted(range(len(table.header)), key=table.header.__getitem__)
+    names = repr([table.header[place] for place in order])
+    plain = lru_cache(maxsize=None)(_plain)
+    for row in table.rows:
+        yield f"{names}{[plain(row[place]) for place in order]!r}".encode()
+
+
+def _plain(cell: str) -> str:
+    """A cell without blanks around it, and a number as Python writes it."""
+    cell = cell.strip()
+    number = as_number(cell) if len(cell) <= _EXACT_DIGITS else None
+    return cell if number is None else repr(number + 0.0)
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    """The content of a file, or of every file in a folder."""
+    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+    for file in files:
+        try:
+            yield file.read_bytes()
+        except OSError as error:
+            hint = "is it a file you may read?"
+            raise DataError(f"{file}: cannot be read ({error.strerror})", hint=hint) from None
+
+
+def _secret(key: Ed25519PrivateKey) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=b"federation/pools/1").derive(key.private_bytes_raw())
+
+
+def _fingerprint(secret: bytes, kind: bytes, content: bytes) -> bytes:
+    return hmac.digest(secret, kind + b"\0" + content, "sha256")[:_FINGERPRINT_BYTES]
+
+
+def _tag(key: Ed25519PrivateKey) -> bytes:
+    """Tells fingerprints under one key from those under another."""
+    return _fingerprint(_secret(key), b"key", b"")
+
+
+def _relative(rules: SiteFile) -> str:
+    """The journal as seen from the keys: a site that moves with both still finds it, a link leads to the same."""
+    return os.path.relpath(rules.journal.resolve(), rules.keys.resolve())
+
+
+def _create(path: Path) -> None:
+    """An empty registry, put in place at once and whole, readable by its owner only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        with closing(sqlite3.connect(draft)) as registry:
+            for table in _SCHEMA:
+                registry.execute(table)
+            registry.commit()
+        with suppress(FileExistsError):  # another process was first: its registry is the one
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    """An existing registry, whole and ours; transactions are begun and ended by hand."""
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    registry = sqlite3.connect(address, uri=True, timeout=60.0, isolation_level=None)
+    try:
+        registry.execute("PRAGMA synchronous = EXTRA")
+        registry.execute("PRAGMA temp_store = MEMORY")
+        tables = registry.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
+        if tuple(row[0] for row in tables) != _SCHEMA:
+            raise sqlite3.DatabaseError("it is no registry")
+        if registry.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("it is damaged")
+    except BaseException:
+        registry.close()
+        raise
+    return registry
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RegistryUnavailable(
+            f"{path}: the registry of pools cannot be used: {reason}",
+            hint="nothing was released; check the disk and the permissions, or restore its newest copy",
+        ) from None

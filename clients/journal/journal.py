@@ -1,0 +1,380 @@
+"""A site's ledger on disk (SQLite), appended durably: what is charged, and what may still be sent.
+
+Every method is one exclusive transaction: it sees what others wrote, writes all its entries or none, and returns
+only when they are on the disk (write-ahead log, synchronous = FULL). The order of calls is that of the danger:
+`reserve` before anything, `begin` before data is read, `release` before the result leaves, `mask` before masked
+bytes leave, `reveal` before a sum is opened. A crash between two of them leaves budget charged and nothing sent.
+
+Why a crash is free of charge. A round that was begun and not released has let nothing out, so it may be computed
+again, with fresh noise, on the same charge. Once it is released its bytes are fixed: they are kept, and asking
+again yields them; a second draw for the same charge is refused, even by two processes at once.
+
+What is forgotten, and when. Of released bytes the ledger holds a commitment, which tells nothing of them (see
+`clients.journal.store`). The bytes themselves are kept for a server that asks again, and no longer than it can:
+until the run's next round begins, the run is closed, or the sum of its last round is opened. After that opening
+this process alone still has them, for a server that was killed before it had noted the sum; a process started later
+refuses. Where the server is in the same process and dies with it, as in a simulation, they stay on the disk until
+the run is closed.
+
+What an entry may follow is decided in `privacy.ledger.state`, by the same code for what is read and what is
+written. What a journal cannot see by itself is that it was deleted, cut, or replaced by an older copy of itself.
+Others can, and show it its own newest head (`privacy.ledger.heads`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from clients.journal.ownership import open_store, reopen_store, require_approval, require_key, require_new
+from clients.journal.store import Kept, Store
+from privacy.accounting.pld import epsilon
+from privacy.accounting.units import Charge, Limit, Patient, Unit
+from privacy.canonical import JSON
+from privacy.errors import BudgetExceeded, PolicyViolation, ProtocolError, UnsafeParameters
+from privacy.ledger import chain as ledger
+from privacy.ledger.admission import LimitExceeded, admission, in_force, recheck, require_room
+from privacy.ledger.approvals import Approval, Proposal, is_approved
+from privacy.ledger.chain import Entry, Genesis
+from privacy.ledger.heads import Head, head_body, pool_tag
+from privacy.ledger.state import Account, Run, fold, is_even
+from privacy.signing import public_identity
+
+
+class Journal:
+    """One site's account of one pool. Safe to share among threads, and to open in several processes."""
+
+    def __init__(self, store: Store, key: Ed25519PrivateKey, *, keeps_last: bool = False) -> None:
+        self._store, self._key, self._keeps_last = store, key, keeps_last
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        site: str,
+        pool: str,
+        key: Ed25519PrivateKey,
+        approvers: Sequence[bytes] = (),
+        simulated: bool = False,
+        keeps_last: bool = False,
+    ) -> Journal:
+        """The journal at `path`, its whole chain verified; a new one, readable by its owner only, if there is none.
+
+        `approvers` are settled when it is made. With `keeps_last`, as in every simulated journal, the bytes of a
+        run's last round stay on the disk until the run is closed. LedgerCorrupt if the file is no journal, was
+        changed, or belongs to another site, pool or key; JournalUnavailable if it cannot be read or written.
+        """
+        tag = pool_tag(key, pool)
+        first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated)
+        return cls(open_store(path, first, key), key, keeps_last=keeps_last or simulated)
+
+    @classmethod
+    def replace_key(
+        cls, path: Path, *, site: str, pool: str, key: Ed25519PrivateKey, approvals: Sequence[Approval]
+    ) -> Journal:
+        """The journal at `path` with `key` in the place of its own, which is lost.
+
+        What two approvers sign is `privacy.ledger.chain.Tip.replacement` of the public key. PolicyViolation without
+        them.
+        """
+        return cls(reopen_store(path, site, pool, key, approvals), key)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """The whole ledger, verified."""
+        found = self._store.entries()
+        fold(found)
+        return found
+
+    def head(self) -> Head:
+        """Where the ledger ends now, signed, to be shown to others."""
+        with self._store.transaction() as account:
+            tip = account.tip
+            require_key(account, public_identity(self._key))
+            return Head.signed(tip.genesis.site, tip.genesis.ledger, tip.last, self._key)
+
+    def accept(self, serial: int, root: str) -> None:
+        """Record the roster that is taken part under. PolicyViolation for one older than any accepted before.
+
+        So a site that was revoked stays revoked, whatever the server shows after a restart.
+        """
+        with self._store.transaction() as account:
+            known_serial, known_root = account.roster
+            if serial < known_serial or (serial == known_serial and root != known_root):
+                raise PolicyViolation(
+                    f"a roster of serial {serial}, after another of serial {known_serial}",
+                    hint="ask the consortium for the newest roster",
+                )
+            if (serial, root) != account.roster:
+                self._append("roster", {"serial": serial, "root": root})
+
+    def reserve(
+        self, run: str, plan_digest: str, charge: Charge, rounds: int, limits: Sequence[Limit]
+    ) -> None:
+        """Charge a whole plan of so many rounds, all alike: `charge` is all of it. The same again is free.
+
+        `limits` is the site's policy. The stricter of it and the ledger counts, unit by unit; a unit's first limit
+        is put on record with what it admits. PolicyViolation for a policy looser than the ledger; BudgetExceeded,
+        which is written down too, if any limit does not hold the plan.
+        """
+        refusal = None
+        with self._store.transaction() as account:
+            known = account.runs.get(run)
+            if known is not None:
+                if (known.plan, known.charge, known.rounds) != (plan_digest, charge, rounds):
+                    raise PolicyViolation(
+                        "this run was reserved for another plan", hint="start it as a new run"
+                    )
+                return
+            if not is_even(charge, rounds):
+                raise UnsafeParameters("every round of a plan is charged the same, and for something")
+            terms = in_force(account, limits, charge)
+            if not terms:
+                raise PolicyViolation(
+                    "no limit is set for this pool", hint="set policy.epsilon_max in site.toml"
+                )
+            body: dict[str, Any] = {"run": run, "plan": plan_digest, "charge": charge.to_json()}
+            try:
+                by = admission(account, charge, terms)
+            except LimitExceeded as error:
+                refusal = error
+                self._append("refuse", body | {"unit": error.unit})
+            else:
+                for term in terms.values():
+                    if not term.entry:
+                        self._append("budget", term.to_json())
+                self._append("reserve", body | {"rounds": rounds, "by": by})
+        if refusal is not None:
+            raise refusal
+
+    def require_room(
+        self, run: str, plan_digest: str, charges: Sequence[Charge], limits: Sequence[Limit]
+    ) -> None:
+        """BudgetExceeded, which is written down, unless a plan's charges would all be admitted, one after another.
+
+        Nothing is charged by asking. A run that is reserved was asked for before.
+        """
+        refusal = None
+        with self._store.transaction() as account:
+            if run in account.runs:
+                return
+            try:
+                require_room(account, limits, charges)
+            except LimitExceeded as error:
+                refusal = error
+                body: dict[str, Any] = {"run": run, "plan": plan_digest, "charge": charges[0].to_json()}
+                self._append("refuse", {**body, "unit": error.unit})
+        if refusal is not None:
+            raise refusal
+
+    def begin(
+        self,
+        run: str,
+        round_number: int,
+        question: str,
+        limits: Sequence[Limit] = (),
+        heads: Sequence[Head] = (),
+        ended: str = "",
+    ) -> bytes | None:
+        """Permission to read data for a round: None, or the bytes already released for this very question.
+
+        `limits` is the site's policy as it is now, `heads` what the site was shown of its own ledger and of its
+        peers' (see `witness`). What was released before, in this run and in the run `ended`, is forgotten when a
+        round begins: who asks for it knows the sum of the one before. BudgetExceeded past the reserved rounds;
+        PolicyViolation for a run without reservation or closed, for another question in a round that was begun, for
+        a released round whose bytes are no longer kept, and if what was charged is more than `limits` allow.
+        """
+        with self._store.transaction() as account:
+            known = _open_run(account, run)
+            self._witness(account, heads)
+            if limits:
+                recheck(account, limits, known.charge)
+            if round_number < 1:
+                raise PolicyViolation("rounds are counted from 1")
+            if round_number > known.rounds:
+                raise BudgetExceeded(f"round {round_number} of a run that reserved {known.rounds} rounds")
+            if round_number not in known.begun:
+                self._append("begin", {"run": run, "round": round_number, "question": question})
+                self._store.forget(run, before=round_number)
+                self._store.forget(ended)
+                return None
+            if known.begun[round_number] != question:
+                raise PolicyViolation(
+                    f"round {round_number} was begun with another question: other params or cohort",
+                    hint="start the next round",
+                )
+            if round_number not in known.released:
+                return None
+            return self._store.kept(run, round_number, known.released[round_number])
+
+    def witness(self, heads: Sequence[Head]) -> None:
+        """Compare the heads of this ledger with it, and put on record what is new in those of peers.
+
+        The caller has verified peers' heads by its roster. LedgerCorrupt if this ledger lacks a head that this very
+        site has signed; FaultyServer for a head of it that the site has not signed.
+        """
+        with self._store.transaction() as account:
+            self._witness(account, heads)
+
+    def witnessed(self) -> tuple[Head, ...]:
+        """The newest head on record of every peer's ledger."""
+        with self._store.transaction() as account:
+            return tuple(account.witnessed.values())
+
+    def release(self, run: str, round_number: int, payload: bytes) -> None:
+        """Fix the noised bytes of a begun round before they leave. Replaces those kept for the run's last round.
+
+        PolicyViolation if the round was not begun, was released with other bytes, or is over.
+        """
+        with self._store.transaction() as account:
+            known = _open_run(account, run)
+            if round_number not in known.begun:
+                raise PolicyViolation(f"round {round_number} was not begun")
+            if round_number in known.released:
+                if self._store.kept(run, round_number, known.released[round_number]) != payload:
+                    raise PolicyViolation(f"round {round_number} was released before, with other noise")
+                return
+            kept = Kept.blinded(round_number, payload)
+            self._append("release", {"run": run, "round": round_number, "commitment": kept.commitment})
+            self._store.keep(run, kept)
+
+    def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool = False) -> None:
+        """Record that a released round is about to be masked. PolicyViolation unless `attempt` is a new highest.
+
+        Keys live in memory only. A process that was killed cannot know whether masked bytes of an attempt have
+        left, so it takes part in no attempt up to the one on record. `suite` is the number of the secure
+        aggregation's suite. With `once`, as on a ring of neighbors, PolicyViolation for every attempt but the first
+        that this site masks in: that a round opens one set of sites at most is proven over several attempts for the
+        complete graph only. A simulation hides nothing from itself, and resumes.
+        """
+        with self._store.transaction() as account:
+            known = _open_run(account, run)
+            if round_number not in known.released:
+                raise PolicyViolation(f"round {round_number} was not released by this site")
+            if attempt <= known.masked.get(round_number, 0):
+                raise PolicyViolation(
+                    f"attempt {attempt} at round {round_number} is over", hint="begin another"
+                )
+            if once and round_number in known.masked and not account.tip.genesis.simulated:
+                raise PolicyViolation(
+                    f"round {round_number}: on a ring a site masks in one attempt of a round only",
+                    hint="play the round without this site, or start a new run",
+                )
+            body: dict[str, JSON] = {"run": run, "round": round_number, "attempt": attempt, "suite": suite}
+            self._append("mask", body)
+
+    def reveal(self, run: str, round_number: int, survivors_digest: str) -> None:
+        """Record whose sum is about to be opened. ProtocolError for a second set of sites in one round.
+
+        The difference of two sums over the same releases would bare the sites that only one of them holds. With the
+        run's last round its bytes leave the disk.
+        """
+        with self._store.transaction() as account:
+            known = _open_run(account, run)
+            if round_number not in known.released:
+                raise ProtocolError(f"round {round_number} was not released by this site")
+            if round_number not in known.revealed:
+                body: dict[str, JSON] = {"run": run, "round": round_number, "survivors": survivors_digest}
+                self._append("reveal", body)
+                if round_number == known.rounds and not self._keeps_last:
+                    self._store.withdraw(run)
+            elif known.revealed[round_number] != survivors_digest:
+                raise ProtocolError(f"round {round_number} was opened for other survivors")
+
+    def close_run(self, run: str, params: str) -> None:
+        """End a run, whose last params have the digest `params`: rounds it never began are returned to the budget.
+
+        The same again is free. PolicyViolation for other params, and for a run without reservation.
+        """
+        with self._store.transaction() as account:
+            known = _reserved(account, run)
+            if known.closed is None:
+                self._append("close", {"run": run, "params": params})
+                self._store.forget(run)
+            elif known.closed != params:
+                raise PolicyViolation("this run was closed with other params")
+
+    def limits(self) -> Mapping[Unit, Limit]:
+        """The limits on record, by unit."""
+        with self._store.transaction() as account:
+            return {unit: term.limit for unit, term in account.terms.items()}
+
+    def propose(self, limit: Limit, reason: str) -> Proposal:
+        """What two approvers sign so that `limit` takes the place of its unit's. PolicyViolation if it has none."""
+        with self._store.transaction() as account:
+            return account.proposal(limit, reason)
+
+    def raise_budget(self, proposal: Proposal, approvals: Sequence[Approval]) -> None:
+        """Put the proposed limit in force. PolicyViolation without two approvers, for another ledger, and twice."""
+        with self._store.transaction() as account:
+            if proposal != account.proposal(proposal.limit, proposal.reason):
+                raise PolicyViolation(
+                    "the proposal is for another ledger, or for a limit that is no longer in force",
+                    hint="propose again: federation ledger propose",
+                )
+            require_approval(is_approved(proposal, approvals, account.tip.genesis.approvers))
+            term = account.terms[proposal.limit.unit]
+            self._append("budget", term.replaced_by(proposal.limit, proposal.reason, approvals))
+
+    def rotate(self, new: Ed25519PrivateKey) -> None:
+        """Sign with another key from here on. The present one never signs again."""
+        with self._store.transaction() as account:
+            require_new(account, public_identity(new))
+            self._append("rotate", ledger.rotation(account.tip, new))
+        self._key = new
+
+    def spent(self, unit: Unit = "record", delta: float | None = None) -> float:
+        """Epsilon per `unit` of everything charged, at `delta`; by default the one of the unit's limit."""
+        with self._store.transaction() as account:
+            term = account.terms.get(unit)
+            if delta is None:
+                deltas = [each.limit.budget.delta for each in ([term] if term else account.terms.values())]
+                if not deltas:
+                    return 0.0  # nothing is charged before there is a limit
+                delta = min(deltas)
+            return epsilon(account.charged(unit, term.limit.patient if term else Patient()), delta)
+
+    def rounds_begun(self, run: str) -> int:
+        """How many rounds of a run were begun; 0 for an unknown run."""
+        with self._store.transaction() as account:
+            return len(account.runs[run].begun) if run in account.runs else 0
+
+    def is_reserved(self, run: str) -> bool:
+        """Whether the ledger knows this run."""
+        with self._store.transaction() as account:
+            return run in account.runs
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._store.close()
+
+    def _append(self, kind: str, body: dict[str, JSON]) -> None:
+        require_key(self._store.account, public_identity(self._key))
+        self._store.append(kind, body, self._key)
+
+    def _witness(self, account: Account, heads: Sequence[Head]) -> None:
+        news: dict[str, Head] = {}
+        for head in heads:
+            if head.site == account.tip.genesis.site:
+                account.check_own(head)
+            elif account.is_news(head) and (head.site not in news or news[head.site].seq < head.seq):
+                news[head.site] = head
+        if news:
+            rows: dict[str, JSON] = {site: head_body(head) for site, head in news.items()}
+            self._append("witness", {"heads": rows})
+
+
+def _reserved(account: Account, run: str) -> Run:
+    if run not in account.runs:
+        raise PolicyViolation("this run has no reservation", hint="a site reserves a plan when it joins")
+    return account.runs[run]
+
+
+def _open_run(account: Account, run: str) -> Run:
+    known = _reserved(account, run)
+    if known.closed is not None:
+        raise PolicyViolation("this run is closed", hint="start a new one")
+    return known

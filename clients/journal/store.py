@@ -1,0 +1,195 @@
+"""An account and the file that holds it: one exclusive transaction at a time, and never the two apart.
+
+Memory follows the disk. A transaction begins by reading and verifying what others wrote; what it appends goes
+through the same account, so that nothing can be written that would be refused when read. If it is not committed
+the account is dropped, and made anew from the file. The last entry known to be on the disk is remembered for good:
+a file that no longer holds it was cut or rewritten while in use.
+
+A release is kept beside its blind, and forgotten with it. Then nobody, the site included, can tell from its entry
+what it was, and neither the file nor its log holds it any more. If someone reads the log at that moment it is
+emptied after a later transaction, or when the journal is opened next.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from federation.ledger import sqlite as chain
+from privacy.canonical import JSON, MAX_WHOLE
+from privacy.errors import LedgerCorrupt, PolicyViolation
+from privacy.ledger import chain as ledger
+from privacy.ledger.chain import Entry
+from privacy.ledger.state import Account, fold
+from privacy.wire import digest
+
+BLIND_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The bytes of a round's release, and random bytes without which its commitment tells nothing of them."""
+
+    round: int
+    blind: bytes
+    payload: bytes
+
+    @classmethod
+    def blinded(cls, round_number: int, payload: bytes) -> Kept:
+        """These bytes under a fresh blind."""
+        return cls(round_number, os.urandom(BLIND_BYTES), payload)
+
+    @property
+    def commitment(self) -> str:
+        """What an entry says of the bytes."""
+        return digest("federation/release/2", self.blind, self.payload).hex()
+
+
+class Store:
+    """Entries, and the newest release of each run.
+
+    `append`, `keep`, `forget`, `withdraw` and `kept` within a transaction only.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path, self._connection = path, connection
+        self._lock = threading.RLock()
+        self._account: Account | None = None
+        self._durable: Entry | None = None
+        self._withdrawn: dict[str, Kept] = {}  # by run; on the disk no more
+        self._log_is_full = True  # of what another process may have forgotten before it was killed
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """What is at `path`, all of it verified: the pages, the tables, every entry, the kept releases."""
+        with chain.explained(path):
+            store = cls(path, chain.connect(path))
+            try:
+                chain.check_file(store._connection)
+                chain.renew(store._connection)
+                with store.transaction() as account:
+                    store._check_releases(account)
+            except BaseException:
+                store.close()
+                raise
+        return store
+
+    @property
+    def account(self) -> Account:
+        """As it stands within this transaction."""
+        assert self._account is not None, "only within a transaction"  # noqa: S101
+        return self._account
+
+    @contextmanager
+    def transaction(self) -> Iterator[Account]:
+        """See what others wrote, then write everything durably, or nothing."""
+        with self._lock, chain.explained(self._path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                account = self._caught_up()
+                yield account
+                self._connection.execute("COMMIT")
+                self._durable = account.tip.last
+            finally:
+                if self._account is not None and self._account.tip.last != self._durable:
+                    self._account = None
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            if self._log_is_full:
+                self._log_is_full = not chain.empty_log(self._connection)
+
+    def append(self, kind: str, body: Mapping[str, JSON], key: Ed25519PrivateKey) -> None:
+        """One more entry, signed by this key."""
+        entry = ledger.append(self.account.tip.last, kind, body, key)
+        self.account.extend((entry,))
+        chain.insert(self._connection, entry)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """As they stand in the file."""
+        with self._lock, chain.explained(self._path):
+            return chain.read(self._connection)
+
+    def keep(self, run: str, kept: Kept) -> None:
+        """Store a release, in place of the run's last one."""
+        self.forget(run)
+        row = (run, kept.round, kept.blind, kept.payload)
+        self._connection.execute("INSERT INTO releases VALUES (?, ?, ?, ?)", row)
+
+    def forget(self, run: str, before: int = MAX_WHOLE) -> None:
+        """Let go of a run's release, if it is of a round before this one."""
+        kept = self._withdrawn.get(run)
+        if kept is not None and kept.round < before:
+            del self._withdrawn[run]
+        query = "DELETE FROM releases WHERE run = ? AND round < ?"
+        gone = self._connection.execute(query, (run, before)).rowcount
+        self._log_is_full = self._log_is_full or gone > 0
+
+    def withdraw(self, run: str) -> None:
+        """Take a run's release off the disk; this process alone still has it, until the run is closed."""
+        kept = self._stored(run)
+        if kept is not None:
+            self.forget(run)
+            self._withdrawn[run] = kept
+
+    def kept(self, run: str, round_number: int, commitment: str) -> bytes:
+        """The bytes of a release whose entry says `commitment`. PolicyViolation if they are no longer kept."""
+        kept = self._stored(run) or self._withdrawn.get(run)
+        if kept is None or kept.round != round_number:
+            raise PolicyViolation(
+                f"round {round_number} was released and is over", hint="start the next round"
+            )
+        if kept.commitment != commitment:
+            raise _swapped()
+        return kept.payload
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def _caught_up(self) -> Account:
+        account, self._account = self._account, None
+        found = chain.read(self._connection, 0 if account is None else account.tip.last.seq)
+        if account is None:
+            account = fold(found)
+        elif found and found[0] == account.tip.last:
+            account.extend(found[1:])
+        else:
+            raise _cut()
+        if self._durable is not None and not account.holds(self._durable.seq, self._durable.hash):
+            raise _cut()
+        self._account, self._durable = account, account.tip.last
+        runs = account.runs
+        self._withdrawn = {run: kept for run, kept in self._withdrawn.items() if runs[run].closed is None}
+        return account
+
+    def _stored(self, run: str) -> Kept | None:
+        query = "SELECT round, blind, payload FROM releases WHERE run = ?"
+        row = self._connection.execute(query, (run,)).fetchone()
+        if row is None:
+            return None
+        number, blind, payload = row
+        if not (isinstance(number, int) and isinstance(blind, bytes) and isinstance(payload, bytes)):
+            raise _swapped()
+        return Kept(number, blind, payload)
+
+    def _check_releases(self, account: Account) -> None:
+        for run, number in self._connection.execute("SELECT run, round FROM releases").fetchall():
+            known = account.runs.get(run)
+            if known is None or number not in known.released:
+                raise LedgerCorrupt("a stored release belongs to no round", hint="release nothing")
+            self.kept(run, number, known.released[number])
+
+
+def _swapped() -> LedgerCorrupt:
+    return LedgerCorrupt("a stored release is not the one that the journal charged", hint="release nothing")
+
+
+def _cut() -> LedgerCorrupt:
+    return LedgerCorrupt("the journal was cut or rewritten while in use", hint="release nothing")

@@ -1,0 +1,237 @@
+"""The gradient of every record or patient, clipped and summed, by the fastest route that is right for the model.
+
+Of Opacus 1.6 the formulas of its layers are used (`clients.training.per_example`) and nothing else: its sampler
+rounds the sample rate, its noise comes from torch's generator, its optimizer can be gone around, and its accountant
+forgets between rounds. Sampling and noise are ours (`privacy.mechanism.noise`), and the charge is in the journal
+before this runs.
+
+No route is believed to know a model. Each is tried, once per kind of model, on a few made-up records:
+  1. Exchanging some records must leave the losses of the others as they were, and so must leaving them out. Else
+     the model, or its loss, mixes the records of a batch: a clipped gradient would not bound what a record does.
+     This finds what a list of layers cannot, in anybody's code, as far as made-up records can show it.
+  2. What a route says must be what plain autograd says of one record after the other.
+Small models then take hooks. For others all routes that are right are measured on made-up records, as many as a
+batch is expected to hold: time and memory that were measured on real ones would tell of them.
+
+Why float64: in float32 the rounding error of a sum depends on every record in it, by more than a proof can
+ignore. In float64 it is below 1e-12 of the clipping norm, far under the grid that the sum is put on.
+
+Dropout and the like draw from torch's generator, which anyone may know. They are part of the model and no part of
+the privacy.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from clients.training.local import Gradient, made_up
+from clients.training.per_example import Loss, losses_of
+from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
+from federation.errors import TaskError
+from federation.model.builtin import said
+from federation.model.task import Dataset
+from privacy.errors import UnsafeParameters
+from privacy.mechanism.clipping import clip_rows
+
+SMALL = 4096  # parameters up to which there is nothing to gain from measuring
+MEASURED = 256  # made-up records at most in a measurement: beyond, every route takes time in proportion
+KINDS = 256  # choices that are remembered
+_TRIED = 4  # made-up records in a trial: two that stay and two that change
+_known: dict[object, str] = {}
+
+
+@contextmanager
+def clipped_gradient(
+    model: nn.Module, loss: Loss, clipping_norm: float, expected_batch: float = 64.0
+) -> Iterator[Gradient]:
+    """Within the context: `(features, labels, patients or None) -> sum of clipped gradients`, float64, flat.
+
+    The model must be float64 and in training mode. A record whose gradient is not finite contributes zero, so
+    that neither its presence nor its absence can be read from the sum. With `patients`, (n,) numbers, it is each
+    patient's whole gradient that is clipped. An empty batch sums to zero. The model leaves the context as it came,
+    whatever happened inside.
+
+    UnsafeParameters for a clipping norm that is none; TaskError if the model mixes records, or if no route can
+    take it apart.
+    """
+    if not (math.isfinite(clipping_norm) and clipping_norm > 0):
+        raise UnsafeParameters("a clipping norm must be finite and above 0")
+    with ExitStack() as stack:
+        opened: dict[bool, Gradient] = {}
+
+        def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
+            whole = patients is not None
+            if whole not in opened:
+                route = chosen_route(
+                    model, loss, features[:0], labels[:0], expected_batch, whole_patients=whole
+                )
+                opened[whole] = stack.enter_context(clipped_sums(route, model, loss, clipping_norm))
+            return opened[whole](features, labels, patients)
+
+        yield gradient
+
+
+def chosen_route(
+    model: nn.Module,
+    loss: Loss,
+    features: Tensor,
+    labels: Tensor,
+    expected_batch: float = 64.0,
+    *,
+    whole_patients: bool = False,
+) -> str:
+    """The route for a model, from its shape and that of the data alone: `features` and `labels` may be empty.
+
+    Remembered as long as the process lives. TaskError as in `clipped_gradient`.
+    """
+    batch = min(MEASURED, max(1, math.ceil(expected_batch)))
+    key = _kind(model), loss, features.shape[1:], features.dtype, batch, whole_patients
+    if key not in _known:
+        candidates = tuple(PER_RECORD) if whole_patients else ROUTES
+        if len(_known) >= KINDS:
+            _known.clear()
+        with torch.random.fork_rng(devices=[]):
+            _known[key] = _choose(_Trial(model, loss, features, labels), candidates, batch)
+    return _known[key]
+
+
+class _Trial:
+    """A model and made-up records for it."""
+
+    def __init__(self, model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> None:
+        self.model, self.loss = model, loss
+        self.parameters = list(model.parameters())
+        self._like = Dataset(features, labels)
+
+    def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        found = made_up(self._like, count, seed)
+        return found.features, found.labels
+
+    def losses(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The same draws of dropout every time."""
+        torch.default_generator.manual_seed(0)
+        return losses_of(self.model, self.loss, features, labels)
+
+    def rows(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of all records, (n, d), by autograd, one record after the other."""
+        losses = self.losses(features, labels)
+        rows = [
+            torch.autograd.grad(one, self.parameters, retain_graph=True, materialize_grads=True)
+            for one in losses
+        ]
+        return torch.stack([torch.cat([part.reshape(-1) for part in row]) for row in rows])
+
+    def close(self, found: Tensor, expected: Tensor) -> bool:
+        """Equal but for rounding."""
+        exact = expected.dtype == torch.float64
+        rtol, atol = (1e-7, 1e-9) if exact else (1e-3, 1e-5)
+        return found.shape == expected.shape and torch.allclose(found, expected, rtol, atol, equal_nan=True)
+
+
+def _choose(trial: _Trial, candidates: tuple[str, ...], batch: int) -> str:
+    try:
+        _refuse_mixing(trial)
+        rows = trial.rows(*trial.records(_TRIED, 0))
+    except TaskError:
+        raise
+    except Exception as error:  # of the task's own code, which has seen no data
+        raise TaskError(
+            f"the model failed with {said(error)} on made-up records", hint="call it by hand"
+        ) from error
+    small = sum(parameter.numel() for parameter in trial.parameters) <= SMALL
+    if small and _is_right(trial, "hooks", rows):
+        return "hooks"
+    right = [route for route in candidates if _is_right(trial, route, rows)]
+    if not right:
+        raise TaskError(
+            "the model's gradient cannot be taken apart into those of records",
+            hint="recurrent layers can be replaced: return adapted(model).module, see clients.training.adapt",
+        )
+    return right[0] if len(right) == 1 else min(right, key=lambda route: _seconds(trial, route, batch))
+
+
+def _refuse_mixing(trial: _Trial) -> None:
+    features, labels = trial.records(_TRIED, 0)
+    others, their_labels = trial.records(_TRIED, 1)
+    half = _TRIED // 2
+    first = torch.arange(_TRIED) < half
+    with torch.no_grad():
+        before = trial.losses(features, labels)
+        for kept in (first, ~first):
+            swapped = torch.where(kept.view(-1, *[1] * (features.dim() - 1)), features, others)
+            after = trial.losses(swapped, torch.where(kept, labels, their_labels))
+            if not trial.close(after[kept], before[kept]):
+                raise _mixes()
+        with _in_use(trial.model):  # without dropout, which draws otherwise for fewer records
+            whole, alone = trial.losses(features, labels), trial.losses(features[:half], labels[:half])
+    if not trial.close(alone, whole[:half]):
+        raise _mixes()
+
+
+@contextmanager
+def _in_use(model: nn.Module) -> Iterator[None]:
+    """Within the context: no part of the model is in training."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _mixes() -> TaskError:
+    return TaskError(
+        "the model or its loss mixes the records of a batch",
+        hint="compute every record by itself: no mean, no rank and no statistic over the first dimension",
+    )
+
+
+def _is_right(trial: _Trial, route: str, rows: Tensor) -> bool:
+    """Whether a route runs, and agrees with autograd record by record."""
+    features, labels = trial.records(_TRIED, 0)
+    try:
+        if route in PER_RECORD:
+            with PER_RECORD[route](trial.model, trial.loss) as per_record:
+                torch.default_generator.manual_seed(0)
+                state = torch.random.get_rng_state()
+                found = torch.cat([part.flatten(1) for part in per_record(features, labels)], dim=1)
+                drew = not torch.equal(state, torch.random.get_rng_state())
+            # Each record by itself draws dropout of its own: right all the same, and not to be compared.
+            return (route == "functorch" and drew) or trial.close(found.detach(), rows)
+        norm = float(torch.nan_to_num(rows).norm(dim=1).median()) or 1.0
+        with clipped_sums(route, trial.model, trial.loss, norm) as gradient:
+            torch.default_generator.manual_seed(0)
+            return trial.close(gradient(features, labels), clip_rows(rows, norm).sum(dim=0))
+    except Exception:  # it does not know the model, in whatever words of torch or Opacus
+        return False
+
+
+def _seconds(trial: _Trial, route: str, batch: int) -> float:
+    features, labels = trial.records(batch, 2)
+    with clipped_sums(route, trial.model, trial.loss, 1.0) as gradient:
+        start = time.perf_counter()
+        gradient(features, labels)
+        return time.perf_counter() - start
+
+
+def _kind(model: nn.Module) -> object:
+    """What distinguishes models for the choice: their layers, with every plain setting, and their parameters."""
+    layers = tuple(
+        (name, type(part), tuple(item for item in vars(part).items() if _is_plain(item[1])))
+        for name, part in model.named_modules()
+    )
+    params = tuple((name, parameter.shape, parameter.dtype) for name, parameter in model.named_parameters())
+    return layers, params
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

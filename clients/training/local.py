@@ -1,0 +1,109 @@
+"""Local training: a few steps of an optimizer on Poisson batches, from global params to a delta.
+
+One loop serves every kind of plan. What differs is passed in: how a batch becomes a summed gradient (plainly,
+or record by record with clipping), and what happens to the sum before the optimizer sees it (nothing, or
+noise). The denominator is the expected batch, sample rate times the size the site declared in public, since the
+size of a batch, like that of the data, is private.
+
+What leaves the loop is a function of what `finish` let through, and of nothing else: the position is a vector of
+the loop's own, written into the model before every step and never read back from it. A second optimizer in the
+task's code, or a layer that moves its own parameters, moves a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from federation.config.tables import Training
+from federation.model.task import Dataset
+from privacy.mechanism.noise import Stream, poisson_sample
+
+Finish = Callable[[Tensor], Tensor]  # a summed gradient -> what the optimizer may see of it
+
+
+class Gradient(Protocol):
+    """A batch to its summed gradient, flat (d,); `patients` only where patients are what is protected."""
+
+    def __call__(self, features: Tensor, labels: Tensor, patients: Tensor | None = None, /) -> Tensor:
+        """`features` (n, ...), `labels` (n,), `patients` (n,) numbers from 0."""
+
+
+def plain_gradient(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Gradient:
+    """`(features, labels) -> sum of gradients`, by one backward pass, without any protection."""
+    parameters = list(model.parameters())
+
+    def gradient(features: Tensor, labels: Tensor, _: Tensor | None = None) -> Tensor:
+        if len(labels) == 0:
+            return torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype)
+        grads = torch.autograd.grad(loss(model(features), labels).sum(), parameters)
+        return torch.cat([grad.reshape(-1) for grad in grads])
+
+    return gradient
+
+
+def poisson_batch(data: Dataset, rate: float, stream: Stream) -> Dataset:
+    """Every record by itself with probability `rate`, decided by a secret stream; with patients, every patient."""
+    if data.patients is None:
+        chosen = torch.from_numpy(poisson_sample(stream, len(data.labels), rate))
+        return Dataset(data.features[chosen], data.labels[chosen])
+    ids, place = torch.unique(data.patients, return_inverse=True)
+    drawn = torch.zeros(len(ids), dtype=torch.bool)
+    drawn[torch.from_numpy(poisson_sample(stream, len(ids), rate))] = True
+    chosen = torch.nonzero(drawn[place])[:, 0]
+    return Dataset(data.features[chosen], data.labels[chosen], data.patients[chosen])
+
+
+def made_up(like: Dataset, count: int, seed: int = 0) -> Dataset:
+    """Records of the same shape, and nothing else in common: what may be tried and measured.
+
+    Features in [0, 1), or 0 and 1 where they are whole numbers; labels 0 and 1; every record a patient's only one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shape, dtype = (count, *like.features.shape[1:]), like.features.dtype
+    if like.features.is_floating_point():
+        features = torch.rand(shape, generator=generator, dtype=torch.float64).to(dtype)
+    else:
+        features = torch.randint(0, 2, shape, generator=generator).to(dtype)
+    labels = torch.randint(0, 2, (count, *like.labels.shape[1:]), generator=generator).to(like.labels.dtype)
+    return Dataset(features, labels, None if like.patients is None else torch.arange(count))
+
+
+def local_delta(
+    model: nn.Module,
+    data: Dataset,
+    training: Training,
+    size: int,
+    stream: Stream,
+    gradient: Gradient,
+    finish: Finish,
+) -> Tensor:
+    """Train from where `model` stands; return what changed, flat float64: the params after minus before.
+
+    `size` is the declared number of records, or of patients where those are drawn; `model` starts at the round's
+    params.
+    """
+    position = parameters_to_vector(model.parameters()).detach().clone()
+    before = position.to(torch.float64, copy=True)
+    optimizer = _optimizer(training, position)
+    expected = training.sample_rate * size
+    for _ in range(training.local_steps):
+        batch = poisson_batch(data, training.sample_rate, stream)
+        vector_to_parameters(position.clone(), model.parameters())
+        mean = finish(gradient(batch.features, batch.labels, batch.patients)) / expected
+        position.grad = mean.to(position.dtype)
+        optimizer.step()
+    return position.to(torch.float64) - before
+
+
+def _optimizer(training: Training, position: Tensor) -> torch.optim.Optimizer:
+    kinds: dict[str, type[torch.optim.Optimizer]] = {
+        "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "rmsprop": torch.optim.RMSprop,
+    }
+    return kinds[training.optimizer]([position], lr=training.learning_rate)  # type: ignore[call-arg]

@@ -1,0 +1,246 @@
+"""The gradient of every record, three ways: layer by layer, by its norm alone, or by torch.func.
+
+    hooks      forward hooks note what every layer saw and said; one backward pass gives the gradient of the loss
+               with respect to what it said; Opacus's formula for the layer makes of both the gradient of every
+               record in its parameters.
+    ghost      the same notes. The gradient of a linear layer is an outer product, so its norm is known without
+               making it, and the clipped sum is one matrix product (Goodfellow 2015, "Efficient per-example
+               gradient computations"; from the same pass: Bu et al. 2023, "book-keeping").
+    functorch  `vmap` over `grad` of one record: any model that torch can vectorize, and right by construction,
+               since every record is a batch of its own.
+
+Why not Opacus's own hooks: they keep what they note on modules and parameters, where an exception leaves it
+behind. Here a hook only appends to a list of one call; when the list goes, all is gone.
+
+Why not Opacus's ghost clipping: it runs the model's backward pass twice and needs the second to repeat the first,
+and it takes norms of sequences from a Gram matrix, |sum_t b_t a_t'|^2 = sum_ts (b_t.b_s)(a_t.a_s). Where the terms
+cancel, float64 loses that norm: a record with entries of 1e9 can seem short, be left unclipped, and move the sum
+by many clipping norms. Here a norm is taken by formula only where it is a product, of one vector a record; in
+every other layer the very row that is measured is the row that is summed.
+
+None of the routes is trusted to know a model: `clients.training.dpsgd` tries each on made-up records first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from opacus.grad_sample import GradSampleModule
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from federation.errors import TaskError
+from privacy.mechanism.clipping import clip_factors
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+PerRecord = Callable[[Tensor, Tensor], list[Tensor]]  # features, labels (n, ...) -> by parameter (n, *shape)
+ClippedSum = Callable[[Tensor, Tensor], Tensor]  # features, labels -> sum of clipped gradients, flat (d,)
+
+
+class Unsupported(Exception):
+    """This route does not know how to take the model apart; another may."""
+
+
+@dataclass(frozen=True)
+class _Note:
+    """One call of a layer: its inputs, and the gradient of the loss with respect to its output."""
+
+    layer: nn.Module
+    inputs: tuple[Tensor, ...]
+    backprop: Tensor
+
+
+def losses_of(model: Callable[[Tensor], Tensor], loss: Loss, features: Tensor, labels: Tensor) -> Tensor:
+    """The loss of every record, (n,). TaskError if `loss` says anything else, such as a mean."""
+    losses = loss(model(features), labels)
+    if losses.shape != labels.shape[:1]:
+        raise TaskError("the loss is not one number per record", hint='use reduction="none"')
+    return losses
+
+
+@contextmanager
+def hooks(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
+    """Within the context: the gradients of all records, by Opacus's formulas."""
+    with _watched(model, loss) as watch:
+
+        def per_record(features: Tensor, labels: Tensor) -> list[Tensor]:
+            found = _rows(watch(features, labels), len(labels))
+            return [_found(found, parameter, len(labels)) for parameter in model.parameters()]
+
+        yield per_record
+
+
+@contextmanager
+def functorch(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
+    """Within the context: the gradients of all records, each computed by itself."""
+
+    def of_one(params: dict[str, Tensor], features: Tensor, label: Tensor) -> Tensor:
+        def alone(batch: Tensor) -> Tensor:
+            outputs: Tensor = functional_call(model, params, (batch,))
+            return outputs
+
+        return losses_of(alone, loss, features[None], label[None]).sum()
+
+    each = vmap(grad(of_one), in_dims=(None, 0, 0), randomness="different")
+
+    def per_record(features: Tensor, labels: Tensor) -> list[Tensor]:
+        params = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")  # but it is computed
+            return list(each(params, features, labels).values())
+
+    yield per_record
+
+
+@contextmanager
+def ghost(model: nn.Module, loss: Loss, clipping_norm: float) -> Iterator[ClippedSum]:
+    """Within the context: the clipped sum, for which no gradient of a record in a linear layer is made."""
+    linear = [part for part in model.modules() if type(part) is nn.Linear]
+    if len({p for part in linear for p in part.parameters()}) != sum(
+        len(list(p.parameters())) for p in linear
+    ):
+        raise Unsupported("linear layers share a parameter")
+    with _watched(model, loss) as watch:
+
+        def clipped(features: Tensor, labels: Tensor) -> Tensor:
+            notes = watch(features, labels)
+            outer = [note for note in notes if type(note.layer) is nn.Linear]
+            rows = _rows([note for note in notes if type(note.layer) is not nn.Linear], len(labels))
+            _check_outer(outer, rows)
+            lengths = _length([*(_outer_length(note) for note in outer), *map(row_lengths, rows.values())])
+            factors, kept = clip_factors(lengths, clipping_norm), torch.isfinite(lengths)
+            sums = {parameter: weighted(row, factors, kept) for parameter, row in rows.items()}
+            for note in outer:
+                sums |= _outer_sum(note, factors, kept)
+            flat = [sums.get(p, torch.zeros_like(p)).reshape(-1) for p in model.parameters()]
+            return torch.cat(flat).detach()
+
+        yield clipped
+
+
+def ghost_bytes(model: nn.Module) -> int:
+    """What `ghost` keeps of one record beside activations: rows outside of linear layers, two vectors in them."""
+    linear = [part for part in model.modules() if type(part) is nn.Linear]
+    inside = sum(p.numel() for part in linear for p in part.parameters())
+    vectors = sum(part.in_features + part.out_features for part in linear)
+    rows = sum(p.numel() for p in model.parameters()) - inside
+    return (rows + vectors) * _item_size(model)
+
+
+def row_bytes(model: nn.Module) -> int:
+    """The gradient of one record in every parameter."""
+    return sum(p.numel() for p in model.parameters()) * _item_size(model)
+
+
+def row_lengths(rows: Tensor) -> Tensor:
+    """L2 norms (n,) of rows (n, ...); not finite where an entry is not, or where the square overflows."""
+    lengths: Tensor = torch.linalg.vector_norm(rows.flatten(1), dim=1)
+    return lengths
+
+
+def weighted(rows: Tensor, factors: Tensor, kept: Tensor) -> Tensor:
+    """The sum (...) of rows (n, ...) times factors (n,). Rows not kept are left out: 0 times NaN is NaN."""
+    flat = rows.flatten(1)
+    if not bool(kept.all()):
+        flat, factors = flat[kept], factors[kept]
+    return (factors @ flat).view(rows.shape[1:])
+
+
+@contextmanager
+def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor], list[_Note]]]:
+    """Within the context: one pass through the model, noted at every layer that has parameters of its own."""
+    calls: list[tuple[nn.Module, tuple[Tensor, ...], Tensor]] = []
+    handles = []
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        calls.append((layer, inputs, output))
+
+    def watch(features: Tensor, labels: Tensor) -> list[_Note]:
+        calls.clear()
+        try:
+            total = losses_of(model, loss, features, labels).sum()
+            outputs = [output for _, _, output in calls]
+            backprops = torch.autograd.grad(total, outputs, materialize_grads=True)
+            seen = zip(calls, backprops, strict=True)
+            return [_Note(layer, inputs, backprop) for (layer, inputs, _), backprop in seen]
+        finally:
+            calls.clear()  # records live in it
+
+    try:
+        for part in model.modules():
+            if _own(part):
+                if type(part) not in GradSampleModule.GRAD_SAMPLERS:
+                    raise Unsupported(f"Opacus has no formula for {type(part).__name__}")
+                handles.append(part.register_forward_hook(note))
+        yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _own(part: nn.Module) -> set[nn.Parameter]:
+    """The parameters of a layer itself. Opacus's recurrent layers list those of their cells under torch's names."""
+    inner = {parameter for child in part.children() for parameter in child.parameters()}
+    return set(part.parameters(recurse=False)) - inner
+
+
+@torch.no_grad()
+def _rows(notes: list[_Note], records: int) -> dict[nn.Parameter, Tensor]:
+    """Gradients of all records by parameter; those of a layer called twice, or a shared parameter, added up."""
+    found: dict[nn.Parameter, Tensor] = {}
+    for note in notes:
+        formula = GradSampleModule.GRAD_SAMPLERS[type(note.layer)]
+        for parameter, rows in formula(note.layer, note.inputs, note.backprop).items():
+            if rows.shape != (records, *parameter.shape):
+                raise Unsupported("the first dimension of a layer's input is not the record")
+            # Never in place: what autograd returned may be one tensor under two names.
+            found[parameter] = found[parameter] + rows if parameter in found else rows
+    return found
+
+
+def _found(found: dict[nn.Parameter, Tensor], parameter: nn.Parameter, records: int) -> Tensor:
+    rows = found.get(parameter)
+    return parameter.new_zeros((records, *parameter.shape)) if rows is None else rows
+
+
+def _check_outer(outer: list[_Note], rows: dict[nn.Parameter, Tensor]) -> None:
+    """A norm is a product only for one vector a record, in a layer called once, with parameters of its own."""
+    calls = Counter(note.layer for note in outer)
+    if any(note.backprop.dim() != 2 or calls[note.layer] > 1 for note in outer):
+        raise Unsupported("a linear layer sees more than one vector of a record")
+    if any(parameter in rows for note in outer for parameter in note.layer.parameters()):
+        raise Unsupported("a linear layer shares a parameter")
+
+
+def _outer_length(note: _Note) -> Tensor:
+    """|b a'| = |b| |a|, and with a bias |b| sqrt(|a|^2 + 1)."""
+    seen = row_lengths(note.inputs[0].detach())
+    if note.layer.bias is not None:
+        seen = torch.hypot(seen, torch.ones_like(seen))
+    return row_lengths(note.backprop) * seen
+
+
+def _outer_sum(note: _Note, factors: Tensor, kept: Tensor) -> dict[nn.Parameter, Tensor]:
+    seen, back = note.inputs[0].detach(), note.backprop
+    if not bool(kept.all()):
+        seen, back, factors = seen[kept], back[kept], factors[kept]
+    back = back * factors[:, None]
+    layer = note.layer
+    sums = {layer.weight: back.T @ seen}
+    if layer.bias is not None:
+        sums[layer.bias] = back.sum(dim=0)
+    return sums  # type: ignore[return-value]
+
+
+def _length(parts: list[Tensor]) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    return lengths
+
+
+def _item_size(model: nn.Module) -> int:
+    return next(model.parameters()).element_size()

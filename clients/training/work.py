@@ -1,0 +1,145 @@
+"""What a site does with its data in one round: it trains, as the plan's kind of release asks.
+
+Each result goes to `Kind.contribute`, which puts it on the grid with its noise. Nothing here leaves a site.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from clients.evaluation import figures
+from clients.training.dpsgd import clipped_gradient
+from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
+from federation.errors import DataError
+from federation.model.params import Layout
+from federation.model.task import Dataset, Task
+from federation.plan.plan import Plan
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import EncodingOverflow, RingVector
+from privacy.mechanism.noise import Stream
+from privacy.wire import Writer, digest
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A site's model and data, and the secret stream of each round."""
+
+    task: Task
+    data: Dataset
+    stream: Callable[[int], Stream]  # round -> a stream never used before
+    held_out: Dataset | None = None  # what a published evaluation is worked out on
+
+
+def contribution(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> RingVector:
+    """Train, clip, noise, encode. The result is private only as far as the plan's noise makes it so."""
+    stream = trainer.stream(terms.round)
+    work = SiteWork(terms, site, params, trainer, stream)
+    return terms.kind.contribute(terms.parties, site, work, stream)
+
+
+@dataclass(frozen=True)
+class SiteWork:
+    """One site in one round (`federation.kinds.base.Work`). Batches follow from the secret stream."""
+
+    terms: Terms
+    site: str
+    params: Tensor = field(repr=False)
+    trainer: Trainer = field(repr=False)
+    stream: Stream = field(repr=False)
+
+    def update(self) -> Tensor:
+        """What plain training changed, in float32 as the model has it."""
+        model = self._model(torch.float32)
+        gradient = plain_gradient(model, self.trainer.task.loss)
+        return self._trained(model, self._population(), gradient, lambda total: total)
+
+    def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
+        """What DP-SGD steps changed, in float64: see `clients.training.dpsgd`."""
+        model, data = self._model(torch.float64), _in_float64(self._population())
+        with clipped_gradient(model, self.trainer.task.loss, clipping_norm, self._expected) as gradient:
+            return self._trained(model, data, gradient, noised)
+
+    def clipped_gradients(self, clipping_norm: float) -> Tensor:
+        """The sum over one Poisson batch, in float64."""
+        model, data = self._model(torch.float64), _in_float64(self._population())
+        batch = poisson_batch(data, self.terms.plan.training.sample_rate, self.stream.derive("batches"))
+        with clipped_gradient(model, self.trainer.task.loss, clipping_norm, self._expected) as gradient:
+            return gradient(batch.features, batch.labels, batch.patients)
+
+    def figures(self) -> Tensor:
+        """Of what the site held out."""
+        whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
+        return figures(model, self.trainer.task, self.trainer.held_out, whole_patients=whole_patients)
+
+    def _trained(self, model: nn.Module, data: Dataset, gradient: Gradient, finish: Finish) -> Tensor:
+        training, size = self.terms.plan.training, self.terms.size(self.site)
+        return local_delta(model, data, training, size, self.stream.derive("batches"), gradient, finish)
+
+    def _population(self) -> Dataset:
+        return population(self.terms, self.trainer.data)
+
+    @property
+    def _expected(self) -> float:
+        return self.terms.plan.training.sample_rate * self.terms.size(self.site)
+
+    def _model(self, dtype: torch.dtype) -> nn.Module:
+        model = self.trainer.task.model()
+        Layout.of(model).load(model, self.params)
+        return model.to(dtype).train()
+
+
+def population(terms: Terms, data: Dataset) -> Dataset:
+    """The data with patients in it just where patients are what is drawn and clipped."""
+    if not terms.kind.draws_patients:
+        return Dataset(data.features, data.labels)
+    if data.patients is None or data.patients.shape != data.labels.shape[:1]:
+        raise DataError(
+            "the plan protects patients, and the data do not say whose each record is",
+            hint='name the column that does, patient = "...", or have the task\'s Dataset carry `patients`',
+        )
+    return data
+
+
+def worst_case_seconds(terms: Terms, site: str, trainer: Trainer) -> float:
+    """How long the largest contribution that `terms` allow takes on this machine, with made-up records in it.
+
+    Nothing is read of the data but the shape of a record, and nothing is charged. A patient counts with one record.
+    """
+    batch = terms.kind.largest_batch(terms.parties)
+    like = population(terms, trainer.data)
+    made = made_up(like, math.ceil(batch / terms.plan.training.sample_rate))
+    rehearsal = replace(trainer, data=made, stream=lambda _: Stream(os.urandom(32)))
+    params = torch.zeros(terms.dimension)
+    seconds = 0.0
+    for _ in range(2):  # the first time a route is chosen, and tables are made
+        start = time.perf_counter()
+        with suppress(EncodingOverflow):  # training on made-up records need not go well
+            contribution(terms, site, params, rehearsal)
+        seconds = time.perf_counter() - start
+    return seconds
+
+
+def site_stream(plan: Plan, site: str, round_number: int) -> Stream:
+    """A site's secret stream for one round.
+
+    Fresh from the operating system where the plan promises privacy: a seed that someone knows would undo both
+    the noise and the secrecy of the batches. Without that promise it follows the plan's seed, so that a run can
+    be repeated, by any engine, to the last bit.
+    """
+    if plan.is_private:
+        return Stream(os.urandom(32))
+    place = Writer().u64(plan.federation.seed).text(site).u32(round_number).finish()
+    return Stream(digest("federation/site/stream/1", place))
+
+
+def _in_float64(data: Dataset) -> Dataset:
+    features = data.features.to(torch.float64) if data.features.is_floating_point() else data.features
+    return Dataset(features, data.labels, data.patients)

@@ -1,0 +1,173 @@
+"""`federation ledger`: what a site has spent, the proof that nobody edited it, and what two people may change."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from federation.errors import AuditFailure
+from privacy.errors import LedgerCorrupt
+
+
+class _Ledger(TyperGroup):
+    """`federation ledger SITE verify` is understood as well as `federation ledger verify SITE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move the site behind the action, which is `show` where there is none."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            named = len(args) > 1 and args[1] in self.commands
+            args = [args[1], args[0], *args[2:]] if named else ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+ledger = typer.Typer(
+    help="What a site has spent, and proof that nobody edited it.", no_args_is_help=True, cls=_Ledger
+)
+
+SiteFile = Annotated[Path, typer.Argument(metavar="SITE", help="site.toml")]
+LedgerFile = Annotated[
+    Path, typer.Argument(metavar="SITE", help="site.toml, or a ledger: journal.sqlite, or an exported .jsonl")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
+Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
+KeyFile = Annotated[Path, typer.Option(help="a private key file")]
+
+
+@ledger.command(epilog="Example: [bold]federation ledger show site.toml[/bold]")
+def show(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> None:
+    """What each unit may spend and has spent, run by run."""
+    from clients.approvals import ledger_of
+    from federation.ledger.export import load_entries
+    from federation.ledger.statement import statement
+
+    facts = statement(load_entries(ledger_of(site)))
+    if as_json:
+        sys.stdout.write(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        return
+    from federation.cli.statements import print_statement
+
+    print_statement(facts)
+
+
+@ledger.command(epilog="Example: [bold]federation ledger verify site.toml[/bold]")
+def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Check every hash, every signature and the whole history; exit code 5 if anything is amiss."""
+    from clients.approvals import ledger_of
+    from federation.ledger.export import load_entries
+    from privacy.ledger.state import fold
+
+    path = ledger_of(site)
+    try:
+        tip = fold(load_entries(path)).tip
+    except LedgerCorrupt as error:
+        raise AuditFailure(error.message, hint=error.hint) from None
+    entries, head = tip.last.seq + 1, tip.last.hash.hex()
+    if as_json:
+        result = {"verdict": "pass", "site": tip.genesis.site, "entries_verified": entries, "head": head}
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        return
+    typer.echo(f"{path}: {entries} entries of {tip.genesis.site} verify, head {head}")
+    typer.echo("That nothing was cut off its end only others can tell: federation audit RUN --ledger FILE")
+
+
+@ledger.command(epilog="Example: [bold]federation ledger export site.toml --out cleveland.jsonl[/bold]")
+def export(
+    site: LedgerFile,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="stdout, if left out")] = None,
+    debug: Debug = False,
+) -> None:
+    """The ledger as text for an auditor: one entry per line, with hash and signature. It holds no data."""
+    from clients.approvals import ledger_of
+    from federation.files import replace_file
+    from federation.ledger.export import export_lines, load_entries
+    from privacy.ledger.state import fold
+
+    entries = load_entries(ledger_of(site))
+    fold(entries)
+    if out is None:
+        sys.stdout.write(export_lines(entries))
+        return
+    replace_file(out, export_lines(entries).encode())
+    typer.echo(f"{out}: {len(entries)} entries")
+
+
+@ledger.command(
+    epilog='Example: [bold]federation ledger propose site.toml --epsilon 8 --reason "second study"[/bold]'
+)
+def propose(
+    site: SiteFile,
+    epsilon: Annotated[float, typer.Option(help="the new limit; the approvers decide")],
+    reason: Annotated[str, typer.Option(help="for the approvers and the record")],
+    unit: Annotated[str, typer.Option(help="record, patient or client")] = "record",
+    delta: Annotated[float | None, typer.Option(help="as it is now, if left out")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE")] = Path("proposal.json"),
+    debug: Debug = False,
+) -> None:
+    """Propose a larger budget. It takes effect when two approvers have signed and it is applied."""
+    from clients.approvals import propose as write
+
+    write(site, unit, epsilon, delta, reason, out)
+    typer.echo(f"{out}: now two approvers sign it: federation ledger approve {out} --key NAME.key")
+
+
+@ledger.command(
+    "replace-key", epilog="Example: [bold]federation ledger replace-key site.toml --out proposal.json[/bold]"
+)
+def replace_key(
+    site: SiteFile,
+    out: Annotated[Path, typer.Option(metavar="FILE")] = Path("proposal.json"),
+    debug: Debug = False,
+) -> None:
+    """Propose that the site's present key signs a ledger whose own key is lost."""
+    from clients.approvals import propose_key
+
+    propose_key(site, out)
+    typer.echo(f"{out}: now two approvers sign it: federation ledger approve {out} --key NAME.key")
+
+
+@ledger.command(epilog="Example: [bold]federation ledger approve proposal.json --key alice.key[/bold]")
+def approve(
+    proposal: Annotated[Path, typer.Argument(metavar="FILE")], key: KeyFile, debug: Debug = False
+) -> None:
+    """Sign a proposal. Read it first: it is text."""
+    from clients.approvals import add_approval
+
+    typer.echo(f"{proposal}: {add_approval(proposal, key)} of 2 approvals")
+
+
+@ledger.command(epilog="Example: [bold]federation ledger apply site.toml proposal.json[/bold]")
+def apply(
+    site: SiteFile, proposal: Annotated[Path, typer.Argument(metavar="FILE")], debug: Debug = False
+) -> None:
+    """Put a proposal that two approvers have signed into the ledger."""
+    from clients.approvals import apply as put
+
+    typer.echo(put(site, proposal))
+
+
+@ledger.command(epilog="Example: [bold]federation ledger close site.toml 3f2a...[/bold]")
+def close(
+    site: SiteFile,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="its id, as `show --json` has it")],
+    debug: Debug = False,
+) -> None:
+    """End a run that will not go on: rounds that it never began are returned to the budget."""
+    from clients.approvals import abandon
+
+    abandon(site, run)
+    typer.echo(f"{run}: closed; none of its rounds can begin any more")
+
+
+@ledger.command(epilog="Example: [bold]federation ledger rotate site.toml --key keys/new.key[/bold]")
+def rotate(site: SiteFile, key: KeyFile, debug: Debug = False) -> None:
+    """Have another key sign the ledger from here on; then put it in the place of the site's key file."""
+    from clients.approvals import rotate as turn
+
+    turn(site, key)
+    typer.echo("the ledger takes the new key only; move it to the site's key file, and tell the consortium")

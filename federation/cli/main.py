@@ -1,0 +1,291 @@
+"""The `federation` command: the composition root, and the only file that may import every package.
+
+Packages are imported inside the commands, so that `--help` and a mistake in a plan answer at once. An error is
+one line on stderr and an exit code; `--debug` shows where it came from.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from click import Abort, ClickException
+
+from federation.cli.ledger import ledger
+from federation.errors import AuditFailure, FederationError
+from federation.origins import check_origins
+from federation.quiet import quiet_flower
+from privacy.errors import PrivacyError
+
+if TYPE_CHECKING:
+    from federation.plan.plan import Plan
+    from simulations.simulate import Engine
+
+app = typer.Typer(
+    help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+keys = typer.Typer(help="Identities.", no_args_is_help=True)
+roster = typer.Typer(help="Who may take part.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+app.add_typer(roster, name="roster")
+app.add_typer(ledger, name="ledger")
+
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
+Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
+Seed = Annotated[
+    int | None, typer.Option(help="replaces federation.seed: holdout, params, cohorts; never noise")
+]
+Out = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="run folder; resumed if it holds a run already")
+]
+
+
+class Population(StrEnum):
+    """Bundled data to try things on."""
+
+    HOSPITALS = "hospitals"
+
+
+class EngineName(StrEnum):
+    """What carries a simulation."""
+
+    VECTORIZED = "vectorized"
+    PROTOCOL = "protocol"
+    FLOWER = "flower"
+
+
+@app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
+def demo(
+    population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
+    out: Out = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train on bundled data, end to end: secure aggregation, differential privacy, a report."""
+    from tempfile import TemporaryDirectory
+
+    from federation.plan.plan import parse
+    from simulations.populations import population_for, scenario_for
+
+    text = scenario_for(population).read_text("utf-8")
+    with TemporaryDirectory(prefix="federation-") as folder:
+        sites = population_for(population)(Path(folder), 0)
+        _simulate(parse(text), text, sites, out or _free_folder(f"demo-{population}"), "protocol", as_json)
+
+
+@app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
+def simulate(
+    plan: PlanFile,
+    sites: Annotated[
+        Path, typer.Option(metavar="DIR", help="NAME.csv, or NAME/train.csv [+ test.csv], per site")
+    ],
+    out: Out = None,
+    seed: Seed = None,
+    engine: Annotated[EngineName, typer.Option(help="what carries the messages")] = EngineName.VECTORIZED,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run the whole federation in one process, on your own files."""
+    from federation.config.toml import with_value
+    from federation.plan.plan import load, parse
+
+    loaded, text = load(plan), plan.read_text("utf-8-sig")
+    if seed is not None:
+        text = with_value(text, ("federation", "seed"), str(seed))
+        loaded = parse(text, plan)
+    _simulate(loaded, text, sites, out or _free_folder(_slug(loaded.federation.name)), engine.value, as_json)
+
+
+@app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
+def check(
+    plan: PlanFile,
+    site: Annotated[
+        Path | None, typer.Option(metavar="SITE", help="a site.toml: policy, data and budget too")
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check everything that can be checked before any data moves."""
+    from clients.check import preflight
+    from federation.plan.plan import load
+
+    facts = preflight(load(plan), site)
+    if as_json:
+        _print_json(facts)
+        return
+    from federation.cli.tables import print_facts
+
+    print_facts(facts)
+
+
+@app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
+def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
+    """The privacy budget of a plan, without training."""
+    from federation.plan.plan import load
+    from simulations.budgets import budget_of
+
+    result = budget_of(load(plan))
+    if as_json:
+        _print_json(result)
+        return
+    from federation.cli.tables import print_budget
+
+    print_budget(result)
+
+
+@keys.command("new", epilog="Example: [bold]federation keys new keys/ --id cleveland --size 300[/bold]")
+def new_keys(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the key files go")],
+    name: Annotated[str, typer.Option("--id", help="the site's id, or a name for a consortium key")],
+    organization: Annotated[str, typer.Option(help="whose it is; the id, if left out")] = "",
+    size: Annotated[int, typer.Option(min=1, help="how many records the site declares in public")] = 1,
+    debug: Debug = False,
+) -> None:
+    """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium."""
+    from federation.identity.keys import create
+
+    private, public = create(folder, name, organization or name, size)
+    typer.echo(f"private  {private}\npublic   {public}")
+
+
+@roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")
+def add_to_roster(
+    path: Annotated[Path, typer.Argument(metavar="ROSTER")],
+    public: Annotated[Path, typer.Argument(metavar="ID.pub")],
+    debug: Debug = False,
+) -> None:
+    """Add a site, or replace it. The roster then needs signatures anew."""
+    from federation.identity.keys import load_public
+    from federation.identity.roster_file import add_site
+
+    added = add_site(path, load_public(public))
+    typer.echo(f"{path}: serial {added.serial}, {len(added.entries)} sites, not signed yet")
+
+
+@roster.command(
+    "sign", epilog="Example: [bold]federation roster sign roster.toml --key consortium.key[/bold]"
+)
+def sign_roster_file(
+    path: Annotated[Path, typer.Argument(metavar="ROSTER")],
+    key: Annotated[Path, typer.Option(help="a consortium key that sites have pinned")] = Path(
+        "consortium.key"
+    ),
+    debug: Debug = False,
+) -> None:
+    """Sign a roster. Read it first: whoever is on it can take part."""
+    from federation.identity.keys import load_private
+    from federation.identity.roster_file import sign_roster
+
+    signed = sign_roster(path, load_private(key))
+    typer.echo(f"{path}: {len(signed.signatures)} signatures")
+
+
+@app.command(epilog="Example: [bold]federation join site.toml[/bold]")
+def join(
+    site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
+    socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
+    debug: Debug = False,
+) -> None:
+    """Be a site: own data, keys and journal, and answer the coordinator until stopped."""
+    from clients.join import attend
+
+    attend(site, socket, lambda line: typer.echo(line, err=True))
+
+
+@app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
+def audit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")],
+    ledger_file: Annotated[
+        list[Path] | None,
+        typer.Option("--ledger", metavar="FILE", help="a site's ledger: exported .jsonl, or .sqlite"),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="a page for people")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Verify a run from its files alone: signatures, chains, epsilon worked out anew, steps planned and made.
+
+    Exit code 5 if anything is wrong. That nothing was found proves no more than that.
+    """
+    from federation.audit.examine import audit as examine
+    from federation.audit.page import audit_lines, write_audit_page
+
+    found = examine(run, ledger_file or [])
+    if report is not None:
+        write_audit_page(found, report)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        typer.echo("\n".join(audit_lines(found)))
+    if found.verdict != "pass":
+        raise AuditFailure("the audit found something", hint="read the findings above")
+
+
+def main() -> None:
+    """The entry point: every error becomes one line and an exit code."""
+    quiet_flower()
+    debug = "--debug" in sys.argv
+    try:
+        check_origins()
+        app(standalone_mode=False)
+    except (FederationError, PrivacyError) as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except ClickException as error:
+        _fail(error.format_message(), 2)
+    except (Abort, KeyboardInterrupt):
+        _fail("interrupted; what was charged stays charged, the run folder can be resumed", 130)
+    except Exception as error:
+        if debug:
+            raise
+        # A bug of ours. Its text may hold anything, data included, so only its kind is shown.
+        _fail(f"unexpected {type(error).__name__}: a bug of ours; run again with --debug and report it", 1)
+
+
+def _simulate(plan: Plan, text: str, sites: Path, out: Path, engine: Engine, as_json: bool) -> None:
+    from federation.cli.progress import show_progress
+    from simulations.simulate import simulate as run_simulation
+
+    with show_progress(plan.federation.name, plan.federation.rounds) as advance:
+        report = run_simulation(
+            plan, text, sites, out, engine=engine, progress=lambda done, metrics: advance(done.round, metrics)
+        )
+    if as_json:
+        _print_json(report)
+        return
+    from federation.cli.tables import print_report
+
+    print_report(report, out)
+
+
+def _print_json(result: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+
+
+def _free_folder(name: str) -> Path:
+    """runs/NAME-1, or the first number that is free."""
+    number = 1
+    while (folder := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return folder
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+    sys.exit(code)

@@ -1,0 +1,192 @@
+"""Tables of a TOML file as frozen pydantic models whose every mistake is one readable line.
+
+A table finds its own mistakes, since it alone knows its fields: a key that is unknown (and the nearest that
+is not), one that is missing (and an example), a value that does not fit. It raises a `Mistake` with a key
+relative to itself; the table around puts its own name before; `validate` adds file, line and value.
+Every field carries an example, written as TOML: `Field(examples=["1e-5"])`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    Strict,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from federation.config.toml import Document
+from federation.errors import PlanError, located
+from privacy.errors import UnsafeParameters
+
+Texts = Annotated[tuple[str, ...], Strict(False)]
+
+MAX_SHOWN = 60  # characters of a value
+MAX_LISTED = 15  # valid names
+
+
+@dataclass
+class Mistake(ValueError):
+    """What is wrong at a key and what to do. `unsafe`: a privacy refusal rather than a slip of the pen."""
+
+    message: str
+    hint: str = ""
+    key: tuple[str, ...] = ()
+    unsafe: bool = False
+    unknown: bool = False
+
+    def under(self, *names: str) -> Mistake:
+        """The same, seen from the table around."""
+        return Mistake(self.message, self.hint, (*names, *self.key), self.unsafe, self.unknown)
+
+
+class Table(BaseModel):
+    """A table of a plan or site file: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if isinstance(data, cls):
+            return handler(data)
+        if not isinstance(data, Mapping):
+            raise Mistake("must be a table", f"write its keys as {' = ..., '.join(cls.model_fields)} = ...")
+        for name in data:
+            if name not in cls.model_fields:
+                raise Mistake("unknown key", nearest(name, cls.model_fields), (name,), unknown=True)
+        try:
+            return handler(data)
+        except ValidationError as error:
+            mistakes = [cls._mistake(detail, data) for detail in error.errors()]
+            raise min(mistakes, key=lambda mistake: not mistake.unknown) from None
+
+    @classmethod
+    def _mistake(cls, detail: ErrorDetails, data: Mapping[str, Any]) -> Mistake:
+        if not detail["loc"]:
+            return _own(detail) or Mistake(detail["msg"])
+        name, *rest = detail["loc"]
+        field = cls.model_fields[str(name)]
+        inner = _own(detail) or Mistake(*_explanation(detail, str(name), field))
+        return inner.under(str(name), *_entry(data.get(str(name)), rest))
+
+
+T = TypeVar("T", bound=Table)
+
+
+def validate(model: type[T], document: Document) -> T:
+    """The document as a model, or its most telling mistake as PlanError (UnsafeParameters where `unsafe`)."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        mistake = _own(error.errors()[0])
+        if mistake is None:
+            raise
+    line, key = document.line_of(mistake.key), _dotted(mistake.key)
+    value, hint = _shown(model, document, mistake.key), _home(model, mistake) or mistake.hint
+    if mistake.unsafe:
+        place = located(document.path, line, key, value)
+        raise UnsafeParameters(f"{place}: {mistake.message}", hint=hint)
+    raise PlanError(mistake.message, hint=hint, path=document.path, line=line, key=key, value=value)
+
+
+def nearest(name: str, valid: Sequence[str] | Mapping[str, object]) -> str:
+    """A hint: the valid name that was probably meant, or all of them."""
+    close = get_close_matches(name.lower(), list(valid), n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"valid here: {', '.join(list(valid)[:MAX_LISTED])}{', ...' * (len(valid) > MAX_LISTED)}"
+
+
+def missing(name: str, example: str) -> Mistake:
+    """A key that must be written out and is not."""
+    return Mistake("is missing", f"add a line such as: {example}", (name,))
+
+
+def _own(detail: ErrorDetails) -> Mistake | None:
+    """The Mistake that one of our validators raised, if it was one of ours."""
+    error = detail.get("ctx", {}).get("error")
+    return error if isinstance(error, Mistake) else None
+
+
+def _entry(value: object, rest: Sequence[str | int]) -> tuple[str, ...]:
+    """The name of an entry that pydantic counts by position; the rest of its path is not in the file."""
+    if isinstance(value, Mapping) and rest and isinstance(rest[0], int):
+        return (str(list(value)[rest[0]]),)
+    if isinstance(value, list) and rest and isinstance(rest[0], int) and isinstance(value[rest[0]], Mapping):
+        return (str(rest[0] + 1),)
+    return ()
+
+
+def _explanation(detail: ErrorDetails, name: str, field: FieldInfo) -> tuple[str, str]:
+    """What is wrong and what to do, from pydantic's kind of error."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    example = str((field.examples or ["..."])[0])
+    if not re.match(r"\[\w", example):  # a table's header stands by itself
+        example = f"{name} = {example}"
+    if kind == "missing":
+        return "is missing", f"add a line such as: {example}"
+    if kind == "literal_error":
+        choices = str(context["expected"]).replace("'", '"')
+        return f"must be {choices}", f"write for example: {example}"
+    messages = {
+        "int_type": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_type": "must be a number",
+        "finite_number": "must be a finite number",
+        "string_type": "must be text in quotes",
+        "list_type": "must be a list in brackets",
+        "tuple_type": "must be a list in brackets",
+        "greater_than": f"must be above {context.get('gt', 0):g}",
+        "greater_than_equal": f"must be at least {context.get('ge', 0):g}",
+        "less_than": f"must be below {context.get('lt', 0):g}",
+        "less_than_equal": f"must be at most {context.get('le', 0):g}",
+        "too_short": f"must have at least {context.get('min_length')} entries",
+        "string_too_short": "must not be empty",
+        "string_pattern_mismatch": "is not of the right form",
+    }
+    return messages.get(kind, detail["msg"].lower()), f"write for example: {example}"
+
+
+def _home(model: type[Table], mistake: Mistake) -> str:
+    """A hint for a known key in the wrong table."""
+    if not mistake.unknown:
+        return ""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Table) and mistake.key[-1] in kind.model_fields:
+            return f'"{mistake.key[-1]}" belongs in [{name}]'
+    return ""
+
+
+def _shown(model: type[Table], document: Document, key: Sequence[str]) -> str:
+    """The value at a key as TOML, or "" if there is none, it is a table, or its table keeps it private."""
+    value = document.at(key)
+    table = model.model_fields.get(key[0]) if key else None
+    if value is None or isinstance(value, Mapping) or (table is not None and not table.repr):
+        return ""
+    text = _toml(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def _dotted(key: Sequence[str]) -> str:
+    """A key as TOML writes it, on one line whatever it is."""
+    return ".".join(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part) for part in key)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)

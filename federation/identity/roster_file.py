@@ -1,0 +1,116 @@
+"""Who may take part, with verify keys: a roster as a TOML file that people can read and sign.
+
+    serial = 3
+    [[site]]
+    id = "cleveland"
+    organization = "Cleveland Clinic"
+    size = 300
+    key = "..."
+    [[signature]]
+    key = "..."
+    signature = "..."
+
+Every change raises the serial and drops the signatures: a changed roster is a new statement. What is signed is
+not this text but its canonical bytes (`privacy.roster`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field
+
+from federation.config.schema import Table, validate
+from federation.config.toml import read
+from federation.errors import PlanError, RosterError
+from federation.files import replace_file
+from federation.identity.keys import PublicFile, toml
+from privacy.errors import MalformedMessage
+from privacy.roster import Entry, Roster, SignedRoster
+from privacy.signing import public_identity
+from privacy.suite import BROKEN
+
+
+class _Signature(Table):
+    key: str = Field(pattern=r"^[0-9a-f]{64}$", examples=['"64 hexadecimal digits"'])
+    signature: str = Field(pattern=r"^[0-9a-f]{128}$", examples=['"128 hexadecimal digits"'])
+
+
+class _RosterFile(Table):
+    serial: int = Field(ge=0, lt=1 << 53, examples=["1"])
+    site: list[PublicFile] = Field(default=[], examples=["[[site]]"])
+    signature: list[_Signature] = Field(default=[], examples=["[[signature]]"])
+
+
+def load_roster(path: Path) -> SignedRoster:
+    """The roster in a file, signed as far as it is. PlanError if it is none."""
+    content = validate(_RosterFile, read(path))
+    roster = _roster(path, content.serial, [site.entry for site in content.site])
+    signatures = {bytes.fromhex(one.key): bytes.fromhex(one.signature) for one in content.signature}
+    return SignedRoster(roster.to_bytes(), signatures)
+
+
+def add_site(path: Path, site: PublicFile) -> Roster:
+    """Add a site, or replace the one of its id, and store the roster unsigned under the next serial."""
+    before = Roster.from_bytes(load_roster(path).roster) if path.exists() else Roster(0, ())
+    entries = [*(entry for entry in before.entries if entry.site != site.id), site.entry]
+    after = _roster(path, before.serial + 1, sorted(entries, key=lambda entry: entry.site))
+    replace_file(path, _text(after, {}).encode())
+    return after
+
+
+def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
+    """Add a consortium key's signature to the roster in a file."""
+    signed = load_roster(path)
+    roster = Roster.from_bytes(signed.roster)
+    if not roster.entries:
+        raise RosterError("a roster without sites is not signed", hint="federation roster add ROSTER ID.pub")
+    if any(_as_of(BROKEN, roster, signed).is_signed_by(one) for one in signed.signatures):
+        roster = replace(roster, serial=roster.serial + 1)  # sites know this serial by another root
+        signed = SignedRoster(roster.to_bytes(), {})
+    both = SignedRoster(signed.roster, {**signed.signatures, public_identity(key): roster.sign(key)})
+    replace_file(path, _text(roster, both.signatures).encode())
+    return both
+
+
+def roster_of(signed: SignedRoster) -> tuple[Roster, SignedRoster]:
+    """A roster as its signers saw it: of an older suite, if that is what their signatures fit. For an audit."""
+    roster = Roster.from_bytes(signed.roster)
+    older = _as_of(BROKEN, roster, signed)
+    if any(older.is_signed_by(key) for key in older.signatures):
+        return replace(roster, suite=BROKEN), older
+    return roster, signed
+
+
+def _as_of(suite: int, roster: Roster, signed: SignedRoster) -> SignedRoster:
+    return SignedRoster(replace(roster, suite=suite).to_bytes(), signed.signatures)
+
+
+def write_roster(path: Path, roster: SignedRoster) -> None:
+    """Store a roster as it travels."""
+    replace_file(path, _text(Roster.from_bytes(roster.roster), roster.signatures).encode())
+
+
+def _roster(path: Path, serial: int, entries: list[Entry]) -> Roster:
+    try:
+        return Roster(serial, tuple(entries))
+    except MalformedMessage as error:
+        raise PlanError(error.message, hint="add sites with: federation roster add", path=path) from None
+
+
+def _text(roster: Roster, signatures: Any) -> str:
+    lines = [f"serial = {roster.serial}"]
+    for entry in roster.entries:
+        lines += [
+            "",
+            "[[site]]",
+            f"id = {toml(entry.site)}",
+            f"organization = {toml(entry.organization)}",
+        ]
+        lines += [f"size = {entry.size}", f'key = "{entry.key.hex()}"']
+    for key in sorted(signatures):
+        lines += ["", "[[signature]]", f'key = "{key.hex()}"', f'signature = "{signatures[key].hex()}"']
+    return "\n".join(lines) + "\n"

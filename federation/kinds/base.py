@@ -1,0 +1,201 @@
+"""A kind of release: what a site sends in a round, what makes it private, what the server makes of the sum.
+
+    unit              noise                  kind              one site's contribution
+    record, patient   site                   NoisedSteps       what DP-SGD steps changed, noise inside every step
+    record, patient   distributed, central   SummedGradients   clipped gradients of one Poisson batch
+    client            any but none           ClippedUpdate     what training changed, clipped as a whole
+    any               none                   PlainUpdate       what training changed
+    the round after the last                 Figures           right, wrong and loss over the held-out records
+
+Whoever needs to know what (unit, noise) means asks `plan.kind`, and for the round after the last `plan.figures`.
+Example: `plan.kind.releases` is 200 for 200 rounds of SummedGradients, and 1,000 for 200 rounds of NoisedSteps with
+5 local steps. docs/architecture.md says how to add a kind.
+
+Torch is imported where it is used: it takes a second, and a mistake in a plan answers at once.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from federation.config.tables import Rules
+from privacy.accounting.calibration import noise_multiplier
+from privacy.accounting.events import Event, GaussianEvent
+from privacy.accounting.units import Charge
+from privacy.errors import UnsafeParameters
+from privacy.mechanism.gaussian import GaussianMechanism
+from privacy.mechanism.noise import MAX_DRAW, Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from privacy.mechanism.encoding import Codec, Integers, RingVector
+
+
+@dataclass(frozen=True)
+class Parties:
+    """What is public of a round's cohort: declared sizes by site, the survivors required, the model's dimension."""
+
+    sizes: Mapping[str, int]
+    required: int
+    dimension: int
+
+    @property
+    def largest(self) -> int:
+        """The largest declared size."""
+        return max(self.sizes.values())
+
+
+class Work(Protocol):
+    """What a site can do with its data in one round. Each result is a flat float64 vector."""
+
+    def update(self) -> Tensor:
+        """The params after local training minus those before."""
+
+    def noised_update(self, clipping_norm: float, noised: Callable[[Tensor], Tensor]) -> Tensor:
+        """The same by DP-SGD; `noised` turns each step's clipped sum into what its optimizer may see."""
+
+    def clipped_gradients(self, clipping_norm: float) -> Tensor:
+        """The sum over one Poisson batch."""
+
+    def figures(self) -> Tensor:
+        """Right answers, wrong answers, share of loss, over the held-out records."""
+
+
+@dataclass(frozen=True)
+class Kind(ABC):
+    """One kind of release under one plan: first what it claims, then what happens in a round."""
+
+    rules: Rules
+
+    def check(self) -> None:  # noqa: B027 - most kinds have nothing to refuse
+        """Raise a Mistake if other tables of the plan do not fit this kind."""
+
+    @property
+    def releases_per_round(self) -> int:
+        """How often a site's data is released through noise in a round."""
+        return 1
+
+    @property
+    def releases(self) -> int:
+        """How often in the whole run: what the accountant counts."""
+        return self.rules.federation.rounds * self.releases_per_round
+
+    @property
+    def sample_rate(self) -> float:
+        """The rate that amplification by sampling may count on."""
+        return self.rules.training.sample_rate
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Noise over sensitivity that makes the whole run (epsilon, delta)-private: every party works it out."""
+        privacy = self.rules.privacy
+        if privacy.epsilon is None or privacy.delta is None:
+            raise UnsafeParameters("a plan without privacy has no noise multiplier")
+        return noise_multiplier(privacy.epsilon, privacy.delta, self.sample_rate, self.releases)
+
+    @property
+    def event(self) -> Event:
+        """All that a site releases if the plan runs to its end."""
+        return GaussianEvent(self.noise_multiplier, self.sample_rate, self.releases)
+
+    @property
+    def charge(self) -> Charge:
+        """The same, with whom it protects and where the noise is: what it costs every unit follows from that."""
+        privacy = self.rules.privacy
+        return Charge(self.event, privacy.unit, privacy.noise != "site")
+
+    @property
+    def knows_its_noise(self) -> bool:
+        """Whether `noise_variance` is right. What a site's own Adam makes of noise is not known."""
+        return True
+
+    def length(self, parties: Parties) -> int:
+        """How many numbers a site contributes."""
+        return parties.dimension
+
+    def mechanism(self, parties: Parties) -> GaussianMechanism:
+        """What makes a release private. UnsafeParameters where nothing does."""
+        norm = self.rules.privacy.clipping_norm
+        if norm is None:
+            raise UnsafeParameters("a plan without privacy has no mechanism")
+        shares = self._shares(parties)
+        return GaussianMechanism(norm, self.noise_multiplier, self.sample_rate, shares, parties.dimension)
+
+    @abstractmethod
+    def codec(self, parties: Parties) -> Codec:
+        """How one site's contribution becomes ring integers, with room for the whole cohort."""
+
+    @abstractmethod
+    def contribute(self, parties: Parties, site: str, work: Work, stream: Stream) -> RingVector:
+        """One site's vector. It is private only as far as the plan's noise makes it so."""
+
+    @abstractmethod
+    def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
+        """What the cohort released, flat float64: the decoded sum, with the server's noise where that is due."""
+
+    @abstractmethod
+    def sum_variance(self, parties: Parties, survivors: int) -> float:
+        """The variance of the noise that was added to each coordinate of the sum: that of all shares in it."""
+
+    def mean(self, parties: Parties, released: Tensor, survivors: Collection[str]) -> Tensor:
+        """The cohort's delta, with which the server optimizer steps: here a mean by public weights."""
+        return released / sum(self.weight(parties, site) for site in survivors)
+
+    def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
+        """The variance of the noise on each coordinate of `mean`: public, as it follows from the plan."""
+        weights = sum(self.weight(parties, site) for site in survivors)
+        return self.sum_variance(parties, len(survivors)) / weights**2
+
+    def weight(self, parties: Parties, site: str) -> float:
+        """A site's public weight in a mean of updates, in (0, 1]."""
+        if self.rules.cohort.weights == "uniform":
+            return 1.0
+        return parties.sizes[site] / parties.largest
+
+    @property
+    def draws_patients(self) -> bool:
+        """Whether people are drawn and clipped whole, rather than records."""
+        return self.rules.privacy.unit == "patient"
+
+    def _shares(self, parties: Parties) -> int:
+        """How many shares of noise the guarantee counts on.
+
+        Shares that may be missing, or known to the adversary, do not count: what is left are the survivors that the
+        protocol insists on, less the colluders. Example: 10 sites, 2 dropouts, 1 colluder: 7.
+        """
+        if self.rules.privacy.noise != "distributed":
+            return 1
+        return parties.required - self.rules.secure_aggregation.colluders
+
+    def _largest_batch_norm(self, parties: Parties) -> float:
+        """How long the sum of the clipped gradients of a batch may be."""
+        return (self.rules.privacy.clipping_norm or 0.0) * self.largest_batch(parties)
+
+    def largest_batch(self, parties: Parties) -> int:
+        """Records, or patients, in the largest batch that counts in full.
+
+        A Poisson batch above it (eight standard deviations over its mean) is projected into the box, which cannot
+        raise the sensitivity: a projection onto a convex set moves no two points apart.
+        """
+        expected = self.rules.training.sample_rate * parties.largest
+        return min(parties.largest, math.ceil(expected + 8 * math.sqrt(expected) + 8))
+
+
+def grid(mechanism: GaussianMechanism, bound: float, cohort: int) -> Codec:
+    """The mechanism's grid with room for `cohort` vectors up to `bound` in every coordinate, and their noise."""
+    from privacy.mechanism.encoding import Codec
+
+    reach = math.ceil(bound / mechanism.step)
+    return Codec(step=mechanism.step, limit=reach, headroom=cohort * MAX_DRAW, cohort=cohort)
+
+
+def on_grid(codec: Codec, bounded: Tensor) -> Integers:
+    """Grid integers of a clipped sum. The box is public and convex: projecting moves no two inputs apart."""
+    from privacy.mechanism.clipping import into_box
+
+    return codec.encode(into_box(bounded, codec.step * codec.limit))

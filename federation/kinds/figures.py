@@ -1,0 +1,71 @@
+"""A published evaluation: three noised sums over everybody's held-out records, and what they say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from federation.config.schema import Mistake
+from federation.kinds.base import Parties, Work
+from federation.kinds.sums import NoisedSum
+from privacy.accounting.calibration import noise_multiplier
+from privacy.errors import UnsafeParameters
+from privacy.mechanism.gaussian import GaussianMechanism
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# What is published of an evaluation: right answers, wrong answers, and the loss as a share of LOSS_BOUND.
+FIGURES = 3
+FIGURES_NORM = math.sqrt(2)  # of one record: it is either right or wrong, and its share of loss at most 1
+LOSS_BOUND = 4.0  # nats; a larger loss counts as this one
+
+
+@dataclass(frozen=True)
+class Figures(NoisedSum):
+    """A published evaluation, the round after the last: three sums over everybody's held-out records."""
+
+    def check(self) -> None:
+        """A published evaluation protects a record or a patient: a whole site would be all there is of it."""
+        place = ("evaluation", "epsilon")
+        if self.rules.privacy.noise == "none":
+            raise Mistake('means nothing beside noise = "none"', "remove it", place)
+        if self.rules.privacy.unit == "client":
+            hint = 'remove it, or choose privacy.unit = "record" or "patient"'
+            raise Mistake("cannot protect a site as a whole", hint, place)
+
+    @property
+    def releases(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def sample_rate(self) -> float:
+        """Everybody held out counts."""
+        return 1.0
+
+    @property
+    def noise_multiplier(self) -> float:
+        """For `evaluation.epsilon`, at the plan's delta."""
+        epsilon, delta = self.rules.evaluation.epsilon, self.rules.privacy.delta
+        if epsilon is None or delta is None:
+            raise UnsafeParameters("a plan without evaluation.epsilon publishes no evaluation")
+        return noise_multiplier(epsilon, delta, 1.0, 1)
+
+    def length(self, parties: Parties) -> int:
+        """Three sums."""
+        return FIGURES
+
+    def mechanism(self, parties: Parties) -> GaussianMechanism:
+        """One record moves the three sums by at most FIGURES_NORM."""
+        shares = self._shares(parties)
+        return GaussianMechanism(FIGURES_NORM, self.noise_multiplier, 1.0, shares, FIGURES)
+
+    def bound(self, parties: Parties) -> float:
+        """As if a site held out all of its records."""
+        return FIGURES_NORM * parties.largest
+
+    def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
+        """Zeros where nothing is held out."""
+        return work.figures()

@@ -1,0 +1,118 @@
+"""Sums that are noised once: of clipped gradients, or of updates that were clipped as a whole."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from federation.config.schema import Mistake
+from federation.kinds.base import Kind, Parties, Work, grid, on_grid
+from privacy.mechanism.noise import SIGMA, Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from privacy.mechanism.encoding import Codec, RingVector
+
+
+@dataclass(frozen=True)
+class NoisedSum(Kind):
+    """A clipped vector of each site, whose sum over the cohort is noised: by shares, at each site, or centrally."""
+
+    @abstractmethod
+    def bound(self, parties: Parties) -> float:
+        """Largest magnitude of one coordinate of one site's clipped vector."""
+
+    @abstractmethod
+    def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
+        """One site's vector before noise: with or without one unit, it moves by at most the clipping norm."""
+
+    def codec(self, parties: Parties) -> Codec:
+        """The grid on which the noise is whole numbers, with room for all of it."""
+        return grid(self.mechanism(parties), self.bound(parties), len(parties.sizes))
+
+    def contribute(self, parties: Parties, site: str, work: Work, stream: Stream) -> RingVector:
+        """The clipped vector with this site's noise on it."""
+        codec = self.codec(parties)
+        integers = on_grid(codec, self.clipped(parties, site, work))
+        if not self._is_central:
+            integers = integers + self.mechanism(parties).noise(stream.derive("noise"))
+        return codec.to_ring(integers)
+
+    def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
+        """The decoded sum; with central noise, the noise is added first."""
+        codec = self.codec(parties)
+        integers = codec.from_ring(total)
+        if self._is_central:
+            integers = integers + self.mechanism(parties).noise(stream)
+        return codec.decode(integers)
+
+    def sum_variance(self, parties: Parties, survivors: int) -> float:
+        """One share each, or one at the server."""
+        shares = 1 if self._is_central else survivors
+        return shares * (SIGMA * self.mechanism(parties).step) ** 2
+
+    @property
+    def _is_central(self) -> bool:
+        return self.rules.privacy.noise == "central"
+
+
+@dataclass(frozen=True)
+class SummedGradients(NoisedSum):
+    """Clipped gradients of one Poisson batch: the sum over the sites is one step of central DP-SGD."""
+
+    def check(self) -> None:
+        """Noise that is added once to the sum protects one clipped gradient per record or patient, and no more."""
+        unit, noise = self.rules.privacy.unit, self.rules.privacy.noise
+        reason = f'is not covered by {unit}-level "{noise}" noise'
+        if self.rules.training.local_steps > 1:
+            hint = 'set it to 1, or choose privacy.noise = "site"'
+            raise Mistake(reason, hint, ("training", "local_steps"), unsafe=True)
+        if self.rules.training.optimizer != "sgd":
+            hint = 'set it to "sgd" (the server optimizer can be adaptive), or choose privacy.noise = "site"'
+            raise Mistake(reason, hint, ("training", "optimizer"))
+        if self.rules.cohort.weights != "uniform":
+            raise Mistake(reason, f'set it to "uniform": every {unit} counts once', ("cohort", "weights"))
+
+    def bound(self, parties: Parties) -> float:
+        """The clipping norm times the most records in a batch."""
+        return self._largest_batch_norm(parties)
+
+    def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
+        """Each record's, or patient's, gradient is clipped by itself."""
+        return work.clipped_gradients(self.mechanism(parties).clipping_norm)
+
+    def mean(self, parties: Parties, released: Tensor, survivors: Collection[str]) -> Tensor:
+        """One step of size `training.learning_rate` along the mean over the expected number of records."""
+        return -self.rules.training.learning_rate * released / self._expected(parties, survivors)
+
+    def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
+        """That of the sum, scaled like the sum."""
+        scale = self.rules.training.learning_rate / self._expected(parties, survivors)
+        return self.sum_variance(parties, len(survivors)) * scale**2
+
+    def _expected(self, parties: Parties, survivors: Collection[str]) -> float:
+        return self.rules.training.sample_rate * sum(parties.sizes[site] for site in survivors)
+
+
+@dataclass(frozen=True)
+class ClippedUpdate(NoisedSum):
+    """What training changed, clipped as a whole: the site itself is what is protected."""
+
+    @property
+    def sample_rate(self) -> float:
+        """1, since the server sees which sites take part."""
+        return 1.0
+
+    def bound(self, parties: Parties) -> float:
+        """The clipping norm."""
+        return self.rules.privacy.clipping_norm or 0.0
+
+    def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
+        """A weight is public and at most 1, so what it scales stays within the clipping norm."""
+        from privacy.mechanism.clipping import clip_rows
+
+        delta, norm = work.update(), self.mechanism(parties).clipping_norm
+        return clip_rows(delta[None], norm)[0] * self.weight(parties, site)

@@ -1,0 +1,107 @@
+"""Updates that need no further noise: plain ones, and those of DP-SGD steps that were noised one by one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from federation.kinds.base import Kind, Parties, Work, grid, on_grid
+from privacy.accounting.events import Event, NonPrivateEvent
+from privacy.mechanism.noise import SIGMA, Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from privacy.mechanism.encoding import Codec, RingVector
+
+FIXED_POINT_BOUND = 16.0
+FIXED_POINT_BITS = 24
+
+
+@dataclass(frozen=True)
+class FixedPoint(Kind):
+    """An update that needs no further noise: rounded by secret coins, so that a mean over many has no bias."""
+
+    def codec(self, parties: Parties) -> Codec:
+        """24 bits up to FIXED_POINT_BOUND."""
+        from privacy.mechanism.encoding import Codec
+
+        limit = 1 << (FIXED_POINT_BITS - 1)
+        return Codec(FIXED_POINT_BOUND / limit, limit, headroom=0, cohort=len(parties.sizes))
+
+    def contribute(self, parties: Parties, site: str, work: Work, stream: Stream) -> RingVector:
+        """The update times the site's weight."""
+        codec, delta = self.codec(parties), self.update(parties, work, stream)
+        return codec.to_ring(codec.encode(delta * self.weight(parties, site), stream.derive("rounding")))
+
+    @abstractmethod
+    def update(self, parties: Parties, work: Work, stream: Stream) -> Tensor:
+        """What training changed."""
+
+    def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
+        """The decoded sum."""
+        codec = self.codec(parties)
+        return codec.decode(codec.from_ring(total))
+
+    def sum_variance(self, parties: Parties, survivors: int) -> float:
+        """None is added to the sum."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class PlainUpdate(FixedPoint):
+    """What training changed, as it is: `noise = "none"`, nothing is promised."""
+
+    @property
+    def event(self) -> Event:
+        """No bound at all."""
+        return NonPrivateEvent()
+
+    def update(self, parties: Parties, work: Work, stream: Stream) -> Tensor:
+        """What training changed."""
+        return work.update()
+
+
+@dataclass(frozen=True)
+class NoisedSteps(FixedPoint):
+    """What DP-SGD steps at a site changed: each step is a release, its noise is added at the site."""
+
+    @property
+    def releases_per_round(self) -> int:
+        """One for each local step."""
+        return self.rules.training.local_steps
+
+    @property
+    def knows_its_noise(self) -> bool:
+        """For SGD, which is linear."""
+        return self.rules.training.optimizer == "sgd"
+
+    def bound(self, parties: Parties) -> float:
+        """Largest magnitude of one coordinate of a step's clipped sum."""
+        return self._largest_batch_norm(parties)
+
+    def step_codec(self, parties: Parties) -> Codec:
+        """The grid on which a site noises one step."""
+        return grid(self.mechanism(parties), self.bound(parties), cohort=1)
+
+    def update(self, parties: Parties, work: Work, stream: Stream) -> Tensor:
+        """Each step's clipped sum is put on the grid and noised before the local optimizer sees it."""
+        mechanism, codec = self.mechanism(parties), self.step_codec(parties)
+        noise = stream.derive("noise")
+        return work.noised_update(
+            mechanism.clipping_norm,
+            lambda total: codec.decode(on_grid(codec, total) + mechanism.noise(noise)),
+        )
+
+    def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
+        """That of all steps of all survivors, as SGD carries it into their updates."""
+        training = self.rules.training
+        weights = {site: self.weight(parties, site) for site in survivors}
+        scales = (
+            weights[site] * training.learning_rate / (training.sample_rate * parties.sizes[site])
+            for site in survivors
+        )
+        each = sum(scale**2 for scale in scales) * training.local_steps
+        return (SIGMA * self.mechanism(parties).step) ** 2 * each / sum(weights.values()) ** 2

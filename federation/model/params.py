@@ -1,0 +1,129 @@
+"""Named tensors and one flat float32 vector: the shape in which a model travels.
+
+Only parameters travel, so a model must be nothing but parameters. Buffers are refused: what they hold was
+computed from records, outside of clipping and noise. BatchNorm is refused even without its buffers: it makes
+the output of one record depend on the others in its batch, so that clipping a record's gradient no longer
+bounds what the record did. Frozen parameters are refused: they would be noised and moved for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import UninitializedParameter
+
+from federation.errors import TaskError
+from privacy.errors import MalformedMessage
+from privacy.wire import digest
+
+_ADAPT = (
+    "return adapted(model).module, from clients.training.adapt: "
+    "it replaces such layers and lists what is different"
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of a model's parameters, in the order of `named_parameters`."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Self:
+        """The layout of a model. TaskError if it cannot be trained privately or cannot travel."""
+        _check(module)
+        names, parameters = zip(*module.named_parameters(), strict=True)
+        return cls(names, tuple(tuple(parameter.shape) for parameter in parameters))
+
+    @property
+    def dimension(self) -> int:
+        """Length of the flat vector."""
+        return sum(prod(shape) for shape in self.shapes)
+
+    def flatten(self, module: nn.Module) -> Tensor:
+        """A copy of the model's parameters as one float32 vector (d,)."""
+        flat = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters(module)])
+        return flat.to(torch.float32, copy=True)
+
+    def load(self, module: nn.Module, vector: Tensor) -> None:
+        """Set the model's parameters from a flat vector (d,)."""
+        if vector.shape != (self.dimension,):
+            raise TaskError(f"{tuple(vector.shape)} values for a model of {self.dimension} parameters")
+        pieces = torch.split(vector.detach(), [prod(shape) for shape in self.shapes])
+        with torch.no_grad():
+            for parameter, piece in zip(self._parameters(module), pieces, strict=True):
+                parameter.copy_(piece.reshape(parameter.shape))
+
+    def _parameters(self, module: nn.Module) -> list[nn.Parameter]:
+        named = dict(module.named_parameters())
+        if tuple(named) != self.names or tuple(tuple(p.shape) for p in named.values()) != self.shapes:
+            raise TaskError("the model does not have the parameters of this layout")
+        return list(named.values())
+
+
+def initial_params(factory: Callable[[], nn.Module], seed: int) -> Tensor:
+    """The flat float32 params (d,) that round 1 starts from: the same for the same seed and torch version.
+
+    Torch's global generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        model = factory()
+    return Layout.of(model).flatten(model)
+
+
+def params_bytes(params: Tensor) -> bytes:
+    """The canonical bytes of a flat params vector: little-endian float32."""
+    return params.detach().to(torch.float32).numpy().astype("<f4").tobytes()
+
+
+def params_from_bytes(data: bytes, dimension: int) -> Tensor:
+    """The vector of canonical bytes; MalformedMessage if the length or a value cannot be params."""
+    if len(data) != 4 * dimension:
+        raise MalformedMessage(f"params of {len(data)} bytes do not fit a model of {dimension} parameters")
+    params = torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32))
+    if not bool(torch.isfinite(params).all()):
+        raise MalformedMessage("params are not finite")
+    return params
+
+
+def params_digest(data: bytes) -> bytes:
+    """32 bytes that stand for params: in the mask keys, in the journal and in receipts."""
+    return digest("federation/params/1", data)
+
+
+def _check(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm):
+            raise TaskError(f"{_at(name, part)} mixes the records of a batch", hint=_ADAPT)
+        if isinstance(part, _InstanceNorm) and part.track_running_stats:
+            raise TaskError(f"{_at(name, part)} keeps statistics of the records", hint=_ADAPT)
+    for name, _ in module.named_buffers():
+        raise TaskError(
+            f'the model has a buffer, "{name}"', hint="keep constants as plain attributes or parameters"
+        )
+    parameters = dict(module.named_parameters())
+    if not parameters:
+        raise TaskError("the model has no parameters", hint="there is nothing to train")
+    for name, parameter in parameters.items():
+        if isinstance(parameter, UninitializedParameter):
+            raise TaskError(f'the parameter "{name}" has no shape yet', hint="do not use lazy modules")
+        if parameter.dtype != torch.float32:
+            raise TaskError(f'the parameter "{name}" is {parameter.dtype}', hint="make the model float32")
+        if not parameter.requires_grad:
+            raise TaskError(
+                f'the parameter "{name}" is frozen', hint="train it, or keep it as a plain attribute"
+            )
+
+
+def _at(name: str, part: nn.Module) -> str:
+    return f'{type(part).__name__} at "{name}"' if name else type(part).__name__

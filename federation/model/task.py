@@ -1,0 +1,116 @@
+"""What is learned: a model, a loss per example, where the data comes from; plain functions.
+
+A user's own task is a `Task` at a name, `task = "my_package.readmission:task"` in the plan. Its model must
+treat every record by itself (no BatchNorm): federation/model/params.py says why and refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from federation.errors import TaskError
+from federation.model.builtin import factory, imported, said
+from federation.model.params import Layout
+from federation.plan.plan import Plan
+from federation.plan.tabular import TabularTask
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a site keeps its data. Only a task's `data` function looks inside."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Checked data: `features` (n, ...) float32, `labels` (n,) int64 with values 0 to classes - 1.
+
+    `patients` (n,) int64, where it is known, says whose each row is: numbers from 0, without gaps.
+    """
+
+    features: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
+    patients: Tensor | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+Metric = Callable[[Tensor, Tensor], float | None]
+"""Outputs (n, classes) and labels (n,) to a number; None where it is not defined, as with one class."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """`loss` maps outputs and labels to one number per example. `data` is None for the plan's own table."""
+
+    name: str
+    model: Callable[[], nn.Module]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    data: Callable[[Source], Dataset] | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+
+def build_task(plan: Plan) -> Task:
+    """The plan's task, its model tried once. TaskError if the user's code fails or does not fit."""
+    task = (
+        _tabular(plan.federation.name, plan.task) if isinstance(plan.task, TabularTask) else _own(plan.task)
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = _model(task)
+        Layout.of(model)
+        if isinstance(plan.task, TabularTask):
+            _check_outputs(model, plan.task)
+    return task
+
+
+def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The loss of every example: outputs (n, classes), labels (n,) to (n,)."""
+    return functional.cross_entropy(outputs, labels, reduction="none")
+
+
+def _tabular(name: str, table: TabularTask) -> Task:
+    model = partial(factory(table.model), table.inputs, len(table.classes))
+    return Task(name=name, model=model, loss=cross_entropy)
+
+
+def _own(name: str) -> Task:
+    task = imported(name)
+    if not isinstance(task, Task):
+        raise TaskError(f"{name}: is not a federation.Task", hint="assign it a Task(name, model, loss, data)")
+    if task.data is None:
+        raise TaskError(f"{name}: has no data function", hint="pass data=, from a Source to a Dataset")
+    return task
+
+
+def _model(task: Task) -> nn.Module:
+    try:
+        model = task.model()
+    except Exception as error:
+        raise TaskError(
+            f"{task.name}: making the model failed with {said(error)}", hint="call it by hand"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise TaskError(
+            f"{task.name}: the model is not a torch.nn.Module", hint="return one from its factory"
+        )
+    return model
+
+
+def _check_outputs(model: nn.Module, table: TabularTask) -> None:
+    expected = (2, len(table.classes))
+    try:
+        outputs = model(torch.zeros(2, table.inputs))
+    except Exception as error:
+        hint = f"it must take {table.inputs} inputs"
+        raise TaskError(f"{table.model}: the model failed with {said(error)}", hint=hint) from error
+    if not isinstance(outputs, Tensor) or outputs.shape != expected:
+        raise TaskError(f"{table.model}: the outputs are not (n, {expected[1]})", hint="one column per class")

@@ -1,0 +1,206 @@
+"""The plan: what every party agrees on before anything moves, as one frozen, canonical, hashed document.
+
+One class per table of `plan.toml`. Nothing that changes a guarantee has a default. Each check says what it
+protects; a plan that breaks one never becomes a Plan. The digest is over the canonical form (RFC 8785), in
+which the features are a list, since their order is the layout of the model's input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import rfc8785
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from federation.config.schema import Mistake, Table, missing, nearest, validate
+from federation.config.tables import (
+    METRICS,
+    Cohort,
+    Evaluation,
+    Federation,
+    Privacy,
+    SecureAggregation,
+    Server,
+    Training,
+)
+from federation.config.toml import Document
+from federation.config.toml import parse as parse_toml
+from federation.config.toml import read as read_toml
+from federation.errors import PlanError
+from federation.kinds.base import Kind
+from federation.kinds.choice import figures_of, kind_of
+from federation.kinds.figures import Figures
+from federation.plan.tabular import CODE, MODELS, TabularTask
+from privacy.accounting.units import Charge
+from privacy.errors import MalformedMessage, UnsafeParameters
+
+
+def _kind_of_task(task: Any) -> str:
+    return "tabular" if isinstance(task, Mapping | TabularTask) else "code"
+
+
+class Plan(Table):
+    """A whole plan. Make one with `load`, `parse` or `Plan.from_canonical`."""
+
+    federation: Federation = Field(examples=["[federation]"])
+    task: Annotated[
+        Annotated[str, Tag("code")] | Annotated[TabularTask, Tag("tabular")], Discriminator(_kind_of_task)
+    ] = Field(examples=["[task]"])
+    cohort: Cohort = Field(examples=["[cohort]"])
+    training: Training = Field(examples=["[training]"])
+    privacy: Privacy = Field(examples=["[privacy]"])
+    secure_aggregation: SecureAggregation = Field(examples=["[secure_aggregation]"])
+    server: Server = Field(examples=["[server]"])
+    evaluation: Evaluation = Field(default=Evaluation(), examples=["[evaluation]"])
+
+    @field_validator("task")
+    @classmethod
+    def _importable(cls, task: str | TabularTask) -> str | TabularTask:
+        if isinstance(task, str) and not CODE.fullmatch(task):
+            hint = 'write task = "my_package.my_module:task" above the first table, or a [task] table'
+            raise Mistake('must be "package.module:name"', hint)
+        return task
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        for check in (
+            _patients_known,
+            _kind_fits,
+            _cohort_hides,
+            _metrics_exist,
+            _figures_fit,
+            _noise_known,
+        ):
+            check(self)
+        return self
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the plan claims any privacy."""
+        return self.privacy.noise != "none"
+
+    @property
+    def kind(self) -> Kind:
+        """What the training rounds release."""
+        return kind_of(self)
+
+    @property
+    def figures(self) -> Figures | None:
+        """What the round after the last releases; None if no evaluation is published."""
+        return figures_of(self)
+
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        """What a site is charged: for the training rounds, and for the evaluation if one is published."""
+        return (self.kind.charge,) if self.figures is None else (self.kind.charge, self.figures.charge)
+
+    @property
+    def last_round(self) -> int:
+        """The number of the evaluation's round, or of the last training round."""
+        return self.federation.rounds + (self.figures is not None)
+
+    @property
+    def code(self) -> str:
+        """The code that the plan runs at a site: "tabular-classification", or "package.module:name"."""
+        if isinstance(self.task, str):
+            return self.task
+        return self.task.kind if self.task.model in MODELS else self.task.model
+
+    @property
+    def patient_column(self) -> str | None:
+        """The column that says whose a row is, if the plan names one."""
+        return self.task.patient if isinstance(self.task, TabularTask) else None
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the canonical form, as "sha256:" and hex: what a site approves."""
+        return "sha256:" + hashlib.sha256(self.canonical()).hexdigest()
+
+    def canonical(self) -> bytes:
+        """The one byte string of this plan, whatever the layout, comments or omitted defaults of its file."""
+        return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    @classmethod
+    def from_canonical(cls, data: bytes) -> Plan:
+        """The plan of canonical bytes from the network; MalformedMessage if they are not exactly that."""
+        try:
+            document = json.loads(data)
+            if isinstance(document["task"], dict):
+                features = document["task"]["features"]
+                document["task"]["features"] = {feature.pop("name"): feature for feature in features}
+            plan = validate(cls, Document("", document))
+            exact = plan.canonical() == data
+        except (PlanError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            exact = False
+        if not exact:
+            raise MalformedMessage("this is no plan in canonical form")
+        return plan
+
+
+def load(path: Path) -> Plan:
+    """The plan in a file. PlanError names line and key; UnsafeParameters where its claim cannot hold."""
+    return validate(Plan, read_toml(path))
+
+
+def parse(text: str, path: Path | None = None) -> Plan:
+    """The plan in a text. `path` is only for messages."""
+    return validate(Plan, parse_toml(text, path))
+
+
+def check_delta(plan: Plan, protected: int) -> None:
+    """Refuse a delta at which somebody may simply be published: it must be below 1/`protected`.
+
+    `protected` counts what the unit protects: records or patients of a site, or sites where it is "client".
+    """
+    delta = plan.privacy.delta
+    if delta is not None and delta * protected >= 1:
+        raise UnsafeParameters(
+            f"privacy.delta = {delta}: must be below 1/N = {1 / protected:.3g} (N = {protected})",
+            hint="choose a tenth of that or less",
+        )
+
+
+def _patients_known(plan: Plan) -> None:
+    """A patient can only be protected as a whole where it is known which records are theirs."""
+    if plan.privacy.unit == "patient" and isinstance(plan.task, TabularTask) and plan.task.patient is None:
+        raise missing("patient", 'patient = "patient_id"').under("task")
+
+
+def _kind_fits(plan: Plan) -> None:
+    """What is released in a round has to be what the noise covers."""
+    plan.kind.check()
+
+
+def _cohort_hides(plan: Plan) -> None:
+    """An honest site needs a second one beside it, or its update is the sum less what colluders know."""
+    needed = plan.secure_aggregation.colluders + 2
+    if plan.cohort.minimum < needed:
+        hint = f"raise it to {needed} or more, or lower secure_aggregation.colluders"
+        raise Mistake("leaves no two honest sites to hide in a sum", hint, ("cohort", "minimum"), unsafe=True)
+
+
+def _noise_known(plan: Plan) -> None:
+    """Noise can be taken out of a moment where its variance is known."""
+    if plan.server.optimizer == "adam-bc" and not plan.kind.knows_its_noise:
+        hint = 'set training.optimizer to "sgd", or this to "adam"'
+        raise Mistake(
+            "cannot know the noise in what a site's own optimizer made", hint, ("server", "optimizer")
+        )
+
+
+def _figures_fit(plan: Plan) -> None:
+    """What an evaluation reveals has to be noised for those that the plan protects."""
+    if plan.figures is not None:
+        plan.figures.check()
+
+
+def _metrics_exist(plan: Plan) -> None:
+    """The user's own task may bring metrics; a built-in one has ours."""
+    unknown = [name for name in plan.evaluation.metrics if name not in METRICS]
+    if unknown and isinstance(plan.task, TabularTask):
+        raise Mistake(f'"{unknown[0]}" is unknown', nearest(unknown[0], METRICS), ("evaluation", "metrics"))

@@ -1,0 +1,140 @@
+"""The built-in task: classify the rows of a table whose columns have public ranges or public values.
+
+Scaling and one-hot never look at the data: all that they need stands in the plan, so they leak nothing and
+are the same at every site. A value matches a cell as text, or as a number where both are one: "1" is "1.0".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from federation.config.schema import Mistake, Table, Texts, nearest
+
+MODELS = ("logistic", "mlp")
+CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+class Numeric(Table):
+    """A feature on a public range, scaled to [-1, 1] and clipped."""
+
+    name: str
+    low: float = Field(examples=["20"])
+    high: float = Field(examples=["90"])
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low / 2 < self.high / 2:
+            raise Mistake("low must be below high", "write the public range, such as { low = 20, high = 90 }")
+        return self
+
+
+class Categorical(Table):
+    """A feature with public values, one-hot."""
+
+    name: str
+    values: Texts = Field(examples=['["1", "2", "3"]'])
+
+    @field_validator("values")
+    @classmethod
+    def _distinct(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return _told_apart(values, least=1)
+
+
+def _kind_of_feature(feature: Any) -> str:
+    values = "values" in feature if isinstance(feature, Mapping) else isinstance(feature, Categorical)
+    return "categorical" if values else "numeric"
+
+
+Feature = Annotated[
+    Annotated[Numeric, Tag("numeric")] | Annotated[Categorical, Tag("categorical")],
+    Discriminator(_kind_of_feature),
+]
+
+
+class TabularTask(Table):
+    """`[task]`: classify the rows of a table. Other columns are ignored.
+
+    `patient` names the column that says whose a row is. It only tells rows of one person from those of another:
+    no model sees it and no site sends it.
+    """
+
+    kind: Literal["tabular-classification"] = Field(examples=['"tabular-classification"'])
+    target: str = Field(min_length=1, examples=['"num"'])
+    patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
+    classes: Texts = Field(examples=['["0", "1"]'])
+    model: str = Field(examples=['"logistic"'])
+    features: tuple[Feature, ...] = Field(
+        examples=["[task.features] and under it: age = { low = 20, high = 90 }"]
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        return _told_apart(classes, least=2)
+
+    @field_validator("model")
+    @classmethod
+    def _known(cls, model: str) -> str:
+        if model not in MODELS and not CODE.fullmatch(model):
+            raise Mistake('must be "logistic", "mlp" or "package.module:factory"', nearest(model, MODELS))
+        return model
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _named(cls, features: Any) -> Any:
+        if not isinstance(features, Mapping):
+            return features
+        for name, feature in features.items():
+            if not isinstance(feature, Mapping) or "name" in feature:
+                hint = 'write { low = 20, high = 90 } or { values = ["1", "2"] }'
+                raise Mistake("must be a public range or a list of values", hint, (name,))
+        return tuple({**feature, "name": name} for name, feature in features.items())
+
+    @model_validator(mode="after")
+    def _target_apart(self) -> Self:
+        names = [feature.name for feature in self.features]
+        if not names:
+            raise Mistake(
+                "has no entries", "add a line such as: age = { low = 20, high = 90 }", ("features",)
+            )
+        for name in (self.target, self.patient or self.target, *names):
+            if not name.isprintable():
+                raise Mistake("names a column with a line break or the like", "rename it in the data")
+        if "" in names or len(set(names)) < len(names):
+            raise Mistake("names a column twice, or by nothing", "give each column one line", ("features",))
+        if self.target in names:
+            raise Mistake("is the target, which a model must not see", "remove it", ("features", self.target))
+        if self.patient in names:
+            reason = "says whose a row is, which a model must not see"
+            raise Mistake(reason, "remove it", ("features", str(self.patient)))
+        if self.patient == self.target:
+            raise Mistake("is the target", "name the column that says whose a row is", ("patient",))
+        return self
+
+    @property
+    def inputs(self) -> int:
+        """Width of the model's input."""
+        return sum(len(f.values) if isinstance(f, Categorical) else 1 for f in self.features)
+
+
+def _told_apart(values: tuple[str, ...], least: int) -> tuple[str, ...]:
+    """Values that a cell can be matched to: distinct as texts and as numbers ("1" and "1.0" are one)."""
+    if len(values) < least:
+        raise Mistake(f"must have at least {least} entries", 'write for example: ["0", "1"]')
+    seen = {as_number(value) if as_number(value) is not None else value for value in values}
+    if "" in seen or len(seen) < len(values) or any(value != value.strip() for value in values):
+        raise Mistake("names a value twice, by nothing, or with blanks around it", "name each once")
+    return values
+
+
+def as_number(text: str) -> float | None:
+    """The finite number that a text is, or None. Digits only: "1_000" and "nan" are texts."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if abs(number) < float("inf") and "_" not in text else None

@@ -1,0 +1,130 @@
+"""The terms of a round: all that follows from plan, cohort and params, derived by every party alike.
+
+Nothing here is taken on the server's word: a site computes threshold, grid, noise and ring from the plan that
+it approved and the cohort that it was shown, and binds every mask to a digest of them. A server that tells two
+sites different things gets masks that do not cancel, that is, noise (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from federation.kinds.base import Kind, Parties
+from federation.model.params import params_digest
+from federation.plan.guarantee import noise_text
+from federation.plan.plan import Plan
+from federation.round.messages import Invitation, Member
+from privacy.mechanism.encoding import Codec
+from privacy.mechanism.gaussian import GaussianMechanism
+from privacy.secagg.parameters import Parameters
+from privacy.wire import Writer, digest
+
+
+@dataclass(frozen=True)
+class Terms:
+    """One attempt at one round, as agreed. `dimension` is the number of params.
+
+    The round after the last, where the plan has one, is the evaluation: its sum is of figures about held-out
+    records, not of updates.
+    """
+
+    plan: Plan
+    run: bytes
+    round: int
+    attempt: int
+    members: tuple[Member, ...]
+    dimension: int
+
+    @property
+    def place(self) -> tuple[bytes, int, int]:
+        """Run, round and attempt: in this order, later is greater within a run."""
+        return self.run, self.round, self.attempt
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether this is the round in which figures about held-out records are summed."""
+        return self.round == self.plan.federation.rounds + 1
+
+    @property
+    def length(self) -> int:
+        """How many numbers a site contributes."""
+        return self.kind.length(self.parties)
+
+    @property
+    def account(self) -> tuple[str, int]:
+        """The run and round under which a journal has this: an evaluation is charged as a run of its own."""
+        run = self.run.hex()
+        return (evaluation_run(run), 1) if self.is_evaluation else (run, self.round)
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Threshold, survivors needed and ring of the secure aggregation."""
+        return Parameters.choose(
+            tuple(member.site for member in self.members),
+            colluders=self.plan.secure_aggregation.colluders,
+            dropouts=self.plan.secure_aggregation.dropouts,
+            ring_bits=self.codec.ring_bits,
+            length=self.length,
+        )
+
+    @property
+    def kind(self) -> Kind:
+        """What this round releases."""
+        figures = self.plan.figures
+        return figures if self.is_evaluation and figures is not None else self.plan.kind
+
+    @cached_property
+    def parties(self) -> Parties:
+        """What is public of the cohort."""
+        sizes = {member.site: member.size for member in self.members}
+        return Parties(sizes, required_survivors(self.plan, len(self.members)), self.dimension)
+
+    @cached_property
+    def mechanism(self) -> GaussianMechanism | None:
+        """What makes a release private; None where the plan says `noise = "none"`."""
+        return self.kind.mechanism(self.parties) if self.plan.is_private else None
+
+    @cached_property
+    def codec(self) -> Codec:
+        """How one site's contribution becomes ring integers, with room for the whole cohort."""
+        return self.kind.codec(self.parties)
+
+    def size(self, site: str) -> int:
+        """The number of records a site declared in public."""
+        return self.parties.sizes[site]
+
+    def question(self, params: bytes) -> bytes:
+        """32 bytes of what a round asks of a site, the same in every attempt: params, cohort, declared sizes.
+
+        A site answers one question a round. Grid, weights and share of the noise follow from the cohort, so the
+        stored answer would be wrong in another one, with less noise on it than was agreed.
+        """
+        return digest("federation/question/2", Invitation(self.members).to_bytes(), params_digest(params))
+
+    @cached_property
+    def session(self) -> bytes:
+        """32 bytes that all keys of this attempt are bound to: what is known before the params are."""
+        place = Writer().fixed(self.run).u32(self.round).u32(self.attempt).u64(self.dimension).finish()
+        cohort, calibration = Invitation(self.members).to_bytes(), noise_text(self.plan).encode()
+        return digest("federation/terms/2", self.plan.canonical(), place, cohort, calibration)
+
+    def context(self, params: bytes) -> bytes:
+        """32 bytes that the masks are bound to besides: the params, and how an update becomes integers."""
+        codec = Writer().u8(self.codec.ring_bits).u64(self.codec.limit).u64(self.codec.headroom).finish()
+        return digest("federation/context/2", params_digest(params), codec)
+
+
+def evaluation_run(run: str) -> str:
+    """The name under which the evaluation of a run is charged."""
+    return f"{run}/evaluation"
+
+
+def required_survivors(plan: Plan, cohort: int) -> int:
+    """How many of `cohort` sites must answer to the end."""
+    names = tuple(f"{index:05d}" for index in range(cohort))
+    rules = plan.secure_aggregation
+    chosen = Parameters.choose(
+        names, colluders=rules.colluders, dropouts=rules.dropouts, ring_bits=32, length=1
+    )
+    return chosen.required

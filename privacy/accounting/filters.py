@@ -1,0 +1,178 @@
+"""What may be spent, what is left, and the refusal: a filter that adaptive and concurrent plans cannot get around.
+
+Epsilon by privacy loss distributions is right for a plan that is fixed before it starts. It is no rule for
+admitting the next plan, whose numbers may have been chosen after seeing what the last one released. A *filter* is:
+each plan is weighed by numbers that add up, and is admitted while their sum stays within a capacity fixed before.
+
+* RDP at one frozen order a (Feldman and Zrnic 2021; Lecuyer 2021): while the divergences of order a
+  add up to at most B, everything released, however it was chosen, is (a, B)-RDP, thus (epsilon, delta)-private for
+      B = epsilon - log(1 - 1/a) + (log delta + log a) / (a - 1)
+  (Canonne, Kamath, Steinke 2020, proposition 12). At a fixed order this holds for plans that run side by side, too
+  (Haney et al. 2023). The order must not follow from results, so it is fixed before there are any: it follows
+  from a pool's first budget and first plan, and stays.
+* GDP where nothing is sampled (Smith and Thakurta 2022; Koskela et al. 2023): the sum of 1/z^2 may reach mu^2,
+  where mu-GDP has exactly this epsilon and delta. Nothing is lost by it. The first plan of a pool decides which
+  filter goes for good; a sampled plan under GDP counts as if it were not sampled.
+
+One exception makes the common case exact: the very first plan is admitted by its epsilon alone, even where the
+filter's capacity is a little too small for it. Either the filter holds it, and then guarantees all that follows;
+or it does not, and then nothing else is ever admitted, so the plan's own epsilon is all there is. Which of the two
+follows from the plan. Such a plan must not be given back in part, which would make it shorter after the fact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from privacy.accounting.events import Event, GaussianEvent, is_number
+from privacy.accounting.pld import check_delta, epsilon, gaussian_epsilon
+from privacy.accounting.rdp import renyi
+from privacy.errors import BudgetExceeded, UnsafeParameters, UnsupportedEvent
+
+MAX_ORDER = 4096
+_ORDERS: tuple[int, ...] = (
+    *range(2, 33),
+    *(round(32 * 1.08**step) for step in range(1, 64)),
+)  # up to MAX_ORDER
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Everything that is ever released about one population stays within `epsilon` at `delta`.
+
+    An infinite epsilon is no budget at all, and the only one that admits a release without noise.
+    """
+
+    epsilon: float
+    delta: float
+
+    def __post_init__(self) -> None:
+        if self.epsilon != float("inf") and not (is_number(self.epsilon) and self.epsilon > 0):
+            raise UnsafeParameters("a budget's epsilon must be above 0")
+        check_delta(self.delta)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """How plans are weighed: by RDP at `order`, or by GDP if that is None."""
+
+    order: int | None
+
+    def __post_init__(self) -> None:
+        if self.order is not None and not (type(self.order) is int and 2 <= self.order <= MAX_ORDER):
+            raise UnsafeParameters(f"a filter's order must be a whole number from 2 to {MAX_ORDER}")
+
+    @classmethod
+    def frozen(cls, budget: Budget, first: Event) -> Filter:
+        """The filter of a pool by its first plan: GDP if it does not sample, else RDP at the best order."""
+        if isinstance(first, GaussianEvent) and first.sample_rate == 1:
+            return cls(None)
+        return cls(_best_order(budget, first))
+
+    def load(self, events: Sequence[Event], budget: Budget) -> float:
+        """The share of the budget that `events` use, 1 for all of it; infinity if they cannot be weighed."""
+        if math.isinf(budget.epsilon):
+            return 0.0
+        used, capacity = math.fsum(self._weight(event) for event in events), self.capacity(budget)
+        if used == 0:
+            return 0.0
+        return used / capacity if capacity > 0 else math.inf
+
+    def capacity(self, budget: Budget) -> float:
+        """What weights may add up to. Not above 0 if this filter can admit nothing."""
+        if self.order is None:
+            return _largest_mu(budget) ** 2
+        order, delta = self.order, budget.delta
+        return budget.epsilon - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
+
+    def to_json(self) -> dict[str, str | int]:
+        """Plain data."""
+        return {"type": "gdp"} if self.order is None else {"type": "rdp", "order": self.order}
+
+    def _weight(self, event: Event) -> float:
+        if not isinstance(event, GaussianEvent):
+            return math.inf
+        if self.order is None:
+            return event.count * (event.group / event.noise_multiplier) ** 2
+        return event.count * renyi(event, self.order) if event.count else 0.0
+
+
+@dataclass(frozen=True)
+class Admission:
+    """`epsilon` of everything together, as reported; `by`: what admitted the last of it."""
+
+    epsilon: float
+    by: Literal["filter", "plan"]
+
+
+def admit(spent: Sequence[Event], asked: Event, budget: Budget, rule: Filter) -> Admission:
+    """Admit `asked`, a whole plan fixed before it starts, on top of `spent`; BudgetExceeded if that is too much."""
+    after = epsilon([*spent, asked], budget.delta)
+    if math.isinf(budget.epsilon):
+        return Admission(after, "filter")
+    if after <= budget.epsilon:
+        if rule.load([*spent, asked], budget) <= 1:
+            return Admission(after, "filter")
+        if not any(is_charged(event) for event in spent):
+            return Admission(after, "plan")
+    raise _refusal(spent, asked, budget, after)
+
+
+def is_charged(event: Event) -> bool:
+    """Whether an event stands for any release at all."""
+    return not isinstance(event, GaussianEvent) or event.count > 0
+
+
+def filter_from_json(data: Mapping[str, object]) -> Filter:
+    """The filter that `to_json` wrote. UnsupportedEvent for anything else, UnsafeParameters out of range."""
+    match dict(data):
+        case {"type": "gdp", **rest} if not rest:
+            return Filter(None)
+        case {"type": "rdp", "order": int() as order, **rest} if not rest:
+            return Filter(order)
+    raise UnsupportedEvent("a filter that this version does not know", hint="update this installation")
+
+
+def _refusal(spent: Sequence[Event], asked: Event, budget: Budget, after: float) -> BudgetExceeded:
+    before, alone = epsilon(spent, budget.delta), epsilon([asked], budget.delta)
+    story = (
+        f"the budget is epsilon {budget.epsilon:.4g} at delta {budget.delta:g}: "
+        f"{before:.4g} is spent, this plan asks for {alone:.4g}, together {after:.4g}"
+    )
+    if after <= budget.epsilon:
+        story += ", which leaves no room for plans that were chosen after seeing results"
+    return BudgetExceeded(story, hint="plan a smaller epsilon, or have the site's budget raised")
+
+
+@lru_cache(maxsize=256)
+def _best_order(budget: Budget, first: Event) -> int:
+    """The order at which the budget holds `first` the most often, and not above the one best without sampling.
+
+    Sampling makes divergences rise steeply above some order, so one that is too high may hold nothing at all. Where
+    there is no limit yet the order is that of epsilon 1, so that a limit set later finds room.
+    """
+    if math.isinf(budget.epsilon):
+        budget = Budget(1.0, budget.delta)
+    highest = max(_ORDERS, key=lambda order: Filter(order).capacity(budget) / order)
+    if not isinstance(first, GaussianEvent):
+        return highest
+    orders = [order for order in _ORDERS if order <= highest]
+    return max(orders, key=lambda order: Filter(order).capacity(budget) / max(renyi(first, order), 1e-300))
+
+
+@lru_cache(maxsize=256)
+def _largest_mu(budget: Budget) -> float:
+    """The largest mu, from below, for which mu-GDP is within the budget."""
+    low, high = 0.0, 1.0
+    while gaussian_epsilon(high, budget.delta) <= budget.epsilon:
+        low, high = high, 2 * high
+    while high - low > 1e-13 * high:
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if gaussian_epsilon(middle, budget.delta) <= budget.epsilon else (low, middle)
+        )
+    return low

@@ -1,0 +1,108 @@
+"""Whom a number protects: one event, and what it costs a record, a patient and a whole site.
+
+A plan is calibrated for one unit at one site. Everyone else in the data is touched by the same releases, more or
+less often, and has an epsilon of their own:
+
+* A **part** of what a plan protects as a whole (a record of a patient, a patient or a record of a site) does not
+  add or remove the whole: it puts another whole in its place. Its clipped vector may turn from v to -v, so a
+  release moves by twice the sensitivity, and without sampling z becomes z / 2. With sampling, split the noise into
+  two independent halves: take the old vector away on one and add the new one on the other. The sum of both is what
+  was released, so that is no worse than two releases with noise multiplier z / sqrt 2: exactly z / 2 if q = 1.
+* A **patient** with up to m records at a site, sampled record by record, moves a release by Binomial(m, q) clipped
+  gradients, at worst all in one direction: a mixture of Gaussians (Ganesh 2024, "Tight group-level DP guarantees
+  for DP-SGD with sampling via mixture of Gaussians mechanisms"). With q = 1 this is group privacy, a noise
+  multiplier of z / m. That epsilon is more than m times the record's at the same delta would suggest.
+* At h **sites** the same patient is touched h times. Noise at every site: h mechanisms with noise of their own,
+  which compose, so T releases become h T. One noise on the sum over sites: up to h m gradients in each release.
+* A **client**, all of a site's data at once, is bounded only by a plan that clips its update as a whole.
+
+The worst case is what is charged and reported: declared numbers are upper bounds, never averages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from privacy.accounting.events import Event, GaussianEvent, NonPrivateEvent, event_from_json
+from privacy.accounting.filters import Budget
+from privacy.errors import UnsafeParameters, UnsupportedEvent
+
+Unit = Literal["record", "patient", "client"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """How much one person may hold at most: `records` at a site, the same at each of `sites` sites."""
+
+    records: int = 1
+    sites: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("records", "sites"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise UnsafeParameters(f"the {name} of a patient must be a whole number of at least 1")
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a plan asks: the event of one `protects` at one site. `summed`: the noise is on the sum over sites."""
+
+    event: Event
+    protects: Unit
+    summed: bool
+
+    def to(self, unit: Unit, patient: Patient = Patient()) -> Event:
+        """The event that one `unit` is charged; NonPrivateEvent where the plan bounds nothing for it."""
+        event = self.event
+        if not isinstance(event, GaussianEvent) or (unit == "client" and self.protects != "client"):
+            return NonPrivateEvent()
+        if self.protects not in (unit, "record"):
+            event = replace(
+                event, noise_multiplier=event.noise_multiplier / math.sqrt(2), count=2 * event.count
+            )
+        if unit != "patient":
+            return event
+        records = patient.records if self.protects == "record" else 1
+        if self.summed:
+            return replace(event, group=event.group * records * patient.sites)
+        return replace(event, group=event.group * records, count=event.count * patient.sites)
+
+    def with_count(self, count: int) -> Charge:
+        """The same for another number of releases."""
+        if not isinstance(self.event, GaussianEvent):
+            return self
+        return replace(self, event=replace(self.event, count=count))
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data."""
+        return {"event": self.event.to_json(), "protects": self.protects, "summed": self.summed}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What one unit of a population may ever be charged; of a patient, with up to so much in the data."""
+
+    unit: Unit
+    budget: Budget
+    patient: Patient = Patient()
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise UnsafeParameters("a limit is per record, patient or client")
+
+
+def charge_from_json(data: Mapping[str, object]) -> Charge:
+    """The charge that `to_json` wrote. UnsupportedEvent for anything else, UnsafeParameters out of range."""
+    match dict(data):
+        case {"event": Mapping() as event, "protects": str(name), "summed": bool(summed), **rest} if not rest:
+            for unit in UNITS:
+                if name == unit:
+                    return Charge(event_from_json(event), unit, summed)
+    raise UnsupportedEvent(
+        "a charge of a form that this version does not know", hint="update this installation"
+    )

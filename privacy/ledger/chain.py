@@ -1,0 +1,225 @@
+"""Append-only, hash-chained, signed account of events; append and verify are pure.
+
+Each entry's hash covers its content, in canonical JSON (RFC 8785), and the hash before it; its signature (Ed25519,
+RFC 8032) covers the hash. So nobody can change, remove, reorder or insert an entry without the site's key, and the
+site itself cannot without every hash after it changing: whoever remembers one hash can tell
+(`privacy.ledger.heads`).
+
+What an entry says:
+    genesis   site, pool, ledger, key, approvers, simulated   whose ledger, of which population, signed by which key
+    roster    serial, root                          who may take part, as last accepted; never an older one after
+    budget    unit, epsilon, delta, filter, records, sites, reason, approvals    the limit of a unit from here on
+    reserve   run, plan, charge, rounds, by         a whole plan is charged, before its first round
+    begin     run, round, question                  the round's data may now be read, to answer this
+    release   run, round, commitment                the bytes that this commits to may now leave
+    mask      run, round, attempt, suite            masked bytes of this attempt may now leave
+    reveal    run, round, survivors                 the sum over these sites may now be opened
+    witness   heads                                 where the ledgers of peers ended, signed by them
+    close     run, params                           no further round; rounds never begun are returned
+    refuse    run, plan, charge, unit               asked for, and more than the budget of this unit holds
+    rotate    key, proof, approvals                 entries are signed by another key from here on
+
+A commitment is a hash of the bytes and of 32 random bytes, which the site keeps only as long as the bytes. Nobody
+without these can try a guess on it, so a ledger can be handed to anyone. Earlier versions wrote `payload` in its
+place, a hash of the bytes alone, which gives away a payload that can be guessed. They wrote no `suite`: it was 2.
+
+A key is rotated by an entry that the old key signs. If the old one is lost the new one signs, with two approvals.
+A key that was replaced signs nothing any more, and never comes back. What may follow what is the business of
+`privacy.ledger.state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from privacy.canonical import JSON, Fields, canonical, settled
+from privacy.errors import LedgerCorrupt
+from privacy.ledger.approvals import Replacement, approvals_from_json, is_approved
+from privacy.signing import (
+    IDENTITY_BYTES,
+    SIGNATURE_BYTES,
+    is_identity,
+    is_signed,
+    public_identity,
+    sign,
+)
+from privacy.wire import digest
+
+KINDS = (
+    "genesis", "roster", "budget", "reserve", "begin", "release",
+    "mask", "reveal", "witness", "close", "refuse", "rotate",
+)  # fmt: skip
+HASH_BYTES = 32
+_BEFORE_GENESIS = bytes(HASH_BYTES)
+_ENTRY, _PROOF = "privacy/ledger/entry/1", "privacy/ledger/rotate/1"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a ledger. `hash` covers all fields but the signature, which covers the hash."""
+
+    seq: int
+    kind: str
+    body: Mapping[str, JSON]
+    previous: bytes
+    hash: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """What the first entry settles for good. `ledger` is the pool's tag, `key` the first that signs."""
+
+    site: str
+    pool: str
+    ledger: bytes
+    key: bytes
+    approvers: tuple[bytes, ...]
+    simulated: bool
+
+    def to_json(self) -> dict[str, JSON]:
+        """The body of a genesis entry."""
+        return {
+            "site": self.site,
+            "pool": self.pool,
+            "ledger": self.ledger.hex(),
+            "key": self.key.hex(),
+            "approvers": [key.hex() for key in self.approvers],
+            "simulated": self.simulated,
+        }
+
+
+@dataclass(frozen=True)
+class Tip:
+    """Where a verified chain ends. `keys`: all that ever signed, in order; only the last still may."""
+
+    genesis: Genesis
+    first: Entry
+    last: Entry
+    keys: tuple[bytes, ...]
+
+    @property
+    def key(self) -> bytes:
+        """The public key that signs the next entry."""
+        return self.keys[-1]
+
+    def replacement(self, new: bytes) -> Replacement:
+        """What approvers sign so that `new` takes the place of a lost key."""
+        return Replacement(self.genesis.site, self.first.hash, self.key, new)
+
+
+def append(last: Entry | None, kind: str, body: Mapping[str, JSON], key: Ed25519PrivateKey) -> Entry:
+    """The entry that follows `last`; a genesis follows None.
+
+    ValueError for a kind out of place, and for a body that is not the same after it was written and read.
+    """
+    if kind not in KINDS or (kind == "genesis") != (last is None):
+        raise ValueError(f"an entry of kind {kind!r} cannot stand here")
+    seq, previous = _place(last)
+    content = settled(body)
+    hash_ = _hash(seq, kind, content, previous)
+    return Entry(seq, kind, content, previous, hash_, sign(key, _ENTRY, hash_))
+
+
+def rotation(tip: Tip, new: Ed25519PrivateKey) -> dict[str, JSON]:
+    """The body, still without approvals, of an entry that hands over to `new`, which proves to be held."""
+    proof = sign(new, _PROOF, tip.first.hash, tip.key)
+    return {"key": public_identity(new).hex(), "proof": proof.hex(), "approvals": []}
+
+
+def verify(entries: Sequence[Entry]) -> Tip:
+    """Where this chain ends. LedgerCorrupt unless it is whole, in order and signed, from its genesis on."""
+    if not entries:
+        raise LedgerCorrupt("the ledger has no entries", hint="release nothing")
+    return follow(None, entries)
+
+
+def follow(tip: Tip | None, entries: Sequence[Entry]) -> Tip:
+    """Where the chain ends after `entries`, at least one after None. LedgerCorrupt unless they continue it."""
+    for entry in entries:
+        last = None if tip is None else tip.last
+        placed = entry.kind in KINDS and (entry.kind == "genesis") == (last is None)
+        if not placed or (entry.seq, entry.previous) != _place(last) or not _is_sealed(entry):
+            raise LedgerCorrupt(
+                f"entry {_place(last)[0]} of the ledger does not verify: "
+                "entries were changed, removed, added or reordered",
+                hint="release nothing; restore the ledger from where it was last known to be whole",
+            )
+        try:
+            tip = _signed(tip, entry)
+        except ValueError as error:
+            raise corrupt(entry, str(error)) from None
+    if tip is None:
+        raise ValueError("a chain begins with at least one entry")
+    return tip
+
+
+def corrupt(entry: Entry, reason: str) -> LedgerCorrupt:
+    """The refusal of a ledger because of one entry of it."""
+    return LedgerCorrupt(f"entry {entry.seq} of the ledger ({entry.kind}) {reason}", hint="release nothing")
+
+
+def genesis_from_json(body: object) -> Genesis:
+    """What the body of a genesis says. ValueError if it is none."""
+    fields = Fields(body)
+    site, pool, tag = fields.text("site"), fields.text("pool"), fields.octets("ledger", HASH_BYTES)
+    key, rows = fields.octets("key", IDENTITY_BYTES), fields.rows("approvers")
+    approvers = tuple(Fields({"approver": row}).octets("approver", IDENTITY_BYTES) for row in rows)
+    genesis = Genesis(site, pool, tag, key, approvers, fields.flag("simulated"))
+    fields.finish()
+    people = (key, *approvers)  # the site's own key approves nothing
+    if not site or len(set(people)) != len(people) or not all(map(is_identity, people)):
+        raise ValueError("names a key twice, or one that is none")
+    return genesis
+
+
+def _signed(tip: Tip | None, entry: Entry) -> Tip:
+    """The chain with this entry as its last, if the key whose turn it is signed it; ValueError if not."""
+    if tip is None:
+        genesis = genesis_from_json(entry.body)
+        tip, signer = Tip(genesis, entry, entry, (genesis.key,)), genesis.key
+    elif entry.kind == "rotate":
+        new, signer = _handed_over(tip, entry)
+        tip = replace(tip, last=entry, keys=(*tip.keys, new))
+    else:
+        tip, signer = replace(tip, last=entry), tip.key
+    size = len(entry.signature) if isinstance(entry.signature, bytes) else 0
+    if size != SIGNATURE_BYTES or not is_signed(signer, entry.signature, _ENTRY, entry.hash):
+        raise ValueError("is not signed by the site's key")
+    return tip
+
+
+def _handed_over(tip: Tip, entry: Entry) -> tuple[bytes, bytes]:
+    """The new key of a rotate entry, and the key that has to sign the entry."""
+    fields = Fields(entry.body)
+    new, proof = fields.octets("key", IDENTITY_BYTES), fields.octets("proof", SIGNATURE_BYTES)
+    approvals = approvals_from_json(fields.rows("approvals"))
+    fields.finish()
+    if not is_identity(new) or new in (*tip.keys, *tip.genesis.approvers):
+        raise ValueError("hands over to a key that cannot be the site's next")
+    if not is_signed(new, proof, _PROOF, tip.first.hash, tip.key):
+        raise ValueError("hands over to a key that nobody has proven to hold")
+    if not approvals:
+        return new, tip.key
+    if not is_approved(tip.replacement(new), approvals, tip.genesis.approvers):
+        raise ValueError("replaces a lost key without two approvals")
+    return new, new
+
+
+def _place(last: Entry | None) -> tuple[int, bytes]:
+    return (0, _BEFORE_GENESIS) if last is None else (last.seq + 1, last.hash)
+
+
+def _is_sealed(entry: Entry) -> bool:
+    try:
+        return entry.hash == _hash(entry.seq, entry.kind, entry.body, entry.previous)
+    except ValueError:  # no canonical form, so no entry of ours
+        return False
+
+
+def _hash(seq: int, kind: str, body: Mapping[str, JSON], previous: bytes) -> bytes:
+    content: dict[str, JSON] = {"seq": seq, "kind": kind, "body": body, "previous": previous.hex()}
+    return digest("privacy/ledger/2", canonical(content).encode())

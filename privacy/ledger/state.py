@@ -1,0 +1,288 @@
+"""What a ledger amounts to: a pure fold of its entries, which refuses histories that no honest site writes.
+
+`fold` gives the state after all entries: who signs, the limits in force, what each run reserved, began and let go.
+The rules of what may follow what are here and nowhere else, so they hold for the site that writes its next entry,
+for the site that starts again, and for an auditor who has nothing but the file.
+
+What is charged. A reservation charges its whole plan before its first round. When the run is closed, the rounds it
+never began are returned: nothing of them was ever computed. Rounds begun stay charged, whether anything left or
+not. Nothing is returned where a limit admitted the plan as a whole only ("plan"): that admission counts on the
+plan being all there is, and choosing after the fact to have stopped early would be a choice made on the results.
+
+Entries hold no time and nothing here knows any: no clock, set back or forward, returns a budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from privacy.accounting.events import Event, GaussianEvent
+from privacy.accounting.filters import Filter, filter_from_json
+from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json
+from privacy.canonical import JSON, Fields
+from privacy.errors import FaultyServer, LedgerCorrupt, PolicyViolation, UnsafeParameters
+from privacy.ledger import chain as ledger
+from privacy.ledger.approvals import (
+    Approval,
+    Proposal,
+    approvals_from_json,
+    is_approved,
+    limit_from_fields,
+    limit_to_json,
+)
+from privacy.ledger.chain import HASH_BYTES, Entry
+from privacy.ledger.heads import Head, head_from_fields
+
+By = Literal["filter", "plan"]
+_UNNAMED_SUITE = 2  # of mask entries that were written before they said it
+
+
+@dataclass
+class Run:
+    """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
+
+    `unblinded` are the rounds whose entry is a hash of the payload alone, as an earlier version wrote it: whoever
+    reads it can try payloads. `suites` are those of the secure aggregations that this site masked for.
+    """
+
+    plan: str
+    charge: Charge
+    rounds: int
+    by: Mapping[Unit, By]
+    begun: dict[int, str] = field(default_factory=dict)
+    released: dict[int, str] = field(default_factory=dict)
+    unblinded: set[int] = field(default_factory=set)
+    masked: dict[int, int] = field(default_factory=dict)
+    suites: set[int] = field(default_factory=set)
+    revealed: dict[int, str] = field(default_factory=dict)
+    closed: str | None = None
+
+    @property
+    def charged(self) -> Charge | None:
+        """What is charged now; None if nothing of a closed run was ever begun."""
+        if self.closed is None or "plan" in self.by.values():
+            return self.charge
+        if not self.begun:
+            return None
+        event = self.charge.event
+        if not isinstance(event, GaussianEvent):
+            return self.charge
+        return self.charge.with_count(event.count // self.rounds * len(self.begun))
+
+
+@dataclass(frozen=True)
+class Term:
+    """A limit in force, the filter frozen for it, and the hash of the entry that set it (b"" if none did yet)."""
+
+    limit: Limit
+    filter: Filter
+    entry: bytes
+
+    def to_json(self) -> dict[str, JSON]:
+        """The body of the entry that sets the first limit of a unit."""
+        return self.replaced_by(self.limit, "", ())
+
+    def replaced_by(self, limit: Limit, reason: str, approvals: Sequence[Approval]) -> dict[str, JSON]:
+        """The body of an entry that puts `limit` in the place of this one. The filter stays."""
+        return {
+            **limit_to_json(limit),
+            "filter": self.filter.to_json(),
+            "reason": reason,
+            "approvals": [approval.to_json() for approval in approvals],
+        }
+
+
+class Account:
+    """A verified chain and what it amounts to. `extend` is the only way to change it."""
+
+    def __init__(self, genesis: Entry) -> None:
+        self.tip = ledger.follow(None, (genesis,))
+        self.roster = (0, "")
+        self.terms: dict[Unit, Term] = {}
+        self.runs: dict[str, Run] = {}
+        self.witnessed: dict[tuple[str, bytes], Head] = {}
+        self._hashes = [genesis.hash]
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Follow the chain. LedgerCorrupt if it breaks or tells an impossible story: then the account is spoilt."""
+        for entry in entries:
+            self.tip = ledger.follow(self.tip, (entry,))
+            try:
+                self._apply(entry, Fields(entry.body))
+            except (ValueError, UnsafeParameters) as error:
+                raise ledger.corrupt(entry, str(error)) from None
+            self._hashes.append(entry.hash)
+
+    def charged(self, unit: Unit, patient: Patient | None = None) -> tuple[Event, ...]:
+        """Everything charged to one `unit`, after what was returned.
+
+        A patient counts as the ledger's limit has it, or as `patient`; as one record at one site by default.
+        """
+        if patient is None:
+            patient = self.terms[unit].limit.patient if unit in self.terms else Patient()
+        charges = (run.charged for run in self.runs.values())
+        return tuple(charge.to(unit, patient) for charge in charges if charge is not None)
+
+    def proposal(self, limit: Limit, reason: str) -> Proposal:
+        """What two approvers sign to put `limit` in place of that in force. PolicyViolation if none is yet."""
+        if limit.unit not in self.terms:
+            raise PolicyViolation(
+                f"this ledger has no limit per {limit.unit} that could be raised",
+                hint="the first is site.toml's, when a run is reserved",
+            )
+        site, first = self.tip.genesis.site, self.tip.first.hash
+        return Proposal(site, first, limit, reason, self.terms[limit.unit].entry)
+
+    def check_own(self, head: Head) -> None:
+        """LedgerCorrupt if this ledger once had a head that it no longer has: it was cut, restored or made anew."""
+        genesis = self.tip.genesis
+        if head.site != genesis.site or head.ledger != genesis.ledger:
+            return  # of another pool
+        if not any(head.is_signed_by(key) for key in self.tip.keys):
+            raise FaultyServer("the server shows a head of this site's ledger that the site never signed")
+        if not self.holds(head.seq, head.hash):
+            raise LedgerCorrupt(
+                f"the ledger once had an entry {head.seq} that it no longer has: "
+                "its end was cut off, or an older copy was restored",
+                hint="release nothing; restore the newest copy, which the site has signed",
+            )
+
+    def holds(self, seq: int, hash_: bytes) -> bool:
+        """Whether entry `seq` of this ledger has this hash."""
+        return seq < len(self._hashes) and self._hashes[seq] == hash_
+
+    def is_news(self, head: Head) -> bool:
+        """Whether a peer's head is newer than the one on record, or contradicts it."""
+        known = self.witnessed.get((head.site, head.ledger))
+        return known is None or head.seq > known.seq or (head.seq == known.seq and head.hash != known.hash)
+
+    def _apply(self, entry: Entry, fields: Fields) -> None:
+        match entry.kind:
+            case "roster":
+                self._accepted(fields)
+            case "budget":
+                self._limited(entry, fields)
+            case "reserve":
+                self._reserved(fields)
+            case "begin" | "release" | "mask" | "reveal":
+                self._took_place(entry.kind, fields)
+            case "witness":
+                self._saw(fields.table("heads"))
+            case "close":
+                self._open_run(fields).closed = fields.text("params")
+            case "refuse":
+                self._refused(fields)
+            case _:  # a rotation is the chain's own business, and a second genesis never gets here
+                return
+        fields.finish()
+
+    def _accepted(self, fields: Fields) -> None:
+        serial, root = fields.whole("serial"), fields.text("root")
+        if serial <= self.roster[0]:
+            raise ValueError("accepts an older roster")
+        self.roster = serial, root
+
+    def _limited(self, entry: Entry, fields: Fields) -> None:
+        limit, frozen = limit_from_fields(fields), filter_from_json(fields.table("filter"))
+        reason, approvals = fields.text("reason"), approvals_from_json(fields.rows("approvals"))
+        known = self.terms.get(limit.unit)
+        if known is None:
+            if approvals:
+                raise ValueError("changes a limit that is not there")
+        elif frozen != known.filter:
+            raise ValueError("changes the filter of a budget, which is frozen")
+        elif not is_approved(self.proposal(limit, reason), approvals, self.tip.genesis.approvers):
+            raise ValueError("changes a budget without two approvals")
+        self.terms[limit.unit] = Term(limit, frozen, entry.hash)
+
+    def _reserved(self, fields: Fields) -> None:
+        name, plan, charge = fields.text("run"), fields.text("plan"), charge_from_json(fields.table("charge"))
+        rounds, by = fields.whole("rounds", 1), _admissions(fields.table("by"))
+        if name in self.runs:
+            raise ValueError("reserves a run again")
+        if not is_even(charge, rounds):
+            raise ValueError("reserves rounds of which not all are charged the same")
+        if not by or by.keys() != self.terms.keys():
+            raise ValueError("reserves what not every limit has admitted")
+        if "plan" in by.values() and any(run.charged is not None for run in self.runs.values()):
+            raise ValueError("admits a plan by itself though something was charged before")
+        self.runs[name] = Run(plan, charge, rounds, by)
+
+    def _refused(self, fields: Fields) -> None:
+        for name in ("run", "plan"):
+            fields.text(name)
+        charge_from_json(fields.table("charge"))
+        _unit(fields.text("unit"))
+
+    def _took_place(self, kind: str, fields: Fields) -> None:
+        run, number = self._open_run(fields), fields.whole("round", 1)
+        if kind == "begin":
+            new, said = number not in run.begun and number <= run.rounds, run.begun
+            said[number] = fields.text("question")
+        elif kind == "release":
+            new = number in run.begun and number not in run.released
+            if is_unblinded := fields.has("payload"):
+                run.unblinded.add(number)
+            name = "payload" if is_unblinded else "commitment"  # of both, one is left over and refused
+            run.released[number] = fields.octets(name, HASH_BYTES).hex()
+        elif kind == "reveal":
+            new = number in run.released and number not in run.revealed
+            run.revealed[number] = fields.text("survivors")
+        else:
+            attempt = fields.whole("attempt", 1)
+            new = number in run.released and attempt > run.masked.get(number, 0)
+            run.masked[number] = attempt
+            run.suites.add(fields.whole("suite", 1) if fields.has("suite") else _UNNAMED_SUITE)
+        if not new:
+            raise ValueError(f"cannot take place here, at round {number}")
+
+    def _saw(self, heads: Mapping[str, object]) -> None:
+        for site, row in heads.items():
+            head = head_from_fields(site, Fields(row))
+            if site == self.tip.genesis.site or not self.is_news(head):
+                raise ValueError("witnesses what is no news")
+            self.witnessed[site, head.ledger] = head
+        if not heads:
+            raise ValueError("witnesses nothing")
+
+    def _open_run(self, fields: Fields) -> Run:
+        run = self.runs.get(fields.text("run"))
+        if run is None or run.closed is not None:
+            raise ValueError("belongs to a run that is not reserved, or closed")
+        return run
+
+
+def fold(entries: Sequence[Entry]) -> Account:
+    """The state after a whole ledger. LedgerCorrupt if its chain breaks, or tells an impossible story.
+
+    UnsupportedEvent for charges and filters that this version does not know.
+    """
+    if not entries:
+        raise LedgerCorrupt("the ledger has no entries", hint="release nothing")
+    account = Account(entries[0])
+    account.extend(entries[1:])
+    return account
+
+
+def is_even(charge: Charge, rounds: int) -> bool:
+    """Whether every round is charged the same, and something: so that those never begun can be returned."""
+    count = charge.event.count if isinstance(charge.event, GaussianEvent) else rounds
+    return 1 <= rounds <= count and count % rounds == 0
+
+
+def _admissions(table: Mapping[str, object]) -> dict[Unit, By]:
+    by: dict[Unit, By] = {}
+    for name, how in table.items():
+        if how not in get_args(By):
+            raise ValueError("was admitted in a way that there is not")
+        by[_unit(name)] = "plan" if how == "plan" else "filter"
+    return by
+
+
+def _unit(name: str) -> Unit:
+    for unit in UNITS:
+        if name == unit:
+            return unit
+    raise ValueError("names a unit that there is not")

@@ -1,0 +1,110 @@
+"""Floats to ring integers and back, with headroom for the whole cohort.
+
+A site's vector becomes integers on a grid of spacing `step`, and these become residues mod 2^ring_bits, which masks
+can hide perfectly. Sums in the ring are sums of integers as long as nothing wraps around, and nothing can:
+every site contributes at most `limit` in magnitude before noise (`encode` refuses more), at most `cohort` sites
+contribute, and all their noise together is at most `headroom`; so every true sum, whole or partial, lies within
++-(cohort limit + headroom), and `ring_bits` is chosen so that this is below 2^(ring_bits - 1), where the centered
+representative of a residue is unique. If a site cheats, the sum is wrong but nothing is revealed: reduction mod
+2^ring_bits is post-processing.
+
+Why it cannot wrap, whichever way a vector is rounded: a coordinate x / step of magnitude at most `limit` lies
+between two integers of magnitude at most `limit`, as `limit` is one itself; one above it by less than half is
+brought back to `limit`, and all others are refused.
+
+Stochastic rounding goes up with the probability of the fraction above the lower neighbor: its expectation is the
+coordinate itself, so that the mean of many sites errs by noise alone, of variance at most step^2 / 4 a site, and
+not by a drift that all sites share. The coins are independent of the data, and with the coins fixed it is a
+rounding as any other: it is monotone, and two coordinates end less than one step further apart than they were,
+which is all that a sensitivity computed for rounded vectors relies on.
+
+This is the one file where tensors (floats) and arrays (ring elements) meet.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from privacy.errors import UnsafeParameters
+from privacy.mechanism.noise import Stream
+
+RingVector: TypeAlias = NDArray[np.uint64]
+Integers: TypeAlias = NDArray[np.int64]
+
+MAX_RING_BITS = 62  # partial sums of residues fit in 64 bits with two to spare
+MAX_LIMIT = 2**52  # float64 still has a half at this size, so rounding to the nearest integer is exact
+
+
+class EncodingOverflow(ArithmeticError):
+    """A vector holds NaN, or more than the codec's limit: training diverged, or was never bounded."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How `cohort` sites send float vectors through the ring.
+
+    `step` is the grid spacing, `limit` the largest integer one site may contribute before noise, `headroom` the
+    largest magnitude of the noise of all of them together, in grid units.
+    """
+
+    step: float
+    limit: int
+    headroom: int
+    cohort: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.step) and self.step > 0):
+            raise UnsafeParameters("a grid's step must be finite and above 0")
+        if not 1 <= self.limit <= MAX_LIMIT or self.headroom < 0 or self.cohort < 1:
+            raise UnsafeParameters("a codec's limit, headroom or cohort is out of range")
+        if self.ring_bits > MAX_RING_BITS:
+            raise UnsafeParameters(
+                f"sums of {self.cohort} sites need {self.ring_bits} bits, the ring has at most {MAX_RING_BITS}",
+                hint="fewer sites, smaller batches or a coarser grid",
+            )
+
+    @property
+    def ring_bits(self) -> int:
+        """The fewest bits with cohort * limit + headroom < 2^(bits - 1)."""
+        return (self.cohort * self.limit + self.headroom).bit_length() + 1
+
+    def encode(self, x: Tensor, coins: Stream | None = None) -> Integers:
+        """`x` (d,) in grid units, none beyond the limit: rounded half to even, or by coins from a stream.
+
+        By coins, the expectation is within 2^-52 steps of `x`. EncodingOverflow beyond the limit or for NaN.
+        """
+        scaled = (x.detach().to(torch.float64) / self.step).numpy()
+        nearest: NDArray[np.float64] = np.rint(scaled)
+        if not bool(np.all(np.abs(nearest) <= self.limit)):  # written so that NaN fails as well
+            raise EncodingOverflow("a vector left the range of the ring")
+        if coins is None:
+            return nearest.astype(np.int64)
+        return np.clip(_round_by_coins(scaled, coins), -self.limit, self.limit)
+
+    def to_ring(self, integers: Integers) -> RingVector:
+        """Residues mod 2^ring_bits."""
+        return integers.astype(np.uint64) & np.uint64((1 << self.ring_bits) - 1)
+
+    def from_ring(self, residues: RingVector) -> Integers:
+        """The representatives in [-2^(ring_bits - 1), 2^(ring_bits - 1))."""
+        half = np.uint64(1 << (self.ring_bits - 1))
+        mask = np.uint64((1 << self.ring_bits) - 1)
+        return ((residues + half) & mask).astype(np.int64) - np.int64(half)
+
+    def decode(self, integers: Integers) -> Tensor:
+        """Grid units back to floats, float64."""
+        return torch.from_numpy(integers.astype(np.float64) * self.step)
+
+
+def _round_by_coins(scaled: NDArray[np.float64], coins: Stream) -> Integers:
+    """Each to one of its two neighbors: to the upper one if 53 random bits, as a fraction, fall below its own."""
+    lower = np.floor(scaled)
+    uniform = (coins.words(scaled.size) >> np.uint64(11)) * 2.0**-53
+    return (lower + (uniform < scaled - lower)).astype(np.int64)

@@ -1,0 +1,146 @@
+"""A run folder: plan.toml, roster.toml, checkpoint/, receipts.jsonl and, at the end, params.safetensors.
+
+Opening a folder that already holds a run resumes it; the plan must be the same to the digest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from federation.errors import CheckpointError
+from federation.files import replace_file
+from federation.identity.roster_file import write_roster
+from federation.model.params import Layout, params_bytes, params_digest
+from federation.plan.plan import Plan, parse
+from privacy.ledger.heads import Head, head_from_json
+from privacy.roster import SignedRoster
+from privacy.suite import SUITE
+from server import checkpoint
+from server.evaluation import Evaluated
+from server.run import RESERVED, RoundReport
+from server.state import ServerState, begin
+
+RUN_ID_BYTES = 16
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+    plan: Plan
+
+    @classmethod
+    def open(cls, path: Path, plan: Plan, text: str) -> RunFolder:
+        """Claim `path` for `plan` (whose TOML is `text`), or take up the run that is already there."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            stored = path / "plan.toml"
+            if not stored.exists():
+                if any(entry.name != "plan.toml.new" for entry in path.iterdir()):  # of a killed process
+                    raise CheckpointError(f"{path} is not empty and holds no run", hint="name a new folder")
+                replace_file(stored, text.encode())
+            elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:
+                raise CheckpointError(f"{path} holds a run of another plan or seed", hint="name a new folder")
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} cannot be written: {error.strerror}", hint="name another folder"
+            ) from None
+        return cls(path, plan)
+
+    def state(self, params: Tensor) -> ServerState:
+        """Where the run stands; at the beginning, that is `params` and a fresh run id."""
+        stored = checkpoint.read(self.path / "checkpoint", self.plan)
+        if stored is None:
+            stored = begin(self.plan, os.urandom(RUN_ID_BYTES), params)
+        else:
+            # Attempts that a killed process may have begun are skipped: an attempt's number is never used twice.
+            stored = replace(stored, attempt=stored.attempt + RESERVED)
+        checkpoint.write(self.path / "checkpoint", self.plan, stored)
+        return stored
+
+    def store(self, state: ServerState, report: RoundReport, metrics: Mapping[str, float | None]) -> None:
+        """Make a finished round durable: its receipt, then the state.
+
+        Killed in between, the round is played again and its receipt written again; the last one counts.
+        """
+        told = asdict(replace(report, heads={}))
+        self._append(state, told | {"heads": _in_json(report.heads), "metrics": dict(metrics)})
+        checkpoint.write(self.path / "checkpoint", self.plan, state)
+
+    def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
+        """Make the published figures durable: they are drawn once, and never again."""
+        content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
+        self._append(state, {**content, "heads": _in_json(done.heads)})
+
+    def evaluation(self) -> dict[str, float | None] | None:
+        """The published figures on record, or None."""
+        found = [entry["evaluation"] for entry in self._lines() if "evaluation" in entry]
+        return found[0] if found else None
+
+    def store_closing(self, state: ServerState, heads: Mapping[str, Head]) -> None:
+        """Make the end of a run durable: its last params, and the heads of the sites' ledgers after it."""
+        params = params_digest(params_bytes(state.params)).hex()
+        self._append(state, {"closed": True, "params": params, "heads": _in_json(heads)})
+
+    def _append(self, state: ServerState, content: dict[str, Any]) -> None:
+        place = {"run": state.run.hex(), "plan": self.plan.digest, "suite": SUITE}
+        line = json.dumps({**place, **content}, sort_keys=True)
+        path = self.path / "receipts.jsonl"
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a killed process's last line
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" * torn + line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def receipts(self) -> list[dict[str, Any]]:
+        """One entry per finished round, in order."""
+        by_round = {entry["round"]: entry for entry in self._lines() if "round" in entry}
+        return [by_round[number] for number in sorted(by_round)]
+
+    def heads(self) -> tuple[Head, ...]:
+        """Every head of a site's ledger on record, older ones first."""
+        return tuple(
+            head_from_json(head) for entry in self._lines() for head in entry.get("heads", {}).values()
+        )
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        path = self.path / "receipts.jsonl"
+        if not path.exists():
+            return
+        for line in path.read_text("utf-8").splitlines():
+            with suppress(json.JSONDecodeError):  # the last line of a killed process
+                yield json.loads(line)
+
+    def write_roster(self, roster: SignedRoster) -> None:
+        """Keep the roster that the run goes by."""
+        write_roster(self.path / "roster.toml", roster)
+
+    def write_params(self, model: nn.Module, params: Tensor) -> None:
+        """Write the params by name; they are what the run was for."""
+        Layout.of(model).load(model, params)
+        tensors = {name: value.detach().contiguous() for name, value in model.named_parameters()}
+        metadata = {"plan": self.plan.digest, "private": str(self.plan.is_private).lower()}
+        replace_file(self.path / "params.safetensors", save(tensors, metadata))
+
+    def close(self) -> None:
+        """The run is over and all its files are written: what it would resume from can go."""
+        checkpoint.remove(self.path / "checkpoint")
+
+    @property
+    def is_finished(self) -> bool:
+        """The run in this folder is over."""
+        return (self.path / "params.safetensors").exists() and not checkpoint.exists(self.path / "checkpoint")
+
+
+def _in_json(heads: Mapping[str, Head]) -> dict[str, Any]:
+    return {site: head.to_json() for site, head in sorted(heads.items())}

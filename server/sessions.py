@@ -1,0 +1,183 @@
+"""The lines to the sites: who answers at which address, and how many bytes went each way.
+
+`open_lines` shows plan and roster to everyone in reach; a site of the roster takes part once it has consented.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from federation.errors import FederationError, RosterError
+from federation.plan.guarantee import noise_text
+from federation.plan.plan import Plan
+from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_reason, heads_from
+from federation.round.transport import Arrival, Outgoing, Transport
+from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
+from privacy.ledger.heads import Head
+from privacy.roster import Roster, SignedRoster
+from server.heads import Heads
+
+
+class Lines:
+    """A transport that speaks site ids instead of addresses; `heads` is what the sites have shown over it."""
+
+    def __init__(
+        self, transport: Transport, addresses: Mapping[str, str], hello: bytes, heads: Heads
+    ) -> None:
+        self.heads = heads
+        self._transport = transport
+        self._hello = hello
+        self._addresses = dict(addresses)
+        self._sites = {address: site for site, address in addresses.items()}
+        self._up: Counter[str] = Counter()
+        self._down: Counter[str] = Counter()
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Send frames addressed to site ids."""
+        batch = list(messages)
+        for message in batch:
+            self._down[message.to] += len(message.data)
+        self._transport.send(Outgoing(self._addresses[message.to], message.data) for message in batch)
+
+    def next(self, seconds: float) -> tuple[str, bytes] | None:
+        """The next reply as (site id, bytes), or None when `seconds` pass without one."""
+        arrival = self._transport.next(seconds)
+        if not isinstance(arrival, Arrival):
+            return None
+        site = self._sites.get(arrival.sender, "")
+        self._up[site] += len(arrival.data)
+        return site, arrival.data
+
+    def greet(self, sites: Iterable[str], seconds: float) -> None:
+        """Show the plan again to sites that were started anew, and await their answers, whatever these are."""
+        waiting = set(sites)
+        self.send(Outgoing(site, self._hello) for site in sorted(waiting))
+        ends = time.monotonic() + seconds
+        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
+            waiting.discard(reply[0])
+
+    def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
+        """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
+
+        A site that does not answer in time has its part of the budget reserved until somebody closes the run.
+        """
+        waiting = set(sites)
+        closing = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes()
+        self.send(Outgoing(site, closing) for site in sorted(waiting))
+        ends = time.monotonic() + seconds
+        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
+            site, data = reply
+            if site in waiting and self._is_closed(site, run, data):
+                waiting.discard(site)
+        return self.heads.of(sites)
+
+    def _is_closed(self, site: str, run: bytes, data: bytes) -> bool:
+        """Whether this is the site's last word on the run: its head, or a refusal."""
+        try:
+            frame = Frame.from_bytes(data)
+            if frame.kind is Kind.CLOSED and frame.run == run:
+                self.heads.take(site, heads_from(frame.body))
+                return True
+        except (MalformedMessage, FaultyClient):
+            return True
+        return frame.kind is Kind.ABORT and (frame.run, frame.round) == (run, 0)
+
+    def take_counts(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Bytes up and down by site since the last call."""
+        counts = dict(self._up), dict(self._down)
+        self._up.clear()
+        self._down.clear()
+        return counts
+
+
+def open_lines(
+    plan: Plan, run: bytes, transport: Transport, roster: SignedRoster, known: Iterable[Head] = ()
+) -> tuple[Lines, tuple[Member, ...]]:
+    """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
+
+    `known` are heads of the sites' ledgers from before. A site whose own head is older than one that is known, to
+    the server or to a peer, does not take part.
+
+    Too few: the sites' reason decides the error. PolicyViolation or BudgetExceeded where sites refused,
+    RosterError where they were not there.
+    """
+    entries = Roster.from_bytes(roster.roster)
+    heads = Heads(entries, known)
+    body = Hello(plan.canonical(), roster.to_bytes(), heads.all()).to_bytes()
+    hello = Frame(Kind.HELLO, run, 0, 0, body).to_bytes()
+    waiting = set(transport.addresses())
+    transport.send([Outgoing(address, hello) for address in sorted(waiting)])
+    addresses: dict[str, str] = {}
+    welcomes: dict[str, Welcome] = {}
+    refusals: list[Reason] = []
+    ends = time.monotonic() + plan.cohort.deadline_seconds
+    while waiting:
+        arrival = transport.next(max(0.0, ends - time.monotonic()))
+        if not isinstance(arrival, Arrival):
+            break
+        if arrival.sender not in waiting:
+            continue  # delivered twice
+        waiting.remove(arrival.sender)
+        answer = _answer(arrival.data, run, plan)
+        if isinstance(answer, Reason):
+            refusals.append(answer)
+            continue
+        member = answer.member
+        entry = entries.by_site.get(member.site)
+        if entry is None or entry.size != member.size:
+            refusals.append(Reason.PROTOCOL)
+        elif member.site in welcomes:
+            raise RosterError(
+                f"two sites call themselves {member.site}", hint="give every site an id of its own"
+            )
+        else:
+            welcomes[member.site] = answer
+            addresses[member.site] = arrival.sender
+    for welcome in welcomes.values():
+        for head in welcome.heads:
+            if head.site != welcome.member.site:
+                heads.note(head)
+    members = [welcome.member for welcome in welcomes.values() if _is_whole(welcome, heads)]
+    refusals += [Reason.PROTOCOL] * (len(welcomes) - len(members))
+    if len(members) < plan.cohort.minimum:
+        raise _too_few(plan, len(members), refusals)
+    return Lines(transport, addresses, hello, heads), tuple(sorted(members, key=lambda member: member.site))
+
+
+def _is_whole(welcome: Welcome, heads: Heads) -> bool:
+    """Whether a site's ledger is no shorter than what it showed to anyone before."""
+    try:
+        heads.take(welcome.member.site, welcome.heads)
+    except FaultyClient:
+        return False
+    return True
+
+
+def _answer(data: bytes, run: bytes, plan: Plan) -> Welcome | Reason:
+    try:
+        frame = Frame.from_bytes(data)
+        if frame.kind is Kind.ABORT:
+            return abort_reason(frame.body)
+        welcome = Welcome.from_bytes(frame.body)
+    except MalformedMessage:
+        return Reason.PROTOCOL
+    same = (frame.kind, frame.run, welcome.plan_digest) == (Kind.WELCOME, run, plan.digest)
+    # Equal plans and other noise: that site's accountant is of another version, and its grid would not fit ours.
+    same = same and welcome.noise_multiplier == noise_text(plan)
+    return welcome if same else Reason.PROTOCOL
+
+
+def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
+    story = f"{joined} sites joined, cohort.minimum is {plan.cohort.minimum}"
+    hint = "ask the sites: their own log says why"
+    if Reason.BUDGET in refusals:
+        return BudgetExceeded(
+            f"{refusals.count(Reason.BUDGET)} sites have no budget left for this plan: {story}", hint=hint
+        )
+    if Reason.POLICY in refusals:
+        return PolicyViolation(
+            f"{refusals.count(Reason.POLICY)} sites' policy refuses this plan: {story}", hint=hint
+        )
+    return RosterError(story, hint=hint if refusals else "wait for more sites or lower cohort.minimum")

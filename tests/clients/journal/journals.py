@@ -1,0 +1,40 @@
+"""A journal of one site, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clients.journal.journal import Journal
+from tests.privacy.ledger.ledgers import APPROVERS, KEY, LIMIT, PLAN
+
+LIMITS = (LIMIT,)
+
+
+def opened(path: Path, **changes: Any) -> Journal:
+    """The journal at `path`, made if there is none."""
+    usual: dict[str, Any] = {"site": "north", "pool": "cardiology", "key": KEY, "approvers": APPROVERS}
+    return Journal.open(path, **{**usual, **changes})
+
+
+def reserve(
+    journal: Journal, run: str = "run", charge: Any = PLAN, limits: Any = LIMITS, rounds: int = 100
+) -> None:
+    """Reserve a plan."""
+    journal.reserve(run, "plan", charge, rounds, limits)
+
+
+def release(journal: Journal, number: int, payload: bytes, run: str = "run") -> None:
+    """One round, up to what may leave."""
+    assert journal.begin(run, number, "question") is None
+    journal.release(run, number, payload)
+
+
+def kinds(journal: Journal) -> list[str]:
+    """What the ledger holds, in order."""
+    return [entry.kind for entry in journal.entries()]
+
+
+def statement(journal: Journal, text: str) -> Any:
+    """Have the journal's own connection say something to SQLite."""
+    return journal._store._connection.execute(text).fetchone()

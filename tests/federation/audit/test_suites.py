@@ -1,0 +1,128 @@
+"""An audit tells of runs whose secure aggregation a hostile server could undo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from federation.audit.examine import audit
+from federation.audit.findings import Findings
+from federation.audit.receipts import Receipts
+from federation.audit.suites import check_suites
+from federation.identity.keys import load_private
+from federation.identity.roster_file import load_roster
+from federation.ledger.export import load_entries
+from federation.plan.plan import parse
+from privacy.ledger.chain import Entry, append
+from privacy.roster import Roster, SignedRoster
+from privacy.suite import BROKEN, SUITE
+from tests.federation.audit.audited import (
+    SITES,
+    TEXT,
+    ids,
+    receipts,
+    rewritten,
+    served,
+    steps_of,
+    stored,
+)
+
+NAMES = ("ash", "birch", "cedar", "elm")
+SUITES = {"suite-broken", "suite-outdated"}
+
+
+def found(
+    suites: set[int], *, simulated: bool | None, dropouts: int = 1, noise: str = "distributed"
+) -> Findings:
+    plan = parse(TEXT.replace("dropouts = 1", f"dropouts = {dropouts}"))
+    plan = plan.model_copy(update={"privacy": plan.privacy.model_copy(update={"noise": noise})})
+    gathered = Findings()
+    check_suites(plan, Receipts(suites=frozenset(suites)), {}, simulated, gathered)
+    return gathered
+
+
+def test_a_run_of_today_has_no_such_finding(run: Path) -> None:
+    assert not ids(audit(run)) & SUITES
+
+
+@pytest.mark.parametrize("noise", ["site", "distributed", "central", "none"])
+def test_a_real_run_of_the_broken_suite_fails_and_says_what_was_exposed(noise: str) -> None:
+    (finding,) = found({BROKEN}, simulated=False, noise=noise).sorted()
+    assert (finding.id, finding.severity) == ("suite-broken", "critical")
+    assert "secagg/2" in finding.detail
+    assert "read the update of any one site" in finding.detail
+
+
+def test_nobody_was_exposed_in_a_simulation_nor_where_no_site_may_be_lost() -> None:
+    for gathered in (found({BROKEN}, simulated=True), found({BROKEN}, simulated=False, dropouts=0)):
+        (finding,) = gathered.sorted()
+        assert (finding.id, finding.severity) == ("suite-outdated", "warning")
+
+
+def test_a_suite_that_was_never_released_is_a_lie() -> None:
+    assert [each.id for each in found({SUITE + 1}, simulated=False).sorted()] == ["suite-broken"]
+
+
+def test_receipts_that_name_no_suite_are_those_of_the_broken_one(run: Path) -> None:
+    with receipts(run) as lines:
+        for line in lines:
+            assert line.pop("suite") == SUITE
+    assert ids(audit(run)) & SUITES == {"suite-outdated"}
+
+
+def test_a_site_that_masked_under_the_broken_suite_says_so_against_the_server(run: Path) -> None:
+    """The server's word for its own suite is no evidence; what sites sign is."""
+    steps = steps_of(run, SITES[0])
+    older = [(kind, {k: v for k, v in body.items() if k != "suite"}) for kind, body in steps]
+    assert older != steps
+    rewritten(run, SITES[0], older)
+    assert ids(audit(run)) & SUITES == {"suite-outdated"}
+
+
+def as_the_broken_suite_left_it(home: Path, run: Path) -> list[Path]:
+    """A real run's roster, receipts and ledgers with the labels of suite 2; the ledgers."""
+    with receipts(run) as lines:
+        for line in lines:
+            del line["suite"]
+    path = run / "roster.toml"
+    signed = load_roster(path)
+    roster = replace(Roster.from_bytes(signed.roster), suite=BROKEN)
+    consortium = load_private(home / "consortium" / "consortium.key")
+    (older,) = SignedRoster.by(roster, [consortium]).signatures.values()
+    (newer,) = signed.signatures.values()
+    path.write_text(path.read_text().replace(newer.hex(), older.hex()))
+    ledgers = []
+    for name in NAMES:
+        ledger = home / name / "own.sqlite"
+        entries = load_entries(ledger)
+        steps = [(entry.kind, as_before(entry.kind, entry.body, roster)) for entry in entries]
+        key = load_private(home / name / "keys" / f"{name}.key")
+        chained: list[Entry] = []
+        for kind, body in steps:
+            chained.append(append(chained[-1] if chained else None, kind, body, key))
+        stored(ledger, chained)
+        ledgers.append(ledger)
+    return ledgers
+
+
+def as_before(kind: str, body: Mapping[str, Any], roster: Roster) -> dict[str, Any]:
+    if kind == "roster":
+        return {**body, "root": roster.root.hex()}
+    return {name: value for name, value in body.items() if name != "suite"}
+
+
+def test_a_real_run_with_the_files_of_the_broken_suite_fails_for_its_suite(tmp_path: Path) -> None:
+    """Its roster, signed under the older label, its receipts and its ledgers are read; heads do not fit, as the
+    chains of this test were made anew.
+    """
+    run = served(tmp_path, TEXT, names=NAMES)
+    ledgers = as_the_broken_suite_left_it(tmp_path, run)
+    remade = {"head-missing", "ledger-rewritten"}
+    with receipts(run) as lines:
+        for line in lines:
+            line["heads"] = {}
+    assert ids(audit(run, ledgers), "critical") - remade == {"suite-broken"}

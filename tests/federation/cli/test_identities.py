@@ -1,0 +1,133 @@
+"""`federation keys new`, `roster add`, `roster sign`: exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from federation.identity.keys import load_private, load_public
+from federation.identity.roster_file import load_roster
+from privacy.signing import public_identity
+from tests.federation.command import Command, Outcome
+
+
+class Federation(Command):
+    """The command, in a folder of its own."""
+
+    def refused(self, *words: object) -> str:
+        """The one line of an error that is the user's to mend."""
+        outcome = self(*words)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert outcome.err.startswith("error: ")
+        assert outcome.err.count("\n") == 1
+        assert outcome.err.endswith("\n")
+        return outcome.err
+
+
+@pytest.fixture
+def federation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Federation:
+    monkeypatch.chdir(tmp_path)
+    return Federation(monkeypatch, capsys)
+
+
+def test_from_new_keys_to_a_roster_that_sites_accept(federation: Federation) -> None:
+    assert federation("keys", "new", "consortium", "--id", "consortium").code == 0
+    for name, size in (("berlin", 24), ("amsterdam", 40)):
+        words = ["keys", "new", "keys", "--id", name, "--organization", f"Clinic of {name}", "--size", size]
+        added = federation(*words)
+        assert (added.code, added.err) == (0, "")
+        assert added.out == f"private  keys/{name}.key\npublic   keys/{name}.pub\n"
+        assert federation("roster", "add", "roster.toml", f"keys/{name}.pub").code == 0
+    signed = federation("roster", "sign", "roster.toml", "--key", "consortium/consortium.key")
+    assert signed == Outcome(0, "roster.toml: 1 signatures\n", "")
+    pinned = load_public(Path("consortium/consortium.pub")).entry.key
+    roster = load_roster(Path("roster.toml")).verified({pinned}, 1, serial=2)
+    assert [(entry.site, entry.organization, entry.size) for entry in roster.entries] == [
+        ("amsterdam", "Clinic of amsterdam", 40), ("berlin", "Clinic of berlin", 24),
+    ]  # fmt: skip
+    for entry in roster.entries:
+        assert entry.key == public_identity(load_private(Path(f"keys/{entry.site}.key")))
+
+
+def test_new_keys_are_their_owners_and_never_shown(federation: Federation) -> None:
+    made = federation("keys", "new", "keys", "--id", "berlin")
+    assert made.code == 0
+    assert stat.S_IMODE(Path("keys/berlin.key").stat().st_mode) == 0o600
+    for line in Path("keys/berlin.key").read_text().splitlines():
+        assert line not in made.out + made.err
+    public = load_public(Path("keys/berlin.pub"))
+    assert (public.id, public.organization, public.size) == ("berlin", "berlin", 1)
+
+
+def test_a_key_that_exists_is_kept(federation: Federation) -> None:
+    federation("keys", "new", "keys", "--id", "berlin")
+    before = Path("keys/berlin.key").read_bytes()
+    line = federation.refused("keys", "new", "keys", "--id", "berlin", "--size", 24)
+    assert "keys/berlin.key: exists already; a key is never replaced" in line
+    assert Path("keys/berlin.key").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--id", "../berlin"], "is not of the right form"),
+        (["--id", "berlin", "--size", "0"], "--size"),
+        (["--id", "berlin", "--size", "many"], "--size"),
+        (["--id", "berlin", "--size", str(1 << 53)], "size = 9007199254740992"),
+        ([], "--id"),
+    ],
+)
+def test_keys_that_cannot_be_made_leave_no_file(
+    words: list[str], expected: str, federation: Federation
+) -> None:
+    assert expected in federation.refused("keys", "new", "keys", *words)
+    assert list(Path().iterdir()) == []
+
+
+def test_each_addition_is_told_with_its_serial_and_drops_signatures(federation: Federation) -> None:
+    for name in ("consortium", "amsterdam", "berlin"):
+        federation("keys", "new", "keys", "--id", name)
+    assert federation("roster", "add", "roster.toml", "keys/berlin.pub").out == (
+        "roster.toml: serial 1, 1 sites, not signed yet\n"
+    )
+    federation("roster", "sign", "roster.toml", "--key", "keys/consortium.key")
+    assert len(load_roster(Path("roster.toml")).signatures) == 1
+    assert federation("roster", "add", "roster.toml", "keys/amsterdam.pub").out == (
+        "roster.toml: serial 2, 2 sites, not signed yet\n"
+    )
+    assert load_roster(Path("roster.toml")).signatures == {}
+
+
+def test_the_consortiums_key_is_looked_for_in_the_folder_at_hand(federation: Federation) -> None:
+    federation("keys", "new", ".", "--id", "consortium")
+    federation("keys", "new", ".", "--id", "berlin")
+    federation("roster", "add", "roster.toml", "berlin.pub")
+    assert federation("roster", "sign", "roster.toml").code == 0
+
+
+def test_files_that_are_not_there_or_not_what_they_should_be_are_named(federation: Federation) -> None:
+    federation("keys", "new", "keys", "--id", "berlin")
+    assert "nobody.pub: there is no such file" in federation.refused("roster", "add", "r.toml", "nobody.pub")
+    assert "berlin.key:1: is not TOML" in federation.refused("roster", "add", "r.toml", "keys/berlin.key")
+    assert not Path("r.toml").exists()
+    assert "r.toml: there is no such file" in federation.refused(
+        "roster", "sign", "r.toml", "--key", "keys/berlin.key"
+    )
+    federation("roster", "add", "r.toml", "keys/berlin.pub")
+    before = Path("r.toml").read_bytes()
+    assert "consortium.key: there is no such key; make one" in federation.refused("roster", "sign", "r.toml")
+    assert "berlin.pub: is no private key" in federation.refused(
+        "roster", "sign", "r.toml", "--key", "keys/berlin.pub"
+    )
+    assert Path("r.toml").read_bytes() == before
+
+
+def test_an_empty_roster_is_not_signed(federation: Federation) -> None:
+    federation("keys", "new", ".", "--id", "consortium")
+    Path("roster.toml").write_text("serial = 1\n")
+    line = "error: a roster without sites is not signed; federation roster add ROSTER ID.pub\n"
+    assert federation("roster", "sign", "roster.toml") == Outcome(4, "", line)

@@ -1,0 +1,81 @@
+"""What a tired engineer sees: one row per unit, and in words whether a plan leaves room for another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from federation.cli.tables import print_budget, print_facts
+
+UNITS = [
+    {"unit": "record", "records": 1, "sites": 1, "epsilon": 2.5},
+    {"unit": "patient", "records": 2, "sites": 3, "epsilon": 12.75},
+    {"unit": "client", "records": 1, "sites": 1, "epsilon": None},
+]
+ALONE = {"type": "rdp", "order": 7, "load": 1.2, "room_from": 3.2934}
+
+
+def shown(capsys: pytest.CaptureFixture[str], rule: dict[str, Any]) -> str:
+    rounds = [{"round": number, "epsilon": number / 20} for number in range(1, 51)]
+    print_budget({"epsilon": 2.5, "units": UNITS, "rounds": rounds, "filter": rule})
+    return capsys.readouterr().out
+
+
+def row(text: str, name: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"│ {name} ")]
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_every_unit_has_a_row_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, ALONE)
+    assert row(text, "record") == ["record", "1", "1", "2.500"]
+    assert row(text, "patient") == ["patient", "2", "3", "12.750"]
+    assert row(text, "client") == ["client", "all", "1", "not bounded"]
+    assert "{" not in text
+
+
+def test_every_tenth_round_is_shown_with_the_first_and_the_last(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, ALONE)
+    numbers = [
+        line.split()[1] for line in text.splitlines() if line.startswith("│ ") and line.split()[1].isdigit()
+    ]
+    assert numbers == ["1", "5", "10", "15", "20", "25", "30", "35", "40", "45", "50"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (ALONE, ["and nothing after it", "RDP of order 7", "limit above 3.294 there is room"]),
+        (
+            {"type": "rdp", "order": 7, "load": None, "room_from": None},
+            ["and nothing after it", "No limit this small"],
+        ),
+        (
+            {"type": "rdp", "order": 7, "load": 0.4567, "room_from": 2.5},
+            ["has 45.7% of it used", "RDP of order 7"],
+        ),
+        ({"type": "gdp", "load": 1.0 + 1e-13, "room_from": 2.5}, ["has 100.0% of it used", "GDP"]),
+    ],
+)
+def test_the_filter_is_told_in_words(
+    capsys: pytest.CaptureFixture[str], rule: dict[str, Any], words: list[str]
+) -> None:
+    text = " ".join(shown(capsys, rule).split())
+    for word in words:
+        assert word in text
+
+
+def test_the_limits_of_a_site_are_a_table_below_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    limit = {"epsilon_before": 0.25, "epsilon_after": 2.75, "epsilon_max": 3.0, "delta": 1e-5}
+    facts = {"plan_digest": "sha256:ab", "site": {"id": "ash", "units": {"record": limit}, "records": 40}}
+    print_facts(facts)
+    text = capsys.readouterr().out
+    assert row(text, "record") == ["record", "0.250", "2.750", "3.000", "1e-05"]
+    assert "id: ash, records: 40" in text
+    assert "units" not in text
+
+
+def test_facts_of_a_plan_alone_need_no_site(capsys: pytest.CaptureFixture[str]) -> None:
+    print_facts({"private": True, "epsilon": 3.0})
+    assert capsys.readouterr().out.split() == ["private", "True", "epsilon", "3"]

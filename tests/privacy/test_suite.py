@@ -1,0 +1,79 @@
+"""Suite 2 is refused by name wherever it knocks: its messages, its rosters, its signatures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from privacy.errors import FaultyServer, MalformedMessage
+from privacy.roster import Roster, SignedRoster
+from privacy.secagg.messages import Kind, kind_of
+from privacy.secagg.server import Phase
+from privacy.signing import public_identity, sign
+from privacy.suite import BROKEN, SUITE, label
+from tests.privacy.secagg.rounds import Round, identity, make_roster, site
+
+REASON = "secagg/2 is refused, as it lets a hostile server read single updates"
+CONSORTIUM = identity("consortium")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_message_of_the_broken_suite_is_refused_with_one_line_that_says_why(kind: Kind) -> None:
+    with pytest.raises(MalformedMessage, match=REASON) as caught:
+        kind_of(bytes([BROKEN, kind]))
+    assert "\n" not in str(caught.value)
+    assert "same version" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", [0, 1, 4, 255])
+def test_an_unknown_suite_is_refused_too(version: int) -> None:
+    with pytest.raises(MalformedMessage, match=rf"secagg/{version} is refused, as it is unknown here"):
+        kind_of(bytes([version, Kind.ADVERT]))
+
+
+@pytest.mark.parametrize("phase", [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.REVEAL])
+def test_a_site_of_the_broken_suite_is_left_out_and_named(phase: Phase) -> None:
+    round_ = Round(5).until(phase)
+    round_.receive(1, bytes([BROKEN]) + round_.answer(1)[1:])
+    assert REASON in round_.server.faulty["site-1"]
+
+
+def test_a_server_of_the_broken_suite_gets_nothing_from_a_site() -> None:
+    round_ = Round(5).until(Phase.SHARE)
+    with pytest.raises(MalformedMessage, match=REASON):
+        round_.clients[0].share(bytes([BROKEN]) + round_.inbox[0][1:])
+
+
+def test_a_roster_of_the_broken_suite_is_refused_with_the_reason_before_its_signatures_are_looked_at() -> (
+    None
+):
+    roster = replace(make_roster(map(site, range(3))), suite=BROKEN)
+    signed = SignedRoster.by(roster, [CONSORTIUM])
+    with pytest.raises(MalformedMessage, match=REASON):
+        signed.verified([public_identity(CONSORTIUM)], 1, serial=0)
+    assert signed.is_signed_by(public_identity(CONSORTIUM))  # the control: it is a good one of its suite
+
+
+def test_a_signature_under_the_older_label_counts_for_nothing() -> None:
+    roster = make_roster(map(site, range(3)))
+    signature = sign(CONSORTIUM, label("roster", BROKEN), roster.to_bytes())
+    signed = SignedRoster(roster.to_bytes(), {public_identity(CONSORTIUM): signature})
+    with pytest.raises(FaultyServer, match="signed by 0 of the pinned"):
+        signed.verified([public_identity(CONSORTIUM)], 1, serial=0)
+
+
+def test_a_roster_has_another_root_in_each_suite() -> None:
+    roster: Roster = make_roster(map(site, range(3)))
+    assert roster.root != replace(roster, suite=BROKEN).root
+
+
+def test_no_label_of_another_suite_is_written_anywhere() -> None:
+    """A label that names its suite by hand would outlive the suite."""
+    root = Path(__file__).resolve().parents[3] / "privacy"
+    for path in root.rglob("*.py"):
+        if path.name != "suite.py":
+            assert not re.search(r'"secagg/\d', path.read_text()), path
+    assert label("vote") == f"secagg/{SUITE}/vote" == "secagg/3/vote"

@@ -1,0 +1,302 @@
+"""The lines to the sites: who is on the roster, why somebody is not, and how many bytes went each way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from federation.errors import RosterError
+from federation.plan.guarantee import noise_text
+from federation.plan.plan import Plan
+from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_body, heads_body
+from federation.round.transport import Arrival, Deadline, Outgoing
+from privacy.errors import BudgetExceeded, PolicyViolation
+from privacy.ledger.chain import append
+from privacy.ledger.heads import Head
+from privacy.roster import Entry, Roster, SignedRoster
+from privacy.signing import public_identity
+from server.heads import Heads
+from server.sessions import Lines, open_lines
+from simulations.world import InProcess
+from tests.worlds import plan_of
+
+PLAN = plan_of()
+RUN = bytes(range(16))
+CONSORTIUM = Ed25519PrivateKey.generate()
+KEYS = {name: Ed25519PrivateKey.generate() for name in ("ash", "birch", "cedar", "dogwood")}
+ROSTER = SignedRoster.by(
+    Roster(1, tuple(Entry(name, name, public_identity(key), 40) for name, key in KEYS.items())),
+    [CONSORTIUM],
+)
+Answer = Callable[[bytes], bytes]
+
+
+def head(site: str, entries: int = 1, key: Ed25519PrivateKey | None = None) -> Head:
+    """The head of a ledger of so many entries, as its site signs it."""
+    key = key or KEYS.get(site) or CONSORTIUM
+    entry = append(None, "genesis", {"any": site}, key)
+    for number in range(entries - 1):
+        entry = append(entry, "roster", {"serial": number, "root": ""}, key)
+    return Head.signed(site, bytes(32), entry, key)
+
+
+def welcome(site: str, plan: Plan = PLAN, size: int = 40, heads: tuple[Head, ...] | None = None) -> Answer:
+    """A site that consents, and shows these heads: its own by default."""
+
+    def answer(data: bytes) -> bytes:
+        hello = Frame.from_bytes(data)
+        assert (hello.kind, hello.run) == (Kind.HELLO, RUN)
+        shown = Hello.from_bytes(hello.body)
+        assert (shown.plan, shown.roster) == (PLAN.canonical(), ROSTER.to_bytes())
+        told = (head(site),) if heads is None else heads
+        body = Welcome(Member(site, size), plan.digest, noise_text(plan), told).to_bytes()
+        return hello.reply(Kind.WELCOME, body).to_bytes()
+
+    return answer
+
+
+def refusal(reason: Reason) -> Answer:
+    return lambda data: Frame.from_bytes(data).reply(Kind.ABORT, abort_body(reason)).to_bytes()
+
+
+HEADS = Heads(Roster.from_bytes(ROSTER.roster))
+
+
+class Doubling(InProcess):
+    """Every reply arrives twice."""
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        super().send([message for one in messages for message in (one, one)])
+
+
+THREE = {"10": welcome("cedar"), "11": welcome("ash"), "12": welcome("birch")}
+
+
+def join(answers: Mapping[str, Answer]) -> tuple[Lines, tuple[Member, ...]]:
+    return open_lines(PLAN, RUN, InProcess(answers), ROSTER)
+
+
+def test_the_roster_is_those_who_consented_in_the_order_of_their_ids() -> None:
+    _, members = join({**THREE, "13": refusal(Reason.BUDGET)})
+    assert members == (Member("ash", 40), Member("birch", 40), Member("cedar", 40))
+
+
+def test_messages_go_to_addresses_and_come_back_under_ids() -> None:
+    heard: list[tuple[str, bytes]] = []
+
+    def listening(address: str) -> Answer:
+        def answer(data: bytes) -> bytes:
+            heard.append((address, data))
+            return b"re:" + data
+
+        return answer
+
+    lines = Lines(
+        InProcess({"10": listening("10"), "11": listening("11")}),
+        {"ash": "11", "birch": "10"},
+        b"hello",
+        HEADS,
+    )
+    lines.send([Outgoing("ash", b"xy"), Outgoing("birch", b"z")])
+    assert heard == [("11", b"xy"), ("10", b"z")]
+    assert [lines.next(0), lines.next(0), lines.next(0)] == [("ash", b"re:xy"), ("birch", b"re:z"), None]
+    assert lines.take_counts() == ({"ash": 5, "birch": 4}, {"ash": 2, "birch": 1})
+    assert lines.take_counts() == ({}, {})
+
+
+def test_a_reply_from_a_stranger_is_nobody_s() -> None:
+    class Haunted(InProcess):
+        def next(self, timeout: float) -> Arrival | Deadline:
+            return Arrival("99", b"boo")
+
+    assert Lines(Haunted({}), {"ash": "11"}, b"hello", HEADS).next(0) == ("", b"boo")
+
+
+def test_a_consent_that_arrives_twice_is_one_site() -> None:
+    _, members = open_lines(PLAN, RUN, Doubling(THREE), ROSTER)
+    assert len(members) == 3
+
+
+def test_a_refusal_that_arrives_twice_is_one_refusal() -> None:
+    answers = {"10": welcome("ash"), "11": welcome("birch"), "12": refusal(Reason.BUDGET)}
+    with pytest.raises(BudgetExceeded, match=r"^1 sites have no budget left"):
+        open_lines(PLAN, RUN, Doubling(answers), ROSTER)
+
+
+def test_two_sites_with_one_id_are_refused() -> None:
+    with pytest.raises(RosterError, match="two sites call themselves ash"):
+        join({**THREE, "13": welcome("ash")})
+
+
+@pytest.mark.parametrize(
+    ("reasons", "error", "story"),
+    [
+        ((Reason.BUDGET, Reason.POLICY), BudgetExceeded, "1 sites have no budget left"),
+        ((Reason.POLICY, Reason.POLICY), PolicyViolation, "2 sites' policy refuses"),
+        ((Reason.FAILED, Reason.PROTOCOL), RosterError, "1 sites joined, cohort.minimum is 3"),
+    ],
+)
+def test_with_too_few_the_sites_reasons_decide_the_error(
+    reasons: tuple[Reason, ...], error: type[Exception], story: str
+) -> None:
+    answers = {"10": welcome("ash")} | {str(11 + i): refusal(reason) for i, reason in enumerate(reasons)}
+    with pytest.raises(error, match=story):
+        join(answers)
+
+
+def test_nobody_there_is_a_matter_of_waiting() -> None:
+    with pytest.raises(RosterError, match=r"0 sites joined.*wait for more sites"):
+        join({})
+
+
+class Later(InProcess):
+    """A site whose reply does not come."""
+
+    def __init__(self, answers: Mapping[str, Answer], silent: str) -> None:
+        super().__init__({name: answer for name, answer in answers.items() if name != silent})
+        self._silent = silent
+        self._held: deque[Outgoing] = deque()
+
+    def addresses(self) -> tuple[str, ...]:
+        return (*super().addresses(), self._silent)
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        super().send([message for message in messages if message.to != self._silent])
+
+
+def test_a_silent_site_is_left_out() -> None:
+    _, members = open_lines(PLAN, RUN, Later({**THREE, "13": welcome("dogwood")}, "13"), ROSTER)
+    assert [member.site for member in members] == ["ash", "birch", "cedar"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        welcome("dogwood", plan_of(seed=8)),
+        welcome("dogwood", size=41),
+        welcome("mallory"),
+        lambda data: b"no frame",
+        lambda data: replace(Frame.from_bytes(welcome("dogwood")(data)), run=bytes(16)).to_bytes(),
+        lambda data: replace(Frame.from_bytes(welcome("dogwood")(data)), kind=Kind.ADVERT).to_bytes(),
+        lambda data: Frame.from_bytes(data).reply(Kind.WELCOME, b"\0").to_bytes(),
+        lambda data: Frame.from_bytes(data).reply(Kind.ABORT, b"").to_bytes(),
+        lambda data: (
+            Frame.from_bytes(data)
+            .reply(
+                Kind.WELCOME,
+                Welcome(Member("dogwood", 40), PLAN.digest, "1.25", (head("dogwood"),)).to_bytes(),
+            )
+            .to_bytes()
+        ),
+    ],
+    ids=[
+        "another plan",
+        "another size",
+        "not on the roster",
+        "no frame",
+        "another run",
+        "another kind",
+        "no welcome",
+        "no reason",
+        "other noise",
+    ],
+)
+def test_what_is_no_consent_to_this_plan_joins_nobody(answer: Answer) -> None:
+    _, members = join({**THREE, "13": answer})
+    assert [member.site for member in members] == ["ash", "birch", "cedar"]
+
+
+def test_a_site_that_consents_stays_out_unless_the_roster_knows_it() -> None:
+    """Of four who consent one has another size, one no entry: two are left, and that is too few."""
+    answers = {"10": welcome("ash"), "11": welcome("birch"), "12": welcome("cedar", size=1)}
+    with pytest.raises(RosterError, match="2 sites joined"):
+        join({**answers, "13": welcome("mallory")})
+
+
+def test_a_greeting_is_the_first_hello_and_awaits_an_answer_of_everyone_greeted() -> None:
+    heard: list[tuple[str, bytes]] = []
+
+    def listening(address: str) -> Answer:
+        def answer(data: bytes) -> bytes:
+            heard.append((address, data))
+            return b"any answer will do"
+
+        return answer
+
+    sites = {"10": listening("10"), "11": listening("11"), "12": listening("12")}
+    lines = Lines(InProcess(sites), {"ash": "11", "birch": "10", "cedar": "12"}, b"hello", HEADS)
+    lines.greet(["birch", "ash"], 5)
+    assert heard == [("11", b"hello"), ("10", b"hello")]
+    assert lines.next(0) is None, "the answers are read"
+
+
+def test_a_greeting_that_nobody_answers_ends_with_its_deadline() -> None:
+    lines = Lines(Later({}, "10"), {"ash": "10"}, b"hello", HEADS)
+    lines.greet(["ash"], 5)
+    assert lines.next(0) is None
+
+
+def test_a_site_that_shows_no_head_of_its_ledger_does_not_take_part() -> None:
+    for shown in ((), (head("ash"),), (head("dogwood", key=CONSORTIUM),)):
+        _, members = join({**THREE, "13": welcome("dogwood", heads=shown)})
+        assert [member.site for member in members] == ["ash", "birch", "cedar"]
+
+
+@pytest.mark.parametrize("witness", ["server", "peer"])
+def test_a_ledger_that_was_set_back_does_not_take_part_if_anyone_saw_a_newer_head(witness: str) -> None:
+    """DP-34: a restored snapshot, found by the server that saw a newer head, or by a peer that did."""
+    newer = head("dogwood", 5)
+    seen = (newer,) if witness == "server" else ()
+    told = (head("ash"), newer) if witness == "peer" else (head("ash"),)
+    answers = {**THREE, "11": welcome("ash", heads=told)}
+    for entries, stays in ((4, False), (5, True), (6, True)):
+        own = (head("dogwood", entries),)
+        transport = InProcess({**answers, "13": welcome("dogwood", heads=own)})
+        _, members = open_lines(PLAN, RUN, transport, ROSTER, seen)
+        assert ("dogwood" in {member.site for member in members}) is stays
+
+
+def test_the_heads_that_are_known_are_shown_with_the_plan() -> None:
+    heard: list[bytes] = []
+
+    def listening(data: bytes) -> bytes:
+        heard.append(data)
+        return welcome("cedar")(data)
+
+    known = (head("birch", 3), head("dogwood", 2))
+    open_lines(
+        PLAN,
+        RUN,
+        InProcess({**THREE, "10": listening, "12": welcome("birch", heads=(head("birch", 3),))}),
+        ROSTER,
+        known,
+    )
+    assert Hello.from_bytes(Frame.from_bytes(heard[0]).body).heads == known
+
+
+def test_a_run_is_closed_at_every_site_that_answers() -> None:
+    params = bytes(range(32))
+
+    def closing(site: str) -> Answer:
+        def answer(data: bytes) -> bytes:
+            frame = Frame.from_bytes(data)
+            if frame.kind is Kind.HELLO:
+                return welcome(site)(data)
+            assert (frame.kind, frame.body) == (Kind.CLOSE, params)
+            return frame.reply(Kind.CLOSED, heads_body([head(site, 2)])).to_bytes()
+
+        return answer
+
+    def refusing(data: bytes) -> bytes:
+        frame = Frame.from_bytes(data)
+        if frame.kind is Kind.HELLO:
+            return welcome("cedar")(data)
+        return frame.reply(Kind.ABORT, abort_body(Reason.FAILED)).to_bytes()
+
+    lines, members = join({"10": refusing, "11": closing("ash"), "12": closing("birch")})
+    heads = lines.close(RUN, params, [member.site for member in members], seconds=5)
+    assert {site: shown.seq for site, shown in heads.items()} == {"ash": 1, "birch": 1, "cedar": 0}
