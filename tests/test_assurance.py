@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 NUMBERS = re.compile(r"DP-(\d+(?:,\s*(?:DP-)?\d+)*)")
 
 

@@ -16,8 +16,8 @@ from flwr.app.message import make_message
 from clients.app import app
 from clients.service import SiteService
 from federation.round.flower import from_record, to_record
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 UNANSWERED = "this site's service did not answer"
 
 

@@ -24,8 +24,7 @@ from clients import service
 from clients.service import SiteService, call
 from federation.errors import TransportError
 from federation.round.transport import LARGEST
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 @pytest.fixture

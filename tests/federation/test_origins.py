@@ -13,8 +13,8 @@ import pytest
 from federation import origins
 from federation.errors import ShadowedPackage
 from federation.origins import PACKAGES, check_origins
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 ENTRY = "from federation.cli.main import main; main()"
 
 

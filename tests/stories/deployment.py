@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Self
 
 from federation.quiet import QUIET
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 POLL_SECONDS = 0.2
 END_SECONDS = 5.0

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from simulations.populations import hospitals, scenario_for
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [
     command.split("#")[0].strip()

@@ -22,9 +22,9 @@ from privacy.ledger.chain import Entry
 from privacy.ledger.state import fold
 from server.run_folder import RunFolder
 from simulations.simulate import simulate
+from tests import ROOT
 from tests.worlds import NAMES, load_params, text_of, write_sites
 
-ROOT = Path(__file__).parents[2]
 SITES = NAMES[:3]
 ROUNDS, KILLS = 40, 6
 

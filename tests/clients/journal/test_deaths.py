@@ -15,11 +15,10 @@ from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.errors import PolicyViolation
 from privacy.ledger.state import Account, fold
+from tests import ROOT
 from tests.clients.journal.journals import kinds, opened
 from tests.clients.journal.mortal import LARGER, LIMITS
 from tests.privacy.ledger.ledgers import KEY, NEXT, PLAN
-
-ROOT = Path(__file__).parents[2]
 
 RACER = """
 import sys

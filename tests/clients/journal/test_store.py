@@ -19,9 +19,9 @@ from clients.journal.journal import Journal
 from federation.ledger import sqlite as chain
 from federation.ledger.sqlite import JournalUnavailable
 from privacy.errors import LedgerCorrupt, PrivacyError
+from tests import ROOT
 from tests.clients.journal.journals import LIMITS, kinds, opened, release, reserve, statement
 
-ROOT = Path(__file__).parents[2]
 RESERVED = ["genesis", "budget", "reserve"]
 
 

@@ -18,9 +18,8 @@ from federation.ledger import export as ledgerfile
 from federation.ledger.export import export_lines, load_entries
 from privacy.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger.state import fold
+from tests import ROOT
 from tests.clients.journal.journals import opened, release, reserve
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
