@@ -9,12 +9,12 @@ from pathlib import Path
 
 from clients.journal.journal import Journal
 from clients.policy import SiteFile, load_site
-from federation.errors import PlanError
-from federation.files import replace_file
+from federation.errors import InputError, UnusableFile
+from federation.files import write_output
 from federation.identity.keys import load_private
 from federation.ledger.export import load_entries
 from privacy.accounting.filters import Budget
-from privacy.errors import MalformedMessage, PolicyViolation
+from privacy.errors import LedgerRefusal, MalformedMessage
 from privacy.ledger.approvals import Approval, Proposal, Replacement, approve, from_text, to_text
 from privacy.ledger.state import fold
 from privacy.signing import public_identity
@@ -32,16 +32,16 @@ def propose(path: Path, unit: str, epsilon: float, delta: float | None, reason: 
         limit = known.get(unit)  # type: ignore[call-overload]
         if limit is None:
             units = ", ".join(known) or "none yet"
-            raise PlanError(f"has no budget per {unit} ({units})", hint="name one it has", path=path)
+            raise InputError(f"has no budget per {unit} ({units})", hint="name one it has", path=path)
         budget = Budget(epsilon, limit.budget.delta if delta is None else delta)
-        _write(out, to_text(journal.propose(replace(limit, budget=budget), reason)))
+        write_output(out, to_text(journal.propose(replace(limit, budget=budget), reason)))
 
 
 def propose_key(path: Path, out: Path) -> None:
     """Write the proposal that the site's present key signs in place of the ledger's, which is lost."""
     rules = load_site(path)
     public = public_identity(rules.identity())
-    _write(out, to_text(fold(load_entries(rules.journal)).tip.replacement(public)))
+    write_output(out, to_text(fold(load_entries(rules.journal)).tip.replacement(public)))
 
 
 def add_approval(path: Path, key: Path) -> int:
@@ -49,7 +49,7 @@ def add_approval(path: Path, key: Path) -> int:
     statement, approvals = _read(path)
     mine = approve(statement, load_private(key))
     kept = [approval for approval in approvals if approval.key != mine.key]
-    _write(path, to_text(statement, [*kept, mine]))
+    write_output(path, to_text(statement, [*kept, mine]))
     return len(kept) + 1
 
 
@@ -60,7 +60,9 @@ def apply(path: Path, proposal: Path) -> str:
         rules = load_site(path)
         key = rules.identity()
         if public_identity(key) != statement.new:
-            raise PolicyViolation("the proposal names another key than this site's", hint="propose again")
+            raise LedgerRefusal(
+                "the proposal names another key than this site's", hint="federation ledger replace-key SITE"
+            )
         Journal.replace_key(
             rules.journal, site=rules.id, pool=rules.data.pool, key=key, approvals=approvals
         ).close()
@@ -108,7 +110,9 @@ def open_journal(rules: SiteFile, *, keeps_last: bool = False) -> Journal:
 def _journal(path: Path) -> Iterator[Journal]:
     rules = load_site(path)
     if not rules.journal.exists():
-        raise PlanError("there is no journal yet", hint="a site makes it when it joins", path=rules.journal)
+        raise UnusableFile(
+            "there is no journal yet", hint="a site makes it when it joins", path=rules.journal
+        )
     with closing(open_journal(rules)) as journal:
         yield journal
 
@@ -117,19 +121,10 @@ def _read(path: Path) -> tuple[Proposal | Replacement, tuple[Approval, ...]]:
     try:
         return from_text(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, MalformedMessage):
-        raise PlanError(
+        raise UnusableFile(
             "is no proposal",
             hint="make one: federation ledger propose SITE --epsilon E --reason TEXT",
             path=path,
-        ) from None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise PlanError(
-            f"cannot be written ({error.strerror})", hint="name another file", path=path
         ) from None
 
 

@@ -117,6 +117,6 @@ def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
     account = fold(load_entries(rules.journal))
     genesis = account.tip.genesis
     if (genesis.site, genesis.pool, genesis.simulated) != (new.site, new.pool, new.simulated):
-        raise LedgerCorrupt("the journal belongs to another site or pool", hint="check site.toml")
+        raise LedgerCorrupt("the journal belongs to another site or pool", "foreign", hint="check site.toml")
     require_key(account, public)
     return account

@@ -27,7 +27,8 @@ def figures(model: nn.Module, task: Task, data: Dataset | None, *, whole_patient
     rows = _rows(model, task, data)
     if whole_patients:
         if data.patients is None:
-            raise DataError("the held-out records do not say whose each of them is")
+            hint = "name the column that does under task.patient"
+            raise DataError("the held-out records do not say whose each of them is", hint=hint)
         people = int(data.patients.max()) + 1
         rows = torch.zeros(people, FIGURES, dtype=torch.float64).index_add_(0, data.patients, rows)
     return clip_rows(rows, FIGURES_NORM).sum(dim=0)

@@ -11,14 +11,14 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, Strict, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, validate
 from federation.config.toml import read
-from federation.errors import PlanError
+from federation.errors import InputError, SiteFileError
 from federation.identity.keys import load_private
 from federation.plan.plan import Plan
 from federation.plan.tabular import CODE
@@ -217,6 +217,7 @@ class Endpoint(Table):
 
 
 class _Tables(Table):
+    refusal: ClassVar[type[InputError]] = SiteFileError
     site: Identity = Field(examples=["[site]"])
     data: SiteData = Field(examples=["[data]"], repr=False)  # a source may be a URL with a password
     policy: Policy = Field(examples=["[policy]"])
@@ -237,12 +238,12 @@ class SiteFile:
     server: Endpoint | None
 
     def identity(self) -> Ed25519PrivateKey:
-        """The key that the site signs with, as its file has it now. PlanError if there is none."""
+        """The key that the site signs with, as its file has it now. UnusableFile if there is none."""
         return load_private(self.keys / f"{self.id}.key")
 
 
 def load_site(path: Path) -> SiteFile:
-    """The site file at a path. PlanError names line and key."""
+    """The site file at a path. SiteFileError names line and key."""
     tables = validate(_Tables, read(path))
     folder = path.parent
     return SiteFile(
@@ -262,15 +263,15 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
 
 
 def require_complete(rules: SiteFile, path: Path) -> Consortium:
-    """The consortium of a site that takes part for real. PlanError without it, or without a declared size."""
+    """The consortium of a site that takes part for real. SiteFileError without it, or without a declared size."""
     if rules.data.size is None:
         hint = (
             "declare in public about how many records you bring, such as size = 300; do not count them here"
         )
-        raise PlanError("is missing", hint=hint, path=path, key="data.size")
+        raise SiteFileError("is missing", hint=hint, path=path, key="data.size")
     if rules.consortium is None:
         hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
-        raise PlanError("is missing", hint=hint, path=path, key="consortium")
+        raise SiteFileError("is missing", hint=hint, path=path, key="consortium")
     return rules.consortium
 
 

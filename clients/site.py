@@ -36,7 +36,14 @@ from federation.round.messages import (
     heads_body,
 )
 from federation.round.terms import Terms, evaluation_run
-from privacy.errors import BudgetExceeded, FaultyServer, PolicyViolation, ProtocolError
+from privacy.errors import (
+    BudgetExceeded,
+    FaultyServer,
+    JournalMisuse,
+    LedgerRefusal,
+    PolicyViolation,
+    ProtocolError,
+)
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
@@ -240,6 +247,8 @@ def _reason(error: Exception) -> Reason:
     kinds: tuple[tuple[type[Exception], Reason], ...] = (
         (BudgetExceeded, Reason.BUDGET),
         (PolicyViolation, Reason.POLICY),
+        (LedgerRefusal, Reason.POLICY),
+        (JournalMisuse, Reason.POLICY),
         (UnknownRun, Reason.UNKNOWN_RUN),
         (ProtocolError, Reason.PROTOCOL),
         (TrainingDiverged, Reason.DIVERGED),

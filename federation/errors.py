@@ -1,8 +1,19 @@
-"""FederationError and its children: every reason to stop a round, a run or a call.
+"""FederationError and its children: every reason to stop a round, a run or a call. The number is the exit code.
 
-    FederationError                   stop this round; the run may go on
-    `- PlanError(path, line, key, value, hint)  TaskError  DataError  ShadowedPackage  RosterError
-       TooFewSurvivors(got, needed)  TransportError  CheckpointError  AuditFailure(findings)
+    FederationError      4  this round stops; the run may go on
+    |- InputError        2  an option, key or approval; `path`, `line`, `key`, `value` say where
+    |  |- UnusableFile   2  a file is missing, in the way, unreadable, or not of its format
+    |  |- PlanError      2  plan.toml asks for what cannot be done
+    |  |- SiteFileError  2  site.toml asks for what cannot be done
+    |  |- TaskError      2  the user's own code
+    |  `- DataError      2  a site's data
+    |- ShadowedPackage   2  the installation
+    |- RosterError       4  who takes part
+    |- TooFewSurvivors   4  `got`, `needed`, `left`
+    |- TransportError    4
+    |- CheckpointError   4
+    |- TrainingDiverged  4
+    `- AuditFailure      5
 
 A message is one line, says what to do, and never shows a value of the data.
 """
@@ -12,23 +23,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from privacy.errors import Hinted
 
-class FederationError(Exception):
+
+class FederationError(Hinted):
     """The federation could not go on."""
 
     exit_code = 4
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
-    def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
-
-
-class PlanError(FederationError):
-    """A plan or site file says something that cannot be done, at a line and a key of it.
+class InputError(FederationError):
+    """What somebody gave us cannot be used: an option, a file, a line of it. Nothing was begun; correct it.
 
     `value` is how the file writes the key's value; leave it out where it may be a secret or is long.
     """
@@ -61,20 +66,28 @@ def located(path: Path | None, line: int | None, key: str, value: str) -> str:
     return " ".join(part for part in (file, f"{key} = {value}" if key and value else key) if part)
 
 
-class TaskError(FederationError):
+class UnusableFile(InputError):
+    """A file is missing, exists already, cannot be read or written, or is not of its format (TOML, a key)."""
+
+
+class PlanError(InputError):
+    """A plan is TOML and says something that cannot be done, at a line and a key of it."""
+
+
+class SiteFileError(InputError):
+    """A site file is TOML and says something that cannot be done, at a line and a key of it."""
+
+
+class TaskError(InputError):
     """The task (the user's own code, or a built-in one) does not fit the plan."""
 
-    exit_code = 2
 
-
-class DataError(FederationError):
-    """A site's data does not fit the plan. Names file, row and column, never a value."""
-
-    exit_code = 2
+class DataError(InputError):
+    """A site's data is missing or does not fit the plan. Names file, row and column, never a value."""
 
 
 class ShadowedPackage(FederationError):
-    """Another module hides one of our packages."""
+    """A package of ours is missing, or another module hides it."""
 
     exit_code = 2
 
@@ -98,11 +111,11 @@ class TooFewSurvivors(FederationError):
 
 
 class TransportError(FederationError):
-    """Messages cannot be carried."""
+    """Messages cannot be carried: no socket, no answer, or Flower refuses them."""
 
 
 class CheckpointError(FederationError):
-    """The run folder cannot be resumed from."""
+    """The run folder cannot be written, or holds what this run cannot be resumed from."""
 
 
 class TrainingDiverged(FederationError):
@@ -110,6 +123,6 @@ class TrainingDiverged(FederationError):
 
 
 class AuditFailure(FederationError):
-    """A run does not verify from its files."""
+    """A run or a ledger does not verify from its files."""
 
     exit_code = 5

@@ -1,27 +1,49 @@
-"""PrivacyError and its children: every reason not to release.
+"""PrivacyError and its children: every reason not to release. The number is the exit code.
 
-    PrivacyError                      stop this site; do not retry
-    |- BudgetExceeded  PolicyViolation  UnsafeParameters  CalibrationFailed  UnsupportedEvent  LedgerCorrupt
-    `- ProtocolError: FaultyClient(site) | FaultyServer | SuspectedClient(site) | MalformedMessage
+    PrivacyError              3  nothing was released; stop this site and do not retry
+    |- BudgetExceeded         3  what is asked costs more epsilon than is left
+    |  `- LimitExceeded       3  in `privacy.ledger.admission`; `unit` says whose limit
+    |- PolicyViolation        3  the site's policy, or the plan it agreed to, forbids it
+    |- LedgerRefusal          3  what the ledger has on record forbids it
+    |- JournalMisuse          3  calls in an order that only a bug of ours makes
+    |- UnsafeParameters       3  no safe protocol or mechanism
+    |- CalibrationFailed      3  no noise multiplier
+    |- UnsupportedEvent       3  a newer version's ledger
+    |- LedgerCorrupt          3  `kind` says what is wrong with the ledger
+    |- RecordsUnavailable     3  the disk or its permissions; the only one to retry, once they are put right
+    `- ProtocolError          3  a peer or the server; this round ends here for us
+       |- MalformedMessage    3  bytes that cannot be parsed
+       |- FaultyServer        3  the server, beyond doubt
+       |  `- UnknownRun       3  in `clients.site`: the server may greet it again
+       |- FaultyClient        3  the named `site`, beyond doubt
+       `- SuspectedClient     3  the named `site` or the server
 
 A message is one line and never holds vectors, secrets or values of the data. The hint says what to do.
 """
 
 from __future__ import annotations
 
+from typing import Literal
 
-class PrivacyError(Exception):
-    """Something would break, or could break, a privacy guarantee. Nothing was released."""
+Damage = Literal["unreadable", "chain", "history", "foreign", "cut"]
+_RESTORE = "release nothing; restore the newest copy that was whole"
 
-    exit_code = 3
+
+class Hinted(Exception):
+    """A message and, in `hint`, what its reader can do now: the form of every error. Never raised itself."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = message, hint
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class PrivacyError(Hinted):
+    """Something would break, or could break, a privacy guarantee. Nothing was released."""
+
+    exit_code = 3
 
 
 class BudgetExceeded(PrivacyError):
@@ -29,7 +51,17 @@ class BudgetExceeded(PrivacyError):
 
 
 class PolicyViolation(PrivacyError):
-    """The site's own policy does not allow what the plan or the server asks."""
+    """The site's own policy, or the plan it agreed to, does not allow what the server asks."""
+
+
+class LedgerRefusal(PrivacyError):
+    """The ledger forbids it, whatever the policy: another question or noise in a round, an attempt that is over, a
+    closed run, an older roster, a replaced key, a missing approval.
+    """
+
+
+class JournalMisuse(PrivacyError):
+    """The journal was called in an order that only a bug of ours makes: to release a round that was not begun."""
 
 
 class UnsafeParameters(PrivacyError):
@@ -45,7 +77,20 @@ class UnsupportedEvent(PrivacyError):
 
 
 class LedgerCorrupt(PrivacyError):
-    """The ledger's chain does not verify: an entry was changed, removed, added or reordered."""
+    """The ledger cannot be believed, or is not this site's.
+
+    `kind` is "unreadable" (no ledger, or a damaged file), "chain" (an entry was changed, removed, added,
+    reordered or not signed), "history" (entries verify and tell an impossible story), "foreign" (of another
+    site, pool or key) or "cut" (an entry that it once had is gone).
+    """
+
+    def __init__(self, message: str, kind: Damage, *, hint: str = _RESTORE) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+
+
+class RecordsUnavailable(PrivacyError):
+    """A site's journal or registry of pools cannot be read or written now, so nothing was released."""
 
 
 class ProtocolError(PrivacyError):

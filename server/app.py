@@ -15,7 +15,7 @@ from typing import Final
 from flwr.app import Context, UserConfig
 from flwr.serverapp import Grid, ServerApp
 
-from federation.errors import PlanError, RosterError
+from federation.errors import InputError, RosterError
 from federation.round.flower import GridTransport
 from federation.round.transport import Transport
 
@@ -54,7 +54,7 @@ def _call(config: UserConfig) -> tuple[Path, Path, Path, int]:
     paths = [config.get(name) for name in ("plan", "roster", "state")]
     plan, roster, state = (Path(path) if isinstance(path, str) and path else None for path in paths)
     if plan is None or roster is None or state is None:
-        raise PlanError("plan, roster or state folder is missing", hint="name all three in --run-config")
+        raise InputError("plan, roster or state folder is missing", hint="name all three in --run-config")
     if not isinstance(sites, int) or isinstance(sites, bool) or sites < 1:
-        raise PlanError("how many sites to wait for is missing", hint="write sites=3 in --run-config")
+        raise InputError("how many sites to wait for is missing", hint="write sites=3 in --run-config")
     return plan, roster, state, sites

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from sklearn.utils import shuffle
 
-from federation.errors import PlanError
+from federation.errors import InputError
 
 # Benign and malignant records of each hospital: together all 357 and 212 of the data set.
 HOSPITALS: Mapping[str, tuple[int, int]] = {
@@ -54,9 +54,9 @@ POPULATIONS: Mapping[str, Callable[[Path, int], Path]] = {"hospitals": hospitals
 
 
 def population_for(name: str) -> Callable[[Path, int], Path]:
-    """What writes the named population: a function of a directory and a seed. PlanError for another name."""
+    """What writes the named population: a function of a directory and a seed. InputError for another name."""
     if name not in POPULATIONS:
-        raise PlanError(f"no population is called {name}", hint=f"one of {', '.join(POPULATIONS)}")
+        raise InputError(f"no population is called {name}", hint=f"one of {', '.join(POPULATIONS)}")
     return POPULATIONS[name]
 
 

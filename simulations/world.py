@@ -24,7 +24,7 @@ from clients.policy import Policy, SiteFile, consent, load_site
 from clients.site import Site
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
-from federation.errors import DataError, PlanError
+from federation.errors import DataError, SiteFileError
 from federation.files import replace_file
 from federation.identity.keys import load_private, private_pem
 from federation.model.task import Dataset, Task, build_task
@@ -87,7 +87,7 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
     for name, own in rules.items():
         if own.id != name:
-            raise PlanError(
+            raise SiteFileError(
                 f"the site file in {name}/ is that of {own.id}", hint="name the folder as the site"
             )
     for train, _ in data.values():

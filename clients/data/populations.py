@@ -36,7 +36,7 @@ from clients.data.csv_table import CsvTable
 from clients.policy import SiteFile
 from federation.errors import DataError
 from federation.plan.tabular import as_number
-from privacy.errors import PolicyViolation, PrivacyError
+from privacy.errors import PolicyViolation, RecordsUnavailable
 
 _FINGERPRINT_BYTES = 16
 _EXACT_DIGITS = 15  # a longer number is an identifier, not to be taken for its neighbor
@@ -44,10 +44,6 @@ _SCHEMA = (
     "CREATE TABLE fingerprints (value BLOB PRIMARY KEY, pool TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE pools (name TEXT PRIMARY KEY, journal TEXT NOT NULL, key BLOB NOT NULL) WITHOUT ROWID",
 )
-
-
-class RegistryUnavailable(PrivacyError):
-    """The registry of pools cannot be read or written, so nobody can tell whose budget would be spent."""
 
 
 def registry_path(rules: SiteFile) -> Path:
@@ -89,7 +85,7 @@ def claim_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes])
 
     Call it when the journal is there and before anything is computed from the data. PolicyViolation if the pool
     has another journal or its own is gone, or if another pool has been seen with any of the data;
-    RegistryUnavailable if the registry cannot be read or written. A registry that is missing is made anew from
+    RecordsUnavailable if the registry cannot be read or written. A registry that is missing is made anew from
     what is known, this claim.
     """
     path = registry_path(rules)
@@ -225,7 +221,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise RegistryUnavailable(
+        raise RecordsUnavailable(
             f"{path}: the registry of pools cannot be used: {reason}",
             hint="nothing was released; check the disk and the permissions, or restore its newest copy",
         ) from None

@@ -34,7 +34,14 @@ from clients.journal.store import Kept, Store
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Charge, Limit, Patient, Unit
 from privacy.canonical import JSON
-from privacy.errors import BudgetExceeded, PolicyViolation, ProtocolError, UnsafeParameters
+from privacy.errors import (
+    BudgetExceeded,
+    JournalMisuse,
+    LedgerRefusal,
+    PolicyViolation,
+    ProtocolError,
+    UnsafeParameters,
+)
 from privacy.ledger import chain as ledger
 from privacy.ledger.admission import LimitExceeded, admission, in_force, recheck, require_room
 from privacy.ledger.approvals import Approval, Proposal, is_approved
@@ -66,7 +73,7 @@ class Journal:
 
         `approvers` are settled when it is made. With `keeps_last`, as in every simulated journal, the bytes of a
         run's last round stay on the disk until the run is closed. LedgerCorrupt if the file is no journal, was
-        changed, or belongs to another site, pool or key; JournalUnavailable if it cannot be read or written.
+        changed, or belongs to another site, pool or key; RecordsUnavailable if it cannot be read or written.
         """
         tag = pool_tag(key, pool)
         first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated)
@@ -78,7 +85,7 @@ class Journal:
     ) -> Journal:
         """The journal at `path` with `key` in the place of its own, which is lost.
 
-        What two approvers sign is `privacy.ledger.chain.Tip.replacement` of the public key. PolicyViolation without
+        What two approvers sign is `privacy.ledger.chain.Tip.replacement` of the public key. LedgerRefusal without
         them.
         """
         return cls(reopen_store(path, site, pool, key, approvals), key)
@@ -97,14 +104,14 @@ class Journal:
             return Head.signed(tip.genesis.site, tip.genesis.ledger, tip.last, self._key)
 
     def accept(self, serial: int, root: str) -> None:
-        """Record the roster that is taken part under. PolicyViolation for one older than any accepted before.
+        """Record the roster that is taken part under. LedgerRefusal for one older than any accepted before.
 
         So a site that was revoked stays revoked, whatever the server shows after a restart.
         """
         with self._store.transaction() as account:
             known_serial, known_root = account.roster
             if serial < known_serial or (serial == known_serial and root != known_root):
-                raise PolicyViolation(
+                raise LedgerRefusal(
                     f"a roster of serial {serial}, after another of serial {known_serial}",
                     hint="ask the consortium for the newest roster",
                 )
@@ -125,7 +132,7 @@ class Journal:
             known = account.runs.get(run)
             if known is not None:
                 if (known.plan, known.charge, known.rounds) != (plan_digest, charge, rounds):
-                    raise PolicyViolation(
+                    raise LedgerRefusal(
                         "this run was reserved for another plan", hint="start it as a new run"
                     )
                 return
@@ -184,8 +191,8 @@ class Journal:
         `limits` is the site's policy as it is now, `heads` what the site was shown of its own ledger and of its
         peers' (see `witness`). What was released before, in this run and in the run `ended`, is forgotten when a
         round begins: who asks for it knows the sum of the one before. BudgetExceeded past the reserved rounds;
-        PolicyViolation for a run without reservation or closed, for another question in a round that was begun, for
-        a released round whose bytes are no longer kept, and if what was charged is more than `limits` allow.
+        LedgerRefusal for a run without reservation or closed, for another question in a round that was begun, for
+        a released round whose bytes are no longer kept; PolicyViolation if more was charged than `limits` allow.
         """
         with self._store.transaction() as account:
             known = _open_run(account, run)
@@ -193,7 +200,7 @@ class Journal:
             if limits:
                 recheck(account, limits, known.charge)
             if round_number < 1:
-                raise PolicyViolation("rounds are counted from 1")
+                raise JournalMisuse("rounds are counted from 1")
             if round_number > known.rounds:
                 raise BudgetExceeded(f"round {round_number} of a run that reserved {known.rounds} rounds")
             if round_number not in known.begun:
@@ -202,7 +209,7 @@ class Journal:
                 self._store.forget(ended)
                 return None
             if known.begun[round_number] != question:
-                raise PolicyViolation(
+                raise LedgerRefusal(
                     f"round {round_number} was begun with another question: other params or cohort",
                     hint="start the next round",
                 )
@@ -227,39 +234,39 @@ class Journal:
     def release(self, run: str, round_number: int, payload: bytes) -> None:
         """Fix the noised bytes of a begun round before they leave. Replaces those kept for the run's last round.
 
-        PolicyViolation if the round was not begun, was released with other bytes, or is over.
+        JournalMisuse if the round was not begun; LedgerRefusal if it was released with other bytes, or is over.
         """
         with self._store.transaction() as account:
             known = _open_run(account, run)
             if round_number not in known.begun:
-                raise PolicyViolation(f"round {round_number} was not begun")
+                raise JournalMisuse(f"round {round_number} was not begun")
             if round_number in known.released:
                 if self._store.kept(run, round_number, known.released[round_number]) != payload:
-                    raise PolicyViolation(f"round {round_number} was released before, with other noise")
+                    raise LedgerRefusal(f"round {round_number} was released before, with other noise")
                 return
             kept = Kept.blinded(round_number, payload)
             self._append("release", {"run": run, "round": round_number, "commitment": kept.commitment})
             self._store.keep(run, kept)
 
     def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool = False) -> None:
-        """Record that a released round is about to be masked. PolicyViolation unless `attempt` is a new highest.
+        """Record that a released round is about to be masked. LedgerRefusal unless `attempt` is a new highest.
 
         Keys live in memory only. A process that was killed cannot know whether masked bytes of an attempt have
         left, so it takes part in no attempt up to the one on record. `suite` is the number of the secure
-        aggregation's suite. With `once`, as on a ring of neighbors, PolicyViolation for every attempt but the first
+        aggregation's suite. With `once`, as on a ring of neighbors, LedgerRefusal for every attempt but the first
         that this site masks in: that a round opens one set of sites at most is proven over several attempts for the
         complete graph only. A simulation hides nothing from itself, and resumes.
         """
         with self._store.transaction() as account:
             known = _open_run(account, run)
             if round_number not in known.released:
-                raise PolicyViolation(f"round {round_number} was not released by this site")
+                raise JournalMisuse(f"round {round_number} was not released by this site")
             if attempt <= known.masked.get(round_number, 0):
-                raise PolicyViolation(
+                raise LedgerRefusal(
                     f"attempt {attempt} at round {round_number} is over", hint="begin another"
                 )
             if once and round_number in known.masked and not account.tip.genesis.simulated:
-                raise PolicyViolation(
+                raise LedgerRefusal(
                     f"round {round_number}: on a ring a site masks in one attempt of a round only",
                     hint="play the round without this site, or start a new run",
                 )
@@ -287,7 +294,7 @@ class Journal:
     def close_run(self, run: str, params: str) -> None:
         """End a run, whose last params have the digest `params`: rounds it never began are returned to the budget.
 
-        The same again is free. PolicyViolation for other params, and for a run without reservation.
+        The same again is free. LedgerRefusal for other params, and for a run without reservation.
         """
         with self._store.transaction() as account:
             known = _reserved(account, run)
@@ -295,7 +302,7 @@ class Journal:
                 self._append("close", {"run": run, "params": params})
                 self._store.forget(run)
             elif known.closed != params:
-                raise PolicyViolation("this run was closed with other params")
+                raise LedgerRefusal("this run was closed with other params")
 
     def limits(self) -> Mapping[Unit, Limit]:
         """The limits on record, by unit."""
@@ -303,15 +310,15 @@ class Journal:
             return {unit: term.limit for unit, term in account.terms.items()}
 
     def propose(self, limit: Limit, reason: str) -> Proposal:
-        """What two approvers sign so that `limit` takes the place of its unit's. PolicyViolation if it has none."""
+        """What two approvers sign so that `limit` takes the place of its unit's. LedgerRefusal if it has none."""
         with self._store.transaction() as account:
             return account.proposal(limit, reason)
 
     def raise_budget(self, proposal: Proposal, approvals: Sequence[Approval]) -> None:
-        """Put the proposed limit in force. PolicyViolation without two approvers, for another ledger, and twice."""
+        """Put the proposed limit in force. LedgerRefusal without two approvers, for another ledger, and twice."""
         with self._store.transaction() as account:
             if proposal != account.proposal(proposal.limit, proposal.reason):
-                raise PolicyViolation(
+                raise LedgerRefusal(
                     "the proposal is for another ledger, or for a limit that is no longer in force",
                     hint="propose again: federation ledger propose",
                 )
@@ -369,12 +376,12 @@ class Journal:
 
 def _reserved(account: Account, run: str) -> Run:
     if run not in account.runs:
-        raise PolicyViolation("this run has no reservation", hint="a site reserves a plan when it joins")
+        raise LedgerRefusal("this run has no reservation", hint="a site reserves a plan when it joins")
     return account.runs[run]
 
 
 def _open_run(account: Account, run: str) -> Run:
     known = _reserved(account, run)
     if known.closed is not None:
-        raise PolicyViolation("this run is closed", hint="start a new one")
+        raise LedgerRefusal("this run is closed", hint="start a new one")
     return known

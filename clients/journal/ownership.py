@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from clients.journal.store import Store
 from federation.ledger import sqlite as chain
 from privacy.canonical import JSON
-from privacy.errors import LedgerCorrupt, PolicyViolation
+from privacy.errors import LedgerCorrupt, LedgerRefusal, PolicyViolation
 from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import Approval, is_approved
 from privacy.ledger.chain import Genesis
@@ -35,6 +35,7 @@ def open_store(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> Store:
             if account.tip.genesis.simulated != genesis.simulated:
                 raise LedgerCorrupt(
                     "the journal of a simulation and that of a real site are never the same",
+                    "foreign",
                     hint="use another file",
                 )
     except BaseException:
@@ -46,7 +47,7 @@ def open_store(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> Store:
 def reopen_store(
     path: Path, site: str, pool: str, key: Ed25519PrivateKey, approvals: Sequence[Approval]
 ) -> Store:
-    """The store of a journal whose key is lost, with `key` put in its place. PolicyViolation without approvals."""
+    """The store of a journal whose key is lost, with `key` put in its place. LedgerRefusal without approvals."""
     store = Store.open(path)
     try:
         with store.transaction() as account:
@@ -63,26 +64,27 @@ def reopen_store(
 
 
 def require_key(account: Account, public: bytes) -> None:
-    """PolicyViolation for a key that was replaced, LedgerCorrupt for one that never signed this ledger."""
+    """LedgerRefusal for a key that was replaced, LedgerCorrupt for one that never signed this ledger."""
     if public in account.tip.keys[:-1]:
-        raise PolicyViolation("this key was replaced and signs no more", hint="use the site's present key")
+        raise LedgerRefusal("this key was replaced and signs no more", hint="use the site's present key")
     if public != account.tip.key:
         raise LedgerCorrupt(
             "the journal is signed by another key than the site's",
+            "foreign",
             hint="check the site's key; a lost one is replaced by two approvals",
         )
 
 
 def require_new(account: Account, public: bytes) -> None:
-    """PolicyViolation for a key that cannot be the site's next one."""
+    """LedgerRefusal for a key that cannot be the site's next one."""
     if public in (*account.tip.keys, *account.tip.genesis.approvers):
-        raise PolicyViolation("that key signed here before, or is an approver's", hint="make a new one")
+        raise LedgerRefusal("that key signed here before, or is an approver's", hint="make a new one")
 
 
 def require_approval(approved: bool) -> None:
-    """PolicyViolation without two approvers."""
+    """LedgerRefusal without two approvers."""
     if not approved:
-        raise PolicyViolation(
+        raise LedgerRefusal(
             "this takes the signatures of two approvers whom the ledger names, and of nobody else",
             hint="federation ledger approve",
         )
@@ -102,4 +104,4 @@ def _begin(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> None:
 
 def _require_owner(account: Account, site: str, pool: str) -> None:
     if (account.tip.genesis.site, account.tip.genesis.pool) != (site, pool):
-        raise LedgerCorrupt("the journal belongs to another site or pool", hint="check site.toml")
+        raise LedgerCorrupt("the journal belongs to another site or pool", "foreign", hint="check site.toml")

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.ledger import sqlite as chain
 from privacy.canonical import JSON, MAX_WHOLE
-from privacy.errors import LedgerCorrupt, PolicyViolation
+from privacy.errors import LedgerCorrupt, LedgerRefusal
 from privacy.ledger import chain as ledger
 from privacy.ledger.chain import Entry
 from privacy.ledger.state import Account, fold
@@ -139,12 +139,10 @@ class Store:
             self._withdrawn[run] = kept
 
     def kept(self, run: str, round_number: int, commitment: str) -> bytes:
-        """The bytes of a release whose entry says `commitment`. PolicyViolation if they are no longer kept."""
+        """The bytes of a release whose entry says `commitment`. LedgerRefusal if they are no longer kept."""
         kept = self._stored(run) or self._withdrawn.get(run)
         if kept is None or kept.round != round_number:
-            raise PolicyViolation(
-                f"round {round_number} was released and is over", hint="start the next round"
-            )
+            raise LedgerRefusal(f"round {round_number} was released and is over", hint="start the next round")
         if kept.commitment != commitment:
             raise _swapped()
         return kept.payload
@@ -183,13 +181,13 @@ class Store:
         for run, number in self._connection.execute("SELECT run, round FROM releases").fetchall():
             known = account.runs.get(run)
             if known is None or number not in known.released:
-                raise LedgerCorrupt("a stored release belongs to no round", hint="release nothing")
+                raise LedgerCorrupt("a stored release belongs to no round", "history")
             self.kept(run, number, known.released[number])
 
 
 def _swapped() -> LedgerCorrupt:
-    return LedgerCorrupt("a stored release is not the one that the journal charged", hint="release nothing")
+    return LedgerCorrupt("a stored release is not the one that the journal charged", "history")
 
 
 def _cut() -> LedgerCorrupt:
-    return LedgerCorrupt("the journal was cut or rewritten while in use", hint="release nothing")
+    return LedgerCorrupt("the journal was cut or rewritten while in use", "cut")

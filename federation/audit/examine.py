@@ -44,7 +44,7 @@ from federation.audit.rounds import check_params, check_receipts
 from federation.audit.sites import Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
 from federation.audit.untrusted import is_regular
-from federation.errors import PlanError
+from federation.errors import UnusableFile
 from federation.plan.plan import Plan
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
@@ -90,15 +90,15 @@ class _Evidence:
 def audit(run: Path, ledgers: Sequence[Path] = ()) -> Audit:
     """Everything that the files of `run` show; `ledgers` are those of sites that handed theirs in.
 
-    PlanError if `run` is no run folder, or a ledger that was handed in does not exist.
+    UnusableFile if `run` is no run folder, or a ledger that was handed in does not exist.
     """
     if not is_regular(run / "plan.toml"):
-        raise PlanError(
+        raise UnusableFile(
             "this is no run folder: it holds no plan.toml", hint="name the RUN of --out", path=run
         )
     for path in ledgers:
         if not is_regular(path):
-            raise PlanError("there is no such ledger", hint="federation ledger export SITE", path=path)
+            raise UnusableFile("there is no such ledger", hint="federation ledger export SITE", path=path)
     found = Findings()
     plan, roster = read_plan(run, found), read_roster(run, found)
     receipts, report = read_receipts(run, plan, found), read_report(run, found)

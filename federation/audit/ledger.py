@@ -31,8 +31,7 @@ def replayed(site: str, ledger: Ledger, found: Findings) -> Account | None:
                 recounts += 1
                 _within_budgets(site, at, account, found)
     except LedgerCorrupt as error:
-        is_chain = "does not verify" in error.message or "not signed" in error.message
-        kind = "ledger-broken" if is_chain else _BROKEN.get(at.kind, "ledger-history")
+        kind = "ledger-broken" if error.kind == "chain" else _BROKEN.get(at.kind, "ledger-history")
         found.add(kind, f"{ledger.source}: {error.message}", site)
         return None
     except (PrivacyError, ValueError, TypeError, OverflowError, RecursionError) as error:

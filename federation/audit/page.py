@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
-from federation.files import replace_file
+from federation.files import write_output
 from federation.report.pages import environment
 from privacy.accounting.bounds import Bounds
 
@@ -32,8 +32,8 @@ SIMULATED = "One process played every site: this is no evidence of what happened
 
 
 def write_audit_page(audit: Audit, path: Path) -> None:
-    """Write the page to `path`, at once."""
-    replace_file(path, render(audit).encode())
+    """Write the page to `path`, at once. UnusableFile if it cannot be written."""
+    write_output(path, render(audit))
 
 
 def render(audit: Audit) -> str:

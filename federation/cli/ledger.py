@@ -84,7 +84,7 @@ def export(
 ) -> None:
     """The ledger as text for an auditor: one entry per line, with hash and signature. It holds no data."""
     from clients.approvals import ledger_of
-    from federation.files import replace_file
+    from federation.files import write_output
     from federation.ledger.export import export_lines, load_entries
     from privacy.ledger.state import fold
 
@@ -93,7 +93,7 @@ def export(
     if out is None:
         sys.stdout.write(export_lines(entries))
         return
-    replace_file(out, export_lines(entries).encode())
+    write_output(out, export_lines(entries))
     typer.echo(f"{out}: {len(entries)} entries")
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -28,7 +28,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from federation.config.toml import Document
-from federation.errors import PlanError, located
+from federation.errors import InputError, located
 from privacy.errors import UnsafeParameters
 
 Texts = Annotated[tuple[str, ...], Strict(False)]
@@ -55,6 +55,7 @@ class Mistake(ValueError):
 class Table(BaseModel):
     """A table of a plan or site file: frozen, strict, no unknown keys."""
 
+    refusal: ClassVar[type[InputError]] = InputError  # of a whole file, see `validate`
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="wrap")
@@ -87,7 +88,7 @@ T = TypeVar("T", bound=Table)
 
 
 def validate(model: type[T], document: Document) -> T:
-    """The document as a model, or its most telling mistake as PlanError (UnsafeParameters where `unsafe`)."""
+    """The document as a model, or its most telling mistake as `model.refusal` (UnsafeParameters where `unsafe`)."""
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
@@ -99,7 +100,7 @@ def validate(model: type[T], document: Document) -> T:
     if mistake.unsafe:
         place = located(document.path, line, key, value)
         raise UnsafeParameters(f"{place}: {mistake.message}", hint=hint)
-    raise PlanError(mistake.message, hint=hint, path=document.path, line=line, key=key, value=value)
+    raise model.refusal(mistake.message, hint=hint, path=document.path, line=line, key=key, value=value)
 
 
 def nearest(name: str, valid: Sequence[str] | Mapping[str, object]) -> str:

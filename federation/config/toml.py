@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from federation.errors import PlanError
+from federation.errors import InputError, UnusableFile
 
 MAX_FILE = 1 << 20
 
@@ -60,36 +60,38 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """The file as a document. PlanError if it cannot be read, is no UTF-8 text or no TOML."""
+    """The file as a document. UnusableFile if it cannot be read, is no UTF-8 text or no TOML."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise PlanError("there is no such file", hint="check the path", path=path) from None
+        raise UnusableFile("there is no such file", hint="check the path", path=path) from None
     except IsADirectoryError:
-        raise PlanError("is a folder", hint="name the .toml file inside it", path=path) from None
+        raise UnusableFile("is a folder", hint="name the .toml file inside it", path=path) from None
     except OSError as error:
-        raise PlanError(
+        raise UnusableFile(
             f"cannot be read ({error.strerror})", hint="check its permissions", path=path
         ) from None
     if len(data) > MAX_FILE:
-        raise PlanError("is larger than 1 MiB", hint="is this the right file?", path=path)
+        raise UnusableFile("is larger than 1 MiB", hint="is this the right file?", path=path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise PlanError("is not UTF-8 text", hint="save it as UTF-8", path=path, line=line) from None
+        raise UnusableFile("is not UTF-8 text", hint="save it as UTF-8", path=path, line=line) from None
     return parse(text, path)
 
 
 def parse(text: str, path: Path | None = None) -> Document:
-    """The text as a document. PlanError with the line if it is no TOML."""
+    """The text as a document. UnusableFile with the line if it is no TOML."""
     try:
         return Document(text, tomllib.loads(text), path)
     except RecursionError:
-        raise PlanError("is nested too deeply", hint="a plan needs three levels", path=path) from None
+        raise UnusableFile("is nested too deeply", hint="a plan needs three levels", path=path) from None
     except ValueError as error:
         message, line = _message_and_line(str(error), text)
-        raise PlanError(f"is not TOML: {message}", hint="correct this line", path=path, line=line) from None
+        raise UnusableFile(
+            f"is not TOML: {message}", hint="correct this line", path=path, line=line
+        ) from None
 
 
 def with_value(text: str, key: KeyPath, value: str) -> str:
@@ -103,7 +105,7 @@ def with_value(text: str, key: KeyPath, value: str) -> str:
     changed = "\n".join(lines)
     if parse(changed).at(key) != parse(f"x = {value}").at(("x",)):
         name = ".".join(key)
-        raise PlanError(
+        raise InputError(
             "cannot be replaced", hint=f"give {key[-1]} a line of its own, in its table", key=name
         )
     return changed

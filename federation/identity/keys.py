@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 
 from federation.config.schema import Mistake, Table, validate
 from federation.config.toml import parse, read
-from federation.errors import PlanError
+from federation.errors import UnusableFile
 from privacy.roster import NAME_BYTES, Entry
 from privacy.signing import public_identity
 
@@ -48,7 +48,7 @@ class PublicFile(Table):
 
 
 def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path, Path]:
-    """A new key pair as `folder`/NAME.key and NAME.pub. PlanError rather than replace a key."""
+    """A new key pair as `folder`/NAME.key and NAME.pub. UnusableFile rather than replace a key."""
     private, public = folder / f"{name}.key", folder / f"{name}.pub"
     key = Ed25519PrivateKey.generate()
     lines: dict[str, str | int] = {
@@ -67,9 +67,9 @@ def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path,
         public.write_text(text, "utf-8")
     except FileExistsError as error:
         hint = "a key is never replaced; choose another id or folder"
-        raise PlanError("exists already", hint=hint, path=Path(error.filename)) from None
+        raise UnusableFile("exists already", hint=hint, path=Path(error.filename)) from None
     except OSError as error:
-        raise PlanError(
+        raise UnusableFile(
             f"cannot be written ({error.strerror})", hint="check the folder", path=private
         ) from None
     return private, public
@@ -86,17 +86,17 @@ def toml(value: str | int) -> str:
 
 
 def load_private(path: Path) -> Ed25519PrivateKey:
-    """The key in a file. PlanError, which shows nothing of the file, if there is none."""
+    """The key in a file. UnusableFile, which shows nothing of the file, if there is none."""
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
-        raise PlanError(
+        raise UnusableFile(
             "there is no such key", hint="make one: federation keys new DIR --id ID", path=path
         ) from None
     except (OSError, ValueError, TypeError):
-        raise PlanError("is no private key that can be read", hint="check the file", path=path) from None
+        raise UnusableFile("is no private key that can be read", hint="check the file", path=path) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise PlanError(
+        raise UnusableFile(
             "is a key of another kind", hint="make one: federation keys new DIR --id ID", path=path
         )
     return key

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from federation.config.schema import Table, validate
 from federation.config.toml import read
-from federation.errors import PlanError, RosterError
+from federation.errors import InputError, RosterError
 from federation.files import replace_file
 from federation.identity.keys import PublicFile, toml
 from privacy.errors import MalformedMessage
@@ -46,7 +46,7 @@ class _RosterFile(Table):
 
 
 def load_roster(path: Path) -> SignedRoster:
-    """The roster in a file, signed as far as it is. PlanError if it is none."""
+    """The roster in a file, signed as far as it is. InputError if it is none."""
     content = validate(_RosterFile, read(path))
     roster = _roster(path, content.serial, [site.entry for site in content.site])
     signatures = {bytes.fromhex(one.key): bytes.fromhex(one.signature) for one in content.signature}
@@ -98,7 +98,7 @@ def _roster(path: Path, serial: int, entries: list[Entry]) -> Roster:
     try:
         return Roster(serial, tuple(entries))
     except MalformedMessage as error:
-        raise PlanError(error.message, hint="add sites with: federation roster add", path=path) from None
+        raise InputError(error.message, hint="add sites with: federation roster add", path=path) from None
 
 
 def _text(roster: Roster, signatures: Any) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from federation.errors import PlanError
+from federation.errors import UnusableFile
 from federation.ledger import sqlite as chain
 from privacy.canonical import Fields, canonical, parsed
 from privacy.errors import LedgerCorrupt
@@ -30,13 +30,15 @@ _TRIES, _PAUSE_SECONDS = 200, 0.01
 def load_entries(path: Path) -> tuple[Entry, ...]:
     """The entries of a journal or of an export, as they stand: `fold` tells whether they verify.
 
-    LedgerCorrupt if the file is neither, or damaged; PlanError if it cannot be read.
+    LedgerCorrupt if the file is neither, or damaged; UnusableFile if it cannot be read.
     """
     try:
         log, content = _snapshot(path)
     except OSError as error:
         reason = error.strerror or "unknown error"
-        raise PlanError(f"this ledger cannot be read ({reason})", hint="check the path", path=path) from None
+        raise UnusableFile(
+            f"this ledger cannot be read ({reason})", hint="check the path", path=path
+        ) from None
     if content.startswith(_SQLITE):
         return _journaled(path.name, log, content)
     try:
@@ -46,7 +48,9 @@ def load_entries(path: Path) -> tuple[Entry, ...]:
         entries = ()
     if not entries:
         raise LedgerCorrupt(
-            f"{path.name} is damaged, or no ledger", hint="a ledger is .sqlite, or an export of it"
+            f"{path.name} is damaged, or no ledger",
+            "unreadable",
+            hint="a ledger is .sqlite, or an export of it",
         )
     return entries
 

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from privacy.canonical import canonical, parsed
-from privacy.errors import LedgerCorrupt, PrivacyError
+from privacy.errors import LedgerCorrupt, RecordsUnavailable
 from privacy.ledger.chain import Entry
 
 _ENTRIES = (
@@ -43,10 +43,6 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 }
-
-
-class JournalUnavailable(PrivacyError):
-    """The journal cannot be read or written, so nothing was released."""
 
 
 def needs_creation(path: Path) -> bool:
@@ -187,14 +183,14 @@ def _tables(connection: sqlite3.Connection) -> tuple[str, ...]:
 
 
 def _damaged(name: str = "the file") -> LedgerCorrupt:
-    return LedgerCorrupt(f"{name} is damaged, or no journal of a site", hint="release nothing")
+    return LedgerCorrupt(f"{name} is damaged, or no journal of a site", "unreadable")
 
 
 def _entry(seq: int, kind: str, body: str, previous: bytes, hash_: bytes, signature: bytes) -> Entry:
     try:
         return Entry(seq, kind, parsed(body), previous, hash_, signature)
     except ValueError:
-        raise LedgerCorrupt(f"entry {seq} of the journal cannot be read", hint="release nothing") from None
+        raise LedgerCorrupt(f"entry {seq} of the journal cannot be read", "unreadable") from None
 
 
 @contextmanager
@@ -215,8 +211,8 @@ def explained(path: Path) -> Iterator[None]:
         raise _unavailable(path, error.strerror or "unknown error") from None
 
 
-def _unavailable(path: Path, reason: str) -> JournalUnavailable:
-    return JournalUnavailable(
+def _unavailable(path: Path, reason: str) -> RecordsUnavailable:
+    return RecordsUnavailable(
         f"the journal {path.name} cannot be used: {reason}",
         hint="nothing was released; check the disk and the permissions, then start again",
     )

@@ -24,6 +24,7 @@ from federation.errors import TaskError
 from privacy.errors import MalformedMessage
 from privacy.wire import digest
 
+_SAME_MODEL = "have the task make the same model every time"
 _ADAPT = (
     "return adapted(model).module, from clients.training.adapt: "
     "it replaces such layers and lists what is different"
@@ -57,7 +58,8 @@ class Layout:
     def load(self, module: nn.Module, vector: Tensor) -> None:
         """Set the model's parameters from a flat vector (d,)."""
         if vector.shape != (self.dimension,):
-            raise TaskError(f"{tuple(vector.shape)} values for a model of {self.dimension} parameters")
+            message = f"{tuple(vector.shape)} values for a model of {self.dimension} parameters"
+            raise TaskError(message, hint=_SAME_MODEL)
         pieces = torch.split(vector.detach(), [prod(shape) for shape in self.shapes])
         with torch.no_grad():
             for parameter, piece in zip(self._parameters(module), pieces, strict=True):
@@ -66,7 +68,7 @@ class Layout:
     def _parameters(self, module: nn.Module) -> list[nn.Parameter]:
         named = dict(module.named_parameters())
         if tuple(named) != self.names or tuple(tuple(p.shape) for p in named.values()) != self.shapes:
-            raise TaskError("the model does not have the parameters of this layout")
+            raise TaskError("the model does not have the parameters of this layout", hint=_SAME_MODEL)
         return list(named.values())
 
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import rfc8785
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -31,7 +31,7 @@ from federation.config.tables import (
 from federation.config.toml import Document
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
-from federation.errors import PlanError
+from federation.errors import InputError, PlanError
 from federation.kinds.base import Kind
 from federation.kinds.choice import figures_of, kind_of
 from federation.kinds.figures import Figures
@@ -47,6 +47,7 @@ def _kind_of_task(task: Any) -> str:
 class Plan(Table):
     """A whole plan. Make one with `load`, `parse` or `Plan.from_canonical`."""
 
+    refusal: ClassVar[type[InputError]] = PlanError
     federation: Federation = Field(examples=["[federation]"])
     task: Annotated[
         Annotated[str, Tag("code")] | Annotated[TabularTask, Tag("tabular")], Discriminator(_kind_of_task)
@@ -135,7 +136,7 @@ class Plan(Table):
                 document["task"]["features"] = {feature.pop("name"): feature for feature in features}
             plan = validate(cls, Document("", document))
             exact = plan.canonical() == data
-        except (PlanError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (InputError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             exact = False
         if not exact:
             raise MalformedMessage("this is no plan in canonical form")

@@ -62,7 +62,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         raise CheckpointError(
-            f"{path} cannot be read", hint="the run is complete; start anew in another folder"
+            f"{path} cannot be read", hint="the run is complete: federation audit RUN shows what it was"
         ) from None
     return report
 

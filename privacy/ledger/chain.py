@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.canonical import JSON, Fields, canonical, settled
-from privacy.errors import LedgerCorrupt
+from privacy.errors import Damage, LedgerCorrupt
 from privacy.ledger.approvals import Replacement, approvals_from_json, is_approved
 from privacy.signing import (
     IDENTITY_BYTES,
@@ -133,7 +133,7 @@ def rotation(tip: Tip, new: Ed25519PrivateKey) -> dict[str, JSON]:
 def verify(entries: Sequence[Entry]) -> Tip:
     """Where this chain ends. LedgerCorrupt unless it is whole, in order and signed, from its genesis on."""
     if not entries:
-        raise LedgerCorrupt("the ledger has no entries", hint="release nothing")
+        raise LedgerCorrupt("the ledger has no entries", "chain")
     return follow(None, entries)
 
 
@@ -146,7 +146,7 @@ def follow(tip: Tip | None, entries: Sequence[Entry]) -> Tip:
             raise LedgerCorrupt(
                 f"entry {_place(last)[0]} of the ledger does not verify: "
                 "entries were changed, removed, added or reordered",
-                hint="release nothing; restore the ledger from where it was last known to be whole",
+                "chain",
             )
         try:
             tip = _signed(tip, entry)
@@ -157,9 +157,9 @@ def follow(tip: Tip | None, entries: Sequence[Entry]) -> Tip:
     return tip
 
 
-def corrupt(entry: Entry, reason: str) -> LedgerCorrupt:
+def corrupt(entry: Entry, reason: str, kind: Damage = "history") -> LedgerCorrupt:
     """The refusal of a ledger because of one entry of it."""
-    return LedgerCorrupt(f"entry {entry.seq} of the ledger ({entry.kind}) {reason}", hint="release nothing")
+    return LedgerCorrupt(f"entry {entry.seq} of the ledger ({entry.kind}) {reason}", kind)
 
 
 def genesis_from_json(body: object) -> Genesis:
@@ -177,7 +177,7 @@ def genesis_from_json(body: object) -> Genesis:
 
 
 def _signed(tip: Tip | None, entry: Entry) -> Tip:
-    """The chain with this entry as its last, if the key whose turn it is signed it; ValueError if not."""
+    """The chain with this entry as its last; LedgerCorrupt or ValueError unless the right key signed it."""
     if tip is None:
         genesis = genesis_from_json(entry.body)
         tip, signer = Tip(genesis, entry, entry, (genesis.key,)), genesis.key
@@ -188,7 +188,7 @@ def _signed(tip: Tip | None, entry: Entry) -> Tip:
         tip, signer = replace(tip, last=entry), tip.key
     size = len(entry.signature) if isinstance(entry.signature, bytes) else 0
     if size != SIGNATURE_BYTES or not is_signed(signer, entry.signature, _ENTRY, entry.hash):
-        raise ValueError("is not signed by the site's key")
+        raise corrupt(entry, "is not signed by the site's key", "chain")
     return tip
 
 

@@ -22,7 +22,7 @@ from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.filters import Filter, filter_from_json
 from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json
 from privacy.canonical import JSON, Fields
-from privacy.errors import FaultyServer, LedgerCorrupt, PolicyViolation, UnsafeParameters
+from privacy.errors import FaultyServer, LedgerCorrupt, LedgerRefusal, UnsafeParameters
 from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import (
     Approval,
@@ -126,9 +126,9 @@ class Account:
         return tuple(charge.to(unit, patient) for charge in charges if charge is not None)
 
     def proposal(self, limit: Limit, reason: str) -> Proposal:
-        """What two approvers sign to put `limit` in place of that in force. PolicyViolation if none is yet."""
+        """What two approvers sign to put `limit` in place of that in force. LedgerRefusal if none is yet."""
         if limit.unit not in self.terms:
-            raise PolicyViolation(
+            raise LedgerRefusal(
                 f"this ledger has no limit per {limit.unit} that could be raised",
                 hint="the first is site.toml's, when a run is reserved",
             )
@@ -146,6 +146,7 @@ class Account:
             raise LedgerCorrupt(
                 f"the ledger once had an entry {head.seq} that it no longer has: "
                 "its end was cut off, or an older copy was restored",
+                "cut",
                 hint="release nothing; restore the newest copy, which the site has signed",
             )
 
@@ -260,7 +261,7 @@ def fold(entries: Sequence[Entry]) -> Account:
     UnsupportedEvent for charges and filters that this version does not know.
     """
     if not entries:
-        raise LedgerCorrupt("the ledger has no entries", hint="release nothing")
+        raise LedgerCorrupt("the ledger has no entries", "chain")
     account = Account(entries[0])
     account.extend(entries[1:])
     return account

@@ -14,7 +14,7 @@ from federation.errors import TooFewSurvivors
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Kind, Paired, Reason, abort_reason
 from federation.round.terms import Terms
-from privacy.errors import FaultyServer, PolicyViolation, ProtocolError
+from privacy.errors import FaultyServer, LedgerRefusal, PolicyViolation, ProtocolError
 from privacy.mechanism.encoding import RingVector
 from privacy.secagg import graph
 from privacy.secagg.messages import Certificate
@@ -233,7 +233,7 @@ def test_masking_is_on_record_before_masked_bytes_leave(tmp_path: Path) -> None:
     assert Frame.from_bytes(played.replies["berlin", Kind.BROADCAST]).kind is Kind.ABORT
     site.journal._store._connection.execute("PRAGMA query_only = OFF")
     assert kinds(site) == ["genesis", "roster", "budget", "reserve", "begin", "release"]
-    assert not isinstance(site.last_error, PolicyViolation)
+    assert not isinstance(site.last_error, PolicyViolation | LedgerRefusal)
 
 
 @pytest.mark.parametrize("limit", [4, 128], ids=["ring", "complete"])
@@ -254,7 +254,7 @@ def test_on_a_ring_a_site_masks_once_a_round(
     with pytest.raises(TooFewSurvivors):
         second.play()
     for name in ("amsterdam", "berlin", "cleveland", "dresden"):
-        assert isinstance(sites[name].last_error, PolicyViolation)
+        assert isinstance(sites[name].last_error, LedgerRefusal)
         assert "on a ring" in str(sites[name].last_error)
     assert {name: kinds(site).count("mask") for name, site in sites.items()} == dict.fromkeys(FIVE, 1)
 
@@ -271,6 +271,6 @@ def test_the_last_round_is_answered_again_after_its_opening_by_the_same_process_
     site.receive(hello(plan))
     with pytest.raises(TooFewSurvivors):
         Round(replace(terms, attempt=3), sites).play()
-    assert isinstance(site.last_error, PolicyViolation)
+    assert isinstance(site.last_error, LedgerRefusal)
     assert "round 1 was released and is over" in str(site.last_error)
     assert kinds(site).count("release") == 1

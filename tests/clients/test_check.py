@@ -12,7 +12,7 @@ from clients.check import preflight
 from clients.data.populations import claim_pool, fingerprints, registry_path
 from clients.journal.journal import Journal
 from clients.policy import load_site
-from federation.errors import DataError, PlanError
+from federation.errors import DataError, InputError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private
 from federation.plan.plan import Plan, parse
 from privacy.errors import BudgetExceeded, LedgerCorrupt, PolicyViolation, UnsafeParameters
@@ -117,7 +117,7 @@ def test_policy_is_asked_before_the_data_are_read(tmp_path: Path) -> None:
 def test_bad_data_and_a_bad_site_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pressure"):
         preflight(make_plan(), write_site(tmp_path, rows=["33,,yes", *ROWS]))
-    with pytest.raises(PlanError, match="colour"):
+    with pytest.raises(SiteFileError, match="colour"):
         preflight(make_plan(), write_site(tmp_path, SITE + 'colour = "blue"\n'))
 
 
@@ -231,14 +231,14 @@ def test_patients_are_counted_where_they_are_known(unit: str, tmp_path: Path) ->
     ],
 )
 def test_what_a_site_lacks_to_take_part_is_told(tmp_path: Path, old: str, new: str, expected: str) -> None:
-    with pytest.raises(PlanError, match=expected):
+    with pytest.raises(InputError, match=expected):
         preflight(make_plan(), write_site(tmp_path, SITE.replace(old, new)))
 
 
 def test_a_key_that_is_none_is_told(tmp_path: Path) -> None:
     path = write_site(tmp_path)
     (tmp_path / "keys" / "berlin.key").write_text("SECRET")
-    with pytest.raises(PlanError, match="is no private key") as caught:
+    with pytest.raises(UnusableFile, match="is no private key") as caught:
         preflight(make_plan(), path)
     assert "SECRET" not in str(caught.value)
 

@@ -12,7 +12,7 @@ import torch
 from clients import join
 from clients.join import attend, load_trainer, open_site
 from clients.policy import load_site
-from federation.errors import DataError, PlanError
+from federation.errors import DataError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_public
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Kind, Member, Reason, abort_reason
@@ -71,7 +71,7 @@ def test_a_site_answers_from_its_own_files(tmp_path: Path) -> None:
 
 def test_a_site_file_without_a_size_is_refused_before_there_is_a_journal(tmp_path: Path) -> None:
     path = write_site(tmp_path, SITE.replace("size = 30\n", ""))
-    with pytest.raises(PlanError, match=r"site.toml data.size: is missing; declare in public") as error:
+    with pytest.raises(SiteFileError, match=r"site.toml data.size: is missing; declare in public") as error:
         open_site(path)
     assert error.value.exit_code == 2
     assert not (tmp_path / "journal.sqlite").exists()
@@ -79,7 +79,7 @@ def test_a_site_file_without_a_size_is_refused_before_there_is_a_journal(tmp_pat
 
 def test_a_site_file_without_a_consortium_is_refused_before_there_is_a_journal(tmp_path: Path) -> None:
     path = write_site(tmp_path, SITE[: SITE.index("[consortium]")])
-    with pytest.raises(PlanError, match=r"site.toml consortium: is missing; add the table") as error:
+    with pytest.raises(SiteFileError, match=r"site.toml consortium: is missing; add the table") as error:
         open_site(path)
     assert error.value.exit_code == 2
     assert not (tmp_path / "journal.sqlite").exists()
@@ -88,7 +88,9 @@ def test_a_site_file_without_a_consortium_is_refused_before_there_is_a_journal(t
 def test_a_site_without_its_key_is_refused_before_there_is_a_journal(tmp_path: Path) -> None:
     path = write_site(tmp_path)
     (tmp_path / "keys" / "berlin.key").unlink()
-    with pytest.raises(PlanError, match=r"berlin.key: there is no such key; make one: federation keys new"):
+    with pytest.raises(
+        UnusableFile, match=r"berlin.key: there is no such key; make one: federation keys new"
+    ):
         open_site(path)
     assert not (tmp_path / "journal.sqlite").exists()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clients.policy import Policy, consent, load_site, require_complete
-from federation.errors import PlanError
+from federation.errors import SiteFileError
 from federation.plan.plan import Plan, parse
 from privacy.accounting.filters import Budget, Filter, admit
 from privacy.accounting.units import Limit, Patient
@@ -353,7 +353,7 @@ def test_a_mistake_in_a_limit_is_one_line(tmp_path: Path, old: str, new: str, ex
     path = tmp_path / "site.toml"
     assert LIMITED.count(old) == 1
     path.write_text(LIMITED.replace(old, new))
-    with pytest.raises(PlanError) as caught:
+    with pytest.raises(SiteFileError) as caught:
         load_site(path)
     line = str(caught.value)
     assert expected in line and "\n" not in line and "; " in line
@@ -369,7 +369,7 @@ def test_a_site_that_allows_runs_without_privacy_has_no_other_limit(tmp_path: Pa
     )
     path.write_text(free.replace("[consortium]", f"{limit}\n[consortium]"))
     with pytest.raises(
-        PlanError, match=rf"policy\.{table}.*: and noise contradict each other; remove it, or"
+        SiteFileError, match=rf"policy\.{table}.*: and noise contradict each other; remove it, or"
     ):
         load_site(path)
 
@@ -385,7 +385,7 @@ def test_however_small_a_pool_is_it_hides_among_three_sites(tmp_path: Path, mini
             "[policy]", "size = 1\n[policy]"
         )
     )
-    with pytest.raises(PlanError, match="must be at least 3"):
+    with pytest.raises(SiteFileError, match="must be at least 3"):
         load_site(path)
 
 
@@ -394,10 +394,10 @@ def test_a_site_that_takes_part_has_a_size_and_a_consortium(tmp_path: Path) -> N
     path.write_text(SITE.replace("[policy]", "size = 30\n[policy]"))
     assert require_complete(load_site(path), path).quorum == 2
     path.write_text(SITE)
-    with pytest.raises(PlanError, match=r"site\.toml data\.size: is missing; declare in public"):
+    with pytest.raises(SiteFileError, match=r"site\.toml data\.size: is missing; declare in public"):
         require_complete(load_site(path), path)
     path.write_text(SITE[: SITE.index("[consortium]")].replace("[policy]", "size = 30\n[policy]"))
-    with pytest.raises(PlanError, match=r"site\.toml consortium: is missing; add the table"):
+    with pytest.raises(SiteFileError, match=r"site\.toml consortium: is missing; add the table"):
         require_complete(load_site(path), path)
 
 
@@ -476,7 +476,7 @@ def test_a_site_file_may_leave_out_the_server_and_in_a_simulation_the_consortium
 def test_a_mistake_in_a_site_file_is_one_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
     path = tmp_path / "site.toml"
     path.write_text(SITE.replace(old, new, 1))
-    with pytest.raises(PlanError) as caught:
+    with pytest.raises(SiteFileError) as caught:
         load_site(path)
     line = str(caught.value)
     assert line.startswith(str(tmp_path)) and expected in line and "\n" not in line
@@ -486,7 +486,7 @@ def test_a_source_that_may_hold_a_password_is_never_shown(tmp_path: Path) -> Non
     path = tmp_path / "site.toml"
     for slip in ('sourse = "postgresql://me:SECRET@db"', 'source = ["postgresql://me:SECRET@db"]'):
         path.write_text(SITE.replace('source = "cleveland.csv"', slip))
-        with pytest.raises(PlanError) as caught:
+        with pytest.raises(SiteFileError) as caught:
             load_site(path)
         assert "SECRET" not in str(caught.value)
         assert "site.toml:6 data.sour" in str(caught.value)

@@ -15,7 +15,16 @@ from clients.training.work import Trainer
 from federation.errors import DataError, TooFewSurvivors, TrainingDiverged
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Kind, Reason, abort_reason
-from privacy.errors import BudgetExceeded, PolicyViolation, PrivacyError, ProtocolError
+from privacy.errors import (
+    BudgetExceeded,
+    JournalMisuse,
+    LedgerCorrupt,
+    LedgerRefusal,
+    PolicyViolation,
+    PrivacyError,
+    ProtocolError,
+    RecordsUnavailable,
+)
 from tests.clients.sites import (
     RUN,
     Round,
@@ -110,6 +119,10 @@ def test_what_an_exception_says_stays_at_the_site(where: str, tmp_path: Path) ->
     [
         (BudgetExceeded("x"), Reason.BUDGET),
         (PolicyViolation("x"), Reason.POLICY),
+        (LedgerRefusal("x"), Reason.POLICY),
+        (JournalMisuse("x"), Reason.POLICY),
+        (LedgerCorrupt("x", "cut"), Reason.FAILED),
+        (RecordsUnavailable("x"), Reason.FAILED),
         (ProtocolError("x"), Reason.PROTOCOL),
         (TrainingDiverged("x"), Reason.DIVERGED),
         (PrivacyError("x"), Reason.FAILED),

@@ -19,13 +19,12 @@ from clients.policy import Policy
 from clients.release import Payload, release
 from clients.training.work import Trainer, contribution, site_stream, worst_case_seconds
 from federation.errors import DataError, TaskError
-from federation.ledger.sqlite import JournalUnavailable
 from federation.model.task import Dataset, build_task, cross_entropy
 from federation.plan.plan import Plan
 from federation.round.messages import Member
 from federation.round.terms import Terms, evaluation_run
 from privacy.accounting.units import Limit
-from privacy.errors import BudgetExceeded, PolicyViolation
+from privacy.errors import BudgetExceeded, LedgerRefusal, PolicyViolation, RecordsUnavailable
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
 from tests.clients.sites import (
@@ -88,14 +87,14 @@ def test_a_refusal_of_the_journal_leaves_the_data_unread(tmp_path: Path) -> None
     plan = make_plan()
     touched: list[None] = []
     trainer = unread(plan, lambda: touched.append(None))
-    with pytest.raises(PolicyViolation, match="no reservation"):
+    with pytest.raises(LedgerRefusal, match="no reservation"):
         journal = open_journal(tmp_path / "unreserved", plan, reserve=False)
         release(make_terms(plan), SITE, make_params(), trainer, journal)
     journal = open_journal(tmp_path / "reserved", plan)
     with pytest.raises(BudgetExceeded):
         release(make_terms(plan, round=6), SITE, make_params(), trainer, journal)
     journal._store._connection.execute("PRAGMA query_only = ON")  # a disk that takes no more
-    with pytest.raises(JournalUnavailable):
+    with pytest.raises(RecordsUnavailable):
         release(make_terms(plan), SITE, make_params(), trainer, journal)
     assert not touched
 
@@ -109,7 +108,7 @@ def test_nothing_is_handed_on_when_the_journal_cannot_keep_it(tmp_path: Path) ->
         return Stream(bytes(32))
 
     trainer = replace(fresh(plan), stream=disk_fills_up_meanwhile)
-    with pytest.raises(JournalUnavailable):
+    with pytest.raises(RecordsUnavailable):
         release(terms, SITE, make_params(), trainer, journal)
     journal._store._connection.execute("PRAGMA query_only = OFF")
     assert kinds(journal) == ["genesis", "reserve", "begin"]
@@ -154,7 +153,7 @@ def test_a_begun_round_answers_no_second_question(released: bool, tmp_path: Path
     before = kinds(journal)
     questions = [(terms, make_params(seed=1)), *((other, make_params()) for other in changed_members(terms))]
     for other, params in questions:
-        with pytest.raises(PolicyViolation, match="begun with another question"):
+        with pytest.raises(LedgerRefusal, match="begun with another question"):
             release(replace(other, attempt=2), SITE, params, unread(plan), journal)
     assert kinds(journal) == before
 

@@ -28,7 +28,7 @@ from federation.round.messages import (
     Welcome,
     abort_reason,
 )
-from privacy.errors import FaultyServer, PolicyViolation, ProtocolError
+from privacy.errors import FaultyServer, LedgerRefusal, ProtocolError
 from privacy.roster import SignedRoster
 from tests.clients.sites import (
     CONSORTIUM,
@@ -238,7 +238,7 @@ def test_other_params_in_a_new_attempt_are_a_second_question_and_leave_the_data_
     with pytest.raises(TooFewSurvivors):
         Round(replace(terms, attempt=2), sites, params=make_params(seed=1)).play()
     for site in sites.values():
-        assert isinstance(site.last_error, PolicyViolation)
+        assert isinstance(site.last_error, LedgerRefusal)
         assert "other params" in str(site.last_error)
         assert kinds(site) == before
 
@@ -292,7 +292,7 @@ def test_a_sum_is_not_opened_again_for_a_cohort_whose_slots_look_the_same(tmp_pa
     again = Round(make_terms(plan, without_berlin, attempt=2), sites)
     with pytest.raises(TooFewSurvivors):
         again.play()
-    assert isinstance(sites["amsterdam"].last_error, PolicyViolation)
+    assert isinstance(sites["amsterdam"].last_error, LedgerRefusal)
     assert kinds(sites["amsterdam"]) == begun
 
 

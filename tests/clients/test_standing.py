@@ -16,14 +16,14 @@ from clients.join import open_site
 from clients.policy import Policy
 from clients.site import Site
 from clients.training.work import Trainer
-from federation.errors import PlanError, TooFewSurvivors
+from federation.errors import InputError, TooFewSurvivors
 from federation.identity.keys import private_pem
 from federation.model.task import Dataset, build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Hello, Kind, Reason, abort_reason, heads_from
 from federation.round.terms import Terms
 from privacy.accounting.events import GaussianEvent
-from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation
+from privacy.errors import BudgetExceeded, LedgerRefusal, MalformedMessage, PolicyViolation
 from privacy.ledger.state import fold
 from privacy.mechanism.noise import SIGMA, Stream
 from privacy.signing import public_identity
@@ -153,8 +153,8 @@ def test_a_site_file_that_cannot_be_read_ends_the_part_of_a_site(damage: str | N
     path.unlink() if damage is None else path.write_text(damage)
     before = site.journal.entries()
     assert refused(site, invite(FIRST)) is Reason.FAILED
-    assert isinstance(site.last_error, PlanError)
-    with pytest.raises(PlanError):
+    assert isinstance(site.last_error, InputError)
+    with pytest.raises(InputError):
         site.release(FIRST, make_params())
     assert site.journal.entries() == before
     site.close()
@@ -270,10 +270,10 @@ def test_a_closed_run_returns_the_rounds_that_never_began_and_begins_none(tmp_pa
     second = Round(SECOND, {**joined(tmp_path / "others", PLAN), "berlin": site})
     with pytest.raises(TooFewSurvivors):
         second.play()
-    assert isinstance(site.last_error, PolicyViolation)
+    assert isinstance(site.last_error, LedgerRefusal)
     assert "this run is closed" in str(site.last_error)
     for terms in (FIRST, replace(FIRST, attempt=9)):  # not even what it released before
-        with pytest.raises(PolicyViolation, match="closed"):
+        with pytest.raises(LedgerRefusal, match="closed"):
             site.release(terms, make_params())
     assert site.journal.entries() == before
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from federation.files import replace_file
+from federation.errors import UnusableFile
+from federation.files import replace_file, write_output
 
 
 def test_a_file_is_made_with_its_folder_and_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -43,3 +44,10 @@ def test_a_folder_in_the_place_of_the_file_is_left_alone(tmp_path: Path) -> None
     with pytest.raises(OSError, match="directory"):
         replace_file(tmp_path / "file", b"new")
     assert (tmp_path / "file" / "inside").read_text() == "kept"
+
+
+def test_an_output_that_cannot_be_written_is_a_mistake_in_its_name(tmp_path: Path) -> None:
+    write_output(tmp_path / "page.html", "page")
+    with pytest.raises(UnusableFile, match=r"cannot be written \(.*\); name another file") as caught:
+        write_output(tmp_path / "page.html" / "below", "page")
+    assert caught.value.exit_code == 2

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from flwr.app import Context, RecordDict, UserConfigValue
 
-from federation.errors import PlanError, RosterError
+from federation.errors import InputError, RosterError
 from federation.round.transport import Arrival, Outgoing, Transport
 from server import app as server_app
 from server.app import app, await_sites
@@ -58,7 +58,7 @@ def test_the_coordinator_gets_paths_and_a_wire_to_every_site(monkeypatch: pytest
     ids=str,
 )
 def test_a_call_without_plan_roster_state_or_sites_is_refused(config: dict[str, UserConfigValue]) -> None:
-    with flower_world({"a": lambda data: data}) as world, pytest.raises(PlanError):
+    with flower_world({"a": lambda data: data}) as world, pytest.raises(InputError):
         app(grid_of(world), context(**config))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from federation.errors import PlanError
+from federation.errors import InputError
 from simulations.populations import DIAGNOSES, HOSPITALS, hospitals, population_for, scenario_for
 
 Row = dict[str, str]
@@ -92,5 +92,5 @@ def test_the_plans_delta_is_below_one_over_the_records(sites: Path) -> None:
 
 def test_a_population_is_found_by_name() -> None:
     assert population_for("hospitals") is hospitals
-    with pytest.raises(PlanError, match="one of hospitals"):
+    with pytest.raises(InputError, match="one of hospitals"):
         population_for("hospital")

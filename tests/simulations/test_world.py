@@ -9,7 +9,7 @@ import pytest
 
 from clients.data.load import find_sites
 from clients.policy import Policy
-from federation.errors import DataError, PlanError, RosterError
+from federation.errors import DataError, RosterError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private
 from federation.plan.plan import Plan
 from federation.round.messages import Member
@@ -109,7 +109,7 @@ def test_a_site_with_rules_of_its_own_keeps_them_and_its_journal(tmp_path: Path)
     write_sites(tmp_path / "sites", 2)
     write_csv(tmp_path / "sites" / "elm" / "train.csv", rows_of(4, 20))
     own_rules(tmp_path / "sites" / "elm", size="size = 15")
-    with pytest.raises(PlanError, match=r"elm\.key: there is no such key"):
+    with pytest.raises(UnusableFile, match=r"elm\.key: there is no such key"):
         world_of(tmp_path / "sites")
     private, _ = create(tmp_path / "sites" / "elm" / "keys", "elm", "Elm", 15)
     world = world_of(tmp_path / "sites")
@@ -162,7 +162,7 @@ def test_the_site_file_of_another_site_is_refused(tmp_path: Path) -> None:
     write_csv(tmp_path / "elm" / "train.csv", rows_of(4, 20))
     rules = own_rules(tmp_path / "elm")
     rules.write_text(rules.read_text().replace('"elm"', '"oak"'))
-    with pytest.raises(PlanError, match="the site file in elm/ is that of oak"):
+    with pytest.raises(SiteFileError, match="the site file in elm/ is that of oak"):
         world_of(tmp_path)
 
 

@@ -13,7 +13,7 @@ from clients.journal.journal import Journal
 from federation.ledger.export import load_entries
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
-from privacy.errors import PolicyViolation
+from privacy.errors import LedgerRefusal
 from privacy.ledger.state import Account, fold
 from tests import ROOT
 from tests.clients.journal.journals import kinds, opened
@@ -123,7 +123,7 @@ def _sends_again(journal: Journal, account: Account, said: list[list[str]]) -> i
         if run.closed is None and run.released:
             newest = max(run.released)
             if newest < max(run.begun):  # nobody asks again for what came before it
-                with pytest.raises(PolicyViolation, match="is over"):
+                with pytest.raises(LedgerRefusal, match="is over"):
                     journal.begin(name, newest, "question")
                 continue
             stored = journal.begin(name, newest, "question")
@@ -135,7 +135,7 @@ def _sends_again(journal: Journal, account: Account, said: list[list[str]]) -> i
     for name, run in account.runs.items():
         if run.closed is None:
             for number in (int(line[2]) for line in said if line[:2] == ["masked", name]):
-                with pytest.raises(PolicyViolation, match=f"attempt 3 at round {number} is over"):
+                with pytest.raises(LedgerRefusal, match=f"attempt 3 at round {number} is over"):
                     journal.mask(name, number, 3, suite=2)
     assert journal.spent() == before
     return count

@@ -24,7 +24,9 @@ from privacy.accounting.units import Charge, Limit, Patient
 from privacy.errors import (
     BudgetExceeded,
     FaultyServer,
+    JournalMisuse,
     LedgerCorrupt,
+    LedgerRefusal,
     PolicyViolation,
     PrivacyError,
     ProtocolError,
@@ -114,7 +116,7 @@ def test_a_run_keeps_the_plan_it_was_reserved_for(journal: Journal) -> None:
         ("plan", PLAN, 50),
     ]
     for changed in changes:
-        with pytest.raises(PolicyViolation, match="another plan"):
+        with pytest.raises(LedgerRefusal, match="another plan"):
             journal.reserve("run", *changed, LIMITS)
 
 
@@ -133,7 +135,7 @@ def test_runs_add_up_and_the_one_past_the_budget_is_refused_in_writing(journal: 
         reserve(journal, "second", record(10.0))
     assert kinds(journal) == [*RESERVED, "refuse"]
     assert journal.entries()[-1].body["unit"] == "record"
-    with pytest.raises(PolicyViolation, match="no reservation"):
+    with pytest.raises(LedgerRefusal, match="no reservation"):
         journal.begin("second", 1, "question")
     assert journal.spent() == epsilon([PLAN.event], 1e-5)
     reserve(journal, "third", record(100.0))
@@ -313,7 +315,7 @@ def test_two_approvers_raise_a_budget_once(journal: Journal) -> None:
     with pytest.raises(BudgetExceeded):
         reserve(journal, "second", record(10.0))  # the policy is still the stricter
     reserve(journal, "second", record(10.0), [limit(6.0)])
-    with pytest.raises(PolicyViolation, match="no longer in force"):
+    with pytest.raises(LedgerRefusal, match="no longer in force"):
         journal.raise_budget(proposal, [approve(proposal, ANNA), approve(proposal, BERT)])
     assert kinds(journal).count("budget") == 2
 
@@ -322,16 +324,16 @@ def test_fewer_or_other_signatures_raise_nothing(path: Path, journal: Journal) -
     proposal = journal.propose(limit(6.0), "more")
     anna, bert, peer = (approve(proposal, key) for key in (ANNA, BERT, PEER))
     for wrong in ([], [anna], [anna, anna], [anna, peer], [anna, bert, peer]):
-        with pytest.raises(PolicyViolation, match="two approvers"):
+        with pytest.raises(LedgerRefusal, match="two approvers"):
             journal.raise_budget(proposal, wrong)
     for change in ({"ledger": bytes(32)}, {"site": "south"}, {"after": bytes(32)}):
         other = dataclasses.replace(proposal, **change)  # type: ignore[arg-type]
-        with pytest.raises(PolicyViolation, match="another ledger"):
+        with pytest.raises(LedgerRefusal, match="another ledger"):
             journal.raise_budget(other, [approve(other, ANNA), approve(other, BERT)])
     with closing(opened(path.with_name("none.sqlite"), approvers=())) as alone:
         reserve(alone)
         proposal = alone.propose(limit(6.0), "more")
-        with pytest.raises(PolicyViolation, match="two approvers"):
+        with pytest.raises(LedgerRefusal, match="two approvers"):
             alone.raise_budget(proposal, [approve(proposal, ANNA), approve(proposal, BERT)])
     assert kinds(journal) == RESERVED
 
@@ -357,7 +359,7 @@ def test_a_second_draw_for_one_charge_is_refused_even_between_two_processes(
     assert journal.begin("run", 1, "question") is None
     assert other.begin("run", 1, "question") is None
     other.release("run", 1, b"first")
-    with pytest.raises(PolicyViolation, match="other noise"):
+    with pytest.raises(LedgerRefusal, match="other noise"):
         journal.release("run", 1, b"second")
     assert journal.begin("run", 1, "question") == b"first"
     other.close()
@@ -366,10 +368,10 @@ def test_a_second_draw_for_one_charge_is_refused_even_between_two_processes(
 def test_another_question_for_a_begun_round_is_refused(journal: Journal) -> None:
     """DP-38: other params or another cohort are a second look at the data, and take a round of their own."""
     journal.begin("run", 1, "question")
-    with pytest.raises(PolicyViolation, match="other params or cohort"):
+    with pytest.raises(LedgerRefusal, match="other params or cohort"):
         journal.begin("run", 1, "crafted")
     journal.release("run", 1, b"noised")
-    with pytest.raises(PolicyViolation, match="other params or cohort"):
+    with pytest.raises(LedgerRefusal, match="other params or cohort"):
         journal.begin("run", 1, "crafted")
     assert journal.begin("run", 2, "crafted") is None
 
@@ -377,7 +379,7 @@ def test_another_question_for_a_begun_round_is_refused(journal: Journal) -> None
 def test_a_round_whose_bytes_are_no_longer_kept_is_over(journal: Journal) -> None:
     release(journal, 1, b"one")
     release(journal, 2, b"two")
-    with pytest.raises(PolicyViolation, match="is over"):
+    with pytest.raises(LedgerRefusal, match="is over"):
         journal.begin("run", 1, "question")
     assert journal.begin("run", 2, "question") == b"two"
 
@@ -385,11 +387,11 @@ def test_a_round_whose_bytes_are_no_longer_kept_is_over(journal: Journal) -> Non
 def test_rounds_outside_the_reservation_are_refused(journal: Journal) -> None:
     with pytest.raises(BudgetExceeded, match="101"):
         journal.begin("run", 101, "question")
-    with pytest.raises(PolicyViolation):
+    with pytest.raises(JournalMisuse):
         journal.begin("run", 0, "question")
-    with pytest.raises(PolicyViolation, match="no reservation"):
+    with pytest.raises(LedgerRefusal, match="no reservation"):
         journal.begin("unknown", 1, "question")
-    with pytest.raises(PolicyViolation, match="not begun"):
+    with pytest.raises(JournalMisuse, match="not begun"):
         journal.release("run", 1, b"early")
     assert kinds(journal) == RESERVED
 
@@ -409,14 +411,14 @@ def test_an_attempt_is_masked_once_and_none_before_it_again(path: Path, journal:
     release(journal, 1, b"noised")
     journal.mask("run", 1, 2, suite=2)
     for over in (2, 1, 0, -1):
-        with pytest.raises(PolicyViolation, match=f"attempt {over} at round 1 is over; begin another"):
+        with pytest.raises(LedgerRefusal, match=f"attempt {over} at round 1 is over; begin another"):
             journal.mask("run", 1, over, suite=2)
     other = opened(path)  # another process, or this one after it was killed
-    with pytest.raises(PolicyViolation, match="attempt 2 at round 1 is over"):
+    with pytest.raises(LedgerRefusal, match="attempt 2 at round 1 is over"):
         other.mask("run", 1, 2, suite=2)
     other.mask("run", 1, 7, suite=2)
     for over in (2, 3, 7):
-        with pytest.raises(PolicyViolation, match="is over"):
+        with pytest.raises(LedgerRefusal, match="is over"):
             journal.mask("run", 1, over, suite=2)
     journal.mask("run", 1, 8, suite=2)
     assert [entry.body["attempt"] for entry in journal.entries() if entry.kind == "mask"] == [2, 7, 8]
@@ -435,12 +437,12 @@ def test_attempts_are_counted_for_each_round_and_run_by_itself(journal: Journal)
 
 
 def test_what_was_not_released_is_not_masked(journal: Journal) -> None:
-    with pytest.raises(PolicyViolation, match="no reservation"):
+    with pytest.raises(LedgerRefusal, match="no reservation"):
         journal.mask("unknown", 1, 1, suite=2)
-    with pytest.raises(PolicyViolation, match="not released"):
+    with pytest.raises(JournalMisuse, match="not released"):
         journal.mask("run", 1, 1, suite=2)
     journal.begin("run", 1, "question")
-    with pytest.raises(PolicyViolation, match="not released"):
+    with pytest.raises(JournalMisuse, match="not released"):
         journal.mask("run", 1, 1, suite=2)
     assert kinds(journal) == [*RESERVED, "begin"]
 
@@ -487,11 +489,11 @@ def test_nothing_more_happens_in_a_closed_run(journal: Journal) -> None:
         lambda: journal.reveal("run", 1, "all"),
     ]
     for act in acts:
-        with pytest.raises(PolicyViolation, match="this run is closed"):
+        with pytest.raises(LedgerRefusal, match="this run is closed"):
             act()
-    with pytest.raises(PolicyViolation, match="other params"):
+    with pytest.raises(LedgerRefusal, match="other params"):
         journal.close_run("run", "others")
-    with pytest.raises(PolicyViolation, match="no reservation"):
+    with pytest.raises(LedgerRefusal, match="no reservation"):
         journal.close_run("unknown", "params")
     reserve(journal)  # the same again is still free, and opens nothing
     assert kinds(journal) == [*RESERVED, "begin", "release", "begin", "close"]
@@ -655,7 +657,7 @@ def test_an_older_roster_and_another_of_the_same_serial_are_refused_for_good(pat
             journal.accept(7, "aa")
             journal.accept(7, "aa")
             for serial, root in ((6, "aa"), (7, "bb"), (0, "")):
-                with pytest.raises(PolicyViolation, match="roster of serial"):
+                with pytest.raises(LedgerRefusal, match="roster of serial"):
                     journal.accept(serial, root)
     with closing(opened(path)) as journal:
         journal.accept(8, "bb")

@@ -10,7 +10,7 @@ import pytest
 
 from clients.journal.journal import Journal
 from federation.ledger.export import load_entries
-from privacy.errors import LedgerCorrupt, PolicyViolation
+from privacy.errors import LedgerCorrupt, LedgerRefusal, PolicyViolation
 from privacy.ledger.approvals import Approval, approve
 from privacy.ledger.state import fold
 from privacy.signing import public_identity
@@ -86,11 +86,11 @@ def test_after_a_rotation_only_the_new_key_opens_and_signs(path: Path) -> None:
             other.head,
             lambda: other.release("run", 2, b"late"),
         ):
-            with pytest.raises(PolicyViolation, match="was replaced and signs no more"):
+            with pytest.raises(LedgerRefusal, match="was replaced and signs no more"):
                 act()
-        with pytest.raises(PolicyViolation, match="signed here before"):
+        with pytest.raises(LedgerRefusal, match="signed here before"):
             journal.rotate(KEY)
-    with pytest.raises(PolicyViolation, match="was replaced and signs no more"):
+    with pytest.raises(LedgerRefusal, match="was replaced and signs no more"):
         opened(path)
     with closing(opened(path, key=NEXT)) as journal:
         assert journal.begin("run", 2, "question") is None
@@ -99,7 +99,7 @@ def test_after_a_rotation_only_the_new_key_opens_and_signs(path: Path) -> None:
 
 
 def test_nobody_becomes_the_site_who_approves_for_it(path: Path) -> None:
-    with closing(opened(path)) as journal, pytest.raises(PolicyViolation, match="approver's"):
+    with closing(opened(path)) as journal, pytest.raises(LedgerRefusal, match="approver's"):
         journal.rotate(ANNA)
 
 
@@ -122,19 +122,19 @@ def test_a_lost_key_is_replaced_with_two_approvals(path: Path) -> None:
         assert kinds(journal)[-1] == "rotate"
         assert journal.begin("run", 1, "question") == b"noised"
         assert journal.begin("run", 2, "question") is None
-    with pytest.raises(PolicyViolation, match="was replaced"):
+    with pytest.raises(LedgerRefusal, match="was replaced"):
         opened(path)
 
 
 def test_with_fewer_or_others_it_is_not(path: Path) -> None:
     """DP-45: lost key, without the people who may say so."""
     for keys in ((), (ANNA,), (ANNA, ANNA), (ANNA, PEER), (ANNA, KEY), (ANNA, BERT, PEER)):
-        with pytest.raises(PolicyViolation, match="two approvers"):
+        with pytest.raises(LedgerRefusal, match="two approvers"):
             replaced(path, replacing(path, *keys))
     approvals = replacing(path, ANNA, BERT)
-    with pytest.raises(PolicyViolation, match="two approvers"):
+    with pytest.raises(LedgerRefusal, match="two approvers"):
         replaced(path, approvals, key=PEER)  # approved for another
-    with pytest.raises(PolicyViolation, match="signed here before"):
+    with pytest.raises(LedgerRefusal, match="signed here before"):
         replaced(path, approvals, key=KEY)
     with pytest.raises(LedgerCorrupt, match="another site or pool"):
         replaced(path, approvals, site="south")

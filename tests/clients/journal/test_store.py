@@ -17,8 +17,7 @@ import pytest
 
 from clients.journal.journal import Journal
 from federation.ledger import sqlite as chain
-from federation.ledger.sqlite import JournalUnavailable
-from privacy.errors import LedgerCorrupt, PrivacyError
+from privacy.errors import LedgerCorrupt, PrivacyError, RecordsUnavailable
 from tests import ROOT
 from tests.clients.journal.journals import LIMITS, kinds, opened, release, reserve, statement
 
@@ -181,7 +180,7 @@ def test_a_last_row_changed_while_the_journal_is_open_is_seen(
 def test_a_row_removed_by_another_is_seen_also_after_a_failure(path: Path, journal: Journal) -> None:
     journal.begin("run", 1, "question")
     statement(journal, "PRAGMA query_only = ON")
-    with pytest.raises(JournalUnavailable):
+    with pytest.raises(RecordsUnavailable):
         journal.begin("run", 2, "question")
     statement(journal, "PRAGMA query_only = OFF")
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -251,7 +250,7 @@ def test_a_read_only_database_releases_nothing_and_heals(journal: Journal, name:
     before = kinds(journal)
     statement(journal, "PRAGMA query_only = ON")
     for _ in range(2):
-        with pytest.raises(JournalUnavailable, match="nothing was released"):
+        with pytest.raises(RecordsUnavailable, match="nothing was released"):
             act(journal)
     assert kinds(journal) == before
     statement(journal, "PRAGMA query_only = OFF")
@@ -267,7 +266,7 @@ def test_a_full_disk_releases_nothing_and_heals(journal: Journal) -> None:
     journal.begin("run", 1, "question")
     (pages,) = statement(journal, "PRAGMA page_count")
     statement(journal, f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(JournalUnavailable, match="full"):
+    with pytest.raises(RecordsUnavailable, match="full"):
         journal.release("run", 1, bytes(1_000_000))
     statement(journal, "PRAGMA max_page_count = 100000")
     assert kinds(journal) == [*RESERVED, "begin"]
@@ -279,7 +278,7 @@ def test_a_full_disk_releases_nothing_and_heals(journal: Journal) -> None:
 FULL = """
 import resource, sys
 from pathlib import Path
-from federation.ledger.sqlite import JournalUnavailable
+from privacy.errors import RecordsUnavailable
 from tests.clients.journal.journals import kinds, opened, reserve
 
 path, size = Path(sys.argv[1]), int(sys.argv[2])
@@ -294,7 +293,7 @@ try:
         released.append(number)
         for attempt in range(1, 9):
             journal.mask("run", number, attempt, suite=2)
-except JournalUnavailable as error:
+except RecordsUnavailable as error:
     print("unavailable:", error)
 print("released", len(released))
 """
@@ -327,7 +326,7 @@ def test_a_locked_database_releases_nothing(path: Path, monkeypatch: pytest.Monk
     with closing(opened(path)) as journal:
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(JournalUnavailable, match="locked"):
+        with pytest.raises(RecordsUnavailable, match="locked"):
             reserve(journal)
         holder.close()
         reserve(journal)
@@ -335,7 +334,7 @@ def test_a_locked_database_releases_nothing(path: Path, monkeypatch: pytest.Monk
 
 def test_a_folder_that_is_missing_or_in_the_way_is_said(tmp_path: Path) -> None:
     for wrong in (tmp_path / "missing" / "journal.sqlite", tmp_path):
-        with pytest.raises(JournalUnavailable):
+        with pytest.raises(RecordsUnavailable):
             opened(wrong)
 
 
@@ -346,7 +345,7 @@ def test_a_read_only_folder_is_said(path: Path, monkeypatch: pytest.MonkeyPatch)
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(chain.os, "open", refuse)
-    with pytest.raises(JournalUnavailable, match="Read-only file system"):
+    with pytest.raises(RecordsUnavailable, match="Read-only file system"):
         opened(path)
     assert not path.exists()
 
@@ -361,14 +360,14 @@ def test_permissions_are_said(closed: Path) -> None:
             lambda: journal.begin("run", 3, "question"),
             lambda: journal.release("run", 2, b"noised"),
         ):
-            with pytest.raises(JournalUnavailable, match="nothing was released"):
+            with pytest.raises(RecordsUnavailable, match="nothing was released"):
                 act()
         assert kinds(journal) == before
     closed.chmod(0o600)
     closed.parent.chmod(0o500)
     try:
         for there in (closed, closed.with_name("new.sqlite")):
-            with pytest.raises(JournalUnavailable):
+            with pytest.raises(RecordsUnavailable):
                 opened(there)
     finally:
         closed.parent.chmod(0o700)
@@ -407,7 +406,7 @@ def test_a_journal_that_appears_meanwhile_is_never_replaced(
         path.write_bytes(b"somebody else's")
 
     monkeypatch.setattr(chain, "_write", slow)
-    with pytest.raises(JournalUnavailable, match="File exists"):
+    with pytest.raises(RecordsUnavailable, match="File exists"):
         opened(path)
     assert path.read_bytes() == b"somebody else's"
     assert list(path.parent.iterdir()) == [path]

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from federation.audit.examine import audit
-from federation.errors import PlanError
+from federation.errors import UnusableFile
 from federation.ledger.export import load_entries
 from tests.federation.audit.audited import (
     ROUNDS,
@@ -68,12 +68,12 @@ def test_it_says_what_it_did_not_check(protocol: Path) -> None:
 
 
 def test_a_folder_without_plan_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="no run folder"):
+    with pytest.raises(UnusableFile, match="no run folder"):
         audit(tmp_path)
 
 
 def test_a_ledger_that_does_not_exist_is_a_mistake_of_the_call(run: Path) -> None:
-    with pytest.raises(PlanError, match="no such ledger"):
+    with pytest.raises(UnusableFile, match="no such ledger"):
         audit(run, [run / "nowhere.jsonl"])
 
 

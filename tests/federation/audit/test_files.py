@@ -13,7 +13,7 @@ import pytest
 
 from federation.audit.examine import audit
 from federation.audit.page import audit_lines, render
-from federation.errors import PlanError
+from federation.errors import UnusableFile
 from federation.ledger.export import export_lines, load_entries
 from tests.federation.audit.audited import changed, ids, journal, meddled, receipts, rewritten, steps_of
 
@@ -69,7 +69,7 @@ def told(run: Path, *ledgers: Path) -> set[str]:
     """The critical findings of an audit that people can read; of no run folder, what the refusal says."""
     try:
         found = audit(run, ledgers)
-    except PlanError as error:
+    except UnusableFile as error:
         return {error.message}
     json.dumps(found.to_json(), allow_nan=False)
     render(found).encode()

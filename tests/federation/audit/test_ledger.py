@@ -27,6 +27,17 @@ def test_an_honest_ledger_gives_nothing_to_note() -> None:
     assert found_in(reserved()) == []
 
 
+@pytest.mark.parametrize("name", ["does not verify", "is not signed", "anything"])
+def test_a_finding_is_chosen_by_what_is_wrong_not_by_words_that_the_ledger_brings(name: str) -> None:
+    book = reserved()
+    body = {"run": "run", "round": 1, "question": "q"}
+    told = Book(book.entries[0])
+    told.entries = [*book.entries, append(book.entries[-1], "begin", {**body, name: 1}, OWN)]
+    assert found_in(told) == [("ledger-history", "north")]
+    told.entries[-1] = append(book.entries[-1], "begin", body, NEXT)
+    assert found_in(told) == [("ledger-broken", "north")]
+
+
 @pytest.mark.parametrize("signers", [(ANNA, BERT), (ANNA,), (ANNA, ANNA), (OWN, NEXT)])
 def test_a_raise_needs_two_approvers_and_is_noted_when_it_has_them(signers: tuple[object, ...]) -> None:
     book = reserved()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.config.toml import parse, read, with_value
-from federation.errors import PlanError
+from federation.errors import InputError, UnusableFile
 from tests.federation.plans import TEXT, line_of
 
 NAMES = st.lists(st.from_regex(r"[a-z]{1,6}", fullmatch=True), min_size=1, max_size=6, unique=True)
@@ -35,7 +35,7 @@ def test_every_key_of_a_plain_file_is_found_on_its_own_line(
 def test_any_text_is_a_document_or_a_plan_error(text: str) -> None:
     try:
         document = parse(text)
-    except PlanError:
+    except UnusableFile:
         return
     for key in document.data:
         document.line_of((key,))
@@ -73,14 +73,14 @@ def test_lines_in_every_way_to_write_a_key(text: str, key: tuple[str, ...], line
     ],
 )
 def test_a_slip_of_the_pen_is_one_line_that_names_its_line(text: str, line: int | None) -> None:
-    with pytest.raises(PlanError, match="is not TOML") as caught:
+    with pytest.raises(UnusableFile, match="is not TOML") as caught:
         parse(text, Path("plan.toml"))
     assert caught.value.line == line
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_nested_beyond_reason_is_an_error_and_no_crash() -> None:
-    with pytest.raises(PlanError, match="nested"):
+    with pytest.raises(UnusableFile, match="nested"):
         parse("a = " + "[" * 100_000)
 
 
@@ -88,21 +88,21 @@ def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     for content, line in ((b"\x89PNG\r\n\x1a\n\0\0", 1), (b'a = 1\nb = "\xff"', 2)):
         path.write_bytes(content)
-        with pytest.raises(PlanError, match="not UTF-8") as caught:
+        with pytest.raises(UnusableFile, match="not UTF-8") as caught:
             read(path)
         assert caught.value.line == line
     path.write_bytes(b"a = 1\0")
-    with pytest.raises(PlanError, match="is not TOML"):
+    with pytest.raises(UnusableFile, match="is not TOML"):
         read(path)
     path.write_bytes(b"#" * (1 << 20) + b"##")
-    with pytest.raises(PlanError, match="1 MiB"):
+    with pytest.raises(UnusableFile, match="1 MiB"):
         read(path)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="no such file"):
+    with pytest.raises(UnusableFile, match="no such file"):
         read(tmp_path / "absent.toml")
-    with pytest.raises(PlanError, match="is a folder"):
+    with pytest.raises(UnusableFile, match="is a folder"):
         read(tmp_path)
 
 
@@ -124,5 +124,5 @@ def test_a_replaced_value_leaves_everything_else_as_it_was() -> None:
 
 @pytest.mark.parametrize("text", ["[a]\nc = 1", "a = { b = 1 }", "[a]\nb = [\n1 ]"])
 def test_a_value_without_a_line_of_its_own_is_not_replaced(text: str) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(InputError):
         with_value(text, ("a", "b"), "2")

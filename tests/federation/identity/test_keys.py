@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.errors import PlanError
+from federation.errors import InputError, UnusableFile
 from federation.identity.keys import create, load_private, load_public
 from privacy.roster import Entry
 from privacy.signing import public_identity
@@ -55,11 +55,11 @@ def test_only_its_owner_can_read_a_key_whatever_the_umask(umask: int, tmp_path: 
 def test_a_key_is_never_replaced(tmp_path: Path) -> None:
     private, public = create(tmp_path, "cleveland", "Cleveland Clinic", 300)
     before = private.read_bytes(), public.read_bytes()
-    with pytest.raises(PlanError, match=r"cleveland.key: exists already; a key is never replaced"):
+    with pytest.raises(UnusableFile, match=r"cleveland.key: exists already; a key is never replaced"):
         create(tmp_path, "cleveland", "Somebody Else", 1)
     assert (private.read_bytes(), public.read_bytes()) == before
     public.unlink()
-    with pytest.raises(PlanError, match="exists already"):
+    with pytest.raises(UnusableFile, match="exists already"):
         create(tmp_path, "cleveland", "Cleveland Clinic", 300)
     assert private.read_bytes() == before[0]
 
@@ -73,14 +73,14 @@ def test_no_two_keys_are_alike(tmp_path: Path) -> None:
     "name", ["", ".", "..", "../above", "a/b", "/etc/x", ".hidden", "a b", "é", "x" * 65, "a\n"]
 )
 def test_an_id_that_is_no_plain_name_makes_no_file(name: str, tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match=r"id = .*is not of the right form"):
+    with pytest.raises(InputError, match=r"id = .*is not of the right form"):
         create(tmp_path / "keys", name, "Cleveland Clinic", 300)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("organization", "size"), [("", 1), ("é" * 129, 1), ("x", 0), ("x", 1 << 53)])
 def test_what_no_roster_could_hold_makes_no_file(organization: str, size: int, tmp_path: Path) -> None:
-    with pytest.raises(PlanError):
+    with pytest.raises(InputError):
         create(tmp_path, "cleveland", organization, size)
     assert list(tmp_path.iterdir()) == []
 
@@ -96,7 +96,7 @@ def test_any_organization_comes_back_to_the_letter_or_makes_no_file(
     folder = tmp_path_factory.mktemp("keys")
     try:
         _, public = create(folder, "cleveland", organization, size)
-    except PlanError:
+    except UnusableFile:
         assert "\x7f" in organization  # the one character that JSON leaves as it is and TOML has not
         assert list(folder.iterdir()) == []
         return
@@ -107,7 +107,7 @@ def test_any_organization_comes_back_to_the_letter_or_makes_no_file(
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "keys"):
-        with pytest.raises(PlanError, match=r"exists already|cannot be written \(Not a directory\)"):
+        with pytest.raises(UnusableFile, match=r"exists already|cannot be written \(Not a directory\)"):
             create(folder, "cleveland", "Cleveland Clinic", 300)
 
 
@@ -137,7 +137,7 @@ def test_what_is_no_key_of_ours_is_refused_and_not_shown(
 ) -> None:
     path = tmp_path / "cleveland.key"
     path.write_bytes(content)
-    with pytest.raises(PlanError, match=rf"cleveland\.key: {expected}") as caught:
+    with pytest.raises(UnusableFile, match=rf"cleveland\.key: {expected}") as caught:
         load_private(path)
     assert CONTENT not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -145,9 +145,9 @@ def test_what_is_no_key_of_ours_is_refused_and_not_shown(
 
 
 def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="there is no such key; make one: federation keys new"):
+    with pytest.raises(UnusableFile, match="there is no such key; make one: federation keys new"):
         load_private(tmp_path / "cleveland.key")
-    with pytest.raises(PlanError, match="is no private key that can be read"):
+    with pytest.raises(UnusableFile, match="is no private key that can be read"):
         load_private(tmp_path)
 
 
@@ -171,7 +171,7 @@ def test_a_mistake_in_a_public_file_is_one_line(old: str, new: str, expected: st
     path.write_text(text)
     assert load_public(path).id == "cleveland"
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(PlanError) as caught:
+    with pytest.raises(InputError) as caught:
         load_public(path)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.errors import PlanError, RosterError
+from federation.errors import InputError, RosterError, UnusableFile
 from federation.identity.keys import PublicFile
 from federation.identity.roster_file import add_site, load_roster, sign_roster
 from privacy.errors import FaultyServer
@@ -80,7 +80,7 @@ def test_adding_a_site_again_replaces_it_and_is_a_new_statement_all_the_same(pat
 def test_two_sites_with_one_key_are_refused_and_the_file_stays(path: Path) -> None:
     sign_roster(path, CONSORTIUM[0])
     before = path.read_bytes()
-    with pytest.raises(PlanError, match=r"roster\.toml: a roster holds the same key twice"):
+    with pytest.raises(InputError, match=r"roster\.toml: a roster holds the same key twice"):
         add_site(path, public("mallory", key="berlin"))
     assert path.read_bytes() == before
 
@@ -212,7 +212,7 @@ def test_a_mistake_in_a_roster_is_one_line(old: str, new: str, expected: str, pa
         lambda place: add_site(place, public("dresden")),
     ]
     for act in acts:
-        with pytest.raises(PlanError) as caught:
+        with pytest.raises(InputError) as caught:
             act(path)
         assert expected in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -223,15 +223,15 @@ def test_a_mistake_is_named_by_the_line_of_its_own_site(slot: int, name: str, pa
     head, tail = path.read_text().split(f'id = "{name}"')
     path.write_text(head + f'id = "{name}"' + tail.replace("size = 100", "size = 0", 1))
     line = head.count("\n") + 3
-    with pytest.raises(PlanError, match=rf"roster\.toml:{line} site\.{slot}\.size = 0: must be at least 1"):
+    with pytest.raises(InputError, match=rf"roster\.toml:{line} site\.{slot}\.size = 0: must be at least 1"):
         load_roster(path)
 
 
 def test_a_roster_that_is_not_there_is_only_made_by_adding(tmp_path: Path) -> None:
     path = tmp_path / "roster.toml"
-    with pytest.raises(PlanError, match="there is no such file"):
+    with pytest.raises(UnusableFile, match="there is no such file"):
         load_roster(path)
-    with pytest.raises(PlanError, match="there is no such file"):
+    with pytest.raises(UnusableFile, match="there is no such file"):
         sign_roster(path, CONSORTIUM[0])
     assert not path.exists()
     assert add_site(path, public("berlin")) == Roster(1, (public("berlin").entry,))

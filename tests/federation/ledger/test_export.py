@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from clients.journal.journal import Journal
-from federation.errors import PlanError
+from federation.errors import UnusableFile
 from federation.ledger import export as ledgerfile
 from federation.ledger.export import export_lines, load_entries
 from privacy.errors import LedgerCorrupt, PrivacyError
@@ -122,7 +122,7 @@ def test_a_file_that_never_holds_still_is_said(
     count = iter(range(10_000))
     monkeypatch.setattr(ledgerfile, "_read", lambda _: b"%d" % next(count))
     monkeypatch.setattr(ledgerfile, "_PAUSE_SECONDS", 0)
-    with pytest.raises(PlanError, match="written all the time"):
+    with pytest.raises(UnusableFile, match="written all the time"):
         load_entries(path)
 
 
@@ -190,6 +190,6 @@ def test_what_is_no_ledger_is_refused_in_one_line(path: Path, content: bytes) ->
 
 def test_a_file_that_is_not_there_or_a_folder_is_said(tmp_path: Path) -> None:
     for wrong in (tmp_path / "missing.sqlite", tmp_path):
-        with pytest.raises(PlanError, match="cannot be read") as caught:
+        with pytest.raises(UnusableFile, match="cannot be read") as caught:
             load_entries(wrong)
         assert caught.value.path == wrong

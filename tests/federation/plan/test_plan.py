@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.errors import PlanError
+from federation.errors import InputError, PlanError
 from federation.plan.plan import Plan, TabularTask, check_delta, load, parse
 from privacy.errors import MalformedMessage, PrivacyError, UnsafeParameters
 from tests.federation.plans import TEXT, changed, for_patients, line_of
@@ -357,7 +357,7 @@ def test_junk_at_any_key_is_a_plan_or_our_error(key: str, value: str) -> None:
     lines = [
         f"{key} = {value}" if line.startswith(key) and "=" in line else line for line in TEXT.split("\n")
     ]
-    with suppress(PlanError, UnsafeParameters):
+    with suppress(InputError, UnsafeParameters):
         parse("\n".join(lines))
 
 

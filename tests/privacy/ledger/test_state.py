@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from privacy.accounting.events import GaussianEvent, NonPrivateEvent
 from privacy.accounting.filters import Budget, Filter
 from privacy.accounting.units import Charge, Limit, Patient
-from privacy.errors import LedgerCorrupt, PolicyViolation, UnsupportedEvent
+from privacy.errors import LedgerCorrupt, LedgerRefusal, UnsupportedEvent
 from privacy.ledger.approvals import approve
 from privacy.ledger.chain import rotation
 from privacy.ledger.state import fold, is_even
@@ -410,7 +410,7 @@ def test_an_approval_for_one_ledger_raises_no_other() -> None:
 
 def test_a_first_limit_carries_no_approvals_and_only_a_limit_in_force_is_raised() -> None:
     book = reserved()
-    with pytest.raises(PolicyViolation, match="no limit per patient"):
+    with pytest.raises(LedgerRefusal, match="no limit per patient"):
         book.account.proposal(PATIENTS, "why")
     with pytest.raises(LedgerCorrupt, match="not there"):
         book.add("budget", **{**budget_body(PATIENTS), "approvals": raised(book, ANNA, BERT)["approvals"]})
