@@ -95,6 +95,22 @@ class Limit:
         if self.unit not in UNITS:
             raise UnsafeParameters("a limit is per record, patient or client")
 
+    def stricter(self, other: Limit) -> Limit:
+        """What satisfies both limits of one unit. ValueError for limits of different units."""
+        if self.unit != other.unit:
+            raise ValueError("limits of different units do not compare")
+        one, two, people = self.budget, other.budget, (self.patient, other.patient)
+        budget = Budget(min(one.epsilon, two.epsilon), min(one.delta, two.delta))
+        patient = Patient(max(each.records for each in people), max(each.sites for each in people))
+        return Limit(self.unit, budget, patient)
+
+    def is_looser(self, than: Limit) -> bool:
+        """Whether this allows anything that `than` does not: a larger epsilon or delta, or fewer records of one.
+
+        It is enough that one of them grows: which budget is the larger would otherwise depend on the plan.
+        """
+        return self.stricter(than) != than
+
 
 def charge_from_json(data: Mapping[str, object]) -> Charge:
     """The charge that `to_json` wrote. UnsupportedEvent for anything else, UnsafeParameters out of range."""

@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.canonical import JSON, Fields, canonical, settled
-from privacy.errors import LedgerCorrupt
+from privacy.errors import LedgerCorrupt, PolicyViolation
 from privacy.ledger.approvals import Replacement, approvals_from_json, is_approved
 from privacy.signing import (
     IDENTITY_BYTES,
@@ -109,6 +109,23 @@ class Tip:
     def replacement(self, new: bytes) -> Replacement:
         """What approvers sign so that `new` takes the place of a lost key."""
         return Replacement(self.genesis.site, self.first.hash, self.key, new)
+
+    def require_key(self, public: bytes) -> None:
+        """PolicyViolation for a key that was replaced, LedgerCorrupt for one that never signed this ledger."""
+        if public in self.keys[:-1]:
+            raise PolicyViolation(
+                "this key was replaced and signs no more", hint="use the site's present key"
+            )
+        if public != self.key:
+            raise LedgerCorrupt(
+                "the journal is signed by another key than the site's",
+                hint="check the site's key; a lost one is replaced by two approvals",
+            )
+
+    def require_new(self, public: bytes) -> None:
+        """PolicyViolation for a key that cannot be the site's next one."""
+        if public in (*self.keys, *self.genesis.approvers):
+            raise PolicyViolation("that key signed here before, or is an approver's", hint="make a new one")
 
 
 def append(last: Entry | None, kind: str, body: Mapping[str, JSON], key: Ed25519PrivateKey) -> Entry:

@@ -19,7 +19,7 @@ from clients.policy import Policy
 from clients.release import Payload, release
 from clients.training.work import Trainer, contribution, site_stream, worst_case_seconds
 from federation.errors import DataError, TaskError
-from federation.ledger.sqlite import JournalUnavailable
+from federation.ledger.store import JournalUnavailable
 from federation.model.task import Dataset, build_task, cross_entropy
 from federation.plan.plan import Plan
 from federation.round.messages import Member

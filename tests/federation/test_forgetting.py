@@ -14,7 +14,7 @@ import pytest
 
 from clients.journal import store
 from clients.journal.journal import Journal
-from federation.ledger import sqlite as chain
+from federation.ledger import store as chain
 from federation.ledger.export import export_lines, load_entries
 from privacy.errors import LedgerCorrupt, PolicyViolation, ProtocolError
 from privacy.ledger.chain import Entry, append
