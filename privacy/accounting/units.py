@@ -105,11 +105,11 @@ class Limit:
         return Limit(self.unit, budget, patient)
 
     def is_looser(self, than: Limit) -> bool:
-        """Whether this allows anything that `than` does not: a larger epsilon or delta, or fewer records of one.
+        """Whether this allows anything that `than` does not: a larger budget, or a milder word on a patient.
 
         It is enough that one of them grows: which budget is the larger would otherwise depend on the plan.
         """
-        return self.stricter(than) != than
+        return self.stricter(than) != self
 
 
 def charge_from_json(data: Mapping[str, object]) -> Charge:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.journal import store
 from clients.journal.journal import Journal
+from federation.ledger import store
 from privacy.accounting.events import GaussianEvent, NonPrivateEvent
 from privacy.accounting.filters import Budget, Filter
 from privacy.accounting.pld import epsilon
