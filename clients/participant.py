@@ -108,7 +108,8 @@ class Participant:
         params = params_from_bytes(broadcast.params, self.terms.dimension)
         vector = self._duties.release(self.terms, params, broadcast.heads)
         self._duties.masking(self.terms)  # the journal has this attempt before a masked byte leaves
-        return self._machine.mask(broadcast.shares, vector, self.terms.context(broadcast.params))
+        self._machine.accept(broadcast.shares)
+        return self._machine.mask(vector, self.terms.context(broadcast.params))
 
 
 def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Roster) -> Terms:

@@ -14,14 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.errors import ProtocolError
 from privacy.secagg.keys import Channel, KeyPair, channel_pair, derive, mask_pair
 from privacy.secagg.masks import Mask, apply, commit, pair_mask, self_mask
 from privacy.secagg.messages import Advert, SharePair
 from privacy.secagg.ring import Lanes, reduce
 from privacy.secagg.shamir import rebuild
-from privacy.secagg.snapshot import unseal
-from privacy.wire import Writer
 from tests.adversary.tapped import View
 
 # What a value is: its kind, then the slots that it is about.
@@ -241,18 +238,6 @@ def _as_seed(closure: Closure, value: bytes) -> Steps:
         yield ("self mask", slot), self_mask(value, closure.transcript, slot).key
 
 
-def _as_snapshot_key(closure: Closure, value: bytes) -> Steps:
-    for slot, snapshot in closure.view.snapshots.items():
-        place = Writer().fixed(closure.link).u16(slot).finish()
-        try:
-            state, _ = unseal(snapshot, value, place)
-        except ProtocolError:
-            continue
-        yield from (
-            (("from a snapshot", slot), held) for held in vars(state).values() if isinstance(held, bytes)
-        )
-
-
 RULES = (
     Rule(frozenset({"mask secret", "self seed", "channel secret"}), _as_root),
     Rule(frozenset({"mask key", "channel key"}), _as_secret),
@@ -260,7 +245,6 @@ RULES = (
     Rule(frozenset({"channel"}), _as_agreement),
     Rule(frozenset(), _as_channel),
     Rule(frozenset({"self mask"}), _as_seed),
-    Rule(frozenset({"snapshot"}), _as_snapshot_key),
 )
 
 LABELS = frozenset(label for rule in RULES for label in rule.labels)

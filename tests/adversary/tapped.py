@@ -39,7 +39,6 @@ class View:
     sharers: frozenset[int] = frozenset()
     uploads: dict[int, Lanes] = field(default_factory=dict)
     reveals: dict[int, Reveal] = field(default_factory=dict)
-    snapshots: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def bound(self) -> bytes:

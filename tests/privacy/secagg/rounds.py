@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -51,6 +52,19 @@ def make_roster(names: Iterable[str], *, serial: int = 1, organization: str = "t
         Entry(name, organization.format(name), public_identity(identity(name)), 100) for name in sorted(names)
     )
     return Roster(serial, tuple(entries))
+
+
+def mask(client: ClientMachine, delivery: bytes, vector: RingVector, context: bytes) -> bytes:
+    """Accept and mask in a row, as a site does that has its vector at hand."""
+    client.accept(delivery)
+    return client.mask(vector, context)
+
+
+def fork(client: ClientMachine) -> ClientMachine:
+    """Another machine in the same state, to be asked something else. A real site cannot: no state is stored."""
+    twin = copy.copy(client)
+    twin._answered = dict(client._answered)
+    return twin
 
 
 class Round:
@@ -123,7 +137,7 @@ class Round:
         if phase is Phase.SHARE:
             return client.share(self.inbox[slot])
         if phase is Phase.MASK:
-            return client.mask(self.inbox[slot], self.vectors[slot], self.contexts[slot])
+            return mask(client, self.inbox[slot], self.vectors[slot], self.contexts[slot])
         if phase is Phase.COMMIT:
             return client.commit(self.inbox[slot])
         return client.reveal(self.inbox[slot])
