@@ -58,7 +58,8 @@ class Step(IntEnum):
     ACCEPT = 3
     MASK = 4
     COMMIT = 5
-    REVEAL = 6
+    CHECK = 6
+    REVEAL = 7
 
 
 class ClientMachine:
@@ -127,6 +128,15 @@ class ClientMachine:
     def commit(self, survivors: bytes) -> bytes:
         """Answer Survivors with a vote for the sum over these; for one set in a round, and no other after."""
         return self._once(Step.COMMIT, survivors, HasMasked, lambda state: self._commit(state, survivors))
+
+    def check(self, certificate: bytes) -> tuple[str, ...]:
+        """The sites whose sum a Certificate opens, if this site would answer it. Sends nothing.
+
+        So a site can record what is about to be opened before the answer exists.
+        """
+        self._once(Step.CHECK, certificate, HasMasked, lambda state: self._check(state, certificate))
+        survivors = Certificate.from_bytes(certificate).survivors
+        return tuple(self._parameters.members[slot] for slot in sorted(survivors))
 
     def reveal(self, certificate: bytes) -> bytes:
         """Answer a Certificate with one share per neighbor: of its seed if it survived, else of its mask secret."""
@@ -272,17 +282,25 @@ class ClientMachine:
         vote = cast(self._identity, state.transcript, survivors, state.upload)
         return replace(state, committed=survivors), vote.to_bytes()
 
+    def _check(self, state: HasMasked, data: bytes) -> tuple[HasMasked, bytes]:
+        self._certified(state, data)
+        return state, b""
+
     def _reveal(self, state: HasMasked, data: bytes) -> tuple[Finished, bytes]:
+        survivors, held = self._certified(state, data), state.held
+        seed_shares = {slot: pair.seed_share for slot, pair in held.items() if slot in survivors}
+        key_shares = {slot: pair.key_share for slot, pair in held.items() if slot not in survivors}
+        return Finished(), Reveal(seed_shares, key_shares).to_bytes()
+
+    def _certified(self, state: HasMasked, data: bytes) -> frozenset[int]:
+        """The survivors of a certificate that this site answers."""
         certificate = Certificate.from_bytes(data)
         survivors = certificate.survivors
         self._check_survivors(state, survivors)
         if state.committed and survivors != state.committed:
             raise FaultyServer("a certificate for another set than this site voted for")
         check_certificate(certificate, state.transcript, self._keys, self._parameters.quorum)
-        held = state.held
-        seed_shares = {slot: pair.seed_share for slot, pair in held.items() if slot in survivors}
-        key_shares = {slot: pair.key_share for slot, pair in held.items() if slot not in survivors}
-        return Finished(), Reveal(seed_shares, key_shares).to_bytes()
+        return survivors
 
     def _check_survivors(self, state: HasMasked, survivors: frozenset[int]) -> None:
         if not survivors <= state.sharers:
