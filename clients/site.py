@@ -46,7 +46,7 @@ from privacy.secagg.floor import Floor
 from privacy.suite import SUITE
 from privacy.wire import digest
 
-PACE_MARGIN = 2.0  # a machine is not equally fast at all times
+_PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Load = Callable[
     [Plan], Trainer
 ]  # consented plan -> model, data, streams; DataError and TaskError are the site's own
@@ -114,7 +114,7 @@ class Site:
         if self.is_timed:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
             largest = Terms(plan, run, 1, 1, members, dimension)
-            self.pace = PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
+            self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
         self._joined = _Joined(run, plan, genuine, trainer, dimension)
 
     def _reserve(self, run: str, plan: Plan, policy: Policy) -> None:

@@ -31,8 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.journal.ownership import open_store, reopen_store, require_approval
 from federation.ledger.store import Kept, Store
-from privacy.accounting.pld import epsilon
-from privacy.accounting.units import Charge, Limit, Patient, Unit
+from privacy.accounting.units import Charge, Limit, Unit
 from privacy.canonical import JSON
 from privacy.errors import BudgetExceeded, PolicyViolation, ProtocolError, UnsafeParameters
 from privacy.ledger import chain as ledger
@@ -324,17 +323,6 @@ class Journal:
             account.tip.require_new(public_identity(new))
             self._append("rotate", ledger.rotation(account.tip, new))
         self._key = new
-
-    def spent(self, unit: Unit = "record", delta: float | None = None) -> float:
-        """Epsilon per `unit` of everything charged, at `delta`; by default the one of the unit's limit."""
-        with self._store.transaction() as account:
-            term = account.terms.get(unit)
-            if delta is None:
-                deltas = [each.limit.budget.delta for each in ([term] if term else account.terms.values())]
-                if not deltas:
-                    return 0.0  # nothing is charged before there is a limit
-                delta = min(deltas)
-            return epsilon(account.charged(unit, term.limit.patient if term else Patient()), delta)
 
     def rounds_begun(self, run: str) -> int:
         """How many rounds of a run were begun; 0 for an unknown run."""
