@@ -314,7 +314,7 @@ def _votes(round_: Round, survivors: frozenset[int], voters: frozenset[int]) -> 
     }
 
 
-def _certify(round_: Round, *slots: int, voters: tuple[int, ...] | None = None) -> Callable[[], bytes]:
+def _certify(round_: Round, *slots: int, voters: tuple[int, ...] | None = None) -> partial[bytes]:
     survivors = frozenset(slots)
     votes = _votes(round_, survivors, frozenset(slots if voters is None else voters))
     return partial(round_.clients[0].reveal, Certificate(survivors, votes).to_bytes())
@@ -389,6 +389,20 @@ def test_a_reveal_gives_one_kind_of_share_for_every_sharer() -> None:
     reveal = Reveal.from_bytes(_certify(round_, 0, 1, 3, 4)())
     assert reveal.seed_shares.keys() == {0, 1, 3, 4}
     assert reveal.key_shares.keys() == {2}
+
+
+def test_a_certificate_is_checked_before_it_is_answered_and_by_the_same_rules() -> None:
+    """The names of those whose sum is opened, and all shares still held; a bad certificate ends the round."""
+    round_ = _masked(2)
+    client, certificate = round_.clients[0], _certify(round_, 0, 1, 3, 4).args[0]
+    assert client.check(certificate) == client.check(certificate) == tuple(map(site, (0, 1, 3, 4)))
+    assert Reveal.from_bytes(client.reveal(certificate)).seed_shares.keys() == {0, 1, 3, 4}
+    round_ = _masked(4)
+    short = _certify(round_, 0, 1, 2, 3, voters=(1, 2, 3)).args[0]
+    client = round_.clients[0]
+    _refuses(partial(client.check, short), FaultyServer, "3 votes, 4", client)
+    fresh = Round(5, colluders=1).clients[0]
+    _refuses(partial(fresh.check, certificate), FaultyServer, "out of order", fresh)
 
 
 def test_a_certificate_below_the_quorum_is_refused() -> None:
