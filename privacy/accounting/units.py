@@ -112,13 +112,17 @@ class Limit:
         return self.stricter(than) != self
 
 
+def unit_named(name: object) -> Unit | None:
+    """The unit of this name, None if there is none."""
+    return next((unit for unit in UNITS if unit == name), None)
+
+
 def charge_from_json(data: Mapping[str, object]) -> Charge:
     """The charge that `to_json` wrote. UnsupportedEvent for anything else, UnsafeParameters out of range."""
     match dict(data):
         case {"event": Mapping() as event, "protects": str(name), "summed": bool(summed), **rest} if not rest:
-            for unit in UNITS:
-                if name == unit:
-                    return Charge(event_from_json(event), unit, summed)
+            if unit := unit_named(name):
+                return Charge(event_from_json(event), unit, summed)
     raise UnsupportedEvent(
         "a charge of a form that this version does not know", hint="update this installation"
     )

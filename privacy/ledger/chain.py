@@ -38,14 +38,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from privacy.canonical import JSON, Fields, canonical, settled
 from privacy.errors import LedgerCorrupt, PolicyViolation
 from privacy.ledger.approvals import Replacement, approvals_from_json, is_approved
-from privacy.signing import (
-    IDENTITY_BYTES,
-    SIGNATURE_BYTES,
-    is_identity,
-    is_signed,
-    public_identity,
-    sign,
-)
+from privacy.signing import IDENTITY_BYTES, SIGNATURE_BYTES, is_identity, is_signed, public_identity, sign
 from privacy.wire import digest
 
 KINDS = (

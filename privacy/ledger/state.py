@@ -23,7 +23,7 @@ from typing import Literal, get_args
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.filters import Filter, admit, filter_from_json
 from privacy.accounting.pld import epsilon
-from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json
+from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json, unit_named
 from privacy.canonical import JSON, Fields
 from privacy.errors import BudgetExceeded, FaultyServer, LedgerCorrupt, PolicyViolation, UnsafeParameters
 from privacy.ledger import chain as ledger
@@ -356,7 +356,6 @@ def _admissions(table: Mapping[str, object]) -> dict[Unit, By]:
 
 
 def _unit(name: str) -> Unit:
-    for unit in UNITS:
-        if name == unit:
-            return unit
+    if unit := unit_named(name):
+        return unit
     raise ValueError("names a unit that there is not")

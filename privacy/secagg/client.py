@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer, MalformedMessage, ProtocolError, SuspectedClient
 from privacy.roster import Roster
-from privacy.secagg.adverts import has_repeated_keys, is_genuine, make_advert
 from privacy.secagg.floor import Floor, member_keys
 from privacy.secagg.keys import SECRET_BYTES, Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import Mask, apply, pair_mask, self_mask
@@ -37,10 +36,17 @@ from privacy.secagg.messages import (
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector, pack, reduce, to_lanes
 from privacy.secagg.shamir import split
+from privacy.secagg.statements import (
+    cast,
+    check_certificate,
+    has_repeated_keys,
+    is_genuine,
+    make_advert,
+    upload_digest,
+)
 from privacy.secagg.states import Accepted, Advertised, Finished, Fresh, Own, Pair, Shared, State
 from privacy.secagg.states import Masked as HasMasked
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
-from privacy.secagg.votes import cast, check_certificate, upload_digest
 from privacy.signing import public_identity
 from privacy.suite import label
 from privacy.wire import digest
@@ -50,7 +56,7 @@ Entropy = Callable[[int], bytes]
 _Expected = TypeVar("_Expected", Fresh, Advertised, Shared, Accepted, HasMasked)
 
 
-class Step(IntEnum):
+class _Step(IntEnum):
     """What a site is asked for."""
 
     ADVERTISE = 1
@@ -101,18 +107,18 @@ class ClientMachine:
 
     def advertise(self) -> bytes:
         """This site's signed one-time public keys, as an Advert."""
-        return self._once(Step.ADVERTISE, b"", Fresh, lambda _: self._advertise())
+        return self._once(_Step.ADVERTISE, b"", Fresh, lambda _: self._advertise())
 
     def share(self, adverts: bytes) -> bytes:
         """Answer Adverts with this site's sealed shares, one for each neighbor."""
-        return self._once(Step.SHARE, adverts, Advertised, lambda state: self._share(state, adverts))
+        return self._once(_Step.SHARE, adverts, Advertised, lambda state: self._share(state, adverts))
 
     def accept(self, delivery: bytes) -> None:
         """Open the neighbors' shares in a Delivery and keep them. Sends nothing; needs neither vector nor params.
 
         SuspectedClient if a share does not open. So a site can accept before it charges or trains anything.
         """
-        self._once(Step.ACCEPT, delivery, Shared, lambda state: self._accept(state, delivery))
+        self._once(_Step.ACCEPT, delivery, Shared, lambda state: self._accept(state, delivery))
 
     def mask(self, vector: RingVector, context: bytes) -> bytes:
         """This site's masked vector and its vote for the sum over all who shared, as a Masked.
@@ -123,24 +129,26 @@ class ClientMachine:
 
         The caller must have recorded (run, round, attempt) durably before it calls (docs/protocol.md, section 8).
         """
-        return self._once(Step.MASK, context, Accepted, lambda state: self._mask(state, vector, context))
+        return self._once(_Step.MASK, context, Accepted, lambda state: self._mask(state, vector, context))
 
     def commit(self, survivors: bytes) -> bytes:
         """Answer Survivors with a vote for the sum over these; for one set in a round, and no other after."""
-        return self._once(Step.COMMIT, survivors, HasMasked, lambda state: self._commit(state, survivors))
+        return self._once(_Step.COMMIT, survivors, HasMasked, lambda state: self._commit(state, survivors))
 
     def check(self, certificate: bytes) -> tuple[str, ...]:
         """The sites whose sum a Certificate opens, if this site would answer it. Sends nothing.
 
         So a site can record what is about to be opened before the answer exists.
         """
-        self._once(Step.CHECK, certificate, HasMasked, lambda state: self._check(state, certificate))
+        self._once(_Step.CHECK, certificate, HasMasked, lambda state: self._check(state, certificate))
         survivors = Certificate.from_bytes(certificate).survivors
         return tuple(self._parameters.members[slot] for slot in sorted(survivors))
 
     def reveal(self, certificate: bytes) -> bytes:
         """Answer a Certificate with one share per neighbor: of its seed if it survived, else of its mask secret."""
-        return self._once(Step.REVEAL, certificate, HasMasked, lambda state: self._reveal(state, certificate))
+        return self._once(
+            _Step.REVEAL, certificate, HasMasked, lambda state: self._reveal(state, certificate)
+        )
 
     def abort(self) -> None:
         """Leave the round: drop every secret and refuse all that follows."""
@@ -149,7 +157,7 @@ class ClientMachine:
 
     def _once(
         self,
-        step: Step,
+        step: _Step,
         request: bytes,
         expected: type[_Expected],
         answer: Callable[[_Expected], tuple[State, bytes]],

@@ -19,6 +19,7 @@ from privacy.secagg.masks import Mask, apply, commit, pair_mask, self_mask
 from privacy.secagg.messages import Advert, SharePair
 from privacy.secagg.ring import Lanes, reduce
 from privacy.secagg.shamir import rebuild
+from privacy.wire import Writer
 from tests.adversary.tapped import View
 
 # What a value is: its kind, then the slots that it is about.
@@ -224,7 +225,7 @@ def _as_agreement(closure: Closure, value: bytes) -> Steps:
 
 def _as_channel(closure: Closure, value: bytes) -> Steps:
     for sender, recipient in closure.directions(value):
-        channel = Channel.of(value, closure.bound, sender, recipient)
+        channel = Channel(value, Writer().fixed(closure.bound).u16(sender).u16(recipient).finish())
         plain = channel.open(closure.view.seals[sender, recipient])
         if plain is not None:
             closure.unseal(sender, recipient, plain)

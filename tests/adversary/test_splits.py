@@ -17,7 +17,7 @@ from privacy.errors import FaultyServer
 from privacy.secagg.messages import Certificate, Masked, Reveal, Survivors, Vote
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Phase
-from privacy.secagg.votes import cast, upload_digest
+from privacy.secagg.statements import cast, upload_digest
 from tests.adversary.closure import Closure
 from tests.adversary.tapped import Tapped, share_the_channel
 from tests.privacy.secagg.rounds import fork, identity, site

@@ -16,7 +16,7 @@ from privacy.secagg.client import ClientMachine
 from privacy.secagg.floor import Floor
 from privacy.secagg.keys import Secrets
 from privacy.secagg.parameters import Parameters
-from privacy.secagg.ring import RingVector
+from privacy.secagg.ring import Lanes, RingVector, accumulate, lane_type, reduce
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
 from privacy.secagg.transcript import bind_session
 from privacy.signing import public_identity
@@ -35,6 +35,14 @@ def ring_vector(seed: str, length: int, bits: int) -> RingVector:
     """Pseudorandom ring elements."""
     words = np.frombuffer(hashlib.shake_256(seed.encode()).digest(8 * length), np.uint64)
     return words >> np.uint64(64 - bits)
+
+
+def unpack(data: bytes, length: int, bits: int) -> Lanes:
+    """The vector of wire bytes; MalformedMessage unless they are exactly what `pack` makes."""
+    lanes = np.zeros(length, lane_type(bits))
+    accumulate(lanes, data, bits)
+    reduce(lanes, bits)
+    return lanes
 
 
 def site(slot: int) -> str:

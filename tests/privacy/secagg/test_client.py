@@ -19,18 +19,27 @@ from privacy.errors import (
     ProtocolError,
     SuspectedClient,
 )
-from privacy.secagg.adverts import make_advert
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.floor import Floor
 from privacy.secagg.keys import Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import apply, pair_mask, self_mask
 from privacy.secagg.messages import Advert, Adverts, Certificate, Delivery, Masked, Reveal, Survivors, Vote
-from privacy.secagg.ring import lane_type, unpack
+from privacy.secagg.ring import lane_type
 from privacy.secagg.server import Phase
+from privacy.secagg.statements import cast, make_advert
 from privacy.secagg.states import Masked as HasMasked
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
-from privacy.secagg.votes import cast
-from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, identity, make_roster, mask, site
+from tests.privacy.secagg.rounds import (
+    CONTEXT,
+    SESSION,
+    Round,
+    entropy,
+    identity,
+    make_roster,
+    mask,
+    site,
+    unpack,
+)
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value
 
 LOW_ORDER = [0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18]
