@@ -75,7 +75,7 @@ class Cohort:
         answers: dict[Phase, Callable[[], bytes]] = {
             Phase.ADVERTISE: client.advertise,
             Phase.SHARE: lambda: client.share(data),
-            Phase.MASK: lambda: client.mask(data, self.vector, CONTEXT),
+            Phase.MASK: lambda: (client.accept(data), client.mask(self.vector, CONTEXT))[1],
             Phase.REVEAL: lambda: client.reveal(data),
         }
         return answers[phase]

@@ -18,7 +18,7 @@ from privacy.secagg import ring, shamir
 from privacy.secagg.keystream import CHUNK_BYTES, SLACK_BYTES, Keystream
 from privacy.secagg.masks import Mask, apply
 from privacy.secagg.server import Phase
-from privacy.secagg.votes import upload_digest
+from privacy.secagg.statements import upload_digest
 
 RESULTS = Path(__file__).with_name("results.md")
 LENGTH = 1_000_000

@@ -19,7 +19,7 @@ from privacy.ledger.approvals import Approval, Proposal, Replacement, approve, f
 from privacy.ledger.state import fold
 from privacy.signing import public_identity
 
-ABANDONED = "0" * 64  # stands for the last params of a run that was closed by its site's people
+_ABANDONED = "0" * 64  # stands for the last params of a run that was closed by its site's people
 
 
 def propose(path: Path, unit: str, epsilon: float, delta: float | None, reason: str, out: Path) -> None:
@@ -78,9 +78,9 @@ def abandon(path: Path, run: str) -> None:
 
     evaluation = evaluation_run(run)
     with _journal(path) as journal:
-        journal.close_run(run, ABANDONED)
+        journal.close_run(run, _ABANDONED)
         if journal.is_reserved(evaluation):
-            journal.close_run(evaluation, ABANDONED)
+            journal.close_run(evaluation, _ABANDONED)
 
 
 def rotate(path: Path, new: Path) -> None:

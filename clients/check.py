@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.data.load import patients_in, site_data
 from clients.data.populations import check_pool, fingerprints
-from clients.journal.ownership import require_key
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from federation.ledger.export import load_entries
 from federation.model.params import Layout
@@ -21,7 +20,6 @@ from federation.round.terms import Terms
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.errors import LedgerCorrupt
-from privacy.ledger.admission import in_force, require_room
 from privacy.ledger.chain import Genesis, append
 from privacy.ledger.heads import pool_tag
 from privacy.ledger.state import Account, fold
@@ -91,8 +89,8 @@ def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dic
     """What is spent of each limit in force, and what would be with this plan. BudgetExceeded if one is too low."""
     account, limits = _account(rules, key), rules.policy.limits()
     charges = plan.charges
-    require_room(account, limits, charges)
-    terms = in_force(account, limits, charges[0])
+    account.require_room(limits, charges)
+    terms = account.in_force(limits, charges[0])
     units: dict[str, dict[str, float]] = {}
     for unit, term in terms.items():
         budget, people = term.limit.budget, term.limit.patient
@@ -118,5 +116,5 @@ def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
     genesis = account.tip.genesis
     if (genesis.site, genesis.pool, genesis.simulated) != (new.site, new.pool, new.simulated):
         raise LedgerCorrupt("the journal belongs to another site or pool", "foreign", hint="check site.toml")
-    require_key(account, public)
+    account.tip.require_key(public)
     return account

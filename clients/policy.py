@@ -38,14 +38,14 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-class ClientPolicy(Table):
+class _ClientPolicy(Table):
     """`[policy.client]`: the limit for all of the site's data at once. Only client-level plans can keep it."""
 
     epsilon_max: float = Field(gt=0, le=MAX_LIMIT, examples=["8.0"])
     delta_max: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
 
 
-class PatientPolicy(ClientPolicy):
+class _PatientPolicy(_ClientPolicy):
     """`[policy.patient]`: the limit for a person, who has `records` here at most and is known to `sites` sites."""
 
     records: int = Field(ge=1, le=MAX_GROUP, examples=["4"])
@@ -75,8 +75,8 @@ class Policy(Table):
     noise_multiplier_min: float | None = Field(default=None, gt=0, le=1e6, examples=["0.5"])
     plans: Texts = Field(default=(), examples=['["sha256:..."]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
-    patient: PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
-    client: ClientPolicy | None = Field(default=None, examples=["[policy.client]"])
+    patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
+    client: _ClientPolicy | None = Field(default=None, examples=["[policy.client]"])
     approvers: Texts = Field(default=(), examples=['["64 hexadecimal digits", "64 others"]'])
 
     @classmethod
@@ -89,9 +89,9 @@ class Policy(Table):
         patient = client = None
         if claimed is not None and unit == "patient":
             # Such a plan samples and clips a patient as a whole: how many records they have changes nothing.
-            patient = PatientPolicy(epsilon_max=claimed, records=1, sites=1)
+            patient = _PatientPolicy(epsilon_max=claimed, records=1, sites=1)
         if claimed is not None and unit == "client":
-            client = ClientPolicy(epsilon_max=claimed)
+            client = _ClientPolicy(epsilon_max=claimed)
         return cls(
             epsilon_max=(claimed if unit == "record" else _asked_per_record(plan)) or math.inf,
             delta_max=plan.privacy.delta or 1e-5,
@@ -112,7 +112,7 @@ class Policy(Table):
             limits.append(Limit("client", self._budget(self.client)))
         return tuple(limits)
 
-    def _budget(self, table: ClientPolicy) -> Budget:
+    def _budget(self, table: _ClientPolicy) -> Budget:
         return Budget(table.epsilon_max, table.delta_max or self.delta_max)
 
     @field_validator("plans")
@@ -156,7 +156,7 @@ class Policy(Table):
         return self
 
 
-class Identity(Table):
+class _Identity(Table):
     """`[site]`: who the site is, and where it keeps keys and journal, seen from the site file's folder."""
 
     id: str = Field(examples=['"cleveland"'])
@@ -191,7 +191,7 @@ class SiteData(Table):
         return source
 
 
-class Consortium(Table):
+class _Consortium(Table):
     """`[consortium]`: the keys that may sign a roster, how many of them must have, and the oldest one accepted."""
 
     keys: Texts = Field(min_length=1, examples=['["64 hexadecimal digits"]'])
@@ -209,7 +209,7 @@ class Consortium(Table):
         return self
 
 
-class Endpoint(Table):
+class _Endpoint(Table):
     """`[server]`: where the coordinator is, and the certificate that it must show."""
 
     address: str = Field(min_length=1, examples=['"fed.example.org:8443"'])
@@ -218,11 +218,11 @@ class Endpoint(Table):
 
 class _Tables(Table):
     refusal: ClassVar[type[InputError]] = SiteFileError
-    site: Identity = Field(examples=["[site]"])
+    site: _Identity = Field(examples=["[site]"])
     data: SiteData = Field(examples=["[data]"], repr=False)  # a source may be a URL with a password
     policy: Policy = Field(examples=["[policy]"])
-    consortium: Consortium | None = Field(default=None, examples=["[consortium]"])
-    server: Endpoint | None = Field(default=None, examples=["[server]"])
+    consortium: _Consortium | None = Field(default=None, examples=["[consortium]"])
+    server: _Endpoint | None = Field(default=None, examples=["[server]"])
 
 
 @dataclass(frozen=True)
@@ -234,8 +234,8 @@ class SiteFile:
     journal: Path
     data: SiteData
     policy: Policy
-    consortium: Consortium | None
-    server: Endpoint | None
+    consortium: _Consortium | None
+    server: _Endpoint | None
 
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, as its file has it now. UnusableFile if there is none."""
@@ -262,7 +262,7 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
     return folder / rules.data.source, folder / rules.data.test if rules.data.test else None
 
 
-def require_complete(rules: SiteFile, path: Path) -> Consortium:
+def require_complete(rules: SiteFile, path: Path) -> _Consortium:
     """The consortium of a site that takes part for real. SiteFileError without it, or without a declared size."""
     if rules.data.size is None:
         hint = (

@@ -14,16 +14,17 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from clients.journal.journal import Journal
-from clients.participant import Duties, Participant, settle
+from clients.participant import Participant, settle
 from clients.policy import Policy, consent
 from clients.release import release
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads
 from federation.errors import TrainingDiverged
-from federation.model.params import Layout
+from federation.model.params import Layout, params_from_bytes
 from federation.plan.guarantee import noise_text
 from federation.plan.plan import Plan
 from federation.round.messages import (
+    Broadcast,
     Frame,
     Hello,
     Kind,
@@ -47,11 +48,12 @@ from privacy.errors import (
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
+from privacy.secagg.client import ClientMachine, Entropy
+from privacy.secagg.floor import Floor
 from privacy.suite import SUITE
 from privacy.wire import digest
 
-PACE_MARGIN = 2.0  # a machine is not equally fast at all times
-Entropy = Callable[[int], bytes]
+_PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Load = Callable[
     [Plan], Trainer
 ]  # consented plan -> model, data, streams; DataError and TaskError are the site's own
@@ -119,7 +121,7 @@ class Site:
         if self.is_timed:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
             largest = Terms(plan, run, 1, 1, members, dimension)
-            self.pace = PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
+            self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
         self._joined = _Joined(run, plan, genuine, trainer, dimension)
 
     def _reserve(self, run: str, plan: Plan, policy: Policy) -> None:
@@ -162,14 +164,14 @@ class Site:
         if frame.kind is Kind.CLOSE:
             return frame.reply(Kind.CLOSED, heads_body([self.finish(frame.run, closing_digest(frame.body))]))
         if frame.kind is Kind.INVITE:
-            return frame.reply(Kind.ADVERT, self._invited(joined, frame).advertise())
+            return frame.reply(Kind.ADVERT, self._invited(joined, frame).machine.advertise())
         participant = joined.rounds.get(frame.round)
         if participant is None or participant.terms.place != (frame.run, frame.round, frame.attempt):
             raise FaultyServer("a message of a round that this site was not invited to")
         if frame.kind not in (Kind.BROADCAST, Kind.CERTIFICATE):
-            return frame.reply(*participant.receive(frame.kind, frame.body))
+            return frame.reply(*self._reply(participant, frame.kind, frame.body))
         paired = Paired.from_bytes(frame.body)
-        kind, own = participant.receive(frame.kind, paired.own)
+        kind, own = self._reply(participant, frame.kind, paired.own)
         following = self._following(frame, paired.following)
         return frame.reply(kind, Paired(own, following, (self.journal.head(),)).to_bytes())
 
@@ -213,30 +215,61 @@ class Site:
             raise FaultyServer("an invitation to an attempt that is over")
         if terms.round + 1 < max(joined.rounds, default=0):
             raise FaultyServer("an invitation to a round that is over")
-        participant = Participant(terms, self._duties(joined))
-        kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
-        joined.rounds = {**kept, terms.round: participant}
-        return participant
-
-    def _duties(self, joined: _Joined) -> Duties:
-        return Duties(
-            site=self.member.site,
-            trust=self.trust,
-            roster=joined.roster,
-            cohort_minimum=max(self.policy().cohort_minimum, joined.plan.cohort.minimum),
-            entropy=self.entropy,
-            release=self.release,
-            masking=self._masking,
-            opening=self._opening,
+        rules, minimum = joined.plan.secure_aggregation, joined.plan.cohort.minimum
+        floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
+        machine = ClientMachine(
+            self.member.site,
+            self.trust.identity,
+            joined.roster,
+            terms.parameters,
+            terms.session,
+            floor,
+            self.entropy,
         )
+        kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
+        joined.rounds = {**kept, terms.round: Participant(terms, machine)}
+        return joined.rounds[terms.round]
 
-    def _masking(self, terms: Terms) -> None:
-        is_ring = terms.parameters.fewest_neighbors > 0
-        self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=is_ring)
+    def _reply(self, participant: Participant, kind: Kind, body: bytes) -> tuple[Kind, bytes]:
+        """The reply to one request of a round; any refusal ends the attempt, and its secrets go.
 
-    def _opening(self, terms: Terms, survivors: tuple[str, ...]) -> None:
-        names = [name.encode() for name in survivors]
-        self.journal.reveal(*terms.account, digest("federation/survivors/2", *names).hex())
+        The same request again gets the same bytes: nothing is trained, charged or masked a second time.
+        """
+        asked, known = digest("federation/request/1", body), participant.replies.get(kind)
+        if known is None or known[0] != asked:
+            try:
+                known = participant.replies[kind] = asked, self._take_part(participant, kind, body)
+            except BaseException:
+                participant.abort()
+                raise
+        return known[1]
+
+    def _take_part(self, participant: Participant, kind: Kind, body: bytes) -> tuple[Kind, bytes]:
+        """One step of a round. Each thing is on record before what depends on it is computed.
+
+        Shares that do not open end the attempt before anything is charged. Before a sum is opened the journal holds
+        whose it is: a second opening of the round, for other survivors, is then refused for good. The difference of
+        the two would bare a single update.
+        """
+        terms, machine = participant.terms, participant.machine
+        match kind:
+            case Kind.ADVERTS:
+                return Kind.SHARES, machine.share(body)
+            case Kind.BROADCAST if Kind.ADVERTS in participant.replies:
+                broadcast = Broadcast.from_bytes(body)
+                params = params_from_bytes(broadcast.params, terms.dimension)
+                machine.accept(broadcast.shares)
+                vector = self.release(terms, params, broadcast.heads)  # charges, trains, fixes
+                is_ring = terms.parameters.fewest_neighbors > 0
+                self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=is_ring)
+                return Kind.MASKED, machine.mask(vector, terms.context(broadcast.params))
+            case Kind.SURVIVORS:
+                return Kind.VOTE, machine.commit(body)
+            case Kind.CERTIFICATE:
+                survivors = [name.encode() for name in machine.check(body)]
+                self.journal.reveal(*terms.account, digest("federation/survivors/2", *survivors).hex())
+                return Kind.REVEAL, machine.reveal(body)
+        raise FaultyServer(f"a {kind.name} frame inside a round")
 
 
 class UnknownRun(FaultyServer):

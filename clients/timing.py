@@ -15,15 +15,15 @@ from collections.abc import Callable
 from federation.round.messages import Frame, Kind
 from privacy.errors import MalformedMessage
 
-Receive = Callable[[bytes], bytes]
+_Receive = Callable[[bytes], bytes]
 
 
 def paced(
-    receive: Receive,
+    receive: _Receive,
     pace: Callable[[], float],
     now: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
-) -> Receive:
+) -> _Receive:
     """`receive`, with its answers to BROADCAST held back to whole multiples of `pace()` seconds, 0 for no wait."""
 
     def held_back(data: bytes) -> bytes:

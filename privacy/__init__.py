@@ -1,1 +1,1 @@
-"""What privacy means, as mathematics: no clock, no files, no sockets, no Flower, no hidden randomness."""
+"""Privacy as mathematics: no clock, no files, no sockets, no Flower, no hidden randomness."""

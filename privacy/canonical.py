@@ -99,7 +99,7 @@ class Fields:
 
     def octets(self, name: str, size: int) -> bytes:
         """`size` bytes, written as lowercase hexadecimal digits."""
-        return octets(self.take(name), size, name)
+        return _octets(self.take(name), size, name)
 
     def rows(self, name: str) -> list[object]:
         """A list."""
@@ -121,7 +121,7 @@ class Fields:
             raise ValueError(f"has an unknown field {min(map(str, self._left))!r}")
 
 
-def octets(value: object, size: int, name: str) -> bytes:
+def _octets(value: object, size: int, name: str) -> bytes:
     """The bytes that lowercase hexadecimal digits stand for."""
     if not isinstance(value, str) or len(value) != 2 * size or not set(value) <= set("0123456789abcdef"):
         raise ValueError(f"has a {name!r} that is not {size} bytes in hexadecimal")

@@ -14,14 +14,7 @@ from functools import cached_property
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer, MalformedMessage
-from privacy.signing import (
-    IDENTITY_BYTES,
-    SIGNATURE_BYTES,
-    is_identity,
-    is_signed,
-    public_identity,
-    sign,
-)
+from privacy.signing import IDENTITY_BYTES, SIGNATURE_BYTES, is_identity, is_signed, public_identity, sign
 from privacy.suite import SUITE, label, require_suite
 from privacy.wire import Reader, Writer, digest
 

@@ -20,18 +20,10 @@ SIGNATURE_BYTES = 64
 _FIELD = 2**255 - 19
 _SIGN_BIT = 1 << 255
 # The y-coordinates of the points whose order divides 8. Under such a key a signature fits many statements.
-_SMALL_ORDER = frozenset(
-    {
-        0,
-        1,
-        _FIELD - 1,
-        int.from_bytes(
-            bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
-        ),
-        int.from_bytes(
-            bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
-        ),
-    }
+_SMALL_ORDER = (
+    *(0, 1, _FIELD - 1),
+    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
 )
 
 

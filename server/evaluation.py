@@ -15,7 +15,7 @@ from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 
-LEAST = 3.0  # standard deviations of noise that the number of records must stand out by
+_LEAST = 3.0  # standard deviations of noise that the number of records must stand out by
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def published(terms: Terms, total: RingVector, survivors: int, stream: Stream) -
     kind, parties = terms.kind, terms.parties
     right, wrong, loss = (float(value) for value in kind.released(parties, total, stream))
     records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors))
-    if records < LEAST * math.sqrt(2) * deviation:
+    if records < _LEAST * math.sqrt(2) * deviation:
         return {"records": None, "accuracy": None, "loss": None, "standard_error": None}
     accuracy = min(1.0, max(0.0, right / records))
     return {

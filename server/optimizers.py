@@ -18,7 +18,7 @@ DP-AdamBC (Tang, Shpilevskiy, Lecuyer 2024) takes out of v what the noise put in
 the noise on each coordinate of the delta, which everybody knows, and ^ is Adam's own correction, x / (1 - b^steps).
 Otherwise private Adam divides by the size of its noise, and is a slow SGD.
 
-Moments and arithmetic are float64; only the params that come out are rounded to the params' own type. A state
+_Moments and arithmetic are float64; only the params that come out are rounded to the params' own type. A state
 written to a file and read back therefore goes on to the same bits.
 """
 
@@ -82,7 +82,7 @@ class Decay:
 
 DEFAULT = Decay()
 
-Moments = Mapping[str, Tensor]
+_Moments = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class _Step:
 
 
 # From the moments and a step to the new moments and the direction to go.
-_Rule = Callable[[Moments, _Step, Decay], tuple[dict[str, Tensor], Tensor]]
+_Rule = Callable[[_Moments, _Step, Decay], tuple[dict[str, Tensor], Tensor]]
 
 
 def build(name: str, learning_rate: float, decay: Decay = DEFAULT) -> ServerOptimizer:
@@ -118,26 +118,26 @@ def build(name: str, learning_rate: float, decay: Decay = DEFAULT) -> ServerOpti
     return ServerOptimizer(init, step)
 
 
-def _average(_: Moments, step: _Step, __: Decay) -> tuple[dict[str, Tensor], Tensor]:
+def _average(_: _Moments, step: _Step, __: Decay) -> tuple[dict[str, Tensor], Tensor]:
     return {}, step.delta
 
 
-def _momentum(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+def _momentum(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     m = decay.beta1 * moments["m"] + step.delta
     return {"m": m}, m
 
 
-def _adagrad(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+def _adagrad(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     v = moments["v"] + step.delta.square()
     return {"v": v}, step.delta / (v.sqrt() + decay.tau)
 
 
-def _adam(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+def _adam(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     m, v = _means(moments, step.delta, decay)
     return {"m": m, "v": v}, m / (v.sqrt() + decay.tau)
 
 
-def _adam_bc(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+def _adam_bc(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     m, v = _means(moments, step.delta, decay)
     n = decay.beta2 * moments["n"] + (1 - decay.beta2) * step.noise
     early, late = 1 - decay.beta1**step.number, 1 - decay.beta2**step.number
@@ -145,14 +145,14 @@ def _adam_bc(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Ten
     return {"m": m, "v": v, "n": n}, m / early / signal.sqrt()
 
 
-def _yogi(moments: Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
+def _yogi(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     square = step.delta.square()
     v = moments["v"] - (1 - decay.beta2) * square * torch.sign(moments["v"] - square)
     m = decay.beta1 * moments["m"] + (1 - decay.beta1) * step.delta
     return {"m": m, "v": v}, m / (v.sqrt() + decay.tau)
 
 
-def _means(moments: Moments, delta: Tensor, decay: Decay) -> tuple[Tensor, Tensor]:
+def _means(moments: _Moments, delta: Tensor, decay: Decay) -> tuple[Tensor, Tensor]:
     """Moving averages of the delta and of its square."""
     m = decay.beta1 * moments["m"] + (1 - decay.beta1) * delta
     return m, decay.beta2 * moments["v"] + (1 - decay.beta2) * delta.square()

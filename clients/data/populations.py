@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import hmac
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from clients.data.csv_table import CsvTable
 from clients.policy import SiteFile
 from federation.errors import DataError
+from federation.ledger import durable
 from federation.plan.tabular import as_number
 from privacy.errors import PolicyViolation, RecordsUnavailable
 
@@ -90,16 +91,15 @@ def claim_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes])
     """
     path = registry_path(rules)
     with _explained(path):
-        if not path.exists():
-            _create(path)
-        with closing(_connected(path, "rw")) as registry:
-            registry.execute("BEGIN IMMEDIATE")
+        if durable.needs_creation(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            durable.create(path, _SCHEMA, lambda _: None, logged=False)
+        with closing(_connected(path, "rw")) as registry, durable.transaction(registry):
             _refuse(registry, rules, _tag(key), found)
             row = (rules.data.pool, _relative(rules), _tag(key))
             registry.execute("REPLACE INTO pools VALUES (?, ?, ?)", row)
             new = "INSERT OR IGNORE INTO fingerprints SELECT value, ? FROM asked"
             registry.execute(new, (rules.data.pool,))
-            registry.execute("COMMIT")
 
 
 def _refuse(registry: sqlite3.Connection, rules: SiteFile, tag: bytes, found: frozenset[bytes]) -> None:
@@ -181,33 +181,13 @@ def _relative(rules: SiteFile) -> str:
     return os.path.relpath(rules.journal.resolve(), rules.keys.resolve())
 
 
-def _create(path: Path) -> None:
-    """An empty registry, put in place at once and whole, readable by its owner only."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+def _connected(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    """An existing registry, whole and ours."""
+    registry = durable.connect(path, mode=mode, synchronous="EXTRA")
     try:
-        with closing(sqlite3.connect(draft)) as registry:
-            for table in _SCHEMA:
-                registry.execute(table)
-            registry.commit()
-        with suppress(FileExistsError):  # another process was first: its registry is the one
-            os.link(draft, path)
-    finally:
-        draft.unlink()
-
-
-def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    """An existing registry, whole and ours; transactions are begun and ended by hand."""
-    address = f"{path.absolute().as_uri()}?mode={mode}"
-    registry = sqlite3.connect(address, uri=True, timeout=60.0, isolation_level=None)
-    try:
-        registry.execute("PRAGMA synchronous = EXTRA")
-        registry.execute("PRAGMA temp_store = MEMORY")
-        tables = registry.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
-        if tuple(row[0] for row in tables) != _SCHEMA:
+        if durable.tables(registry) != _SCHEMA:
             raise sqlite3.DatabaseError("it is no registry")
-        if registry.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
+        if not durable.is_whole(registry):
             raise sqlite3.DatabaseError("it is damaged")
     except BaseException:
         registry.close()
@@ -217,11 +197,13 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise RecordsUnavailable(
+    def unavailable(reason: str) -> RecordsUnavailable:
+        return RecordsUnavailable(
             f"{path}: the registry of pools cannot be used: {reason}",
             hint="nothing was released; check the disk and the permissions, or restore its newest copy",
-        ) from None
+        )
+
+    try:
+        yield
+    except durable.ERRORS as error:
+        raise durable.refusal(error, unavailable, unavailable) from None

@@ -10,7 +10,7 @@ again, with fresh noise, on the same charge. Once it is released its bytes are f
 again yields them; a second draw for the same charge is refused, even by two processes at once.
 
 What is forgotten, and when. Of released bytes the ledger holds a commitment, which tells nothing of them (see
-`clients.journal.store`). The bytes themselves are kept for a server that asks again, and no longer than it can:
+`federation.ledger.store`). The bytes themselves are kept for a server that asks again, and no longer than it can:
 until the run's next round begins, the run is closed, or the sum of its last round is opened. After that opening
 this process alone still has them, for a server that was killed before it had noted the sum; a process started later
 refuses. Where the server is in the same process and dies with it, as in a simulation, they stay on the disk until
@@ -29,10 +29,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from clients.journal.ownership import open_store, reopen_store, require_approval, require_key, require_new
-from clients.journal.store import Kept, Store
-from privacy.accounting.pld import epsilon
-from privacy.accounting.units import Charge, Limit, Patient, Unit
+from clients.journal.ownership import open_store, reopen_store, require_approval
+from federation.ledger.store import Kept, Store
+from privacy.accounting.units import Charge, Limit, Unit
 from privacy.canonical import JSON
 from privacy.errors import (
     BudgetExceeded,
@@ -43,11 +42,10 @@ from privacy.errors import (
     UnsafeParameters,
 )
 from privacy.ledger import chain as ledger
-from privacy.ledger.admission import LimitExceeded, admission, in_force, recheck, require_room
 from privacy.ledger.approvals import Approval, Proposal, is_approved
 from privacy.ledger.chain import Entry, Genesis
 from privacy.ledger.heads import Head, head_body, pool_tag
-from privacy.ledger.state import Account, Run, fold, is_even
+from privacy.ledger.state import Account, LimitExceeded, Run, fold, is_even
 from privacy.signing import public_identity
 
 
@@ -100,7 +98,7 @@ class Journal:
         """Where the ledger ends now, signed, to be shown to others."""
         with self._store.transaction() as account:
             tip = account.tip
-            require_key(account, public_identity(self._key))
+            tip.require_key(public_identity(self._key))
             return Head.signed(tip.genesis.site, tip.genesis.ledger, tip.last, self._key)
 
     def accept(self, serial: int, root: str) -> None:
@@ -138,14 +136,14 @@ class Journal:
                 return
             if not is_even(charge, rounds):
                 raise UnsafeParameters("every round of a plan is charged the same, and for something")
-            terms = in_force(account, limits, charge)
+            terms = account.in_force(limits, charge)
             if not terms:
                 raise PolicyViolation(
                     "no limit is set for this pool", hint="set policy.epsilon_max in site.toml"
                 )
             body: dict[str, Any] = {"run": run, "plan": plan_digest, "charge": charge.to_json()}
             try:
-                by = admission(account, charge, terms)
+                by = account.admission(charge, terms)
             except LimitExceeded as error:
                 refusal = error
                 self._append("refuse", body | {"unit": error.unit})
@@ -169,7 +167,7 @@ class Journal:
             if run in account.runs:
                 return
             try:
-                require_room(account, limits, charges)
+                account.require_room(limits, charges)
             except LimitExceeded as error:
                 refusal = error
                 body: dict[str, Any] = {"run": run, "plan": plan_digest, "charge": charges[0].to_json()}
@@ -198,7 +196,7 @@ class Journal:
             known = _open_run(account, run)
             self._witness(account, heads)
             if limits:
-                recheck(account, limits, known.charge)
+                account.recheck(limits, known.charge)
             if round_number < 1:
                 raise JournalMisuse("rounds are counted from 1")
             if round_number > known.rounds:
@@ -329,20 +327,9 @@ class Journal:
     def rotate(self, new: Ed25519PrivateKey) -> None:
         """Sign with another key from here on. The present one never signs again."""
         with self._store.transaction() as account:
-            require_new(account, public_identity(new))
+            account.tip.require_new(public_identity(new))
             self._append("rotate", ledger.rotation(account.tip, new))
         self._key = new
-
-    def spent(self, unit: Unit = "record", delta: float | None = None) -> float:
-        """Epsilon per `unit` of everything charged, at `delta`; by default the one of the unit's limit."""
-        with self._store.transaction() as account:
-            term = account.terms.get(unit)
-            if delta is None:
-                deltas = [each.limit.budget.delta for each in ([term] if term else account.terms.values())]
-                if not deltas:
-                    return 0.0  # nothing is charged before there is a limit
-                delta = min(deltas)
-            return epsilon(account.charged(unit, term.limit.patient if term else Patient()), delta)
 
     def rounds_begun(self, run: str) -> int:
         """How many rounds of a run were begun; 0 for an unknown run."""
@@ -359,7 +346,7 @@ class Journal:
         self._store.close()
 
     def _append(self, kind: str, body: dict[str, JSON]) -> None:
-        require_key(self._store.account, public_identity(self._key))
+        self._store.account.tip.require_key(public_identity(self._key))
         self._store.append(kind, body, self._key)
 
     def _witness(self, account: Account, heads: Sequence[Head]) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from clients.journal.store import Store
-from federation.ledger import sqlite as chain
+from federation.ledger import durable
+from federation.ledger.store import Store, create, explained
 from privacy.canonical import JSON
 from privacy.errors import LedgerCorrupt, LedgerRefusal, PolicyViolation
 from privacy.ledger import chain as ledger
@@ -24,14 +24,14 @@ from privacy.signing import public_identity
 
 def open_store(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> Store:
     """The store of a journal that began for the site and pool of `genesis`; begun now if there is none."""
-    with chain.explained(path):
-        if chain.needs_creation(path):
+    with explained(path):
+        if durable.needs_creation(path):
             _begin(path, genesis, key)
     store = Store.open(path)
     try:
         with store.transaction() as account:
             _require_owner(account, genesis.site, genesis.pool)
-            require_key(account, genesis.key)
+            account.tip.require_key(genesis.key)
             if account.tip.genesis.simulated != genesis.simulated:
                 raise LedgerCorrupt(
                     "the journal of a simulation and that of a real site are never the same",
@@ -53,7 +53,7 @@ def reopen_store(
         with store.transaction() as account:
             _require_owner(account, site, pool)
             tip, public = account.tip, public_identity(key)
-            require_new(account, public)
+            tip.require_new(public)
             require_approval(is_approved(tip.replacement(public), approvals, tip.genesis.approvers))
             signed: list[JSON] = [approval.to_json() for approval in approvals]
             store.append("rotate", {**ledger.rotation(tip, key), "approvals": signed}, key)
@@ -61,24 +61,6 @@ def reopen_store(
         store.close()
         raise
     return store
-
-
-def require_key(account: Account, public: bytes) -> None:
-    """LedgerRefusal for a key that was replaced, LedgerCorrupt for one that never signed this ledger."""
-    if public in account.tip.keys[:-1]:
-        raise LedgerRefusal("this key was replaced and signs no more", hint="use the site's present key")
-    if public != account.tip.key:
-        raise LedgerCorrupt(
-            "the journal is signed by another key than the site's",
-            "foreign",
-            hint="check the site's key; a lost one is replaced by two approvals",
-        )
-
-
-def require_new(account: Account, public: bytes) -> None:
-    """LedgerRefusal for a key that cannot be the site's next one."""
-    if public in (*account.tip.keys, *account.tip.genesis.approvers):
-        raise LedgerRefusal("that key signed here before, or is an approver's", hint="make a new one")
 
 
 def require_approval(approved: bool) -> None:
@@ -99,7 +81,7 @@ def _begin(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> None:
             f"no journal can begin like this: {error.message}",
             hint="approvers are public keys of different people, none of them the site's",
         ) from None
-    chain.create(path, first)
+    create(path, first)
 
 
 def _require_owner(account: Account, site: str, pool: str) -> None:

@@ -37,10 +37,10 @@ from torch.nn.parameter import is_lazy
 from federation.errors import TaskError
 
 GROUP = 8  # features in a group, at least: fewer make a norm that forgets all but signs
-FEWEST = (
+_FEWEST = (
     4  # features that can be normalized by themselves at all, where nothing but features is averaged over
 )
-MOST_GROUPS = 32  # as in the paper
+_MOST_GROUPS = 32  # as in the paper
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,14 @@ def _replacement(part: nn.Module) -> _Replace | None:
 def _group_norm(part: Any, path: str) -> tuple[nn.Module, str]:
     features = part.num_features
     # A layer that may see nothing but features, without any positions, has only them to average over.
-    fewest = 1 if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d) else FEWEST
+    fewest = 1 if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d) else _FEWEST
     if features < fewest:
         raise TaskError(
             f'{type(part).__name__} at "{path}" has {features} features, too few for statistics of one record',
             hint="remove it",
         )
     groups = next(
-        n for n in range(MOST_GROUPS, 0, -1) if n == 1 or (features % n == 0 and features // n >= GROUP)
+        n for n in range(_MOST_GROUPS, 0, -1) if n == 1 or (features % n == 0 and features // n >= GROUP)
     )
     new = nn.GroupNorm(groups, features, eps=part.eps, affine=part.affine)
     _copy_affine(part, new)

@@ -40,7 +40,7 @@ from privacy.errors import UnsafeParameters
 from privacy.mechanism.clipping import clip_rows
 
 SMALL = 4096  # parameters up to which there is nothing to gain from measuring
-MEASURED = 256  # made-up records at most in a measurement: beyond, every route takes time in proportion
+_MEASURED = 256  # made-up records at most in a measurement: beyond, every route takes time in proportion
 KINDS = 256  # choices that are remembered
 _TRIED = 4  # made-up records in a trial: two that stay and two that change
 _known: dict[object, str] = {}
@@ -90,7 +90,7 @@ def chosen_route(
 
     Remembered as long as the process lives. TaskError as in `clipped_gradient`.
     """
-    batch = min(MEASURED, max(1, math.ceil(expected_batch)))
+    batch = min(_MEASURED, max(1, math.ceil(expected_batch)))
     key = _kind(model), loss, features.shape[1:], features.dtype, batch, whole_patients
     if key not in _known:
         candidates = tuple(PER_RECORD) if whole_patients else ROUTES

@@ -17,7 +17,8 @@ from contextlib import closing
 from pathlib import Path
 
 from federation.errors import UnusableFile
-from federation.ledger import sqlite as chain
+from federation.ledger import durable
+from federation.ledger.store import check_file, explained, read
 from privacy.canonical import Fields, canonical, parsed
 from privacy.errors import LedgerCorrupt
 from privacy.ledger.chain import HASH_BYTES, Entry
@@ -85,9 +86,9 @@ def _journaled(name: str, log: bytes, content: bytes) -> tuple[Entry, ...]:
         copy.write_bytes(content)
         if log:
             copy.with_name(f"{name}-wal").write_bytes(log)
-        with chain.explained(copy), closing(chain.connect(copy)) as connection:
-            chain.check_file(connection)
-            return chain.read(connection)
+        with explained(copy), closing(durable.connect(copy)) as connection:
+            check_file(connection)
+            return read(connection)
 
 
 def _line(entry: Entry) -> str:

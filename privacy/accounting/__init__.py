@@ -1,0 +1,1 @@
+"""Accounting: turns what was released into epsilon, and refuses what a budget does not hold."""

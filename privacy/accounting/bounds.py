@@ -5,11 +5,10 @@ the lower one is false beyond doubt, and one above the upper one is safe beyond 
 
 * Without sampling, T releases with sensitivities g_t and noise multipliers z_t are one Gaussian mechanism with
   mu^2 = sum g_t^2 / z_t^2, whose delta is known in closed form (Balle and Wang 2018).
-* With sampling, the losses of the releases are independent and add up; `privacy.accounting.loss_distributions`
-encloses the law of each
-  between two laws on a grid, and the law of a sum is a product of Fourier transforms (Koskela, Jalko, Honkela 2020;
-  Gopi, Lee, Wutschitz 2021). delta(epsilon) = E max(0, 1 - exp(epsilon - loss)), for a unit removed and a unit
-  added, whichever is larger.
+* With sampling, the losses of the releases are independent and add up. `privacy.accounting.loss_distributions`
+  encloses the law of each between two laws on a grid, and the law of a sum is a product of Fourier transforms
+  (Koskela, Jalko, Honkela 2020; Gopi, Lee, Wutschitz 2021). delta(epsilon) = E max(0, 1 - exp(epsilon - loss)),
+  for a unit removed and a unit added, whichever is larger.
 
 Delta is an event far out in a tail, where a transform in float64 has no correct digit left. So each law is tilted
 first, by exp(tilt * loss), with the tilt that makes the losses near epsilon the usual ones (Cramer 1938; Esscher
@@ -105,9 +104,8 @@ def _unsampled(mu: float, delta: float) -> float:
 
     def excess(epsilon: float) -> float:
         near, far = (epsilon / mu - mu / 2) / math.sqrt(2), (epsilon / mu + mu / 2) / math.sqrt(2)
-        if (
-            near > 0
-        ):  # Phi(-x) = exp(-x^2 / 2) erfcx(x / sqrt 2) / 2, and the exponents of both terms are equal
+        # Phi(-x) = exp(-x^2 / 2) erfcx(x / sqrt 2) / 2, and the exponents of both terms are equal.
+        if near > 0:
             return float(math.exp(-near * near) * (erfcx(near) - erfcx(far)) / 2) - delta
         return float(ndtr(-near * math.sqrt(2)) - math.exp(-near * near) * erfcx(far) / 2) - delta
 
@@ -137,9 +135,7 @@ class _Setting:
     step: float
     points: int
     center: float
-    nudges: tuple[
-        float, float
-    ]  # the changes of tilt for which Chernoff's bound on the window's outside is best
+    nudges: tuple[float, float]  # changes of tilt at which Chernoff's bound on the window's outside is best
 
 
 def _compose(parts: _Parts, neighbor: Neighbor, delta: float) -> Bounds:
@@ -149,9 +145,8 @@ def _compose(parts: _Parts, neighbor: Neighbor, delta: float) -> Bounds:
     above = _Sum.of([(pair[1], count) for pair, count in laws], setting)
     forgotten = sum(count * release.forgotten for release, count in parts)
 
-    def left_out(
-        epsilon: float,
-    ) -> float:  # with a unit added, its law is the one whose mass counts exp(epsilon)
+    def left_out(epsilon: float) -> float:
+        # With a unit added, its law is the one whose mass counts exp(epsilon).
         if neighbor == "removed" or not forgotten:
             return 0.0
         return math.exp(epsilon) * forgotten if epsilon < 700 else math.inf
@@ -171,9 +166,8 @@ def _setting(sketches: Sequence[tuple[Sketch, int]], delta: float) -> _Setting:
     def cumulant(tilt: float) -> float:
         return sum(count * sketch.cumulant(tilt) for sketch, count in sketches)
 
-    def renyi(
-        tilt: float,
-    ) -> float:  # epsilon by Renyi divergence of order tilt + 1: least at the tilt we want
+    def renyi(tilt: float) -> float:
+        """Epsilon by Renyi divergence of order tilt + 1: least at the tilt we want."""
         return (cumulant(tilt) - math.log(delta)) / tilt
 
     tilt, base = _least(renyi, 1e-3, 1e7), 0.0

@@ -14,8 +14,8 @@ from privacy.accounting import pld as accountant
 from privacy.accounting.events import GaussianEvent, is_number
 from privacy.errors import CalibrationFailed, UnsafeParameters
 
-PER_UNIT = 1000  # noise multipliers are whole numbers of thousandths
-LOWEST, HIGHEST = 300, 100_000_000  # in thousandths
+_PER_UNIT = 1000  # noise multipliers are whole numbers of thousandths
+_LOWEST, _HIGHEST = 300, 100_000_000  # in thousandths
 
 
 @lru_cache(maxsize=256, typed=True)
@@ -29,24 +29,24 @@ def noise_multiplier(epsilon: float, delta: float, sample_rate: float, count: in
         raise UnsafeParameters("epsilon must be a number above 0")
 
     def suffices(thousandths: int) -> bool:
-        event = GaussianEvent(thousandths / PER_UNIT, sample_rate, count)
+        event = GaussianEvent(thousandths / _PER_UNIT, sample_rate, count)
         return accountant.epsilon([event], delta) <= epsilon
 
-    if suffices(LOWEST):
-        return LOWEST / PER_UNIT
+    if suffices(_LOWEST):
+        return _LOWEST / _PER_UNIT
     low, high = _bracket(suffices)
     while high - low > 1:
         middle = math.isqrt(low * high)  # of ratios, then of differences; strictly between the two
         middle = max(middle, low + 1)
         low, high = (low, middle) if suffices(middle) else (middle, high)
-    return high / PER_UNIT
+    return high / _PER_UNIT
 
 
 def _bracket(suffices: Callable[[int], bool]) -> tuple[int, int]:
     """Two noise multipliers, the first too small and the second enough."""
-    low = LOWEST
-    while low < HIGHEST:
-        high = min(4 * low, HIGHEST)
+    low = _LOWEST
+    while low < _HIGHEST:
+        high = min(4 * low, _HIGHEST)
         if suffices(high):
             return low, high
         low = high

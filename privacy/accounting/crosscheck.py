@@ -18,7 +18,7 @@ import numpy as np
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.pld import check_delta, epsilon, rdp_epsilon
 
-PRV_ERROR = 0.01
+_PRV_ERROR = 0.01
 _LARGEST = 60.0  # beyond, its table of losses takes gigabytes
 
 
@@ -45,4 +45,4 @@ def _prv_epsilon(events: tuple[Event, ...], delta: float) -> float | None:
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         # It takes logarithms that it then does not use, and the size of its table from a loose bound.
         warnings.filterwarnings("ignore", "Optimal order is the (largest|smallest) alpha")
-        return float(accountant.get_epsilon(delta, eps_error=PRV_ERROR))
+        return float(accountant.get_epsilon(delta, eps_error=_PRV_ERROR))

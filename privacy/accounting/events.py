@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from privacy.errors import UnsafeParameters, UnsupportedEvent
 
-NOISE_MULTIPLIER_RANGE = (0.1, 1e6)  # below, epsilon is in the hundreds; above, nothing is left of the data
-MAX_COUNT = 10**9
+_NOISE_MULTIPLIER_RANGE = (0.1, 1e6)  # below, epsilon is in the hundreds; above, nothing is left of the data
+_MAX_COUNT = 10**9
 MAX_GROUP = 1000
 
 
@@ -34,15 +34,15 @@ class GaussianEvent:
     group: int = 1
 
     def __post_init__(self) -> None:
-        lowest, highest = NOISE_MULTIPLIER_RANGE
+        lowest, highest = _NOISE_MULTIPLIER_RANGE
         if not (is_number(self.noise_multiplier) and lowest <= self.noise_multiplier <= highest):
             raise UnsafeParameters(
                 f"a noise multiplier must be from {lowest:g} to {highest:g}", hint="choose another epsilon"
             )
         if not (is_number(self.sample_rate) and 0 < self.sample_rate <= 1):
             raise UnsafeParameters("a sample rate must be above 0 and at most 1")
-        if type(self.count) is not int or not 0 <= self.count <= MAX_COUNT:
-            raise UnsafeParameters(f"a count of releases must be a whole number from 0 to {MAX_COUNT}")
+        if type(self.count) is not int or not 0 <= self.count <= _MAX_COUNT:
+            raise UnsafeParameters(f"a count of releases must be a whole number from 0 to {_MAX_COUNT}")
         if type(self.group) is not int or not 1 <= self.group <= MAX_GROUP:
             raise UnsafeParameters(
                 f"a group must be a whole number from 1 to {MAX_GROUP}",

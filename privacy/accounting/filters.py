@@ -29,15 +29,15 @@ from functools import lru_cache
 from typing import Literal
 
 from privacy.accounting.events import Event, GaussianEvent, is_number
-from privacy.accounting.pld import check_delta, epsilon, gaussian_epsilon
+from privacy.accounting.pld import bisect, check_delta, epsilon, gaussian_epsilon
 from privacy.accounting.rdp import renyi
 from privacy.errors import BudgetExceeded, UnsafeParameters, UnsupportedEvent
 
-MAX_ORDER = 4096
+_MAX_ORDER = 4096
 _ORDERS: tuple[int, ...] = (
     *range(2, 33),
     *(round(32 * 1.08**step) for step in range(1, 64)),
-)  # up to MAX_ORDER
+)  # up to _MAX_ORDER
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Filter:
     order: int | None
 
     def __post_init__(self) -> None:
-        if self.order is not None and not (type(self.order) is int and 2 <= self.order <= MAX_ORDER):
-            raise UnsafeParameters(f"a filter's order must be a whole number from 2 to {MAX_ORDER}")
+        if self.order is not None and not (type(self.order) is int and 2 <= self.order <= _MAX_ORDER):
+            raise UnsafeParameters(f"a filter's order must be a whole number from 2 to {_MAX_ORDER}")
 
     @classmethod
     def frozen(cls, budget: Budget, first: Event) -> Filter:
@@ -117,12 +117,12 @@ def admit(spent: Sequence[Event], asked: Event, budget: Budget, rule: Filter) ->
     if after <= budget.epsilon:
         if rule.load([*spent, asked], budget) <= 1:
             return Admission(after, "filter")
-        if not any(is_charged(event) for event in spent):
+        if not any(_is_charged(event) for event in spent):
             return Admission(after, "plan")
     raise _refusal(spent, asked, budget, after)
 
 
-def is_charged(event: Event) -> bool:
+def _is_charged(event: Event) -> bool:
     """Whether an event stands for any release at all."""
     return not isinstance(event, GaussianEvent) or event.count > 0
 
@@ -170,9 +170,4 @@ def _largest_mu(budget: Budget) -> float:
     low, high = 0.0, 1.0
     while gaussian_epsilon(high, budget.delta) <= budget.epsilon:
         low, high = high, 2 * high
-    while high - low > 1e-13 * high:
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if gaussian_epsilon(middle, budget.delta) <= budget.epsilon else (low, middle)
-        )
-    return low
+    return bisect(lambda mu: gaussian_epsilon(mu, budget.delta) <= budget.epsilon, low, high, 1e-13)[0]

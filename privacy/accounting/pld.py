@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
@@ -37,10 +37,10 @@ from privacy.accounting.events import Event, GaussianEvent, NonPrivateEvent, is_
 from privacy.accounting.rdp import log_binomial, renyi
 from privacy.errors import UnsafeParameters, UnsupportedEvent
 
-Neighboring = Literal["add-or-remove", "replace"]
+_Neighboring = Literal["add-or-remove", "replace"]
 
-MIN_DELTA = 1e-10  # at a hundredth of it, the rounding errors of a Fourier transform in float64 show
-VAST_EPSILON = 200.0  # nothing is protected here, so a quick and loose upper bound will do
+_MIN_DELTA = 1e-10  # at a hundredth of it, the rounding errors of a Fourier transform in float64 show
+_VAST_EPSILON = 200.0  # nothing is protected here, so a quick and loose upper bound will do
 
 # Whole orders only: the library drops fractional ones at large sample rates, where its series does not converge.
 _RDP_ORDERS = (*range(2, 65), 96, 128, 256, 512, 1024, 2048, 4096)
@@ -52,10 +52,10 @@ _Key: TypeAlias = tuple[float, float, int]  # noise multiplier, sample rate, gro
 _Merged: TypeAlias = tuple[tuple[_Key, int], ...]  # with the number of releases, each key once
 
 
-def epsilon(events: Sequence[Event], delta: float, neighboring: Neighboring = "add-or-remove") -> float:
+def epsilon(events: Sequence[Event], delta: float, neighboring: _Neighboring = "add-or-remove") -> float:
     """An upper bound on epsilon of all `events` together; infinity if one of them is not private.
 
-    UnsafeParameters unless MIN_DELTA <= delta < 1; UnsupportedEvent for what is no event.
+    UnsafeParameters unless 1e-10 <= delta < 1; UnsupportedEvent for what is no event.
     """
     check_delta(delta)
     merged = _merge(events)
@@ -78,7 +78,7 @@ def epsilon_by_round(event: GaussianEvent, rounds: int, delta: float) -> list[fl
     check_delta(delta)
     whole = replace(event, count=event.count * rounds)
     last = epsilon([whole], delta)
-    if event.sample_rate == 1 or whole.count == 0 or last > VAST_EPSILON:
+    if event.sample_rate == 1 or whole.count == 0 or last > _VAST_EPSILON:
         return [epsilon([replace(event, count=event.count * done)], delta) for done in range(1, rounds + 1)]
     # A coarser grid than that of `epsilon`: still a bound, and what is a bound at the end is one before it.
     merged, grid = _merge([event]) or (), _grid(_merge([whole]) or (), delta)
@@ -91,9 +91,9 @@ def epsilon_by_round(event: GaussianEvent, rounds: int, delta: float) -> list[fl
 
 
 def check_delta(delta: float) -> None:
-    """UnsafeParameters unless MIN_DELTA <= delta < 1."""
-    if not (is_number(delta) and MIN_DELTA <= delta < 1):
-        raise UnsafeParameters(f"delta must be at least {MIN_DELTA:g} and below 1")
+    """UnsafeParameters unless 1e-10 <= delta < 1."""
+    if not (is_number(delta) and _MIN_DELTA <= delta < 1):
+        raise UnsafeParameters(f"delta must be at least {_MIN_DELTA:g} and below 1")
 
 
 def _merge(events: Sequence[Event]) -> _Merged | None:
@@ -118,7 +118,7 @@ def _epsilon(merged: _Merged, delta: float) -> float:
     if any(group > 1 for (_, _, group), _ in merged):
         return _grouped_epsilon(merged, delta)
     loose = _loose(merged, delta)
-    if loose > VAST_EPSILON:
+    if loose > _VAST_EPSILON:
         return loose
     return float(_distribution(merged, _grid(merged, delta)).get_epsilon_for_delta(delta))
 
@@ -128,7 +128,7 @@ def _grouped_epsilon(merged: _Merged, delta: float) -> float:
     left_out, steps = _LEFT_OUT * delta, sum(count for _, count in merged)
     shorter = tuple((key, count) for key, count in merged if key[2] == 1)
     widest = max(_most(rate, group, left_out / steps) / z for (z, rate, group), _ in merged)
-    if gaussian_epsilon(widest, delta) > VAST_EPSILON or _loose(shorter, delta) > VAST_EPSILON:
+    if gaussian_epsilon(widest, delta) > _VAST_EPSILON or _loose(shorter, delta) > _VAST_EPSILON:
         return _loose(merged, delta)
     finest, grid = _GROUP_GRID_RANGE
     while True:
@@ -136,7 +136,7 @@ def _grouped_epsilon(merged: _Merged, delta: float) -> float:
         found = float(total.get_epsilon_for_delta(delta - left_out)) - math.log1p(-left_out)
         wanted = min(math.sqrt(0.004 * found / steps), found / 16)
         rounding = steps * grid**2 / 4  # about
-        if grid <= max(wanted, finest) or found - rounding > VAST_EPSILON:
+        if grid <= max(wanted, finest) or found - rounding > _VAST_EPSILON:
             return found if found > 1 else min(found, _loose(merged, delta))
         grid = max(finest, 2.0 ** math.floor(math.log2(min(wanted, grid / 2))))
 
@@ -146,7 +146,7 @@ def _replacing(merged: _Merged, delta: float) -> float:
     """Epsilon where one unit takes the place of another."""
     unsampled = gaussian_epsilon(2 * _unsampled_mu(merged), delta) if merged else 0.0
     exact = all(rate == 1 for (_, rate, _), _ in merged)
-    if exact or any(group > 1 for (_, _, group), _ in merged) or _loose(merged, delta) > VAST_EPSILON:
+    if exact or any(group > 1 for (_, _, group), _ in merged) or _loose(merged, delta) > _VAST_EPSILON:
         return unsampled
     total = _distribution(merged, _grid(merged, delta))
 
@@ -154,12 +154,10 @@ def _replacing(merged: _Merged, delta: float) -> float:
         return (1 + math.exp(half)) * float(total.get_delta_for_epsilon(half)) <= delta
 
     # Beyond `high`, the delta of each half is one that a transform in float64 does not resolve.
-    low, high = 0.0, math.log(max(2.0, delta / MIN_DELTA) - 1)
+    low, high = 0.0, math.log(max(2.0, delta / _MIN_DELTA) - 1)
     if not holds(high):
         return unsampled
-    while high - low > 1e-4 * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
+    _, high = bisect(lambda half: not holds(half), low, high, 1e-4)
     return min(2 * high, unsampled)
 
 
@@ -218,9 +216,8 @@ def _most(rate: float, group: int, left_out: float) -> int:
     """How many of `group` contributions are sampled at once, but for a chance of `left_out`."""
     if group == 1 or rate == 1:
         return group
-    above = np.cumsum(np.exp(log_binomial(rate, group))[:0:-1])[
-        ::-1
-    ]  # the chance of at least 1, 2, ..., group
+    # The chance of at least 1, 2, ..., group.
+    above = np.cumsum(np.exp(log_binomial(rate, group))[:0:-1])[::-1]
     return int(np.count_nonzero(above > left_out))
 
 
@@ -267,10 +264,15 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     low, high = 0.0, mu * (mu / 2 + 40)  # at `high` even Phi(-40), that is 0, is all of delta
     if gaussian_delta(mu, low) <= delta:
         return 0.0
-    while high - low > 1e-12 * high:
+    return bisect(lambda middle: gaussian_delta(mu, middle) > delta, low, high, 1e-12)[1]
+
+
+def bisect(is_below: Callable[[float], bool], low: float, high: float, width: float) -> tuple[float, float]:
+    """An interval, relatively no wider than `width`, around where `is_below` turns from true to false."""
+    while high - low > width * high:
         middle = (low + high) / 2
-        low, high = (middle, high) if gaussian_delta(mu, middle) > delta else (low, middle)
-    return high
+        low, high = (middle, high) if is_below(middle) else (low, middle)
+    return low, high
 
 
 def _upper_tail(x: float) -> float:

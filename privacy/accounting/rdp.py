@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 
 from privacy.accounting.events import GaussianEvent
 
-REACH = 14.0  # standard deviations beyond the outermost centers
-MAX_CELLS = 4_000_000  # of the table of densities
+_REACH = 14.0  # standard deviations beyond the outermost centers
+_MAX_CELLS = 4_000_000  # of the table of densities
 _RELATIVE, _ABSOLUTE = 1 + 1e-9, 1e-14
 _SETTLED = 1e-12
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 @lru_cache(maxsize=4096)
@@ -60,12 +60,12 @@ def _of_one(z: float, q: float, order: int) -> float:
     return float(np.logaddexp(0.0, log_excess)) if log_excess > 0 else math.log1p(math.exp(log_excess))
 
 
-def _of_group(z: float, log_chances: Floats, order: int) -> float:
+def _of_group(z: float, log_chances: _Floats, order: int) -> float:
     """The larger log moment of the two directions, or infinity."""
     return max(_log_moment(z, log_chances, order, z / 4), _settled(z, log_chances, 1 - order), 0.0)
 
 
-def _settled(z: float, log_chances: Floats, power: int) -> float:
+def _settled(z: float, log_chances: _Floats, power: int) -> float:
     """The log moment, with the spacing halved until nothing changes; infinity if the table would be too large."""
     spacing, before = z / 4, math.inf
     while (found := _log_moment(z, log_chances, power, spacing)) < math.inf:
@@ -75,11 +75,11 @@ def _settled(z: float, log_chances: Floats, power: int) -> float:
     return found
 
 
-def _log_moment(z: float, log_chances: Floats, power: int, spacing: float) -> float:
+def _log_moment(z: float, log_chances: _Floats, power: int, spacing: float) -> float:
     """Logarithm of E_Q (P/Q)^power by the trapezoidal rule; infinity if the table would be too large."""
     furthest = power * (len(log_chances) - 1)
-    low, high = min(0.0, furthest) - REACH * z, max(0.0, furthest) + REACH * z
-    if (high - low) / spacing * len(log_chances) > MAX_CELLS:
+    low, high = min(0.0, furthest) - _REACH * z, max(0.0, furthest) + _REACH * z
+    if (high - low) / spacing * len(log_chances) > _MAX_CELLS:
         return math.inf
     x = np.arange(low, high, spacing)
     hits = np.arange(len(log_chances))[:, None]
@@ -88,14 +88,14 @@ def _log_moment(z: float, log_chances: Floats, power: int, spacing: float) -> fl
     return float(_log_sum(density + power * ratio)) + math.log(spacing)
 
 
-def _log_sum(logs: Floats) -> Floats:
+def _log_sum(logs: _Floats) -> _Floats:
     """The logarithm of the sum of exponentials along the first axis."""
     top = logs.max(axis=0)
-    total: Floats = top + np.log(np.exp(logs - top).sum(axis=0))
+    total: _Floats = top + np.log(np.exp(logs - top).sum(axis=0))
     return total
 
 
-def log_binomial(q: float, group: int) -> Floats:
+def log_binomial(q: float, group: int) -> _Floats:
     """Logarithms of the Binomial(group, q) probabilities, 0 < q < 1."""
     hits = np.arange(group + 1)
     log_factorials = np.array([math.lgamma(count + 1) for count in hits])

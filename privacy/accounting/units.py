@@ -95,14 +95,34 @@ class Limit:
         if self.unit not in UNITS:
             raise UnsafeParameters("a limit is per record, patient or client")
 
+    def stricter(self, other: Limit) -> Limit:
+        """What satisfies both limits of one unit. ValueError for limits of different units."""
+        if self.unit != other.unit:
+            raise ValueError("limits of different units do not compare")
+        one, two, people = self.budget, other.budget, (self.patient, other.patient)
+        budget = Budget(min(one.epsilon, two.epsilon), min(one.delta, two.delta))
+        patient = Patient(max(each.records for each in people), max(each.sites for each in people))
+        return Limit(self.unit, budget, patient)
+
+    def is_looser(self, than: Limit) -> bool:
+        """Whether this allows anything that `than` does not: a larger budget, or a milder word on a patient.
+
+        It is enough that one of them grows: which budget is the larger would otherwise depend on the plan.
+        """
+        return self.stricter(than) != self
+
+
+def unit_named(name: object) -> Unit | None:
+    """The unit of this name, None if there is none."""
+    return next((unit for unit in UNITS if unit == name), None)
+
 
 def charge_from_json(data: Mapping[str, object]) -> Charge:
     """The charge that `to_json` wrote. UnsupportedEvent for anything else, UnsafeParameters out of range."""
     match dict(data):
         case {"event": Mapping() as event, "protects": str(name), "summed": bool(summed), **rest} if not rest:
-            for unit in UNITS:
-                if name == unit:
-                    return Charge(event_from_json(event), unit, summed)
+            if unit := unit_named(name):
+                return Charge(event_from_json(event), unit, summed)
     raise UnsupportedEvent(
         "a charge of a form that this version does not know", hint="update this installation"
     )

@@ -22,16 +22,9 @@ from privacy.accounting.filters import Budget
 from privacy.accounting.units import UNITS, Limit, Patient
 from privacy.canonical import JSON, Fields, canonical
 from privacy.errors import MalformedMessage, PrivacyError
-from privacy.signing import (
-    IDENTITY_BYTES,
-    SIGNATURE_BYTES,
-    is_identity,
-    is_signed,
-    public_identity,
-    sign,
-)
+from privacy.signing import IDENTITY_BYTES, SIGNATURE_BYTES, is_identity, is_signed, public_identity, sign
 
-APPROVALS = 2  # of different people
+_APPROVALS = 2  # of different people
 _HASH_BYTES = 32
 
 
@@ -81,7 +74,7 @@ class Replacement:
         }
 
 
-Statement: TypeAlias = Proposal | Replacement
+_Statement: TypeAlias = Proposal | Replacement
 
 
 @dataclass(frozen=True)
@@ -96,30 +89,30 @@ class Approval:
         return {"key": self.key.hex(), "signature": self.signature.hex()}
 
 
-def approve(statement: Statement, key: Ed25519PrivateKey) -> Approval:
+def approve(statement: _Statement, key: Ed25519PrivateKey) -> Approval:
     """Sign a proposal."""
     text = canonical(statement.to_json()).encode()
     return Approval(public_identity(key), sign(key, statement.label, text))
 
 
-def is_approved(statement: Statement, approvals: Sequence[Approval], approvers: Collection[bytes]) -> bool:
+def is_approved(statement: _Statement, approvals: Sequence[Approval], approvers: Collection[bytes]) -> bool:
     """Whether at least two different approvers signed, and nobody else did."""
     text = canonical(statement.to_json()).encode()
     keys = {approval.key for approval in approvals}
     return (
-        len(keys) == len(approvals) >= APPROVALS
+        len(keys) == len(approvals) >= _APPROVALS
         and keys <= set(approvers)
         and all(is_signed(one.key, one.signature, statement.label, text) for one in approvals)
     )
 
 
-def to_text(statement: Statement, approvals: Sequence[Approval] = ()) -> str:
+def to_text(statement: _Statement, approvals: Sequence[Approval] = ()) -> str:
     """The file that goes from one approver to the next."""
     content = {"proposal": statement.to_json(), "approvals": [one.to_json() for one in approvals]}
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def from_text(text: str) -> tuple[Statement, tuple[Approval, ...]]:
+def from_text(text: str) -> tuple[_Statement, tuple[Approval, ...]]:
     """What `to_text` wrote, signatures unchecked. MalformedMessage for anything else."""
     try:
         fields = Fields(json.loads(text))
@@ -161,9 +154,9 @@ def limit_from_fields(fields: Fields) -> Limit:
     return Limit(unit, budget, Patient(fields.whole("records", 1), fields.whole("sites", 1)))
 
 
-def _statement(fields: Fields) -> Statement:
+def _statement(fields: Fields) -> _Statement:
     kind, site, ledger = fields.text("type"), fields.text("site"), fields.octets("ledger", _HASH_BYTES)
-    statement: Statement
+    statement: _Statement
     if kind == "raise":
         limit, reason = limit_from_fields(fields), fields.text("reason")
         statement = Proposal(site, ledger, limit, reason, fields.octets("after", _HASH_BYTES))

@@ -36,16 +36,9 @@ from dataclasses import dataclass, replace
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.canonical import JSON, Fields, canonical, settled
-from privacy.errors import Damage, LedgerCorrupt
+from privacy.errors import Damage, LedgerCorrupt, LedgerRefusal
 from privacy.ledger.approvals import Replacement, approvals_from_json, is_approved
-from privacy.signing import (
-    IDENTITY_BYTES,
-    SIGNATURE_BYTES,
-    is_identity,
-    is_signed,
-    public_identity,
-    sign,
-)
+from privacy.signing import IDENTITY_BYTES, SIGNATURE_BYTES, is_identity, is_signed, public_identity, sign
 from privacy.wire import digest
 
 KINDS = (
@@ -109,6 +102,22 @@ class Tip:
     def replacement(self, new: bytes) -> Replacement:
         """What approvers sign so that `new` takes the place of a lost key."""
         return Replacement(self.genesis.site, self.first.hash, self.key, new)
+
+    def require_key(self, public: bytes) -> None:
+        """LedgerRefusal for a key that was replaced, LedgerCorrupt for one that never signed this ledger."""
+        if public in self.keys[:-1]:
+            raise LedgerRefusal("this key was replaced and signs no more", hint="use the site's present key")
+        if public != self.key:
+            raise LedgerCorrupt(
+                "the journal is signed by another key than the site's",
+                "foreign",
+                hint="check the site's key; a lost one is replaced by two approvals",
+            )
+
+    def require_new(self, public: bytes) -> None:
+        """LedgerRefusal for a key that cannot be the site's next one."""
+        if public in (*self.keys, *self.genesis.approvers):
+            raise LedgerRefusal("that key signed here before, or is an approver's", hint="make a new one")
 
 
 def append(last: Entry | None, kind: str, body: Mapping[str, JSON], key: Ed25519PrivateKey) -> Entry:

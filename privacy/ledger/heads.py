@@ -26,7 +26,7 @@ from privacy.ledger.chain import Entry
 from privacy.signing import SIGNATURE_BYTES, is_signed, sign
 from privacy.wire import Reader, Writer
 
-TAG_BYTES = 32
+_TAG_BYTES = 32
 _HASH_BYTES = 32
 _LABEL = "privacy/ledger/head/1"
 
@@ -60,13 +60,8 @@ class Head:
     def from_bytes(cls, data: bytes) -> Head:
         """MalformedMessage for anything but what `to_bytes` wrote. The signature is not checked."""
         reader = Reader(data)
-        head = cls(
-            reader.text(),
-            reader.fixed(TAG_BYTES),
-            reader.u64(),
-            reader.fixed(_HASH_BYTES),
-            reader.fixed(SIGNATURE_BYTES),
-        )
+        site, ledger, seq = reader.text(), reader.fixed(_TAG_BYTES), reader.u64()
+        head = cls(site, ledger, seq, reader.fixed(_HASH_BYTES), reader.fixed(SIGNATURE_BYTES))
         reader.finish()
         if not head.site or head.seq > MAX_WHOLE:
             raise MalformedMessage("a head of no site, or of a ledger longer than any")
@@ -100,10 +95,9 @@ def head_from_fields(site: str, fields: Fields) -> Head:
     """The head of `site` that these fields hold. ValueError if they hold none."""
     if not site:
         raise ValueError("is of no site")
-    ledger, seq = fields.octets("ledger", TAG_BYTES), fields.whole("seq")
-    head = Head(
-        site, ledger, seq, fields.octets("hash", _HASH_BYTES), fields.octets("signature", SIGNATURE_BYTES)
-    )
+    ledger, seq = fields.octets("ledger", _TAG_BYTES), fields.whole("seq")
+    hash_, signature = fields.octets("hash", _HASH_BYTES), fields.octets("signature", SIGNATURE_BYTES)
+    head = Head(site, ledger, seq, hash_, signature)
     fields.finish()
     return head
 

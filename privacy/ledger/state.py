@@ -14,15 +14,25 @@ Entries hold no time and nothing here knows any: no clock, set back or forward, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Literal, get_args
 
 from privacy.accounting.events import Event, GaussianEvent
-from privacy.accounting.filters import Filter, filter_from_json
-from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json
+from privacy.accounting.filters import Filter, admit, filter_from_json
+from privacy.accounting.pld import epsilon
+from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json, unit_named
 from privacy.canonical import JSON, Fields
-from privacy.errors import FaultyServer, LedgerCorrupt, LedgerRefusal, UnsafeParameters
+from privacy.errors import (
+    BudgetExceeded,
+    FaultyServer,
+    LedgerCorrupt,
+    LedgerRefusal,
+    PolicyViolation,
+    UnsafeParameters,
+)
 from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import (
     Approval,
@@ -37,6 +47,14 @@ from privacy.ledger.heads import Head, head_from_fields
 
 By = Literal["filter", "plan"]
 _UNNAMED_SUITE = 2  # of mask entries that were written before they said it
+
+
+class LimitExceeded(BudgetExceeded):
+    """The limit of this unit does not hold what was asked."""
+
+    def __init__(self, unit: Unit, message: str, *, hint: str = "") -> None:
+        super().__init__(f"per {unit}: {message}", hint=hint)
+        self.unit = unit
 
 
 @dataclass
@@ -84,6 +102,14 @@ class Term:
         """The body of the entry that sets the first limit of a unit."""
         return self.replaced_by(self.limit, "", ())
 
+    def admits(self, spent: Sequence[Event], charge: Charge) -> By:
+        """How this limit admits a plan on top of `spent`. LimitExceeded if it does not."""
+        limit = self.limit
+        try:
+            return admit(spent, charge.to(limit.unit, limit.patient), limit.budget, self.filter).by
+        except BudgetExceeded as error:
+            raise LimitExceeded(limit.unit, error.message, hint=error.hint) from None
+
     def replaced_by(self, limit: Limit, reason: str, approvals: Sequence[Approval]) -> dict[str, JSON]:
         """The body of an entry that puts `limit` in the place of this one. The filter stays."""
         return {
@@ -124,6 +150,61 @@ class Account:
             patient = self.terms[unit].limit.patient if unit in self.terms else Patient()
         charges = (run.charged for run in self.runs.values())
         return tuple(charge.to(unit, patient) for charge in charges if charge is not None)
+
+    def in_force(self, policy: Sequence[Limit], asked: Charge) -> dict[Unit, Term]:
+        """The limit of each unit that this ledger or the site's policy limits: the stricter of the two.
+
+        A unit new to the ledger gets the policy's, and a filter by what the pool was first charged: `asked`, if
+        that is nothing yet. PolicyViolation for a policy that is looser than the ledger.
+        """
+        terms: dict[Unit, Term] = {}
+        for unit in UNITS:
+            known, wanted = self.terms.get(unit), [limit for limit in policy if limit.unit == unit]
+            if known is not None:
+                if any(limit.is_looser(known.limit) for limit in wanted):
+                    raise PolicyViolation(
+                        f"the site's policy allows more per {unit} than its ledger does",
+                        hint="a budget is raised by two approvals: federation ledger propose",
+                    )
+                terms[unit] = replace(known, limit=reduce(Limit.stricter, wanted, known.limit))
+            elif wanted:
+                limit = reduce(Limit.stricter, wanted)
+                first = next(iter(self.charged(unit, limit.patient)), asked.to(unit, limit.patient))
+                terms[unit] = Term(limit, Filter.frozen(limit.budget, first), b"")
+        return terms
+
+    def admission(self, charge: Charge, terms: Mapping[Unit, Term]) -> dict[Unit, By]:
+        """How each limit admits a plan on top of all that is charged. LimitExceeded for the first that does not."""
+        return {
+            unit: term.admits(self.charged(unit, term.limit.patient), charge) for unit, term in terms.items()
+        }
+
+    def require_room(self, policy: Sequence[Limit], charges: Sequence[Charge]) -> None:
+        """LimitExceeded unless all of these, one after another, would be admitted. Nothing is charged by asking."""
+        for unit, term in self.in_force(policy, charges[0]).items():
+            spent = self.charged(unit, term.limit.patient)
+            for charge in charges:
+                term.admits(spent, charge)
+                spent = (*spent, charge.to(unit, term.limit.patient))
+
+    def recheck(self, policy: Sequence[Limit], asked: Charge) -> None:
+        """PolicyViolation unless all that is charged still fits the limits in force under this policy."""
+        for unit, term in self.in_force(policy, asked).items():
+            if not self._fits(unit, term):
+                raise PolicyViolation(
+                    f"what is charged already is more than the site's policy now allows per {unit}",
+                    hint="this site takes no further part in the run, "
+                    "unless its people restore the limit in site.toml",
+                )
+
+    def _fits(self, unit: Unit, term: Term) -> bool:
+        events, budget = self.charged(unit, term.limit.patient), term.limit.budget
+        if math.isinf(budget.epsilon) or term.filter.load(events, budget) <= 1:
+            return True
+        # A plan that was admitted by itself still is, as long as it is all that is charged.
+        runs = [run for run in self.runs.values() if run.charged is not None]
+        alone = len(runs) == 1 and runs[0].by.get(unit) == "plan"
+        return alone and epsilon(events, budget.delta) <= budget.epsilon
 
     def proposal(self, limit: Limit, reason: str) -> Proposal:
         """What two approvers sign to put `limit` in place of that in force. LedgerRefusal if none is yet."""
@@ -283,7 +364,6 @@ def _admissions(table: Mapping[str, object]) -> dict[Unit, By]:
 
 
 def _unit(name: str) -> Unit:
-    for unit in UNITS:
-        if name == unit:
-            return unit
+    if unit := unit_named(name):
+        return unit
     raise ValueError("names a unit that there is not")

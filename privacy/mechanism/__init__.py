@@ -1,0 +1,1 @@
+"""Mechanisms: clip vectors, round them to a grid, add exact integer noise."""

@@ -38,8 +38,8 @@ from privacy.mechanism.noise import Stream
 RingVector: TypeAlias = NDArray[np.uint64]
 Integers: TypeAlias = NDArray[np.int64]
 
-MAX_RING_BITS = 62  # partial sums of residues fit in 64 bits with two to spare
-MAX_LIMIT = 2**52  # float64 still has a half at this size, so rounding to the nearest integer is exact
+_MAX_RING_BITS = 62  # partial sums of residues fit in 64 bits with two to spare
+_MAX_LIMIT = 2**52  # float64 still has a half at this size, so rounding to the nearest integer is exact
 
 
 class EncodingOverflow(ArithmeticError):
@@ -62,11 +62,11 @@ class Codec:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.step) and self.step > 0):
             raise UnsafeParameters("a grid's step must be finite and above 0")
-        if not 1 <= self.limit <= MAX_LIMIT or self.headroom < 0 or self.cohort < 1:
+        if not 1 <= self.limit <= _MAX_LIMIT or self.headroom < 0 or self.cohort < 1:
             raise UnsafeParameters("a codec's limit, headroom or cohort is out of range")
-        if self.ring_bits > MAX_RING_BITS:
+        if self.ring_bits > _MAX_RING_BITS:
             raise UnsafeParameters(
-                f"sums of {self.cohort} sites need {self.ring_bits} bits, the ring has at most {MAX_RING_BITS}",
+                f"sums of {self.cohort} sites need {self.ring_bits} bits, the ring has at most {_MAX_RING_BITS}",
                 hint="fewer sites, smaller batches or a coarser grid",
             )
 

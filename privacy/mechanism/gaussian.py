@@ -18,9 +18,9 @@ that holds for it (Poisson sampling, adaptive composition), up to a slack far be
          constant + (u^2 / (480 t^2) - u^4 / (2880 t^4)) / t^4 + terms of order t^-6,
      which for |u| <= 13 S varies by less than 10 / S^4. Rounding is post-processing and costs nothing.
   3. So every probability of a run of T steps in d coordinates is within exp(+-10 d T / S^4) of the continuous
-     mechanism's, for both neighbors: `rounding_slack` is twice that. What lies beyond 13 S, and the error of the
-     table in `privacy.mechanism.noise`, is less than n d T 2^-108 of the mass, and adds (1 + e^epsilon) times that
-     to delta.
+     mechanism's, for both neighbors: epsilon grows by at most 20 d T / S^4. What lies beyond 13 S, and the error of
+     the table in `privacy.mechanism.noise`, is less than n d T 2^-108 of the mass, and adds (1 + e^epsilon) times
+     that to delta.
   4. S^2 - 1/12 instead of S^2 costs 1 / (24 S^2) < 2^-32 of the noise multiplier. FLOAT_SLACK pays for it, and for
      float64's own rounding in the sum and the clip: at most 2 n^2 2^-53 C for n records, 2^-16 C up to n = 2^18.
 """
@@ -38,7 +38,7 @@ from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, Stream, discrete_gaussian
 
 FLOAT_SLACK = 2.0**-16  # by how much, relatively, float arithmetic may move a neighboring sum further than C
-MAX_ROUNDING = 0.1  # share of the sensitivity that rounding may add before the grid counts as too coarse
+_MAX_ROUNDING = 0.1  # share of the sensitivity that rounding may add before the grid counts as too coarse
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class GaussianMechanism:
             raise UnsafeParameters("a model needs at least one parameter")
         _ = self.event  # refuses what the accountant would
         rounding = math.sqrt(self.dimension)
-        if rounding > MAX_ROUNDING * (self._sensitivity - rounding):
+        if rounding > _MAX_ROUNDING * (self._sensitivity - rounding):
             raise UnsafeParameters(
                 f"{self.dimension} parameters are too many for noise multiplier {self.noise_multiplier:g}",
                 hint="train fewer parameters, allow a larger epsilon, or use more sites",
@@ -90,8 +90,3 @@ class GaussianMechanism:
     def _sensitivity(self) -> float:
         """How far apart neighboring sums may be on the grid, in its units."""
         return SIGMA * math.sqrt(self.shares) / self.noise_multiplier
-
-
-def rounding_slack(dimension: int, steps: int) -> float:
-    """By how much a run's epsilon may exceed the continuous Gaussian's: 20 d T / SIGMA^4, point 3 above."""
-    return 20 * dimension * steps / SIGMA**4

@@ -32,7 +32,7 @@ from privacy.errors import UnsafeParameters
 SIGMA = 2**14  # standard deviation of the one integer noise, in grid units
 MAX_DRAW = 27 * 2**13  # 13.5 SIGMA: no draw is larger
 
-KEY_BYTES = 32
+_KEY_BYTES = 32
 _BUFFER_BYTES = 4096
 _FRACTION_BITS = 256
 _WORD = 2**64
@@ -49,8 +49,8 @@ class Stream:
     __slots__ = ("_buffer", "_derived", "_encryptor", "_key", "_position")
 
     def __init__(self, key: bytes) -> None:
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a stream's key has {KEY_BYTES} bytes")
+        if len(key) != _KEY_BYTES:
+            raise ValueError(f"a stream's key has {_KEY_BYTES} bytes")
         self._key = key
         self._derived: set[str] = set()
         # The counter may start at zero: this cipher key comes from the stream's key alone and serves only here.
@@ -156,4 +156,4 @@ def _exp_of_minus_half_inverse_square() -> int:
 
 
 def _expand(key: bytes, label: str) -> bytes:
-    return HKDFExpand(SHA256(), KEY_BYTES, b"privacy/stream/1/" + label.encode()).derive(key)
+    return HKDFExpand(SHA256(), _KEY_BYTES, b"privacy/stream/1/" + label.encode()).derive(key)

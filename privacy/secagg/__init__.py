@@ -6,11 +6,25 @@ the ring of integers modulo 2^b,
 
     y_i = x_i + PRG(self key of i) + sum over j > i of PRG(pair key of i and j) - sum over j < i of the same.
 
-The pairwise masks cancel in the sum. If a site vanishes, its pairwise masks are rebuilt from shares of its
-mask secret; the self masks of those who stayed are rebuilt from shares of their seeds. Nobody ever gives away
-both kinds of share of one site, so no one can strip a single upload bare.
+The pairwise masks cancel in the sum. If a site vanishes, its pairwise masks are rebuilt from shares of its mask
+secret. The self masks of the sites that stayed are rebuilt from shares of their seeds. No honest site gives away
+both kinds of share of one site, so the server can never remove all masks of a single upload.
 
-The server is not trusted with any of it. Keys are signed under a roster that a consortium certified, masks are
-bound to everything the sites must agree on, and a sum is opened only for the one set of sites that a quorum of
-them signed for. Specified in docs/protocol.md.
+One round, as a site goes through it (`client`; the server's side is `server`):
+
+    advertise   signs one-time public keys and a commitment to its self seed      Advert         statements, keys
+    share       checks everyone's adverts; seals shares of its two secrets        SealedShares   shamir, keys
+    accept      opens and checks the shares that its neighbors sealed for it      -              keys
+    mask        masks its vector; votes for the sum over all who shared           Masked         masks, ring
+    commit      only if a site was lost: votes for the sum over those who stayed  Vote           statements
+    reveal      checks a quorum's votes; gives one share of each neighbor         Reveal         statements
+
+The server then rebuilds secrets and takes the masks out (`unmasking`). `messages` holds the bytes of every message,
+`states` what a site remembers between two steps, `transcript` the digests that bind keys to what all sites agreed
+on, `parameters` and `graph` the thresholds and who masks with whom, `floor` what a site demands of a cohort, and
+`keystream` the mask generator.
+
+The server is not trusted. Keys are signed under a roster that a consortium certified, masks are bound to everything
+the sites must agree on, and a sum is opened only for the one set of sites that a quorum of them signed for.
+Specified in docs/protocol.md.
 """

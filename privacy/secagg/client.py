@@ -1,18 +1,17 @@
-"""A client's phases: advertise, share, mask, commit if somebody was lost, reveal.
+"""A site's steps in one round: advertise, share, accept, mask, commit if a site was lost, reveal.
 
-Each phase is one-shot: it consumes the secrets of the phase before and leaves only those of the next. The
-same request again is answered with the stored bytes; any other request, and any violation of the protocol,
-ends the round for this site and drops its secrets. What a site refuses, and why, is in docs/protocol.md,
-section 6.
+Each step runs once: it consumes the secrets of the step before and leaves only those of the next. The same request
+again is answered with the stored bytes. Any other request, and any violation of the protocol, ends the round for
+this site and drops its secrets. docs/protocol.md, section 6, lists what a site refuses, and why.
 
-Python cannot promise to wipe memory. Dropping the last reference is what can be done, as early as possible:
-root, mask secret and channel secret go once shares are sealed, pairwise secrets and the keys of incoming seals once
-the vector is masked, shares once revealed.
+Python cannot promise to wipe memory, so each secret loses its last reference as early as possible: root, mask
+secret and channel secret when shares are sealed, the keys of incoming seals when shares are accepted, self seed
+and pairwise secrets when the vector is masked, held shares when they are revealed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from enum import IntEnum
 from typing import TypeVar
@@ -21,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer, MalformedMessage, ProtocolError, SuspectedClient
 from privacy.roster import Roster
-from privacy.secagg.adverts import has_repeated_keys, is_genuine, make_advert
 from privacy.secagg.floor import Floor, member_keys
 from privacy.secagg.keys import SECRET_BYTES, Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import Mask, apply, pair_mask, self_mask
@@ -38,28 +36,36 @@ from privacy.secagg.messages import (
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector, pack, reduce, to_lanes
 from privacy.secagg.shamir import split
-from privacy.secagg.snapshot import seal, unseal
-from privacy.secagg.states import Advertised, Finished, Fresh, Peer, Shared, State
+from privacy.secagg.statements import (
+    cast,
+    check_certificate,
+    has_repeated_keys,
+    is_genuine,
+    make_advert,
+    upload_digest,
+)
+from privacy.secagg.states import Accepted, Advertised, Finished, Fresh, Own, Pair, Shared, State
 from privacy.secagg.states import Masked as HasMasked
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
-from privacy.secagg.votes import cast, check_certificate, upload_digest
 from privacy.signing import public_identity
 from privacy.suite import label
-from privacy.wire import Writer, digest
+from privacy.wire import digest
 
 Entropy = Callable[[int], bytes]
 
-_Expected = TypeVar("_Expected", Fresh, Advertised, Shared, HasMasked)
+_Expected = TypeVar("_Expected", Fresh, Advertised, Shared, Accepted, HasMasked)
 
 
-class Step(IntEnum):
+class _Step(IntEnum):
     """What a site is asked for."""
 
     ADVERTISE = 1
     SHARE = 2
-    MASK = 3
-    COMMIT = 4
-    REVEAL = 5
+    ACCEPT = 3
+    MASK = 4
+    COMMIT = 5
+    CHECK = 6
+    REVEAL = 7
 
 
 class ClientMachine:
@@ -101,71 +107,57 @@ class ClientMachine:
 
     def advertise(self) -> bytes:
         """This site's signed one-time public keys, as an Advert."""
-        return self._once(Step.ADVERTISE, b"", Fresh, lambda _: self._advertise())
+        return self._once(_Step.ADVERTISE, b"", Fresh, lambda _: self._advertise())
 
     def share(self, adverts: bytes) -> bytes:
         """Answer Adverts with this site's sealed shares, one for each neighbor."""
-        return self._once(Step.SHARE, adverts, Advertised, lambda state: self._share(state, adverts))
+        return self._once(_Step.SHARE, adverts, Advertised, lambda state: self._share(state, adverts))
 
-    def mask(self, delivery: bytes, vector: RingVector, context: bytes) -> bytes:
-        """Answer a Delivery with this site's masked vector and its vote for the sum over all who shared.
+    def accept(self, delivery: bytes) -> None:
+        """Open the neighbors' shares in a Delivery and keep them. Sends nothing; needs neither vector nor params.
+
+        SuspectedClient if a share does not open. So a site can accept before it charges or trains anything.
+        """
+        self._once(_Step.ACCEPT, delivery, Shared, lambda state: self._accept(state, delivery))
+
+    def mask(self, vector: RingVector, context: bytes) -> bytes:
+        """This site's masked vector and its vote for the sum over all who shared, as a Masked.
 
         `vector` has `parameters.length` elements in [0, 2^ring_bits), dtype uint64, and is not changed.
         `context` is the caller's 32-byte digest of what is only known now: params and codec. When the request is
         repeated the vector is not looked at: two vectors under one mask would reveal their difference.
 
-        The caller must have recorded (run, round, attempt) durably before it calls, see `resume`.
+        The caller must have recorded (run, round, attempt) durably before it calls (docs/protocol.md, section 8).
         """
-        return self._once(
-            Step.MASK, context + delivery, Shared, lambda state: self._mask(state, delivery, vector, context)
-        )
+        return self._once(_Step.MASK, context, Accepted, lambda state: self._mask(state, vector, context))
 
     def commit(self, survivors: bytes) -> bytes:
         """Answer Survivors with a vote for the sum over these; for one set in a round, and no other after."""
-        return self._once(Step.COMMIT, survivors, HasMasked, lambda state: self._commit(state, survivors))
+        return self._once(_Step.COMMIT, survivors, HasMasked, lambda state: self._commit(state, survivors))
+
+    def check(self, certificate: bytes) -> tuple[str, ...]:
+        """The sites whose sum a Certificate opens, if this site would answer it. Sends nothing.
+
+        So a site can record what is about to be opened before the answer exists.
+        """
+        self._once(_Step.CHECK, certificate, HasMasked, lambda state: self._check(state, certificate))
+        survivors = Certificate.from_bytes(certificate).survivors
+        return tuple(self._parameters.members[slot] for slot in sorted(survivors))
 
     def reveal(self, certificate: bytes) -> bytes:
         """Answer a Certificate with one share per neighbor: of its seed if it survived, else of its mask secret."""
-        return self._once(Step.REVEAL, certificate, HasMasked, lambda state: self._reveal(state, certificate))
+        return self._once(
+            _Step.REVEAL, certificate, HasMasked, lambda state: self._reveal(state, certificate)
+        )
 
     def abort(self) -> None:
         """Leave the round: drop every secret and refuse all that follows."""
         self._state = Finished()
         self._answered.clear()
 
-    def snapshot(self, key: bytes) -> bytes:
-        """All that a restarted process needs, sealed under a 32-byte key that never leaves the site.
-
-        Store it durably, in place of the one before, after a step and before the step's reply leaves. Then no
-        reply has ever left that a restart does not know of.
-        """
-        return seal(self._state, self._answered, key, self._place, self._entropy)
-
-    def resume(self, snapshot: bytes, key: bytes, *, has_begun: bool) -> None:
-        """Go on, in a fresh machine, where a snapshot was taken.
-
-        `has_begun` says whether the journal has recorded that masking of this attempt may have begun. A snapshot
-        from before is refused then: two uploads, or two openings, of one attempt could bare a vector.
-        ProtocolError ends the round for this site, for good.
-        """
-        try:
-            if not isinstance(self._state, Fresh):
-                raise ProtocolError("only a fresh machine resumes")
-            state, answered = unseal(snapshot, key, self._place)
-            if has_begun and isinstance(state, Fresh | Advertised | Shared):
-                raise ProtocolError("the snapshot is older than what the journal knows; this attempt is over")
-            self._state, self._answered = state, answered
-        except BaseException:
-            self.abort()
-            raise
-
-    @property
-    def _place(self) -> bytes:
-        return Writer().fixed(self._session).u16(self._slot).finish()
-
     def _once(
         self,
-        step: Step,
+        step: _Step,
         request: bytes,
         expected: type[_Expected],
         answer: Callable[[_Expected], tuple[State, bytes]],
@@ -201,14 +193,15 @@ class ClientMachine:
         shares = self._split(secrets, [*peers, self._slot])
         mask_keys = mask_pair(secrets.mask, self._session)
         channel_keys = channel_pair(secrets.channel, self._session)
-        kept, sealed = {}, {}
+        pairs, inbound, sealed = {}, {}, {}
         for peer in peers:
             advert = adverts.by_slot[peer]
             agreed = channel_keys.agree(advert.channel_key)
-            inbound = Channel.between(agreed, link, peer, self._slot)
-            kept[peer] = Peer(advert.mask_key, mask_keys.agree(advert.mask_key), inbound.key)
+            pairs[peer] = Pair(advert.mask_key, mask_keys.agree(advert.mask_key))
+            inbound[peer] = Channel.between(agreed, link, peer, self._slot)
             sealed[peer] = Channel.between(agreed, link, self._slot, peer).seal(shares[peer].to_bytes())
-        after = Shared(link, advertisers, secrets.seed, mask_keys.public, shares[self._slot], kept)
+        own = Own(mask_keys.public, secrets.seed)
+        after = Shared(link, own, pairs, advertisers, inbound, shares[self._slot])
         return after, SealedShares(sealed).to_bytes()
 
     def _split(self, secrets: Secrets, holders: list[int]) -> dict[int, SharePair]:
@@ -238,26 +231,13 @@ class ClientMachine:
         if count < required:
             raise FaultyServer(f"{what} of {count} sites, {required} are required")
 
-    def _mask(
-        self, state: Shared, data: bytes, vector: RingVector, context: bytes
-    ) -> tuple[HasMasked, bytes]:
-        if vector.shape != (self._parameters.length,):
-            raise ValueError(f"the vector has shape {vector.shape}, not ({self._parameters.length},)")
+    def _accept(self, state: Shared, data: bytes) -> tuple[Accepted, bytes]:
         delivery = Delivery.from_bytes(data)
         self._check_delivery(state, delivery)
-        held = {
-            peer: self._open(state.peers[peer], peer, state.adverts, delivery) for peer in delivery.by_slot
-        }
+        held = {peer: self._open(state.inbound[peer], peer, delivery) for peer in delivery.by_slot}
         held[self._slot] = state.own_shares
-        transcript = bind_masks(state.adverts, context, delivery.sharers)
-        bits = self._parameters.ring_bits
-        lanes = to_lanes(vector, bits)
-        apply(lanes, self._masks(state, transcript, delivery.by_slot))
-        reduce(lanes, bits)
-        packed = pack(lanes, bits)
-        vote = cast(self._identity, transcript, delivery.sharers, upload_digest(packed))
-        after = HasMasked(transcript, vote.upload, delivery.sharers, frozenset(), held)
-        return after, Masked(vote.signature, packed).to_bytes()
+        pairs = {peer: state.pairs[peer] for peer in delivery.by_slot}
+        return Accepted(state.adverts, state.own, pairs, delivery.sharers, held), b""
 
     def _check_delivery(self, state: Shared, delivery: Delivery) -> None:
         sharers = delivery.sharers
@@ -269,8 +249,7 @@ class ClientMachine:
             raise FaultyServer("the delivered shares are not one from each neighbor that shared")
         self._check_enough("a set of sharers", len(sharers))
 
-    def _open(self, sender: Peer, peer: int, adverts: bytes, delivery: Delivery) -> SharePair:
-        channel = Channel.of(sender.inbound, adverts, peer, self._slot)
+    def _open(self, channel: Channel, peer: int, delivery: Delivery) -> SharePair:
         plaintext = channel.open(delivery.by_slot[peer])
         try:
             if plaintext is not None:
@@ -283,12 +262,24 @@ class ClientMachine:
             hint="it was altered, or made for other adverts, another round or another recipient",
         )
 
-    def _masks(self, state: Shared, transcript: bytes, senders: Mapping[int, bytes]) -> list[Mask]:
-        own = self._slot, state.mask_key
-        masks = [self_mask(state.seed, transcript, self._slot)]
-        for slot in senders:
-            peer = state.peers[slot]
-            masks.append(pair_mask(peer.shared, transcript, own, (slot, peer.mask_key)))
+    def _mask(self, state: Accepted, vector: RingVector, context: bytes) -> tuple[HasMasked, bytes]:
+        if vector.shape != (self._parameters.length,):
+            raise ValueError(f"the vector has shape {vector.shape}, not ({self._parameters.length},)")
+        transcript = bind_masks(state.adverts, context, state.sharers)
+        bits = self._parameters.ring_bits
+        lanes = to_lanes(vector, bits)
+        apply(lanes, self._masks(state, transcript))
+        reduce(lanes, bits)
+        packed = pack(lanes, bits)
+        vote = cast(self._identity, transcript, state.sharers, upload_digest(packed))
+        after = HasMasked(transcript, vote.upload, state.sharers, frozenset(), state.held)
+        return after, Masked(vote.signature, packed).to_bytes()
+
+    def _masks(self, state: Accepted, transcript: bytes) -> list[Mask]:
+        own = self._slot, state.own.mask_key
+        masks = [self_mask(state.own.seed, transcript, self._slot)]
+        for slot, pair in state.pairs.items():
+            masks.append(pair_mask(pair.shared, transcript, own, (slot, pair.mask_key)))
         return masks
 
     def _commit(self, state: HasMasked, data: bytes) -> tuple[HasMasked, bytes]:
@@ -299,17 +290,25 @@ class ClientMachine:
         vote = cast(self._identity, state.transcript, survivors, state.upload)
         return replace(state, committed=survivors), vote.to_bytes()
 
+    def _check(self, state: HasMasked, data: bytes) -> tuple[HasMasked, bytes]:
+        self._certified(state, data)
+        return state, b""
+
     def _reveal(self, state: HasMasked, data: bytes) -> tuple[Finished, bytes]:
+        survivors, held = self._certified(state, data), state.held
+        seed_shares = {slot: pair.seed_share for slot, pair in held.items() if slot in survivors}
+        key_shares = {slot: pair.key_share for slot, pair in held.items() if slot not in survivors}
+        return Finished(), Reveal(seed_shares, key_shares).to_bytes()
+
+    def _certified(self, state: HasMasked, data: bytes) -> frozenset[int]:
+        """The survivors of a certificate that this site answers."""
         certificate = Certificate.from_bytes(data)
         survivors = certificate.survivors
         self._check_survivors(state, survivors)
         if state.committed and survivors != state.committed:
             raise FaultyServer("a certificate for another set than this site voted for")
         check_certificate(certificate, state.transcript, self._keys, self._parameters.quorum)
-        held = state.held
-        seed_shares = {slot: pair.seed_share for slot, pair in held.items() if slot in survivors}
-        key_shares = {slot: pair.key_share for slot, pair in held.items() if slot not in survivors}
-        return Finished(), Reveal(seed_shares, key_shares).to_bytes()
+        return survivors
 
     def _check_survivors(self, state: HasMasked, survivors: frozenset[int]) -> None:
         if not survivors <= state.sharers:

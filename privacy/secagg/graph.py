@@ -44,7 +44,7 @@ from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import Stream
 
 COMPLETE_LIMIT = 128  # sites: up to here every site masks with every other
-SECURITY_BITS = 64  # sigma
+_SECURITY_BITS = 64  # sigma
 _FAILURE_BITS = 20  # an honest round aborts with probability below 2^-20
 _BLOCK = 1024
 
@@ -67,7 +67,7 @@ def choose_shape(count: int, colluders: int, dropouts: int) -> Shape:
 
 
 @lru_cache(maxsize=256)
-def choose_ring(count: int, colluders: int, dropouts: int, security: int = SECURITY_BITS) -> Shape | None:
+def choose_ring(count: int, colluders: int, dropouts: int, security: int = _SECURITY_BITS) -> Shape | None:
     """The ring of the smallest degree below `count` - 1 that satisfies the rule; None if there is none.
 
     No ring stands more dropouts than the quorum (n + c) / 2 of the cohort does. UnsafeParameters for

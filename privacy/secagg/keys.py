@@ -11,6 +11,7 @@ Every derivation names its use in a label and carries the transcript as salt. Se
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -29,18 +30,10 @@ TAG_BYTES = 16
 _FIELD = 2**255 - 19
 # The u-coordinates of the points whose order divides 8, on the curve and on its twist. Agreement with one of
 # them yields zero whatever the private key, so a server could know the "secret" (RFC 7748, section 6.1).
-_SMALL_ORDER = frozenset(
-    {
-        0,
-        1,
-        _FIELD - 1,
-        int.from_bytes(
-            bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little"
-        ),
-        int.from_bytes(
-            bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"), "little"
-        ),
-    }
+_SMALL_ORDER = (
+    *(0, 1, _FIELD - 1),
+    0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+    0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
 )
 _NONCE = bytes(12)
 
@@ -51,6 +44,14 @@ def derive(secret: bytes, salt: bytes, use: str, *parts: bytes) -> bytes:
     for part in parts:
         info.blob(part)
     return HKDF(hashes.SHA256(), SECRET_BYTES, salt, info.finish()).derive(secret)
+
+
+def slots_bytes(slots: Iterable[int]) -> bytes:
+    """Slots as they enter derivations, digests and signatures: u16 each, ascending."""
+    writer = Writer()
+    for slot in sorted(slots):
+        writer.u16(slot)
+    return writer.finish()
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,13 +121,8 @@ class Channel:
     @classmethod
     def between(cls, shared: bytes, adverts: bytes, sender: int, recipient: int) -> Channel:
         """The channel from one slot to another. The adverts' digest fixes both public keys."""
-        address = _address(adverts, sender, recipient)
+        address = Writer().fixed(adverts).u16(sender).u16(recipient).finish()
         return cls(derive(shared, adverts, "channel", address), address)
-
-    @classmethod
-    def of(cls, key: bytes, adverts: bytes, sender: int, recipient: int) -> Channel:
-        """The same channel, from its key."""
-        return cls(key, _address(adverts, sender, recipient))
 
     def seal(self, plaintext: bytes) -> bytes:
         """Encrypted and authenticated together with adverts, sender and recipient."""
@@ -138,7 +134,3 @@ class Channel:
             return AESGCM(self.key).decrypt(_NONCE, sealed, self.address)
         except InvalidTag:
             return None
-
-
-def _address(adverts: bytes, sender: int, recipient: int) -> bytes:
-    return Writer().fixed(adverts).u16(sender).u16(recipient).finish()

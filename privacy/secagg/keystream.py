@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-KEY_BYTES = 32
+_KEY_BYTES = 32
 # Keystream made at a time: bounds the buffer, and keeps it and the vector's window in the cache.
 CHUNK_BYTES = 1 << 17
 # The cipher may ask for room for all but one byte of another block.
@@ -25,8 +25,8 @@ class Keystream:
     """The keystream of one key, read once from its beginning. Keeps no copy of the key."""
 
     def __init__(self, key: bytes) -> None:
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a keystream key has {KEY_BYTES} bytes")
+        if len(key) != _KEY_BYTES:
+            raise ValueError(f"a keystream key has {_KEY_BYTES} bytes")
         self._encryptor = Cipher(algorithms.AES(key), modes.CTR(_FIRST_COUNTER)).encryptor()
 
     def fill(self, buffer: bytearray, size: int) -> None:

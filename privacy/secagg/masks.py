@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from privacy.secagg.keys import derive
+from privacy.secagg.keys import derive, slots_bytes
 from privacy.secagg.keystream import CHUNK_BYTES, SLACK_BYTES, Keystream
 from privacy.secagg.ring import Lanes
 from privacy.suite import label
-from privacy.wire import Writer, digest
+from privacy.wire import digest
 
 # A site's slot and its public key for masks.
-End = tuple[int, bytes]
+_End = tuple[int, bytes]
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,21 @@ class Mask:
 
 def self_mask(seed: bytes, transcript: bytes, slot: int) -> Mask:
     """The mask that a site adds to its own vector."""
-    return Mask(derive(seed, transcript, "self mask", _octets(slot)), is_added=True)
+    return Mask(derive(seed, transcript, "self mask", slots_bytes([slot])), is_added=True)
 
 
-def pair_mask(shared: bytes, transcript: bytes, own: End, peer: End) -> Mask:
+def pair_mask(shared: bytes, transcript: bytes, own: _End, peer: _End) -> Mask:
     """The mask that the site at `own` applies on account of `peer`, from their X25519 secret.
 
     Both ends derive the same key: the lower slot and its public key come first at either.
     """
-    parts = (part for slot, public in sorted((own, peer)) for part in (_octets(slot), public))
+    parts = (part for slot, public in sorted((own, peer)) for part in (slots_bytes([slot]), public))
     return Mask(derive(shared, transcript, "pair mask", *parts), is_added=own < peer)
 
 
 def commit(seed: bytes, context: bytes, slot: int) -> bytes:
     """A commitment to a self seed: hiding, as the seed is 256 random bits, and binding, as SHA-256 is."""
-    return digest(label("commitment"), context, _octets(slot), seed)
+    return digest(label("commitment"), context, slots_bytes([slot]), seed)
 
 
 def apply(lanes: Lanes, masks: Iterable[Mask]) -> None:
@@ -68,7 +68,3 @@ def apply(lanes: Lanes, masks: Iterable[Mask]) -> None:
         for stream, operation in streams:
             stream.fill(buffer, window.nbytes)
             operation(window, pad, out=window)
-
-
-def _octets(slot: int) -> bytes:
-    return Writer().u16(slot).finish()

@@ -1,16 +1,17 @@
 """Every protocol message, with strict from_bytes and to_bytes.
 
-Nine messages, each named by its second byte. Sites are written as slots, in ascending order without
-repetition, so that one message has one encoding. `from_bytes` answers any bytes with a message or
-`MalformedMessage`, and does work linear in their number. Byte layouts: docs/protocol.md, section 5.
+Nine messages, each named by its second byte. A class lists its fields in the order of the wire and, in `layout`,
+how each is written: the table of docs/protocol.md, section 5. Sites are written as slots, in ascending order
+without repetition, so one message has one encoding. `from_bytes` answers any bytes with a message or
+`MalformedMessage`, and does work linear in their number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
-from typing import TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from privacy.errors import MalformedMessage
 from privacy.secagg.keys import PUBLIC_BYTES, TAG_BYTES, is_public_key
@@ -19,10 +20,10 @@ from privacy.signing import SIGNATURE_BYTES
 from privacy.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 
-DIGEST_BYTES = 32
 SEALED_BYTES = 2 * SHARE_BYTES + TAG_BYTES
+_DIGEST_BYTES = 32
 
-_Entry = TypeVar("_Entry")
+_Value = TypeVar("_Value")
 
 
 class Kind(IntEnum):
@@ -40,7 +41,110 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True)
-class Advert:
+class _Format(Generic[_Value]):
+    """How one field is written and read."""
+
+    write: Callable[[Writer, _Value], object]
+    read: Callable[[Reader], _Value]
+
+
+def _fixed(size: int) -> _Format[bytes]:
+    return _Format(Writer.fixed, lambda reader: reader.fixed(size))
+
+
+def _by_slot(entry: _Format[_Value]) -> _Format[Mapping[int, _Value]]:
+    """A map by slot: how many, then each slot and its entry; MalformedMessage unless slots ascend strictly."""
+
+    def write(writer: Writer, entries: Mapping[int, _Value]) -> None:
+        writer.u16(len(entries))
+        for slot in sorted(entries):
+            entry.write(writer.u16(slot), entries[slot])
+
+    def read(reader: Reader) -> dict[int, _Value]:
+        entries: dict[int, _Value] = {}
+        last = -1
+        for _ in range(reader.u16()):
+            slot = reader.u16()
+            if slot <= last:
+                raise MalformedMessage("slots are not in ascending order")
+            entries[slot], last = entry.read(reader), slot
+        return entries
+
+    return _Format(write, read)
+
+
+def _read_key(reader: Reader) -> bytes:
+    key = reader.fixed(PUBLIC_BYTES)
+    if not is_public_key(key):
+        raise MalformedMessage("a public key is not canonical, or of small order")
+    return key
+
+
+def _read_share(reader: Reader) -> int:
+    share = int.from_bytes(reader.fixed(SHARE_BYTES), "big")
+    if share >= PRIME:
+        raise MalformedMessage("a share is not reduced modulo the prime")
+    return share
+
+
+_KEY = _Format(Writer.fixed, _read_key)
+_SHARE = _Format[int](lambda writer, share: writer.fixed(share.to_bytes(SHARE_BYTES, "big")), _read_share)
+_DIGEST, _SIGNATURE, _SEALED = _fixed(_DIGEST_BYTES), _fixed(SIGNATURE_BYTES), _fixed(SEALED_BYTES)
+_MARKS = _by_slot(_Format[None](lambda writer, _: writer, lambda _: None))
+_SLOTS = _Format[frozenset[int]](
+    lambda writer, slots: _MARKS.write(writer, dict.fromkeys(slots)),
+    lambda reader: frozenset(_MARKS.read(reader)),
+)
+
+
+class _Body:
+    """Fields in the order of the wire; `layout` says how each is written."""
+
+    layout: ClassVar[tuple[_Format[Any], ...]]
+
+    def to_bytes(self) -> bytes:
+        return self._write(Writer()).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        return cls._whole(Reader(data))
+
+    @classmethod
+    def entry(cls) -> _Format[Self]:
+        """This body inside another message."""
+        return _Format(lambda writer, body: body._write(writer), cls._read)
+
+    @classmethod
+    def _whole(cls, reader: Reader) -> Self:
+        body = cls._read(reader)
+        reader.finish()
+        return body
+
+    def _write(self, writer: Writer) -> Writer:
+        for form, each in zip(self.layout, fields(self), strict=True):  # type: ignore[arg-type]  # all are dataclasses
+            form.write(writer, getattr(self, each.name))
+        return writer
+
+    @classmethod
+    def _read(cls, reader: Reader) -> Self:
+        return cls(*(form.read(reader) for form in cls.layout))
+
+
+class _Message(_Body):
+    """A body after the suite's number and the message's kind."""
+
+    kind: ClassVar[Kind]
+
+    def to_bytes(self) -> bytes:
+        return self._write(_opening(self.kind)).finish()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        return cls._whole(_opened(data, cls.kind))
+
+
+@dataclass(frozen=True)
+class Advert(_Message):
     """Site to server: one-time public keys and a commitment to the self seed, signed by the site's identity."""
 
     mask_key: bytes
@@ -48,92 +152,45 @@ class Advert:
     commitment: bytes
     signature: bytes
 
+    kind, layout = Kind.ADVERT, (_KEY, _KEY, _DIGEST, _SIGNATURE)
+
     @property
     def statement(self) -> bytes:
         """What is signed of it."""
         return self.mask_key + self.channel_key + self.commitment
 
-    def to_bytes(self) -> bytes:
-        return self._write(_opening(Kind.ADVERT)).finish()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Advert:
-        reader = _opened(data, Kind.ADVERT)
-        advert = cls._read(reader)
-        reader.finish()
-        return advert
-
-    def _write(self, writer: Writer) -> Writer:
-        return writer.fixed(self.statement).fixed(self.signature)
-
-    @classmethod
-    def _read(cls, reader: Reader) -> Advert:
-        mask_key, channel_key = reader.fixed(PUBLIC_BYTES), reader.fixed(PUBLIC_BYTES)
-        if not is_public_key(mask_key) or not is_public_key(channel_key):
-            raise MalformedMessage("a public key is not canonical, or of small order")
-        return cls(mask_key, channel_key, reader.fixed(DIGEST_BYTES), reader.fixed(SIGNATURE_BYTES))
-
 
 @dataclass(frozen=True)
-class Adverts:
+class Adverts(_Message):
     """Server to site: the adverts of all who sent one, by slot."""
 
     by_slot: Mapping[int, Advert]
 
-    def to_bytes(self) -> bytes:
-        writer = _opening(Kind.ADVERTS)
-        return write_slots(writer, self.by_slot, lambda advert: advert._write(writer)).finish()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Adverts:
-        reader = _opened(data, Kind.ADVERTS)
-        adverts = cls(read_slots(reader, lambda: Advert._read(reader)))
-        reader.finish()
-        return adverts
+    kind, layout = Kind.ADVERTS, (_by_slot(Advert.entry()),)
 
 
 @dataclass(frozen=True)
-class SealedShares:
+class SealedShares(_Message):
     """Site to server: one sealed share for each peer, by recipient."""
 
     by_slot: Mapping[int, bytes]
 
-    def to_bytes(self) -> bytes:
-        writer = _opening(Kind.SEALED_SHARES)
-        return write_slots(writer, self.by_slot, writer.fixed).finish()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> SealedShares:
-        reader = _opened(data, Kind.SEALED_SHARES)
-        shares = cls(read_slots(reader, lambda: reader.fixed(SEALED_BYTES)))
-        reader.finish()
-        return shares
+    kind, layout = Kind.SEALED_SHARES, (_by_slot(_SEALED),)
 
 
 @dataclass(frozen=True)
-class Delivery:
+class Delivery(_Message):
     """Server to site: who shared, and the sealed shares that are for this site, by sender."""
 
     sharers: frozenset[int]
     by_slot: Mapping[int, bytes]
 
-    def to_bytes(self) -> bytes:
-        writer = _opening(Kind.DELIVERY)
-        write_slots(writer, dict.fromkeys(self.sharers), lambda _: writer)
-        return write_slots(writer, self.by_slot, writer.fixed).finish()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Delivery:
-        reader = _opened(data, Kind.DELIVERY)
-        sharers = frozenset(read_slots(reader, lambda: None))
-        delivery = cls(sharers, read_slots(reader, lambda: reader.fixed(SEALED_BYTES)))
-        reader.finish()
-        return delivery
+    kind, layout = Kind.DELIVERY, (_SLOTS, _by_slot(_SEALED))
 
 
 @dataclass(frozen=True)
 class Masked:
-    """Site to server: a masked vector in its packed form, whose length the round's parameters fix.
+    """Site to server: a masked vector in its packed form, of a length that follows from the round's parameters.
 
     The signature is a vote for the sum over all who shared.
     """
@@ -146,6 +203,7 @@ class Masked:
 
     @classmethod
     def from_bytes(cls, data: bytes, size: int) -> Masked:
+        """The message, if its packed vector has `size` bytes."""
         reader = _opened(data, Kind.MASKED)
         masked = cls(reader.fixed(SIGNATURE_BYTES), reader.fixed(size))
         reader.finish()
@@ -153,110 +211,59 @@ class Masked:
 
 
 @dataclass(frozen=True)
-class Survivors:
+class Survivors(_Message):
     """Server to site: some who shared have vanished; vote for the sum over these."""
 
     slots: frozenset[int]
 
-    def to_bytes(self) -> bytes:
-        writer = _opening(Kind.SURVIVORS)
-        return write_slots(writer, dict.fromkeys(self.slots), lambda _: writer).finish()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Survivors:
-        reader = _opened(data, Kind.SURVIVORS)
-        survivors = cls(frozenset(read_slots(reader, lambda: None)))
-        reader.finish()
-        return survivors
+    kind, layout = Kind.SURVIVORS, (_SLOTS,)
 
 
 @dataclass(frozen=True)
-class Vote:
+class Vote(_Message):
     """Site to server: a signature on a set of survivors and on the digest of the voter's own upload."""
 
     upload: bytes
     signature: bytes
 
-    def to_bytes(self) -> bytes:
-        return self._write(_opening(Kind.VOTE)).finish()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Vote:
-        reader = _opened(data, Kind.VOTE)
-        vote = cls._read(reader)
-        reader.finish()
-        return vote
-
-    def _write(self, writer: Writer) -> Writer:
-        return writer.fixed(self.upload).fixed(self.signature)
-
-    @classmethod
-    def _read(cls, reader: Reader) -> Vote:
-        return cls(reader.fixed(DIGEST_BYTES), reader.fixed(SIGNATURE_BYTES))
+    kind, layout = Kind.VOTE, (_DIGEST, _SIGNATURE)
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(_Message):
     """Server to site: whose vectors are in the sum, and the votes of a quorum of them for exactly that."""
 
     survivors: frozenset[int]
     votes: Mapping[int, Vote]
 
-    def to_bytes(self) -> bytes:
-        writer = _opening(Kind.CERTIFICATE)
-        write_slots(writer, dict.fromkeys(self.survivors), lambda _: writer)
-        return write_slots(writer, self.votes, lambda vote: vote._write(writer)).finish()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Certificate:
-        reader = _opened(data, Kind.CERTIFICATE)
-        survivors = frozenset(read_slots(reader, lambda: None))
-        certificate = cls(survivors, read_slots(reader, lambda: Vote._read(reader)))
-        reader.finish()
-        return certificate
+    kind, layout = Kind.CERTIFICATE, (_SLOTS, _by_slot(Vote.entry()))
 
 
 @dataclass(frozen=True)
-class Reveal:
+class Reveal(_Message):
     """Site to server: its shares of the survivors' self seeds and of the vanished sites' mask secrets."""
 
     seed_shares: Mapping[int, int] = field(repr=False)
     key_shares: Mapping[int, int] = field(repr=False)
 
-    def to_bytes(self) -> bytes:
-        writer = _opening(Kind.REVEAL)
-        for shares in (self.seed_shares, self.key_shares):
-            write_slots(writer, shares, lambda share: writer.fixed(share.to_bytes(SHARE_BYTES, "big")))
-        return writer.finish()
+    kind, layout = Kind.REVEAL, (_by_slot(_SHARE), _by_slot(_SHARE))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Reveal:
-        reader = _opened(data, Kind.REVEAL)
-        seed_shares = read_slots(reader, lambda: _read_share(reader))
-        key_shares = read_slots(reader, lambda: _read_share(reader))
-        reader.finish()
-        if seed_shares.keys() & key_shares.keys():
+    def _read(cls, reader: Reader) -> Self:
+        reveal = super()._read(reader)
+        if reveal.seed_shares.keys() & reveal.key_shares.keys():
             raise MalformedMessage("a reveal holds both kinds of share of one site")
-        return cls(seed_shares, key_shares)
+        return reveal
 
 
 @dataclass(frozen=True)
-class SharePair:
+class SharePair(_Body):
     """What a sealed share holds: the recipient's shares of the sender's mask secret and self seed."""
 
     key_share: int = field(repr=False)
     seed_share: int = field(repr=False)
 
-    def to_bytes(self) -> bytes:
-        both = (self.key_share, self.seed_share)
-        return b"".join(share.to_bytes(SHARE_BYTES, "big") for share in both)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> SharePair:
-        reader = Reader(data)
-        pair = cls(_read_share(reader), _read_share(reader))
-        reader.finish()
-        return pair
+    layout = (_SHARE, _SHARE)
 
 
 def kind_of(data: bytes) -> Kind:
@@ -279,31 +286,3 @@ def _opened(data: bytes, kind: Kind) -> Reader:
     reader = Reader(data)
     reader.fixed(2)
     return reader
-
-
-def write_slots(writer: Writer, entries: Mapping[int, _Entry], write: Callable[[_Entry], Writer]) -> Writer:
-    """A map by slot: how many, then each slot and its entry, ascending."""
-    writer.u16(len(entries))
-    for slot in sorted(entries):
-        writer.u16(slot)
-        write(entries[slot])
-    return writer
-
-
-def read_slots(reader: Reader, read: Callable[[], _Entry]) -> dict[int, _Entry]:
-    """The inverse of `write_slots`; MalformedMessage unless slots ascend strictly."""
-    entries: dict[int, _Entry] = {}
-    last = -1
-    for _ in range(reader.u16()):
-        slot = reader.u16()
-        if slot <= last:
-            raise MalformedMessage("slots are not in ascending order")
-        entries[slot], last = read(), slot
-    return entries
-
-
-def _read_share(reader: Reader) -> int:
-    share = int.from_bytes(reader.fixed(SHARE_BYTES), "big")
-    if share >= PRIME:
-        raise MalformedMessage("a share is not reduced modulo the prime")
-    return share

@@ -22,8 +22,8 @@ from privacy.secagg.graph import Graph, Shape, choose_shape
 from privacy.suite import label
 from privacy.wire import Writer, digest
 
-MIN_SITES = 3
-MAX_RING_BITS = 62
+_MIN_SITES = 3
+_MAX_RING_BITS = 62
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Parameters:
         n = self.count
         if list(self.members) != sorted(set(self.members)):
             raise UnsafeParameters("the members of a cohort are not distinct or not sorted")
-        if not MIN_SITES <= n <= MAX_SITES:
+        if not _MIN_SITES <= n <= MAX_SITES:
             raise UnsafeParameters(
-                f"a cohort of {n} sites; secure aggregation takes {MIN_SITES} to {MAX_SITES}",
+                f"a cohort of {n} sites; secure aggregation takes {_MIN_SITES} to {MAX_SITES}",
                 hint="in a sum of two, each site sees the other's input",
             )
         if self.colluders < 0 or self.dropouts < 0:
@@ -64,8 +64,8 @@ class Parameters:
                 f"with {self.colluders} colluders in a cohort of {n}, fewer than two honest sites are left",
                 hint="enlarge the cohort or lower secure_aggregation.colluders",
             )
-        if not 1 <= self.ring_bits <= MAX_RING_BITS:
-            raise UnsafeParameters(f"a ring of {self.ring_bits} bits; 1 to {MAX_RING_BITS} are supported")
+        if not 1 <= self.ring_bits <= _MAX_RING_BITS:
+            raise UnsafeParameters(f"a ring of {self.ring_bits} bits; 1 to {_MAX_RING_BITS} are supported")
         if self.length < 1:
             raise UnsafeParameters("a vector needs at least one element")
 
@@ -101,7 +101,7 @@ class Parameters:
     @property
     def tolerated(self) -> int:
         """How many sites may vanish: never more than the quorum allows, nor so many that two are left."""
-        return min(self.dropouts, self.count - max(self.quorum, MIN_SITES))
+        return min(self.dropouts, self.count - max(self.quorum, _MIN_SITES))
 
     @property
     def required(self) -> int:

@@ -63,14 +63,6 @@ def pack(lanes: Lanes, bits: int) -> bytes:
     return wire.getvalue()  # no copy: the only view of its bytes is gone
 
 
-def unpack(data: bytes, length: int, bits: int) -> Lanes:
-    """The vector of wire bytes; MalformedMessage unless they are exactly what `pack` makes."""
-    lanes = np.zeros(length, lane_type(bits))
-    accumulate(lanes, data, bits)
-    reduce(lanes, bits)
-    return lanes
-
-
 def accumulate(total: Lanes, data: bytes, bits: int) -> None:
     """Add a packed vector to `total`, in place and unreduced. A malformed vector leaves `total` untouched."""
     if len(data) != packed_size(total.size, bits):

@@ -17,7 +17,6 @@ import numpy as np
 
 from privacy.errors import FaultyClient, MalformedMessage, SuspectedClient
 from privacy.roster import Roster
-from privacy.secagg.adverts import has_repeated_keys, is_genuine
 from privacy.secagg.floor import member_keys
 from privacy.secagg.masks import apply
 from privacy.secagg.messages import (
@@ -35,9 +34,9 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import RingVector, accumulate, lane_type, packed_size, reduce
+from privacy.secagg.statements import has_repeated_keys, is_cast, is_genuine, upload_digest
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
 from privacy.secagg.unmasking import NotRebuilt, Opening
-from privacy.secagg.votes import is_cast, upload_digest
 
 
 class Phase(Enum):

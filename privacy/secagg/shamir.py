@@ -16,7 +16,7 @@ from itertools import accumulate, chain, combinations, islice
 from math import prod
 
 PRIME = 2**256 + 297
-SECRET_BYTES = 32
+_SECRET_BYTES = 32
 SHARE_BYTES = 33
 
 _COEFFICIENT_BYTES = 48
@@ -47,7 +47,7 @@ def rebuild(shares: Mapping[int, int]) -> bytes | None:
     product each.
     """
     value = _interpolate(shares, 0)
-    return value.to_bytes(SECRET_BYTES, "big") if value < 1 << 8 * SECRET_BYTES else None
+    return value.to_bytes(_SECRET_BYTES, "big") if value < 1 << 8 * _SECRET_BYTES else None
 
 
 def rebuild_checked(
@@ -113,6 +113,6 @@ def _inverses(values: Sequence[int]) -> list[int]:
 
 
 def _to_integer(secret: bytes) -> int:
-    if len(secret) != SECRET_BYTES:
-        raise ValueError(f"a shared secret has {SECRET_BYTES} bytes")
+    if len(secret) != _SECRET_BYTES:
+        raise ValueError(f"a shared secret has {_SECRET_BYTES} bytes")
     return int.from_bytes(secret, "big")

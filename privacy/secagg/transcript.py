@@ -11,18 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from privacy.secagg.keys import slots_bytes
 from privacy.secagg.messages import Adverts
 from privacy.secagg.parameters import Parameters
 from privacy.suite import label
-from privacy.wire import Writer, digest
+from privacy.wire import digest
 
-CONTEXT_BYTES = 32
+_CONTEXT_BYTES = 32
 
 
 def bind_session(session: bytes, roster_root: bytes, parameters: Parameters) -> bytes:
     """The first link: the caller's 32-byte session (run, round, attempt, plan), roster and parameters."""
-    if len(session) != CONTEXT_BYTES:
-        raise ValueError(f"a session has {CONTEXT_BYTES} bytes")
+    if len(session) != _CONTEXT_BYTES:
+        raise ValueError(f"a session has {_CONTEXT_BYTES} bytes")
     return digest(label("session"), session, roster_root, parameters.to_bytes())
 
 
@@ -33,14 +34,6 @@ def bind_adverts(session: bytes, adverts: Adverts) -> bytes:
 
 def bind_masks(adverts: bytes, context: bytes, sharers: Iterable[int]) -> bytes:
     """The last link: the caller's 32-byte context (params, codec) and the slots of those who shared."""
-    if len(context) != CONTEXT_BYTES:
-        raise ValueError(f"a context has {CONTEXT_BYTES} bytes")
+    if len(context) != _CONTEXT_BYTES:
+        raise ValueError(f"a context has {_CONTEXT_BYTES} bytes")
     return digest(label("masks"), adverts, context, slots_bytes(sharers))
-
-
-def slots_bytes(slots: Iterable[int]) -> bytes:
-    """A set of slots: u16 each, ascending."""
-    writer = Writer()
-    for slot in sorted(slots):
-        writer.u16(slot)
-    return writer.finish()

@@ -63,23 +63,18 @@ class Opening:
                 yield pair_mask(keys.agree(end[1]), self.transcript, own, end)
 
     def _seed(self, owner: int) -> bytes:
-        shares = {
-            at: reveal.seed_shares[owner]
-            for at, reveal in self.reveals.items()
-            if owner in reveal.seed_shares
-        }
+        given = {holder: reveal.seed_shares for holder, reveal in self.reveals.items()}
         commitment = self.adverts[owner].commitment
-        return self._rebuild(owner, shares, lambda seed: commit(seed, self.session, owner) == commitment)
+        return self._rebuild(owner, given, lambda seed: commit(seed, self.session, owner) == commitment)
 
     def _keys(self, owner: int) -> KeyPair:
-        shares = {
-            at: reveal.key_shares[owner] for at, reveal in self.reveals.items() if owner in reveal.key_shares
-        }
+        given = {holder: reveal.key_shares for holder, reveal in self.reveals.items()}
         public = self.adverts[owner].mask_key
-        secret = self._rebuild(owner, shares, lambda secret: mask_pair(secret, self.session).public == public)
+        secret = self._rebuild(owner, given, lambda secret: mask_pair(secret, self.session).public == public)
         return mask_pair(secret, self.session)
 
-    def _rebuild(self, owner: int, shares: Mapping[int, int], fits: _Fits) -> bytes:
+    def _rebuild(self, owner: int, given: Mapping[int, Mapping[int, int]], fits: _Fits) -> bytes:
+        shares = {holder: by_owner[owner] for holder, by_owner in given.items() if owner in by_owner}
         if len(shares) < self.threshold:
             raise NotRebuilt(len(shares))
         rebuilt = rebuild_checked(shares, self.threshold, fits)

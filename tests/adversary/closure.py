@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.errors import ProtocolError
 from privacy.secagg.keys import Channel, KeyPair, channel_pair, derive, mask_pair
 from privacy.secagg.masks import Mask, apply, commit, pair_mask, self_mask
 from privacy.secagg.messages import Advert, SharePair
 from privacy.secagg.ring import Lanes, reduce
 from privacy.secagg.shamir import rebuild
-from privacy.secagg.snapshot import unseal
 from privacy.wire import Writer
 from tests.adversary.tapped import View
 
@@ -227,7 +225,7 @@ def _as_agreement(closure: Closure, value: bytes) -> Steps:
 
 def _as_channel(closure: Closure, value: bytes) -> Steps:
     for sender, recipient in closure.directions(value):
-        channel = Channel.of(value, closure.bound, sender, recipient)
+        channel = Channel(value, Writer().fixed(closure.bound).u16(sender).u16(recipient).finish())
         plain = channel.open(closure.view.seals[sender, recipient])
         if plain is not None:
             closure.unseal(sender, recipient, plain)
@@ -241,18 +239,6 @@ def _as_seed(closure: Closure, value: bytes) -> Steps:
         yield ("self mask", slot), self_mask(value, closure.transcript, slot).key
 
 
-def _as_snapshot_key(closure: Closure, value: bytes) -> Steps:
-    for slot, snapshot in closure.view.snapshots.items():
-        place = Writer().fixed(closure.link).u16(slot).finish()
-        try:
-            state, _ = unseal(snapshot, value, place)
-        except ProtocolError:
-            continue
-        yield from (
-            (("from a snapshot", slot), held) for held in vars(state).values() if isinstance(held, bytes)
-        )
-
-
 RULES = (
     Rule(frozenset({"mask secret", "self seed", "channel secret"}), _as_root),
     Rule(frozenset({"mask key", "channel key"}), _as_secret),
@@ -260,7 +246,6 @@ RULES = (
     Rule(frozenset({"channel"}), _as_agreement),
     Rule(frozenset(), _as_channel),
     Rule(frozenset({"self mask"}), _as_seed),
-    Rule(frozenset({"snapshot"}), _as_snapshot_key),
 )
 
 LABELS = frozenset(label for rule in RULES for label in rule.labels)

@@ -1,8 +1,8 @@
 """An adversary that owns the network and the server's voice, and the keys and shares of the colluders.
 
 It sees everything that is sent, delivers what it likes, when, to whom and how often, changes it, kills processes,
-and asks sites for votes and reveals with certificates made of all the votes it has ever seen. Beside it runs an
-honest server, which it can starve and feed with anything.
+invites restarted sites to the same attempt again, and asks sites for votes and reveals with certificates made of
+all the votes it has ever seen. Beside it runs an honest server, which it can starve and feed with anything.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from itertools import combinations
 from privacy.errors import MalformedMessage, ProtocolError
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.messages import (
+    Advert,
     Adverts,
     Certificate,
     Delivery,
     Kind,
     Masked,
     Reveal,
+    SealedShares,
     Survivors,
     Vote,
     kind_of,
 )
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import TooFew
+from privacy.secagg.statements import cast, upload_digest
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
-from privacy.secagg.votes import cast, upload_digest
-from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, identity, site
-
-KEY = b"stays at the site".ljust(32)
+from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, identity, site
 
 Sites = frozenset[int]
 
@@ -45,16 +45,24 @@ def kind_or_none(data: bytes) -> Kind | None:
 
 
 class Network:
-    """The sites, their disks and journals, and all that is under way."""
+    """The sites, their journals, and all that is under way.
 
-    def __init__(self, n: int, colluders: int, machine: type[ClientMachine] = ClientMachine) -> None:
+    A site's process has a number, its life. No life knows the secrets of the one before. What outlives it is the
+    journal's mark: the life that was about to mask. Without `has_marks`, a control, the journal forgets that.
+    """
+
+    def __init__(
+        self, n: int, colluders: int, machine: type[ClientMachine] = ClientMachine, *, has_marks: bool = True
+    ) -> None:
         self.round = Round(n, colluders=colluders, length=3)
         self.rules, self.server = self.round.parameters, self.round.server
         self.colluders, self.honest = range(colluders), range(colluders, n)
         for client in self.round.clients:
             client.__class__ = machine
-        self.disk = {slot: client.snapshot(KEY) for slot, client in enumerate(self.round.clients)}
-        self.begun: set[int] = set()
+        self.machine, self.has_marks = machine, has_marks
+        self.lives = dict.fromkeys(range(n), 0)
+        self.marks: dict[int, int] = {}
+        self.out: set[int] = set()
         self.up: list[tuple[int, bytes]] = []
         self.down: list[tuple[int, bytes]] = []
         self.seen: list[tuple[int, bytes]] = []
@@ -67,6 +75,8 @@ class Network:
     # --- moves -------------------------------------------------------------------------------------------
 
     def advertise(self, slot: int) -> None:
+        if slot in self.out:
+            return
         try:
             self._leaves(slot, self.round.clients[slot].advertise())
         except ProtocolError:
@@ -92,9 +102,9 @@ class Network:
             self.to_server(*self.up.pop(0))
 
     def to_site(self, slot: int, data: bytes, *, dies: bool = False) -> None:
-        """The site takes a request. If it `dies`, it does so with the reply made and nothing stored or sent."""
-        if kind_or_none(data) not in _REQUESTS:
-            return  # it does not even name a step
+        """The site takes a request. If it `dies`, it does so with the reply made and not sent."""
+        if slot in self.out or kind_or_none(data) not in _REQUESTS:
+            return  # no such round here, or not even a step
         try:
             reply = self._answer(slot, data)
         except ProtocolError:
@@ -103,19 +113,37 @@ class Network:
             self.restart(slot)
         elif reply:
             self._leaves(slot, reply, data)
-        else:
-            self.disk[slot] = self.round.clients[slot].snapshot(KEY)
 
     def restart(self, slot: int) -> None:
-        """Another process goes on from what is on disk; the journal says whether masking may have begun."""
-        old = self.round.clients[slot]
-        fresh = self.round.client(slot)
-        fresh.__class__ = old.__class__
-        try:
-            fresh.resume(self.disk[slot], KEY, has_begun=slot in self.begun)
-        except ProtocolError:
-            self.disk[slot] = fresh.snapshot(KEY)
-        self.round.clients[slot] = fresh
+        """The process dies, all secrets with it. The next one sits the attempt out unless it is invited again."""
+        self.round.clients[slot].abort()
+        self.out.add(slot)
+
+    def invite_again(self, slot: int) -> None:
+        """A restarted site takes the attempt for a new one, which only a hostile server makes it: with new keys."""
+        if slot in self.out:
+            self.out.remove(slot)
+            self.lives[slot] += 1
+            client = self.round.clients[slot] = self.round.client(slot)
+            client.__class__ = self.machine
+            client._entropy = entropy(f"{site(slot)}, life {self.lives[slot]}")
+            self.advertise(slot)
+
+    def play_again(self) -> None:
+        """Kill all sites and play the same attempt with their next lives, up to the masked vectors."""
+        start, everyone = len(self.up), range(self.rules.count)
+        for slot in everyone:
+            self.restart(slot)
+            self.invite_again(slot)
+        adverts = {slot: Advert.from_bytes(data) for slot, data in self.up[start:]}
+        for slot in everyone:
+            self.to_site(slot, Adverts(adverts).to_bytes())
+        sealed = {
+            slot: SealedShares.from_bytes(data).by_slot for slot, data in self.up[start + len(adverts) :]
+        }
+        for slot in everyone:
+            shares = {sender: by_slot[slot] for sender, by_slot in sealed.items() if slot in by_slot}
+            self.to_site(slot, Delivery(frozenset(sealed), shares).to_bytes())
 
     def ask_for_votes(self, survivors: Sites, asked: Sites) -> None:
         for slot in sorted(asked & set(self.honest)):
@@ -143,15 +171,22 @@ class Network:
         if kind is Kind.ADVERTS:
             return client.share(data)
         if kind is Kind.DELIVERY:
-            self.begun.add(slot)  # durable, before anything masked exists
-            return client.mask(data, self.round.vectors[slot], CONTEXT)
+            client.accept(data)
+            self._mark(slot)
+            return client.mask(self.round.vectors[slot], CONTEXT)
         if kind is Kind.SURVIVORS:
             return client.commit(data)
         return client.reveal(data)
 
+    def _mark(self, slot: int) -> None:
+        """The journal has this attempt before anything masked exists, and lets no later life mask in it."""
+        life = self.lives[slot]
+        if self.marks.setdefault(slot, life) != life and self.has_marks:
+            self.round.clients[slot].abort()
+            raise ProtocolError("this attempt is over")
+
     def _leaves(self, slot: int, reply: bytes, request: bytes = b"") -> None:
-        """Stored, then sent: from here on the adversary has it."""
-        self.disk[slot] = self.round.clients[slot].snapshot(KEY)
+        """Sent: from here on the adversary has it."""
         self.up.append((slot, reply))
         self.seen.append((slot, reply))
         kind = kind_of(reply)

@@ -21,10 +21,10 @@ from privacy.secagg.messages import (
     kind_of,
 )
 from privacy.secagg.parameters import Parameters
-from privacy.secagg.ring import Lanes, packed_size, unpack
+from privacy.secagg.ring import Lanes, packed_size
 from privacy.secagg.server import Outgoing, Phase
 from privacy.secagg.transcript import bind_adverts, bind_masks
-from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, site
+from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, site, unpack
 
 
 @dataclass
@@ -39,7 +39,6 @@ class View:
     sharers: frozenset[int] = frozenset()
     uploads: dict[int, Lanes] = field(default_factory=dict)
     reveals: dict[int, Reveal] = field(default_factory=dict)
-    snapshots: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def bound(self) -> bytes:

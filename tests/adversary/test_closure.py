@@ -17,7 +17,6 @@ from privacy.secagg.shamir import PRIME, split
 from tests.adversary.closure import LABELS, RULES, Closure, Fact, Rule, attack
 from tests.adversary.tapped import Call, Tapped, derive_the_channel, record, share_the_channel
 
-KEY = b"stays at the site".ljust(32)
 CONTROLS = [share_the_channel, derive_the_channel]
 Patch = pytest.MonkeyPatch
 
@@ -115,10 +114,9 @@ def test_control_when_shared_secrets_open_seals_a_lost_site_counts_and_is_read(
 
 
 def _whole_round(patch: Patch, lost: int = 1) -> tuple[Tapped, dict[Call, bytes]]:
-    """An honest round with every step there is, snapshots among them."""
+    """An honest round with every step there is."""
     calls = record(patch)
     round_ = Tapped(5).open(range(5 - lost, 5))
-    round_.view.snapshots.update((slot, client.snapshot(KEY)) for slot, client in enumerate(round_.clients))
     return round_, calls
 
 

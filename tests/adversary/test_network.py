@@ -32,6 +32,7 @@ class Hostile(RuleBasedStateMachine):
     """One round; each rule is one move of the adversary."""
 
     machine: type[ClientMachine] = ClientMachine
+    has_marks = True
 
     @initialize(
         cohort=st.sampled_from(COHORTS),
@@ -41,7 +42,7 @@ class Hostile(RuleBasedStateMachine):
     )
     def begin(self, cohort: tuple[int, int], exchanges: int, masking: int, data: st.DataObject) -> None:
         """After some exchanges in peace, and some sites' masking, most rounds are where there is much to gain."""
-        self.net = Network(*cohort, machine=self.machine)
+        self.net = Network(*cohort, machine=self.machine, has_marks=self.has_marks)
         self.data = data
         for slot in range(cohort[0]):
             self.net.advertise(slot)
@@ -122,9 +123,20 @@ class Hostile(RuleBasedStateMachine):
             kept = {at: sealed for at, sealed in delivery.by_slot.items() if at != gone}
             self.net.to_site(slot, Delivery(delivery.sharers - {gone}, kept).to_bytes())
 
-    @rule(slot=st.integers(0, 4))
-    def kill_a_site(self, slot: int) -> None:
-        self.net.restart(slot % self.net.rules.count)
+    @rule(slot=st.integers(0, 4), is_done=RARELY)
+    def kill_a_site(self, slot: int, is_done: bool) -> None:
+        if is_done:
+            self.net.restart(slot % self.net.rules.count)
+
+    @precondition(lambda self: self.net.out)
+    @rule()
+    def invite_a_restarted_site_to_the_same_attempt(self) -> None:
+        self.net.invite_again(self.data.draw(st.sampled_from(sorted(self.net.out))))
+
+    @rule(is_done=RARELY, is_certain=RARELY)
+    def kill_all_sites_and_play_the_attempt_again(self, is_done: bool, is_certain: bool) -> None:
+        if is_done and is_certain:
+            self.net.play_again()
 
     @rule(is_done=RARELY)
     def end_the_step(self, is_done: bool) -> None:
@@ -191,11 +203,19 @@ class _HostileToForgetful(Hostile):
     machine = _Forgetful
 
 
-def test_it_would_get_more_from_sites_that_forget() -> None:
-    """The failing control: the same adversary finds both secrets of a site, or two sums."""
-    with pytest.raises(AssertionError, match=r"both secrets|two sums"):
+class _HostileToUnmarked(Hostile):
+    has_marks = False
+
+
+@pytest.mark.parametrize(
+    ("hostile", "found"),
+    [(_HostileToForgetful, r"both secrets|two sums"), (_HostileToUnmarked, "masked twice")],
+)
+def test_it_would_get_more_from_sites_that_forget(hostile: type[Hostile], found: str) -> None:
+    """The failing controls: sites that answer twice give both secrets, or two sums; without marks, two uploads."""
+    with pytest.raises(AssertionError, match=found):
         run_state_machine_as_test(
-            _HostileToForgetful,
+            hostile,
             settings=settings(
                 max_examples=300,
                 stateful_step_count=30,

@@ -103,13 +103,3 @@ def test_control_under_the_old_derivation_the_mask_secret_opened_all_of_that(
     known = Closure(round_.view).saturate(round_.secrets(OWNER).mask)
     assert known.opened.keys() == SEALS
     assert known.has_read(OWNER, round_.vectors[OWNER])
-
-
-def test_a_snapshot_opens_with_the_site_s_own_key_and_with_nothing_of_the_round() -> None:
-    key = b"stays at the site".ljust(32)
-    round_ = Tapped(N)
-    round_.betray([OWNER])
-    round_.view.snapshots.update((slot, client.snapshot(key)) for slot, client in enumerate(round_.clients))
-    everything = [value for slot in range(N) for value in vars(round_.secrets(slot)).values()]
-    assert not Closure(round_.view).saturate(*everything).knows("from a snapshot")
-    assert Closure(round_.view).saturate(key).knows("from a snapshot") == set(range(N))

@@ -9,7 +9,7 @@ import pytest
 
 from privacy.secagg.messages import Kind, kind_of
 from privacy.secagg.server import Phase
-from tests.privacy.secagg.rounds import Round
+from tests.privacy.secagg.rounds import Round, mask
 
 LOST = DOUBLED = DELAYED = 0.1
 TRIES = 5
@@ -80,5 +80,5 @@ def _answer(round_: Round, slot: int, request: bytes) -> bytes:
     steps = {Kind.ADVERTS: client.share, Kind.SURVIVORS: client.commit, Kind.CERTIFICATE: client.reveal}
     kind = kind_of(request)
     if kind is Kind.DELIVERY:
-        return client.mask(request, round_.vectors[slot], round_.contexts[slot])
+        return mask(client, request, round_.vectors[slot], round_.contexts[slot])
     return steps[kind](request)

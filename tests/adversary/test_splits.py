@@ -14,16 +14,14 @@ from itertools import combinations, product
 import pytest
 
 from privacy.errors import FaultyServer
-from privacy.secagg.client import ClientMachine
 from privacy.secagg.messages import Certificate, Masked, Reveal, Survivors, Vote
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Phase
-from privacy.secagg.votes import cast, upload_digest
+from privacy.secagg.statements import cast, upload_digest
 from tests.adversary.closure import Closure
 from tests.adversary.tapped import Tapped, share_the_channel
-from tests.privacy.secagg.rounds import identity, site
+from tests.privacy.secagg.rounds import fork, identity, site
 
-KEY = b"stays at the site".ljust(32)
 Sites = frozenset[int]
 Asked = tuple[Sites, Sites]  # the set that a site is asked to vote for, and the one that it is then shown
 Split = tuple[Asked, ...]  # for each honest site
@@ -37,7 +35,6 @@ class Splitter:
     bad: int
     round: Tapped = field(init=False)
     uploads: dict[int, Vote] = field(default_factory=dict)
-    disk: dict[int, bytes] = field(default_factory=dict)
     _given: dict[tuple[int, Asked, Sites], Reveal | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,7 +45,6 @@ class Splitter:
             self.round.view.hear(slot, data)
             masked = Masked.from_bytes(data, packed_size(rules.length, rules.ring_bits))
             self.uploads[slot] = Vote(upload_digest(masked.packed), masked.signature)
-            self.disk[slot] = self.round.clients[slot].snapshot(KEY)
 
     @property
     def everyone(self) -> Sites:
@@ -85,7 +81,7 @@ class Splitter:
         return self._given[key]
 
     def _ask(self, slot: int, asked: Asked, voters: Sites) -> Reveal | None:
-        client, (voted, shown) = self._client(slot), asked
+        client, (voted, shown) = fork(self.round.clients[slot]), asked
         if voted != self.everyone:
             client.commit(Survivors(voted).to_bytes())
         votes = {voter: self._vote(voter, shown) for voter in voters}
@@ -96,11 +92,6 @@ class Splitter:
 
     def _vote(self, slot: int, target: Sites) -> Vote:
         return cast(identity(site(slot)), self.round.view.transcript, target, self.uploads[slot].upload)
-
-    def _client(self, slot: int) -> ClientMachine:
-        client = self.round.client(slot)
-        client.resume(self.disk[slot], KEY, has_begun=True)
-        return client
 
     def closure(self, reveals: dict[int, Reveal]) -> Closure:
         """What all this comes to, with the colluders' roots."""

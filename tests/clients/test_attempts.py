@@ -12,12 +12,12 @@ from clients.policy import Policy
 from clients.site import Site
 from federation.errors import TooFewSurvivors
 from federation.plan.plan import Plan
-from federation.round.messages import Frame, Kind, Paired, Reason, abort_reason
+from federation.round.messages import Broadcast, Frame, Kind, Paired, Reason, abort_reason
 from federation.round.terms import Terms
 from privacy.errors import FaultyServer, LedgerRefusal, PolicyViolation, ProtocolError
 from privacy.mechanism.encoding import RingVector
 from privacy.secagg import graph
-from privacy.secagg.messages import Certificate
+from privacy.secagg.messages import Certificate, Delivery
 from tests.clients.sites import (
     FIVE,
     SIZES,
@@ -124,6 +124,39 @@ def test_a_broadcast_before_the_adverts_neither_charges_nor_trains(tmp_path: Pat
     site.receive(invite(terms))
     assert refused(site, ahead.requests["berlin", Kind.BROADCAST]) is Reason.PROTOCOL
     assert kinds(site) == ["genesis", "roster", "budget", "reserve"]
+
+
+@pytest.mark.parametrize("hostile", ["altered", "missing", "unshared", "trailing"])
+def test_a_delivery_that_does_not_open_charges_nothing(hostile: str, tmp_path: Path) -> None:
+    plan = make_plan(minimum=5, dropouts=1)
+    sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
+
+    def spoiled(name: str, frame: Frame) -> Frame:
+        if (name, frame.kind) != ("berlin", Kind.BROADCAST):
+            return frame
+        paired = Paired.from_bytes(frame.body)
+        broadcast = Broadcast.from_bytes(paired.own)
+        delivery = Delivery.from_bytes(broadcast.shares)
+        sealed, sharers = dict(delivery.by_slot), delivery.sharers
+        peer = min(sealed)
+        if hostile == "altered":
+            sealed[peer] = sealed[peer][:-1] + bytes([sealed[peer][-1] ^ 1])
+        elif hostile == "missing":
+            del sealed[peer]
+        elif hostile == "unshared":
+            sharers = sharers - {terms.parameters.slots["berlin"]}
+        shares = Delivery(sharers, sealed).to_bytes() + (b"\0" if hostile == "trailing" else b"")
+        own = replace(broadcast, shares=shares).to_bytes()
+        return replace(frame, body=replace(paired, own=own).to_bytes())
+
+    first = Round(terms, sites).play(alter=spoiled)
+    reply = Frame.from_bytes(first.replies["berlin", Kind.BROADCAST])
+    assert (reply.kind, abort_reason(reply.body)) == (Kind.ABORT, Reason.PROTOCOL)
+    assert kinds(sites["berlin"]) == ["genesis", "roster", "budget", "reserve"]
+    assert kinds(sites["essen"])[4:] == ["begin", "release", "mask", "reveal"]  # the control
+    again = replace(Frame.from_bytes(first.requests["essen", Kind.BROADCAST]), body=b"")
+    assert refused(sites["berlin"], again.to_bytes()) is Reason.PROTOCOL  # the attempt is over
+    assert kinds(sites["berlin"]) == ["genesis", "roster", "budget", "reserve"]
 
 
 @pytest.mark.parametrize("kind", [Kind.ADVERTS, Kind.BROADCAST, Kind.CERTIFICATE])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clients.participant import Duties, Participant, settle
+from clients.participant import settle
+from clients.policy import Policy
+from clients.site import Site, _Joined
 from federation.model.params import params_bytes
 from federation.round.messages import Broadcast, Frame, Invitation, Kind, Member
 from federation.round.terms import Terms
@@ -20,6 +22,7 @@ from privacy.ledger.heads import Head
 from privacy.roster import Roster
 from privacy.secagg.messages import Certificate
 from privacy.secagg.server import ServerMachine
+from privacy.wire import digest
 from tests.clients.sites import (
     DIMENSION,
     FIVE,
@@ -43,45 +46,22 @@ def invite(terms: Terms = TERMS) -> Frame:
 
 
 class Told:
-    """Participants of a whole cohort, and a record of what they asked their sites to do, in its order."""
+    """Sites of a whole cohort in one attempt, and what each asked of its data and journal, in its order."""
 
     def __init__(self, terms: Terms = TERMS, *, cohort_minimum: int = 3) -> None:
         self.asked: dict[str, list[str]] = {name: [] for name in FIVE}
         self.released: list[Tensor] = []
         self.shown: list[tuple[Head, ...]] = []
-        self.opened: list[tuple[str, ...]] = []
+        self.opened: list[str] = []
         self.refused = ""
         self.terms = terms
         self.participants = {
-            member.site: Participant(terms, self._duties(member.site, cohort_minimum))
-            for member in terms.members
+            member.site: Party(self, member, terms, cohort_minimum) for member in terms.members
         }
         self.machine = ServerMachine(ROSTER, terms.parameters, terms.session)
         self.machine.bind(terms.context(params_bytes(make_params())))
 
-    def _duties(self, name: str, cohort_minimum: int) -> Duties:
-        def release(terms: Terms, params: Tensor, heads: tuple[Head, ...]) -> np.ndarray:
-            self._ask(name, "release")
-            self.released.append(params)
-            self.shown.append(heads)
-            return np.arange(terms.dimension, dtype=np.uint64)
-
-        def opening(terms: Terms, survivors: tuple[str, ...]) -> None:
-            self._ask(name, "opening")
-            self.opened.append(survivors)
-
-        return Duties(
-            site=name,
-            trust=make_trust(name),
-            roster=ROSTER,
-            cohort_minimum=cohort_minimum,
-            entropy=os.urandom,
-            release=release,
-            masking=lambda terms: self._ask(name, "masking"),
-            opening=opening,
-        )
-
-    def _ask(self, name: str, what: str) -> None:
+    def ask(self, name: str, what: str) -> None:
         if what == self.refused:
             raise ProtocolError(f"no {what}")
         self.asked[name].append(what)
@@ -100,7 +80,7 @@ class Told:
             outgoing = []
             for name, body in frames.items():
                 if (kind, name) != (Kind.BROADCAST, lost):
-                    _, reply = self.participants[name].receive(kind, body)
+                    _, reply = self.participants[name].answer(kind, body)
                     outgoing += self.machine.receive(name, reply)
             outgoing += self.machine.deadline() if kind is Kind.BROADCAST and lost else []
         raise AssertionError("no such request")
@@ -109,6 +89,56 @@ class Told:
         if kind is not Kind.BROADCAST:
             return data
         return Broadcast(params_bytes(make_params()), data, SHOWN).to_bytes()
+
+
+class Party(Site):
+    """One site that was invited. Its release and its journal only say that they were asked."""
+
+    def __init__(self, told: Told, member: Member, terms: Terms, cohort_minimum: int) -> None:
+        nothing: Any = None  # neither model nor data
+        allows = Policy.for_plan(terms.plan)
+        demands = allows.model_copy(update={"cohort_minimum": cohort_minimum})
+        policies = iter([allows])  # a policy that turned stricter just after the site consented
+        diary: Any = Diary(told, member.site)
+        super().__init__(
+            member, make_trust(member.site), lambda: next(policies, demands), diary, load=lambda _: nothing
+        )
+        self._told = told
+        joined = _Joined(terms.run, terms.plan, ROSTER, nothing, terms.dimension)
+        self.participant = self._invited(joined, invite(terms))
+
+    def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> np.ndarray:
+        self._told.ask(self.member.site, "release")
+        self._told.released.append(params)
+        self._told.shown.append(heads)
+        return np.arange(terms.dimension, dtype=np.uint64)
+
+    def advertise(self) -> bytes:
+        return self.participant.machine.advertise()
+
+    def answer(self, kind: Kind, body: bytes) -> tuple[Kind, bytes]:
+        return self._reply(self.participant, kind, body)
+
+
+class Diary:
+    """In the place of a journal."""
+
+    def __init__(self, told: Told, name: str) -> None:
+        self.told, self.name = told, name
+
+    def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool) -> None:
+        self.told.ask(self.name, "masking")
+
+    def reveal(self, run: str, round_number: int, survivors: str) -> None:
+        machine = self.told.participants[self.name].participant.machine
+        assert not repr(machine).endswith(", finished)")  # the shares are not revealed before this returns
+        self.told.ask(self.name, "opening")
+        self.told.opened.append(survivors)
+
+
+def opening_of(*names: str) -> str:
+    """How a journal says whose sum was opened."""
+    return digest("federation/survivors/2", *(name.encode() for name in names)).hex()
 
 
 def test_a_site_derives_the_terms_from_its_own_plan_and_the_cohort_it_is_shown() -> None:
@@ -164,7 +194,7 @@ def test_an_invitation_of_any_bytes_is_terms_or_malformed(body: bytes, cut: int)
 def test_a_whole_round_gives_the_sum_and_asks_the_site_in_the_order_of_the_danger() -> None:
     told = Told()
     for name, body in told.requests(Kind.CERTIFICATE).items():
-        kind, reply = told.participants[name].receive(Kind.CERTIFICATE, body)
+        kind, reply = told.participants[name].answer(Kind.CERTIFICATE, body)
         assert kind is Kind.REVEAL
         told.machine.receive(name, reply)
     assert told.machine.result is not None
@@ -172,7 +202,7 @@ def test_a_whole_round_gives_the_sum_and_asks_the_site_in_the_order_of_the_dange
     assert all(told.asked[name] == ["release", "masking", "opening"] for name in SIZES)
     assert all(np.array_equal(params, make_params()) for params in told.released)
     assert told.shown == [SHOWN] * 3
-    assert told.opened == [tuple(SIZES)] * 3
+    assert told.opened == [opening_of(*SIZES)] * 3
 
 
 def test_the_site_is_told_by_name_who_is_in_the_sum_if_somebody_was_lost() -> None:
@@ -182,10 +212,10 @@ def test_the_site_is_told_by_name_who_is_in_the_sum_if_somebody_was_lost() -> No
     bodies = told.requests(Kind.CERTIFICATE, lost="berlin")
     assert tuple(bodies) == survivors
     for name, body in bodies.items():
-        told.machine.receive(name, told.participants[name].receive(Kind.CERTIFICATE, body)[1])
+        told.machine.receive(name, told.participants[name].answer(Kind.CERTIFICATE, body)[1])
     assert told.machine.result is not None
     assert np.array_equal(told.machine.result, 4 * np.arange(DIMENSION))
-    assert told.opened == [survivors] * 4
+    assert told.opened == [opening_of(*survivors)] * 4
 
 
 def test_params_that_do_not_fit_or_are_not_finite_are_refused_before_anything_is_trained() -> None:
@@ -194,7 +224,7 @@ def test_params_that_do_not_fit_or_are_not_finite_are_refused_before_anything_is
         told = Told()
         shares = Broadcast.from_bytes(told.requests(Kind.BROADCAST)["berlin"]).shares
         with pytest.raises(MalformedMessage):
-            told.participants["berlin"].receive(Kind.BROADCAST, Broadcast(data, shares).to_bytes())
+            told.participants["berlin"].answer(Kind.BROADCAST, Broadcast(data, shares).to_bytes())
         assert not told.asked["berlin"]
 
 
@@ -204,11 +234,11 @@ def test_a_broadcast_before_the_adverts_or_after_a_refusal_is_neither_trained_no
     early = Told()
     early.participants["berlin"].advertise()
     with pytest.raises(FaultyServer, match="BROADCAST"):
-        early.participants["berlin"].receive(Kind.BROADCAST, body)
+        early.participants["berlin"].answer(Kind.BROADCAST, body)
     with pytest.raises(ProtocolError):
-        told.participants["berlin"].receive(Kind.ADVERTS, b"others")
+        told.participants["berlin"].answer(Kind.ADVERTS, b"others")
     with pytest.raises(FaultyServer, match="BROADCAST"):
-        told.participants["berlin"].receive(Kind.BROADCAST, body)
+        told.participants["berlin"].answer(Kind.BROADCAST, body)
     assert not told.asked["berlin"] + early.asked["berlin"]
 
 
@@ -217,7 +247,7 @@ def test_a_frame_that_belongs_in_no_round_is_refused(kind: Kind) -> None:
     told = Told()
     told.participants["berlin"].advertise()
     with pytest.raises(FaultyServer, match=kind.name):
-        told.participants["berlin"].receive(kind, b"")
+        told.participants["berlin"].answer(kind, b"")
 
 
 def test_steps_cannot_be_left_out() -> None:
@@ -226,7 +256,7 @@ def test_steps_cannot_be_left_out() -> None:
         told = Told()
         told.requests(until=done)
         with pytest.raises(FaultyServer, match="out of order"):
-            told.participants["berlin"].receive(Kind.CERTIFICATE, certificate)
+            told.participants["berlin"].answer(Kind.CERTIFICATE, certificate)
         assert "opening" not in told.asked["berlin"]
 
 
@@ -236,8 +266,8 @@ def test_the_same_request_gets_the_same_reply_and_asks_nothing_of_the_site_again
     berlin = told.participants["berlin"]
     body = told.requests(kind)["berlin"]
     assert berlin.advertise() == berlin.advertise()
-    first, asked = berlin.receive(kind, body), list(told.asked["berlin"])
-    assert berlin.receive(kind, body) == first
+    first, asked = berlin.answer(kind, body), list(told.asked["berlin"])
+    assert berlin.answer(kind, body) == first
     assert told.asked["berlin"] == asked
 
 
@@ -247,11 +277,11 @@ def test_after_a_refused_request_the_secrets_are_gone_and_nothing_is_answered(ki
     body = told.requests(kind, lost="berlin")["cleveland"]
     cleveland = told.participants["cleveland"]
     with pytest.raises(ProtocolError):
-        cleveland.receive(kind, body + b"\0")
-    assert repr(cleveland._machine).endswith(", finished)")
+        cleveland.answer(kind, body + b"\0")
+    assert repr(cleveland.participant.machine).endswith(", finished)")
     for again in (Kind.ADVERTS, kind):
         with pytest.raises(ProtocolError):
-            cleveland.receive(again, body)
+            cleveland.answer(again, body)
     with pytest.raises(ProtocolError):
         cleveland.advertise()
 
@@ -263,10 +293,10 @@ def test_what_the_site_refuses_leaves_nothing_and_ends_the_attempt(duty: str) ->
     body = told.requests(kind)["berlin"]
     told.refused = duty
     with pytest.raises(ProtocolError, match=f"no {duty}"):
-        told.participants["berlin"].receive(kind, body)
+        told.participants["berlin"].answer(kind, body)
     told.refused = ""
     with pytest.raises(FaultyServer):
-        told.participants["berlin"].receive(kind, body)
+        told.participants["berlin"].answer(kind, body)
     assert duty not in told.asked["berlin"]
 
 
@@ -275,7 +305,7 @@ def test_a_certificate_with_too_few_or_forged_votes_is_refused_before_the_site_i
         told = Told(make_terms(make_plan("record", "none", dropouts=1), FIVE))
         body = told.requests(Kind.CERTIFICATE)["berlin"]
         with pytest.raises(FaultyServer, match="certificate"):
-            told.participants["berlin"].receive(
+            told.participants["berlin"].answer(
                 Kind.CERTIFICATE, spoil(Certificate.from_bytes(body)).to_bytes()
             )
         assert told.asked["berlin"] == ["release", "masking"]

@@ -27,6 +27,7 @@ from privacy.errors import BudgetExceeded, LedgerRefusal, MalformedMessage, Poli
 from privacy.ledger.state import fold
 from privacy.mechanism.noise import SIGMA, Stream
 from privacy.signing import public_identity
+from tests.clients.journal.journals import spent
 from tests.clients.sites import (
     CONSORTIUM,
     FIVE,
@@ -234,8 +235,8 @@ def test_two_jobs_on_one_pool_compose_and_the_third_is_refused_in_writing(tmp_pa
         for job, run in zip(jobs[:2], runs, strict=False):
             terms = make_terms(plan, run=run, round=number, attempt=number)
             assert Round(terms, job).play().coordinator.survivors == tuple(SIZES)
-    spent = first.journal.spent()
-    assert 2.0 < spent <= 3.0 < 2 * 2.0  # less than the sum, and not the larger one
+    charged = spent(first.journal)
+    assert 2.0 < charged <= 3.0 < 2 * 2.0  # less than the sum, and not the larger one
     assert refused(third, hello(plan, runs[2])) is Reason.BUDGET
     assert isinstance(third.last_error, BudgetExceeded)
     refusals = [entry.body for entry in third.journal.entries() if entry.kind == "refuse"]
@@ -243,7 +244,7 @@ def test_two_jobs_on_one_pool_compose_and_the_third_is_refused_in_writing(tmp_pa
         (runs[2].hex(), plan.digest, "record")
     ]
     assert refused(third, invite(make_terms(plan, run=runs[2]))) is Reason.UNKNOWN_RUN
-    assert third.journal.spent() == spent
+    assert spent(third.journal) == charged
 
 
 def returned(site: Site) -> int:

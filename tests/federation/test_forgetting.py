@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from clients.journal import store
 from clients.journal.journal import Journal
-from federation.ledger import sqlite as chain
+from federation.ledger import store
+from federation.ledger import store as chain
 from federation.ledger.export import export_lines, load_entries
 from privacy.errors import LedgerCorrupt, LedgerRefusal, ProtocolError, RecordsUnavailable
 from privacy.ledger.chain import Entry, append

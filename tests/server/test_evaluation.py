@@ -26,6 +26,7 @@ from privacy.wire import digest
 from server.evaluation import published
 from server.run_folder import RunFolder
 from simulations.simulate import Engine, simulate
+from tests.clients.journal.journals import spent
 from tests.worlds import opened, plan_of, text_of, write_sites
 
 MEMBERS = tuple(Member(f"{number:02d}", 400) for number in range(5))
@@ -139,7 +140,7 @@ def test_a_site_that_has_no_room_for_the_evaluation_charges_nothing_at_all(tmp_p
             site.join(bytes(16), plan, world.roster)
         kinds = [entry.kind for entry in site.journal.entries()]
         assert kinds.count("refuse") == 1 and "reserve" not in kinds
-        assert site.journal.spent(delta=1e-5) == 0.0
+        assert spent(site.journal, delta=1e-5) == 0.0
         other = parse(text.replace("epsilon = 2.0\n", ""))
         site.policy = lambda: Policy.for_plan(other)
         site.join(bytes(range(16)), other, world.roster)  # the failing control: without figures there is room

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from clients.journal.journal import Journal
+from privacy.accounting.pld import epsilon
+from privacy.accounting.units import Unit
 from tests.privacy.ledger.ledgers import APPROVERS, KEY, LIMIT, PLAN
 
 LIMITS = (LIMIT,)
@@ -38,3 +40,13 @@ def kinds(journal: Journal) -> list[str]:
 def statement(journal: Journal, text: str) -> Any:
     """Have the journal's own connection say something to SQLite."""
     return journal._store._connection.execute(text).fetchone()
+
+
+def spent(journal: Journal, unit: Unit = "record", delta: float | None = None) -> float:
+    """Epsilon per `unit` of everything charged, at `delta`; by default the one of the unit's limit."""
+    with journal._store.transaction() as account:
+        if not account.terms:
+            return 0.0  # nothing is charged before there is a limit
+        term = account.terms.get(unit)
+        deltas = [each.limit.budget.delta for each in ([term] if term else account.terms.values())]
+        return epsilon(account.charged(unit), min(deltas) if delta is None else delta)

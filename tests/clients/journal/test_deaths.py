@@ -16,7 +16,7 @@ from privacy.accounting.pld import epsilon
 from privacy.errors import LedgerRefusal
 from privacy.ledger.state import Account, fold
 from tests import ROOT
-from tests.clients.journal.journals import kinds, opened
+from tests.clients.journal.journals import kinds, opened, spent
 from tests.clients.journal.mortal import LARGER, LIMITS
 from tests.privacy.ledger.ledgers import KEY, NEXT, PLAN
 
@@ -26,7 +26,7 @@ from pathlib import Path
 from privacy.accounting.filters import Budget
 from privacy.errors import BudgetExceeded
 from privacy.accounting.units import Limit
-from tests.clients.journal.journals import opened, reserve
+from tests.clients.journal.journals import opened, reserve, spent
 
 journal = opened(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -61,7 +61,7 @@ def test_of_processes_racing_for_the_last_of_the_budget_one_wins(tmp_path: Path)
     assert outcomes == ["lost", "lost", "lost", "won"]
     with closing(opened(path)) as journal:
         assert sorted(kinds(journal)) == ["budget", "genesis", "refuse", "refuse", "refuse", "reserve"]
-        assert journal.spent() == epsilon([PLAN.event], 1e-5)
+        assert spent(journal) == epsilon([PLAN.event], 1e-5)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -116,7 +116,7 @@ def _is_charged(account: Account, said: list[list[str]]) -> None:
 
 def _sends_again(journal: Journal, account: Account, said: list[list[str]]) -> int:
     """Whatever left last is sent again byte for byte, and no attempt is masked twice; how often that was so."""
-    before, last, count = journal.spent(), ["", "", ""], 0
+    before, last, count = spent(journal), ["", "", ""], 0
     for line in said:
         last = line if line[0] == "left" else last
     for name, run in account.runs.items():
@@ -137,19 +137,19 @@ def _sends_again(journal: Journal, account: Account, said: list[list[str]]) -> i
             for number in (int(line[2]) for line in said if line[:2] == ["masked", name]):
                 with pytest.raises(LedgerRefusal, match=f"attempt 3 at round {number} is over"):
                     journal.mask(name, number, 3, suite=2)
-    assert journal.spent() == before
+    assert spent(journal) == before
     return count
 
 
 def _computes_again(journal: Journal, account: Account, said: list[list[str]]) -> int:
     """What was begun and not released is computed anew on the same charge; how many rounds were."""
-    before, count = journal.spent(), 0
+    before, count = spent(journal), 0
     for name, run in account.runs.items():
         for number in run.begun.keys() - run.released.keys() if run.closed is None else ():
             assert ["left", name, str(number)] not in [line[:3] for line in said]
             assert journal.begin(name, number, "question") is None
             count += 1
-    assert journal.spent() == before
+    assert spent(journal) == before
     return count
 
 
@@ -162,5 +162,5 @@ def _goes_on(journal: Journal, account: Account) -> None:
             journal.release("one", 4, b"again")
             journal.close_run("one", "params")
     limits = {unit: term.limit.budget.epsilon for unit, term in fold(journal.entries()).terms.items()}
-    assert journal.spent("record") <= limits["record"]
-    assert journal.spent("patient") <= limits["patient"]
+    assert spent(journal, "record") <= limits["record"]
+    assert spent(journal, "patient") <= limits["patient"]

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.journal import store
 from clients.journal.journal import Journal
+from federation.ledger import store
 from privacy.accounting.events import GaussianEvent, NonPrivateEvent
 from privacy.accounting.filters import Budget, Filter
 from privacy.accounting.pld import epsilon
@@ -36,7 +36,7 @@ from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import Proposal, approve
 from privacy.ledger.heads import Head
 from privacy.ledger.state import fold
-from tests.clients.journal.journals import LIMITS, kinds, opened, release, reserve, statement
+from tests.clients.journal.journals import LIMITS, kinds, opened, release, reserve, spent, statement
 from tests.privacy.ledger.ledgers import ANNA, BERT, GENESIS, KEY, LIMIT, PEER, PLAN, head
 
 
@@ -95,13 +95,13 @@ def test_a_new_journal_is_its_owners_alone_and_leaves_no_draft(path: Path) -> No
 def test_a_plan_is_charged_whole_and_once(journal: Journal) -> None:
     reserve(journal)
     assert kinds(journal) == RESERVED
-    assert journal.spent() == journal.spent("record", 1e-5) == epsilon([PLAN.event], 1e-5)
-    assert journal.spent("record", 1e-6) == epsilon([PLAN.event], 1e-6)
+    assert spent(journal) == spent(journal, "record", 1e-5) == epsilon([PLAN.event], 1e-5)
+    assert spent(journal, "record", 1e-6) == epsilon([PLAN.event], 1e-6)
     assert fold(journal.entries()).charged("record") == (PLAN.event,)
 
 
 def test_nothing_is_spent_before_there_is_a_limit(empty: Journal) -> None:
-    assert empty.spent() == empty.spent("patient") == 0.0
+    assert spent(empty) == spent(empty, "patient") == 0.0
     with pytest.raises(PolicyViolation, match="no limit is set"):
         reserve(empty, limits=())
     assert kinds(empty) == ["genesis"]
@@ -137,14 +137,14 @@ def test_runs_add_up_and_the_one_past_the_budget_is_refused_in_writing(journal: 
     assert journal.entries()[-1].body["unit"] == "record"
     with pytest.raises(LedgerRefusal, match="no reservation"):
         journal.begin("second", 1, "question")
-    assert journal.spent() == epsilon([PLAN.event], 1e-5)
+    assert spent(journal) == epsilon([PLAN.event], 1e-5)
     reserve(journal, "third", record(100.0))
 
 
 def test_two_jobs_compose_and_the_third_is_refused_in_writing(journal: Journal) -> None:
     """DP-43: what is charged to one pool adds up over jobs, as one mechanism would."""
     reserve(journal, "second", record(25.0))
-    assert journal.spent() == epsilon([PLAN.event, record(25.0).event], 1e-5) <= 3.0
+    assert spent(journal) == epsilon([PLAN.event, record(25.0).event], 1e-5) <= 3.0
     with pytest.raises(BudgetExceeded):
         reserve(journal, "third", record(25.0))
     assert kinds(journal) == [*RESERVED, "reserve", "refuse"]
@@ -166,7 +166,7 @@ def test_a_reservation_without_noise_ends_all_privacy(path: Path, journal: Journ
         reserve(journal, "open", bare, rounds=10)
     with closing(opened(path.with_name("other.sqlite"))) as free:
         reserve(free, "open", bare, [limit(float("inf"))], rounds=10)
-        assert free.spent() == float("inf")
+        assert spent(free) == float("inf")
         with pytest.raises(BudgetExceeded):
             reserve(free, "late", record(1e5, 1), [limit(100.0)], rounds=1)
 
@@ -261,7 +261,7 @@ def test_a_plan_admitted_as_a_whole_runs_but_is_never_returned(empty: Journal) -
     with pytest.raises(PolicyViolation, match="what is charged already"):
         empty.begin("run", 2, "question", [limit(epsilon([plan.event], 1e-5) - 0.001)])
     empty.close_run("run", "params")
-    assert empty.spent() == epsilon([plan.event], 1e-5)
+    assert spent(empty) == epsilon([plan.event], 1e-5)
     with pytest.raises(BudgetExceeded):
         reserve(empty, "second", record(1e4, 1, 0.02), [limit(whole)], rounds=1)
 
@@ -470,7 +470,7 @@ def test_rounds_never_begun_are_returned_when_the_run_is_closed(journal: Journal
     assert journal.begin("run", 4, "question") is None
     journal.close_run("run", "params")
     journal.close_run("run", "params")
-    assert journal.spent() == epsilon([record(20.0, 4).event], 1e-5)
+    assert spent(journal) == epsilon([record(20.0, 4).event], 1e-5)
     assert kinds(journal)[-2:] == ["begin", "close"]
     reserve(journal, "second", record(21.0))
 
@@ -542,7 +542,7 @@ def test_whatever_is_asked_in_whatever_order_released_is_charged_and_within_the_
         assert isinstance(event, GaussianEvent)
         assert event.count >= sum(name == run for name, _ in left)
     total = epsilon([record(4.5, 1).event] * len(left), 1e-5)
-    assert total <= journal.spent() <= 3.0
+    assert total <= spent(journal) <= 3.0
     journal.close()
 
 

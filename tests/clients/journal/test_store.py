@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from clients.journal.journal import Journal
-from federation.ledger import sqlite as chain
+from federation.ledger import durable
+from federation.ledger import store as chain
 from privacy.errors import LedgerCorrupt, PrivacyError, RecordsUnavailable
 from tests import ROOT
 from tests.clients.journal.journals import LIMITS, kinds, opened, release, reserve, statement
@@ -322,7 +323,7 @@ def test_a_disk_that_fills_up_in_the_kernel_releases_nothing_uncharged(path: Pat
 
 def test_a_locked_database_releases_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DP-41: locked."""
-    monkeypatch.setattr(chain, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(durable, "_WAIT_SECONDS", 0.05)
     with closing(opened(path)) as journal:
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
@@ -344,7 +345,7 @@ def test_a_read_only_folder_is_said(path: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object, **__: object) -> int:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(chain.os, "open", refuse)
+    monkeypatch.setattr(durable.os, "open", refuse)
     with pytest.raises(RecordsUnavailable, match="Read-only file system"):
         opened(path)
     assert not path.exists()
@@ -399,13 +400,13 @@ def test_what_a_killed_creation_left_is_cleared_by_the_next(path: Path) -> None:
 def test_a_journal_that_appears_meanwhile_is_never_replaced(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write: Any = chain._write
+    write: Any = durable._write
 
-    def slow(draft: Path, genesis: Any) -> None:
-        write(draft, genesis)
+    def slow(*arguments: Any) -> None:
+        write(*arguments)
         path.write_bytes(b"somebody else's")
 
-    monkeypatch.setattr(chain, "_write", slow)
+    monkeypatch.setattr(durable, "_write", slow)
     with pytest.raises(RecordsUnavailable, match="File exists"):
         opened(path)
     assert path.read_bytes() == b"somebody else's"

@@ -17,7 +17,8 @@ from federation.audit.examine import audit
 from federation.audit.outcome import Audit
 from federation.identity.keys import create, load_private, load_public
 from federation.identity.roster_file import add_site, sign_roster
-from federation.ledger import sqlite as chain
+from federation.ledger import durable
+from federation.ledger import store as chain
 from federation.ledger.export import load_entries
 from federation.plan.plan import parse
 from federation.round.messages import Frame, Kind
@@ -171,7 +172,7 @@ def stored(path: Path, entries: Sequence[Entry]) -> None:
     for old in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         old.unlink(missing_ok=True)
     chain.create(path, entries[0])
-    with closing(chain.connect(path)) as connection:
+    with closing(durable.connect(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         for entry in entries[1:]:
             chain.insert(connection, entry)

@@ -20,6 +20,7 @@ from federation.round.messages import Frame, Kind
 from federation.round.terms import evaluation_run
 from privacy.ledger.state import fold
 from privacy.signing import public_identity
+from tests.clients.journal.journals import spent
 from tests.clients.sites import CONSORTIUM, RUN, Round, hello, identity, joined, make_plan, make_terms
 from tests.federation.command import Command, Outcome
 
@@ -327,7 +328,7 @@ def test_two_approvers_raise_a_budget_and_a_second_run_fits(people: People) -> N
     people.site.write_text(raised.replace("APPROVERS", keys))
     site = open_site(people.site)
     assert Frame.from_bytes(site.receive(hello(PLAN, bytes(16)))).kind is Kind.WELCOME
-    assert 5.0 < site.journal.spent() <= 8.0
+    assert 5.0 < spent(site.journal) <= 8.0
     site.close()
 
 

@@ -13,7 +13,7 @@ from privacy.accounting.events import GaussianEvent
 from privacy.accounting.filters import Budget
 from privacy.accounting.units import Charge, Limit, Patient
 from privacy.errors import PolicyViolation
-from privacy.ledger.admission import LimitExceeded, admission, in_force, is_looser, recheck, stricter
+from privacy.ledger.state import LimitExceeded
 from tests.privacy.ledger.ledgers import FILTER, LIMIT, PLAN, Book, reserved
 
 LIMITS = st.builds(
@@ -32,36 +32,36 @@ def allows(limit: Limit) -> tuple[float, float, float, float]:
 
 @given(LIMITS, LIMITS)
 def test_the_stricter_of_two_allows_nothing_that_either_forbids(one: Limit, other: Limit) -> None:
-    both = stricter(one, other)
+    both = one.stricter(other)
     assert allows(both) == tuple(map(min, allows(one), allows(other)))
-    assert both == stricter(other, one) == stricter(both, one)
-    assert not is_looser(both, one)
-    assert not is_looser(both, other)
+    assert both == other.stricter(one) == both.stricter(one)
+    assert not both.is_looser(one)
+    assert not both.is_looser(other)
 
 
 @given(LIMITS, LIMITS)
 def test_looser_is_what_allows_more_in_any_respect(one: Limit, other: Limit) -> None:
-    assert is_looser(one, other) == any(a > b for a, b in zip(allows(one), allows(other), strict=True))
+    assert one.is_looser(other) == any(a > b for a, b in zip(allows(one), allows(other), strict=True))
 
 
 def test_limits_of_different_units_do_not_compare() -> None:
     with pytest.raises(ValueError):
-        stricter(LIMIT, dataclasses.replace(LIMIT, unit="client"))
+        LIMIT.stricter(dataclasses.replace(LIMIT, unit="client"))
 
 
 def test_without_a_ledgers_limit_the_policys_is_in_force_and_new() -> None:
-    terms = in_force(Book().account, [LIMIT], PLAN)
+    terms = Book().account.in_force([LIMIT], PLAN)
     assert {unit: (term.limit, term.filter, term.entry) for unit, term in terms.items()} == {
         "record": (LIMIT, FILTER, b"")
     }
-    assert in_force(Book().account, [], PLAN) == {}
+    assert Book().account.in_force([], PLAN) == {}
 
 
 def test_a_ledgers_limit_is_in_force_whatever_the_policy_leaves_out() -> None:
     book = reserved()
-    assert in_force(book.account, [], PLAN) == book.account.terms
+    assert book.account.in_force([], PLAN) == book.account.terms
     tight = dataclasses.replace(LIMIT, budget=Budget(1.0, 1e-6))
-    term = in_force(book.account, [tight], PLAN)["record"]
+    term = book.account.in_force([tight], PLAN)["record"]
     assert (term.limit, term.filter, term.entry) == (tight, FILTER, book.entries[1].hash)
 
 
@@ -69,27 +69,27 @@ def test_a_refusal_says_which_unit_refuses() -> None:
     account, small = reserved().account, Charge(GaussianEvent(500.0, 1.0, 1), "record", summed=False)
     large = Charge(GaussianEvent(10.0, 1.0, 100), "record", summed=False)
     tight = Limit("patient", Budget(0.1, 1e-5))
-    assert admission(account, small, in_force(account, [LIMIT], small)) == {"record": "filter"}
+    assert account.admission(small, account.in_force([LIMIT], small)) == {"record": "filter"}
     for asked, policy, unit in (
         (large, [LIMIT], "record"),
         (small, [LIMIT, tight], "patient"),
         (small, [tight], "patient"),
     ):
         with pytest.raises(LimitExceeded, match=f"per {unit}: the budget is epsilon ") as caught:
-            admission(account, asked, in_force(account, policy, asked))
+            account.admission(asked, account.in_force(policy, asked))
         assert caught.value.unit == unit
 
 
 def test_what_is_charged_is_checked_against_the_policy_of_today() -> None:
     book = reserved()
     for fits in ([], [LIMIT], [dataclasses.replace(LIMIT, budget=Budget(2.5, 1e-5))]):
-        recheck(book.account, fits, PLAN)
+        book.account.recheck(fits, PLAN)
     with pytest.raises(PolicyViolation, match="now allows per record"):
-        recheck(book.account, [dataclasses.replace(LIMIT, budget=Budget(1.0, 1e-5))], PLAN)
+        book.account.recheck([dataclasses.replace(LIMIT, budget=Budget(1.0, 1e-5))], PLAN)
 
 
 def test_what_was_returned_is_no_longer_checked() -> None:
     book = reserved()
     book.begin(1)
     book.add("close", run="run", params="p")
-    recheck(book.account, [dataclasses.replace(LIMIT, budget=Budget(0.5, 1e-5))], PLAN)
+    book.account.recheck([dataclasses.replace(LIMIT, budget=Budget(0.5, 1e-5))], PLAN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from privacy.secagg.client import ClientMachine
 from privacy.secagg.floor import Floor
 from privacy.secagg.keys import Secrets
 from privacy.secagg.parameters import Parameters
-from privacy.secagg.ring import RingVector
+from privacy.secagg.ring import Lanes, RingVector, accumulate, lane_type, reduce
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
 from privacy.secagg.transcript import bind_session
 from privacy.signing import public_identity
@@ -36,6 +37,14 @@ def ring_vector(seed: str, length: int, bits: int) -> RingVector:
     return words >> np.uint64(64 - bits)
 
 
+def unpack(data: bytes, length: int, bits: int) -> Lanes:
+    """The vector of wire bytes; MalformedMessage unless they are exactly what `pack` makes."""
+    lanes = np.zeros(length, lane_type(bits))
+    accumulate(lanes, data, bits)
+    reduce(lanes, bits)
+    return lanes
+
+
 def site(slot: int) -> str:
     return f"site-{slot}" if slot < 10 else f"site-x{slot:05d}"  # ids sort as slots do
 
@@ -51,6 +60,19 @@ def make_roster(names: Iterable[str], *, serial: int = 1, organization: str = "t
         Entry(name, organization.format(name), public_identity(identity(name)), 100) for name in sorted(names)
     )
     return Roster(serial, tuple(entries))
+
+
+def mask(client: ClientMachine, delivery: bytes, vector: RingVector, context: bytes) -> bytes:
+    """Accept and mask in a row, as a site does that has its vector at hand."""
+    client.accept(delivery)
+    return client.mask(vector, context)
+
+
+def fork(client: ClientMachine) -> ClientMachine:
+    """Another machine in the same state, to be asked something else. A real site cannot: no state is stored."""
+    twin = copy.copy(client)
+    twin._answered = dict(client._answered)
+    return twin
 
 
 class Round:
@@ -123,7 +145,7 @@ class Round:
         if phase is Phase.SHARE:
             return client.share(self.inbox[slot])
         if phase is Phase.MASK:
-            return client.mask(self.inbox[slot], self.vectors[slot], self.contexts[slot])
+            return mask(client, self.inbox[slot], self.vectors[slot], self.contexts[slot])
         if phase is Phase.COMMIT:
             return client.commit(self.inbox[slot])
         return client.reveal(self.inbox[slot])

@@ -19,18 +19,27 @@ from privacy.errors import (
     ProtocolError,
     SuspectedClient,
 )
-from privacy.secagg.adverts import make_advert
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.floor import Floor
 from privacy.secagg.keys import Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import apply, pair_mask, self_mask
 from privacy.secagg.messages import Advert, Adverts, Certificate, Delivery, Masked, Reveal, Survivors, Vote
-from privacy.secagg.ring import lane_type, unpack
+from privacy.secagg.ring import lane_type
 from privacy.secagg.server import Phase
+from privacy.secagg.statements import cast, make_advert
 from privacy.secagg.states import Masked as HasMasked
 from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
-from privacy.secagg.votes import cast
-from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, identity, make_roster, site
+from tests.privacy.secagg.rounds import (
+    CONTEXT,
+    SESSION,
+    Round,
+    entropy,
+    identity,
+    make_roster,
+    mask,
+    site,
+    unpack,
+)
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value
 
 LOW_ORDER = [0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18]
@@ -42,7 +51,8 @@ def _is_over(client: ClientMachine) -> None:
     calls: list[Callable[[], bytes]] = [
         client.advertise,
         lambda: client.share(b""),
-        lambda: client.mask(b"", vector, CONTEXT),
+        lambda: mask(client, b"", vector, CONTEXT),
+        lambda: client.mask(vector, CONTEXT),
         lambda: client.commit(b""),
         lambda: client.reveal(b""),
     ]
@@ -60,7 +70,9 @@ def _secrets(client: ClientMachine) -> list[object]:
     return [value for value in left if not is_dataclass(value) or vars(value)]
 
 
-def _refuses(call: Callable[[], bytes], error: type[PrivacyError], match: str, client: ClientMachine) -> None:
+def _refuses(
+    call: Callable[[], bytes | None], error: type[PrivacyError], match: str, client: ClientMachine
+) -> None:
     with pytest.raises(error, match=match):
         call()
     _is_over(client)
@@ -163,7 +175,7 @@ def _delivered(round_: Round) -> dict[int, bytes]:
 
 def _mask(round_: Round, shares: dict[int, bytes], sharers: set[int] | None = None) -> Callable[[], bytes]:
     delivery = Delivery(frozenset(sharers or {0, *shares}), shares).to_bytes()
-    return lambda: round_.clients[0].mask(delivery, round_.vectors[0], CONTEXT)
+    return lambda: mask(round_.clients[0], delivery, round_.vectors[0], CONTEXT)
 
 
 def test_a_share_moved_to_another_recipient_is_refused() -> None:
@@ -232,7 +244,7 @@ def test_deliveries_other_than_one_from_each_sharing_neighbor_are_refused() -> N
 def test_a_vector_outside_the_ring_is_refused_and_ends_the_round(vector: np.ndarray) -> None:
     round_ = Round(ring_bits=21, length=7).until(Phase.MASK)
     with pytest.raises(ValueError):
-        round_.clients[0].mask(round_.inbox[0], vector, CONTEXT)
+        mask(round_.clients[0], round_.inbox[0], vector, CONTEXT)
     _is_over(round_.clients[0])
 
 
@@ -240,11 +252,36 @@ def test_a_second_vector_is_never_masked() -> None:
     """The difference of two vectors under one mask would be plain."""
     round_ = Round().until(Phase.MASK)
     client = round_.clients[0]
-    first = client.mask(round_.inbox[0], round_.vectors[0], CONTEXT)
-    assert client.mask(round_.inbox[0], round_.vectors[1], CONTEXT) == first
+    first = mask(client, round_.inbox[0], round_.vectors[0], CONTEXT)
+    assert mask(client, round_.inbox[0], round_.vectors[1], CONTEXT) == first
     shares = _delivered_again(round_)
     del shares[1]
     _refuses(_mask(round_, shares), FaultyServer, "second", client)
+
+
+def test_the_same_delivery_again_is_free_and_another_one_ends_the_round() -> None:
+    """Before the vector is masked and after it."""
+    for is_masked in (False, True):
+        round_ = Round().until(Phase.MASK)
+        client = round_.clients[0]
+        client.accept(round_.inbox[0])
+        if is_masked:
+            client.mask(round_.vectors[0], CONTEXT)
+        client.accept(round_.inbox[0])
+        shares = _delivered_again(round_)
+        del shares[1]
+        other = Delivery(frozenset({0, *shares}), shares).to_bytes()
+        _refuses(partial(client.accept, other), FaultyServer, "second", client)
+
+
+def test_accepted_shares_serve_one_context() -> None:
+    round_ = Round().until(Phase.MASK)
+    client = round_.clients[0]
+    client.accept(round_.inbox[0])
+    first = client.mask(round_.vectors[0], CONTEXT)
+    assert client.mask(round_.vectors[1], CONTEXT) == first
+    other = b"other params".ljust(32)
+    _refuses(partial(client.mask, round_.vectors[0], other), FaultyServer, "second", client)
 
 
 def _delivered_again(round_: Round) -> dict[int, bytes]:
@@ -255,15 +292,15 @@ def test_other_params_in_the_same_round_are_refused() -> None:
     """15: the same delivery under another context is another request."""
     round_ = Round().until(Phase.MASK)
     client = round_.clients[0]
-    client.mask(round_.inbox[0], round_.vectors[0], CONTEXT)
-    other = partial(client.mask, round_.inbox[0], round_.vectors[0], b"other params".ljust(32))
+    mask(client, round_.inbox[0], round_.vectors[0], CONTEXT)
+    other = partial(mask, client, round_.inbox[0], round_.vectors[0], b"other params".ljust(32))
     _refuses(other, FaultyServer, "second", client)
 
 
 def test_masking_leaves_the_callers_vector_alone() -> None:
     round_ = Round(ring_bits=40).until(Phase.MASK)
     before = round_.vectors[0].copy()
-    round_.clients[0].mask(round_.inbox[0], round_.vectors[0], CONTEXT)
+    mask(round_.clients[0], round_.inbox[0], round_.vectors[0], CONTEXT)
     assert np.array_equal(round_.vectors[0], before)
 
 
@@ -286,7 +323,7 @@ def _votes(round_: Round, survivors: frozenset[int], voters: frozenset[int]) -> 
     }
 
 
-def _certify(round_: Round, *slots: int, voters: tuple[int, ...] | None = None) -> Callable[[], bytes]:
+def _certify(round_: Round, *slots: int, voters: tuple[int, ...] | None = None) -> partial[bytes]:
     survivors = frozenset(slots)
     votes = _votes(round_, survivors, frozenset(slots if voters is None else voters))
     return partial(round_.clients[0].reveal, Certificate(survivors, votes).to_bytes())
@@ -363,6 +400,20 @@ def test_a_reveal_gives_one_kind_of_share_for_every_sharer() -> None:
     assert reveal.key_shares.keys() == {2}
 
 
+def test_a_certificate_is_checked_before_it_is_answered_and_by_the_same_rules() -> None:
+    """The names of those whose sum is opened, and all shares still held; a bad certificate ends the round."""
+    round_ = _masked(2)
+    client, certificate = round_.clients[0], _certify(round_, 0, 1, 3, 4).args[0]
+    assert client.check(certificate) == client.check(certificate) == tuple(map(site, (0, 1, 3, 4)))
+    assert Reveal.from_bytes(client.reveal(certificate)).seed_shares.keys() == {0, 1, 3, 4}
+    round_ = _masked(4)
+    short = _certify(round_, 0, 1, 2, 3, voters=(1, 2, 3)).args[0]
+    client = round_.clients[0]
+    _refuses(partial(client.check, short), FaultyServer, "3 votes, 4", client)
+    fresh = Round(5, colluders=1).clients[0]
+    _refuses(partial(fresh.check, certificate), FaultyServer, "out of order", fresh)
+
+
 def test_a_certificate_below_the_quorum_is_refused() -> None:
     """22: q - 1 votes; no vote can be counted twice, as a message names a slot once."""
     round_ = _masked(4)
@@ -402,20 +453,22 @@ def test_votes_for_other_sets_rounds_or_by_other_keys_do_not_count() -> None:
 
 def test_steps_out_of_order_end_the_round() -> None:
     """24: a step before its time, whatever it carries."""
-    phases = [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.REVEAL]
+    phases = [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.MASK]
     for reached, phase in enumerate(phases):
-        for early in range(reached + 1, 5):
+        for early in range(reached + 1, 6):
             round_ = Round().until(phase)
             client, vector = round_.clients[0], round_.vectors[0]
-            calls: list[Callable[[], bytes]] = [
+            if reached == 3:
+                client.accept(round_.inbox[0])
+            calls: list[Callable[[], bytes | None]] = [
                 client.advertise,
                 partial(client.share, b"\x03\x02\0\0"),
-                partial(client.mask, b"\x03\x04\0\0\0\0", vector, CONTEXT),
+                partial(client.accept, b"\x03\x04\0\0\0\0"),
+                partial(client.mask, vector, CONTEXT),
                 partial(client.commit, b"\x03\x06\0\0"),
                 partial(client.reveal, b"\x03\x08\0\0\0\0"),
             ]
-            if phase is not Phase.REVEAL:
-                _refuses(calls[early], FaultyServer, "out of order", client)
+            _refuses(calls[early], FaultyServer, "out of order", client)
 
 
 def test_nothing_is_answered_after_the_reveal_but_what_was_answered_before() -> None:
@@ -458,8 +511,9 @@ def _reaches(start: object, wanted: bytes) -> bool:
 
 
 def test_each_secret_is_gone_as_soon_as_its_step_is_over() -> None:
-    """I12: the root goes when shares are sealed, the seed and the keys of incoming seals when they are opened."""
+    """I12: root, s and w go when shares are sealed, keys of incoming seals when they open, m when it masks."""
     round_, held = Round(), []
+    client = round_.clients[0]
     secrets, other = round_.secrets(0), round_.secrets(1)
     adverts = Adverts({slot: Advert.from_bytes(Round().clients[slot].advertise()) for slot in range(5)})
     link = bind_adverts(round_.link, adverts)
@@ -471,12 +525,17 @@ def test_each_secret_is_gone_as_soon_as_its_step_is_over() -> None:
         secrets.seed,
         Channel.between(agreed, link, 1, 0).key,
         Channel.between(agreed, link, 0, 1).key,
+        mask_pair(secrets.mask, round_.link).agree(mask_pair(other.mask, round_.link).public),
     ]
     while round_.server.phase is not Phase.DONE:
+        if round_.server.phase is Phase.MASK:
+            client.accept(round_.inbox[0])
+            held.append([_reaches(client, secret) for secret in sought])
         round_.step()
-        held.append([_reaches(round_.clients[0], secret) for secret in sought])
-    nothing = [False] * 6
-    assert held == [[True, *[False] * 5], [False, False, False, True, True, False], nothing, nothing]
+        held.append([_reaches(client, secret) for secret in sought])
+    names = ["root", "s", "w", "m", "inbound", "outbound", "pair"]
+    kept = [{"root"}, {"m", "inbound", "pair"}, {"m", "pair"}, set(), set()]  # advertise to reveal
+    assert held == [[name in each for name in names] for each in kept]
 
 
 def test_an_abort_by_the_caller_ends_the_round() -> None:
@@ -615,7 +674,7 @@ class _Colluder:
         length, transcript = self.round.parameters.length, self.transcript(slot, sharers)
         sealed = Delivery.from_bytes(self.round.inbox[slot]).by_slot
         data = Delivery(frozenset(sharers), {at: sealed[at] for at in sharers - {slot}}).to_bytes()
-        reply = self.round.clients[slot].mask(data, np.zeros(length, np.uint64), self.round.contexts[slot])
+        reply = mask(self.round.clients[slot], data, np.zeros(length, np.uint64), self.round.contexts[slot])
         upload = unpack(Masked.from_bytes(reply, 4 * length).packed, length, 32)
         masks = [self_mask(self.round.secrets(slot).seed, transcript, slot).inverse()]
         if 3 in sharers:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.errors import MalformedMessage
-from privacy.secagg.adverts import has_repeated_keys
 from privacy.secagg.keys import mask_pair
 from privacy.secagg.messages import (
     SEALED_BYTES,
@@ -27,6 +26,7 @@ from privacy.secagg.messages import (
     kind_of,
 )
 from privacy.secagg.shamir import PRIME
+from privacy.secagg.statements import has_repeated_keys
 from privacy.suite import SUITE
 
 PACKED = 23

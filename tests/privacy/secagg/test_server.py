@@ -11,17 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.errors import FaultyClient, SuspectedClient
-from privacy.secagg.adverts import make_advert
 from privacy.secagg.keys import Secrets, mask_pair
 from privacy.secagg.masks import apply, pair_mask, self_mask
 from privacy.secagg.messages import Advert, Adverts, Masked, Reveal, SealedShares, Survivors, Vote
-from privacy.secagg.ring import pack, packed_size, unpack
+from privacy.secagg.ring import pack, packed_size
 from privacy.secagg.server import Phase, TooFew
 from privacy.secagg.shamir import PRIME
+from privacy.secagg.statements import cast, check_certificate, make_advert, upload_digest
 from privacy.secagg.transcript import bind_session
-from privacy.secagg.votes import cast, check_certificate, upload_digest
 from privacy.signing import sign
-from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, identity, site
+from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, identity, site, unpack
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value
 
 PHASES = [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.COMMIT, Phase.REVEAL]

@@ -8,6 +8,8 @@ a file that no longer holds it was cut or rewritten while in use.
 A release is kept beside its blind, and forgotten with it. Then nobody, the site included, can tell from its entry
 what it was, and neither the file nor its log holds it any more. If someone reads the log at that moment it is
 emptied after a later transaction, or when the journal is opened next.
+
+What the entries mean, and which may follow which, is the business of `privacy.ledger.state`.
 """
 
 from __future__ import annotations
@@ -22,15 +24,27 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.ledger import sqlite as chain
-from privacy.canonical import JSON, MAX_WHOLE
-from privacy.errors import LedgerCorrupt, LedgerRefusal
+from federation.ledger import durable
+from privacy.canonical import JSON, MAX_WHOLE, canonical, parsed
+from privacy.errors import LedgerCorrupt, LedgerRefusal, RecordsUnavailable
 from privacy.ledger import chain as ledger
 from privacy.ledger.chain import Entry
 from privacy.ledger.state import Account, fold
 from privacy.wire import digest
 
 BLIND_BYTES = 32
+_ENTRIES = (
+    "CREATE TABLE entries "
+    "(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, previous BLOB, hash BLOB, signature BLOB)"
+)
+_SCHEMA = (
+    _ENTRIES,
+    "CREATE TABLE releases (run TEXT PRIMARY KEY, round INTEGER, blind BLOB, payload BLOB) WITHOUT ROWID",
+)
+_UNBLINDED = (  # of earlier versions
+    _ENTRIES,
+    "CREATE TABLE releases (run TEXT PRIMARY KEY, round INTEGER, payload BLOB) WITHOUT ROWID",
+)
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,11 @@ class Store:
     @classmethod
     def open(cls, path: Path) -> Store:
         """What is at `path`, all of it verified: the pages, the tables, every entry, the kept releases."""
-        with chain.explained(path):
-            store = cls(path, chain.connect(path))
+        with explained(path):
+            store = cls(path, durable.connect(path))
             try:
-                chain.check_file(store._connection)
-                chain.renew(store._connection)
+                check_file(store._connection)
+                _renew(store._connection)
                 with store.transaction() as account:
                     store._check_releases(account)
             except BaseException:
@@ -90,7 +104,7 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Account]:
         """See what others wrote, then write everything durably, or nothing."""
-        with self._lock, chain.explained(self._path):
+        with self._lock, explained(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 account = self._caught_up()
@@ -103,18 +117,18 @@ class Store:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
             if self._log_is_full:
-                self._log_is_full = not chain.empty_log(self._connection)
+                self._log_is_full = not durable.empty_log(self._connection)
 
     def append(self, kind: str, body: Mapping[str, JSON], key: Ed25519PrivateKey) -> None:
         """One more entry, signed by this key."""
         entry = ledger.append(self.account.tip.last, kind, body, key)
         self.account.extend((entry,))
-        chain.insert(self._connection, entry)
+        insert(self._connection, entry)
 
     def entries(self) -> tuple[Entry, ...]:
         """As they stand in the file."""
-        with self._lock, chain.explained(self._path):
-            return chain.read(self._connection)
+        with self._lock, explained(self._path):
+            return read(self._connection)
 
     def keep(self, run: str, kept: Kept) -> None:
         """Store a release, in place of the run's last one."""
@@ -153,7 +167,7 @@ class Store:
 
     def _caught_up(self) -> Account:
         account, self._account = self._account, None
-        found = chain.read(self._connection, 0 if account is None else account.tip.last.seq)
+        found = read(self._connection, 0 if account is None else account.tip.last.seq)
         if account is None:
             account = fold(found)
         elif found and found[0] == account.tip.last:
@@ -183,6 +197,73 @@ class Store:
             if known is None or number not in known.released:
                 raise LedgerCorrupt("a stored release belongs to no round", "history")
             self.kept(run, number, known.released[number])
+
+
+def create(path: Path, genesis: Entry) -> None:
+    """A journal that begins with `genesis`, unless there is a file: nobody ever sees an empty one."""
+    durable.create(path, _SCHEMA, lambda connection: insert(connection, genesis), logged=True)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Errors of SQLite and of the file system as refusals: whatever happened, nothing was released."""
+    try:
+        yield
+    except durable.ERRORS as error:
+        raise durable.refusal(
+            error,
+            lambda reason: RecordsUnavailable(
+                f"the journal {path.name} cannot be used: {reason}",
+                hint="nothing was released; check the disk and the permissions, then start again",
+            ),
+            lambda _: _damaged(path.name),
+        ) from None
+
+
+def insert(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Add one entry, within the transaction at hand."""
+    row = (entry.seq, entry.kind, canonical(entry.body), entry.previous, entry.hash, entry.signature)
+    connection.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def read(connection: sqlite3.Connection, start: int = 0) -> tuple[Entry, ...]:
+    """The entries from number `start` on, as they stand; `privacy.ledger.chain` tells whether they verify."""
+    rows = connection.execute("SELECT * FROM entries WHERE seq >= ? ORDER BY seq", (start,))
+    return tuple(_entry(*row) for row in rows)
+
+
+def check_file(connection: sqlite3.Connection) -> None:
+    """LedgerCorrupt unless the pages are whole and the tables, and nothing but them, are ours, or were once."""
+    if not durable.is_whole(connection) or durable.tables(connection) not in (_SCHEMA, _UNBLINDED):
+        raise _damaged()
+
+
+def _renew(connection: sqlite3.Connection) -> None:
+    """Give the tables their present form. LedgerCorrupt if they do not have it then.
+
+    The entries of an earlier version stand. The releases it kept are forgotten: they have no blinds. What it
+    deleted before is still in free pages, which VACUUM leaves out; it comes first, so that whoever is killed in
+    between finds the old form and begins again.
+    """
+    if durable.tables(connection) == _UNBLINDED:
+        connection.execute("VACUUM")
+        with durable.transaction(connection):
+            if durable.tables(connection) == _UNBLINDED:  # and no other process was faster
+                connection.execute("DROP TABLE releases")
+                connection.execute(_SCHEMA[1])
+    if durable.tables(connection) != _SCHEMA:
+        raise _damaged()
+
+
+def _entry(seq: int, kind: str, body: str, previous: bytes, hash_: bytes, signature: bytes) -> Entry:
+    try:
+        return Entry(seq, kind, parsed(body), previous, hash_, signature)
+    except ValueError:
+        raise LedgerCorrupt(f"entry {seq} of the journal cannot be read", "unreadable") from None
+
+
+def _damaged(name: str = "the file") -> LedgerCorrupt:
+    return LedgerCorrupt(f"{name} is damaged, or no journal of a site", "unreadable")
 
 
 def _swapped() -> LedgerCorrupt:

@@ -1,4 +1,4 @@
-"""privacy.secagg.votes: no two sets can both be opened, however voters and server conspire."""
+"""privacy.secagg.statements: no two sets can both be opened, however voters and server conspire."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from privacy.errors import FaultyServer
 from privacy.secagg.messages import Certificate
 from privacy.secagg.parameters import Parameters
-from privacy.secagg.votes import cast, check_certificate, is_cast
+from privacy.secagg.statements import cast, check_certificate, is_cast
 from tests.privacy.secagg.rounds import identity, make_roster, site
 
 TRANSCRIPT = bytes(range(32))

@@ -1,0 +1,168 @@
+"""A SQLite file that a crash leaves whole: created at once, flushed at every commit, its errors told apart.
+
+A site keeps two: its journal (`federation.ledger.store`) and its registry of pools (`clients.data.populations`).
+With synchronous = FULL (write-ahead log) or EXTRA (rollback journal), what a COMMIT wrote is on the disk when it
+returns. With secure_delete = ON what is deleted is overwritten with zeros; a write-ahead log still holds it until
+`empty_log`. What a file system or a disk keeps of overwritten blocks is out of reach here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+
+from privacy.errors import PrivacyError
+
+Refusal = Callable[[str], PrivacyError]
+ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError, OSError)  # what `refusal` tells apart
+_WAIT_SECONDS = 60.0  # for another process that calibrates while it holds the file
+# The disk or its permissions are at fault, not the content.
+_UNAVAILABLE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+
+
+def needs_creation(path: Path) -> bool:
+    """Whether there is no file yet, or a creation was cut short of its last step."""
+    return not path.exists() or _draft(path).exists()
+
+
+def create(
+    path: Path, tables: Sequence[str], fill: Callable[[sqlite3.Connection], None], *, logged: bool
+) -> None:
+    """A file with these tables and what `fill` inserts, put in place at once; nothing is done if there is one.
+
+    So an empty file is not a new one but a damaged one. Creations in a folder wait for each other, so the draft
+    found here is what a killed process left, and is cleared away. `logged`: with a write-ahead log.
+    """
+    draft = _draft(path)
+    with _alone_in(path.parent):
+        _clear(draft)
+        try:
+            if not path.exists():
+                _write(draft, tables, fill, logged)
+                os.link(draft, path)  # fails rather than replaces
+                _sync(path.parent)
+        finally:
+            _clear(draft)
+
+
+def connect(
+    path: Path, *, mode: Literal["ro", "rw"] = "rw", synchronous: Literal["FULL", "EXTRA"] = "FULL"
+) -> sqlite3.Connection:
+    """An existing file; transactions are begun and ended by hand, or by `transaction`."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_WAIT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA temp_store = MEMORY")  # a VACUUM writes its copy nowhere else
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write everything, or nothing; no other connection writes meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def tables(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """The statements that made the tables, in the order of their names."""
+    rows = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
+    return tuple(row[0] for row in rows)
+
+
+def is_whole(connection: sqlite3.Connection) -> bool:
+    """Whether no page is damaged, and every index finds what is there."""
+    return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
+
+
+def empty_log(connection: sqlite3.Connection) -> bool:
+    """Move the write-ahead log into the file and cut it to nothing; whether that could be done at this moment.
+
+    It waits for nobody, and fails silently: what was committed is safe either way, and can be moved later.
+    """
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * _WAIT_SECONDS)}")
+    return bool(busy == 0)
+
+
+def refusal(error: Exception, unavailable: Refusal, damaged: Refusal) -> Exception:
+    """What to raise in place of one of `ERRORS`; a closed connection, a mistake in this program, stays as it is."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return error
+    if isinstance(error, OSError):
+        return unavailable(error.strerror or "unknown error")
+    if isinstance(
+        error, UnicodeDecodeError
+    ):  # SQLite quotes, in its own error, a damaged table that is no text
+        return damaged("it is damaged")
+    code = getattr(error, "sqlite_errorcode", None)
+    return (unavailable if code is not None and code & 0xFF in _UNAVAILABLE else damaged)(str(error))
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
+
+
+def _write(
+    draft: Path, tables: Sequence[str], fill: Callable[[sqlite3.Connection], None], logged: bool
+) -> None:
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with closing(connect(draft)) as connection:
+        if logged:
+            connection.execute("PRAGMA journal_mode = WAL")
+        with transaction(connection):
+            for table in tables:
+                connection.execute(table)
+            fill(connection)
+
+
+def _clear(draft: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the kernel lets go of it when this process dies
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

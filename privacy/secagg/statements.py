@@ -1,0 +1,85 @@
+"""What a site signs in a round: an advert of its one-time public keys, and votes to open one sum.
+
+*Adverts.* The signature covers session and slot, so the advert of another round, run, plan or site does not verify.
+Whoever swaps a key needs the identity that the consortium certified.
+
+*Votes.* A sum is opened only if a quorum of the cohort signed for one set of survivors. A site votes twice at most:
+with its upload, for all who shared, which is enough if no site is lost; and once more, for one smaller set, if some
+are. It helps to open only the set of a certificate, which holds a quorum of votes; and once it has voted for a
+smaller set, only that one.
+
+Why one set is opened. A quorum is q > (n + c) / 2 votes. Two certificates for different smaller sets need 2q
+votes of n + c, as an honest site casts one of this kind: impossible. A certificate for a smaller set S holds
+q - c votes of honest sites, which from then on help with S alone; so at most n - q of them help with everyone,
+with c colluders at most n - q + c < q = t, too few to rebuild a seed of a site outside S. See docs/protocol.md,
+sections 4 and 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from privacy.errors import FaultyServer
+from privacy.secagg.keys import Secrets, channel_pair, mask_pair, slots_bytes
+from privacy.secagg.masks import commit
+from privacy.secagg.messages import Advert, Certificate, Vote
+from privacy.signing import is_signed, sign
+from privacy.suite import label
+from privacy.wire import digest
+
+_ADVERT, _VOTE = label("advert"), label("vote")
+
+
+def make_advert(identity: Ed25519PrivateKey, session: bytes, slot: int, secrets: Secrets) -> Advert:
+    """The advert of these secrets; `session` is the link of the transcript."""
+    keys = mask_pair(secrets.mask, session).public, channel_pair(secrets.channel, session).public
+    unsigned = Advert(*keys, commit(secrets.seed, session, slot), b"")
+    return replace(
+        unsigned, signature=sign(identity, _ADVERT, session, slots_bytes([slot]), unsigned.statement)
+    )
+
+
+def is_genuine(advert: Advert, key: bytes, session: bytes, slot: int) -> bool:
+    """Whether the holder of this identity key advertised this, for this slot in this session."""
+    return is_signed(key, advert.signature, _ADVERT, session, slots_bytes([slot]), advert.statement)
+
+
+def has_repeated_keys(adverts: Iterable[Advert]) -> bool:
+    """Whether any two of all these public keys are the same."""
+    keys = [key for advert in adverts for key in (advert.mask_key, advert.channel_key)]
+    return len(set(keys)) < len(keys)
+
+
+def upload_digest(packed: bytes) -> bytes:
+    """What a vote says of the voter's own masked vector, 32 bytes."""
+    return digest(label("upload"), packed)
+
+
+def cast(key: Ed25519PrivateKey, transcript: bytes, survivors: Set[int], upload: bytes) -> Vote:
+    """A site's vote to open the sum over these survivors, its own upload among them."""
+    return Vote(upload, sign(key, _VOTE, transcript, slots_bytes(survivors), upload))
+
+
+def is_cast(vote: Vote, key: bytes, transcript: bytes, survivors: Set[int]) -> bool:
+    """Whether the holder of this identity key cast this vote for these survivors."""
+    return is_signed(key, vote.signature, _VOTE, transcript, slots_bytes(survivors), vote.upload)
+
+
+def check_certificate(
+    certificate: Certificate, transcript: bytes, keys: Sequence[bytes], quorum: int
+) -> None:
+    """FaultyServer unless at least `quorum` survivors voted for exactly these survivors in this round.
+
+    `keys` are the cohort's identity keys by slot. Anyone who has them and the transcript can check what the
+    cohort agreed to.
+    """
+    voters, survivors = certificate.votes, certificate.survivors
+    if len(voters) < quorum:
+        raise FaultyServer(f"a certificate of {len(voters)} votes, {quorum} are needed")
+    if not voters.keys() <= survivors:
+        raise FaultyServer("a certificate with a vote of a site outside the sum")
+    if not all(is_cast(vote, keys[slot], transcript, survivors) for slot, vote in voters.items()):
+        raise FaultyServer("a certificate with a vote that its site did not cast for this sum")
