@@ -1,7 +1,8 @@
-"""Limits in force: the stricter of the ledger's and the site's policy, what they admit, and whether all still fits.
+"""Limits in force: the stricter of the ledger's and the site's policy, and what they admit.
 
-A limit is loosened by a larger epsilon, a larger delta, or a milder word on what one patient holds. It is enough
-that one of them grows: which budget is the larger would otherwise depend on the plan.
+A limit is looser than another if it has a larger epsilon, a larger delta, or assumes less data of one patient. One
+of these is enough: epsilon 2 at delta 1e-6 is looser than epsilon 3 at delta 1e-7, since which of the two budgets
+holds more depends on the plan.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class LimitExceeded(BudgetExceeded):
 def in_force(account: Account, policy: Sequence[Limit], asked: Charge) -> dict[Unit, Term]:
     """The limit of each unit that the ledger or the policy limits.
 
-    A unit new to the ledger gets the policy's, and a filter by what the pool was first charged: `asked`, if that is
-    nothing yet. PolicyViolation for a policy that is looser than the ledger.
+    A unit new to the ledger gets the policy's limit, and a filter that follows from the pool's first charge, or
+    from `asked` if nothing was charged yet. PolicyViolation for a policy that is looser than the ledger.
     """
     terms: dict[Unit, Term] = {}
     for unit in UNITS:
