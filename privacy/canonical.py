@@ -1,8 +1,11 @@
-"""Plain data: one canonical text out (RFC 8785), strictly typed fields in.
+"""Plain data: writes one canonical text (RFC 8785), reads strictly typed fields.
 
-What is hashed and signed is the canonical text, so two readers can never see two things in it. Reading takes each
-field once, of one type, and lets nothing be left over: a field that nobody reads would be one that nobody checks.
-All problems are ValueErrors; who reads says what they mean.
+Hashes and signatures cover the canonical text, so two readers can never see two things in it. `Fields` takes each
+field once, of one type, and refuses leftovers: a field that is not read would be a field that is not checked. All
+problems are ValueErrors, such as "lacks 'round'"; the caller adds what the object was.
+
+    >>> canonical({"b": 1.0, "a": "x"})
+    '{"a":"x","b":1}'
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ def settled(data: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def parsed(text: object) -> dict[str, JSON]:
-    """The object that canonical text holds. ValueError for everything else, spaces and repeated keys included."""
+    """The object that canonical text holds. ValueError for any other, even for a space or a repeated key."""
     try:
         content = json.loads(text) if isinstance(text, str) else None
         if isinstance(content, dict) and canonical(content) == text:
@@ -47,7 +50,7 @@ def parsed(text: object) -> dict[str, JSON]:
 
 
 def finite(value: float | None) -> float | None:
-    """A number as JSON can hold it, which has no infinity: None says that there is no bound."""
+    """A number as JSON can hold it. JSON has no infinity, so None stands for "no bound"."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -77,7 +80,7 @@ class Fields:
         return value
 
     def whole(self, name: str, lowest: int = 0) -> int:
-        """An integer from `lowest` to 2^53 - 1. True is none."""
+        """An integer from `lowest` to 2^53 - 1; True is refused."""
         value = self.take(name)
         if type(value) is not int or not lowest <= value <= MAX_WHOLE:
             raise ValueError(f"has a {name!r} that is no whole number from {lowest}")
@@ -116,7 +119,7 @@ class Fields:
         return dict(value)
 
     def finish(self) -> None:
-        """Nothing may be left over."""
+        """ValueError if a field is left over."""
         if self._left:
             raise ValueError(f"has an unknown field {min(map(str, self._left))!r}")
 

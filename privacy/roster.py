@@ -1,8 +1,8 @@
-"""The signed roster: which sites exist, whose they are and by which keys they speak.
+"""The signed roster: which sites exist, which organization each belongs to, and its public key.
 
-A consortium's keys sign it, a site pins those keys, and a quorum of them must have signed: no server can invent
-a site. A roster's serial only grows, so that a site that has seen a revocation accepts no older roster. `Floor`
-is what a site demands of any cohort, whatever the server proposes. See docs/protocol.md, sections 3 and 4.
+A consortium's keys sign it, a site pins those keys, and a quorum of them must have signed: no server can invent a
+site. A roster's serial only grows, so a site that has seen a revocation accepts no older roster. See
+docs/protocol.md, section 4.
 """
 
 from __future__ import annotations
@@ -143,5 +143,5 @@ class SignedRoster:
         return label("roster", Reader(self.roster).u8())
 
     def is_signed_by(self, key: bytes) -> bool:
-        """Whether this is a sound key, whose signature is there and verifies."""
+        """Whether this key, one of `signatures`, is sound and its signature verifies."""
         return is_identity(key) and is_signed(key, self.signatures[key], self._label, self.roster)

@@ -1,7 +1,7 @@
 """Long-term identities: Ed25519 signatures over labeled digests.
 
-A site signs what it advertises and what it votes for, consortium keys sign the roster. Every statement opens
-with a label, so that no signature made for one purpose serves another (RFC 8032). Verification is cofactorless.
+A site signs its adverts and its votes; consortium keys sign the roster. Every statement opens with a label, so a
+signature made for one purpose serves no other (RFC 8032). Verification is cofactorless.
 See docs/protocol.md, section 4.
 """
 
@@ -19,7 +19,7 @@ SIGNATURE_BYTES = 64
 
 _FIELD = 2**255 - 19
 _SIGN_BIT = 1 << 255
-# The y-coordinates of the points whose order divides 8. Under such a key a signature fits many statements.
+# The y-coordinates of the points of an order that divides 8. Under such a key a signature fits many statements.
 _SMALL_ORDER = (
     *(0, 1, _FIELD - 1),
     0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
@@ -39,7 +39,7 @@ def is_signed(key: bytes, signature: bytes, label: str, *parts: bytes) -> bool:
 
 @lru_cache(maxsize=4096)
 def _verify(key: bytes, signature: bytes, statement: bytes) -> bool:
-    """Kept, as it follows from public bytes alone: in a simulation every site asks about the same signatures."""
+    """Cached: the answer follows from public bytes alone, and in a simulation every site asks for the same ones."""
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, statement)
     except InvalidSignature:

@@ -1,8 +1,9 @@
 """The suite: which version of the protocol this is, in every label and in the first byte of every message.
 
-A label names the suite, so keys, signatures and digests of two suites never meet: no server can talk a site into an
-older one. Suite 2 derived the key that seals shares from a secret that is shared. A hostile server could open the
-seals of a site that it called lost, and read its vector; so suite 2 is refused by name. See docs/decisions/0009.
+A label names the suite, so a key, signature or digest of one suite is never valid in another, and no server can
+talk a site into an older one. Suite 2 derived the key that seals shares from a secret that is shared. A hostile
+server could open the seals of a site that it called lost, and read its vector; so suite 2 is refused by name. See
+docs/decisions/0009.
 """
 
 from __future__ import annotations

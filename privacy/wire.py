@@ -1,9 +1,12 @@
-"""Canonical octets for messages and for hashing: one value, one encoding.
+"""The wire: canonical bytes for messages and for hashing, one encoding for each value.
 
-Every field has a fixed width or carries its length before it, big-endian, so two different sequences of
-fields never share an encoding. That is what lets a digest of a message stand for the message.
-A `Reader` raises nothing but `MalformedMessage`, reads no further than its buffer, and allocates no more
-than the caller's limit, whatever the bytes say. Specified in docs/protocol.md, section 2.
+Every field has a fixed width or carries its length before it, big-endian, so two different sequences of fields of
+the same types never share an encoding. Hence a digest of a message can stand for the message. A `Reader` raises
+only `MalformedMessage`, reads no further than its buffer, and allocates no more than the caller's limit, whatever
+the bytes say. Specified in docs/protocol.md, section 2.
+
+    >>> Writer().u8(3).text("site").finish().hex()
+    '030000000473697465'
 """
 
 from __future__ import annotations
@@ -108,7 +111,7 @@ class Reader:
             raise MalformedMessage("a text in a message is not UTF-8") from None
 
     def finish(self) -> None:
-        """Nothing may follow: bytes nobody reads would be bytes nobody checks."""
+        """MalformedMessage if bytes follow: a byte that is not read would be a byte that is not checked."""
         if self._at != len(self._data):
             raise MalformedMessage("a message has bytes after its end")
 

@@ -1,4 +1,4 @@
-"""Epsilon once more, by another road: the auditor's accountant, which shares nothing with the one that spends.
+"""The auditor's accountant: bounds epsilon from both sides, and shares no code with the accountant that spends.
 
 It answers with two numbers between which the true epsilon of a list of Gaussian mechanisms lies, so a claim below
 the lower one is false beyond doubt, and one above the upper one is safe beyond doubt.
@@ -42,7 +42,7 @@ _UNIT = 4 * 2.0**-52  # rounding error of a transform, relative to its norm, for
 
 
 class Bounds(NamedTuple):
-    """Epsilon lies between."""
+    """Epsilon lies between `lower` and `upper`."""
 
     lower: float
     upper: float

@@ -1,7 +1,7 @@
-"""The way back: from a target epsilon to a noise multiplier.
+"""Calibration: from a target epsilon to a noise multiplier.
 
-Epsilon falls as noise grows, so bisection finds the least noise that is enough. The answer is a multiple of
-1/1000 and a function of the plan alone: every party computes it for itself, and none has to be told.
+Epsilon falls as noise grows, so bisection finds the least noise that is enough. The answer is a multiple of 1/1000
+and follows from the plan alone: every party computes it for itself, so no party has to believe another's number.
 """
 
 from __future__ import annotations

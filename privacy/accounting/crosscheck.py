@@ -1,9 +1,8 @@
-"""What other accountants say of the same events: beside the number that is reported, never in place of it.
+"""Cross-check: what other accountants say of the same events, shown beside the reported epsilon, never instead.
 
 `rdp` is Renyi differential privacy by dp-accounting, somewhat larger than the truth. `prv` is Opacus's accountant
-of privacy random variables (Gopi, Lee, Wutschitz 2021), an upper bound, too, with an error of about 0.01. Opacus
-has a third one, "gdp", a central limit theorem that answers 1.17 where the truth is 2.75; it is not used, for
-anything.
+of privacy random variables (Gopi, Lee, Wutschitz 2021), an upper bound, too, with an error of about 0.01. Opacus's
+third accountant, "gdp", is never used: a central limit theorem, it answers 1.17 where the truth is 2.75.
 """
 
 from __future__ import annotations

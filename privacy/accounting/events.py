@@ -1,8 +1,11 @@
-"""What was released, as frozen, tagged data.
+"""Events: what was released, as frozen, tagged data.
 
-An event says all that accounting needs to know of a release and nothing else. Its meaning never changes once
-written: a journal keeps events for years. What an accountant doesn't know is refused, never ignored.
-Neighboring datasets differ by adding or removing one unit (a record, or a client).
+An event holds what accounting needs to know of a release and nothing else. Its meaning never changes once it is
+written, because a journal keeps events for years. An accountant refuses an event that it does not know; it never
+ignores one. Neighboring datasets differ by adding or removing one unit (a record, or a client).
+
+    >>> GaussianEvent(noise_multiplier=1.1, sample_rate=0.01, count=300).to_json()["type"]
+    'gaussian'
 """
 
 from __future__ import annotations
@@ -23,9 +26,9 @@ MAX_GROUP = 1000
 class GaussianEvent:
     """`count` releases of a Gaussian mechanism: noise of `noise_multiplier` times the sensitivity, per release.
 
-    Each is computed on a Poisson sample of the data at `sample_rate`, drawn anew and kept secret. Who is charged
-    may be in up to `group` contributions, each sampled by itself: then a release moves by Binomial(group,
-    sample_rate) times the sensitivity, at worst.
+    Each is computed on a fresh, secret Poisson sample of the data at `sample_rate`. The unit that is charged may
+    hold up to `group` contributions, each sampled by itself: then a release moves by Binomial(group, sample_rate)
+    times the sensitivity, at worst.
     """
 
     noise_multiplier: float
@@ -92,5 +95,5 @@ def event_from_json(data: Mapping[str, object]) -> Event:
 
 
 def is_number(value: object) -> bool:
-    """A finite real number; True and False are none, though Python counts them as integers."""
+    """Whether a value is a finite real number. True and False are not, though Python counts them as integers."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

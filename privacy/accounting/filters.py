@@ -1,8 +1,8 @@
-"""What may be spent, what is left, and the refusal: a filter that adaptive and concurrent plans cannot get around.
+"""Privacy filters: which plans a budget admits, even if each is chosen after seeing what the last one released.
 
-Epsilon by privacy loss distributions is right for a plan that is fixed before it starts. It is no rule for
-admitting the next plan, whose numbers may have been chosen after seeing what the last one released. A *filter* is:
-each plan is weighed by numbers that add up, and is admitted while their sum stays within a capacity fixed before.
+Epsilon by privacy loss distributions is right for a plan that is fixed before it starts. It does not say whether to
+admit the next plan, because that plan's numbers may depend on earlier results. A *filter* does: it gives each plan
+a weight, weights add up, and a plan is admitted while the sum stays within a capacity that was fixed beforehand.
 
 * RDP at one frozen order a (Feldman and Zrnic 2021; Lecuyer 2021): while the divergences of order a
   add up to at most B, everything released, however it was chosen, is (a, B)-RDP, thus (epsilon, delta)-private for
@@ -15,9 +15,10 @@ each plan is weighed by numbers that add up, and is admitted while their sum sta
   filter goes for good; a sampled plan under GDP counts as if it were not sampled.
 
 One exception makes the common case exact: the very first plan is admitted by its epsilon alone, even where the
-filter's capacity is a little too small for it. Either the filter holds it, and then guarantees all that follows;
-or it does not, and then nothing else is ever admitted, so the plan's own epsilon is all there is. Which of the two
-follows from the plan. Such a plan must not be given back in part, which would make it shorter after the fact.
+filter's capacity is a little too small for it. Either the filter holds it, and then guarantees all that follows; or
+it does not, and then nothing else is ever admitted, so the plan's own epsilon is the whole cost. The plan alone
+decides which of the two. In the second case the plan must not be returned in part: that would shorten it
+afterwards.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ _ORDERS: tuple[int, ...] = (
 
 @dataclass(frozen=True)
 class Budget:
-    """Everything that is ever released about one population stays within `epsilon` at `delta`.
+    """A bound on everything that is ever released about one population: `epsilon` at `delta`.
 
-    An infinite epsilon is no budget at all, and the only one that admits a release without noise.
+    An infinite epsilon sets no bound; only such a budget admits a release without noise.
     """
 
     epsilon: float
@@ -58,7 +59,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Filter:
-    """How plans are weighed: by RDP at `order`, or by GDP if that is None."""
+    """How plans are weighed: by RDP at `order`, or by GDP if `order` is None."""
 
     order: int | None
 
@@ -150,10 +151,10 @@ def _refusal(spent: Sequence[Event], asked: Event, budget: Budget, after: float)
 
 @lru_cache(maxsize=256)
 def _best_order(budget: Budget, first: Event) -> int:
-    """The order at which the budget holds `first` the most often, and not above the one best without sampling.
+    """The order at which the budget holds `first` the most often, but no order above the best one without sampling.
 
-    Sampling makes divergences rise steeply above some order, so one that is too high may hold nothing at all. Where
-    there is no limit yet the order is that of epsilon 1, so that a limit set later finds room.
+    Sampling makes divergences rise steeply above some order, so a filter of too high an order may hold nothing at
+    all. An infinite budget gets the order of epsilon 1, so that a limit set later finds room.
     """
     if math.isinf(budget.epsilon):
         budget = Budget(1.0, budget.delta)

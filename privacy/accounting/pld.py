@@ -1,4 +1,4 @@
-"""Fold events into epsilon, by privacy loss distributions.
+"""The accountant: folds events into epsilon, by privacy loss distributions.
 
 The reported number is an upper bound on epsilon at a given delta. Neighboring datasets differ by adding or removing
 one unit, unless `neighboring` is "replace":
@@ -67,7 +67,7 @@ def epsilon(events: Sequence[Event], delta: float, neighboring: _Neighboring = "
 
 
 def rdp_epsilon(events: Sequence[Event], delta: float) -> float:
-    """The same by another road: Renyi differential privacy (Mironov 2017), always somewhat looser."""
+    """The same by Renyi differential privacy (Mironov 2017): also an upper bound, always somewhat looser."""
     check_delta(delta)
     merged = _merge(events)
     return math.inf if merged is None else _rdp_epsilon(merged, delta)
@@ -80,7 +80,7 @@ def epsilon_by_round(event: GaussianEvent, rounds: int, delta: float) -> list[fl
     last = epsilon([whole], delta)
     if event.sample_rate == 1 or whole.count == 0 or last > _VAST_EPSILON:
         return [epsilon([replace(event, count=event.count * done)], delta) for done in range(1, rounds + 1)]
-    # A coarser grid than that of `epsilon`: still a bound, and what is a bound at the end is one before it.
+    # The grid is coarser than in `epsilon`, which still gives bounds; the last bound holds for earlier rounds, too.
     merged, grid = _merge([event]) or (), _grid(_merge([whole]) or (), delta)
     one = composed = _distribution(merged, 4 * grid)
     curve = [float(one.get_epsilon_for_delta(delta))]
@@ -199,7 +199,7 @@ def _distribution(merged: _Merged, grid: float, left_out: float = 0.0) -> Any:
 
 @lru_cache(maxsize=64)
 def _step(key: _Key, grid: float, left_out: float) -> Any:
-    """The distribution of one sampled release, but for a chance of `left_out`."""
+    """The distribution of one sampled release, except for a chance of `left_out`."""
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     z, rate, group = key
@@ -213,7 +213,7 @@ def _step(key: _Key, grid: float, left_out: float) -> Any:
 
 
 def _most(rate: float, group: int, left_out: float) -> int:
-    """How many of `group` contributions are sampled at once, but for a chance of `left_out`."""
+    """How many of `group` contributions are sampled at once, except for a chance of `left_out`."""
     if group == 1 or rate == 1:
         return group
     # The chance of at least 1, 2, ..., group.

@@ -1,7 +1,7 @@
-"""Whom a number protects: one event, and what it costs a record, a patient and a whole site.
+"""Privacy units: converts an event into its cost for a record, a patient or a whole site.
 
-A plan is calibrated for one unit at one site. Everyone else in the data is touched by the same releases, more or
-less often, and has an epsilon of their own:
+A plan is calibrated for one unit at one site. The same releases touch every other unit in the data, more or less
+often, so each kind of unit has an epsilon of its own:
 
 * A **part** of what a plan protects as a whole (a record of a patient, a patient or a record of a site) does not
   add or remove the whole: it puts another whole in its place. Its clipped vector may turn from v to -v, so a
@@ -36,7 +36,7 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 
 @dataclass(frozen=True)
 class Patient:
-    """How much one person may hold at most: `records` at a site, the same at each of `sites` sites."""
+    """The most that one person may hold: `records` at a site, and as many at each of `sites` sites."""
 
     records: int = 1
     sites: int = 1
@@ -85,7 +85,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Limit:
-    """What one unit of a population may ever be charged; of a patient, with up to so much in the data."""
+    """What one unit of a population may ever be charged. `patient` says how much one patient may hold."""
 
     unit: Unit
     budget: Budget
@@ -113,7 +113,7 @@ class Limit:
 
 
 def unit_named(name: object) -> Unit | None:
-    """The unit of this name, None if there is none."""
+    """The unit of this name, or None."""
     return next((unit for unit in UNITS if unit == name), None)
 
 

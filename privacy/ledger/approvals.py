@@ -1,9 +1,9 @@
-"""What two people must approve: a larger budget, and a new key in place of a lost one.
+"""Approvals: two people must sign for a larger budget, and for a new key in place of a lost one.
 
-A proposal says everything it changes and the very state it changes: the ledger (by the hash of its genesis) and
-what is in force now (by the hash of the budget's entry, or by the key). So an approval fits one ledger once; it
-can be applied neither elsewhere nor again. Approvers sign the canonical text with their own Ed25519 keys, which
-the genesis of the ledger names for good.
+A proposal names what it changes and the state it changes it in: the ledger (by the hash of its genesis) and what is
+in force now (by the hash of the budget's entry, or by the key). So an approval fits one ledger, once: it can be
+applied neither to another ledger nor a second time. Approvers sign the canonical text with their own Ed25519 keys,
+which the genesis of the ledger names for good.
 
 The file form is JSON for people to read: the proposal, then the approvals so far.
 """
@@ -30,7 +30,7 @@ _HASH_BYTES = 32
 
 @dataclass(frozen=True)
 class Proposal:
-    """`limit` in place of the one in force for its unit, whose entry has the hash `after`."""
+    """Puts `limit` in place of its unit's limit in force, which the entry with hash `after` set."""
 
     site: str
     ledger: bytes
@@ -41,7 +41,7 @@ class Proposal:
     label = "privacy/ledger/raise/1"
 
     def to_json(self) -> dict[str, JSON]:
-        """Plain data; an epsilon of null is none at all."""
+        """Plain data; an infinite epsilon is written as null."""
         return {
             "type": "raise",
             "site": self.site,
@@ -96,7 +96,7 @@ def approve(statement: _Statement, key: Ed25519PrivateKey) -> Approval:
 
 
 def is_approved(statement: _Statement, approvals: Sequence[Approval], approvers: Collection[bytes]) -> bool:
-    """Whether at least two different approvers signed, and nobody else did."""
+    """Whether at least two different approvers signed, and no one but approvers did."""
     text = canonical(statement.to_json()).encode()
     keys = {approval.key for approval in approvals}
     return (

@@ -1,8 +1,8 @@
-"""Append-only, hash-chained, signed account of events; append and verify are pure.
+"""The chain: an append-only, hash-chained, signed list of entries; `append` and `verify` are pure.
 
 Each entry's hash covers its content, in canonical JSON (RFC 8785), and the hash before it; its signature (Ed25519,
-RFC 8032) covers the hash. So nobody can change, remove, reorder or insert an entry without the site's key, and the
-site itself cannot without every hash after it changing: whoever remembers one hash can tell
+RFC 8032) covers the hash. So without the site's key no entry can be changed, removed, reordered or inserted. With
+the key, every hash after the change changes, too, and anyone who remembers one of them can tell
 (`privacy.ledger.heads`).
 
 What an entry says:
@@ -19,13 +19,13 @@ What an entry says:
     refuse    run, plan, charge, unit               asked for, and more than the budget of this unit holds
     rotate    key, proof, approvals                 entries are signed by another key from here on
 
-A commitment is a hash of the bytes and of 32 random bytes, which the site keeps only as long as the bytes. Nobody
-without these can try a guess on it, so a ledger can be handed to anyone. Earlier versions wrote `payload` in its
-place, a hash of the bytes alone, which gives away a payload that can be guessed. They wrote no `suite`: it was 2.
+A commitment is a hash of the bytes and of 32 random bytes, which the site keeps only as long as the bytes. Without
+them no guess can be tried on it, so a ledger can be handed to anyone. Earlier versions wrote `payload` instead, a
+hash of the bytes alone, which gives away a payload that can be guessed. They wrote no `suite`: it was 2.
 
-A key is rotated by an entry that the old key signs. If the old one is lost the new one signs, with two approvals.
-A key that was replaced signs nothing any more, and never comes back. What may follow what is the business of
-`privacy.ledger.state`.
+A key is rotated by an entry that the old key signs. If the old key is lost, the new one signs, with two approvals.
+A key that was replaced signs nothing any more, and never comes back. `privacy.ledger.state` says which entry may
+follow which.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def corrupt(entry: Entry, reason: str, kind: Damage = "history") -> LedgerCorrup
 
 
 def genesis_from_json(body: object) -> Genesis:
-    """What the body of a genesis says. ValueError if it is none."""
+    """What the body of a genesis says. ValueError for any other body."""
     fields = Fields(body)
     site, pool, tag = fields.text("site"), fields.text("pool"), fields.octets("ledger", HASH_BYTES)
     key, rows = fields.octets("key", IDENTITY_BYTES), fields.rows("approvers")

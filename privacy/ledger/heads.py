@@ -1,13 +1,13 @@
-"""A signed head: where a site's ledger ended, in the hands of others.
+"""Heads: signed notes of where a site's ledger ended, which others keep.
 
-A chain of hashes does not show that its end was cut off, or that all of it is an older copy. Others can: each site
-shows the head of its ledger with what it sends, the server and the peers remember it, and the site is shown its
-own newest head again before it charges anything. If that is not in its chain, the ledger was truncated, restored
-or made anew, and the site refuses by itself. Nobody but the site can make its head up, since it is signed.
+A chain of hashes does not show that its end was cut off, or that all of it is an older copy. Others can show it:
+each site sends the head of its ledger along, the server and the peers remember it, and the site is shown its own
+newest head again before it charges anything. If its chain lacks that head, the ledger was truncated, restored or
+replaced, and the site refuses by itself. A head is signed, so only the site can have made it.
 
-`ledger` tells the pools of one site apart without naming them: a pseudorandom function of the pool's name, keyed
-by the site (HKDF, RFC 5869; HMAC-SHA256). A journal made anew for the same pool has the same tag, so it cannot
-pass for the ledger of another pool.
+`ledger` tells the pools of one site apart without naming them: a pseudorandom function of the pool's name, keyed by
+the site (HKDF, RFC 5869; HMAC-SHA256). A new journal for the same pool has the same tag, so it cannot pass for the
+ledger of another pool.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a ledger amounts to: a pure fold of its entries, which refuses histories that no honest site writes.
+"""The state of a ledger: a pure fold of its entries, which refuses histories that no honest site writes.
 
 `fold` gives the state after all entries: who signs, the limits in force, what each run reserved, began and let go.
-The rules of what may follow what are here and nowhere else, so they hold for the site that writes its next entry,
-for the site that starts again, and for an auditor who has nothing but the file.
+The rules of which entry may follow which are here and nowhere else. So they hold for the site that writes its next
+entry, for the site that starts again, and for an auditor who has nothing but the file.
 
 What is charged. A reservation charges its whole plan before its first round. When the run is closed, the rounds it
 never began are returned: nothing of them was ever computed. Rounds begun stay charged, whether anything left or
@@ -61,8 +61,8 @@ class LimitExceeded(BudgetExceeded):
 class Run:
     """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
 
-    `unblinded` are the rounds whose entry is a hash of the payload alone, as an earlier version wrote it: whoever
-    reads it can try payloads. `suites` are those of the secure aggregations that this site masked for.
+    `unblinded` are the rounds with a hash of the payload alone, as an earlier version wrote it: a reader can try
+    payloads on it. `suites` are the suites of secure aggregation that this site masked for.
     """
 
     plan: str
@@ -121,7 +121,7 @@ class Term:
 
 
 class Account:
-    """A verified chain and what it amounts to. `extend` is the only way to change it."""
+    """A verified chain and its state. Only `extend` changes it."""
 
     def __init__(self, genesis: Entry) -> None:
         self.tip = ledger.follow(None, (genesis,))
@@ -217,7 +217,7 @@ class Account:
         return Proposal(site, first, limit, reason, self.terms[limit.unit].entry)
 
     def check_own(self, head: Head) -> None:
-        """LedgerCorrupt if this ledger once had a head that it no longer has: it was cut, restored or made anew."""
+        """LedgerCorrupt if this ledger once had a head that it no longer has: it was cut, restored or replaced."""
         genesis = self.tip.genesis
         if head.site != genesis.site or head.ledger != genesis.ledger:
             return  # of another pool

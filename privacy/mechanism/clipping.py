@@ -1,8 +1,8 @@
-"""Bound the L2 norm of examples or updates, all rows at once; non-finite rows contribute zero.
+"""Clipping: bounds the L2 norm of examples or updates, all rows at once; non-finite rows contribute zero.
 
-Clipping is what gives a sum its sensitivity: with every row at most `norm` long, adding or removing one row
-moves the sum by at most `norm`. A single NaN would move it without bound (a factor min(1, norm / NaN) is NaN or,
-worse, 1), so a row that is not finite is replaced by zeros, silently: a warning would tell that the row is there.
+Clipping gives a sum its sensitivity: with every row at most `norm` long, adding or removing one row moves the sum
+by at most `norm`. A single NaN would move it without bound (a factor min(1, norm / NaN) is NaN or, worse, 1). So a
+row that is not finite is replaced by zeros, and silently: a warning would reveal that the row is there.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def clip_rows(rows: Tensor, norm: float) -> Tensor:
 
 
 def clip_factors(lengths: Tensor, norm: float) -> Tensor:
-    """What brings vectors of these lengths to at most `norm`: min(1, norm / length), and 0 where it is not finite.
+    """Factors that shorten vectors of these lengths to at most `norm`: min(1, norm / length), or 0 if not finite.
 
-    0 times NaN is NaN: who applies the factors must leave such a vector out, as `clip_rows` does.
+    0 times NaN is NaN, so the caller must leave out a vector that is not finite, as `clip_rows` does.
     UnsafeParameters for a norm of 0, infinity or NaN, under which nothing, or everything, would be released.
     """
     if not (math.isfinite(norm) and norm > 0):

@@ -1,7 +1,7 @@
-"""Floats to ring integers and back, with headroom for the whole cohort.
+"""Encoding: floats to ring integers and back, with headroom for the whole cohort.
 
 A site's vector becomes integers on a grid of spacing `step`, and these become residues mod 2^ring_bits, which masks
-can hide perfectly. Sums in the ring are sums of integers as long as nothing wraps around, and nothing can:
+can hide perfectly. Sums in the ring equal sums of integers as long as nothing wraps around, and nothing can:
 every site contributes at most `limit` in magnitude before noise (`encode` refuses more), at most `cohort` sites
 contribute, and all their noise together is at most `headroom`; so every true sum, whole or partial, lies within
 +-(cohort limit + headroom), and `ring_bits` is chosen so that this is below 2^(ring_bits - 1), where the centered

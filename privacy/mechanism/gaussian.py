@@ -1,8 +1,8 @@
-"""A bound, a noise and the event they amount to, as one object.
+"""The Gaussian mechanism: a clipping norm, integer noise and the event that both make, as one object.
 
-The mechanism. A sum x of clipped vectors (one record or client more or less moves it by at most C in L2) is
-rounded to a grid, x / step, and every share-holder adds N_Z(0, s^2) to each coordinate, s = SIGMA. What is
-released is an integer vector: no floating-point noise exists whose last bits could give the data away.
+The mechanism. A sum x of clipped vectors (one record or client more or less moves it by at most C in L2) is rounded
+to a grid, x / step, and every share-holder adds N_Z(0, s^2) to each coordinate, s = SIGMA. The release is an
+integer vector. Floating-point noise would leak: its low bits can identify the data (Mironov 2012).
 
 The scale. Rounding moves each coordinate by at most 1/2, so two neighboring sums are at most C / step + sqrt(d)
 apart on the grid. `step` makes the noise that the guarantee counts on, s sqrt(shares), `noise_multiplier` times

@@ -1,12 +1,12 @@
-"""Randomness from a cryptographic stream: the exact discrete Gaussian and Poisson sampling.
+"""Noise: the exact discrete Gaussian, and Poisson sampling, both from a cryptographic stream.
 
 One integer noise serves every mechanism: the discrete Gaussian N_Z(0, s^2) with s = SIGMA = 2^14,
 
     P[k] = exp(-k^2 / (2 s^2)) / Z,    k an integer
 
 (Canonne, Kamath, Steinke 2020, "The discrete Gaussian for differential privacy"). Mechanisms scale their data to it
-(`privacy.mechanism.gaussian`), so its cumulative table is computed once, in integers, and no floating-point number
-ever touches a draw: the attacks of Mironov (2012) on noise added in floating point find nothing to hold.
+(`privacy.mechanism.gaussian`), so its cumulative table is computed once, in integers. No floating-point number
+enters a draw, so the attacks of Mironov (2012) on floating-point noise do not apply.
 
 How exact. A draw inverts C[j] = floor(2^128 P[|k| <= j]) at a uniform 128-bit number and takes its sign from a
 bit of its own. Three errors remain, all below what anyone can observe:
@@ -41,9 +41,8 @@ _WORD = 2**64
 class Stream:
     """An endless stream of secret bytes, a function of a 32-byte key: AES-256 in counter mode.
 
-    One object owns one stretch of the stream: it cannot be copied or pickled, and it derives a label once only,
-    because two copies of a stream would draw the same noise twice, and the difference of two releases with the
-    same noise is bare.
+    A Stream cannot be copied or pickled, and it derives a label only once. Two copies would draw the same noise,
+    and the difference of two releases with the same noise is free of noise.
     """
 
     __slots__ = ("_buffer", "_derived", "_encryptor", "_key", "_position")

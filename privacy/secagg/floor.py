@@ -11,10 +11,10 @@ from privacy.secagg.parameters import Parameters
 
 @dataclass(frozen=True)
 class Floor:
-    """What a site demands of a cohort. The server can raise nothing and lower nothing of it.
+    """What a site demands of a cohort; the server can change none of it.
 
-    `members` is the least size of a cohort. `colluders` and `dropouts` are those of the plan that the site
-    approved: the threshold follows from them, here, and not from anything the server says.
+    `members` is the least size of a cohort. `colluders` and `dropouts` come from the plan that the site approved:
+    the site derives the threshold from them, and from nothing that the server says.
     """
 
     members: int

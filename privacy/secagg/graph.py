@@ -68,7 +68,7 @@ def choose_shape(count: int, colluders: int, dropouts: int) -> Shape:
 
 @lru_cache(maxsize=256)
 def choose_ring(count: int, colluders: int, dropouts: int, security: int = _SECURITY_BITS) -> Shape | None:
-    """The ring of the smallest degree below `count` - 1 that satisfies the rule; None if there is none.
+    """The ring of the smallest degree below `count` - 1 that satisfies the rule, or None.
 
     No ring stands more dropouts than the quorum (n + c) / 2 of the cohort does. UnsafeParameters for
     counts that describe no cohort.

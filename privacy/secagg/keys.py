@@ -1,7 +1,7 @@
 """One-time keys: X25519 for agreement, HKDF-SHA256 for derivation, AES-256-GCM for sealing.
 
-A site draws one root of 32 bytes per attempt. Three secrets follow from it, and from none of them another: the mask
-secret and the self seed, which are shared, and the channel secret, which never is (RFC 7748, RFC 5869).
+A site draws one root of 32 bytes per attempt. Three secrets follow from it, and no one of them from another: the
+mask secret and the self seed, which are shared, and the channel secret, which never is (RFC 7748, RFC 5869).
 
     One rule: no secret that is ever shared or revealed derives or decrypts anything that carries a share.
 
@@ -28,7 +28,7 @@ PUBLIC_BYTES = 32
 TAG_BYTES = 16
 
 _FIELD = 2**255 - 19
-# The u-coordinates of the points whose order divides 8, on the curve and on its twist. Agreement with one of
+# The u-coordinates of the points of an order that divides 8, on the curve and on its twist. Agreement with one of
 # them yields zero whatever the private key, so a server could know the "secret" (RFC 7748, section 6.1).
 _SMALL_ORDER = (
     *(0, 1, _FIELD - 1),
@@ -64,7 +64,7 @@ class Secrets:
 
     @classmethod
     def of(cls, root: bytes, session: bytes) -> Secrets:
-        """What this root means in this session. The root is shared with nobody."""
+        """The secrets that follow from this root in this session. The site shares the root with no one."""
         return cls(
             derive(root, session, "mask secret"),
             derive(root, session, "self seed"),
@@ -81,7 +81,7 @@ class KeyPair:
 
     @classmethod
     def from_secret(cls, secret: bytes, context: bytes, use: str) -> KeyPair:
-        """The key pair that this secret means under this context and for this use."""
+        """The key pair that follows from this secret, under this context and for this use."""
         private = X25519PrivateKey.from_private_bytes(derive(secret, context, use))
         return cls(private, private.public_key().public_bytes_raw())
 
@@ -112,7 +112,7 @@ class Channel:
 
     The zero nonce is safe because the key never seals twice. It comes from an agreement between two one-time
     keys and from the adverts' digest and the direction; and in a round the sender seals one message to each
-    peer, because sharing is one-shot (a repeated request is answered with the stored bytes, not sealed anew).
+    peer, because sharing is one-shot (a repeated request is answered with the stored bytes, not sealed again).
     """
 
     key: bytes = field(repr=False)

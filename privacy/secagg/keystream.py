@@ -1,10 +1,9 @@
-"""The mask generator: AES-256 in counter mode from a zero block, the whole keystream and nothing else.
+"""The mask generator: the keystream of AES-256 in counter mode, from a zero block.
 
-A mask is only as secret as its generator is unpredictable; AES-CTR with a fresh 256-bit key is a PRF in
-counter mode (NIST SP 800-38A, section 6.5). The zero initial counter is safe because a key makes one
-keystream ever: it is derived from one-time secrets and from the round's transcript. Lane i of a mask is the
-i-th little-endian word of the keystream; its low b bits are uniform because all its bits are. See
-docs/protocol.md, section 4.
+A mask is only as secret as its generator is unpredictable; AES-CTR with a fresh 256-bit key is a PRF in counter
+mode (NIST SP 800-38A, section 6.5). The zero initial counter is safe because each key makes only one keystream: it
+is derived from one-time secrets and from the round's transcript. Lane i of a mask is the i-th little-endian word of
+the keystream; its low b bits are uniform because all its bits are. See docs/protocol.md, section 4.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Masks: their keys, their signs, and adding them to a vector in bounded memory.
 
 Sites i < j derive one pair key; i adds its mask, j subtracts it, so it vanishes from any sum that holds both.
-The self mask hides an upload even from a server that, the site being late, has rebuilt its pairwise masks.
+The self mask hides an upload even from a server that called its site lost and has rebuilt its pairwise masks.
 Masks are uniform in the ring and independent for distinct keys, so an upload is uniform as long as one of its
 masks is unknown. See docs/protocol.md, section 4.
 """
@@ -41,9 +41,9 @@ def self_mask(seed: bytes, transcript: bytes, slot: int) -> Mask:
 
 
 def pair_mask(shared: bytes, transcript: bytes, own: _End, peer: _End) -> Mask:
-    """The mask that the site at `own` applies on account of `peer`, from their X25519 secret.
+    """The mask that the site at `own` applies for `peer`, from their X25519 secret `shared`.
 
-    Both ends derive the same key: the lower slot and its public key come first at either.
+    Both ends derive the same key, because both put the lower slot and its public key first.
     """
     parts = (part for slot, public in sorted((own, peer)) for part in (slots_bytes([slot]), public))
     return Mask(derive(shared, transcript, "pair mask", *parts), is_added=own < peer)

@@ -1,4 +1,4 @@
-"""Cohort, threshold, dropouts, ring width: what all sites agree on; refuses unsafe choices.
+"""A round's public parameters: cohort, colluders, dropouts, ring width, and the thresholds that follow.
 
 An honest site gives away, for each peer, a share of its mask secret or of its self seed, never both; a
 colluding one gives both. Rebuilding both secrets of a site takes 2t shares out of n + c, so with
@@ -76,7 +76,7 @@ class Parameters:
 
     @property
     def quorum(self) -> int:
-        """q, the number of votes that settle whose vectors are summed: more than half, were all to vote twice."""
+        """q, the number of votes that settle one set of survivors: more than half of n + c, the most there can be."""
         return (self.count + self.colluders) // 2 + 1
 
     @cached_property

@@ -1,9 +1,8 @@
-"""The server's phases: collect adverts, shares, masked vectors, votes if need be, and reveals.
+"""The server's phases: collect adverts, shares, masked vectors, votes if a site was lost, and reveals.
 
-Streaming: one accumulator, never a site's own vector. A phase ends when all who are still expected have
-answered, or at a deadline if enough have. A site that sends what no honest site sends is not listened to any
-more; what it gave before stands, and from then on it counts as vanished. See docs/protocol.md, sections 6 and
-7.
+The server keeps one running sum and no site's own vector. A phase ends when all sites still expected have answered,
+or at a deadline if enough have. A site that sends what no honest site sends is ignored from then on and counts as
+vanished; what it gave before stands. See docs/protocol.md, section 7.
 """
 
 from __future__ import annotations

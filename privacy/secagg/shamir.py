@@ -53,7 +53,7 @@ def rebuild(shares: Mapping[int, int]) -> bytes | None:
 def rebuild_checked(
     shares: Mapping[int, int], threshold: int, is_right: Callable[[bytes], bool]
 ) -> tuple[bytes, frozenset[int]] | None:
-    """The secret that passes the check, and the slots whose shares do not fit it; None if none was found.
+    """The secret that passes the check, and the slots with shares that do not fit it; None if no secret passes.
 
     The secret is right whenever the check binds it. The slots are evidence, not proof: one wrong share is always
     found, but holders who conspire can alter theirs so that the secret stays and an honest share looks wrong.

@@ -1,4 +1,4 @@
-"""The running hash everyone must agree on: session, then adverts, then params and sharers.
+"""The transcript: a running hash on which all sites must agree, of session, adverts, params and sharers.
 
 All keys of a round are derived with a link of this chain, so two sites that were shown a different plan, roster,
 cohort, set of public keys, params or set of sharers hold different keys: shares do not open, masks do not

@@ -1,7 +1,7 @@
 """Opening a sum: rebuild secrets from shares, check them, take out the masks that did not cancel.
 
 A rebuilt secret counts only if it fits what its owner signed, so a sum is never wrong: it is exact or stays
-hidden. Where shares do not fit, this says whose. That is a suspicion and no proof: a share that does not fit was
+hidden. Where shares do not fit, their holders are suspected, not proven guilty: a share that does not fit was
 changed by its holder, dealt so by its owner, or made to look so by other holders together. See docs/protocol.md,
 section 7.
 """
@@ -32,7 +32,7 @@ class NotRebuilt(Exception):
 class Opening:
     """All that the server holds once the reveals are in.
 
-    `suspected` fills with the holders of shares that do not fit, and with whose secrets they are shares of.
+    `suspected` fills with the holders of shares that do not fit, and for each the owners of the shared secrets.
     """
 
     session: bytes
