@@ -71,7 +71,7 @@ def run(
                 bytes_down=down,
                 params_before=params_digest(params_bytes(state.params)).hex(),
                 params_after=params_digest(params_bytes(after.params)).hex(),
-                heads=lines.heads.of(cohort),
+                heads={site: head.to_json() for site, head in lines.heads.of(cohort).items()},
             ),
         )
         state = after

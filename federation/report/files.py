@@ -7,7 +7,6 @@ from pathlib import Path
 
 from federation.errors import CheckpointError
 from federation.files import replace_file
-from federation.report.page import render
 from federation.report.report import Report
 
 
@@ -15,6 +14,8 @@ def write_report(folder: Path, report: Report) -> None:
     """Write `folder`/report.json and report.html, each at once: a reader never sees half a file."""
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     replace_file(folder / "report.json", text.encode())
+    from federation.report.page import render  # draws plots: nothing else needs matplotlib
+
     replace_file(folder / "report.html", render(report).encode())
 
 

@@ -99,9 +99,9 @@ class HistoryLine(Part):
 class Published(Part):
     """The evaluation that the plan paid for; all None where its noise hides it."""
 
-    records: Number
     accuracy: Number
     loss: Number
+    records: Number
     standard_error: Number
 
 

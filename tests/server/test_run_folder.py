@@ -186,7 +186,8 @@ def test_the_heads_of_all_receipts_are_remembered_older_ones_first(folder: RunFo
     state = folder.state(start(PLAN))
     told = [{name: head_of(name, seq) for name in ("birch", "ash")} for seq in (1, 2)]
     for number, heads in enumerate(told, start=1):
-        folder.store(after(state, number), report(number).model_copy(update={"heads": heads}), {})
+        shown = {name: head.to_json() for name, head in heads.items()}
+        folder.store(after(state, number), report(number).model_copy(update={"heads": shown}), {})
     folder.store_closing(after(state, 2), {"ash": head_of("ash", 3)})
     assert folder.heads() == (
         head_of("ash", 1), head_of("birch", 1), head_of("ash", 2), head_of("birch", 2), head_of("ash", 3),
