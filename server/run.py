@@ -9,16 +9,16 @@ round, so a killed run goes on where it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from federation.errors import TooFewSurvivors
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
+from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
-from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
@@ -33,25 +33,6 @@ PREPARED, FIRST = 1, 2
 RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
 
 
-@dataclass(frozen=True)
-class RoundReport:
-    """One round that is done. `seconds` is wall-clock time; bytes are those of the round, by site id.
-
-    `heads`: what the sites of the cohort showed of their ledgers, where a message carried it.
-    """
-
-    round: int
-    attempts: int
-    cohort: tuple[str, ...]
-    survivors: tuple[str, ...]
-    seconds: float
-    bytes_up: Mapping[str, int]
-    bytes_down: Mapping[str, int]
-    params_before: str
-    params_after: str
-    heads: Mapping[str, Head] = field(default_factory=dict)
-
-
 def run(
     plan: Plan,
     state: ServerState,
@@ -59,8 +40,8 @@ def run(
     members: tuple[Member, ...],
     roster: Roster,
     stream: Callable[[int], Stream],
-) -> Iterator[tuple[ServerState, RoundReport]]:
-    """Yield the state after every round, with its report.
+) -> Iterator[tuple[ServerState, Receipt]]:
+    """Yield the state after every round, with its receipt.
 
     `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
     read only where the plan says `noise = "central"`. Raises TooFewSurvivors when a round fails time after time,
@@ -80,7 +61,7 @@ def run(
         cohort = tuple(member.site for member in terms.members)
         yield (
             after,
-            RoundReport(
+            Receipt(
                 round=terms.round,
                 attempts=max(1, terms.attempt - state.attempt - PREPARED),
                 cohort=cohort,
@@ -90,7 +71,7 @@ def run(
                 bytes_down=down,
                 params_before=params_digest(params_bytes(state.params)).hex(),
                 params_after=params_digest(params_bytes(after.params)).hex(),
-                heads=lines.heads.of(cohort),
+                heads={site: head.to_json() for site, head in lines.heads.of(cohort).items()},
             ),
         )
         state = after

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from federation.files import replace_file
 from federation.identity.roster_file import write_roster
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
+from federation.report.receipt import Receipt
+from federation.report.report import Metrics
 from privacy.ledger.heads import Head, head_from_json
 from privacy.roster import SignedRoster
 from privacy.suite import SUITE
 from server import checkpoint
 from server.evaluation import Evaluated
-from server.run import RESERVED, RoundReport
+from server.run import RESERVED
 from server.state import ServerState, begin
 
 RUN_ID_BYTES = 16
@@ -68,13 +70,12 @@ class RunFolder:
         checkpoint.write(self.path / "checkpoint", self.plan, stored)
         return stored
 
-    def store(self, state: ServerState, report: RoundReport, metrics: Mapping[str, float | None]) -> None:
+    def store(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> None:
         """Make a finished round durable: its receipt, then the state.
 
         Killed in between, the round is played again and its receipt written again; the last one counts.
         """
-        told = asdict(replace(report, heads={}))
-        self._append(state, told | {"heads": _in_json(report.heads), "metrics": dict(metrics)})
+        self._append(state, receipt.model_dump(mode="json") | {"metrics": dict(metrics)})
         checkpoint.write(self.path / "checkpoint", self.plan, state)
 
     def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
@@ -82,7 +83,7 @@ class RunFolder:
         content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
         self._append(state, {**content, "heads": _in_json(done.heads)})
 
-    def evaluation(self) -> dict[str, float | None] | None:
+    def evaluation(self) -> Metrics | None:
         """The published figures on record, or None."""
         found = [entry["evaluation"] for entry in self._lines() if "evaluation" in entry]
         return found[0] if found else None
@@ -102,10 +103,14 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def receipts(self) -> list[dict[str, Any]]:
-        """One entry per finished round, in order."""
+    def receipts(self) -> list[Receipt]:
+        """One per finished round, in order."""
         by_round = {entry["round"]: entry for entry in self._lines() if "round" in entry}
-        return [by_round[number] for number in sorted(by_round)]
+        try:
+            return [Receipt.from_json(by_round[number]) for number in sorted(by_round)]
+        except ValueError as error:
+            reason = f"{self.path / 'receipts.jsonl'} holds no receipt as we write them, at {error}"
+            raise CheckpointError(reason, hint="restore the file, or start again in another folder") from None
 
     def heads(self) -> tuple[Head, ...]:
         """Every head of a site's ledger on record, older ones first."""

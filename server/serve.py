@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from federation.files import replace_file
 from federation.identity.roster_file import load_roster
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import build_task
 from federation.plan.plan import load
-from federation.report.summary import rounds_in, summary_of
+from federation.report.files import write_report
+from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
@@ -43,11 +41,14 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     folder.write_roster(signed)
     lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
     _log.info("%d sites joined %s", len(members), plan.digest)
-    for after, report in run(plan, state, lines, members, roster, _fresh):
+    for after, receipt in run(plan, state, lines, members, roster, _fresh):
         state = after
-        folder.store(state, report, {})
+        folder.store(state, receipt, {})
         _log.info(
-            "round %d of %d: %d sites in the sum", report.round, plan.federation.rounds, len(report.survivors)
+            "round %d of %d: %d sites in the sum",
+            receipt.round,
+            plan.federation.rounds,
+            len(receipt.survivors),
         )
     if plan.evaluation.epsilon is not None and folder.evaluation() is None:
         folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
@@ -55,27 +56,14 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     digest = params_digest(params_bytes(state.params))
     folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))
     folder.write_params(task.model(), state.params)
-    _report(folder, time.perf_counter() - started)
+    seconds, told = time.perf_counter() - started, folder.evaluation()
+    report = summary_of(
+        plan, folder.receipts(), engine="flower", simulated=False, published=told, seconds=seconds
+    )
+    write_report(folder.path, report)
     folder.close()
 
 
 def _fresh(_: int) -> Stream:
     """The server's noise of a round."""
     return Stream(os.urandom(32))
-
-
-def _report(folder: RunFolder, seconds: float) -> None:
-    receipts = folder.receipts()
-    evaluation: dict[str, Any] = {"pooled": {}, "sites": {}, "baselines": {}}
-    if (published := folder.evaluation()) is not None:
-        evaluation["published"] = published
-    report = summary_of(
-        folder.plan,
-        receipts,
-        rounds_in(receipts),
-        engine="flower",
-        simulated=False,
-        evaluation=evaluation,
-        seconds=seconds,
-    )
-    replace_file(folder.path / "report.json", (json.dumps(report, indent=2) + "\n").encode())

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,14 +17,16 @@ from clients.data.load import find_sites
 from clients.site import Site
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan
-from federation.report.page import read_report, write_report
+from federation.report.files import read_report, write_report
+from federation.report.receipt import Receipt
+from federation.report.report import Metrics, Report
 from federation.round.terms import Terms
 from federation.round.transport import Transport
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
 from server.evaluation import Evaluated
-from server.run import RoundReport, evaluate, run
+from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.state import ServerState
@@ -34,21 +36,19 @@ from simulations.world import InProcess, World, keep_identities, open_sites, rea
 
 Engine = Literal["vectorized", "protocol", "flower"]
 ENGINES: tuple[str, ...] = get_args(Engine)
-Progress = Callable[[RoundReport, Mapping[str, float | None]], None]
+Progress = Callable[[Receipt, Metrics], None]
 
 
 @dataclass(frozen=True)
 class _Played:
     """A run by one of the engines: its rounds, one by one, then its evaluation, then its end."""
 
-    rounds: Iterator[tuple[ServerState, RoundReport]]
+    rounds: Iterator[tuple[ServerState, Receipt]]
     evaluate: Callable[[ServerState], Evaluated]
     close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
 
 
-def simulate(
-    plan: Plan, text: str, sites: Path, out: Path, *, engine: Engine, progress: Progress
-) -> dict[str, Any]:
+def simulate(plan: Plan, text: str, sites: Path, out: Path, *, engine: Engine, progress: Progress) -> Report:
     """Run `plan` (whose TOML is `text`) over the sites in a folder; return the report.
 
     A run that `out` already holds is resumed where it stopped; of one that is complete the report is read.
@@ -81,9 +81,9 @@ def simulate(
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
     )
-    written = write_report(out, report)
+    write_report(out, report)
     folder.close()
-    return written
+    return report
 
 
 def _train(
@@ -93,11 +93,11 @@ def _train(
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with ExitStack() as stack:
         played = _play(world, state, sites, engine, stack)
-        for after, report in played.rounds:
+        for after, receipt in played.rounds:
             state = after
             metrics = pooled_metrics(world, model_of(world, state.params))
-            folder.store(state, report, metrics)
-            progress(report, metrics)
+            folder.store(state, receipt, metrics)
+            progress(receipt, metrics)
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
             folder.store_evaluation(state, played.evaluate(state))
         folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))

@@ -1,10 +1,9 @@
-"""What a simulation found, as the content of report.json: a run's summary, and what only a simulation can know."""
+"""What a simulation found, as its report: a run's summary, and what only a simulation can know."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,9 @@ from clients.training.work import Trainer, contribution, site_stream
 from federation.config.tables import Privacy
 from federation.model.params import Layout, initial_params
 from federation.plan.plan import Plan
-from federation.report.summary import Metrics, Receipts, summary_of
+from federation.report.receipt import Receipt
+from federation.report.report import Evaluation, Metrics, Report
+from federation.report.summary import summary_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from server.state import begin
@@ -55,31 +56,30 @@ def without_privacy(plan: Plan, world: World) -> Metrics:
 def summarize(
     world: World,
     model: nn.Module,
-    receipts: Receipts,
+    receipts: Sequence[Receipt],
     rounds: Mapping[str, int],
     *,
     engine: str,
     baselines: Mapping[str, Metrics],
     seconds: float,
     published: Metrics | None = None,
-) -> dict[str, Any]:
-    """report.json of a run that ended in `model`. `rounds` says how many each site's journal was charged for."""
+) -> Report:
+    """The report of a run that ended in `model`. `rounds` says how many each site's journal was charged for."""
     report = summary_of(
         world.plan,
         receipts,
         rounds,
         engine=engine,
         simulated=True,
-        evaluation=_evaluation(world, model, baselines)
-        | ({"published": dict(published)} if published else {}),
+        published=published,
         seconds=seconds,
+        evaluation=_evaluation(world, model, baselines),
     )
-    for site in report["sites"]:
-        site["records"] = len(world.training[site["id"]])
-    return report
+    sites = (site.model_copy(update={"records": len(world.training[site.id])}) for site in report.sites)
+    return report.model_copy(update={"sites": tuple(sites)})
 
 
-def _evaluation(world: World, model: nn.Module, baselines: Mapping[str, Metrics]) -> dict[str, Any]:
+def _evaluation(world: World, model: nn.Module, baselines: Mapping[str, Metrics]) -> Evaluation:
     metrics = world.plan.evaluation.metrics
     _, labels = _pool(world)
     everyone = torch.cat([data.labels for data in world.training.values()])
@@ -87,12 +87,12 @@ def _evaluation(world: World, model: nn.Module, baselines: Mapping[str, Metrics]
         name: evaluate(predict(model, data.features), data.labels, metrics)
         for name, data in sorted(world.held_out.items())
     }
-    return {
-        "pooled": dict(pooled_metrics(world, model)),
-        "mean_of_sites": {metric: _mean([values[metric] for values in sites.values()]) for metric in metrics},
-        "sites": sites,
-        "baselines": {"majority": majority(everyone, labels, world.classes, metrics), **baselines},
-    }
+    return Evaluation(
+        pooled=pooled_metrics(world, model),
+        mean_of_sites={metric: _mean([values[metric] for values in sites.values()]) for metric in metrics},
+        sites=sites,
+        baselines={"majority": majority(everyone, labels, world.classes, metrics), **baselines},
+    )
 
 
 def _mean(values: list[float | None]) -> float | None:

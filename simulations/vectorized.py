@@ -13,13 +13,14 @@ from torch import Tensor
 
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
+from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from server.evaluation import Evaluated, published
-from server.run import RoundReport, terms_of
+from server.run import terms_of
 from server.state import ServerState, advance
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
@@ -31,7 +32,7 @@ def run_vectorized(
     roster: Sequence[Member],
     contribute: Contribute,
     stream: Callable[[int], Stream],
-) -> Iterator[tuple[ServerState, RoundReport]]:
+) -> Iterator[tuple[ServerState, Receipt]]:
     """Like `server.run.run`, where a site's vector is the result of a call. Its refusal is raised as it is."""
     while state.round < plan.federation.rounds:
         started = time.monotonic()
@@ -39,7 +40,7 @@ def run_vectorized(
         names = terms.parameters.members
         total = _total(terms, state, contribute)
         after = advance(plan, state, terms, total, names, stream(terms.round))
-        yield after, _report(terms, names, time.monotonic() - started, state, after)
+        yield after, _receipt(terms, names, time.monotonic() - started, state, after)
         state = after
 
 
@@ -64,10 +65,10 @@ def _total(terms: Terms, state: ServerState, contribute: Contribute) -> RingVect
     return total
 
 
-def _report(
+def _receipt(
     terms: Terms, names: tuple[str, ...], seconds: float, before: ServerState, after: ServerState
-) -> RoundReport:
-    return RoundReport(
+) -> Receipt:
+    return Receipt(
         round=terms.round,
         attempts=1,
         cohort=names,

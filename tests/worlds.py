@@ -20,13 +20,14 @@ from clients.training.work import Trainer, contribution
 from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, build_task
 from federation.plan.plan import Plan, load, parse
+from federation.report.receipt import Receipt
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from federation.round.transport import Transport
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
-from server.run import RoundReport, run
+from server.run import run
 from server.sessions import open_lines
 from server.state import ServerState
 from simulations.world import World, open_sites, read_world, server_stream
@@ -154,7 +155,7 @@ def roster_of(world: World) -> Roster:
 
 def rounds_of(
     world: World, transport: Transport, state: ServerState, stream: Callable[[int], Stream] = server_stream
-) -> Iterator[tuple[ServerState, RoundReport]]:
+) -> Iterator[tuple[ServerState, Receipt]]:
     """All rounds that are left after a state, over a transport, with everyone in reach who consents."""
     lines, members = open_lines(world.plan, state.run, transport, world.roster)
     return run(world.plan, state, lines, members, roster_of(world), stream)

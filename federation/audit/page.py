@@ -8,7 +8,8 @@ from pathlib import Path
 
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.files import write_output
-from federation.report.pages import environment
+from federation.report.numbers import MISSING, short, upward
+from federation.report.templates import environment
 from privacy.accounting.bounds import Bounds
 
 UNITS: Mapping[str, str] = {
@@ -39,7 +40,7 @@ def write_audit_page(audit: Audit, path: Path) -> None:
 def render(audit: Audit) -> str:
     """The page. Names in it come from files that nobody vouches for, so each is escaped."""
     pages = environment(Path(__file__).parent)
-    pages.filters |= {"figure": figure, "between": between, "most": most}
+    pages.filters |= {show.__name__: show for show in (short, between, most)}
     return pages.get_template("page_template.html").render(
         audit=audit,
         headline=headline(audit),
@@ -91,15 +92,10 @@ def coverage(audit: Audit) -> str:
     return f"{told}; nothing but the server's word for {missing}" if missing else told
 
 
-def figure(value: float | None) -> str:
-    """A number to four digits, or n/a."""
-    return "n/a" if value is None or not math.isfinite(value) else f"{value:.4g}"
-
-
 def between(bounds: Bounds | None) -> str:
     """Two bounds as one number where they agree to three digits."""
     if bounds is None:
-        return "n/a"
+        return MISSING
     if math.isinf(bounds.upper):
         return "no bound"
     low, high = f"{bounds.lower:.3f}", f"{bounds.upper:.3f}"
@@ -110,11 +106,11 @@ def most(bounds: Bounds) -> str:
     """The upper of two bounds, not rounded down."""
     if math.isinf(bounds.upper):
         return "no bound"
-    return f"{math.ceil(bounds.upper * 1000 - 1e-6) / 1000:.3f}"
+    return upward(bounds.upper, 3)
 
 
 def _claim(claim: Claim, delta: float | None) -> str:
-    text = f"claimed {figure(claim.claimed)}, recomputed {between(claim.recomputed)}"
+    text = f"claimed {short(claim.claimed)}, recomputed {between(claim.recomputed)}"
     return text + (f", delta {delta:g}" if delta is not None else "")
 
 
@@ -140,12 +136,12 @@ def _sites(audit: Audit) -> Iterator[str]:
 
 def _counts(steps: Steps) -> str:
     counts = (steps.planned, steps.charged, steps.executed)
-    planned, charged, executed = ("n/a" if count is None else str(count) for count in counts)
+    planned, charged, executed = (MISSING if count is None else str(count) for count in counts)
     return f"  {planned:>7}  {charged:>7}  {executed:>8}"
 
 
 def _epsilons(site: SiteAudit) -> str:
-    return f"  {figure(site.claimed):>7}  {between(site.recomputed)}"
+    return f"  {short(site.claimed):>7}  {between(site.recomputed)}"
 
 
 def _units(audit: Audit) -> Iterator[str]:

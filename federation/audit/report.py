@@ -2,6 +2,9 @@
 
 Two questions are asked of an epsilon. Is it what our accountant says, so that nobody edited it? And is it at least
 what another accountant proves (`privacy.accounting.bounds`), so that it is true?
+
+The JSON itself is compared, not a `Report`: a strict reader refuses the whole file for one false field and passes
+over fields that it does not know, and an audit has to name both.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ def _simulate(plan: Plan, text: str, sites: Path, out: Path, engine: Engine, as_
             plan, text, sites, out, engine=engine, progress=lambda done, metrics: advance(done.round, metrics)
         )
     if as_json:
-        _print_json(report)
+        _print_json(report.to_json())
         return
     from federation.cli.tables import print_report
 

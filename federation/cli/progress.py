@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from federation.report.numbers import figure
+
 Advance = Callable[[int, Mapping[str, float | None]], None]  # (rounds done, metrics so far)
 
 
@@ -44,4 +46,4 @@ def _lines(console: Console, title: str, total: int) -> Advance:
 
 def _words(metrics: Mapping[str, float | None]) -> str:
     shown = list(metrics.items())[:2]
-    return "  ".join(f"{name} {'n/a' if value is None else f'{value:.3f}'}" for name, value in shown)
+    return "  ".join(f"{name} {figure(value)}" for name, value in shown)

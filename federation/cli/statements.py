@@ -8,7 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-UNBOUNDED = "no limit"
+from federation.cli.tables import titled
+from federation.report.numbers import short
+
+NO_LIMIT = "no limit"
 
 
 def print_statement(facts: Mapping[str, Any]) -> None:
@@ -29,17 +32,14 @@ def print_statement(facts: Mapping[str, Any]) -> None:
 
 
 def _units(units: Mapping[str, Any]) -> Table:
-    table = Table(title="Budget", title_justify="left")
-    table.add_column("unit")
-    for name in ("epsilon spent", "allowed", "delta", "filter", "one person"):
-        table.add_column(name, justify="right")
+    table = titled("Budget", "unit", "epsilon spent", "allowed", "delta", "filter", "one person")
     for unit, spent in units.items():
         people = f"{spent['records']} records, {spent['sites']} sites" if unit == "patient" else ""
         used = "full" if spent["used"] is None or spent["used"] > 1 else f"{spent['used']:.0%} full"
         table.add_row(
             unit,
-            _number(spent["epsilon"]),
-            _number(spent["epsilon_max"]),
+            short(spent["epsilon"], NO_LIMIT),
+            short(spent["epsilon_max"], NO_LIMIT),
             f"{spent['delta']:g}",
             used,
             people,
@@ -59,13 +59,9 @@ def _runs(runs: list[Mapping[str, Any]]) -> Table:
             run["run"][:8],
             run["plan"].removeprefix("sha256:")[:8],
             run["unit"],
-            _number(run["noise_multiplier"], "none"),
-            _number(run["sample_rate"], "none"),
+            short(run["noise_multiplier"], "none"),
+            short(run["sample_rate"], "none"),
             *(str(run[name]) for name in ("rounds_begun", "rounds", "rounds_released")),
             "closed" if run["closed"] else "reserved",
         )
     return table
-
-
-def _number(value: float | None, missing: str = UNBOUNDED) -> str:
-    return missing if value is None else f"{value:.4g}"

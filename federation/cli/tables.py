@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,28 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-MISSING = "n/a"
-UNBOUNDED = "not bounded"
+from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
+from federation.report.report import Evaluation, PrivacyClaim, Report
+
 ROUNDING = 1e-9
+NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 
-def print_report(report: Mapping[str, Any], folder: Path) -> None:
+def titled(title: str, first: str, *numbers: str) -> Table:
+    """An empty table: a column of words, then columns of numbers."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def print_report(report: Report, folder: Path) -> None:
     """What a run found: the guarantee, the sites, the metrics beside their baselines, where the files are."""
     console = Console()
-    console.print(_claim(report["privacy"]), highlight=False)
+    console.print(_claim(report.privacy), highlight=False)
     console.print(_sites(report))
-    console.print(_metrics(report["evaluation"]))
+    console.print(_metrics(report.evaluation) if report.simulated else NOT_MEASURED)
     console.print(f"report   {folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"params   {folder / 'params.safetensors'}", soft_wrap=True, markup=False, highlight=False)
 
@@ -43,39 +53,34 @@ def print_budget(budget: Mapping[str, Any]) -> None:
     console.print(_room(budget["filter"]), highlight=False)
 
 
-def _claim(privacy: Mapping[str, Any]) -> str:
-    if not privacy["private"]:
+def _claim(privacy: PrivacyClaim) -> str:
+    if not privacy.private:
         return '[bold red]NOT PRIVATE[/]: the plan says noise = "none"; no epsilon holds for these params'
     return (
-        f"[bold]epsilon {privacy['epsilon']:.3f}[/] at delta {privacy['delta']:g} for one {privacy['unit']}; "
-        f"noise {privacy['noise']}, multiplier {privacy['noise_multiplier']:.3f}"
+        f"[bold]epsilon {figure(privacy.epsilon)}[/] at delta {privacy.delta:g} for one {privacy.unit}; "
+        f"noise {privacy.noise}, multiplier {figure(privacy.noise_multiplier)}"
     )
 
 
-def _sites(report: Mapping[str, Any]) -> Table:
-    table = Table(title="Sites", title_justify="left")
-    table.add_column("site")
-    for name in ("records", "rounds", "epsilon spent", "KiB up", "KiB down"):
-        table.add_column(name, justify="right")
-    for site in report["sites"]:
-        spent = MISSING if site["epsilon"] is None else f"{site['epsilon']:.3f}"
-        sizes = (f"{site[key] / 1024:.1f}" for key in ("bytes_up", "bytes_down"))
-        table.add_row(site["id"], str(site["records"]), str(site["rounds"]), spent, *sizes)
+def _sites(report: Report) -> Table:
+    known = ["records"] * report.simulated
+    table = titled("Sites", "site", *known, "rounds", "epsilon spent", "KiB up", "KiB down")
+    for site in report.sites:
+        records = [str(site.records)] * report.simulated
+        sizes = (f"{size / 1024:.1f}" for size in (site.bytes_up, site.bytes_down))
+        table.add_row(site.id, *records, str(site.rounds), figure(site.epsilon), *sizes)
     return table
 
 
-def _metrics(evaluation: Mapping[str, Any]) -> Table:
-    table = Table(title="Held-out records", title_justify="left")
+def _metrics(evaluation: Evaluation) -> Table:
     columns = {
-        "this run": evaluation["pooled"],
-        "mean of sites": evaluation["mean_of_sites"],
-        **evaluation["baselines"],
+        "this run": evaluation.pooled,
+        "mean of sites": evaluation.mean_of_sites,
+        **evaluation.baselines,
     }
-    table.add_column("metric")
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
-    for metric in evaluation["pooled"]:
-        table.add_row(metric.replace("_", " "), *(_number(values.get(metric)) for values in columns.values()))
+    table = titled("Held-out records", "metric", *(name.replace("_", " ") for name in columns))
+    for metric in evaluation.pooled:
+        table.add_row(metric.replace("_", " "), *(figure(values.get(metric)) for values in columns.values()))
     return table
 
 
@@ -90,23 +95,17 @@ def _columns(facts: Mapping[str, Any]) -> Table:
 
 def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
     """What is spent of each limit now, and what would be."""
-    table = Table(title="Epsilon at this site", title_justify="left")
-    table.add_column("of one")
-    for name in ("spent", "with this plan", "limit", "delta"):
-        table.add_column(name, justify="right")
+    table = titled("Epsilon at this site", "of one", "spent", "with this plan", "limit", "delta")
     for unit, spent in units.items():
-        epsilons = (_number(spent[key]) for key in ("epsilon_before", "epsilon_after", "epsilon_max"))
+        epsilons = (figure(spent[key]) for key in ("epsilon_before", "epsilon_after", "epsilon_max"))
         table.add_row(unit, *epsilons, f"{spent['delta']:g}")
     return table
 
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="What the whole plan costs", title_justify="left")
-    table.add_column("one")
-    for name in ("records at a site", "sites", "epsilon"):
-        table.add_column(name, justify="right")
+    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon")
     for line in units:
-        cost = UNBOUNDED if line["epsilon"] is None else _number(line["epsilon"])
+        cost = UNBOUNDED if line["epsilon"] is None else figure(line["epsilon"])
         table.add_row(line["unit"], *_holdings(line), cost)
     return table
 
@@ -123,7 +122,7 @@ def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("epsilon", justify="right")
     for entry in rounds:
         if entry["round"] % every == 0 or entry["round"] in (1, len(rounds)):
-            table.add_row(str(entry["round"]), _number(entry["epsilon"]))
+            table.add_row(str(entry["round"]), figure(entry["epsilon"]))
     return table
 
 
@@ -131,7 +130,7 @@ def _room(rule: Mapping[str, Any]) -> str:
     """What a site whose limit is exactly this plan's epsilon could admit after it."""
     how = "GDP" if rule["type"] == "gdp" else f"RDP of order {rule['order']}"
     if rule["load"] is not None and rule["load"] <= 1 + ROUNDING:
-        share = f"{min(100.0, math.ceil(1000 * rule['load']) / 10):.1f}%"
+        share = f"{upward(min(100.0, 100 * rule['load']), 1)}%"
         return f"A site whose limit is this epsilon has {share} of it used by this plan ({how})."
     return (
         f"A site whose limit is this epsilon admits this plan as the first on its data, and nothing after it: "
@@ -139,22 +138,14 @@ def _room(rule: Mapping[str, Any]) -> str:
         + (
             "No limit this small leaves room for more."
             if rule["room_from"] is None
-            else f"With a limit above {_upward(rule['room_from'])} there is room for more."
+            else f"With a limit above {upward(rule['room_from'], 3)} there is room for more."
         )
     )
 
 
-def _upward(value: float) -> str:
-    return f"{math.ceil(1000 * value) / 1000:.3f}"
-
-
-def _number(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.3f}"
-
-
 def _fact(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return short(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_fact(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):

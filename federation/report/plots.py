@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from federation.report.wording import upward
+from federation.report.numbers import upward
 
 INK = "#010203"  # stands for the page's own text color until the SVG is written
 COLORS = ("#0f8b8d", "#e07a1f", "#6c5ce7", "#d6336c", "#5b8c2a", "#8d6e63", "#3b82f6")

@@ -1,4 +1,4 @@
-"""What a run came to, as the content of report.json (schema federation.report/1): plan and receipts, no data.
+"""What a run came to, as its `Report`: from plan and receipts, and no data.
 
 A simulation adds what only it can know: records, metrics, baselines (`simulations.summary`).
 """
@@ -6,122 +6,131 @@ A simulation adds what only it can know: records, metrics, baselines (`simulatio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from federation.plan.guarantee import exposure
 from federation.plan.plan import Plan
+from federation.report.receipt import Receipt
+from federation.report.report import (
+    SCHEMA,
+    Evaluation,
+    HistoryLine,
+    Metrics,
+    PrivacyClaim,
+    Published,
+    Report,
+    RoundLine,
+    SiteLine,
+    Timing,
+    UnitCost,
+)
 from privacy.accounting.crosscheck import cross_check
-from privacy.accounting.events import Event, GaussianEvent
+from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon, epsilon_by_round
 
-SCHEMA = "federation.report/1"
-Metrics = Mapping[str, float | None]
-Receipts = list[dict[str, Any]]
+NOT_MEASURED = Evaluation(pooled={}, sites={}, baselines={})
 
 
 def summary_of(
     plan: Plan,
-    receipts: Receipts,
-    rounds: Mapping[str, int],
+    receipts: Sequence[Receipt],
+    rounds: Mapping[str, int] | None = None,
     *,
     engine: str,
     simulated: bool,
-    evaluation: Mapping[str, Any],
+    published: Metrics | None,
     seconds: float,
-) -> dict[str, Any]:
-    """report.json of a run. `rounds` says, by site, for how many rounds it was charged."""
-    spent = [entry["seconds"] for entry in receipts]
-    client_rounds = sum(len(entry["cohort"]) for entry in receipts)
-    return {
-        "schema": SCHEMA,
-        "name": plan.federation.name,
-        "plan_digest": plan.digest,
-        "engine": engine,
-        "simulated": simulated,
-        "seed": plan.federation.seed,
-        "privacy": _privacy(plan, len(rounds)),
-        "secure_aggregation": plan.secure_aggregation.model_dump(),
-        "sites": [_site(plan, name, charged, receipts) for name, charged in sorted(rounds.items())],
-        "rounds": [_round(entry) for entry in receipts],
-        "history": _history(plan, receipts),
-        "evaluation": evaluation,
-        "timing": {
-            "total_seconds": seconds,
-            "training_seconds": sum(spent),
-            "client_rounds_per_second": client_rounds / sum(spent) if sum(spent) else None,
-        },
-    }
+    evaluation: Evaluation = NOT_MEASURED,
+) -> Report:
+    """The report of a run.
+
+    `rounds`: by site, for how many rounds it was charged; left out, the rounds to which the server invited it.
+    """
+    if rounds is None:
+        rounds = Counter(site for receipt in receipts for site in receipt.cohort)
+    spent = sum(receipt.seconds for receipt in receipts)
+    client_rounds = sum(len(receipt.cohort) for receipt in receipts)
+    if published is not None:
+        evaluation = evaluation.model_copy(update={"published": Published(**published)})
+    return Report(
+        schema=SCHEMA,
+        name=plan.federation.name,
+        plan_digest=plan.digest,
+        engine=engine,
+        simulated=simulated,
+        seed=plan.federation.seed,
+        privacy=_claim(plan, len(rounds)),
+        sites=tuple(_site(plan, name, charged, receipts) for name, charged in sorted(rounds.items())),
+        rounds=tuple(_round(receipt) for receipt in receipts),
+        evaluation=evaluation,
+        timing=Timing(
+            total_seconds=seconds,
+            training_seconds=spent,
+            client_rounds_per_second=client_rounds / spent if spent else None,
+        ),
+        history=_history(plan, receipts),
+        secure_aggregation=plan.secure_aggregation.model_dump(),
+    )
 
 
-def rounds_in(receipts: Receipts) -> dict[str, int]:
-    """In how many rounds each site was in the cohort, as the server saw it."""
-    return dict(Counter(site for entry in receipts for site in entry["cohort"]))
-
-
-def _privacy(plan: Plan, sites: int) -> dict[str, Any]:
+def _claim(plan: Plan, sites: int) -> PrivacyClaim:
     privacy, event = plan.privacy, plan.kind.event
     if privacy.delta is None or not isinstance(event, GaussianEvent):
-        return {
-            "unit": privacy.unit, "noise": privacy.noise, "epsilon": None, "delta": None,
-            "noise_multiplier": None, "accountant": None, "cross_check": {}, "units": [], "private": False,
-        }  # fmt: skip
-    return {
-        "unit": privacy.unit,
-        "noise": privacy.noise,
-        "epsilon": epsilon([event], privacy.delta),
-        "delta": privacy.delta,
-        "noise_multiplier": event.noise_multiplier,
-        "clipping_norm": privacy.clipping_norm,
-        "accountant": "pld",
-        "cross_check": cross_check([event], privacy.delta),
-        "units": exposure(plan, sites),
-        "private": True,
-    }
+        return PrivacyClaim(
+            unit=privacy.unit, noise=privacy.noise, epsilon=None, delta=None,
+            noise_multiplier=None, accountant=None, cross_check={}, units=(), private=False,
+        )  # fmt: skip
+    return PrivacyClaim(
+        unit=privacy.unit,
+        noise=privacy.noise,
+        epsilon=epsilon([event], privacy.delta),
+        delta=privacy.delta,
+        noise_multiplier=event.noise_multiplier,
+        clipping_norm=privacy.clipping_norm,
+        accountant="pld",
+        cross_check=cross_check([event], privacy.delta),
+        units=tuple(UnitCost(**line) for line in exposure(plan, sites)),
+        private=True,
+    )
 
 
-def _site(plan: Plan, name: str, rounds: int, receipts: Receipts) -> dict[str, Any]:
+def _site(plan: Plan, name: str, rounds: int, receipts: Sequence[Receipt]) -> SiteLine:
     """What one site spent and what went over its line."""
-    released = rounds * plan.kind.releases // plan.federation.rounds
-    up, down = Counter[str](), Counter[str]()
-    for entry in receipts:
-        up.update(entry["bytes_up"])
-        down.update(entry["bytes_down"])
-    return {
-        "id": name,
-        "epsilon": _spent(plan, released),
-        "rounds": rounds,
-        "steps": rounds * plan.training.local_steps,
-        "bytes_up": up[name],
-        "bytes_down": down[name],
-    }
+    event, delta = _releases(plan, rounds), plan.privacy.delta
+    return SiteLine(
+        id=name,
+        epsilon=None if event is None or delta is None else epsilon([event], delta),
+        rounds=rounds,
+        steps=rounds * plan.training.local_steps,
+        bytes_up=sum(receipt.bytes_up.get(name, 0) for receipt in receipts),
+        bytes_down=sum(receipt.bytes_down.get(name, 0) for receipt in receipts),
+    )
 
 
-def _spent(plan: Plan, releases: int) -> float | None:
-    event: Event = plan.kind.event
-    if plan.privacy.delta is None or not isinstance(event, GaussianEvent):
-        return None
-    return epsilon([GaussianEvent(event.noise_multiplier, event.sample_rate, releases)], plan.privacy.delta)
-
-
-def _round(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "round": entry["round"],
-        "cohort": len(entry["cohort"]),
-        "survivors": len(entry["survivors"]),
-        "seconds": entry["seconds"],
-    }
-
-
-def _history(plan: Plan, receipts: Receipts) -> list[dict[str, Any]]:
+def _releases(plan: Plan, rounds: int) -> GaussianEvent | None:
+    """What so many rounds release; None without privacy."""
     event = plan.kind.event
-    spent: list[float | None] = [None] * plan.federation.rounds
-    if plan.privacy.delta is not None and isinstance(event, GaussianEvent):
-        per_round = GaussianEvent(
-            event.noise_multiplier, event.sample_rate, plan.kind.releases // plan.federation.rounds
-        )
-        spent = list(epsilon_by_round(per_round, plan.federation.rounds, plan.privacy.delta))
-    return [
-        {"round": entry["round"], "epsilon": spent[entry["round"] - 1], "metrics": entry["metrics"]}
-        for entry in receipts
-    ]
+    if not isinstance(event, GaussianEvent):
+        return None
+    return replace(event, count=rounds * plan.kind.releases_per_round)
+
+
+def _round(receipt: Receipt) -> RoundLine:
+    return RoundLine(
+        round=receipt.round,
+        cohort=len(receipt.cohort),
+        survivors=len(receipt.survivors),
+        seconds=receipt.seconds,
+    )
+
+
+def _history(plan: Plan, receipts: Sequence[Receipt]) -> tuple[HistoryLine, ...]:
+    event, delta = _releases(plan, 1), plan.privacy.delta
+    spent: Sequence[float | None] = [None] * plan.federation.rounds
+    if event is not None and delta is not None:
+        spent = epsilon_by_round(event, plan.federation.rounds, delta)
+    return tuple(
+        HistoryLine(round=receipt.round, epsilon=spent[receipt.round - 1], metrics=receipt.metrics)
+        for receipt in receipts
+    )

@@ -76,7 +76,7 @@ class Parameters:
 
     @property
     def quorum(self) -> int:
-        """q, the number of votes that settle one set of survivors: more than half of n + c, the most there can be."""
+        """q, the number of votes that settle one set of survivors: more than half of the n + c there can be."""
         return (self.count + self.colluders) // 2 + 1
 
     @cached_property

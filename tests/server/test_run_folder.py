@@ -14,10 +14,11 @@ from safetensors import safe_open
 from federation.errors import CheckpointError
 from federation.identity.roster_file import load_roster
 from federation.model.task import build_task
+from federation.report.receipt import Receipt
 from privacy.ledger.heads import Head
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
-from server.run import RESERVED, RoundReport
+from server.run import RESERVED
 from server.run_folder import RunFolder
 from server.state import ServerState
 from tests.worlds import load_params, plan_of, start, text_of
@@ -26,10 +27,13 @@ TEXT = text_of()
 PLAN = plan_of()
 
 
-def report(number: int, seconds: float = 0.5) -> RoundReport:
+def report(number: int, seconds: float = 0.5) -> Receipt:
     names = ("ash", "birch", "cedar")
     bytes_up, bytes_down = dict.fromkeys(names, 10), dict.fromkeys(names, 20)
-    return RoundReport(number, 1, names, names, seconds, bytes_up, bytes_down, "00", "11")
+    return Receipt(
+        round=number, attempts=1, cohort=names, survivors=names, seconds=seconds, bytes_up=bytes_up,
+        bytes_down=bytes_down, params_before="00", params_after="11",
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -98,8 +102,8 @@ def test_finished_rounds_have_receipts_one_json_object_a_line(folder: RunFolder)
     assert [json.loads(line)["round"] for line in text.splitlines()] == [1, 2]
     assert text.endswith("\n")
     first = folder.receipts()[0]
-    assert first["metrics"] == {"accuracy": 0.5, "auc": None}
-    assert first["survivors"] == ["ash", "birch", "cedar"]
+    assert first.metrics == {"accuracy": 0.5, "auc": None}
+    assert first.survivors == ("ash", "birch", "cedar")
 
 
 def test_the_receipt_is_written_before_the_state(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +116,7 @@ def test_the_receipt_is_written_before_the_state(folder: RunFolder, monkeypatch:
     monkeypatch.setattr("server.checkpoint.write", killed)
     with pytest.raises(KeyboardInterrupt):
         folder.store(after(state, 1), report(1), {})
-    assert [entry["round"] for entry in folder.receipts()] == [1]
+    assert [entry.round for entry in folder.receipts()] == [1]
 
 
 @pytest.mark.parametrize("torn", ['{"round": 2, "attem', '{"round": 2}', "\n", ""])
@@ -122,14 +126,22 @@ def test_a_line_that_a_killed_process_left_harms_no_receipt(folder: RunFolder, t
     with (folder.path / "receipts.jsonl").open("a") as file:
         file.write(torn)
     folder.store(after(state, 2), report(2, seconds=7.0), {})
-    assert [(entry["round"], entry["seconds"]) for entry in folder.receipts()] == [(1, 0.5), (2, 7.0)]
+    assert [(entry.round, entry.seconds) for entry in folder.receipts()] == [(1, 0.5), (2, 7.0)]
 
 
 def test_of_a_round_that_was_played_again_the_last_receipt_counts(folder: RunFolder) -> None:
     state = folder.state(start(PLAN))
     for seconds in (7.0, 9.0):
         folder.store(after(state, 1), report(1, seconds), {})
-    assert [(entry["round"], entry["seconds"]) for entry in folder.receipts()] == [(1, 9.0)]
+    assert [(entry.round, entry.seconds) for entry in folder.receipts()] == [(1, 9.0)]
+
+
+def test_a_receipt_that_says_too_little_is_an_error_that_names_the_field(folder: RunFolder) -> None:
+    (folder.path / "receipts.jsonl").write_text('{"round": 1, "attempts": 1}\n')
+    with pytest.raises(
+        CheckpointError, match=r"receipts\.jsonl holds no receipt as we write them, at cohort"
+    ):
+        folder.receipts()
 
 
 def test_there_are_no_receipts_before_the_first_round(folder: RunFolder) -> None:
@@ -174,12 +186,13 @@ def test_the_heads_of_all_receipts_are_remembered_older_ones_first(folder: RunFo
     state = folder.state(start(PLAN))
     told = [{name: head_of(name, seq) for name in ("birch", "ash")} for seq in (1, 2)]
     for number, heads in enumerate(told, start=1):
-        folder.store(after(state, number), replace(report(number), heads=heads), {})
+        shown = {name: head.to_json() for name, head in heads.items()}
+        folder.store(after(state, number), report(number).model_copy(update={"heads": shown}), {})
     folder.store_closing(after(state, 2), {"ash": head_of("ash", 3)})
     assert folder.heads() == (
         head_of("ash", 1), head_of("birch", 1), head_of("ash", 2), head_of("birch", 2), head_of("ash", 3),
     )  # fmt: skip
-    assert [entry["round"] for entry in folder.receipts()] == [1, 2]  # a closing line is no round
+    assert [entry.round for entry in folder.receipts()] == [1, 2]  # a closing line is no round
 
 
 def test_the_roster_that_a_run_goes_by_is_kept_with_its_signatures(folder: RunFolder) -> None:

@@ -17,6 +17,7 @@ from federation.errors import CheckpointError, RosterError
 from federation.identity.keys import create, load_private, load_public
 from federation.identity.roster_file import add_site, load_roster, sign_roster
 from federation.model.params import params_bytes, params_digest
+from federation.report.files import read_report
 from federation.round.transport import Outgoing
 from privacy.errors import LedgerCorrupt
 from privacy.ledger.heads import head_from_json
@@ -24,6 +25,7 @@ from privacy.roster import Roster
 from server.run_folder import RunFolder
 from server.serve import serve
 from simulations.world import InProcess
+from tests.federation.report.pages import check_quiet
 from tests.worlds import NAMES, by_hand, close, load_params, plan_of, text_of, write_sites
 
 PLAN = plan_of()
@@ -101,7 +103,8 @@ def test_a_run_folder_ends_with_the_params_and_no_checkpoint(plan: Path, tmp_pat
         training = {name: site.load(PLAN).data for name, site in sites.items()}
         sizes = {name: site.member.size for name, site in sites.items()}
     names = sorted(entry.name for entry in (tmp_path / "run").iterdir())
-    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl", "report.json", "roster.toml"]
+    reports = ["report.html", "report.json"]
+    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl", *reports, "roster.toml"]
     assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [NAMES[:3]] * 3, sizes=sizes))
 
 
@@ -114,7 +117,7 @@ def test_a_server_killed_anywhere_resumes_and_every_round_is_charged_once(
             serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", Dying(sites, batches))
         assert not RunFolder(tmp_path / "run", PLAN).is_finished
         serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
-        assert [entry["round"] for entry in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
+        assert [entry.round for entry in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
         for site in sites.values():
             begun = [entry.body["round"] for entry in site.journal.entries() if entry.kind == "begin"]
             assert begun == [1, 2, 3]
@@ -180,9 +183,21 @@ def test_the_report_of_a_real_run_is_not_called_simulated_and_holds_no_metrics(
     assert report["plan_digest"] == PLAN.digest
     assert report["evaluation"] == {"pooled": {}, "sites": {}, "baselines": {}}
     assert [entry["metrics"] for entry in report["history"]] == [{}, {}, {}]
-    assert [entry["metrics"] for entry in RunFolder(tmp_path / "run", PLAN).receipts()] == [{}, {}, {}]
+    assert [entry.metrics for entry in RunFolder(tmp_path / "run", PLAN).receipts()] == [{}, {}, {}]
     assert all("records" not in site for site in report["sites"])
     assert {site["id"]: site["rounds"] for site in report["sites"]} == dict.fromkeys(NAMES[:3], 3)
+
+
+def test_a_real_run_has_a_page_that_opens_without_a_network_and_a_report_that_reads_back(
+    plan: Path, tmp_path: Path
+) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
+    page = check_quiet((tmp_path / "run" / "report.html").read_text("utf-8"))
+    assert "not measured at a real run" in page.text
+    assert "NOT PRIVATE" in page.text
+    written = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert read_report(tmp_path / "run").to_json() == written
 
 
 def test_the_heads_in_the_receipts_are_signed_and_lie_in_the_ledgers(plan: Path, tmp_path: Path) -> None:
@@ -243,12 +258,12 @@ def test_a_site_that_restored_an_old_ledger_while_the_server_was_away_has_no_par
                 forget(sites[name])
         serve(plan, roster, tmp_path / "run", carrier(sites))
         error = sites["dogwood"].last_error
-    survivors = RunFolder(tmp_path / "run", PLAN).receipts()[-1]["survivors"]
+    survivors = RunFolder(tmp_path / "run", PLAN).receipts()[-1].survivors
     if remembers:
-        assert survivors == ["ash", "birch", "cedar"]
+        assert survivors == ("ash", "birch", "cedar")
         assert isinstance(error, LedgerCorrupt)
     else:
-        assert survivors == ["ash", "birch", "cedar", "dogwood"]
+        assert survivors == ("ash", "birch", "cedar", "dogwood")
         assert error is None
 
 

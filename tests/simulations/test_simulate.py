@@ -16,12 +16,13 @@ from federation.identity.roster_file import load_roster
 from federation.ledger.export import load_entries
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import parse
+from federation.report.receipt import Receipt
+from federation.report.report import Report
 from privacy.accounting.pld import epsilon
 from privacy.errors import BudgetExceeded, LedgerCorrupt
 from privacy.ledger.heads import head_from_json
 from privacy.ledger.state import fold
 from privacy.roster import Roster
-from server.run import RoundReport
 from server.run_folder import RunFolder
 from simulations.simulate import ENGINES, Engine, simulate
 from tests.worlds import load_params, text_of, write_sites
@@ -30,11 +31,11 @@ TEXT = text_of()
 PRIVATE = text_of(noise="distributed", rounds=50)
 
 
-def nothing(_: RoundReport, __: Mapping[str, float | None]) -> None:
+def nothing(_: Receipt, __: Mapping[str, float | None]) -> None:
     pass
 
 
-def simulated(text: str, sites: Path, out: Path, engine: Engine = "vectorized") -> dict[str, Any]:
+def simulated(text: str, sites: Path, out: Path, engine: Engine = "vectorized") -> Report:
     return simulate(parse(text), text, sites, out, engine=engine, progress=nothing)
 
 
@@ -44,7 +45,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def private(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def private(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     """A private run's folder and its report."""
     out = tmp_path_factory.mktemp("private") / "run"
     return out, simulated(PRIVATE, sites, out)
@@ -54,7 +55,7 @@ class Killed(BaseException):
     pass
 
 
-def stop(report: RoundReport, _: Mapping[str, float | None]) -> None:
+def stop(report: Receipt, _: Mapping[str, float | None]) -> None:
     if report.round == 2:
         raise Killed
 
@@ -68,7 +69,7 @@ def stopped(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_run_folder_holds_what_the_manual_says(private: tuple[Path, dict[str, Any]]) -> None:
+def test_a_run_folder_holds_what_the_manual_says(private: tuple[Path, Report]) -> None:
     out, report = private
     assert sorted(entry.name for entry in out.iterdir()) == [
         "journals",
@@ -80,14 +81,14 @@ def test_a_run_folder_holds_what_the_manual_says(private: tuple[Path, dict[str, 
         "roster.toml",
     ]
     assert {path.name for path in (out / "journals").glob("*.sqlite")} == {
-        f"{site['id']}.sqlite" for site in report["sites"]
+        f"{site.id}.sqlite" for site in report.sites
     }
-    assert json.loads((out / "report.json").read_text()) == report
+    assert json.loads((out / "report.json").read_text()) == report.to_json()
     assert "<html" in (out / "report.html").read_text()
 
 
-def test_the_report_has_the_fields_of_the_manual(private: tuple[Path, dict[str, Any]]) -> None:
-    _, report = private
+def test_the_report_has_the_fields_of_the_manual(private: tuple[Path, Report]) -> None:
+    report = private[1].to_json()
     assert report["schema"] == "federation.report/1"
     assert report["plan_digest"] == parse(PRIVATE).digest
     assert (report["engine"], report["simulated"], report["seed"]) == ("vectorized", True, 7)
@@ -110,23 +111,24 @@ def test_the_report_has_the_fields_of_the_manual(private: tuple[Path, dict[str, 
     assert set(report["timing"]) == {"total_seconds", "training_seconds", "client_rounds_per_second"}
 
 
-def test_the_report_agrees_with_the_journals_and_the_receipts(private: tuple[Path, dict[str, Any]]) -> None:
+def test_the_report_agrees_with_the_journals_and_the_receipts(private: tuple[Path, Report]) -> None:
     out, report = private
     receipts = RunFolder(out, parse(PRIVATE)).receipts()
-    assert [entry["round"] for entry in report["rounds"]] == [entry["round"] for entry in receipts]
-    for site in report["sites"]:
-        entries = load_entries(out / "journals" / f"{site['id']}.sqlite")
+    assert [entry.round for entry in report.rounds] == [entry.round for entry in receipts]
+    for site in report.sites:
+        entries = load_entries(out / "journals" / f"{site.id}.sqlite")
         kinds = [entry.kind for entry in entries]
-        assert kinds.count("begin") == kinds.count("release") == site["rounds"] == site["steps"] == 50
+        assert kinds.count("begin") == kinds.count("release") == site.rounds == site.steps == 50
         assert kinds.count("reserve") == 1
         spent = epsilon(fold(entries).charged("record"), 1e-5)
-        assert spent == site["epsilon"] == report["privacy"]["epsilon"]
-    assert 2.98 < report["privacy"]["epsilon"] <= 3.0
-    assert report["history"][-1]["epsilon"] == pytest.approx(report["privacy"]["epsilon"], rel=1e-3)
+        assert spent == site.epsilon == report.privacy.epsilon
+    assert report.privacy.epsilon is not None
+    assert 2.98 < report.privacy.epsilon <= 3.0
+    assert report.history[-1].epsilon == pytest.approx(report.privacy.epsilon, rel=1e-3)
 
 
 def test_the_report_s_evaluation_is_that_of_the_params_in_the_folder(
-    sites: Path, private: tuple[Path, dict[str, Any]]
+    sites: Path, private: tuple[Path, Report]
 ) -> None:
     from clients.data.load import find_sites
     from simulations.summary import model_of, pooled_metrics
@@ -134,17 +136,35 @@ def test_the_report_s_evaluation_is_that_of_the_params_in_the_folder(
 
     out, report = private
     world = read_world(parse(PRIVATE), find_sites(sites))
-    assert pooled_metrics(world, model_of(world, load_params(out))) == report["evaluation"]["pooled"]
-    assert report["history"][-1]["metrics"] == report["evaluation"]["pooled"]
+    assert pooled_metrics(world, model_of(world, load_params(out))) == report.evaluation.pooled
+    assert report.history[-1].metrics == report.evaluation.pooled
 
 
 def test_a_run_without_privacy_says_so(sites: Path, tmp_path: Path) -> None:
     report = simulated(TEXT, sites, tmp_path / "run")
-    assert report["privacy"]["private"] is False
-    assert report["privacy"]["epsilon"] is None
-    assert {site["epsilon"] for site in report["sites"]} == {None}
-    assert "without_privacy" not in report["evaluation"]["baselines"]
+    assert report.privacy.private is False
+    assert report.privacy.epsilon is None
+    assert {site.epsilon for site in report.sites} == {None}
+    assert "without_privacy" not in report.evaluation.baselines
     assert "NOT PRIVATE" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("noise", "published"), [("none", False), ("distributed", False), ("distributed", True)]
+)
+def test_a_report_reads_back_as_it_was_written(
+    sites: Path, tmp_path: Path, engine: Engine, noise: str, published: bool
+) -> None:
+    text = text_of(noise=noise, rounds=2)
+    if published:
+        text = text.replace("[evaluation]", "[evaluation]\nepsilon = 1.0")
+    report = simulated(text, sites, tmp_path / "run", engine)
+    written = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert Report.from_json(report.to_json()) == report == Report.from_json(written)
+    assert report.to_json() == written == Report.from_json(written).to_json()
+    assert ("published" in written["evaluation"]) == published
+    assert all(site["records"] > 0 for site in written["sites"])
 
 
 def test_the_same_seed_gives_the_same_params_and_another_seed_others(sites: Path, tmp_path: Path) -> None:
@@ -157,9 +177,7 @@ def test_the_same_seed_gives_the_same_params_and_another_seed_others(sites: Path
     assert not torch.equal(params[0], params[2])
 
 
-def test_noise_is_never_that_of_the_seed(
-    sites: Path, tmp_path: Path, private: tuple[Path, dict[str, Any]]
-) -> None:
+def test_noise_is_never_that_of_the_seed(sites: Path, tmp_path: Path, private: tuple[Path, Report]) -> None:
     simulated(PRIVATE, sites, tmp_path / "again")
     assert not torch.equal(load_params(private[0]), load_params(tmp_path / "again"))
 
@@ -174,7 +192,7 @@ def test_progress_hears_of_every_round(sites: Path, tmp_path: Path) -> None:
 
 
 def test_a_complete_run_only_reads_its_report(
-    sites: Path, private: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    sites: Path, private: tuple[Path, Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, report = private
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
@@ -213,8 +231,8 @@ def test_a_run_stopped_after_any_round_goes_on_to_the_same_params(
     with pytest.raises(Killed):
         simulate(parse(TEXT), TEXT, sites, tmp_path / "run", engine=engine, progress=stop)
     report = simulated(TEXT, sites, tmp_path / "run", engine)
-    assert [entry["round"] for entry in report["rounds"]] == [1, 2, 3]
-    assert {site["rounds"] for site in report["sites"]} == {3}
+    assert [entry.round for entry in report.rounds] == [1, 2, 3]
+    assert {site.rounds for site in report.sites} == {3}
     simulated(TEXT, sites, tmp_path / "whole", engine)
     assert torch.equal(load_params(tmp_path / "run"), load_params(tmp_path / "whole"))
 

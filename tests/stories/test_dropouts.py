@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from clients.site import Site
 from federation.cli import main as cli
 from federation.errors import TooFewSurvivors
+from federation.report.receipt import Receipt
 from federation.round.messages import Frame, Kind
 from privacy.mechanism.noise import Stream
-from server.run import ATTEMPTS, FIRST, RoundReport
+from server.run import ATTEMPTS, FIRST
 from server.state import ServerState, begin
 from simulations import simulate as simulation
 from simulations.world import World
@@ -34,7 +35,7 @@ def fine(_: str, __: Frame) -> Fate:
 
 def play(
     world: World, sites: Mapping[str, Site], decide: Decide, order: Stream | None = None
-) -> tuple[ServerState, list[RoundReport], Network]:
+) -> tuple[ServerState, list[Receipt], Network]:
     """All rounds of a plan over a network."""
     network = Network({name: site.receive for name, site in sites.items()}, decide, order)
     state = begin(world.plan, bytes(range(16)), start(world.plan))

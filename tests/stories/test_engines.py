@@ -39,16 +39,16 @@ def test_every_engine_ends_with_the_same_params(values: dict[str, Any], sites: P
     params = {engine: load_params(tmp_path / engine) for engine in ENGINES}
     assert torch.equal(params["vectorized"], params["protocol"])
     assert torch.equal(params["protocol"], params["flower"])
-    evaluations = [report["evaluation"] for report in reports.values()]
+    evaluations = [report.evaluation for report in reports.values()]
     assert evaluations[0] == evaluations[1] == evaluations[2]
     chains = [
-        [(entry["cohort"], entry["params_after"]) for entry in RunFolder(tmp_path / engine, plan).receipts()]
+        [(entry.cohort, entry.params_after) for entry in RunFolder(tmp_path / engine, plan).receipts()]
         for engine in ENGINES
     ]
     assert chains[0] == chains[1] == chains[2]
     expected = 3 if values.get("size") else 5
     assert {len(cohort) for cohort, _ in chains[0]} == {expected}
-    up = {engine: sum(site["bytes_up"] for site in report["sites"]) for engine, report in reports.items()}
+    up = {engine: sum(site.bytes_up for site in report.sites) for engine, report in reports.items()}
     assert up["vectorized"] == 0 < up["protocol"] == up["flower"]
 
 

@@ -63,7 +63,7 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_pat
     (tmp_path / "plan.toml").write_text(text)
     kill_until_finished(tmp_path, engine)
     check_journals(tmp_path, ROUNDS)
-    assert [entry["round"] for entry in RunFolder(tmp_path / "run", parse(text)).receipts()] == list(
+    assert [entry.round for entry in RunFolder(tmp_path / "run", parse(text)).receipts()] == list(
         range(1, ROUNDS + 1)
     )
     simulate(

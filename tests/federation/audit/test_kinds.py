@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from unittest.mock import patch
@@ -12,6 +13,7 @@ import pytest
 from federation.audit.examine import audit
 from federation.ledger.export import export_lines, load_entries
 from federation.plan.plan import parse
+from federation.report.files import read_report
 from federation.round.messages import Frame, Kind
 from federation.round.transport import Outgoing
 from server.run_folder import RunFolder
@@ -28,6 +30,7 @@ from tests.federation.audit.audited import (
     served,
     with_rules,
 )
+from tests.federation.report.pages import check_quiet
 from tests.worlds import NAMES, rows_of, write_sites
 
 PATIENTS = EVALUATED.replace('unit = "record"', 'unit = "patient"').replace(
@@ -143,6 +146,9 @@ def test_a_run_in_earnest_passes_with_exported_ledgers_and_warns_without(tmp_pat
     assert (bare.verdict, ids(bare), bare.simulated) == ("pass", {"ledger-missing"}, False)
     assert bare.without_ledger == SITES
     assert all(any(site in line for line in bare.not_checked) for site in SITES)
+    page = check_quiet((run / "report.html").read_text("utf-8"))
+    assert "plan paid for is hidden" in page.text or "Published, with noise" in page.text
+    assert read_report(run).to_json() == json.loads((run / "report.json").read_text("utf-8"))
     assert audit(run, [tmp_path / "ash" / "own.sqlite"]).without_ledger == ("birch", "cedar")
     exported = []
     for name in SITES:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from federation.cli.tables import print_budget, print_facts
+from federation.cli.tables import print_budget, print_facts, print_report
+from tests.federation.report.pages import typed
 
 UNITS = [
     {"unit": "record", "records": 1, "sites": 1, "epsilon": 2.5},
@@ -79,3 +81,19 @@ def test_the_limits_of_a_site_are_a_table_below_its_facts(capsys: pytest.Capture
 def test_facts_of_a_plan_alone_need_no_site(capsys: pytest.CaptureFixture[str]) -> None:
     print_facts({"private": True, "epsilon": 3.0})
     assert capsys.readouterr().out.split() == ["private", "True", "epsilon", "3"]
+
+
+def test_a_report_shows_the_claim_the_sites_and_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(typed(), Path("run"))
+    text = capsys.readouterr().out
+    assert "epsilon 2.991 at delta 1e-05 for one record; noise distributed, multiplier 2.178" in text
+    assert row(text, "harbor") == ["harbor", "87", "3", "2.991", "1.2", "4882.8"]
+    assert row(text, "accuracy") == ["accuracy", "0.900", "n/a", "0.540", "0.910"]
+    assert "report.html" in text
+
+
+def test_a_real_run_shows_no_records_and_no_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(typed(simulated=False), Path("run"))
+    text = capsys.readouterr().out
+    assert row(text, "harbor") == ["harbor", "3", "2.991", "1.2", "4882.8"]
+    assert "not measured at a real run" in text

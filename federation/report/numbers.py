@@ -1,0 +1,52 @@
+"""Numbers as people read them, on pages and on a terminal."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "n/a"
+UNBOUNDED = "not bounded"
+
+
+def figure(value: float | None) -> str:
+    """A metric or an epsilon to three places, or n/a."""
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def short(value: float | None, missing: str = MISSING) -> str:
+    """A number to four digits, or what says that there is none."""
+    return missing if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def upward(value: float | None, places: int = 2) -> str:
+    """A number rounded up: a page must not claim more privacy than there is.
+
+    >>> upward(2.991), upward(2.99), upward(None)
+    ('3.00', '2.99', 'not bounded')
+    """
+    if value is None or math.isinf(value):
+        return UNBOUNDED
+    return f"{math.ceil(round(value * 10**places, 6)) / 10**places:.{places}f}"
+
+
+def tiny(delta: float) -> str:
+    """A delta as people write it: 1e-5, not 1e-05."""
+    return f"{delta:g}".replace("e-0", "e-")
+
+
+def octets(value: int) -> str:
+    """A number of bytes in the unit that reads best."""
+    if value < 1000:
+        return f"{value} B"
+    power = min(3, int(math.log10(value) // 3))
+    return f"{value / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
+
+
+def count(value: float | None) -> str:
+    """A number with a thin space between thousands, or n/a."""
+    return MISSING if value is None else f"{value:,.0f}".replace(",", "\u2009")
+
+
+def plain(name: str) -> str:
+    """A field's or metric's name as words."""
+    return {"auc": "AUC", "f1": "F1"}.get(name, name.replace("_", " "))

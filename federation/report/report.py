@@ -1,0 +1,141 @@
+"""`Report`: the content of report.json (schema federation.report/1), typed and frozen.
+
+A part that a run cannot know is left out when the part is made, and is then absent from the JSON: `records` and
+`mean_of_sites` are known to simulations alone. A number that is not finite becomes None, which JSON writes as null:
+an infinite epsilon bounds nothing. Reading is strict about the fields listed here and ignores any other, so that a
+later version may add some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+
+from privacy.accounting.units import Unit
+from privacy.canonical import finite
+
+SCHEMA: Literal["federation.report/1"] = "federation.report/1"
+
+Number = Annotated[float | None, AfterValidator(finite)]
+Metrics = Mapping[str, Number]
+AnyList = Strict(False)  # JSON has lists; a frozen part holds tuples
+
+
+class Part(BaseModel):
+    """A frozen part of a report, which is JSON outside."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    @classmethod
+    def from_json(cls, content: object) -> Self:
+        """The part that plain data holds. ValueError names the first field that is missing or of another type."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise ValueError(f"{place}: {first['msg'].lower()}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data without infinities: every field that was given, in the order of the class."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class UnitCost(Part):
+    """Epsilon of the whole run for one unit with so many records at each of so many sites; None: no bound."""
+
+    unit: Unit
+    records: int
+    sites: int
+    epsilon: Number
+
+
+class PrivacyClaim(Part):
+    """What the run claims of its params; without privacy every number is None."""
+
+    unit: Unit
+    noise: Literal["site", "distributed", "central", "none"]
+    epsilon: Number
+    delta: Number
+    noise_multiplier: Number
+    clipping_norm: Number = None
+    accountant: str | None
+    cross_check: Metrics
+    units: Annotated[tuple[UnitCost, ...], AnyList] = ()
+    private: bool
+
+
+class SiteLine(Part):
+    """One site: what it spent, and how many bytes of the rounds went over its line."""
+
+    id: str
+    epsilon: Number
+    rounds: int | None = None
+    steps: int
+    bytes_up: int
+    bytes_down: int
+    records: int | None = None
+
+
+class RoundLine(Part):
+    """One round: how many sites were invited, and how many are in the sum."""
+
+    round: int
+    cohort: int
+    survivors: int
+    seconds: float
+
+
+class HistoryLine(Part):
+    """Epsilon spent up to the end of a round, and the pooled metrics after it."""
+
+    round: int
+    epsilon: Number
+    metrics: Metrics
+
+
+class Published(Part):
+    """The evaluation that the plan paid for; all None where its noise hides it."""
+
+    accuracy: Number
+    loss: Number
+    records: Number
+    standard_error: Number
+
+
+class Evaluation(Part):
+    """Metrics on held-out records by name: exact ones in a simulation, in a real run only what is published."""
+
+    pooled: Metrics
+    mean_of_sites: Metrics = {}
+    sites: Mapping[str, Metrics]
+    baselines: Mapping[str, Metrics] = {}
+    published: Published | None = None
+
+
+class Timing(Part):
+    """Wall-clock seconds: of the whole command, and of its rounds."""
+
+    total_seconds: float
+    training_seconds: float
+    client_rounds_per_second: Number
+
+
+class Report(Part):
+    """What a run came to. The order is that of report.json."""
+
+    schema_: Literal["federation.report/1"] = Field(alias="schema")
+    name: str = "Federation"
+    plan_digest: str
+    engine: str
+    simulated: bool
+    seed: int
+    privacy: PrivacyClaim
+    sites: Annotated[tuple[SiteLine, ...], AnyList]
+    rounds: Annotated[tuple[RoundLine, ...], AnyList]
+    evaluation: Evaluation
+    timing: Timing
+    history: Annotated[tuple[HistoryLine, ...], AnyList] = ()
+    secure_aggregation: Mapping[str, int] = {}
