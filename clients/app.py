@@ -18,6 +18,8 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
 from clients.service import call
+from federation.errors import ShadowedPackage
+from federation.origins import check_origins
 from federation.round.flower import from_record, to_record
 
 _UNANSWERED = Error(code=0, reason="this site's service did not answer")
@@ -30,9 +32,11 @@ app = ClientApp()
 def forward(message: Message, context: Context) -> Message:
     """The service's reply to the bytes in `message`, or one fixed error."""
     try:
+        check_origins()
         socket = Path(str(context.node_config["socket"]))
         reply = to_record(call(socket, from_record(message.content), timeout=message.metadata.ttl))
     except Exception as error:
-        _log.error("nothing was forwarded (%s)", type(error).__name__)
+        said = error if isinstance(error, ShadowedPackage) else type(error).__name__  # others may quote data
+        _log.error("nothing was forwarded (%s)", said)
         return Message(_UNANSWERED, reply_to=message)
     return Message(reply, reply_to=message)

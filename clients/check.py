@@ -26,16 +26,15 @@ from privacy.ledger.state import Account, fold
 from privacy.signing import public_identity
 
 
-def preflight(plan: Plan, site: Path | None) -> dict[str, Any]:
+def preflight(plan: Plan, site: Path | str | None = None) -> dict[str, Any]:
     """Facts about the plan, and the site's if one is named; every refusal is raised as in a real run.
 
     Nothing is written: no journal is begun, no budget is charged, no refusal goes on record, no pool is claimed.
     """
-    rules = load_site(site) if site is not None else None
-    facts = _plan_facts(plan, rules.data.size or 1 if rules is not None else 1)
-    if rules is not None and site is not None:
-        facts["site"] = _site_facts(plan, rules, site)
-    return facts
+    if site is None:
+        return _plan_facts(plan, 1)
+    rules = load_site(Path(site))
+    return {**_plan_facts(plan, rules.data.size or 1), "site": _site_facts(plan, rules, Path(site))}
 
 
 def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from flwr.app import Context, UserConfig
 from flwr.serverapp import Grid, ServerApp
 
 from federation.errors import InputError, RosterError
+from federation.origins import check_origins
 from federation.round.flower import GridTransport
 from federation.round.transport import Transport
 
@@ -29,6 +30,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Wait for the sites, then run the plan with them."""
+    check_origins()
     plan, roster, state, sites = _call(context.run_config)
     from server.serve import serve  # takes seconds (torch): a wrong call is told before
 

@@ -1,1 +1,6 @@
-"""The same code with a pretend world: every site in one process."""
+"""The same code with a pretend world: every site in one process.
+
+Nothing is imported from here. `simulate` and `budget_of` are at the front door: `from federation import simulate`.
+"""
+
+__all__: list[str] = []

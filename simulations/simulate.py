@@ -15,8 +15,9 @@ from torch import Tensor
 
 from clients.data.load import find_sites
 from clients.site import Site
+from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
-from federation.plan.plan import Plan
+from federation.plan.plan import Plan, parse
 from federation.report.files import read_report, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
@@ -48,11 +49,27 @@ class _Played:
     close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
 
 
-def simulate(plan: Plan, text: str, sites: Path, out: Path, *, engine: Engine, progress: Progress) -> Report:
-    """Run `plan` (whose TOML is `text`) over the sites in a folder; return the report.
+def simulate(
+    plan: Plan | Path | str,
+    sites: Path | str,
+    out: Path | str,
+    *,
+    engine: Engine = "vectorized",
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
-    A run that `out` already holds is resumed where it stopped; of one that is complete the report is read.
+    Resumes the run in `out`; if it is already complete, returns its report. `seed` replaces `federation.seed`.
+    `progress` is called after every round. Torch is set to one thread.
+
+    Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
+    for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
     """
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}")
+    plan, text = _with_seed(plan, seed)
+    sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     started = time.perf_counter()
     keys = out / "checkpoint" / "keys"
@@ -66,7 +83,7 @@ def simulate(plan: Plan, text: str, sites: Path, out: Path, *, engine: Engine, p
         parties = open_sites(world, out / "journals")
         for site in parties.values():
             stack.callback(site.close)
-        final = _train(folder, world, parties, engine, progress)
+        final = _train(folder, world, parties, engine, progress or _unseen)
         rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
     folder.write_params(world.task.model(), final.params)
     # A site with a policy of its own is not trained on without privacy, not even for a comparison.
@@ -84,6 +101,18 @@ def simulate(plan: Plan, text: str, sites: Path, out: Path, *, engine: Engine, p
     write_report(out, report)
     folder.close()
     return report
+
+
+def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
+    """The plan and its TOML. A Plan is read again from its text: a copy with other values is checked, too."""
+    text, path = (plan.to_toml(), None) if isinstance(plan, Plan) else (read(Path(plan)).text, Path(plan))
+    if seed is not None:
+        text = with_value(text, ("federation", "seed"), str(seed))
+    return parse(text, path), text
+
+
+def _unseen(receipt: Receipt, metrics: Mapping[str, float | None]) -> None:
+    """Tell nobody of a round."""
 
 
 def _train(

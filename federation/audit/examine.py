@@ -87,22 +87,23 @@ class _Evidence:
         return True in words if words else None
 
 
-def audit(run: Path, ledgers: Sequence[Path] = ()) -> Audit:
+def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     """Everything that the files of `run` show; `ledgers` are those of sites that handed theirs in.
 
     UnusableFile if `run` is no run folder, or a ledger that was handed in does not exist.
     """
+    run, handed_in = Path(run), [Path(ledger) for ledger in ledgers]
     if not is_regular(run / "plan.toml"):
         raise UnusableFile(
             "this is no run folder: it holds no plan.toml", hint="name the RUN of --out", path=run
         )
-    for path in ledgers:
+    for path in handed_in:
         if not is_regular(path):
             raise UnusableFile("there is no such ledger", hint="federation ledger export SITE", path=path)
     found = Findings()
     plan, roster = read_plan(run, found), read_roster(run, found)
     receipts, report = read_receipts(run, plan, found), read_report(run, found)
-    params, books = read_params(run, found), read_ledgers(run, ledgers, found)
+    params, books = read_params(run, found), read_ledgers(run, handed_in, found)
     read = ((site, replayed(site, ledger, found)) for site, ledger in books.items())
     accounts = {site: account for site, account in read if account is not None}
     evidence = _Evidence(roster, receipts, report, books, accounts)

@@ -1,7 +1,7 @@
-"""The `federation` command: the composition root, and the only file that may import every package.
+"""The `federation` command, one of two composition roots: this folder and the front door (federation/__init__.py).
 
-Packages are imported inside the commands, so that `--help` and a mistake in a plan answer at once. An error is
-one line on stderr and an exit code; `--debug` shows where it came from.
+Only these two see every package. Packages are imported inside the commands, so that `--help` and a mistake in a
+plan answer at once. An error is one line on stderr and an exit code; `--debug` shows where it came from.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from click import Abort, ClickException
@@ -21,10 +21,6 @@ from federation.errors import AuditFailure, FederationError
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
 from privacy.errors import PrivacyError
-
-if TYPE_CHECKING:
-    from federation.plan.plan import Plan
-    from simulations.simulate import Engine
 
 app = typer.Typer(
     help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
@@ -75,13 +71,12 @@ def demo(
     """Train on bundled data, end to end: secure aggregation, differential privacy, a report."""
     from tempfile import TemporaryDirectory
 
-    from federation.plan.plan import parse
     from simulations.populations import population_for, scenario_for
 
-    text = scenario_for(population).read_text("utf-8")
+    out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = population_for(population)(Path(folder), 0)
-        _simulate(parse(text), text, sites, out or _free_folder(f"demo-{population}"), "protocol", as_json)
+        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
@@ -97,14 +92,7 @@ def simulate(
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    from federation.config.toml import with_value
-    from federation.plan.plan import load, parse
-
-    loaded, text = load(plan), plan.read_text("utf-8-sig")
-    if seed is not None:
-        text = with_value(text, ("federation", "seed"), str(seed))
-        loaded = parse(text, plan)
-    _simulate(loaded, text, sites, out or _free_folder(_slug(loaded.federation.name)), engine.value, as_json)
+    _simulate(plan, sites, out, engine, seed, as_json)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -254,13 +242,23 @@ def main() -> None:
         _fail(f"unexpected {type(error).__name__}: a bug of ours; run again with --debug and report it", 1)
 
 
-def _simulate(plan: Plan, text: str, sites: Path, out: Path, engine: Engine, as_json: bool) -> None:
+def _simulate(
+    path: Path, sites: Path, out: Path | None, engine: EngineName, seed: int | None, as_json: bool
+) -> None:
     from federation.cli.progress import show_progress
+    from federation.plan.plan import load
     from simulations.simulate import simulate as run_simulation
 
-    with show_progress(plan.federation.name, plan.federation.rounds) as advance:
+    plan = load(path).federation
+    out = out or _free_folder(_slug(plan.name))
+    with show_progress(plan.name, plan.rounds) as advance:
         report = run_simulation(
-            plan, text, sites, out, engine=engine, progress=lambda done, metrics: advance(done.round, metrics)
+            path,
+            sites,
+            out,
+            engine=engine.value,
+            seed=seed,
+            progress=lambda done, metrics: advance(done.round, metrics),
         )
     if as_json:
         _print_json(report.to_json())

@@ -1,4 +1,4 @@
-"""TOML files: read with errors that name a line, and find the line of a key.
+"""TOML files: read with errors that name a line, find the line of a key, write.
 
 `tomllib` gives values without their place. `line_of` finds it again with a small scan of headers and keys,
 which need not be perfect: a key that it cannot see (in an inline table) gets the line of the table around.
@@ -6,6 +6,7 @@ which need not be perfect: a key that it cannot see (in an inline table) gets th
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections import Counter
@@ -109,6 +110,38 @@ def with_value(text: str, key: KeyPath, value: str) -> str:
             "cannot be replaced", hint=f"give {key[-1]} a line of its own, in its table", key=name
         )
     return changed
+
+
+def write(data: Mapping[str, Any], *above: str) -> str:
+    """Plain data without nulls as text that `parse` reads back. Tables of the third level stand in line.
+
+    >>> print(write({"task": {"target": "sick", "features": {"age": {"low": 20, "high": 90}}}}), end="")
+    <BLANKLINE>
+    [task]
+    target = "sick"
+    <BLANKLINE>
+    [task.features]
+    age = { low = 20, high = 90 }
+    """
+    lines, tables = [], []
+    for name, value in data.items():
+        if isinstance(value, Mapping) and len(above) < 2:
+            place = (*above, _name(name))
+            tables.append(f"\n[{'.'.join(place)}]\n{write(value, *place)}")
+        else:
+            lines.append(f"{_name(name)} = {_value(value)}\n")
+    return "".join([*lines, *tables])
+
+
+def _name(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+
+
+def _value(value: Any) -> str:
+    """JSON writes texts, numbers, booleans and lists as TOML does, but for DEL in a text."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_name(name)} = {_value(item)}" for name, item in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _message_and_line(message: str, text: str) -> tuple[str, int | None]:

@@ -28,7 +28,7 @@ from federation.config.tables import (
     Server,
     Training,
 )
-from federation.config.toml import Document
+from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
 from federation.errors import InputError, PlanError
@@ -126,15 +126,16 @@ class Plan(Table):
         """The one byte string of this plan, whatever the layout, comments or omitted defaults of its file."""
         return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
 
+    def to_toml(self) -> str:
+        """A plan.toml that says the same: `parse(plan.to_toml())` has the same digest."""
+        return write(_features_by_name(self.model_dump(mode="json", exclude_none=True)))
+
     @classmethod
     def from_canonical(cls, data: bytes) -> Plan:
         """The plan of canonical bytes from the network; MalformedMessage if they are not exactly that."""
         try:
             document = json.loads(data)
-            if isinstance(document["task"], dict):
-                features = document["task"]["features"]
-                document["task"]["features"] = {feature.pop("name"): feature for feature in features}
-            plan = validate(cls, Document("", document))
+            plan = validate(cls, Document("", _features_by_name(document)))
             exact = plan.canonical() == data
         except (InputError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             exact = False
@@ -143,14 +144,22 @@ class Plan(Table):
         return plan
 
 
-def load(path: Path) -> Plan:
+def load(path: Path | str) -> Plan:
     """The plan in a file. PlanError names line and key; UnsafeParameters where its claim cannot hold."""
-    return validate(Plan, read_toml(path))
+    return validate(Plan, read_toml(Path(path)))
 
 
 def parse(text: str, path: Path | None = None) -> Plan:
     """The plan in a text. `path` is only for messages."""
     return validate(Plan, parse_toml(text, path))
+
+
+def _features_by_name(document: dict[str, Any]) -> dict[str, Any]:
+    """The canonical document as a file has it: features in a table rather than a list."""
+    if isinstance(document["task"], dict):
+        features = document["task"]["features"]
+        document["task"]["features"] = {feature.pop("name"): feature for feature in features}
+    return document
 
 
 def check_delta(plan: Plan, protected: int) -> None:

@@ -26,5 +26,5 @@ def read_report(folder: Path) -> Report:
         return Report.from_json(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, RecursionError):
         raise CheckpointError(
-            f"{path} cannot be read", hint="the run is complete; start again in another folder"
+            f"{path} cannot be read", hint="the run is complete: federation audit RUN shows what it was"
         ) from None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from flwr.app.message import make_message
 
 from clients.app import app
 from clients.service import SiteService
+from federation import origins
 from federation.round.flower import from_record, to_record
 from tests import ROOT
 
@@ -83,6 +85,20 @@ def test_every_failure_is_the_same_sentence(place: Path) -> None:
         assert (reply.error.code, reply.error.reason) == (0, UNANSWERED)
 
 
+def test_a_hidden_package_is_named_in_the_site_s_own_log_and_nothing_is_forwarded(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[bytes] = []
+    monkeypatch.setattr(
+        origins, "find_spec", lambda name: ModuleSpec(name, None, origin="/home/me/privacy.py")
+    )
+    with SiteService(lambda data: asked.append(data) or data, place):
+        reply = app(message(to_record(b"abc")), context(socket=str(place)))
+    assert (reply.error.code, reply.error.reason) == (0, UNANSWERED)
+    assert asked == []
+    assert "/home/me/privacy.py hides our package privacy; rename that file" in caplog.text
+
+
 @pytest.mark.parametrize("kind", [MessageType.TRAIN, MessageType.EVALUATE, "query.other"])
 def test_no_other_kind_of_message_is_answered(place: Path, kind: str) -> None:
     with pytest.raises(ValueError, match="registered"):
@@ -106,7 +122,7 @@ def test_the_process_that_flower_starts_loads_neither_torch_nor_our_mathematics(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     ours = [
-        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.round",
-        "federation.round.flower", "federation.round.transport", "privacy", "privacy.errors",
+        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.origins",
+        "federation.round", "federation.round.flower", "federation.round.transport", "privacy", "privacy.errors",
     ]  # fmt: skip
     assert done.stdout.strip() == f"[] {ours}"

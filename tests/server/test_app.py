@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from flwr.app import Context, RecordDict, UserConfigValue
 
-from federation.errors import InputError, RosterError
+from federation import origins
+from federation.errors import InputError, RosterError, ShadowedPackage
 from federation.round.transport import Arrival, Outgoing, Transport
 from server import app as server_app
 from server.app import app, await_sites
@@ -60,6 +62,17 @@ def test_the_coordinator_gets_paths_and_a_wire_to_every_site(monkeypatch: pytest
 def test_a_call_without_plan_roster_state_or_sites_is_refused(config: dict[str, UserConfigValue]) -> None:
     with flower_world({"a": lambda data: data}) as world, pytest.raises(InputError):
         app(grid_of(world), context(**config))
+
+
+def test_a_hidden_package_is_named_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        origins, "find_spec", lambda name: ModuleSpec(name, None, origin="/home/me/privacy.py")
+    )
+    with (
+        flower_world({"a": lambda data: data}) as world,
+        pytest.raises(ShadowedPackage, match=r"/home/me/privacy\.py hides our package privacy"),
+    ):
+        app(grid_of(world), context(plan="/p/plan.toml", roster="/r", state="/s", sites=1))
 
 
 def test_waiting_for_sites_ends_with_a_roster_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_an_evaluation_is_charged_to_the_held_out_records_and_told_once(
     def nothing(*_: object) -> None:
         pass
 
-    report = simulate(plan, text, sites, tmp_path / "run", engine=engine, progress=nothing)
+    report = simulate(plan, sites, tmp_path / "run", engine=engine, progress=nothing)
     told = report.to_json()["evaluation"]["published"]
     assert told["records"] == pytest.approx(3 * 77, rel=0.5)
     folder = RunFolder(tmp_path / "run", plan)

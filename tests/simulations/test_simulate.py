@@ -36,7 +36,7 @@ def nothing(_: Receipt, __: Mapping[str, float | None]) -> None:
 
 
 def simulated(text: str, sites: Path, out: Path, engine: Engine = "vectorized") -> Report:
-    return simulate(parse(text), text, sites, out, engine=engine, progress=nothing)
+    return simulate(parse(text), sites, out, engine=engine, progress=nothing)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def stopped(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a private run that was killed after its second round."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(Killed):
-        simulate(parse(PRIVATE), PRIVATE, sites, out, engine="vectorized", progress=stop)
+        simulate(parse(PRIVATE), sites, out, engine="vectorized", progress=stop)
     return out
 
 
@@ -185,7 +185,7 @@ def test_noise_is_never_that_of_the_seed(sites: Path, tmp_path: Path, private: t
 def test_progress_hears_of_every_round(sites: Path, tmp_path: Path) -> None:
     heard: list[tuple[int, set[str]]] = []
     simulate(
-        parse(TEXT), TEXT, sites, tmp_path / "run", engine="protocol",
+        parse(TEXT), sites, tmp_path / "run", engine="protocol",
         progress=lambda report, metrics: heard.append((report.round, set(metrics))),
     )  # fmt: skip
     assert heard == [(number, {"accuracy", "auc"}) for number in (1, 2, 3)]
@@ -229,7 +229,7 @@ def test_a_run_stopped_after_any_round_goes_on_to_the_same_params(
     sites: Path, tmp_path: Path, engine: Engine
 ) -> None:
     with pytest.raises(Killed):
-        simulate(parse(TEXT), TEXT, sites, tmp_path / "run", engine=engine, progress=stop)
+        simulate(parse(TEXT), sites, tmp_path / "run", engine=engine, progress=stop)
     report = simulated(TEXT, sites, tmp_path / "run", engine)
     assert [entry.round for entry in report.rounds] == [1, 2, 3]
     assert {site.rounds for site in report.sites} == {3}
@@ -317,7 +317,7 @@ def test_a_run_that_was_killed_while_it_closed_is_closed_once(
 
 def test_the_keys_of_a_run_are_its_own_and_go_with_its_checkpoint(sites: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        simulate(parse(TEXT), TEXT, sites, tmp_path / "run", engine="vectorized", progress=stop)
+        simulate(parse(TEXT), sites, tmp_path / "run", engine="vectorized", progress=stop)
     keys = tmp_path / "run" / "checkpoint" / "keys"
     assert sorted(path.name for path in keys.iterdir()) == ["ash.key", "birch.key", "cedar.key"]
     assert keys.stat().st_mode & 0o077 == 0

@@ -33,7 +33,7 @@ def test_every_engine_ends_with_the_same_params(values: dict[str, Any], sites: P
     text = text_of(**values)
     plan = parse(text)
     reports = {
-        engine: simulate(plan, text, sites, tmp_path / engine, engine=engine, progress=lambda *_: None)  # type: ignore[arg-type]
+        engine: simulate(plan, sites, tmp_path / engine, engine=engine, progress=lambda *_: None)  # type: ignore[arg-type]
         for engine in ENGINES
     }
     params = {engine: load_params(tmp_path / engine) for engine in ENGINES}
@@ -59,8 +59,6 @@ def test_they_are_the_params_worked_out_on_paper(tmp_path: Path) -> None:
         sizes = {name: float(len(data)) for name, data in world.training.items()}
         expected = by_hand(parse(text), world.training, [tuple(sizes)] * 3, sizes)
         uniform = by_hand(parse(text), world.training, [tuple(sizes)] * 3)
-    simulate(
-        parse(text), text, tmp_path / "sites", tmp_path / "run", engine="protocol", progress=lambda *_: None
-    )
+    simulate(parse(text), tmp_path / "sites", tmp_path / "run", engine="protocol", progress=lambda *_: None)
     assert close(load_params(tmp_path / "run"), expected)
     assert not close(load_params(tmp_path / "run"), uniform), "the test can fail"

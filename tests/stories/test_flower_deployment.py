@@ -138,7 +138,7 @@ def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_g
         state = tmp_path / "served"
         deployment.run({"plan": str(plan), "roster": str(roster), "state": str(state), "sites": 3}, 160)
         simulated = tmp_path / "simulated"
-        simulate(parse(PLAN), PLAN, folder / "sites", simulated, engine="protocol", progress=lambda *_: None)
+        simulate(parse(PLAN), folder / "sites", simulated, engine="protocol", progress=lambda *_: None)
     served = load_file(state / "params.safetensors")
     expected = load_file(simulated / "params.safetensors")
     assert served.keys() == expected.keys()

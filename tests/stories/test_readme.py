@@ -1,4 +1,4 @@
-"""Every command that the README shows is run here, or is what runs the tests (`make`)."""
+"""Every command and every line of Python that the README shows is run here, or is what runs the tests (`make`)."""
 
 from __future__ import annotations
 
@@ -47,6 +47,28 @@ def test_our_commands_do_what_the_readme_says(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     for run in ("first", "second"):
         assert (tmp_path / "runs" / run / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_lines_of_python_do_what_the_readme_says(tmp_path: Path) -> None:
+    hospitals(tmp_path / "hospitals")
+    (tmp_path / "plan.toml").write_text(scenario_for("hospitals").read_text("utf-8"), "utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert 8 <= len(program.splitlines()) <= 16
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    noise, accuracy, epsilon, audit = done.stdout.splitlines()
+    assert float(noise.removeprefix("noise multiplier ")) > 1
+    assert 0.7 < float(accuracy.removeprefix("accuracy ")) < 1
+    assert re.fullmatch(r"epsilon (2\.9\d*|3\.0) at delta 1e-05", epsilon), epsilon
+    assert audit == "audit pass []"
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:

@@ -68,7 +68,6 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_pat
     )
     simulate(
         parse(text),
-        text,
         tmp_path / "sites",
         tmp_path / "calm",
         engine="vectorized",

@@ -42,7 +42,7 @@ def finished(folder: Path, engine: Engine, text: str = TEXT, sites: int = 3) -> 
     """A run folder that still holds the private keys of its sites."""
     data = write_sites(folder / "sites", sites)
     with patch.object(RunFolder, "close"):
-        simulate(parse(text), text, data, folder / "run", engine=engine, progress=lambda *_: None)
+        simulate(parse(text), data, folder / "run", engine=engine, progress=lambda *_: None)
     return folder / "run"
 
 

@@ -50,7 +50,7 @@ def write_patients(folder: Path) -> Path:
 
 
 def played(folder: Path, text: str, sites: Path, engine: str = "protocol") -> Path:
-    simulate(parse(text), text, sites, folder / "run", engine=engine, progress=lambda *_: None)  # type: ignore[arg-type]
+    simulate(parse(text), sites, folder / "run", engine=engine, progress=lambda *_: None)  # type: ignore[arg-type]
     return folder / "run"
 
 
