@@ -14,7 +14,7 @@ from federation.plan.plan import Plan, parse
 from privacy.accounting.filters import Budget, Filter, admit
 from privacy.accounting.units import Limit, Patient
 from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation, UnsafeParameters
-from tests.federation.plans import TEXT, changed, for_patients
+from tests.plans import TEXT, changed, for_patients
 
 SITE = """\
 [site]

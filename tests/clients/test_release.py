@@ -36,7 +36,7 @@ from tests.clients.sites import (
     make_terms,
     open_journal,
 )
-from tests.clients.units import NOISES, plan_for
+from tests.clients.units import NOISES
 
 SITE = "amsterdam"
 PRIVATE = [(unit, noise) for unit in ("record", "client") for noise in ("site", "distributed", "central")]
@@ -358,7 +358,7 @@ def test_the_last_update_is_forgotten_when_the_evaluation_begins(number: int, tm
 
 @pytest.mark.parametrize("noise", [*NOISES, "none"])
 def test_a_plan_for_patients_needs_to_know_whose_a_record_is(noise: str, tmp_path: Path) -> None:
-    plan = plan_for("patient", noise)
+    plan = make_plan("patient", noise)
     for patients in (None, torch.arange(39)):
         trainer = replace(fresh(plan), data=replace(make_data(40, 1), patients=patients))
         with pytest.raises(DataError, match="whose each record is"):
@@ -379,7 +379,7 @@ def test_whose_a_record_is_means_nothing_where_patients_are_not_protected(unit: 
     ("unit", "noise"), [("record", "distributed"), ("patient", "site"), ("client", "none")]
 )
 def test_the_longest_round_is_measured_without_a_look_at_the_data(unit: str, noise: str) -> None:
-    plan = plan_for(unit, noise, sample_rate=0.37, rounds=12)
+    plan = make_plan(unit, noise, sample_rate=0.37, rounds=12)
     seen: list[int] = []
     features = torch.full((40, 2), torch.nan)  # what would be read from them, were they read
     data = Dataset(features, torch.full((40,), 9), torch.arange(40))

@@ -57,7 +57,7 @@ def test_declared_weights_make_a_weighted_mean() -> None:
 
 
 def test_a_sum_of_gradients_is_one_step_down_their_mean_over_the_expected_batch() -> None:
-    plan = plan_of(noise="distributed", sample_rate=0.5, learning_rate=0.25, rounds=50)
+    plan = plan_of({"server.learning_rate": 0.25}, noise="distributed", sample_rate=0.5, rounds=50)
     rate = plan.training.learning_rate
     terms = terms_for(plan, MEMBERS, torch.zeros(2))
     gradients = [torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])]

@@ -22,6 +22,7 @@ from federation.identity.keys import create, load_private, load_public
 from federation.identity.roster_file import add_site, sign_roster
 from federation.plan.plan import parse
 from simulations.simulate import simulate
+from tests.plans import text_of
 from tests.stories.deployment import ROOT, Deployment
 
 SITES = ("north", "south", "west")
@@ -184,37 +185,17 @@ def joined(site: Path, socket: Path) -> Iterator[None]:
             process.communicate(timeout=20)
 
 
-PLAN = """
-[federation]
-name = "story"
-rounds = 2
-seed = 3
-[task]
-kind = "tabular-classification"
-target = "ill"
-classes = ["0", "1"]
-model = "logistic"
-[task.features]
-age = { low = 20, high = 90 }
-[cohort]
-size = "all"
-minimum = 3
-deadline_seconds = 60
-[training]
-optimizer = "sgd"
-learning_rate = 0.5
-local_steps = 3
-sample_rate = 0.5
-[privacy]
-unit = "record"
-noise = "none"
-[secure_aggregation]
-colluders = 1
-dropouts = 0
-[server]
-optimizer = "adam"
-learning_rate = 0.1
-"""
+PLAN = text_of(
+    {"task.features": {"age": {"low": 20, "high": 90}}, "server.learning_rate": 0.1, "evaluation": None},
+    name="story",
+    rounds=2,
+    seed=3,
+    target="ill",
+    local_steps=3,
+    sample_rate=0.5,
+    noise="none",
+    dropouts=0,
+)
 
 SITE = """
 [site]

@@ -24,7 +24,7 @@ from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
 from privacy.errors import PolicyViolation, UnsafeParameters
 from tests.clients.data.test_split import dataset
-from tests.federation.plans import TEXT, changed, for_patients
+from tests.plans import TEXT, changed, for_patients
 
 TASK = TabularTask.model_validate(
     {

@@ -21,7 +21,7 @@ from clients.policy import Policy, SiteData, SiteFile
 from federation.errors import DataError
 from federation.plan.plan import parse
 from privacy.errors import PolicyViolation
-from tests.federation.plans import TEXT
+from tests.plans import TEXT
 
 
 def identity(name: str) -> Ed25519PrivateKey:
