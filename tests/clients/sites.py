@@ -264,13 +264,13 @@ class Round:
         self.requests: dict[tuple[str, Kind], bytes] = {}
         self.replies: dict[tuple[str, Kind], bytes] = {}
         self._params = make_params(terms.dimension) if params is None else params
-        self._sites = sites
+        self.sites = sites
 
     @classmethod
     def prepared(cls, before: Round) -> Round:
         """The round that travelled with the one before."""
         assert before.following is not None
-        after = cls(before.following.terms, before._sites)
+        after = cls(before.following.terms, before.sites)
         after.coordinator = before.following
         return after
 
@@ -288,7 +288,7 @@ class Round:
                 at = message.to, frame.kind
                 self.requests[at] = frame.to_bytes()
                 if at not in lost:
-                    self.replies[at] = self._sites[message.to].receive(self.requests[at])
+                    self.replies[at] = self.sites[message.to].receive(self.requests[at])
                     arrived.append((message.to, self.replies[at]))
             outgoing = []
             for name, data in arrived:

@@ -28,6 +28,7 @@ from privacy.accounting.units import Limit
 from privacy.errors import BudgetExceeded, PolicyViolation
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
+from tests.clients.journal.journals import fill_the_disk, rows, statement
 from tests.clients.sites import (
     RUN,
     make_data,
@@ -94,7 +95,7 @@ def test_a_refusal_of_the_journal_leaves_the_data_unread(tmp_path: Path) -> None
     journal = open_journal(tmp_path / "reserved", plan)
     with pytest.raises(BudgetExceeded):
         release(make_terms(plan, round=6), SITE, make_params(), trainer, journal)
-    journal._store._connection.execute("PRAGMA query_only = ON")  # a disk that takes no more
+    fill_the_disk(journal)
     with pytest.raises(JournalUnavailable):
         release(make_terms(plan), SITE, make_params(), trainer, journal)
     assert not touched
@@ -105,13 +106,13 @@ def test_nothing_is_handed_on_when_the_journal_cannot_keep_it(tmp_path: Path) ->
     journal, terms = open_journal(tmp_path / "journal", plan), make_terms(plan)
 
     def disk_fills_up_meanwhile(_: int) -> Stream:
-        journal._store._connection.execute("PRAGMA query_only = ON")
+        fill_the_disk(journal)
         return Stream(bytes(32))
 
     trainer = replace(fresh(plan), stream=disk_fills_up_meanwhile)
     with pytest.raises(JournalUnavailable):
         release(terms, SITE, make_params(), trainer, journal)
-    journal._store._connection.execute("PRAGMA query_only = OFF")
+    fill_the_disk(journal, False)
     assert kinds(journal) == ["genesis", "reserve", "begin"]
     release(terms, SITE, make_params(), fresh(plan), journal)  # the same charge serves the next try
     assert kinds(journal) == ["genesis", "reserve", "begin", "release"]
@@ -163,8 +164,8 @@ def test_the_journal_keeps_exactly_what_was_handed_on(tmp_path: Path) -> None:
     plan = make_plan()
     journal = open_journal(tmp_path / "journal", plan)
     vector = release(make_terms(plan), SITE, make_params(), fresh(plan), journal)
-    rows = journal._store._connection.execute("SELECT run, round, payload FROM releases").fetchall()
-    assert rows == [(RUN.hex(), 1, b"".join(int(value).to_bytes(8, "little") for value in vector))]
+    kept = rows(journal, "SELECT run, round, payload FROM releases")
+    assert kept == [(RUN.hex(), 1, b"".join(int(value).to_bytes(8, "little") for value in vector))]
 
 
 # The form of what leaves.
@@ -228,7 +229,7 @@ def test_nothing_but_the_one_vector_can_be_released(
     with pytest.raises(PolicyViolation, match="release"):
         release(terms, SITE, make_params(), fresh(plan), journal)
     assert kinds(journal)[-1] == "begin"
-    assert journal._store._connection.execute("SELECT COUNT(*) FROM releases").fetchone() == (0,)
+    assert statement(journal, "SELECT COUNT(*) FROM releases") == (0,)
 
 
 def test_what_is_released_is_read_back_from_its_bytes_and_brings_nothing_along() -> None:
@@ -268,7 +269,7 @@ def test_the_size_of_a_release_says_nothing_about_the_data(unit: str, noise: str
         journal = open_journal(tmp_path / str(number), plan)
         trainer = replace(fresh(plan), data=make_data(records, 1))
         release(make_terms(plan), SITE, make_params(), trainer, journal)
-        sizes.add(journal._store._connection.execute("SELECT LENGTH(payload) FROM releases").fetchone())
+        sizes.add(statement(journal, "SELECT LENGTH(payload) FROM releases"))
     assert sizes == {(8 * 6,)}
 
 
@@ -352,7 +353,7 @@ def test_the_last_update_is_forgotten_when_the_evaluation_begins(number: int, tm
     journal.reserve(evaluation_run(RUN.hex()), plan.digest, plan.figures.charge, 1, limits)
     for played in {4, number}:
         release(make_terms(plan, round=played), SITE, make_params(), fresh(plan), journal)
-    kept = journal._store._connection.execute("SELECT run FROM releases").fetchall()
+    kept = rows(journal, "SELECT run FROM releases")
     assert kept == [(RUN.hex() if number == 4 else evaluation_run(RUN.hex()),)]
 
 

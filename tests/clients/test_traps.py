@@ -36,6 +36,7 @@ from privacy.mechanism.encoding import Codec, Integers
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
 from tests import plans
+from tests.clients.journal.journals import statement
 from tests.clients.sites import (
     DIMENSION,
     SMALL,
@@ -530,7 +531,7 @@ def test_a_round_interrupted_anywhere_is_charged_and_leaves_nothing(
         release(terms, SITE, make_params(), trainer, journal)
     assert [entry.kind for entry in journal.entries()][-1] == "begin"
     assert journal.rounds_begun(terms.run.hex()) == 1
-    assert journal._store._connection.execute("SELECT COUNT(*) FROM releases").fetchone() == (0,)
+    assert statement(journal, "SELECT COUNT(*) FROM releases") == (0,)
     vector = release(terms, SITE, make_params(), trainer, journal)
     assert np.array_equal(vector, contribution(terms, SITE, make_params(), trainer))
     assert [entry.kind for entry in journal.entries()][-2:] == ["begin", "release"]
