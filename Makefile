@@ -2,19 +2,23 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SCALE  ?= 100
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench vectors clean
+.PHONY: help demo test test-extras check bench soak power vectors clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(READY) ## five hospitals train a model together, privately; prints where the report is
 	$(BIN)/federation demo hospitals
 
-test: $(READY) ## all tests
+test: $(READY) ## all tests, in about five minutes on two cores
 	$(BIN)/python -m pytest -n auto
+
+test-extras: $(READY) ## the tests of optional dependencies; there are none yet
+	$(BIN)/python -m pytest -m extras -q || { [ $$? -eq 5 ] && echo 'no extras yet: nothing to install, nothing to test'; }
 
 check: $(READY) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -24,6 +28,12 @@ check: $(READY) ## format, lint, types, import contracts
 
 bench: $(READY) ## how fast, as ratios to this machine's own limits; writes benchmarks/results.md
 	$(BIN)/python -m benchmarks.secagg
+
+soak: $(READY) ## hours of hostile networks, strange bytes and SIGKILL; writes benchmarks/soak.md
+	$(BIN)/python -m benchmarks.endurance soak $(SCALE)
+
+power: $(READY) ## statistics at full sharpness; writes benchmarks/power.md
+	$(BIN)/python -m benchmarks.endurance power $(SCALE)
 
 vectors: $(READY) ## regenerate the known-answer vectors of docs/protocol.md and show what changed
 	$(BIN)/python -m tests.vectors.generate

@@ -1,8 +1,31 @@
-"""One setting for all: what hypothesis tries follows from the test alone, so that a run can be repeated."""
+"""How all tests run: so that they can be repeated, never fail for a busy machine, and use all of an idle one."""
 
 from __future__ import annotations
 
-from hypothesis import settings
+import os
 
-settings.register_profile("repeatable", derandomize=True)
+import pytest
+from hypothesis import HealthCheck, settings
+
+# What hypothesis tries follows from the test alone. No example has a time limit: on a busy machine any may be slow.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """A worker runs neighbors, which share worlds and calibrations, and takes from others when it has none left."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: it works while another waits for a process."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for processes start first, beside all the others."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)

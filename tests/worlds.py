@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from clients.site import Site
 from clients.training.work import Trainer, contribution
 from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, build_task
-from federation.plan.plan import Plan, load, parse
+from federation.plan.plan import Plan, load
 from federation.report.receipt import Receipt
 from federation.round.messages import Member
 from federation.round.terms import Terms
@@ -31,74 +32,30 @@ from server.run import run
 from server.sessions import open_lines
 from server.state import ServerState
 from simulations.world import World, open_sites, read_world, server_stream
+from tests import plans
 
 NAMES = ("ash", "birch", "cedar", "dogwood", "elm")
 
-TEXT = """\
-[federation]
-name = "trees"
-rounds = 3
-seed = 7
-
-[task]
-kind = "tabular-classification"
-target = "sick"
-classes = ["no", "yes"]
-model = "logistic"
-[task.features]
-age = { low = 20, high = 90 }
-dose = { low = -1, high = 1 }
-ward = { values = ["a", "b", "c"] }
-
-[cohort]
-size = "all"
-minimum = 3
-weights = "uniform"
-deadline_seconds = 5
-
-[training]
-optimizer = "sgd"
-learning_rate = 0.5
-local_steps = 1
-sample_rate = 1.0
-
-[privacy]
-unit = "record"
-noise = "none"
-
-[secure_aggregation]
-colluders = 1
-dropouts = 1
-
-[server]
-optimizer = "average"
-learning_rate = 1.0
-
-[evaluation]
-holdout = 0.25
-metrics = ["accuracy", "auc"]
-"""
-
-PRIVATE = 'noise = "distributed"\nepsilon = 3.0\ndelta = 1e-5\nclipping_norm = 1.0'
-
-
-def text_of(**values: object) -> str:
-    """The plan's text with other values, by key; `noise = "none"` gives way to a whole claim with `private`."""
-    text = TEXT
-    for key, value in values.items():
-        if key == "noise" and value != "none":
-            text = text.replace('noise = "none"', PRIVATE.replace("distributed", str(value)))
-            continue
-        lines = [line for line in text.split("\n") if line.startswith(f"{key} =")]
-        assert lines, key
-        written = value if isinstance(value, int | float) else f'"{value}"'
-        text = text.replace(lines[-1], f"{key} = {written}")
-    return text
-
-
-def plan_of(**values: object) -> Plan:
-    """The plan of `text_of`."""
-    return parse(text_of(**values))
+TREES: plans.Changes = {
+    "name": "trees",
+    "rounds": 3,
+    "target": "sick",
+    "classes": ["no", "yes"],
+    "task.features": {
+        "age": {"low": 20, "high": 90},
+        "dose": {"low": -1, "high": 1},
+        "ward": {"values": ["a", "b", "c"]},
+    },
+    "deadline_seconds": 5,
+    "sample_rate": 1.0,
+    "noise": "none",
+    "server.optimizer": "average",
+    "server.learning_rate": 1.0,
+    "holdout": 0.25,
+    "metrics": ["accuracy", "auc"],
+}
+text_of = partial(plans.text_of, TREES)
+plan_of = partial(plans.plan_of, TREES)
 
 
 def rows_of(site: int, count: int) -> list[list[str]]:

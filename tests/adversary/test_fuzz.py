@@ -28,8 +28,9 @@ from privacy.secagg.messages import (
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Phase, TooFew
 from tests.privacy.secagg.rounds import CONTEXT, Round, fork, identity, make_roster, mask, site
+from tests.scale import scaled
 
-INPUTS = 10_000
+INPUTS = scaled(10_000)
 PHASES = [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.COMMIT, Phase.REVEAL]
 
 
@@ -102,6 +103,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_decoder_gives_a_message_in_its_one_form_or_says_malformed(name: str) -> None:
     """46."""
@@ -117,6 +119,7 @@ def test_a_decoder_gives_a_message_in_its_one_form_or_says_malformed(name: str) 
     assert decoded < INPUTS / 2
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("phase", PHASES[1:])
 def test_a_site_answers_strange_bytes_with_an_error_of_ours_and_leaves(phase: Phase) -> None:
     """46: and no secret leaves: of all the inputs none but the genuine request gets a reply."""
@@ -124,7 +127,7 @@ def test_a_site_answers_strange_bytes_with_an_error_of_ours_and_leaves(phase: Ph
     if phase is Phase.COMMIT:
         round_.until(Phase.MASK).step(round_.everyone - {4})
     genuine = round_.until(phase).inbox[0]
-    for data in _inputs(f"site {phase}", 500):
+    for data in _inputs(f"site {phase}", scaled(500)):
         client = fork(round_.clients[0])
         steps: dict[Phase, Callable[[bytes], bytes]] = {
             Phase.SHARE: client.share,
@@ -142,10 +145,11 @@ def test_a_site_answers_strange_bytes_with_an_error_of_ours_and_leaves(phase: Ph
             assert len(reply) == 98
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_server_blames_the_sender_of_strange_bytes_and_gets_the_right_sum(phase: Phase) -> None:
     """46: one site babbles in one phase; the others' sum is right."""
-    for start in range(3):
+    for start in range(scaled(3)):
         round_ = Round(6, colluders=0)
         if phase is Phase.COMMIT:
             round_.until(Phase.MASK).step(round_.everyone - {5})

@@ -21,6 +21,7 @@ from privacy.secagg import server
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.messages import Delivery, Kind
 from tests.adversary.network import Network, kind_or_none
+from tests.scale import scaled
 
 COHORTS = [(3, 1), (4, 0), (4, 1), (4, 2), (5, 0), (5, 1), (5, 2)]
 
@@ -170,11 +171,12 @@ class Hostile(RuleBasedStateMachine):
             self.net.check()
 
 
+@pytest.mark.soak
 def test_an_adversary_that_owns_the_network_gets_one_right_sum_or_none() -> None:
     run_state_machine_as_test(
         Hostile,
         settings=settings(
-            max_examples=500,
+            max_examples=scaled(250),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

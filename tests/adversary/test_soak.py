@@ -10,6 +10,7 @@ import pytest
 from privacy.secagg.messages import Kind, kind_of
 from privacy.secagg.server import Phase
 from tests.privacy.secagg.rounds import Round, mask
+from tests.scale import scaled
 
 LOST = DOUBLED = DELAYED = 0.1
 TRIES = 5
@@ -45,7 +46,11 @@ class _Network:
         return sorted(out, key=lambda _: next(self.dice))
 
 
-@pytest.mark.parametrize("name", ["one", "two"])
+NAMES = ["one", "two", *map(str, range(3, scaled(2) + 1))]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", NAMES)
 def test_a_hundred_sites_over_a_bad_network_sum_exactly(name: str) -> None:
     """50, 35: requests are repeated a few times, as any transport would; then the deadline falls."""
     round_ = Round(100, colluders=10, dropouts=20, length=20)

@@ -19,7 +19,7 @@ from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.model.params import params_bytes
 from federation.model.task import Dataset, Task, build_task, cross_entropy
-from federation.plan.plan import Plan, parse
+from federation.plan.plan import Plan
 from federation.round.messages import Frame, Hello, Invitation, Kind, Member, Paired, Reason, abort_reason
 from federation.round.terms import Terms
 from privacy.ledger.heads import Head
@@ -29,74 +29,35 @@ from privacy.signing import public_identity
 from privacy.wire import digest
 from server.coordinator import Coordinator
 from server.heads import Heads
+from tests import plans
 
 RUN = bytes(range(16))
 SIZES = {"amsterdam": 40, "berlin": 24, "cleveland": 30}
 FIVE = {**SIZES, "dresden": 20, "essen": 28}
 DIMENSION = 6  # two numbers and a bias, two classes
 
-TEXT = """\
-[federation]
-name = "small"
-rounds = {rounds}
-seed = 7
-
-[task]
-kind = "tabular-classification"
-target = "sick"
-classes = ["no", "yes"]
-model = "{model}"
-[task.features]
-age = {{ low = 0, high = 100 }}
-pressure = {{ low = 50, high = 250 }}
-
-[cohort]
-size = "all"
-minimum = {minimum}
-weights = "{weights}"
-
-[training]
-optimizer = "{optimizer}"
-learning_rate = {learning_rate}
-local_steps = {local_steps}
-sample_rate = {sample_rate}
-
-[privacy]
-unit = "{unit}"
-noise = "{noise}"
-{claim}
-
-[secure_aggregation]
-colluders = {colluders}
-dropouts = {dropouts}
-
-[server]
-optimizer = "average"
-learning_rate = 1.0
-"""
-
-DEFAULTS: dict[str, object] = {
+SMALL: plans.Changes = {
+    "name": "small",
     "rounds": 4,
-    "model": "logistic",
-    "minimum": 3,
-    "weights": "uniform",
-    "optimizer": "sgd",
-    "learning_rate": 0.5,
-    "local_steps": 1,
+    "target": "sick",
+    "classes": ["no", "yes"],
+    "task.features": {"age": {"low": 0, "high": 100}, "pressure": {"low": 50, "high": 250}},
+    "cohort.deadline_seconds": None,
     "sample_rate": 1.0,  # closed form: calibrated in no time
+    "epsilon": 8.0,
+    "clipping_norm": 0.5,
     "colluders": 0,
     "dropouts": 0,
-    "epsilon": 8.0,
-    "delta": 1e-5,
-    "clipping_norm": 0.5,
+    "server.optimizer": "average",
+    "server.learning_rate": 1.0,
+    "evaluation": None,
 }
 
 
 def make_plan(unit: str = "record", noise: str = "distributed", **changes: object) -> Plan:
-    """A valid plan, with some values changed."""
-    values = DEFAULTS | {"unit": unit, "noise": noise} | changes
-    claim = "" if noise == "none" else "epsilon = {epsilon}\ndelta = {delta}\nclipping_norm = {clipping_norm}"
-    return parse(TEXT.format(**values, claim=claim.format(**values)))
+    """A small plan; one for patients names the column that says who a record's patient is."""
+    column = {"task.patient": "who"} if unit == "patient" else {}
+    return plans.plan_of(SMALL, {"unit": unit, "noise": noise}, column, **changes)
 
 
 def make_data(records: int, seed: int, scale: float = 1.0) -> Dataset:
@@ -303,13 +264,13 @@ class Round:
         self.requests: dict[tuple[str, Kind], bytes] = {}
         self.replies: dict[tuple[str, Kind], bytes] = {}
         self._params = make_params(terms.dimension) if params is None else params
-        self._sites = sites
+        self.sites = sites
 
     @classmethod
     def prepared(cls, before: Round) -> Round:
         """The round that travelled with the one before."""
         assert before.following is not None
-        after = cls(before.following.terms, before._sites)
+        after = cls(before.following.terms, before.sites)
         after.coordinator = before.following
         return after
 
@@ -327,7 +288,7 @@ class Round:
                 at = message.to, frame.kind
                 self.requests[at] = frame.to_bytes()
                 if at not in lost:
-                    self.replies[at] = self._sites[message.to].receive(self.requests[at])
+                    self.replies[at] = self.sites[message.to].receive(self.requests[at])
                     arrived.append((message.to, self.replies[at]))
             outgoing = []
             for name, data in arrived:

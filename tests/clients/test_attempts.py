@@ -18,6 +18,7 @@ from privacy.errors import FaultyServer, LedgerRefusal, PolicyViolation, Protoco
 from privacy.mechanism.encoding import RingVector
 from privacy.secagg import graph
 from privacy.secagg.messages import Certificate, Delivery
+from tests.clients.journal.journals import fill_the_disk
 from tests.clients.sites import (
     FIVE,
     SIZES,
@@ -257,14 +258,14 @@ def test_masking_is_on_record_before_masked_bytes_leave(tmp_path: Path) -> None:
     def no_more_room(name: str, frame: Frame) -> Frame:
         if (name, frame.kind) == ("berlin", Kind.BROADCAST):
             site.release(terms, make_params())
-            site.journal._store._connection.execute("PRAGMA query_only = ON")
+            fill_the_disk(site.journal)
         return frame
 
     played = Round(terms, sites)
     with pytest.raises(TooFewSurvivors):
         played.play(alter=no_more_room)
     assert Frame.from_bytes(played.replies["berlin", Kind.BROADCAST]).kind is Kind.ABORT
-    site.journal._store._connection.execute("PRAGMA query_only = OFF")
+    fill_the_disk(site.journal, False)
     assert kinds(site) == ["genesis", "roster", "budget", "reserve", "begin", "release"]
     assert not isinstance(site.last_error, PolicyViolation | LedgerRefusal)
 

@@ -14,9 +14,8 @@ from clients.journal.journal import Journal
 from clients.policy import load_site
 from federation.errors import DataError, InputError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private
-from federation.plan.plan import Plan, parse
+from federation.plan.plan import Plan
 from privacy.errors import BudgetExceeded, LedgerCorrupt, PolicyViolation, UnsafeParameters
-from tests.clients import sites
 from tests.clients.sites import RUN, make_plan, make_terms
 from tests.clients.test_join import ROWS, SITE, write_site
 
@@ -33,17 +32,6 @@ def spend(path: Path, plan: Plan, run: bytes = RUN) -> Journal:
     journal, limits = own_journal(path), load_site(path).policy.limits()
     journal.reserve(run.hex(), plan.digest, plan.kind.charge, plan.federation.rounds, limits)
     return journal
-
-
-def for_patients(plan: str = "patient") -> Plan:
-    """A plan for tables whose column "who" says whose a row is."""
-    text = make_plan_text(plan)
-    return parse(text.replace('target = "sick"', 'target = "sick"\npatient = "who"'))
-
-
-def make_plan_text(unit: str) -> str:
-    claim = "epsilon = 3.0\ndelta = 1e-5\nclipping_norm = 0.5"
-    return sites.TEXT.format(**{**sites.DEFAULTS, "unit": unit, "noise": "distributed", "claim": claim})
 
 
 def everything(folder: Path) -> dict[Path, tuple[int, int, bytes]]:
@@ -211,7 +199,7 @@ def test_a_policy_looser_than_the_ledger_is_told_before_anything_moves(tmp_path:
 def test_patients_are_counted_where_they_are_known(unit: str, tmp_path: Path) -> None:
     path = write_site(tmp_path)
     (tmp_path / "berlin.csv").write_text("\n".join(WHO))
-    plan = for_patients(unit)
+    plan = make_plan(unit, **{"task.patient": "who", "epsilon": 3.0})
     if unit == "record":
         with pytest.raises(DataError, match="a patient has more records"):
             preflight(plan, path)

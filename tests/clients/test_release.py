@@ -27,6 +27,7 @@ from privacy.accounting.units import Limit
 from privacy.errors import BudgetExceeded, LedgerRefusal, PolicyViolation, RecordsUnavailable
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
+from tests.clients.journal.journals import fill_the_disk, rows, statement
 from tests.clients.sites import (
     RUN,
     make_data,
@@ -35,7 +36,7 @@ from tests.clients.sites import (
     make_terms,
     open_journal,
 )
-from tests.clients.units import NOISES, plan_for
+from tests.clients.units import NOISES
 
 SITE = "amsterdam"
 PRIVATE = [(unit, noise) for unit in ("record", "client") for noise in ("site", "distributed", "central")]
@@ -93,7 +94,7 @@ def test_a_refusal_of_the_journal_leaves_the_data_unread(tmp_path: Path) -> None
     journal = open_journal(tmp_path / "reserved", plan)
     with pytest.raises(BudgetExceeded):
         release(make_terms(plan, round=6), SITE, make_params(), trainer, journal)
-    journal._store._connection.execute("PRAGMA query_only = ON")  # a disk that takes no more
+    fill_the_disk(journal)
     with pytest.raises(RecordsUnavailable):
         release(make_terms(plan), SITE, make_params(), trainer, journal)
     assert not touched
@@ -104,13 +105,13 @@ def test_nothing_is_handed_on_when_the_journal_cannot_keep_it(tmp_path: Path) ->
     journal, terms = open_journal(tmp_path / "journal", plan), make_terms(plan)
 
     def disk_fills_up_meanwhile(_: int) -> Stream:
-        journal._store._connection.execute("PRAGMA query_only = ON")
+        fill_the_disk(journal)
         return Stream(bytes(32))
 
     trainer = replace(fresh(plan), stream=disk_fills_up_meanwhile)
     with pytest.raises(RecordsUnavailable):
         release(terms, SITE, make_params(), trainer, journal)
-    journal._store._connection.execute("PRAGMA query_only = OFF")
+    fill_the_disk(journal, False)
     assert kinds(journal) == ["genesis", "reserve", "begin"]
     release(terms, SITE, make_params(), fresh(plan), journal)  # the same charge serves the next try
     assert kinds(journal) == ["genesis", "reserve", "begin", "release"]
@@ -162,8 +163,8 @@ def test_the_journal_keeps_exactly_what_was_handed_on(tmp_path: Path) -> None:
     plan = make_plan()
     journal = open_journal(tmp_path / "journal", plan)
     vector = release(make_terms(plan), SITE, make_params(), fresh(plan), journal)
-    rows = journal._store._connection.execute("SELECT run, round, payload FROM releases").fetchall()
-    assert rows == [(RUN.hex(), 1, b"".join(int(value).to_bytes(8, "little") for value in vector))]
+    kept = rows(journal, "SELECT run, round, payload FROM releases")
+    assert kept == [(RUN.hex(), 1, b"".join(int(value).to_bytes(8, "little") for value in vector))]
 
 
 # The form of what leaves.
@@ -227,7 +228,7 @@ def test_nothing_but_the_one_vector_can_be_released(
     with pytest.raises(PolicyViolation, match="release"):
         release(terms, SITE, make_params(), fresh(plan), journal)
     assert kinds(journal)[-1] == "begin"
-    assert journal._store._connection.execute("SELECT COUNT(*) FROM releases").fetchone() == (0,)
+    assert statement(journal, "SELECT COUNT(*) FROM releases") == (0,)
 
 
 def test_what_is_released_is_read_back_from_its_bytes_and_brings_nothing_along() -> None:
@@ -267,7 +268,7 @@ def test_the_size_of_a_release_says_nothing_about_the_data(unit: str, noise: str
         journal = open_journal(tmp_path / str(number), plan)
         trainer = replace(fresh(plan), data=make_data(records, 1))
         release(make_terms(plan), SITE, make_params(), trainer, journal)
-        sizes.add(journal._store._connection.execute("SELECT LENGTH(payload) FROM releases").fetchone())
+        sizes.add(statement(journal, "SELECT LENGTH(payload) FROM releases"))
     assert sizes == {(8 * 6,)}
 
 
@@ -351,13 +352,13 @@ def test_the_last_update_is_forgotten_when_the_evaluation_begins(number: int, tm
     journal.reserve(evaluation_run(RUN.hex()), plan.digest, plan.figures.charge, 1, limits)
     for played in {4, number}:
         release(make_terms(plan, round=played), SITE, make_params(), fresh(plan), journal)
-    kept = journal._store._connection.execute("SELECT run FROM releases").fetchall()
+    kept = rows(journal, "SELECT run FROM releases")
     assert kept == [(RUN.hex() if number == 4 else evaluation_run(RUN.hex()),)]
 
 
 @pytest.mark.parametrize("noise", [*NOISES, "none"])
 def test_a_plan_for_patients_needs_to_know_whose_a_record_is(noise: str, tmp_path: Path) -> None:
-    plan = plan_for("patient", noise)
+    plan = make_plan("patient", noise)
     for patients in (None, torch.arange(39)):
         trainer = replace(fresh(plan), data=replace(make_data(40, 1), patients=patients))
         with pytest.raises(DataError, match="whose each record is"):
@@ -378,7 +379,7 @@ def test_whose_a_record_is_means_nothing_where_patients_are_not_protected(unit: 
     ("unit", "noise"), [("record", "distributed"), ("patient", "site"), ("client", "none")]
 )
 def test_the_longest_round_is_measured_without_a_look_at_the_data(unit: str, noise: str) -> None:
-    plan = plan_for(unit, noise, sample_rate=0.37, rounds=12)
+    plan = make_plan(unit, noise, sample_rate=0.37, rounds=12)
     seen: list[int] = []
     features = torch.full((40, 2), torch.nan)  # what would be read from them, were they read
     data = Dataset(features, torch.full((40,), 9), torch.arange(40))

@@ -35,10 +35,11 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import Codec, Integers
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
+from tests import plans
+from tests.clients.journal.journals import statement
 from tests.clients.sites import (
-    DEFAULTS,
     DIMENSION,
-    TEXT,
+    SMALL,
     key_of,
     keyed_trainer,
     make_data,
@@ -47,7 +48,7 @@ from tests.clients.sites import (
     make_terms,
     open_journal,
 )
-from tests.clients.units import NOISES, PRIVATE, owned, plan_for
+from tests.clients.units import NOISES, PRIVATE, owned
 
 FALSE_ALARM = 1e-6  # of each statistical test below; keys are fixed, so none ever flickers
 SITE = "amsterdam"
@@ -75,7 +76,7 @@ def mechanism_of(terms: Terms) -> GaussianMechanism:
 @pytest.mark.parametrize(("unit", "noise"), [case for case in PRIVATE if case[0] != "client"])
 def test_a_poisoned_record_is_no_more_than_one_record(unit: str, noise: str, poison: float) -> None:
     """DP-14: the noise is the same, and what is under it moved by nothing, or at most by one clipped gradient."""
-    plan, key = plan_for(unit, noise), key_of("poison")
+    plan, key = make_plan(unit, noise), key_of("poison")
     terms, clean = make_terms(plan), owned(make_data(20, 6))
     without = sent(terms, keyed_trainer(plan, clean, key))
     moved = []
@@ -99,7 +100,7 @@ def test_all_records_of_a_patient_count_as_one() -> None:
     key, base, extra = key_of("patient"), make_data(20, 6), make_data(1, 9)
     moved = {}
     for unit in ("patient", "record"):
-        plan = plan_for(unit, "distributed", clipping_norm=0.05)
+        plan = make_plan(unit, "distributed", clipping_norm=0.05)
         terms = make_terms(plan)
         allowed = SIGMA * np.sqrt(mechanism_of(terms).shares) / mechanism_of(terms).noise_multiplier
         many = Dataset(
@@ -139,7 +140,7 @@ def test_a_rate_that_no_number_of_batches_divides_is_honored(unit: str, noise: s
     """DP-19: 25 rounds of 400 at .37, two-sided exact binomial test, false-alarm rate 1e-6; the controls are what a
     sampler with whole numbers of batches makes of it, 1/2 and 1/3.
     """
-    plan = plan_for(unit, noise, sample_rate=0.37, rounds=12)
+    plan = make_plan(unit, noise, sample_rate=0.37, rounds=12)
     seen: list[int] = []
 
     def counted(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -162,7 +163,7 @@ def test_a_rate_that_no_number_of_batches_divides_is_honored(unit: str, noise: s
 @pytest.mark.parametrize("noise", NOISES)
 def test_a_batch_that_is_expected_to_hold_one_record_is_an_ordinary_batch(noise: str) -> None:
     """DP-18: 49 records at rate 1/49, where int(49 * (1 / 49)) is 0 and a division by it NaN."""
-    plan = plan_for("record", noise, sample_rate=1 / 49)
+    plan = make_plan("record", noise, sample_rate=1 / 49)
     terms = make_terms(plan, dict.fromkeys(("amsterdam", "berlin", "cleveland"), 49))
     assert int(49 * (1 / 49)) == 0
     for number in range(20):
@@ -178,7 +179,7 @@ def test_a_pool_of_one_record_or_none_releases_and_is_charged_like_any_other(
     unit: str, noise: str, records: int, tmp_path: Path
 ) -> None:
     """DP-17, DP-56: no crash, no shortcut; an empty batch is noise alone."""
-    plan, key = plan_for(unit, noise), key_of("small")
+    plan, key = make_plan(unit, noise), key_of("small")
     journal, terms = open_journal(tmp_path / "journal", plan), make_terms(plan)
     trainer = keyed_trainer(plan, owned(make_data(records, 3)), key)
     vector = release(terms, SITE, make_params(), trainer, journal)
@@ -203,7 +204,7 @@ def wide_terms(plan: Plan) -> Terms:
 
 def wide_noise(key: bytes, noise: str = "distributed") -> NDArray[np.float64]:
     """What a site without records sends for a model of 225,000 parameters, in units of its standard deviation."""
-    plan = plan_for("record", noise)
+    plan = make_plan("record", noise)
     terms = wide_terms(plan)
     task = Task("wide", lambda: nn.Linear(2, WIDTH), cross_entropy)
     trainer = Trainer(task, EMPTY, lambda _: Stream(key))
@@ -283,7 +284,7 @@ def test_noise_is_independent_within_a_release(
 @pytest.mark.parametrize(("unit", "noise"), PRIVATE)
 def test_no_global_generator_is_asked_for_noise_or_batches(unit: str, noise: str) -> None:
     """DP-21: seeds of torch, NumPy and Python neither fix what leaves nor are used up by it."""
-    plan = plan_for(unit, noise, sample_rate=0.37, rounds=12)
+    plan = make_plan(unit, noise, sample_rate=0.37, rounds=12)
     terms = make_terms(plan)
     task = replace(
         build_task(plan), model=lambda: nn.utils.skip_init(nn.Linear, 2, 2)
@@ -317,7 +318,7 @@ def test_every_release_is_on_the_grid_whatever_the_data() -> None:
     looks whether a release is possible under each. Under ours both always are. The control adds a normal float to
     the sum: a release is then possible under one of the two sums alone, and tells which.
     """
-    plan = plan_for("record", "distributed")
+    plan = make_plan("record", "distributed")
     terms = make_terms(plan)
     one, other = make_data(20, 6), make_data(21, 7)
     bare = {}
@@ -359,7 +360,7 @@ def test_the_grid_and_the_range_follow_from_public_numbers_alone(
     case: tuple[str, str], values: list[tuple[float, float, int]], seed: int
 ) -> None:
     """Any floats for data, infinite, subnormal or none at all: integers within the same limits and grid."""
-    plan = plan_for(*case)
+    plan = make_plan(*case)
     terms = make_terms(plan)
     features = torch.tensor([[a, b] for a, b, _ in values], dtype=torch.float32).reshape(-1, 2)
     data = owned(Dataset(features, torch.tensor([label for *_, label in values], dtype=torch.int64)))
@@ -372,7 +373,7 @@ def test_the_grid_and_the_range_follow_from_public_numbers_alone(
 
 def test_noise_inside_the_steps_is_put_on_a_grid_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a site noises each step, the optimizer already sees multiples of the grid's step and nothing finer."""
-    plan = plan_for("record", "site", local_steps=3)
+    plan = make_plan("record", "site", local_steps=3)
     terms, seen = make_terms(plan), []
     decode = Codec.decode
 
@@ -393,7 +394,7 @@ def test_noise_inside_the_steps_is_put_on_a_grid_as_well(monkeypatch: pytest.Mon
 
 def test_a_second_optimizer_moves_a_copy_and_nothing_of_it_leaves() -> None:
     """DP-24: the task's own code steps on the raw gradient in every batch; the delta stays that of the noise."""
-    plan = plan_for("record", "site", local_steps=3)
+    plan = make_plan("record", "site", local_steps=3)
     terms, kept, armed = make_terms(plan), [], [False]
 
     def model() -> nn.Module:
@@ -440,9 +441,8 @@ def test_the_optimizer_of_a_round_cannot_be_reached_or_replaced() -> None:
 )
 def test_no_other_sampler_can_be_asked_for(line: str) -> None:
     """DP-26: a plan has one rate, and every unit is drawn by itself with it."""
-    values = DEFAULTS | {"unit": "record", "noise": "none", "claim": ""}
     with pytest.raises(PlanError):
-        parse(TEXT.replace("[training]", f"[training]\n{line}").format(**values))
+        parse(plans.text_of(SMALL, noise="none").replace("[training]", f"[training]\n{line}"))
     assert set(Training.model_fields) == {"optimizer", "learning_rate", "local_steps", "sample_rate"}
 
 
@@ -485,7 +485,7 @@ def test_no_model_with_statistics_or_counters_is_trained_or_sent(
     unit: str, noise: str, model: Callable[[], nn.Module]
 ) -> None:
     """DP-22, DP-30: BatchNorm anywhere, frozen or without parameters, and any buffer, whole numbers included."""
-    plan, made = plan_for(unit, noise), []
+    plan, made = make_plan(unit, noise), []
 
     def factory() -> nn.Module:
         made.append(model())
@@ -519,7 +519,7 @@ def test_a_round_interrupted_anywhere_is_charged_and_leaves_nothing(
     place: str, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DP-25: nothing is kept, nothing is handed on, and the next try is as if this one had not been."""
-    plan, key = plan_for("record", "distributed"), key_of("stop")
+    plan, key = make_plan("record", "distributed"), key_of("stop")
     journal, terms = open_journal(tmp_path / "journal", plan), make_terms(plan)
     trainer = keyed_trainer(plan, make_data(20, 1), key)
 
@@ -531,7 +531,7 @@ def test_a_round_interrupted_anywhere_is_charged_and_leaves_nothing(
         release(terms, SITE, make_params(), trainer, journal)
     assert [entry.kind for entry in journal.entries()][-1] == "begin"
     assert journal.rounds_begun(terms.run.hex()) == 1
-    assert journal._store._connection.execute("SELECT COUNT(*) FROM releases").fetchone() == (0,)
+    assert statement(journal, "SELECT COUNT(*) FROM releases") == (0,)
     vector = release(terms, SITE, make_params(), trainer, journal)
     assert np.array_equal(vector, contribution(terms, SITE, make_params(), trainer))
     assert [entry.kind for entry in journal.entries()][-2:] == ["begin", "release"]

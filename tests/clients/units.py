@@ -1,4 +1,4 @@
-"""Plans for every unit that can be protected, and data that know whose a record is."""
+"""Every unit that can be protected, and data that say who a record's patient is."""
 
 from __future__ import annotations
 
@@ -8,21 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from federation.model.task import Dataset, cross_entropy
-from federation.plan.plan import Plan, parse
-from tests.clients.sites import DEFAULTS, TEXT, make_plan
 
 NOISES = ("site", "distributed", "central")
 PRIVATE = [(unit, noise) for unit in ("record", "patient", "client") for noise in NOISES]
-
-
-def plan_for(unit: str, noise: str, **changes: object) -> Plan:
-    """A plan for any unit; one for patients names the column that says whose a record is."""
-    if unit != "patient":
-        return make_plan(unit, noise, **changes)
-    values = DEFAULTS | {"unit": unit, "noise": noise} | changes
-    claim = "" if noise == "none" else "epsilon = {epsilon}\ndelta = {delta}\nclipping_norm = {clipping_norm}"
-    text = TEXT.replace('target = "sick"', 'target = "sick"\npatient = "who"')
-    return parse(text.format(**values, claim=claim.format(**values)))
 
 
 def owned(data: Dataset, patients: Tensor | None = None) -> Dataset:

@@ -23,8 +23,8 @@ from federation.errors import CheckpointError, FederationError, PlanError, Shado
 from federation.origins import PACKAGES
 from federation.plan.plan import parse
 from tests import ROOT
-from tests.federation.plans import TEXT as HEART
-from tests.federation.plans import changed, for_patients
+from tests.plans import TEXT as HEART
+from tests.plans import changed, for_patients
 from tests.worlds import text_of, write_sites
 
 HEAVY = ("dp_accounting", "flwr", "matplotlib", "numpy", "opacus", "scipy", "sklearn", "torch")
@@ -93,8 +93,8 @@ def test_a_plan_is_simulated_and_the_run_audited(folder: Path, run: Path) -> Non
     report = simulate(
         str(folder / "plan.toml"), str(folder / "sites"), str(run)
     )  # complete: its report is read
-    assert 0 <= report["evaluation"]["pooled"]["accuracy"] <= 1
-    assert report["privacy"]["epsilon"] <= 3.0
+    assert 0 <= report.evaluation.pooled["accuracy"] <= 1
+    assert report.privacy.epsilon <= 3.0
     audit = audit_run(str(run))
     assert audit.verdict == "pass"
     assert audit == audit_run(run, [str(run / "journals" / "ash.sqlite")])
@@ -109,7 +109,7 @@ def test_a_plan_in_memory_is_the_same_plan(folder: Path, run: Path) -> None:
         plan, folder / "sites", folder / "eight", seed=8, progress=lambda done, _: heard.append(done.round)
     )
     assert heard == [1, 2]
-    assert report["seed"] == load_plan(folder / "eight" / "plan.toml").federation.seed == 8
+    assert report.seed == load_plan(folder / "eight" / "plan.toml").federation.seed == 8
     assert audit_run(folder / "eight").verdict == "pass"
 
 

@@ -14,6 +14,7 @@ from federation import origins
 from federation.errors import ShadowedPackage
 from federation.origins import PACKAGES, check_origins
 from tests import ROOT
+from tests.patience import patience
 
 ENTRY = "from federation.cli.main import main; main()"
 
@@ -26,7 +27,7 @@ def started(folder: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(20),
         check=False,
     )
 

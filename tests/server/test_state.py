@@ -41,7 +41,7 @@ def test_a_round_moves_the_params_by_the_mean_and_leaves_the_old_state_alone() -
 
 
 def test_the_plan_s_decay_reaches_the_optimizer() -> None:
-    text_plan = plan_of(optimizer="adam")  # the last "optimizer" line is the server's
+    text_plan = plan_of({"server.optimizer": "adam"})
     rules = text_plan.server.model_copy(update={"beta1": 0.0, "tau": 1.0})
     changed = text_plan.model_copy(update={"server": rules})
     params, delta = torch.zeros(2), torch.tensor([1.0, -1.0], dtype=torch.float64)

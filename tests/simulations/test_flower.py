@@ -14,13 +14,16 @@ from federation.round.transport import Arrival, Deadline, Outgoing, Transport
 from privacy.errors import PrivacyError
 from simulations import flower
 from simulations.flower import flower_world
+from tests.patience import patience
+
+WAIT = patience(10)  # for what is there at once
 
 
 def ask(transport: Transport, data: bytes) -> dict[str, bytes]:
     """Ask every site and gather what they answer."""
     transport.send([Outgoing(address, data) for address in transport.addresses()])
     replies: dict[str, bytes] = {}
-    while isinstance(arrival := transport.next(10), Arrival):
+    while isinstance(arrival := transport.next(WAIT), Arrival):
         replies[arrival.sender] = arrival.data
     return replies
 
@@ -51,14 +54,14 @@ def test_a_failing_site_is_silent_and_costs_no_waiting() -> None:
     with flower_world({"a": failing, "b": lambda data: data}) as world:
         started = time.monotonic()
         assert list(ask(world, b"x").values()) == [b"x"]
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < WAIT / 2
 
 
 def test_a_late_site_meets_the_deadline_and_its_reply_arrives_afterwards() -> None:
     gate = threading.Event()
 
     def slow(data: bytes) -> bytes:
-        gate.wait(10)
+        gate.wait(10 * WAIT)
         return data
 
     with flower_world({"a": slow}) as world:
@@ -66,13 +69,13 @@ def test_a_late_site_meets_the_deadline_and_its_reply_arrives_afterwards() -> No
         world.send([Outgoing(address, b"x")])
         assert world.next(0.05) == Deadline()
         gate.set()
-        assert world.next(10) == Arrival(address, b"x")
+        assert world.next(WAIT) == Arrival(address, b"x")
 
 
 def test_a_message_to_nobody_is_silence() -> None:
     with flower_world({"a": lambda data: data}) as world:
         world.send([Outgoing("12345", b"x")])
-        assert world.next(10) == Deadline()
+        assert world.next(WAIT) == Deadline()
 
 
 def test_a_bug_in_the_client_app_is_loud(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,4 +104,4 @@ def test_five_sites_answer_in_milliseconds() -> None:
         started = time.monotonic()
         for _ in range(20):
             assert len(ask(world, b"x" * 1000)) == 5
-        assert (time.monotonic() - started) / 20 < 0.1  # 4 ms on a quiet machine
+        assert (time.monotonic() - started) / 20 < patience(0.02)  # 4 ms on a quiet machine

@@ -23,8 +23,9 @@ from typing import Self
 
 from federation.quiet import QUIET
 from tests import ROOT
+from tests.patience import patience
 
-START_SECONDS = 60.0
+START_SECONDS = 60.0  # on a quiet machine a few
 POLL_SECONDS = 0.2
 END_SECONDS = 5.0
 
@@ -47,7 +48,7 @@ class Deployment:
 
     def __exit__(self, *_: object) -> None:
         self._signal(signal.SIGTERM)
-        ends = time.monotonic() + END_SECONDS
+        ends = time.monotonic() + patience(END_SECONDS)
         while any(self._alive()) and time.monotonic() < ends:
             time.sleep(POLL_SECONDS)
         self._signal(signal.SIGKILL)
@@ -55,11 +56,12 @@ class Deployment:
             process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def run(self, run_config: Mapping[str, str | int], timeout: float, app: Path = ROOT) -> str:
+    def run(self, run_config: Mapping[str, str | int], seconds: float, app: Path = ROOT) -> str:
         """Submit the Flower app in `app`, wait until the run has finished, and return its log.
 
-        Raises AssertionError with every log when it does not complete within `timeout` seconds.
+        Raises AssertionError with every log when it does not complete in `patience(seconds)`.
         """
+        timeout = patience(seconds)
         # JSON's strings and integers are also TOML's.
         config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
         try:
@@ -67,7 +69,7 @@ class Deployment:
                 "run", str(app), "loopback", "--stream", "--run-config", config, timeout=timeout
             )
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the run took more than {timeout} s\n{self.logs()}") from None
+            raise AssertionError(f"the run took more than {timeout:.0f} s\n{self.logs()}") from None
         started = re.search(r"started run (\d+)", done.stdout)
         status = self._status(started[1]) if started else "never started"
         if status != "finished:completed":
@@ -129,10 +131,10 @@ class Deployment:
 
     def _status(self, run: str) -> str:
         """How the run ended, once Flower knows (the log may end a little earlier)."""
-        ends = time.monotonic() + START_SECONDS
+        ends = time.monotonic() + patience(START_SECONDS)
         while True:
             listed = self._call(
-                "list", "loopback", "--run-id", run, "--format", "json", timeout=START_SECONDS
+                "list", "loopback", "--run-id", run, "--format", "json", timeout=patience(START_SECONDS)
             )
             status = str(json.loads(listed.stdout)["runs"][0]["status"])
             if status.startswith("finished") or time.monotonic() > ends:
@@ -154,7 +156,7 @@ class Deployment:
         }
 
     def _await_port(self, port: int) -> None:
-        ends = time.monotonic() + START_SECONDS
+        ends = time.monotonic() + patience(START_SECONDS)
         while time.monotonic() < ends and self._started[0].poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -24,6 +24,7 @@ from federation.plan.guarantee import noise_text
 from federation.plan.plan import load
 from privacy.mechanism.noise import Stream
 from simulations import simulate  # noqa: F401
+from tests.patience import patience
 
 POLL = 0.001
 PACE = 0.2
@@ -74,7 +75,7 @@ def main(engine: str, most: int) -> int:
         more, instant = (int(lot) for lot in lots.words(2))
         killing = len(done) < most
         child = fork(engine)
-        code = ended(child, rounds_done() + more % 3, PACE * instant / 2**64 if killing else 60.0)
+        code = ended(child, rounds_done() + more % 3, PACE * instant / 2**64 if killing else patience(60))
         if code is not None:
             print(*done)  # noqa: T201
             return code

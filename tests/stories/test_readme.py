@@ -28,7 +28,7 @@ def test_the_commands_are_those_that_make_knows_or_ours() -> None:
     assert all(command.startswith(("make ", "federation ")) for command in COMMANDS)
 
 
-@pytest.mark.slow
+@pytest.mark.waits
 def test_our_commands_do_what_the_readme_says(tmp_path: Path) -> None:
     hospitals(tmp_path / "hospitals")
     (tmp_path / "plan.toml").write_text(scenario_for("hospitals").read_text("utf-8"), "utf-8")
@@ -49,7 +49,6 @@ def test_our_commands_do_what_the_readme_says(tmp_path: Path) -> None:
         assert (tmp_path / "runs" / run / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.slow
 def test_the_lines_of_python_do_what_the_readme_says(tmp_path: Path) -> None:
     hospitals(tmp_path / "hospitals")
     (tmp_path / "plan.toml").write_text(scenario_for("hospitals").read_text("utf-8"), "utf-8")

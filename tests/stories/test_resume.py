@@ -23,6 +23,8 @@ from privacy.ledger.state import fold
 from server.run_folder import RunFolder
 from simulations.simulate import simulate
 from tests import ROOT
+from tests.patience import patience
+from tests.scale import scaled
 from tests.worlds import NAMES, load_params, text_of, write_sites
 
 SITES = NAMES[:3]
@@ -34,7 +36,7 @@ def kill_until_finished(folder: Path, engine: str) -> None:
     words = [sys.executable, "-m", "tests.stories.killer", engine, str(KILLS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=patience(100), check=False
     )
     assert done.returncode == 0, done.stderr
     rounds = [int(count) for count in done.stdout.split()]
@@ -56,8 +58,15 @@ def check_journals(folder: Path, rounds: int) -> None:
             assert counted == expected, (site, kind)
 
 
+AGAIN = pytest.mark.parametrize("again", range(scaled(1)))
+
+
+@pytest.mark.soak
+@AGAIN
 @pytest.mark.parametrize("engine", ["vectorized", "protocol"])
-def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_path: Path, engine: str) -> None:
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(
+    tmp_path: Path, engine: str, again: int
+) -> None:
     text = text_of(rounds=ROUNDS, sample_rate=0.5)
     write_sites(tmp_path / "sites")
     (tmp_path / "plan.toml").write_text(text)
@@ -80,7 +89,11 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(tmp_pat
     assert report["history"] == calm["history"]
 
 
-def test_a_private_run_that_is_killed_spends_what_its_plan_says_and_no_more(tmp_path: Path) -> None:
+@pytest.mark.soak
+@AGAIN
+def test_a_private_run_that_is_killed_spends_what_its_plan_says_and_no_more(
+    tmp_path: Path, again: int
+) -> None:
     text = text_of(noise="distributed", rounds=ROUNDS)
     write_sites(tmp_path / "sites")
     (tmp_path / "plan.toml").write_text(text)

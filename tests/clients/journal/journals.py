@@ -38,8 +38,18 @@ def kinds(journal: Journal) -> list[str]:
 
 
 def statement(journal: Journal, text: str) -> Any:
-    """Have the journal's own connection say something to SQLite."""
-    return journal._store._connection.execute(text).fetchone()
+    """Have the journal's own connection say something to SQLite; the first row of the answer."""
+    return next(iter(rows(journal, text)), None)
+
+
+def rows(journal: Journal, text: str) -> list[Any]:
+    """The same, with all rows: the file is locked, and no other connection can look into it."""
+    return journal._store._connection.execute(text).fetchall()
+
+
+def fill_the_disk(journal: Journal, is_full: bool = True) -> None:
+    """From now on SQLite can write no more, or can again."""
+    statement(journal, f"PRAGMA query_only = {'ON' if is_full else 'OFF'}")
 
 
 def spent(journal: Journal, unit: Unit = "record", delta: float | None = None) -> float:

@@ -18,6 +18,7 @@ from privacy.ledger.state import Account, fold
 from tests import ROOT
 from tests.clients.journal.journals import kinds, opened, spent
 from tests.clients.journal.mortal import LARGER, LIMITS
+from tests.patience import patience
 from tests.privacy.ledger.ledgers import KEY, NEXT, PLAN
 
 RACER = """
@@ -57,7 +58,7 @@ def test_of_processes_racing_for_the_last_of_the_budget_one_wins(tmp_path: Path)
         assert racer.stdin is not None
         racer.stdin.write(f"run {number}\n")
         racer.stdin.flush()
-    outcomes = sorted(racer.communicate(timeout=60)[0].strip() for racer in racers)
+    outcomes = sorted(racer.communicate(timeout=patience(20))[0].strip() for racer in racers)
     assert outcomes == ["lost", "lost", "lost", "won"]
     with closing(opened(path)) as journal:
         assert sorted(kinds(journal)) == ["budget", "genesis", "refuse", "refuse", "refuse", "reserve"]
@@ -70,7 +71,9 @@ def test_killed_at_any_step_spent_is_never_less_than_released_and_the_same_bytes
 ) -> None:
     """DP-35, DP-36: SIGKILL at every durable step: creation, reservation, rounds, raise, rotation, close."""
     command = [sys.executable, "-m", "tests.clients.journal.mortal", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False, timeout=300)
+    done = subprocess.run(
+        command, cwd=ROOT, text=True, capture_output=True, check=False, timeout=patience(100)
+    )
     assert done.returncode == 0, done.stderr
     lengths, resent, computed = set[int](), 0, 0
     for number in range(1, int(done.stdout) + 1):

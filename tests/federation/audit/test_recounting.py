@@ -11,7 +11,7 @@ from federation.audit.recounting import NO_BOUND, _mechanism, bounds, planned_ra
 from federation.plan.plan import parse
 from privacy.accounting.events import GaussianEvent, NonPrivateEvent
 from privacy.accounting.units import UNITS, Charge, Patient
-from tests.federation.plans import TEXT, changed, for_patients
+from tests.plans import TEXT, changed, for_patients
 
 charges = st.builds(
     Charge,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from federation.config.toml import parse, read, with_value
 from federation.errors import InputError, UnusableFile
-from tests.federation.plans import TEXT, line_of
+from tests.plans import TEXT, line_of
 
 NAMES = st.lists(st.from_regex(r"[a-z]{1,6}", fullmatch=True), min_size=1, max_size=6, unique=True)
 

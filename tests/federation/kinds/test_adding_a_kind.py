@@ -92,6 +92,6 @@ def test_one_site_moves_the_sum_by_at_most_the_clipping_norm() -> None:
 def test_a_run_with_it_is_charged_reported_and_audited(engine: Any, tmp_path: Path) -> None:
     sites = write_sites(tmp_path / "sites")
     report = simulate(parse(PLAN), sites, tmp_path / "run", engine=engine)
-    assert report["privacy"]["epsilon"] == pytest.approx(10.0, abs=0.01)
+    assert report.privacy.epsilon == pytest.approx(10.0, abs=0.01)
     assert bool(load_params(tmp_path / "run").isfinite().all())
     assert audit_run(tmp_path / "run").verdict == "pass"

@@ -12,7 +12,7 @@ from federation.errors import TaskError
 from federation.model.params import Layout
 from federation.model.task import Task, build_task, cross_entropy
 from federation.plan.plan import parse
-from tests.federation.plans import TEXT, changed
+from tests.plans import TEXT, changed
 
 CODE = """
 import torch

@@ -10,7 +10,7 @@ from privacy.accounting.events import GaussianEvent, NonPrivateEvent
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Charge, Patient
 from privacy.errors import UnsafeParameters
-from tests.federation.plans import TEXT, changed, for_patients
+from tests.plans import TEXT, changed, for_patients
 
 NONE = changed('noise = "distributed"\nepsilon = 3.0\ndelta = 1e-5\nclipping_norm = 1.0', 'noise = "none"')
 

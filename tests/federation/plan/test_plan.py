@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from federation.errors import InputError, PlanError
 from federation.plan.plan import Plan, TabularTask, check_delta, load, parse
 from privacy.errors import MalformedMessage, PrivacyError, UnsafeParameters
-from tests.federation.plans import TEXT, changed, for_patients, line_of
+from tests.plans import TEXT, changed, for_patients, line_of
 
 PLAN = Path("plan.toml")
 NOT_PRIVATE = TEXT.replace(

@@ -11,7 +11,7 @@ from federation.errors import RosterError
 from federation.plan.plan import Plan, parse
 from federation.round.cohort import sample
 from federation.round.messages import Member
-from tests.federation.plans import TEXT
+from tests.plans import TEXT
 
 FALSE_ALARM = 1e-6  # of each statistical test below; seeds are fixed, so none ever flickers
 ROSTER = tuple(Member(f"site-{number:02d}", 10 + number) for number in range(20))

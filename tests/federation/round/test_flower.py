@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -159,12 +158,25 @@ def test_an_error_or_a_malformed_reply_is_silence(grid: ScriptedGrid, content: R
     assert transport.next(1) == Deadline()
 
 
-def test_waiting_ends_at_the_deadline(grid: ScriptedGrid) -> None:
+class Clock:
+    """Time that passes only by sleeping."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_waiting_ends_at_the_deadline(grid: ScriptedGrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(flower, "time", clock)
     transport = GridTransport(grid, shortest=0.01, longest=0.04)
     transport.send([Outgoing("5", b"x")])
-    started = time.monotonic()
     assert transport.next(0.2) == Deadline()
-    assert 0.2 <= time.monotonic() - started < 2
+    assert clock.now == pytest.approx(0.2)
     assert 4 <= grid.pulls <= 12, "it looks less and less often"
 
 

@@ -14,27 +14,20 @@ from hypothesis import strategies as st
 from federation.kinds.sums import NoisedSum, SummedGradients
 from federation.kinds.updates import NoisedSteps
 from federation.model.params import params_bytes, params_digest, params_from_bytes
-from federation.plan.plan import Plan, parse
+from federation.plan.plan import Plan
 from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.terms import Terms, required_survivors
 from privacy.errors import MalformedMessage, UnsafeParameters
 from privacy.mechanism.noise import MAX_DRAW, SIGMA
 from privacy.secagg.parameters import Parameters
-from tests.federation.plans import TEXT
+from tests.plans import plan_of
 
-# Everyone in every batch: calibrated in closed form, so that a test may ask for many plans.
-FULL = TEXT.replace("sample_rate = 0.1", "sample_rate = 1.0").replace("rounds = 200", "rounds = 4")
 DIMENSION = 12
 
 
 def make_plan(unit: str = "record", noise: str = "distributed", **changes: object) -> Plan:
-    text = FULL.replace('unit = "record"', f'unit = "{unit}"').replace('"distributed"', f'"{noise}"')
-    if noise == "none":
-        text = text.replace("epsilon = 3.0\ndelta = 1e-5\nclipping_norm = 1.0\n", "")
-    for key, value in changes.items():
-        line = next(line for line in text.split("\n") if line.startswith(f"{key} = "))
-        text = text.replace(line, f"{key} = {value}", 1)
-    return parse(text)
+    """Everyone is in every batch: calibrated in closed form, so that a test may ask for many plans."""
+    return plan_of({"sample_rate": 1.0, "rounds": 4, "unit": unit, "noise": noise}, **changes)
 
 
 def make_terms(plan: Plan, sizes: tuple[int, ...] = (40, 24, 30), dimension: int = DIMENSION) -> Terms:
@@ -54,10 +47,10 @@ OTHER_PLANS = [
         {"learning_rate": 0.25},
         {"seed": 8},
         {"rounds": 5},
-        {"name": '"other"'},
+        {"name": "other"},
         {"colluders": 0},
         {"dropouts": 0},
-        {"target": '"sick"'},
+        {"target": "sick"},
         {"holdout": 0.25},
     )
 ] + [
@@ -329,7 +322,7 @@ def test_the_machines_get_the_plans_rules() -> None:
 
 @given(st.lists(st.integers(1, 10**6), min_size=3, max_size=9))
 def test_declared_weights_are_in_proportion_and_at_most_one(sizes: list[int]) -> None:
-    plan = make_plan("client", weights='"declared"')
+    plan = make_plan("client", weights="declared")
     terms = make_terms(plan, tuple(sizes))
     weights = [terms.kind.weight(terms.parties, member.site) for member in terms.members]
     assert max(weights) == 1.0

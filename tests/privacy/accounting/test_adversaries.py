@@ -24,15 +24,19 @@ from privacy.accounting.units import Charge
 from privacy.errors import BudgetExceeded
 from privacy.ledger.state import Run
 from privacy.mechanism.noise import Stream
+from tests.scale import scaled
 
 BUDGET = Budget(1.0, 0.05)
-GAMES = 4000
-CONTROLS = 1000
+GAMES = scaled(4000)
+CONTROLS = scaled(1000)
 MOVES = 48
 ERRORS = 4  # standard errors: a right rule fails by chance once in 30,000 times
 
 Admits = Callable[[Sequence[Event], GaussianEvent], bool]
 Charged = Callable[[Run, float], "Event | None"]
+Record = Callable[[str, object], None]
+
+pytestmark = pytest.mark.power
 
 
 @dataclass
@@ -130,6 +134,11 @@ def delta_seen(played: Iterable[Game]) -> tuple[float, float]:
     return float(values.mean()), float(values.std() / math.sqrt(len(values)))
 
 
+def told(found: float, error: float) -> str:
+    """A finding as `make power` writes it down."""
+    return f"{found:.5f}, standard error {error:.5f}; promised {BUDGET.delta}"
+
+
 def filtered(rule: Filter, budget: Budget) -> Admits:
     return lambda spent, asked: rule.load([*spent, asked], budget) <= 1
 
@@ -154,7 +163,7 @@ CASES = pytest.mark.parametrize("menu", [WHOLE, SAMPLED], ids=["gdp", "rdp"])
 
 @CASES
 def test_an_adversary_who_sees_every_release_learns_no_more_than_the_budget(
-    menu: list[GaussianEvent],
+    menu: list[GaussianEvent], record_property: Record
 ) -> None:
     """DP-13 and DP-47: adaptive, side by side, with rounds returned that were never begun.
 
@@ -163,6 +172,7 @@ def test_an_adversary_who_sees_every_release_learns_no_more_than_the_budget(
     rule = Filter.frozen(BUDGET, menu[0])
     played = list(games(filtered(rule, BUDGET), menu, GAMES))
     found, error = delta_seen(played)
+    record_property("delta", told(found, error))
     assert found <= BUDGET.delta + ERRORS * error
     assert found > BUDGET.delta / 20, "the adversaries learnt nothing: the games test nothing"
     used = [rule.load(game.spent, BUDGET) for game in played]
@@ -171,16 +181,18 @@ def test_an_adversary_who_sees_every_release_learns_no_more_than_the_budget(
 
 
 @CASES
-def test_twice_the_budget_is_seen_to_be_too_much(menu: list[GaussianEvent]) -> None:
+def test_twice_the_budget_is_seen_to_be_too_much(menu: list[GaussianEvent], record_property: Record) -> None:
     """DP-13, a control: the same games find a filter that holds twice what was promised."""
     rule, twice = Filter.frozen(BUDGET, menu[0]), Budget(2 * BUDGET.epsilon, BUDGET.delta)
     found, error = delta_seen(games(filtered(rule, twice), menu, CONTROLS))
+    record_property("delta", told(found, error))
     assert found > BUDGET.delta + ERRORS * error
 
 
-def test_to_return_what_was_begun_is_seen_to_be_too_much() -> None:
+def test_to_return_what_was_begun_is_seen_to_be_too_much(record_property: Record) -> None:
     """DP-47, a control: rounds given back because of what they showed."""
     found, error = delta_seen(games(filtered(Filter(None), BUDGET), WHOLE, CONTROLS, held_if_it_hurt))
+    record_property("delta", told(found, error))
     assert found > BUDGET.delta + ERRORS * error
 
 
@@ -194,8 +206,8 @@ def test_the_same_holds_of_the_whole_admission_and_of_its_epsilon() -> None:
             return False
 
     rule = Filter.frozen(BUDGET, WHOLE[0])
-    for game in games(admits, WHOLE, 60):
+    for game in games(admits, WHOLE, scaled(60)):
         assert epsilon(game.spent, BUDGET.delta) <= BUDGET.epsilon
     rule = Filter.frozen(BUDGET, SAMPLED[0])
-    for game in games(filtered(rule, BUDGET), SAMPLED, 12):
+    for game in games(filtered(rule, BUDGET), SAMPLED, scaled(12)):
         assert epsilon(game.spent, BUDGET.delta) <= BUDGET.epsilon

@@ -21,6 +21,7 @@ from privacy.accounting.crosscheck import cross_check
 from privacy.accounting.events import GaussianEvent, NonPrivateEvent
 from privacy.accounting.pld import epsilon, epsilon_by_round, gaussian_delta, gaussian_epsilon, rdp_epsilon
 from privacy.errors import UnsafeParameters, UnsupportedEvent
+from tests.patience import within
 
 UNSAMPLED = st.builds(GaussianEvent, st.floats(0.5, 50), st.just(1.0), st.integers(0, 100))
 SAMPLED = st.builds(GaussianEvent, st.floats(0.8, 10), st.floats(0.01, 0.5), st.integers(1, 100))
@@ -114,9 +115,8 @@ def test_nothing_costs_nothing_and_no_noise_costs_everything() -> None:
 
 def test_a_vast_epsilon_is_bounded_at_once() -> None:
     cross_check([GaussianEvent(1.0, 0.1, 1)], 1e-5)  # imports the library
-    start = time.perf_counter()
-    assert 2600 < epsilon([GaussianEvent(0.3, 0.5, 1000)], 1e-5) < math.inf
-    assert time.perf_counter() - start < 5
+    with within(5):
+        assert 2600 < epsilon([GaussianEvent(0.3, 0.5, 1000)], 1e-5) < math.inf
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -16,6 +17,7 @@ from privacy.accounting.events import GaussianEvent
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.gaussian import FLOAT_SLACK, GaussianMechanism
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream
+from tests.scale import scaled
 
 
 def mechanism(**changes: Any) -> GaussianMechanism:
@@ -52,14 +54,20 @@ def test_a_share_is_the_one_noise_and_its_event_the_claim() -> None:
     assert mechanism().event == GaussianEvent(2.178, 0.1, 1)
 
 
-def test_the_sum_of_shares_has_the_claimed_scale_and_the_test_sees_a_missing_share() -> None:
+@pytest.mark.power
+def test_the_sum_of_shares_has_the_claimed_scale_and_the_test_sees_a_missing_share(
+    record_property: Callable[[str, object], None],
+) -> None:
     # False alarm 1e-6, fixed keys; the noise of 3 shares on 20,000 coordinates, in units of the clipping norm.
-    built = mechanism(dimension=20_000)
+    count = scaled(20_000)
+    built = mechanism(dimension=count)
     total = sum(built.noise(Stream(bytes([share]) * 32)) for share in range(3)) * built.step
-    wanted = 2.178 * (1 + math.sqrt(20_000) * built.step)
-    low, high = stats.chi2.interval(1 - 1e-6, 20_000)
-    assert low < float((total**2).sum()) / wanted**2 < high
-    assert not low < float((total**2).sum()) * 2 / 3 / wanted**2 < high
+    wanted = 2.178 * (1 + math.sqrt(count) * built.step)
+    low, high = stats.chi2.interval(1 - 1e-6, count)
+    ratio = float((total**2).sum()) / wanted**2
+    record_property("scale", f"{math.sqrt(ratio / count):.5f} of the claimed one on {count} coordinates")
+    assert low < ratio < high
+    assert not low < ratio * 2 / 3 < high
 
 
 @pytest.mark.parametrize(
