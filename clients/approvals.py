@@ -76,11 +76,8 @@ def abandon(path: Path, run: str) -> None:
     """Close a run that will not go on, and its evaluation: what never began is returned, and nothing can begin."""
     from federation.round.terms import evaluation_run
 
-    evaluation = evaluation_run(run)
     with _journal(path) as journal:
-        journal.close_run(run, _ABANDONED)
-        if journal.is_reserved(evaluation):
-            journal.close_run(evaluation, _ABANDONED)
+        journal.abandon_run(run, _ABANDONED, evaluation_run(run))
 
 
 def rotate(path: Path, new: Path) -> None:

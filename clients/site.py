@@ -152,9 +152,7 @@ class Site:
 
         The head of the journal after it.
         """
-        self.journal.close_run(run.hex(), params.hex())
-        if self._joined is not None and self._joined.plan.evaluation.epsilon is not None:
-            self.journal.close_run(evaluation_run(run.hex()), params.hex())
+        self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
         return self.journal.head()
 
     def _answer(self, frame: Frame) -> Frame:

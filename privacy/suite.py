@@ -26,5 +26,5 @@ def require_suite(version: int, what: str) -> None:
     reason = "it lets a hostile server read single updates" if version == BROKEN else "it is unknown here"
     raise MalformedMessage(
         f"{what} of secagg/{version} is refused, as {reason}; this side speaks secagg/{SUITE}",
-        hint="install the same version of private-federation on both sides",
+        hint="install the newer version of private-federation on both sides",
     )

@@ -148,6 +148,7 @@ def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> Coor
             failure = error
             _welcome_back(coordinator, lines)
             if not coordinator.may_repeat:
+                failure.hint += "; on a ring a round that failed after masking is over: start another run"
                 break
     raise failure or AssertionError("unreachable")
 

@@ -23,6 +23,7 @@ Others can, and show it its own newest head (`privacy.ledger.heads`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from privacy.errors import (
 )
 from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import Approval, Proposal, is_approved
-from privacy.ledger.chain import Entry, Genesis
+from privacy.ledger.chain import HASH_BYTES, Entry, Genesis
 from privacy.ledger.heads import Head, head_body, pool_tag
 from privacy.ledger.state import Account, LimitExceeded, Run, fold, is_even
 from privacy.signing import public_identity
@@ -74,7 +75,8 @@ class Journal:
         changed, or belongs to another site, pool or key; RecordsUnavailable if it cannot be read or written.
         """
         tag = pool_tag(key, pool)
-        first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated)
+        salt = os.urandom(HASH_BYTES)
+        first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated, salt)
         return cls(open_store(path, first, key), key, keeps_last=keeps_last or simulated)
 
     @classmethod
@@ -289,18 +291,29 @@ class Journal:
             elif known.revealed[round_number] != survivors_digest:
                 raise ProtocolError(f"round {round_number} was opened for other survivors")
 
-    def close_run(self, run: str, params: str) -> None:
-        """End a run, whose last params have the digest `params`: rounds it never began are returned to the budget.
+    def close_run(self, run: str, params: str, evaluation: str = "") -> None:
+        """End a run whose last params have the digest `params`, and with it its evaluation if it reserved one.
 
-        The same again is free. LedgerRefusal for other params, and for a run without reservation.
+        Rounds that never began are returned to the budget. The same again is free. LedgerRefusal for other params,
+        and for a run without reservation.
         """
         with self._store.transaction() as account:
-            known = _reserved(account, run)
-            if known.closed is None:
-                self._append("close", {"run": run, "params": params})
-                self._store.forget(run)
-            elif known.closed != params:
-                raise LedgerRefusal("this run was closed with other params")
+            for name in [run, *([evaluation] if evaluation in account.runs else [])]:
+                known = _reserved(account, name)
+                if known.closed is None:
+                    self._append("close", {"run": name, "params": params})
+                    self._store.forget(name)
+                elif known.closed != params:
+                    raise LedgerRefusal("this run was closed with other params")
+
+    def abandon_run(self, run: str, params: str, evaluation: str) -> None:
+        """Close what is still open of a run that will not go on, whatever closed the rest of it."""
+        with self._store.transaction() as account:
+            _reserved(account, run)
+            for name in (run, evaluation):
+                if name in account.runs and account.runs[name].closed is None:
+                    self._append("close", {"run": name, "params": params})
+                    self._store.forget(name)
 
     def limits(self) -> Mapping[Unit, Limit]:
         """The limits on record, by unit."""
@@ -335,11 +348,6 @@ class Journal:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:
             return len(account.runs[run].begun) if run in account.runs else 0
-
-    def is_reserved(self, run: str) -> bool:
-        """Whether the ledger knows this run."""
-        with self._store.transaction() as account:
-            return run in account.runs
 
     def close(self) -> None:
         """Let go of the file."""

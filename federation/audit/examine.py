@@ -115,7 +115,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
             found.skip(line)
         return Audit(receipts.run, found.sorted(), tuple(found.not_checked))
     training, evaluation = charges
-    check_suites(plan, receipts, accounts, evidence.is_simulation, found)
+    check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
     check_params(run, receipts, params, plan, found)

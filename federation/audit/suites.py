@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.plan.plan import Plan
+from federation.round.terms import required_survivors
 from privacy.ledger.state import Account
+from privacy.roster import Roster
 from privacy.suite import BROKEN, SUITE
 
 _LEFT = {
-    "site": "The noise that each site added still bounds what it reveals",
-    "distributed": "All that protected it was one site's share of the noise",
-    "central": "Nothing else protected it",
-    "none": "Nothing else protected it",
+    "site": "The noise that each site added still bounds what an update reveals",
+    "distributed": "All that protected an update was its site's own share of the noise",
+    "central": "Nothing else protected an update",
+    "none": "Nothing else protected an update",
 }
 
 
@@ -22,29 +24,43 @@ def check_suites(
     plan: Plan,
     receipts: Receipts,
     accounts: Mapping[str, Account],
-    is_simulation: bool | None,
+    roster: Roster | None,
+    simulated: Set[bool],
     found: Findings,
 ) -> None:
-    """The server says in every receipt which suite it spoke, and a site in its ledger, wherever it masked.
+    """Three parties say which suite it was; any of them that names suite 2 is enough.
 
-    Receipts and ledgers of suite 2 say nothing, so what says nothing counts as suite 2. Where the plan tolerates no
-    dropouts the sites never helped to rebuild a mask secret, and nothing could be opened by it.
+    The server says so in its receipts, the consortium by the label under the roster's signatures, a site in its
+    ledger wherever it masked. Suite 2 wrote no suite down, so a receipt or a mask without one is of suite 2.
+    `simulated` is what the ledgers say: the report, which the server writes, excuses nothing. Where a cohort
+    tolerates no dropout its sites never helped to rebuild a mask secret, and nothing could be opened by it.
     """
-    told = set(receipts.suites)
-    for account in accounts.values():
-        run = account.runs.get(receipts.run)
-        told |= run.suites if run is not None else set()
+    runs = {site: account.runs.get(receipts.run) for site, account in accounts.items()}
+    told = set(receipts.suites).union(*(run.suites for run in runs.values() if run is not None))
+    told |= {roster.suite} if roster is not None else set()
     if told - {BROKEN, SUITE}:
         found.add("suite-broken", "the run names a suite of secure aggregation that was never released")
     if BROKEN not in told:
+        if any(runs.get(site) is None for site in receipts.sites):
+            found.skip("whether all sites masked with secagg/3: of some only the server says so")
         return
     detail = (
-        "the run was made with secagg/2, an earlier version of the secure aggregation. With dropouts of 1 or "
-        "more a hostile server could read the update of any one site in every round, by calling it lost"
+        "the run was made with secagg/2, an earlier version of the secure aggregation. A hostile server could read "
+        "the updates of as many sites as may drop out, in every round, by calling them lost"
     )
-    if is_simulation:
+    if simulated == {True}:
         found.add("suite-outdated", f"{detail}. Here one process played all sites: nobody was exposed by it")
-    elif plan.secure_aggregation.dropouts == 0:
-        found.add("suite-outdated", f"{detail}. This plan tolerates none, so no site was exposed by it")
+    elif not _tolerates_dropouts(plan, receipts):
+        found.add(
+            "suite-outdated", f"{detail}. These cohorts tolerate no dropout, so no site was exposed by it"
+        )
     else:
         found.add("suite-broken", f"{detail}. {_LEFT[plan.privacy.noise]}")
+
+
+def _tolerates_dropouts(plan: Plan, receipts: Receipts) -> bool:
+    cohorts = {len(line.cohort) for line in receipts.lines}
+    cohorts |= {len(line.cohort) for line in receipts.evaluations}
+    if not cohorts:
+        return plan.secure_aggregation.dropouts > 0
+    return any(size < plan.cohort.minimum or required_survivors(plan, size) < size for size in cohorts)

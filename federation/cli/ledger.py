@@ -82,14 +82,23 @@ def export(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="stdout, if left out")] = None,
     debug: Debug = False,
 ) -> None:
-    """The ledger as text for an auditor: one entry per line, with hash and signature. It holds no data."""
+    """The ledger as text for an auditor: one entry per line, with hash and signature.
+
+    It holds no data; entries of versions before secagg/3 hold plain hashes of releases, which is said.
+    """
     from clients.approvals import ledger_of
     from federation.files import write_output
     from federation.ledger.export import export_lines, load_entries
     from privacy.ledger.state import fold
 
     entries = load_entries(ledger_of(site))
-    fold(entries)
+    plain = sum(len(run.unblinded) for run in fold(entries).runs.values())
+    if plain:
+        typer.echo(
+            f"warning: {plain} entries of an earlier version hold plain hashes of releases: a reader can find a "
+            "small release from its hash, such as a published evaluation; give it only to who may know those",
+            err=True,
+        )
     if out is None:
         sys.stdout.write(export_lines(entries))
         return

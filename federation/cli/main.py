@@ -173,9 +173,15 @@ def sign_roster_file(
 ) -> None:
     """Sign a roster. Read it first: whoever is on it can take part."""
     from federation.identity.keys import load_private
-    from federation.identity.roster_file import sign_roster
+    from federation.identity.roster_file import load_roster, roster_of, sign_roster
+    from privacy.suite import SUITE
 
+    is_older = roster_of(load_roster(path))[0].suite != SUITE
     signed = sign_roster(path, load_private(key))
+    if is_older:
+        typer.echo(
+            f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
+        )
     typer.echo(f"{path}: {len(signed.signatures)} signatures")
 
 

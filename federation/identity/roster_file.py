@@ -31,7 +31,7 @@ from federation.identity.keys import PublicFile, toml
 from privacy.errors import MalformedMessage
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
-from privacy.suite import BROKEN
+from privacy.suite import BROKEN, SUITE
 
 
 class _Signature(Table):
@@ -63,12 +63,15 @@ def add_site(path: Path, site: PublicFile) -> Roster:
 
 
 def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
-    """Add a consortium key's signature to the roster in a file."""
+    """Add a consortium key's signature to the roster in a file.
+
+    A roster that was signed for an older suite only is signed under the next serial, and its old signatures go.
+    """
     signed = load_roster(path)
     roster = Roster.from_bytes(signed.roster)
     if not roster.entries:
         raise RosterError("a roster without sites is not signed", hint="federation roster add ROSTER ID.pub")
-    if any(_as_of(BROKEN, roster, signed).is_signed_by(one) for one in signed.signatures):
+    if roster_of(signed)[0].suite != SUITE:
         roster = replace(roster, serial=roster.serial + 1)  # sites know this serial by another root
         signed = SignedRoster(roster.to_bytes(), {})
     both = SignedRoster(signed.roster, {**signed.signatures, public_identity(key): roster.sign(key)})
@@ -77,16 +80,14 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
 
 
 def roster_of(signed: SignedRoster) -> tuple[Roster, SignedRoster]:
-    """A roster as its signers saw it: of an older suite, if that is what their signatures fit. For an audit."""
+    """A roster as its signers saw it: of an older suite, if their signatures fit that one and not the present."""
     roster = Roster.from_bytes(signed.roster)
-    older = _as_of(BROKEN, roster, signed)
-    if any(older.is_signed_by(key) for key in older.signatures):
-        return replace(roster, suite=BROKEN), older
+    before = replace(roster, suite=BROKEN)
+    older = SignedRoster(before.to_bytes(), signed.signatures)
+    is_older = any(older.is_signed_by(key) for key in signed.signatures)
+    if is_older and not any(signed.is_signed_by(key) for key in signed.signatures):
+        return before, older
     return roster, signed
-
-
-def _as_of(suite: int, roster: Roster, signed: SignedRoster) -> SignedRoster:
-    return SignedRoster(replace(roster, suite=suite).to_bytes(), signed.signatures)
 
 
 def write_roster(path: Path, roster: SignedRoster) -> None:

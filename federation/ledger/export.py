@@ -81,14 +81,20 @@ def _read(log: Path) -> bytes:
 
 
 def _journaled(name: str, log: bytes, content: bytes) -> tuple[Entry, ...]:
+    """The entries of a copy: the copy may hold a kept release, so it is overwritten before it is unlinked."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / name
-        copy.write_bytes(content)
-        if log:
-            copy.with_name(f"{name}-wal").write_bytes(log)
-        with explained(copy), closing(durable.connect(copy)) as connection:
-            check_file(connection)
-            return read(connection)
+        files = [(copy, content)] + ([(copy.with_name(f"{name}-wal"), log)] if log else [])
+        try:
+            for path, data in files:
+                path.touch(mode=0o600)
+                path.write_bytes(data)
+            with explained(copy), closing(durable.connect(copy)) as connection:
+                check_file(connection)
+                return read(connection)
+        finally:
+            for path in Path(folder).iterdir():
+                path.write_bytes(bytes(path.stat().st_size))
 
 
 def _line(entry: Entry) -> str:

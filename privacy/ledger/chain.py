@@ -6,7 +6,7 @@ the key, every hash after the change changes, too, and anyone who remembers one 
 (`privacy.ledger.heads`).
 
 What an entry says:
-    genesis   site, pool, ledger, key, approvers, simulated   whose ledger, of which population, signed by which key
+    genesis   site, pool, ledger, key, approvers, simulated, salt   the site and population, and who signs
     roster    serial, root                          who may take part, as last accepted; never an older one after
     budget    unit, epsilon, delta, filter, records, sites, reason, approvals    the limit of a unit from here on
     reserve   run, plan, charge, rounds, by         a whole plan is charged, before its first round
@@ -64,7 +64,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Genesis:
-    """What the first entry settles for good. `ledger` is the pool's tag, `key` the first that signs."""
+    """What the first entry settles for good. `ledger` is the pool's tag, `key` the first that signs.
+
+    `salt`, 32 random bytes, makes every hash of the chain unguessable without the ledger: a head is shown to all,
+    and the pool's name and the limits behind it could be tried out. Earlier ledgers have none.
+    """
 
     site: str
     pool: str
@@ -72,6 +76,7 @@ class Genesis:
     key: bytes
     approvers: tuple[bytes, ...]
     simulated: bool
+    salt: bytes = b""
 
     def to_json(self) -> dict[str, JSON]:
         """The body of a genesis entry."""
@@ -82,6 +87,7 @@ class Genesis:
             "key": self.key.hex(),
             "approvers": [key.hex() for key in self.approvers],
             "simulated": self.simulated,
+            **({"salt": self.salt.hex()} if self.salt else {}),
         }
 
 
@@ -177,7 +183,8 @@ def genesis_from_json(body: object) -> Genesis:
     site, pool, tag = fields.text("site"), fields.text("pool"), fields.octets("ledger", HASH_BYTES)
     key, rows = fields.octets("key", IDENTITY_BYTES), fields.rows("approvers")
     approvers = tuple(Fields({"approver": row}).octets("approver", IDENTITY_BYTES) for row in rows)
-    genesis = Genesis(site, pool, tag, key, approvers, fields.flag("simulated"))
+    salt = fields.octets("salt", HASH_BYTES) if fields.has("salt") else b""
+    genesis = Genesis(site, pool, tag, key, approvers, fields.flag("simulated"), salt)
     fields.finish()
     people = (key, *approvers)  # the site's own key approves nothing
     if not site or len(set(people)) != len(people) or not all(map(is_identity, people)):

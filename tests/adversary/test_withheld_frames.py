@@ -81,9 +81,9 @@ def vectors(monkeypatch: pytest.MonkeyPatch) -> Vectors:
     seen: Vectors = {}
     real = ClientMachine.mask
 
-    def mask(self: ClientMachine, delivery: bytes, vector: RingVector, context: bytes) -> bytes:
+    def mask(self: ClientMachine, vector: RingVector, context: bytes) -> bytes:
         seen[self._session, self._parameters.members[self._slot]] = vector.copy()
-        return real(self, delivery, vector, context)
+        return real(self, vector, context)
 
     monkeypatch.setattr(ClientMachine, "mask", mask)
     return seen

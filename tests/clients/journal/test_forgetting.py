@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from clients.journal.journal import Journal
-from federation.ledger import store
+from federation.ledger import durable, store
 from federation.ledger import store as chain
 from federation.ledger.export import export_lines, load_entries
 from privacy.errors import LedgerCorrupt, LedgerRefusal, ProtocolError, RecordsUnavailable
@@ -215,7 +215,7 @@ def test_without_overwriting_or_without_emptying_the_log_the_bytes_would_stay(
     """The failing controls of the test above, each with one of the two measures taken away."""
     payload = os.urandom(size)
     if left_out == "checkpoint":
-        monkeypatch.setattr(chain, "empty_log", lambda _: True)
+        monkeypatch.setattr(durable, "empty_log", lambda _: True)
     with closing(opened(path)) as journal:
         reserve(journal)
         if left_out == "secure_delete":
@@ -452,3 +452,76 @@ def test_blinds_come_from_the_operating_system(journal: Journal, monkeypatch: py
 def test_every_way_to_cut_a_blind_and_a_payload_is_another_commitment() -> None:
     cuts = {store.Kept(1, b"noised"[:at], b"noised"[at:]).commitment for at in range(7)}
     assert len(cuts) == 7
+
+
+# A head, an export, a copy.
+
+
+def test_a_head_does_not_give_away_whose_ledger_it_is(tmp_path: Path) -> None:
+    """Who knows all but the salt tries every pool name; the control, a ledger without a salt, is found."""
+    names = ["cardiology", "oncology", "hiv-clinic"]
+    with closing(opened(tmp_path / "journal.sqlite")) as journal:
+        genesis, *_ = journal.entries()
+    assert len(bytes.fromhex(str(genesis.body["salt"]))) == 32
+    bare = {name: value for name, value in genesis.body.items() if name != "salt"}
+    tried = {append(None, "genesis", {**bare, "pool": name}, KEY).hash for name in names}
+    assert genesis.hash not in tried
+    assert append(None, "genesis", bare, KEY).hash in tried
+
+
+def test_two_ledgers_of_one_pool_have_nothing_in_common(tmp_path: Path) -> None:
+    with closing(opened(tmp_path / "a.sqlite")) as one, closing(opened(tmp_path / "b.sqlite")) as other:
+        assert one.head().hash != other.head().hash
+        assert one.head().ledger == other.head().ledger  # and yet they are known as one pool's
+
+
+def test_the_copy_that_is_read_for_an_export_is_private_and_overwritten(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = os.urandom(300)
+    journal.begin("run", 1, "question")
+    journal.release("run", 1, payload)
+    seen: list[tuple[int, bool]] = []
+    connect, unlink = durable.connect, os.unlink
+    left: list[bool] = []
+
+    def watched(copy: Path) -> sqlite3.Connection:
+        files = list(copy.parent.iterdir())
+        seen.extend((file.stat().st_mode & 0o777, payload in file.read_bytes()) for file in files)
+        return connect(copy)
+
+    def unlinking(name: str, *words: Any, **more: Any) -> None:
+        if str(name).startswith("journal.sqlite"):
+            descriptor = os.open(name, os.O_RDONLY, dir_fd=more.get("dir_fd"))
+            left.append(payload in os.read(descriptor, 1 << 22))
+            os.close(descriptor)
+        unlink(name, *words, **more)
+
+    monkeypatch.setattr(durable, "connect", watched)
+    monkeypatch.setattr(os, "unlink", unlinking)
+    assert len(load_entries(path)) == len(journal.entries())
+    assert {mode for mode, _ in seen} == {0o600}
+    assert any(holds for _, holds in seen)  # the control: it was there
+    assert left
+    assert not any(left)
+
+
+def test_a_run_and_its_evaluation_are_closed_together(journal: Journal) -> None:
+    journal.begin("run", 1, "question")
+    journal.close_run("run", "params", "run/evaluation")  # which this run has not
+    assert kinds(journal)[-1] == "close"
+    with pytest.raises(LedgerRefusal, match="other params"):
+        journal.close_run("run", "others", "run/evaluation")
+
+
+def test_whatever_is_left_open_of_a_dead_run_can_be_closed(journal: Journal) -> None:
+    """A version that closed them one after the other was killed in between."""
+    reserve(journal, "run/evaluation")
+    journal.close_run("run", "params")
+    journal.begin("run/evaluation", 1, "question")
+    journal.release("run/evaluation", 1, bytes(24))
+    journal.abandon_run("run", "0" * 64, "run/evaluation")
+    assert statement(journal, "SELECT count(*) FROM releases") == (0,)
+    account = fold(journal.entries())
+    assert account.runs["run"].closed == "params"
+    assert account.runs["run/evaluation"].closed == "0" * 64

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.audit.examine import audit
 from federation.audit.findings import Findings
-from federation.audit.receipts import Receipts
+from federation.audit.receipts import Receipt, Receipts
 from federation.audit.suites import check_suites
 from federation.identity.keys import load_private
-from federation.identity.roster_file import load_roster
+from federation.identity.roster_file import load_roster, write_roster
 from federation.ledger.export import load_entries
 from federation.plan.plan import parse
 from privacy.ledger.chain import Entry, append
@@ -23,6 +24,7 @@ from privacy.suite import BROKEN, SUITE
 from tests.federation.audit.audited import (
     SITES,
     TEXT,
+    edited_report,
     ids,
     receipts,
     rewritten,
@@ -35,13 +37,11 @@ NAMES = ("ash", "birch", "cedar", "elm")
 SUITES = {"suite-broken", "suite-outdated"}
 
 
-def found(
-    suites: set[int], *, simulated: bool | None, dropouts: int = 1, noise: str = "distributed"
-) -> Findings:
+def found(suites: set[int], *, simulated: bool, dropouts: int = 1, noise: str = "distributed") -> Findings:
     plan = parse(TEXT.replace("dropouts = 1", f"dropouts = {dropouts}"))
     plan = plan.model_copy(update={"privacy": plan.privacy.model_copy(update={"noise": noise})})
     gathered = Findings()
-    check_suites(plan, Receipts(suites=frozenset(suites)), {}, simulated, gathered)
+    check_suites(plan, Receipts(suites=frozenset(suites)), {}, None, {simulated}, gathered)
     return gathered
 
 
@@ -54,7 +54,7 @@ def test_a_real_run_of_the_broken_suite_fails_and_says_what_was_exposed(noise: s
     (finding,) = found({BROKEN}, simulated=False, noise=noise).sorted()
     assert (finding.id, finding.severity) == ("suite-broken", "critical")
     assert "secagg/2" in finding.detail
-    assert "read the update of any one site" in finding.detail
+    assert "read the updates of as many sites as may drop out" in finding.detail
 
 
 def test_nobody_was_exposed_in_a_simulation_nor_where_no_site_may_be_lost() -> None:
@@ -126,3 +126,52 @@ def test_a_real_run_with_the_files_of_the_broken_suite_fails_for_its_suite(tmp_p
         for line in lines:
             line["heads"] = {}
     assert ids(audit(run, ledgers), "critical") - remade == {"suite-broken"}
+
+
+def test_the_servers_word_that_it_was_a_simulation_excuses_nothing(tmp_path: Path) -> None:
+    """The report is the server's own; what the sites signed says that the run was real."""
+    run = served(tmp_path, TEXT, names=NAMES)
+    with receipts(run) as lines:
+        for line in lines:
+            del line["suite"]
+    edited = edited_report(run, lambda report: report.update(simulated=True))
+    assert "suite-broken" in ids(edited, "critical")
+    journals = [tmp_path / name / "own.sqlite" for name in NAMES]
+    assert "suite-broken" in ids(audit(run, journals), "critical")
+
+
+def test_a_roster_under_the_label_of_the_broken_suite_tells_against_the_receipts(tmp_path: Path) -> None:
+    run = served(tmp_path, TEXT, names=NAMES)
+    as_the_broken_suite_left_it(tmp_path, run)
+    with receipts(run) as lines:
+        for line in lines:
+            line["suite"] = SUITE
+    assert "suite-broken" in ids(audit(run), "critical")
+
+
+def test_a_stray_signature_of_the_broken_suite_changes_nothing(tmp_path: Path) -> None:
+    run = served(tmp_path, TEXT, names=NAMES)
+    signed = load_roster(run / "roster.toml")
+    older = replace(Roster.from_bytes(signed.roster), suite=BROKEN)
+    stray = SignedRoster.by(older, [Ed25519PrivateKey.generate()]).signatures
+    write_roster(run / "roster.toml", SignedRoster(signed.roster, {**signed.signatures, **stray}))
+    assert not ids(audit(run)) & {*SUITES, "ledger-roster"}
+
+
+def test_where_no_ledger_says_so_the_suite_is_said_to_be_the_servers_word(tmp_path: Path) -> None:
+    run = served(tmp_path, TEXT, names=NAMES)
+    assert any("secagg/3" in line for line in audit(run).not_checked)
+    journals = [tmp_path / name / "own.sqlite" for name in NAMES]
+    assert not any("secagg/3" in line for line in audit(run, journals).not_checked)
+
+
+@pytest.mark.parametrize(("size", "is_exposed"), [(3, False), (4, True)])
+def test_a_cohort_that_can_lose_nobody_was_not_exposed(size: int, is_exposed: bool) -> None:
+    """With three sites the quorum is all of them, whatever `dropouts` says."""
+    names = tuple(f"site-{slot}" for slot in range(size))
+    line = Receipt(1, names, names, "", "", 0.0, {}, {}, {}, frozenset())
+    gathered = Findings()
+    told = Receipts(suites=frozenset({BROKEN}), lines=(line,))
+    check_suites(parse(TEXT), told, {}, None, set(), gathered)
+    (finding,) = gathered.sorted()
+    assert finding.id == ("suite-broken" if is_exposed else "suite-outdated")

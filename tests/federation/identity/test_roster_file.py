@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from federation.errors import InputError, RosterError, UnusableFile
 from federation.identity.keys import PublicFile
-from federation.identity.roster_file import add_site, load_roster, sign_roster
+from federation.identity.roster_file import add_site, load_roster, sign_roster, write_roster
+from federation.identity.roster_file import roster_of as as_signed
 from privacy.errors import FaultyServer
 from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
+from privacy.suite import BROKEN, SUITE
 from privacy.wire import digest
 
 
@@ -235,3 +237,38 @@ def test_a_roster_that_is_not_there_is_only_made_by_adding(tmp_path: Path) -> No
         sign_roster(path, CONSORTIUM[0])
     assert not path.exists()
     assert add_site(path, public("berlin")) == Roster(1, (public("berlin").entry,))
+
+
+# Signatures of suite 2.
+
+
+def older(path: Path) -> SignedRoster:
+    """The roster of `path` as suite 2 signed it, in its place."""
+    roster = replace(Roster.from_bytes(load_roster(path).roster), suite=BROKEN)
+    signed = SignedRoster.by(roster, [identity("consortium")])
+    write_roster(path, SignedRoster(replace(roster, suite=SUITE).to_bytes(), signed.signatures))
+    return signed
+
+
+def test_a_roster_of_the_broken_suite_is_signed_under_the_next_serial(path: Path) -> None:
+    """Sites remember its serial by another root, and would refuse the same serial with a new one."""
+    before = Roster.from_bytes(load_roster(path).roster)
+    older(path)
+    assert as_signed(load_roster(path))[0].suite == BROKEN
+    signed = sign_roster(path, identity("consortium"))
+    after = Roster.from_bytes(signed.roster)
+    assert (after.serial, after.entries) == (before.serial + 1, before.entries)
+    assert set(signed.signatures) == {public_identity(identity("consortium"))}
+    assert as_signed(load_roster(path))[0].suite == SUITE
+
+
+def test_a_stray_signature_of_the_broken_suite_takes_no_signature_away(path: Path) -> None:
+    sign_roster(path, identity("consortium"))
+    good = load_roster(path)
+    stray = SignedRoster.by(
+        replace(Roster.from_bytes(good.roster), suite=BROKEN), [identity("mallory")]
+    ).signatures
+    write_roster(path, SignedRoster(good.roster, {**good.signatures, **stray}))
+    signed = sign_roster(path, identity("another"))
+    assert Roster.from_bytes(signed.roster).serial == Roster.from_bytes(good.roster).serial
+    assert good.signatures.keys() < signed.signatures.keys()
