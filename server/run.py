@@ -9,7 +9,7 @@ round, so a killed run goes on where it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from federation.errors import TooFewSurvivors
@@ -19,6 +19,8 @@ from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
+from privacy.ledger.heads import Head
+from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
@@ -50,30 +52,12 @@ def run(
     prepared: Coordinator | None = None
     while state.round < plan.federation.rounds:
         started = time.monotonic()
-        coordinator = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
-        terms, prepared = coordinator.terms, coordinator.following
+        coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
+        terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following
         _welcome_back(coordinator, lines)
-        if coordinator.result is None:
-            raise AssertionError("a round ends with a sum or an error")
-        noise = stream(terms.round)
-        after = advance(plan, state, terms, coordinator.result, coordinator.survivors, noise)
-        up, down = lines.take_counts()
-        cohort = tuple(member.site for member in terms.members)
-        yield (
-            after,
-            Receipt(
-                round=terms.round,
-                attempts=max(1, terms.attempt - state.attempt - PREPARED),
-                cohort=cohort,
-                survivors=coordinator.survivors,
-                seconds=time.monotonic() - started,
-                bytes_up=up,
-                bytes_down=down,
-                params_before=params_digest(params_bytes(state.params)).hex(),
-                params_after=params_digest(params_bytes(after.params)).hex(),
-                heads={site: head.to_json() for site, head in lines.heads.of(cohort).items()},
-            ),
-        )
+        after = advance(plan, state, terms, total, survivors, stream(terms.round))
+        heads = lines.heads.of(terms.parameters.members)
+        yield after, receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
         state = after
 
 
@@ -86,13 +70,35 @@ def evaluate(
     stream: Callable[[int], Stream],
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
-    coordinator = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
-    if coordinator.result is None:
-        raise AssertionError("a round ends with a sum or an error")
+    coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
     terms, survivors = coordinator.terms, coordinator.survivors
-    figures = published(terms, coordinator.result, len(survivors), stream(terms.round))
-    cohort = tuple(member.site for member in terms.members)
+    figures = published(terms, total, len(survivors), stream(terms.round))
+    cohort = terms.parameters.members
     return Evaluated(figures, cohort, survivors, lines.heads.of(cohort))
+
+
+def receipt_of(
+    terms: Terms,
+    survivors: tuple[str, ...],
+    before: ServerState,
+    after: ServerState,
+    started: float,
+    counts: tuple[Mapping[str, int], Mapping[str, int]],
+    heads: Mapping[str, Head],
+) -> Receipt:
+    """The receipt of a round that began at `started` (monotonic); `counts` are bytes up and down, by site."""
+    return Receipt(
+        round=terms.round,
+        attempts=max(1, terms.attempt - before.attempt - PREPARED),
+        cohort=terms.parameters.members,
+        survivors=survivors,
+        seconds=time.monotonic() - started,
+        bytes_up=counts[0],
+        bytes_down=counts[1],
+        params_before=params_digest(params_bytes(before.params)).hex(),
+        params_after=params_digest(params_bytes(after.params)).hex(),
+        heads={site: head.to_json() for site, head in heads.items()},
+    )
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def terms_of(
     )
 
 
-def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> Coordinator:
+def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tuple[Coordinator, RingVector]:
     """Play the next round until an attempt has a sum; every attempt has keys and masks of its own."""
     failure: TooFewSurvivors | None = None
     for attempt in range(FIRST, FIRST + ATTEMPTS):
@@ -160,13 +166,13 @@ def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:
         lines.greet(started, coordinator.terms.plan.cohort.deadline_seconds)
 
 
-def _play(coordinator: Coordinator, setting: Setting, lines: Lines) -> Coordinator:
+def _play(coordinator: Coordinator, setting: Setting, lines: Lines) -> tuple[Coordinator, RingVector]:
     """Carry messages until the coordinator has a sum; every step has the plan's deadline."""
     outgoing, ends = coordinator.start(params_bytes(setting.state.params), setting.following()), 0.0
-    while coordinator.result is None:
+    while (total := coordinator.result) is None:
         if outgoing:
             lines.send(outgoing)
             ends = time.monotonic() + setting.plan.cohort.deadline_seconds
         reply = lines.next(max(0.0, ends - time.monotonic()))
         outgoing = coordinator.deadline() if reply is None else coordinator.receive(*reply)
-    return coordinator
+    return coordinator, total

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from federation.errors import FederationError, RosterError
 from federation.plan.guarantee import noise_text
@@ -53,10 +53,8 @@ class Lines:
     def greet(self, sites: Iterable[str], seconds: float) -> None:
         """Show the plan again to sites that were started anew, and await their answers, whatever these are."""
         waiting = set(sites)
-        self.send(Outgoing(site, self._hello) for site in sorted(waiting))
-        ends = time.monotonic() + seconds
-        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
-            waiting.discard(reply[0])
+        for site, _ in self._ask(waiting, self._hello, seconds):
+            waiting.discard(site)
 
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
@@ -65,13 +63,17 @@ class Lines:
         """
         waiting = set(sites)
         closing = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes()
-        self.send(Outgoing(site, closing) for site in sorted(waiting))
-        ends = time.monotonic() + seconds
-        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
-            site, data = reply
+        for site, data in self._ask(waiting, closing, seconds):
             if site in waiting and self._is_closed(site, run, data):
                 waiting.discard(site)
         return self.heads.of(sites)
+
+    def _ask(self, waiting: set[str], data: bytes, seconds: float) -> Iterator[tuple[str, bytes]]:
+        """Send the same frame to all that are waited for; replies, until the caller waits for no site any more."""
+        self.send(Outgoing(site, data) for site in sorted(waiting))
+        ends = time.monotonic() + seconds
+        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
+            yield reply
 
     def _is_closed(self, site: str, run: bytes, data: bytes) -> bool:
         """Whether this is the site's last word on the run: its head, or a refusal."""

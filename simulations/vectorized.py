@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from torch import Tensor
 
-from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
@@ -20,7 +19,7 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from server.evaluation import Evaluated, published
-from server.run import terms_of
+from server.run import receipt_of, terms_of
 from server.state import ServerState, advance
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
@@ -40,7 +39,8 @@ def run_vectorized(
         names = terms.parameters.members
         total = _total(terms, state, contribute)
         after = advance(plan, state, terms, total, names, stream(terms.round))
-        yield after, _receipt(terms, names, time.monotonic() - started, state, after)
+        nothing = dict.fromkeys(names, 0)
+        yield after, receipt_of(terms, names, state, after, started, (nothing, nothing), {})
         state = after
 
 
@@ -63,19 +63,3 @@ def _total(terms: Terms, state: ServerState, contribute: Contribute) -> RingVect
     for name in terms.parameters.members:
         total += contribute(terms, name, state.params)  # wraps at 2^64, a multiple of 2^ring_bits
     return total
-
-
-def _receipt(
-    terms: Terms, names: tuple[str, ...], seconds: float, before: ServerState, after: ServerState
-) -> Receipt:
-    return Receipt(
-        round=terms.round,
-        attempts=1,
-        cohort=names,
-        survivors=names,
-        seconds=seconds,
-        bytes_up=dict.fromkeys(names, 0),
-        bytes_down=dict.fromkeys(names, 0),
-        params_before=params_digest(params_bytes(before.params)).hex(),
-        params_after=params_digest(params_bytes(after.params)).hex(),
-    )
