@@ -54,9 +54,8 @@ class _PatientPolicy(_ClientPolicy):
     @model_validator(mode="after")
     def _countable(self) -> Self:
         if self.records * self.sites > MAX_GROUP:
-            raise Mistake(
-                f"and sites make a patient more than {MAX_GROUP} records", "lower one", ("records",)
-            )
+            message = f"and sites make a patient more than {MAX_GROUP} records"
+            raise Mistake(message, "lower one", ("records",))
         return self
 
 
@@ -203,9 +202,7 @@ class _Consortium(Table):
         if not all(_KEY.fullmatch(key) for key in self.keys) or len(set(self.keys)) < len(self.keys):
             raise Mistake("must be distinct public keys", "copy them from the .pub files", ("keys",))
         if self.quorum > len(self.keys):
-            raise Mistake(
-                f"is more than the {len(self.keys)} keys", "pin more keys, or lower it", ("quorum",)
-            )
+            raise Mistake(f"is more than the {len(self.keys)} keys", "pin more keys or lower it", ("quorum",))
         return self
 
 
@@ -246,15 +243,8 @@ def load_site(path: Path) -> SiteFile:
     """The site file at a path. SiteFileError names line and key."""
     tables = validate(_Tables, read(path))
     folder = path.parent
-    return SiteFile(
-        id=tables.site.id,
-        keys=folder / tables.site.keys,
-        journal=folder / tables.site.journal,
-        data=tables.data,
-        policy=tables.policy,
-        consortium=tables.consortium,
-        server=tables.server,
-    )
+    site, keys, journal = tables.site.id, folder / tables.site.keys, folder / tables.site.journal
+    return SiteFile(site, keys, journal, tables.data, tables.policy, tables.consortium, tables.server)
 
 
 def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
@@ -265,9 +255,7 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
 def require_complete(rules: SiteFile, path: Path) -> _Consortium:
     """The consortium of a site that takes part for real. SiteFileError without it, or without a declared size."""
     if rules.data.size is None:
-        hint = (
-            "declare in public about how many records you bring, such as size = 300; do not count them here"
-        )
+        hint = "declare about how many records you bring, such as size = 300; do not count them here"
         raise SiteFileError("is missing", hint=hint, path=path, key="data.size")
     if rules.consortium is None:
         hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
@@ -285,10 +273,8 @@ def consent(plan: Plan, policy: Policy) -> None:
         raise _violation("noise", f"the plan's privacy.noise is {plan.privacy.noise}, allowed: {allowed}")
     _within_limits(plan, policy)
     if plan.cohort.minimum < policy.cohort_minimum:
-        raise _violation(
-            "cohort_minimum",
-            f"the plan's cohort.minimum is {plan.cohort.minimum}, the limit {policy.cohort_minimum}",
-        )
+        message = f"the plan's cohort.minimum is {plan.cohort.minimum}, the limit {policy.cohort_minimum}"
+        raise _violation("cohort_minimum", message)
     if plan.digest not in policy.plans and plan.code not in policy.tasks:
         raise PolicyViolation(
             f"policy.plans: the plan {plan.digest} is not approved",
@@ -311,19 +297,15 @@ def _within_limits(plan: Plan, policy: Policy) -> None:
     for limit in policy.limits():
         table = "" if limit.unit == "record" else f"{limit.unit}."
         if limit.unit == "client" and unit != "client":
-            raise _violation(
-                "client", f'the plan\'s privacy.unit is "{unit}", which promises the site as a whole nothing'
-            )
+            message = f'the plan\'s privacy.unit is "{unit}", which promises the site as a whole nothing'
+            raise _violation("client", message)
         if limit.unit not in ("record", unit):
             continue  # what this plan costs a patient is accounted at the patient's own delta
-        for name, asked, most in (
-            ("epsilon", claimed, limit.budget.epsilon),
-            ("delta", delta, limit.budget.delta),
-        ):
+        budget = limit.budget
+        for name, asked, most in (("epsilon", claimed, budget.epsilon), ("delta", delta, budget.delta)):
             if asked > most:
-                raise _violation(
-                    f"{table}{name}_max", f"the plan's privacy.{name} is {asked}, the limit {most}"
-                )
+                message = f"the plan's privacy.{name} is {asked}, the limit {most}"
+                raise _violation(f"{table}{name}_max", message)
 
 
 def _noisy_enough(plan: Plan, policy: Policy) -> None:
@@ -332,12 +314,9 @@ def _noisy_enough(plan: Plan, policy: Policy) -> None:
         return
     multiplier = plan.kind.noise_multiplier if plan.is_private else 0.0
     if multiplier < least:
-        raise _violation(
-            "noise_multiplier_min", f"the plan's noise multiplier is {multiplier:.4g}, the limit {least}"
-        )
+        message = f"the plan's noise multiplier is {multiplier:.4g}, the limit {least}"
+        raise _violation("noise_multiplier_min", message)
 
 
 def _violation(rule: str, message: str) -> PolicyViolation:
-    return PolicyViolation(
-        f"policy.{rule}: {message}", hint=f"agree on another plan, or change policy.{rule}"
-    )
+    return PolicyViolation(f"policy.{rule}: {message}", hint=f"agree on another plan or change policy.{rule}")

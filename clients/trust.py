@@ -28,9 +28,7 @@ class Trust:
         genuine = roster.verified(self.pinned, self.quorum, serial=self.serial)
         entry = genuine.by_site.get(member.site)
         if entry is None:
-            raise FaultyServer(
-                f"the roster does not hold {member.site}", hint="ask the consortium to add this site"
-            )
+            raise FaultyServer(f"the roster does not hold {member.site}", hint="ask the consortium to add it")
         if entry.key != public_identity(self.identity) or entry.size != member.size:
             raise FaultyServer(
                 f"the roster knows {member.site} by another key or size",

@@ -45,9 +45,8 @@ def await_sites(transport: Transport, sites: int, patience: float) -> None:
     deadline = time.monotonic() + patience
     while (connected := len(transport.addresses())) < sites:
         if time.monotonic() >= deadline:
-            raise RosterError(
-                f"{connected} of {sites} sites are connected", hint="start flower-supernode at the others"
-            )
+            message = f"{connected} of {sites} sites are connected"
+            raise RosterError(message, hint="start flower-supernode at the others")
         time.sleep(_PAUSE)
 
 

@@ -51,9 +51,7 @@ class OptState:
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> OptState:
         """The inverse of `to_tensors`. CheckpointError if the step count is missing."""
         if _STEPS not in tensors:
-            raise CheckpointError(
-                "the server optimizer's state has no step count", hint="start a new run folder"
-            )
+            raise CheckpointError("the optimizer's state has no step count", hint="start a new run folder")
         moments = {name: tensor for name, tensor in tensors.items() if name != _STEPS}
         return cls(int(tensors[_STEPS]), MappingProxyType(moments))
 

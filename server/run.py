@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from federation.errors import TooFewSurvivors
 from federation.model.params import params_bytes, params_digest
@@ -29,6 +30,9 @@ from server.heads import Heads
 from server.sessions import Lines
 from server.state import ServerState, advance
 
+Members: TypeAlias = tuple[Member, ...]
+ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise
+
 ATTEMPTS = 3
 # Attempts are numbered: one that the round before prepared comes first, then those that begin with an invitation.
 PREPARED, FIRST = 1, 2
@@ -36,12 +40,7 @@ RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
 
 
 def run(
-    plan: Plan,
-    state: ServerState,
-    lines: Lines,
-    members: tuple[Member, ...],
-    roster: Roster,
-    stream: Callable[[int], Stream],
+    plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Yield the state after every round, with its receipt.
 
@@ -62,12 +61,7 @@ def run(
 
 
 def evaluate(
-    plan: Plan,
-    state: ServerState,
-    lines: Lines,
-    members: tuple[Member, ...],
-    roster: Roster,
-    stream: Callable[[int], Stream],
+    plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
     coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
@@ -107,11 +101,11 @@ class Setting:
 
     plan: Plan
     state: ServerState
-    members: tuple[Member, ...]
+    members: Members
     roster: Roster
     heads: Heads
 
-    def cohort(self, ahead: int) -> tuple[Member, ...]:
+    def cohort(self, ahead: int) -> Members:
         """Who takes part in the round `ahead` of the state."""
         return sample(self.plan, self.members, self.state.round + ahead)
 
@@ -127,18 +121,10 @@ class Setting:
         return self.coordinator(2, PREPARED) if set(self.cohort(2)) <= set(self.cohort(1)) else None
 
 
-def terms_of(
-    plan: Plan, state: ServerState, members: tuple[Member, ...], attempt: int = FIRST, ahead: int = 1
-) -> Terms:
+def terms_of(plan: Plan, state: ServerState, members: Members, attempt: int = FIRST, ahead: int = 1) -> Terms:
     """The terms of an attempt at the round `ahead` of `state`."""
-    return Terms(
-        plan=plan,
-        run=state.run,
-        round=state.round + ahead,
-        attempt=state.attempt + attempt,
-        members=members,
-        dimension=state.params.numel(),
-    )
+    number, dimension = state.round + ahead, state.params.numel()
+    return Terms(plan, state.run, number, state.attempt + attempt, members, dimension)
 
 
 def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tuple[Coordinator, RingVector]:

@@ -131,9 +131,7 @@ def open_lines(
         if entry is None or entry.size != member.size:
             refusals.append(Reason.PROTOCOL)
         elif member.site in welcomes:
-            raise RosterError(
-                f"two sites call themselves {member.site}", hint="give every site an id of its own"
-            )
+            raise RosterError(f"two sites call themselves {member.site}", hint="give each an id of its own")
         else:
             welcomes[member.site] = answer
             addresses[member.site] = arrival.sender
@@ -174,12 +172,8 @@ def _answer(data: bytes, run: bytes, plan: Plan) -> Welcome | Reason:
 def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
     story = f"{joined} sites joined, cohort.minimum is {plan.cohort.minimum}"
     hint = "ask the sites: their own log says why"
-    if Reason.BUDGET in refusals:
-        return BudgetExceeded(
-            f"{refusals.count(Reason.BUDGET)} sites have no budget left for this plan: {story}", hint=hint
-        )
-    if Reason.POLICY in refusals:
-        return PolicyViolation(
-            f"{refusals.count(Reason.POLICY)} sites' policy refuses this plan: {story}", hint=hint
-        )
+    if count := refusals.count(Reason.BUDGET):
+        return BudgetExceeded(f"{count} sites have no budget left for this plan: {story}", hint=hint)
+    if count := refusals.count(Reason.POLICY):
+        return PolicyViolation(f"{count} sites' policy refuses this plan: {story}", hint=hint)
     return RosterError(story, hint=hint if refusals else "wait for more sites or lower cohort.minimum")

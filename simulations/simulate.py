@@ -137,7 +137,7 @@ def _play(
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     if engine == "vectorized":
-        present = [site.member for site in sites.values()]
+        present = tuple(site.member for site in sites.values())
 
         def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
             return sites[site].release(terms, params)

@@ -6,7 +6,7 @@ The sum is the very one that the protocol's machines would open, integer for int
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch import Tensor
@@ -14,28 +14,22 @@ from torch import Tensor
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
-from federation.round.messages import Member
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
-from privacy.mechanism.noise import Stream
 from server.evaluation import Evaluated, published
-from server.run import receipt_of, terms_of
+from server.run import Members, ServerNoise, receipt_of, terms_of
 from server.state import ServerState, advance
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
 
 
 def run_vectorized(
-    plan: Plan,
-    state: ServerState,
-    roster: Sequence[Member],
-    contribute: Contribute,
-    stream: Callable[[int], Stream],
+    plan: Plan, state: ServerState, members: Members, contribute: Contribute, stream: ServerNoise
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Like `server.run.run`, where a site's vector is the result of a call. Its refusal is raised as it is."""
     while state.round < plan.federation.rounds:
         started = time.monotonic()
-        terms = terms_of(plan, state, sample(plan, roster, state.round + 1))
+        terms = terms_of(plan, state, sample(plan, members, state.round + 1))
         names = terms.parameters.members
         total = _total(terms, state, contribute)
         after = advance(plan, state, terms, total, names, stream(terms.round))
@@ -45,14 +39,10 @@ def run_vectorized(
 
 
 def evaluate_vectorized(
-    plan: Plan,
-    state: ServerState,
-    roster: Sequence[Member],
-    contribute: Contribute,
-    stream: Callable[[int], Stream],
+    plan: Plan, state: ServerState, members: Members, contribute: Contribute, stream: ServerNoise
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
-    terms = terms_of(plan, state, sample(plan, roster, state.round + 1))
+    terms = terms_of(plan, state, sample(plan, members, state.round + 1))
     names = terms.parameters.members
     total = _total(terms, state, contribute)
     return Evaluated(published(terms, total, len(names), stream(terms.round)), names, names)

@@ -58,12 +58,10 @@ class World:
     @cached_property
     def roster(self) -> SignedRoster:
         """All sites, each an organization of its own, under the signature of a consortium made for the occasion."""
-        entries = (
-            Entry(member.site, member.site, public_identity(self.identities[member.site]), member.size)
-            for member in self.members
-        )
+        keys = {name: public_identity(key) for name, key in self.identities.items()}
+        entries = tuple(Entry(name, name, keys[name], self._declared(name)) for name in sorted(keys))
         serial = time.time_ns() // 1000  # a journal that outlives this world takes the next one for newer
-        return SignedRoster.by(Roster(serial, tuple(entries)), [self.consortium])
+        return SignedRoster.by(Roster(serial, entries), [self.consortium])
 
     @property
     def classes(self) -> int:
@@ -87,9 +85,7 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
     for name, own in rules.items():
         if own.id != name:
-            raise SiteFileError(
-                f"the site file in {name}/ is that of {own.id}", hint="name the folder as the site"
-            )
+            raise SiteFileError(f"the site file in {name}/ is {own.id}'s", hint="name the folder as the site")
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
     if not any(test is not None for _, test in data.values()):
@@ -144,11 +140,10 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     key = world.identities[name]
     policy = rules.policy if rules else Policy.for_plan(plan)
     # The server dies with this site, and asks for the last round again when both are back.
-    journal = (
-        open_journal(rules, keeps_last=True)
-        if rules
-        else Journal.open(path, site=name, pool=name, key=key, simulated=True)
-    )
+    if rules:
+        journal = open_journal(rules, keeps_last=True)
+    else:
+        journal = Journal.open(path, site=name, pool=name, key=key, simulated=True)
     stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)
     trainer = Trainer(world.task, world.training[name], stream, held_out)
     pinned = frozenset({public_identity(world.consortium)})

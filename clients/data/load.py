@@ -101,21 +101,15 @@ def read_csv(path: Path, task: TabularTask) -> Dataset:
 def find_sites(directory: Path) -> list[SiteFiles]:
     """The sites of a folder, by name: NAME.csv, or NAME/ with train.csv (and test.csv, site.toml)."""
     if not directory.is_dir():
-        raise DataError(
-            f"{directory}: there is no such folder", hint="name a folder with a CSV file per site"
-        )
+        raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
     entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
     sites = [_site_files(entry) for entry in entries]
     if not sites:
-        raise DataError(
-            f"{directory}: holds no sites", hint="put NAME.csv or NAME/train.csv in it for each site"
-        )
+        raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
     names = [site.name for site in sites]
     for name in names:
         if names.count(name) > 1:
-            raise DataError(
-                f"{directory}: {name} is there twice", hint=f"keep {name}.csv or {name}/, not both"
-            )
+            raise DataError(f"{directory}: {name} is there twice", hint=f"keep {name}.csv or {name}/")
     return sorted(sites, key=lambda site: site.name)
 
 
@@ -126,9 +120,7 @@ def _site_files(entry: Path) -> SiteFiles:
     if not entry.is_dir() and entry.suffix != ".csv":
         raise DataError(f"{entry}: is no CSV file", hint="remove it, or save it as CSV")
     if not SITE_ID.fullmatch(name):
-        raise DataError(
-            f"{entry}: cannot be a site's name", hint="use letters, digits, dots, - and _, up to 64"
-        )
+        raise DataError(f"{entry}: cannot be a site's name", hint="use up to 64 letters, digits, . - and _")
     if entry.is_file():
         return SiteFiles(name, entry)
     train, test, site_file = entry / "train.csv", entry / "test.csv", entry / "site.toml"
@@ -202,10 +194,8 @@ def _read_by(task: Task, path: Path) -> Dataset:
         dataset = task.data(Source(path))
     except Exception as error:
         # The text of this exception may quote a record; its type cannot.
-        hint = "see the traceback with --debug"
-        raise TaskError(
-            f"{task.name}: reading {path} failed with {type(error).__name__}", hint=hint
-        ) from error
+        message = f"{task.name}: reading {path} failed with {type(error).__name__}"
+        raise TaskError(message, hint="see the traceback with --debug") from error
     return _checked(dataset, task.name)
 
 

@@ -37,9 +37,7 @@ from torch.nn.parameter import is_lazy
 from federation.errors import TaskError
 
 GROUP = 8  # features in a group, at least: fewer make a norm that forgets all but signs
-_FEWEST = (
-    4  # features that can be normalized by themselves at all, where nothing but features is averaged over
-)
+_FEWEST = 4  # features at least where a norm may average over nothing but features
 _MOST_GROUPS = 32  # as in the paper
 
 
@@ -110,13 +108,12 @@ def _group_norm(part: Any, path: str) -> tuple[nn.Module, str]:
     # A layer that may see nothing but features, without any positions, has only them to average over.
     fewest = 1 if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d) else _FEWEST
     if features < fewest:
-        raise TaskError(
-            f'{type(part).__name__} at "{path}" has {features} features, too few for statistics of one record',
-            hint="remove it",
+        message = (
+            f'{type(part).__name__} at "{path}" has {features} features, too few for statistics of one record'
         )
-    groups = next(
-        n for n in range(_MOST_GROUPS, 0, -1) if n == 1 or (features % n == 0 and features // n >= GROUP)
-    )
+        raise TaskError(message, hint="remove it")
+    most = max(1, min(_MOST_GROUPS, features // GROUP))
+    groups = next(count for count in range(most, 0, -1) if features % count == 0)
     new = nn.GroupNorm(groups, features, eps=part.eps, affine=part.affine)
     _copy_affine(part, new)
     return new, (
@@ -133,14 +130,11 @@ def _instance_norm(part: Any, _: str) -> tuple[nn.Module, str]:
 
 def _recurrent(part: Any, path: str) -> tuple[nn.Module, str]:
     if part.proj_size:
-        raise TaskError(
-            f'{type(part).__name__} at "{path}" has projections', hint="use a linear layer after it"
-        )
+        message = f'{type(part).__name__} at "{path}" has projections'
+        raise TaskError(message, hint="use a linear layer after it")
     kinds = {nn.GRU: DPGRU, nn.LSTM: DPLSTM, nn.RNN: DPRNN}
-    shape = {
-        name: getattr(part, name)
-        for name in ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
-    }
+    names = "num_layers", "bias", "batch_first", "dropout", "bidirectional"
+    shape = {name: getattr(part, name) for name in names}
     if type(part) is nn.RNN:
         shape["nonlinearity"] = part.nonlinearity
     with warnings.catch_warnings():
@@ -182,9 +176,8 @@ class _HeadsInOrder(nn.Module):
 
     def forward(self, mixed: Tensor) -> Tensor:
         batch, length, width = mixed.shape
-        return (
-            mixed.reshape(batch, self.heads, length, width // self.heads).transpose(1, 2).reshape(mixed.shape)
-        )
+        heads = mixed.reshape(batch, self.heads, length, width // self.heads)
+        return heads.transpose(1, 2).reshape(mixed.shape)
 
 
 def _copy_affine(part: Any, new: nn.Module) -> None:

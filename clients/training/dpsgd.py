@@ -68,9 +68,8 @@ def clipped_gradient(
         def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
             whole = patients is not None
             if whole not in opened:
-                route = chosen_route(
-                    model, loss, features[:0], labels[:0], expected_batch, whole_patients=whole
-                )
+                shape = features[:0], labels[:0]
+                route = chosen_route(model, loss, *shape, expected_batch, whole_patients=whole)
                 opened[whole] = stack.enter_context(clipped_sums(route, model, loss, clipping_norm))
             return opened[whole](features, labels, patients)
 
@@ -141,9 +140,8 @@ def _choose(trial: _Trial, candidates: tuple[str, ...], batch: int) -> str:
     except TaskError:
         raise
     except Exception as error:  # of the task's own code, which has seen no data
-        raise TaskError(
-            f"the model failed with {said(error)} on made-up records", hint="call it by hand"
-        ) from error
+        message = f"the model failed with {said(error)} on made-up records"
+        raise TaskError(message, hint="call it by hand") from error
     small = sum(parameter.numel() for parameter in trial.parameters) <= SMALL
     if small and _is_right(trial, "hooks", rows):
         return "hooks"

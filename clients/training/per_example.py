@@ -100,10 +100,8 @@ def functorch(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
 @contextmanager
 def ghost(model: nn.Module, loss: Loss, clipping_norm: float) -> Iterator[ClippedSum]:
     """Within the context: the clipped sum, for which no gradient of a record in a linear layer is made."""
-    linear = [part for part in model.modules() if type(part) is nn.Linear]
-    if len({p for part in linear for p in part.parameters()}) != sum(
-        len(list(p.parameters())) for p in linear
-    ):
+    inside = [p for part in model.modules() if type(part) is nn.Linear for p in part.parameters()]
+    if len(set(inside)) < len(inside):
         raise Unsupported("linear layers share a parameter")
     with _watched(model, loss) as watch:
 

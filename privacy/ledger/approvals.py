@@ -121,9 +121,7 @@ def from_text(text: str) -> tuple[_Statement, tuple[Approval, ...]]:
         fields.finish()
         canonical(statement.to_json())
     except (ValueError, RecursionError, PrivacyError):
-        raise MalformedMessage(
-            "this is no proposal", hint="make one with: federation ledger propose"
-        ) from None
+        raise MalformedMessage("this is no proposal", hint="make one: federation ledger propose") from None
     return statement, approvals
 
 
