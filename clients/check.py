@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.data.load import patients_in, site_data
 from clients.data.populations import check_pool, fingerprints
+from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from federation.ledger.export import load_entries
 from federation.model.params import Layout
@@ -19,7 +20,6 @@ from federation.round.messages import Member
 from federation.round.terms import Terms
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
-from privacy.errors import LedgerCorrupt
 from privacy.ledger.chain import Genesis, append
 from privacy.ledger.heads import pool_tag
 from privacy.ledger.state import Account, fold
@@ -106,14 +106,10 @@ def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dic
 
 def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
     """What the site's ledger amounts to; where there is none yet, what a new one would. Its file is only read."""
-    public, pool = public_identity(key), rules.data.pool
-    approvers = tuple(bytes.fromhex(approver) for approver in rules.policy.approvers)
-    new = Genesis(rules.id, pool, pool_tag(key, pool), public, approvers, simulated=False)
+    tag, approvers = pool_tag(key, rules.data.pool), tuple(map(bytes.fromhex, rules.policy.approvers))
+    new = Genesis(rules.id, rules.data.pool, tag, public_identity(key), approvers, simulated=False)
     if not rules.journal.exists():
         return fold((append(None, "genesis", new.to_json(), key),))
     account = fold(load_entries(rules.journal))
-    genesis = account.tip.genesis
-    if (genesis.site, genesis.pool, genesis.simulated) != (new.site, new.pool, new.simulated):
-        raise LedgerCorrupt("the journal belongs to another site or pool", "foreign", hint="check site.toml")
-    account.tip.require_key(public)
+    require_owner(account, new)
     return account

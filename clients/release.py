@@ -45,11 +45,6 @@ class Payload:
     length: int
     ring_bits: int
 
-    @classmethod
-    def of(cls, terms: Terms) -> Payload:
-        """The form that a round's terms prescribe."""
-        return cls(terms.length, terms.codec.ring_bits)
-
     def seal(self, vector: object) -> bytes:
         """The bytes of a uint64 array of exactly this form. PolicyViolation for anything else, not showing it."""
         if type(vector) is not np.ndarray or vector.dtype != np.uint64 or vector.shape != (self.length,):
@@ -90,7 +85,7 @@ def release(
     question = terms.question(params_bytes(params)).hex()
     ended = terms.run.hex() if terms.is_evaluation else ""  # its last params are what is evaluated
     sealed = journal.begin(run, number, question, limits, heads, ended)
-    form = Payload.of(terms)
+    form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:
         sealed = form.seal(_without_text(terms, site, params, trainer))
         journal.release(run, number, sealed)

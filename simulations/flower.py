@@ -82,22 +82,12 @@ class LocalGrid(Grid):
         self._replies[name] = self._pool.submit(_node, node, self._sockets[node], wire.SerializeToString())
         return name
 
-    @property
-    def run(self) -> NoReturn:
-        """Never asked for here."""
+    def _unused(self, *_: object, **__: object) -> NoReturn:
+        """What else a Grid has: `GridTransport` only pushes and pulls."""
         raise NotImplementedError
 
-    def set_run(self, run: object) -> NoReturn:
-        """Never asked for here."""
-        raise NotImplementedError
-
-    def create_message(self, *_: object, **__: object) -> NoReturn:
-        """Never asked for here: Flower deprecated it."""
-        raise NotImplementedError
-
-    def send_and_receive(self, *_: object, **__: object) -> NoReturn:
-        """Never asked for here: `GridTransport` pushes and pulls."""
-        raise NotImplementedError
+    run = property(_unused)
+    set_run = create_message = send_and_receive = _unused
 
 
 def _node(node: int, socket: Path, wire: bytes) -> bytes:

@@ -42,7 +42,9 @@ def hospitals(directory: Path, seed: int = 0) -> Path:
     labels = 1 - bunch.target  # the bundled data call malignant 0
     hands = zip(*(_deal(np.flatnonzero(labels == c), c, seed) for c in range(len(DIAGNOSES))), strict=True)
     for hospital, hand in zip(HOSPITALS, hands, strict=True):
-        train = np.sort(np.concatenate([_train(records) for records in hand]))
+        train = np.sort(
+            np.concatenate([np.delete(records, slice(None, None, TEST_EVERY)) for records in hand])
+        )
         test = np.sort(np.concatenate([records[::TEST_EVERY] for records in hand]))
         for name, records in (("train", train), ("test", test)):
             rows = [[*map(repr, bunch.data[i].tolist()), DIAGNOSES[labels[i]]] for i in records]
@@ -70,10 +72,6 @@ def _deal(records: Indices, diagnosis: int, seed: int) -> list[Indices]:
     """The records of one diagnosis, shuffled and cut into one hand for each hospital."""
     ends = np.cumsum([counts[diagnosis] for counts in HOSPITALS.values()])
     return np.split(shuffle(records, random_state=seed), ends[:-1])
-
-
-def _train(records: Indices) -> Indices:
-    return np.delete(records, slice(None, None, TEST_EVERY))
 
 
 def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:

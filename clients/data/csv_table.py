@@ -55,17 +55,21 @@ class CsvTable:
         return DataError(f'{self.path}: row {self.lines[row]}, column "{column}": {message}', hint=hint)
 
 
-def _text(path: Path) -> str:
-    if path.suffix == ".parquet":
-        raise DataError(f"{path}: Parquet cannot be read yet", hint="save it as CSV")
+def read_bytes(path: Path) -> bytes:
+    """The content of a site's file. DataError if there is none, or it cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file", hint="check the path") from None
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror})", hint="is it a file you may read?"
-        ) from None
+        message = f"{path}: cannot be read ({error.strerror})"
+        raise DataError(message, hint="is it a file you may read?") from None
+
+
+def _text(path: Path) -> str:
+    if path.suffix == ".parquet":
+        raise DataError(f"{path}: Parquet cannot be read yet", hint="save it as CSV")
+    data = read_bytes(path)
     if b"\0" in data:
         raise DataError(f"{path}: is a binary file", hint="save it as CSV, UTF-8")
     try:

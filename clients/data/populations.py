@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from clients.data.csv_table import CsvTable
+from clients.data.csv_table import CsvTable, read_bytes
 from clients.policy import SiteFile
 from federation.errors import DataError
 from federation.ledger import durable
@@ -155,12 +155,7 @@ def _plain(cell: str) -> str:
 def _contents(path: Path) -> Iterator[bytes]:
     """The content of a file, or of every file in a folder."""
     files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
-    for file in files:
-        try:
-            yield file.read_bytes()
-        except OSError as error:
-            hint = "is it a file you may read?"
-            raise DataError(f"{file}: cannot be read ({error.strerror})", hint=hint) from None
+    return map(read_bytes, files)
 
 
 def _secret(key: Ed25519PrivateKey) -> bytes:

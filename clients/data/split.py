@@ -27,7 +27,7 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     Where patients are known all this goes for patients: nobody is in both parts, and a patient's class is the
     one that most of their records have.
     """
-    owners = np.arange(len(dataset)) if dataset.patients is None else dataset.patients.numpy()
+    owners = _owners(dataset)
     ranks = _sums(owners, _content_hashes(dataset, seed))
     classes = _usual(owners, dataset.labels.numpy())
     held = np.zeros(len(ranks), dtype=bool)
@@ -35,9 +35,7 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
         members = np.flatnonzero(classes == label)
         members = members[np.argsort(ranks[members], kind="stable")]
         held[members[: min(round(holdout * len(members)), len(members) - 1)]] = True
-    if not held.any():
-        return dataset, None
-    return _part(dataset, ~held[owners]), _part(dataset, held[owners])
+    return _parts(dataset, held[owners])
 
 
 def apart(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -46,12 +44,19 @@ def apart(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     A patient goes by the hash of all their records, so one record more of a patient may move that patient, and
     nobody else. None if nothing is held out.
     """
-    owners = np.arange(len(dataset)) if dataset.patients is None else dataset.patients.numpy()
+    owners = _owners(dataset)
     ranks = _sums(owners, _content_hashes(dataset, seed))
     held = ranks < np.uint64(round(holdout * 2**64))
-    if not held.any():
-        return dataset, None
-    return _part(dataset, ~held[owners]), _part(dataset, held[owners])
+    return _parts(dataset, held[owners])
+
+
+def _owners(dataset: Dataset) -> NDArray[np.int64]:
+    """The patient of each row; where patients are not known, each row is its own."""
+    return np.arange(len(dataset)) if dataset.patients is None else dataset.patients.numpy()
+
+
+def _parts(dataset: Dataset, held: NDArray[np.bool_]) -> tuple[Dataset, Dataset | None]:
+    return (_part(dataset, ~held), _part(dataset, held)) if held.any() else (dataset, None)
 
 
 def _content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:

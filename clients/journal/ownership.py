@@ -30,14 +30,7 @@ def open_store(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> Store:
     store = Store.open(path)
     try:
         with store.transaction() as account:
-            _require_owner(account, genesis.site, genesis.pool)
-            account.tip.require_key(genesis.key)
-            if account.tip.genesis.simulated != genesis.simulated:
-                raise LedgerCorrupt(
-                    "the journal of a simulation and that of a real site are never the same",
-                    "foreign",
-                    hint="use another file",
-                )
+            require_owner(account, genesis)
     except BaseException:
         store.close()
         raise
@@ -51,7 +44,7 @@ def reopen_store(
     store = Store.open(path)
     try:
         with store.transaction() as account:
-            _require_owner(account, site, pool)
+            _require_pool(account, site, pool)
             tip, public = account.tip, public_identity(key)
             tip.require_new(public)
             require_approval(is_approved(tip.replacement(public), approvals, tip.genesis.approvers))
@@ -72,10 +65,19 @@ def require_approval(approved: bool) -> None:
         )
 
 
+def require_owner(account: Account, genesis: Genesis) -> None:
+    """LedgerCorrupt or LedgerRefusal unless the account has the site, pool, key and kind of `genesis`."""
+    _require_pool(account, genesis.site, genesis.pool)
+    account.tip.require_key(genesis.key)
+    if account.tip.genesis.simulated != genesis.simulated:
+        message = "a simulation and a real site never share a journal"
+        raise LedgerCorrupt(message, "foreign", hint="use another file")
+
+
 def _begin(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> None:
     first = ledger.append(None, "genesis", genesis.to_json(), key)
     try:
-        ledger.verify((first,))
+        ledger.follow(None, (first,))
     except LedgerCorrupt as error:
         raise PolicyViolation(
             f"no journal can begin like this: {error.message}",
@@ -84,6 +86,6 @@ def _begin(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> None:
     create(path, first)
 
 
-def _require_owner(account: Account, site: str, pool: str) -> None:
+def _require_pool(account: Account, site: str, pool: str) -> None:
     if (account.tip.genesis.site, account.tip.genesis.pool) != (site, pool):
         raise LedgerCorrupt("the journal belongs to another site or pool", "foreign", hint="check site.toml")

@@ -135,7 +135,11 @@ class _Trial:
 
 def _choose(trial: _Trial, candidates: tuple[str, ...], batch: int) -> str:
     try:
-        _refuse_mixing(trial)
+        if _mixes(trial):
+            raise TaskError(
+                "the model or its loss mixes the records of a batch",
+                hint="compute every record by itself: no mean, no rank, no statistic over the first dimension",
+            )
         rows = trial.rows(*trial.records(_TRIED, 0))
     except TaskError:
         raise
@@ -154,7 +158,8 @@ def _choose(trial: _Trial, candidates: tuple[str, ...], batch: int) -> str:
     return right[0] if len(right) == 1 else min(right, key=lambda route: _seconds(trial, route, batch))
 
 
-def _refuse_mixing(trial: _Trial) -> None:
+def _mixes(trial: _Trial) -> bool:
+    """Whether other records, or their absence, change the loss of a record."""
     features, labels = trial.records(_TRIED, 0)
     others, their_labels = trial.records(_TRIED, 1)
     half = _TRIED // 2
@@ -165,11 +170,10 @@ def _refuse_mixing(trial: _Trial) -> None:
             swapped = torch.where(kept.view(-1, *[1] * (features.dim() - 1)), features, others)
             after = trial.losses(swapped, torch.where(kept, labels, their_labels))
             if not trial.close(after[kept], before[kept]):
-                raise _mixes()
+                return True
         with _in_use(trial.model):  # without dropout, which draws otherwise for fewer records
             whole, alone = trial.losses(features, labels), trial.losses(features[:half], labels[:half])
-    if not trial.close(alone, whole[:half]):
-        raise _mixes()
+    return not trial.close(alone, whole[:half])
 
 
 @contextmanager
@@ -182,13 +186,6 @@ def _in_use(model: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def _mixes() -> TaskError:
-    return TaskError(
-        "the model or its loss mixes the records of a batch",
-        hint="compute every record by itself: no mean, no rank and no statistic over the first dimension",
-    )
 
 
 def _is_right(trial: _Trial, route: str, rows: Tensor) -> bool:

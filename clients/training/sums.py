@@ -74,14 +74,14 @@ def clipped_sum(samples: list[Tensor], clipping_norm: float) -> Tensor:
 
 
 def _of_records(model: nn.Module, clipped: ClippedSum, at_once: int) -> Gradient:
-    dimension = sum(parameter.numel() for parameter in model.parameters())
+    zeros = next(model.parameters()).new_zeros(sum(parameter.numel() for parameter in model.parameters()))
 
     def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
         if patients is not None and len(labels) > 0:
             raise Unsupported("this route clips records, not patients")
         if len(labels) <= at_once:
-            return clipped(features, labels) if len(labels) else _zeros(model, dimension)
-        total = _zeros(model, dimension)
+            return clipped(features, labels) if len(labels) else zeros.clone()
+        total = zeros.clone()
         for piece in zip(torch.split(features, at_once), torch.split(labels, at_once), strict=True):
             total += clipped(*piece)
         return total
@@ -116,7 +116,3 @@ def _of_patients(
         open_id, open_row = int(ids[-1]), sums[-1]
     assert total is not None  # noqa: S101 - a batch of patients is not empty
     return (total + clip_rows(open_row[None], clipping_norm)[0]).detach()
-
-
-def _zeros(model: nn.Module, dimension: int) -> Tensor:
-    return next(model.parameters()).new_zeros(dimension)
