@@ -27,12 +27,8 @@ def open_site(path: Path) -> Site:
     """The site of a site file, its journal open. Data is read when a plan has been consented to, not before."""
     rules = load_site(path)
     consortium = require_complete(rules, path)
-    trust = Trust(
-        pinned=frozenset(bytes.fromhex(key) for key in consortium.keys),
-        quorum=consortium.quorum,
-        serial=consortium.serial,
-        identity=rules.identity(),
-    )
+    pinned = frozenset(map(bytes.fromhex, consortium.keys))
+    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity())
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     return Site(
         member=Member(rules.id, rules.data.size or 0),

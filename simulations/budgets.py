@@ -52,11 +52,8 @@ def budget_of(plan: Plan) -> dict[str, Any]:
 def _filter(rule: Filter, event: GaussianEvent, budget: Budget) -> dict[str, Any]:
     """How a site whose limit is exactly this plan would weigh it, and the limit above which more may follow."""
     load, capacity = rule.load([event], budget), rule.capacity(budget)
-    return {
-        **rule.to_json(),
-        "load": finite(load),
-        "room_from": finite(budget.epsilon + max(0.0, load - 1) * capacity),
-    }
+    room = budget.epsilon + max(0.0, load - 1) * capacity
+    return {**rule.to_json(), "load": finite(load), "room_from": finite(room)}
 
 
 def _sites(plan: Plan) -> int:

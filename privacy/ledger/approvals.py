@@ -65,13 +65,8 @@ class Replacement:
 
     def to_json(self) -> dict[str, JSON]:
         """Plain data."""
-        return {
-            "type": "replace",
-            "site": self.site,
-            "ledger": self.ledger.hex(),
-            "old": self.old.hex(),
-            "new": self.new.hex(),
-        }
+        keys = {"old": self.old.hex(), "new": self.new.hex()}
+        return {"type": "replace", "site": self.site, "ledger": self.ledger.hex(), **keys}
 
 
 _Statement: TypeAlias = Proposal | Replacement
