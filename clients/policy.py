@@ -1,8 +1,8 @@
-"""What a site consents to, whatever the server says, and the site file that says so.
+"""A site's policy and its site file: what the site consents to, whatever the server says.
 
-A policy is the institution's own; it is never sent, and a plan cannot loosen it. `consent` compares the two
-before anything else happens, and again in every round. What earlier runs have spent, and what a plan for records
-costs a patient, is the journal's business: `Policy.limits` is what it goes by.
+A policy is the institution's own; the site never sends it, and a plan cannot loosen it. `consent` compares the two
+before anything else happens, and again in every round. The journal takes `Policy.limits` and accounts for what
+earlier runs have spent, and for what a plan for records costs a patient.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Policy(Table):
             claimed = 2 * (claimed + plan.evaluation.epsilon)
         patient = client = None
         if claimed is not None and unit == "patient":
-            # Such a plan samples and clips a patient as a whole: how many records they have changes nothing.
+            # Such a plan samples and clips a patient as a whole, so the number of their records does not matter.
             patient = _PatientPolicy(epsilon_max=claimed, records=1, sites=1)
         if claimed is not None and unit == "client":
             client = _ClientPolicy(epsilon_max=claimed)
@@ -136,7 +136,7 @@ class Policy(Table):
         if not all(_KEY.fullmatch(key) for key in approvers) or len(set(approvers)) < len(approvers):
             raise Mistake("must be distinct public keys", "copy them from the .pub files")
         if len(approvers) == 1:
-            raise Mistake("are one person, and raising a budget takes two", "name another, or nobody")
+            raise Mistake("are one person, and raising a budget takes two", "name another, or none")
         return approvers
 
     @model_validator(mode="after")
@@ -235,7 +235,7 @@ class SiteFile:
     server: _Endpoint | None
 
     def identity(self) -> Ed25519PrivateKey:
-        """The key that the site signs with, as its file has it now. UnusableFile if there is none."""
+        """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
         return load_private(self.keys / f"{self.id}.key")
 
 
@@ -292,7 +292,7 @@ def _asked_per_record(plan: Plan) -> float | None:
 
 
 def _within_limits(plan: Plan, policy: Policy) -> None:
-    """Every limit that the plan's own numbers tell. No record is protected better than the whole of which it is."""
+    """Check each limit that the plan's own epsilon and delta decide: a record is no safer than its whole."""
     claimed, delta, unit = plan.privacy.epsilon or math.inf, plan.privacy.delta or 0.0, plan.privacy.unit
     for limit in policy.limits():
         table = "" if limit.unit == "record" else f"{limit.unit}."

@@ -1,4 +1,4 @@
-"""Whom a site believes: the consortium's keys it has pinned, and the key it speaks with itself."""
+"""Trust: the consortium keys that a site has pinned, and the key that it signs with itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Trust:
 
 
 def genuine_heads(heads: Iterable[Head], roster: Roster, own: str) -> tuple[Head, ...]:
-    """The heads of ledgers that a server shows, each signed by the site it speaks of. FaultyServer if one is not.
+    """The heads of ledgers that a server shows, each signed by the site it belongs to. FaultyServer otherwise.
 
     Those of `own` are passed on as they are: this site's journal knows all the keys that ever signed it.
     """

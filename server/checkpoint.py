@@ -51,7 +51,7 @@ def remove(folder: Path) -> None:
 
 
 def read(folder: Path, plan: Plan) -> ServerState | None:
-    """The stored state, or None where there is none. CheckpointError if it is damaged or another plan's."""
+    """The stored state, or None if none is stored. CheckpointError if it is damaged or another plan's."""
     path = folder / _FILE
     if not path.exists():
         return None

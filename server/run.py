@@ -2,7 +2,7 @@
 
     roster -> cohort -> invitation -> sealed shares -> masked updates -> sum -> mean delta -> optimizer -> params
 
-One loop, and no branch on what carries the messages. The caller stores each state before it asks for the next
+One loop serves every transport. The caller stores each state before it asks for the next
 round, so a killed run goes on where it was.
 """
 
@@ -45,7 +45,7 @@ def run(
     """Yield the state after every round, with its receipt.
 
     `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
-    read only where the plan says `noise = "central"`. Raises TooFewSurvivors when a round fails time after time,
+    read only where the plan says `noise = "central"`. Raises TooFewSurvivors when every attempt at a round fails,
     RosterError when no cohort can be formed.
     """
     prepared: Coordinator | None = None
@@ -97,7 +97,7 @@ def receipt_of(
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a run stands, and with whom."""
+    """The state of a run, and its sites."""
 
     plan: Plan
     state: ServerState
@@ -106,7 +106,7 @@ class Setting:
     heads: Heads
 
     def cohort(self, ahead: int) -> Members:
-        """Who takes part in the round `ahead` of the state."""
+        """The cohort of the round `ahead` of the state."""
         return sample(self.plan, self.members, self.state.round + ahead)
 
     def coordinator(self, ahead: int, attempt: int) -> Coordinator:
@@ -145,7 +145,7 @@ def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tupl
 
 
 def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:
-    """Greet the sites that were started anew during a round, so that they are there in the next one."""
+    """Greet the sites that restarted during a round, so that they take part in the next one."""
     unknown = Reason.UNKNOWN_RUN.name.lower()
     started = [site for site, reason in coordinator.left.items() if reason == unknown]
     if started:

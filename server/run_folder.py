@@ -43,7 +43,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, plan: Plan, text: str) -> RunFolder:
-        """Claim `path` for `plan` (whose TOML is `text`), or take up the run that is already there."""
+        """Claim `path` for `plan`, with the TOML `text`, or resume the run that it holds."""
         try:
             path.mkdir(parents=True, exist_ok=True)
             stored = path / "plan.toml"

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport) -> None:
     """Run the plan with the sites of the roster in reach, resuming what `state_dir` holds; params end up there.
 
-    No metrics but what the plan pays for with evaluation.epsilon: held-out records are people's, too.
+    Reports no metrics but what the plan pays for with evaluation.epsilon: held-out records are private, too.
     """
     started = time.perf_counter()
     plan = load(plan_path)

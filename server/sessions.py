@@ -51,7 +51,7 @@ class Lines:
         return site, arrival.data
 
     def greet(self, sites: Iterable[str], seconds: float) -> None:
-        """Show the plan again to sites that were started anew, and await their answers, whatever these are."""
+        """Show the plan again to sites that restarted, and await an answer of each, whatever it says."""
         waiting = set(sites)
         for site, _ in self._ask(waiting, self._hello, seconds):
             waiting.discard(site)
@@ -59,7 +59,7 @@ class Lines:
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
 
-        A site that does not answer in time has its part of the budget reserved until somebody closes the run.
+        A site that does not answer in time keeps its budget reserved until its own people close the run.
         """
         waiting = set(sites)
         closing = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes()
@@ -99,8 +99,8 @@ def open_lines(
 ) -> tuple[Lines, tuple[Member, ...]]:
     """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
 
-    `known` are heads of the sites' ledgers from before. A site whose own head is older than one that is known, to
-    the server or to a peer, does not take part.
+    `known` are earlier heads of the sites' ledgers. A site does not take part if it shows a head older than one
+    that the server or a peer knows.
 
     Too few: the sites' reason decides the error. PolicyViolation or BudgetExceeded where sites refused,
     RosterError where they were not there.

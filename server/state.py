@@ -1,4 +1,4 @@
-"""All that a run is between two rounds: frozen, and enough to go on from."""
+"""The state of a run between two rounds: frozen, and enough to resume from."""
 
 from __future__ import annotations
 

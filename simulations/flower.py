@@ -1,6 +1,6 @@
-"""The same world under Flower: its Grid, its messages and the real ClientApp, in one process.
+"""A simulation under Flower: its Grid, its messages and the real ClientApp, in one process.
 
-What is pretended is only Flower's network and its processes: `LocalGrid` stands for the SuperLink and the
+Only Flower's network and processes are simulated: `LocalGrid` stands for the SuperLink and the
 SuperNodes. Every message is serialized as Flower does it, handed to `clients.app.app` and goes on through a
 real socket to a real `SiteService`. Ray, Flower's own simulation engine, is not needed and costs seconds to
 start.
@@ -103,7 +103,7 @@ def _unpack(wire: bytes) -> Message:
 
 @contextmanager
 def _flower_process(home: Path) -> Iterator[None]:
-    """What Flower sets in the process of a ServerApp: who it is; and a home for whatever it writes."""
+    """Set what Flower sets in the process of a ServerApp: its identity, and a home for the files it writes."""
     identity = TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id
     before = os.environ.get("FLWR_HOME")
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, _RUN, 1

@@ -1,8 +1,8 @@
-"""How good the params are: metrics of predicted probabilities, and the baseline that knows no feature.
+"""Metrics: score predicted probabilities, and the baseline that ignores the features.
 
 With two classes, the second one of the plan is the positive class of F1, recall, precision and AUC. With more,
 those are means over the classes that occur among the labels (AUC: one against the rest). A figure that does not
-exist, such as the AUC of a site whose test records are all of one class, is None ("n/a"), never a guess.
+exist is None ("n/a"), never a guess: the AUC of a site with test records of one class only, for example.
 
 The records evaluated here are not covered by the epsilon of a run: that is the budget of the training records.
 """
@@ -39,7 +39,7 @@ def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> d
     """The named metrics of probabilities (n, k) against labels (n,) in [0, k).
 
     None where a metric is not defined for these labels, where there are none, and where a probability is not
-    finite. TaskError for a name that is none of `METRICS`.
+    finite. TaskError for a name that is not in `METRICS`.
     """
     unknown = sorted(set(metrics) - set(METRICS))
     if unknown:

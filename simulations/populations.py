@@ -1,8 +1,8 @@
-"""Sites made from bundled data: hospitals.
+"""Synthetic sites made from bundled data: hospitals.
 
 The hospitals hold the 569 records of the Wisconsin Diagnostic Breast Cancer data set (Wolberg, Street, Mangasarian
 1995; bundled with scikit-learn): thirty measurements of cell nuclei and the diagnosis of a real biopsy each. Which
-hospital a record lies in is made up: sizes are uneven, and the share of malignant cases runs from 0.20 to 0.60.
+hospital a record lies in is synthetic: sizes are uneven, and the share of malignant cases runs from 0.20 to 0.60.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a simulation found, as its report: a run's summary, and what only a simulation can know."""
+"""A simulation's report: the summary of a run, and what only a simulation can know."""
 
 from __future__ import annotations
 

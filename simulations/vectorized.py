@@ -1,6 +1,6 @@
 """The rounds of a run without messages and masks: every site's ring integers, added up.
 
-The sum is the very one that the protocol's machines would open, integer for integer, since masks cancel exactly.
+The sum equals the one that the protocol's machines would open, integer for integer, since masks cancel exactly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A server and N sites in one process: the same Site, Coordinator and machines, joined by function calls.
 
-What is pretended is only the world between them. A simulated site allows exactly the plan it is shown, unless its
-folder holds a `site.toml`: then that policy and that journal are obeyed as in a real run.
+Only the network between them is simulated. A simulated site allows exactly the plan it is shown, unless its folder
+holds a `site.toml`: then it obeys that policy and keeps that journal, as in a real run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class World:
     training: Mapping[str, Dataset]
     held_out: Mapping[str, Dataset]
     rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
-    identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # made for it, or those of a site.toml
+    identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # synthetic, or a site.toml's own
     consortium: Ed25519PrivateKey = field(repr=False)
 
     @property
@@ -78,7 +78,7 @@ class World:
 def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
     """Read every site's data and rules, and refuse all that can be refused before a journal is touched.
 
-    In `keys` are the identities that an earlier process made for the same simulation, if there are any.
+    `keys` may hold identities that an earlier process made for the same simulation.
     """
     task = build_task(plan)
     data = {entry.name: _read(plan, task, entry) for entry in files}
@@ -106,7 +106,7 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
 
 
 def keep_identities(world: World, keys: Path) -> None:
-    """Store the identities made for a simulation: whoever resumes it goes on in the same ledgers."""
+    """Store the identities made for a simulation, so that a resumed one continues the same ledgers."""
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in world.identities.keys() - world.rules.keys():
         if not (keys / f"{name}.key").exists():
@@ -167,7 +167,7 @@ class InProcess:
         for message in messages:
             self._arrivals.append(Arrival(message.to, self._sites[message.to](message.data)))
 
-    def next(self, timeout: float) -> Arrival | Deadline:  # noqa: ARG002 - nobody here is ever late
+    def next(self, timeout: float) -> Arrival | Deadline:  # noqa: ARG002 - no site here is ever late
         """The oldest answer not yet read."""
         return self._arrivals.popleft() if self._arrivals else Deadline()
 

@@ -1,7 +1,7 @@
-"""A CSV file as cells of text that know their rows.
+"""CSV tables: cells of text, each with the line that it came from.
 
-A row's number is the line at which it starts, header included: the one a text editor shows. What the file
-holds is never part of a message; even a header is only quoted where it does not look like a row of data.
+A row's number is the line where it starts, header included, as a text editor shows it. No message quotes the
+file's content; a message quotes the header only if it does not look like a row of data.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CsvTable:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a site's file. DataError if there is none, or it cannot be read."""
+    """The content of a site's file. DataError if it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _parsed(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
 
 
 def _header_hint(header: Sequence[str], name: str) -> str:
-    """A header without numbers and gaps can be shown; any other may be a row of data."""
+    """Quotes only a header without numbers and gaps: any other may be a row of data."""
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         return "separate the cells by commas"
     if any(not cell or not cell.isprintable() or as_number(cell) is not None for cell in header):

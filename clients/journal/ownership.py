@@ -1,7 +1,7 @@
-"""Who may write a journal: the site that began it, with the key whose turn it is.
+"""Ownership of a journal: only the site that began it may write, with its present key.
 
 A journal is opened by the site, pool and key it belongs to, or not at all. A key that was replaced opens nothing
-any more. A lost key is replaced by another with the signatures of two approvers, whom the first entry names.
+any more. To replace a lost key takes the signatures of two approvers that the first entry names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from privacy.signing import public_identity
 
 
 def open_store(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> Store:
-    """The store of a journal that began for the site and pool of `genesis`; begun now if there is none."""
+    """The store of a journal that began for the site and pool of `genesis`; begun now if the file is missing."""
     with explained(path):
         if durable.needs_creation(path):
             _begin(path, genesis, key)
@@ -40,7 +40,7 @@ def open_store(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> Store:
 def reopen_store(
     path: Path, site: str, pool: str, key: Ed25519PrivateKey, approvals: Sequence[Approval]
 ) -> Store:
-    """The store of a journal whose key is lost, with `key` put in its place. LedgerRefusal without approvals."""
+    """The store of a journal that lost its key, with `key` put in its place. LedgerRefusal without approvals."""
     store = Store.open(path)
     try:
         with store.transaction() as account:
@@ -60,7 +60,7 @@ def require_approval(approved: bool) -> None:
     """LedgerRefusal without two approvers."""
     if not approved:
         raise LedgerRefusal(
-            "this takes the signatures of two approvers whom the ledger names, and of nobody else",
+            "this takes the signatures of two approvers that the ledger names, and no others",
             hint="federation ledger approve",
         )
 

@@ -1,4 +1,4 @@
-"""A model that cannot be trained privately, made into one that can, with a list of what is different.
+"""Adapts a model so that it can be trained privately, and lists what is different.
 
     from clients.training.adapt import adapted
 
@@ -13,8 +13,8 @@ group of channels. The number of groups matters: a group of one feature subtract
 out zeros, and one of two puts out signs; groups have at least GROUP features here, and a layer of fewer is one
 group. InstanceNorm with running statistics goes without them. GRU, LSTM and RNN are single operations that no
 per-record formula sees into; they become Opacus's, which are made of linear layers and compute the same, more
-slowly. So does MultiheadAttention, whose heads Opacus 1.6 puts together in the wrong order when the batch comes
-first: this is put right here.
+slowly. So does MultiheadAttention. Opacus 1.6 joins its heads in the wrong order when the batch comes first, which
+we correct.
 
 Weights are copied. The model that was handed in stays as it was.
 """
@@ -56,7 +56,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Adapted:
-    """A model ready for private training, and all that distinguishes it from the one it was made from."""
+    """A model ready for private training, and every change from the original."""
 
     module: nn.Module = field(repr=False)
     changes: tuple[Change, ...]
@@ -65,8 +65,8 @@ class Adapted:
 def adapted(model: nn.Module) -> Adapted:
     """A copy of `model` in which every layer that mixes records or hides their gradients is replaced.
 
-    TaskError, with the path, for a layer that cannot be: too few features for a norm, a projected LSTM. And for a
-    model with lazy layers, whose shapes are not known yet.
+    TaskError, with the path, for a layer that cannot be: too few features for a norm, a projected LSTM. Also for a
+    model with lazy layers, which have no shapes yet.
     """
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         raise TaskError("the model has parameters without a shape", hint="do not use lazy modules")
@@ -118,7 +118,7 @@ def _group_norm(part: Any, path: str) -> tuple[nn.Module, str]:
     _copy_affine(part, new)
     return new, (
         f"mean and variance are now those of one record over {features // groups} features, in training and in "
-        "use; running statistics are gone; tune the learning rate anew"
+        "use; running statistics are gone; tune the learning rate again"
     )
 
 
@@ -168,7 +168,7 @@ def _attention(part: Any, _: str) -> tuple[nn.Module, str]:
 
 
 class _HeadsInOrder(nn.Module):
-    """What DPMultiheadAttention passes on when the batch comes first, (batch, head, position), read rightly."""
+    """Reorders what DPMultiheadAttention passes on when the batch comes first: (batch, head, position)."""
 
     def __init__(self, heads: int) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
 """Clipped sums of a batch by one route: in pieces that fit in memory, of records or of whole patients.
 
 A record's gradient takes as much memory as the model, so a batch is summed in pieces of at most MEMORY bytes of
-them. The sum is that of the whole batch, up to the last bits of float64.
+them. The result is the whole batch's sum, up to the last bits of float64.
 
 A patient's records are added up first and clipped as one: however many there are, the patient moves the sum by at
-most the clipping norm. What is not finite is left out record by record, so one bad reading does not silence the
-others; the total is clipped by its own length, whatever it was made of.
+most the clipping norm. Records that are not finite are left out one by one, so a bad reading does not silence the
+others; the patient's total is clipped by its own length.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def clipped_sums(
             return clipped_sum(per_record(features, labels), clipping_norm)
 
         whole = _of_records(model, clipped_rows, max(1, memory // row_bytes(model)))
-        half = max(1, memory // (2 * row_bytes(model)))  # patients' rows beside those of records
+        half = max(1, memory // (2 * row_bytes(model)))  # patients' rows beside the records'
 
         def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
             if patients is None or len(labels) == 0:
