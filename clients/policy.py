@@ -255,7 +255,7 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
 def require_complete(rules: SiteFile, path: Path) -> _Consortium:
     """The consortium of a site that takes part for real. SiteFileError without it, or without a declared size."""
     if rules.data.size is None:
-        hint = "declare about how many records you bring, such as size = 300; do not count them here"
+        hint = "declare in public about how many you bring, such as size = 300; do not count them here"
         raise SiteFileError("is missing", hint=hint, path=path, key="data.size")
     if rules.consortium is None:
         hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"

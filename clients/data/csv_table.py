@@ -60,7 +60,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file", hint="check the path") from None
+        raise DataError(f"{path}: cannot be read: there is no such file", hint="check the path") from None
     except OSError as error:
         message = f"{path}: cannot be read ({error.strerror})"
         raise DataError(message, hint="is it a file you may read?") from None

@@ -70,7 +70,7 @@ def require_owner(account: Account, genesis: Genesis) -> None:
     _require_pool(account, genesis.site, genesis.pool)
     account.tip.require_key(genesis.key)
     if account.tip.genesis.simulated != genesis.simulated:
-        message = "a simulation and a real site never share a journal"
+        message = "the journal of a simulation and that of a real site are never the same"
         raise LedgerCorrupt(message, "foreign", hint="use another file")
 
 
