@@ -19,6 +19,7 @@ from sklearn import metrics as oracle
 from torch import Tensor, nn
 
 from federation.errors import TaskError
+from federation.report.report import Metrics
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -35,7 +36,7 @@ def predict(model: nn.Module, features: Tensor) -> Tensor:
         model.train(training)
 
 
-def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> dict[str, float | None]:
+def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> Metrics:
     """The named metrics of probabilities (n, k) against labels (n,) in [0, k).
 
     None where a metric is not defined for these labels, where there are none, and where a probability is not
@@ -50,9 +51,7 @@ def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> d
     return {name: METRICS[name](scores, truth) for name in metrics}
 
 
-def majority(
-    train_labels: Tensor, test_labels: Tensor, classes: int, metrics: Sequence[str]
-) -> dict[str, float | None]:
+def majority(train_labels: Tensor, test_labels: Tensor, classes: int, metrics: Sequence[str]) -> Metrics:
     """The metrics of always answering with the class frequencies of all training labels, whatever the features.
 
     The answer is thus the most frequent class (the first of them in a tie).

@@ -28,6 +28,7 @@ HOSPITALS: Mapping[str, tuple[int, int]] = {
 }
 DIAGNOSES = ("benign", "malignant")
 TEST_EVERY = 5  # one record in five of each diagnosis is kept for the test
+_TESTED = slice(None, None, TEST_EVERY)
 
 Indices = NDArray[np.int64]
 
@@ -42,10 +43,8 @@ def hospitals(directory: Path, seed: int = 0) -> Path:
     labels = 1 - bunch.target  # the bundled data call malignant 0
     hands = zip(*(_deal(np.flatnonzero(labels == c), c, seed) for c in range(len(DIAGNOSES))), strict=True)
     for hospital, hand in zip(HOSPITALS, hands, strict=True):
-        train = np.sort(
-            np.concatenate([np.delete(records, slice(None, None, TEST_EVERY)) for records in hand])
-        )
-        test = np.sort(np.concatenate([records[::TEST_EVERY] for records in hand]))
+        train = np.sort(np.concatenate([np.delete(records, _TESTED) for records in hand]))
+        test = np.sort(np.concatenate([records[_TESTED] for records in hand]))
         for name, records in (("train", train), ("test", test)):
             rows = [[*map(repr, bunch.data[i].tolist()), DIAGNOSES[labels[i]]] for i in records]
             _write(directory / hospital / f"{name}.csv", header, rows)

@@ -88,9 +88,7 @@ def event_from_json(data: Mapping[str, object]) -> Event:
         } if rest.keys() <= {"group"}:
             group = rest.get("group", 1)
             return GaussianEvent(noise_multiplier, sample_rate, count, group)  # type: ignore[arg-type]  # checked there
-    raise UnsupportedEvent(
-        "an event of a kind that this version does not know", hint="update the installation"
-    )
+    raise UnsupportedEvent("an event of a kind that this version does not know", hint="install a newer one")
 
 
 def is_number(value: object) -> bool:

@@ -122,6 +122,4 @@ def charge_from_json(data: Mapping[str, object]) -> Charge:
         case {"event": Mapping() as event, "protects": str(name), "summed": bool(summed), **rest} if not rest:
             if unit := unit_named(name):
                 return Charge(event_from_json(event), unit, summed)
-    raise UnsupportedEvent(
-        "a charge of a form that this version does not know", hint="update the installation"
-    )
+    raise UnsupportedEvent("a charge of a form that this version does not know", hint="install a newer one")
