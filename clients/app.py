@@ -3,10 +3,10 @@
 Flower starts a process for each message, with this in it. It holds no data, no keys and no decisions: it
 passes bytes to the site's own process (`clients.service`) at the socket that the hospital named when it
 started its SuperNode (`--node-config 'socket="/path"'`), and passes the reply back. Flower sends the text
-of an exception to the server, so none is let out: an error is always the same sentence.
+of an exception to the server, so no exception leaves: every error is the same sentence.
 
-The message type is `query`, Flower's word for a question that is neither training nor evaluation: what is
-asked stands in the bytes, and Flower is not to know.
+The message type is `query`, Flower's word for a request that is neither training nor evaluation. The bytes say
+what is asked, and Flower does not read them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from clients.service import call
+from clients.service import ask_site
 from federation.errors import ShadowedPackage
 from federation.origins import check_origins
 from federation.round.flower import from_record, to_record
@@ -34,7 +34,7 @@ def forward(message: Message, context: Context) -> Message:
     try:
         check_origins()
         socket = Path(str(context.node_config["socket"]))
-        reply = to_record(call(socket, from_record(message.content), timeout=message.metadata.ttl))
+        reply = to_record(ask_site(socket, from_record(message.content), timeout=message.metadata.ttl))
     except Exception as error:
         said = error if isinstance(error, ShadowedPackage) else type(error).__name__  # others may quote data
         _log.error("nothing was forwarded (%s)", said)

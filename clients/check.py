@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.data.load import patients_in, site_data
 from clients.data.populations import check_pool, fingerprints
+from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from federation.ledger.export import load_entries
 from federation.model.params import Layout
@@ -19,7 +20,6 @@ from federation.round.messages import Member
 from federation.round.terms import Terms
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
-from privacy.errors import LedgerCorrupt
 from privacy.ledger.chain import Genesis, append
 from privacy.ledger.heads import pool_tag
 from privacy.ledger.state import Account, fold
@@ -38,7 +38,7 @@ def preflight(plan: Plan, site: Path | str | None = None) -> dict[str, Any]:
 
 
 def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
-    """Settles the terms of a smallest cohort, which refuses what could not be agreed in a round."""
+    """Settles the terms of the smallest cohort: this refuses a plan on which no round could agree."""
     dimension = Layout.of(build_task(plan).model()).dimension
     members = tuple(Member(f"{slot:05d}", size) for slot in range(plan.cohort.minimum))
     terms = Terms(plan, bytes(16), 1, 1, members, dimension)
@@ -64,7 +64,7 @@ def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
 
 
 def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
-    """Site file, policy, budget, data, pool: nothing is written, and the server hears of nothing."""
+    """Checks site file, policy, budget, data and pool. Writes nothing, and tells the server nothing."""
     require_complete(rules, path)
     key = rules.identity()
     consent(plan, rules.policy)
@@ -85,7 +85,7 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
 
 
 def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
-    """What is spent of each limit in force, and what would be with this plan. BudgetExceeded if one is too low."""
+    """Epsilon spent of each limit in force, before and after this plan. BudgetExceeded if a limit is too low."""
     account, limits = _account(rules, key), rules.policy.limits()
     charges = plan.charges
     account.require_room(limits, charges)
@@ -105,15 +105,11 @@ def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dic
 
 
 def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
-    """What the site's ledger amounts to; where there is none yet, what a new one would. Its file is only read."""
-    public, pool = public_identity(key), rules.data.pool
-    approvers = tuple(bytes.fromhex(approver) for approver in rules.policy.approvers)
-    new = Genesis(rules.id, pool, pool_tag(key, pool), public, approvers, simulated=False)
+    """The account of the site's ledger, or of a new one if the site has none yet. Only reads the file."""
+    tag, approvers = pool_tag(key, rules.data.pool), tuple(map(bytes.fromhex, rules.policy.approvers))
+    new = Genesis(rules.id, rules.data.pool, tag, public_identity(key), approvers, simulated=False)
     if not rules.journal.exists():
         return fold((append(None, "genesis", new.to_json(), key),))
     account = fold(load_entries(rules.journal))
-    genesis = account.tip.genesis
-    if (genesis.site, genesis.pool, genesis.simulated) != (new.site, new.pool, new.simulated):
-        raise LedgerCorrupt("the journal belongs to another site or pool", "foreign", hint="check site.toml")
-    account.tip.require_key(public)
+    require_owner(account, new)
     return account

@@ -1,7 +1,7 @@
-"""What a site adds to a published evaluation: of each held-out record, whether it was right, and its loss.
+"""A site's part of a published evaluation: right answers, wrong answers and loss, summed over held-out records.
 
 A record contributes (right, wrong, loss / LOSS_BOUND), which is at most sqrt(2) long; a patient the sum over their
-records, scaled down to that length if it is longer. So the sums over everybody held out change by a known amount
+records, scaled down to that length if it is longer. So the sums over all held-out records change by a known amount
 with one of them, and are noised like an update (`clients.release`). Accuracy and mean loss follow from the sums;
 nothing else about the held-out records leaves, their number included.
 """
@@ -20,7 +20,7 @@ from privacy.mechanism.clipping import clip_rows
 def figures(model: nn.Module, task: Task, data: Dataset | None, *, whole_patients: bool) -> Tensor:
     """The sums of a site, float64 (3,): right answers, wrong answers, loss in units of LOSS_BOUND.
 
-    Zeros where nothing is held out. A loss that is not finite, or negative, counts as the bound, or as none.
+    Zeros where nothing is held out. A loss that is not finite counts as LOSS_BOUND, a negative one as 0.
     """
     if data is None or len(data) == 0:
         return torch.zeros(FIGURES, dtype=torch.float64)

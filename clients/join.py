@@ -1,4 +1,4 @@
-"""From a site file to a Site that can answer: what a hospital's own process does when it starts."""
+"""Joining: opens the site of a site file and answers the server, in the hospital's own process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
 from clients.site import Site
-from clients.timing import paced
+from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import FederationError
@@ -27,12 +27,8 @@ def open_site(path: Path) -> Site:
     """The site of a site file, its journal open. Data is read when a plan has been consented to, not before."""
     rules = load_site(path)
     consortium = require_complete(rules, path)
-    trust = Trust(
-        pinned=frozenset(bytes.fromhex(key) for key in consortium.keys),
-        quorum=consortium.quorum,
-        serial=consortium.serial,
-        identity=rules.identity(),
-    )
+    pinned = frozenset(map(bytes.fromhex, consortium.keys))
+    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity())
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     return Site(
         member=Member(rules.id, rules.data.size or 0),
@@ -51,7 +47,7 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None
     """
     place = (socket or path.parent / "socket" / "site").absolute()
     with closing(open_site(path)) as site:
-        answer = paced(site.receive, lambda: site.pace)
+        answer = padded(site.receive, lambda: site.pace)
 
         def receive(data: bytes) -> bytes:
             before = site.last_error

@@ -34,23 +34,14 @@ class Participant:
 def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Roster) -> Terms:
     """The terms of an invitation, or the reason not to take part in them."""
     invitation = Invitation.from_bytes(frame.body)
-    terms = Terms(
-        plan=plan,
-        run=frame.run,
-        round=frame.round,
-        attempt=frame.attempt,
-        members=invitation.members,
-        dimension=dimension,
-    )
+    terms = Terms(plan, frame.run, frame.round, frame.attempt, invitation.members, dimension)
     if not 1 <= frame.round <= plan.last_round:
         raise FaultyServer(f"round {frame.round} of a plan of {plan.federation.rounds} rounds")
-    if len(invitation.members) < plan.cohort.minimum:
-        raise PolicyViolation(
-            f"a cohort of {len(invitation.members)} sites, the plan's minimum is {plan.cohort.minimum}"
-        )
-    if member not in invitation.members:
+    if (count := len(terms.members)) < plan.cohort.minimum:
+        raise PolicyViolation(f"a cohort of {count} sites, the plan's minimum is {plan.cohort.minimum}")
+    if member not in terms.members:
         raise FaultyServer("the invitation does not show this site as it introduced itself")
-    for other in invitation.members:
+    for other in terms.members:
         entry = roster.by_site.get(other.site)
         if entry is None or entry.size != other.size:
             raise FaultyServer("the invitation shows a site otherwise than the roster does")

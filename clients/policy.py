@@ -1,8 +1,8 @@
-"""What a site consents to, whatever the server says, and the site file that says so.
+"""A site's policy and its site file: what the site consents to, whatever the server says.
 
-A policy is the institution's own; it is never sent, and a plan cannot loosen it. `consent` compares the two
-before anything else happens, and again in every round. What earlier runs have spent, and what a plan for records
-costs a patient, is the journal's business: `Policy.limits` is what it goes by.
+A policy is the institution's own; the site never sends it, and a plan cannot loosen it. `consent` compares the two
+before anything else happens, and again in every round. The journal takes `Policy.limits` and accounts for what
+earlier runs have spent, and for what a plan for records costs a patient.
 """
 
 from __future__ import annotations
@@ -54,9 +54,8 @@ class _PatientPolicy(_ClientPolicy):
     @model_validator(mode="after")
     def _countable(self) -> Self:
         if self.records * self.sites > MAX_GROUP:
-            raise Mistake(
-                f"and sites make a patient more than {MAX_GROUP} records", "lower one", ("records",)
-            )
+            message = f"and sites make a patient more than {MAX_GROUP} records"
+            raise Mistake(message, "lower one", ("records",))
         return self
 
 
@@ -88,7 +87,7 @@ class Policy(Table):
             claimed = 2 * (claimed + plan.evaluation.epsilon)
         patient = client = None
         if claimed is not None and unit == "patient":
-            # Such a plan samples and clips a patient as a whole: how many records they have changes nothing.
+            # Such a plan samples and clips a patient as a whole, so the number of their records does not matter.
             patient = _PatientPolicy(epsilon_max=claimed, records=1, sites=1)
         if claimed is not None and unit == "client":
             client = _ClientPolicy(epsilon_max=claimed)
@@ -137,7 +136,7 @@ class Policy(Table):
         if not all(_KEY.fullmatch(key) for key in approvers) or len(set(approvers)) < len(approvers):
             raise Mistake("must be distinct public keys", "copy them from the .pub files")
         if len(approvers) == 1:
-            raise Mistake("are one person, and raising a budget takes two", "name another, or nobody")
+            raise Mistake("are one person, and raising a budget takes two", "name another, or none")
         return approvers
 
     @model_validator(mode="after")
@@ -203,9 +202,7 @@ class _Consortium(Table):
         if not all(_KEY.fullmatch(key) for key in self.keys) or len(set(self.keys)) < len(self.keys):
             raise Mistake("must be distinct public keys", "copy them from the .pub files", ("keys",))
         if self.quorum > len(self.keys):
-            raise Mistake(
-                f"is more than the {len(self.keys)} keys", "pin more keys, or lower it", ("quorum",)
-            )
+            raise Mistake(f"is more than the {len(self.keys)} keys", "pin more keys or lower it", ("quorum",))
         return self
 
 
@@ -238,7 +235,7 @@ class SiteFile:
     server: _Endpoint | None
 
     def identity(self) -> Ed25519PrivateKey:
-        """The key that the site signs with, as its file has it now. UnusableFile if there is none."""
+        """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
         return load_private(self.keys / f"{self.id}.key")
 
 
@@ -246,15 +243,8 @@ def load_site(path: Path) -> SiteFile:
     """The site file at a path. SiteFileError names line and key."""
     tables = validate(_Tables, read(path))
     folder = path.parent
-    return SiteFile(
-        id=tables.site.id,
-        keys=folder / tables.site.keys,
-        journal=folder / tables.site.journal,
-        data=tables.data,
-        policy=tables.policy,
-        consortium=tables.consortium,
-        server=tables.server,
-    )
+    site, keys, journal = tables.site.id, folder / tables.site.keys, folder / tables.site.journal
+    return SiteFile(site, keys, journal, tables.data, tables.policy, tables.consortium, tables.server)
 
 
 def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
@@ -265,9 +255,7 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
 def require_complete(rules: SiteFile, path: Path) -> _Consortium:
     """The consortium of a site that takes part for real. SiteFileError without it, or without a declared size."""
     if rules.data.size is None:
-        hint = (
-            "declare in public about how many records you bring, such as size = 300; do not count them here"
-        )
+        hint = "declare in public about how many you bring, such as size = 300; do not count them here"
         raise SiteFileError("is missing", hint=hint, path=path, key="data.size")
     if rules.consortium is None:
         hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
@@ -285,10 +273,8 @@ def consent(plan: Plan, policy: Policy) -> None:
         raise _violation("noise", f"the plan's privacy.noise is {plan.privacy.noise}, allowed: {allowed}")
     _within_limits(plan, policy)
     if plan.cohort.minimum < policy.cohort_minimum:
-        raise _violation(
-            "cohort_minimum",
-            f"the plan's cohort.minimum is {plan.cohort.minimum}, the limit {policy.cohort_minimum}",
-        )
+        message = f"the plan's cohort.minimum is {plan.cohort.minimum}, the limit {policy.cohort_minimum}"
+        raise _violation("cohort_minimum", message)
     if plan.digest not in policy.plans and plan.code not in policy.tasks:
         raise PolicyViolation(
             f"policy.plans: the plan {plan.digest} is not approved",
@@ -306,24 +292,20 @@ def _asked_per_record(plan: Plan) -> float | None:
 
 
 def _within_limits(plan: Plan, policy: Policy) -> None:
-    """Every limit that the plan's own numbers tell. No record is protected better than the whole of which it is."""
+    """Check each limit that the plan's own epsilon and delta decide: a record is no safer than its whole."""
     claimed, delta, unit = plan.privacy.epsilon or math.inf, plan.privacy.delta or 0.0, plan.privacy.unit
     for limit in policy.limits():
         table = "" if limit.unit == "record" else f"{limit.unit}."
         if limit.unit == "client" and unit != "client":
-            raise _violation(
-                "client", f'the plan\'s privacy.unit is "{unit}", which promises the site as a whole nothing'
-            )
+            message = f'the plan\'s privacy.unit is "{unit}", which promises the site as a whole nothing'
+            raise _violation("client", message)
         if limit.unit not in ("record", unit):
             continue  # what this plan costs a patient is accounted at the patient's own delta
-        for name, asked, most in (
-            ("epsilon", claimed, limit.budget.epsilon),
-            ("delta", delta, limit.budget.delta),
-        ):
+        budget = limit.budget
+        for name, asked, most in (("epsilon", claimed, budget.epsilon), ("delta", delta, budget.delta)):
             if asked > most:
-                raise _violation(
-                    f"{table}{name}_max", f"the plan's privacy.{name} is {asked}, the limit {most}"
-                )
+                message = f"the plan's privacy.{name} is {asked}, the limit {most}"
+                raise _violation(f"{table}{name}_max", message)
 
 
 def _noisy_enough(plan: Plan, policy: Policy) -> None:
@@ -332,12 +314,9 @@ def _noisy_enough(plan: Plan, policy: Policy) -> None:
         return
     multiplier = plan.kind.noise_multiplier if plan.is_private else 0.0
     if multiplier < least:
-        raise _violation(
-            "noise_multiplier_min", f"the plan's noise multiplier is {multiplier:.4g}, the limit {least}"
-        )
+        message = f"the plan's noise multiplier is {multiplier:.4g}, the limit {least}"
+        raise _violation("noise_multiplier_min", message)
 
 
 def _violation(rule: str, message: str) -> PolicyViolation:
-    return PolicyViolation(
-        f"policy.{rule}: {message}", hint=f"agree on another plan, or change policy.{rule}"
-    )
+    return PolicyViolation(f"policy.{rule}: {message}", hint=f"agree on another plan or change policy.{rule}")

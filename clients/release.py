@@ -10,13 +10,13 @@ The payload is `Payload.length` integers below 2^ring_bits and has no place for 
 or steps, no loss, no metric, no text. It is checked, turned into bytes, kept by the journal, and what is handed on
 is read back from these bytes, so that nothing that was attached to an array in memory travels with it.
 
-The integers lie on a grid that follows from public numbers alone, and the noise on them was drawn as integers. Of
-noise in floating point that is added to a float, the last bits tell which float it was (Mironov 2012; Holohan and
-Braghin 2021 on the attempts to repair it): here every release that one data set can lead to, so can its neighbor.
+Floating-point noise leaks: the low bits of x + noise can identify x (Mironov 2012; Holohan and Braghin 2021 on the
+attempts to repair it). We add integer noise on a grid that follows from public numbers alone, so a neighboring data
+set can produce every output too.
 
-Code of the task (model and loss) runs among the records. What it raises could quote them, so of an exception that
-is not ours only the kind is passed on. What it prints or writes stays its own: a site approves the tasks that it
-runs.
+The task's code (model and loss) runs on the records, and its exceptions could quote them. So we pass on the text of
+our own errors only; of any other exception we pass on its type, such as `KeyError`. We do not watch what the code
+prints or writes: a site approves the tasks that it runs.
 """
 
 from __future__ import annotations
@@ -44,11 +44,6 @@ class Payload:
 
     length: int
     ring_bits: int
-
-    @classmethod
-    def of(cls, terms: Terms) -> Payload:
-        """The form that a round's terms prescribe."""
-        return cls(terms.length, terms.codec.ring_bits)
 
     def seal(self, vector: object) -> bytes:
         """The bytes of a uint64 array of exactly this form. PolicyViolation for anything else, not showing it."""
@@ -90,7 +85,7 @@ def release(
     question = terms.question(params_bytes(params)).hex()
     ended = terms.run.hex() if terms.is_evaluation else ""  # its last params are what is evaluated
     sealed = journal.begin(run, number, question, limits, heads, ended)
-    form = Payload.of(terms)
+    form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:
         sealed = form.seal(_without_text(terms, site, params, trainer))
         journal.release(run, number, sealed)
@@ -98,7 +93,7 @@ def release(
 
 
 def _without_text(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> RingVector:
-    """`contribution`, of whose errors only ours keep their words; raised where no other error hangs on to them."""
+    """`contribution`; a foreign error becomes a TaskError that carries neither its text nor its cause."""
     try:
         return contribution(terms, site, params, trainer)
     except (FederationError, PrivacyError, EncodingOverflow):

@@ -1,12 +1,12 @@
 """The site's own process: owns data and keys, answers frames on a local socket.
 
-Flower starts a fresh process for each message and runs code in it that the server sent. Nothing of a site's
+Flower starts a fresh process for each message and runs code in it that the server sent. Nothing of a site
 may live there. So the site is a process of its own, and the ClientApp hands it bytes through a Unix domain
 socket in a directory that only the site's user can enter; no port is opened.
 
 One connection is one request and one reply, each as a length of 4 octets, big-endian, and that many octets.
-A length of zero is the only error reply, whatever went wrong: no text of an exception leaves, since it may
-quote the data. Requests are answered one after the other: the site is a state machine.
+A length of zero is the only error reply: the text of an exception may quote the data, so it never leaves. The
+service answers one request after the other, because the site is a state machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LONGEST_PATH: Final = 100
 _BACKLOG: Final = 16
 _CHUNK: Final = 1 << 20
 _PAUSE: Final = 0.1
-PATIENCE: Final = 10.0
+EXCHANGE_SECONDS: Final = 10.0
 """Seconds in which a client must have sent its whole request, or have taken its whole reply."""
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class SiteService:
         self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
-        _check_place(self._path)
+        _check_folder(self._path)
         self._lock = _lock(self._path)
         try:
             self._listener = _listen(self._path)
@@ -64,10 +64,10 @@ class SiteService:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop answering; a request in progress gets `PATIENCE` seconds to end (the journal bears a cut)."""
+        """Stop answering; a request in progress gets `EXCHANGE_SECONDS` to end (the journal bears a cut)."""
         self._stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(PATIENCE)
+        self._thread.join(EXCHANGE_SECONDS)
         self._listener.close()
         self._path.unlink(missing_ok=True)
         os.close(self._lock)
@@ -80,13 +80,13 @@ class SiteService:
                 self._stopping.wait(_PAUSE)
                 continue
             with connection:
-                self._converse(connection)
+                self._exchange(connection)
 
-    def _converse(self, connection: socket.socket) -> None:
+    def _exchange(self, connection: socket.socket) -> None:
         try:
-            request = _read(connection, time.monotonic() + PATIENCE)
+            request = _read(connection, time.monotonic() + EXCHANGE_SECONDS)
             reply = self._answer(request)
-            _write(connection, reply, time.monotonic() + PATIENCE)
+            _write(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
         except OSError as error:
             _log.warning("a local client broke off (%s)", type(error).__name__)
 
@@ -103,14 +103,14 @@ class SiteService:
         return reply
 
 
-def call(path: Path, data: bytes, timeout: float) -> bytes:
+def ask_site(path: Path, data: bytes, timeout: float) -> bytes:
     """Ask the service at `path`; its reply within `timeout` seconds, or `TransportError`."""
     if not 0 < len(data) <= LARGEST:
         raise TransportError(f"a request of {len(data)} bytes cannot be carried")
     deadline = time.monotonic() + timeout
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(_seconds_left(deadline))
             connection.connect(str(path))
             _write(connection, data, deadline)
             reply = _read(connection, deadline)
@@ -155,7 +155,7 @@ def _read_exactly(connection: socket.socket, length: int, deadline: float) -> by
     """Grows with what has arrived: a length that lies costs no memory."""
     data = bytearray()
     while len(data) < length:
-        connection.settimeout(_left(deadline))
+        connection.settimeout(_seconds_left(deadline))
         part = connection.recv(min(_CHUNK, length - len(data)))
         if not part:
             raise ConnectionAbortedError("the peer left in the middle of a frame")
@@ -164,19 +164,19 @@ def _read_exactly(connection: socket.socket, length: int, deadline: float) -> by
 
 
 def _write(connection: socket.socket, data: bytes, deadline: float) -> None:
-    connection.settimeout(_left(deadline))
+    connection.settimeout(_seconds_left(deadline))
     connection.sendall(_LENGTH.pack(len(data)))
     connection.sendall(data)
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
     return left
 
 
-def _check_place(path: Path) -> None:
+def _check_folder(path: Path) -> None:
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise TransportError(f"{path} is too long for a socket", hint=f"use at most {_LONGEST_PATH} bytes")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

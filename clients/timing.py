@@ -1,9 +1,9 @@
-"""When an answer leaves: after a whole number of paces, so that its time says little about the data.
+"""Timing padding: replies leave after a whole multiple of a fixed interval, so latency says little about the data.
 
-How long a round takes grows with the records that were drawn for it, which are secret. A site therefore answers
-what makes it read data only after a full pace, a time that follows from the plan alone: what the largest batch it
-could draw takes, measured on made-up records. Work that takes longer than a pace, on a busy machine, is answered
-after two of them, or three; that number is all that an observer of the line can see.
+The time that a round takes grows with the number of records drawn for it, which is secret. So a site pads its reply
+to every request that makes it read data. The interval follows from the plan alone: the time for the largest batch
+that the site could draw, measured on synthetic records. Example: with an interval of 2 s, work of 1.3 s is answered
+after 2 s, and work of 2.1 s, on a busy machine, after 4 s. An observer of the line sees only that multiple.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from privacy.errors import MalformedMessage
 _Receive = Callable[[bytes], bytes]
 
 
-def paced(
+def padded(
     receive: _Receive,
-    pace: Callable[[], float],
+    interval: Callable[[], float],
     now: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> _Receive:
-    """`receive`, with its answers to BROADCAST held back to whole multiples of `pace()` seconds, 0 for no wait."""
+    """`receive`, with replies to BROADCAST padded to whole multiples of `interval()` seconds; 0 pads nothing."""
 
-    def held_back(data: bytes) -> bytes:
-        began, seconds = now(), pace()
+    def receive_padded(data: bytes) -> bytes:
+        began, seconds = now(), interval()
         reply = receive(data)
         if seconds > 0 and _reads_data(data):
             spent = now() - began
             wait(max(1, math.ceil(spent / seconds)) * seconds - spent)
         return reply
 
-    return held_back
+    return receive_padded
 
 
 def _reads_data(data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Whom a site believes: the consortium's keys it has pinned, and the key it speaks with itself."""
+"""Trust: the consortium keys that a site has pinned, and the key that it signs with itself."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ class Trust:
         genuine = roster.verified(self.pinned, self.quorum, serial=self.serial)
         entry = genuine.by_site.get(member.site)
         if entry is None:
-            raise FaultyServer(
-                f"the roster does not hold {member.site}", hint="ask the consortium to add this site"
-            )
+            raise FaultyServer(f"the roster does not hold {member.site}", hint="ask the consortium to add it")
         if entry.key != public_identity(self.identity) or entry.size != member.size:
             raise FaultyServer(
                 f"the roster knows {member.site} by another key or size",
@@ -40,7 +38,7 @@ class Trust:
 
 
 def genuine_heads(heads: Iterable[Head], roster: Roster, own: str) -> tuple[Head, ...]:
-    """The heads of ledgers that a server shows, each signed by the site it speaks of. FaultyServer if one is not.
+    """The heads of ledgers that a server shows, each signed by the site it belongs to. FaultyServer otherwise.
 
     Those of `own` are passed on as they are: this site's journal knows all the keys that ever signed it.
     """

@@ -31,8 +31,8 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Wait for the sites, then run the plan with them."""
     check_origins()
-    plan, roster, state, sites = _call(context.run_config)
-    from server.serve import serve  # takes seconds (torch): a wrong call is told before
+    plan, roster, state, sites = _arguments(context.run_config)
+    from server.serve import serve  # takes seconds (torch): a mistake in the call is reported before
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     transport = GridTransport(grid)
@@ -45,13 +45,13 @@ def await_sites(transport: Transport, sites: int, patience: float) -> None:
     deadline = time.monotonic() + patience
     while (connected := len(transport.addresses())) < sites:
         if time.monotonic() >= deadline:
-            raise RosterError(
-                f"{connected} of {sites} sites are connected", hint="start flower-supernode at the others"
-            )
+            message = f"{connected} of {sites} sites are connected"
+            raise RosterError(message, hint="start flower-supernode at the others")
         time.sleep(_PAUSE)
 
 
-def _call(config: UserConfig) -> tuple[Path, Path, Path, int]:
+def _arguments(config: UserConfig) -> tuple[Path, Path, Path, int]:
+    """Plan, roster, state folder and number of sites. InputError if one is missing."""
     sites = config.get("sites")
     paths = [config.get(name) for name in ("plan", "roster", "state")]
     plan, roster, state = (Path(path) if isinstance(path, str) and path else None for path in paths)

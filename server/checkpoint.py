@@ -35,9 +35,8 @@ def write(folder: Path, plan: Plan, state: ServerState) -> None:
         "round": str(state.round),
         "attempt": str(state.attempt),
     }
-    replace_file(
-        folder / _FILE, save({name: value.contiguous() for name, value in tensors.items()}, metadata)
-    )
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    replace_file(folder / _FILE, save(contiguous, metadata))
 
 
 def exists(folder: Path) -> bool:
@@ -52,7 +51,7 @@ def remove(folder: Path) -> None:
 
 
 def read(folder: Path, plan: Plan) -> ServerState | None:
-    """The stored state, or None where there is none. CheckpointError if it is damaged or another plan's."""
+    """The stored state, or None if none is stored. CheckpointError if it is damaged or another plan's."""
     path = folder / _FILE
     if not path.exists():
         return None
@@ -61,16 +60,9 @@ def read(folder: Path, plan: Plan) -> ServerState | None:
             metadata: dict[str, str] = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError):
-        raise CheckpointError(f"{path} is damaged", hint="start anew in another folder") from None
+        raise CheckpointError(f"{path} is damaged", hint="start again in another folder") from None
     if metadata.get("format") != _FORMAT or metadata.get("plan") != plan.digest:
-        raise CheckpointError(
-            f"{path} belongs to another plan", hint="use the plan it was started with, or another folder"
-        )
+        raise CheckpointError(f"{path} belongs to another plan", hint="use its own plan, or another folder")
     moments = {name.removeprefix(_OPTIMIZER): value for name, value in tensors.items() if name != "params"}
-    return ServerState(
-        run=bytes.fromhex(metadata["run"]),
-        round=int(metadata["round"]),
-        params=tensors["params"],
-        optimizer=OptState.from_tensors(moments),
-        attempt=int(metadata["attempt"]),
-    )
+    run, done, attempt = bytes.fromhex(metadata["run"]), int(metadata["round"]), int(metadata["attempt"])
+    return ServerState(run, done, tensors["params"], OptState.from_tensors(moments), attempt)

@@ -4,8 +4,8 @@ The coordinator wraps the secure aggregation's ServerMachine in the frames of a 
 shares, masked vectors and, at the end, one sum. Time is an input: `deadline` closes the step at hand.
 
 A round can carry the beginning of the next one: the keys of `following` travel beside the params and the
-certificate of this round, and their answers beside the masked vectors and the reveals. If nobody is lost, the next
-round then begins with its params. If somebody is, `following` is dropped and the next round is opened afresh.
+certificate of this round, and their answers beside the masked vectors and the reveals. If no site is lost, the next
+round then begins with its params. If one is, `following` is dropped and the next round starts with invitations.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Coordinator:
 
     @property
     def survivors(self) -> tuple[str, ...]:
-        """Whose updates are in the sum."""
+        """The sites in the sum."""
         return self._machine.survivors
 
     @property

@@ -1,4 +1,4 @@
-"""A published evaluation: accuracy and mean loss from noised sums over everybody held out.
+"""A published evaluation: accuracy and mean loss from noised sums over all held-out records.
 
 All of it is post-processing of one release. The standard error says what the noise alone does to a figure.
 """
@@ -15,12 +15,12 @@ from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 
-_LEAST = 3.0  # standard deviations of noise that the number of records must stand out by
+_LEAST = 3.0  # the number of records must exceed this many standard deviations of its noise
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The round after the last: its figures, whose records are in them, and what their ledgers showed."""
+    """The round after the last: its figures, the sites in them, and the ledger heads that these showed."""
 
     figures: Mapping[str, float | None]
     cohort: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""The newest signed head of every site's ledger: what a server remembers for the sites, and shows them.
+"""Heads: the server remembers the newest signed head of every site's ledger, and shows it to the sites.
 
 A site that restored an old copy of its ledger, or cut off its end, is shown a head of its own making that its
-ledger no longer holds; it then refuses by itself. A server that shows nothing protects nobody from this, but its
-receipts and the ledgers of the peers still tell an auditor. A head is signed by the site it speaks of, so neither
+ledger no longer holds; it then refuses by itself. If a server shows no heads, this check is lost, but an auditor
+still sees the cut in its receipts and in the peers' ledgers. A head is signed by the site it speaks of, so neither
 the server nor a peer can make one up.
 """
 
@@ -20,7 +20,7 @@ PEERS = 4  # so many others are shown, and keep, each site's head
 class Heads:
     """By site of the roster, and ledger, since a site has one for each of its pools.
 
-    What contradicts something older is refused, and what is older is forgotten.
+    A head that contradicts a known one is refused; an older head is forgotten.
     """
 
     def __init__(self, roster: Roster, known: Iterable[Head] = ()) -> None:
@@ -31,7 +31,7 @@ class Heads:
             self.note(head)
 
     def note(self, head: Head) -> None:
-        """Remember a head that somebody has witnessed, if its site signed it and it is newer than what is known."""
+        """Remember a head that a peer has witnessed, if its site signed it and it is newer than what is known."""
         entry = self._roster.by_site.get(head.site)
         if entry is None or not head.is_signed_by(entry.key):
             return
@@ -40,7 +40,7 @@ class Heads:
             ledgers[head.ledger] = head
 
     def take(self, site: str, heads: Sequence[Head]) -> Head:
-        """The head that `site` shows of its own ledger. FaultyClient if there is none, or if it was set back."""
+        """The head that `site` shows of its own ledger. FaultyClient if it is missing, or was set back."""
         own = next((head for head in heads if head.site == site), None)
         entry = self._roster.by_site.get(site)
         if own is None or entry is None or not own.is_signed_by(entry.key):

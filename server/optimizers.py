@@ -1,6 +1,6 @@
 """Server optimizers as (init, step) pairs of pure functions.
 
-The server takes the cohort's mean delta for a step of a descent: its pseudo-gradient is `-delta`. Everything here
+The server treats the cohort's mean delta as a descent step: its pseudo-gradient is `-delta`. Everything here
 is post-processing of what the secure sum released, so it costs no privacy whatever it does.
 
     average    x += lr * delta                                       FedAvg (McMahan et al. 2017) with lr = 1
@@ -15,10 +15,10 @@ As in the paper there is no bias correction: the start v = tau^2 already keeps t
     adam-bc    m, v as in adam, from 0;  n = b2 n + (1 - b2) noise;  x += lr * m^ / sqrt(max(v^ - n^, tau^2))
 
 DP-AdamBC (Tang, Shpilevskiy, Lecuyer 2024) takes out of v what the noise put into it: `noise` is the variance of
-the noise on each coordinate of the delta, which everybody knows, and ^ is Adam's own correction, x / (1 - b^steps).
+the noise on each coordinate of the delta, which is public, and ^ is Adam's own correction, x / (1 - b^steps).
 Otherwise private Adam divides by the size of its noise, and is a slow SGD.
 
-_Moments and arithmetic are float64; only the params that come out are rounded to the params' own type. A state
+Moments and arithmetic are float64; only the params that come out are rounded to the params' own type. A state
 written to a file and read back therefore goes on to the same bits.
 """
 
@@ -51,9 +51,7 @@ class OptState:
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> OptState:
         """The inverse of `to_tensors`. CheckpointError if the step count is missing."""
         if _STEPS not in tensors:
-            raise CheckpointError(
-                "the server optimizer's state has no step count", hint="start a new run folder"
-            )
+            raise CheckpointError("the optimizer's state has no step count", hint="start a new run folder")
         moments = {name: tensor for name, tensor in tensors.items() if name != _STEPS}
         return cls(int(tensors[_STEPS]), MappingProxyType(moments))
 
@@ -99,7 +97,7 @@ _Rule = Callable[[_Moments, _Step, Decay], tuple[dict[str, Tensor], Tensor]]
 
 
 def build(name: str, learning_rate: float, decay: Decay = DEFAULT) -> ServerOptimizer:
-    """The optimizer a plan names under `[server]`. PlanError for a name that is none of `RULES`."""
+    """The optimizer a plan names under `[server]`. PlanError for a name that is not in `RULES`."""
     if name not in RULES:
         raise PlanError("no such server optimizer", hint=f"one of {', '.join(RULES)}", key="server.optimizer")
     names, rule = RULES[name]

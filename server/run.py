@@ -2,15 +2,16 @@
 
     roster -> cohort -> invitation -> sealed shares -> masked updates -> sum -> mean delta -> optimizer -> params
 
-One loop, and no branch on what carries the messages. The caller stores each state before it asks for the next
+One loop serves every transport. The caller stores each state before it asks for the next
 round, so a killed run goes on where it was.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from federation.errors import TooFewSurvivors
 from federation.model.params import params_bytes, params_digest
@@ -19,6 +20,8 @@ from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
+from privacy.ledger.heads import Head
+from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
@@ -27,6 +30,9 @@ from server.heads import Heads
 from server.sessions import Lines
 from server.state import ServerState, advance
 
+Members: TypeAlias = tuple[Member, ...]
+ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise
+
 ATTEMPTS = 3
 # Attempts are numbered: one that the round before prepared comes first, then those that begin with an invitation.
 PREPARED, FIRST = 1, 2
@@ -34,79 +40,73 @@ RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
 
 
 def run(
-    plan: Plan,
-    state: ServerState,
-    lines: Lines,
-    members: tuple[Member, ...],
-    roster: Roster,
-    stream: Callable[[int], Stream],
+    plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Yield the state after every round, with its receipt.
 
     `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
-    read only where the plan says `noise = "central"`. Raises TooFewSurvivors when a round fails time after time,
+    read only where the plan says `noise = "central"`. Raises TooFewSurvivors when every attempt at a round fails,
     RosterError when no cohort can be formed.
     """
     prepared: Coordinator | None = None
     while state.round < plan.federation.rounds:
         started = time.monotonic()
-        coordinator = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
-        terms, prepared = coordinator.terms, coordinator.following
+        coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
+        terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following
         _welcome_back(coordinator, lines)
-        if coordinator.result is None:
-            raise AssertionError("a round ends with a sum or an error")
-        noise = stream(terms.round)
-        after = advance(plan, state, terms, coordinator.result, coordinator.survivors, noise)
-        up, down = lines.take_counts()
-        cohort = tuple(member.site for member in terms.members)
-        yield (
-            after,
-            Receipt(
-                round=terms.round,
-                attempts=max(1, terms.attempt - state.attempt - PREPARED),
-                cohort=cohort,
-                survivors=coordinator.survivors,
-                seconds=time.monotonic() - started,
-                bytes_up=up,
-                bytes_down=down,
-                params_before=params_digest(params_bytes(state.params)).hex(),
-                params_after=params_digest(params_bytes(after.params)).hex(),
-                heads={site: head.to_json() for site, head in lines.heads.of(cohort).items()},
-            ),
-        )
+        after = advance(plan, state, terms, total, survivors, stream(terms.round))
+        heads = lines.heads.of(terms.parameters.members)
+        yield after, receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
         state = after
 
 
 def evaluate(
-    plan: Plan,
-    state: ServerState,
-    lines: Lines,
-    members: tuple[Member, ...],
-    roster: Roster,
-    stream: Callable[[int], Stream],
+    plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
-    coordinator = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
-    if coordinator.result is None:
-        raise AssertionError("a round ends with a sum or an error")
+    coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
     terms, survivors = coordinator.terms, coordinator.survivors
-    figures = published(terms, coordinator.result, len(survivors), stream(terms.round))
-    cohort = tuple(member.site for member in terms.members)
+    figures = published(terms, total, len(survivors), stream(terms.round))
+    cohort = terms.parameters.members
     return Evaluated(figures, cohort, survivors, lines.heads.of(cohort))
+
+
+def receipt_of(
+    terms: Terms,
+    survivors: tuple[str, ...],
+    before: ServerState,
+    after: ServerState,
+    started: float,
+    counts: tuple[Mapping[str, int], Mapping[str, int]],
+    heads: Mapping[str, Head],
+) -> Receipt:
+    """The receipt of a round that began at `started` (monotonic); `counts` are bytes up and down, by site."""
+    return Receipt(
+        round=terms.round,
+        attempts=max(1, terms.attempt - before.attempt - PREPARED),
+        cohort=terms.parameters.members,
+        survivors=survivors,
+        seconds=time.monotonic() - started,
+        bytes_up=counts[0],
+        bytes_down=counts[1],
+        params_before=params_digest(params_bytes(before.params)).hex(),
+        params_after=params_digest(params_bytes(after.params)).hex(),
+        heads={site: head.to_json() for site, head in heads.items()},
+    )
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a run stands, and with whom."""
+    """The state of a run, and its sites."""
 
     plan: Plan
     state: ServerState
-    members: tuple[Member, ...]
+    members: Members
     roster: Roster
     heads: Heads
 
-    def cohort(self, ahead: int) -> tuple[Member, ...]:
-        """Who takes part in the round `ahead` of the state."""
+    def cohort(self, ahead: int) -> Members:
+        """The cohort of the round `ahead` of the state."""
         return sample(self.plan, self.members, self.state.round + ahead)
 
     def coordinator(self, ahead: int, attempt: int) -> Coordinator:
@@ -121,21 +121,13 @@ class Setting:
         return self.coordinator(2, PREPARED) if set(self.cohort(2)) <= set(self.cohort(1)) else None
 
 
-def terms_of(
-    plan: Plan, state: ServerState, members: tuple[Member, ...], attempt: int = FIRST, ahead: int = 1
-) -> Terms:
+def terms_of(plan: Plan, state: ServerState, members: Members, attempt: int = FIRST, ahead: int = 1) -> Terms:
     """The terms of an attempt at the round `ahead` of `state`."""
-    return Terms(
-        plan=plan,
-        run=state.run,
-        round=state.round + ahead,
-        attempt=state.attempt + attempt,
-        members=members,
-        dimension=state.params.numel(),
-    )
+    number, dimension = state.round + ahead, state.params.numel()
+    return Terms(plan, state.run, number, state.attempt + attempt, members, dimension)
 
 
-def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> Coordinator:
+def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tuple[Coordinator, RingVector]:
     """Play the next round until an attempt has a sum; every attempt has keys and masks of its own."""
     failure: TooFewSurvivors | None = None
     for attempt in range(FIRST, FIRST + ATTEMPTS):
@@ -154,20 +146,20 @@ def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> Coor
 
 
 def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:
-    """Greet the sites that were started anew during a round, so that they are there in the next one."""
+    """Greet the sites that restarted during a round, so that they take part in the next one."""
     unknown = Reason.UNKNOWN_RUN.name.lower()
     started = [site for site, reason in coordinator.left.items() if reason == unknown]
     if started:
         lines.greet(started, coordinator.terms.plan.cohort.deadline_seconds)
 
 
-def _play(coordinator: Coordinator, setting: Setting, lines: Lines) -> Coordinator:
+def _play(coordinator: Coordinator, setting: Setting, lines: Lines) -> tuple[Coordinator, RingVector]:
     """Carry messages until the coordinator has a sum; every step has the plan's deadline."""
     outgoing, ends = coordinator.start(params_bytes(setting.state.params), setting.following()), 0.0
-    while coordinator.result is None:
+    while (total := coordinator.result) is None:
         if outgoing:
             lines.send(outgoing)
             ends = time.monotonic() + setting.plan.cohort.deadline_seconds
         reply = lines.next(max(0.0, ends - time.monotonic()))
         outgoing = coordinator.deadline() if reply is None else coordinator.receive(*reply)
-    return coordinator
+    return coordinator, total

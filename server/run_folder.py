@@ -43,7 +43,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, plan: Plan, text: str) -> RunFolder:
-        """Claim `path` for `plan` (whose TOML is `text`), or take up the run that is already there."""
+        """Claim `path` for `plan`, with the TOML `text`, or resume the run that it holds."""
         try:
             path.mkdir(parents=True, exist_ok=True)
             stored = path / "plan.toml"
@@ -54,9 +54,8 @@ class RunFolder:
             elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:
                 raise CheckpointError(f"{path} holds a run of another plan or seed", hint="name a new folder")
         except OSError as error:
-            raise CheckpointError(
-                f"{path} cannot be written: {error.strerror}", hint="name another folder"
-            ) from None
+            message = f"{path} cannot be written: {error.strerror}"
+            raise CheckpointError(message, hint="name another folder") from None
         return cls(path, plan)
 
     def state(self, params: Tensor) -> ServerState:
@@ -114,9 +113,8 @@ class RunFolder:
 
     def heads(self) -> tuple[Head, ...]:
         """Every head of a site's ledger on record, older ones first."""
-        return tuple(
-            head_from_json(head) for entry in self._lines() for head in entry.get("heads", {}).values()
-        )
+        shown = (entry.get("heads", {}) for entry in self._lines())
+        return tuple(head_from_json(head) for heads in shown for head in heads.values())
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         path = self.path / "receipts.jsonl"

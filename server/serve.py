@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport) -> None:
     """Run the plan with the sites of the roster in reach, resuming what `state_dir` holds; params end up there.
 
-    No metrics but what the plan pays for with evaluation.epsilon: held-out records are people's, too.
+    Reports no metrics but what the plan pays for with evaluation.epsilon: held-out records are private, too.
     """
     started = time.perf_counter()
     plan = load(plan_path)
@@ -44,12 +44,8 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     for after, receipt in run(plan, state, lines, members, roster, _fresh):
         state = after
         folder.store(state, receipt, {})
-        _log.info(
-            "round %d of %d: %d sites in the sum",
-            receipt.round,
-            plan.federation.rounds,
-            len(receipt.survivors),
-        )
+        done, rounds = receipt.round, plan.federation.rounds
+        _log.info("round %d of %d: %d sites in the sum", done, rounds, len(receipt.survivors))
     if plan.evaluation.epsilon is not None and folder.evaluation() is None:
         folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
     names = [member.site for member in members]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from federation.errors import FederationError, RosterError
 from federation.plan.guarantee import noise_text
@@ -51,27 +51,29 @@ class Lines:
         return site, arrival.data
 
     def greet(self, sites: Iterable[str], seconds: float) -> None:
-        """Show the plan again to sites that were started anew, and await their answers, whatever these are."""
+        """Show the plan again to sites that restarted, and await an answer of each, whatever it says."""
         waiting = set(sites)
-        self.send(Outgoing(site, self._hello) for site in sorted(waiting))
-        ends = time.monotonic() + seconds
-        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
-            waiting.discard(reply[0])
+        for site, _ in self._ask(waiting, self._hello, seconds):
+            waiting.discard(site)
 
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
 
-        A site that does not answer in time has its part of the budget reserved until somebody closes the run.
+        A site that does not answer in time keeps its budget reserved until its own people close the run.
         """
         waiting = set(sites)
         closing = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes()
-        self.send(Outgoing(site, closing) for site in sorted(waiting))
-        ends = time.monotonic() + seconds
-        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
-            site, data = reply
+        for site, data in self._ask(waiting, closing, seconds):
             if site in waiting and self._is_closed(site, run, data):
                 waiting.discard(site)
         return self.heads.of(sites)
+
+    def _ask(self, waiting: set[str], data: bytes, seconds: float) -> Iterator[tuple[str, bytes]]:
+        """Send the same frame to all that are waited for; replies, until the caller waits for no site any more."""
+        self.send(Outgoing(site, data) for site in sorted(waiting))
+        ends = time.monotonic() + seconds
+        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
+            yield reply
 
     def _is_closed(self, site: str, run: bytes, data: bytes) -> bool:
         """Whether this is the site's last word on the run: its head, or a refusal."""
@@ -97,8 +99,8 @@ def open_lines(
 ) -> tuple[Lines, tuple[Member, ...]]:
     """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
 
-    `known` are heads of the sites' ledgers from before. A site whose own head is older than one that is known, to
-    the server or to a peer, does not take part.
+    `known` are earlier heads of the sites' ledgers. A site does not take part if it shows a head older than one
+    that the server or a peer knows.
 
     Too few: the sites' reason decides the error. PolicyViolation or BudgetExceeded where sites refused,
     RosterError where they were not there.
@@ -129,9 +131,7 @@ def open_lines(
         if entry is None or entry.size != member.size:
             refusals.append(Reason.PROTOCOL)
         elif member.site in welcomes:
-            raise RosterError(
-                f"two sites call themselves {member.site}", hint="give every site an id of its own"
-            )
+            raise RosterError(f"two sites call themselves {member.site}", hint="give each an id of its own")
         else:
             welcomes[member.site] = answer
             addresses[member.site] = arrival.sender
@@ -172,12 +172,8 @@ def _answer(data: bytes, run: bytes, plan: Plan) -> Welcome | Reason:
 def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
     story = f"{joined} sites joined, cohort.minimum is {plan.cohort.minimum}"
     hint = "ask the sites: their own log says why"
-    if Reason.BUDGET in refusals:
-        return BudgetExceeded(
-            f"{refusals.count(Reason.BUDGET)} sites have no budget left for this plan: {story}", hint=hint
-        )
-    if Reason.POLICY in refusals:
-        return PolicyViolation(
-            f"{refusals.count(Reason.POLICY)} sites' policy refuses this plan: {story}", hint=hint
-        )
+    if count := refusals.count(Reason.BUDGET):
+        return BudgetExceeded(f"{count} sites have no budget left for this plan: {story}", hint=hint)
+    if count := refusals.count(Reason.POLICY):
+        return PolicyViolation(f"{count} sites' policy refuses this plan: {story}", hint=hint)
     return RosterError(story, hint=hint if refusals else "wait for more sites or lower cohort.minimum")

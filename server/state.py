@@ -1,4 +1,4 @@
-"""All that a run is between two rounds: frozen, and enough to go on from."""
+"""The state of a run between two rounds: frozen, and enough to resume from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
-from server.aggregation import mean_delta, noise_variance
 from server.optimizers import Decay, OptState, ServerOptimizer, build
 
 
@@ -39,9 +38,19 @@ def advance(
 ) -> ServerState:
     """The state after a round: the sum, its mean delta, one step of the server optimizer."""
     delta = mean_delta(terms, total, survivors, stream)
-    noise = noise_variance(terms, survivors)
+    noise = terms.kind.noise_variance(terms.parties, survivors)
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     return replace(state, round=terms.round, params=params, optimizer=moments)
+
+
+def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream) -> Tensor:
+    """The cohort's mean delta, flat float64. `total` is the unmasked ring sum over `survivors`.
+
+    No other function reads the sum. With central noise the noise is added first, from `stream`, so all that follows
+    is post-processing of what the secure sum released.
+    """
+    kind, parties = terms.kind, terms.parties
+    return kind.mean(parties, kind.released(parties, total, stream), survivors)
 
 
 def optimizer(plan: Plan) -> ServerOptimizer:

@@ -1,4 +1,4 @@
-"""The same code with a pretend world: every site in one process.
+"""Simulations: the same code, with every site in one process.
 
 Nothing is imported from here. `simulate` and `budget_of` are at the front door: `from federation import simulate`.
 """

@@ -50,16 +50,13 @@ def budget_of(plan: Plan) -> dict[str, Any]:
 
 
 def _filter(rule: Filter, event: GaussianEvent, budget: Budget) -> dict[str, Any]:
-    """How a site whose limit is exactly this plan would weigh it, and the limit above which more may follow."""
+    """The plan's load under a limit of exactly this plan, and the limit above which more plans may follow."""
     load, capacity = rule.load([event], budget), rule.capacity(budget)
-    return {
-        **rule.to_json(),
-        "load": finite(load),
-        "room_from": finite(budget.epsilon + max(0.0, load - 1) * capacity),
-    }
+    room = budget.epsilon + max(0.0, load - 1) * capacity
+    return {**rule.to_json(), "load": finite(load), "room_from": finite(room)}
 
 
 def _sites(plan: Plan) -> int:
-    """The sites of the cohort the plan asks for, or of the smallest: how many there will be is not known yet."""
+    """The size of the cohort that the plan asks for, or its minimum while the size is open."""
     size = plan.cohort.size
     return size if isinstance(size, int) else plan.cohort.minimum

@@ -1,6 +1,6 @@
-"""The same world under Flower: its Grid, its messages and the real ClientApp, in one process.
+"""A simulation under Flower: its Grid, its messages and the real ClientApp, in one process.
 
-What is pretended is only Flower's network and its processes: `LocalGrid` stands for the SuperLink and the
+Only Flower's network and processes are simulated: `LocalGrid` stands for the SuperLink and the
 SuperNodes. Every message is serialized as Flower does it, handed to `clients.app.app` and goes on through a
 real socket to a real `SiteService`. Ray, Flower's own simulation engine, is not needed and costs seconds to
 start.
@@ -82,22 +82,12 @@ class LocalGrid(Grid):
         self._replies[name] = self._pool.submit(_node, node, self._sockets[node], wire.SerializeToString())
         return name
 
-    @property
-    def run(self) -> NoReturn:
-        """Never asked for here."""
+    def _unused(self, *_: object, **__: object) -> NoReturn:
+        """What else a Grid has: `GridTransport` only pushes and pulls."""
         raise NotImplementedError
 
-    def set_run(self, run: object) -> NoReturn:
-        """Never asked for here."""
-        raise NotImplementedError
-
-    def create_message(self, *_: object, **__: object) -> NoReturn:
-        """Never asked for here: Flower deprecated it."""
-        raise NotImplementedError
-
-    def send_and_receive(self, *_: object, **__: object) -> NoReturn:
-        """Never asked for here: `GridTransport` pushes and pulls."""
-        raise NotImplementedError
+    run = property(_unused)
+    set_run = create_message = send_and_receive = _unused
 
 
 def _node(node: int, socket: Path, wire: bytes) -> bytes:
@@ -113,7 +103,7 @@ def _unpack(wire: bytes) -> Message:
 
 @contextmanager
 def _flower_process(home: Path) -> Iterator[None]:
-    """What Flower sets in the process of a ServerApp: who it is; and a home for whatever it writes."""
+    """Set what Flower sets in the process of a ServerApp: its identity, and a home for the files it writes."""
     identity = TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id
     before = os.environ.get("FLWR_HOME")
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, _RUN, 1

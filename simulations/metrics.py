@@ -1,8 +1,8 @@
-"""How good the params are: metrics of predicted probabilities, and the baseline that knows no feature.
+"""Metrics: score predicted probabilities, and the baseline that ignores the features.
 
 With two classes, the second one of the plan is the positive class of F1, recall, precision and AUC. With more,
 those are means over the classes that occur among the labels (AUC: one against the rest). A figure that does not
-exist, such as the AUC of a site whose test records are all of one class, is None ("n/a"), never a guess.
+exist is None ("n/a"), never a guess: the AUC of a site with test records of one class only, for example.
 
 The records evaluated here are not covered by the epsilon of a run: that is the budget of the training records.
 """
@@ -19,6 +19,7 @@ from sklearn import metrics as oracle
 from torch import Tensor, nn
 
 from federation.errors import TaskError
+from federation.report.report import Metrics
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -35,11 +36,11 @@ def predict(model: nn.Module, features: Tensor) -> Tensor:
         model.train(training)
 
 
-def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> dict[str, float | None]:
+def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> Metrics:
     """The named metrics of probabilities (n, k) against labels (n,) in [0, k).
 
     None where a metric is not defined for these labels, where there are none, and where a probability is not
-    finite. TaskError for a name that is none of `METRICS`.
+    finite. TaskError for a name that is not in `METRICS`.
     """
     unknown = sorted(set(metrics) - set(METRICS))
     if unknown:
@@ -50,9 +51,7 @@ def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> d
     return {name: METRICS[name](scores, truth) for name in metrics}
 
 
-def majority(
-    train_labels: Tensor, test_labels: Tensor, classes: int, metrics: Sequence[str]
-) -> dict[str, float | None]:
+def majority(train_labels: Tensor, test_labels: Tensor, classes: int, metrics: Sequence[str]) -> Metrics:
     """The metrics of always answering with the class frequencies of all training labels, whatever the features.
 
     The answer is thus the most frequent class (the first of them in a tie).

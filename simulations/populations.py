@@ -1,8 +1,8 @@
-"""Sites made from bundled data: hospitals.
+"""Synthetic sites made from bundled data: hospitals.
 
 The hospitals hold the 569 records of the Wisconsin Diagnostic Breast Cancer data set (Wolberg, Street, Mangasarian
 1995; bundled with scikit-learn): thirty measurements of cell nuclei and the diagnosis of a real biopsy each. Which
-hospital a record lies in is made up: sizes are uneven, and the share of malignant cases runs from 0.20 to 0.60.
+hospital a record lies in is synthetic: sizes are uneven, and the share of malignant cases runs from 0.20 to 0.60.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ HOSPITALS: Mapping[str, tuple[int, int]] = {
 }
 DIAGNOSES = ("benign", "malignant")
 TEST_EVERY = 5  # one record in five of each diagnosis is kept for the test
+_TESTED = slice(None, None, TEST_EVERY)
 
 Indices = NDArray[np.int64]
 
@@ -42,8 +43,8 @@ def hospitals(directory: Path, seed: int = 0) -> Path:
     labels = 1 - bunch.target  # the bundled data call malignant 0
     hands = zip(*(_deal(np.flatnonzero(labels == c), c, seed) for c in range(len(DIAGNOSES))), strict=True)
     for hospital, hand in zip(HOSPITALS, hands, strict=True):
-        train = np.sort(np.concatenate([_train(records) for records in hand]))
-        test = np.sort(np.concatenate([records[::TEST_EVERY] for records in hand]))
+        train = np.sort(np.concatenate([np.delete(records, _TESTED) for records in hand]))
+        test = np.sort(np.concatenate([records[_TESTED] for records in hand]))
         for name, records in (("train", train), ("test", test)):
             rows = [[*map(repr, bunch.data[i].tolist()), DIAGNOSES[labels[i]]] for i in records]
             _write(directory / hospital / f"{name}.csv", header, rows)
@@ -70,10 +71,6 @@ def _deal(records: Indices, diagnosis: int, seed: int) -> list[Indices]:
     """The records of one diagnosis, shuffled and cut into one hand for each hospital."""
     ends = np.cumsum([counts[diagnosis] for counts in HOSPITALS.values()])
     return np.split(shuffle(records, random_state=seed), ends[:-1])
-
-
-def _train(records: Indices) -> Indices:
-    return np.delete(records, slice(None, None, TEST_EVERY))
 
 
 def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:

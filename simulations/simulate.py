@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -83,7 +82,7 @@ def simulate(
         parties = open_sites(world, out / "journals")
         for site in parties.values():
             stack.callback(site.close)
-        final = _train(folder, world, parties, engine, progress or _unseen)
+        final = _train(folder, world, parties, engine, progress)
         rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
     folder.write_params(world.task.model(), final.params)
     # A site with a policy of its own is not trained on without privacy, not even for a comparison.
@@ -111,12 +110,8 @@ def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     return parse(text, path), text
 
 
-def _unseen(receipt: Receipt, metrics: Mapping[str, float | None]) -> None:
-    """Tell nobody of a round."""
-
-
 def _train(
-    folder: RunFolder, world: World, sites: Mapping[str, Site], engine: Engine, progress: Progress
+    folder: RunFolder, world: World, sites: Mapping[str, Site], engine: Engine, progress: Progress | None
 ) -> ServerState:
     """Play every round that is left; each is on disk before the next begins."""
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
@@ -126,7 +121,8 @@ def _train(
             state = after
             metrics = pooled_metrics(world, model_of(world, state.params))
             folder.store(state, receipt, metrics)
-            progress(receipt, metrics)
+            if progress is not None:
+                progress(receipt, metrics)
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
             folder.store_evaluation(state, played.evaluate(state))
         folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
@@ -141,8 +137,11 @@ def _play(
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     if engine == "vectorized":
-        present = [site.member for site in sites.values()]
-        contribute = partial(_release, sites)
+        present = tuple(site.member for site in sites.values())
+
+        def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
+            return sites[site].release(terms, params)
+
         return _Played(
             run_vectorized(plan, state, present, contribute, server_stream),
             lambda final: evaluate_vectorized(plan, final, present, contribute, server_stream),
@@ -162,7 +161,3 @@ def _play(
         lambda final: evaluate(plan, final, lines, members, roster, server_stream),
         lambda digest: lines.close(state.run, digest, names, patience),
     )
-
-
-def _release(sites: Mapping[str, Site], terms: Terms, site: str, params: Tensor) -> RingVector:
-    return sites[site].release(terms, params)

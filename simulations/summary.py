@@ -1,4 +1,4 @@
-"""What a simulation found, as its report: a run's summary, and what only a simulation can know."""
+"""A simulation's report: the summary of a run, and what only a simulation can know."""
 
 from __future__ import annotations
 
@@ -40,13 +40,10 @@ def without_privacy(plan: Plan, world: World) -> Metrics:
     """Metrics of the same training with neither clipping nor noise: what privacy costs is the difference."""
     bare = plan.model_copy(update={"privacy": Privacy(unit=plan.privacy.unit, noise="none")})
     state = begin(bare, bytes(16), initial_params(world.task.model, plan.federation.seed))
-    trainers = {
-        name: Trainer(world.task, data, partial(site_stream, bare, name))
-        for name, data in world.training.items()
-    }
 
     def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
-        return contribution(terms, site, params, trainers[site])
+        trainer = Trainer(world.task, world.training[site], partial(site_stream, bare, site))
+        return contribution(terms, site, params, trainer)
 
     for after, _ in run_vectorized(bare, state, world.members, contribute, server_stream):
         state = after

@@ -1,58 +1,48 @@
 """The rounds of a run without messages and masks: every site's ring integers, added up.
 
-The sum is the very one that the protocol's machines would open, integer for integer, since masks cancel exactly.
+The sum equals the one that the protocol's machines would open, integer for integer, since masks cancel exactly.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from torch import Tensor
 
-from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
-from federation.round.messages import Member
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
-from privacy.mechanism.noise import Stream
 from server.evaluation import Evaluated, published
-from server.run import terms_of
+from server.run import Members, ServerNoise, receipt_of, terms_of
 from server.state import ServerState, advance
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
 
 
 def run_vectorized(
-    plan: Plan,
-    state: ServerState,
-    roster: Sequence[Member],
-    contribute: Contribute,
-    stream: Callable[[int], Stream],
+    plan: Plan, state: ServerState, members: Members, contribute: Contribute, stream: ServerNoise
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Like `server.run.run`, where a site's vector is the result of a call. Its refusal is raised as it is."""
     while state.round < plan.federation.rounds:
         started = time.monotonic()
-        terms = terms_of(plan, state, sample(plan, roster, state.round + 1))
+        terms = terms_of(plan, state, sample(plan, members, state.round + 1))
         names = terms.parameters.members
         total = _total(terms, state, contribute)
         after = advance(plan, state, terms, total, names, stream(terms.round))
-        yield after, _receipt(terms, names, time.monotonic() - started, state, after)
+        nothing = dict.fromkeys(names, 0)
+        yield after, receipt_of(terms, names, state, after, started, (nothing, nothing), {})
         state = after
 
 
 def evaluate_vectorized(
-    plan: Plan,
-    state: ServerState,
-    roster: Sequence[Member],
-    contribute: Contribute,
-    stream: Callable[[int], Stream],
+    plan: Plan, state: ServerState, members: Members, contribute: Contribute, stream: ServerNoise
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
-    terms = terms_of(plan, state, sample(plan, roster, state.round + 1))
+    terms = terms_of(plan, state, sample(plan, members, state.round + 1))
     names = terms.parameters.members
     total = _total(terms, state, contribute)
     return Evaluated(published(terms, total, len(names), stream(terms.round)), names, names)
@@ -63,19 +53,3 @@ def _total(terms: Terms, state: ServerState, contribute: Contribute) -> RingVect
     for name in terms.parameters.members:
         total += contribute(terms, name, state.params)  # wraps at 2^64, a multiple of 2^ring_bits
     return total
-
-
-def _receipt(
-    terms: Terms, names: tuple[str, ...], seconds: float, before: ServerState, after: ServerState
-) -> Receipt:
-    return Receipt(
-        round=terms.round,
-        attempts=1,
-        cohort=names,
-        survivors=names,
-        seconds=seconds,
-        bytes_up=dict.fromkeys(names, 0),
-        bytes_down=dict.fromkeys(names, 0),
-        params_before=params_digest(params_bytes(before.params)).hex(),
-        params_after=params_digest(params_bytes(after.params)).hex(),
-    )

@@ -1,7 +1,7 @@
 """A server and N sites in one process: the same Site, Coordinator and machines, joined by function calls.
 
-What is pretended is only the world between them. A simulated site allows exactly the plan it is shown, unless its
-folder holds a `site.toml`: then that policy and that journal are obeyed as in a real run.
+Only the network between them is simulated. A simulated site allows exactly the plan it is shown, unless its folder
+holds a `site.toml`: then it obeys that policy and keeps that journal, as in a real run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class World:
     training: Mapping[str, Dataset]
     held_out: Mapping[str, Dataset]
     rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
-    identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # made for it, or those of a site.toml
+    identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # synthetic, or a site.toml's own
     consortium: Ed25519PrivateKey = field(repr=False)
 
     @property
@@ -58,12 +58,10 @@ class World:
     @cached_property
     def roster(self) -> SignedRoster:
         """All sites, each an organization of its own, under the signature of a consortium made for the occasion."""
-        entries = (
-            Entry(member.site, member.site, public_identity(self.identities[member.site]), member.size)
-            for member in self.members
-        )
+        keys = {name: public_identity(key) for name, key in self.identities.items()}
+        entries = tuple(Entry(name, name, keys[name], self._declared(name)) for name in sorted(keys))
         serial = time.time_ns() // 1000  # a journal that outlives this world takes the next one for newer
-        return SignedRoster.by(Roster(serial, tuple(entries)), [self.consortium])
+        return SignedRoster.by(Roster(serial, entries), [self.consortium])
 
     @property
     def classes(self) -> int:
@@ -80,16 +78,14 @@ class World:
 def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
     """Read every site's data and rules, and refuse all that can be refused before a journal is touched.
 
-    In `keys` are the identities that an earlier process made for the same simulation, if there are any.
+    `keys` may hold identities that an earlier process made for the same simulation.
     """
     task = build_task(plan)
     data = {entry.name: _read(plan, task, entry) for entry in files}
     rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
     for name, own in rules.items():
         if own.id != name:
-            raise SiteFileError(
-                f"the site file in {name}/ is that of {own.id}", hint="name the folder as the site"
-            )
+            raise SiteFileError(f"the site file in {name}/ is {own.id}'s", hint="name the folder as the site")
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
     if not any(test is not None for _, test in data.values()):
@@ -110,7 +106,7 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
 
 
 def keep_identities(world: World, keys: Path) -> None:
-    """Store the identities made for a simulation: whoever resumes it goes on in the same ledgers."""
+    """Store the identities made for a simulation, so that a resumed one continues the same ledgers."""
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in world.identities.keys() - world.rules.keys():
         if not (keys / f"{name}.key").exists():
@@ -144,11 +140,10 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     key = world.identities[name]
     policy = rules.policy if rules else Policy.for_plan(plan)
     # The server dies with this site, and asks for the last round again when both are back.
-    journal = (
-        open_journal(rules, keeps_last=True)
-        if rules
-        else Journal.open(path, site=name, pool=name, key=key, simulated=True)
-    )
+    if rules:
+        journal = open_journal(rules, keeps_last=True)
+    else:
+        journal = Journal.open(path, site=name, pool=name, key=key, simulated=True)
     stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)
     trainer = Trainer(world.task, world.training[name], stream, held_out)
     pinned = frozenset({public_identity(world.consortium)})
@@ -172,7 +167,7 @@ class InProcess:
         for message in messages:
             self._arrivals.append(Arrival(message.to, self._sites[message.to](message.data)))
 
-    def next(self, timeout: float) -> Arrival | Deadline:  # noqa: ARG002 - nobody here is ever late
+    def next(self, timeout: float) -> Arrival | Deadline:  # noqa: ARG002 - no site here is ever late
         """The oldest answer not yet read."""
         return self._arrivals.popleft() if self._arrivals else Deadline()
 

@@ -1,7 +1,7 @@
-"""A CSV file as cells of text that know their rows.
+"""CSV tables: cells of text, each with the line that it came from.
 
-A row's number is the line at which it starts, header included: the one a text editor shows. What the file
-holds is never part of a message; even a header is only quoted where it does not look like a row of data.
+A row's number is the line where it starts, header included, as a text editor shows it. No message quotes the
+file's content; a message quotes the header only if it does not look like a row of data.
 """
 
 from __future__ import annotations
@@ -55,17 +55,21 @@ class CsvTable:
         return DataError(f'{self.path}: row {self.lines[row]}, column "{column}": {message}', hint=hint)
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a site's file. DataError if it is missing or cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: cannot be read: there is no such file", hint="check the path") from None
+    except OSError as error:
+        message = f"{path}: cannot be read ({error.strerror})"
+        raise DataError(message, hint="is it a file you may read?") from None
+
+
 def _text(path: Path) -> str:
     if path.suffix == ".parquet":
         raise DataError(f"{path}: Parquet cannot be read yet", hint="save it as CSV")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file", hint="check the path") from None
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror})", hint="is it a file you may read?"
-        ) from None
+    data = read_bytes(path)
     if b"\0" in data:
         raise DataError(f"{path}: is a binary file", hint="save it as CSV, UTF-8")
     try:
@@ -94,7 +98,7 @@ def _parsed(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
 
 
 def _header_hint(header: Sequence[str], name: str) -> str:
-    """A header without numbers and gaps can be shown; any other may be a row of data."""
+    """Quotes only a header without numbers and gaps: any other may be a row of data."""
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         return "separate the cells by commas"
     if any(not cell or not cell.isprintable() or as_number(cell) is not None for cell in header):

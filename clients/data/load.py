@@ -1,8 +1,8 @@
-"""A site's files into checked tensors: CSV by the plan's columns, other data by the user's own task.
+"""Reads a site's files into checked tensors: CSV by the plan's columns, other data by the user's own task.
 
-Every complaint names file, row and column and never shows a value: messages get pasted into tickets and
-mails, and a cell may be a diagnosis. Nothing is guessed or repaired, since a repair that depends on other
-rows (a mean, a scale, a new category) would leak past the noise.
+Every error names file, row and column and never shows a value: people paste messages into tickets and mails, and a
+cell may be a diagnosis. We guess and repair nothing, since a repair that depends on other rows (a mean, a scale, a
+new category) would leak past the noise.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from privacy.errors import PolicyViolation
 
 @dataclass(frozen=True)
 class SiteFiles:
-    """What a folder of sites holds of one of them."""
+    """The files of one site in a folder of sites."""
 
     name: str
     train: Path
@@ -52,8 +52,8 @@ def site_data(
 ) -> tuple[Dataset, Dataset | None]:
     """What a site trains on, and what it keeps to evaluate on: `test`, or else a part of `source` held out.
 
-    DataError or TaskError for the data; PolicyViolation if it holds more of anybody than the policy allows, or
-    UnsafeParameters if it holds too many for the plan's delta.
+    DataError or TaskError for the data; PolicyViolation if a patient has more records than the policy allows;
+    UnsafeParameters if there are too many records, or patients, for the plan's delta.
     """
     data = read_data(source, plan, task)
     if test is None:
@@ -66,19 +66,19 @@ def site_data(
                 "policy.patient.records: a patient has more records than it allows",
                 hint="bring fewer of each patient, or have the budget changed",
             )
-    if plan.privacy.unit != "client":  # how many clients there are is not a site's to know
+    if plan.privacy.unit != "client":  # a site does not know how many clients there are
         check_delta(plan, protected(plan, training))
     return training, held_out
 
 
 def protected(plan: Plan, data: Dataset) -> int:
-    """How many of those that the plan protects, records or patients, a dataset holds."""
+    """The number of units that the plan protects in a dataset: records or patients."""
     patients = patients_in(data) if plan.privacy.unit == "patient" else None
     return len(data) if patients is None else patients
 
 
 def patients_in(data: Dataset) -> int | None:
-    """How many patients a dataset holds, if that is known."""
+    """The number of patients in a dataset, if known."""
     if data.patients is None or len(data) == 0:
         return None if data.patients is None else 0
     return int(data.patients.max()) + 1
@@ -101,21 +101,15 @@ def read_csv(path: Path, task: TabularTask) -> Dataset:
 def find_sites(directory: Path) -> list[SiteFiles]:
     """The sites of a folder, by name: NAME.csv, or NAME/ with train.csv (and test.csv, site.toml)."""
     if not directory.is_dir():
-        raise DataError(
-            f"{directory}: there is no such folder", hint="name a folder with a CSV file per site"
-        )
+        raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
     entries = sorted(entry for entry in directory.iterdir() if not entry.name.startswith("."))
     sites = [_site_files(entry) for entry in entries]
     if not sites:
-        raise DataError(
-            f"{directory}: holds no sites", hint="put NAME.csv or NAME/train.csv in it for each site"
-        )
+        raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
     names = [site.name for site in sites]
     for name in names:
         if names.count(name) > 1:
-            raise DataError(
-                f"{directory}: {name} is there twice", hint=f"keep {name}.csv or {name}/, not both"
-            )
+            raise DataError(f"{directory}: {name} is there twice", hint=f"keep {name}.csv or {name}/")
     return sorted(sites, key=lambda site: site.name)
 
 
@@ -126,9 +120,7 @@ def _site_files(entry: Path) -> SiteFiles:
     if not entry.is_dir() and entry.suffix != ".csv":
         raise DataError(f"{entry}: is no CSV file", hint="remove it, or save it as CSV")
     if not SITE_ID.fullmatch(name):
-        raise DataError(
-            f"{entry}: cannot be a site's name", hint="use letters, digits, dots, - and _, up to 64"
-        )
+        raise DataError(f"{entry}: cannot be a site's name", hint="use up to 64 letters, digits, . - and _")
     if entry.is_file():
         return SiteFiles(name, entry)
     train, test, site_file = entry / "train.csv", entry / "test.csv", entry / "site.toml"
@@ -177,7 +169,7 @@ def _codes(table: CsvTable, cells: list[str], column: str, values: Sequence[str]
 
 
 def _numbered(table: CsvTable, column: str) -> NDArray[np.int64]:
-    """Whose each row is, as numbers from 0 in the order of appearance. Two are one if their cells are one text."""
+    """The patient of each row, numbered from 0 in order of appearance. Equal text means the same patient."""
     cells = table.column(column)
     if "" in cells:
         raise table.error(cells.index(""), column, "is empty", "every row needs the patient it belongs to")
@@ -186,7 +178,7 @@ def _numbered(table: CsvTable, column: str) -> NDArray[np.int64]:
 
 
 def _more_than(most: int, data: Dataset, plan: Plan) -> bool:
-    """Whether somebody is known to have more records than that, where the plan protects records."""
+    """Whether a patient is known to have more than `most` records, under a plan that protects records."""
     if data.patients is None or plan.privacy.unit != "record":
         return False
     return int(torch.bincount(data.patients).max()) > most
@@ -202,10 +194,8 @@ def _read_by(task: Task, path: Path) -> Dataset:
         dataset = task.data(Source(path))
     except Exception as error:
         # The text of this exception may quote a record; its type cannot.
-        hint = "see the traceback with --debug"
-        raise TaskError(
-            f"{task.name}: reading {path} failed with {type(error).__name__}", hint=hint
-        ) from error
+        message = f"{task.name}: reading {path} failed with {type(error).__name__}"
+        raise TaskError(message, hint="see the traceback with --debug") from error
     return _checked(dataset, task.name)
 
 

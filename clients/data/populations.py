@@ -1,17 +1,17 @@
-"""Whose data have been used under which budget: a real site's registry of its pools, beside its keys.
+"""Registry of pools: records which data a real site has used under which budget, in a file beside its keys.
 
 A budget belongs to a population, its pool, and not to a file. So a copy of the data under another name, a part of
-it, or the same in another order must not come with a budget of its own. The registry knows, of each pool, the
-one journal that keeps its account, and fingerprints of every record and every patient ever used under it.
-What is known from one pool is refused in another, and so is a second journal for a pool.
+it, or the same in another order must not get a budget of its own. For each pool the registry holds the one journal
+that keeps its account, and fingerprints of every record and every patient ever used under it. It refuses data known
+from another pool, and a second journal for a pool.
 
 A fingerprint is HMAC-SHA256, cut to 16 bytes, under a key derived (HKDF, RFC 5869) from the site's identity key:
-whoever finds the file without the key cannot ask it whether somebody was treated here. Among a billion
+a finder of the file without the key cannot test whether a person was treated here. Among a billion
 fingerprints two are equal by chance with probability 2^-69.
 
-It is there for slips, and for whoever does not want to have noticed. It knows rows again in any order of rows and
-columns, and numbers however they are written ("55" or "55.0"), but not a row with another cell or one column
-less. Where the plan says which column names the patient, none of that matters: then people are known again.
+It catches slips and convenient oversights. It recognizes rows in any order of rows and columns, and numbers however
+they are written ("55" or "55.0"), but not a row with another cell or one column less. If the plan says which column
+names the patient, it recognizes the patients, whatever else has changed.
 
 SQLite with a rollback journal (synchronous = EXTRA): what is claimed is on the disk when the call returns, and
 the file can be read without creating another beside it.
@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from clients.data.csv_table import CsvTable
+from clients.data.csv_table import CsvTable, read_bytes
 from clients.policy import SiteFile
 from federation.errors import DataError
 from federation.ledger import durable
@@ -53,7 +53,7 @@ def registry_path(rules: SiteFile) -> Path:
 
 
 def fingerprints(path: Path, patient: str | None, key: Ed25519PrivateKey) -> frozenset[bytes]:
-    """What a site's data are known again by: every row of a CSV file, held out or not, and every patient.
+    """The fingerprints of a site's data: of every row of a CSV file, held out or not, and of every patient.
 
     `patient` is the column that names them, if the plan says. In data of another format, which only the user's
     own task can read, each file counts as one record.
@@ -86,8 +86,8 @@ def claim_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes])
 
     Call it when the journal is there and before anything is computed from the data. PolicyViolation if the pool
     has another journal or its own is gone, or if another pool has been seen with any of the data;
-    RecordsUnavailable if the registry cannot be read or written. A registry that is missing is made anew from
-    what is known, this claim.
+    RecordsUnavailable if the registry cannot be read or written. A missing registry is made again, with this
+    claim alone.
     """
     path = registry_path(rules)
     with _explained(path):
@@ -155,12 +155,7 @@ def _plain(cell: str) -> str:
 def _contents(path: Path) -> Iterator[bytes]:
     """The content of a file, or of every file in a folder."""
     files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
-    for file in files:
-        try:
-            yield file.read_bytes()
-        except OSError as error:
-            hint = "is it a file you may read?"
-            raise DataError(f"{file}: cannot be read ({error.strerror})", hint=hint) from None
+    return map(read_bytes, files)
 
 
 def _secret(key: Ed25519PrivateKey) -> bytes:

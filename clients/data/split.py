@@ -1,9 +1,9 @@
-"""Records, or patients, that a site keeps from training to try the model on: the same ones every time.
+"""Holdout: chooses the records, or patients, that a site keeps from training; always the same ones.
 
-Which they are depends on a public seed and on their own content, so that it can be worked out anew, in any order
-of rows. `apart` looks at nothing else, as a real site must: there one record more changes the training part by
-that record alone, which is what epsilon counts. `split` keeps the classes in proportion, which is better to try
-things on, and lets one record more move another one across the border.
+The choice depends on a public seed and on the records' own content, so it can be repeated with the rows in any
+order. `apart`, for real sites, looks at nothing else: one record more changes the training part by that record
+alone, which is what epsilon counts. `split`, for simulations, keeps the classes in proportion; there one record
+more may move another one across the border.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     depends on the others only at the border: one record more or less moves at most one other. A class keeps
     one record at least to train on. None if nothing is held out.
 
-    Where patients are known all this goes for patients: nobody is in both parts, and a patient's class is the
-    one that most of their records have.
+    If patients are known, whole patients are chosen in the same way: no patient is in both parts, and a patient's
+    class is the one that most of their records have.
     """
-    owners = np.arange(len(dataset)) if dataset.patients is None else dataset.patients.numpy()
+    owners = _owners(dataset)
     ranks = _sums(owners, _content_hashes(dataset, seed))
     classes = _usual(owners, dataset.labels.numpy())
     held = np.zeros(len(ranks), dtype=bool)
@@ -35,23 +35,28 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
         members = np.flatnonzero(classes == label)
         members = members[np.argsort(ranks[members], kind="stable")]
         held[members[: min(round(holdout * len(members)), len(members) - 1)]] = True
-    if not held.any():
-        return dataset, None
-    return _part(dataset, ~held[owners]), _part(dataset, held[owners])
+    return _parts(dataset, held[owners])
 
 
 def apart(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset | None]:
     """Training part and held-out part: each record, or each patient, by its own hash with probability `holdout`.
 
-    A patient goes by the hash of all their records, so one record more of a patient may move that patient, and
-    nobody else. None if nothing is held out.
+    A patient goes by the hash of all their records, so one record more of a patient may move that patient and
+    no other. None if nothing is held out.
     """
-    owners = np.arange(len(dataset)) if dataset.patients is None else dataset.patients.numpy()
+    owners = _owners(dataset)
     ranks = _sums(owners, _content_hashes(dataset, seed))
     held = ranks < np.uint64(round(holdout * 2**64))
-    if not held.any():
-        return dataset, None
-    return _part(dataset, ~held[owners]), _part(dataset, held[owners])
+    return _parts(dataset, held[owners])
+
+
+def _owners(dataset: Dataset) -> NDArray[np.int64]:
+    """The patient of each row; where patients are not known, each row is its own."""
+    return np.arange(len(dataset)) if dataset.patients is None else dataset.patients.numpy()
+
+
+def _parts(dataset: Dataset, held: NDArray[np.bool_]) -> tuple[Dataset, Dataset | None]:
+    return (_part(dataset, ~held), _part(dataset, held)) if held.any() else (dataset, None)
 
 
 def _content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
@@ -62,7 +67,7 @@ def _content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
 
 
 def _sums(owners: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The hash of each owner's rows together, modulo 2^64: the same in any order, of one row its own."""
+    """The sum of each owner's row hashes, modulo 2^64: the same in any order; with one row, that row's hash."""
     totals = np.zeros(owners.max() + 1, dtype=np.uint64)
     np.add.at(totals, owners, hashes)
     return totals

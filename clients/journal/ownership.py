@@ -1,7 +1,7 @@
-"""Who may write a journal: the site that began it, with the key whose turn it is.
+"""Ownership of a journal: only the site that began it may write, with its present key.
 
 A journal is opened by the site, pool and key it belongs to, or not at all. A key that was replaced opens nothing
-any more. A lost key is replaced by another with the signatures of two approvers, whom the first entry names.
+any more. To replace a lost key takes the signatures of two approvers that the first entry names.
 """
 
 from __future__ import annotations
@@ -23,21 +23,14 @@ from privacy.signing import public_identity
 
 
 def open_store(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> Store:
-    """The store of a journal that began for the site and pool of `genesis`; begun now if there is none."""
+    """The store of a journal that began for the site and pool of `genesis`; begun now if the file is missing."""
     with explained(path):
         if durable.needs_creation(path):
             _begin(path, genesis, key)
     store = Store.open(path)
     try:
         with store.transaction() as account:
-            _require_owner(account, genesis.site, genesis.pool)
-            account.tip.require_key(genesis.key)
-            if account.tip.genesis.simulated != genesis.simulated:
-                raise LedgerCorrupt(
-                    "the journal of a simulation and that of a real site are never the same",
-                    "foreign",
-                    hint="use another file",
-                )
+            require_owner(account, genesis)
     except BaseException:
         store.close()
         raise
@@ -47,11 +40,11 @@ def open_store(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> Store:
 def reopen_store(
     path: Path, site: str, pool: str, key: Ed25519PrivateKey, approvals: Sequence[Approval]
 ) -> Store:
-    """The store of a journal whose key is lost, with `key` put in its place. LedgerRefusal without approvals."""
+    """The store of a journal that lost its key, with `key` put in its place. LedgerRefusal without approvals."""
     store = Store.open(path)
     try:
         with store.transaction() as account:
-            _require_owner(account, site, pool)
+            _require_pool(account, site, pool)
             tip, public = account.tip, public_identity(key)
             tip.require_new(public)
             require_approval(is_approved(tip.replacement(public), approvals, tip.genesis.approvers))
@@ -67,15 +60,24 @@ def require_approval(approved: bool) -> None:
     """LedgerRefusal without two approvers."""
     if not approved:
         raise LedgerRefusal(
-            "this takes the signatures of two approvers whom the ledger names, and of nobody else",
+            "this takes the signatures of two approvers that the ledger names, and no others",
             hint="federation ledger approve",
         )
+
+
+def require_owner(account: Account, genesis: Genesis) -> None:
+    """LedgerCorrupt or LedgerRefusal unless the account has the site, pool, key and kind of `genesis`."""
+    _require_pool(account, genesis.site, genesis.pool)
+    account.tip.require_key(genesis.key)
+    if account.tip.genesis.simulated != genesis.simulated:
+        message = "the journal of a simulation and that of a real site are never the same"
+        raise LedgerCorrupt(message, "foreign", hint="use another file")
 
 
 def _begin(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> None:
     first = ledger.append(None, "genesis", genesis.to_json(), key)
     try:
-        ledger.verify((first,))
+        ledger.follow(None, (first,))
     except LedgerCorrupt as error:
         raise PolicyViolation(
             f"no journal can begin like this: {error.message}",
@@ -84,6 +86,6 @@ def _begin(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> None:
     create(path, first)
 
 
-def _require_owner(account: Account, site: str, pool: str) -> None:
+def _require_pool(account: Account, site: str, pool: str) -> None:
     if (account.tip.genesis.site, account.tip.genesis.pool) != (site, pool):
         raise LedgerCorrupt("the journal belongs to another site or pool", "foreign", hint="check site.toml")

@@ -1,4 +1,4 @@
-"""A model that cannot be trained privately, made into one that can, with a list of what is different.
+"""Adapts a model so that it can be trained privately, and lists what is different.
 
     from clients.training.adapt import adapted
 
@@ -13,8 +13,8 @@ group of channels. The number of groups matters: a group of one feature subtract
 out zeros, and one of two puts out signs; groups have at least GROUP features here, and a layer of fewer is one
 group. InstanceNorm with running statistics goes without them. GRU, LSTM and RNN are single operations that no
 per-record formula sees into; they become Opacus's, which are made of linear layers and compute the same, more
-slowly. So does MultiheadAttention, whose heads Opacus 1.6 puts together in the wrong order when the batch comes
-first: this is put right here.
+slowly. So does MultiheadAttention. Opacus 1.6 joins its heads in the wrong order when the batch comes first, which
+we correct.
 
 Weights are copied. The model that was handed in stays as it was.
 """
@@ -37,9 +37,7 @@ from torch.nn.parameter import is_lazy
 from federation.errors import TaskError
 
 GROUP = 8  # features in a group, at least: fewer make a norm that forgets all but signs
-_FEWEST = (
-    4  # features that can be normalized by themselves at all, where nothing but features is averaged over
-)
+_FEWEST = 4  # features at least where a norm may average over nothing but features
 _MOST_GROUPS = 32  # as in the paper
 
 
@@ -58,7 +56,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Adapted:
-    """A model ready for private training, and all that distinguishes it from the one it was made from."""
+    """A model ready for private training, and every change from the original."""
 
     module: nn.Module = field(repr=False)
     changes: tuple[Change, ...]
@@ -67,8 +65,8 @@ class Adapted:
 def adapted(model: nn.Module) -> Adapted:
     """A copy of `model` in which every layer that mixes records or hides their gradients is replaced.
 
-    TaskError, with the path, for a layer that cannot be: too few features for a norm, a projected LSTM. And for a
-    model with lazy layers, whose shapes are not known yet.
+    TaskError, with the path, for a layer that cannot be: too few features for a norm, a projected LSTM. Also for a
+    model with lazy layers, which have no shapes yet.
     """
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         raise TaskError("the model has parameters without a shape", hint="do not use lazy modules")
@@ -110,18 +108,17 @@ def _group_norm(part: Any, path: str) -> tuple[nn.Module, str]:
     # A layer that may see nothing but features, without any positions, has only them to average over.
     fewest = 1 if isinstance(part, nn.BatchNorm2d | nn.BatchNorm3d) else _FEWEST
     if features < fewest:
-        raise TaskError(
-            f'{type(part).__name__} at "{path}" has {features} features, too few for statistics of one record',
-            hint="remove it",
+        message = (
+            f'{type(part).__name__} at "{path}" has {features} features, too few for statistics of one record'
         )
-    groups = next(
-        n for n in range(_MOST_GROUPS, 0, -1) if n == 1 or (features % n == 0 and features // n >= GROUP)
-    )
+        raise TaskError(message, hint="remove it")
+    most = max(1, min(_MOST_GROUPS, features // GROUP))
+    groups = next(count for count in range(most, 0, -1) if features % count == 0)
     new = nn.GroupNorm(groups, features, eps=part.eps, affine=part.affine)
     _copy_affine(part, new)
     return new, (
         f"mean and variance are now those of one record over {features // groups} features, in training and in "
-        "use; running statistics are gone; tune the learning rate anew"
+        "use; running statistics are gone; tune the learning rate again"
     )
 
 
@@ -133,14 +130,11 @@ def _instance_norm(part: Any, _: str) -> tuple[nn.Module, str]:
 
 def _recurrent(part: Any, path: str) -> tuple[nn.Module, str]:
     if part.proj_size:
-        raise TaskError(
-            f'{type(part).__name__} at "{path}" has projections', hint="use a linear layer after it"
-        )
+        message = f'{type(part).__name__} at "{path}" has projections'
+        raise TaskError(message, hint="use a linear layer after it")
     kinds = {nn.GRU: DPGRU, nn.LSTM: DPLSTM, nn.RNN: DPRNN}
-    shape = {
-        name: getattr(part, name)
-        for name in ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
-    }
+    names = "num_layers", "bias", "batch_first", "dropout", "bidirectional"
+    shape = {name: getattr(part, name) for name in names}
     if type(part) is nn.RNN:
         shape["nonlinearity"] = part.nonlinearity
     with warnings.catch_warnings():
@@ -174,7 +168,7 @@ def _attention(part: Any, _: str) -> tuple[nn.Module, str]:
 
 
 class _HeadsInOrder(nn.Module):
-    """What DPMultiheadAttention passes on when the batch comes first, (batch, head, position), read rightly."""
+    """Reorders what DPMultiheadAttention passes on when the batch comes first: (batch, head, position)."""
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -182,9 +176,8 @@ class _HeadsInOrder(nn.Module):
 
     def forward(self, mixed: Tensor) -> Tensor:
         batch, length, width = mixed.shape
-        return (
-            mixed.reshape(batch, self.heads, length, width // self.heads).transpose(1, 2).reshape(mixed.shape)
-        )
+        heads = mixed.reshape(batch, self.heads, length, width // self.heads)
+        return heads.transpose(1, 2).reshape(mixed.shape)
 
 
 def _copy_affine(part: Any, new: nn.Module) -> None:

@@ -1,23 +1,23 @@
 """The gradient of every record or patient, clipped and summed, by the fastest route that is right for the model.
 
-Of Opacus 1.6 the formulas of its layers are used (`clients.training.per_example`) and nothing else: its sampler
-rounds the sample rate, its noise comes from torch's generator, its optimizer can be gone around, and its accountant
-forgets between rounds. Sampling and noise are ours (`privacy.mechanism.noise`), and the charge is in the journal
+We use Opacus 1.6's formulas for its layers (`clients.training.per_example`) and nothing else of it: its sampler
+rounds the sample rate, its noise comes from torch's generator, its optimizer can be bypassed, and its accountant
+forgets between rounds. Sampling and noise are ours (`privacy.mechanism.noise`), and the journal holds the charge
 before this runs.
 
-No route is believed to know a model. Each is tried, once per kind of model, on a few made-up records:
+We trust no route to fit a model. Each is tried, once per kind of model, on a few made-up records:
   1. Exchanging some records must leave the losses of the others as they were, and so must leaving them out. Else
      the model, or its loss, mixes the records of a batch: a clipped gradient would not bound what a record does.
-     This finds what a list of layers cannot, in anybody's code, as far as made-up records can show it.
-  2. What a route says must be what plain autograd says of one record after the other.
+     This finds what a list of layers cannot, in any code, as far as made-up records can show it.
+  2. The route's gradients must equal those of plain autograd, taken one record after the other.
 Small models then take hooks. For others all routes that are right are measured on made-up records, as many as a
-batch is expected to hold: time and memory that were measured on real ones would tell of them.
+batch is expected to hold: measurements on real ones would reveal something of them.
 
 Why float64: in float32 the rounding error of a sum depends on every record in it, by more than a proof can
 ignore. In float64 it is below 1e-12 of the clipping norm, far under the grid that the sum is put on.
 
-Dropout and the like draw from torch's generator, which anyone may know. They are part of the model and no part of
-the privacy.
+Dropout and the like draw from torch's generator, which anyone may know. They belong to the model and add nothing to
+its privacy.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def clipped_gradient(
     patient's whole gradient that is clipped. An empty batch sums to zero. The model leaves the context as it came,
     whatever happened inside.
 
-    UnsafeParameters for a clipping norm that is none; TaskError if the model mixes records, or if no route can
-    take it apart.
+    UnsafeParameters for a clipping norm that is not finite and above 0; TaskError if the model mixes records, or if
+    no route can take it apart.
     """
     if not (math.isfinite(clipping_norm) and clipping_norm > 0):
         raise UnsafeParameters("a clipping norm must be finite and above 0")
@@ -68,9 +68,8 @@ def clipped_gradient(
         def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
             whole = patients is not None
             if whole not in opened:
-                route = chosen_route(
-                    model, loss, features[:0], labels[:0], expected_batch, whole_patients=whole
-                )
+                shape = features[:0], labels[:0]
+                route = chosen_route(model, loss, *shape, expected_batch, whole_patients=whole)
                 opened[whole] = stack.enter_context(clipped_sums(route, model, loss, clipping_norm))
             return opened[whole](features, labels, patients)
 
@@ -86,7 +85,7 @@ def chosen_route(
     *,
     whole_patients: bool = False,
 ) -> str:
-    """The route for a model, from its shape and that of the data alone: `features` and `labels` may be empty.
+    """The route for a model, chosen by the shapes of model and data alone: `features` and `labels` may be empty.
 
     Remembered as long as the process lives. TaskError as in `clipped_gradient`.
     """
@@ -136,27 +135,31 @@ class _Trial:
 
 def _choose(trial: _Trial, candidates: tuple[str, ...], batch: int) -> str:
     try:
-        _refuse_mixing(trial)
+        if _mixes(trial):
+            raise TaskError(
+                "the model or its loss mixes the records of a batch",
+                hint="compute every record by itself: no mean, no rank, no statistic over the first dimension",
+            )
         rows = trial.rows(*trial.records(_TRIED, 0))
     except TaskError:
         raise
     except Exception as error:  # of the task's own code, which has seen no data
-        raise TaskError(
-            f"the model failed with {said(error)} on made-up records", hint="call it by hand"
-        ) from error
+        message = f"the model failed with {said(error)} on made-up records"
+        raise TaskError(message, hint="call it by hand") from error
     small = sum(parameter.numel() for parameter in trial.parameters) <= SMALL
     if small and _is_right(trial, "hooks", rows):
         return "hooks"
     right = [route for route in candidates if _is_right(trial, route, rows)]
     if not right:
         raise TaskError(
-            "the model's gradient cannot be taken apart into those of records",
+            "the model's gradient cannot be taken apart into gradients of records",
             hint="recurrent layers can be replaced: return adapted(model).module, see clients.training.adapt",
         )
     return right[0] if len(right) == 1 else min(right, key=lambda route: _seconds(trial, route, batch))
 
 
-def _refuse_mixing(trial: _Trial) -> None:
+def _mixes(trial: _Trial) -> bool:
+    """Whether other records, or their absence, change the loss of a record."""
     features, labels = trial.records(_TRIED, 0)
     others, their_labels = trial.records(_TRIED, 1)
     half = _TRIED // 2
@@ -167,11 +170,10 @@ def _refuse_mixing(trial: _Trial) -> None:
             swapped = torch.where(kept.view(-1, *[1] * (features.dim() - 1)), features, others)
             after = trial.losses(swapped, torch.where(kept, labels, their_labels))
             if not trial.close(after[kept], before[kept]):
-                raise _mixes()
+                return True
         with _in_use(trial.model):  # without dropout, which draws otherwise for fewer records
             whole, alone = trial.losses(features, labels), trial.losses(features[:half], labels[:half])
-    if not trial.close(alone, whole[:half]):
-        raise _mixes()
+    return not trial.close(alone, whole[:half])
 
 
 @contextmanager
@@ -184,13 +186,6 @@ def _in_use(model: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def _mixes() -> TaskError:
-    return TaskError(
-        "the model or its loss mixes the records of a batch",
-        hint="compute every record by itself: no mean, no rank and no statistic over the first dimension",
-    )
 
 
 def _is_right(trial: _Trial, route: str, rows: Tensor) -> bool:

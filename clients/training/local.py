@@ -3,7 +3,7 @@
 One loop serves every kind of plan. What differs is passed in: how a batch becomes a summed gradient (plainly,
 or record by record with clipping), and what happens to the sum before the optimizer sees it (nothing, or
 noise). The denominator is the expected batch, sample rate times the size the site declared in public, since the
-size of a batch, like that of the data, is private.
+sizes of a batch and of the data are private.
 
 What leaves the loop is a function of what `finish` let through, and of nothing else: the position is a vector of
 the loop's own, written into the model before every step and never read back from it. A second optimizer in the
@@ -59,7 +59,7 @@ def poisson_batch(data: Dataset, rate: float, stream: Stream) -> Dataset:
 
 
 def made_up(like: Dataset, count: int, seed: int = 0) -> Dataset:
-    """Records of the same shape, and nothing else in common: what may be tried and measured.
+    """Synthetic records that share the shape of the data and nothing else: safe to try and to measure.
 
     Features in [0, 1), or 0 and 1 where they are whole numbers; labels 0 and 1; every record a patient's only one.
     """
@@ -82,7 +82,7 @@ def local_delta(
     gradient: Gradient,
     finish: Finish,
 ) -> Tensor:
-    """Train from where `model` stands; return what changed, flat float64: the params after minus before.
+    """Train from the present params of `model`; return the change, flat float64: params after minus before.
 
     `size` is the declared number of records, or of patients where those are drawn; `model` starts at the round's
     params.

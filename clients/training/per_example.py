@@ -1,16 +1,16 @@
 """The gradient of every record, three ways: layer by layer, by its norm alone, or by torch.func.
 
-    hooks      forward hooks note what every layer saw and said; one backward pass gives the gradient of the loss
-               with respect to what it said; Opacus's formula for the layer makes of both the gradient of every
-               record in its parameters.
-    ghost      the same notes. The gradient of a linear layer is an outer product, so its norm is known without
+    hooks      forward hooks record every layer's input and output; one backward pass gives the gradient of the
+               loss with respect to the output; from both, Opacus's formula for the layer gives the gradient of
+               every record in its parameters.
+    ghost      the same hooks. The gradient of a linear layer is an outer product, so its norm is known without
                making it, and the clipped sum is one matrix product (Goodfellow 2015, "Efficient per-example
                gradient computations"; from the same pass: Bu et al. 2023, "book-keeping").
     functorch  `vmap` over `grad` of one record: any model that torch can vectorize, and right by construction,
                since every record is a batch of its own.
 
-Why not Opacus's own hooks: they keep what they note on modules and parameters, where an exception leaves it
-behind. Here a hook only appends to a list of one call; when the list goes, all is gone.
+Why not Opacus's own hooks: they store what they record on modules and parameters, where an exception leaves
+it behind. Here a hook only appends to a list of one call; when the list goes, all is gone.
 
 Why not Opacus's ghost clipping: it runs the model's backward pass twice and needs the second to repeat the first,
 and it takes norms of sequences from a Gram matrix, |sum_t b_t a_t'|^2 = sum_ts (b_t.b_s)(a_t.a_s). Where the terms
@@ -18,7 +18,7 @@ cancel, float64 loses that norm: a record with entries of 1e9 can seem short, be
 by many clipping norms. Here a norm is taken by formula only where it is a product, of one vector a record; in
 every other layer the very row that is measured is the row that is summed.
 
-None of the routes is trusted to know a model: `clients.training.dpsgd` tries each on made-up records first.
+We trust no route to fit a model: `clients.training.dpsgd` tries each on made-up records first.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Note:
 
 
 def losses_of(model: Callable[[Tensor], Tensor], loss: Loss, features: Tensor, labels: Tensor) -> Tensor:
-    """The loss of every record, (n,). TaskError if `loss` says anything else, such as a mean."""
+    """The loss of every record, (n,). TaskError if `loss` returns anything else, such as a mean."""
     losses = loss(model(features), labels)
     if losses.shape != labels.shape[:1]:
         raise TaskError("the loss is not one number per record", hint='use reduction="none"')
@@ -100,10 +100,8 @@ def functorch(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
 @contextmanager
 def ghost(model: nn.Module, loss: Loss, clipping_norm: float) -> Iterator[ClippedSum]:
     """Within the context: the clipped sum, for which no gradient of a record in a linear layer is made."""
-    linear = [part for part in model.modules() if type(part) is nn.Linear]
-    if len({p for part in linear for p in part.parameters()}) != sum(
-        len(list(p.parameters())) for p in linear
-    ):
+    inside = [p for part in model.modules() if type(part) is nn.Linear for p in part.parameters()]
+    if len(set(inside)) < len(inside):
         raise Unsupported("linear layers share a parameter")
     with _watched(model, loss) as watch:
 
@@ -153,7 +151,7 @@ def weighted(rows: Tensor, factors: Tensor, kept: Tensor) -> Tensor:
 
 @contextmanager
 def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor], list[_Note]]]:
-    """Within the context: one pass through the model, noted at every layer that has parameters of its own."""
+    """Within the context: one pass through the model, recorded at every layer with parameters of its own."""
     calls: list[tuple[nn.Module, tuple[Tensor, ...], Tensor]] = []
     handles = []
 
@@ -184,14 +182,14 @@ def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor]
 
 
 def _own(part: nn.Module) -> set[nn.Parameter]:
-    """The parameters of a layer itself. Opacus's recurrent layers list those of their cells under torch's names."""
+    """The layer's own parameters. Opacus's recurrent layers list their cells' under torch's names, too."""
     inner = {parameter for child in part.children() for parameter in child.parameters()}
     return set(part.parameters(recurse=False)) - inner
 
 
 @torch.no_grad()
 def _rows(notes: list[_Note], records: int) -> dict[nn.Parameter, Tensor]:
-    """Gradients of all records by parameter; those of a layer called twice, or a shared parameter, added up."""
+    """Gradients of all records by parameter, added up where a layer is called twice or a parameter is shared."""
     found: dict[nn.Parameter, Tensor] = {}
     for note in notes:
         formula = GradSampleModule.GRAD_SAMPLERS[type(note.layer)]

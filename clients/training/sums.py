@@ -1,11 +1,11 @@
 """Clipped sums of a batch by one route: in pieces that fit in memory, of records or of whole patients.
 
 A record's gradient takes as much memory as the model, so a batch is summed in pieces of at most MEMORY bytes of
-them. The sum is that of the whole batch, up to the last bits of float64.
+them. The result is the whole batch's sum, up to the last bits of float64.
 
 A patient's records are added up first and clipped as one: however many there are, the patient moves the sum by at
-most the clipping norm. What is not finite is left out record by record, so one bad reading does not silence the
-others; the total is clipped by its own length, whatever it was made of.
+most the clipping norm. Records that are not finite are left out one by one, so a bad reading does not silence the
+others; the patient's total is clipped by its own length.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def clipped_sums(
             return clipped_sum(per_record(features, labels), clipping_norm)
 
         whole = _of_records(model, clipped_rows, max(1, memory // row_bytes(model)))
-        half = max(1, memory // (2 * row_bytes(model)))  # patients' rows beside those of records
+        half = max(1, memory // (2 * row_bytes(model)))  # patients' rows beside the records'
 
         def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
             if patients is None or len(labels) == 0:
@@ -74,14 +74,14 @@ def clipped_sum(samples: list[Tensor], clipping_norm: float) -> Tensor:
 
 
 def _of_records(model: nn.Module, clipped: ClippedSum, at_once: int) -> Gradient:
-    dimension = sum(parameter.numel() for parameter in model.parameters())
+    zeros = next(model.parameters()).new_zeros(sum(parameter.numel() for parameter in model.parameters()))
 
     def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
         if patients is not None and len(labels) > 0:
             raise Unsupported("this route clips records, not patients")
         if len(labels) <= at_once:
-            return clipped(features, labels) if len(labels) else _zeros(model, dimension)
-        total = _zeros(model, dimension)
+            return clipped(features, labels) if len(labels) else zeros.clone()
+        total = zeros.clone()
         for piece in zip(torch.split(features, at_once), torch.split(labels, at_once), strict=True):
             total += clipped(*piece)
         return total
@@ -116,7 +116,3 @@ def _of_patients(
         open_id, open_row = int(ids[-1]), sums[-1]
     assert total is not None  # noqa: S101 - a batch of patients is not empty
     return (total + clip_rows(open_row[None], clipping_norm)[0]).detach()
-
-
-def _zeros(model: nn.Module, dimension: int) -> Tensor:
-    return next(model.parameters()).new_zeros(dimension)

@@ -1,6 +1,6 @@
-"""What a site does with its data in one round: it trains, as the plan's kind of release asks.
+"""A site's work on its data in one round: it trains, as the plan's kind of release asks.
 
-Each result goes to `Kind.contribute`, which puts it on the grid with its noise. Nothing here leaves a site.
+Each result goes to `Kind.contribute`, which puts it on the grid and adds noise. No result leaves a site from here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Trainer:
     task: Task
     data: Dataset
     stream: Callable[[int], Stream]  # round -> a stream never used before
-    held_out: Dataset | None = None  # what a published evaluation is worked out on
+    held_out: Dataset | None = None  # for a published evaluation
 
 
 def contribution(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> RingVector:
@@ -75,7 +75,7 @@ class SiteWork:
             return gradient(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
-        """Of what the site held out."""
+        """Right answers, wrong answers and loss, summed over the records held out."""
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
         return figures(model, self.trainer.task, self.trainer.held_out, whole_patients=whole_patients)
 
@@ -97,7 +97,7 @@ class SiteWork:
 
 
 def population(terms: Terms, data: Dataset) -> Dataset:
-    """The data with patients in it just where patients are what is drawn and clipped."""
+    """The data, with patients only if the plan draws and clips patients."""
     if not terms.kind.draws_patients:
         return Dataset(data.features, data.labels)
     if data.patients is None or data.patients.shape != data.labels.shape[:1]:
@@ -109,9 +109,9 @@ def population(terms: Terms, data: Dataset) -> Dataset:
 
 
 def worst_case_seconds(terms: Terms, site: str, trainer: Trainer) -> float:
-    """How long the largest contribution that `terms` allow takes on this machine, with made-up records in it.
+    """Seconds that the largest contribution under `terms` takes on this machine, with made-up records in it.
 
-    Nothing is read of the data but the shape of a record, and nothing is charged. A patient counts with one record.
+    Reads only the shape of a record, and charges nothing. A patient counts with one record.
     """
     batch = terms.kind.largest_batch(terms.parties)
     like = population(terms, trainer.data)

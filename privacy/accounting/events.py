@@ -39,9 +39,8 @@ class GaussianEvent:
     def __post_init__(self) -> None:
         lowest, highest = _NOISE_MULTIPLIER_RANGE
         if not (is_number(self.noise_multiplier) and lowest <= self.noise_multiplier <= highest):
-            raise UnsafeParameters(
-                f"a noise multiplier must be from {lowest:g} to {highest:g}", hint="choose another epsilon"
-            )
+            message = f"a noise multiplier must be from {lowest:g} to {highest:g}"
+            raise UnsafeParameters(message, hint="choose another epsilon")
         if not (is_number(self.sample_rate) and 0 < self.sample_rate <= 1):
             raise UnsafeParameters("a sample rate must be above 0 and at most 1")
         if type(self.count) is not int or not 0 <= self.count <= _MAX_COUNT:
@@ -89,9 +88,7 @@ def event_from_json(data: Mapping[str, object]) -> Event:
         } if rest.keys() <= {"group"}:
             group = rest.get("group", 1)
             return GaussianEvent(noise_multiplier, sample_rate, count, group)  # type: ignore[arg-type]  # checked there
-    raise UnsupportedEvent(
-        "an event of a kind that this version does not know", hint="update this installation"
-    )
+    raise UnsupportedEvent("an event of a kind that this version does not know", hint="install a newer one")
 
 
 def is_number(value: object) -> bool:

@@ -135,7 +135,7 @@ def filter_from_json(data: Mapping[str, object]) -> Filter:
             return Filter(None)
         case {"type": "rdp", "order": int() as order, **rest} if not rest:
             return Filter(order)
-    raise UnsupportedEvent("a filter that this version does not know", hint="update this installation")
+    raise UnsupportedEvent("a filter that this version does not know", hint="install a newer one")
 
 
 def _refusal(spent: Sequence[Event], asked: Event, budget: Budget, after: float) -> BudgetExceeded:

@@ -1,7 +1,7 @@
 """The accountant: folds events into epsilon, by privacy loss distributions.
 
 The reported number is an upper bound on epsilon at a given delta. Neighboring datasets differ by adding or removing
-one unit, unless `neighboring` is "replace":
+one unit; `privacy.accounting.units` says what it costs to put one in place of another.
 
 * Releases without sampling compose exactly: T Gaussian mechanisms with noise multipliers z_t are one with
   1 / mu, mu^2 = sum of 1 / z_t^2, whose delta is (Balle and Wang 2018; Dong, Roth and Su 2019, "mu-GDP")
@@ -13,10 +13,6 @@ one unit, unless `neighboring` is "replace":
   whose loss is discretized in the same way, on a grid that costs some thousandths of epsilon; without sampling, z
   becomes z / m. That more than k are sampled at once is left out where the chance of it, t over all releases, is
   below delta / 10^4: (epsilon, delta) of the rest makes (epsilon - log(1 - t), delta + t) of the whole.
-* Replacing a unit by another one moves a sum by up to twice the clipping norm. Without sampling that halves every
-  z. With sampling it is bounded as a removal and an addition: (epsilon, d) for each makes (2 epsilon, (1 +
-  e^epsilon) d) for both (Vadhan 2017, lemma 2.2); or with the sampling left out, if that is less. Never use RDP of
-  dp-accounting 0.6 for it: it forgets the factor.
 
 Events are checked when they are built and delta is checked here, before the library sees either: it would answer
 epsilon 0 to a noise multiplier of NaN. The library is imported when first needed, since that takes seconds.
@@ -29,15 +25,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from privacy.accounting.events import Event, GaussianEvent, NonPrivateEvent, is_number
 from privacy.accounting.rdp import log_binomial, renyi
 from privacy.errors import UnsafeParameters, UnsupportedEvent
-
-_Neighboring = Literal["add-or-remove", "replace"]
 
 _MIN_DELTA = 1e-10  # at a hundredth of it, the rounding errors of a Fourier transform in float64 show
 _VAST_EPSILON = 200.0  # nothing is protected here, so a quick and loose upper bound will do
@@ -52,18 +46,14 @@ _Key: TypeAlias = tuple[float, float, int]  # noise multiplier, sample rate, gro
 _Merged: TypeAlias = tuple[tuple[_Key, int], ...]  # with the number of releases, each key once
 
 
-def epsilon(events: Sequence[Event], delta: float, neighboring: _Neighboring = "add-or-remove") -> float:
+def epsilon(events: Sequence[Event], delta: float) -> float:
     """An upper bound on epsilon of all `events` together; infinity if one of them is not private.
 
     UnsafeParameters unless 1e-10 <= delta < 1; UnsupportedEvent for what is no event.
     """
     check_delta(delta)
     merged = _merge(events)
-    if merged is None:
-        return math.inf
-    if neighboring not in ("add-or-remove", "replace"):
-        raise UnsafeParameters('neighboring datasets differ by "add-or-remove" or by "replace"')
-    return _epsilon(merged, delta) if neighboring == "add-or-remove" else _replacing(merged, delta)
+    return math.inf if merged is None else _epsilon(merged, delta)
 
 
 def rdp_epsilon(events: Sequence[Event], delta: float) -> float:
@@ -141,35 +131,12 @@ def _grouped_epsilon(merged: _Merged, delta: float) -> float:
         grid = max(finest, 2.0 ** math.floor(math.log2(min(wanted, grid / 2))))
 
 
-@lru_cache(maxsize=256)
-def _replacing(merged: _Merged, delta: float) -> float:
-    """Epsilon where one unit takes the place of another."""
-    unsampled = gaussian_epsilon(2 * _unsampled_mu(merged), delta) if merged else 0.0
-    exact = all(rate == 1 for (_, rate, _), _ in merged)
-    if exact or any(group > 1 for (_, _, group), _ in merged) or _loose(merged, delta) > _VAST_EPSILON:
-        return unsampled
-    total = _distribution(merged, _grid(merged, delta))
-
-    def holds(half: float) -> bool:
-        return (1 + math.exp(half)) * float(total.get_delta_for_epsilon(half)) <= delta
-
-    # Beyond `high`, the delta of each half is one that a transform in float64 does not resolve.
-    low, high = 0.0, math.log(max(2.0, delta / _MIN_DELTA) - 1)
-    if not holds(high):
-        return unsampled
-    _, high = bisect(lambda half: not holds(half), low, high, 1e-4)
-    return min(2 * high, unsampled)
-
-
 def _loose(merged: _Merged, delta: float) -> float:
     """A quick upper bound: by RDP, or with the sampling left out."""
     if not merged:
         return 0.0
-    return min(_rdp_epsilon(merged, delta), gaussian_epsilon(_unsampled_mu(merged), delta))
-
-
-def _unsampled_mu(merged: _Merged) -> float:
-    return math.sqrt(math.fsum(count * (group / z) ** 2 for (z, _, group), count in merged))
+    unsampled = math.sqrt(math.fsum(count * (group / z) ** 2 for (z, _, group), count in merged))
+    return min(_rdp_epsilon(merged, delta), gaussian_epsilon(unsampled, delta))
 
 
 def _mu(merged: _Merged) -> float:

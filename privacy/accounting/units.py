@@ -62,9 +62,8 @@ class Charge:
         if not isinstance(event, GaussianEvent) or (unit == "client" and self.protects != "client"):
             return NonPrivateEvent()
         if self.protects not in (unit, "record"):
-            event = replace(
-                event, noise_multiplier=event.noise_multiplier / math.sqrt(2), count=2 * event.count
-            )
+            halved = event.noise_multiplier / math.sqrt(2)
+            event = replace(event, noise_multiplier=halved, count=2 * event.count)
         if unit != "patient":
             return event
         records = patient.records if self.protects == "record" else 1
@@ -123,6 +122,4 @@ def charge_from_json(data: Mapping[str, object]) -> Charge:
         case {"event": Mapping() as event, "protects": str(name), "summed": bool(summed), **rest} if not rest:
             if unit := unit_named(name):
                 return Charge(event_from_json(event), unit, summed)
-    raise UnsupportedEvent(
-        "a charge of a form that this version does not know", hint="update this installation"
-    )
+    raise UnsupportedEvent("a charge of a form that this version does not know", hint="install a newer one")

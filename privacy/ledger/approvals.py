@@ -65,13 +65,8 @@ class Replacement:
 
     def to_json(self) -> dict[str, JSON]:
         """Plain data."""
-        return {
-            "type": "replace",
-            "site": self.site,
-            "ledger": self.ledger.hex(),
-            "old": self.old.hex(),
-            "new": self.new.hex(),
-        }
+        keys = {"old": self.old.hex(), "new": self.new.hex()}
+        return {"type": "replace", "site": self.site, "ledger": self.ledger.hex(), **keys}
 
 
 _Statement: TypeAlias = Proposal | Replacement
@@ -121,9 +116,7 @@ def from_text(text: str) -> tuple[_Statement, tuple[Approval, ...]]:
         fields.finish()
         canonical(statement.to_json())
     except (ValueError, RecursionError, PrivacyError):
-        raise MalformedMessage(
-            "this is no proposal", hint="make one with: federation ledger propose"
-        ) from None
+        raise MalformedMessage("this is no proposal", hint="make one: federation ledger propose") from None
     return statement, approvals
 
 

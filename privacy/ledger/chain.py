@@ -1,4 +1,4 @@
-"""The chain: an append-only, hash-chained, signed list of entries; `append` and `verify` are pure.
+"""The chain: an append-only, hash-chained, signed list of entries; `append` and `follow` are pure.
 
 Each entry's hash covers its content, in canonical JSON (RFC 8785), and the hash before it; its signature (Ed25519,
 RFC 8032) covers the hash. So without the site's key no entry can be changed, removed, reordered or inserted. With
@@ -145,15 +145,11 @@ def rotation(tip: Tip, new: Ed25519PrivateKey) -> dict[str, JSON]:
     return {"key": public_identity(new).hex(), "proof": proof.hex(), "approvals": []}
 
 
-def verify(entries: Sequence[Entry]) -> Tip:
-    """Where this chain ends. LedgerCorrupt unless it is whole, in order and signed, from its genesis on."""
-    if not entries:
-        raise LedgerCorrupt("the ledger has no entries", "chain")
-    return follow(None, entries)
-
-
 def follow(tip: Tip | None, entries: Sequence[Entry]) -> Tip:
-    """Where the chain ends after `entries`, at least one after None. LedgerCorrupt unless they continue it."""
+    """Where the chain ends after `entries`; after None they are all of it, from the genesis on.
+
+    LedgerCorrupt unless they continue the chain whole, in order and signed, and if a whole chain has no entries.
+    """
     for entry in entries:
         last = None if tip is None else tip.last
         placed = entry.kind in KINDS and (entry.kind == "genesis") == (last is None)
@@ -168,7 +164,7 @@ def follow(tip: Tip | None, entries: Sequence[Entry]) -> Tip:
         except ValueError as error:
             raise corrupt(entry, str(error)) from None
     if tip is None:
-        raise ValueError("a chain begins with at least one entry")
+        raise LedgerCorrupt("the ledger has no entries", "chain")
     return tip
 
 

@@ -83,12 +83,8 @@ def head_from_json(data: object) -> Head:
 
 def head_body(head: Head) -> dict[str, JSON]:
     """A head without the name of its site, by which a witness entry files it."""
-    return {
-        "ledger": head.ledger.hex(),
-        "seq": head.seq,
-        "hash": head.hash.hex(),
-        "signature": head.signature.hex(),
-    }
+    ledger, signature = head.ledger.hex(), head.signature.hex()
+    return {"ledger": ledger, "seq": head.seq, "hash": head.hash.hex(), "signature": signature}
 
 
 def head_from_fields(site: str, fields: Fields) -> Head:

@@ -175,9 +175,8 @@ class Account:
 
     def admission(self, charge: Charge, terms: Mapping[Unit, Term]) -> dict[Unit, By]:
         """How each limit admits a plan on top of all that is charged. LimitExceeded for the first that does not."""
-        return {
-            unit: term.admits(self.charged(unit, term.limit.patient), charge) for unit, term in terms.items()
-        }
+        spent = {unit: self.charged(unit, term.limit.patient) for unit, term in terms.items()}
+        return {unit: term.admits(spent[unit], charge) for unit, term in terms.items()}
 
     def require_room(self, policy: Sequence[Limit], charges: Sequence[Charge]) -> None:
         """LimitExceeded unless all of these, one after another, would be admitted. Nothing is charged by asking."""

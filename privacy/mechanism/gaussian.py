@@ -59,9 +59,8 @@ class GaussianMechanism:
         if not (is_number(self.clipping_norm) and 0 < self.clipping_norm <= 1e30):
             raise UnsafeParameters("a clipping norm must be a number above 0 and at most 1e30")
         if type(self.shares) is not int or self.shares < 1:
-            raise UnsafeParameters(
-                "noise needs at least one share", hint="fewer colluders or dropouts, or more sites"
-            )
+            hint = "fewer colluders or dropouts, or more sites"
+            raise UnsafeParameters("noise needs at least one share", hint=hint)
         if type(self.dimension) is not int or self.dimension < 1:
             raise UnsafeParameters("a model needs at least one parameter")
         _ = self.event  # refuses what the accountant would

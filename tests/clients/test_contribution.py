@@ -20,7 +20,7 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, Integers
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
-from server.aggregation import mean_delta
+from server.state import mean_delta
 from tests.clients.sites import (
     SIZES,
     batch_of,

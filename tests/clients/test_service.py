@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients import service
-from clients.service import SiteService, call
+from clients.service import SiteService, ask_site
 from federation.errors import TransportError
 from federation.round.transport import LARGEST
 from tests import ROOT
@@ -65,8 +65,8 @@ def raw(path: Path, data: bytes) -> bytes:
 
 def test_a_request_is_answered_with_what_the_site_says(place: Path) -> None:
     with SiteService(backwards, place):
-        assert call(place, b"abc", WAIT) == b"cba"
-        assert call(place, b"x" * 3_000_000 + b"y", WAIT) == b"y" + b"x" * 3_000_000
+        assert ask_site(place, b"abc", WAIT) == b"cba"
+        assert ask_site(place, b"x" * 3_000_000 + b"y", WAIT) == b"y" + b"x" * 3_000_000
 
 
 def test_any_octets_are_answered_or_refused_and_the_service_goes_on() -> None:
@@ -84,7 +84,7 @@ def test_any_octets_are_answered_or_refused_and_the_service_goes_on() -> None:
             # Octets beyond the frame can reset the connection before the reply is read: then nothing is seen.
             answers = {data[:4] + data[4 : 4 + length][::-1], b""} if is_whole else {b""}
             assert raw(path, data) in answers
-            assert call(path, b"still there", WAIT) == b"ereht llits"
+            assert ask_site(path, b"still there", WAIT) == b"ereht llits"
 
         hold()
 
@@ -97,11 +97,11 @@ def test_a_length_beyond_the_limit_is_refused_before_anything_is_read(place: Pat
 
 
 def test_a_client_that_says_nothing_is_left_behind(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "PATIENCE", 1.0)
+    monkeypatch.setattr(service, "EXCHANGE_SECONDS", 1.0)
     with SiteService(backwards, place), socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(place))
         silent.sendall(b"\x00")
-        assert call(place, b"ab", WAIT) == b"ba"
+        assert ask_site(place, b"ab", WAIT) == b"ba"
 
 
 def test_a_client_that_leaves_before_the_reply_does_no_harm(place: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_client_that_leaves_before_the_reply_does_no_harm(place: Path) -> None
             hasty.connect(str(place))
             hasty.sendall(struct.pack(">I", 2000) + bytes(2000))
         gate.set()
-        assert call(place, b"a", WAIT) == b"a" * 1000
+        assert ask_site(place, b"a", WAIT) == b"a" * 1000
 
 
 def test_a_failing_site_sends_no_text_and_answers_the_next_request(
@@ -130,8 +130,8 @@ def test_a_failing_site_sends_no_text_and_answers_the_next_request(
     with SiteService(failing, place):
         assert raw(place, struct.pack(">I", 4) + b"fail") == bytes(4)
         with pytest.raises(TransportError, match="could not answer"):
-            call(place, b"fail", WAIT)
-        assert call(place, b"good", WAIT) == b"good"
+            ask_site(place, b"fail", WAIT)
+        assert ask_site(place, b"good", WAIT) == b"good"
     assert "12345" not in caplog.text
     assert "ValueError" in caplog.text
 
@@ -147,7 +147,7 @@ def test_requests_are_answered_one_after_the_other(place: Path) -> None:
 
     with SiteService(alone, place), ThreadPoolExecutor(8) as pool:
         requests = [str(number).encode() for number in range(40)]
-        assert list(pool.map(lambda data: call(place, data, WAIT), requests)) == requests
+        assert list(pool.map(lambda data: ask_site(place, data, WAIT), requests)) == requests
 
 
 def test_only_the_owner_can_reach_the_socket(place: Path) -> None:
@@ -170,16 +170,16 @@ def test_the_socket_of_a_killed_process_is_replaced(place: Path) -> None:
         dead.bind(str(place))
     assert place.is_socket()
     with SiteService(backwards, place):
-        assert call(place, b"ab", WAIT) == b"ba"
+        assert ask_site(place, b"ab", WAIT) == b"ba"
 
 
 def test_a_second_service_on_one_socket_is_refused_and_the_first_goes_on(place: Path) -> None:
     with SiteService(backwards, place):
         with pytest.raises(TransportError, match="another process answers"), SiteService(backwards, place):
             pass
-        assert call(place, b"ab", WAIT) == b"ba"
+        assert ask_site(place, b"ab", WAIT) == b"ba"
     with SiteService(backwards, place):
-        assert call(place, b"ab", WAIT) == b"ba"
+        assert ask_site(place, b"ab", WAIT) == b"ba"
 
 
 def test_the_live_socket_of_a_stranger_is_refused(place: Path) -> None:
@@ -205,12 +205,12 @@ def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
 
 def test_a_call_to_nobody_ends_at_once_and_one_to_a_slow_site_in_time(place: Path) -> None:
     with pytest.raises(TransportError, match="does not answer"):
-        call(place, b"x", WAIT)
+        ask_site(place, b"x", WAIT)
     gate = threading.Event()
     with SiteService(lambda data: data if gate.wait(10 * WAIT) else b"", place):
         started = time.monotonic()
         with pytest.raises(TransportError, match="does not answer"):
-            call(place, b"x", 0.2)
+            ask_site(place, b"x", 0.2)
         assert time.monotonic() - started < WAIT
         gate.set()
 
@@ -218,7 +218,7 @@ def test_a_call_to_nobody_ends_at_once_and_one_to_a_slow_site_in_time(place: Pat
 @pytest.mark.parametrize("size", [0, LARGEST + 1])
 def test_a_request_that_cannot_be_carried_is_refused_by_the_caller(place: Path, size: int) -> None:
     with pytest.raises(TransportError, match="cannot be carried"):
-        call(place, bytes(size), WAIT)
+        ask_site(place, bytes(size), WAIT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -237,7 +237,7 @@ def test_a_service_serves_until_it_is_told_to_end(place: Path, number: signal.Si
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        assert call(place, b"x", WAIT) == b"x"
+        assert ask_site(place, b"x", WAIT) == b"x"
         process.send_signal(number)
         assert process.stdout.read() == "ended\n"
     assert process.returncode == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clients.timing import paced
+from clients.timing import padded
 from federation.round.messages import RUN_ID_BYTES, Frame, Kind
 
 
@@ -36,7 +36,7 @@ def answered_after(work: float, pace: float, data: bytes) -> float:
         clock.work(work)
         return b"reply"
 
-    answer = paced(receive, lambda: pace, lambda: clock.now, clock.wait)
+    answer = padded(receive, lambda: pace, lambda: clock.now, clock.wait)
     assert answer(data) == b"reply"
     return clock.now
 

@@ -17,7 +17,7 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import SIGMA, Stream
 from privacy.wire import digest
-from server.aggregation import mean_delta, noise_variance
+from server.state import mean_delta
 from tests.worlds import plan_of, start, terms_for
 
 MEMBERS = (Member("ash", 40), Member("birch", 20), Member("cedar", 100))
@@ -126,7 +126,7 @@ def test_the_variance_of_the_noise_is_known_before_anything_is_drawn(unit: str, 
         drawn.append(mean_delta(terms, total, tuple("abcde"), stream_of(f"{draw}/server")))
     values = torch.stack(drawn).flatten()
     assert len(values) >= 2400
-    known = noise_variance(terms, tuple("abcde"))
+    known = terms.kind.noise_variance(terms.parties, tuple("abcde"))
     error = known * (2 / len(values)) ** 0.5
     assert abs(float(values.square().mean()) - known) < 5 * error
     assert abs(float(values.square().mean()) - 2 * known) > 5 * error, "the failing control"

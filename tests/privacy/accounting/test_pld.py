@@ -22,6 +22,7 @@ from privacy.accounting.events import GaussianEvent, NonPrivateEvent
 from privacy.accounting.pld import epsilon, epsilon_by_round, gaussian_delta, gaussian_epsilon, rdp_epsilon
 from privacy.errors import UnsafeParameters, UnsupportedEvent
 from tests.patience import within
+from tests.privacy.accounting.replacing import replacing
 
 UNSAMPLED = st.builds(GaussianEvent, st.floats(0.5, 50), st.just(1.0), st.integers(0, 100))
 SAMPLED = st.builds(GaussianEvent, st.floats(0.8, 10), st.floats(0.01, 0.5), st.integers(1, 100))
@@ -245,11 +246,11 @@ def test_the_worst_case_of_many_sites_is_bounded_in_seconds_and_by_no_more_than_
 def test_to_replace_a_unit_is_twice_the_sensitivity() -> None:
     """DP-7: replace-one uses 2C; 28.37 for z = 2 and 20 releases, where the library's RDP says 12.3."""
     event = GaussianEvent(2.0, 1.0, 20)
-    assert epsilon([event], 1e-5, "replace") == pytest.approx(28.37, abs=0.01)
-    assert epsilon([event], 1e-5, "replace") == epsilon([GaussianEvent(1.0, 1.0, 20)], 1e-5)
+    assert replacing([event], 1e-5) == pytest.approx(28.37, abs=0.01)
+    assert replacing([event], 1e-5) == epsilon([GaussianEvent(1.0, 1.0, 20)], 1e-5)
     assert epsilon([event], 1e-5) < 12
-    assert epsilon([], 1e-5, "replace") == 0.0
-    assert epsilon([NonPrivateEvent()], 1e-5, "replace") == math.inf
+    assert replacing([], 1e-5) == 0.0
+    assert replacing([NonPrivateEvent()], 1e-5) == math.inf
 
 
 @given(st.floats(1, 20), st.floats(0.05, 0.9), st.integers(1, 50))
@@ -259,19 +260,13 @@ def test_to_replace_a_sampled_unit_costs_more_than_one_of_the_two_and_at_most_wh
 ) -> None:
     """DP-7: the exact curve of one against the other, for one release, is below what is answered."""
     event = GaussianEvent(z, rate, count)
-    found = epsilon([event], 1e-5, "replace")
+    found = replacing([event], 1e-5)
     assert epsilon([event], 1e-5) <= found <= epsilon([GaussianEvent(z / 2, 1.0, count)], 1e-5) + 1e-9
     x = np.linspace(-40 * z, 40 * z, 200_001)
     there, back = ((1 - rate) * norm.pdf(x, 0, z) + rate * norm.pdf(x, shift, z) for shift in (1, -1))
-    answer = epsilon([replace(event, count=1)], 1e-5, "replace")
+    answer = replacing([replace(event, count=1)], 1e-5)
     exact = np.sum(np.maximum(0, there - math.exp(answer) * back)) * (x[1] - x[0])
     assert exact <= 1e-5 * (1 + 1e-6)
-
-
-def test_a_relation_between_neighbors_that_there_is_not_is_refused() -> None:
-    relation: Any = "bounded"
-    with pytest.raises(UnsafeParameters):
-        epsilon([GaussianEvent(1.0, 1.0, 1)], 1e-5, relation)
 
 
 @pytest.mark.parametrize(

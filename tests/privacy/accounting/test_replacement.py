@@ -16,6 +16,7 @@ from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.accounting.rdp import renyi
 from privacy.accounting.units import Charge
+from tests.privacy.accounting.replacing import replacing
 
 DELTA = 1e-5
 STEP = 2.0**-9
@@ -65,7 +66,7 @@ def test_what_a_part_is_charged_covers_the_worst_it_can_do(z: float, rate: float
 @pytest.mark.parametrize(("z", "rate", "count"), TURNED)
 def test_replacing_a_sampled_unit_covers_the_worst_it_can_do(z: float, rate: float, count: int) -> None:
     """DP-7: replace-one counts twice the sensitivity for sampled releases too."""
-    assert exact(z, rate, count) <= epsilon([GaussianEvent(z, rate, count)], DELTA, "replace")
+    assert exact(z, rate, count) <= replacing([GaussianEvent(z, rate, count)], DELTA)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_the_filter_weighs_a_part_at_no_less_than_its_divergence(z: float, rate:
 def test_without_sampling_both_are_exactly_twice_the_sensitivity() -> None:
     """DP-7: z = 2 and 20 releases: 28.37."""
     event = GaussianEvent(2.0, 1.0, 20)
-    assert epsilon([event], DELTA, "replace") == pytest.approx(28.37, abs=0.01)
+    assert replacing([event], DELTA) == pytest.approx(28.37, abs=0.01)
     for protects, part in (("patient", "record"), ("client", "record"), ("client", "patient")):
         turned = Charge(event, protects, summed=False).to(part)  # type: ignore[arg-type]
         assert epsilon([turned], DELTA) == pytest.approx(28.37, abs=0.01)
