@@ -69,14 +69,7 @@ class Plan(Table):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        for check in (
-            _patients_known,
-            _kind_fits,
-            _cohort_hides,
-            _metrics_exist,
-            _figures_fit,
-            _noise_known,
-        ):
+        for check in (_patients_known, _kind_fits, _cohort_hides, _metrics_exist, _figures_fit, _noise_known):
             check(self)
         return self
 

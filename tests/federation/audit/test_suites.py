@@ -41,7 +41,7 @@ def found(
     plan = parse(TEXT.replace("dropouts = 1", f"dropouts = {dropouts}"))
     plan = plan.model_copy(update={"privacy": plan.privacy.model_copy(update={"noise": noise})})
     gathered = Findings()
-    check_suites(plan, Receipts(suites=frozenset(suites)), {}, simulated, gathered)
+    check_suites(plan, Receipts(suites=suites), {}, simulated, gathered)
     return gathered
 
 
