@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,9 +29,8 @@ class Federation(Table):
     @classmethod
     def _printable(cls, name: str) -> str:
         if not name.strip() or not name.isprintable() or len(name) > 100:
-            raise Mistake(
-                "must be 1 to 100 printable characters", 'write for example: name = "heart-disease"'
-            )
+            hint = 'write for example: name = "heart-disease"'
+            raise Mistake("must be 1 to 100 printable characters", hint)
         return name
 
 
@@ -62,9 +61,8 @@ class Cohort(Table):
             hint = f"set it to {SMALLEST_COHORT} or more: of a sum of two, each knows the other's part"
             raise Mistake("so few sites cannot hide in a sum", hint, ("minimum",), unsafe=True)
         if isinstance(self.size, int) and self.size < self.minimum:
-            raise Mistake(
-                f"is below cohort.minimum = {self.minimum}", "raise it, or lower the minimum", ("size",)
-            )
+            reason = f"is below cohort.minimum = {self.minimum}"
+            raise Mistake(reason, "raise it, or lower the minimum", ("size",))
         return self
 
 
@@ -80,8 +78,8 @@ class Training(Table):
 class Privacy(Table):
     """`[privacy]`: the claim. `noise = "none"` claims nothing and takes no other numbers.
 
-    The last two say of the people behind the data: how many records of a patient a site has at most, and how
-    many sites have the same patient. Nothing that is spent at a site depends on them; the report does.
+    `records_per_patient` is how many records of one patient a site has at most, `sites_per_patient` how many sites
+    have the same patient. The report depends on both; what a site spends does not.
     """
 
     unit: Literal["record", "patient", "client"] = Field(examples=['"record"'])
@@ -109,10 +107,10 @@ class Privacy(Table):
             if getattr(self, name) is not None and self.noise == "none":
                 raise Mistake('means nothing beside noise = "none"', "remove it", (name,))
         if self.records_per_patient is not None and self.unit != "record":
-            reason = (
-                f'means nothing beside unit = "{self.unit}", which protects all records of a patient at once'
+            beside = f'beside unit = "{self.unit}", which protects all records of a patient at once'
+            raise Mistake(
+                f"means nothing {beside}", 'remove it, or choose unit = "record"', ("records_per_patient",)
             )
-            raise Mistake(reason, 'remove it, or choose unit = "record"', ("records_per_patient",))
         if (self.records_per_patient or 1) * (self.sites_per_patient or 1) > MAX_GROUP:
             reason = f"and sites_per_patient make a patient more than {MAX_GROUP} records"
             raise Mistake(reason, 'lower one, or choose unit = "patient"', ("records_per_patient",))
@@ -142,10 +140,10 @@ class Server(Table):
 
 
 class Evaluation(Table):
-    """`[evaluation]`: the fraction of its rows a site without a test file holds out; what to report.
+    """`[evaluation]`: the fraction of its rows that a site without a test file holds out; what to report.
 
-    `epsilon`, at the delta of the privacy table, is what a published evaluation may cost whoever is held out.
-    Without it no figure leaves a site.
+    `epsilon`, at the delta of the privacy table, is what a published evaluation may cost a held-out record or
+    patient. Without it no figure leaves a site.
     """
 
     epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])
@@ -160,20 +158,14 @@ class Evaluation(Table):
         return metrics
 
 
-class Rules(Protocol):
-    """What a kind of release reads of a plan: every table but the task."""
+class Rules(Table):
+    """The tables of a plan. `Plan` gives the task its type; a kind of release reads all tables but the task."""
 
-    @property
-    def federation(self) -> Federation: ...
-    @property
-    def cohort(self) -> Cohort: ...
-    @property
-    def training(self) -> Training: ...
-    @property
-    def privacy(self) -> Privacy: ...
-    @property
-    def secure_aggregation(self) -> SecureAggregation: ...
-    @property
-    def server(self) -> Server: ...
-    @property
-    def evaluation(self) -> Evaluation: ...
+    federation: Federation = Field(examples=["[federation]"])
+    task: Any
+    cohort: Cohort = Field(examples=["[cohort]"])
+    training: Training = Field(examples=["[training]"])
+    privacy: Privacy = Field(examples=["[privacy]"])
+    secure_aggregation: SecureAggregation = Field(examples=["[secure_aggregation]"])
+    server: Server = Field(examples=["[server]"])
+    evaluation: Evaluation = Field(default=Evaluation(), examples=["[evaluation]"])

@@ -18,7 +18,7 @@ from typing import Any
 
 from federation.errors import InputError, UnusableFile
 
-MAX_FILE = 1 << 20
+_MAX_FILE = 1 << 20
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _KEY = rf"({_PART}(?:\s*\.\s*{_PART})*)"
@@ -61,7 +61,7 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """The file as a document. UnusableFile if it cannot be read, is no UTF-8 text or no TOML."""
+    """The file as a document. UnusableFile if it cannot be read, is over 1 MiB, or is not UTF-8 or not TOML."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -69,10 +69,9 @@ def read(path: Path) -> Document:
     except IsADirectoryError:
         raise UnusableFile("is a folder", hint="name the .toml file inside it", path=path) from None
     except OSError as error:
-        raise UnusableFile(
-            f"cannot be read ({error.strerror})", hint="check its permissions", path=path
-        ) from None
-    if len(data) > MAX_FILE:
+        reason = f"cannot be read ({error.strerror})"
+        raise UnusableFile(reason, hint="check its permissions", path=path) from None
+    if len(data) > _MAX_FILE:
         raise UnusableFile("is larger than 1 MiB", hint="is this the right file?", path=path)
     try:
         text = data.decode("utf-8-sig")
@@ -83,20 +82,23 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, path: Path | None = None) -> Document:
-    """The text as a document. UnusableFile with the line if it is no TOML."""
+    """The text as a document. UnusableFile, with the line, if it is not TOML."""
     try:
         return Document(text, tomllib.loads(text), path)
     except RecursionError:
         raise UnusableFile("is nested too deeply", hint="a plan needs three levels", path=path) from None
     except ValueError as error:
         message, line = _message_and_line(str(error), text)
-        raise UnusableFile(
-            f"is not TOML: {message}", hint="correct this line", path=path, line=line
-        ) from None
+        message = f"is not TOML: {message}"
+        raise UnusableFile(message, hint="correct this line", path=path, line=line) from None
 
 
 def with_value(text: str, key: KeyPath, value: str) -> str:
-    """The text with another value, as TOML writes it, at a key that has a line of its own; comments stay."""
+    """The text with another value at a key; comments stay. InputError unless the key has a line of its own.
+
+    >>> with_value("[federation]\\nseed = 7  # public\\n", ("federation", "seed"), "8")
+    '[federation]\\nseed = 8  # public\\n'
+    """
     lines = text.split("\n")
     number = _scan(text).get(key, 0)
     if number:
@@ -105,10 +107,8 @@ def with_value(text: str, key: KeyPath, value: str) -> str:
         lines[number - 1] = f"{head}= {value}{comment[0] if comment else ''}"
     changed = "\n".join(lines)
     if parse(changed).at(key) != parse(f"x = {value}").at(("x",)):
-        name = ".".join(key)
-        raise InputError(
-            "cannot be replaced", hint=f"give {key[-1]} a line of its own, in its table", key=name
-        )
+        hint = f"give {key[-1]} a line of its own, in its table"
+        raise InputError("cannot be replaced", hint=hint, key=".".join(key))
     return changed
 
 
