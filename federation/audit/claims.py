@@ -35,12 +35,8 @@ def planned_charges(plan: Plan, found: Findings) -> tuple[Charge, Charge | None]
     ):
         if charge is None or not isinstance(charge.event, GaussianEvent):
             continue
-        event, place = charge.event, (charge.protects, charge.summed)
-        asked = (rate, count, 1)
-        if (event.sample_rate, event.count, event.group) != asked or place != (
-            plan.privacy.unit,
-            plan.privacy.noise != "site",
-        ):
+        event, asked = charge.event, (rate, count, 1, plan.privacy.unit, plan.privacy.noise != "site")
+        if (event.sample_rate, event.count, event.group, charge.protects, charge.summed) != asked:
             found.add("charge-mismatch", f"the {what} is charged for other releases than the plan makes")
     return training, evaluation
 

@@ -54,9 +54,10 @@ def check_evaluation(
         check_cohort("the evaluation", line.cohort, line.survivors, plan, roster, found)
         if charge is not None and isinstance(charge.event, GaussianEvent):
             _check_figures(line, plan, charge.event, found)
-        found.skip(
+        untold = (
             "whether the figures of the evaluation are those of the sum that was opened: no file holds it"
         )
+        found.skip(untold)
     if report is None:
         return
     told = report.get("evaluation")

@@ -25,14 +25,13 @@ class _Books:
 
     ledgers: Mapping[str, Ledger]
     accounts: Mapping[str, Account]
-    roster: Roster | None
+    roster: Roster
     said: dict[tuple[str, bytes, int], Head] = field(default_factory=dict)
 
     def is_genuine(self, head: Head) -> bool:
-        """Whether a key of the site signed it: the key on the roster, or one that its ledger knows."""
-        listed = self.roster.by_site.get(head.site) if self.roster is not None else None
+        """Whether the site signed it: with its key on the roster (KeyError without one), or one its ledger knows."""
         account = self.accounts.get(head.site)
-        keys = {*([listed.key] if listed is not None else []), *(account.tip.keys if account else ())}
+        keys = {self.roster.by_site[head.site].key, *(account.tip.keys if account else ())}
         return any(head.is_signed_by(key) for key in keys)
 
 
@@ -88,14 +87,14 @@ def _witnessed(ledger: Ledger) -> Iterator[Head]:
 def _check_peer(head: Head, where: str, books: _Books, found: Findings) -> None:
     """Check a head that a peer kept. One from another run or pool, or under an old key, proves nothing."""
     account = books.accounts.get(head.site)
-    if account is None:
-        if books.is_genuine(head):
-            _check_head(head, where, books, found)
-    elif head.ledger == account.tip.genesis.ledger and not account.holds(head.seq, head.hash):
-        if books.is_genuine(head):
-            _check_head(head, where, books, found)
-        else:
-            found.add("head-forged", f"{where} holds a head that the site never signed", head.site)
+    if account is not None and (
+        head.ledger != account.tip.genesis.ledger or account.holds(head.seq, head.hash)
+    ):
+        return
+    if books.is_genuine(head):
+        _check_head(head, where, books, found)
+    elif account is not None:
+        found.add("head-forged", f"{where} holds a head that the site never signed", head.site)
 
 
 def _check_head(head: Head, where: str, books: _Books, found: Findings) -> None:

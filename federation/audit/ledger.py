@@ -42,9 +42,8 @@ def replayed(site: str, ledger: Ledger, found: Findings) -> Account | None:
         return None
     _check_blinds(site, account, found)
     if recounts == _MOMENTS:
-        found.skip(
-            f"whether {site} kept its budgets after its first {_MOMENTS} reservations, but for the last"
-        )
+        untold = f"whether {site} kept its budgets after its first {_MOMENTS} reservations, but for the last"
+        found.skip(untold)
         _within_budgets(site, entries[-1], account, found)
     return account
 

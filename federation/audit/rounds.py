@@ -108,9 +108,8 @@ def check_params(run: Path, receipts: Receipts, params: Params | None, plan: Pla
     if dict(params.metadata) != said:
         found.add("params-mismatch", "params.safetensors names another plan, or another guarantee")
     if not isinstance(plan.task, TabularTask) or plan.task.model not in MODELS:
-        found.skip(
-            "params against receipts: the plan brings its own model, and an audit runs no code of a plan"
-        )
+        untold = "params against receipts: the plan brings its own model, and an audit runs no code of a plan"
+        found.skip(untold)
         return
     _check_built_in(plan, params, lines[0].params_before if lines else None, ended, found)
 

@@ -244,7 +244,7 @@ def _simulate(
     from simulations.simulate import simulate as run_simulation
 
     plan = load(path).federation
-    out = out or _free_folder(_slug(plan.name))
+    out = out or _free_folder(re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-") or "run")
     with show_progress(plan.name, plan.rounds) as advance:
         report = run_simulation(
             path,
@@ -262,10 +262,6 @@ def _simulate(
 
 def _print_json(result: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
 
 
 def _free_folder(name: str) -> Path:

@@ -10,19 +10,19 @@ from federation.config.schema import Mistake, Table, Texts, missing
 from privacy.accounting.events import MAX_GROUP
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
-MAX_COUNT = 1_000_000
-MAX_EPSILON = 100.0
-SMALLEST_COHORT = 3
+_MAX_COUNT = 1_000_000
+_MAX_EPSILON = 100.0
+_SMALLEST_COHORT = 3
 
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+_Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
+_Positive = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
 
 
 class Federation(Table):
     """`[federation]`: the run's name, length and public seed (initial params and cohorts, never noise)."""
 
     name: str = Field(examples=['"heart-disease"'])
-    rounds: Positive = Field(examples=["200"])
+    rounds: _Positive = Field(examples=["200"])
     seed: int = Field(ge=0, lt=1 << 53, examples=["7"])
 
     @field_validator("name")
@@ -39,7 +39,7 @@ class Cohort(Table):
 
     size: int | Literal["all"] | None = Field(default=None, examples=['"all"'])
     sample_rate: float | None = Field(default=None, gt=0, le=1, examples=["0.5"])
-    minimum: Positive = Field(examples=["3"])
+    minimum: _Positive = Field(examples=["3"])
     weights: Literal["uniform", "declared"] = Field(default="uniform", examples=['"uniform"'])
     deadline_seconds: float = Field(default=60.0, gt=0, le=86400 * 7, examples=["60"])
 
@@ -47,7 +47,7 @@ class Cohort(Table):
     @classmethod
     def _all_or_number(cls, size: Any) -> Any:
         number = isinstance(size, int) and not isinstance(size, bool)
-        if not (size in ("all", None) or (number and 1 <= size <= MAX_COUNT)):
+        if not (size in ("all", None) or (number and 1 <= size <= _MAX_COUNT)):
             raise Mistake('must be "all" or a number of sites', 'write for example: size = "all"')
         return size
 
@@ -57,8 +57,8 @@ class Cohort(Table):
             raise missing("size", 'size = "all"')
         if self.size is not None and self.sample_rate is not None:
             raise Mistake("cannot stand beside cohort.size", "keep one of the two", ("sample_rate",))
-        if self.minimum < SMALLEST_COHORT:
-            hint = f"set it to {SMALLEST_COHORT} or more: of a sum of two, each knows the other's part"
+        if self.minimum < _SMALLEST_COHORT:
+            hint = f"set it to {_SMALLEST_COHORT} or more: of a sum of two, each knows the other's part"
             raise Mistake("so few sites cannot hide in a sum", hint, ("minimum",), unsafe=True)
         if isinstance(self.size, int) and self.size < self.minimum:
             reason = f"is below cohort.minimum = {self.minimum}"
@@ -70,8 +70,8 @@ class Training(Table):
     """`[training]`: what a site does in a round. `sample_rate` is the Poisson rate of a record, per step."""
 
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])
-    learning_rate: float = Field(gt=0, le=MAX_COUNT, examples=["0.5"])
-    local_steps: Positive = Field(examples=["1"])
+    learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.5"])
+    local_steps: _Positive = Field(examples=["1"])
     sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
 
 
@@ -84,7 +84,7 @@ class Privacy(Table):
 
     unit: Literal["record", "patient", "client"] = Field(examples=['"record"'])
     noise: Literal["site", "distributed", "central", "none"] = Field(examples=['"distributed"'])
-    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["3.0"])
+    epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["3.0"])
     delta: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
     clipping_norm: float | None = Field(default=None, gt=0, le=1e6, examples=["1.0"])
     records_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["1"])
@@ -120,8 +120,8 @@ class Privacy(Table):
 class SecureAggregation(Table):
     """`[secure_aggregation]`: the sites that may collude with the server, and that may vanish mid-round."""
 
-    colluders: Count = Field(examples=["1"])
-    dropouts: Count = Field(examples=["1"])
+    colluders: _Count = Field(examples=["1"])
+    dropouts: _Count = Field(examples=["1"])
 
 
 class Server(Table):
@@ -133,7 +133,7 @@ class Server(Table):
     optimizer: Literal["average", "momentum", "adagrad", "adam", "adam-bc", "yogi"] = Field(
         examples=['"adam"']
     )
-    learning_rate: float = Field(gt=0, le=MAX_COUNT, examples=["0.05"])
+    learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.05"])
     beta1: float = Field(default=0.9, ge=0, lt=1, examples=["0.9"])
     beta2: float = Field(default=0.99, ge=0, lt=1, examples=["0.99"])
     tau: float = Field(default=1e-3, gt=0, le=1, examples=["1e-3"])
@@ -146,7 +146,7 @@ class Evaluation(Table):
     patient. Without it no figure leaves a site.
     """
 
-    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])
+    epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["0.5"])
     holdout: float = Field(default=0.2, ge=0, le=0.9, examples=["0.2"])
     metrics: Texts = Field(default=METRICS, examples=['["accuracy", "auc"]'])
 

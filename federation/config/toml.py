@@ -27,7 +27,7 @@ _ASSIGNMENT = re.compile(rf"\s*{_KEY}\s*=")
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _AT_END = " (at end of document)"
 
-KeyPath = tuple[str, ...]
+_KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Document:
         return value
 
     @cached_property
-    def _lines(self) -> dict[KeyPath, int]:
+    def _lines(self) -> dict[_KeyPath, int]:
         return _scan(self.text)
 
 
@@ -93,7 +93,7 @@ def parse(text: str, path: Path | None = None) -> Document:
         raise UnusableFile(message, hint="correct this line", path=path, line=line) from None
 
 
-def with_value(text: str, key: KeyPath, value: str) -> str:
+def with_value(text: str, key: _KeyPath, value: str) -> str:
     """The text with another value at a key; comments stay. InputError unless the key has a line of its own.
 
     >>> with_value("[federation]\\nseed = 7  # public\\n", ("federation", "seed"), "8")
@@ -154,11 +154,11 @@ def _message_and_line(message: str, text: str) -> tuple[str, int | None]:
     return message[:1].lower() + message[1:], line
 
 
-def _scan(text: str) -> dict[KeyPath, int]:
+def _scan(text: str) -> dict[_KeyPath, int]:
     """The first line of every table header and key that starts a line. Tables of an array count from 1."""
-    lines: dict[KeyPath, int] = {}
-    arrays: Counter[KeyPath] = Counter()
-    tables: tuple[KeyPath, ...] = ((),)  # the names of the table at hand: with its number, and without
+    lines: dict[_KeyPath, int] = {}
+    arrays: Counter[_KeyPath] = Counter()
+    tables: tuple[_KeyPath, ...] = ((),)  # the names of the table at hand: with its number, and without
     fence = ""
     for number, line in enumerate(text.split("\n"), start=1):
         if not fence and (header := _HEADER.match(line)):
@@ -178,7 +178,7 @@ def _scan(text: str) -> dict[KeyPath, int]:
     return lines
 
 
-def _split(key: str) -> KeyPath:
+def _split(key: str) -> _KeyPath:
     """The parts of a dotted key, without quotes. An escape in a quoted part stays as written."""
     return tuple(part[1:-1] if part[0] in "\"'" else part for part in re.findall(_PART, key))
 

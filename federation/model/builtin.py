@@ -15,19 +15,17 @@ _HIDDEN = 64  # width of the one hidden layer: public and fixed, like every shap
 _Factory = Callable[[int, int], nn.Module]
 
 
-def _logistic(inputs: int, classes: int) -> nn.Module:
-    """Multinomial logistic regression: one row of weights per class."""
-    return nn.Linear(inputs, classes)
-
-
 def _mlp(inputs: int, classes: int) -> nn.Module:
     """One hidden layer of tanh: bounded activations suit clipped gradients (Papernot et al. 2021)."""
     return nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.Tanh(), nn.Linear(_HIDDEN, classes))
 
 
 def factory(name: str) -> _Factory:
-    """The function `(inputs, classes) -> nn.Module` behind a model's name in the plan. TaskError if it is none."""
-    built_in: dict[str, _Factory] = {"logistic": _logistic, "mlp": _mlp}
+    """The function `(inputs, classes) -> nn.Module` behind a model's name in the plan.
+
+    "logistic" is multinomial logistic regression: one row of weights per class. TaskError for a name without one.
+    """
+    built_in: dict[str, _Factory] = {"logistic": nn.Linear, "mlp": _mlp}
     if name in built_in:
         return built_in[name]
     found: _Factory = imported(name)

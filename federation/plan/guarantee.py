@@ -36,10 +36,15 @@ def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
     """
     most = planned_patient(plan, sites)
     people = dict.fromkeys([replace(most, sites=1), most])
+    patients: list[tuple[Unit, Patient]] = [("patient", patient) for patient in people]
     return [
-        _line(plan, "record", Patient()),
-        *(_line(plan, "patient", patient) for patient in people),
-        _line(plan, "client", Patient()),
+        {
+            "unit": unit,
+            "records": of.records,
+            "sites": of.sites,
+            "epsilon": finite(epsilon_for(plan, unit, of)),
+        }
+        for unit, of in (("record", Patient()), *patients, ("client", Patient()))
     ]
 
 
@@ -55,12 +60,3 @@ def epsilon_for(plan: Plan, unit: Unit, patient: Patient) -> float:
     except UnsafeParameters:
         return math.inf  # so many contributions, or so little noise, that no number would mean anything
     return epsilon([event], plan.privacy.delta)
-
-
-def _line(plan: Plan, unit: Unit, patient: Patient) -> dict[str, Any]:
-    return {
-        "unit": unit,
-        "records": patient.records,
-        "sites": patient.sites,
-        "epsilon": finite(epsilon_for(plan, unit, patient)),
-    }

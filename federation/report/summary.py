@@ -52,6 +52,10 @@ def summary_of(
         rounds = Counter(site for receipt in receipts for site in receipt.cohort)
     spent = sum(receipt.seconds for receipt in receipts)
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
+    lines = [
+        RoundLine(round=one.round, cohort=len(one.cohort), survivors=len(one.survivors), seconds=one.seconds)
+        for one in receipts
+    ]
     if published is not None:
         evaluation = evaluation.model_copy(update={"published": Published(**published)})
     return Report(
@@ -63,12 +67,7 @@ def summary_of(
         seed=plan.federation.seed,
         privacy=_claim(plan, len(rounds)),
         sites=tuple(_site(plan, name, charged, receipts) for name, charged in sorted(rounds.items())),
-        rounds=tuple(
-            RoundLine(
-                round=done.round, cohort=len(done.cohort), survivors=len(done.survivors), seconds=done.seconds
-            )
-            for done in receipts
-        ),
+        rounds=tuple(lines),
         evaluation=evaluation,
         timing=Timing(
             total_seconds=seconds,
