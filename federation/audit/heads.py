@@ -29,7 +29,7 @@ class _Books:
     said: dict[tuple[str, bytes, int], Head] = field(default_factory=dict)
 
     def is_genuine(self, head: Head) -> bool:
-        """Whether the site signed it: with its key on the roster (KeyError without one), or one its ledger knows."""
+        """Whether the site, which is on the roster, signed it: with its key there, or one its ledger knows."""
         account = self.accounts.get(head.site)
         keys = {self.roster.by_site[head.site].key, *(account.tip.keys if account else ())}
         return any(head.is_signed_by(key) for key in keys)

@@ -108,9 +108,8 @@ class Privacy(Table):
                 raise Mistake('means nothing beside noise = "none"', "remove it", (name,))
         if self.records_per_patient is not None and self.unit != "record":
             beside = f'beside unit = "{self.unit}", which protects all records of a patient at once'
-            raise Mistake(
-                f"means nothing {beside}", 'remove it, or choose unit = "record"', ("records_per_patient",)
-            )
+            hint = 'remove it, or choose unit = "record"'
+            raise Mistake(f"means nothing {beside}", hint, ("records_per_patient",))
         if (self.records_per_patient or 1) * (self.sites_per_patient or 1) > MAX_GROUP:
             reason = f"and sites_per_patient make a patient more than {MAX_GROUP} records"
             raise Mistake(reason, 'lower one, or choose unit = "patient"', ("records_per_patient",))
