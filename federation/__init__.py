@@ -3,7 +3,7 @@
     for a researcher      Plan, load_plan, simulate, Report, budget_of
     for a site engineer   preflight; Task, Dataset, Source and adapted, for a task of your own
     for an auditor        audit_run
-    for everybody         FederationError and PrivacyError, the roots of all that is raised
+    for everybody         FederationError and PrivacyError, the roots of every error we raise
 
 This file is the second composition root beside the command: it reaches every package, by name and at first use. So
 `import federation` loads nothing, and no circle of imports goes through here. `__init__.pyi` has the types.
@@ -35,7 +35,7 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
-    """The thing of that name (PEP 562). ShadowedPackage if a user's own file hides one of our packages."""
+    """The object of that name (PEP 562). ShadowedPackage if a user's own file hides one of our packages."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from federation.origins import check_origins

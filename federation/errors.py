@@ -33,7 +33,7 @@ class FederationError(Hinted):
 
 
 class InputError(FederationError):
-    """What somebody gave us cannot be used: an option, a file, a line of it. Nothing was begun; correct it.
+    """The user's input cannot be used: an option, a file, a line of it. Nothing was begun; correct it.
 
     `value` is how the file writes the key's value; leave it out where it may be a secret or is long.
     """
@@ -59,7 +59,11 @@ class InputError(FederationError):
 
 
 def located(path: Path | None, line: int | None, key: str, value: str) -> str:
-    """`FILE:LINE key = value`, without the parts that are not known."""
+    """`FILE:LINE key = value`, without the parts that are not known.
+
+    >>> located(Path("plan.toml"), 7, "privacy.delta", "2"), located(None, 7, "", "")
+    ('plan.toml:7 privacy.delta = 2', 'line 7')
+    """
     file = str(path or "")
     if line:
         file = f"{file}:{line}" if file else f"line {line}"
@@ -71,11 +75,11 @@ class UnusableFile(InputError):
 
 
 class PlanError(InputError):
-    """A plan is TOML and says something that cannot be done, at a line and a key of it."""
+    """A plan is TOML, and asks at some line and key for what cannot be done."""
 
 
 class SiteFileError(InputError):
-    """A site file is TOML and says something that cannot be done, at a line and a key of it."""
+    """A site file is TOML, and asks at some line and key for what cannot be done."""
 
 
 class TaskError(InputError):
@@ -119,7 +123,7 @@ class CheckpointError(FederationError):
 
 
 class TrainingDiverged(FederationError):
-    """An update left the range that the ring can carry, or is not finite."""
+    """An update is not finite, or leaves the range that the ring can carry."""
 
 
 class AuditFailure(FederationError):

@@ -1,4 +1,4 @@
-"""A file replaced as a whole: after a crash it has the old content or the new, never a part."""
+"""Replaces a file as a whole: after a crash it has the old content or the new, never a part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from federation.errors import UnusableFile
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, flush it to the disk, rename it over `path`. Makes the folder if need be."""
+    """Write `data` beside `path`, flush it to the disk, rename it over `path`. Makes the folder if it is missing.
+
+    OSError if the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
     with beside.open("wb") as file:
@@ -17,15 +20,20 @@ def replace_file(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder to the disk, so that a file just linked or renamed in it is still there after a crash."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def write_output(path: Path, text: str) -> None:
-    """Replace a file that somebody named for our output. UnusableFile if it cannot be written."""
+    """Replace a file that the user named for our output, with text as UTF-8. UnusableFile if that fails."""
     try:
         replace_file(path, text.encode())
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Refuse to start when our packages do not come from one root: a user's own `server.py` may hide one of them.
+"""Refuses to start when our packages do not come from one root: a user's own `server.py` may hide one of them.
 
-The top-level folders are plain packages with plain names (docs/decisions/0001). Python takes the first one on
-its path; this check makes that visible instead of letting half of the program be somebody else's file.
+The top-level folders are plain packages with plain names (docs/decisions/0001). Python takes the first one on its
+path; without this check, half of the program could be another file.
 """
 
 from __future__ import annotations
@@ -23,6 +23,5 @@ def check_origins() -> None:
             raise ShadowedPackage(f"package {name} is missing", hint="install private-federation again")
         origin = Path(spec.origin).resolve()
         if origin != root / name / "__init__.py":
-            raise ShadowedPackage(
-                f"{origin} hides our package {name}", hint="rename that file or start from another folder"
-            )
+            hint = "rename that file or start from another folder"
+            raise ShadowedPackage(f"{origin} hides our package {name}", hint=hint)

@@ -1,4 +1,4 @@
-"""Flower told to keep to itself: no telemetry, no update check, no installing at run time.
+"""Turns off what Flower does unasked: telemetry, update checks, installing packages at run time.
 
 All three are on by default. Flower reads the first when it is imported, so this comes before `import flwr`;
 the processes that we start (`flower-superlink`, `flower-supernode`, `flwr`) get it in their environment.
@@ -21,5 +21,5 @@ QUIET: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def quiet_flower() -> None:
-    """Set `QUIET` for this process and those that it starts."""
+    """Set `QUIET` for this process and the processes that it starts."""
     os.environ.update(QUIET)

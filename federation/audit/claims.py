@@ -1,4 +1,4 @@
-"""What is claimed to the world, and the least that it costs: by the auditor's own accountant."""
+"""Checks what the plan and the report claim, by the auditor's own accountant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from privacy.errors import PrivacyError
 
 
 def planned_charges(plan: Plan, found: Findings) -> tuple[Charge, Charge | None] | None:
-    """What the plan asks of every site, for training and for evaluation, read a second time; None if that fails."""
+    """The plan's charge for training, and for evaluation if it publishes one; None, with a finding, if that fails.
+
+    The count, the rate and the unit of each charge are derived here a second time.
+    """
     try:
         training = plan.kind.charge
         evaluation = plan.figures.charge if plan.figures is not None else None
@@ -32,25 +35,21 @@ def planned_charges(plan: Plan, found: Findings) -> tuple[Charge, Charge | None]
     ):
         if charge is None or not isinstance(charge.event, GaussianEvent):
             continue
-        event, place = charge.event, (charge.protects, charge.summed)
-        asked = (rate, count, 1)
-        if (event.sample_rate, event.count, event.group) != asked or place != (
-            plan.privacy.unit,
-            plan.privacy.noise != "site",
-        ):
+        event, asked = charge.event, (rate, count, 1, plan.privacy.unit, plan.privacy.noise != "site")
+        if (event.sample_rate, event.count, event.group, charge.protects, charge.summed) != asked:
             found.add("charge-mismatch", f"the {what} is charged for other releases than the plan makes")
     return training, evaluation
 
 
 def claimed_epsilon(report: Mapping[str, Any] | None, plan: Plan) -> float | None:
-    """What is claimed to the world: the report's epsilon, or before there is one the plan's."""
+    """The epsilon of the report, or the plan's if there is no report; None if it is no number."""
     privacy = report.get("privacy") if report is not None else None
     claimed = privacy.get("epsilon") if isinstance(privacy, Mapping) else plan.privacy.epsilon
     return float(claimed) if isinstance(claimed, int | float) and not isinstance(claimed, bool) else None
 
 
 def claims_of_sites(report: Mapping[str, Any] | None) -> dict[str, float]:
-    """The epsilon that the report gives each site."""
+    """The epsilon that the report gives each site, by id; rows of another shape are left out."""
     rows = report.get("sites") if report is not None else None
     return {
         row["id"]: float(row["epsilon"])
@@ -62,7 +61,7 @@ def claims_of_sites(report: Mapping[str, Any] | None) -> dict[str, float]:
 
 
 def recounted_charge(charge: Charge, plan: Plan) -> Bounds | None:
-    """Epsilon of a whole charge, for the unit that it protects; None for one that protects nothing."""
+    """Epsilon of a whole charge, at the plan's delta, for the unit that it protects; None without privacy."""
     if plan.privacy.delta is None:
         return None
     try:
@@ -72,7 +71,7 @@ def recounted_charge(charge: Charge, plan: Plan) -> Bounds | None:
 
 
 def check_claim(claimed: float | None, charges: Iterable[Charge], plan: Plan, found: Findings) -> Claim:
-    """The training: the claim, and the most that any of these charges costs, by plan or by ledger."""
+    """The claim for training beside the most that any of these charges costs, by plan or by ledger."""
     worst = _worst(charges, plan)
     if worst is None and not plan.is_private:
         found.add("not-private", 'the plan says noise = "none": nothing is claimed, and nothing is protected')
@@ -83,7 +82,7 @@ def check_claim(claimed: float | None, charges: Iterable[Charge], plan: Plan, fo
 
 
 def check_evaluation_claim(charges: Iterable[Charge], plan: Plan, found: Findings) -> Claim | None:
-    """The evaluation: what the plan claims of it, and the most that any of these charges costs."""
+    """The plan's claim for its evaluation beside the most that any of these charges costs; None without one."""
     if plan.evaluation.epsilon is None:
         return None
     worst = _worst(charges, plan)
@@ -93,21 +92,27 @@ def check_evaluation_claim(charges: Iterable[Charge], plan: Plan, found: Finding
 
 
 def check_epsilon(claimed: float | None, found_bounds: Bounds, what: str, found: Findings) -> None:
-    """A claim below what is proven to be spent is false."""
+    """Add a finding if the claim is below what is proven to be spent. `what` names the claimant."""
     if claimed is not None and claimed < found_bounds.lower * (1 - 1e-9):
         detail = f"{what}: epsilon {claimed:.4g} is claimed, at least {found_bounds.lower:.4g} was spent"
         found.add("epsilon-understated", detail)
 
 
 def told_units(plan: Plan, sites: int) -> list[tuple[str, int, int]]:
-    """Whom a report has to speak of: units with records and sites; a patient at one site, and at the most."""
+    """The rows (unit, records, sites) that a report has to have; a patient at one site, and at the most.
+
+    Example: with 2 records per patient and 10 sites: ("patient", 2, 1) and ("patient", 2, 10).
+    """
     most = planned_patient(plan, sites)
     patients = dict.fromkeys([("patient", most.records, 1), ("patient", most.records, most.sites)])
     return [("record", 1, 1), *patients, ("client", 1, 1)]
 
 
 def costs(plan: Plan, training: Charge, evaluation: Charge | None, sites: int) -> dict[str, Cost]:
-    """What the run costs a record, a patient and a whole site; a patient as the plan declares, or at every site."""
+    """Epsilon of the run by unit; empty for a plan without privacy.
+
+    A patient is counted as the plan declares, or at every site where it declares nothing.
+    """
     delta = plan.privacy.delta
     if delta is None:
         return {}
@@ -128,9 +133,8 @@ def costs(plan: Plan, training: Charge, evaluation: Charge | None, sites: int) -
 
 def _check_noise(epsilon: float | None, worst: Bounds, what: str, found: Findings) -> None:
     if epsilon is not None and worst.lower > epsilon * (1 + 1e-9):
-        found.add(
-            "noise-too-small", f"{what} claims epsilon {epsilon:.4g}, its noise gives {worst.lower:.4g}"
-        )
+        detail = f"{what} claims epsilon {epsilon:.4g}, its noise gives {worst.lower:.4g}"
+        found.add("noise-too-small", detail)
 
 
 def _worst(charges: Iterable[Charge], plan: Plan) -> Bounds | None:

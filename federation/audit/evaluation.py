@@ -1,7 +1,7 @@
-"""The published evaluation: the receipt of the round after the last, and figures that can be what they say.
+"""Checks the published evaluation: the receipt of the round after the last, and whether its figures are possible.
 
-Whether the figures are those of the opened sum no file shows. But one release of known noise stands behind them, so
-the standard error follows from the other three, and nobody can have drawn, or told, two evaluations.
+No file shows whether the figures come from the opened sum. But one release of known noise stands behind them, so
+the standard error follows from the other three, and two evaluations cannot have been drawn or published.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from federation.audit.fields import differs
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
 from federation.audit.rounds import check_cohort
@@ -22,9 +23,8 @@ from privacy.errors import PrivacyError
 from privacy.roster import Roster
 
 _NAMES = {"records", "accuracy", "loss", "standard_error"}
-_ROUNDING = (
-    0.01  # by how much the grid and the float of a noise may differ from the plain formula, relatively
-)
+# Relative: by how much the grid and the float of a noise may differ from the plain formula.
+_ROUNDING = 0.01
 
 
 def check_evaluation(
@@ -35,14 +35,16 @@ def check_evaluation(
     roster: Roster | None,
     found: Findings,
 ) -> None:
-    """There is one evaluation if the plan asks for it, of enough sites, told once, and the same in the report."""
+    """Check that there is one evaluation if the plan asks for it: of enough sites, told once, as in the report.
+
+    `charge` is what the plan charges for it, None if it publishes none.
+    """
     line = receipts.evaluation
     if line is not None and charge is None:
         found.add("evaluation-unplanned", "receipts.jsonl holds an evaluation that the plan does not pay for")
     if line is None and charge is not None and receipts.closing is not None:
-        found.add(
-            "evaluation-missing", "the run ended, and the evaluation that the plan asks for has no receipt"
-        )
+        detail = "the run ended, and the evaluation that the plan asks for has no receipt"
+        found.add("evaluation-missing", detail)
     for other in receipts.evaluations[1:]:
         if other != line:
             found.add("receipt-contradiction", "the evaluation has two receipts that contradict each other")
@@ -52,15 +54,16 @@ def check_evaluation(
         check_cohort("the evaluation", line.cohort, line.survivors, plan, roster, found)
         if charge is not None and isinstance(charge.event, GaussianEvent):
             _check_figures(line, plan, charge.event, found)
-        found.skip(
+        untold = (
             "whether the figures of the evaluation are those of the sum that was opened: no file holds it"
         )
+        found.skip(untold)
     if report is None:
         return
     told = report.get("evaluation")
     published = told.get("published") if isinstance(told, Mapping) else None
     if published != (dict(line.figures) if line is not None else None):
-        found.add("report-mismatch", "report.json: evaluation.published is not what its receipt says")
+        differs("evaluation.published is not what its receipt says", found)
 
 
 def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Findings) -> None:
@@ -77,14 +80,14 @@ def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Fi
     try:
         error = _deviation(line, plan, event) * math.hypot(1 - accuracy, accuracy) / records
     except PrivacyError:
-        return  # of a cohort that is a finding by itself
+        return  # the cohort is a finding by itself
     if not math.isclose(values["standard_error"], error, rel_tol=_ROUNDING):
         detail = "the standard error of the evaluation is not what its noise makes of its other figures"
         found.add("evaluation-figures", detail)
 
 
 def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
-    """Standard deviation of the noise on each sum. More sites than the guarantee counts on add more noise."""
+    """Standard deviation of the noise on each sum; sites beyond those that the guarantee counts on add more."""
     counted = 1
     if plan.privacy.noise == "distributed":
         counted = required_survivors(plan, len(line.cohort)) - plan.secure_aggregation.colluders

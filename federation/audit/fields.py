@@ -1,4 +1,4 @@
-"""report.json field by field: what has to be there, and what is there besides."""
+"""Compares report.json field by field: what has to be there, and what is there besides."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from federation.audit.findings import Findings
 _TOLERANCE = 1e-4  # relative: versions of a library may round differently
 
 
+def differs(what: str, found: Findings) -> None:
+    """Add the finding that report.json is wrong: `what` names the field and says how."""
+    found.add("report-mismatch", f"report.json: {what}")
+
+
 def check_same(expected: Any, got: Any, where: str, found: Findings) -> None:
-    """Everything that is expected is there, as it is expected; of lists, also nothing more."""
+    """Check that `got` has every field of `expected`, and that every list has the same length.
+
+    Numbers may differ by a relative 1e-4. `where` is the dotted place of `got` in the report, "" for the whole.
+    """
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         for key, value in expected.items():
             check_same(value, got.get(key), f"{where}.{key}" if where else key, found)
@@ -20,14 +28,11 @@ def check_same(expected: Any, got: Any, where: str, found: Findings) -> None:
         for index, value in enumerate(expected):
             check_same(value, got[index], f"{where}[{index}]", found)
     elif not _is_same(expected, got):
-        found.add(
-            "report-mismatch", f"report.json: {where} is not what plan, receipts and ledgers make of it"
-        )
+        differs(f"{where} is not what plan, receipts and ledgers make of it", found)
 
 
 def _is_same(expected: Any, got: Any) -> bool:
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (expected, got))
-    if numbers:
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in (expected, got)):
         return math.isclose(expected, got, rel_tol=_TOLERANCE, abs_tol=1e-9)
     if expected == math.inf:
         return got is None
@@ -35,7 +40,11 @@ def _is_same(expected: Any, got: Any) -> bool:
 
 
 def extra(expected: Any, got: Any, where: str = "") -> list[str]:
-    """What the report says beyond what was compared, by name; rows of a list count once."""
+    """Dotted names of the fields in `got` that are not in `expected`; rows of a list count once.
+
+    >>> extra({"seed": 7, "sites": [{"id": "ash"}]}, {"seed": 7, "name": "x", "sites": [{"id": "ash", "x": 1}]})
+    ['name', 'sites[].x']
+    """
     if isinstance(expected, Mapping) and isinstance(got, Mapping):
         names = []
         for key, value in got.items():

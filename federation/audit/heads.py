@@ -1,8 +1,8 @@
-"""Signed heads: what a site's ledger was when it was shown to others, against what it is now.
+"""Checks signed heads: each holds a site to what its ledger was when it showed it to others.
 
-A head is a signed sentence of the site: "my ledger has this entry with this number". Two that contradict each other
-prove two histories even where no ledger was handed in; one that is not in the ledger proves that it was cut,
-restored or written anew.
+A head is a signed sentence of the site: "my ledger has this entry with this number". Two heads that contradict each
+other prove two histories, even if no ledger was handed in; a head that is not in the ledger proves that the ledger
+was cut, restored or rewritten.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from privacy.roster import Roster
 
 @dataclass
 class _Books:
-    """What is known of the sites, and which entry each of them said that it has, by ledger and number."""
+    """What is known of the sites. `said`: the first head that a site showed, by (site, ledger, entry number)."""
 
     ledgers: Mapping[str, Ledger]
     accounts: Mapping[str, Account]
-    roster: Roster | None
+    roster: Roster
     said: dict[tuple[str, bytes, int], Head] = field(default_factory=dict)
 
     def is_genuine(self, head: Head) -> bool:
-        """Whether a key of the site signed it: that on the roster, or one that its ledger knows."""
-        listed = self.roster.by_site.get(head.site) if self.roster is not None else None
+        """Whether the site, which is on the roster, signed it: with its key there, or one its ledger knows."""
         account = self.accounts.get(head.site)
-        keys = {*([listed.key] if listed is not None else []), *(account.tip.keys if account else ())}
+        keys = {self.roster.by_site[head.site].key, *(account.tip.keys if account else ())}
         return any(head.is_signed_by(key) for key in keys)
 
 
@@ -44,7 +43,7 @@ def check_heads(
     is_simulation: bool,
     found: Findings,
 ) -> None:
-    """Every head that a site showed, to the server or a peer, lies in its ledger as it is now."""
+    """Check that every head that a site showed, to the server or a peer, is in its ledger as it is now."""
     if roster is None:
         return
     books = _Books(ledgers, accounts, roster)
@@ -86,20 +85,20 @@ def _witnessed(ledger: Ledger) -> Iterator[Head]:
 
 
 def _check_peer(head: Head, where: str, books: _Books, found: Findings) -> None:
-    """What a peer kept may be of another run or pool, or signed by a key of that time: that says nothing."""
+    """Check a head that a peer kept. One from another run or pool, or under an old key, proves nothing."""
     account = books.accounts.get(head.site)
-    if account is None:
-        if books.is_genuine(head):
-            _check_head(head, where, books, found)
-    elif head.ledger == account.tip.genesis.ledger and not account.holds(head.seq, head.hash):
-        if books.is_genuine(head):
-            _check_head(head, where, books, found)
-        else:
-            found.add("head-forged", f"{where} holds a head that the site never signed", head.site)
+    if account is not None and (
+        head.ledger != account.tip.genesis.ledger or account.holds(head.seq, head.hash)
+    ):
+        return
+    if books.is_genuine(head):
+        _check_head(head, where, books, found)
+    elif account is not None:
+        found.add("head-forged", f"{where} holds a head that the site never signed", head.site)
 
 
 def _check_head(head: Head, where: str, books: _Books, found: Findings) -> None:
-    """Of a head that the site has signed."""
+    """Check a head that the site has signed against its other heads and its ledger."""
     account = books.accounts.get(head.site)
     known = books.said.setdefault((head.site, head.ledger, head.seq), head)
     if known.hash != head.hash:

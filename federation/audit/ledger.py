@@ -1,4 +1,4 @@
-"""One ledger by itself: its chain and history, its budgets at every moment, and whose it is."""
+"""Checks one ledger by itself: its chain and history, its budgets at every moment, and its owner."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _BROKEN: Mapping[str, str] = {"budget": "budget-raise-unapproved"}
 
 
 def replayed(site: str, ledger: Ledger, found: Findings) -> Account | None:
-    """The account of a ledger that verifies from its first entry to its last; budgets kept at every moment."""
+    """The account of a ledger; None, with a finding, if it does not verify from its first entry to its last.
+
+    Each reservation and each change of a budget is recounted (the first 64, and then the last state).
+    """
     entries = ledger.entries
     at, recounts = entries[0], 0
     try:
@@ -39,9 +42,8 @@ def replayed(site: str, ledger: Ledger, found: Findings) -> Account | None:
         return None
     _check_blinds(site, account, found)
     if recounts == _MOMENTS:
-        found.skip(
-            f"whether {site} kept its budgets after its first {_MOMENTS} reservations, but for the last"
-        )
+        untold = f"whether {site} kept its budgets after its first {_MOMENTS} reservations, but for the last"
+        found.skip(untold)
         _within_budgets(site, entries[-1], account, found)
     return account
 
@@ -66,20 +68,19 @@ def _check_blinds(site: str, account: Account, found: Findings) -> None:
 def _within_budgets(site: str, entry: Entry, account: Account, found: Findings) -> None:
     held = charges(account)
     for unit, term in account.terms.items():
-        limit, allowed = term.limit, term.limit.budget.epsilon
-        if math.isfinite(allowed):
-            spent = bounds(held, unit, limit.patient, limit.budget.delta).lower
-            if spent > allowed * (1 + 1e-9):
-                detail = (
-                    f"entry {entry.seq}: epsilon {spent:.4g} per {unit} is charged, {allowed:.4g} is allowed"
-                )
-                found.add("budget-exceeded", detail, site)
+        allowed = term.limit.budget.epsilon
+        if math.isinf(allowed):
+            continue
+        spent = bounds(held, unit, term.limit.patient, term.limit.budget.delta).lower
+        if spent > allowed * (1 + 1e-9):
+            detail = f"entry {entry.seq}: epsilon {spent:.4g} per {unit} is charged, {allowed:.4g} is allowed"
+            found.add("budget-exceeded", detail, site)
 
 
 def check_owner(
     site: str, ledger: Ledger, account: Account, roster: Roster | None, run: str, found: Findings
 ) -> None:
-    """The ledger is signed by the site's key on the roster, and the site accepted this very roster."""
+    """Check that the site's key on the roster signs the ledger, and that the site accepted this very roster."""
     if roster is None:
         return
     entry = roster.by_site.get(site)

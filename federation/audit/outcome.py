@@ -1,22 +1,27 @@
-"""What an audit says at the end: verdict, findings, what was planned, charged and done, and what it costs whom."""
+"""The outcome of an audit: verdict, findings, releases planned, charged and begun, and epsilon for each unit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from federation.audit.findings import Finding
 from privacy.accounting.bounds import Bounds
 from privacy.canonical import finite
 
-Both: TypeAlias = dict[str, float | None]
 
+@dataclass(frozen=True)
+class Claim:
+    """An epsilon that somebody claims, and the bounds that the auditor's accountant gives."""
 
-def both(claimed: float | None, recomputed: Bounds | None) -> Both:
-    """An epsilon as claimed, and the bounds of what it is."""
-    lower, upper = recomputed or (None, None)
-    return {"claimed": claimed, "recomputed": finite(upper), "at_least": finite(lower)}
+    claimed: float | None = None
+    recomputed: Bounds | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain data: the claim and both bounds, null where there is none or it is infinite."""
+        lower, upper = self.recomputed or (None, None)
+        return {"claimed": self.claimed, "recomputed": finite(upper), "at_least": finite(lower)}
 
 
 @dataclass(frozen=True)
@@ -26,10 +31,6 @@ class Steps:
     planned: int
     charged: int | None
     executed: int | None
-
-    def to_json(self) -> dict[str, int | None]:
-        """Plain data."""
-        return {"planned": self.planned, "charged": self.charged, "executed": self.executed}
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,21 @@ class SiteAudit:
     evaluation: Steps | None  # None where the plan publishes none
     claimed: float | None
     recomputed: Bounds | None
-    evaluated: Bounds | None = None  # epsilon of the evaluation, of people held out
+    evaluated: Bounds | None = None  # epsilon of the evaluation, for people held out
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
+        evaluation = None
+        if self.evaluation is not None:
+            evaluation = {"steps": asdict(self.evaluation), "epsilon": Claim(None, self.evaluated).to_json()}
         return {
             "id": self.id,
             "ledger": self.ledger or None,
             "entries": self.entries,
             "simulated": self.simulated,
-            "steps": self.training.to_json(),
-            "epsilon": both(self.claimed, self.recomputed),
-            "evaluation": None
-            if self.evaluation is None
-            else {"steps": self.evaluation.to_json(), "epsilon": both(None, self.evaluated)},
+            "steps": asdict(self.training),
+            "epsilon": Claim(self.claimed, self.recomputed).to_json(),
+            "evaluation": evaluation,
         }
 
 
@@ -69,27 +71,15 @@ class Cost:
     evaluation: Bounds | None
     total: Bounds
 
-    def to_json(self) -> Both:
+    def to_json(self) -> dict[str, float | None]:
         """Plain data: upper bounds, null where there is none."""
-        evaluation = None if self.evaluation is None else finite(self.evaluation.upper)
-        return {
-            "training": finite(self.training.upper),
-            "evaluation": evaluation,
-            "total": finite(self.total.upper),
-        }
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An epsilon that somebody claims, and the bounds that the auditor's accountant gives."""
-
-    claimed: float | None = None
-    recomputed: Bounds | None = None
+        parts = {"training": self.training, "evaluation": self.evaluation, "total": self.total}
+        return {name: None if part is None else finite(part.upper) for name, part in parts.items()}
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The outcome."""
+    """The outcome of an audit. `delta` is the plan's; `units` is empty for a plan without privacy."""
 
     run: str
     findings: tuple[Finding, ...]
@@ -110,21 +100,19 @@ class Audit:
 
     @property
     def without_ledger(self) -> tuple[str, ...]:
-        """The sites of which nothing could be verified but what others say."""
+        """The ids of the sites without a ledger: only what others say of them could be verified."""
         return tuple(site.id for site in self.sites if not site.ledger)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; an epsilon without bound is null, and so is one that nobody claimed."""
+        """Plain data; an epsilon is null if it is infinite, or if nothing claims it."""
         return {
             "verdict": self.verdict,
             "run": self.run,
             "plan_digest": self.plan_digest,
             "simulated": self.simulated,
             "findings": [finding.to_json() for finding in self.findings],
-            "epsilon": {**both(self.training.claimed, self.training.recomputed), "delta": self.delta},
-            "evaluation": None
-            if self.evaluation is None
-            else both(self.evaluation.claimed, self.evaluation.recomputed),
+            "epsilon": {**self.training.to_json(), "delta": self.delta},
+            "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
             "units": {unit: cost.to_json() for unit, cost in self.units.items()},
             "sites": [site.to_json() for site in self.sites],
             "entries_verified": self.entries_verified,

@@ -1,4 +1,4 @@
-"""An audit for people: a page that opens from disk and loads nothing, and lines for a terminal."""
+"""Shows an audit to people: a page that opens from disk and loads nothing, and lines for a terminal."""
 
 from __future__ import annotations
 
@@ -9,57 +9,55 @@ from pathlib import Path
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.files import write_output
 from federation.report.numbers import MISSING, short, upward
-from federation.report.templates import environment
+from federation.report.templates import page_template
 from privacy.accounting.bounds import Bounds
 
-UNITS: Mapping[str, str] = {
+_UNITS: Mapping[str, str] = {
     "record": "one record",
     "patient": "one patient, at every site where the plan says they may be",
     "client": "all data of one site",
 }
-A_PASS_MEANS = (
+_A_PASS_MEANS = (
     "The plan, the server's receipts, the report, the params and the ledgers agree with each other to the digest.",
     "Every ledger that was handed in is whole, signed, and no shorter than what its site showed to others.",
     "Each of these sites charged itself the whole plan before it began, and each round before its data was read.",
     "The epsilon claimed is not below what a second accountant proves of the mechanism that was charged.",
 )
-A_PASS_DOES_NOT_MEAN = (
+_A_PASS_DOES_NOT_MEAN = (
     "It does not show that a site clipped, sampled and drew noise as it signed: files cannot show that.",
     "It does not show that a model is harmless. Epsilon limits what one unit adds, not what all of them teach.",
     "It says nothing about what left a site by any way other than this run and this ledger.",
     "If the server and a site work together they can write both sides anew, up to the heads that peers hold.",
 )
-SIMULATED = "One process played every site: this is no evidence of what happened at an institution."
+_SIMULATED = "One process played every site: this is no evidence of what happened at an institution."
 
 
 def write_audit_page(audit: Audit, path: Path) -> None:
-    """Write the page to `path`, at once. UnusableFile if it cannot be written."""
+    """Write the page to `path` as a whole. UnusableFile if it cannot be written."""
     write_output(path, render(audit))
 
 
 def render(audit: Audit) -> str:
-    """The page. Names in it come from files that nobody vouches for, so each is escaped."""
-    pages = environment(Path(__file__).parent)
-    pages.filters |= {show.__name__: show for show in (short, between, most)}
-    return pages.get_template("page_template.html").render(
+    """The page, as HTML. Names in it come from untrusted files, so each is escaped."""
+    return page_template(Path(__file__).parent, short, between, most).render(
         audit=audit,
-        headline=headline(audit),
-        coverage=coverage(audit),
-        units={UNITS[unit]: cost for unit, cost in audit.units.items()},
-        simulated=SIMULATED,
-        means=A_PASS_MEANS,
-        means_not=A_PASS_DOES_NOT_MEAN,
+        headline=_headline(audit),
+        coverage=_coverage(audit),
+        units={_UNITS[unit]: cost for unit, cost in audit.units.items()},
+        simulated=_SIMULATED,
+        means=_A_PASS_MEANS,
+        means_not=_A_PASS_DOES_NOT_MEAN,
     )
 
 
 def audit_lines(audit: Audit) -> list[str]:
-    """What was found, in plain lines."""
+    """The audit in lines of printable characters."""
     lines = [
-        f"verdict     {audit.verdict.upper()}{' (simulated run)' if audit.simulated else ''}: {headline(audit)}",
-        *([f"            {SIMULATED}"] if audit.simulated else []),
+        f"verdict     {audit.verdict.upper()}{' (simulated run)' if audit.simulated else ''}: {_headline(audit)}",
+        *([f"            {_SIMULATED}"] if audit.simulated else []),
         f"run         {audit.run or 'n/a'}",
         f"plan        {audit.plan_digest or 'n/a'}",
-        f"ledgers     {coverage(audit)}",
+        f"ledgers     {_coverage(audit)}",
         f"epsilon     {_claim(audit.training, audit.delta)}",
         *([f"evaluation  {_claim(audit.evaluation, audit.delta)}"] if audit.evaluation else []),
         *_findings(audit),
@@ -75,7 +73,7 @@ def audit_lines(audit: Audit) -> list[str]:
     return ["".join(letter for letter in line if letter.isprintable()) for line in lines]
 
 
-def headline(audit: Audit) -> str:
+def _headline(audit: Audit) -> str:
     """The verdict in words."""
     count = sum(finding.severity == "critical" for finding in audit.findings)
     if count:
@@ -84,7 +82,7 @@ def headline(audit: Audit) -> str:
     return "no contradiction found" + ("; read the warnings" if warned else "")
 
 
-def coverage(audit: Audit) -> str:
+def _coverage(audit: Audit) -> str:
     """How much of the run there was to verify."""
     present, sites = len(audit.sites) - len(audit.without_ledger), len(audit.sites)
     told = f"{present} of {sites} sites, {audit.entries_verified} entries verified"
@@ -93,7 +91,7 @@ def coverage(audit: Audit) -> str:
 
 
 def between(bounds: Bounds | None) -> str:
-    """Two bounds as one number where they agree to three digits."""
+    """Two bounds to three places, as one number where they agree: "2.991", "2.991 to 3.010", "no bound", "n/a"."""
     if bounds is None:
         return MISSING
     if math.isinf(bounds.upper):
@@ -103,7 +101,7 @@ def between(bounds: Bounds | None) -> str:
 
 
 def most(bounds: Bounds) -> str:
-    """The upper of two bounds, not rounded down."""
+    """The upper of two bounds, rounded up to three places."""
     if math.isinf(bounds.upper):
         return "no bound"
     return upward(bounds.upper, 3)
@@ -151,4 +149,4 @@ def _units(audit: Audit) -> Iterator[str]:
     yield f"{'epsilon of the whole plan, at most, for':<60}  {'training':>8}  {'evaluation':>10}  {'together':>8}"
     for unit, cost in audit.units.items():
         evaluation = "none" if cost.evaluation is None else most(cost.evaluation)
-        yield f"  {UNITS[unit]:<58}  {most(cost.training):>8}  {evaluation:>10}  {most(cost.total):>8}"
+        yield f"  {_UNITS[unit]:<58}  {most(cost.training):>8}  {evaluation:>10}  {most(cost.total):>8}"

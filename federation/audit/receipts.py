@@ -1,4 +1,4 @@
-"""receipts.jsonl, as an audit reads it: what the server wrote of each round, of the evaluation and of the end."""
+"""Reads receipts.jsonl for an audit: what the server wrote of each round, of the evaluation and of the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Receipt:
     bytes_up: Mapping[str, Any]
     bytes_down: Mapping[str, Any]
     metrics: Mapping[str, Any]
-    shown: frozenset[str]  # sites of whose ledgers it holds a head
+    shown: frozenset[str]  # sites with a head of their ledger in it
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class Evaluation:
     shown: frozenset[str]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Receipts:
     """All lines in order; `closing` is the digest of the params that the run ended with."""
 
     run: str = ""
-    lines: tuple[Receipt, ...] = ()
-    evaluations: tuple[Evaluation, ...] = ()
+    lines: list[Receipt] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
     closing: str | None = None
-    heads: tuple[Head, ...] = ()
-    suites: frozenset[int] = frozenset()  # of the secure aggregation
+    heads: list[Head] = field(default_factory=list)
+    suites: set[int] = field(default_factory=set)  # of the secure aggregation
 
     @property
     def rounds(self) -> dict[int, Receipt]:
-        """By number; of a round the last line counts."""
+        """By number, in order; if a round has two lines, the last one counts."""
         return {line.round: line for line in sorted(self.lines, key=lambda line: line.round)}
 
     @property
@@ -73,33 +73,23 @@ class Receipts:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """All that were ever invited."""
+        """All sites that were ever invited, sorted."""
         cohorts = [*(line.cohort for line in self.lines), *(line.cohort for line in self.evaluations)]
         return tuple(sorted({site for cohort in cohorts for site in cohort}))
 
 
-@dataclass
-class _Reading:
-    """What was read so far."""
-
-    run: str = ""
-    lines: list[Receipt] = field(default_factory=list)
-    evaluations: list[Evaluation] = field(default_factory=list)
-    closing: str | None = None
-    heads: list[Head] = field(default_factory=list)
-    suites: set[int] = field(default_factory=set)
-
-
 def read_receipts(run: Path, plan: Plan | None, found: Findings) -> Receipts:
-    """receipts.jsonl. A killed process leaves half a line, so one like that is told and passed over."""
+    """The receipts in the run folder `run`; a line that cannot be parsed becomes a finding and is skipped.
+
+    Half a line is only "receipt-damaged", since a killed server leaves one.
+    """
+    read = Receipts()
     try:
         text = text_of(run / "receipts.jsonl")
     except (OSError, ValueError):
-        found.add(
-            "receipts-unreadable", "receipts.jsonl is missing or no text: nothing tells what the run did"
-        )
-        return Receipts()
-    read = _Reading()
+        detail = "receipts.jsonl is missing or no text: nothing tells what the run did"
+        found.add("receipts-unreadable", detail)
+        return read
     for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
         where = f"line {number} of receipts.jsonl"
         try:
@@ -108,32 +98,27 @@ def read_receipts(run: Path, plan: Plan | None, found: Findings) -> Receipts:
             found.add("receipt-damaged", f"{where} is no whole line, as a killed server leaves one")
         except (ValueError, MalformedMessage):
             found.add("receipt-invalid", f"{where} is no receipt")
-    return Receipts(
-        read.run,
-        tuple(read.lines),
-        tuple(read.evaluations),
-        read.closing,
-        tuple(read.heads),
-        frozenset(read.suites),
-    )
+    return read
 
 
-def _line(content: Any, where: str, read: _Reading, plan: Plan | None, found: Findings) -> None:
-    """Add one line. ValueError or MalformedMessage if it is none."""
+def _line(content: Any, where: str, read: Receipts, plan: Plan | None, found: Findings) -> None:
+    """Add one line. ValueError or MalformedMessage if it cannot be parsed."""
     fields = Fields(content)
     of, digest = fields.text("run"), fields.text("plan")
-    suite = fields.whole("suite") if "suite" in content else BROKEN  # which did not say so
+    suite = fields.whole("suite") if "suite" in content else BROKEN  # which named no suite
     shown = [_shown(site, head) for site, head in fields.table("heads").items()]
     sites = frozenset(head.site for head in shown)
-    ended, receipt, evaluation = None, None, None
+    ended = None
+    rounds: list[Receipt] = []
+    evaluations: list[Evaluation] = []
     if "closed" in content:
         if not fields.flag("closed"):
             raise ValueError("ends a run that goes on")
         ended = fields.octets("params", 32).hex()
     elif "evaluation" in content:
-        evaluation = _evaluation(fields, sites)
+        evaluations = [_evaluation(fields, sites)]
     else:
-        receipt = _receipt(fields, sites)
+        rounds = [_receipt(fields, sites)]
     fields.finish()
     read.run = read.run or of
     if of != read.run or (plan is not None and digest != plan.digest):
@@ -141,13 +126,13 @@ def _line(content: Any, where: str, read: _Reading, plan: Plan | None, found: Fi
         return
     if read.closing is not None and ended != read.closing:
         found.add("receipt-order", f"{where} comes after the end of the run")
-    if receipt is not None and read.evaluations:
+    if rounds and read.evaluations:
         found.add("receipt-order", f"{where} is a round after the evaluation, which is of the last params")
     read.heads += shown
     read.suites.add(suite)
-    read.closing = ended if ended is not None else read.closing
-    read.lines += [] if receipt is None else [receipt]
-    read.evaluations += [] if evaluation is None else [evaluation]
+    read.closing = ended or read.closing
+    read.lines += rounds
+    read.evaluations += evaluations
 
 
 def _shown(site: str, content: object) -> Head:
@@ -159,13 +144,16 @@ def _shown(site: str, content: object) -> Head:
 
 def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
     fields.whole("attempts", 1)
+    seconds = fields.number("seconds")
+    if not 0 <= seconds < 1e12:
+        raise ValueError("took no such time")
     return Receipt(
         round=fields.whole("round", 1),
         cohort=_names(fields.rows("cohort")),
         survivors=_names(fields.rows("survivors")),
         params_before=fields.octets("params_before", 32).hex(),
         params_after=fields.octets("params_after", 32).hex(),
-        seconds=_seconds(fields),
+        seconds=seconds,
         bytes_up=fields.table("bytes_up"),
         bytes_down=fields.table("bytes_down"),
         metrics=fields.table("metrics"),
@@ -176,13 +164,6 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
 def _evaluation(fields: Fields, shown: frozenset[str]) -> Evaluation:
     cohort, survivors = _names(fields.rows("cohort")), _names(fields.rows("survivors"))
     return Evaluation(cohort, survivors, fields.table("evaluation"), shown)
-
-
-def _seconds(fields: Fields) -> float:
-    seconds = fields.number("seconds")
-    if not 0 <= seconds < 1e12:
-        raise ValueError("took no such time")
-    return seconds
 
 
 def _names(rows: Sequence[object]) -> tuple[str, ...]:

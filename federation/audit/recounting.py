@@ -1,7 +1,7 @@
-"""What a plan and a ledger cost, worked out anew for an audit.
+"""Recounts what a plan and a ledger cost, for an audit.
 
-The rules by which a charge becomes a mechanism are written here a second time, from their definition, and epsilon
-comes from `privacy.accounting.bounds`: nothing here calls the code that admits, charges or reports.
+This module states the rules by which a charge becomes a mechanism a second time, from their definition, and takes
+epsilon from `privacy.accounting.bounds`: it calls none of the code that admits, charges or reports.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge, Patient, Unit
 from privacy.ledger.state import Account, Run
 
-NO_BOUND = Bounds(math.inf, math.inf)
-
 
 def planned_releases(plan: Plan) -> int:
-    """How often the plan releases something of one site. Noise at the site comes with every local step."""
+    """How many releases of one site the plan makes. With noise at the site, every local step is one.
+
+    Example: 200 rounds of 5 local steps are 1,000 releases with noise = "site", and 200 otherwise.
+    """
     steps = plan.training.local_steps if plan.privacy.noise == "site" else 1
     return plan.federation.rounds * (1 if plan.privacy.unit == "client" else steps)
 
 
 def planned_rate(plan: Plan) -> float:
-    """Who takes part in a round is known to the server, so only the sampling inside a site counts."""
+    """The sample rate that counts: only the sampling inside a site, since the server knows who is in a round."""
     return 1.0 if plan.privacy.unit == "client" else plan.training.sample_rate
 
 
 def bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> Bounds:
-    """Epsilon of one `unit` for all of these charges together."""
+    """Bounds on the epsilon of one `unit` for all of these charges together; infinite if one has no bound."""
     mechanisms = [_mechanism(charge, unit, patient) for charge in charges]
     known = [mechanism for mechanism in mechanisms if mechanism is not None]
-    return recount(known, delta) if len(known) == len(mechanisms) else NO_BOUND
+    return recount(known, delta) if len(known) == len(mechanisms) else Bounds(math.inf, math.inf)
 
 
 def charges(account: Account) -> tuple[Charge, ...]:
-    """What each run of a ledger costs: its reservation, less the rounds that were never begun once it is closed."""
+    """What each run of a ledger costs: its reservation; once it is closed, only the rounds that were begun."""
     return tuple(charge for run in account.runs.values() if (charge := _held(run)) is not None)
 
 

@@ -1,10 +1,10 @@
-"""report.json, field by field, against what plan, receipts and ledgers make of it; and every epsilon counted anew.
+"""Checks report.json field by field against plan, receipts and ledgers, and recounts every epsilon in it.
 
-Two questions are asked of an epsilon. Is it what our accountant says, so that nobody edited it? And is it at least
-what another accountant proves (`privacy.accounting.bounds`), so that it is true?
+An audit asks two questions about an epsilon. Is it what our accountant says, so that nobody edited it? And is it at
+least what another accountant proves (`privacy.accounting.bounds`), so that it is true?
 
-The JSON itself is compared, not a `Report`: a strict reader refuses the whole file for one false field and passes
-over fields that it does not know, and an audit has to name both.
+An audit compares the JSON itself, not a `Report`: a strict reader refuses the whole file for one false field and
+passes over fields that it does not know, and an audit has to name both.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from federation.audit.claims import told_units
-from federation.audit.fields import check_same, extra
+from federation.audit.claims import recounted_charge, told_units
+from federation.audit.fields import check_same, differs, extra
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.audit.recounting import bounds, planned_releases
@@ -28,14 +28,8 @@ from privacy.errors import PrivacyError
 _SLACK = 0.05  # an upper bound on epsilon by another accountant may be this much above ours
 _ENGINES = ("vectorized", "protocol", "flower")
 _KEYS = ("unit", "records", "sites")
-_SEEN = (
-    "engine",
-    "simulated",
-    "history",
-    "evaluation",
-    "privacy.units",
-    "privacy.cross_check.prv",
-)  # looked at by themselves
+# Checked by a function of their own.
+_SEEN = ("engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv")
 
 
 def check_report(
@@ -48,8 +42,10 @@ def check_report(
     simulated: set[bool],
     found: Findings,
 ) -> None:
-    """`executed`: by site, how many rounds its ledger began. `sizes`: how many records a simulated site declared.
-    `simulated`: what the ledgers say of themselves.
+    """Add a finding for each field of `report` that plan, receipts or ledgers contradict.
+
+    `executed`: by site, how many rounds its ledger began. `sizes`: how many records a simulated site declared.
+    `simulated`: what the ledgers say about themselves.
     """
     if report.get("simulated") is not True and True in simulated:
         found.add("simulated-claim", "the report claims a real run, and a ledger says that it was simulated")
@@ -73,7 +69,7 @@ def check_report(
 
 
 def _named(report: Mapping[str, Any], receipts: Receipts, executed: Mapping[str, int]) -> list[str]:
-    """The sites that the report has to name: all that were ever invited, and of those that joined whom it likes."""
+    """The sites that the report has to name: every site that was invited. It may name others that joined."""
     rows = [row.get("id") for row in _rows(report.get("sites")) if isinstance(row, Mapping)]
     return sorted({*receipts.sites, *(site for site in executed if site in rows)})
 
@@ -81,8 +77,17 @@ def _named(report: Mapping[str, Any], receipts: Receipts, executed: Mapping[str,
 def _expected(
     plan: Plan, receipts: Receipts, charge: Charge, executed: Mapping[str, int], sites: Sequence[str]
 ) -> dict[str, Any]:
-    rounds = receipts.rounds.values()
-    seconds = sum(line.seconds for line in rounds)
+    lines = receipts.rounds.values()
+    seconds, client_rounds = sum(line.seconds for line in lines), sum(len(line.cohort) for line in lines)
+    rounds = [
+        {
+            "round": number,
+            "cohort": len(line.cohort),
+            "survivors": len(line.survivors),
+            "seconds": line.seconds,
+        }
+        for number, line in receipts.rounds.items()
+    ]
     return {
         "schema": "federation.report/1",
         "plan_digest": plan.digest,
@@ -91,20 +96,10 @@ def _expected(
         "secure_aggregation": plan.secure_aggregation.model_dump(),
         "privacy": _privacy(plan, charge),
         "sites": [_site(site, plan, receipts, charge, executed) for site in sites],
-        "rounds": [
-            {
-                "round": line.round,
-                "cohort": len(line.cohort),
-                "survivors": len(line.survivors),
-                "seconds": line.seconds,
-            }
-            for line in rounds
-        ],
+        "rounds": rounds,
         "timing": {
             "training_seconds": seconds,
-            "client_rounds_per_second": sum(len(line.cohort) for line in rounds) / seconds
-            if seconds
-            else None,
+            "client_rounds_per_second": client_rounds / seconds if seconds else None,
         },
     }
 
@@ -156,42 +151,33 @@ def _check_history(history: object, plan: Plan, receipts: Receipts, charge: Char
     rounds, told = receipts.rounds, [row for row in _rows(history) if isinstance(row, Mapping)]
     numbers = [number for row in told if type(number := row.get("round")) is int]
     if numbers != list(rounds) or len(told) != len(_rows(history)):
-        found.add("report-mismatch", "report.json: history is not of the rounds that have a receipt")
+        differs("history is not of the rounds that have a receipt", found)
         return
     for row, line in zip(told, rounds.values(), strict=True):
         if row.get("metrics") != line.metrics:
-            found.add(
-                "report-mismatch", f"report.json: history of round {line.round} is not what its receipt says"
-            )
+            differs(f"history of round {line.round} is not what its receipt says", found)
     if plan.privacy.delta is None:
         return
     epsilons = [float(value) for row in told if isinstance(value := row.get("epsilon"), int | float)]
     if len(epsilons) != len(told) or epsilons != sorted(epsilons):
-        found.add("report-mismatch", "report.json: epsilon falls from one round to the next")
+        differs("epsilon falls from one round to the next", found)
         return
     each = planned_releases(plan) // plan.federation.rounds
     for index in sorted({0, len(epsilons) // 2, len(epsilons) - 1}) if epsilons else ():
-        spent = bounds(
-            [charge.with_count(each * numbers[index])], charge.protects, Patient(), plan.privacy.delta
-        )
-        if not _is_near(epsilons[index], spent):
-            found.add(
-                "report-mismatch", f"report.json: history says another epsilon of round {numbers[index]}"
-            )
+        if not _is_near(epsilons[index], recounted_charge(charge.with_count(each * numbers[index]), plan)):
+            differs(f"history says another epsilon of round {numbers[index]}", found)
 
 
 def _check_engine(report: Mapping[str, Any], found: Findings) -> None:
     engine, simulated = report.get("engine"), report.get("simulated")
     if engine not in _ENGINES or not isinstance(simulated, bool):
-        found.add(
-            "report-mismatch", "report.json: engine is none of ours, or simulated neither true nor false"
-        )
+        differs("engine is none of ours, or simulated neither true nor false", found)
     elif engine == "vectorized" and not simulated:
-        found.add("report-mismatch", "report.json: this engine exists in simulations only")
+        differs("this engine exists in simulations only", found)
 
 
 def _check_figures(report: Mapping[str, Any], receipts: Receipts, found: Findings) -> None:
-    """Exact figures about held-out records exist in simulations only; in earnest, none but what is published."""
+    """Exact figures about held-out records exist in simulations only; a real run has only what it published."""
     evaluation, lines = report.get("evaluation"), list(receipts.rounds.values())
     told = dict(evaluation) if isinstance(evaluation, Mapping) else {}
     if report.get("simulated") is not True:
@@ -206,21 +192,17 @@ def _check_figures(report: Mapping[str, Any], receipts: Receipts, found: Finding
 
 
 def _check_privacy(privacy: object, plan: Plan, charge: Charge, sites: int, found: Findings) -> None:
-    """What depends on another accountant, or on what a person may hold: between our bounds."""
+    """Check what depends on another accountant, or on what a person may hold: it must lie between our bounds."""
     if not isinstance(privacy, Mapping) or plan.privacy.delta is None:
         return
     checks = privacy.get("cross_check")
     prv = checks.get("prv") if isinstance(checks, Mapping) else None
-    if prv is not None and not _is_near(
-        prv, bounds([charge], charge.protects, Patient(), plan.privacy.delta)
-    ):
-        found.add("report-mismatch", "report.json: privacy.cross_check.prv is not an epsilon of this plan")
+    if prv is not None and not _is_near(prv, recounted_charge(charge, plan)):
+        differs("privacy.cross_check.prv is not an epsilon of this plan", found)
     rows = _rows(privacy.get("units"))
     told = [tuple(row.get(key) for key in _KEYS) for row in rows if isinstance(row, Mapping)]
     if told != told_units(plan, sites):
-        found.add(
-            "report-mismatch", "report.json: privacy.units is not about the units that it has to be about"
-        )
+        differs("privacy.units is not about the units that it has to be about", found)
     for place, row in enumerate(rows):
         try:
             unit = next(unit for unit in UNITS if unit == row["unit"])
@@ -229,11 +211,11 @@ def _check_privacy(privacy: object, plan: Plan, charge: Charge, sites: int, foun
         except (StopIteration, TypeError, KeyError, AttributeError, PrivacyError):
             held = False
         if not held:
-            found.add("report-mismatch", f"report.json: privacy.units[{place}] is not what the plan costs")
+            differs(f"privacy.units[{place}] is not what the plan costs", found)
 
 
-def _is_near(value: object, spent: Bounds) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
+def _is_near(value: object, spent: Bounds | None) -> bool:
+    if spent is None or not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return spent.lower * (1 - 1e-9) <= value <= spent.upper * (1 + _SLACK) + _SLACK
 

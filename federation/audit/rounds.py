@@ -1,4 +1,4 @@
-"""What the server wrote down: rounds in order and complete, params that follow from one another to the end."""
+"""Checks the server's receipts: rounds in order and complete, params that follow from one another to the end."""
 
 from __future__ import annotations
 
@@ -20,41 +20,37 @@ from privacy.roster import Roster
 
 
 def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found: Findings) -> None:
-    """One receipt after the other, from the first round to the last that is planned."""
+    """Check that rounds have receipts in order: from the first to the last planned one, if the run was closed."""
     planned, rounds = plan.federation.rounds, receipts.rounds
     expected = 1
     seen: dict[int, Receipt] = {}
     for line in receipts.lines:
         before = seen.get(line.round)
         if before is None and line.round > expected:
-            found.add(
-                "receipt-order", f"the receipt of round {line.round} stands before that of round {expected}"
-            )
+            detail = f"the receipt of round {line.round} stands before that of round {expected}"
+            found.add("receipt-order", detail)
         elif before is not None and line.round < expected - 1:
-            found.add(
-                "receipt-order", f"a receipt of round {line.round} stands after that of round {expected - 1}"
-            )
+            detail = f"a receipt of round {line.round} stands after that of round {expected - 1}"
+            found.add("receipt-order", detail)
         if before is not None:
             _check_replay(before, line, found)
         seen[line.round], expected = line, max(expected, line.round + 1)
         check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found)
-    for number in sorted(rounds):
+    for number in rounds:
         if number > planned:
             found.add("receipt-beyond-plan", f"round {number} took place, {planned} are planned")
-    missing = [number for number in range(1, max(rounds, default=0)) if number not in rounds]
-    if receipts.closing is not None:
-        missing = [number for number in range(1, planned + 1) if number not in rounds]
-    for number in missing:
-        found.add("receipt-missing", f"round {number} has no receipt")
+    last = planned if receipts.closing is not None else max(rounds, default=0)
+    for number in range(1, last + 1):
+        if number not in rounds:
+            found.add("receipt-missing", f"round {number} has no receipt")
 
 
 def _check_replay(before: Receipt, line: Receipt, found: Findings) -> None:
     if (before.cohort, before.params_before) != (line.cohort, line.params_before):
         found.add("receipt-contradiction", f"round {line.round} has two receipts that contradict each other")
     else:
-        found.add(
-            "receipt-replayed", f"round {line.round} has two receipts, as after a crash; the last one counts"
-        )
+        detail = f"round {line.round} has two receipts, as after a crash; the last one counts"
+        found.add("receipt-replayed", detail)
 
 
 def check_cohort(
@@ -65,7 +61,10 @@ def check_cohort(
     roster: Roster | None,
     found: Findings,
 ) -> None:
-    """Those invited are on the roster and enough, and so are those summed up."""
+    """Check that the cohort is on the roster, the survivors are in the cohort, and both are enough.
+
+    `what` names the round in the finding, as in "round 3".
+    """
     wrong = ""
     if roster is not None and not set(cohort) <= roster.by_site.keys():
         wrong = "invited a site that is not on the roster"
@@ -85,7 +84,7 @@ def check_cohort(
 
 
 def check_params(run: Path, receipts: Receipts, params: Params | None, plan: Plan, found: Findings) -> None:
-    """Each round starts from the params of the one before, and the last ones are those of the file."""
+    """Check that each round starts from the params of the one before, and that the file holds the last ones."""
     lines = list(receipts.rounds.values())
     for before, after in pairwise(lines):
         if after.round == before.round + 1 and after.params_before != before.params_after:
@@ -109,9 +108,8 @@ def check_params(run: Path, receipts: Receipts, params: Params | None, plan: Pla
     if dict(params.metadata) != said:
         found.add("params-mismatch", "params.safetensors names another plan, or another guarantee")
     if not isinstance(plan.task, TabularTask) or plan.task.model not in MODELS:
-        found.skip(
-            "params against receipts: the plan brings its own model, and an audit runs no code of a plan"
-        )
+        untold = "params against receipts: the plan brings its own model, and an audit runs no code of a plan"
+        found.skip(untold)
         return
     _check_built_in(plan, params, lines[0].params_before if lines else None, ended, found)
 
@@ -119,7 +117,7 @@ def check_params(run: Path, receipts: Receipts, params: Params | None, plan: Pla
 def _check_built_in(
     plan: Plan, params: Params, started: str | None, ended: str | None, found: Findings
 ) -> None:
-    """Only here is the order of the tensors known without running code of the plan's author."""
+    """Check the file's tensors: a built-in model's order is known without running code of the plan's author."""
     task = build_task(plan)
     layout, tensors = Layout.of(task.model()), params.tensors
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

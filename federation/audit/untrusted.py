@@ -1,7 +1,7 @@
-"""Reads text and JSON that nobody vouches for, so that two readers cannot see two things in it.
+"""Reads untrusted text and JSON strictly, so that two readers cannot see two things in it.
 
-A name that stands twice in an object, a byte order mark, a number that is none or too large for a float, half a
-surrogate: readers of JSON differ about each of them, and what one of them overlooks another may believe.
+Readers of JSON differ about a name that stands twice in an object, a byte order mark, NaN, a number too large for a
+float, half a surrogate: what one reader overlooks another may believe. All of them are refused here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _MAX_DIGITS = 20
 
 
 class Torn(ValueError):
-    """No whole JSON text, as a killed process leaves it."""
+    """The JSON text is cut short, as a killed process leaves it."""
 
 
 def is_regular(path: Path) -> bool:
-    """Whether `path` leads to a file that ends: no folder, no pipe, no device."""
+    """Whether `path` is a file that ends: no folder, no pipe, no device."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -35,14 +35,10 @@ def text_of(path: Path) -> str:
 
 
 def json_of(text: str) -> Any:
-    """The content of a JSON text. Torn if it is not whole, and another ValueError if it is not plain."""
+    """The content of a JSON text. Torn if it is cut short; another ValueError if readers may differ about it."""
     try:
         found = json.loads(
-            text,
-            parse_int=_whole,
-            parse_float=_number,
-            parse_constant=_number,
-            object_pairs_hook=_object,
+            text, parse_int=_whole, parse_float=_number, parse_constant=_number, object_pairs_hook=_object
         )
     except json.JSONDecodeError:
         raise Torn("no whole JSON text") from None
@@ -73,7 +69,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check(found: Any) -> None:
-    """No text without an encoding, and no more levels than anybody needs."""
+    """ValueError for a text that UTF-8 cannot encode, and for more than MAX_DEPTH levels."""
     level = [found]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []

@@ -1,7 +1,7 @@
 """The `federation` command, one of two composition roots: this folder and the front door (federation/__init__.py).
 
-Only these two see every package. Packages are imported inside the commands, so that `--help` and a mistake in a
-plan answer at once. An error is one line on stderr and an exit code; `--debug` shows where it came from.
+Only these two see every package. Each command imports what it needs, so that `--help` and a mistake in a plan
+answer at once. An error is one line on stderr and an exit code; `--debug` shows where it came from.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,37 +107,29 @@ def check(
 ) -> None:
     """Check everything that can be checked before any data moves."""
     from clients.check import preflight
+    from federation.cli.tables import print_facts
     from federation.plan.plan import load
 
-    facts = preflight(load(plan), site)
-    if as_json:
-        _print_json(facts)
-        return
-    from federation.cli.tables import print_facts
-
-    print_facts(facts)
+    show = _print_json if as_json else print_facts
+    show(preflight(load(plan), site))
 
 
 @app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
 def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
     """The privacy budget of a plan, without training."""
+    from federation.cli.tables import print_budget
     from federation.plan.plan import load
     from simulations.budgets import budget_of
 
-    result = budget_of(load(plan))
-    if as_json:
-        _print_json(result)
-        return
-    from federation.cli.tables import print_budget
-
-    print_budget(result)
+    show = _print_json if as_json else print_budget
+    show(budget_of(load(plan)))
 
 
 @keys.command("new", epilog="Example: [bold]federation keys new keys/ --id cleveland --size 300[/bold]")
 def new_keys(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the key files go")],
     name: Annotated[str, typer.Option("--id", help="the site's id, or a name for a consortium key")],
-    organization: Annotated[str, typer.Option(help="whose it is; the id, if left out")] = "",
+    organization: Annotated[str, typer.Option(help="who owns it; the id, if left out")] = "",
     size: Annotated[int, typer.Option(min=1, help="how many records the site declares in public")] = 1,
     debug: Debug = False,
 ) -> None:
@@ -153,7 +146,7 @@ def add_to_roster(
     public: Annotated[Path, typer.Argument(metavar="ID.pub")],
     debug: Debug = False,
 ) -> None:
-    """Add a site, or replace it. The roster then needs signatures anew."""
+    """Add a site, or replace it. The roster then needs new signatures."""
     from federation.identity.keys import load_public
     from federation.identity.roster_file import add_site
 
@@ -208,9 +201,9 @@ def audit(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Verify a run from its files alone: signatures, chains, epsilon worked out anew, steps planned and made.
+    """Verify a run from its files alone: signatures, chains, a recount of epsilon, steps planned and made.
 
-    Exit code 5 if anything is wrong. That nothing was found proves no more than that.
+    Exit code 5 if anything is wrong. A pass proves no more than that nothing was found.
     """
     from federation.audit.examine import audit as examine
     from federation.audit.page import audit_lines, write_audit_page
@@ -252,11 +245,12 @@ def _simulate(
     path: Path, sites: Path, out: Path | None, engine: EngineName, seed: int | None, as_json: bool
 ) -> None:
     from federation.cli.progress import show_progress
+    from federation.cli.tables import print_report
     from federation.plan.plan import load
     from simulations.simulate import simulate as run_simulation
 
     plan = load(path).federation
-    out = out or _free_folder(_slug(plan.name))
+    out = out or _free_folder(re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-") or "run")
     with show_progress(plan.name, plan.rounds) as advance:
         report = run_simulation(
             path,
@@ -264,22 +258,16 @@ def _simulate(
             out,
             engine=engine.value,
             seed=seed,
-            progress=lambda done, metrics: advance(done.round, metrics),
+            progress=lambda done, seen: advance(done.round, seen),
         )
     if as_json:
         _print_json(report.to_json())
-        return
-    from federation.cli.tables import print_report
-
-    print_report(report, out)
+    else:
+        print_report(report, out)
 
 
-def _print_json(result: dict[str, Any]) -> None:
+def _print_json(result: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
 
 
 def _free_folder(name: str) -> Path:

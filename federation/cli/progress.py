@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line now and then elsewhere. Goes to stderr."""
+"""Shows the progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from federation.report.numbers import figure
 
-Advance = Callable[[int, Mapping[str, float | None]], None]  # (rounds done, metrics so far)
+_Advance = Callable[[int, Mapping[str, float | None]], None]  # (rounds done, metrics so far)
 
 
 @contextmanager
-def show_progress(title: str, total: int) -> Iterator[Advance]:
-    """Within the context: call the function after every round."""
+def show_progress(title: str, total: int) -> Iterator[_Advance]:
+    """A function to call after every round, with the rounds done of `total` and the metrics so far."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(console, title, total)
@@ -32,14 +32,13 @@ def show_progress(title: str, total: int) -> Iterator[Advance]:
         yield lambda done, metrics: progress.update(task, completed=done, metrics=_words(metrics))
 
 
-def _lines(console: Console, title: str, total: int) -> Advance:
+def _lines(console: Console, title: str, total: int) -> _Advance:
     every = max(1, total // 10)
 
     def advance(done: int, metrics: Mapping[str, float | None]) -> None:
         if done % every == 0 or done == total:
-            console.print(
-                f"{title}: round {done} of {total} {_words(metrics)}", markup=False, highlight=False
-            )
+            line = f"{title}: round {done} of {total} {_words(metrics)}"
+            console.print(line, markup=False, highlight=False)
 
     return advance
 

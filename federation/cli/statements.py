@@ -1,4 +1,4 @@
-"""A ledger as tables on a terminal."""
+"""Prints a ledger as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from rich.table import Table
 from federation.cli.tables import titled
 from federation.report.numbers import short
 
-NO_LIMIT = "no limit"
+_NO_LIMIT = "no limit"
 
 
 def print_statement(facts: Mapping[str, Any]) -> None:
-    """Whose ledger it is; what each unit may spend and has spent; the runs."""
+    """Print `facts` (`federation.ledger.statement`): the site, what each unit may spend and has spent, the runs."""
     console = Console()
     kind = "[bold red]SIMULATED[/] ledger" if facts["simulated"] else "ledger"
     console.print(f"{kind} of [bold]{facts['site']}[/], pool {facts['pool']}", highlight=False)
-    console.print(
-        f"{facts['entries']} entries verified, head {facts['head']}", highlight=False, soft_wrap=True
-    )
+    verified = f"{facts['entries']} entries verified, head {facts['head']}"
+    console.print(verified, highlight=False, soft_wrap=True)
     console.print(_units(facts["units"]))
     console.print(_runs(facts["runs"]))
     if facts["refusals"]:
@@ -36,14 +35,8 @@ def _units(units: Mapping[str, Any]) -> Table:
     for unit, spent in units.items():
         people = f"{spent['records']} records, {spent['sites']} sites" if unit == "patient" else ""
         used = "full" if spent["used"] is None or spent["used"] > 1 else f"{spent['used']:.0%} full"
-        table.add_row(
-            unit,
-            short(spent["epsilon"], NO_LIMIT),
-            short(spent["epsilon_max"], NO_LIMIT),
-            f"{spent['delta']:g}",
-            used,
-            people,
-        )
+        epsilons = (short(spent[key], _NO_LIMIT) for key in ("epsilon", "epsilon_max"))
+        table.add_row(unit, *epsilons, f"{spent['delta']:g}", used, people)
     return table
 
 
@@ -55,13 +48,8 @@ def _runs(runs: list[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("state", no_wrap=True)
     for run in runs:
-        table.add_row(
-            run["run"][:8],
-            run["plan"].removeprefix("sha256:")[:8],
-            run["unit"],
-            short(run["noise_multiplier"], "none"),
-            short(run["sample_rate"], "none"),
-            *(str(run[name]) for name in ("rounds_begun", "rounds", "rounds_released")),
-            "closed" if run["closed"] else "reserved",
-        )
+        names = (run["run"][:8], run["plan"].removeprefix("sha256:")[:8], run["unit"])
+        noise = (short(run[name], "none") for name in ("noise_multiplier", "sample_rate"))
+        counts = (str(run[name]) for name in ("rounds_begun", "rounds", "rounds_released"))
+        table.add_row(*names, *noise, *counts, "closed" if run["closed"] else "reserved")
     return table

@@ -1,4 +1,4 @@
-"""Results as tables on a terminal."""
+"""Prints results as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.table import Table
 from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report
 
-ROUNDING = 1e-9
-NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
+_ROUNDING = 1e-9
+_NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 
 def titled(title: str, first: str, *numbers: str) -> Table:
@@ -26,17 +26,17 @@ def titled(title: str, first: str, *numbers: str) -> Table:
 
 
 def print_report(report: Report, folder: Path) -> None:
-    """What a run found: the guarantee, the sites, the metrics beside their baselines, where the files are."""
+    """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
     console = Console()
     console.print(_claim(report.privacy), highlight=False)
     console.print(_sites(report))
-    console.print(_metrics(report.evaluation) if report.simulated else NOT_MEASURED)
+    console.print(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
     console.print(f"report   {folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"params   {folder / 'params.safetensors'}", soft_wrap=True, markup=False, highlight=False)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Facts as two columns; a site's limits, unit by unit, as a table below."""
+    """Print facts as two columns; a site's limits, unit by unit, as a table below."""
     console, site = Console(), dict(facts.get("site") or {})
     units = site.pop("units", {})
     console.print(_columns({**facts, "site": site} if site else facts))
@@ -45,7 +45,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def print_budget(budget: Mapping[str, Any]) -> None:
-    """A budget: its figures, whom it costs how much, with every tenth of its rounds."""
+    """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
     console, aside = Console(), ("rounds", "units", "filter")
     console.print(_columns({name: value for name, value in budget.items() if name not in aside}))
     console.print(_exposure(budget["units"]))
@@ -73,11 +73,8 @@ def _sites(report: Report) -> Table:
 
 
 def _metrics(evaluation: Evaluation) -> Table:
-    columns = {
-        "this run": evaluation.pooled,
-        "mean of sites": evaluation.mean_of_sites,
-        **evaluation.baselines,
-    }
+    own = {"this run": evaluation.pooled, "mean of sites": evaluation.mean_of_sites}
+    columns = {**own, **evaluation.baselines}
     table = titled("Held-out records", "metric", *(name.replace("_", " ") for name in columns))
     for metric in evaluation.pooled:
         table.add_row(metric.replace("_", " "), *(figure(values.get(metric)) for values in columns.values()))
@@ -105,14 +102,10 @@ def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
     table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon")
     for line in units:
+        records = "all" if line["unit"] == "client" else str(line["records"])
         cost = UNBOUNDED if line["epsilon"] is None else figure(line["epsilon"])
-        table.add_row(line["unit"], *_holdings(line), cost)
+        table.add_row(line["unit"], records, str(line["sites"]), cost)
     return table
-
-
-def _holdings(line: Mapping[str, Any]) -> tuple[str, str]:
-    """How much one unit has where; a client is all the records of one site."""
-    return ("all" if line["unit"] == "client" else str(line["records"])), str(line["sites"])
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
@@ -127,9 +120,9 @@ def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _room(rule: Mapping[str, Any]) -> str:
-    """What a site whose limit is exactly this plan's epsilon could admit after it."""
+    """What a site could still admit after this plan, if its limit is exactly the plan's epsilon."""
     how = "GDP" if rule["type"] == "gdp" else f"RDP of order {rule['order']}"
-    if rule["load"] is not None and rule["load"] <= 1 + ROUNDING:
+    if rule["load"] is not None and rule["load"] <= 1 + _ROUNDING:
         share = f"{upward(min(100.0, 100 * rule['load']), 1)}%"
         return f"A site whose limit is this epsilon has {share} of it used by this plan ({how})."
     return (

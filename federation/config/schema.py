@@ -1,8 +1,8 @@
-"""Tables of a TOML file as frozen pydantic models whose every mistake is one readable line.
+"""Tables of a TOML file as frozen pydantic models; each mistake in a file becomes one readable line.
 
-A table finds its own mistakes, since it alone knows its fields: a key that is unknown (and the nearest that
-is not), one that is missing (and an example), a value that does not fit. It raises a `Mistake` with a key
-relative to itself; the table around puts its own name before; `validate` adds file, line and value.
+A table finds its own mistakes, since it alone knows its fields: an unknown key (and the nearest known one), a
+missing key (and an example), a value that does not fit. It raises a `Mistake` with a key relative to itself; the
+table around it puts its own name before; `validate` adds file, line and value.
 Every field carries an example, written as TOML: `Field(examples=["1e-5"])`.
 """
 
@@ -33,8 +33,8 @@ from privacy.errors import UnsafeParameters
 
 Texts = Annotated[tuple[str, ...], Strict(False)]
 
-MAX_SHOWN = 60  # characters of a value
-MAX_LISTED = 15  # valid names
+_MAX_SHOWN = 60  # characters of a value
+_MAX_LISTED = 15  # valid names
 
 
 @dataclass
@@ -84,10 +84,10 @@ class Table(BaseModel):
         return inner.under(str(name), *_entry(data.get(str(name)), rest))
 
 
-T = TypeVar("T", bound=Table)
+_T = TypeVar("_T", bound=Table)
 
 
-def validate(model: type[T], document: Document) -> T:
+def validate(model: type[_T], document: Document) -> _T:
     """The document as a model, or its most telling mistake as `model.refusal` (UnsafeParameters where `unsafe`)."""
     try:
         return model.model_validate(document.data)
@@ -104,15 +104,19 @@ def validate(model: type[T], document: Document) -> T:
 
 
 def nearest(name: str, valid: Sequence[str] | Mapping[str, object]) -> str:
-    """A hint: the valid name that was probably meant, or all of them."""
+    """A hint: the valid name that was probably meant, or all valid names.
+
+    >>> nearest("epsilom", ["epsilon", "delta"]), nearest("x", ["epsilon", "delta"])
+    ('did you mean "epsilon"?', 'valid here: epsilon, delta')
+    """
     close = get_close_matches(name.lower(), list(valid), n=1)
     if close:
         return f'did you mean "{close[0]}"?'
-    return f"valid here: {', '.join(list(valid)[:MAX_LISTED])}{', ...' * (len(valid) > MAX_LISTED)}"
+    return f"valid here: {', '.join(list(valid)[:_MAX_LISTED])}{', ...' * (len(valid) > _MAX_LISTED)}"
 
 
 def missing(name: str, example: str) -> Mistake:
-    """A key that must be written out and is not."""
+    """The mistake of a file that leaves out a key, with an example of its line."""
     return Mistake("is missing", f"add a line such as: {example}", (name,))
 
 
@@ -179,7 +183,7 @@ def _shown(model: type[Table], document: Document, key: Sequence[str]) -> str:
     if value is None or isinstance(value, Mapping) or (table is not None and not table.repr):
         return ""
     text = _toml(value)
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
 def _dotted(key: Sequence[str]) -> str:

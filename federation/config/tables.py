@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,28 +10,27 @@ from federation.config.schema import Mistake, Table, Texts, missing
 from privacy.accounting.events import MAX_GROUP
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
-MAX_COUNT = 1_000_000
-MAX_EPSILON = 100.0
-SMALLEST_COHORT = 3
+_MAX_COUNT = 1_000_000
+_MAX_EPSILON = 100.0
+_SMALLEST_COHORT = 3
 
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+_Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
+_Positive = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
 
 
 class Federation(Table):
     """`[federation]`: the run's name, length and public seed (initial params and cohorts, never noise)."""
 
     name: str = Field(examples=['"heart-disease"'])
-    rounds: Positive = Field(examples=["200"])
+    rounds: _Positive = Field(examples=["200"])
     seed: int = Field(ge=0, lt=1 << 53, examples=["7"])
 
     @field_validator("name")
     @classmethod
     def _printable(cls, name: str) -> str:
         if not name.strip() or not name.isprintable() or len(name) > 100:
-            raise Mistake(
-                "must be 1 to 100 printable characters", 'write for example: name = "heart-disease"'
-            )
+            hint = 'write for example: name = "heart-disease"'
+            raise Mistake("must be 1 to 100 printable characters", hint)
         return name
 
 
@@ -40,7 +39,7 @@ class Cohort(Table):
 
     size: int | Literal["all"] | None = Field(default=None, examples=['"all"'])
     sample_rate: float | None = Field(default=None, gt=0, le=1, examples=["0.5"])
-    minimum: Positive = Field(examples=["3"])
+    minimum: _Positive = Field(examples=["3"])
     weights: Literal["uniform", "declared"] = Field(default="uniform", examples=['"uniform"'])
     deadline_seconds: float = Field(default=60.0, gt=0, le=86400 * 7, examples=["60"])
 
@@ -48,7 +47,7 @@ class Cohort(Table):
     @classmethod
     def _all_or_number(cls, size: Any) -> Any:
         number = isinstance(size, int) and not isinstance(size, bool)
-        if not (size in ("all", None) or (number and 1 <= size <= MAX_COUNT)):
+        if not (size in ("all", None) or (number and 1 <= size <= _MAX_COUNT)):
             raise Mistake('must be "all" or a number of sites', 'write for example: size = "all"')
         return size
 
@@ -58,13 +57,12 @@ class Cohort(Table):
             raise missing("size", 'size = "all"')
         if self.size is not None and self.sample_rate is not None:
             raise Mistake("cannot stand beside cohort.size", "keep one of the two", ("sample_rate",))
-        if self.minimum < SMALLEST_COHORT:
-            hint = f"set it to {SMALLEST_COHORT} or more: of a sum of two, each knows the other's part"
+        if self.minimum < _SMALLEST_COHORT:
+            hint = f"set it to {_SMALLEST_COHORT} or more: of a sum of two, each knows the other's part"
             raise Mistake("so few sites cannot hide in a sum", hint, ("minimum",), unsafe=True)
         if isinstance(self.size, int) and self.size < self.minimum:
-            raise Mistake(
-                f"is below cohort.minimum = {self.minimum}", "raise it, or lower the minimum", ("size",)
-            )
+            reason = f"is below cohort.minimum = {self.minimum}"
+            raise Mistake(reason, "raise it, or lower the minimum", ("size",))
         return self
 
 
@@ -72,21 +70,21 @@ class Training(Table):
     """`[training]`: what a site does in a round. `sample_rate` is the Poisson rate of a record, per step."""
 
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])
-    learning_rate: float = Field(gt=0, le=MAX_COUNT, examples=["0.5"])
-    local_steps: Positive = Field(examples=["1"])
+    learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.5"])
+    local_steps: _Positive = Field(examples=["1"])
     sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
 
 
 class Privacy(Table):
     """`[privacy]`: the claim. `noise = "none"` claims nothing and takes no other numbers.
 
-    The last two say of the people behind the data: how many records of a patient a site has at most, and how
-    many sites have the same patient. Nothing that is spent at a site depends on them; the report does.
+    `records_per_patient` is how many records of one patient a site has at most, `sites_per_patient` how many sites
+    have the same patient. The report depends on both; what a site spends does not.
     """
 
     unit: Literal["record", "patient", "client"] = Field(examples=['"record"'])
     noise: Literal["site", "distributed", "central", "none"] = Field(examples=['"distributed"'])
-    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["3.0"])
+    epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["3.0"])
     delta: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
     clipping_norm: float | None = Field(default=None, gt=0, le=1e6, examples=["1.0"])
     records_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["1"])
@@ -109,10 +107,9 @@ class Privacy(Table):
             if getattr(self, name) is not None and self.noise == "none":
                 raise Mistake('means nothing beside noise = "none"', "remove it", (name,))
         if self.records_per_patient is not None and self.unit != "record":
-            reason = (
-                f'means nothing beside unit = "{self.unit}", which protects all records of a patient at once'
-            )
-            raise Mistake(reason, 'remove it, or choose unit = "record"', ("records_per_patient",))
+            beside = f'beside unit = "{self.unit}", which protects all records of a patient at once'
+            hint = 'remove it, or choose unit = "record"'
+            raise Mistake(f"means nothing {beside}", hint, ("records_per_patient",))
         if (self.records_per_patient or 1) * (self.sites_per_patient or 1) > MAX_GROUP:
             reason = f"and sites_per_patient make a patient more than {MAX_GROUP} records"
             raise Mistake(reason, 'lower one, or choose unit = "patient"', ("records_per_patient",))
@@ -122,8 +119,8 @@ class Privacy(Table):
 class SecureAggregation(Table):
     """`[secure_aggregation]`: the sites that may collude with the server, and that may vanish mid-round."""
 
-    colluders: Count = Field(examples=["1"])
-    dropouts: Count = Field(examples=["1"])
+    colluders: _Count = Field(examples=["1"])
+    dropouts: _Count = Field(examples=["1"])
 
 
 class Server(Table):
@@ -135,20 +132,20 @@ class Server(Table):
     optimizer: Literal["average", "momentum", "adagrad", "adam", "adam-bc", "yogi"] = Field(
         examples=['"adam"']
     )
-    learning_rate: float = Field(gt=0, le=MAX_COUNT, examples=["0.05"])
+    learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.05"])
     beta1: float = Field(default=0.9, ge=0, lt=1, examples=["0.9"])
     beta2: float = Field(default=0.99, ge=0, lt=1, examples=["0.99"])
     tau: float = Field(default=1e-3, gt=0, le=1, examples=["1e-3"])
 
 
 class Evaluation(Table):
-    """`[evaluation]`: the fraction of its rows a site without a test file holds out; what to report.
+    """`[evaluation]`: the fraction of its rows that a site without a test file holds out; what to report.
 
-    `epsilon`, at the delta of the privacy table, is what a published evaluation may cost whoever is held out.
-    Without it no figure leaves a site.
+    `epsilon`, at the delta of the privacy table, is what a published evaluation may cost a held-out record or
+    patient. Without it no figure leaves a site.
     """
 
-    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])
+    epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["0.5"])
     holdout: float = Field(default=0.2, ge=0, le=0.9, examples=["0.2"])
     metrics: Texts = Field(default=METRICS, examples=['["accuracy", "auc"]'])
 
@@ -160,20 +157,14 @@ class Evaluation(Table):
         return metrics
 
 
-class Rules(Protocol):
-    """What a kind of release reads of a plan: every table but the task."""
+class Rules(Table):
+    """The tables of a plan. `Plan` gives the task its type; a kind of release reads all tables but the task."""
 
-    @property
-    def federation(self) -> Federation: ...
-    @property
-    def cohort(self) -> Cohort: ...
-    @property
-    def training(self) -> Training: ...
-    @property
-    def privacy(self) -> Privacy: ...
-    @property
-    def secure_aggregation(self) -> SecureAggregation: ...
-    @property
-    def server(self) -> Server: ...
-    @property
-    def evaluation(self) -> Evaluation: ...
+    federation: Federation = Field(examples=["[federation]"])
+    task: Any
+    cohort: Cohort = Field(examples=["[cohort]"])
+    training: Training = Field(examples=["[training]"])
+    privacy: Privacy = Field(examples=["[privacy]"])
+    secure_aggregation: SecureAggregation = Field(examples=["[secure_aggregation]"])
+    server: Server = Field(examples=["[server]"])
+    evaluation: Evaluation = Field(default=Evaluation(), examples=["[evaluation]"])

@@ -18,7 +18,7 @@ from typing import Any
 
 from federation.errors import InputError, UnusableFile
 
-MAX_FILE = 1 << 20
+_MAX_FILE = 1 << 20
 
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
 _KEY = rf"({_PART}(?:\s*\.\s*{_PART})*)"
@@ -27,7 +27,7 @@ _ASSIGNMENT = re.compile(rf"\s*{_KEY}\s*=")
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _AT_END = " (at end of document)"
 
-KeyPath = tuple[str, ...]
+_KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Document:
         return value
 
     @cached_property
-    def _lines(self) -> dict[KeyPath, int]:
+    def _lines(self) -> dict[_KeyPath, int]:
         return _scan(self.text)
 
 
 def read(path: Path) -> Document:
-    """The file as a document. UnusableFile if it cannot be read, is no UTF-8 text or no TOML."""
+    """The file as a document. UnusableFile if it cannot be read, is over 1 MiB, or is not UTF-8 or not TOML."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -69,10 +69,9 @@ def read(path: Path) -> Document:
     except IsADirectoryError:
         raise UnusableFile("is a folder", hint="name the .toml file inside it", path=path) from None
     except OSError as error:
-        raise UnusableFile(
-            f"cannot be read ({error.strerror})", hint="check its permissions", path=path
-        ) from None
-    if len(data) > MAX_FILE:
+        reason = f"cannot be read ({error.strerror})"
+        raise UnusableFile(reason, hint="check its permissions", path=path) from None
+    if len(data) > _MAX_FILE:
         raise UnusableFile("is larger than 1 MiB", hint="is this the right file?", path=path)
     try:
         text = data.decode("utf-8-sig")
@@ -83,20 +82,23 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, path: Path | None = None) -> Document:
-    """The text as a document. UnusableFile with the line if it is no TOML."""
+    """The text as a document. UnusableFile, with the line, if it is not TOML."""
     try:
         return Document(text, tomllib.loads(text), path)
     except RecursionError:
         raise UnusableFile("is nested too deeply", hint="a plan needs three levels", path=path) from None
     except ValueError as error:
         message, line = _message_and_line(str(error), text)
-        raise UnusableFile(
-            f"is not TOML: {message}", hint="correct this line", path=path, line=line
-        ) from None
+        message = f"is not TOML: {message}"
+        raise UnusableFile(message, hint="correct this line", path=path, line=line) from None
 
 
-def with_value(text: str, key: KeyPath, value: str) -> str:
-    """The text with another value, as TOML writes it, at a key that has a line of its own; comments stay."""
+def with_value(text: str, key: _KeyPath, value: str) -> str:
+    """The text with another value at a key; comments stay. InputError unless the key has a line of its own.
+
+    >>> with_value("[federation]\\nseed = 7  # public\\n", ("federation", "seed"), "8")
+    '[federation]\\nseed = 8  # public\\n'
+    """
     lines = text.split("\n")
     number = _scan(text).get(key, 0)
     if number:
@@ -105,10 +107,8 @@ def with_value(text: str, key: KeyPath, value: str) -> str:
         lines[number - 1] = f"{head}= {value}{comment[0] if comment else ''}"
     changed = "\n".join(lines)
     if parse(changed).at(key) != parse(f"x = {value}").at(("x",)):
-        name = ".".join(key)
-        raise InputError(
-            "cannot be replaced", hint=f"give {key[-1]} a line of its own, in its table", key=name
-        )
+        hint = f"give {key[-1]} a line of its own, in its table"
+        raise InputError("cannot be replaced", hint=hint, key=".".join(key))
     return changed
 
 
@@ -154,11 +154,11 @@ def _message_and_line(message: str, text: str) -> tuple[str, int | None]:
     return message[:1].lower() + message[1:], line
 
 
-def _scan(text: str) -> dict[KeyPath, int]:
+def _scan(text: str) -> dict[_KeyPath, int]:
     """The first line of every table header and key that starts a line. Tables of an array count from 1."""
-    lines: dict[KeyPath, int] = {}
-    arrays: Counter[KeyPath] = Counter()
-    tables: tuple[KeyPath, ...] = ((),)  # the names of the table at hand: with its number, and without
+    lines: dict[_KeyPath, int] = {}
+    arrays: Counter[_KeyPath] = Counter()
+    tables: tuple[_KeyPath, ...] = ((),)  # the names of the table at hand: with its number, and without
     fence = ""
     for number, line in enumerate(text.split("\n"), start=1):
         if not fence and (header := _HEADER.match(line)):
@@ -178,7 +178,7 @@ def _scan(text: str) -> dict[KeyPath, int]:
     return lines
 
 
-def _split(key: str) -> KeyPath:
+def _split(key: str) -> _KeyPath:
     """The parts of a dotted key, without quotes. An escape in a quoted part stays as written."""
     return tuple(part[1:-1] if part[0] in "\"'" else part for part in re.findall(_PART, key))
 

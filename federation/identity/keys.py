@@ -1,7 +1,7 @@
-"""Identities on disk: a private key in a file of its owner, a public one in a file to hand around.
+"""Identities on disk: a private key in a file that stays with its owner, a public one in a file to hand around.
 
-The private key is PKCS #8 in PEM, readable by its owner only. The public file is TOML: what a roster says of a
-site, before anyone has signed for it.
+The private key is PKCS #8 in PEM, readable by its owner only. The public file is TOML: a site's row of a roster,
+before anyone has signed it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import Field, field_validator
 
 from federation.config.schema import Mistake, Table, validate
-from federation.config.toml import parse, read
+from federation.config.toml import parse, read, write
 from federation.errors import UnusableFile
 from privacy.roster import NAME_BYTES, Entry
 from privacy.signing import public_identity
+
+_MAKE_ONE = "make one: federation keys new DIR --id ID"
 
 
 class PublicFile(Table):
@@ -48,16 +50,14 @@ class PublicFile(Table):
 
 
 def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path, Path]:
-    """A new key pair as `folder`/NAME.key and NAME.pub. UnusableFile rather than replace a key."""
+    """Write a new key pair to `folder`/NAME.key and NAME.pub; returns both paths.
+
+    InputError if a value does not fit a roster; UnusableFile if a file exists already (a key is never replaced) or
+    cannot be written.
+    """
     private, public = folder / f"{name}.key", folder / f"{name}.pub"
     key = Ed25519PrivateKey.generate()
-    lines: dict[str, str | int] = {
-        "id": name,
-        "organization": organization,
-        "size": size,
-        "key": public_identity(key).hex(),
-    }
-    text = "".join(f"{field} = {toml(value)}\n" for field, value in lines.items())
+    text = write({"id": name, "organization": organization, "size": size, "key": public_identity(key).hex()})
     validate(PublicFile, parse(text))  # before a file is named after it
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -69,9 +69,8 @@ def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path,
         hint = "a key is never replaced; choose another id or folder"
         raise UnusableFile("exists already", hint=hint, path=Path(error.filename)) from None
     except OSError as error:
-        raise UnusableFile(
-            f"cannot be written ({error.strerror})", hint="check the folder", path=private
-        ) from None
+        reason = f"cannot be written ({error.strerror})"
+        raise UnusableFile(reason, hint="check the folder", path=private) from None
     return private, public
 
 
@@ -86,22 +85,18 @@ def toml(value: str | int) -> str:
 
 
 def load_private(path: Path) -> Ed25519PrivateKey:
-    """The key in a file. UnusableFile, which shows nothing of the file, if there is none."""
+    """The key in a file. UnusableFile, which shows nothing of the content, if the file has no Ed25519 key."""
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
-        raise UnusableFile(
-            "there is no such key", hint="make one: federation keys new DIR --id ID", path=path
-        ) from None
+        raise UnusableFile("there is no such key", hint=_MAKE_ONE, path=path) from None
     except (OSError, ValueError, TypeError):
         raise UnusableFile("is no private key that can be read", hint="check the file", path=path) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise UnusableFile(
-            "is a key of another kind", hint="make one: federation keys new DIR --id ID", path=path
-        )
+        raise UnusableFile("is a key of another kind", hint=_MAKE_ONE, path=path)
     return key
 
 
 def load_public(path: Path) -> PublicFile:
-    """The content of a public file."""
+    """The content of a public file. UnusableFile if it is not TOML, InputError if a value does not fit."""
     return validate(PublicFile, read(path))

@@ -7,7 +7,7 @@
     any               none                   PlainUpdate       what training changed
     the round after the last                 Figures           right, wrong and loss over the held-out records
 
-Whoever needs to know what (unit, noise) means asks `plan.kind`, and for the round after the last `plan.figures`.
+All code that depends on (unit, noise) asks `plan.kind`, and for the round after the last `plan.figures`.
 Example: `plan.kind.releases` is 200 for 200 rounds of SummedGradients, and 1,000 for 200 rounds of NoisedSteps with
 5 local steps. docs/architecture.md says how to add a kind.
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parties:
-    """What is public of a round's cohort: declared sizes by site, the survivors required, the model's dimension."""
+    """The public facts of a round's cohort: declared sizes by site, survivors required, the model's dimension."""
 
     sizes: Mapping[str, int]
     required: int
@@ -51,19 +51,19 @@ class Parties:
 
 
 class Work(Protocol):
-    """What a site can do with its data in one round. Each result is a flat float64 vector."""
+    """What a site can do with its data in one round. Each result is a flat float64 vector (d,)."""
 
     def update(self) -> Tensor:
         """The params after local training minus those before."""
 
     def noised_update(self, clipping_norm: float, noised: Callable[[Tensor], Tensor]) -> Tensor:
-        """The same by DP-SGD; `noised` turns each step's clipped sum into what its optimizer may see."""
+        """The same with DP-SGD; `noised` turns each step's clipped sum into what the optimizer may see."""
 
     def clipped_gradients(self, clipping_norm: float) -> Tensor:
         """The sum over one Poisson batch."""
 
     def figures(self) -> Tensor:
-        """Right answers, wrong answers, share of loss, over the held-out records."""
+        """Right answers, wrong answers and share of loss (3,), summed over the held-out records."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,18 @@ class Kind(ABC):
 
     @property
     def event(self) -> Event:
-        """All that a site releases if the plan runs to its end."""
+        """Everything that a site releases if the plan runs to its end, for the accountant."""
         return GaussianEvent(self.noise_multiplier, self.sample_rate, self.releases)
 
     @property
     def charge(self) -> Charge:
-        """The same, with whom it protects and where the noise is: what it costs every unit follows from that."""
+        """The event, the unit that it protects and where the noise is: the cost for each unit follows from them."""
         privacy = self.rules.privacy
         return Charge(self.event, privacy.unit, privacy.noise != "site")
 
     @property
     def knows_its_noise(self) -> bool:
-        """Whether `noise_variance` is right. What a site's own Adam makes of noise is not known."""
+        """Whether `noise_variance` is right: it is unknown after a site's own Adam."""
         return True
 
     def length(self, parties: Parties) -> int:
@@ -140,7 +140,7 @@ class Kind(ABC):
 
     @abstractmethod
     def sum_variance(self, parties: Parties, survivors: int) -> float:
-        """The variance of the noise that was added to each coordinate of the sum: that of all shares in it."""
+        """The variance of the noise on each coordinate of the sum, over all shares in it."""
 
     def mean(self, parties: Parties, released: Tensor, survivors: Collection[str]) -> Tensor:
         """The cohort's delta, with which the server optimizer steps: here a mean by public weights."""
@@ -163,17 +163,17 @@ class Kind(ABC):
         return self.rules.privacy.unit == "patient"
 
     def _shares(self, parties: Parties) -> int:
-        """How many shares of noise the guarantee counts on.
+        """How many shares of noise the guarantee counts on: the survivors that a round needs, less the colluders.
 
-        Shares that may be missing, or known to the adversary, do not count: what is left are the survivors that the
-        protocol insists on, less the colluders. Example: 10 sites, 2 dropouts, 1 colluder: 7.
+        A share that may be missing, or known to the adversary, does not count. Example: 10 sites, 2 dropouts and
+        1 colluder leave 7 shares.
         """
         if self.rules.privacy.noise != "distributed":
             return 1
         return parties.required - self.rules.secure_aggregation.colluders
 
     def _largest_batch_norm(self, parties: Parties) -> float:
-        """How long the sum of the clipped gradients of a batch may be."""
+        """The largest L2 norm of a batch's sum of clipped gradients."""
         return (self.rules.privacy.clipping_norm or 0.0) * self.largest_batch(parties)
 
     def largest_batch(self, parties: Parties) -> int:

@@ -1,4 +1,4 @@
-"""A published evaluation: three noised sums over everybody's held-out records, and what they say."""
+"""The kind of a published evaluation: three noised sums over the held-out records of all sites."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from privacy.mechanism.gaussian import GaussianMechanism
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What is published of an evaluation: right answers, wrong answers, and the loss as a share of LOSS_BOUND.
+# An evaluation publishes right answers, wrong answers, and the loss as a share of LOSS_BOUND.
 FIGURES = 3
 FIGURES_NORM = math.sqrt(2)  # of one record: it is either right or wrong, and its share of loss at most 1
 LOSS_BOUND = 4.0  # nats; a larger loss counts as this one
@@ -24,10 +24,10 @@ LOSS_BOUND = 4.0  # nats; a larger loss counts as this one
 
 @dataclass(frozen=True)
 class Figures(NoisedSum):
-    """A published evaluation, the round after the last: three sums over everybody's held-out records."""
+    """A published evaluation, the round after the last: three sums over the held-out records of all sites."""
 
     def check(self) -> None:
-        """A published evaluation protects a record or a patient: a whole site would be all there is of it."""
+        """Refuse noise = "none", and unit = "client": it protects a record or a patient, never a whole site."""
         place = ("evaluation", "epsilon")
         if self.rules.privacy.noise == "none":
             raise Mistake('means nothing beside noise = "none"', "remove it", place)
@@ -42,7 +42,7 @@ class Figures(NoisedSum):
 
     @property
     def sample_rate(self) -> float:
-        """Everybody held out counts."""
+        """1: every held-out record counts."""
         return 1.0
 
     @property

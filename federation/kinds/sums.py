@@ -1,4 +1,4 @@
-"""Sums that are noised once: of clipped gradients, or of updates that were clipped as a whole."""
+"""Kinds that noise a sum once: a sum of clipped gradients, or of updates that were clipped as a whole."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class SummedGradients(NoisedSum):
         return -self.rules.training.learning_rate * released / self._expected(parties, survivors)
 
     def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
-        """That of the sum, scaled like the sum."""
+        """The variance on the sum, scaled like the sum."""
         scale = self.rules.training.learning_rate / self._expected(parties, survivors)
         return self.sum_variance(parties, len(survivors)) * scale**2
 

@@ -1,4 +1,4 @@
-"""Updates that need no further noise: plain ones, and those of DP-SGD steps that were noised one by one."""
+"""Kinds that add no noise to an update: it is plain, or DP-SGD noised each of its steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from privacy.mechanism.encoding import Codec, RingVector
 
-FIXED_POINT_BOUND = 16.0
-FIXED_POINT_BITS = 24
+_BOUND = 16.0  # largest magnitude of a coordinate
+_BITS = 24
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class FixedPoint(Kind):
     """An update that needs no further noise: rounded by secret coins, so that a mean over many has no bias."""
 
     def codec(self, parties: Parties) -> Codec:
-        """24 bits up to FIXED_POINT_BOUND."""
+        """24 bits for coordinates up to 16."""
         from privacy.mechanism.encoding import Codec
 
-        limit = 1 << (FIXED_POINT_BITS - 1)
-        return Codec(FIXED_POINT_BOUND / limit, limit, headroom=0, cohort=len(parties.sizes))
+        limit = 1 << (_BITS - 1)
+        return Codec(_BOUND / limit, limit, headroom=0, cohort=len(parties.sizes))
 
     def contribute(self, parties: Parties, site: str, work: Work, stream: Stream) -> RingVector:
         """The update times the site's weight."""
@@ -46,17 +46,17 @@ class FixedPoint(Kind):
         return codec.decode(codec.from_ring(total))
 
     def sum_variance(self, parties: Parties, survivors: int) -> float:
-        """None is added to the sum."""
+        """Zero: the sum gets no noise of its own."""
         return 0.0
 
 
 @dataclass(frozen=True)
 class PlainUpdate(FixedPoint):
-    """What training changed, as it is: `noise = "none"`, nothing is promised."""
+    """What training changed, as it is: `noise = "none"` promises nothing."""
 
     @property
     def event(self) -> Event:
-        """No bound at all."""
+        """An event without any bound."""
         return NonPrivateEvent()
 
     def update(self, parties: Parties, work: Work, stream: Stream) -> Tensor:
@@ -96,7 +96,7 @@ class NoisedSteps(FixedPoint):
         )
 
     def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
-        """That of all steps of all survivors, as SGD carries it into their updates."""
+        """The variance of all steps of all survivors, as SGD carries it into their updates."""
         training = self.rules.training
         weights = {site: self.weight(parties, site) for site in survivors}
         scales = (

@@ -1,9 +1,9 @@
-"""A SQLite file that a crash leaves whole: created at once, flushed at every commit, its errors told apart.
+"""SQLite files that a crash leaves whole: created at once, flushed at every commit, with errors told apart.
 
 A site keeps two: its journal (`federation.ledger.store`) and its registry of pools (`clients.data.populations`).
 With synchronous = FULL (write-ahead log) or EXTRA (rollback journal), what a COMMIT wrote is on the disk when it
-returns. With secure_delete = ON what is deleted is overwritten with zeros; a write-ahead log still holds it until
-`empty_log`. What a file system or a disk keeps of overwritten blocks is out of reach here.
+returns. With secure_delete = ON SQLite overwrites what is deleted with zeros; a write-ahead log still holds it
+until `empty_log`. Copies of overwritten blocks that a file system or a disk keeps are out of reach here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
+from federation.files import sync_folder
 from privacy.errors import PrivacyError
 
-Refusal = Callable[[str], PrivacyError]
+_Refusal = Callable[[str], PrivacyError]
 ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError, OSError)  # what `refusal` tells apart
 _WAIT_SECONDS = 60.0  # for another process that calibrates while it holds the file
 # The disk or its permissions are at fault, not the content.
@@ -42,10 +43,10 @@ def needs_creation(path: Path) -> bool:
 def create(
     path: Path, tables: Sequence[str], fill: Callable[[sqlite3.Connection], None], *, logged: bool
 ) -> None:
-    """A file with these tables and what `fill` inserts, put in place at once; nothing is done if there is one.
+    """Put a file with these tables and what `fill` inserts in place at once; does nothing if the file exists.
 
-    So an empty file is not a new one but a damaged one. Creations in a folder wait for each other, so the draft
-    found here is what a killed process left, and is cleared away. `logged`: with a write-ahead log.
+    So an empty file is never new, but damaged. Creations in a folder wait for each other, so a draft found here was
+    left by a killed process, and is cleared away. `logged`: with a write-ahead log.
     """
     draft = _draft(path)
     with _alone_in(path.parent):
@@ -54,7 +55,7 @@ def create(
             if not path.exists():
                 _write(draft, tables, fill, logged)
                 os.link(draft, path)  # fails rather than replaces
-                _sync(path.parent)
+                sync_folder(path.parent)
         finally:
             _clear(draft)
 
@@ -62,7 +63,10 @@ def create(
 def connect(
     path: Path, *, mode: Literal["ro", "rw"] = "rw", synchronous: Literal["FULL", "EXTRA"] = "FULL"
 ) -> sqlite3.Connection:
-    """An existing file; transactions are begun and ended by hand, or by `transaction`."""
+    """Open an existing file; begin and end transactions by hand, or with `transaction`.
+
+    `synchronous`: FULL with a write-ahead log, EXTRA with a rollback journal. Waits up to 60 seconds for a lock.
+    """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -100,9 +104,9 @@ def is_whole(connection: sqlite3.Connection) -> bool:
 
 
 def empty_log(connection: sqlite3.Connection) -> bool:
-    """Move the write-ahead log into the file and cut it to nothing; whether that could be done at this moment.
+    """Move the write-ahead log into the file and cut it to nothing; returns whether that succeeded.
 
-    It waits for nobody, and fails silently: what was committed is safe either way, and can be moved later.
+    It never waits, and fails silently: what was committed is safe either way, and can be moved later.
     """
     connection.execute("PRAGMA busy_timeout = 0")
     try:
@@ -114,15 +118,16 @@ def empty_log(connection: sqlite3.Connection) -> bool:
     return bool(busy == 0)
 
 
-def refusal(error: Exception, unavailable: Refusal, damaged: Refusal) -> Exception:
-    """What to raise in place of one of `ERRORS`; a closed connection, a mistake in this program, stays as it is."""
+def refusal(error: Exception, unavailable: _Refusal, damaged: _Refusal) -> Exception:
+    """What to raise in place of one of `ERRORS`: `unavailable` for disk and permissions, `damaged` for the content.
+
+    A closed connection is a mistake in this program, and its error is returned as it is.
+    """
     if isinstance(error, sqlite3.ProgrammingError):
         return error
     if isinstance(error, OSError):
         return unavailable(error.strerror or "unknown error")
-    if isinstance(
-        error, UnicodeDecodeError
-    ):  # SQLite quotes, in its own error, a damaged table that is no text
+    if isinstance(error, UnicodeDecodeError):  # SQLite's own error quoted a damaged table that is not text
         return damaged("it is damaged")
     code = getattr(error, "sqlite_errorcode", None)
     return (unavailable if code is not None and code & 0xFF in _UNAVAILABLE else damaged)(str(error))
@@ -156,13 +161,5 @@ def _alone_in(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # the kernel lets go of it when this process dies
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)

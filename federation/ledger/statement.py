@@ -1,4 +1,4 @@
-"""A ledger as people read it: whose it is, what each unit may spend and has spent, run by run."""
+"""States a ledger for people: its site, what each unit may spend and has spent, and every run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from privacy.ledger.state import Account, Run, Term, fold
 
 
 def statement(entries: Sequence[Entry]) -> dict[str, Any]:
-    """The facts of a verified ledger. LedgerCorrupt if it does not verify."""
+    """The facts of a ledger as plain data; an infinite epsilon is None. LedgerCorrupt if it does not verify."""
     account = fold(entries)
     genesis, tip = account.tip.genesis, account.tip
     return {
@@ -47,8 +47,7 @@ def _unit(account: Account, unit: Unit, term: Term) -> dict[str, Any]:
 
 
 def _run(name: str, run: Run) -> dict[str, Any]:
-    event = run.charge.event
-    charged = run.charged
+    event, charged = run.charge.event, run.charged
     held = charged.event if charged is not None else None
     return {
         "run": name,

@@ -1,15 +1,15 @@
-"""An account and the file that holds it: one exclusive transaction at a time, and never the two apart.
+"""The journal's file and the account in memory, kept in step by one exclusive transaction at a time.
 
 Memory follows the disk. A transaction begins by reading and verifying what others wrote; what it appends goes
-through the same account, so that nothing can be written that would be refused when read. If it is not committed
-the account is dropped, and made anew from the file. The last entry known to be on the disk is remembered for good:
-a file that no longer holds it was cut or rewritten while in use.
+through the same account, so that it cannot write what a reader would refuse. If a transaction is not committed, the
+account is dropped and rebuilt from the file. A `Store` remembers the last entry known to be on the disk: a file
+that no longer holds it was cut or rewritten while in use.
 
-A release is kept beside its blind, and forgotten with it. Then nobody, the site included, can tell from its entry
-what it was, and neither the file nor its log holds it any more. If someone reads the log at that moment it is
-emptied after a later transaction, or when the journal is opened next.
+A release is kept beside its blind, and forgotten with it. From then on its entry tells no one, the site included,
+what it was, and neither the file nor its log holds it any more. If another process reads the log at that moment,
+the log is emptied after a later transaction, or when the journal is opened next.
 
-What the entries mean, and which may follow which, is the business of `privacy.ledger.state`.
+`privacy.ledger.state` says what the entries mean, and which may follow which.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from privacy.ledger.chain import Entry
 from privacy.ledger.state import Account, fold
 from privacy.wire import digest
 
-BLIND_BYTES = 32
+_BLIND_BYTES = 32
 _ENTRIES = (
     "CREATE TABLE entries "
     "(seq INTEGER PRIMARY KEY, kind TEXT, body TEXT, previous BLOB, hash BLOB, signature BLOB)"
@@ -49,7 +49,7 @@ _UNBLINDED = (  # of earlier versions
 
 @dataclass(frozen=True)
 class Kept:
-    """The bytes of a round's release, and random bytes without which its commitment tells nothing of them."""
+    """The bytes of a round's release, and its blind: 32 random bytes without which the commitment hides them."""
 
     round: int
     blind: bytes
@@ -58,11 +58,11 @@ class Kept:
     @classmethod
     def blinded(cls, round_number: int, payload: bytes) -> Kept:
         """These bytes under a fresh blind."""
-        return cls(round_number, os.urandom(BLIND_BYTES), payload)
+        return cls(round_number, os.urandom(_BLIND_BYTES), payload)
 
     @property
     def commitment(self) -> str:
-        """What an entry says of the bytes."""
+        """The digest, in hex, that stands for the bytes in an entry."""
         return digest("federation/release/2", self.blind, self.payload).hex()
 
 
@@ -82,7 +82,10 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """What is at `path`, all of it verified: the pages, the tables, every entry, the kept releases."""
+        """The journal at `path`, verified: the pages, the tables, every entry, the kept releases.
+
+        LedgerCorrupt if it does not verify; RecordsUnavailable if the file cannot be used.
+        """
         with explained(path):
             store = cls(path, durable.connect(path))
             try:
@@ -97,13 +100,16 @@ class Store:
 
     @property
     def account(self) -> Account:
-        """As it stands within this transaction."""
+        """The account as it stands within this transaction."""
         assert self._account is not None, "only within a transaction"  # noqa: S101
         return self._account
 
     @contextmanager
     def transaction(self) -> Iterator[Account]:
-        """See what others wrote, then write everything durably, or nothing."""
+        """Read what others wrote, then write everything durably, or nothing.
+
+        LedgerCorrupt if the file was cut or rewritten; RecordsUnavailable if it cannot be used.
+        """
         with self._lock, explained(self._path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -126,7 +132,7 @@ class Store:
         insert(self._connection, entry)
 
     def entries(self) -> tuple[Entry, ...]:
-        """As they stand in the file."""
+        """All entries as they stand in the file, not verified."""
         with self._lock, explained(self._path):
             return read(self._connection)
 
@@ -137,7 +143,7 @@ class Store:
         self._connection.execute("INSERT INTO releases VALUES (?, ?, ?, ?)", row)
 
     def forget(self, run: str, before: int = MAX_WHOLE) -> None:
-        """Let go of a run's release, if it is of a round before this one."""
+        """Delete a run's release, if its round is before `before`."""
         kept = self._withdrawn.get(run)
         if kept is not None and kept.round < before:
             del self._withdrawn[run]
@@ -146,7 +152,7 @@ class Store:
         self._log_is_full = self._log_is_full or gone > 0
 
     def withdraw(self, run: str) -> None:
-        """Take a run's release off the disk; this process alone still has it, until the run is closed."""
+        """Delete a run's release from the disk; this process alone still has it, until the run is closed."""
         kept = self._stored(run)
         if kept is not None:
             self.forget(run)
@@ -200,13 +206,13 @@ class Store:
 
 
 def create(path: Path, genesis: Entry) -> None:
-    """A journal that begins with `genesis`, unless there is a file: nobody ever sees an empty one."""
+    """Create a journal that begins with `genesis`, unless the file exists: no reader ever sees an empty one."""
     durable.create(path, _SCHEMA, lambda connection: insert(connection, genesis), logged=True)
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Errors of SQLite and of the file system as refusals: whatever happened, nothing was released."""
+    """Turn errors of SQLite and the file system into RecordsUnavailable or LedgerCorrupt: nothing was released."""
     try:
         yield
     except durable.ERRORS as error:

@@ -10,27 +10,25 @@ from torch import nn
 
 from federation.errors import TaskError
 
-HIDDEN = 64  # width of the one hidden layer: public and fixed, like every shape
+_HIDDEN = 64  # width of the one hidden layer: public and fixed, like every shape
 
-Factory = Callable[[int, int], nn.Module]
-
-
-def logistic(inputs: int, classes: int) -> nn.Module:
-    """Multinomial logistic regression: one row of weights per class."""
-    return nn.Linear(inputs, classes)
+_Factory = Callable[[int, int], nn.Module]
 
 
-def mlp(inputs: int, classes: int) -> nn.Module:
+def _mlp(inputs: int, classes: int) -> nn.Module:
     """One hidden layer of tanh: bounded activations suit clipped gradients (Papernot et al. 2021)."""
-    return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, classes))
+    return nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.Tanh(), nn.Linear(_HIDDEN, classes))
 
 
-def factory(name: str) -> Factory:
-    """The function `(inputs, classes) -> nn.Module` of a model's name in the plan."""
-    built_in: dict[str, Factory] = {"logistic": logistic, "mlp": mlp}
+def factory(name: str) -> _Factory:
+    """The function `(inputs, classes) -> nn.Module` behind a model's name in the plan.
+
+    "logistic" is multinomial logistic regression: one row of weights per class. TaskError for a name without one.
+    """
+    built_in: dict[str, _Factory] = {"logistic": nn.Linear, "mlp": _mlp}
     if name in built_in:
         return built_in[name]
-    found: Factory = imported(name)
+    found: _Factory = imported(name)
     if not callable(found):
         raise TaskError(
             f"{name}: is not a function", hint="name a function from (inputs, classes) to a model"
@@ -44,13 +42,11 @@ def imported(name: str) -> Any:
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
-        raise TaskError(
-            f'{name}: there is no module "{error.name}"', hint="install it, or add its folder to PYTHONPATH"
-        ) from error
+        hint = "install it, or add its folder to PYTHONPATH"
+        raise TaskError(f'{name}: there is no module "{error.name}"', hint=hint) from error
     except (Exception, SystemExit) as error:
-        raise TaskError(
-            f"{name}: importing it failed with {said(error)}", hint="import it by hand"
-        ) from error
+        reason = f"{name}: importing it failed with {said(error)}"
+        raise TaskError(reason, hint="import it by hand") from error
     if not hasattr(found, attribute):
         raise TaskError(f'{name}: the module has no "{attribute}"', hint="check the name after the colon")
     return getattr(found, attribute)

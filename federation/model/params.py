@@ -1,9 +1,9 @@
-"""Named tensors and one flat float32 vector: the shape in which a model travels.
+"""Turns a model's named tensors into one flat float32 vector, the form in which it travels, and back.
 
-Only parameters travel, so a model must be nothing but parameters. Buffers are refused: what they hold was
-computed from records, outside of clipping and noise. BatchNorm is refused even without its buffers: it makes
-the output of one record depend on the others in its batch, so that clipping a record's gradient no longer
-bounds what the record did. Frozen parameters are refused: they would be noised and moved for nothing.
+Only parameters travel, so a model must have nothing else. We refuse buffers: they hold what was computed from
+records, outside of clipping and noise. We refuse BatchNorm even without its buffers: it makes the output of one
+record depend on the others in its batch, so that clipping a record's gradient no longer bounds what the record did.
+We refuse frozen parameters: they would be noised and moved for nothing.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Layout:
         return sum(prod(shape) for shape in self.shapes)
 
     def flatten(self, module: nn.Module) -> Tensor:
-        """A copy of the model's parameters as one float32 vector (d,)."""
+        """A copy of the model's parameters as one float32 vector (d,). TaskError if it has another layout."""
         flat = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters(module)])
         return flat.to(torch.float32, copy=True)
 
     def load(self, module: nn.Module, vector: Tensor) -> None:
-        """Set the model's parameters from a flat vector (d,)."""
+        """Set the model's parameters from a flat vector (d,). TaskError if either has another layout."""
         if vector.shape != (self.dimension,):
             message = f"{tuple(vector.shape)} values for a model of {self.dimension} parameters"
             raise TaskError(message, hint=_SAME_MODEL)
@@ -89,7 +89,7 @@ def params_bytes(params: Tensor) -> bytes:
 
 
 def params_from_bytes(data: bytes, dimension: int) -> Tensor:
-    """The vector of canonical bytes; MalformedMessage if the length or a value cannot be params."""
+    """The float32 vector (d,) of canonical bytes. MalformedMessage if the length or a value cannot be params."""
     if len(data) != 4 * dimension:
         raise MalformedMessage(f"params of {len(data)} bytes do not fit a model of {dimension} parameters")
     params = torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32))
@@ -110,9 +110,8 @@ def _check(module: nn.Module) -> None:
         if isinstance(part, _InstanceNorm) and part.track_running_stats:
             raise TaskError(f"{_at(name, part)} keeps statistics of the records", hint=_ADAPT)
     for name, _ in module.named_buffers():
-        raise TaskError(
-            f'the model has a buffer, "{name}"', hint="keep constants as plain attributes or parameters"
-        )
+        hint = "keep constants as plain attributes or parameters"
+        raise TaskError(f'the model has a buffer, "{name}"', hint=hint)
     parameters = dict(module.named_parameters())
     if not parameters:
         raise TaskError("the model has no parameters", hint="there is nothing to train")
@@ -122,9 +121,8 @@ def _check(module: nn.Module) -> None:
         if parameter.dtype != torch.float32:
             raise TaskError(f'the parameter "{name}" is {parameter.dtype}', hint="make the model float32")
         if not parameter.requires_grad:
-            raise TaskError(
-                f'the parameter "{name}" is frozen', hint="train it, or keep it as a plain attribute"
-            )
+            hint = "train it, or keep it as a plain attribute"
+            raise TaskError(f'the parameter "{name}" is frozen', hint=hint)
 
 
 def _at(name: str, part: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""What is learned: a model, a loss per example, where the data comes from; plain functions.
+"""What a federation learns: a model, a loss per example, a source of data; plain functions.
 
 A user's own task is a `Task` at a name, `task = "my_package.readmission:task"` in the plan. Its model must
 treat every record by itself (no BatchNorm): federation/model/params.py says why and refuses.
@@ -33,7 +33,7 @@ class Source:
 class Dataset:
     """Checked data: `features` (n, ...) float32, `labels` (n,) int64 with values 0 to classes - 1.
 
-    `patients` (n,) int64, where it is known, says whose each row is: numbers from 0, without gaps.
+    `patients` (n,) int64, where it is known, numbers the patient of each row: from 0, without gaps.
     """
 
     features: Tensor = field(repr=False)
@@ -61,14 +61,13 @@ class Task:
 
 def build_task(plan: Plan) -> Task:
     """The plan's task, its model tried once. TaskError if the user's code fails or does not fit."""
-    task = (
-        _tabular(plan.federation.name, plan.task) if isinstance(plan.task, TabularTask) else _own(plan.task)
-    )
+    name, table = plan.federation.name, plan.task
+    task = _tabular(name, table) if isinstance(table, TabularTask) else _own(table)
     with torch.random.fork_rng(devices=[]):
         model = _model(task)
         Layout.of(model)
-        if isinstance(plan.task, TabularTask):
-            _check_outputs(model, plan.task)
+        if isinstance(table, TabularTask):
+            _check_outputs(model, table)
     return task
 
 
@@ -95,9 +94,8 @@ def _model(task: Task) -> nn.Module:
     try:
         model = task.model()
     except Exception as error:
-        raise TaskError(
-            f"{task.name}: making the model failed with {said(error)}", hint="call it by hand"
-        ) from error
+        reason = f"{task.name}: making the model failed with {said(error)}"
+        raise TaskError(reason, hint="call it by hand") from error
     if not isinstance(model, nn.Module):
         raise TaskError(
             f"{task.name}: the model is not a torch.nn.Module", hint="return one from its factory"

@@ -1,7 +1,7 @@
-"""What a plan costs everyone it touches: an epsilon per record, patient and client, side by side.
+"""The guarantee of a plan for every privacy unit: epsilon per record, patient and client, side by side.
 
-A plan is calibrated for its own unit at one site; the others follow from it (`privacy.accounting.units`). How much
-one patient holds is what the plan declares, and at worst a patient is at every site of the cohort.
+A plan is calibrated for its own unit at one site; epsilon for the other units follows from it
+(`privacy.accounting.units`). The plan declares how much one patient holds; at worst a patient is at every site.
 """
 
 from __future__ import annotations
@@ -19,29 +19,40 @@ from privacy.errors import UnsafeParameters
 
 
 def noise_text(plan: Plan) -> str:
-    """The noise multiplier as every party must have worked it out, digit for digit; "" where there is none."""
+    """The noise multiplier, which every party must compute to the same digits; "" without privacy."""
     return repr(plan.kind.noise_multiplier) if plan.is_private else ""
 
 
 def planned_patient(plan: Plan, sites: int) -> Patient:
-    """The patient that the plan's report speaks of: where it says nothing, one at every one of `sites` sites."""
+    """The patient in the plan's report: as the plan declares, or else with one record at each of `sites` sites."""
     records = plan.privacy.records_per_patient or 1
     return Patient(records, plan.privacy.sites_per_patient or max(1, min(sites, MAX_GROUP // records)))
 
 
 def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
-    """One line per unit in a federation of `sites` sites: `epsilon` is None where the plan bounds nothing."""
+    """One row per unit in a federation of `sites` sites: unit, records, sites, epsilon (None: no bound).
+
+    UnsafeParameters for a plan without privacy.
+    """
     most = planned_patient(plan, sites)
     people = dict.fromkeys([replace(most, sites=1), most])
+    patients: list[tuple[Unit, Patient]] = [("patient", patient) for patient in people]
     return [
-        _line(plan, "record", Patient()),
-        *(_line(plan, "patient", patient) for patient in people),
-        _line(plan, "client", Patient()),
+        {
+            "unit": unit,
+            "records": of.records,
+            "sites": of.sites,
+            "epsilon": finite(epsilon_for(plan, unit, of)),
+        }
+        for unit, of in (("record", Patient()), *patients, ("client", Patient()))
     ]
 
 
 def epsilon_for(plan: Plan, unit: Unit, patient: Patient) -> float:
-    """Epsilon of the whole plan for one unit, at the plan's delta; infinity where nothing is bounded."""
+    """Epsilon of the whole plan for one unit, at the plan's delta; infinity where the plan bounds nothing.
+
+    UnsafeParameters for a plan without privacy.
+    """
     if plan.privacy.delta is None:
         raise UnsafeParameters("a plan without privacy has no delta")
     try:
@@ -49,12 +60,3 @@ def epsilon_for(plan: Plan, unit: Unit, patient: Patient) -> float:
     except UnsafeParameters:
         return math.inf  # so many contributions, or so little noise, that no number would mean anything
     return epsilon([event], plan.privacy.delta)
-
-
-def _line(plan: Plan, unit: Unit, patient: Patient) -> dict[str, Any]:
-    return {
-        "unit": unit,
-        "records": patient.records,
-        "sites": patient.sites,
-        "epsilon": finite(epsilon_for(plan, unit, patient)),
-    }

@@ -17,17 +17,8 @@ from typing import Annotated, Any, ClassVar, Self
 import rfc8785
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from federation.config.schema import Mistake, Table, missing, nearest, validate
-from federation.config.tables import (
-    METRICS,
-    Cohort,
-    Evaluation,
-    Federation,
-    Privacy,
-    SecureAggregation,
-    Server,
-    Training,
-)
+from federation.config.schema import Mistake, missing, nearest, validate
+from federation.config.tables import METRICS, Rules
 from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
@@ -44,20 +35,13 @@ def _kind_of_task(task: Any) -> str:
     return "tabular" if isinstance(task, Mapping | TabularTask) else "code"
 
 
-class Plan(Table):
+class Plan(Rules):
     """A whole plan. Make one with `load`, `parse` or `Plan.from_canonical`."""
 
     refusal: ClassVar[type[InputError]] = PlanError
-    federation: Federation = Field(examples=["[federation]"])
     task: Annotated[
         Annotated[str, Tag("code")] | Annotated[TabularTask, Tag("tabular")], Discriminator(_kind_of_task)
     ] = Field(examples=["[task]"])
-    cohort: Cohort = Field(examples=["[cohort]"])
-    training: Training = Field(examples=["[training]"])
-    privacy: Privacy = Field(examples=["[privacy]"])
-    secure_aggregation: SecureAggregation = Field(examples=["[secure_aggregation]"])
-    server: Server = Field(examples=["[server]"])
-    evaluation: Evaluation = Field(default=Evaluation(), examples=["[evaluation]"])
 
     @field_validator("task")
     @classmethod
@@ -69,14 +53,7 @@ class Plan(Table):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        for check in (
-            _patients_known,
-            _kind_fits,
-            _cohort_hides,
-            _metrics_exist,
-            _figures_fit,
-            _noise_known,
-        ):
+        for check in (_patients_known, _kind_fits, _cohort_hides, _metrics_exist, _figures_fit, _noise_known):
             check(self)
         return self
 
@@ -114,7 +91,7 @@ class Plan(Table):
 
     @property
     def patient_column(self) -> str | None:
-        """The column that says whose a row is, if the plan names one."""
+        """The column with the patient of each row, if the plan names one."""
         return self.task.patient if isinstance(self.task, TabularTask) else None
 
     @cached_property
@@ -163,7 +140,7 @@ def _features_by_name(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_delta(plan: Plan, protected: int) -> None:
-    """Refuse a delta at which somebody may simply be published: it must be below 1/`protected`.
+    """UnsafeParameters unless delta is below 1/`protected`: from there on, it allows to publish one unit in full.
 
     `protected` counts what the unit protects: records or patients of a site, or sites where it is "client".
     """
@@ -198,9 +175,8 @@ def _noise_known(plan: Plan) -> None:
     """Noise can be taken out of a moment where its variance is known."""
     if plan.server.optimizer == "adam-bc" and not plan.kind.knows_its_noise:
         hint = 'set training.optimizer to "sgd", or this to "adam"'
-        raise Mistake(
-            "cannot know the noise in what a site's own optimizer made", hint, ("server", "optimizer")
-        )
+        reason = "cannot know the noise in what a site's own optimizer made"
+        raise Mistake(reason, hint, ("server", "optimizer"))
 
 
 def _figures_fit(plan: Plan) -> None:

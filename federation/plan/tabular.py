@@ -1,7 +1,7 @@
 """The built-in task: classify the rows of a table whose columns have public ranges or public values.
 
-Scaling and one-hot never look at the data: all that they need stands in the plan, so they leak nothing and
-are the same at every site. A value matches a cell as text, or as a number where both are one: "1" is "1.0".
+Scaling and one-hot never look at the data: the plan holds all that they need, so they leak nothing and are the
+same at every site. A value matches a cell as text, or as a number where both are one: "1" is "1.0".
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ Feature = Annotated[
 class TabularTask(Table):
     """`[task]`: classify the rows of a table. Other columns are ignored.
 
-    `patient` names the column that says whose a row is. It only tells rows of one person from those of another:
+    `patient` names the column with the patient of each row. It only tells rows of one person from rows of another:
     no model sees it and no site sends it.
     """
 
@@ -98,9 +98,8 @@ class TabularTask(Table):
     def _target_apart(self) -> Self:
         names = [feature.name for feature in self.features]
         if not names:
-            raise Mistake(
-                "has no entries", "add a line such as: age = { low = 20, high = 90 }", ("features",)
-            )
+            hint = "add a line such as: age = { low = 20, high = 90 }"
+            raise Mistake("has no entries", hint, ("features",))
         for name in (self.target, self.patient or self.target, *names):
             if not name.isprintable():
                 raise Mistake("names a column with a line break or the like", "rename it in the data")

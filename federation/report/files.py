@@ -11,7 +11,7 @@ from federation.report.report import Report
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write `folder`/report.json and report.html, each at once: a reader never sees half a file."""
+    """Write `folder`/report.json and report.html, each as a whole: a reader never sees half a file."""
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     replace_file(folder / "report.json", text.encode())
     from federation.report.page import render  # draws plots: nothing else needs matplotlib
@@ -20,11 +20,10 @@ def write_report(folder: Path, report: Report) -> None:
 
 
 def read_report(folder: Path) -> Report:
-    """The report of a complete run."""
+    """The report of a complete run. CheckpointError if report.json cannot be read."""
     path = folder / "report.json"
     try:
         return Report.from_json(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, RecursionError):
-        raise CheckpointError(
-            f"{path} cannot be read", hint="the run is complete: federation audit RUN shows what it was"
-        ) from None
+        hint = "the run is complete: federation audit RUN shows what it was"
+        raise CheckpointError(f"{path} cannot be read", hint=hint) from None

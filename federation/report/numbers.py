@@ -1,4 +1,4 @@
-"""Numbers as people read them, on pages and on a terminal."""
+"""Writes numbers as people read them, on pages and on a terminal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ UNBOUNDED = "not bounded"
 
 
 def figure(value: float | None) -> str:
-    """A metric or an epsilon to three places, or n/a."""
+    """A metric or an epsilon to three places; n/a for None."""
     return MISSING if value is None else f"{value:.3f}"
 
 
 def short(value: float | None, missing: str = MISSING) -> str:
-    """A number to four digits, or what says that there is none."""
+    """A number to four digits; `missing` for None and for what is not finite."""
     return missing if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
@@ -35,7 +35,7 @@ def tiny(delta: float) -> str:
 
 
 def octets(value: int) -> str:
-    """A number of bytes in the unit that reads best."""
+    """A number of bytes in the unit that reads best: 999 B, 1.2 kB, 3.4 MB."""
     if value < 1000:
         return f"{value} B"
     power = min(3, int(math.log10(value) // 3))
@@ -43,7 +43,7 @@ def octets(value: int) -> str:
 
 
 def count(value: float | None) -> str:
-    """A number with a thin space between thousands, or n/a."""
+    """A number with a thin space between thousands; n/a for None."""
     return MISSING if value is None else f"{value:,.0f}".replace(",", "\u2009")
 
 

@@ -1,8 +1,8 @@
 """report.html: the report of a run as a page for people.
 
 The page is one file: style and plots are inside, it loads nothing and opens from disk. Names in it come from users,
-so every one is escaped; the template computes nothing that could differ from report.json. What a run cannot know is
-left out of its page: a real run has no metrics but those that its plan published.
+so every name is escaped; the template computes nothing that could differ from report.json. The page leaves out what
+a run cannot know: a real run has only the metrics that its plan published.
 """
 
 from __future__ import annotations
@@ -15,18 +15,15 @@ from markupsafe import Markup
 from federation.report import plots, wording
 from federation.report.numbers import MISSING, count, figure, octets, plain, tiny, upward
 from federation.report.report import Metrics, Report
-from federation.report.templates import environment
+from federation.report.templates import page_template
 
-BASELINES = {"without_privacy": "the same training without privacy", "majority": "always the majority class"}
+_BASELINES = {"without_privacy": "the same training without privacy", "majority": "always the majority class"}
 
 
 def render(report: Report) -> str:
-    """The page."""
-    pages = environment(Path(__file__).parent)
-    pages.filters |= {
-        show.__name__: show for show in (figure, octets, count, plain, tiny, upward, wording.whom)
-    }
-    return pages.get_template("page_template.html").render(
+    """The page, as HTML."""
+    page = page_template(Path(__file__).parent, figure, octets, count, plain, tiny, upward, wording.whom)
+    return page.render(
         report=report,
         privacy=report.privacy,
         published=wording.published(report.evaluation.published),
@@ -34,21 +31,21 @@ def render(report: Report) -> str:
         meaning=wording.meaning(report.privacy),
         departures=wording.departures(report),
         assumptions=wording.assumptions(report),
-        comparison=comparison(report),
-        curves=[Markup(drawing) for drawing in curves(report)],  # noqa: S704  our own plots; text in them is escaped
+        comparison=_comparison(report),
+        curves=[Markup(drawing) for drawing in _curves(report)],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds]),
     )
 
 
-def comparison(report: Report) -> list[tuple[str, Metrics]]:
-    """The pooled metrics of this run, then those of each baseline that there is."""
+def _comparison(report: Report) -> list[tuple[str, Metrics]]:
+    """The pooled metrics of this run, then the metrics of each baseline that was trained."""
     baselines = report.evaluation.baselines
-    known = [(words, baselines[name]) for name, words in BASELINES.items() if baselines.get(name)]
+    known = [(words, baselines[name]) for name, words in _BASELINES.items() if baselines.get(name)]
     return [("this run", report.evaluation.pooled), *known]
 
 
-def curves(report: Report) -> list[str]:
+def _curves(report: Report) -> list[str]:
     """The plots that the history allows, as SVG."""
     history, drawings = report.history, []
     rounds = [line.round for line in history]
@@ -64,5 +61,9 @@ def curves(report: Report) -> list[str]:
 
 
 def spread(values: Sequence[int]) -> str:
-    """The least and the greatest of some numbers, once if they are one."""
+    """The least and the greatest of some numbers.
+
+    >>> spread([3, 5, 4]), spread([4, 4]), spread([])
+    ('3 to 5', '4', 'n/a')
+    """
     return " to ".join(map(str, sorted({min(values), max(values)}))) if values else MISSING

@@ -1,7 +1,7 @@
 """Curves of a run as inline SVG: metrics per round, epsilon per round.
 
 The SVG takes its ink from the page (`currentColor`), so that it reads on a light screen, a dark one and paper. It
-holds no ids but hashed ones, no metadata and no link: two of them can sit in one page that opens from disk.
+holds hashed ids only, no metadata and no link: two of them can sit in one page that opens from disk.
 """
 
 from __future__ import annotations
@@ -18,29 +18,25 @@ from matplotlib.ticker import MaxNLocator
 
 from federation.report.numbers import upward
 
-INK = "#010203"  # stands for the page's own text color until the SVG is written
-COLORS = ("#0f8b8d", "#e07a1f", "#6c5ce7", "#d6336c", "#5b8c2a", "#8d6e63", "#3b82f6")
-STYLE = {
+_INK = "#010203"  # stands for the page's own text color until the SVG is written
+_COLORS = ("#0f8b8d", "#e07a1f", "#6c5ce7", "#d6336c", "#5b8c2a", "#8d6e63", "#3b82f6")
+_STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "federation",
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "text.color"), _INK),
     "lines.linewidth": 2.0,
     "legend.frameon": False,
 }
 
 
 def metrics_per_round(rounds: Sequence[int], curves: Mapping[str, Sequence[float | None]]) -> str:
-    """One line for each metric. A missing value leaves a gap."""
-    with matplotlib.rc_context(STYLE):
+    """One line for each metric, as SVG. A missing value leaves a gap."""
+    with matplotlib.rc_context(_STYLE):
         figure, axes = _figure("metric on the pooled test records")
-        for color, (name, values) in zip(COLORS * 2, curves.items(), strict=False):
+        for color, (name, values) in zip(_COLORS * 2, curves.items(), strict=False):
             points = [float("nan") if value is None else value for value in values]
             marker = "o" if len(points) == 1 else ""
             axes.plot(rounds, points, color=color, label=_literal(name), marker=marker)
@@ -52,21 +48,14 @@ def metrics_per_round(rounds: Sequence[int], curves: Mapping[str, Sequence[float
 
 
 def epsilon_per_round(rounds: Sequence[int], epsilons: Sequence[float]) -> str:
-    """What the run has spent after each round, with the last value written out."""
-    with matplotlib.rc_context(STYLE):
+    """The epsilon that the run has spent after each round, as SVG, with the last value written out."""
+    with matplotlib.rc_context(_STYLE):
         figure, axes = _figure("epsilon spent so far")
-        axes.fill_between(rounds, epsilons, color=COLORS[0], alpha=0.15, linewidth=0)
-        axes.plot(rounds, epsilons, color=COLORS[0], marker="o" if len(epsilons) == 1 else "")
+        axes.fill_between(rounds, epsilons, color=_COLORS[0], alpha=0.15, linewidth=0)
+        axes.plot(rounds, epsilons, color=_COLORS[0], marker="o" if len(epsilons) == 1 else "")
         axes.set_ylim(0.0, 1.15 * max(epsilons))
-        last = upward(epsilons[-1])
-        axes.annotate(
-            last,
-            (rounds[-1], epsilons[-1]),
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="right",
-            weight="bold",
-        )
+        last, end = upward(epsilons[-1]), (rounds[-1], epsilons[-1])
+        axes.annotate(last, end, xytext=(0, 7), textcoords="offset points", ha="right", weight="bold")
         return _svg(figure, "Epsilon per round")
 
 
@@ -74,10 +63,9 @@ def _figure(ylabel: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
-    axes.set_xlabel("round")
-    axes.set_ylabel(ylabel)
+    axes.set(xlabel="round", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axes.grid(axis="y", color=INK, alpha=0.12)
+    axes.grid(axis="y", color=_INK, alpha=0.12)
     return figure, axes
 
 
@@ -91,7 +79,7 @@ def _svg(figure: Figure, title: str) -> str:
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     drawing = file.getvalue()
-    drawing = drawing[drawing.index("<svg") :].replace(INK, "currentColor")
+    drawing = drawing[drawing.index("<svg") :].replace(_INK, "currentColor")
     drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)
     drawing = re.sub(r' (width|height)="[\d.]+pt"', "", drawing, count=2)
     return drawing.replace("<svg", f'<svg role="img" aria-label="{title}"', 1).strip()

@@ -7,20 +7,20 @@ from typing import Annotated, Any
 
 from federation.report.report import AnyList, Metrics, Part
 
-Names = Annotated[tuple[str, ...], AnyList]
+_Names = Annotated[tuple[str, ...], AnyList]
 
 
 class Receipt(Part):
-    """One round that is done. `seconds` is wall-clock time; bytes are those of the round, by site id.
+    """One round that is done. `seconds` is wall-clock time; bytes are the round's, by site id.
 
-    `heads`: what the sites of the cohort showed of their ledgers, where a message carried it, as `Head.to_json`
-    writes it. `metrics`: of the pooled held-out records, in a simulation.
+    `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
+    `metrics`: of the pooled held-out records, in a simulation.
     """
 
     round: int
     attempts: int
-    cohort: Names
-    survivors: Names
+    cohort: _Names
+    survivors: _Names
     seconds: float
     bytes_up: Mapping[str, int]
     bytes_down: Mapping[str, int]

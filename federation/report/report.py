@@ -1,9 +1,8 @@
 """`Report`: the content of report.json (schema federation.report/1), typed and frozen.
 
-A part that a run cannot know is left out when the part is made, and is then absent from the JSON: `records` and
-`mean_of_sites` are known to simulations alone. A number that is not finite becomes None, which JSON writes as null:
-an infinite epsilon bounds nothing. Reading is strict about the fields listed here and ignores any other, so that a
-later version may add some.
+A field that a run cannot know is never given, and is then absent from the JSON: only simulations know `records` and
+`mean_of_sites`. A number that is not finite becomes None, which JSON writes as null: an infinite epsilon bounds
+nothing. Reading is strict about the fields listed here and ignores any other, so that a later version may add some.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from privacy.canonical import finite
 
 SCHEMA: Literal["federation.report/1"] = "federation.report/1"
 
-Number = Annotated[float | None, AfterValidator(finite)]
-Metrics = Mapping[str, Number]
+_Number = Annotated[float | None, AfterValidator(finite)]
+Metrics = Mapping[str, _Number]
 AnyList = Strict(False)  # JSON has lists; a frozen part holds tuples
 
 
@@ -44,23 +43,23 @@ class Part(BaseModel):
 
 
 class UnitCost(Part):
-    """Epsilon of the whole run for one unit with so many records at each of so many sites; None: no bound."""
+    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no bound."""
 
     unit: Unit
     records: int
     sites: int
-    epsilon: Number
+    epsilon: _Number
 
 
 class PrivacyClaim(Part):
-    """What the run claims of its params; without privacy every number is None."""
+    """The guarantee that the run claims for its params; without privacy every number is None."""
 
     unit: Unit
     noise: Literal["site", "distributed", "central", "none"]
-    epsilon: Number
-    delta: Number
-    noise_multiplier: Number
-    clipping_norm: Number = None
+    epsilon: _Number
+    delta: _Number
+    noise_multiplier: _Number
+    clipping_norm: _Number = None
     accountant: str | None
     cross_check: Metrics
     units: Annotated[tuple[UnitCost, ...], AnyList] = ()
@@ -71,7 +70,7 @@ class SiteLine(Part):
     """One site: what it spent, and how many bytes of the rounds went over its line."""
 
     id: str
-    epsilon: Number
+    epsilon: _Number
     rounds: int | None = None
     steps: int
     bytes_up: int
@@ -92,17 +91,17 @@ class HistoryLine(Part):
     """Epsilon spent up to the end of a round, and the pooled metrics after it."""
 
     round: int
-    epsilon: Number
+    epsilon: _Number
     metrics: Metrics
 
 
 class Published(Part):
     """The evaluation that the plan paid for; all None where its noise hides it."""
 
-    accuracy: Number
-    loss: Number
-    records: Number
-    standard_error: Number
+    accuracy: _Number
+    loss: _Number
+    records: _Number
+    standard_error: _Number
 
 
 class Evaluation(Part):
@@ -120,11 +119,11 @@ class Timing(Part):
 
     total_seconds: float
     training_seconds: float
-    client_rounds_per_second: Number
+    client_rounds_per_second: _Number
 
 
 class Report(Part):
-    """What a run came to. The order is that of report.json."""
+    """The report of a run. The fields have the order of report.json."""
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
     name: str = "Federation"

@@ -1,4 +1,4 @@
-"""What a run came to, as its `Report`: from plan and receipts, and no data.
+"""Makes the `Report` of a run from plan and receipts, without any data.
 
 A simulation adds what only it can know: records, metrics, baselines (`simulations.summary`).
 """
@@ -29,7 +29,7 @@ from privacy.accounting.crosscheck import cross_check
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon, epsilon_by_round
 
-NOT_MEASURED = Evaluation(pooled={}, sites={}, baselines={})
+_NOT_MEASURED = Evaluation(pooled={}, sites={}, baselines={})
 
 
 def summary_of(
@@ -41,16 +41,21 @@ def summary_of(
     simulated: bool,
     published: Metrics | None,
     seconds: float,
-    evaluation: Evaluation = NOT_MEASURED,
+    evaluation: Evaluation = _NOT_MEASURED,
 ) -> Report:
     """The report of a run.
 
-    `rounds`: by site, for how many rounds it was charged; left out, the rounds to which the server invited it.
+    `rounds`: by site, for how many rounds it was charged; the default is the rounds to which the server invited it.
+    `published`: the figures of the evaluation, None if there are none. `seconds`: of the whole command.
     """
     if rounds is None:
         rounds = Counter(site for receipt in receipts for site in receipt.cohort)
     spent = sum(receipt.seconds for receipt in receipts)
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
+    lines = [
+        RoundLine(round=one.round, cohort=len(one.cohort), survivors=len(one.survivors), seconds=one.seconds)
+        for one in receipts
+    ]
     if published is not None:
         evaluation = evaluation.model_copy(update={"published": Published(**published)})
     return Report(
@@ -62,7 +67,7 @@ def summary_of(
         seed=plan.federation.seed,
         privacy=_claim(plan, len(rounds)),
         sites=tuple(_site(plan, name, charged, receipts) for name, charged in sorted(rounds.items())),
-        rounds=tuple(_round(receipt) for receipt in receipts),
+        rounds=tuple(lines),
         evaluation=evaluation,
         timing=Timing(
             total_seconds=seconds,
@@ -114,15 +119,6 @@ def _releases(plan: Plan, rounds: int) -> GaussianEvent | None:
     if not isinstance(event, GaussianEvent):
         return None
     return replace(event, count=rounds * plan.kind.releases_per_round)
-
-
-def _round(receipt: Receipt) -> RoundLine:
-    return RoundLine(
-        round=receipt.round,
-        cohort=len(receipt.cohort),
-        survivors=len(receipt.survivors),
-        seconds=receipt.seconds,
-    )
 
 
 def _history(plan: Plan, receipts: Sequence[Receipt]) -> tuple[HistoryLine, ...]:

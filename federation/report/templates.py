@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 
-def environment(folder: Path) -> Environment:
-    """Templates of a folder, which can include `style.css`. A value that is missing is an error, not a blank."""
-    return Environment(
+def page_template(folder: Path, *filters: Callable[..., Any]) -> Template:
+    """The folder's page_template.html, with each filter under its function's name.
+
+    It can include `style.css`. A value that is missing is an error, not a blank.
+    """
+    pages = Environment(
         loader=FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.filters |= {show.__name__: show for show in filters}
+    return pages.get_template("page_template.html")

@@ -15,7 +15,7 @@ UNITS = {
     "patient": "all the records of one patient at a site",
     "client": "all the records of one site",
 }
-NOISE = {
+_NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",
     "central": "No noise of the site's own: the server adds noise to the sum.",
@@ -24,7 +24,7 @@ NOISE = {
 
 
 def meaning(privacy: PrivacyClaim) -> str:
-    """What epsilon and delta say, as one worst-case bet; "" where nothing is claimed."""
+    """What epsilon and delta say, as one worst-case bet; "" without privacy."""
     epsilon, delta, unit = privacy.epsilon, privacy.delta, UNITS[privacy.unit]
     if not privacy.private or epsilon is None or delta is None:
         return ""
@@ -42,7 +42,7 @@ def departures(report: Report) -> list[str]:
     lines = [
         "In every round, one vector of whole numbers as long as the model, each number hidden under masks that "
         "cancel only in the sum over the sites. By itself it looks random, to the server and to anyone.",
-        NOISE[report.privacy.noise],
+        _NOISE[report.privacy.noise],
         "Public keys for that round, and shares of the site's mask secrets, sealed for the other sites.",
         "The number of records that the site declares, and its name.",
         "No record, no gradient of a record, no local model.",
@@ -61,7 +61,7 @@ def departures(report: Report) -> list[str]:
 
 
 def assumptions(report: Report) -> list[str]:
-    """What has to hold for the guarantee to hold, one sentence each."""
+    """The assumptions of the guarantee, one sentence each."""
     privacy = report.privacy
     if not privacy.private:
         return [
@@ -95,7 +95,7 @@ def _unit(unit: str) -> str:
 
 
 def whom(line: UnitCost) -> str:
-    """Whom one line of the table of units speaks of."""
+    """The unit of one row of the table, as in "a patient with up to 3 records at each of 2 sites"."""
     if line.unit != "patient":
         return UNITS[line.unit]
     many = "a record" if line.records == 1 else f"up to {line.records} records"
@@ -104,7 +104,7 @@ def whom(line: UnitCost) -> str:
 
 
 def published(figures: Published | None) -> str:
-    """What a published evaluation says, as one sentence; "" where there is none."""
+    """A published evaluation as one sentence; "" if the run published none."""
     if figures is None:
         return ""
     if None in (figures.accuracy, figures.standard_error):
@@ -123,9 +123,8 @@ def _trust(report: Report) -> str:
     if noise == "central":
         return "The server is trusted to add the noise, and to use or show no sum that lacks it."
     colluders = report.secure_aggregation.get("colluders")
-    limit = {None: "No more sites than the plan allows", 0: "No site", 1: "At most one site"}.get(
-        colluders, f"At most {colluders} sites"
-    )
+    known = {None: "No more sites than the plan allows", 0: "No site", 1: "At most one site"}
+    limit = known.get(colluders, f"At most {colluders} sites")
     return f"{limit} may work together with the server; the others follow the protocol and draw honest noise."
 
 

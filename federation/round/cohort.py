@@ -1,4 +1,4 @@
-"""Who takes part this round, sampled from the plan's public seed: every party can compute the same cohort."""
+"""Samples the cohort of a round from the plan's public seed: every party can compute the same cohort."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from federation.round.messages import Member
 from privacy.mechanism.noise import Stream, poisson_sample
 from privacy.wire import Writer, digest
 
-DRAWS = 1000  # a cohort below the minimum is drawn again, this often at most
+_DRAWS = 1000  # a cohort below the minimum is drawn again, this often at most
 
 
 def sample(plan: Plan, roster: Sequence[Member], round_number: int) -> tuple[Member, ...]:
     """The members of one round, in the order of their ids.
 
-    No privacy is claimed from this choice, since the server sees who takes part; the stream is only a
-    reproducible one. RosterError when fewer sites than the plan's minimum would take part.
+    The plan claims no privacy from this choice, since the server sees the cohort; the stream is only reproducible.
+    RosterError if two sites share an id, or fewer sites than the plan's minimum would take part.
     """
     members = sorted(roster, key=lambda member: member.site)
     if len({member.site for member in members}) != len(members):
@@ -27,7 +27,7 @@ def sample(plan: Plan, roster: Sequence[Member], round_number: int) -> tuple[Mem
             f"{len(members)} sites, cohort.minimum is {plan.cohort.minimum}",
             hint="wait for more sites or lower it",
         )
-    for draw in range(DRAWS):
+    for draw in range(_DRAWS):
         chosen = _choose(plan, members, round_number, draw)
         if len(chosen) >= plan.cohort.minimum:
             return tuple(chosen)
@@ -41,16 +41,14 @@ def _choose(plan: Plan, members: list[Member], round_number: int, draw: int) -> 
     place = Writer().u64(plan.federation.seed).u32(round_number).u32(draw).finish()
     stream = Stream(digest("federation/cohort/1", place))
     if plan.cohort.sample_rate is not None:
-        return [
-            members[int(index)] for index in poisson_sample(stream, len(members), plan.cohort.sample_rate)
-        ]
+        drawn = poisson_sample(stream, len(members), plan.cohort.sample_rate)
+        return [members[int(index)] for index in drawn]
     if plan.cohort.size in ("all", None):
         return members
     size = int(plan.cohort.size)
     if size > len(members):
-        raise RosterError(
-            f"cohort.size is {size}, only {len(members)} sites are here", hint="lower cohort.size"
-        )
+        reason = f"cohort.size is {size}, only {len(members)} sites are here"
+        raise RosterError(reason, hint="lower cohort.size")
     lots = stream.words(len(members))
-    drawn = sorted(range(len(members)), key=lambda index: (int(lots[index]), index))[:size]
-    return [members[index] for index in sorted(drawn)]
+    lowest = sorted(range(len(members)), key=lambda index: (int(lots[index]), index))[:size]
+    return [members[index] for index in sorted(lowest)]

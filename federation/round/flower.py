@@ -1,10 +1,10 @@
 """Our bytes inside Flower records, and back.
 
 Flower carries, the site decides: a frame of ours is one opaque `bytes` in one `ConfigRecord`, and Flower's
-own fields (weights, metrics, state) stay empty, since whatever stands there travels in clear.
+own fields (weights, metrics, state) stay empty, since Flower sends them in clear.
 
 Flower's own `send_and_receive` looks for replies every three seconds and returns them all at once;
-`GridTransport` looks sooner and hands over each reply when it is there, so that a round is summed as a
+`GridTransport` looks sooner and hands over each reply when it is there, so that the server sums a round as a
 stream. An error reply can come from the SuperLink itself (then its source is node 1), so a reply is known
 by the request that it answers, never by its source.
 """
@@ -63,14 +63,14 @@ class GridTransport:
         self._arrived: deque[Arrival] = deque()
 
     def addresses(self) -> tuple[str, ...]:
-        """The nodes connected to the SuperLink now."""
+        """The nodes connected to the SuperLink now. TransportError if Flower does not answer."""
         try:
             return tuple(str(node) for node in sorted(self._grid.get_node_ids()))
         except Exception as error:
             raise _broken("list the sites", error) from error
 
     def send(self, messages: Iterable[Outgoing]) -> None:
-        """Hand the messages to the SuperLink, from which the sites fetch them."""
+        """Hand the messages to the SuperLink, where the sites fetch them. TransportError if it refuses them."""
         outgoing = list(messages)
         requests = [_request(message) for message in outgoing]
         try:
@@ -78,14 +78,13 @@ class GridTransport:
         except Exception as error:
             raise _broken("send", error) from error
         if len(identifiers) != len(outgoing):
-            raise TransportError(
-                "Flower refused the messages", hint="see the log of flower-superlink; they may be too large"
-            )
+            hint = "see the log of flower-superlink; they may be too large"
+            raise TransportError("Flower refused the messages", hint=hint)
         # A message that the SuperLink does not take (the node has left) has no identifier: silence.
         self._asked |= {name: message.to for name, message in zip(identifiers, outgoing, strict=True) if name}
 
     def next(self, timeout: float) -> Arrival | Deadline:
-        """The next reply, looked for until `timeout` seconds have passed or nobody is left to answer."""
+        """The next reply; `Deadline` after `timeout` seconds, or when no open request is left."""
         deadline = time.monotonic() + timeout
         pause = self._shortest
         while True:
@@ -126,6 +125,5 @@ def _answer(reply: Message) -> bytes | None:
 
 
 def _broken(what: str, error: Exception) -> TransportError:
-    return TransportError(
-        f"Flower could not {what} ({type(error).__name__})", hint="see the log of flower-superlink"
-    )
+    reason = f"Flower could not {what} ({type(error).__name__})"
+    return TransportError(reason, hint="see the log of flower-superlink")

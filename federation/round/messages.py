@@ -1,4 +1,4 @@
-"""The messages of a run, and their bytes: one frame, few kinds, everything length-limited.
+"""The messages of a run, and their bytes: one frame, few kinds, every field length-limited.
 
 A frame is `kind, run, round, attempt, body`; the body of a secure-aggregation step is that machine's own
 message (docs/protocol.md). Requests flow from server to site, each gets exactly one reply:
@@ -7,14 +7,14 @@ message (docs/protocol.md). Requests flow from server to site, each gets exactly
     INVITE -> ADVERT         who is in a round; one-time public keys
     ADVERTS -> SHARES        everyone's keys; sealed shares
     BROADCAST -> MASKED      params and forwarded shares; the masked update, signed, with a vote
-    SURVIVORS -> VOTE        only if a site was lost: whose updates would be in the sum; a vote for it
+    SURVIVORS -> VOTE        only if a site was lost: the sites in the sum; a vote for them
     CERTIFICATE -> REVEAL    a quorum's votes; the shares that unmask this sum and nothing else
     CLOSE -> CLOSED          the run is over, and what its last params are
     anything -> ABORT        a reason from a fixed list, never a text: an exception could carry data
 
 BROADCAST and CERTIFICATE, and their replies, can carry a whole frame of the next round beside their own content:
-its INVITE or ADVERTS, and the answers. So the keys of a round travel with the round before it, and a round in
-which nobody is lost takes two exchanges.
+its INVITE or ADVERTS, and the answers. So the keys of a round travel with the round before it, and a round that
+loses no site takes two exchanges.
 
 Signed heads of ledgers travel along (`privacy.ledger.heads`): a site shows its own with WELCOME, MASKED, REVEAL and
 CLOSED, and is shown its own and some peers' with HELLO and BROADCAST. So others can tell when a ledger was cut.
@@ -34,8 +34,8 @@ from privacy.wire import Reader, Writer
 MAX_SITES = 10_000
 MAX_PLAN = 1 << 20
 MAX_ROSTER = 1 << 26
-MAX_BODY = 1 << 31
-MAX_HEAD = 1 << 10
+_MAX_BODY = 1 << 31
+_MAX_HEAD = 1 << 10
 RUN_ID_BYTES = 16
 
 
@@ -60,7 +60,7 @@ class Kind(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a site left a round. A number, so that nothing about the data can ride along."""
+    """Why a site left a round: a number, so that nothing about the data can ride along."""
 
     POLICY = 1  # the site's policy does not allow it
     BUDGET = 2  # the site's budget is spent
@@ -89,7 +89,7 @@ class Frame:
         reader = Reader(data)
         kind = _member(Kind, reader.u8())
         run, number, attempt = reader.fixed(RUN_ID_BYTES), reader.u32(), reader.u32()
-        body = reader.blob(MAX_BODY)
+        body = reader.blob(_MAX_BODY)
         reader.finish()
         return cls(kind, run, number, attempt, body)
 
@@ -108,9 +108,9 @@ class Member:
 
 @dataclass(frozen=True)
 class Welcome:
-    """A site's consent: who it is, which plan it read, and the noise it worked out from it ("" for none).
+    """A site's consent: its id and size, the digest of the plan it read, the noise it derived ("" for none).
 
-    `heads`: of its own ledger, and of those of its peers that it has witnessed.
+    `heads`: of its own ledger, and of the peers' ledgers that it has witnessed.
     """
 
     member: Member
@@ -132,7 +132,7 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Hello:
-    """What a run is about: the plan, canonical, and the roster under the consortium's signatures."""
+    """The start of a run: the plan's canonical bytes, and the roster under the consortium's signatures."""
 
     plan: bytes
     roster: bytes
@@ -143,10 +143,7 @@ class Hello:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Hello:
-        reader = Reader(data)
-        hello = cls(reader.blob(MAX_PLAN), reader.blob(MAX_ROSTER), _read(reader))
-        reader.finish()
-        return hello
+        return cls(*_two_and_heads(data, MAX_PLAN, MAX_ROSTER))
 
 
 @dataclass(frozen=True)
@@ -191,17 +188,14 @@ class Broadcast:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Broadcast:
-        reader = Reader(data)
-        broadcast = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY), _read(reader))
-        reader.finish()
-        return broadcast
+        return cls(*_two_and_heads(data, _MAX_BODY, _MAX_BODY))
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The content of this round, and a whole frame of the next round, empty if there is none.
+    """The content of this round, and a whole frame of the next round (empty if the run ends).
 
-    `heads`: in a reply, that of the site's ledger after what it did.
+    `heads`: in a reply, the head of the site's ledger after what it did.
     """
 
     own: bytes
@@ -213,14 +207,11 @@ class Paired:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Paired:
-        reader = Reader(data)
-        paired = cls(reader.blob(MAX_BODY), reader.blob(MAX_BODY), _read(reader))
-        reader.finish()
-        return paired
+        return cls(*_two_and_heads(data, _MAX_BODY, _MAX_BODY))
 
 
 def closing_digest(body: bytes) -> bytes:
-    """The digest of the last params in the body of a CLOSE frame."""
+    """The 32-byte digest of the last params in the body of a CLOSE frame. MalformedMessage for another length."""
     if len(body) != 32:
         raise MalformedMessage("a run is closed with a digest of its params")
     return body
@@ -232,7 +223,7 @@ def heads_body(heads: Sequence[Head]) -> bytes:
 
 
 def heads_from(body: bytes) -> tuple[Head, ...]:
-    """The heads in the body of a CLOSED frame."""
+    """The heads in the body of a CLOSED frame. MalformedMessage if it holds anything else."""
     reader = Reader(body)
     heads = _read(reader)
     reader.finish()
@@ -245,7 +236,7 @@ def abort_body(reason: Reason) -> bytes:
 
 
 def abort_reason(body: bytes) -> Reason:
-    """The reason in the body of an ABORT frame."""
+    """The reason in the body of an ABORT frame. MalformedMessage if it is not one known byte."""
     if len(body) != 1:
         raise MalformedMessage("an abort carries one byte")
     return _member(Reason, body[0])
@@ -259,13 +250,21 @@ def _write(writer: Writer, heads: Sequence[Head]) -> Writer:
 
 
 def _read(reader: Reader) -> tuple[Head, ...]:
-    return tuple(Head.from_bytes(reader.blob(MAX_HEAD)) for _ in range(reader.u16()))
+    return tuple(Head.from_bytes(reader.blob(_MAX_HEAD)) for _ in range(reader.u16()))
 
 
-E = TypeVar("E", bound=IntEnum)
+def _two_and_heads(data: bytes, first: int, second: int) -> tuple[bytes, bytes, tuple[Head, ...]]:
+    """Two blobs up to these lengths, then heads, and nothing after them."""
+    reader = Reader(data)
+    found = reader.blob(first), reader.blob(second), _read(reader)
+    reader.finish()
+    return found
 
 
-def _member(kinds: type[E], value: int) -> E:
+_E = TypeVar("_E", bound=IntEnum)
+
+
+def _member(kinds: type[_E], value: int) -> _E:
     try:
         return kinds(value)
     except ValueError:

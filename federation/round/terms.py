@@ -1,8 +1,8 @@
-"""The terms of a round: all that follows from plan, cohort and params, derived by every party alike.
+"""The terms of a round: all that follows from plan, cohort and params. Every party derives the same.
 
-Nothing here is taken on the server's word: a site computes threshold, grid, noise and ring from the plan that
-it approved and the cohort that it was shown, and binds every mask to a digest of them. A server that tells two
-sites different things gets masks that do not cancel, that is, noise (docs/protocol.md).
+A site takes none of it on the server's word: it computes threshold, grid, noise and ring from the plan that it
+approved and the cohort that it was shown, and binds every mask to a digest of them. A server that tells two sites
+different things gets masks that do not cancel, that is, noise (docs/protocol.md).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Terms:
 
     @property
     def account(self) -> tuple[str, int]:
-        """The run and round under which a journal has this: an evaluation is charged as a run of its own."""
+        """The run and round under which a journal charges this: an evaluation is a run of its own."""
         run = self.run.hex()
         return (evaluation_run(run), 1) if self.is_evaluation else (run, self.round)
 
@@ -62,8 +62,7 @@ class Terms:
         """Threshold, survivors needed and ring of the secure aggregation."""
         return Parameters.choose(
             tuple(member.site for member in self.members),
-            colluders=self.plan.secure_aggregation.colluders,
-            dropouts=self.plan.secure_aggregation.dropouts,
+            **self.plan.secure_aggregation.model_dump(),  # colluders, dropouts
             ring_bits=self.codec.ring_bits,
             length=self.length,
         )
@@ -76,7 +75,7 @@ class Terms:
 
     @cached_property
     def parties(self) -> Parties:
-        """What is public of the cohort."""
+        """The public facts of the cohort."""
         sizes = {member.site: member.size for member in self.members}
         return Parties(sizes, required_survivors(self.plan, len(self.members)), self.dimension)
 
@@ -95,22 +94,22 @@ class Terms:
         return self.parties.sizes[site]
 
     def question(self, params: bytes) -> bytes:
-        """32 bytes of what a round asks of a site, the same in every attempt: params, cohort, declared sizes.
+        """The request digest: 32 bytes for params, cohort and declared sizes, the same in every attempt.
 
-        A site answers one question a round. Grid, weights and share of the noise follow from the cohort, so the
-        stored answer would be wrong in another one, with less noise on it than was agreed.
+        A site answers one request per round. Grid, weights and share of the noise follow from the cohort, so a
+        stored answer would be wrong for another cohort, with less noise on it than was agreed.
         """
         return digest("federation/question/2", Invitation(self.members).to_bytes(), params_digest(params))
 
     @cached_property
     def session(self) -> bytes:
-        """32 bytes that all keys of this attempt are bound to: what is known before the params are."""
+        """32 bytes that all keys of this attempt are bound to: what every party knows before the params."""
         place = Writer().fixed(self.run).u32(self.round).u32(self.attempt).u64(self.dimension).finish()
         cohort, calibration = Invitation(self.members).to_bytes(), noise_text(self.plan).encode()
         return digest("federation/terms/2", self.plan.canonical(), place, cohort, calibration)
 
     def context(self, params: bytes) -> bytes:
-        """32 bytes that the masks are bound to besides: the params, and how an update becomes integers."""
+        """32 bytes that the masks are also bound to: the params, and how an update becomes integers."""
         codec = Writer().u8(self.codec.ring_bits).u64(self.codec.limit).u64(self.codec.headroom).finish()
         return digest("federation/context/2", params_digest(params), codec)
 
@@ -121,10 +120,7 @@ def evaluation_run(run: str) -> str:
 
 
 def required_survivors(plan: Plan, cohort: int) -> int:
-    """How many of `cohort` sites must answer to the end."""
+    """How many of `cohort` sites must answer to the end. UnsafeParameters if the cohort is too small to hide in."""
     names = tuple(f"{index:05d}" for index in range(cohort))
-    rules = plan.secure_aggregation
-    chosen = Parameters.choose(
-        names, colluders=rules.colluders, dropouts=rules.dropouts, ring_bits=32, length=1
-    )
-    return chosen.required
+    rules = plan.secure_aggregation.model_dump()  # colluders, dropouts
+    return Parameters.choose(names, **rules, ring_bits=32, length=1).required

@@ -1,9 +1,8 @@
 """The port: send messages, await the next arrival or deadline.
 
 The coordinator speaks to sites through this and knows nothing else about the world: Flower, an in-process
-world and the adversary of the tests are three transports. A transport promises no delivery, no order and no
-single delivery, and `Arrival.sender` is only where the bytes came from: whatever must be authentic is
-signed inside them.
+world and the adversary of the tests are three transports. A transport may lose, reorder and repeat messages, and
+`Arrival.sender` only says where the bytes came from: whatever must be authentic is signed inside them.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Transport(Protocol):
     """A carrier of opaque bytes, and the coordinator's only clock."""
 
     def addresses(self) -> tuple[str, ...]:
-        """Whom we can reach now."""
+        """The addresses that can be reached now."""
         ...
 
     def send(self, messages: Iterable[Outgoing]) -> None:

@@ -19,7 +19,7 @@ import privacy
 from federation import Plan, audit_run, budget_of, load_plan, preflight, simulate
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import write
-from federation.errors import CheckpointError, FederationError, PlanError, ShadowedPackage
+from federation.errors import CheckpointError, FederationError, ShadowedPackage, UnusableFile
 from federation.origins import PACKAGES
 from federation.plan.plan import parse
 from tests import ROOT
@@ -121,7 +121,7 @@ def test_a_copy_of_a_plan_with_other_values_is_checked_like_a_file(folder: Path)
     assert not (folder / "wrong").exists()
     with pytest.raises(ValueError, match="vectorized, protocol, flower"):
         simulate(plan, folder / "sites", folder / "wrong", engine="flwr")  # type: ignore[arg-type]
-    with pytest.raises(PlanError, match="no such file"):
+    with pytest.raises(UnusableFile, match="no such file"):
         simulate(folder / "other.toml", folder / "sites", folder / "wrong", seed=8)
 
 

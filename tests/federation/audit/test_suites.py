@@ -41,7 +41,7 @@ def found(suites: set[int], *, simulated: bool, dropouts: int = 1, noise: str = 
     plan = parse(TEXT.replace("dropouts = 1", f"dropouts = {dropouts}"))
     plan = plan.model_copy(update={"privacy": plan.privacy.model_copy(update={"noise": noise})})
     gathered = Findings()
-    check_suites(plan, Receipts(suites=frozenset(suites)), {}, None, {simulated}, gathered)
+    check_suites(plan, Receipts(suites=suites), {}, None, {simulated}, gathered)
     return gathered
 
 
@@ -171,7 +171,7 @@ def test_a_cohort_that_can_lose_nobody_was_not_exposed(size: int, is_exposed: bo
     names = tuple(f"site-{slot}" for slot in range(size))
     line = Receipt(1, names, names, "", "", 0.0, {}, {}, {}, frozenset())
     gathered = Findings()
-    told = Receipts(suites=frozenset({BROKEN}), lines=(line,))
+    told = Receipts(suites={BROKEN}, lines=[line])
     check_suites(parse(TEXT), told, {}, None, set(), gathered)
     (finding,) = gathered.sorted()
     assert finding.id == ("suite-broken" if is_exposed else "suite-outdated")
