@@ -130,4 +130,6 @@ def _value(value: object) -> str:
     """A number, a string, a list or a table in one line; JSON's strings are also TOML's."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
-    return json.dumps(value) if isinstance(value, bool | str | list) else repr(value)
+    if isinstance(value, bool | str | list):
+        return json.dumps(value)
+    return repr(value).replace("e-0", "e-")  # as people write it: 1e-5

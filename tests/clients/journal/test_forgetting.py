@@ -21,7 +21,7 @@ from privacy.ledger.chain import Entry, append
 from privacy.ledger.state import fold
 from privacy.wire import digest
 from tests.clients.journal.journals import kinds, opened, release, reserve, statement
-from tests.clients.journal.test_store import reading
+from tests.federation.ledger.test_store import reading
 from tests.privacy.ledger.ledgers import KEY, PLAN
 
 SIZES = (24, 300, 5_000, 100_000)
