@@ -85,7 +85,8 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
     for name, own in rules.items():
         if own.id != name:
-            raise SiteFileError(f"the site file in {name}/ is {own.id}'s", hint="name the folder as the site")
+            message = f"the site file in {name}/ is that of {own.id}"
+            raise SiteFileError(message, hint="name the folder as the site")
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
     if not any(test is not None for _, test in data.values()):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import FaultyServer, LedgerCorrupt, MalformedMessage
-from privacy.ledger.chain import append, rotation, verify
+from privacy.ledger.chain import append, follow, rotation
 from privacy.ledger.heads import Head, head_from_json, pool_tag
 from privacy.signing import public_identity
 from tests.privacy.ledger.ledgers import GENESIS, KEY, NEXT, PEER, Book, head, reserved
@@ -94,7 +94,7 @@ def test_a_ledger_whose_end_was_cut_is_found_by_any_head_that_was_cut() -> None:
     for number in range(1, 4):
         book.begin(number)
     assert cut.entries == book.entries[:3]
-    verify(cut.entries)
+    follow(None, cut.entries)
     for seq in range(3, 6):
         with pytest.raises(LedgerCorrupt, match=f"once had an entry {seq} that it no longer has"):
             cut.account.check_own(own(book, seq))
@@ -106,7 +106,7 @@ def test_an_older_copy_that_went_on_is_found_though_it_is_longer() -> None:
     shown.begin(1)
     for number in (2, 3, 4):
         restored.begin(number)
-    verify(restored.entries)
+    follow(None, restored.entries)
     with pytest.raises(LedgerCorrupt, match="an older copy was restored"):
         restored.account.check_own(own(shown, 3))
     restored.account.check_own(own(shown, 2))  # what both have in common shows nothing
