@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from clients.journal.journal import Journal
-from federation.ledger import store
+from federation.ledger import durable, store
 from federation.ledger import store as chain
 from federation.ledger.export import export_lines, load_entries
 from privacy.errors import LedgerCorrupt, LedgerRefusal, ProtocolError, RecordsUnavailable
@@ -21,7 +21,7 @@ from privacy.ledger.chain import Entry, append
 from privacy.ledger.state import fold
 from privacy.wire import digest
 from tests.clients.journal.journals import kinds, opened, release, reserve, statement
-from tests.clients.journal.test_store import reading
+from tests.federation.ledger.test_store import reading
 from tests.privacy.ledger.ledgers import KEY, PLAN
 
 SIZES = (24, 300, 5_000, 100_000)
@@ -215,7 +215,7 @@ def test_without_overwriting_or_without_emptying_the_log_the_bytes_would_stay(
     """The failing controls of the test above, each with one of the two measures taken away."""
     payload = os.urandom(size)
     if left_out == "checkpoint":
-        monkeypatch.setattr(chain, "empty_log", lambda _: True)
+        monkeypatch.setattr(durable, "empty_log", lambda _: True)
     with closing(opened(path)) as journal:
         reserve(journal)
         if left_out == "secure_delete":
