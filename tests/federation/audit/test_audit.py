@@ -88,7 +88,7 @@ def test_a_site_that_was_lost_in_a_round_is_no_contradiction(tmp_path: Path) -> 
 
 def test_a_run_without_privacy_claims_nothing_and_says_so(tmp_path: Path) -> None:
     text = TEXT.replace(
-        'noise = "distributed"\nepsilon = 3.0\ndelta = 1e-05\nclipping_norm = 1.0', 'noise = "none"'
+        'noise = "distributed"\nepsilon = 3.0\ndelta = 1e-5\nclipping_norm = 1.0', 'noise = "none"'
     )
     found = audit(finished(tmp_path, "vectorized", text))
     assert (found.verdict, ids(found)) == ("pass", {"not-private"})
