@@ -10,8 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from benchmarks.timing import once
 from privacy.roster import Entry, Roster
 from privacy.secagg.client import ClientMachine
-from privacy.secagg.floor import Floor
-from privacy.secagg.parameters import Parameters
+from privacy.secagg.parameters import Floor, Parameters
 from privacy.secagg.ring import RingVector
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
 from privacy.signing import public_identity

@@ -15,8 +15,7 @@ from benchmarks import flower, memory
 from benchmarks.cohort import Cohort
 from benchmarks.timing import installed, least, machine
 from privacy.secagg import ring, shamir
-from privacy.secagg.keystream import CHUNK_BYTES, SLACK_BYTES, Keystream
-from privacy.secagg.masks import Mask, apply
+from privacy.secagg.masks import CHUNK_BYTES, SLACK_BYTES, Keystream, Mask, apply
 from privacy.secagg.server import Phase
 from privacy.secagg.statements import upload_digest
 

@@ -21,7 +21,6 @@ from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads
 from federation.errors import TrainingDiverged
 from federation.model.params import Layout, params_from_bytes
-from federation.plan.guarantee import noise_text
 from federation.plan.plan import Plan
 from federation.round.messages import (
     Broadcast,
@@ -49,7 +48,7 @@ from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
 from privacy.secagg.client import ClientMachine, Entropy
-from privacy.secagg.floor import Floor
+from privacy.secagg.parameters import Floor
 from privacy.suite import SUITE
 from privacy.wire import digest
 
@@ -179,7 +178,7 @@ class Site:
         self.join(frame.run, plan, SignedRoster.from_bytes(hello.roster), hello.heads)
         heads = (self.journal.head(), *self.journal.witnessed())
         return frame.reply(
-            Kind.WELCOME, Welcome(self.member, plan.digest, noise_text(plan), heads).to_bytes()
+            Kind.WELCOME, Welcome(self.member, plan.digest, plan.kind.noise_text, heads).to_bytes()
         )
 
     def _following(self, present: Frame, data: bytes) -> bytes:

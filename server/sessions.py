@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from federation.errors import FederationError, RosterError
-from federation.plan.guarantee import noise_text
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_reason, heads_from
 from federation.round.transport import Arrival, Outgoing, Transport
@@ -165,7 +164,7 @@ def _answer(data: bytes, run: bytes, plan: Plan) -> Welcome | Reason:
         return Reason.PROTOCOL
     same = (frame.kind, frame.run, welcome.plan_digest) == (Kind.WELCOME, run, plan.digest)
     # Equal plans and other noise: that site's accountant is of another version, and its grid would not fit ours.
-    same = same and welcome.noise_multiplier == noise_text(plan)
+    same = same and welcome.noise_multiplier == plan.kind.noise_text
     return welcome if same else Reason.PROTOCOL
 
 

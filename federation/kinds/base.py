@@ -99,6 +99,11 @@ class Kind(ABC):
         return noise_multiplier(privacy.epsilon, privacy.delta, self.sample_rate, self.releases)
 
     @property
+    def noise_text(self) -> str:
+        """The noise multiplier as every party must have worked it out, digit for digit; "" if there is none."""
+        return repr(self.noise_multiplier) if self.rules.privacy.noise != "none" else ""
+
+    @property
     def event(self) -> Event:
         """Everything that a site releases if the plan runs to its end, for the accountant."""
         return GaussianEvent(self.noise_multiplier, self.sample_rate, self.releases)

@@ -18,11 +18,6 @@ from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
 
 
-def noise_text(plan: Plan) -> str:
-    """The noise multiplier, which every party must compute to the same digits; "" without privacy."""
-    return repr(plan.kind.noise_multiplier) if plan.is_private else ""
-
-
 def planned_patient(plan: Plan, sites: int) -> Patient:
     """The patient in the plan's report: as the plan declares, or else with one record at each of `sites` sites."""
     records = plan.privacy.records_per_patient or 1

@@ -24,8 +24,9 @@ from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
 from federation.errors import InputError, PlanError
 from federation.kinds.base import Kind
-from federation.kinds.choice import figures_of, kind_of
 from federation.kinds.figures import Figures
+from federation.kinds.sums import ClippedUpdate, SummedGradients
+from federation.kinds.updates import NoisedSteps, PlainUpdate
 from federation.plan.tabular import CODE, MODELS, TabularTask
 from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
@@ -70,7 +71,7 @@ class Plan(Rules):
     @property
     def figures(self) -> Figures | None:
         """What the round after the last releases; None if no evaluation is published."""
-        return figures_of(self)
+        return None if self.evaluation.epsilon is None else Figures(self)
 
     @property
     def charges(self) -> tuple[Charge, ...]:
@@ -119,6 +120,16 @@ class Plan(Rules):
         if not exact:
             raise MalformedMessage("this is no plan in canonical form")
         return plan
+
+
+def kind_of(rules: Rules) -> Kind:
+    """What the training rounds of a plan release."""
+    privacy = rules.privacy
+    if privacy.noise == "none":
+        return PlainUpdate(rules)
+    if privacy.unit == "client":
+        return ClippedUpdate(rules)
+    return NoisedSteps(rules) if privacy.noise == "site" else SummedGradients(rules)
 
 
 def load(path: Path | str) -> Plan:

@@ -12,7 +12,6 @@ from functools import cached_property
 
 from federation.kinds.base import Kind, Parties
 from federation.model.params import params_digest
-from federation.plan.guarantee import noise_text
 from federation.plan.plan import Plan
 from federation.round.messages import Invitation, Member
 from privacy.mechanism.encoding import Codec
@@ -105,7 +104,7 @@ class Terms:
     def session(self) -> bytes:
         """32 bytes that all keys of this attempt are bound to: what every party knows before the params."""
         place = Writer().fixed(self.run).u32(self.round).u32(self.attempt).u64(self.dimension).finish()
-        cohort, calibration = Invitation(self.members).to_bytes(), noise_text(self.plan).encode()
+        cohort, calibration = Invitation(self.members).to_bytes(), self.plan.kind.noise_text.encode()
         return digest("federation/terms/2", self.plan.canonical(), place, cohort, calibration)
 
     def context(self, params: bytes) -> bytes:

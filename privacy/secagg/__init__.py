@@ -20,9 +20,8 @@ One round, as a site goes through it (`client`; the server's side is `server`):
     reveal      checks a quorum's votes; gives one share of each neighbor         Reveal         statements
 
 The server then rebuilds secrets and takes the masks out (`unmasking`). `messages` holds the bytes of every message,
-`states` what a site remembers between two steps, `transcript` the digests that bind keys to what all sites agreed
-on, `parameters` and `graph` the thresholds and who masks with whom, `floor` what a site demands of a cohort, and
-`keystream` the mask generator.
+`states` what a site remembers between two steps, `parameters` and `graph` the thresholds, who masks with whom and
+what a site demands of a cohort.
 
 The server is not trusted. Keys are signed under a roster that a consortium certified, masks are bound to everything
 the sites must agree on, and a sum is opened only for the one set of sites that a quorum of them signed for.

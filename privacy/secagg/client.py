@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer, MalformedMessage, ProtocolError, SuspectedClient
 from privacy.roster import Roster
-from privacy.secagg.floor import Floor, member_keys
 from privacy.secagg.keys import SECRET_BYTES, Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import Mask, apply, pair_mask, self_mask
 from privacy.secagg.messages import (
@@ -33,10 +32,13 @@ from privacy.secagg.messages import (
     SharePair,
     Survivors,
 )
-from privacy.secagg.parameters import Parameters
+from privacy.secagg.parameters import Floor, Parameters, member_keys
 from privacy.secagg.ring import RingVector, pack, reduce, to_lanes
 from privacy.secagg.shamir import split
 from privacy.secagg.statements import (
+    bind_adverts,
+    bind_masks,
+    bind_session,
     cast,
     check_certificate,
     has_repeated_keys,
@@ -46,7 +48,6 @@ from privacy.secagg.statements import (
 )
 from privacy.secagg.states import Accepted, Advertised, Finished, Fresh, Own, Pair, Shared, State
 from privacy.secagg.states import Masked as HasMasked
-from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
 from privacy.signing import public_identity
 from privacy.suite import label
 from privacy.wire import digest

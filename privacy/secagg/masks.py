@@ -12,15 +12,44 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from privacy.secagg.keys import derive, slots_bytes
-from privacy.secagg.keystream import CHUNK_BYTES, SLACK_BYTES, Keystream
 from privacy.secagg.ring import Lanes
 from privacy.suite import label
 from privacy.wire import digest
 
 # A site's slot and its public key for masks.
 _End = tuple[int, bytes]
+
+
+_KEY_BYTES = 32
+# Keystream made at a time: bounds the buffer, and keeps it and the vector's window in the cache.
+CHUNK_BYTES = 1 << 17
+# The cipher may ask for room for all but one byte of another block.
+SLACK_BYTES = 15
+
+_ZEROS = memoryview(bytes(CHUNK_BYTES))
+_FIRST_COUNTER = bytes(16)
+
+
+class Keystream:
+    """The keystream of AES-256 in counter mode under one key, read once from its beginning. It keeps no key.
+
+    A mask is only as secret as its generator is unpredictable; AES-CTR with a fresh 256-bit key is a PRF in counter
+    mode (NIST SP 800-38A, section 6.5). The zero initial counter is safe because each key makes only one keystream:
+    it is derived from one-time secrets and from the round's transcript. Lane i of a mask is the i-th little-endian
+    word of the keystream; its low b bits are uniform because all its bits are.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != _KEY_BYTES:
+            raise ValueError(f"a keystream key has {_KEY_BYTES} bytes")
+        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(_FIRST_COUNTER)).encryptor()
+
+    def fill(self, buffer: bytearray, size: int) -> None:
+        """Write the next `size` <= CHUNK_BYTES bytes to a buffer at least SLACK_BYTES larger."""
+        self._encryptor.update_into(_ZEROS[:size], buffer)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import numpy as np
 
 from privacy.errors import FaultyClient, MalformedMessage, SuspectedClient
 from privacy.roster import Roster
-from privacy.secagg.floor import member_keys
 from privacy.secagg.masks import apply
 from privacy.secagg.messages import (
     Advert,
@@ -31,10 +30,17 @@ from privacy.secagg.messages import (
     Vote,
     kind_of,
 )
-from privacy.secagg.parameters import Parameters
+from privacy.secagg.parameters import Parameters, member_keys
 from privacy.secagg.ring import RingVector, accumulate, lane_type, packed_size, reduce
-from privacy.secagg.statements import has_repeated_keys, is_cast, is_genuine, upload_digest
-from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
+from privacy.secagg.statements import (
+    bind_adverts,
+    bind_masks,
+    bind_session,
+    has_repeated_keys,
+    is_cast,
+    is_genuine,
+    upload_digest,
+)
 from privacy.secagg.unmasking import NotRebuilt, Opening
 
 

@@ -1,4 +1,10 @@
-"""What a site signs in a round: an advert of its one-time public keys, and votes to open one sum.
+"""What all sites of a round agree on, and what each signs of it: the transcript, adverts, votes.
+
+*The transcript* is a running hash of session, adverts, params and sharers. All keys of a round are derived with a
+link of it, so two sites that were shown a different plan, roster, cohort, set of public keys, params or set of
+sharers hold different keys: shares do not open, masks do not cancel. A server that sends one site other params
+gets noise or an abort, at no cost in messages (the attack: Pasquini, Francati, Ateniese, "Eluding Secure
+Aggregation", CCS 2022). Params enter last, so that a round's keys can be exchanged before its params exist.
 
 *Adverts.* The signature covers session and slot, so the advert of another round, run, plan or site does not verify.
 Whoever swaps a key needs the identity that the consortium certified.
@@ -25,12 +31,33 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from privacy.errors import FaultyServer
 from privacy.secagg.keys import Secrets, channel_pair, mask_pair, slots_bytes
 from privacy.secagg.masks import commit
-from privacy.secagg.messages import Advert, Certificate, Vote
+from privacy.secagg.messages import Advert, Adverts, Certificate, Vote
+from privacy.secagg.parameters import Parameters
 from privacy.signing import is_signed, sign
 from privacy.suite import label
 from privacy.wire import digest
 
 _ADVERT, _VOTE = label("advert"), label("vote")
+_CONTEXT_BYTES = 32
+
+
+def bind_session(session: bytes, roster_root: bytes, parameters: Parameters) -> bytes:
+    """The first link: the caller's 32-byte session (run, round, attempt, plan), roster and parameters."""
+    if len(session) != _CONTEXT_BYTES:
+        raise ValueError(f"a session has {_CONTEXT_BYTES} bytes")
+    return digest(label("session"), session, roster_root, parameters.to_bytes())
+
+
+def bind_adverts(session: bytes, adverts: Adverts) -> bytes:
+    """The next link: everyone's public keys, commitments and signatures. 32 bytes."""
+    return digest(label("adverts"), session, adverts.to_bytes())
+
+
+def bind_masks(adverts: bytes, context: bytes, sharers: Iterable[int]) -> bytes:
+    """The last link: the caller's 32-byte context (params, codec) and the slots of those who shared."""
+    if len(context) != _CONTEXT_BYTES:
+        raise ValueError(f"a context has {_CONTEXT_BYTES} bytes")
+    return digest(label("masks"), adverts, context, slots_bytes(sharers))
 
 
 def make_advert(identity: Ed25519PrivateKey, session: bytes, slot: int, secrets: Secrets) -> Advert:

@@ -27,8 +27,7 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import TooFew
-from privacy.secagg.statements import cast, upload_digest
-from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
+from privacy.secagg.statements import bind_adverts, bind_masks, bind_session, cast, upload_digest
 from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, identity, site
 
 Sites = frozenset[int]

@@ -23,7 +23,7 @@ from privacy.secagg.messages import (
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import Lanes, packed_size
 from privacy.secagg.server import Outgoing, Phase
-from privacy.secagg.transcript import bind_adverts, bind_masks
+from privacy.secagg.statements import bind_adverts, bind_masks
 from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, site, unpack
 
 

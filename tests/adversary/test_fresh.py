@@ -11,7 +11,7 @@ import pytest
 
 from clients.site import Site
 from federation.round.messages import Frame, Kind
-from privacy.secagg.transcript import bind_session
+from privacy.secagg.statements import bind_session
 from tests.adversary.tapped import Call, record
 from tests.clients.sites import FIVE, ROSTER, Round, joined, make_plan, make_terms
 

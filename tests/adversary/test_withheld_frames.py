@@ -20,7 +20,7 @@ from federation.round.messages import Broadcast, Frame, Kind, Paired
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.secagg.client import ClientMachine
-from privacy.secagg.transcript import bind_session
+from privacy.secagg.statements import bind_session
 from tests.adversary.closure import Closure, attack
 from tests.adversary.tapped import View, share_the_channel
 from tests.clients.sites import FIVE, ROSTER, Round, joined, make_data, make_params, make_plan, make_terms

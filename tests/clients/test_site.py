@@ -15,7 +15,6 @@ from clients.training.work import Trainer
 from federation.errors import DataError, TooFewSurvivors
 from federation.model.params import params_bytes
 from federation.model.task import Dataset
-from federation.plan.guarantee import noise_text
 from federation.plan.plan import Plan
 from federation.round.messages import (
     Broadcast,
@@ -64,7 +63,7 @@ def test_a_site_welcomes_a_plan_that_it_allows_and_says_what_it_worked_out(
     assert (reply.kind, reply.run) == (Kind.WELCOME, RUN)
     heads = (site.journal.head(),)
     assert Welcome.from_bytes(reply.body) == Welcome(
-        Member("berlin", 24), plan.digest, noise_text(plan), heads
+        Member("berlin", 24), plan.digest, plan.kind.noise_text, heads
     )
     assert site.last_error is None
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from privacy.errors import FaultyServer, MalformedMessage, PolicyViolation
 from privacy.roster import Entry, Roster, SignedRoster
-from privacy.secagg.floor import Floor, member_keys
-from privacy.secagg.parameters import Parameters
+from privacy.secagg.parameters import Floor, Parameters, member_keys
 from privacy.signing import public_identity, sign
 from tests.privacy.secagg.rounds import identity, make_roster
 

@@ -10,7 +10,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.errors import RosterError
-from federation.plan.guarantee import noise_text
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_body, heads_body
 from federation.round.transport import Arrival, Deadline, Outgoing
@@ -53,7 +52,7 @@ def welcome(site: str, plan: Plan = PLAN, size: int = 40, heads: tuple[Head, ...
         shown = Hello.from_bytes(hello.body)
         assert (shown.plan, shown.roster) == (PLAN.canonical(), ROSTER.to_bytes())
         told = (head(site),) if heads is None else heads
-        body = Welcome(Member(site, size), plan.digest, noise_text(plan), told).to_bytes()
+        body = Welcome(Member(site, size), plan.digest, plan.kind.noise_text, told).to_bytes()
         return hello.reply(Kind.WELCOME, body).to_bytes()
 
     return answer

@@ -15,14 +15,13 @@ import numpy as np
 from privacy.roster import SignedRoster
 from privacy.secagg.graph import permutation
 from privacy.secagg.keys import Channel, Secrets, channel_pair, mask_pair
-from privacy.secagg.keystream import Keystream
-from privacy.secagg.masks import commit, pair_mask, self_mask
+from privacy.secagg.masks import Keystream, commit, pair_mask, self_mask
 from privacy.secagg.messages import Adverts
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import lane_type, pack
 from privacy.secagg.server import Phase
 from privacy.secagg.shamir import split
-from privacy.secagg.transcript import bind_adverts, bind_session
+from privacy.secagg.statements import bind_adverts, bind_session
 from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, identity, ring_vector, site
 
 FILE = Path(__file__).with_name("secagg.json")

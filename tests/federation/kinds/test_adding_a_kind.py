@@ -15,9 +15,8 @@ from clients.training.work import Trainer, contribution
 from federation import audit_run, simulate
 from federation.config.tables import Rules
 from federation.kinds.base import Parties, Work
-from federation.kinds.choice import kind_of
 from federation.kinds.sums import ClippedUpdate, NoisedSum
-from federation.plan.plan import parse
+from federation.plan.plan import kind_of, parse
 from privacy.mechanism.noise import SIGMA, Stream
 from tests.worlds import load_params, opened, start, terms_for, text_of, write_sites
 
@@ -47,7 +46,7 @@ class BoxedUpdate(NoisedSum):
 
 
 def boxed(rules: Rules) -> Any:
-    """The one place that must know of it: `federation.kinds.choice.kind_of`."""
+    """The one place that must know of it: `federation.plan.plan.kind_of`."""
     found = kind_of(rules)
     return BoxedUpdate(rules) if isinstance(found, ClippedUpdate) else found
 

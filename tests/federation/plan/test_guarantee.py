@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from federation.plan.guarantee import noise_text, planned_patient
+from federation.plan.guarantee import planned_patient
 from federation.plan.plan import parse
 from privacy.accounting.events import GaussianEvent, NonPrivateEvent
 from privacy.accounting.pld import epsilon
@@ -20,7 +20,7 @@ def test_the_noise_multiplier_is_that_of_the_reference_table(target: str, expect
     plan = parse(changed("epsilon = 3.0", f"epsilon = {target}"))
     found = plan.kind.noise_multiplier
     assert abs(found - expected) <= 2e-3
-    assert float(noise_text(plan)) == found
+    assert float(plan.kind.noise_text) == found
     assert epsilon([plan.kind.event], 1e-5) <= float(target)
 
 
@@ -55,7 +55,7 @@ def test_for_records_the_rate_is_that_of_the_training() -> None:
 
 def test_a_plan_without_privacy_claims_nothing_and_spends_everything() -> None:
     plan = parse(NONE)
-    assert noise_text(plan) == ""
+    assert plan.kind.noise_text == ""
     assert plan.kind.event == NonPrivateEvent()
     assert epsilon([plan.kind.event], 1e-5) == float("inf")
     with pytest.raises(UnsafeParameters, match="without privacy"):

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federation.kinds.base import Kind as Release
 from federation.kinds.sums import NoisedSum, SummedGradients
 from federation.kinds.updates import NoisedSteps
 from federation.model.params import params_bytes, params_digest, params_from_bytes
@@ -115,7 +116,7 @@ def test_no_two_of_many_plans_share_a_session() -> None:
 
 def test_a_party_that_calibrates_otherwise_has_another_session(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = TERMS.session
-    monkeypatch.setattr("federation.round.terms.noise_text", lambda _: "1.234")
+    monkeypatch.setattr(Release, "noise_text", "1.234")
     assert make_terms(PLAN).session != expected
 
 

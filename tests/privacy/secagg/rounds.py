@@ -13,12 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from privacy.errors import ProtocolError
 from privacy.roster import Entry, Roster
 from privacy.secagg.client import ClientMachine
-from privacy.secagg.floor import Floor
 from privacy.secagg.keys import Secrets
-from privacy.secagg.parameters import Parameters
+from privacy.secagg.parameters import Floor, Parameters
 from privacy.secagg.ring import Lanes, RingVector, accumulate, lane_type, reduce
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
-from privacy.secagg.transcript import bind_session
+from privacy.secagg.statements import bind_session
 from privacy.signing import public_identity
 
 SESSION = bytes(range(32))

@@ -20,15 +20,14 @@ from privacy.errors import (
     SuspectedClient,
 )
 from privacy.secagg.client import ClientMachine
-from privacy.secagg.floor import Floor
 from privacy.secagg.keys import Channel, Secrets, channel_pair, mask_pair
 from privacy.secagg.masks import apply, pair_mask, self_mask
 from privacy.secagg.messages import Advert, Adverts, Certificate, Delivery, Masked, Reveal, Survivors, Vote
+from privacy.secagg.parameters import Floor
 from privacy.secagg.ring import lane_type
 from privacy.secagg.server import Phase
-from privacy.secagg.statements import cast, make_advert
+from privacy.secagg.statements import bind_adverts, bind_masks, bind_session, cast, make_advert
 from privacy.secagg.states import Masked as HasMasked
-from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
 from tests.privacy.secagg.rounds import (
     CONTEXT,
     SESSION,

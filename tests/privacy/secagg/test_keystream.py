@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.secagg.keystream import CHUNK_BYTES, SLACK_BYTES, Keystream
+from privacy.secagg.masks import CHUNK_BYTES, SLACK_BYTES, Keystream
 
 
 def _blocks(key: bytes, first: int, count: int) -> bytes:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from privacy.secagg import ring
 from privacy.secagg.keys import mask_pair
-from privacy.secagg.keystream import CHUNK_BYTES
-from privacy.secagg.masks import Mask, apply, commit, pair_mask, self_mask
+from privacy.secagg.masks import CHUNK_BYTES, Mask, apply, commit, pair_mask, self_mask
 from tests.privacy.secagg.rounds import entropy
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value
 

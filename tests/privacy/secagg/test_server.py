@@ -17,8 +17,7 @@ from privacy.secagg.messages import Advert, Adverts, Masked, Reveal, SealedShare
 from privacy.secagg.ring import pack, packed_size
 from privacy.secagg.server import Phase, TooFew
 from privacy.secagg.shamir import PRIME
-from privacy.secagg.statements import cast, check_certificate, make_advert, upload_digest
-from privacy.secagg.transcript import bind_session
+from privacy.secagg.statements import bind_session, cast, check_certificate, make_advert, upload_digest
 from privacy.signing import sign
 from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, identity, site, unpack
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value

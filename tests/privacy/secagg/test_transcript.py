@@ -1,4 +1,4 @@
-"""privacy.secagg.transcript: no two different rounds share a link of the chain."""
+"""privacy.secagg.statements: no two different rounds share a link of the chain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from privacy.secagg.messages import Adverts
 from privacy.secagg.server import Phase
-from privacy.secagg.transcript import bind_adverts, bind_masks, bind_session
+from privacy.secagg.statements import bind_adverts, bind_masks, bind_session
 from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, make_roster
 
 
