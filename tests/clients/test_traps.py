@@ -27,10 +27,11 @@ from clients.release import release
 from clients.training import work
 from clients.training.local import local_delta, poisson_batch
 from clients.training.work import Trainer, contribution, site_stream
+from federation.config.tables import Training
 from federation.errors import PlanError, TaskError
 from federation.kinds.updates import NoisedSteps
 from federation.model.task import Dataset, Task, build_task, cross_entropy
-from federation.plan.plan import Plan, Training, parse
+from federation.plan.plan import Plan, parse
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import Codec, Integers
 from privacy.mechanism.gaussian import GaussianMechanism

@@ -14,8 +14,8 @@ from scipy import stats
 from torch import Tensor
 
 from clients.training.local import local_delta, made_up, plain_gradient, poisson_batch
+from federation.config.tables import Training
 from federation.model.task import Dataset, build_task
-from federation.plan.plan import Training
 from privacy.mechanism.noise import Stream
 from tests.clients.sites import DIMENSION, key_of, loaded, make_data, make_params, make_plan, sgd_by_torch
 
