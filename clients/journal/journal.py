@@ -298,22 +298,16 @@ class Journal:
         and for a run without reservation.
         """
         with self._store.transaction() as account:
-            for name in [run, *([evaluation] if evaluation in account.runs else [])]:
-                known = _reserved(account, name)
-                if known.closed is None:
-                    self._append("close", {"run": name, "params": params})
-                    self._store.forget(name)
-                elif known.closed != params:
+            for name in _with_evaluation(account, run, evaluation):
+                if account.runs[name].closed not in (None, params):
                     raise LedgerRefusal("this run was closed with other params")
+                self._close_open(account, name, params)
 
     def abandon_run(self, run: str, params: str, evaluation: str) -> None:
         """Close what is still open of a run that will not go on, whatever closed the rest of it."""
         with self._store.transaction() as account:
-            _reserved(account, run)
-            for name in (run, evaluation):
-                if name in account.runs and account.runs[name].closed is None:
-                    self._append("close", {"run": name, "params": params})
-                    self._store.forget(name)
+            for name in _with_evaluation(account, run, evaluation):
+                self._close_open(account, name, params)
 
     def limits(self) -> Mapping[Unit, Limit]:
         """The limits on record, by unit."""
@@ -353,6 +347,11 @@ class Journal:
         """Let go of the file."""
         self._store.close()
 
+    def _close_open(self, account: Account, run: str, params: str) -> None:
+        if account.runs[run].closed is None:
+            self._append("close", {"run": run, "params": params})
+            self._store.forget(run)
+
     def _append(self, kind: str, body: dict[str, JSON]) -> None:
         self._store.account.tip.require_key(public_identity(self._key))
         self._store.append(kind, body, self._key)
@@ -373,6 +372,12 @@ def _reserved(account: Account, run: str) -> Run:
     if run not in account.runs:
         raise LedgerRefusal("this run has no reservation", hint="a site reserves a plan when it joins")
     return account.runs[run]
+
+
+def _with_evaluation(account: Account, run: str, evaluation: str) -> list[str]:
+    """A reserved run, and the run of its evaluation if that was reserved, too."""
+    _reserved(account, run)
+    return [run, evaluation] if evaluation in account.runs else [run]
 
 
 def _open_run(account: Account, run: str) -> Run:

@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from federation.audit.fields import differs
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
+from federation.audit.report import differs
 from federation.audit.rounds import check_cohort
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
 from federation.plan.plan import Plan

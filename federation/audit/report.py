@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from federation.audit.claims import recounted_charge, told_units
-from federation.audit.fields import check_same, differs, extra
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.audit.recounting import bounds, planned_releases
@@ -25,6 +24,7 @@ from privacy.accounting.pld import epsilon, rdp_epsilon
 from privacy.accounting.units import UNITS, Charge, Patient
 from privacy.errors import PrivacyError
 
+_TOLERANCE = 1e-4  # relative: versions of a library may round differently
 _SLACK = 0.05  # an upper bound on epsilon by another accountant may be this much above ours
 _ENGINES = ("vectorized", "protocol", "flower")
 _KEYS = ("unit", "records", "sites")
@@ -57,12 +57,12 @@ def check_report(
     for row in expected["sites"]:
         if row["id"] in sizes and plan.privacy.unit != "patient":
             row["records"] = sizes[row["id"]]
-    check_same(expected, report, "", found)
+    _check_same(expected, report, "", found)
     _check_history(report.get("history"), plan, receipts, charge, found)
     _check_engine(report, found)
     _check_figures(report, receipts, found)
     _check_privacy(report.get("privacy"), plan, charge, len(expected["sites"]), found)
-    for name in extra(expected, report):
+    for name in _extra(expected, report):
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
     found.skip("metrics, seconds and bytes: they are the server's own word, the same in receipts and report")
@@ -187,7 +187,7 @@ def _check_figures(report: Mapping[str, Any], receipts: Receipts, found: Finding
             found.add("evaluation-unplanned", detail)
         return
     if lines and lines[-1].metrics:
-        check_same(lines[-1].metrics, told.get("pooled"), "evaluation.pooled", found)
+        _check_same(lines[-1].metrics, told.get("pooled"), "evaluation.pooled", found)
     found.skip("report.json: evaluation of single sites and baselines, which no other file holds")
 
 
@@ -222,3 +222,48 @@ def _is_near(value: object, spent: Bounds | None) -> bool:
 
 def _rows(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def differs(what: str, found: Findings) -> None:
+    """Add the finding that report.json is wrong: `what` names the field and says how."""
+    found.add("report-mismatch", f"report.json: {what}")
+
+
+def _check_same(expected: Any, got: Any, where: str, found: Findings) -> None:
+    """Check that `got` has every field of `expected`, and that every list has the same length.
+
+    Numbers may differ by a relative 1e-4. `where` is the dotted place of `got` in the report, "" for the whole.
+    """
+    if isinstance(expected, Mapping) and isinstance(got, Mapping):
+        for key, value in expected.items():
+            _check_same(value, got.get(key), f"{where}.{key}" if where else key, found)
+    elif isinstance(expected, list) and isinstance(got, list) and len(expected) == len(got):
+        for index, value in enumerate(expected):
+            _check_same(value, got[index], f"{where}[{index}]", found)
+    elif not _is_same(expected, got):
+        differs(f"{where} is not what plan, receipts and ledgers make of it", found)
+
+
+def _is_same(expected: Any, got: Any) -> bool:
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in (expected, got)):
+        return math.isclose(expected, got, rel_tol=_TOLERANCE, abs_tol=1e-9)
+    if expected == math.inf:
+        return got is None
+    return type(expected) is type(got) and bool(expected == got)
+
+
+def _extra(expected: Any, got: Any, where: str = "") -> list[str]:
+    """Dotted names of the fields in `got` that are not in `expected`; rows of a list count once.
+
+    >>> _extra({"seed": 7, "sites": [{"id": "ash"}]}, {"seed": 7, "name": "x", "sites": [{"id": "ash", "x": 1}]})
+    ['name', 'sites[].x']
+    """
+    if isinstance(expected, Mapping) and isinstance(got, Mapping):
+        names = []
+        for key, value in got.items():
+            place = f"{where}.{key}" if where else str(key)
+            names += _extra(expected[key], value, place) if key in expected else [place]
+        return names
+    if isinstance(expected, list) and isinstance(got, list) and expected and got:
+        return _extra(expected[0], got[0], f"{where}[]")
+    return []

@@ -101,7 +101,7 @@ class Kind(ABC):
     @property
     def noise_text(self) -> str:
         """The noise multiplier as every party must have worked it out, digit for digit; "" if there is none."""
-        return repr(self.noise_multiplier) if self.rules.privacy.noise != "none" else ""
+        return repr(self.noise_multiplier)
 
     @property
     def event(self) -> Event:

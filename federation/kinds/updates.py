@@ -55,6 +55,11 @@ class PlainUpdate(FixedPoint):
     """What training changed, as it is: `noise = "none"` promises nothing."""
 
     @property
+    def noise_text(self) -> str:
+        """Empty: there is no noise."""
+        return ""
+
+    @property
     def event(self) -> Event:
         """An event without any bound."""
         return NonPrivateEvent()
