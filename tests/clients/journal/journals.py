@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from clients.journal.journal import Journal
 from privacy.accounting.pld import epsilon
@@ -60,3 +64,17 @@ def spent(journal: Journal, unit: Unit = "record", delta: float | None = None) -
         term = account.terms.get(unit)
         deltas = [each.limit.budget.delta for each in ([term] if term else account.terms.values())]
         return epsilon(account.charged(unit), min(deltas) if delta is None else delta)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a journal is to be."""
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    """A journal that has reserved a run."""
+    with closing(opened(path)) as journal:
+        reserve(journal)
+        yield journal

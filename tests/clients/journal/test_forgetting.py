@@ -28,18 +28,6 @@ SIZES = (24, 300, 5_000, 100_000)
 LAST = 100  # round
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite"
-
-
-@pytest.fixture
-def journal(path: Path) -> Iterator[Journal]:
-    with closing(opened(path)) as journal:
-        reserve(journal)
-        yield journal
-
-
 def kept_of(journal: Journal) -> tuple[bytes, bytes]:
     """Blind and payload on the disk."""
     blind, payload = statement(journal, "SELECT blind, payload FROM releases")

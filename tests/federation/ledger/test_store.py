@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,6 @@ from tests import ROOT
 from tests.clients.journal.journals import LIMITS, kinds, opened, release, reserve, statement
 
 RESERVED = ["genesis", "budget", "reserve"]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite"
-
-
-@pytest.fixture
-def journal(path: Path) -> Iterator[Journal]:
-    with closing(opened(path)) as journal:
-        reserve(journal)
-        yield journal
 
 
 @pytest.fixture
