@@ -72,7 +72,7 @@ def assumptions(report: Report) -> list[str]:
         _unit(privacy.unit),
         _trust(report),
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
-        f"Epsilon counts this run from first round to last, by the {str(privacy.accountant).upper()} accountant"
+        f"Epsilon counts this run from first round to last, by {_accountant(privacy)}"
         f"{_cross_check(privacy)}. Other runs on the same records add to it; each site's journal counts them all.",
         "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
         "Epsilon covers the training records, not the test records behind any figure above, and not the moment at "
@@ -126,6 +126,12 @@ def _trust(report: Report) -> str:
     known = {None: "No more sites than the plan allows", 0: "No site", 1: "At most one site"}
     limit = known.get(colluders, f"At most {colluders} sites")
     return f"{limit} may work together with the server; the others follow the protocol and draw honest noise."
+
+
+def _accountant(privacy: PrivacyClaim) -> str:
+    """As in "the PLD accountant", or with a remark in brackets after it."""
+    name, _, remark = str(privacy.accountant).partition(" ")
+    return f"the {name.upper()} accountant {remark}".rstrip()
 
 
 def _cross_check(privacy: PrivacyClaim) -> str:

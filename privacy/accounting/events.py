@@ -46,7 +46,10 @@ class NoisedEvent:
         if not (is_number(self.sample_rate) and 0 < self.sample_rate <= 1):
             raise UnsafeParameters("a sample rate must be above 0 and at most 1")
         if type(self.count) is not int or not 0 <= self.count <= _MAX_COUNT:
-            raise UnsafeParameters(f"a count of releases must be a whole number from 0 to {_MAX_COUNT}")
+            raise UnsafeParameters(
+                f"a count of releases must be a whole number from 0 to {_MAX_COUNT}",
+                hint="plan fewer rounds or local_steps",
+            )
         if type(self.group) is not int or not 1 <= self.group <= MAX_GROUP:
             raise UnsafeParameters(
                 f"a group must be a whole number from 1 to {MAX_GROUP}",

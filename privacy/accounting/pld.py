@@ -45,13 +45,13 @@ _GRID_RANGE = (2.0**-17, 2.0**-10)
 _GROUP_GRID_RANGE = (2.0**-9, 2.0**-4)  # discretizing a mixture takes time in proportion to its fineness
 _GROUP_POINTS = 2**12  # so a finer grid is for mixtures with as few points as that
 _LEFT_OUT = 1e-4  # share of delta
-_POINTS = 2**20  # of a composition of very many releases, or of one of them in a thousandth of that
+_POINTS, _POINTS_OF_ONE = 2**20, 2**16  # of the grid, about: for very many releases, and for one
 _ROUNDING = 1e-15  # what one release may add to delta by rounding
 _EACH_ROUND = 1000  # so many rounds are listed one by one
 _LISTED = 50  # of more rounds, about so many are
 
-EXACT, COARSE = "pld", "pld on a coarser grid (upper bound)"
-RENYI, UNSAMPLED = "rdp (upper bound)", "sampling left out (upper bound)"
+EXACT, COARSE = "pld", "pld (coarser grid, an upper bound)"
+RENYI, UNSAMPLED = "rdp (upper bound)", "unsampled (upper bound)"
 
 
 class Bound(NamedTuple):
@@ -91,22 +91,26 @@ def epsilon_by_round(event: GaussianEvent, rounds: int, delta: float) -> dict[in
     Every round up to a thousand of them. Of more, the first, the last and about fifty between, as evenly as can be:
     what holds after one of them holds of all rounds before it.
     """
-    check_delta(delta)
-    whole, every = replace(event, count=event.count * rounds), 1
-    if rounds > _EACH_ROUND:
-        every = -(-rounds // _LISTED)
-    listed, last = [*dict.fromkeys((1, *range(every, rounds, every), rounds))], epsilon([whole], delta)
-    if event.sample_rate == 1 or whole.count == 0 or last > _VAST_EPSILON:
-        return {done: epsilon([replace(event, count=event.count * done)], delta) for done in listed}
+    whole = replace(event, count=event.count * rounds)
+    every = 1 if rounds <= _EACH_ROUND else -(-rounds // _LISTED)
+    listed = list(dict.fromkeys((1, *range(every, rounds, every), rounds)))
+    last, by = epsilon([whole], delta), accountant([whole], delta)
+    if event.sample_rate == 1 or whole.count == 0 or by not in (EXACT, COARSE):
+        parts = (merge([replace(event, count=event.count * done)]) or () for done in listed)
+        quick = (_loose(part, delta).epsilon for part in parts)
+        return {done: min(bound, last) for done, bound in zip(listed, quick, strict=True)}
     # The grid is coarser than in `epsilon`, which still gives bounds; the last bound holds for earlier rounds, too.
-    grid = 4 * _grid(merge([whole]) or (), delta)
+    merged = merge([whole]) or ()
+    grid, wanted = 4 * _grid(merged, delta)[0], delta - _rounding(merged)
     one = composed = distribution(merge([replace(event, count=event.count * every)]) or (), grid)
-    curve = {1: 0.0 if every == 1 else epsilon([event], delta)}
-    for done in range(every, rounds + 1, every):
+    curve, highest = {}, 0.0
+    for done in listed:
+        if done % every:  # the first of many, or what is left over at the end
+            curve[done] = epsilon([event], delta) if done == 1 else last
+            continue
         composed = composed if done == every else composed.compose(one)
-        before, bound = next(reversed(curve.values())), float(composed.get_epsilon_for_delta(delta))
-        curve[done] = max(before, bound)
-    curve.setdefault(rounds, last)
+        highest = max(highest, float(composed.get_epsilon_for_delta(wanted)))
+        curve[done] = highest
     return {done: min(bound, last) for done, bound in curve.items()}
 
 
@@ -127,24 +131,24 @@ def _bound(merged: Merged, delta: float) -> Bound:
     loose = _loose(merged, delta)
     if loose.epsilon > _VAST_EPSILON:
         return loose
-    if releases_of(merged) > AT_ONCE:
-        return _of_many(merged, delta, loose)
-    return Bound(float(distribution(merged, _grid(merged, delta)).get_epsilon_for_delta(delta)), EXACT)
-
-
-def _of_many(merged: Merged, delta: float, loose: Bound) -> Bound:
-    """The same of more releases than are composed on the fine grid."""
-    rounding = _ROUNDING * releases_of(merged)
+    grid, by = _grid(merged, delta)
+    rounding = _rounding(merged)
     if rounding > delta / 20:
         return loose
-    found = distribution(merged, _grid(merged, delta)).get_epsilon_for_delta(delta - rounding)
-    return min(loose, Bound(float(found), COARSE))
+    found = Bound(float(distribution(merged, grid).get_epsilon_for_delta(delta - rounding)), by)
+    return found if by == EXACT else min(found, loose)
+
+
+def _rounding(merged: Merged) -> float:
+    """What rounding may add to delta: next to nothing, except of very many releases."""
+    steps = releases_of(merged)
+    return 0.0 if steps <= AT_ONCE else _ROUNDING * steps
 
 
 def _of_groups(merged: Merged, delta: float) -> Bound:
     """The same where a release may hold several contributions: by a coarse grid, then finer ones."""
     left_out, steps = _LEFT_OUT * delta, releases_of(merged)
-    rounding = 0.0 if steps <= AT_ONCE else _ROUNDING * steps
+    rounding = _rounding(merged)
     sampled = [one for one, _ in merged if one.sample_rate < 1]
     shorter = tuple((one, count) for one, count in merged if one.group == 1)
     widest = max(
@@ -175,17 +179,15 @@ def _loose(merged: Merged, delta: float) -> Bound:
     return min(Bound(own_rdp_epsilon(merged, delta), RENYI), Bound(gaussian_epsilon(mu, delta), UNSAMPLED))
 
 
-def _grid(merged: Merged, delta: float) -> float:
-    """The spacing of privacy losses: a pessimistic rounding costs about (steps * spacing^2) in epsilon."""
+def _grid(merged: Merged, delta: float) -> tuple[float, str]:
+    """The spacing of privacy losses, and what to call it: a rounding costs about (steps * spacing^2) in epsilon."""
     steps, loose = releases_of(merged), own_rdp_epsilon(merged, delta)
     finest, coarsest = _GRID_RANGE
-    if steps <= AT_ONCE:
-        return _power(min(coarsest, max(finest, 0.01 * loose / math.sqrt(steps))))
-    # As many points as a composition may have, and one release a thousandth of that, at the least.
-    widest = max(width(one) for one, _ in merged if one.sample_rate < 1)
-    return _power(
-        min(coarsest, max(16 * loose / _POINTS, widest * 64 / _POINTS, 0.04 * loose / math.sqrt(steps)))
-    )
+    fine = _power(min(coarsest, max(finest, 0.01 * loose / math.sqrt(steps))))
+    least = max(width(one) for one, _ in merged if one.sample_rate < 1) / _POINTS_OF_ONE
+    if steps > AT_ONCE:
+        least = max(2 * least, 16 * loose / _POINTS, fine)
+    return (fine, EXACT) if fine >= least else (2 * _power(least), COARSE)
 
 
 def _power(value: float) -> float:
