@@ -32,14 +32,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from privacy.accounting.distributions import AT_ONCE, distribution, most, width
-from privacy.accounting.events import Event, GaussianEvent, is_number
+from privacy.accounting.events import MIN_DELTA, Event, GaussianEvent, is_number
 from privacy.accounting.merged import Merged, merge, mu_of, releases_of
 from privacy.accounting.rdp import ORDERS
 from privacy.accounting.rdp import rdp_epsilon as own_rdp_epsilon
 from privacy.accounting.unsampled import gaussian_epsilon
 from privacy.errors import UnsafeParameters
 
-_MIN_DELTA = 1e-10  # at a hundredth of it, the rounding errors of a Fourier transform in float64 show
 _VAST_EPSILON = 200.0  # nothing is protected here, so a quick and loose upper bound will do
 _GRID_RANGE = (2.0**-17, 2.0**-10)
 _GROUP_GRID_RANGE = (2.0**-9, 2.0**-4)  # discretizing a mixture takes time in proportion to its fineness
@@ -116,8 +115,8 @@ def epsilon_by_round(event: GaussianEvent, rounds: int, delta: float) -> dict[in
 
 def check_delta(delta: float) -> None:
     """UnsafeParameters unless 1e-10 <= delta < 1."""
-    if not (is_number(delta) and _MIN_DELTA <= delta < 1):
-        raise UnsafeParameters(f"delta must be at least {_MIN_DELTA:g} and below 1")
+    if not (is_number(delta) and MIN_DELTA <= delta < 1):
+        raise UnsafeParameters(f"delta must be at least {MIN_DELTA:g} and below 1")
 
 
 @lru_cache(maxsize=4096)
