@@ -13,8 +13,9 @@ removed, or replaced where an event says so; `privacy.accounting.units` says whi
   replaced, t is the chance over all removals, and again over all additions:
       P(S) <= P'(S) + t <= e^epsilon Q'(S) + delta + t <= e^epsilon / (1 - t) Q(S) + delta + t.
 
-**Work is bounded before it starts.** Beyond `AT_ONCE` releases the grid is coarser, and beyond some hundreds of
-epsilon, or where rounding errors could show, there is no grid: Renyi divergences, or the sampling left out. All of
+**Work is bounded before it starts.** Beyond `AT_ONCE` releases, or for one release of very many losses, the grid is
+coarser where it would have too many points. Beyond some hundreds of epsilon, or where rounding errors could show,
+there is no grid: Renyi divergences, or the sampling left out. All of
 these are proven upper bounds, never limit theorems, and `accountant` says which one a number is. The rounding of
 float64, in the discretization and in the transform of a composition, comes to less than 1e-15 of delta in each
 release; that is taken off delta first, and where it would be a twentieth of it, the grid is not used.
@@ -185,7 +186,7 @@ def _grid(merged: Merged, delta: float) -> tuple[float, str]:
     fine = _power(min(coarsest, max(finest, 0.01 * loose / math.sqrt(steps))))
     least = max(width(one) for one, _ in merged if one.sample_rate < 1) / _POINTS_OF_ONE
     if steps > AT_ONCE:
-        least = max(2 * least, 16 * loose / _POINTS, fine)
+        least = max(2 * least, 16 * loose / _POINTS)
     return (fine, EXACT) if fine >= least else (2 * _power(least), COARSE)
 
 
