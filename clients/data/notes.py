@@ -1,12 +1,12 @@
 """What a site's files hold, for the people at the site: how much was read, and what looks odd.
 
-Shown on their terminal and nowhere else: not in a log, a report, JSON or an exit code. A note warns; it never changes
-what is read or sent. Like an error it names file, row and column, and never a value.
+Shown on their terminal and nowhere else: not in a log, a report, JSON or an exit code. A note warns; it never
+changes what is read or sent. Like an error it names file, row and column, and never a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,16 @@ class FileRead:
 
     def __str__(self) -> str:
         lines = "" if self.lines is None else f"{self.lines} lines, "
-        return printable(f"{self.path}: {lines}{self.records} records{f', {self.blank} blank' * (self.blank > 0)}")
+        return printable(
+            f"{self.path}: {lines}{self.records} records{f', {self.blank} blank' * (self.blank > 0)}"
+        )
+
+
+def tell_of(read: FileRead, tell: Callable[[str], None]) -> None:
+    """Say how much was read of a file, then what looks odd in it: a line each."""
+    tell(str(read))
+    for note in read.notes:
+        tell(f"warning: {note}")
 
 
 def printable(text: str) -> str:

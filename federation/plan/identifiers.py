@@ -1,7 +1,7 @@
 """Identifiers: texts that name a value, a class or a person. An identifier is compared as text, never as a number.
 
-Codes that are equal as numbers are different codes: 01234 and 1234, 1E2 and 100, 250.0 and 250.00 (ICD-9). Beyond 15
-digits, two codes may even become one float. There is one exception, in `spellings`.
+Codes that are equal as numbers are different codes: 01234 and 1234, 1E2 and 100, 250.0 and 250.00 (ICD-9). Beyond
+15 digits, two codes may even become one float. There is one exception, in `spellings`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from functools import lru_cache
 MAX_DIGITS = 15  # every whole number of so many digits is a float of its own, and every spreadsheet keeps it
 
 _WHOLE = re.compile(rf"0|-?[1-9][0-9]{{0,{MAX_DIGITS - 1}}}")
-_HAS_DECIMALS = re.compile(r"[0-9][.,][0-9]")
+_HAS_DECIMALS = re.compile(r"[0-9][.,](?!0$)")  # 250.1, 250.00 and E11.9, but not 1.0
 # Characters that take no place on a screen and are not in the Unicode category Cf: joiners, fillers, selectors.
-_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -33,7 +35,7 @@ def cleaned(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """What is left of an identifier without capitals, blanks, leading zeros, a final .0 and the width of characters.
+    """An identifier without capitals, blanks, leading zeros, a final .0 and the width of its characters.
 
     Two identifiers with the same rest may be one that was written in two ways.
 
@@ -48,18 +50,35 @@ def folded(text: str) -> str:
 def spellings(values: Sequence[str]) -> dict[str, int]:
     """Every text that stands for one of a plan's values, and the position of that value. Cells are `cleaned` first.
 
-    A value stands for itself. The exception: pandas writes the whole numbers of a column as 1.0 if one of its cells is
-    empty, so 1.0 stands for 1, too. Not among codes: if a value of the list has decimals, 250.0 may be another code.
+    A value stands for itself. The exception: pandas writes the whole numbers of a column as 1.0 if one of its
+    cells is empty, so 1.0 stands for 1, too. Not in a list with decimals: there 250.0 may be another code.
 
     >>> spellings(["0", "1"])
-    {'0': 0, '1': 1, '0.0': 0, '1.0': 1}
+    {'0': 0, '0.0': 0, '1': 1, '1.0': 1}
     >>> spellings(["250", "250.1"]), spellings(["01", "1E2"])
     ({'250': 0, '250.1': 1}, {'01': 0, '1E2': 1})
     """
-    texts = {cleaned(value): place for place, value in enumerate(values)}
-    if any(_HAS_DECIMALS.search(text) for text in texts):
-        return texts
-    return texts | {f"{text}.0": place for text, place in texts.items() if _WHOLE.fullmatch(text)}
+    return dict(_spellings(values))
+
+
+def are_told_apart(values: Sequence[str]) -> bool:
+    """Whether no text stands for two of the values.
+
+    >>> are_told_apart(["250", "250.0", "250.00"]), are_told_apart(["01", "1"]), are_told_apart(["1", "1.0"])
+    (True, True, False)
+    """
+    return len(spellings(values)) == len(_spellings(values))
+
+
+def _spellings(values: Sequence[str]) -> list[tuple[str, int]]:
+    texts = [cleaned(value) for value in values]
+    has_codes = any(_HAS_DECIMALS.search(text) for text in texts)
+    found = []
+    for place, text in enumerate(texts):
+        found.append((text, place))
+        if _WHOLE.fullmatch(text) and not has_codes:
+            found.append((f"{text}.0", place))
+    return found
 
 
 def _seen(character: str) -> str:
