@@ -47,9 +47,7 @@ class CsvTable:
         """The table in a file. DataError if it is no UTF-8 CSV with a header and rows, or if rows may be lost."""
         if path.suffix.lower() == ".parquet":
             raise DataError(f"{path}: Parquet cannot be read yet", hint="save it as CSV")
-        with _opened(path) as file:
-            other = other_format(file.read(HEAD))
-        if other is not None:
+        if (other := format_of(path)) is not None:
             raise DataError(f"{path}: {other[0]}", hint=other[1])
         table = cls._scanned(path)
         _refuse_swallowed(table)
@@ -108,6 +106,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(message, hint="is it a file you may read?") from None
 
 
+def format_of(path: Path) -> tuple[str, str] | None:
+    """What a file is instead of CSV, and what to do; None if it may be CSV."""
+    with _opened(path) as file:
+        return other_format(file.read(HEAD))
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a site's file. DataError if it is missing or cannot be read."""
     with _opened(path) as file:
@@ -141,7 +145,7 @@ def _text_lines(path: Path, file: Iterable[bytes]) -> Iterator[str]:
             text = line.decode("utf-8" if number else "utf-8-sig")
         except UnicodeDecodeError as error:
             row = number + 1 + line.count(b"\r", 0, error.start)
-            hint = f"{SAVE}; it may be Windows-1252 or Latin-1"
+            hint = f"{SAVE} (it may be Windows-1252 or Latin-1 now)"
             raise DataError(f"{path}: row {row} is not UTF-8 text", hint=hint) from None
         if "\0" in text:
             raise DataError(f"{path}: is a binary file", hint=SAVE)

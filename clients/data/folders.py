@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clients.data.csv_table import format_of
 from clients.data.notes import Note, printable, some
 from clients.policy import SITE_ID
 from federation.errors import DataError
@@ -97,7 +98,9 @@ def mixed_hold_outs(directory: Path, sites: Sequence[SiteFiles], holdout: float)
     if holdout == 0:
         said = f"{who} hold no test file and evaluation.holdout is 0: they are not evaluated, the others are"
         return (Note(directory, said, "add test.csv there, or set evaluation.holdout"),)
-    said = f"{who} hold no test file: {holdout:g} of their records are held out, the others use test.csv"
+    said = (
+        f"{who} hold no test file: {holdout:g} of their records are held out, the others use their test file"
+    )
     return (Note(directory, said, "add test.csv there, or to no site, for figures on equal terms"),)
 
 
@@ -116,7 +119,8 @@ def _is_aside(entry: Path, any_format: bool) -> bool:
 def _passed_over(directory: Path, entries: Sequence[Path]) -> tuple[Note, ...]:
     if not entries:
         return ()
-    said = f"passed over {some([entry.name for entry in entries])} ({len(entries)} in all): no site's data"
+    all_of_them = f" ({len(entries)} in all)" if len(entries) > 3 else ""
+    said = f"passed over {some([entry.name for entry in entries])}{all_of_them}: no site's data"
     return (Note(directory, said, "keep only sites there"),)
 
 
@@ -155,5 +159,7 @@ def _no_csv(entry: Path) -> DataError:
     shown, suffix = printable(str(entry)), entry.suffix.lower()
     if suffix == ".parquet":
         return DataError(f"{shown}: Parquet cannot be read yet", hint="save it as CSV")
-    hint = "unpack it" if suffix in _PACKED else "remove it, or save it as CSV, UTF-8"
-    return DataError(f"{shown}: is no CSV file", hint=hint)
+    if entry.is_dir():
+        return DataError(f"{shown}: is a folder and no CSV file", hint="put the records in a file")
+    what, hint = format_of(entry) or ("is no CSV file by its name", "remove it, or save it as CSV, UTF-8")
+    return DataError(f"{shown}: {what}", hint=hint)

@@ -77,6 +77,8 @@ def other_format(head: bytes) -> tuple[str, str] | None:
 def _archive(head: bytes) -> tuple[str, str]:
     if b"opendocument" in head:
         return "is an OpenDocument file", SAVE
+    if b".npy" in head[:100]:
+        return "is a NumPy archive", _EXPORT
     office = any(name in head for name in (b"[Content_Types].xml", b"xl/", b"docProps/"))
     return _WORKBOOK if office else ("is a ZIP archive", _UNPACK)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 
 MAX_DIGITS = 15  # every whole number of so many digits is a float of its own, and every spreadsheet keeps it
 
 _WHOLE = re.compile(rf"0|-?[1-9][0-9]{{0,{MAX_DIGITS - 1}}}")
+_LEADING_ZEROS = re.compile(r"(?<![0-9.])0+(?=[0-9])")
+_NO_DECIMALS = re.compile(r"(?<=[0-9])\.0+$")
 _HAS_DECIMALS = re.compile(r"[0-9][.,](?!0$)")  # 250.1, 250.00 and E11.9, but not 1.0
 # Characters that take no place on a screen and are not in the Unicode category Cf: joiners, fillers, selectors.
 _UNSEEN = re.compile(
@@ -21,7 +22,6 @@ _UNSEEN = re.compile(
 )
 
 
-@lru_cache(maxsize=1 << 16)
 def cleaned(text: str) -> str:
     """The text as a reader sees it: canonical (NFC), without invisible characters and without blanks around it.
 
@@ -42,9 +42,13 @@ def folded(text: str) -> str:
     >>> folded("P07"), folded("\\uff50 7"), folded("7.0"), folded("1.05")
     ('p7', 'p7', '7', '1.05')
     """
-    wide = unicodedata.normalize("NFKC", cleaned(text)).casefold()
-    plain = "".join(_digit(character) for character in wide if not character.isspace())
-    return re.sub(r"(?<![0-9.])0+(?=[0-9])", "", re.sub(r"(?<=[0-9])\.0+$", "", plain))
+    plain = "".join(cleaned(text).casefold().split())
+    if not plain.isascii():
+        wide = unicodedata.normalize("NFKC", plain).casefold()
+        plain = "".join(_digit(character) for character in wide if not character.isspace())
+    if "0" not in plain:
+        return plain
+    return _LEADING_ZEROS.sub("", _NO_DECIMALS.sub("", plain))
 
 
 def spellings(values: Sequence[str]) -> dict[str, int]:
