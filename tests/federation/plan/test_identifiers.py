@@ -51,6 +51,7 @@ def test_a_whole_number_is_known_with_the_zero_that_pandas_adds(text: str) -> No
     assert text not in spellings([f"{text}.0"]), "the plan's own .0 is text"
     assert f"{text}.0" not in spellings([text, "0.5"]), "a list with decimals may hold both"
     assert f"{text}.0" not in spellings([text, "E11.9"])
+    assert f"{text}.0" not in spellings([text, "250.0"])
 
 
 def test_a_plan_may_hold_codes_that_are_one_number_and_none_that_a_cell_cannot_tell_apart() -> None:
