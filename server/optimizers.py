@@ -11,8 +11,8 @@ is post-processing of what the secure sum released, so it costs no privacy whate
       yogi     v = v - (1 - b2) delta^2 sign(v - delta^2)            before the first step
 
 As in the paper there is no bias correction: a first step of adam or yogi is (1 - b1) / sqrt(1 - b2) times lr,
-which is lr with the defaults. tau is far below any delta that means something, so that a step does not depend on the
-size of the model: with more parameters each has a smaller delta, and a floor above it turns Adam into slow SGD.
+which is lr with the defaults. tau is far below any delta that means something, so that a step does not depend on
+the size of the model: with more parameters each has a smaller delta, and a floor above it turns Adam into slow SGD.
 
     adam-bc    m, v as in adam, from 0;  n = b2 n + (1 - b2) noise;  x += lr * m^ / sqrt(max(v^ - n^, floor))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 _SAMPLE_RATE = (
     "write training.sample_rate, the share of its records that a site draws for a step: batch / records"
 )
-_PASSES = "write federation.rounds times training.local_steps: one pass over the data is 1 / training.sample_rate steps"
+_PASSES = "write federation.rounds times training.local_steps: a pass over the data is 1 / sample_rate steps"
 _NOISE = "write privacy.epsilon: the noise follows from it, and federation budget PLAN prints it"
 _CLIP = "write privacy.clipping_norm"
 _EPSILON = "write privacy.epsilon"
