@@ -9,7 +9,6 @@ import pytest
 
 from clients.data.csv_table import CsvTable
 from clients.data.faults import refuse
-from clients.data.notes import Note
 from clients.data.people import people
 from federation.errors import DataError
 
@@ -20,10 +19,12 @@ def named(folder: Path, *names: str) -> tuple[list[int], list[str]]:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["mrn", "age"], *([name, "40"] for name in names)])
     table = CsvTable.read(path)
-    numbered, faults, notes = people(table, "mrn")
-    refuse(table, faults)
-    assert all(isinstance(note, Note) for note in notes)
-    return numbered.tolist(), list(map(str, notes))
+    found = people(table, "mrn")
+    refuse(table, found.faults)
+    assert [found.names.index(name) for name in dict.fromkeys(found.names)] == [
+        found.numbers.tolist().index(number) for number in range(len(set(found.names)))
+    ]
+    return found.numbers.tolist(), list(map(str, found.notes))
 
 
 @pytest.mark.parametrize(
