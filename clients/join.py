@@ -10,6 +10,7 @@ from pathlib import Path
 from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.populations import check_pool, claim_pool, fingerprints
+from clients.look import exposed_key
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
 from clients.site import Site
@@ -46,6 +47,8 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None
     `tell` gets lines for the people at the site, among them why something was refused: that is not sent.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
+    if exposed := exposed_key(path):
+        tell(f"warning: {exposed}")
     with closing(open_site(path)) as site:
         answer = padded(site.receive, lambda: site.pace)
 
