@@ -132,19 +132,20 @@ def _look(cells: list[str], feature: Feature) -> _Seen:
 def _numbers(cells: list[str], feature: Numeric) -> _Seen:
     values = _parsed(cells)
     known = values[~np.isnan(values)]
+    found, counts = np.unique(known, return_counts=True)
     missing = _missing(cells) if len(known) < len(cells) else 0
     column = Column(
         feature.name,
         f"{number(feature.low)} to {number(feature.high)}",
         float((known < feature.low).sum()) / len(cells),
         float((known > feature.high).sum()) / len(cells),
-        len(np.unique(known)),
+        len(found),
         missing,
         len(cells) - len(known) - missing,
     )
     scaled = 2 * (np.clip(values, feature.low, feature.high) / 2 - feature.low / 2)
     scaled = np.nan_to_num(scaled / (feature.high / 2 - feature.low / 2) - 1)
-    doubts = tuple(doubts_of_numbers(feature, values, cells))
+    doubts = tuple(doubts_of_numbers(feature, cells, values, found, counts))
     return _Seen(column, doubts, marks_of_numbers(feature.name, values, cells), scaled**2)
 
 
@@ -161,16 +162,14 @@ def _values(cells: list[str], feature: Categorical) -> _Seen:
         len(cells) - sum(counts) - missing,
     )
     doubts = tuple(doubts_of_values(feature.name, counts, len(cells)))
-    plain = {cell: _plain(cell) for cell in set(cells)}
-    marks = marks_of_texts(feature.name, [plain[cell] for cell in cells])
-    return _Seen(column, doubts, marks, np.ones(len(cells)))
+    return _Seen(column, doubts, marks_of_texts(feature.name, cells), np.ones(len(cells)))
 
 
 def _parsed(cells: Sequence[str]) -> Numbers:
     """Each cell as a number; NaN where it is none."""
     try:
         values = np.fromiter(map(float, cells), np.float64, len(cells))  # four times as fast as one by one
-        is_plain = not any("_" in cell for cell in cells)
+        is_plain = "_" not in "".join(cells)
     except ValueError:
         is_plain = False
     if not is_plain:
@@ -196,9 +195,3 @@ def _counts(cells: Sequence[str], values: Sequence[str]) -> list[int]:
         if place is not None:
             counts[place] += count
     return counts
-
-
-def _plain(cell: str) -> str:
-    """A cell as text, and a number as Python writes it."""
-    value = as_number(cell)
-    return cell if value is None else repr(value + 0.0)

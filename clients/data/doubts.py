@@ -27,12 +27,20 @@ _FITTING = 0.9
 _UNEVEN = 5  # times the smallest site
 _LONG = 2  # times the clipping norm
 
+_NINES = ("9", "99", "999", "9999", "99999", "999999", "99.9", "999.9", "99.99", "999.99")
+_OTHERS = ("777", "7777", "888", "8888")
+_CODES = np.array(
+    [0, -1, -7, -8, -77, -88, *(sign * float(code) for code in (*_NINES, *_OTHERS) for sign in (1, -1))]
+)
+
 Numbers = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
-def doubts_of_numbers(feature: Numeric, values: Numbers, cells: Sequence[str]) -> Iterator[str]:
-    """Doubts about a column of numbers; a cell that is no number is NaN in `values`."""
-    found, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+def doubts_of_numbers(
+    feature: Numeric, cells: Sequence[str], values: Numbers, found: Numbers, counts: Counts
+) -> Iterator[str]:
+    """Doubts about a column: its cells, each as a number (or NaN), and the different numbers with their counts."""
     if not len(found):
         return
     column, bounds = f'column "{feature.name}"', f"the range {number(feature.low)} to {number(feature.high)}"
@@ -112,41 +120,32 @@ def percent(share: float) -> str:
     return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
-def _codes(feature: Numeric, found: Numbers, counts: NDArray[np.int64], bounds: str) -> Iterator[str]:
+def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Iterator[str]:
     """Values that stand for "missing" in many files, and any single value outside the range that piles up."""
-    records, most = int(counts.sum()), np.sort(counts)[::-1]
-    width = feature.high - feature.low
-    for value, count in zip(found.tolist(), counts.tolist(), strict=True):
-        is_outside = not feature.low <= value <= feature.high
-        if _is_code(value):
-            if is_outside:
-                is_far = max(feature.low - value, value - feature.high) > width or value < 0 <= feature.low
-                doubtful = is_far or count > 1
-            else:
-                next_most = int(most[1]) if count == most[0] and len(most) > 1 else int(most[0])
-                doubtful = value != 0 and count >= max(_FEWEST, _PILE_OF_CODES * records, 2 * next_most)
-            if doubtful and count < records:
-                where = f"outside {bounds}" if is_outside else f"against {bounds}"
-                yield f'{number(value)} stands in {count} records, {where}: does it mean "missing"?'
-        elif is_outside and records > count >= max(_FEWEST, _PILE * records):
-            yield f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
-
-
-def _is_code(value: float) -> bool:
-    """0, -1, -9, 99, 999.9, -7, 888 and the like."""
-    digits = number(abs(value)).replace(".", "")
-    if value in (0, -1) or set(digits) == {"9"}:
-        return True
-    return set(digits) in ({"7"}, {"8"}) and (value < 0 or len(digits) > 2)
+    records, most = int(counts.sum()), np.sort(counts)[-2:]
+    is_outside, is_code = (found < feature.low) | (found > feature.high), np.isin(found, _CODES)
+    for place in np.flatnonzero(is_code & (counts < records)).tolist():
+        value, count = float(found[place]), int(counts[place])
+        if is_outside[place]:
+            is_far = max(feature.low - value, value - feature.high) > feature.high - feature.low
+            doubtful = count > 1 or is_far or value < 0 <= feature.low
+        else:
+            next_most = int(most[0] if count == most[-1] else most[-1])
+            doubtful = value != 0 and count >= max(_FEWEST, _PILE_OF_CODES * records, 2 * next_most)
+        if doubtful:
+            where = f"{'outside' if is_outside[place] else 'in'} {bounds}"
+            yield f'{number(value)} stands in {count} records, {where}: does it mean "missing"?'
+    piles = is_outside & ~is_code & (counts < records) & (counts >= max(_FEWEST, _PILE * records))
+    for count in counts[piles].tolist():
+        yield f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
 
 
 def _parts_thousands(feature: Numeric, values: Numbers, cells: Sequence[str]) -> bool:
     """Whether points part thousands: a thousand times the number fits the range, and no cell has other decimals."""
     if max(abs(feature.low), abs(feature.high)) < 1000:
         return False
-    parted = [place for place, cell in enumerate(cells) if "." in cell]
-    if len(parted) < 2 or not all(_THOUSANDS.fullmatch(cells[place]) for place in parted):
-        return False
+    parted = np.flatnonzero(values != np.trunc(values))  # NaN is among them, and its cell is no match
     meant = 1000 * values[parted]
-    fits = (feature.low <= meant) & (meant <= feature.high)
-    return bool(fits.mean() >= _FITTING)
+    if len(parted) < 2 or ((feature.low <= meant) & (meant <= feature.high)).mean() < _FITTING:
+        return False
+    return all(_THOUSANDS.fullmatch(cell) for cell in cells if "." in cell)
