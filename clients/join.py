@@ -10,7 +10,6 @@ from pathlib import Path
 from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.populations import check_pool, claim_pool, fingerprints
-from clients.look import exposed_key
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
 from clients.site import Site
@@ -18,6 +17,7 @@ from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import FederationError
+from federation.identity.keys import exposure_of
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
@@ -47,7 +47,7 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None
     `tell` gets lines for the people at the site, among them why something was refused: that is not sent.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
-    if exposed := exposed_key(path):
+    if exposed := exposure_of(load_site(path).key_file):
         tell(f"warning: {exposed}")
     with closing(open_site(path)) as site:
         answer = padded(site.receive, lambda: site.pace)

@@ -15,7 +15,6 @@ from clients.data.doubts import doubts_of_size, hints_of_length
 from clients.data.load import read_data
 from clients.data.rows import shared
 from clients.policy import data_files, load_site
-from federation.identity.keys import exposure_of
 from federation.model.task import Task, build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
@@ -52,11 +51,6 @@ def look(plan: Plan, task: Task, source: Path, test: Path | None, declared: int 
             "figures about records that were trained on are too good"
         )
     return Look(tuple(files), tuple(doubts), tuple(hints_of_length(plan, files[0].length)))
-
-
-def exposed_key(path: Path) -> str:
-    """A warning if others may use the key of a site file; empty if not."""
-    return exposure_of(load_site(path).key_file)
 
 
 def _description(path: Path, plan: Plan, task: Task) -> Description:

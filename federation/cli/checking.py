@@ -27,9 +27,10 @@ def check_plan(plan: Plan, as_json: AsJson | None) -> None:
 def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
     """What can be known of a plan at one site. Of data that are refused, what can be read is shown first."""
     from clients.check import preflight
-    from clients.look import exposed_key
+    from clients.policy import load_site
+    from federation.identity.keys import exposure_of
 
-    warn(exposed_key(site))
+    warn(exposure_of(load_site(site).key_file))
     try:
         facts = preflight(plan, site)
     except InputError:
@@ -45,7 +46,7 @@ def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
 def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
     """What can be known of a plan and every site of a simulation. Raises all refusals of all sites together."""
     from federation.cli.descriptions import print_sites
-    from simulations.check import survey
+    from simulations.survey import survey
 
     found = survey(plan, directory)
     for site in found.sites:
@@ -54,7 +55,7 @@ def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
         as_json(found.to_json())
     else:
         _print_facts(found.facts, None)
-        print_sites({site.name: site.look for site in found.sites}, found.doubts)
+        print_sites({site.name: site.look for site in found.sites}, found.doubts, found.hints)
     found.require()
 
 

@@ -17,32 +17,33 @@ _HERE_ONLY = "These figures are exact: they are shown here only, and nothing of 
 
 def print_look(look: Look) -> None:
     """Print the figures of a site's files, then what is doubtful about them."""
-    _print(look)
-    show(_HERE_ONLY)
+    _print(look, in_full=len(look.files))
+    show(*map(_hint, look.hints), _HERE_ONLY)
 
 
-def print_sites(sites: Mapping[str, Look | None], doubts: Sequence[str]) -> None:
-    """Print each site of a folder, then what is doubtful about all of them; None is a site that cannot be read."""
+def print_sites(sites: Mapping[str, Look | None], doubts: Sequence[str], hints: Sequence[str]) -> None:
+    """Print each site of a folder, then doubts and hints about all of them; None is a site that cannot be read."""
     for name, look in sites.items():
         show("", styled((name, "bold")))
         if look is None:
             show("cannot be read: see the errors below")
         else:
-            _print(look)
-    show("", *map(_warning, doubts), _HERE_ONLY)
+            _print(look, in_full=1)
+    show("", *map(_warning, doubts), *map(_hint, hints), _HERE_ONLY)
 
 
-def _print(look: Look) -> None:
-    for file in look.files:
-        _print_file(file)
-    show(*map(_warning, look.doubts), *(styled(("hint: ", "cyan"), hint) for hint in look.hints))
+def _print(look: Look, in_full: int) -> None:
+    """A site's files, the first `in_full` of them column by column."""
+    for place, file in enumerate(look.files):
+        _print_file(file, in_full=place < in_full)
+    show(*map(_warning, look.doubts))
 
 
-def _print_file(file: Description) -> None:
+def _print_file(file: Description, *, in_full: bool) -> None:
     people = [] if file.patients is None else [f"{file.patients} patients"]
-    show(f"{file.path}: {', '.join([f'{file.records} records', *people, *file.notes])}")
-    show(f"classes: {', '.join(f'{name} {count}' for name, count in file.classes)}")
-    if file.columns:
+    labels = (f'{count} of class "{name}"' for name, count in file.classes)
+    show(f"{file.path}: {', '.join([f'{file.records} records', *people, *file.notes, *labels])}")
+    if in_full and file.columns:
         show(_columns(file.columns))
     show(*map(_warning, file.doubts))
 
@@ -62,3 +63,7 @@ def _columns(columns: Sequence[Column]) -> Table:
 
 def _warning(doubt: str) -> Text:
     return styled(("warning: ", "yellow"), doubt)
+
+
+def _hint(hint: str) -> Text:
+    return styled(("hint: ", "cyan"), hint)

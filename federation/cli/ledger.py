@@ -146,7 +146,10 @@ def approve(
 ) -> None:
     """Sign a proposal. Read it first: it is text."""
     from clients.approvals import add_approval
+    from federation.cli.checking import warn
+    from federation.identity.keys import exposure_of
 
+    warn(exposure_of(key))
     typer.echo(f"{proposal}: {add_approval(proposal, key)} of 2 approvals")
 
 
@@ -177,6 +180,9 @@ def close(
 def rotate(site: SiteFile, key: KeyFile, debug: Debug = False) -> None:
     """Have another key sign the ledger from here on; then put it in the place of the site's key file."""
     from clients.approvals import rotate as turn
+    from federation.cli.checking import warn
+    from federation.identity.keys import exposure_of
 
+    warn(exposure_of(key))
     turn(site, key)
     typer.echo("the ledger takes the new key only; move it to the site's key file, and tell the consortium")

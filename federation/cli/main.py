@@ -181,10 +181,12 @@ def sign_roster_file(
     debug: Debug = False,
 ) -> None:
     """Sign a roster. Read it first: whoever is on it can take part."""
-    from federation.identity.keys import load_private
+    from federation.cli.checking import warn
+    from federation.identity.keys import exposure_of, load_private
     from federation.identity.roster_file import load_roster, roster_of, sign_roster
     from privacy.suite import SUITE
 
+    warn(exposure_of(key))
     is_older = roster_of(load_roster(path))[0].suite != SUITE
     signed = sign_roster(path, load_private(key))
     if is_older:

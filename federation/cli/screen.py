@@ -19,11 +19,10 @@ _WIDEST = 1 << 20
 
 def show(*parts: str | Text | Table) -> None:
     """Print each part on lines of its own."""
-    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    console = _console(_WIDEST)
     for part in parts:
         if isinstance(part, Table):
-            natural = console.measure(part, options=console.options.update(max_width=_WIDEST)).maximum
-            console.print(part, width=natural)
+            _console(console.measure(part).maximum).print(part)
         else:
             console.print(printable(part) if isinstance(part, str) else part)
 
@@ -40,6 +39,10 @@ def titled(title: str, first: str, *numbers: str) -> Table:
     for name in numbers:
         table.add_column(name, justify="right")
     return table
+
+
+def _console(width: int) -> Console:
+    return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def printable(text: str) -> str:

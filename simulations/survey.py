@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
+
 from clients.check import plan_facts, units_of
-from clients.data.doubts import doubts_of_sizes
+from clients.data.doubts import doubts_of_sizes, hints_of_length
 from clients.data.load import SiteFiles, find_sites, protected, read_data
 from clients.data.rows import shared
 from clients.data.split import split
@@ -46,11 +49,12 @@ class CheckedSite:
 
 @dataclass(frozen=True, repr=False)
 class Survey:
-    """The facts of a plan, its sites, doubts about the sites together, and every refusal."""
+    """The facts of a plan, its sites, doubts about the sites together, hints about the plan, and every refusal."""
 
     facts: dict[str, Any]
     sites: tuple[CheckedSite, ...]
     doubts: tuple[str, ...]
+    hints: tuple[str, ...]
     errors: tuple[Refusal, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +76,9 @@ def survey(plan: Plan, directory: Path) -> Survey:
     if all(site.size is not None for site in sites):
         with _kept(errors):
             _check_together(plan, sites, facts["model_parameters"])
-    return Survey(facts, sites, tuple(_doubts(plan, sites)), tuple(errors))
+    lengths = [site.look.files[0].length for site in sites if site.look is not None]
+    hints = tuple(hints_of_length(plan, median(lengths))) if lengths else ()
+    return Survey(facts, sites, tuple(_doubts(plan, sites)), hints, tuple(errors))
 
 
 def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
@@ -127,7 +133,7 @@ def _check_together(plan: Plan, sites: tuple[CheckedSite, ...], dimension: int) 
 
 def _doubts(plan: Plan, sites: tuple[CheckedSite, ...]) -> Iterator[str]:
     looked = [(site.name, site.look) for site in sites if site.look is not None]
-    for both in shared([seen.files[0].marks for _, seen in looked]):
+    for both in shared([np.concatenate([file.marks for file in seen.files]) for _, seen in looked]):
         names = f"{looked[both.first][0]} and {looked[both.second][0]}"
         told = "hold the same records" if both.is_same else f"share {both.records} different records"
         yield f"{names} {told}: epsilon counts a person at one site, unless the plan says sites_per_patient"
