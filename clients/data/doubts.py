@@ -134,10 +134,14 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
             doubtful = value != 0 and count >= max(_FEWEST, _PILE_OF_CODES * records, 2 * next_most)
         if doubtful:
             where = f"{'outside' if is_outside[place] else 'in'} {bounds}"
-            yield f'{number(value)} stands in {count} records, {where}: does it mean "missing"?'
+            yield f'{number(value)} stands in {_records(count)}, {where}: does it mean "missing"?'
     piles = is_outside & ~is_code & (counts < records) & (counts >= max(_FEWEST, _PILE * records))
     for count in counts[piles].tolist():
         yield f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'s' * (count != 1)}"
 
 
 def _parts_thousands(feature: Numeric, values: Numbers, cells: Sequence[str]) -> bool:
