@@ -149,8 +149,8 @@ def approve(
     from federation.cli.checking import warn
     from federation.identity.keys import exposure_of
 
-    warn(exposure_of(key))
     typer.echo(f"{proposal}: {add_approval(proposal, key)} of 2 approvals")
+    warn(exposure_of(key))
 
 
 @ledger.command(epilog="Example: [bold]federation ledger apply site.toml proposal.json[/bold]")
@@ -183,6 +183,6 @@ def rotate(site: SiteFile, key: KeyFile, debug: Debug = False) -> None:
     from federation.cli.checking import warn
     from federation.identity.keys import exposure_of
 
-    warn(exposure_of(key))
     turn(site, key)
+    warn(exposure_of(key))
     typer.echo("the ledger takes the new key only; move it to the site's key file, and tell the consortium")

@@ -186,7 +186,6 @@ def sign_roster_file(
     from federation.identity.roster_file import load_roster, roster_of, sign_roster
     from privacy.suite import SUITE
 
-    warn(exposure_of(key))
     is_older = roster_of(load_roster(path))[0].suite != SUITE
     signed = sign_roster(path, load_private(key))
     if is_older:
@@ -194,6 +193,7 @@ def sign_roster_file(
             f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
         )
     typer.echo(f"{path}: {len(signed.signatures)} signatures")
+    warn(exposure_of(key))
 
 
 @app.command(epilog="Example: [bold]federation join site.toml[/bold]")
