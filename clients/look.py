@@ -47,7 +47,7 @@ def look(plan: Plan, task: Task, source: Path, test: Path | None, declared: int 
     doubts = list(doubts_of_size(declared, fewest, most, unit))
     for both in shared([file.marks for file in files]):
         doubts.append(
-            f"{both.records} different records of {files[1].path} are in {files[0].path} too: "
+            f"{both.records} different records of {files[1].file.path} are in {files[0].file.path} too: "
             "figures about records that were trained on are too good"
         )
     return Look(tuple(files), tuple(doubts), tuple(hints_of_length(plan, files[0].length)))

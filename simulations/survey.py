@@ -17,7 +17,8 @@ import numpy as np
 
 from clients.check import plan_facts, units_of
 from clients.data.doubts import doubts_of_sizes, hints_of_length
-from clients.data.load import SiteFiles, find_sites, protected, read_data
+from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.load import protected, read_data
 from clients.data.rows import shared
 from clients.data.split import split
 from clients.look import Look, look
@@ -26,6 +27,7 @@ from federation.errors import FederationError
 from federation.identity.keys import exposure_of
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
+from federation.plan.tabular import TabularTask
 from federation.round.cohort import sample
 from federation.round.messages import Member
 from federation.round.terms import Terms
@@ -71,14 +73,16 @@ class Survey:
 def survey(plan: Plan, directory: Path) -> Survey:
     """Every site of a folder against a plan. Raises what refuses the plan or the folder as a whole."""
     facts, task = plan_facts(plan, 1), build_task(plan)
-    sites = tuple(_check(plan, task, entry) for entry in find_sites(directory))
+    found = find_sites(directory, any_format=not isinstance(plan.task, TabularTask))
+    sites = tuple(_check(plan, task, entry) for entry in found.sites)
+    notes = (*found.notes, *mixed_hold_outs(directory, found.sites, plan.evaluation.holdout))
     errors = [error for site in sites for error in site.errors]
     if all(site.size is not None for site in sites):
         with _kept(errors):
             _check_together(plan, sites, facts["model_parameters"])
     lengths = [site.look.files[0].length for site in sites if site.look is not None]
     hints = tuple(hints_of_length(plan, median(lengths))) if lengths else ()
-    return Survey(facts, sites, tuple(_doubts(plan, sites)), hints, tuple(errors))
+    return Survey(facts, sites, (*map(str, notes), *_doubts(plan, sites)), hints, tuple(errors))
 
 
 def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:

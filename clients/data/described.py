@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clients.data.cells import is_missing
 from clients.data.csv_table import CsvTable
 from clients.data.doubts import (
     Numbers,
@@ -25,11 +26,12 @@ from clients.data.doubts import (
     doubts_of_values,
     number,
 )
+from clients.data.notes import FileRead, Note
+from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
 from federation.model.task import Dataset
+from federation.plan.identifiers import cleaned, spellings
 from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask, as_number
-
-_MISSING = frozenset({"", "?", ".", "-", "na", "n/a", "nan", "null", "none", "nil", "missing", "unknown"})
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,15 +51,19 @@ class Column:
 class Description:
     """What a file holds. `length` is the median Euclidean length of a record as the model's input."""
 
-    path: Path
-    records: int
+    file: FileRead
     patients: int | None
     columns: tuple[Column, ...]
     classes: tuple[tuple[str, int], ...]
     length: float
     doubts: tuple[str, ...]
     marks: Marks
-    notes: tuple[str, ...] = ()
+    inputs: int | None = None  # of a record, where only the plan's own code can read the columns
+
+    @property
+    def records(self) -> int:
+        """How many records there are."""
+        return self.file.records
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,13 +88,14 @@ def describe(table: CsvTable, task: TabularTask) -> Description:
         marks, squares = marks + seen.marks, squares + seen.squares
         columns.append(seen.column)
         doubts += seen.doubts
+    patients, notes = _people(table, task)
+    names = [*(feature.name for feature in task.features), task.target]
     cells = table.column(task.target)
     labels = _values(cells, Categorical(name=task.target, values=task.classes))
     classes = tuple(zip(task.classes, _counts(cells, task.classes), strict=True))
     return Description(
-        path=table.path,
-        records=len(table.rows),
-        patients=None if task.patient is None else len(set(table.column(task.patient))),
+        file=FileRead(table.path, len(table.rows), table.line_count, table.blank, table.twins(names) + notes),
+        patients=patients,
         columns=(*columns, labels.column),
         classes=classes,
         length=float(np.sqrt(np.median(squares))),
@@ -113,16 +120,22 @@ def describe_dataset(path: Path, data: Dataset) -> Description:
     if len(classes) == 1 and len(data) > 1:
         doubts.append("all records are of one class")
     return Description(
-        path=path,
-        records=len(data),
+        file=FileRead(path, len(data)),
         patients=None if data.patients is None else len(torch.unique(data.patients)),
         columns=(),
         classes=classes,
         length=float(flat.to(torch.float64).norm(dim=1).median()) if len(data) else 0.0,
         doubts=tuple(doubts),
         marks=marks_of_rows(flat.numpy()) + marks_of_rows(data.labels.numpy()[:, None] + 0.5),
-        notes=(f"{flat.shape[1]} inputs a record, read by the plan's own code",),
+        inputs=flat.shape[1],
     )
+
+
+def _people(table: CsvTable, task: TabularTask) -> tuple[int | None, tuple[Note, ...]]:
+    if task.patient is None:
+        return None, ()
+    numbered, _, notes = people(table, task.patient)
+    return int(numbered.max()) + 1, notes
 
 
 def _look(cells: list[str], feature: Feature) -> _Seen:
@@ -150,19 +163,23 @@ def _numbers(cells: list[str], feature: Numeric) -> _Seen:
 
 
 def _values(cells: list[str], feature: Categorical) -> _Seen:
-    counts = _counts(cells, feature.values)
-    missing, present = _missing(cells) if sum(counts) < len(cells) else 0, sum(count > 0 for count in counts)
+    counts, known = _counts(cells, feature.values), spellings(feature.values)
+    missing = _missing(cells) if sum(counts) < len(cells) else 0
     column = Column(
         feature.name,
         f"{len(feature.values)} values",
         None,
         None,
-        present,
+        sum(count > 0 for count in counts),
         missing,
         len(cells) - sum(counts) - missing,
     )
-    doubts = tuple(doubts_of_values(feature.name, counts, len(cells)))
-    return _Seen(column, doubts, marks_of_texts(feature.name, cells), np.ones(len(cells)))
+    texts = {cell: cleaned(cell) for cell in set(cells)}
+    plain = {cell: feature.values[known[text]] if text in known else text for cell, text in texts.items()}
+    marks = marks_of_texts(feature.name, [plain[cell] for cell in cells])
+    return _Seen(
+        column, tuple(doubts_of_values(feature.name, counts, len(cells))), marks, np.ones(len(cells))
+    )
 
 
 def _parsed(cells: Sequence[str]) -> Numbers:
@@ -182,16 +199,15 @@ def _parsed(cells: Sequence[str]) -> Numbers:
 
 
 def _missing(cells: Sequence[str]) -> int:
-    return sum(cell.lower() in _MISSING for cell in cells)
+    known = {cell: is_missing(cleaned(cell)) for cell in set(cells)}
+    return sum(known[cell] for cell in cells)
 
 
 def _counts(cells: Sequence[str], values: Sequence[str]) -> list[int]:
     """How often each of the plan's values occurs."""
-    by_text = {value: place for place, value in enumerate(values)}
-    by_number = {as_number(value): place for value, place in by_text.items() if as_number(value) is not None}
-    counts = [0] * len(values)
+    known, counts = spellings(values), [0] * len(values)
     for cell, count in Counter(cells).items():
-        place = by_text.get(cell, by_number.get(as_number(cell)))
+        place = known.get(cleaned(cell))
         if place is not None:
             counts[place] += count
     return counts

@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.plan.tabular import as_number
-
 Marks = NDArray[np.uint64]
 
 _FEWEST = 3  # records that two files share
@@ -44,8 +42,8 @@ def marks_of_numbers(name: str, values: NDArray[np.float64], cells: Sequence[str
 
 
 def marks_of_texts(name: str, cells: Sequence[str]) -> Marks:
-    """The part of each record's mark that a column of texts makes; numbers count as such."""
-    known = {cell: _mark(_plain(cell)) for cell in set(cells)}
+    """The part of each record's mark that a column of texts makes."""
+    known = {cell: _mark(cell) for cell in set(cells)}
     return _mixed(np.fromiter((known[cell] for cell in cells), np.uint64, len(cells)) + _salt(name))
 
 
@@ -91,12 +89,6 @@ def _common(distinct: Sequence[Marks]) -> NDArray[np.int64]:
 def _equal(first: Marks, second: Marks) -> bool:
     """Whether two files hold the same records, in whatever order."""
     return len(first) == len(second) and bool(np.array_equal(np.sort(first), np.sort(second)))
-
-
-def _plain(cell: str) -> str:
-    """A cell as text, and a number as Python writes it."""
-    value = as_number(cell)
-    return cell if value is None else repr(value + 0.0)
 
 
 def _mark(text: str) -> int:

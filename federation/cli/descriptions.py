@@ -9,8 +9,9 @@ from rich.text import Text
 
 from clients.data.described import Column, Description
 from clients.data.doubts import percent
+from clients.data.notes import printable
 from clients.look import Look
-from federation.cli.screen import printable, show, styled
+from federation.cli.screen import show, styled
 
 _HERE_ONLY = "These figures are exact: they are shown here only, and nothing of them is stored or sent."
 
@@ -41,11 +42,12 @@ def _print(look: Look, in_full: int) -> None:
 
 def _print_file(file: Description, *, in_full: bool) -> None:
     people = [] if file.patients is None else [f"{file.patients} patients"]
+    inputs = [] if file.inputs is None else [f"{file.inputs} inputs a record"]
     labels = (f'{count} of class "{name}"' for name, count in file.classes)
-    show(f"{file.path}: {', '.join([f'{file.records} records', *people, *file.notes, *labels])}")
+    show(", ".join([str(file.file), *people, *inputs, *labels]))
     if in_full and file.columns:
         show(_columns(file.columns))
-    show(*map(_warning, file.doubts))
+    show(*map(_warning, (*map(str, file.file.notes), *file.doubts)))
 
 
 def _columns(columns: Sequence[Column]) -> Table:

@@ -281,6 +281,7 @@ def _simulate(
             engine=engine.value,
             seed=seed,
             progress=lambda done, seen: advance(done.round, seen),
+            warn=lambda note: typer.echo(f"warning: {note}", err=True),
         )
     if as_json:
         _print_json(report.to_json())

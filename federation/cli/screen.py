@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clients.data.notes import printable
+
 _WIDEST = 1 << 20
 
 
@@ -43,10 +45,3 @@ def titled(title: str, first: str, *numbers: str) -> Table:
 
 def _console(width: int) -> Console:
     return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """A text without what moves a cursor or hides a word; line breaks stay."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text
-    )

@@ -130,12 +130,12 @@ def test_the_report_agrees_with_the_journals_and_the_receipts(private: tuple[Pat
 def test_the_report_s_evaluation_is_that_of_the_params_in_the_folder(
     sites: Path, private: tuple[Path, Report]
 ) -> None:
-    from clients.data.load import find_sites
+    from clients.data.folders import find_sites
     from simulations.summary import model_of, pooled_metrics
     from simulations.world import read_world
 
     out, report = private
-    world = read_world(parse(PRIVATE), find_sites(sites))
+    world = read_world(parse(PRIVATE), find_sites(sites).sites)
     assert pooled_metrics(world, model_of(world, load_params(out))) == report.evaluation.pooled
     assert report.history[-1].metrics == report.evaluation.pooled
 

@@ -17,6 +17,7 @@ from clients.data.described import Column, Description, describe, describe_datas
 from federation.errors import DataError
 from federation.model.task import Dataset
 from federation.plan.tabular import TabularTask
+from tests.clients.data.tables import table_of
 from tests.plans import plan_of
 
 PLAN = plan_of(**{"task.features": {"chol": {"low": 100, "high": 600}, "cp": {"values": ["1", "2", "3"]}}})
@@ -107,12 +108,8 @@ def test_no_repr_shows_a_figure(tmp_path: Path) -> None:
 @given(
     st.lists(st.tuples(st.text(max_size=6), st.text(max_size=3), st.text(max_size=3)), min_size=1, max_size=6)
 )
-def test_any_table_can_be_described(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]
-) -> None:
-    table = CsvTable(
-        Path("any.csv"), ("chol", "cp", "num"), [list(row) for row in rows], list(range(2, 2 + len(rows)))
-    )
+def test_any_table_can_be_described(rows: list[tuple[str, ...]]) -> None:
+    table = table_of(("chol", "cp", "num"), rows)
     assert isinstance(TASK, TabularTask)
     seen = describe(table, TASK)
     assert len(seen.marks) == seen.records == len(rows)
@@ -133,19 +130,17 @@ def test_data_of_an_own_task_are_described_as_far_as_they_can_be() -> None:
     one = describe_dataset(Path("scans"), Dataset(features, torch.tensor([1, 1, 1])))
     assert "all records are of one class" in one.doubts
     images = Dataset(torch.rand(5, 1, 4, 4), torch.arange(5) % 2)
-    assert describe_dataset(Path("scans"), images).notes == (
-        "16 inputs a record, read by the plan's own code",
-    )
+    assert describe_dataset(Path("scans"), images).inputs == 16
 
 
-def test_many_rows_take_seconds_and_no_memory_beside_the_table(tmp_path: Path) -> None:
+def test_many_rows_take_seconds_and_no_memory_beside_the_table() -> None:
     """A fifth of a million: the work and the memory grow in proportion."""
     import tracemalloc
 
     rows = 200_000
     numbers = [f"{7919 * place % 700_001 / 1000:.3f}" for place in range(rows)]
     cells = [[number, "123"[place % 3], "01"[place % 2]] for place, number in enumerate(numbers)]
-    table = CsvTable(Path("large.csv"), ("chol", "cp", "num"), cells, list(range(2, rows + 2)))
+    table = table_of(("chol", "cp", "num"), cells)
     assert isinstance(TASK, TabularTask)
     tracemalloc.start()
     seen = describe(table, TASK)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
-from clients.data.csv_table import CsvTable
 from clients.data.described import describe
 from clients.data.doubts import doubts_of_size, doubts_of_sizes, hints_of_length, number, percent
 from federation.plan.tabular import TabularTask
+from tests.clients.data.tables import table_of
 from tests.plans import plan_of
 
 RANGES = {
@@ -29,9 +28,7 @@ def doubts(name: str, cells: Sequence[object], labels: Sequence[object] | None =
     assert isinstance(task, TabularTask)
     given = [place % 2 for place in range(len(cells))] if labels is None else labels
     rows = [[str(cell), str(label)] for cell, label in zip(cells, given, strict=True)]
-    return list(
-        describe(CsvTable(Path("site.csv"), (name, "num"), rows, list(range(len(rows)))), task).doubts
-    )
+    return list(describe(table_of((name, "num"), rows), task).doubts)
 
 
 def ordinary(name: str, count: int = 100) -> list[float]:
@@ -135,7 +132,7 @@ def test_a_value_that_every_record_holds() -> None:
     assert isinstance(task, TabularTask)
     for cells, lines in ((["1", "1"], 1), (["1", "2"], 0), (["1", "?"], 0), (["1"], 0)):
         rows = [[cell, str(place % 2)] for place, cell in enumerate(cells)]
-        found = describe(CsvTable(Path("site.csv"), ("cp", "num"), rows, [2, 3]), task).doubts
+        found = describe(table_of(("cp", "num"), rows), task).doubts
         assert len([line for line in found if "the same value" in line]) == lines
 
 

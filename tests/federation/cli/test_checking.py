@@ -41,7 +41,7 @@ def test_what_a_site_holds_is_shown(command: Command, plan: Path, tmp_path: Path
     done = command("check", plan, "--site", site)
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert f'{tmp_path / "berlin.csv"}: 30 records, 0 of class "no", 30 of class "yes"' in lines
+    assert f'{tmp_path / "berlin.csv"}: 31 lines, 30 records, 0 of class "no", 30 of class "yes"' in lines
     rows = [line.split() for line in lines]
     assert ["age", "0", "to", "100", "26.7%", "0%", "23", "0"] in rows
     assert ["pressure", "50", "to", "250", "0%", "100%", "1", "0"] in rows
