@@ -19,6 +19,8 @@ _MISSING = re.compile(
     r"|#(n/a|na|ref!|value!|name\?|div/0!|num!|null!)"
 )
 
+_SAYS_ANYTHING = re.compile(r"[^\W_]")
+
 _DROP = "drop or fill such rows at the site, before training"
 _NUMBER = "is not a finite number"
 _TOO_LARGE = re.compile(r"[-+]?[0-9.]+e[-+]?[0-9]+", re.IGNORECASE)
@@ -64,9 +66,7 @@ def is_missing(text: str) -> bool:
     >>> [is_missing(text) for text in ("N/A", "?", "--", "0", "P1")]
     [True, True, True, False, False]
     """
-    return _MISSING.fullmatch(text.casefold()) is not None or not any(
-        character.isalnum() for character in text
-    )
+    return _SAYS_ANYTHING.search(text) is None or _MISSING.fullmatch(text.casefold()) is not None
 
 
 def _no_number(cell: str) -> tuple[str, str]:

@@ -202,8 +202,9 @@ def _many(lines: Sequence[int]) -> str:
 
 
 def _refuse_second_header(table: CsvTable) -> None:
+    first = table.header[0]
     for row, line in zip(table.rows, table.lines, strict=True):
-        if cleaned(row[0]) == table.header[0] and tuple(map(cleaned, row)) == table.header:
+        if (first in row[0] or not row[0].isascii()) and tuple(map(cleaned, row)) == table.header:
             message = f"{table.path}: row {line} is the header once more"
             raise DataError(message, hint="remove that row: two files were put one after the other")
 
@@ -212,4 +213,6 @@ def _header_hint(header: Sequence[str], name: str) -> str:
     """Quotes only a header without numbers and gaps: any other may be a row of data."""
     if any(not cell or not cell.isprintable() or as_number(cell) is not None for cell in header):
         return "the first row must be the columns' names"
+    if any(";" in cell or "\t" in cell for cell in header):
+        return "separate the cells by commas"
     return nearest(name, header[:_MAX_COMPARED])

@@ -112,14 +112,14 @@ def read_table(path: Path, task: TabularTask) -> Reading:
     columns = {name: table.column(name) for name in [*names, task.target]}
     encoded = [_encoded(columns[feature.name], feature) for feature in task.features]
     labels, faults = codes(columns[task.target], task.target, task.classes)
-    numbered, unnamed, notes = people(table, task.patient) if task.patient is not None else (None, (), ())
-    refuse(table, [*(fault for _, found in encoded for fault in found), *faults, *unnamed])
+    owners = None if task.patient is None else people(table, task.patient)
+    found = [fault for _, faults_of_one in encoded for fault in faults_of_one]
+    refuse(table, [*found, *faults, *(owners.faults if owners else ())])
     features = np.concatenate([block for block, _ in encoded], axis=1).astype(np.float32)
-    patients = None if numbered is None else torch.from_numpy(numbered)
+    patients = None if owners is None else torch.from_numpy(owners.numbers)
     data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients)
-    return Reading(
-        data, FileRead(path, len(data), table.line_count, table.blank, table.twins(columns) + notes)
-    )
+    notes = table.twins(columns) + (owners.notes if owners else ())
+    return Reading(data, FileRead(path, len(data), table.line_count, table.blank, notes))
 
 
 def _encoded(cells: list[str], feature: Feature) -> tuple[NDArray[np.float64], tuple[Fault, ...]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +28,27 @@ _FLOAT = re.compile(r"[0-9]+\.0")
 _STAND_IN = re.compile(r"0+|9{2,}|-[0-9]+(\.0+)?")
 
 
-def people(table: CsvTable, column: str) -> tuple[NDArray[np.int64], tuple[Fault, ...], tuple[Note, ...]]:
-    """The patient of each row, (n,), numbered from 0 in order of appearance; what is wrong; what looks odd."""
-    names = [cleaned(cell) for cell in table.column(column)]
+@dataclass(frozen=True)
+class People:
+    """Whose each row is: its patient's `name`, and `numbers` (n,) from 0 in order of appearance.
+
+    Neither means anything if there are faults.
+    """
+
+    names: tuple[str, ...] = field(repr=False)
+    numbers: NDArray[np.int64] = field(repr=False)
+    faults: tuple[Fault, ...]
+    notes: tuple[Note, ...]
+
+
+def people(table: CsvTable, column: str) -> People:
+    """The patients of a table, what is wrong with their names, and what looks odd."""
+    names = tuple(map(cleaned, table.column(column)))
     number = {name: place for place, name in enumerate(dict.fromkeys(names))}
     wrong = {name: said for name in number if (said := _no_name(name)) is not None}
     faults = collected(column, ((row, wrong[name]) for row, name in enumerate(names) if name in wrong))
-    numbered = np.array([number[name] for name in names], dtype=np.int64)
-    return numbered, faults, () if faults else _notes(table, column, names)
+    numbers = np.array([number[name] for name in names], dtype=np.int64)
+    return People(names, numbers, faults, () if faults else _notes(table, column, names))
 
 
 def _no_name(name: str) -> tuple[str, str] | None:
@@ -49,7 +63,7 @@ def _no_name(name: str) -> tuple[str, str] | None:
     return None
 
 
-def _notes(table: CsvTable, column: str, names: list[str]) -> tuple[Note, ...]:
+def _notes(table: CsvTable, column: str, names: Sequence[str]) -> tuple[Note, ...]:
     lines: dict[str, int] = {}
     for name, line in zip(names, table.lines, strict=True):
         lines.setdefault(name, line)

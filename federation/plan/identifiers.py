@@ -15,7 +15,8 @@ MAX_DIGITS = 15  # every whole number of so many digits is a float of its own, a
 _WHOLE = re.compile(rf"0|-?[1-9][0-9]{{0,{MAX_DIGITS - 1}}}")
 _LEADING_ZEROS = re.compile(r"(?<![0-9.])0+(?=[0-9])")
 _NO_DECIMALS = re.compile(r"(?<=[0-9])\.0+$")
-_HAS_DECIMALS = re.compile(r"[0-9][.,](?!0$)")  # 250.1, 250.00 and E11.9, but not 1.0
+_DECIMALS = re.compile(r"[0-9][.,][0-9]")
+_OF_A_CODE = re.compile(r"[0-9][.,](?!0$)[0-9]")  # 250.1, 250.00 and E11.9, but not 1.0
 # Characters that take no place on a screen and are not in the Unicode category Cf: joiners, fillers, selectors.
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -58,31 +59,25 @@ def spellings(values: Sequence[str]) -> dict[str, int]:
     cells is empty, so 1.0 stands for 1, too. Not in a list with decimals: there 250.0 may be another code.
 
     >>> spellings(["0", "1"])
-    {'0': 0, '0.0': 0, '1': 1, '1.0': 1}
+    {'0': 0, '1': 1, '0.0': 0, '1.0': 1}
     >>> spellings(["250", "250.1"]), spellings(["01", "1E2"])
     ({'250': 0, '250.1': 1}, {'01': 0, '1E2': 1})
     """
-    return dict(_spellings(values))
+    texts = {cleaned(value): place for place, value in enumerate(values)}
+    if any(_DECIMALS.search(text) for text in texts):
+        return texts
+    return texts | {f"{text}.0": place for text, place in texts.items() if _WHOLE.fullmatch(text)}
 
 
 def are_told_apart(values: Sequence[str]) -> bool:
-    """Whether no text stands for two of the values.
+    """Whether a plan may list these values: no two are one text, nor 1 and 1.0 where no other decimals are codes.
 
     >>> are_told_apart(["250", "250.0", "250.00"]), are_told_apart(["01", "1"]), are_told_apart(["1", "1.0"])
     (True, True, False)
     """
-    return len(spellings(values)) == len(_spellings(values))
-
-
-def _spellings(values: Sequence[str]) -> list[tuple[str, int]]:
-    texts = [cleaned(value) for value in values]
-    has_codes = any(_HAS_DECIMALS.search(text) for text in texts)
-    found = []
-    for place, text in enumerate(texts):
-        found.append((text, place))
-        if _WHOLE.fullmatch(text) and not has_codes:
-            found.append((f"{text}.0", place))
-    return found
+    texts = {cleaned(value) for value in values}
+    doubled = any(f"{text}.0" in texts for text in texts if _WHOLE.fullmatch(text))
+    return len(texts) == len(values) and (not doubled or any(map(_OF_A_CODE.search, texts)))
 
 
 def _seen(character: str) -> str:

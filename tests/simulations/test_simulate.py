@@ -165,6 +165,9 @@ def test_a_report_reads_back_as_it_was_written(
     assert report.to_json() == written == Report.from_json(written).to_json()
     assert ("published" in written["evaluation"]) == published
     assert all(site["records"] > 0 for site in written["sites"])
+    assert [site["lines"] for site in written["sites"]] == [
+        path.read_text().count("\n") for path in sorted(sites.glob("*.csv"))
+    ]
 
 
 def test_the_same_seed_gives_the_same_params_and_another_seed_others(sites: Path, tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ def test_columns_come_in_the_plans_order_whatever_the_files(site: Path) -> None:
     assert torch.equal(data.features, again.features) and torch.equal(data.labels, again.labels)
 
 
-def test_a_number_matches_a_category_however_it_is_written(site: Path) -> None:
-    site.write_text("age,cp,num\n55.0,1.0,0.0\n 20 ,2e0, 1\n90,atypical,+1\n")
+def test_a_whole_number_matches_as_pandas_writes_it_beside_an_empty_cell(site: Path) -> None:
+    site.write_text("age,cp,num\n55.0,1.0,0.0\n 20 ,2, 1\n90,atypical,1.0\n")
     assert read_csv(site, TASK).features.argmax(dim=1).tolist() == [1, 2, 0]
     assert read_csv(site, TASK).labels.tolist() == [0, 1, 1]
 
@@ -150,7 +150,10 @@ CELLS = [
     ("55,1,", 'row 2, column "num": is empty'),
     ("55,1", "row 2 has 2 cells, the header has 3; look for a comma"),
     ("55,1,0,SECRET", "row 2 has 4 cells, the header has 3"),
-    ('55,"SECRET"x,0', "row 2 is not CSV; look there for a stray or missing quote"),
+    (
+        '55,"SECRET"x,0',
+        "row 2 is not CSV: text follows a quote that closes; look there for a stray or missing",
+    ),
     ('55,"SECRET,0\n1,2,0', "row 2 is not CSV"),
     ("S" * 200_000 + ",1,0", "row 2 is not CSV"),
 ]
@@ -174,11 +177,12 @@ def test_a_wrong_cell_is_named_by_its_place(site: Path, row: str, expected: str)
         ('"x\ny",cp,num\n1,1,0\n', 'has no column "age"; the first row must be'),
         (",".join(f"c{i:03}" for i in range(99)) + "\n" + "1," * 98 + "1\n", "c013, c014, ..."),
         ("55.0,1,0\n60,1,0\n", 'has no column "age"; the first row must be the columns\' names'),
-        ("age;cp;num\n1;1;0\n", 'has no column "age"; separate the cells by commas'),
+        ("age;cp;num\n1;1;0\n", "has its cells separated by semicolons; save it with commas"),
+        ("age;cp (a, b);num\n1;0,5;0\n", 'has no column "age"; separate the cells by commas'),
         ("age,cp,num,age\n1,1,0,1\n", 'has two columns "age"; rename or remove one'),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file; save it as CSV, UTF-8"),
         (b"age,cp,num\n1,1,0\n\xe9,1,0\n", "row 3 is not UTF-8 text; save it as CSV, UTF-8"),
-        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is a binary file"),
+        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is UTF-16 text; save it as CSV, UTF-8"),
     ],
 )
 def test_a_wrong_file_is_one_line(site: Path, content: str | bytes, expected: str) -> None:
