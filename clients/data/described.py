@@ -134,8 +134,8 @@ def describe_dataset(path: Path, data: Dataset) -> Description:
 def _people(table: CsvTable, task: TabularTask) -> tuple[int | None, tuple[Note, ...]]:
     if task.patient is None:
         return None, ()
-    numbered, _, notes = people(table, task.patient)
-    return int(numbered.max()) + 1, notes
+    found = people(table, task.patient)
+    return len(set(found.names)), found.notes
 
 
 def _look(cells: list[str], feature: Feature) -> _Seen:

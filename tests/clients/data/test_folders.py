@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.data.folders import find_sites
+from clients.data.folders import find_sites, mixed_hold_outs
 from federation.errors import DataError
 
 ROWS = "age,cp,num\n55,1,0\n"
