@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, missing
-from privacy.accounting.events import MAX_GROUP, MIN_CLIPPING_NORM, MIN_DELTA
+from privacy.accounting.events import MAX_GROUP, MIN_CLIPPING_NORM
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
@@ -102,14 +102,10 @@ class Privacy(Table):
         return self
 
     @model_validator(mode="after")
-    def _computable(self) -> Self:
-        """Smaller numbers drown in the rounding of float64: of a loss distribution, and of a clipped vector."""
-        for name, value, least in (
-            ("delta", self.delta, MIN_DELTA),
-            ("clipping_norm", self.clipping_norm, MIN_CLIPPING_NORM),
-        ):
-            if value is not None and value < least:
-                raise Mistake(f"must be at least {least:g}", "choose a larger one", (name,))
+    def _keeps_its_bound(self) -> Self:
+        if self.clipping_norm is not None and self.clipping_norm < MIN_CLIPPING_NORM:
+            reason = f"must be at least {MIN_CLIPPING_NORM:g}, or floats cannot keep the bound"
+            raise Mistake(reason, "scale the loss", ("clipping_norm",))
         return self
 
     @model_validator(mode="after")

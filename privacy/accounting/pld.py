@@ -117,7 +117,9 @@ def epsilon_by_round(event: GaussianEvent, rounds: int, delta: float) -> dict[in
 def check_delta(delta: float) -> None:
     """UnsafeParameters unless 1e-10 <= delta < 1."""
     if not (is_number(delta) and MIN_DELTA <= delta < 1):
-        raise UnsafeParameters(f"delta must be at least {MIN_DELTA:g} and below 1")
+        raise UnsafeParameters(
+            f"delta must be at least {MIN_DELTA:g} and below 1", hint="below, float64 has no digit left of it"
+        )
 
 
 @lru_cache(maxsize=4096)
