@@ -12,6 +12,7 @@ from clients.data.load import patients_in, site_data
 from clients.data.populations import check_pool, fingerprints
 from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
+from clients.training.screen import try_out
 from federation.ledger.export import load_entries
 from federation.model.params import Layout
 from federation.model.task import build_task
@@ -74,7 +75,9 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
         facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
     source, test = data_files(rules, path.parent)
-    data, _ = site_data(source, test, plan, build_task(plan), rules.policy)
+    task = build_task(plan)
+    data, _ = site_data(source, test, plan, task, rules.policy)
+    try_out(task, data, plan, rules.data.size or len(data))
     for file in (source, test):
         if file is not None:
             check_pool(rules, key, fingerprints(file, plan.patient_column, key))

@@ -22,6 +22,7 @@ from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
 from clients.site import Site
+from clients.training.screen import try_out
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import DataError, SiteFileError
@@ -103,6 +104,8 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
         consortium=Ed25519PrivateKey.generate(),
     )
     sample(plan, world.members, round_number=1)
+    for member in world.members:
+        try_out(task, world.training[member.site], plan, member.size)
     return world
 
 

@@ -1,16 +1,16 @@
 """Whatever a task's code raises among records concerns the record alone: its batch goes on without it.
 
-If one record could stop a round, a site that falls silent would tell, with certainty, that the record is there. So the
-code is called through `attempt`, and records through `apart`: where a batch raises, its halves are tried, and so on
-down to the record, which contributes nothing. A record's contribution is by definition what it gives alone; a batch
-is a faster way to the same sum, so it does not matter how a batch was taken apart.
+If one record could stop a round, a site that falls silent would tell, with certainty, that the record is there. So
+the code is called through `attempt`, and records through `apart`: where a batch raises, its halves are tried, and
+so on down to the record, which contributes nothing. A record's contribution is by definition what it gives alone; a
+batch is a faster way to the same sum, so it does not matter how a batch was taken apart.
 
 Example: of 1,000 records one has a label that the loss does not know. Nine halvings find it; the sum is that of the
 other 999, and the noise is as large as ever.
 
-Everything that code can raise is caught: also SystemExit, RecursionError, MemoryError, and a KeyboardInterrupt unless
-somebody did interrupt. What code may have left behind in torch and NumPy is put back after every call, so that it
-cannot reach the next record.
+Everything that code can raise is caught: also SystemExit, RecursionError, MemoryError, and a KeyboardInterrupt
+unless somebody did interrupt. What code may have left behind in torch and NumPy is put back after every call, so
+that it cannot reach the next record.
 """
 
 from __future__ import annotations

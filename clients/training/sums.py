@@ -7,10 +7,10 @@ A patient's records are added up first and clipped as one: however many there ar
 most the clipping norm. Records that are not finite are left out one by one, so a bad reading does not silence the
 others; the patient's total is clipped by its own length.
 
-Records on which the task's code raises are left out one by one, too (`clients.training.isolation`). The bound stands:
-a record's row, zero if it raises, follows from the record and the params alone. So one record more adds one clipped
-row to the sum. One record more of a patient changes that patient's total and no other's, and with or without the whole
-patient the sum differs by that total, clipped: at most the clipping norm.
+Records on which the task's code raises are left out one by one, too (`clients.training.isolation`). The bound
+stands: a record's row, zero if it raises, follows from the record and the params alone. So one record more adds one
+clipped row to the sum. One record more of a patient changes that patient's total and no other's, and with or
+without the whole patient the sum differs by that total, clipped: at most the clipping norm.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A task's own code on made-up records, before it sees any data: what raises or mixes records here ends the run.
 
-Only the shapes of the data are read. Among real records the code may not end a run any more, since that would tell of
-a record; there `clients.training.isolation` leaves out what raises.
+Only the shapes of the data are read. Among real records the code may not end a run any more, since that would tell
+of a record; there `clients.training.isolation` leaves out what raises.
 
 The code is called with 0, 1, 2 and as many records as the largest batch has. It must not raise, must give every
 record what the record gives alone, the same in a second call, and must leave its inputs, the model and torch alone.
@@ -108,7 +108,9 @@ def require_fit(task: Task, like: Dataset, largest: int, dtype: torch.dtype) -> 
         model = task.model().to(dtype).train()
         features = like.features[:0].to(dtype) if like.features.is_floating_point() else like.features[:0]
         trial = Trial(model, task.loss, features, like.labels[:0])
-        one = max(1, row_bytes(model), features.element_size() * features[:0].new_zeros(features.shape[1:]).numel())
+        one = max(
+            1, row_bytes(model), features.element_size() * features[:0].new_zeros(features.shape[1:]).numel()
+        )
         for size in sorted({0, 1, 2, max(2, min(largest, _MEMORY // one))}):
             with _blaming(task.name, size), undisturbed():
                 _require_fit(trial, task.name, size)
@@ -117,7 +119,9 @@ def require_fit(task: Task, like: Dataset, largest: int, dtype: torch.dtype) -> 
                 raise TaskError(_MIXES.format(task.name, TRIED), hint=_BY_ITSELF)
 
 
-_MIXES = "{}: with {} made-up records a record's loss is not what it is alone: the model or its loss mixes records"
+_MIXES = (
+    "{}: with {} made-up records a record's loss is not what it is alone: the model or its loss mixes records"
+)
 _BY_ITSELF = "compute every record by itself: no mean, squeeze, rank or statistic over the first dimension"
 
 
@@ -130,7 +134,9 @@ def _blaming(name: str, size: int) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         count = f"{size} made-up record{'' if size == 1 else 's'}"
-        raise TaskError(f"{name}: the model or its loss failed with {said(error)} on {count}", hint=MADE_UP) from error
+        raise TaskError(
+            f"{name}: the model or its loss failed with {said(error)} on {count}", hint=MADE_UP
+        ) from error
 
 
 def _require_fit(trial: Trial, name: str, size: int) -> None:
@@ -145,7 +151,9 @@ def _require_fit(trial: Trial, name: str, size: int) -> None:
     if not all(map(torch.equal, before, trial.parameters)):
         raise TaskError(f"{name}: the model moves its own parameters", hint="leave that to the optimizer")
     if _settings() != settings:
-        raise TaskError(f"{name}: the model or its loss changes torch's settings", hint="leave them as they are")
+        raise TaskError(
+            f"{name}: the model or its loss changes torch's settings", hint="leave them as they are"
+        )
     trial.losses(features, labels, seed=1)
     if _draws(drawn) and torch.equal(torch.random.get_rng_state(), drawn):
         raise TaskError(f"{name}: the model or its loss seeds torch's generator", hint="leave the seed alone")
@@ -170,7 +178,9 @@ def _require_alone(trial: Trial, name: str, size: int, draws: bool) -> None:
 def _compare(trial: Trial, name: str, features: Tensor, labels: Tensor, places: list[int]) -> None:
     whole = trial.losses(features, labels)
     for place in places:
-        if not trial.close(trial.losses(features[place : place + 1], labels[place : place + 1]), whole[place : place + 1]):
+        if not trial.close(
+            trial.losses(features[place : place + 1], labels[place : place + 1]), whole[place : place + 1]
+        ):
             raise TaskError(_MIXES.format(name, len(labels)), hint=_BY_ITSELF)
 
 
