@@ -106,8 +106,8 @@ class Site:
     def join(self, run: bytes, plan: Plan, roster: SignedRoster, heads: tuple[Head, ...] = ()) -> None:
         """Consent to a run: roster, witnesses and policy first, then the whole plan's budget, then the data.
 
-        A user's own code is tried on made-up records of their shapes. If it fails, the budget is given back. Then it
-        is run on every record: those on which it raises are left out (`clients.training.screen`).
+        A user's own code is tried on made-up records of their shapes; if it fails, the budget is given back. Then
+        it is run on every record: those on which it raises are left out (`clients.training.screen`).
 
         Idempotent for a run: consenting again keeps the rounds that are open.
         """
@@ -143,7 +143,7 @@ class Site:
             self.journal.reserve(evaluation_run(run), plan.digest, charge, 1, limits)
 
     def _try_out(self, run: bytes, plan: Plan, trainer: Trainer) -> None:
-        """TaskError if the task's code fails on made-up records: nothing was asked of the data, nothing is charged."""
+        """TaskError if the task's code fails on made-up records: it has seen no data, and nothing stays charged."""
         try:
             try_out(trainer.task, trainer.data, plan, self.member.size)
         except TaskError:

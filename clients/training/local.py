@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from clients.training.isolation import Tally, apart
+from clients.training.per_example import Loss, losses_of
 from federation.config.tables import Training
 from federation.model.task import Dataset
 from privacy.mechanism.noise import Stream, poisson_sample
@@ -34,9 +35,7 @@ class Gradient(Protocol):
         """`features` (n, ...), `labels` (n,), `patients` (n,) numbers from 0."""
 
 
-def plain_gradient(
-    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], tally: Tally | None = None
-) -> Gradient:
+def plain_gradient(model: nn.Module, loss: Loss, tally: Tally | None = None) -> Gradient:
     """`(features, labels) -> sum of gradients`, by one backward pass, without any protection.
 
     Records on which the code raises, or whose gradient is not finite, are left out and counted in `tally`. NaN
@@ -47,7 +46,7 @@ def plain_gradient(
 
     def gradient(features: Tensor, labels: Tensor, _: Tensor | None = None) -> Tensor:
         def piece(places: Tensor) -> Tensor:
-            losses = loss(model(features[places]), labels[places])
+            losses = losses_of(model, loss, features[places], labels[places])
             found = torch.cat([grad.reshape(-1) for grad in torch.autograd.grad(losses.sum(), parameters)])
             if found.shape != zeros.shape or not bool(torch.isfinite(found).all()):
                 raise ArithmeticError

@@ -18,8 +18,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from clients.training.held_out import figures
 from clients.training.dpsgd import chosen_route
+from clients.training.held_out import figures
 from clients.training.isolation import Tally, apart, listening
 from clients.training.local import made_up
 from clients.training.per_example import losses_of

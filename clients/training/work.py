@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from clients.training.held_out import figures
 from clients.training.dpsgd import clipped_gradient
+from clients.training.held_out import figures
 from clients.training.isolation import FEW, Tally, coins, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
 from federation.errors import DataError

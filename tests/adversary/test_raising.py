@@ -1,8 +1,8 @@
 """A task's own code that trips over one record: neighboring sites look the same over a whole exchange.
 
 `Touchy` behaves on every record but one. Of two neighboring sites one has that record, too. What the site with it
-sends has the same form, message by message; the sums differ by at most the clipping norm, and by nothing at all where
-the record contributes zero.
+sends has the same form, message by message; the sums differ by at most the clipping norm, and by nothing at all
+where the record contributes zero.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class Touchy(nn.Module):
         self.how, self.layer, self.shift = how, nn.Linear(2, 2), 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.how == "backward":
-            x = Backward.apply(x)  # type: ignore[no-untyped-call]
-        elif self.how != "label" and bool((x > 5).any()):
+        if self.how != "label" and bool((x > 5).any()):
             x = self.trip(x)
         outputs: Tensor = self.layer(x) + self.shift
+        if self.how == "backward":
+            outputs = Backward.apply(outputs)  # type: ignore[no-untyped-call]
         return outputs.squeeze(0) if self.how == "shape" and bool((x > 5).any()) else outputs
 
     def trip(self, x: Tensor) -> Tensor:
@@ -182,9 +182,13 @@ def test_code_whose_path_follows_one_record_moves_the_sum_by_that_record_alone(
 def test_a_plain_update_leaves_out_the_record_too(how: str, noise: str) -> None:
     """Under client units, and without privacy: the site answers, and what it sends has the same form."""
     plan, (clean, more) = make_plan("client", noise), neighbors(how)
+    if (noise, how) == ("none", "mixes"):
+        pytest.skip("without noise the sum of a site may well leave the ring")
     one, other = sent(plan, how, clean), sent(plan, how, more)
     assert one.shape == other.shape
-    if how in ZERO:
+    if (
+        how in ZERO and how != "shape"
+    ):  # in a batch it has none: a site that is protected whole is not taken apart
         assert np.abs(one - other).max() <= 1  # sums in float32, in another order
 
 
@@ -238,11 +242,13 @@ def test_an_index_out_of_an_embedding_is_left_out() -> None:
 def test_a_held_out_record_moves_the_figures_by_itself_alone(how: str, whole_patients: bool) -> None:
     clean, more = neighbors(how)
     task, tally = task_of(how), Tally()
+    torch.manual_seed(3)
+    model = task.model()
     found = [
-        figures(task.model(), task, data, whole_patients=whole_patients, tally=tally)
+        figures(model, task, data, whole_patients=whole_patients, tally=tally)
         for data in (clean, clean, more)
     ]
-    assert float((found[2] - found[0]).norm()) <= np.sqrt(2) + 1e-9 or how in ("none",)
+    assert float((found[2] - found[0]).norm()) <= np.sqrt(2) + 1e-9
     if how in RAISED or how in ("label", "number", "shape"):
         assert tally.raised == 1
 
@@ -292,10 +298,9 @@ CASES += [("record", "distributed", how) for how in (*ZERO, *NOT_ZERO) if how !=
 def test_neighboring_sites_say_the_same_over_a_whole_exchange(
     unit: str, noise: str, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    evaluation = (
-        {} if unit == "client" else {"evaluation": {"epsilon": 1.0, "holdout": 0.2, "metrics": ["accuracy"]}}
-    )
-    plan = make_plan(unit, noise, **evaluation)
+    plan = make_plan(unit, noise)
+    if unit != "client":
+        plan = plan.model_copy(update={"evaluation": plan.evaluation.model_copy(update={"epsilon": 1.0})})
     heard = []
     for number, data in enumerate(neighbors(how)):
         with caplog.at_level(logging.DEBUG):
