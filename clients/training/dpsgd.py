@@ -28,6 +28,8 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import FunctionType
 
 import torch
 from torch import Tensor, nn
@@ -168,16 +170,32 @@ def _seconds(trial: Trial, route: str, batch: int) -> float:
 
 
 def _kind(model: nn.Module) -> object:
-    """What distinguishes models for the choice: their layers, with every plain setting, and their parameters."""
+    """What distinguishes models for the choice: layers with their settings and functions, and parameters."""
+    common = vars(nn.Module()).keys()  # parameters, layers inside, hooks
     layers = tuple(
-        (name, type(part), tuple(item for item in vars(part).items() if _is_plain(item[1])))
+        (name, type(part), tuple((key, _mark(item)) for key, item in vars(part).items() if key not in common))
         for name, part in model.named_modules()
     )
     params = tuple((name, parameter.shape, parameter.dtype) for name, parameter in model.named_parameters())
-    return layers, params
+    return layers, params, model.training
 
 
-def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
+def _mark(value: object, depth: int = 8) -> object:
+    """Something that is equal for settings that are; of functions the code, and what it refers to outside."""
+    inside = partial(_mark, depth=depth - 1)
+    found: object = type(value)
+    if value is None or isinstance(value, bool | int | float | str | type):
+        found = value
+    elif isinstance(value, Tensor):
+        found = value.shape, value.dtype, value.detach().cpu().numpy().tobytes()
+    elif depth == 0:
+        found = type(value)
+    elif isinstance(value, list | tuple):
+        found = type(value), tuple(map(inside, value))
+    elif isinstance(value, dict):
+        found = tuple((inside(key), inside(item)) for key, item in value.items())
+    elif isinstance(value, partial):
+        found = inside((value.func, value.args, value.keywords))
+    elif isinstance(value, FunctionType):
+        found = value.__code__, tuple(inside(cell.cell_contents) for cell in value.__closure__ or ())
+    return found

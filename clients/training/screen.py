@@ -42,22 +42,29 @@ def try_out(task: Task, like: Dataset, plan: Plan, size: int) -> None:
     """
     if is_built_in(task):
         return
-    largest, dtype = plan.kind.largest_batch(Parties({"": size}, 1, 1)), _dtype(plan)
-    require_fit(task, like, largest, dtype)
-    if dtype == torch.float64:
-        model, features = task.model().to(dtype).train(), like.features[:0]
-        if features.is_floating_point():
-            features = features.to(dtype)
-        whole, expected = plan.kind.draws_patients, plan.training.sample_rate * size
-        chosen_route(model, task.loss, features, like.labels[:0], expected, whole_patients=whole)
-    if plan.figures is not None:
-        tally, few = Tally(), replace(made_up(like, 2), patients=None)
-        figures(task.model(), task, few, whole_patients=False, tally=tally)
-        if tally.raised:
-            message = (
-                f"{task.name}: made-up records cannot be evaluated: not one output per class, or an error"
-            )
-            raise TaskError(message, hint=MADE_UP)
+    with torch.random.fork_rng(devices=[]):
+        largest, dtype = plan.kind.largest_batch(Parties({"": size}, 1, 1)), _dtype(plan)
+        require_fit(task, like, largest, dtype)
+        if dtype == torch.float64:
+            _require_route(task, like, plan, size)
+        if plan.figures is not None:
+            _require_figures(task, like)
+
+
+def _require_route(task: Task, like: Dataset, plan: Plan, size: int) -> None:
+    features, expected = like.features[:0], plan.training.sample_rate * size
+    if features.is_floating_point():
+        features = features.to(torch.float64)
+    model, whole = task.model().to(torch.float64).train(), plan.kind.draws_patients
+    chosen_route(model, task.loss, features, like.labels[:0], expected, whole_patients=whole)
+
+
+def _require_figures(task: Task, like: Dataset) -> None:
+    tally, few = Tally(), replace(made_up(like, 2), patients=None)
+    figures(task.model(), task, few, whole_patients=False, tally=tally)
+    if tally.raised:
+        message = f"{task.name}: made-up records cannot be evaluated: not one output per class, or an error"
+        raise TaskError(message, hint=MADE_UP)
 
 
 def screened(trainer: Trainer, plan: Plan, *, each_alone: bool) -> Trainer:

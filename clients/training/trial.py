@@ -128,15 +128,17 @@ _BY_ITSELF = "compute every record by itself: no mean, squeeze, rank or statisti
 @contextmanager
 def _blaming(name: str, size: int) -> Iterator[None]:
     """A TaskError for whatever the task's code raises within: it has seen no data, so its text may be shown."""
+    count = f"{size} made-up record{'' if size == 1 else 's'}"
     try:
         yield
-    except TaskError:
+    except TaskError as error:
+        message = str(error.args[0])
+        if not message.startswith(name):
+            raise TaskError(f"{name}: {message}, on {count}", hint=error.hint) from error
         raise
     except (Exception, SystemExit) as error:
-        count = f"{size} made-up record{'' if size == 1 else 's'}"
-        raise TaskError(
-            f"{name}: the model or its loss failed with {said(error)} on {count}", hint=MADE_UP
-        ) from error
+        message = f"{name}: the model or its loss failed with {said(error)} on {count}"
+        raise TaskError(message, hint=MADE_UP) from error
 
 
 def _require_fit(trial: Trial, name: str, size: int) -> None:

@@ -291,7 +291,8 @@ def exchange(folder: Path, plan: Plan, how: str, data: Dataset, timed: bool = Fa
 
 
 CASES = [(unit, noise, "assertion") for unit, noise in PRIVATE]
-CASES += [("record", "distributed", how) for how in (*ZERO, *NOT_ZERO) if how != "assertion"]
+OTHERS = ("exit", "interrupt", "label", "nan", "shape", "mixes", "settings", "second call")
+CASES += [("record", "distributed", how) for how in OTHERS]
 
 
 @pytest.mark.parametrize(("unit", "noise", "how"), CASES)
