@@ -18,7 +18,7 @@ from clients.journal.journal import Journal
 from clients.participant import Participant, settle
 from clients.policy import Policy, consent
 from clients.release import release
-from clients.training.screen import screened, try_out
+from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads
 from federation.errors import TaskError, TrainingDiverged
@@ -151,13 +151,9 @@ class Site:
             raise
 
     def _tell(self, trainer: Trainer) -> None:
-        """How many records raised since the last time, for the site's own log: no text, no kind, and no place."""
+        """How many records raised since the last time, for the people at the site."""
         if trainer.tally.raised:
-            _log.warning(
-                "%s: the task's code raised on %d records; they count as zero",
-                self.member.site,
-                trainer.tally.raised,
-            )
+            _log.warning("%s", said_of(self.member.site, trainer.tally.raised))
         trainer.tally.raised = 0
 
     def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:

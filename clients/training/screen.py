@@ -68,22 +68,34 @@ def _require_figures(task: Task, like: Dataset) -> None:
 
 
 def screened(trainer: Trainer, plan: Plan, *, each_alone: bool) -> Trainer:
-    """The trainer without the records on which the task's code raises at the first params; its tally counts them.
+    """The trainer without the records on which its code raises at the first params; its tally counts them."""
+    data = usable(trainer.task, trainer.data, plan, trainer.tally, each_alone=each_alone)
+    return trainer if data is trainer.data else replace(trainer, data=data)
+
+
+def usable(task: Task, data: Dataset, plan: Plan, tally: Tally, *, each_alone: bool) -> Dataset:
+    """The records on which the task's code does not raise at the first params; `tally` counts the others.
 
     With `each_alone` every record is run by itself, as it is defined; or in batches, if that would take more than
     half of the plan's deadline, or without `each_alone`. How long it would take is measured on made-up records.
     """
-    if is_built_in(trainer.task) or len(trainer.data) == 0:
-        return trainer
-    run, data = _Run(trainer.task, plan, trainer.data), trainer.data
+    if is_built_in(task) or len(data) == 0:
+        return data
+    run = _Run(task, plan, data)
     with listening(), torch.random.fork_rng(devices=[]):
         each_alone = each_alone and run.seconds_each() * len(data) < plan.cohort.deadline_seconds / 2
-        parts = list(apart(run, len(data), trainer.tally, 1 if each_alone else _AT_ONCE))
+        parts = list(apart(run, len(data), tally, 1 if each_alone else _AT_ONCE))
     kept = torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
     if len(kept) == len(data):
-        return trainer
+        return data
     patients = None if data.patients is None else data.patients[kept]
-    return replace(trainer, data=Dataset(data.features[kept], data.labels[kept], patients))
+    return Dataset(data.features[kept], data.labels[kept], patients)
+
+
+def said_of(site: str, raised: int) -> str:
+    """The line of a site's own log: no text, no kind of error, and no place."""
+    records = "1 record" if raised == 1 else f"{raised} records"
+    return f"{site}: left out {records} on which the task's code raised"
 
 
 class _Run:
