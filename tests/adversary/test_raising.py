@@ -159,6 +159,7 @@ def allowed(plan: Plan) -> float:
 def test_a_record_that_raises_contributes_zero_and_takes_no_other_with_it(
     how: str, unit: str, noise: str
 ) -> None:
+    """DP-57"""
     plan, (clean, more) = make_plan(unit, noise), neighbors(how)
     tally = Tally()
     assert np.array_equal(sent(plan, how, clean), sent(plan, how, more, tally))
@@ -299,6 +300,7 @@ CASES += [("record", "distributed", how) for how in OTHERS]
 def test_neighboring_sites_say_the_same_over_a_whole_exchange(
     unit: str, noise: str, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """DP-57: messages, their lengths, the ledger; and the log says no more than a number."""
     plan = make_plan(unit, noise)
     if unit != "client":
         plan = plan.model_copy(update={"evaluation": plan.evaluation.model_copy(update={"epsilon": 1.0})})

@@ -121,6 +121,7 @@ HABITS: dict[str, tuple[Callable[[Own, Tensor], Tensor], int, Any, str]] = {
 @pytest.mark.parametrize("name", HABITS)
 @pytest.mark.parametrize("unit", ["record", "client"])
 def test_code_that_does_wrong_by_made_up_records_is_named(name: str, unit: str) -> None:
+    """DP-57"""
     habit, classes, loss, message = HABITS[name]
     task, strict = (
         Task("mine", partial(Own, habit, classes), loss),
