@@ -1,8 +1,8 @@
 """What a federation learns: a model, a loss per example, a source of data; plain functions.
 
-A user's own task is a `Task` at a name, `task = "my_package.readmission:task"` in the plan. Its model must
-treat every record by itself (no BatchNorm): federation/model/params.py says why and refuses. Its code may raise on a
-record: that record contributes zero (clients/training/isolation.py).
+A user's own task is a `Task` at a name, `task = "my_package.readmission:task"` in the plan. Its model must treat
+every record by itself (no BatchNorm): federation/model/params.py says why and refuses. A record on which its code
+raises contributes zero (clients/training/isolation.py).
 """
 
 from __future__ import annotations
