@@ -95,7 +95,7 @@ class Site:
             frame = Frame.from_bytes(data)
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
-            kept = error if isinstance(error, Exception) else TaskError("the task's code asked to exit")
+            kept = error if isinstance(error, Exception) else _asked_to_exit()
             self.last_error = kept
             return frame.reply(Kind.ABORT, abort_body(_reason(kept))).to_bytes()
 
@@ -295,6 +295,10 @@ class Site:
                 self.journal.reveal(*terms.account, digest("federation/survivors/2", *survivors).hex())
                 return Kind.REVEAL, machine.reveal(body)
         raise FaultyServer(f"a {kind.name} frame inside a round")
+
+
+def _asked_to_exit() -> TaskError:
+    return TaskError("the task's code asked to exit", hint="let it raise an error of another kind")
 
 
 class UnknownRun(FaultyServer):
