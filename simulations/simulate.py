@@ -20,7 +20,7 @@ from federation.plan.plan import Plan, parse
 from federation.report.files import read_report, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
-from federation.round.terms import Terms
+from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
@@ -83,7 +83,11 @@ def simulate(
         for site in parties.values():
             stack.callback(site.close)
         final = _train(folder, world, parties, engine, progress)
-        rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
+        run = final.run.hex()
+        rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
+        tested = {
+            name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
+        }
     folder.write_params(world.task.model(), final.params)
     # A site with a policy of its own is not trained on without privacy, not even for a comparison.
     compares = plan.is_private and not world.rules
@@ -96,6 +100,7 @@ def simulate(
         baselines={"without_privacy": without_privacy(plan, world)} if compares else {},
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
+        evaluated=tested,
     )
     write_report(out, report)
     folder.close()

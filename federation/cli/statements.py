@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from federation.cli.tables import titled
-from federation.report.numbers import short
+from federation.report.numbers import short, upward
 
 _NO_LIMIT = "no limit"
 
@@ -23,6 +23,7 @@ def print_statement(facts: Mapping[str, Any]) -> None:
     console.print(verified, highlight=False, soft_wrap=True)
     console.print(_units(facts["units"]))
     console.print(_runs(facts["runs"]))
+    console.print(_costs(facts["runs"]))
     if facts["refusals"]:
         console.print(f"{facts['refusals']} plans were refused: they asked for more than was left")
     if facts["witnessed"]:
@@ -48,8 +49,24 @@ def _runs(runs: list[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("state", no_wrap=True)
     for run in runs:
-        names = (run["run"][:8], run["plan"].removeprefix("sha256:")[:8], run["unit"])
+        names = (_named(run), run["plan"].removeprefix("sha256:")[:8], run["unit"])
         noise = (short(run[name], "none") for name in ("noise_multiplier", "sample_rate"))
         counts = (str(run[name]) for name in ("rounds_begun", "rounds", "rounds_released"))
         table.add_row(*names, *noise, *counts, "closed" if run["closed"] else "reserved")
     return table
+
+
+def _costs(runs: list[Mapping[str, Any]]) -> Table:
+    """What is charged for every run, and for a run and its evaluation together."""
+    table = titled("Epsilon of each run", "run", "together", "by itself", "delta")
+    for run in runs:
+        both = run.get("together", {} if "/" in run["run"] else run)
+        together = upward(both["epsilon"], 3) if both else ""
+        table.add_row(_named(run), together, upward(run["epsilon"], 3), f"{run['delta']:g}")
+    return table
+
+
+def _named(run: Mapping[str, Any]) -> str:
+    """The beginning of a run's id; its evaluation, which is a run of its own, comes after it."""
+    whole, _, part = run["run"].partition("/")
+    return f"+ {part}" if part else str(whole[:8])

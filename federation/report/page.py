@@ -1,8 +1,9 @@
 """report.html: the report of a run as a page for people.
 
 The page is one file: style and plots are inside, it loads nothing and opens from disk. Names in it come from users,
-so every name is escaped; the template computes nothing that could differ from report.json. The page leaves out what
-a run cannot know: a real run has only the metrics that its plan published.
+so every name is escaped; the template computes nothing that could differ from report.json. Every epsilon on it names
+the field that it is (`federation.report.stated`), so that an audit can compare the two. The page leaves out what a
+run cannot know: a real run has only the metrics that its plan published.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from federation.report import plots, wording
-from federation.report.numbers import MISSING, count, figure, octets, plain, tiny, upward
-from federation.report.report import Metrics, Report
+from federation.report.numbers import MISSING, count, figure, octets, plain, tiny
+from federation.report.report import Metrics, Report, whole
+from federation.report.stated import stated
 from federation.report.templates import page_template
 
 _BASELINES = {"without_privacy": "the same training without privacy", "majority": "always the majority class"}
@@ -22,11 +24,12 @@ _BASELINES = {"without_privacy": "the same training without privacy", "majority"
 
 def render(report: Report) -> str:
     """The page, as HTML."""
-    page = page_template(Path(__file__).parent, figure, octets, count, plain, tiny, upward, wording.whom)
+    page = page_template(Path(__file__).parent, figure, octets, count, plain, tiny, wording.whom, wording.allowing, stated)
     return page.render(
         report=report,
         privacy=report.privacy,
-        published=wording.published(report.evaluation.published),
+        published=wording.evaluation(report),
+        excess=wording.excess(report.privacy),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
         departures=wording.departures(report),
@@ -56,7 +59,8 @@ def _curves(report: Report) -> list[str]:
         drawings.append(plots.metrics_per_round(rounds, series))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
-        drawings.append(plots.epsilon_per_round(rounds, epsilons))
+        both = None if report.privacy.together is None else whole(report.privacy)
+        drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
     return drawings
 
 
