@@ -15,11 +15,14 @@ from clients.policy import SiteFile, consent, data_files, load_site, require_com
 from federation.ledger.export import load_entries
 from federation.model.params import Layout
 from federation.model.task import build_task
+from federation.plan.guarantee import cost_for, epsilons
 from federation.plan.plan import Plan
+from federation.round.excess import excess_facts, planned_cohort
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
+from privacy.accounting.units import Patient
 from privacy.ledger.chain import Genesis, append
 from privacy.ledger.heads import pool_tag
 from privacy.ledger.state import Account, fold
@@ -54,6 +57,7 @@ def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "epsilon": plan.privacy.epsilon,
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
+        **_costs(plan),
         "smallest_cohort": {
             "sites": rules.count,
             "shares_that_unmask": rules.threshold,
@@ -61,6 +65,18 @@ def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         },
         "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
     }
+
+
+def _costs(plan: Plan) -> dict[str, Any]:
+    """What the run costs one unit that the plan protects, and how much more noise it has than that needs."""
+    if not plan.is_private:
+        return {}
+    costs = epsilons(cost_for(plan, plan.privacy.unit, Patient()))
+    training = costs.pop(
+        "epsilon"
+    )  # the plan's own epsilon has this name, which noise reaches to three digits
+    parts = {"training": {"epsilon": training}, **costs} if costs else {}
+    return {**parts, **excess_facts(plan, planned_cohort(plan))}
 
 
 def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def budget_of(plan: Plan) -> dict[str, Any]:
             'a plan with privacy.noise = "none" has no budget: its epsilon is infinite',
             hint='choose privacy.noise = "site", "distributed" or "central"',
         )
-    whole, rounds = cost_for(plan, plan.privacy.unit), plan.federation.rounds
+    whole, rounds = cost_for(plan, plan.privacy.unit, Patient()), plan.federation.rounds
     each = GaussianEvent(event.noise_multiplier, event.sample_rate, plan.kind.releases // rounds)
     records = plan.privacy.records_per_patient or 1
     people = {str(sites): cost_for(plan, "patient", Patient(records, sites)) for sites in SITES}

@@ -60,6 +60,7 @@ def audit_lines(audit: Audit) -> list[str]:
         f"ledgers     {_coverage(audit)}",
         f"epsilon     {_claim(audit.training, audit.delta)}",
         *([f"evaluation  {_claim(audit.evaluation, audit.delta)}"] if audit.evaluation else []),
+        *([f"together    {_claim(audit.together, audit.delta)}"] if audit.together else []),
         *_findings(audit),
         *_sites(audit),
         *_units(audit),
@@ -130,6 +131,9 @@ def _sites(audit: Audit) -> Iterator[str]:
         if site.evaluation is not None:
             again = f"{'':<{width}}  {'evaluation':<10}{_counts(site.evaluation)}"
             yield f"{again}{'':9}  {between(site.evaluated)}"
+        if site.together is not None:
+            claimed = short(site.together.claimed)
+            yield f"{'':<{width}}  {'together':<10}{'':29}{claimed:>7}  {between(site.together.recomputed)}"
 
 
 def _counts(steps: Steps) -> str:

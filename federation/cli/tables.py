@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
-from federation.report.report import Evaluation, PrivacyClaim, Report
+from federation.report.report import Evaluation, PrivacyClaim, Report, whole
 
 _ROUNDING = 1e-9
 _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
@@ -29,6 +29,8 @@ def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
     console = Console()
     console.print(_claim(report.privacy), highlight=False)
+    if report.privacy.noise_excess is not None:
+        print_excess(console, report.privacy.to_json())
     console.print(_sites(report))
     console.print(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
     console.print(f"report   {folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
@@ -39,7 +41,9 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print facts as two columns; a site's limits, unit by unit, as a table below."""
     console, site = Console(), dict(facts.get("site") or {})
     units = site.pop("units", {})
-    console.print(_columns({**facts, "site": site} if site else facts))
+    console.print(_columns(_led({**facts, "site": site} if site else facts)))
+    if facts.get("noise_excess") is not None:
+        print_excess(console, facts)
     if units:
         console.print(_limits(units))
 
@@ -47,19 +51,51 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 def print_budget(budget: Mapping[str, Any]) -> None:
     """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
     console, aside = Console(), ("rounds", "units", "filter")
-    console.print(_columns({name: value for name, value in budget.items() if name not in aside}))
+    console.print(_columns(_led({name: value for name, value in budget.items() if name not in aside})))
     console.print(_exposure(budget["units"]))
+    print_excess(console, budget)
     console.print(_rounds(budget["rounds"]))
-    console.print(_room(budget["filter"]), highlight=False)
+    console.print(_room(budget["filter"], "together" in budget), highlight=False)
+
+
+def print_excess(console: Console, facts: Mapping[str, Any]) -> None:
+    """Print how much more noise there is than epsilon needs, and what other choices would give."""
+    of = facts.get("noise_excess_of")
+    if of is None:
+        return
+    title = f"Noise when all {of['sites']} sites stay"
+    table = titled(title, "the plan", "dropouts", "colluders", "times what epsilon needs")
+    for place, choice in enumerate(of["choices"]):
+        counts = (str(choice[name]) for name in ("dropouts", "colluders"))
+        table.add_row("otherwise" if place else "as it is", *counts, f"{choice['noise_excess']:.2f}")
+    console.print(table)
+
+
+def _led(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts, led by what a run costs in all; what stands in a table of its own is left out."""
+    rest = {name: value for name, value in facts.items() if name != "noise_excess_of"}
+    if "together" not in rest:
+        return rest
+    together, evaluation = rest.pop("together"), rest.pop("evaluation")
+    training = rest.pop("training", rest)["epsilon"]
+    composed = f"training {figure(training)} and evaluation {figure(evaluation['epsilon'])}, composed"
+    rest.pop("epsilon")
+    people = {"patient_at_sites": together["patient_at_sites"]} if "patient_at_sites" in together else {}
+    return {"epsilon": f"{figure(together['epsilon'])} ({composed})", **rest, **people}
 
 
 def _claim(privacy: PrivacyClaim) -> str:
     if not privacy.private:
         return '[bold red]NOT PRIVATE[/]: the plan says noise = "none"; no epsilon holds for these params'
-    return (
-        f"[bold]epsilon {figure(privacy.epsilon)}[/] at delta {privacy.delta:g} for one {privacy.unit}; "
+    lines = [
+        f"[bold]epsilon {figure(whole(privacy))}[/] at delta {privacy.delta:g} for one {privacy.unit}; "
         f"noise {privacy.noise}, multiplier {figure(privacy.noise_multiplier)}"
-    )
+    ]
+    if privacy.evaluation is not None:
+        lines.append(
+            f"training {figure(privacy.epsilon)} and evaluation {figure(privacy.evaluation.epsilon)}, composed"
+        )
+    return "\n".join(lines)
 
 
 def _sites(report: Report) -> Table:
@@ -68,7 +104,7 @@ def _sites(report: Report) -> Table:
     for site in report.sites:
         records = [str(site.records)] * report.simulated
         sizes = (f"{size / 1024:.1f}" for size in (site.bytes_up, site.bytes_down))
-        table.add_row(site.id, *records, str(site.rounds), figure(site.epsilon), *sizes)
+        table.add_row(site.id, *records, str(site.rounds), figure(whole(site)), *sizes)
     return table
 
 
@@ -100,12 +136,19 @@ def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
-    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon")
+    parts = ["training", "evaluation"] if any("together" in line for line in units) else []
+    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon", *parts)
     for line in units:
         records = "all" if line["unit"] == "client" else str(line["records"])
-        cost = UNBOUNDED if line["epsilon"] is None else figure(line["epsilon"])
-        table.add_row(line["unit"], records, str(line["sites"]), cost)
+        costs = [line["together"], line, line["evaluation"]] if parts else [line]
+        table.add_row(
+            line["unit"], records, str(line["sites"]), *(_bounded(each["epsilon"]) for each in costs)
+        )
     return table
+
+
+def _bounded(epsilon: float | None) -> str:
+    return UNBOUNDED if epsilon is None else figure(epsilon)
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
@@ -119,20 +162,24 @@ def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _room(rule: Mapping[str, Any]) -> str:
+def _room(rule: Mapping[str, Any], is_evaluated: bool) -> str:
     """What a site could still admit after this plan, if its limit is exactly the plan's epsilon."""
     how = "GDP" if rule["type"] == "gdp" else f"RDP of order {rule['order']}"
     if rule["load"] is not None and rule["load"] <= 1 + _ROUNDING:
         share = f"{upward(min(100.0, 100 * rule['load']), 1)}%"
         return f"A site whose limit is this epsilon has {share} of it used by this plan ({how})."
+    if rule["room_from"] is None:
+        enough = "No limit this small leaves room for more."
+    else:
+        enough = f"With a limit above {upward(rule['room_from'], 3)} there is room for more."
+    if is_evaluated:
+        return (
+            "A site whose limit is this epsilon refuses this plan: its evaluation follows its training, and what "
+            f"follows from results is weighed more strictly ({how}). {enough}"
+        )
     return (
         f"A site whose limit is this epsilon admits this plan as the first on its data, and nothing after it: "
-        f"plans that may follow from results are weighed more strictly ({how}). "
-        + (
-            "No limit this small leaves room for more."
-            if rule["room_from"] is None
-            else f"With a limit above {upward(rule['room_from'], 3)} there is room for more."
-        )
+        f"plans that may follow from results are weighed more strictly ({how}). {enough}"
     )
 
 

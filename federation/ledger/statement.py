@@ -33,9 +33,7 @@ def statement(entries: Sequence[Entry]) -> dict[str, Any]:
         "head": tip.last.hash.hex(),
         "roster_serial": account.roster[0],
         "units": {unit: _unit(account, unit, term) for unit, term in account.terms.items()},
-        "runs": [
-            {**_run(name, run), **_spent(account, name)} for name, run in account.runs.items()
-        ],
+        "runs": [{**_run(name, run), **_spent(account, name)} for name, run in account.runs.items()],
         "refusals": sum(entry.kind == "refuse" for entry in entries),
         "witnessed": {head.site: head.seq for head in account.witnessed.values()},
     }

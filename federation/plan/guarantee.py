@@ -9,7 +9,6 @@ costs gets three numbers: of the training, of the evaluation, and of both togeth
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +56,7 @@ def epsilons(spent: Cost) -> dict[str, Any]:
     return {"epsilon": training, **{name: {"epsilon": value} for name, value in parts.items()}}
 
 
-def cost_for(plan: Plan, unit: Unit, patient: Patient = Patient()) -> Cost:
+def cost_for(plan: Plan, unit: Unit, patient: Patient) -> Cost:
     """What the whole plan costs one unit, at the plan's delta. UnsafeParameters for a plan without privacy."""
     return _cost(plan, plan.charges, unit, patient)
 
@@ -79,7 +78,7 @@ def largest_alone(plan: Plan) -> float | None:
     It holds at sites that split by `clients.data.split.apart`, which proves it, and for one run by itself. A ledger
     never counts by it: a record that is held out in one run trains in the next.
     """
-    each = cost_for(plan, plan.privacy.unit).each
+    each = cost_for(plan, plan.privacy.unit, Patient()).each
     return max(each) if len(each) > 1 else None
 
 

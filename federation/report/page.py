@@ -1,9 +1,9 @@
 """report.html: the report of a run as a page for people.
 
 The page is one file: style and plots are inside, it loads nothing and opens from disk. Names in it come from users,
-so every name is escaped; the template computes nothing that could differ from report.json. Every epsilon on it names
-the field that it is (`federation.report.stated`), so that an audit can compare the two. The page leaves out what a
-run cannot know: a real run has only the metrics that its plan published.
+so every name is escaped; the template computes nothing that could differ from report.json. Every epsilon on it
+names the field that it is (`federation.report.stated`), so that an audit can compare the two. The page leaves out
+what a run cannot know: a real run has only the metrics that its plan published.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _BASELINES = {"without_privacy": "the same training without privacy", "majority"
 
 def render(report: Report) -> str:
     """The page, as HTML."""
-    page = page_template(Path(__file__).parent, figure, octets, count, plain, tiny, wording.whom, wording.allowing, stated)
+    page = page_template(
+        Path(__file__).parent, figure, octets, count, plain, tiny, wording.whom, wording.allowing, stated
+    )
     return page.render(
         report=report,
         privacy=report.privacy,

@@ -72,7 +72,7 @@ class ExcessChoice(Part):
 
 
 class ExcessOf(Part):
-    """The size of the cohort that `noise_excess` is of, and what other choices would give; the plan's comes first."""
+    """The size of the cohort that `noise_excess` is of, and what other choices give; the plan's comes first."""
 
     sites: int
     choices: Annotated[tuple[ExcessChoice, ...], AnyList]

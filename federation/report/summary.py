@@ -28,6 +28,7 @@ from federation.round.excess import excess_facts
 from privacy.accounting.crosscheck import cross_check
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon_by_round
+from privacy.accounting.units import Patient
 
 _NOT_MEASURED = Evaluation(pooled={}, sites={}, baselines={})
 
@@ -95,7 +96,7 @@ def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:
         {
             "unit": privacy.unit,
             "noise": privacy.noise,
-            **epsilons(cost_for(plan, privacy.unit)),
+            **epsilons(cost_for(plan, privacy.unit, Patient())),
             "delta": privacy.delta,
             "noise_multiplier": event.noise_multiplier,
             "clipping_norm": privacy.clipping_norm,

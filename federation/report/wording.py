@@ -73,8 +73,8 @@ def assumptions(report: Report) -> list[str]:
         _trust(report),
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
         f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by the "
-        f"{str(privacy.accountant).upper()} accountant{_cross_check(privacy)}. Other runs on the same records add to "
-        "it; each site's journal counts them all.",
+        f"{str(privacy.accountant).upper()} accountant{_cross_check(privacy)}. Other runs on the same records add "
+        "to it; each site's journal counts them all.",
         "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
         _covered(report),
     ]
@@ -83,7 +83,7 @@ def assumptions(report: Report) -> list[str]:
 def evaluation(report: Report) -> str:
     """The published evaluation as one sentence, or that what was paid for is not there; "" if none was planned."""
     if report.evaluation.published is None and report.privacy.together is not None:
-        return "The evaluation that the plan pays for was charged and not published. Its epsilon counts all the same."
+        return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
 
 
@@ -94,15 +94,14 @@ def excess(privacy: PrivacyClaim) -> str:
         return ""
     planned = of.choices[0]
     return (
-        f"In a round of {of.sites} sites in which none drops out, the noise is {factor:.2f} times what epsilon needs: "
-        f"the plan allows for {_many(planned.dropouts, 'dropout')} and {_many(planned.colluders, 'colluder')}, whose "
-        "shares of the noise the guarantee does not count on."
+        f"In a round of {of.sites} sites in which none drops out, the noise is {factor:.2f} times what epsilon "
+        f"needs: the plan allows for {allowing(planned)}, and the guarantee does not count on their shares of it."
     )
 
 
 def allowing(choice: ExcessChoice) -> str:
-    """A choice of dropouts and colluders, as in "1 dropout, 0 colluders"."""
-    return f"{_many(choice.dropouts, 'dropout')}, {_many(choice.colluders, 'colluder')}"
+    """A choice of dropouts and colluders, as in "1 dropout and 0 colluders"."""
+    return f"{_many(choice.dropouts, 'dropout')} and {_many(choice.colluders, 'colluder')}"
 
 
 def _many(count: int, what: str) -> str:
@@ -116,7 +115,9 @@ def _and_evaluation(privacy: PrivacyClaim) -> str:
 def _covered(report: Report) -> str:
     timing = "not the moment at which a message is sent. Message sizes are fixed by the plan."
     if report.privacy.together is None:
-        return f"Epsilon covers the training records, not the test records behind any figure above, and {timing}"
+        return (
+            f"Epsilon covers the training records, not the test records behind any figure above, and {timing}"
+        )
     exact = ", not the exact figures that only a simulation has" if report.simulated else ""
     return (
         "Epsilon covers the training records, and the held-out records behind the published evaluation"

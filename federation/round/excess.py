@@ -36,7 +36,9 @@ def noise_excess(plan: Plan, sites: int) -> float:
     By the plan's own kind and by the terms of a round: the same noise that sites draw and the server knows.
     UnsafeParameters for a plan without privacy, or for so few sites that no round could be agreed on.
     """
-    return plan.kind.noise_excess(Parties(dict.fromkeys(_names(sites), 1), required_survivors(plan, sites), 1))
+    return plan.kind.noise_excess(
+        Parties(dict.fromkeys(_names(sites), 1), required_survivors(plan, sites), 1)
+    )
 
 
 def excess_facts(plan: Plan, sites: int) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """What a run costs one unit: each of its charges by itself, and all of them together.
 
-Plans, reports, pages, budgets and the statement of a ledger all take their epsilon from here, so that no two of them
-can say two things of one run. An audit does not: it has an accountant of its own (`privacy.accounting.bounds`).
+Plans, reports, pages, budgets and the statement of a ledger all take their epsilon from here, so that no two of
+them can say two things of one run. An audit has an accountant of its own (`privacy.accounting.bounds`).
 
-Together is the composition of all charges, never the larger of them: a ledger counts for years, and a record that is
-held out in one run trains in the next. It is at most the sum of the charges, and mostly less.
+Together is the composition of all charges, never the larger of them: a ledger counts for years, and a record that
+is held out in one run trains in the next. It is at most the sum of the charges, and mostly less.
 """
 
 from __future__ import annotations
