@@ -10,12 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.data.load import patients_in, site_data
 from clients.data.populations import check_pool, fingerprints
+from clients.data.split import is_on_one_side
 from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from federation.ledger.export import load_entries
 from federation.model.params import Layout
 from federation.model.task import build_task
-from federation.plan.guarantee import cost_for, epsilons
+from federation.plan.guarantee import cost_for, epsilons, largest_alone
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
 from federation.round.messages import Member
@@ -94,6 +95,9 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
     for file in (source, test):
         if file is not None:
             check_pool(rules, key, fingerprints(file, plan.patient_column, key))
+    largest = largest_alone(plan) if test is None and is_on_one_side(data, plan.privacy.unit) else None
+    if largest is not None:
+        facts["epsilon_of_this_run_alone"] = largest
     facts["records"] = len(data)
     if data.patients is not None:
         facts["patients"] = patients_in(data)

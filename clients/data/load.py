@@ -19,7 +19,7 @@ from clients.data.csv_table import CsvTable
 from clients.data.split import apart
 from clients.policy import SITE_ID, Policy
 from federation.errors import DataError, TaskError
-from federation.model.task import Dataset, Source, Task
+from federation.model.task import Dataset, Source, Task, hashed
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import Feature, Numeric, TabularTask, as_number
 from privacy.errors import PolicyViolation
@@ -57,7 +57,7 @@ def site_data(
     """
     data = read_data(source, plan, task)
     if test is None:
-        training, held_out = apart(data, plan.evaluation.holdout, plan.federation.seed)
+        training, held_out = apart(data, plan.evaluation.holdout, plan.federation.seed, plan.privacy.unit)
     else:
         training, held_out = data, read_data(test, plan, task)
     for part in (data, held_out):
@@ -94,8 +94,10 @@ def read_csv(path: Path, task: TabularTask) -> Dataset:
     blocks = [_encoded(table, cells[feature.name], feature) for feature in task.features]
     labels = _codes(table, cells[task.target], task.target, task.classes)
     features = np.concatenate(blocks, axis=1).astype(np.float32)
-    patients = None if task.patient is None else torch.from_numpy(_numbered(table, task.patient))
-    return Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients)
+    if task.patient is None:
+        return Dataset(torch.from_numpy(features), torch.from_numpy(labels))
+    patients, ids = torch.from_numpy(_numbered(table, task.patient)), hashed(table.column(task.patient))
+    return Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
 
 
 def find_sites(directory: Path) -> list[SiteFiles]:
@@ -209,6 +211,7 @@ def _checked(dataset: object, name: str) -> Dataset:
         "must have int64 labels (n,)": dataset.labels.dtype == torch.int64 and dataset.labels.dim() == 1,
         "must have finite features": bool(torch.isfinite(dataset.features).all()),
         "must number its patients (n,) int64 from 0, without gaps": _is_numbered(dataset),
+        "must give each of its patients one id (n,) int64, or none": _is_identified(dataset),
     }
     for rule, holds in rules.items():
         if not holds:
@@ -224,3 +227,13 @@ def _is_numbered(dataset: Dataset) -> bool:
         return False
     numbers = torch.unique(patients)
     return torch.equal(numbers, torch.arange(len(numbers)))
+
+
+def _is_identified(dataset: Dataset) -> bool:
+    ids, patients = dataset.ids, dataset.patients
+    if ids is None:
+        return True
+    if patients is None or ids.dtype != torch.int64 or ids.shape != patients.shape:
+        return False
+    pairs = {(int(who), int(name)) for who, name in zip(patients, ids, strict=True)}
+    return len(pairs) == len(torch.unique(patients)) == len(torch.unique(ids))

@@ -58,9 +58,7 @@ def audit_lines(audit: Audit) -> list[str]:
         f"run         {audit.run or 'n/a'}",
         f"plan        {audit.plan_digest or 'n/a'}",
         f"ledgers     {_coverage(audit)}",
-        f"epsilon     {_claim(audit.training, audit.delta)}",
-        *([f"evaluation  {_claim(audit.evaluation, audit.delta)}"] if audit.evaluation else []),
-        *([f"together    {_claim(audit.together, audit.delta)}"] if audit.together else []),
+        *_claims(audit),
         *_findings(audit),
         *_sites(audit),
         *_units(audit),
@@ -106,6 +104,16 @@ def most(bounds: Bounds) -> str:
     if math.isinf(bounds.upper):
         return "no bound"
     return upward(bounds.upper, 3)
+
+
+def _claims(audit: Audit) -> Iterator[str]:
+    """What was claimed of the run, before what was claimed of its parts."""
+    if audit.together is None or audit.evaluation is None:
+        yield f"epsilon     {_claim(audit.training, audit.delta)}"
+        return
+    yield f"epsilon     {_claim(audit.together, audit.delta)}, training and evaluation together"
+    yield f"training    {_claim(audit.training, audit.delta)}"
+    yield f"evaluation  {_claim(audit.evaluation, audit.delta)}"
 
 
 def _claim(claim: Claim, delta: float | None) -> str:

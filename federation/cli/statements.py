@@ -58,7 +58,7 @@ def _runs(runs: list[Mapping[str, Any]]) -> Table:
 
 def _costs(runs: list[Mapping[str, Any]]) -> Table:
     """What is charged for every run, and for a run and its evaluation together."""
-    table = titled("Epsilon of each run", "run", "together", "by itself", "delta")
+    table = titled("Epsilon charged", "run", "with its evaluation", "by itself", "delta")
     for run in runs:
         both = run.get("together", {} if "/" in run["run"] else run)
         together = upward(both["epsilon"], 3) if both else ""

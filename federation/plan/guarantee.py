@@ -75,11 +75,12 @@ def site_cost(plan: Plan, rounds: int, evaluated: bool) -> Cost:
 def largest_alone(plan: Plan) -> float | None:
     """Epsilon of one unit of this run where it is in one of the two parts only; None without an evaluation.
 
-    It holds at sites that split by `clients.data.split.apart`, which proves it, and for one run by itself. A ledger
-    never counts by it: a record that is held out in one run trains in the next.
+    That holds at a site that splits by `clients.data.split.apart`, where the proof is, and for one run by itself. A
+    ledger never counts by it.
     """
-    each = cost_for(plan, plan.privacy.unit, Patient()).each
-    return max(each) if len(each) > 1 else None
+    if plan.figures is None:
+        return None
+    return max(cost_for(plan, plan.privacy.unit, Patient()).each)
 
 
 def _cost(plan: Plan, charges: list[Charge] | tuple[Charge, ...], unit: Unit, patient: Patient) -> Cost:

@@ -205,8 +205,8 @@ def test_patients_are_counted_where_they_are_known(unit: str, tmp_path: Path) ->
             preflight(plan, path)
         return
     facts = preflight(plan, path)["site"]
-    assert facts["patients"] == 13  # of 15: by their own hashes, about a fifth is held out
-    assert facts["records"] == 26
+    assert facts["patients"] == 14  # of 15: by their own ids, about a fifth is held out
+    assert facts["records"] == 28
     assert "patients" not in preflight(make_plan(epsilon=3.0), path)["site"]
 
 
