@@ -180,7 +180,8 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
     claim = check_claim(claimed_epsilon(report, plan), [setting.training, *charged], plan, found)
     asked = [] if setting.evaluation is None else [setting.evaluation]
     evaluation = check_evaluation_claim([*asked, *charged_too], plan, found)
-    both = _pairs(setting, trained, evaluated)
+    pairs = _pairs(setting, trained, evaluated)
+    together = check_together(claimed_together(report), pairs, plan, found)
     told = claims_of_sites(report)
     rows = tuple(
         _row(
@@ -205,7 +206,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         delta=plan.privacy.delta,
         training=claim,
         evaluation=evaluation,
-        together=check_together(claimed_together(report), both, plan, found),
+        together=together,
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
         entries_verified=sum(len(evidence.books[site].entries) for site in accounts),
