@@ -280,3 +280,16 @@ def test_a_published_evaluation_needs_room_of_its_own(tmp_path: Path) -> None:
             told = preflight(published, path)["site"]["units"]["record"]
     alone = preflight(plan, path)["site"]["units"]["record"]
     assert alone["epsilon_after"] < told["epsilon_after"] < 8.0
+
+
+def test_a_plan_with_an_evaluation_is_told_with_both_and_what_one_run_costs_alone(tmp_path: Path) -> None:
+    """The larger of the two stands beside the sum where no record can be in both parts, and nowhere else."""
+    plan = make_plan(epsilon=3.0, evaluation={"epsilon": 2.0})
+    facts = preflight(plan, write_site(tmp_path))
+    parts = [facts[name]["epsilon"] for name in ("training", "evaluation")]
+    assert max(parts) < facts["together"]["epsilon"] < sum(parts)
+    assert facts["site"]["epsilon_of_this_run_alone"] == max(parts)
+    assert facts["site"]["epsilon_after_this_plan"] == facts["together"]["epsilon"], "a ledger counts both"
+    own_test = SITE.replace('source = "berlin.csv"', 'source = "berlin.csv"\ntest = "berlin.csv"')
+    assert "epsilon_of_this_run_alone" not in preflight(plan, write_site(tmp_path, own_test))["site"]
+    assert "epsilon_of_this_run_alone" not in preflight(make_plan(), write_site(tmp_path))["site"]
