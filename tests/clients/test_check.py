@@ -14,7 +14,7 @@ from clients.journal.journal import Journal
 from clients.policy import load_site
 from federation.errors import DataError, InputError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private
-from federation.plan.plan import Plan
+from federation.plan.plan import Plan, parse
 from privacy.errors import BudgetExceeded, LedgerCorrupt, PolicyViolation, UnsafeParameters
 from tests.clients.sites import RUN, make_plan, make_terms
 from tests.clients.test_join import ROWS, SITE, write_site
@@ -284,7 +284,7 @@ def test_a_published_evaluation_needs_room_of_its_own(tmp_path: Path) -> None:
 
 def test_a_plan_with_an_evaluation_is_told_with_both_and_what_one_run_costs_alone(tmp_path: Path) -> None:
     """The larger of the two stands beside the sum where no record can be in both parts, and nowhere else."""
-    plan = make_plan(epsilon=3.0, evaluation={"epsilon": 2.0})
+    plan = parse(make_plan(epsilon=3.0).to_toml().replace("[evaluation]", "[evaluation]\nepsilon = 2.0"))
     facts = preflight(plan, write_site(tmp_path))
     parts = [facts[name]["epsilon"] for name in ("training", "evaluation")]
     assert max(parts) < facts["together"]["epsilon"] < sum(parts)
