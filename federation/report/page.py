@@ -14,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from federation.report import plots, wording
-from federation.report.numbers import MISSING, count, figure, octets, plain, tiny
+from federation.report.numbers import MISSING, count, figure, moment, octets, plain, tiny
 from federation.report.report import Metrics, Report, whole
 from federation.report.stated import stated
 from federation.report.templates import page_template
@@ -22,13 +22,15 @@ from federation.report.templates import page_template
 _BASELINES = {"without_privacy": "the same training without privacy", "majority": "always the majority class"}
 
 
-def render(report: Report) -> str:
-    """The page, as HTML."""
-    page = page_template(
-        Path(__file__).parent, figure, octets, count, plain, tiny, wording.whom, wording.allowing, stated
-    )
+def render(report: Report, verdict: str = "") -> str:
+    """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one."""
+    filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
+    page = page_template(Path(__file__).parent, *filters)
     return page.render(
         report=report,
+        made=report.made,
+        remaining=wording.remaining(report),
+        verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
         excess=wording.excess(report.privacy),
