@@ -15,7 +15,16 @@ from federation.audit.findings import Findings
 from federation.audit.outcome import Audit
 from federation.audit.report import check_page
 from federation.report.stated import read_stated
-from tests.federation.audit.audited import edited_report, finished, ids, ids_at, receipts
+from tests.federation.audit.audited import (
+    EVALUATED,
+    SITES,
+    edited_report,
+    finished,
+    ids,
+    ids_at,
+    receipts,
+    served,
+)
 from tests.worlds import text_of
 
 Edit = Callable[[str], str]
@@ -165,6 +174,16 @@ def test_a_page_that_keeps_quiet_about_no_privacy_is_found(tmp_path: Path) -> No
     assert "page-mismatch" in ids(
         edited_page(run, lambda page: page.replace("NOT PRIVATE", "PRIVATE")), "critical"
     )
+
+
+def test_a_real_run_tells_what_each_site_paid_together(tmp_path: Path) -> None:
+    run = served(tmp_path, EVALUATED)
+    report = json.loads((run / "report.json").read_text("utf-8"))
+    assert not report["simulated"]
+    assert {site["together"]["epsilon"] for site in report["sites"]} == {both_of(run)}
+    found = audit(run, [tmp_path / name / "own.sqlite" for name in SITES])
+    assert ids(found, "critical") == set()
+    assert all(site.together is not None and site.together.recomputed is not None for site in found.sites)
 
 
 def test_a_site_that_was_not_invited_to_the_evaluation_did_not_pay_for_it(paid: Path) -> None:
