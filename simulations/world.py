@@ -17,7 +17,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.approvals import open_journal
-from clients.data.load import SiteFiles, protected, read_data
+from clients.data.folders import SiteFiles
+from clients.data.load import protected, read_file
+from clients.data.notes import FileRead
 from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
@@ -49,6 +51,7 @@ class World:
     rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
     identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # synthetic, or a site.toml's own
     consortium: Ed25519PrivateKey = field(repr=False)
+    files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -81,7 +84,8 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     `keys` may hold identities that an earlier process made for the same simulation.
     """
     task = build_task(plan)
-    data = {entry.name: _read(plan, task, entry) for entry in files}
+    read = {entry.name: _read(plan, task, entry) for entry in files}
+    data = {name: records for name, (records, _) in read.items()}
     rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
     for name, own in rules.items():
         if own.id != name:
@@ -101,6 +105,7 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
         rules=rules,
         identities={name: _identity(name, rules.get(name), keys) for name in data},
         consortium=Ed25519PrivateKey.generate(),
+        files={name: found for name, (_, found) in read.items()},
     )
     sample(plan, world.members, round_number=1)
     return world
@@ -127,11 +132,15 @@ def open_sites(world: World, journals: Path) -> dict[str, Site]:
     return {member.site: _site(world, member, journals) for member in world.members}
 
 
-def _read(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
-    everything = read_data(entry.train, plan, task)
+def _read(
+    plan: Plan, task: Task, entry: SiteFiles
+) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
+    """A site's records to train on and to evaluate on, and the files that they are from."""
+    everything = read_file(entry.train, plan, task)
     if entry.test is not None:
-        return everything, read_data(entry.test, plan, task)
-    return split(everything, plan.evaluation.holdout, plan.federation.seed)
+        test = read_file(entry.test, plan, task)
+        return (everything.data, test.data), (everything.file, test.file)
+    return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
 
 
 def _site(world: World, member: Member, journals: Path) -> Site:

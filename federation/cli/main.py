@@ -107,11 +107,14 @@ def check(
 ) -> None:
     """Check everything that can be checked before any data moves."""
     from clients.check import preflight
+    from clients.data.notes import tell_of
     from federation.cli.tables import print_facts
     from federation.plan.plan import load
 
     show = _print_json if as_json else print_facts
-    show(preflight(load(plan), site))
+    show(
+        preflight(load(plan), site, tell=lambda read: tell_of(read, lambda line: typer.echo(line, err=True)))
+    )
 
 
 @app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
@@ -259,6 +262,7 @@ def _simulate(
             engine=engine.value,
             seed=seed,
             progress=lambda done, seen: advance(done.round, seen),
+            warn=lambda note: typer.echo(f"warning: {note}", err=True),
         )
     if as_json:
         _print_json(report.to_json())

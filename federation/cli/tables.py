@@ -99,10 +99,12 @@ def _claim(privacy: PrivacyClaim) -> str:
 
 
 def _sites(report: Report) -> Table:
-    known = ["records"] * report.simulated
+    are_tables = any(site.lines is not None for site in report.sites)
+    known = ["lines read"] * are_tables + ["records"] * report.simulated
     table = titled("Sites", "site", *known, "rounds", "epsilon spent", "KiB up", "KiB down")
     for site in report.sites:
-        records = [str(site.records)] * report.simulated
+        lines = [MISSING if site.lines is None else str(site.lines)] * are_tables
+        records = [*lines, *[str(site.records)] * report.simulated]
         sizes = (f"{size / 1024:.1f}" for size in (site.bytes_up, site.bytes_down))
         table.add_row(site.id, *records, str(site.rounds), figure(whole(site)), *sizes)
     return table
