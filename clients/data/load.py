@@ -194,7 +194,7 @@ def _is_identified(dataset: Dataset) -> bool:
     ids, patients = dataset.ids, dataset.patients
     if ids is None:
         return True
-    if patients is None or ids.dtype != torch.int64 or ids.shape != patients.shape:
+    if patients is None or ids.dtype != torch.int64 or not ids.shape == patients.shape == (len(dataset),):
         return False
     pairs = {(int(who), int(name)) for who, name in zip(patients, ids, strict=True)}
     return len(pairs) == len(torch.unique(patients)) == len(torch.unique(ids))
