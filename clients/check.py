@@ -41,12 +41,12 @@ def preflight(
     Nothing is written: no journal is begun, no budget is charged, no refusal goes on record, no pool is claimed.
     """
     if site is None:
-        return _plan_facts(plan, 1)
+        return plan_facts(plan, 1)
     rules = load_site(Path(site))
-    return {**_plan_facts(plan, rules.data.size or 1), "site": _site_facts(plan, rules, Path(site), tell)}
+    return {**plan_facts(plan, rules.data.size or 1), "site": _site_facts(plan, rules, Path(site), tell)}
 
 
-def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
+def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
     """Settles the terms of the smallest cohort: this refuses a plan on which no round could agree."""
     dimension = Layout.of(build_task(plan).model()).dimension
     members = tuple(Member(f"{slot:05d}", size) for slot in range(plan.cohort.minimum))
@@ -89,7 +89,7 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     key = rules.identity()
     consent(plan, rules.policy)
     facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
-    facts["units"] = _units(plan, rules, key)
+    facts["units"] = units_of(plan, rules, key)
     if "record" in facts["units"]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
         facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
@@ -119,7 +119,7 @@ def _records(records: SiteRecords) -> dict[str, int]:
     )
 
 
-def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
+def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
     """Epsilon spent of each limit in force, before and after this plan. BudgetExceeded if a limit is too low."""
     account, limits = _account(rules, key), rules.policy.limits()
     charges = plan.charges

@@ -18,6 +18,7 @@ from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import FederationError
+from federation.identity.keys import exposure_of
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
@@ -51,6 +52,8 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None
     `tell` gets lines for the people at the site, among them why something was refused: that is not sent.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
+    if exposed := exposure_of(load_site(path).key_file):
+        tell(f"warning: {exposed}")
     with closing(open_site(path, tell)) as site:
         answer = padded(site.receive, lambda: site.pace)
 

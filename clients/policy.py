@@ -244,9 +244,14 @@ class SiteFile:
     consortium: _Consortium | None
     server: _Endpoint | None
 
+    @property
+    def key_file(self) -> Path:
+        """The file of the key that the site signs with."""
+        return self.keys / f"{self.id}.key"
+
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
-        return load_private(self.keys / f"{self.id}.key")
+        return load_private(self.key_file)
 
 
 def load_site(path: Path) -> SiteFile:

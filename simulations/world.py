@@ -86,15 +86,10 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     task = build_task(plan)
     read = {entry.name: _read(plan, task, entry) for entry in files}
     data = {name: records for name, (records, _) in read.items()}
-    rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
-    for name, own in rules.items():
-        if own.id != name:
-            message = f"the site file in {name}/ is that of {own.id}"
-            raise SiteFileError(message, hint="name the folder as the site")
+    rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
-    if not any(test is not None for _, test in data.values()):
-        raise DataError("no site holds records out", hint="set evaluation.holdout or add NAME/test.csv")
+    require_held_out(test is not None for _, test in data.values())
     for own in rules.values():
         consent(plan, own.policy)
     world = World(
@@ -109,6 +104,23 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     )
     sample(plan, world.members, round_number=1)
     return world
+
+
+def own_rules(entry: SiteFiles) -> SiteFile | None:
+    """The rules that a site brought, if it did. SiteFileError if they are another site's."""
+    if entry.site_file is None:
+        return None
+    own = load_site(entry.site_file)
+    if own.id != entry.name:
+        message = f"the site file in {entry.name}/ is that of {own.id}"
+        raise SiteFileError(message, hint="name the folder as the site")
+    return own
+
+
+def require_held_out(sites: Iterable[bool]) -> None:
+    """DataError unless at least one of the sites holds records out."""
+    if not any(sites):
+        raise DataError("no site holds records out", hint="set evaluation.holdout or add NAME/test.csv")
 
 
 def keep_identities(world: World, keys: Path) -> None:

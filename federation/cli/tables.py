@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from federation.cli.screen import show, styled, titled
 from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report, whole
 
@@ -16,59 +17,41 @@ _ROUNDING = 1e-9
 _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 
-def titled(title: str, first: str, *numbers: str) -> Table:
-    """An empty table: a column of words, then columns of numbers."""
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    for name in numbers:
-        table.add_column(name, justify="right")
-    return table
-
-
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
-    console = Console()
-    console.print(_claim(report.privacy), highlight=False)
-    if report.privacy.noise_excess is not None:
-        print_excess(console, report.privacy.to_json())
-    console.print(_sites(report))
-    console.print(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
-    console.print(f"report   {folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"params   {folder / 'params.safetensors'}", soft_wrap=True, markup=False, highlight=False)
+    show(*_claim(report.privacy), *_excess(report.privacy.to_json()), _sites(report))
+    show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
+    show(f"report   {folder / 'report.html'}", f"params   {folder / 'params.safetensors'}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print facts as two columns; a site's limits, unit by unit, as a table below."""
-    console, site = Console(), dict(facts.get("site") or {})
+    """Print facts, a line each; a site's limits, unit by unit, as a table below."""
+    site = dict(facts.get("site") or {})
     units = site.pop("units", {})
-    console.print(_columns(_led({**facts, "site": site} if site else facts)))
-    if facts.get("noise_excess") is not None:
-        print_excess(console, facts)
+    show(*_lines(_led({**facts, "site": site} if site else facts)), *_excess(facts))
     if units:
-        console.print(_limits(units))
+        show(_limits(units))
 
 
 def print_budget(budget: Mapping[str, Any]) -> None:
     """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
-    console, aside = Console(), ("rounds", "units", "filter")
-    console.print(_columns(_led({name: value for name, value in budget.items() if name not in aside})))
-    console.print(_exposure(budget["units"]))
-    print_excess(console, budget)
-    console.print(_rounds(budget["rounds"]))
-    console.print(_room(budget["filter"], "together" in budget), highlight=False)
+    aside = ("rounds", "units", "filter")
+    show(*_lines(_led({name: value for name, value in budget.items() if name not in aside})))
+    show(_exposure(budget["units"]), *_excess(budget), _rounds(budget["rounds"]))
+    show(_room(budget["filter"], "together" in budget))
 
 
-def print_excess(console: Console, facts: Mapping[str, Any]) -> None:
-    """Print how much more noise there is than epsilon needs, and what other choices would give."""
+def _excess(facts: Mapping[str, Any]) -> list[Table]:
+    """How much more noise there is than epsilon needs, and what other choices would give; else nothing."""
     of = facts.get("noise_excess_of")
     if of is None:
-        return
+        return []
     title = f"Noise when all {of['sites']} sites stay"
     table = titled(title, "the plan", "dropouts", "colluders", "times what epsilon needs")
     for place, choice in enumerate(of["choices"]):
         counts = (str(choice[name]) for name in ("dropouts", "colluders"))
         table.add_row("otherwise" if place else "as it is", *counts, f"{choice['noise_excess']:.2f}")
-    console.print(table)
+    return [table]
 
 
 def _led(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,18 +67,21 @@ def _led(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {"epsilon": f"{figure(together['epsilon'])} ({composed})", **rest, **people}
 
 
-def _claim(privacy: PrivacyClaim) -> str:
+def _claim(privacy: PrivacyClaim) -> list[Text]:
     if not privacy.private:
-        return '[bold red]NOT PRIVATE[/]: the plan says noise = "none"; no epsilon holds for these params'
-    lines = [
-        f"[bold]epsilon {figure(whole(privacy))}[/] at delta {privacy.delta:g} for one {privacy.unit}; "
-        f"noise {privacy.noise}, multiplier {figure(privacy.noise_multiplier)}"
-    ]
-    if privacy.evaluation is not None:
-        lines.append(
-            f"training {figure(privacy.epsilon)} and evaluation {figure(privacy.evaluation.epsilon)}, composed"
-        )
-    return "\n".join(lines)
+        said = ': the plan says noise = "none"; no epsilon holds for these params'
+        return [styled(("NOT PRIVATE", "bold red"), said)]
+    claim = styled(
+        (f"epsilon {figure(whole(privacy))}", "bold"),
+        f" at delta {privacy.delta:g} for one {privacy.unit}; "
+        f"noise {privacy.noise}, multiplier {figure(privacy.noise_multiplier)}",
+    )
+    if privacy.evaluation is None:
+        return [claim]
+    parts = (
+        f"training {figure(privacy.epsilon)} and evaluation {figure(privacy.evaluation.epsilon)}, composed"
+    )
+    return [claim, styled(parts)]
 
 
 def _sites(report: Report) -> Table:
@@ -119,13 +105,10 @@ def _metrics(evaluation: Evaluation) -> Table:
     return table
 
 
-def _columns(facts: Mapping[str, Any]) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _fact(value))
-    return table
+def _lines(facts: Mapping[str, Any]) -> list[str]:
+    """A fact on each line, its name before it."""
+    width = max(map(len, facts), default=0)
+    return [f"{name.replace('_', ' '):{width}}  {_fact(value)}" for name, value in facts.items()]
 
 
 def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
@@ -191,5 +174,5 @@ def _fact(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_fact(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return "\n".join(_fact(item) for item in value)
+        return ", ".join(_fact(item) for item in value)
     return MISSING if value is None else str(value)
