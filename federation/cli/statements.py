@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from federation.cli.screen import show, styled, titled
-from federation.report.numbers import short, upward
+from federation.report.numbers import UNBOUNDED, figure, short
 
 _NO_LIMIT = "no limit"
 
@@ -56,9 +56,13 @@ def _costs(runs: list[Mapping[str, Any]]) -> Table:
     table = titled("Epsilon charged", "run", "with its evaluation", "by itself", "delta")
     for run in runs:
         both = run.get("together", {} if "/" in run["run"] else run)
-        together = upward(both["epsilon"], 3) if both else ""
-        table.add_row(_named(run), together, upward(run["epsilon"], 3), f"{run['delta']:g}")
+        together = _bounded(both["epsilon"]) if both else ""
+        table.add_row(_named(run), together, _bounded(run["epsilon"]), f"{run['delta']:g}")
     return table
+
+
+def _bounded(epsilon: float | None) -> str:
+    return UNBOUNDED if epsilon is None else figure(epsilon)
 
 
 def _named(run: Mapping[str, Any]) -> str:
