@@ -87,6 +87,11 @@ class RunFolder:
         found = [entry["evaluation"] for entry in self._lines() if "evaluation" in entry]
         return found[0] if found else None
 
+    def evaluated(self) -> tuple[str, ...] | None:
+        """The sites that were invited to the evaluation, or None while there is none on record."""
+        found = [entry["cohort"] for entry in self._lines() if "evaluation" in entry]
+        return tuple(found[0]) if found else None
+
     def store_closing(self, state: ServerState, heads: Mapping[str, Head]) -> None:
         """Make the end of a run durable: its last params, and the heads of the sites' ledgers after it."""
         params = params_digest(params_bytes(state.params)).hex()

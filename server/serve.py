@@ -55,7 +55,13 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     folder.write_params(task.model(), state.params)
     seconds, told = time.perf_counter() - started, folder.evaluation()
     report = summary_of(
-        plan, folder.receipts(), engine="flower", simulated=False, published=told, seconds=seconds
+        plan,
+        folder.receipts(),
+        engine="flower",
+        simulated=False,
+        published=told,
+        seconds=seconds,
+        evaluated=folder.evaluated(),
     )
     made = Made.now(state.run, signed.signatures)
     write_report(folder.path, report.model_copy(update={"made": made}))

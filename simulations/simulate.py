@@ -22,7 +22,7 @@ from federation.plan.tabular import TabularTask
 from federation.report.files import read_report, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report
-from federation.round.terms import Terms
+from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
@@ -86,7 +86,11 @@ def simulate(
         for site in parties.values():
             stack.callback(site.close)
         final = _train(folder, world, parties, engine, progress)
-        rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
+        run = final.run.hex()
+        rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
+        tested = {
+            name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
+        }
     folder.write_params(world.task.model(), final.params)
     # A site with a policy of its own is not trained on without privacy, not even for a comparison.
     compares = plan.is_private and not world.rules
@@ -99,6 +103,7 @@ def simulate(
         baselines={"without_privacy": without_privacy(plan, world)} if compares else {},
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
+        evaluated=tested,
     )
     report = report.model_copy(update={"made": Made.now(final.run)})
     write_report(out, report)

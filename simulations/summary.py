@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -60,8 +60,12 @@ def summarize(
     baselines: Mapping[str, Metrics],
     seconds: float,
     published: Metrics | None = None,
+    evaluated: Collection[str] | None = None,
 ) -> Report:
-    """The report of a run that ended in `model`. `rounds` says how many each site's journal was charged for."""
+    """The report of a run that ended in `model`.
+
+    `rounds` says how many each site's journal was charged for, `evaluated` whose was charged for the evaluation.
+    """
     report = summary_of(
         world.plan,
         receipts,
@@ -70,6 +74,7 @@ def summarize(
         simulated=True,
         published=published,
         seconds=seconds,
+        evaluated=evaluated,
         evaluation=_evaluation(world, model, baselines),
     )
     sites = (site.model_copy(update=_read(world, site.id)) for site in report.sites)

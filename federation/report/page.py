@@ -1,8 +1,9 @@
 """report.html: the report of a run as a page for people.
 
 The page is one file: style and plots are inside, it loads nothing and opens from disk. Names in it come from users,
-so every name is escaped; the template computes nothing that could differ from report.json. The page leaves out what
-a run cannot know: a real run has only the metrics that its plan published.
+so every name is escaped; the template computes nothing that could differ from report.json. Every epsilon on it
+names the field that it is (`federation.report.stated`), so that an audit can compare the two. The page leaves out
+what a run cannot know: a real run has only the metrics that its plan published.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from federation.report import plots, wording
-from federation.report.numbers import MISSING, count, figure, moment, octets, plain, tiny, upward
-from federation.report.report import Metrics, Report
+from federation.report.numbers import MISSING, count, figure, moment, octets, plain, tiny
+from federation.report.report import Metrics, Report, whole
+from federation.report.stated import stated
 from federation.report.templates import page_template
 
 _BASELINES = {"without_privacy": "the same training without privacy", "majority": "always the majority class"}
@@ -22,7 +24,7 @@ _BASELINES = {"without_privacy": "the same training without privacy", "majority"
 
 def render(report: Report, verdict: str = "") -> str:
     """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one."""
-    filters = (figure, octets, count, plain, tiny, upward, moment, wording.whom)
+    filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
         report=report,
@@ -30,7 +32,8 @@ def render(report: Report, verdict: str = "") -> str:
         remaining=wording.remaining(report),
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
-        published=wording.published(report.evaluation.published),
+        published=wording.evaluation(report),
+        excess=wording.excess(report.privacy),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
         departures=wording.departures(report),
@@ -60,7 +63,8 @@ def _curves(report: Report) -> list[str]:
         drawings.append(plots.metrics_per_round(rounds, series))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
-        drawings.append(plots.epsilon_per_round(rounds, epsilons))
+        both = None if report.privacy.together is None else whole(report.privacy)
+        drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
     return drawings
 
 

@@ -44,13 +44,40 @@ class Part(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
+class Amount(Part):
+    """An epsilon by itself; None: no bound."""
+
+    epsilon: _Number
+
+
 class UnitCost(Part):
-    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no bound."""
+    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no bound.
+
+    Here and below, `epsilon` is that of the training. `evaluation` and `together` (both composed) are there where
+    the plan publishes an evaluation; then `together` is what the run costs.
+    """
 
     unit: Unit
     records: int
     sites: int
     epsilon: _Number
+    evaluation: Amount | None = None
+    together: Amount | None = None
+
+
+class ExcessChoice(Part):
+    """`noise_excess` as it would be with these numbers of dropouts and colluders."""
+
+    dropouts: int
+    colluders: int
+    noise_excess: _Number
+
+
+class ExcessOf(Part):
+    """The size of the cohort that `noise_excess` is of, and what other choices give; the plan's comes first."""
+
+    sites: int
+    choices: Annotated[tuple[ExcessChoice, ...], AnyList]
 
 
 class PrivacyClaim(Part):
@@ -64,6 +91,11 @@ class PrivacyClaim(Part):
     clipping_norm: _Number = None
     accountant: str | None
     cross_check: Metrics
+    evaluation: Amount | None = None
+    together: Amount | None = None
+    noise_excess: _Number = None
+    noise_excess_why: str | None = None
+    noise_excess_of: ExcessOf | None = None
     units: Annotated[tuple[UnitCost, ...], AnyList] = ()
     private: bool
 
@@ -76,12 +108,19 @@ class SiteLine(Part):
 
     id: str
     epsilon: _Number
+    evaluation: Amount | None = None
+    together: Amount | None = None
     rounds: int | None = None
     steps: int
     bytes_up: int
     bytes_down: int
     records: int | None = None
     lines: int | None = None
+
+
+def whole(part: PrivacyClaim | UnitCost | SiteLine) -> float | None:
+    """What people read first: training and evaluation together, or the training if there is no evaluation."""
+    return part.epsilon if part.together is None else part.together.epsilon
 
 
 class RoundLine(Part):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from federation.report.numbers import tiny, upward
-from federation.report.report import PrivacyClaim, Published, Report, UnitCost
+from federation.report.report import ExcessChoice, PrivacyClaim, Published, Report, UnitCost, whole
 
 UNITS = {
     "record": "one record",
@@ -26,7 +26,7 @@ NOT_AUDITED = "not audited when this page was written; anyone can: federation au
 
 def meaning(privacy: PrivacyClaim) -> str:
     """What epsilon and delta say, as one worst-case bet; "" without privacy."""
-    epsilon, delta, unit = privacy.epsilon, privacy.delta, UNITS[privacy.unit]
+    epsilon, delta, unit = whole(privacy), privacy.delta, UNITS[privacy.unit]
     if not privacy.private or epsilon is None or delta is None:
         return ""
     percent = 100 / (1 + math.exp(-epsilon))
@@ -73,12 +73,57 @@ def assumptions(report: Report) -> list[str]:
         _unit(privacy.unit),
         _trust(report),
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
-        f"Epsilon counts this run from first round to last, by the {str(privacy.accountant).upper()} accountant"
-        f"{_cross_check(privacy)}. Other runs on the same records add to it; each site's journal counts them all.",
+        f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by the "
+        f"{str(privacy.accountant).upper()} accountant{_cross_check(privacy)}. Other runs on the same records add "
+        "to it; each site's journal counts them all.",
         "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
-        "Epsilon covers the training records, not the test records behind any figure above, and not the moment at "
-        "which a message is sent. Message sizes are fixed by the plan.",
+        _covered(report),
     ]
+
+
+def evaluation(report: Report) -> str:
+    """The published evaluation as one sentence, or that what was paid for is not there; "" if none was planned."""
+    if report.evaluation.published is None and report.privacy.together is not None:
+        return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
+    return published(report.evaluation.published)
+
+
+def excess(privacy: PrivacyClaim) -> str:
+    """How much more noise there is than epsilon needs, as one sentence; "" where there is none to tell of."""
+    of, factor = privacy.noise_excess_of, privacy.noise_excess
+    if of is None or factor is None:
+        return ""
+    planned = of.choices[0]
+    return (
+        f"In a round of {of.sites} sites in which none drops out, the noise is {factor:.2f} times what epsilon "
+        f"needs: the plan allows for {allowing(planned)}, and the guarantee does not count on their shares of it."
+    )
+
+
+def allowing(choice: ExcessChoice) -> str:
+    """A choice of dropouts and colluders, as in "1 dropout and 0 colluders"."""
+    return f"{_many(choice.dropouts, 'dropout')} and {_many(choice.colluders, 'colluder')}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _and_evaluation(privacy: PrivacyClaim) -> str:
+    return "" if privacy.together is None else ", and the evaluation after it, both composed"
+
+
+def _covered(report: Report) -> str:
+    timing = "not the moment at which a message is sent. Message sizes are fixed by the plan."
+    if report.privacy.together is None:
+        return (
+            f"Epsilon covers the training records, not the test records behind any figure above, and {timing}"
+        )
+    exact = ", not the exact figures that only a simulation has" if report.simulated else ""
+    return (
+        "Epsilon covers the training records, and the held-out records behind the published evaluation"
+        f"{exact}, and {timing}"
+    )
 
 
 def remaining(report: Report) -> str:
@@ -140,4 +185,5 @@ def _trust(report: Report) -> str:
 
 def _cross_check(privacy: PrivacyClaim) -> str:
     others = [f"{name.upper()} says {value:.2f}" for name, value in privacy.cross_check.items() if value]
-    return f" (cross-check: {', '.join(others)})" if others else ""
+    what = "cross-check" if privacy.together is None else "cross-check of the training"
+    return f" ({what}: {', '.join(others)})" if others else ""

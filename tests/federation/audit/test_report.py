@@ -88,6 +88,8 @@ def _privacy_of(report: dict[str, Any]) -> list[tuple[str, ...]]:
 
     walk(report["privacy"], ("privacy",))
     walk(report["sites"], ("sites",))
+    # No other file holds how many lines a simulated site's files had: an audit says that it did not check that.
+    places = [place for place in places if place[-1] != "lines"]
     walk(report["rounds"][1], ("rounds", 1))
     walk(report["history"][2], ("history", 2))
     walk(report["secure_aggregation"], ("secure_aggregation",))
