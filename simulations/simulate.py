@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
-from federation.report.files import read_report, write_report
+from federation.report.files import write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
 from federation.round.terms import Terms
@@ -30,6 +31,7 @@ from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.state import ServerState
+from simulations.inputs import keep_inputs
 from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import InProcess, World, keep_identities, open_sites, read_world, server_stream
@@ -37,6 +39,8 @@ from simulations.world import InProcess, World, keep_identities, open_sites, rea
 Engine = Literal["vectorized", "protocol", "flower"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 Progress = Callable[[Receipt, Metrics], None]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,13 @@ def simulate(
     engine: Engine = "vectorized",
     seed: int | None = None,
     progress: Progress | None = None,
+    notice: Callable[[str], None] = _log.warning,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
-    Resumes the run in `out`; if it is already complete, returns its report. `seed` replaces `federation.seed`.
-    `progress` is called after every round. Torch is set to one thread.
+    Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
+    `seed` replaces `federation.seed`. `progress` is called after every round, `notice` with a line that people
+    should read. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -72,10 +78,15 @@ def simulate(
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     started = time.perf_counter()
     keys = out / "checkpoint" / "keys"
+    if (done := _finished(out, plan, text, engine)) is not None:
+        notice(
+            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed {done.seed};"
+            " its fingerprints of the data are deleted, so the data were not compared"
+        )
+        return done
     world = read_world(plan, find_sites(sites), keys)
     folder = RunFolder.open(out, plan, text)
-    if folder.is_finished:
-        return read_report(out)
+    keep_inputs(world, engine, out / "checkpoint")
     keep_identities(world, keys)
     folder.write_roster(world.roster)
     with ExitStack() as stack:
@@ -100,6 +111,13 @@ def simulate(
     write_report(out, report)
     folder.close()
     return report
+
+
+def _finished(out: Path, plan: Plan, text: str, engine: Engine) -> Report | None:
+    """The report that `out` already holds; None if there is anything left to do. Makes no folder."""
+    if not RunFolder(out, plan).is_finished:
+        return None
+    return RunFolder.open(out, plan, text).finished(engine, simulated=True)
 
 
 def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:

@@ -188,7 +188,21 @@ def _check_figures(report: Mapping[str, Any], receipts: Receipts, found: Finding
         return
     if lines and lines[-1].metrics:
         _check_same(lines[-1].metrics, told.get("pooled"), "evaluation.pooled", found)
+    _check_counts(told, found)
     found.skip("report.json: evaluation of single sites and baselines, which no other file holds")
+
+
+def _check_counts(told: Mapping[str, Any], found: Findings) -> None:
+    """The counts beside the pooled figures are the sums over the sites."""
+    pooled, sites = told.get("pooled"), told.get("sites")
+    if not isinstance(pooled, Mapping) or not isinstance(sites, Mapping):
+        return
+    for name in ("n", "positives"):
+        counts = [site.get(name) if isinstance(site, Mapping) else None for site in sites.values()]
+        known = [count for count in counts if type(count) is int]
+        whole = sum(known) if known and len(known) == len(counts) else None
+        if pooled.get(name) != whole:
+            differs(f"evaluation.pooled.{name} is not the sum over the sites", found)
 
 
 def _check_privacy(privacy: object, plan: Plan, charge: Charge, sites: int, found: Findings) -> None:

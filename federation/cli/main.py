@@ -259,6 +259,7 @@ def _simulate(
             engine=engine.value,
             seed=seed,
             progress=lambda done, seen: advance(done.round, seen),
+            notice=lambda line: typer.echo(line, err=True),
         )
     if as_json:
         _print_json(report.to_json())

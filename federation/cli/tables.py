@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
-from federation.report.report import Evaluation, PrivacyClaim, Report
+from federation.report.numbers import MISSING, UNBOUNDED, figure, held_out, short, upward
+from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of
 
 _ROUNDING = 1e-9
 _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
@@ -73,11 +73,16 @@ def _sites(report: Report) -> Table:
 
 
 def _metrics(evaluation: Evaluation) -> Table:
-    own = {"this run": evaluation.pooled, "mean of sites": evaluation.mean_of_sites}
-    columns = {**own, **evaluation.baselines}
-    table = titled("Held-out records", "metric", *(name.replace("_", " ") for name in columns))
-    for metric in evaluation.pooled:
-        table.add_row(metric.replace("_", " "), *(figure(values.get(metric)) for values in columns.values()))
+    """Pooled, beside the mean of the sites at which the metric exists, with their number; then the baselines."""
+    baselines = [name.replace("_", " ") for name in evaluation.baselines]
+    table = titled("Held-out records", "metric", "this run", "mean of sites", "over sites", *baselines)
+    table.caption, table.caption_justify = held_out(evaluation.pooled), "left"
+    for metric, value in metrics_of(evaluation.pooled).items():
+        known = evaluation.mean_of_sites_n.get(metric)
+        over = MISSING if known is None else f"{known} of {len(evaluation.sites)}"
+        others = (figure(values.get(metric)) for values in evaluation.baselines.values())
+        mean = figure(evaluation.mean_of_sites.get(metric))
+        table.add_row(metric.replace("_", " "), figure(value), mean, over, *others)
     return table
 
 

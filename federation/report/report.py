@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, Strict, ValidationError
 
 from privacy.accounting.units import Unit
 from privacy.canonical import finite
@@ -19,7 +19,24 @@ SCHEMA: Literal["federation.report/1"] = "federation.report/1"
 
 _Number = Annotated[float | None, AfterValidator(finite)]
 Metrics = Mapping[str, _Number]
+
+
+def _plain_number(value: object) -> int | float | None:
+    """A count stays a whole number, where `_Number` would make 36.0 of it."""
+    if value is not None and type(value) not in (int, float):
+        raise ValueError("input should be a number")
+    return value if type(value) is int else finite(value)  # type: ignore[arg-type]  # a float or None
+
+
+Figures = Mapping[str, Annotated[int | float | None, PlainValidator(_plain_number)]]
+"""Metrics, and in a simulation the exact counts beside them: `n` records, `positives` of them (None: many classes)."""
+COUNTS = ("n", "positives")
 AnyList = Strict(False)  # JSON has lists; a frozen part holds tuples
+
+
+def metrics_of(figures: Figures) -> Metrics:
+    """The metrics without the counts beside them."""
+    return {name: value for name, value in figures.items() if name not in COUNTS}
 
 
 class Part(BaseModel):
@@ -105,11 +122,15 @@ class Published(Part):
 
 
 class Evaluation(Part):
-    """Metrics on held-out records by name: exact ones in a simulation, in a real run only what is published."""
+    """Metrics on held-out records by name: exact ones in a simulation, in a real run only what is published.
 
-    pooled: Metrics
+    `mean_of_sites` is over the sites at which a metric exists; `mean_of_sites_n` says how many those are.
+    """
+
+    pooled: Figures
     mean_of_sites: Metrics = {}
-    sites: Mapping[str, Metrics]
+    mean_of_sites_n: Mapping[str, int] = {}
+    sites: Mapping[str, Figures]
     baselines: Mapping[str, Metrics] = {}
     published: Published | None = None
 
