@@ -1,8 +1,8 @@
 """What a simulation began with: its sites, their data, its task and its engine. A resumed run takes nothing else.
 
-The journals charge a run once, so whoever resumes it on other data would use records that nobody is charged for, and
-one report would speak of two data sets. The inputs are kept as HMAC-SHA256 under a random key of this run: beside
-params and receipts, a plain hash of a small file would tell whoever finds it whether a guess at its rows is right.
+The journals charge a run once, so whoever resumes it on other data would use records that nobody is charged for,
+and one report would speak of two data sets. The inputs are kept as HMAC-SHA256 under a random key of this run: a
+plain hash of a small file would tell whoever finds it whether a guess at the rows is right.
 The key lies with the other keys of the run (checkpoint/keys), and goes with them when the run is finished.
 """
 

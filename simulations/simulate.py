@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from clients.data.load import find_sites
+from clients.data.load import SiteFiles, find_sites
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.report.files import write_report
 from federation.report.receipt import Receipt
-from federation.report.report import Metrics, Report
+from federation.report.report import Metrics, Report, Tried
 from federation.round.terms import Terms
 from federation.round.transport import Transport
 from privacy.ledger.heads import Head
@@ -33,6 +34,7 @@ from server.sessions import open_lines
 from server.state import ServerState
 from simulations.inputs import keep_inputs
 from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
+from simulations.tried import count_run
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import InProcess, World, keep_identities, open_sites, read_world, server_stream
 
@@ -61,12 +63,14 @@ def simulate(
     seed: int | None = None,
     progress: Progress | None = None,
     notice: Callable[[str], None] = _log.warning,
+    public: bool = False,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
     `seed` replaces `federation.seed`. `progress` is called after every round, `notice` with a line that people
-    should read. Torch is set to one thread.
+    should read. Unless the data are `public`, the run is counted among those on the same data. Torch is set to one
+    thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -80,11 +84,12 @@ def simulate(
     keys = out / "checkpoint" / "keys"
     if (done := _finished(out, plan, text, engine)) is not None:
         notice(
-            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed {done.seed};"
-            " its fingerprints of the data are deleted, so the data were not compared"
+            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
+            f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
         )
         return done
-    world = read_world(plan, find_sites(sites), keys)
+    files = find_sites(sites)
+    world = read_world(plan, files, keys)
     folder = RunFolder.open(out, plan, text)
     keep_inputs(world, engine, out / "checkpoint")
     keep_identities(world, keys)
@@ -93,7 +98,8 @@ def simulate(
         parties = open_sites(world, out / "journals")
         for site in parties.values():
             stack.callback(site.close)
-        final = _train(folder, world, parties, engine, progress)
+        count = partial(_count, plan, [] if public else files, notice)
+        final, tried = _train(folder, world, parties, engine, progress, count)
         rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
     folder.write_params(world.task.model(), final.params)
     # A site with a policy of its own is not trained on without privacy, not even for a comparison.
@@ -107,6 +113,7 @@ def simulate(
         baselines={"without_privacy": without_privacy(plan, world)} if compares else {},
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
+        tried=tried,
     )
     write_report(out, report)
     folder.close()
@@ -128,13 +135,32 @@ def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     return parse(text, path), text
 
 
+def _count(plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], run: str) -> Tried | None:
+    """How often the data in these files were tried, with this run; None without files."""
+    if not files:
+        return None
+    tried = count_run(run, plan, files)
+    if tried.reason:
+        notice(f"this run is not counted among those on the same data: {tried.reason}")
+    return tried
+
+
 def _train(
-    folder: RunFolder, world: World, sites: Mapping[str, Site], engine: Engine, progress: Progress | None
-) -> ServerState:
-    """Play every round that is left; each is on disk before the next begins."""
+    folder: RunFolder,
+    world: World,
+    sites: Mapping[str, Site],
+    engine: Engine,
+    progress: Progress | None,
+    count: Callable[[str], Tried | None],
+) -> tuple[ServerState, Tried | None]:
+    """Play every round that is left; each is on disk before the next begins, and the run is counted before the first.
+
+    A run that a site refuses has tried nothing, and is not counted.
+    """
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with ExitStack() as stack:
         played = _play(world, state, sites, engine, stack)
+        tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
             metrics = pooled_metrics(world, model_of(world, state.params))
@@ -144,7 +170,7 @@ def _train(
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
             folder.store_evaluation(state, played.evaluate(state))
         folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
-    return state
+    return state, tried
 
 
 def _play(

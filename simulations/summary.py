@@ -13,7 +13,7 @@ from federation.config.tables import Privacy
 from federation.model.params import Layout, initial_params
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
-from federation.report.report import Evaluation, Metrics, Report
+from federation.report.report import Evaluation, Metrics, Report, Tried
 from federation.report.summary import summary_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
@@ -60,8 +60,12 @@ def summarize(
     baselines: Mapping[str, Metrics],
     seconds: float,
     published: Metrics | None = None,
+    tried: Tried | None = None,
 ) -> Report:
-    """The report of a run that ended in `model`. `rounds` says how many each site's journal was charged for."""
+    """The report of a run that ended in `model`.
+
+    `rounds` says how many each site's journal was charged for, `tried` how often the same data were simulated.
+    """
     report = summary_of(
         world.plan,
         receipts,
@@ -73,7 +77,8 @@ def summarize(
         evaluation=_evaluation(world, model, baselines),
     )
     sites = (site.model_copy(update={"records": len(world.training[site.id])}) for site in report.sites)
-    return report.model_copy(update={"sites": tuple(sites)})
+    privacy = report.privacy if tried is None else report.privacy.model_copy(update={"tried": tried})
+    return report.model_copy(update={"sites": tuple(sites), "privacy": privacy})
 
 
 def _evaluation(world: World, model: nn.Module, baselines: Mapping[str, Metrics]) -> Evaluation:

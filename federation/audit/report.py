@@ -62,6 +62,7 @@ def check_report(
     _check_engine(report, found)
     _check_figures(report, receipts, found)
     _check_privacy(report.get("privacy"), plan, charge, len(expected["sites"]), found)
+    _check_tried(report.get("privacy"), plan, charge, found)
     for name in _extra(expected, report):
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
@@ -226,6 +227,27 @@ def _check_privacy(privacy: object, plan: Plan, charge: Charge, sites: int, foun
             held = False
         if not held:
             differs(f"privacy.units[{place}] is not what the plan costs", found)
+
+
+def _check_tried(privacy: object, plan: Plan, charge: Charge, found: Findings) -> None:
+    """What the machine remembers of other runs is in no file of this one; here it has to agree with itself."""
+    told = privacy.get("tried") if isinstance(privacy, Mapping) else None
+    if not isinstance(told, Mapping) or told.get("runs") is None:
+        return
+    runs, bare, spent, exact = (told.get(key) for key in ("runs", "without_privacy", "epsilon", "exact"))
+    private = runs - bare if type(runs) is int and type(bare) is int and 0 <= bare <= runs else -1
+    agrees = private >= int(plan.is_private) and (exact is True) == (private == 1 and spent is not None)
+    if plan.is_private and spent is not None:
+        once = recounted_charge(charge, plan)
+        least = (
+            agrees
+            and isinstance(spent, int | float)
+            and once is not None
+            and spent >= once.lower * (1 - 1e-9)
+        )
+        agrees = least and (private > 1 or plan.figures is not None or _is_near(spent, once))
+    if not agrees:
+        differs("privacy.tried does not agree with itself and the plan", found)
 
 
 def _is_near(value: object, spent: Bounds | None) -> bool:

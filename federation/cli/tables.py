@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from federation.report import wording
 from federation.report.numbers import MISSING, UNBOUNDED, figure, held_out, short, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of
 
@@ -29,6 +30,8 @@ def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
     console = Console()
     console.print(_claim(report.privacy), highlight=False)
+    if report.privacy.tried is not None:
+        console.print(wording.tried(report.privacy), markup=False, highlight=False)
     console.print(_sites(report))
     console.print(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
     console.print(f"report   {folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
@@ -73,16 +76,18 @@ def _sites(report: Report) -> Table:
 
 
 def _metrics(evaluation: Evaluation) -> Table:
-    """Pooled, beside the mean of the sites at which the metric exists, with their number; then the baselines."""
+    """Pooled, the mean of the sites at which the metric exists with their number, then the baselines."""
     baselines = [name.replace("_", " ") for name in evaluation.baselines]
-    table = titled("Held-out records", "metric", "this run", "mean of sites", "over sites", *baselines)
-    table.caption, table.caption_justify = held_out(evaluation.pooled), "left"
+    table = titled("Held-out records", "metric", "this run", "mean of sites", *baselines)
+    counted = held_out(evaluation.pooled)
+    if counted:
+        table.caption = f"{counted}; in brackets how many of {len(evaluation.sites)} sites have the figure"
+        table.caption_justify = "left"
     for metric, value in metrics_of(evaluation.pooled).items():
         known = evaluation.mean_of_sites_n.get(metric)
-        over = MISSING if known is None else f"{known} of {len(evaluation.sites)}"
+        mean = figure(evaluation.mean_of_sites.get(metric)) + ("" if known is None else f" ({known})")
         others = (figure(values.get(metric)) for values in evaluation.baselines.values())
-        mean = figure(evaluation.mean_of_sites.get(metric))
-        table.add_row(metric.replace("_", " "), figure(value), mean, over, *others)
+        table.add_row(metric.replace("_", " "), figure(value), mean, *others)
     return table
 
 

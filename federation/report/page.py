@@ -29,6 +29,7 @@ def render(report: Report) -> str:
         published=wording.published(report.evaluation.published),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
+        tried=wording.tried(report.privacy),
         departures=wording.departures(report),
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),

@@ -68,6 +68,21 @@ class UnitCost(Part):
     epsilon: _Number
 
 
+class Tried(Part):
+    """How many simulations on this machine used any of these data, this one included; None: not counted, `reason`.
+
+    `epsilon` is for the plan's unit at one site and the plan's delta, over the runs that were private; None: no
+    bound. `exact`: it is their composition, as for one run alone. Otherwise runs may have been chosen after seeing
+    others, and it is the least limit that, set before the first of them, would have admitted them all.
+    """
+
+    runs: int | None
+    without_privacy: int | None
+    epsilon: _Number
+    exact: bool
+    reason: str | None = None
+
+
 class PrivacyClaim(Part):
     """The guarantee that the run claims for its params; without privacy every number is None."""
 
@@ -80,6 +95,7 @@ class PrivacyClaim(Part):
     accountant: str | None
     cross_check: Metrics
     units: Annotated[tuple[UnitCost, ...], AnyList] = ()
+    tried: Tried | None = None
     private: bool
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 
 from federation.report.numbers import tiny, upward
-from federation.report.report import PrivacyClaim, Published, Report, UnitCost
+from federation.report.report import PrivacyClaim, Published, Report, Tried, UnitCost
 
 UNITS = {
     "record": "one record",
     "patient": "all the records of one patient at a site",
     "client": "all the records of one site",
 }
+_CHOSEN = "A plan or model chosen by exact figures tells something of these data that no epsilon here covers."
 _NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",
@@ -35,6 +36,30 @@ def meaning(privacy: PrivacyClaim) -> str:
         f"at most {sure} sure of the answer, except with probability about {tiny(delta)}. "
         "That is the worst case over all records, all attackers and all side knowledge."
     )
+
+
+def tried(privacy: PrivacyClaim) -> str:
+    """How often the data of a simulation were tried, and what that cost them; "" where nobody asked."""
+    known = privacy.tried
+    if known is None:
+        return ""
+    if known.runs is None or known.without_privacy is None:
+        return f"Nobody counted how often these data were simulated: {known.reason}. {_CHOSEN}"
+    times = "1 simulation, this one" if known.runs == 1 else f"{known.runs} simulations, this one included"
+    sentences = [f"On this machine these data were used in {times}."]
+    if known.without_privacy:
+        sentences.append(f"Without privacy: {known.without_privacy} of them, which no epsilon covers.")
+    if privacy.delta is not None:
+        sentences.append(_total(known, known.runs - known.without_privacy, tiny(privacy.delta)))
+    return " ".join([*sentences, _CHOSEN])
+
+
+def _total(known: Tried, private: int, delta: str) -> str:
+    who = "The private one" if private == 1 else f"The {private} private ones together"
+    if known.epsilon is None:
+        return f"{who} cost one unit more than any number bounds."
+    how = "" if known.exact else ", the least limit that, set before the first, would have admitted them all"
+    return f"{who} cost epsilon {upward(known.epsilon)} at delta {delta}{how}."
 
 
 def departures(report: Report) -> list[str]:
@@ -73,11 +98,16 @@ def assumptions(report: Report) -> list[str]:
         _trust(report),
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
         f"Epsilon counts this run from first round to last, by the {str(privacy.accountant).upper()} accountant"
-        f"{_cross_check(privacy)}. Other runs on the same records add to it; each site's journal counts them all.",
+        f"{_cross_check(privacy)}. Other runs on the same records add to it{_elsewhere(report)}.",
         "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
         "Epsilon covers the training records, not the test records behind any figure above, and not the moment at "
         "which a message is sent. Message sizes are fixed by the plan.",
     ]
+
+
+def _elsewhere(report: Report) -> str:
+    """Who counts other runs: the journals of a simulation begin and end with it."""
+    return "" if report.simulated else "; each site's journal counts them all"
 
 
 def _unit(unit: str) -> str:
