@@ -153,7 +153,7 @@ def _train(
     progress: Progress | None,
     count: Callable[[str], Tried | None],
 ) -> tuple[ServerState, Tried | None]:
-    """Play every round that is left; each is on disk before the next begins, and the run is counted before the first.
+    """Play every round that is left; each is on disk before the next begins. The run is counted before the first.
 
     A run that a site refuses has tried nothing, and is not counted.
     """

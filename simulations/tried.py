@@ -1,14 +1,15 @@
 """Trying is spending: counts how often the same data were simulated on this machine.
 
-A simulation shows exact figures, and its run folder has journals of its own. So whoever tries ten plans and keeps the
-best one sees ten times "epsilon 3", and the journals of the run that is kept know nothing of the others. This registry
-does. It is advice and refuses nothing: the budget of real data is kept in a site's journal, also in a simulation
-(site.toml). Where it cannot be used, the run goes on, and its report says that it was not counted.
+A simulation shows exact figures, and its run folder has journals of its own. So whoever tries ten plans and keeps
+the best one sees ten times "epsilon 3", and the journals of the run that is kept know nothing of the others. This
+registry does. It is advice and refuses nothing: the budget of real data is kept in a site's journal, also in a
+simulation (site.toml). Where it cannot be used, the run goes on, and its report says that it was not counted.
 
 Which runs count as runs on the same data: those in which a site's file lay at the same path, and those that share
-a row with this one, whatever its place, the order of rows and columns, or the other rows. One row is enough: whoever
-it is about was in both. So a changed row, a part, a copy and a shuffled copy are all recognized; a copy at another
-path with a column less is not. Tables of few, coarse columns may share a row by chance, and are counted too often.
+a row with this one, whatever its place, the order of rows and columns, or the other rows. One row is enough: the
+person it is about was in both. So a changed row, a part, a copy and a shuffled copy are all recognized; a copy at
+another path with a column less is not. Tables of few, coarse columns may share a row by chance, and are counted too
+often.
 
 A row is known by its HMAC-SHA256 under a random key of this registry (`clients.data.populations` says which rows
 are equal). Of a file with more than 4096 rows only the 4096 smallest fingerprints are kept: a sketch, the same for

@@ -51,7 +51,7 @@ def count(value: float | None) -> str:
 def held_out(figures: Mapping[str, float | None]) -> str:
     """How many records some figures are about; "" where nobody counted.
 
-    >>> held_out({"accuracy": 0.9, "n": 142, "positives": 53}), held_out({"n": 142, "positives": None}), held_out({})
+    >>> held_out({"auc": 0.9, "n": 142, "positives": 53}), held_out({"n": 142, "positives": None}), held_out({})
     ('142 records, 53 of them positive', '142 records', '')
     """
     records, positives = figures.get("n"), figures.get("positives")

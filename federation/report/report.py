@@ -29,7 +29,7 @@ def _plain_number(value: object) -> int | float | None:
 
 
 Figures = Mapping[str, Annotated[int | float | None, PlainValidator(_plain_number)]]
-"""Metrics, and in a simulation the exact counts beside them: `n` records, `positives` of them (None: many classes)."""
+"""Metrics, and in a simulation exact counts beside them: `n` records, `positives` of them (None: many classes)."""
 COUNTS = ("n", "positives")
 AnyList = Strict(False)  # JSON has lists; a frozen part holds tuples
 

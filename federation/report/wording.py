@@ -50,16 +50,16 @@ def tried(privacy: PrivacyClaim) -> str:
     if known.without_privacy:
         sentences.append(f"Without privacy: {known.without_privacy} of them, which no epsilon covers.")
     if privacy.delta is not None:
-        sentences.append(_total(known, known.runs - known.without_privacy, tiny(privacy.delta)))
+        who = "The others" if known.without_privacy else "Together they" if known.runs > 1 else "It"
+        sentences.append(f"{who} cost {_total(known, tiny(privacy.delta))}.")
     return " ".join([*sentences, _CHOSEN])
 
 
-def _total(known: Tried, private: int, delta: str) -> str:
-    who = "The private one" if private == 1 else f"The {private} private ones together"
+def _total(known: Tried, delta: str) -> str:
     if known.epsilon is None:
-        return f"{who} cost one unit more than any number bounds."
-    how = "" if known.exact else ", the least limit that, set before the first, would have admitted them all"
-    return f"{who} cost epsilon {upward(known.epsilon)} at delta {delta}{how}."
+        return "one unit more than any number bounds"
+    how = "" if known.exact else ": the least limit that, set before the first, would have admitted them all"
+    return f"epsilon {upward(known.epsilon)} at delta {delta}{how}"
 
 
 def departures(report: Report) -> list[str]:
