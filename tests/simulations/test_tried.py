@@ -20,7 +20,6 @@ from federation.report.report import Tried
 from privacy.accounting.filters import Budget, Filter
 from privacy.accounting.pld import epsilon
 from privacy.errors import PolicyViolation
-from simulations.populations import population_for, scenario_for
 from simulations.simulate import ENGINES, Engine, simulate
 from simulations.tried import SKETCH, count_run, registry_path
 from tests.federation.audit.audited import with_rules
@@ -225,10 +224,8 @@ def test_the_report_says_it_in_json_and_in_words(sites: Path, tmp_path: Path) ->
     assert "chosen by exact figures tells something of these data that no epsilon here covers" in page
 
 
-def test_public_data_are_not_counted(tmp_path: Path, state: Path) -> None:
-    folder = population_for("hospitals")(tmp_path / "hospitals", 0)
-    report = simulate(scenario_for("hospitals"), folder, tmp_path / "run", public=True)
-    assert report.privacy.tried is None
+def test_public_data_are_not_counted(sites: Path, tmp_path: Path, state: Path) -> None:
+    assert simulate(PLAN, sites, tmp_path / "run", public=True).privacy.tried is None
     assert not state.exists()
 
 
@@ -236,9 +233,10 @@ def counted_elsewhere(sites: Path, number: int) -> int | None:
     return count_run(f"process {number}", PLAN, find_sites(sites)).runs
 
 
+@pytest.mark.waits
 def test_runs_that_begin_at_the_same_time_are_all_counted(sites: Path) -> None:
     """The registry is made by all of them at once, too; each of them sees a number of its own."""
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(counted_elsewhere, [(sites, number) for number in range(6)])
     assert sorted(number or 0 for number in found) == [1, 2, 3, 4, 5, 6]
 
