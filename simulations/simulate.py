@@ -21,7 +21,7 @@ from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.report.files import write_report
 from federation.report.receipt import Receipt
-from federation.report.report import Metrics, Report, Tried
+from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import Terms
 from federation.round.transport import Transport
 from privacy.ledger.heads import Head
@@ -115,6 +115,7 @@ def simulate(
         published=folder.evaluation(),
         tried=tried,
     )
+    report = report.model_copy(update={"made": Made.now(final.run)})
     write_report(out, report)
     folder.close()
     return report
