@@ -14,11 +14,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from clients.data.load import SiteFiles, find_sites
+from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.notes import Note
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
+from federation.plan.tabular import TabularTask
 from federation.report.files import write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
@@ -62,15 +64,16 @@ def simulate(
     engine: Engine = "vectorized",
     seed: int | None = None,
     progress: Progress | None = None,
+    warn: Callable[[Note], None] | None = None,
     notice: Callable[[str], None] = _log.warning,
     public: bool = False,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
-    `seed` replaces `federation.seed`. `progress` is called after every round, `notice` with a line that people
-    should read. Unless the data are `public`, the run is counted among those on the same data. Torch is set to one
-    thread.
+    `seed` replaces `federation.seed`. `progress` is called after every round, `warn` with what looks odd in the
+    files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
+    same data. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -88,8 +91,7 @@ def simulate(
             f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
         )
         return done
-    files = find_sites(sites)
-    world = read_world(plan, files, keys)
+    world, files = _read_sites(plan, sites, keys, warn or (lambda _: None))
     folder = RunFolder.open(out, plan, text)
     keep_inputs(world, engine, out / "checkpoint")
     keep_identities(world, keys)
@@ -126,6 +128,18 @@ def _finished(out: Path, plan: Plan, text: str, engine: Engine) -> Report | None
     if not RunFolder(out, plan).is_finished:
         return None
     return RunFolder.open(out, plan, text).finished(engine, simulated=True)
+
+
+def _read_sites(
+    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]
+) -> tuple[World, Sequence[SiteFiles]]:
+    found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
+    for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
+        warn(note)
+    world = read_world(plan, found.sites, keys)
+    for note in (note for files in world.files.values() for file in files for note in file.notes):
+        warn(note)
+    return world, found.sites
 
 
 def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:

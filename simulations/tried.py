@@ -34,7 +34,7 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Final
 
-from clients.data.load import SiteFiles
+from clients.data.folders import SiteFiles
 from clients.data.populations import fingerprints_under
 from federation.errors import DataError
 from federation.ledger import durable

@@ -39,13 +39,13 @@ def meaning(privacy: PrivacyClaim) -> str:
     )
 
 
-def tried(privacy: PrivacyClaim) -> str:
-    """How often the data of a simulation were tried, and what that cost them; "" where nobody asked."""
+def tried(privacy: PrivacyClaim) -> list[str]:
+    """How often the data of a simulation were tried, and what that cost; one sentence each."""
     known = privacy.tried
     if known is None:
-        return ""
+        return []
     if known.runs is None or known.without_privacy is None:
-        return f"Nobody counted how often these data were simulated: {known.reason}. {_CHOSEN}"
+        return [f"Nobody counted how often these data were simulated: {known.reason}.", _CHOSEN]
     times = "1 simulation, this one" if known.runs == 1 else f"{known.runs} simulations, this one included"
     sentences = [f"On this machine these data were used in {times}."]
     if known.without_privacy:
@@ -53,7 +53,7 @@ def tried(privacy: PrivacyClaim) -> str:
     if privacy.delta is not None:
         who = "The others" if known.without_privacy else "Together they" if known.runs > 1 else "It"
         sentences.append(f"{who} cost {_total(known, tiny(privacy.delta))}.")
-    return " ".join([*sentences, _CHOSEN])
+    return [*sentences, _CHOSEN]
 
 
 def _total(known: Tried, delta: str) -> str:

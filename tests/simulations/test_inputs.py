@@ -11,7 +11,7 @@ from shutil import copy, copytree, move, rmtree
 import pytest
 import torch
 
-from clients.data.load import find_sites
+from clients.data.folders import find_sites
 from federation.errors import CheckpointError
 from federation.identity.keys import create
 from federation.ledger.export import load_entries
@@ -201,7 +201,7 @@ def test_a_run_that_did_nothing_yet_may_begin_with_anything(
 
 
 def world_of(sites: Path, plan: Plan = PLAN) -> World:
-    return read_world(plan, find_sites(sites))
+    return read_world(plan, find_sites(sites).sites)
 
 
 def kept(world: World, folder: Path) -> str:

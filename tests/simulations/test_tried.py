@@ -13,7 +13,7 @@ from shutil import copytree, move
 
 import pytest
 
-from clients.data.load import SiteFiles, find_sites
+from clients.data.folders import SiteFiles, find_sites
 from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from federation.report.report import Tried
@@ -44,7 +44,7 @@ def sites(tmp_path: Path) -> Path:
 
 def tried(sites: Path, plan: Plan = PLAN) -> Tried:
     """What a new run is told."""
-    return count_run(f"run {next(NUMBERS)}", plan, find_sites(sites))
+    return count_run(f"run {next(NUMBERS)}", plan, find_sites(sites).sites)
 
 
 def changed(sites: Path, other: Path) -> Path:
@@ -162,7 +162,7 @@ def test_what_an_earlier_run_does_not_bound_for_this_unit_has_no_sum(sites: Path
 
 
 def test_the_same_run_counts_once_however_often_it_is_resumed(sites: Path) -> None:
-    files = find_sites(sites)
+    files = find_sites(sites).sites
     assert [count_run("a run", PLAN, files).runs for _ in range(3)] == [1, 1, 1]
     assert [count_run(name, PLAN, files).runs for name in ("another", "a run")] == [2, 2]
 
@@ -230,7 +230,7 @@ def test_public_data_are_not_counted(sites: Path, tmp_path: Path, state: Path) -
 
 
 def counted_elsewhere(sites: Path, number: int) -> int | None:
-    return count_run(f"process {number}", PLAN, find_sites(sites)).runs
+    return count_run(f"process {number}", PLAN, find_sites(sites).sites).runs
 
 
 @pytest.mark.waits

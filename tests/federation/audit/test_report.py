@@ -86,7 +86,8 @@ def _privacy_of(report: dict[str, Any]) -> list[tuple[str, ...]]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             places.append(place)
 
-    walk(report["privacy"], ("privacy",))
+    known = {name: value for name, value in report["privacy"].items() if name != "tried"}  # of other runs
+    walk(known, ("privacy",))
     walk(report["sites"], ("sites",))
     walk(report["rounds"][1], ("rounds", 1))
     walk(report["history"][2], ("history", 2))
