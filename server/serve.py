@@ -33,8 +33,8 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     plan = load(plan_path)
     task = build_task(plan)
     folder = RunFolder.open(state_dir, plan, plan_path.read_text("utf-8-sig"))
-    if folder.is_finished:
-        _log.info("%s is complete already", state_dir)
+    if folder.finished("flower", simulated=False):
+        _log.info("nothing was run: %s holds this run already, finished", state_dir)
         return
     state = folder.state(initial_params(task.model, plan.federation.seed))
     signed = load_roster(roster_path)

@@ -74,6 +74,7 @@ def check_report(
     _check_engine(report, found)
     _check_figures(report, receipts, found)
     _check_privacy(report.get("privacy"), setting, len(expected["sites"]), found)
+    _check_tried(report.get("privacy"), plan, charge, found)
     for name in _extra(expected, report):
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
@@ -229,7 +230,21 @@ def _check_figures(report: Mapping[str, Any], receipts: Receipts, found: Finding
         return
     if lines and lines[-1].metrics:
         _check_same(lines[-1].metrics, told.get("pooled"), "evaluation.pooled", found)
+    _check_counts(told, found)
     found.skip("report.json: evaluation of single sites and baselines, which no other file holds")
+
+
+def _check_counts(told: Mapping[str, Any], found: Findings) -> None:
+    """The counts beside the pooled figures are the sums over the sites."""
+    pooled, sites = told.get("pooled"), told.get("sites")
+    if not isinstance(pooled, Mapping) or not isinstance(sites, Mapping):
+        return
+    for name in ("n", "positives"):
+        counts = [site.get(name) if isinstance(site, Mapping) else None for site in sites.values()]
+        known = [count for count in counts if type(count) is int]
+        whole = sum(known) if known and len(known) == len(counts) else None
+        if pooled.get(name) != whole:
+            differs(f"evaluation.pooled.{name} is not the sum over the sites", found)
 
 
 def _check_privacy(privacy: object, setting: Setting, sites: int, found: Findings) -> None:
@@ -292,6 +307,27 @@ def check_page(run: Path, report: Mapping[str, Any] | None, found: Findings) -> 
     for field in wanted.keys() - {each.field for each in told}:
         found.add("page-mismatch", f"report.html leaves out {field}")
     found.skip("the words and curves of report.html around its epsilons")
+
+
+def _check_tried(privacy: object, plan: Plan, charge: Charge, found: Findings) -> None:
+    """What the machine remembers of other runs is in no file of this one; here it has to agree with itself."""
+    told = privacy.get("tried") if isinstance(privacy, Mapping) else None
+    if not isinstance(told, Mapping) or told.get("runs") is None:
+        return
+    runs, bare, spent, exact = (told.get(key) for key in ("runs", "without_privacy", "epsilon", "exact"))
+    private = runs - bare if type(runs) is int and type(bare) is int and 0 <= bare <= runs else -1
+    agrees = private >= int(plan.is_private) and (exact is True) == (private == 1 and spent is not None)
+    if plan.is_private and spent is not None:
+        once = recounted_charge(charge, plan)
+        least = (
+            agrees
+            and isinstance(spent, int | float)
+            and once is not None
+            and spent >= once.lower * (1 - 1e-9)
+        )
+        agrees = least and (private > 1 or plan.figures is not None or _is_near(spent, once))
+    if not agrees:
+        differs("privacy.tried does not agree with itself and the plan", found)
 
 
 def _is_near(value: object, spent: Bounds | None) -> bool:

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.cli.screen import show, styled, titled
-from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
-from federation.report.report import Evaluation, PrivacyClaim, Report, whole
+from federation.report import wording
+from federation.report.numbers import MISSING, UNBOUNDED, figure, held_out, short, upward
+from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
 
 _ROUNDING = 1e-9
 _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
@@ -19,7 +20,12 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
-    show(*_claim(report.privacy), *_excess(report.privacy.to_json()), _sites(report))
+    lines: tuple[Text | str, ...] = (
+        *_claim(report.privacy),
+        *_excess(report.privacy.to_json()),
+        *wording.tried(report.privacy),
+    )
+    show(*lines, _sites(report))
     show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
     show(f"report   {folder / 'report.html'}", f"params   {folder / 'params.safetensors'}")
 
@@ -97,11 +103,18 @@ def _sites(report: Report) -> Table:
 
 
 def _metrics(evaluation: Evaluation) -> Table:
-    own = {"this run": evaluation.pooled, "mean of sites": evaluation.mean_of_sites}
-    columns = {**own, **evaluation.baselines}
-    table = titled("Held-out records", "metric", *(name.replace("_", " ") for name in columns))
-    for metric in evaluation.pooled:
-        table.add_row(metric.replace("_", " "), *(figure(values.get(metric)) for values in columns.values()))
+    """Pooled, the mean of the sites at which the metric exists with their number, then the baselines."""
+    baselines = [name.replace("_", " ") for name in evaluation.baselines]
+    table = titled("Held-out records", "metric", "this run", "mean of sites", *baselines)
+    counted = held_out(evaluation.pooled)
+    if counted:
+        table.caption = f"{counted}; in brackets how many of {len(evaluation.sites)} sites have the figure"
+        table.caption_justify = "left"
+    for metric, value in metrics_of(evaluation.pooled).items():
+        known = evaluation.mean_of_sites_n.get(metric)
+        mean = figure(evaluation.mean_of_sites.get(metric)) + ("" if known is None else f" ({known})")
+        others = (figure(values.get(metric)) for values in evaluation.baselines.values())
+        table.add_row(metric.replace("_", " "), figure(value), mean, *others)
     return table
 
 

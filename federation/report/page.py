@@ -14,8 +14,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from federation.report import plots, wording
-from federation.report.numbers import MISSING, count, figure, moment, octets, plain, tiny
-from federation.report.report import Metrics, Report, whole
+from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
+from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
 from federation.report.templates import page_template
 
@@ -36,9 +36,11 @@ def render(report: Report, verdict: str = "") -> str:
         excess=wording.excess(report.privacy),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
+        tried=wording.tried(report.privacy),
         departures=wording.departures(report),
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),
+        held_out=held_out(report.evaluation.pooled),
         curves=[Markup(drawing) for drawing in _curves(report)],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds]),
@@ -49,7 +51,7 @@ def _comparison(report: Report) -> list[tuple[str, Metrics]]:
     """The pooled metrics of this run, then the metrics of each baseline that was trained."""
     baselines = report.evaluation.baselines
     known = [(words, baselines[name]) for name, words in _BASELINES.items() if baselines.get(name)]
-    return [("this run", report.evaluation.pooled), *known]
+    return [("this run", metrics_of(report.evaluation.pooled)), *known]
 
 
 def _curves(report: Report) -> list[str]:
@@ -57,7 +59,7 @@ def _curves(report: Report) -> list[str]:
     history, drawings = report.history, []
     rounds = [line.round for line in history]
     known = history[-1].metrics if history else {}
-    names = [name for name in report.evaluation.pooled if name in known and name != "loss"]
+    names = [name for name in metrics_of(report.evaluation.pooled) if name in known and name != "loss"]
     if names:
         series = {plain(name): [line.metrics.get(name) for line in history] for name in names}
         drawings.append(plots.metrics_per_round(rounds, series))

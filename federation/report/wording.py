@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 
 from federation.report.numbers import tiny, upward
-from federation.report.report import ExcessChoice, PrivacyClaim, Published, Report, UnitCost, whole
+from federation.report.report import ExcessChoice, PrivacyClaim, Published, Report, Tried, UnitCost, whole
 
 UNITS = {
     "record": "one record",
     "patient": "all the records of one patient at a site",
     "client": "all the records of one site",
 }
+_CHOSEN = "A plan or model chosen by exact figures tells something of these data that no epsilon here covers."
 _NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",
@@ -36,6 +37,30 @@ def meaning(privacy: PrivacyClaim) -> str:
         f"at most {sure} sure of the answer, except with probability about {tiny(delta)}. "
         "That is the worst case over all records, all attackers and all side knowledge."
     )
+
+
+def tried(privacy: PrivacyClaim) -> list[str]:
+    """How often the data of a simulation were tried, and what that cost; one sentence each."""
+    known = privacy.tried
+    if known is None:
+        return []
+    if known.runs is None or known.without_privacy is None:
+        return [f"Nobody counted how often these data were simulated: {known.reason}.", _CHOSEN]
+    times = "1 simulation, this one" if known.runs == 1 else f"{known.runs} simulations, this one included"
+    sentences = [f"On this machine these data were used in {times}."]
+    if known.without_privacy:
+        sentences.append(f"Without privacy: {known.without_privacy} of them, which no epsilon covers.")
+    if privacy.delta is not None:
+        who = "The others" if known.without_privacy else "Together they" if known.runs > 1 else "It"
+        sentences.append(f"{who} cost {_total(known, tiny(privacy.delta))}.")
+    return [*sentences, _CHOSEN]
+
+
+def _total(known: Tried, delta: str) -> str:
+    if known.epsilon is None:
+        return "one unit more than any number bounds"
+    how = "" if known.exact else ": the least limit that, set before the first, would have admitted them all"
+    return f"epsilon {upward(known.epsilon)} at delta {delta}{how}"
 
 
 def departures(report: Report) -> list[str]:
@@ -75,7 +100,7 @@ def assumptions(report: Report) -> list[str]:
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
         f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by the "
         f"{str(privacy.accountant).upper()} accountant{_cross_check(privacy)}. Other runs on the same records add "
-        "to it; each site's journal counts them all.",
+        f"to it{_elsewhere(report)}.",
         "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
         _covered(report),
     ]
@@ -124,6 +149,11 @@ def _covered(report: Report) -> str:
         "Epsilon covers the training records, and the held-out records behind the published evaluation"
         f"{exact}, and {timing}"
     )
+
+
+def _elsewhere(report: Report) -> str:
+    """Who counts other runs: the journals of a simulation begin and end with it."""
+    return "" if report.simulated else "; each site's journal counts them all"
 
 
 def remaining(report: Report) -> str:

@@ -93,6 +93,24 @@ def test_a_report_shows_the_claim_the_sites_and_the_metrics(capsys: pytest.Captu
     assert "report.html" in text
 
 
+def test_a_mean_of_sites_says_over_how_many_and_the_table_over_what(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evaluation = {
+        "pooled": {"accuracy": 0.8, "auc": 0.847, "n": 59, "positives": 19},
+        "mean_of_sites": {"accuracy": 0.7, "auc": 1.0},
+        "mean_of_sites_n": {"accuracy": 4, "auc": 3},
+        "sites": {
+            name: {"accuracy": 0.7, "n": 15, "positives": 5} for name in ("ash", "birch", "cedar", "elm")
+        },
+    }
+    print_report(typed(evaluation=evaluation), Path("run"))
+    text = capsys.readouterr().out
+    assert row(text, "auc") == ["auc", "0.847", "1.000 (3)"]
+    assert "59 records, 19 of them positive; in brackets how many of 4 sites" in " ".join(text.split())
+    assert "│ n " not in text
+
+
 def test_a_real_run_shows_no_records_and_no_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     print_report(typed(simulated=False), Path("run"))
     text = capsys.readouterr().out
