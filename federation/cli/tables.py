@@ -20,7 +20,7 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
-    lines: tuple[Text | str, ...] = (
+    lines: tuple[Text | str | Table, ...] = (
         *_claim(report.privacy),
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
