@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from federation.plan.guarantee import cost_for, epsilons, exposure
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
+from privacy.accounting.bounds import Mechanism, recount
 from privacy.accounting.costs import Cost
-from privacy.accounting.crosscheck import cross_check
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.filters import Budget, Filter
-from privacy.accounting.pld import epsilon_by_round
+from privacy.accounting.pld import COARSE, EXACT, accountant, epsilon, epsilon_by_round, rdp_epsilon
 from privacy.accounting.units import Patient
 from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
@@ -19,39 +21,57 @@ from privacy.errors import UnsafeParameters
 SITES = (1, 2, 3)
 
 
-def budget_of(plan: Plan) -> dict[str, Any]:
-    """The content of `federation budget PLAN --json`.
+def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """The content of `federation budget PLAN --json`. `working_on` is told each part before it takes its time.
 
     `epsilon` and all that stands under no other name is of the training. Where the plan publishes an evaluation,
     `together` is what the run costs, training and evaluation composed, and `evaluation` what it costs by itself.
     """
-    event, delta = plan.kind.event, plan.privacy.delta
+    privacy, rounds = plan.privacy, plan.federation.rounds
+    working_on("the noise multiplier")
+    event, delta = plan.kind.event, privacy.delta
     if delta is None or not isinstance(event, GaussianEvent):
         raise UnsafeParameters(
             'a plan with privacy.noise = "none" has no budget: its epsilon is infinite',
             hint='choose privacy.noise = "site", "distributed" or "central"',
         )
-    whole, rounds = cost_for(plan, plan.privacy.unit, Patient()), plan.federation.rounds
-    each = GaussianEvent(event.noise_multiplier, event.sample_rate, plan.kind.releases // rounds)
-    records = plan.privacy.records_per_patient or 1
+    whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=event.count // rounds)
+    working_on("other accountants")
+    accountants = _accountants(event, delta)
+    working_on("epsilon round by round")
+    series = epsilon_by_round(each, rounds, delta)
+    working_on("patients and sites")
+    records = privacy.records_per_patient or 1
     people = {str(sites): cost_for(plan, "patient", Patient(records, sites)) for sites in SITES}
     return {
         "noise_multiplier": event.noise_multiplier,
         "epsilon": whole.each[0],
         "delta": delta,
-        "unit": plan.privacy.unit,
+        "unit": privacy.unit,
         "sample_rate": event.sample_rate,
         "steps": event.count,
         **_together(plan, whole, people),
         **excess_facts(plan, planned_cohort(plan)),
-        "accountants": {"pld": whole.each[0], **cross_check([event], delta)},
-        "rounds": [
-            {"round": number, "epsilon": spent}
-            for number, spent in enumerate(epsilon_by_round(each, rounds, delta), start=1)
-        ],
+        "accountant": accountant([event], delta),
+        "accountants": accountants,
+        "rounds": [{"round": number, "epsilon": spent} for number, spent in series.items()],
         "patient_at_sites": {sites: finite(spent.each[0]) for sites, spent in people.items()},
         "units": exposure(plan, planned_cohort(plan)),
         "filter": _filter([charge.event for charge in plan.charges], Budget(whole.together, delta)),
+    }
+
+
+def _accountants(event: GaussianEvent, delta: float) -> dict[str, float | None]:
+    """Epsilon by three accountants: "pld", None where it would take too long; "rdp"; "audit", the auditor's own.
+
+    Each is an upper bound. Opacus's is left to the report of a run: to import it takes as long as all the rest.
+    """
+    by_grid = accountant([event], delta) in (EXACT, COARSE)
+    mechanism = Mechanism(event.noise_multiplier, event.sample_rate, event.count, event.group)
+    return {
+        "pld": epsilon([event], delta) if by_grid else None,
+        "rdp": rdp_epsilon([event], delta),
+        "audit": finite(recount([mechanism], delta).upper),
     }
 
 

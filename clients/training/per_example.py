@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from federation.errors import TaskError
-from privacy.mechanism.clipping import clip_factors
+from privacy.mechanism.clipping import clip_factors, row_lengths
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 PerRecord = Callable[[Tensor, Tensor], list[Tensor]]  # features, labels (n, ...) -> by parameter (n, *shape)
@@ -132,7 +132,7 @@ def ghost(model: nn.Module, loss: Loss, clipping_norm: float) -> Iterator[Clippe
             rows = _rows([note for note in notes if type(note.layer) is not nn.Linear], len(labels))
             _check_outer(outer, rows)
             lengths = _length([*(_outer_length(note) for note in outer), *map(row_lengths, rows.values())])
-            factors, kept = clip_factors(lengths, clipping_norm), torch.isfinite(lengths)
+            factors, kept = clip_factors(lengths, clipping_norm, _dtype(model)), torch.isfinite(lengths)
             sums = {parameter: weighted(row, factors, kept) for parameter, row in rows.items()}
             for note in outer:
                 sums |= _outer_sum(note, factors, kept)
@@ -154,12 +154,6 @@ def ghost_bytes(model: nn.Module) -> int:
 def row_bytes(model: nn.Module) -> int:
     """The gradient of one record in every parameter."""
     return sum(p.numel() for p in model.parameters()) * _item_size(model)
-
-
-def row_lengths(rows: Tensor) -> Tensor:
-    """L2 norms (n,) of rows (n, ...); not finite where an entry is not, or where the square overflows."""
-    lengths: Tensor = torch.linalg.vector_norm(rows.flatten(1), dim=1)
-    return lengths
 
 
 def weighted(rows: Tensor, factors: Tensor, kept: Tensor) -> Tensor:
@@ -259,6 +253,10 @@ def _outer_sum(note: _Note, factors: Tensor, kept: Tensor) -> dict[nn.Parameter,
 def _length(parts: list[Tensor]) -> Tensor:
     lengths: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
     return lengths
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    return next(model.parameters()).dtype
 
 
 def _item_size(model: nn.Module) -> int:

@@ -35,10 +35,9 @@ from clients.training.per_example import (
     ghost_bytes,
     hooks,
     row_bytes,
-    row_lengths,
     weighted,
 )
-from privacy.mechanism.clipping import clip_factors, clip_rows
+from privacy.mechanism.clipping import clip_factors, clip_rows, row_lengths
 
 MEMORY = 2**28  # bytes of per-record gradients at once, unless a single one is larger
 PER_RECORD = {"hooks": hooks, "functorch": functorch, "alone": alone}
@@ -85,7 +84,7 @@ def clipped_sums(
 def clipped_sum(samples: list[Tensor], clipping_norm: float) -> Tensor:
     """Per-record gradients by parameter, (n, *shape) each, clipped over all parameters and added up, flat (d,)."""
     lengths = torch.linalg.vector_norm(torch.stack([row_lengths(rows) for rows in samples]), dim=0)
-    factors, kept = clip_factors(lengths, clipping_norm), torch.isfinite(lengths)
+    factors, kept = clip_factors(lengths, clipping_norm, samples[0].dtype), torch.isfinite(lengths)
     return torch.cat([weighted(rows, factors, kept).reshape(-1) for rows in samples]).detach()
 
 

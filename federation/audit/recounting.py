@@ -67,15 +67,13 @@ def _mechanism(charge: Charge, unit: Unit, patient: Patient) -> Mechanism | None
     event = charge.event
     if not isinstance(event, GaussianEvent) or (unit == "client" and charge.protects != "client"):
         return None
-    z, group, count = event.noise_multiplier, event.group, event.count
-    if charge.protects not in ("record", unit):
-        # A part of what is clipped as a whole does not add it but changes it: one is taken away and another added,
-        # each on an independent half of the noise.
-        z, count = z / math.sqrt(2), 2 * count
+    group, count = event.group, event.count
+    # A part of what is clipped as a whole does not take it away: it puts another whole in its place.
+    replaced = charge.protects not in ("record", unit)
     if unit == "patient":
         # Each of the patient's records is sampled and clipped by itself, unless patients or sites are as a whole.
         group *= patient.records if charge.protects == "record" else 1
         # At several sites: in one sum with one noise on it, or in as many sums with a noise of their own.
         group *= patient.sites if charge.summed else 1
         count *= 1 if charge.summed else patient.sites
-    return Mechanism(z, event.sample_rate, count, group)
+    return Mechanism(event.noise_multiplier, event.sample_rate, count, group, replaced)

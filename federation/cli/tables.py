@@ -150,13 +150,13 @@ def _bounded(epsilon: float | None) -> str:
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
-    every = max(1, len(rounds) // 10)
     table = Table(title="Epsilon by round", title_justify="left")
     table.add_column("round", justify="right")
     table.add_column("epsilon", justify="right")
-    for entry in rounds:
-        if entry["round"] % every == 0 or entry["round"] in (1, len(rounds)):
-            table.add_row(str(entry["round"]), figure(entry["epsilon"]))
+    # The last one, about every tenth before it, and the first.
+    tenths = list(rounds[:0:-1])[:: max(1, len(rounds) // 10)]
+    for entry in (*rounds[:1], *reversed(tenths)):
+        table.add_row(str(entry["round"]), figure(entry["epsilon"]))
     return table
 
 

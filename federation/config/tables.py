@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, missing
-from privacy.accounting.events import MAX_GROUP
+from privacy.accounting.events import MAX_GROUP, MIN_CLIPPING_NORM, MIN_DELTA
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
@@ -99,6 +99,17 @@ class Privacy(Table):
                 raise Mistake('means nothing beside noise = "none"', hint, (name,))
             if not given and self.noise != "none":
                 raise missing(name, f"{name} = {(type(self).model_fields[name].examples or [''])[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _computable(self) -> Self:
+        """Smaller numbers drown in the rounding of float64: of a loss distribution, and of a clipped vector."""
+        for name, value, least in (
+            ("delta", self.delta, MIN_DELTA),
+            ("clipping_norm", self.clipping_norm, MIN_CLIPPING_NORM),
+        ):
+            if value is not None and value < least:
+                raise Mistake(f"must be at least {least:g}", "choose a larger one", (name,))
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ A simulation adds what only it can know: records, metrics, baselines (`simulatio
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from federation.report.report import (
 from federation.round.excess import excess_facts
 from privacy.accounting.crosscheck import cross_check
 from privacy.accounting.events import GaussianEvent
-from privacy.accounting.pld import epsilon_by_round
+from privacy.accounting.pld import accountant, epsilon_by_round
 from privacy.accounting.units import Patient
 
 _NOT_MEASURED = Evaluation(pooled={}, sites={}, baselines={})
@@ -100,7 +101,7 @@ def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:
             "delta": privacy.delta,
             "noise_multiplier": event.noise_multiplier,
             "clipping_norm": privacy.clipping_norm,
-            "accountant": "pld",
+            "accountant": accountant([event], privacy.delta),
             "cross_check": cross_check([event], privacy.delta),
             **excess_facts(plan, cohort),
             "units": exposure(plan, sites),
@@ -134,10 +135,16 @@ def _releases(plan: Plan, rounds: int) -> GaussianEvent | None:
 
 def _history(plan: Plan, receipts: Sequence[Receipt]) -> tuple[HistoryLine, ...]:
     event, delta = _releases(plan, 1), plan.privacy.delta
-    spent: Sequence[float | None] = [None] * plan.federation.rounds
+    spent: dict[int, float] = {}
     if event is not None and delta is not None:
         spent = epsilon_by_round(event, plan.federation.rounds, delta)
+    listed = list(spent)
     return tuple(
-        HistoryLine(round=receipt.round, epsilon=spent[receipt.round - 1], metrics=receipt.metrics)
+        HistoryLine(
+            round=receipt.round,
+            # What holds of the next round in the list holds of this one, too.
+            epsilon=spent[listed[bisect_left(listed, receipt.round)]] if spent else None,
+            metrics=receipt.metrics,
+        )
         for receipt in receipts
     )

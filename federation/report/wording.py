@@ -98,9 +98,8 @@ def assumptions(report: Report) -> list[str]:
         _unit(privacy.unit),
         _trust(report),
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
-        f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by the "
-        f"{str(privacy.accountant).upper()} accountant{_cross_check(privacy)}. Other runs on the same records add "
-        f"to it{_elsewhere(report)}.",
+        f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by {_accountant(privacy)}"
+        f"{_cross_check(privacy)}. Other runs on the same records add to it{_elsewhere(report)}.",
         "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
         _covered(report),
     ]
@@ -211,6 +210,12 @@ def _trust(report: Report) -> str:
     known = {None: "No more sites than the plan allows", 0: "No site", 1: "At most one site"}
     limit = known.get(colluders, f"At most {colluders} sites")
     return f"{limit} may work together with the server; the others follow the protocol and draw honest noise."
+
+
+def _accountant(privacy: PrivacyClaim) -> str:
+    """As in "the PLD accountant", or with a remark in brackets after it."""
+    name, _, remark = str(privacy.accountant).partition(" ")
+    return f"the {name.upper()} accountant {remark}".rstrip()
 
 
 def _cross_check(privacy: PrivacyClaim) -> str:

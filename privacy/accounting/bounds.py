@@ -9,6 +9,8 @@ the lower one is false beyond doubt, and one above the upper one is safe beyond 
   encloses the law of each between two laws on a grid, and the law of a sum is a product of Fourier transforms
   (Koskela, Jalko, Honkela 2020; Gopi, Lee, Wutschitz 2021). delta(epsilon) = E max(0, 1 - exp(epsilon - loss)),
   for a unit removed and a unit added, whichever is larger.
+* A unit that takes another's place does not more than two releases of half the noise's variance each, from one of
+  which it is removed and to the other of which it is added. The losses of both add up, in either direction.
 
 Delta is an event far out in a tail, where a transform in float64 has no correct digit left. So each law is tilted
 first, by exp(tilt * loss), with the tilt that makes the losses near epsilon the usual ones (Cramer 1938; Esscher
@@ -51,13 +53,14 @@ class Bounds(NamedTuple):
 @dataclass(frozen=True)
 class Mechanism:
     """`count` releases with noise z times the sensitivity to one contribution; a unit has at most `group` of them,
-    each in a release with probability `sample_rate`, by itself.
+    each in a release with probability `sample_rate`, by itself. `replaced`: neighbors differ in what these are.
     """
 
     noise_multiplier: float
     sample_rate: float
     count: int
     group: int = 1
+    replaced: bool = False
 
     def __post_init__(self) -> None:
         z, rate = self.noise_multiplier, self.sample_rate
@@ -67,23 +70,24 @@ class Mechanism:
 
 
 def recount(mechanisms: Sequence[Mechanism], delta: float) -> Bounds:
-    """Bounds on epsilon at `delta` of everything together; neighbors differ by one unit, removed or added.
+    """Bounds on epsilon at `delta` of everything together; neighbors differ by one unit, as each mechanism says.
 
     UnsafeParameters unless 1e-15 <= delta < 1.
     """
     if not 1e-15 <= delta < 1:
         raise UnsafeParameters("delta must be at least 1e-15 and below 1")
-    counts: Counter[tuple[float, float, int]] = Counter()
+    counts: Counter[_Key] = Counter()
     squares = 0.0
     for each in mechanisms:
         if each.sample_rate == 1:
-            squares += each.count * (each.group / each.noise_multiplier) ** 2
+            squares += each.count * ((1 + each.replaced) * each.group / each.noise_multiplier) ** 2
         elif each.count:
-            counts[each.noise_multiplier, each.sample_rate, each.group] += each.count
+            counts[each.noise_multiplier, each.sample_rate, each.group, each.replaced] += each.count
     return _recount(math.sqrt(squares), tuple(sorted(counts.items())), delta)
 
 
-_Counted: TypeAlias = tuple[tuple[tuple[float, float, int], int], ...]
+_Key: TypeAlias = tuple[float, float, int, bool]
+_Counted: TypeAlias = tuple[tuple[_Key, int], ...]
 
 
 @lru_cache(maxsize=4096)
@@ -91,12 +95,22 @@ def _recount(mu: float, sampled: _Counted, delta: float) -> Bounds:
     if not sampled:
         exact = _unsampled(mu, delta)
         return Bounds(exact * (1 - 1e-9), exact * (1 + 1e-9))
-    tail = 1e-6 * delta / (1 + sum(count for _, count in sampled))
-    parts = [(Release(*mechanism, tail), count) for mechanism, count in sampled]
-    if mu:
-        parts.append((Release(1 / mu, 1.0, 1, tail), 1))
-    each = [_compose(parts, neighbor, delta) for neighbor in _NEIGHBORS]
+    tail = 1e-6 * delta / (1 + sum((1 + replaced) * count for (_, _, _, replaced), count in sampled))
+    each = [_compose(_parts(mu, sampled, neighbor, tail), delta) for neighbor in _NEIGHBORS]
     return Bounds(max(bounds.lower for bounds in each), max(bounds.upper for bounds in each))
+
+
+def _parts(mu: float, sampled: _Counted, neighbor: Neighbor, tail: float) -> _Parts:
+    parts: list[tuple[Release, Neighbor, int]] = []
+    for (z, rate, group, replaced), count in sampled:
+        if replaced:
+            half = Release(z / math.sqrt(2), rate, group, tail)
+            parts += [(half, "removed", count), (half, "added", count)]
+        else:
+            parts.append((Release(z, rate, group, tail), neighbor, count))
+    if mu:
+        parts.append((Release(1 / mu, 1.0, 1, tail), neighbor, 1))
+    return parts
 
 
 def _unsampled(mu: float, delta: float) -> float:
@@ -124,7 +138,7 @@ def _crossing(falling: Callable[[float], float], low: float, high: float) -> tup
     return low, high
 
 
-_Parts: TypeAlias = Sequence[tuple[Release, int]]
+_Parts: TypeAlias = Sequence[tuple[Release, Neighbor, int]]
 
 
 @dataclass(frozen=True)
@@ -138,16 +152,16 @@ class _Setting:
     nudges: tuple[float, float]  # changes of tilt at which Chernoff's bound on the window's outside is best
 
 
-def _compose(parts: _Parts, neighbor: Neighbor, delta: float) -> Bounds:
-    setting = _setting([(release.sketch(neighbor), count) for release, count in parts], delta)
-    laws = [(release.laws(neighbor, setting.step, setting.tilt), count) for release, count in parts]
+def _compose(parts: _Parts, delta: float) -> Bounds:
+    setting = _setting([(release.sketch(neighbor), count) for release, neighbor, count in parts], delta)
+    laws = [(release.laws(neighbor, setting.step, setting.tilt), count) for release, neighbor, count in parts]
     below = _Sum.of([(pair[0], count) for pair, count in laws], setting)
     above = _Sum.of([(pair[1], count) for pair, count in laws], setting)
-    forgotten = sum(count * release.forgotten for release, count in parts)
+    # Where a unit is added, its law is the one whose mass counts exp(epsilon).
+    forgotten = sum(count * release.forgotten for release, neighbor, count in parts if neighbor == "added")
 
     def left_out(epsilon: float) -> float:
-        # With a unit added, its law is the one whose mass counts exp(epsilon).
-        if neighbor == "removed" or not forgotten:
+        if not forgotten:
             return 0.0
         return math.exp(epsilon) * forgotten if epsilon < 700 else math.inf
 

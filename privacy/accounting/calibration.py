@@ -1,7 +1,9 @@
 """Calibration: from a target epsilon to a noise multiplier.
 
-Epsilon falls as noise grows, so bisection finds the least noise that is enough. The answer is a multiple of 1/1000
-and follows from the plan alone: every party computes it for itself, so no party has to believe another's number.
+Epsilon falls as noise grows, about like 1 / z, so a few secant steps find the least noise that is enough. Each asks
+the accountant whose number is reported, so what is found keeps the target whatever the way to it. The answer is a
+multiple of 1/1000 and follows from the plan alone: every party computes it for itself, so no party has to believe
+another's number.
 """
 
 from __future__ import annotations
@@ -12,10 +14,15 @@ from functools import lru_cache
 
 from privacy.accounting import pld as accountant
 from privacy.accounting.events import GaussianEvent, is_number
+from privacy.accounting.merged import merge
+from privacy.accounting.rdp import rdp_epsilon
 from privacy.errors import CalibrationFailed, UnsafeParameters
 
 _PER_UNIT = 1000  # noise multipliers are whole numbers of thousandths
 _LOWEST, _HIGHEST = 300, 100_000_000  # in thousandths
+_SECANTS = 20  # after so many steps, bisection, which always ends
+
+_Cost = Callable[[int], float]  # epsilon by thousandths
 
 
 @lru_cache(maxsize=256, typed=True)
@@ -28,29 +35,53 @@ def noise_multiplier(epsilon: float, delta: float, sample_rate: float, count: in
     if not (is_number(epsilon) and epsilon > 0):
         raise UnsafeParameters("epsilon must be a number above 0")
 
-    def suffices(thousandths: int) -> bool:
-        event = GaussianEvent(thousandths / _PER_UNIT, sample_rate, count)
-        return accountant.epsilon([event], delta) <= epsilon
+    def event(thousandths: int) -> GaussianEvent:
+        return GaussianEvent(thousandths / _PER_UNIT, sample_rate, count)
 
-    if suffices(_LOWEST):
+    def cost(thousandths: int) -> float:
+        return accountant.epsilon([event(thousandths)], delta)
+
+    def loose(thousandths: int) -> float:
+        return rdp_epsilon(merge([event(thousandths)]) or (), delta)
+
+    if cost(_LOWEST) <= epsilon:
         return _LOWEST / _PER_UNIT
-    low, high = _bracket(suffices)
-    while high - low > 1:
-        middle = math.isqrt(low * high)  # of ratios, then of differences; strictly between the two
-        middle = max(middle, low + 1)
-        low, high = (low, middle) if suffices(middle) else (middle, high)
-    return high / _PER_UNIT
+    return _least(cost, epsilon, _bisected(loose, epsilon)) / _PER_UNIT
 
 
-def _bracket(suffices: Callable[[int], bool]) -> tuple[int, int]:
-    """Two noise multipliers, the first too small and the second enough."""
-    low = _LOWEST
-    while low < _HIGHEST:
-        high = min(4 * low, _HIGHEST)
-        if suffices(high):
-            return low, high
-        low = high
-    raise CalibrationFailed(
-        "no noise multiplier up to 100,000 reaches this epsilon",
-        hint="allow a larger epsilon, or plan fewer rounds or a smaller sample_rate",
-    )
+def _bisected(cost: _Cost, epsilon: float) -> int:
+    """About where a quick and looser accountant would find enough noise: the best place to begin."""
+    low, high = _LOWEST, _HIGHEST
+    while high > 1.01 * low + 3:
+        middle = math.isqrt(low * high)
+        low, high = (low, middle) if cost(middle) <= epsilon else (middle, high)
+    return high
+
+
+def _least(cost: _Cost, epsilon: float, begin: int) -> int:
+    """The least noise above `_LOWEST` that is enough, by secants of log epsilon over log noise.
+
+    What is tried always lies between what is known to be too little and what is known to be enough.
+    """
+    low, high, slope = _LOWEST, _HIGHEST + 1, -1.0
+    last, found = begin, cost(begin)
+    for step in range(_SECANTS + 64):
+        low, high = (low, last) if found <= epsilon else (last, high)
+        if high - low <= 1:
+            break
+        aim = 0
+        if step < _SECANTS and 0 < found < math.inf:
+            log_aim = math.log(last) + math.log(epsilon / found) / slope
+            aim = math.ceil(math.exp(min(log_aim, 2 * math.log(_HIGHEST))))
+        if not low <= aim <= max(high, _HIGHEST):
+            aim = math.isqrt(low * high)
+        before, last = (last, found), min(max(aim, low + 1), high - 1)
+        found = cost(last)
+        if 0 < found < before[1] < math.inf or 0 < before[1] < found < math.inf:
+            slope = min(max(math.log(found / before[1]) / math.log(last / before[0]), -50.0), -0.1)
+    if high > _HIGHEST:
+        raise CalibrationFailed(
+            "no noise multiplier up to 100,000 reaches this epsilon",
+            hint="allow a larger epsilon, or plan fewer rounds or a smaller sample_rate",
+        )
+    return high

@@ -18,11 +18,11 @@ from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.pld import check_delta, epsilon, rdp_epsilon
 
 _PRV_ERROR = 0.01
-_LARGEST = 60.0  # beyond, its table of losses takes gigabytes
+_LARGEST, _MOST = 60.0, 2**17  # epsilon and releases: beyond, its table of losses takes gigabytes
 
 
 def cross_check(events: Sequence[Event], delta: float) -> dict[str, float | None]:
-    """Epsilon by accountant. None where one has no answer: PRV knows no groups, and only moderate epsilons."""
+    """Epsilon by accountant. None where one has no answer: PRV knows no groups, and only moderate numbers."""
     check_delta(delta)
     return {"rdp": rdp_epsilon(events, delta), "prv": _prv_epsilon(tuple(events), delta)}
 
@@ -35,6 +35,8 @@ def _prv_epsilon(events: tuple[Event, ...], delta: float) -> float | None:
             return None
         if event.count:
             history.append((event.noise_multiplier, event.sample_rate, event.count))
+    if sum(count for _, _, count in history) > _MOST:
+        return None
     if not history or not math.isfinite(epsilon(events, delta)) or epsilon(events, delta) > _LARGEST:
         return None if history else 0.0
     from opacus.accountants import PRVAccountant

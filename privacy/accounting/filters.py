@@ -29,9 +29,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from privacy.accounting.events import Event, GaussianEvent, is_number
-from privacy.accounting.pld import bisect, check_delta, epsilon, gaussian_epsilon
+from privacy.accounting.events import Event, NoisedEvent, NonPrivateEvent, is_number
+from privacy.accounting.merged import mechanism_of
+from privacy.accounting.pld import check_delta, epsilon
 from privacy.accounting.rdp import renyi
+from privacy.accounting.unsampled import bisect, gaussian_epsilon
 from privacy.errors import BudgetExceeded, UnsafeParameters, UnsupportedEvent
 
 _MAX_ORDER = 4096
@@ -70,7 +72,7 @@ class Filter:
     @classmethod
     def frozen(cls, budget: Budget, first: Event) -> Filter:
         """The filter of a pool by its first plan: GDP if it does not sample, else RDP at the best order."""
-        if isinstance(first, GaussianEvent) and first.sample_rate == 1:
+        if isinstance(first, NoisedEvent) and first.sample_rate == 1:
             return cls(None)
         return cls(_best_order(budget, first))
 
@@ -107,10 +109,10 @@ class Filter:
         return {"type": "gdp"} if self.order is None else {"type": "rdp", "order": self.order}
 
     def _weight(self, event: Event) -> float:
-        if not isinstance(event, GaussianEvent):
+        if isinstance(event, NonPrivateEvent):
             return math.inf
         if self.order is None:
-            return event.count * (event.group / event.noise_multiplier) ** 2
+            return event.count * mechanism_of(event).unsampled_square
         return event.count * renyi(event, self.order) if event.count else 0.0
 
 
@@ -142,7 +144,7 @@ def admit(spent: Sequence[Event], asked: Event, budget: Budget, rule: Filter) ->
 
 def _is_charged(event: Event) -> bool:
     """Whether an event stands for any release at all."""
-    return not isinstance(event, GaussianEvent) or event.count > 0
+    return not isinstance(event, NoisedEvent) or event.count > 0
 
 
 def filter_from_json(data: Mapping[str, object]) -> Filter:
@@ -176,7 +178,7 @@ def _best_order(budget: Budget, first: Event) -> int:
     if math.isinf(budget.epsilon):
         budget = Budget(1.0, budget.delta)
     highest = max(_ORDERS, key=lambda order: Filter(order).capacity(budget) / order)
-    if not isinstance(first, GaussianEvent):
+    if isinstance(first, NonPrivateEvent):
         return highest
     orders = [order for order in _ORDERS if order <= highest]
     return max(orders, key=lambda order: Filter(order).capacity(budget) / max(renyi(first, order), 1e-300))

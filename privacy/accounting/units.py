@@ -5,9 +5,8 @@ often, so each kind of unit has an epsilon of its own:
 
 * A **part** of what a plan protects as a whole (a record of a patient, a patient or a record of a site) does not
   add or remove the whole: it puts another whole in its place. Its clipped vector may turn from v to -v, so a
-  release moves by twice the sensitivity, and without sampling z becomes z / 2. With sampling, split the noise into
-  two independent halves: take the old vector away on one and add the new one on the other. The sum of both is what
-  was released, so that is no worse than two releases with noise multiplier z / sqrt 2: exactly z / 2 if q = 1.
+  release moves by twice the sensitivity, and without sampling z becomes z / 2. With sampling it costs no more than
+  a removal and an addition, each with half of the noise: a `ReplacedEvent`, and the proof is below.
 * A **patient** with up to m records at a site, sampled record by record, moves a release by Binomial(m, q) clipped
   gradients, at worst all in one direction: a mixture of Gaussians (Ganesh 2024, "Tight group-level DP guarantees
   for DP-SGD with sampling via mixture of Gaussians mechanisms"). With q = 1 this is group privacy, a noise
@@ -17,16 +16,30 @@ often, so each kind of unit has an epsilon of its own:
 * A **client**, all of a site's data at once, is bounded only by a plan that clips its update as a whole.
 
 The worst case is what is charged and reported: declared numbers are upper bounds, never averages.
+
+**Replaced: the proof.** In units of the sensitivity, let one release be S + B v + N with the old whole and
+S + B' w + N with the new one, where |v| <= 1, |w| <= 1, B and B' are 1 with probability q and otherwise 0, N is
+normal with variance z^2, and S is what everybody else contributes. N is N1 + N2, independent, each of variance
+z^2 / 2. So
+    S + B v  + N  is the sum of  S + B v + N1  and         N2,
+    S + B' w + N  is the sum of  S       + N1  and  B' w + N2.
+To add up two results is post-processing. The first pair of results is a release that loses a unit, the second one
+that gains a unit, each with noise multiplier z / sqrt 2 and with coins and noise of its own: they compose, as
+releases of two mechanisms do. T releases, each chosen after seeing the ones before, are T removals composed with T
+additions: at Renyi order a, T (D_a(P || Q) + D_a(Q || P)), where the worse of the two directions would be charged
+2 T times. Turned around, both change places, so one direction is all. With q = 1 that is 2 T Gaussian mechanisms at
+z / sqrt 2, mu^2 = 4 T / z^2: exactly z / 2, which v = -w attains. A group (the same patient at several sites of one
+sum) replaces up to g contributions, each with a coin of its own; B v becomes a sum of g such terms, and nothing
+else changes. A part that is all of the whole (w = 0) is a case of this.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from privacy.accounting.events import Event, GaussianEvent, NonPrivateEvent, event_from_json
+from privacy.accounting.events import Event, GaussianEvent, NonPrivateEvent, ReplacedEvent, event_from_json
 from privacy.accounting.filters import Budget
 from privacy.errors import UnsafeParameters, UnsupportedEvent
 
@@ -58,12 +71,12 @@ class Charge:
 
     def to(self, unit: Unit, patient: Patient = Patient()) -> Event:
         """The event that one `unit` is charged; NonPrivateEvent where the plan bounds nothing for it."""
-        event = self.event
-        if not isinstance(event, GaussianEvent) or (unit == "client" and self.protects != "client"):
+        asked = self.event
+        if not isinstance(asked, GaussianEvent) or (unit == "client" and self.protects != "client"):
             return NonPrivateEvent()
+        event: GaussianEvent | ReplacedEvent = asked
         if self.protects not in (unit, "record"):
-            halved = event.noise_multiplier / math.sqrt(2)
-            event = replace(event, noise_multiplier=halved, count=2 * event.count)
+            event = ReplacedEvent(asked.noise_multiplier, asked.sample_rate, asked.count, asked.group)
         if unit != "patient":
             return event
         records = patient.records if self.protects == "record" else 1
@@ -120,6 +133,7 @@ def charge_from_json(data: Mapping[str, object]) -> Charge:
     """The charge that `to_json` wrote. UnsupportedEvent for anything else, UnsafeParameters out of range."""
     match dict(data):
         case {"event": Mapping() as event, "protects": str(name), "summed": bool(summed), **rest} if not rest:
-            if unit := unit_named(name):
-                return Charge(event_from_json(event), unit, summed)
+            asked = event_from_json(event)  # what is replaced follows from a charge; no plan asks for it
+            if (unit := unit_named(name)) and not isinstance(asked, ReplacedEvent):
+                return Charge(asked, unit, summed)
     raise UnsupportedEvent("a charge of a form that this version does not know", hint="install a newer one")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from federation.audit.recounting import _mechanism, bounds, planned_rate, planned_releases
 from federation.plan.plan import parse
 from privacy.accounting.bounds import Bounds
-from privacy.accounting.events import GaussianEvent, NonPrivateEvent
+from privacy.accounting.events import GaussianEvent, NonPrivateEvent, ReplacedEvent
 from privacy.accounting.units import UNITS, Charge, Patient
 from tests.plans import TEXT, changed, for_patients
 
@@ -40,6 +40,7 @@ def test_the_auditors_reading_of_a_charge_is_that_of_the_site(
     assert mechanism is not None
     said = (mechanism.noise_multiplier, mechanism.sample_rate, mechanism.count, mechanism.group)
     assert said == (event.noise_multiplier, event.sample_rate, event.count, event.group)
+    assert mechanism.replaced == isinstance(event, ReplacedEvent)
 
 
 def test_the_auditors_reading_of_a_plan_is_that_of_the_site() -> None:

@@ -112,7 +112,7 @@ def test_runs_are_named_after_the_plan_and_numbered(
 def test_budget_prints_json_with_the_fields_of_the_manual(command: Command, private: Path) -> None:
     found = command("budget", private, "--json").json
     assert {"noise_multiplier", "epsilon", "delta", "accountants", "rounds", "patient_at_sites"} <= set(found)
-    assert set(found["accountants"]) == {"pld", "rdp", "prv"}
+    assert set(found["accountants"]) == {"pld", "rdp", "audit"}
     assert set(found["patient_at_sites"]) == {"1", "2", "3"}
     assert found["rounds"][0].keys() == {"round", "epsilon"}
     assert len(found["rounds"]) == 50

@@ -11,38 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from privacy.accounting.events import Event
-from privacy.accounting.pld import (
-    _MIN_DELTA,
-    _VAST_EPSILON,
-    _distribution,
-    _grid,
-    _loose,
-    _merge,
-    bisect,
-    check_delta,
-    gaussian_epsilon,
-)
+from privacy.accounting.distributions import distribution
+from privacy.accounting.events import MIN_DELTA, Event
+from privacy.accounting.merged import merge
+from privacy.accounting.pld import _VAST_EPSILON, _grid, _loose, check_delta
+from privacy.accounting.unsampled import bisect, gaussian_epsilon
 
 
 def replacing(events: Sequence[Event], delta: float) -> float:
     """An upper bound on epsilon of all events together, for neighbors that differ by one unit replaced."""
     check_delta(delta)
-    merged = _merge(events)
+    merged = merge(events)
     if not merged:
         return math.inf if merged is None else 0.0
-    squares = math.fsum(count * (group / z) ** 2 for (z, _, group), count in merged)
+    squares = math.fsum(count * one.unsampled_square for one, count in merged)
     unsampled = gaussian_epsilon(2 * math.sqrt(squares), delta)
-    exact = all(rate == 1 for (_, rate, _), _ in merged)
-    if exact or any(group > 1 for (_, _, group), _ in merged) or _loose(merged, delta) > _VAST_EPSILON:
+    exact = all(one.sample_rate == 1 for one, _ in merged)
+    if exact or any(one.group > 1 for one, _ in merged) or _loose(merged, delta).epsilon > _VAST_EPSILON:
         return unsampled
-    total = _distribution(merged, _grid(merged, delta))
+    total = distribution(merged, _grid(merged, delta)[0])
 
     def holds(half: float) -> bool:
         return (1 + math.exp(half)) * float(total.get_delta_for_epsilon(half)) <= delta
 
     # Beyond `high`, the delta of each half is one that a transform in float64 does not resolve.
-    high = math.log(max(2.0, delta / _MIN_DELTA) - 1)
+    high = math.log(max(2.0, delta / MIN_DELTA) - 1)
     if not holds(high):
         return unsampled
     _, high = bisect(lambda half: not holds(half), 0.0, high, 1e-4)

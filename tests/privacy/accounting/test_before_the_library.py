@@ -13,7 +13,7 @@ from dp_accounting.pld import privacy_loss_distribution as pld
 
 from privacy.accounting.calibration import noise_multiplier
 from privacy.accounting.crosscheck import cross_check
-from privacy.accounting.events import GaussianEvent
+from privacy.accounting.events import GaussianEvent, ReplacedEvent
 from privacy.accounting.filters import Budget, Filter, admit
 from privacy.accounting.pld import epsilon, epsilon_by_round, rdp_epsilon
 from privacy.errors import UnsafeParameters
@@ -22,6 +22,7 @@ from tests.privacy.accounting.replacing import replacing
 NONE: list[Any] = [math.nan, math.inf, -math.inf, 0.0, -1.0, True, "1", None]
 ASKS: list[Callable[[Any, Any, Any, Any, Any], object]] = [
     lambda z, rate, count, group, delta: epsilon([GaussianEvent(z, rate, count, group)], delta),
+    lambda z, rate, count, group, delta: epsilon([ReplacedEvent(z, rate, count, group)], delta),
     lambda z, rate, count, group, delta: replacing([GaussianEvent(z, rate, count, group)], delta),
     lambda z, rate, count, group, delta: rdp_epsilon([GaussianEvent(z, rate, count, group)], delta),
     lambda z, rate, count, group, delta: cross_check([GaussianEvent(z, rate, count, group)], delta),

@@ -17,7 +17,7 @@ from privacy.accounting import pld as accountant
 from privacy.accounting.bounds import Bounds, Mechanism, recount
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.loss_distributions import Neighbor, Release
-from privacy.accounting.pld import gaussian_epsilon
+from privacy.accounting.unsampled import gaussian_epsilon
 from privacy.errors import UnsafeParameters
 
 # Sample rate, noise multiplier, count, delta, and epsilon as the design measured it with other libraries.

@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.accounting.events import GaussianEvent, NonPrivateEvent, event_from_json
+from privacy.accounting.events import GaussianEvent, NonPrivateEvent, ReplacedEvent, event_from_json
 from privacy.errors import UnsafeParameters, UnsupportedEvent
 
-EVENTS = st.builds(
+NOISED = st.builds(
     GaussianEvent,
     st.floats(0.1, 1e6),
     st.floats(0, 1, exclude_min=True),
     st.integers(0, 10**9),
     st.integers(1, 1000),
-) | st.just(NonPrivateEvent())
+)
+EVENTS = NOISED | NOISED.map(lambda event: ReplacedEvent(**vars(event))) | st.just(NonPrivateEvent())
 
 
 @given(EVENTS)

@@ -19,7 +19,8 @@ from scipy.stats import norm
 
 from privacy.accounting.crosscheck import cross_check
 from privacy.accounting.events import GaussianEvent, NonPrivateEvent
-from privacy.accounting.pld import epsilon, epsilon_by_round, gaussian_delta, gaussian_epsilon, rdp_epsilon
+from privacy.accounting.pld import epsilon, epsilon_by_round, rdp_epsilon
+from privacy.accounting.unsampled import gaussian_delta, gaussian_epsilon
 from privacy.errors import UnsafeParameters, UnsupportedEvent
 from tests.patience import within
 from tests.privacy.accounting.replacing import replacing
@@ -131,8 +132,9 @@ def test_a_vast_epsilon_is_bounded_at_once() -> None:
 )
 def test_epsilon_by_round_rises_to_the_whole_plan(event: GaussianEvent, rounds: int) -> None:
     z, rate, count = event.noise_multiplier, event.sample_rate, event.count
-    curve = epsilon_by_round(event, rounds, 1e-5)
-    assert len(curve) == rounds
+    spent = epsilon_by_round(event, rounds, 1e-5)
+    curve = list(spent.values())
+    assert list(spent) == list(range(1, rounds + 1))
     assert curve == sorted(curve)
     assert curve[-1] == pytest.approx(epsilon([GaussianEvent(z, rate, count * rounds)], 1e-5), abs=1e-3)
     for done in (1, rounds // 2):
