@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,17 +10,17 @@ from pathlib import Path
 from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.populations import check_pool, claim_pool, fingerprints
+from clients.journal.lock import alone
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
 from clients.site import Site
 from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
-from federation.errors import FederationError
+from federation.log import note
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
-from privacy.errors import PrivacyError
 
 
 def open_site(path: Path) -> Site:
@@ -40,42 +40,33 @@ def open_site(path: Path) -> Site:
     )
 
 
-def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None:
+def attend(path: Path, socket: Path | None) -> None:
     """Be the site of a site file until SIGTERM or SIGINT: answer what Flower's ClientApp forwards.
 
-    `tell` gets lines for the people at the site, among them why something was refused: that is not sent.
+    The log has lines for the people at the site, among them why something was refused: that is not sent.
+    SiteRunning while another process is this site.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
-    with closing(open_site(path)) as site:
-        answer = padded(site.receive, lambda: site.pace)
-
-        def receive(data: bytes) -> bytes:
-            before = site.last_error
-            reply = answer(data)
-            if site.last_error is not None and site.last_error is not before:
-                tell(_said(site.last_error))
-            return reply
+    rules = load_site(path)
+    with alone(rules.journal), closing(open_site(path)) as site:
+        name = site.member.site
 
         def ready() -> None:
-            tell(f"site {site.member.site} answers at {place}")
-            tell(f"now start: {_supernode(load_site(path), path.parent, place)}")
+            note("ready", site=name, socket=str(place))
+            note("waiting", site=name, command=_supernode(rules, path.parent, place))
 
-        serve_until_signal(receive, place, ready)
-
-
-def _said(error: Exception) -> str:
-    """Our own errors show no data; of others only the kind is told."""
-    ours = isinstance(error, FederationError | PrivacyError)
-    return f"refused: {error}" if ours else f"refused: unexpected {type(error).__name__}"
+        serve_until_signal(padded(site.receive, lambda: site.pace), place, ready)
+        note("stopped", site=name)
 
 
 def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
     """The command that connects Flower to this site."""
-    config = f"--node-config 'socket=\"{socket}\"'"
-    if rules.server is None:
-        return f"flower-supernode --superlink ADDRESS --root-certificates FILE {config}"
-    certificate = (folder / rules.server.certificate).absolute()
-    return f"flower-supernode --superlink {rules.server.address} --root-certificates {certificate} {config}"
+    address, certificate = "ADDRESS", "FILE"
+    if rules.server is not None:
+        address = shlex.quote(rules.server.address)
+        certificate = shlex.quote(str((folder / rules.server.certificate).absolute()))
+    config = shlex.quote(f'socket="{socket}"')
+    return f"flower-supernode --superlink {address} --root-certificates {certificate} --node-config {config}"
 
 
 def load_trainer(rules: SiteFile, folder: Path, plan: Plan) -> Trainer:

@@ -63,6 +63,11 @@ class Coordinator:
         return self._machine.survivors
 
     @property
+    def lost(self) -> dict[str, str]:
+        """Why sites left: a reason that a site gave, or what the server says of one that broke the protocol."""
+        return self.left | self._machine.faulty
+
+    @property
     def is_prepared(self) -> bool:
         """Keys are exchanged with every site of the cohort: `start` needs no invitation."""
         return len(self._deliveries) == len(self.terms.members)
@@ -127,8 +132,7 @@ class Coordinator:
         try:
             messages = step()
         except TooFew as error:
-            left = self.left | self._machine.faulty
-            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value, left=left) from None
+            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value, left=self.lost) from None
         self.left.update(self._machine.faulty)
         kind = _REQUESTS.get(self._machine.phase)
         if kind is None:

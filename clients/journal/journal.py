@@ -338,6 +338,11 @@ class Journal:
             self._append("rotate", ledger.rotation(account.tip, new))
         self._key = new
 
+    def spent(self) -> Mapping[Unit, float]:
+        """Epsilon of everything charged, for each unit that has a limit."""
+        with self._store.transaction() as account:
+            return {unit: account.epsilon(unit) for unit in account.terms}
+
     def rounds_begun(self, run: str) -> int:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from federation.log import printable
+
 Severity = Literal["critical", "warning", "info"]
 
 SEVERITIES: Mapping[str, Severity] = {
@@ -86,13 +88,6 @@ SEVERITIES: Mapping[str, Severity] = {
     "not-private": "info",
 }
 _MOST = 12  # findings of one kind at one site that are told one by one
-_LONGEST = 400  # letters of a detail or a name
-
-
-def printable(text: str) -> str:
-    """What of a text can be shown: names come from files that nobody vouches for."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "..."
 
 
 @dataclass(frozen=True)

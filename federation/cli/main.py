@@ -182,12 +182,15 @@ def sign_roster_file(
 def join(
     site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
     socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
+    json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Debug = False,
 ) -> None:
-    """Be a site: own data, keys and journal, and answer the coordinator until stopped."""
+    """Be a site: own data, keys and journal, and answer the coordinator until stopped. The log is stderr."""
     from clients.join import attend
+    from federation.log import to_stderr
 
-    attend(site, socket, lambda line: typer.echo(line, err=True))
+    to_stderr(as_json=json_log, debug=debug)
+    attend(site, socket)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
