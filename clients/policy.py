@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, Strict, field_validator, model_validator
 
+from clients.endpoint import Endpoint, check_certificate
 from federation.config.schema import Mistake, Table, Texts, validate
 from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
@@ -206,20 +207,13 @@ class _Consortium(Table):
         return self
 
 
-class _Endpoint(Table):
-    """`[server]`: where the coordinator is, and the certificate that it must show."""
-
-    address: str = Field(min_length=1, examples=['"fed.example.org:8443"'])
-    certificate: str = Field(min_length=1, examples=['"ca.crt"'])
-
-
 class _Tables(Table):
     refusal: ClassVar[type[InputError]] = SiteFileError
     site: _Identity = Field(examples=["[site]"])
     data: SiteData = Field(examples=["[data]"], repr=False)  # a source may be a URL with a password
     policy: Policy = Field(examples=["[policy]"])
     consortium: _Consortium | None = Field(default=None, examples=["[consortium]"])
-    server: _Endpoint | None = Field(default=None, examples=["[server]"])
+    server: Endpoint | None = Field(default=None, examples=["[server]"])
 
 
 @dataclass(frozen=True)
@@ -232,7 +226,7 @@ class SiteFile:
     data: SiteData
     policy: Policy
     consortium: _Consortium | None
-    server: _Endpoint | None
+    server: Endpoint | None
 
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
@@ -253,13 +247,18 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
 
 
 def require_complete(rules: SiteFile, path: Path) -> _Consortium:
-    """The consortium of a site that takes part for real. SiteFileError without it, or without a declared size."""
+    """The consortium of a site that takes part for real.
+
+    SiteFileError without it, without a declared size, or with a `[server]` that cannot be connected to.
+    """
     if rules.data.size is None:
         hint = "declare in public about how many you bring, such as size = 300; do not count them here"
         raise SiteFileError("is missing", hint=hint, path=path, key="data.size")
     if rules.consortium is None:
         hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
         raise SiteFileError("is missing", hint=hint, path=path, key="consortium")
+    if rules.server is not None:
+        check_certificate(rules.server, path)
     return rules.consortium
 
 

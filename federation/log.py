@@ -3,10 +3,10 @@
     2026-03-01T09:30:00.000Z round ends run=3f2a... round=3 cohort=4 survivors=3 lost=west seconds=2.1 epsilon=0.61
 
 Other libraries are quiet below warnings, and Python's warnings are dropped: one of a task's own code could quote a
-record. A line holds site ids, counts, digests, our own messages and reasons from the fixed list, and never a value of
-the data, a secret, or the text of an error that is not ours. What the network says is made printable first, so it can
-neither begin a line of its own nor steer a terminal. If nobody reads the lines any more, they are lost and the work
-goes on. Without `to_stderr`, as in a simulation, there are no lines.
+record. A line holds site ids, counts, digests, our own messages and reasons from the fixed list, and never a value
+of the data, a secret, or the text of an error that is not ours. What the network says is made printable first, so
+it can neither begin a line of its own nor steer a terminal. If nobody reads the lines any more, they are lost and
+the work goes on. Without `to_stderr`, as in a simulation, there are no lines.
 """
 
 from __future__ import annotations

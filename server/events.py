@@ -11,11 +11,10 @@ from federation.round.messages import Reason
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.roster import Roster
-from server.coordinator import Coordinator
+from server.coordinator import SILENT, Coordinator
 from server.state import ServerState
 
-SILENT = "silent"  # no answer before the deadline
-_REASONS = {reason.name.lower() for reason in Reason}
+_REASONS = {*(reason.name.lower() for reason in Reason), SILENT}
 
 
 def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Roster) -> None:
@@ -44,14 +43,10 @@ def note_lost(coordinator: Coordinator) -> None:
     """Each site that the attempt went on without, or failed for, and why: a reason from the fixed list."""
     if not is_on():
         return
-    cohort = [member.site for member in coordinator.terms.members]
-    survivors, left = set(coordinator.survivors), coordinator.lost
-    for site in cohort:
-        if site in left or site not in survivors:
-            told = left.get(site, SILENT)
-            # Anything else is what the server itself says of a site that broke the protocol.
-            reason = told if told in _REASONS or told == SILENT else Reason.PROTOCOL.name.lower()
-            warn("site_lost", **_place(coordinator), site=site, reason=reason)
+    for site, told in sorted(coordinator.lost.items()):
+        # Anything else is what the server itself says of a site that broke the protocol.
+        reason = told if told in _REASONS else Reason.PROTOCOL.name.lower()
+        warn("site_lost", **_place(coordinator), site=site, reason=reason)
 
 
 def note_failed(coordinator: Coordinator, got: int, needed: int) -> None:

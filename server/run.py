@@ -26,7 +26,7 @@ from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.evaluation import Evaluated, published
-from server.events import note_begins, note_evaluated, note_failed, note_lost, note_round
+from server.events import note_begins, note_evaluated, note_failed, note_lost
 from server.heads import Heads
 from server.sessions import Lines
 from server.state import ServerState, advance
@@ -57,9 +57,7 @@ def run(
         _welcome_back(coordinator, lines)
         after = advance(plan, state, terms, total, survivors, stream(terms.round))
         heads = lines.heads.of(terms.parameters.members)
-        receipt = receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
-        note_round(plan, state.run, receipt)
-        yield after, receipt
+        yield after, receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
         state = after
 
 

@@ -16,7 +16,7 @@ from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
-from server.events import note_joined
+from server.events import note_joined, note_round
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
@@ -43,6 +43,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     for after, receipt in run(plan, state, lines, members, roster, _fresh):
         state = after
         folder.store(state, receipt, {})
+        note_round(plan, state.run, receipt)
     if plan.evaluation.epsilon is not None and folder.evaluation() is None:
         folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
     names = [member.site for member in members]
@@ -55,7 +56,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     )
     write_report(folder.path, report)
     folder.close()
-    note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=plan.privacy.epsilon)
+    note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=report.privacy.epsilon)
 
 
 def _fresh(_: int) -> Stream:

@@ -17,7 +17,7 @@ from federation.round.transport import Arrival, Outgoing, Transport
 from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.roster import Roster, SignedRoster
-from server.events import SILENT
+from server.coordinator import SILENT
 from server.heads import Heads
 
 

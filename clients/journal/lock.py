@@ -1,8 +1,8 @@
 """One process per journal: a second `federation join` on it is refused, whatever its socket is called.
 
-Two sites on one journal would each answer the server, and charge the same rounds by turns. The lock is a file beside
-the journal, at its real place, so that neither a link nor another site file is a way around it. The kernel lets go of
-it when the process ends, however it ends; the file stays and means nothing by itself.
+Two sites on one journal would each answer the server, and charge the same rounds by turns. The lock is a file
+beside the journal, at its real place, so that neither a link nor another site file is a way around it. The kernel
+lets go of it when the process ends, however it ends; the file stays and means nothing by itself.
 """
 
 from __future__ import annotations

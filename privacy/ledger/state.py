@@ -49,77 +49,6 @@ By = Literal["filter", "plan"]
 _UNNAMED_SUITE = 2  # of mask entries that were written before they said it
 
 
-class LimitExceeded(BudgetExceeded):
-    """The limit of this unit does not hold what was asked."""
-
-    def __init__(self, unit: Unit, message: str, *, hint: str = "") -> None:
-        super().__init__(f"per {unit}: {message}", hint=hint)
-        self.unit = unit
-
-
-@dataclass
-class Run:
-    """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
-
-    `unblinded` are the rounds with a hash of the payload alone, as an earlier version wrote it: a reader can try
-    payloads on it. `suites` are the suites of secure aggregation that this site masked for.
-    """
-
-    plan: str
-    charge: Charge
-    rounds: int
-    by: Mapping[Unit, By]
-    begun: dict[int, str] = field(default_factory=dict)
-    released: dict[int, str] = field(default_factory=dict)
-    unblinded: set[int] = field(default_factory=set)
-    masked: dict[int, int] = field(default_factory=dict)
-    suites: set[int] = field(default_factory=set)
-    revealed: dict[int, str] = field(default_factory=dict)
-    closed: str | None = None
-
-    @property
-    def charged(self) -> Charge | None:
-        """What is charged now; None if nothing of a closed run was ever begun."""
-        if self.closed is None or "plan" in self.by.values():
-            return self.charge
-        if not self.begun:
-            return None
-        event = self.charge.event
-        if not isinstance(event, GaussianEvent):
-            return self.charge
-        return self.charge.with_count(event.count // self.rounds * len(self.begun))
-
-
-@dataclass(frozen=True)
-class Term:
-    """A limit in force, the filter frozen for it, and the hash of the entry that set it (b"" if none did yet)."""
-
-    limit: Limit
-    filter: Filter
-    entry: bytes
-
-    def to_json(self) -> dict[str, JSON]:
-        """The body of the entry that sets the first limit of a unit."""
-        return self.replaced_by(self.limit, "", ())
-
-    def admits(self, spent: Sequence[Event], charge: Charge) -> By:
-        """How this limit admits a plan on top of `spent`. LimitExceeded if it does not."""
-        limit = self.limit
-        try:
-            return admit(spent, charge.to(limit.unit, limit.patient), limit.budget, self.filter).by
-        except BudgetExceeded as error:
-            raise LimitExceeded(limit.unit, error.message, hint=error.hint) from None
-
-    def replaced_by(self, limit: Limit, reason: str, approvals: Sequence[Approval]) -> dict[str, JSON]:
-        """The body of an entry that puts `limit` in the place of this one. The filter stays."""
-        return {
-            **limit_to_json(limit),
-            "filter": self.filter.to_json(),
-            "reason": reason,
-            "approvals": [approval.to_json() for approval in approvals],
-        }
-
-
 class Account:
     """A verified chain and its state. Only `extend` changes it."""
 
@@ -150,6 +79,10 @@ class Account:
             patient = self.terms[unit].limit.patient if unit in self.terms else Patient()
         charges = (run.charged for run in self.runs.values())
         return tuple(charge.to(unit, patient) for charge in charges if charge is not None)
+
+    def epsilon(self, unit: Unit) -> float:
+        """Epsilon of everything charged to one unit that has a limit, at its delta."""
+        return epsilon(self.charged(unit), self.terms[unit].limit.budget.delta)
 
     def in_force(self, policy: Sequence[Limit], asked: Charge) -> dict[Unit, Term]:
         """The limit of each unit that this ledger or the site's policy limits: the stricter of the two.
@@ -345,12 +278,6 @@ def fold(entries: Sequence[Entry]) -> Account:
     account = Account(entries[0])
     account.extend(entries[1:])
     return account
-
-
-def is_even(charge: Charge, rounds: int) -> bool:
-    """Whether every round is charged the same, and something: so that those never begun can be returned."""
-    count = charge.event.count if isinstance(charge.event, GaussianEvent) else rounds
-    return 1 <= rounds <= count and count % rounds == 0
 
 
 def _admissions(table: Mapping[str, object]) -> dict[Unit, By]:

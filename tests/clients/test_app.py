@@ -122,7 +122,8 @@ def test_the_process_that_flower_starts_loads_neither_torch_nor_our_mathematics(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     ours = [
-        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.origins",
-        "federation.round", "federation.round.flower", "federation.round.transport", "privacy", "privacy.errors",
+        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.log",
+        "federation.origins", "federation.round", "federation.round.flower", "federation.round.transport",
+        "privacy", "privacy.errors",
     ]  # fmt: skip
     assert done.stdout.strip() == f"[] {ours}"
