@@ -2,11 +2,12 @@
 
     2026-03-01T09:30:00.000Z round ends run=3f2a... round=3 cohort=4 survivors=3 lost=west seconds=2.1 epsilon=0.61
 
-Other libraries are quiet below warnings, and Python's warnings are dropped: one of a task's own code could quote a
-record. A line holds site ids, counts, digests, our own messages and reasons from the fixed list, and never a value
-of the data, a secret, or the text of an error that is not ours. What the network says is made printable first, so
-it can neither begin a line of its own nor steer a terminal. If nobody reads the lines any more, they are lost and
-the work goes on. Without `to_stderr`, as in a simulation, there are no lines.
+What other libraries and a task's own code log or warn of is dropped, since it could quote a record; Flower, which
+has a handler of its own, still warns. `debug` shows all of it. A line holds site ids, counts, digests, our own
+messages and reasons from the fixed list, and never a value of the data, a secret, or the text of an error that is
+not ours. What the network says is made printable first, so it can neither begin a line of its own nor steer a
+terminal. If nobody reads the lines any more, they are lost and the work goes on. Without `to_stderr`, as in a
+simulation, there are no lines.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LOGGER: Final = logging.getLogger("federation")
 LOGGER.addHandler(logging.NullHandler())
 _LONGEST: Final = 400  # letters of a name or a detail
 _PLAIN: Final = re.compile(r"[\w.:/@+,-]+")
-_FOREIGN: Final = ("flwr", "httpx", "httpcore", "urllib3", "requests", "uvicorn", "py.warnings")
+_FOREIGN: Final = ("flwr", "httpx", "httpcore", "urllib3", "requests", "uvicorn")
 
 
 def note(event: Event, **facts: Fact) -> None:
@@ -69,15 +70,14 @@ def to_stderr(*, as_json: bool = False, debug: bool = False) -> None:
     handler.setFormatter(_AsJson() if as_json else _AsText())
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
     if debug:
-        others = logging.StreamHandler()
-        others.addFilter(lambda record: record.name != LOGGER.name)
-        logging.basicConfig(level=logging.INFO, handlers=[others])
+        logging.basicConfig(level=logging.INFO)
         return
     logging.captureWarnings(True)
-    for name in _FOREIGN:
+    logging.basicConfig(handlers=[logging.NullHandler()])  # before a library sets one up, as opacus does
+    for name in _FOREIGN:  # those with a handler of their own
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("py.warnings").setLevel(logging.CRITICAL)
 
 
 class _Stderr(logging.Handler):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from federation.log import LOGGER
 
 # What hypothesis tries follows from the test alone. No example has a time limit: on a busy machine any may be slow.
 settings.register_profile(
@@ -29,3 +32,11 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that wait for processes start first, beside all the others."""
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
+@pytest.fixture(autouse=True)
+def _silence() -> Iterator[None]:
+    """A test that has our log speak leaves it as it was."""
+    before = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
+    yield
+    LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before

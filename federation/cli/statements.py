@@ -25,6 +25,13 @@ def print_statement(facts: Mapping[str, Any]) -> None:
     console.print(_runs(facts["runs"]))
     if facts["refusals"]:
         console.print(f"{facts['refusals']} plans were refused: they asked for more than was left")
+    for restored in facts["restored"]:
+        told = (
+            "two approvers vouch that nothing is missing"
+            if restored["vouched"]
+            else "its end counts as spent"
+        )
+        console.print(f"restored from a backup at entry {restored['entry']}: {told}", highlight=False)
     if facts["witnessed"]:
         seen = ", ".join(f"{site} up to entry {seq}" for site, seq in facts["witnessed"].items())
         console.print(f"ledgers of peers witnessed: {seen}", highlight=False)

@@ -1,4 +1,4 @@
-"""Limits of a ledger in force: which plan each admits, on top of all that is charged and all that may be missing."""
+"""Limits of a ledger in force: which plan each admits, on top of all that is charged or may be missing."""
 
 from __future__ import annotations
 
@@ -44,6 +44,36 @@ class Term:
     limit: Limit
     filter: Filter
     entry: bytes
+    lost: Lost | None = None
+
+    def load(self, events: Sequence[Event]) -> float:
+        """The share of the budget that these events and whatever was lost use; above 1 is too much."""
+        return self.filter.load(events, self.limit.budget, self._missing)
+
+    def epsilon(self, events: Sequence[Event]) -> float:
+        """What these events and whatever was lost may have cost, at the limit's delta."""
+        budget = self.limit.budget
+        return epsilon(events, budget.delta) if self.lost is None else budget.epsilon
+
+    @property
+    def _missing(self) -> float:
+        if self.lost is None:
+            return 0.0
+        # A person who counts for more now counted for less in what was lost, by an amount that nobody knows.
+        return self.lost.weight if self.lost.patient == self.limit.patient else math.inf
+
+    def without_its_end(self, spent: Sequence[Event], is_settled: bool) -> Term:
+        """The term after a restore, on top of `spent`: all that was left may have been charged by what was lost.
+
+        `is_settled`: something is charged that no lost entry can have returned, so the filter admitted the rest,
+        and bounds it. If the pool was empty, or beyond its filter, the lost plan may have been admitted by itself,
+        and no weight bounds it: nothing else is ever admitted under a finite limit.
+        """
+        budget, used = self.limit.budget, self.load(spent)
+        weight = math.inf
+        if (is_settled or self.lost is not None) and math.isfinite(budget.epsilon) and used <= 1:
+            weight = self._missing + self.filter.capacity(budget) * (1 - used)
+        return replace(self, lost=Lost(weight, self.limit.patient))
 
     def to_json(self) -> dict[str, JSON]:
         """The body of the entry that sets the first limit of a unit."""
@@ -52,10 +82,21 @@ class Term:
     def admits(self, spent: Sequence[Event], charge: Charge) -> By:
         """How this limit admits a plan on top of `spent`. LimitExceeded if it does not."""
         limit = self.limit
+        if self.lost is not None:
+            return self._admits_after_loss(spent, charge)
         try:
             return admit(spent, charge.to(limit.unit, limit.patient), limit.budget, self.filter).by
         except BudgetExceeded as error:
             raise LimitExceeded(limit.unit, error.message, hint=error.hint) from None
+
+    def _admits_after_loss(self, spent: Sequence[Event], charge: Charge) -> By:
+        if self.load([*spent, charge.to(self.limit.unit, self.limit.patient)]) <= 1:
+            return "filter"
+        raise LimitExceeded(
+            self.limit.unit,
+            "the end of this ledger was lost, so what was left of the budget counts as spent",
+            hint="two approvers may raise the budget: federation ledger propose",
+        )
 
     def replaced_by(self, limit: Limit, reason: str, approvals: Sequence[Approval]) -> dict[str, JSON]:
         """The body of an entry that puts `limit` in the place of this one. The filter stays."""
@@ -65,5 +106,3 @@ class Term:
             "reason": reason,
             "approvals": [approval.to_json() for approval in approvals],
         }
-
-

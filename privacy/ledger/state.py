@@ -4,10 +4,12 @@
 The rules of which entry may follow which are here and nowhere else. So they hold for the site that writes its next
 entry, for the site that starts again, and for an auditor who has nothing but the file.
 
-What is charged. A reservation charges its whole plan before its first round. When the run is closed, the rounds it
-never began are returned: nothing of them was ever computed. Rounds begun stay charged, whether anything left or
-not. Nothing is returned where a limit admitted the plan as a whole only ("plan"): that admission counts on the
-plan being all there is, and choosing after the fact to have stopped early would be a choice made on the results.
+What of a run is charged is said in `privacy.ledger.runs`, and what a limit admits in `privacy.ledger.limits`.
+
+A ledger that was restored from a backup may lack its end. Without the word of two approvers that it lacks nothing,
+all that was left of every budget then counts as charged, and every open run is over: no entry that is lost can have
+charged more, and no round can be computed, or its sum opened, a second time. With their word the open runs go on,
+but for the rounds that were begun; a head from the lost end, shown by anybody, proves them wrong.
 
 Entries hold no time and nothing here knows any: no clock, set back or forward, returns a budget.
 """
@@ -16,17 +18,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Literal, get_args
+from typing import get_args
 
-from privacy.accounting.events import Event, GaussianEvent
-from privacy.accounting.filters import Filter, admit, filter_from_json
+from privacy.accounting.events import Event
+from privacy.accounting.filters import Filter, filter_from_json
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json, unit_named
-from privacy.canonical import JSON, Fields
+from privacy.canonical import Fields
 from privacy.errors import (
-    BudgetExceeded,
     FaultyServer,
     LedgerCorrupt,
     LedgerRefusal,
@@ -35,18 +36,30 @@ from privacy.errors import (
 )
 from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import (
-    Approval,
     Proposal,
+    Restoration,
     approvals_from_json,
     is_approved,
     limit_from_fields,
-    limit_to_json,
 )
 from privacy.ledger.chain import HASH_BYTES, Entry
 from privacy.ledger.heads import Head, head_from_fields
+from privacy.ledger.limits import By, LimitExceeded, Term
+from privacy.ledger.runs import Run, is_even
 
-By = Literal["filter", "plan"]
+__all__ = ["Account", "Gap", "LimitExceeded", "Run", "Term", "fold", "is_even"]
+
+RESTORED = "restored"  # closes a run in the place of a digest of its last params
 _UNNAMED_SUITE = 2  # of mask entries that were written before they said it
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Entry numbers after `last` and before `next` are of an end that was lost. `vouched`: said to be empty."""
+
+    last: int
+    next: int
+    vouched: bool
 
 
 class Account:
@@ -58,7 +71,8 @@ class Account:
         self.terms: dict[Unit, Term] = {}
         self.runs: dict[str, Run] = {}
         self.witnessed: dict[tuple[str, bytes], Head] = {}
-        self._hashes = [genesis.hash]
+        self.gaps: list[Gap] = []
+        self._hashes = {genesis.seq: genesis.hash}
 
     def extend(self, entries: Sequence[Entry]) -> None:
         """Follow the chain. LedgerCorrupt if it breaks or tells an impossible story: then the account is spoilt."""
@@ -68,7 +82,7 @@ class Account:
                 self._apply(entry, Fields(entry.body))
             except (ValueError, UnsafeParameters) as error:
                 raise ledger.corrupt(entry, str(error)) from None
-            self._hashes.append(entry.hash)
+            self._hashes[entry.seq] = entry.hash
 
     def charged(self, unit: Unit, patient: Patient | None = None) -> tuple[Event, ...]:
         """Everything charged to one `unit`, after what was returned.
@@ -82,7 +96,7 @@ class Account:
 
     def epsilon(self, unit: Unit) -> float:
         """Epsilon of everything charged to one unit that has a limit, at its delta."""
-        return epsilon(self.charged(unit), self.terms[unit].limit.budget.delta)
+        return self.terms[unit].epsilon(self.charged(unit))
 
     def in_force(self, policy: Sequence[Limit], asked: Charge) -> dict[Unit, Term]:
         """The limit of each unit that this ledger or the site's policy limits: the stricter of the two.
@@ -100,6 +114,12 @@ class Account:
                         hint="a budget is raised by two approvals: federation ledger propose",
                     )
                 terms[unit] = replace(known, limit=reduce(Limit.stricter, wanted, known.limit))
+            elif wanted and any(not gap.vouched for gap in self.gaps):
+                raise LimitExceeded(
+                    unit,
+                    "the end of this ledger was lost, and there was no limit then that bounds what it charged",
+                    hint="use another pool, of other people",
+                )
             elif wanted:
                 limit = reduce(Limit.stricter, wanted)
                 first = next(iter(self.charged(unit, limit.patient)), asked.to(unit, limit.patient))
@@ -131,8 +151,10 @@ class Account:
 
     def _fits(self, unit: Unit, term: Term) -> bool:
         events, budget = self.charged(unit, term.limit.patient), term.limit.budget
-        if math.isinf(budget.epsilon) or term.filter.load(events, budget) <= 1:
+        if math.isinf(budget.epsilon) or term.load(events) <= 1:
             return True
+        if term.lost is not None:
+            return False
         # A plan that was admitted by itself still is, as long as it is all that is charged.
         runs = [run for run in self.runs.values() if run.charged is not None]
         alone = len(runs) == 1 and runs[0].by.get(unit) == "plan"
@@ -155,7 +177,7 @@ class Account:
             return  # of another pool
         if not any(head.is_signed_by(key) for key in self.tip.keys):
             raise FaultyServer("the server shows a head of this site's ledger that the site never signed")
-        if not self.holds(head.seq, head.hash):
+        if not self.holds(head.seq, head.hash) and not self.is_charged_loss(head.seq):
             raise LedgerCorrupt(
                 f"the ledger once had an entry {head.seq} that it no longer has: "
                 "its end was cut off, or an older copy was restored",
@@ -165,7 +187,16 @@ class Account:
 
     def holds(self, seq: int, hash_: bytes) -> bool:
         """Whether entry `seq` of this ledger has this hash."""
-        return seq < len(self._hashes) and self._hashes[seq] == hash_
+        return self._hashes.get(seq) == hash_
+
+    def is_charged_loss(self, seq: int) -> bool:
+        """Whether entry `seq` can only have been in an end that was lost, and is charged in full."""
+        return any(gap.last < seq < gap.next and not gap.vouched for gap in self.gaps)
+
+    def restoration(self, made: str) -> Restoration:
+        """What two approvers sign so that the ledger goes on after its last entry as if nothing were missing."""
+        tip = self.tip
+        return Restoration(tip.genesis.site, tip.first.hash, tip.last.hash, made)
 
     def is_news(self, head: Head) -> bool:
         """Whether a peer's head is newer than the one on record, or contradicts it."""
@@ -188,6 +219,8 @@ class Account:
                 self._open_run(fields).closed = fields.text("params")
             case "refuse":
                 self._refused(fields)
+            case "restore":
+                self._restored(entry, fields)
             case _:  # a rotation is the chain's own business, and a second genesis never gets here
                 return
         fields.finish()
@@ -209,7 +242,7 @@ class Account:
             raise ValueError("changes the filter of a budget, which is frozen")
         elif not is_approved(self.proposal(limit, reason), approvals, self.tip.genesis.approvers):
             raise ValueError("changes a budget without two approvals")
-        self.terms[limit.unit] = Term(limit, frozen, entry.hash)
+        self.terms[limit.unit] = Term(limit, frozen, entry.hash, known.lost if known else None)
 
     def _reserved(self, fields: Fields) -> None:
         name, plan, charge = fields.text("run"), fields.text("plan"), charge_from_json(fields.table("charge"))
@@ -220,7 +253,8 @@ class Account:
             raise ValueError("reserves rounds of which not all are charged the same")
         if not by or by.keys() != self.terms.keys():
             raise ValueError("reserves what not every limit has admitted")
-        if "plan" in by.values() and any(run.charged is not None for run in self.runs.values()):
+        lost = any(term.lost for term in self.terms.values())
+        if "plan" in by.values() and (lost or any(run.charged is not None for run in self.runs.values())):
             raise ValueError("admits a plan by itself though something was charged before")
         self.runs[name] = Run(plan, charge, rounds, by)
 
@@ -230,8 +264,30 @@ class Account:
         charge_from_json(fields.table("charge"))
         _unit(fields.text("unit"))
 
+    def _restored(self, entry: Entry, fields: Fields) -> None:
+        """The end is lost: rounds begun are over and, unless two approvers vouch, what was left is charged."""
+        fields.octets("salt", HASH_BYTES)
+        made, approvals = fields.text("made"), approvals_from_json(fields.rows("approvals"))
+        genesis, last = self.tip.genesis, max(self._hashes)
+        known = Restoration(genesis.site, self.tip.first.hash, entry.previous, made)
+        if approvals and not is_approved(known, approvals, genesis.approvers):
+            raise ValueError("vouches for a backup without two approvals")
+        self.gaps.append(Gap(last, entry.seq, bool(approvals)))
+        is_open = [run for run in self.runs.values() if run.closed is None]
+        for run in is_open:
+            run.over |= run.begun.keys()
+            if not approvals:
+                run.closed, run.is_whole = RESTORED, True
+        if not approvals:
+            settled = any(run.begun for run in self.runs.values())
+            for unit, term in self.terms.items():
+                spent = self.charged(unit, term.limit.patient)
+                self.terms[unit] = term.without_its_end(spent, settled)
+
     def _took_place(self, kind: str, fields: Fields) -> None:
         run, number = self._open_run(fields), fields.whole("round", 1)
+        if number in run.over:
+            raise ValueError("belongs to a round that a restore ended")
         if kind == "begin":
             new, said = number not in run.begun and number <= run.rounds, run.begun
             said[number] = fields.text("question")

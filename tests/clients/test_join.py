@@ -20,7 +20,7 @@ from clients.journal.lock import alone
 from clients.policy import load_site
 from federation.errors import DataError, SiteFileError, SiteRunning, UnusableFile
 from federation.identity.keys import create, load_public
-from federation.log import LOGGER, to_stderr
+from federation.log import to_stderr
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Kind, Member, Reason, abort_reason
 from privacy.errors import PolicyViolation, RecordsUnavailable, UnsafeParameters
@@ -177,10 +177,8 @@ def test_a_delta_at_which_a_record_may_be_published_is_refused(tmp_path: Path) -
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], list[Any]]:
+def lines(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[Any]]:
     """What the log says, as objects."""
-    monkeypatch.setattr(LOGGER, "handlers", [])
-    monkeypatch.setattr(LOGGER, "level", LOGGER.level)
     to_stderr(as_json=True)
     return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 

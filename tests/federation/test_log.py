@@ -20,10 +20,9 @@ HOSTILE = "west\n2026-01-01T00:00:00.000Z run ends\r\x1b[2J\u202e\u2028\x00"
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh() -> Iterator[None]:
     """A process that has said nothing yet."""
-    monkeypatch.setattr(LOGGER, "handlers", [logging.NullHandler()])
-    monkeypatch.setattr(LOGGER, "level", LOGGER.level)
+    LOGGER.handlers[:] = [logging.NullHandler()]
     yield
     logging.captureWarnings(False)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from federation.errors import TooFewSurvivors
-from federation.log import LOGGER, to_stderr
+from federation.log import to_stderr
 from federation.round.messages import Frame, Kind, Reason, abort_body
 from privacy.errors import FaultyServer
 from server.app import _told_once
@@ -26,10 +26,8 @@ Lines = Callable[[], list[Any]]
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lines:
+def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     """What the log says, as objects."""
-    monkeypatch.setattr(LOGGER, "handlers", [])
-    monkeypatch.setattr(LOGGER, "level", LOGGER.level)
     to_stderr(as_json=True)
     return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 

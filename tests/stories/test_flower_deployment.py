@@ -131,17 +131,18 @@ def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_g
     plan = tmp_path / "plan.toml"
     plan.write_text(PLAN)
     told: dict[str, list[Any]] = {}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fed-")))
+    with tempfile.TemporaryDirectory(prefix="fed-") as name:
+        folder = Path(name)
         institutions = write_institutions(folder / "sites", parse(PLAN).digest)
         roster = folder / "roster.toml"
-        sockets = {name: folder / name / "socket" for name in institutions}
-        for name, site in institutions.items():
-            stack.enter_context(joined(site, sockets[name], told))
-        deployment = stack.enter_context(Deployment(sockets))
-        state = tmp_path / "served"
-        files = {"plan": str(plan), "roster": str(roster), "state": str(state)}
-        log = deployment.run({**files, "sites": 3, "json_log": True}, 60)
+        sockets = {site: folder / site / "socket" for site in institutions}
+        with ExitStack() as stack:
+            for site, path in institutions.items():
+                stack.enter_context(joined(path, sockets[site], told))
+            deployment = stack.enter_context(Deployment(sockets))
+            state = tmp_path / "served"
+            files = {"plan": str(plan), "roster": str(roster), "state": str(state)}
+            log = deployment.run({**files, "sites": 3, "json_log": True}, 60)
         simulated = tmp_path / "simulated"
         simulate(parse(PLAN), folder / "sites", simulated, engine="protocol", progress=lambda *_: None)
     served = load_file(state / "params.safetensors")
