@@ -1,13 +1,20 @@
-"""Limits of a ledger in force: which plan each admits, on top of all that is charged or may be missing."""
+"""Runs and limits of a ledger: what each run is charged, and which plan a limit admits on top of that.
+
+What is charged. A reservation charges its whole plan before its first round. When the run is closed, the rounds it
+never began are returned: nothing of them was ever computed. Rounds begun stay charged, whether anything left or
+not. Nothing is returned where a limit admitted the plan as a whole only ("plan"): that admission counts on the
+plan being all there is, and choosing after the fact to have stopped early would be a choice made on the results.
+Nor is anything returned of a run that a restore ended: rounds may have begun of which the entries are lost.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from privacy.accounting.events import Event
+from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.filters import Filter, admit
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Charge, Limit, Patient, Unit
@@ -106,3 +113,46 @@ class Term:
             "reason": reason,
             "approvals": [approval.to_json() for approval in approvals],
         }
+
+
+@dataclass
+class Run:
+    """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
+
+    `unblinded` are the rounds with a hash of the payload alone, as an earlier version wrote it: a reader can try
+    payloads on it. `suites` are the suites of secure aggregation that this site masked for. `over`: rounds
+    that were begun before the ledger was restored; nothing more takes place in them. `is_whole`: the restore ended
+    the run, and all of it stays charged.
+    """
+
+    plan: str
+    charge: Charge
+    rounds: int
+    by: Mapping[Unit, By]
+    begun: dict[int, str] = field(default_factory=dict)
+    released: dict[int, str] = field(default_factory=dict)
+    unblinded: set[int] = field(default_factory=set)
+    masked: dict[int, int] = field(default_factory=dict)
+    over: set[int] = field(default_factory=set)
+    suites: set[int] = field(default_factory=set)
+    revealed: dict[int, str] = field(default_factory=dict)
+    closed: str | None = None
+    is_whole: bool = False
+
+    @property
+    def charged(self) -> Charge | None:
+        """What is charged now; None if nothing of a closed run was ever begun."""
+        if self.closed is None or self.is_whole or "plan" in self.by.values():
+            return self.charge
+        if not self.begun:
+            return None
+        event = self.charge.event
+        if not isinstance(event, GaussianEvent):
+            return self.charge
+        return self.charge.with_count(event.count // self.rounds * len(self.begun))
+
+
+def is_even(charge: Charge, rounds: int) -> bool:
+    """Whether every round is charged the same, and something: so that those never begun can be returned."""
+    count = charge.event.count if isinstance(charge.event, GaussianEvent) else rounds
+    return 1 <= rounds <= count and count % rounds == 0

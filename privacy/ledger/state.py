@@ -4,7 +4,7 @@
 The rules of which entry may follow which are here and nowhere else. So they hold for the site that writes its next
 entry, for the site that starts again, and for an auditor who has nothing but the file.
 
-What of a run is charged is said in `privacy.ledger.runs`, and what a limit admits in `privacy.ledger.limits`.
+What of a run is charged, and what a limit admits, is said in `privacy.ledger.limits`.
 
 A ledger that was restored from a backup may lack its end. Without the word of two approvers that it lacks nothing,
 all that was left of every budget then counts as charged, and every open run is over: no entry that is lost can have
@@ -44,8 +44,7 @@ from privacy.ledger.approvals import (
 )
 from privacy.ledger.chain import HASH_BYTES, Entry
 from privacy.ledger.heads import Head, head_from_fields
-from privacy.ledger.limits import By, LimitExceeded, Term
-from privacy.ledger.runs import Run, is_even
+from privacy.ledger.limits import By, LimitExceeded, Run, Term, is_even
 
 __all__ = ["Account", "Gap", "LimitExceeded", "Run", "Term", "fold", "is_even"]
 

@@ -208,8 +208,8 @@ def joined(site: Path, socket: Path, told: dict[str, list[Any]]) -> Iterator[Non
             yield
         finally:
             process.terminate()
-            _, rest = process.communicate(timeout=patience(20))
-        told[site.parent.name] = [json.loads(line) for line in [first, *rest.splitlines()]]
+            process.wait(timeout=patience(20))
+        told[site.parent.name] = [json.loads(line) for line in [first, *process.stderr]]
 
 
 PLAN = text_of(
