@@ -20,7 +20,7 @@ from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.report.files import read_report, write_report
 from federation.report.receipt import Receipt
-from federation.report.report import Metrics, Report
+from federation.report.report import Made, Metrics, Report
 from federation.round.terms import Terms
 from federation.round.transport import Transport
 from privacy.ledger.heads import Head
@@ -100,6 +100,7 @@ def simulate(
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
     )
+    report = report.model_copy(update={"made": Made.now(final.run)})
     write_report(out, report)
     folder.close()
     return report
