@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from clients.approvals import open_journal
 from clients.data.load import site_data
+from clients.data.notes import tell_of
 from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.journal.lock import alone
 from clients.policy import SiteFile, data_files, load_site, require_complete
@@ -17,13 +19,18 @@ from clients.site import Site
 from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
-from federation.log import note
+from federation.identity.keys import exposure_of
+from federation.log import note, warn
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
 
 
-def open_site(path: Path) -> Site:
+def _untold(_: str) -> None:
+    """Where nobody listens."""
+
+
+def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     """The site of a site file, its journal open. Data is read when a plan has been consented to, not before."""
     rules = load_site(path)
     consortium = require_complete(rules, path)
@@ -35,20 +42,23 @@ def open_site(path: Path) -> Site:
         trust=trust,
         policy=lambda: load_site(path).policy,
         journal=open_journal(rules),
-        load=partial(load_trainer, rules, path.parent),
+        load=partial(load_trainer, rules, path.parent, tell=tell),
         is_timed=True,
     )
 
 
-def attend(path: Path, socket: Path | None) -> None:
+def attend(path: Path, socket: Path | None, tell: Callable[[str], None] = _untold) -> None:
     """Be the site of a site file until SIGTERM or SIGINT: answer what Flower's ClientApp forwards.
 
-    The log has lines for the people at the site, among them why something was refused: that is not sent.
-    SiteRunning while another process is this site.
+    `tell` gets what a file holds, for a terminal and nothing else. The log has lines for the people at the
+    site, among them why something was refused: that is not sent. SiteRunning while another process is this
+    site.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
     rules = load_site(path)
-    with alone(rules.journal), closing(open_site(path)) as site:
+    if exposed := exposure_of(rules.key_file):
+        warn("warning", detail=exposed)
+    with alone(rules.journal), closing(open_site(path, tell)) as site:
         name = site.member.site
 
         def ready() -> None:
@@ -69,12 +79,17 @@ def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
     return f"flower-supernode --superlink {address} --root-certificates {certificate} --node-config {config}"
 
 
-def load_trainer(rules: SiteFile, folder: Path, plan: Plan) -> Trainer:
-    """The site's data as the plan's task reads them, claimed for its pool. DataError names row and column."""
+def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str], None] = _untold) -> Trainer:
+    """The site's data as the plan's task reads them, claimed for its pool. DataError names row and column.
+
+    `tell` gets how much was read of each file, and what looks odd.
+    """
     task, source, test = build_task(plan), *data_files(rules, folder)
-    training, held_out = site_data(source, test, plan, task, rules.policy)
+    records = site_data(source, test, plan, task, rules.policy)
+    for read in records.files:
+        tell_of(read, tell)
     key = rules.identity()
     for path in (source, test):
         if path is not None:
             claim_pool(rules, key, fingerprints(path, plan.patient_column, key))
-    return Trainer(task, training, partial(site_stream, plan, rules.id), held_out)
+    return Trainer(task, records.training, partial(site_stream, plan, rules.id), records.held_out)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field, Strict, field_validator, model_validator
+from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 
-from clients.endpoint import Endpoint, check_certificate
+from clients.endpoint import check_address, check_certificate
 from federation.config.schema import Mistake, Table, Texts, validate
-from federation.config.toml import read
+from federation.config.toml import PATHS, read
 from federation.errors import InputError, SiteFileError
 from federation.identity.keys import load_private
 from federation.plan.plan import Plan
@@ -156,12 +156,22 @@ class Policy(Table):
         return self
 
 
+def _no_escapes(path: str) -> str:
+    """A path as it was meant: TOML reads "data\\table.csv" in double quotes as data, a tab, able.csv."""
+    if not path.isprintable():
+        raise Mistake("is no path: a backslash in double quotes begins an escape", PATHS)
+    return path
+
+
+_PathText = Annotated[str, AfterValidator(_no_escapes)]
+
+
 class _Identity(Table):
     """`[site]`: who the site is, and where it keeps keys and journal, seen from the site file's folder."""
 
     id: str = Field(examples=['"cleveland"'])
-    keys: str = Field(min_length=1, examples=['"keys/"'])
-    journal: str = Field(min_length=1, examples=['"journal.sqlite"'])
+    keys: _PathText = Field(min_length=1, examples=['"keys/"'])
+    journal: _PathText = Field(min_length=1, examples=['"journal.sqlite"'])
 
     @field_validator("id")
     @classmethod
@@ -178,8 +188,8 @@ class SiteData(Table):
     held out.
     """
 
-    source: str = Field(min_length=1, examples=['"cleveland.csv"'])
-    test: str | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
+    source: _PathText = Field(min_length=1, examples=['"cleveland.csv"'])
+    test: _PathText | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
     pool: str = Field(min_length=1, examples=['"cardiology-patients-2024"'])
     size: int | None = Field(default=None, ge=1, lt=1 << 53, examples=["300"])
 
@@ -207,13 +217,22 @@ class _Consortium(Table):
         return self
 
 
+class _Endpoint(Table):
+    """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate."""
+
+    address: Annotated[str, AfterValidator(check_address)] = Field(
+        min_length=1, examples=['"fed.example.org:8443"']
+    )
+    certificate: _PathText = Field(min_length=1, examples=['"ca.crt"'])
+
+
 class _Tables(Table):
     refusal: ClassVar[type[InputError]] = SiteFileError
     site: _Identity = Field(examples=["[site]"])
     data: SiteData = Field(examples=["[data]"], repr=False)  # a source may be a URL with a password
     policy: Policy = Field(examples=["[policy]"])
     consortium: _Consortium | None = Field(default=None, examples=["[consortium]"])
-    server: Endpoint | None = Field(default=None, examples=["[server]"])
+    server: _Endpoint | None = Field(default=None, examples=["[server]"])
 
 
 @dataclass(frozen=True)
@@ -226,11 +245,16 @@ class SiteFile:
     data: SiteData
     policy: Policy
     consortium: _Consortium | None
-    server: Endpoint | None
+    server: _Endpoint | None
+
+    @property
+    def key_file(self) -> Path:
+        """The file of the key that the site signs with."""
+        return self.keys / f"{self.id}.key"
 
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
-        return load_private(self.keys / f"{self.id}.key")
+        return load_private(self.key_file)
 
 
 def load_site(path: Path) -> SiteFile:
@@ -258,7 +282,7 @@ def require_complete(rules: SiteFile, path: Path) -> _Consortium:
         hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
         raise SiteFileError("is missing", hint=hint, path=path, key="consortium")
     if rules.server is not None:
-        check_certificate(rules.server, path)
+        check_certificate(rules.server.certificate, path)
     return rules.consortium
 
 

@@ -23,7 +23,7 @@ from typing import Final, Literal, TypeAlias
 from privacy.errors import Hinted
 
 Event: TypeAlias = Literal[
-    "ready", "stopped", "failed", "waiting", "complete_already",
+    "ready", "stopped", "failed", "warning", "waiting", "complete_already",
     "run_begins", "run_resumed", "run_ends",
     "invited", "round_begins", "round_ends", "round_failed",
     "evaluation_begins", "evaluation_ends",
@@ -33,6 +33,7 @@ Fact: TypeAlias = str | int | float | Sequence[str] | None
 
 LOGGER: Final = logging.getLogger("federation")
 LOGGER.addHandler(logging.NullHandler())
+_OURS: Final = ("federation", "clients", "server")
 _LONGEST: Final = 400  # letters of a name or a detail
 _PLAIN: Final = re.compile(r"[\w.:/@+,-]+")
 _FOREIGN: Final = ("flwr", "httpx", "httpcore", "urllib3", "requests", "uvicorn")
@@ -68,9 +69,11 @@ def to_stderr(*, as_json: bool = False, debug: bool = False) -> None:
     """Have this process say what happens, as text or as one JSON object per line. `debug`: other libraries, too."""
     handler = _Stderr()
     handler.setFormatter(_AsJson() if as_json else _AsText())
-    LOGGER.handlers[:] = [handler]
-    LOGGER.setLevel(logging.INFO)
-    LOGGER.propagate = False
+    for name in _OURS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
     if debug:
         logging.basicConfig(level=logging.INFO)
         return
@@ -98,9 +101,10 @@ class _AsText(logging.Formatter):
 
 class _AsJson(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        event = getattr(record, "event", None) or _one_line(record.getMessage())
-        line = {"time": _time(record), "event": event, **getattr(record, "facts", {})}
-        return json.dumps(line)
+        facts = getattr(record, "facts", None)
+        if facts is None:
+            facts = {"detail": _one_line(record.getMessage())}
+        return json.dumps({"time": _time(record), "event": getattr(record, "event", "warning"), **facts})
 
 
 def _write(level: int, event: Event, facts: Mapping[str, Fact]) -> None:

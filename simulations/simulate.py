@@ -12,12 +12,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from clients.data.load import find_sites
+from clients.data.folders import find_sites, mixed_hold_outs
+from clients.data.notes import Note
 from clients.journal.lock import alone
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
+from federation.plan.tabular import TabularTask
 from federation.report.files import read_report, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report
@@ -57,11 +59,12 @@ def simulate(
     engine: Engine = "vectorized",
     seed: int | None = None,
     progress: Progress | None = None,
+    warn: Callable[[Note], None] | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`; if it is already complete, returns its report. `seed` replaces `federation.seed`.
-    `progress` is called after every round. Torch is set to one thread.
+    `progress` is called after every round, and `warn` with what looks odd in the files. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -73,7 +76,7 @@ def simulate(
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     started = time.perf_counter()
     keys = out / "checkpoint" / "keys"
-    world = read_world(plan, find_sites(sites), keys)
+    world = _read_sites(plan, sites, keys, warn or (lambda _: None))
     folder = RunFolder.open(out, plan, text)
     if folder.is_finished:
         return read_report(out)
@@ -104,6 +107,16 @@ def simulate(
     write_report(out, report)
     folder.close()
     return report
+
+
+def _read_sites(plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]) -> World:
+    found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
+    for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
+        warn(note)
+    world = read_world(plan, found.sites, keys)
+    for note in (note for files in world.files.values() for file in files for note in file.notes):
+        warn(note)
+    return world
 
 
 def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:

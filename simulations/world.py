@@ -6,25 +6,31 @@ holds a `site.toml`: then it obeys that policy and keeps that journal, as in a r
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.approvals import open_journal
-from clients.data.load import SiteFiles, protected, read_data
+from clients.data.folders import SiteFiles
+from clients.data.load import protected, read_file
+from clients.data.notes import FileRead
 from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
 from clients.site import Site
+from clients.training.isolation import Tally
+from clients.training.screen import said_of, try_out, usable
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
-from federation.errors import DataError, SiteFileError
+from federation.errors import DataError, SiteFileError, TaskError
 from federation.files import replace_file
 from federation.identity.keys import load_private, private_pem
 from federation.model.task import Dataset, Task, build_task
@@ -36,6 +42,8 @@ from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.mechanism.noise import Stream
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class World:
     rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
     identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # synthetic, or a site.toml's own
     consortium: Ed25519PrivateKey = field(repr=False)
+    files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -81,16 +90,15 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     `keys` may hold identities that an earlier process made for the same simulation.
     """
     task = build_task(plan)
-    data = {entry.name: _read(plan, task, entry) for entry in files}
-    rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
-    for name, own in rules.items():
-        if own.id != name:
-            message = f"the site file in {name}/ is that of {own.id}"
-            raise SiteFileError(message, hint="name the folder as the site")
+    read = {entry.name: _read(plan, task, entry) for entry in files}
+    data = {name: records for name, (records, _) in read.items()}
+    rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
+    for name, (train, _) in data.items():
+        try_out(task, train, plan, (rules[name].data.size if name in rules else None) or len(train))
+    data = {name: _usable(plan, task, name, *parts) for name, parts in data.items()}
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
-    if not any(test is not None for _, test in data.values()):
-        raise DataError("no site holds records out", hint="set evaluation.holdout or add NAME/test.csv")
+    require_held_out(test is not None for _, test in data.values())
     for own in rules.values():
         consent(plan, own.policy)
     world = World(
@@ -101,9 +109,27 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
         rules=rules,
         identities={name: _identity(name, rules.get(name), keys) for name in data},
         consortium=Ed25519PrivateKey.generate(),
+        files={name: found for name, (_, found) in read.items()},
     )
     sample(plan, world.members, round_number=1)
     return world
+
+
+def own_rules(entry: SiteFiles) -> SiteFile | None:
+    """The rules that a site brought, if it did. SiteFileError if they are another site's."""
+    if entry.site_file is None:
+        return None
+    own = load_site(entry.site_file)
+    if own.id != entry.name:
+        message = f"the site file in {entry.name}/ is that of {own.id}"
+        raise SiteFileError(message, hint="name the folder as the site")
+    return own
+
+
+def require_held_out(sites: Iterable[bool]) -> None:
+    """DataError unless at least one of the sites holds records out."""
+    if not any(sites):
+        raise DataError("no site holds records out", hint="set evaluation.holdout or add NAME/test.csv")
 
 
 def keep_identities(world: World, keys: Path) -> None:
@@ -127,11 +153,38 @@ def open_sites(world: World, journals: Path) -> dict[str, Site]:
     return {member.site: _site(world, member, journals) for member in world.members}
 
 
-def _read(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
-    everything = read_data(entry.train, plan, task)
+def _read(
+    plan: Plan, task: Task, entry: SiteFiles
+) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
+    """A site's records to train on and to evaluate on, and the files that they are from."""
+    everything = read_file(entry.train, plan, task)
     if entry.test is not None:
-        return everything, read_data(entry.test, plan, task)
-    return split(everything, plan.evaluation.holdout, plan.federation.seed)
+        test = read_file(entry.test, plan, task)
+        return (everything.data, test.data), (everything.file, test.file)
+    return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
+
+
+def _usable(
+    plan: Plan, task: Task, name: str, train: Dataset, test: Dataset | None
+) -> tuple[Dataset, Dataset | None]:
+    """Without the records on which the task's code raises, which is said: in a simulation this is no secret."""
+    tally = Tally()
+    train = usable(task, train, plan, tally, each_alone=False)
+    if len(train) == 0:
+        hint = "try it on one of them"
+        raise TaskError(f"{task.name}: the task's code raises on every record of {name}", hint=hint)
+    if test is not None:
+        test = usable(task, test, plan, tally, each_alone=False)
+    if tally.raised:
+        _log.warning("%s", said_of(name, tally.raised))
+    return _renumbered(train), None if test is None or len(test) == 0 else _renumbered(test)
+
+
+def _renumbered(data: Dataset) -> Dataset:
+    """Patients from 0, without gaps."""
+    if data.patients is None:
+        return data
+    return replace(data, patients=torch.unique(data.patients, return_inverse=True)[1])
 
 
 def _site(world: World, member: Member, journals: Path) -> Site:

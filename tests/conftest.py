@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-from federation.log import LOGGER
 
 # What hypothesis tries follows from the test alone. No example has a time limit: on a busy machine any may be slow.
 settings.register_profile(
@@ -37,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _silence() -> Iterator[None]:
     """A test that has our log speak leaves it as it was."""
-    before = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
+    loggers = [logging.getLogger(name) for name in ("federation", "clients", "server")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
-    LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
+    for logger, state in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.level, logger.propagate = state

@@ -18,7 +18,7 @@ import typer
 from click import Abort, ClickException
 
 from federation.cli.ledger import ledger
-from federation.errors import AuditFailure, FederationError
+from federation.errors import AuditFailure, FederationError, InputError
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
 from privacy.errors import PrivacyError
@@ -46,6 +46,9 @@ Seed = Annotated[
 Out = Annotated[
     Path | None, typer.Option(metavar="RUN", help="run folder; resumed if it holds a run already")
 ]
+
+
+_OUR_BUG = "a bug of ours; run again with --debug and report it"
 
 
 class Population(StrEnum):
@@ -102,16 +105,29 @@ def check(
     site: Annotated[
         Path | None, typer.Option(metavar="SITE", help="a site.toml: policy, data and budget too")
     ] = None,
+    sites: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="every site of a simulation: data, policies, cohort")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Check everything that can be checked before any data moves."""
-    from clients.check import preflight
-    from federation.cli.tables import print_facts
+    """Check everything that can be checked before any data moves.
+
+    What the files hold is shown on the terminal: the share of each column that is clipped, classes, and what looks
+    wrong. No figure of it is in the JSON or decides the exit code.
+    """
+    from federation.cli.checking import check_plan, check_site, check_sites
     from federation.plan.plan import load
 
-    show = _print_json if as_json else print_facts
-    show(preflight(load(plan), site))
+    if site is not None and sites is not None:
+        raise InputError("--site and --sites are two questions", hint="ask for one of them")
+    show = _print_json if as_json else None
+    if site is not None:
+        check_site(load(plan), site, show)
+    elif sites is not None:
+        check_sites(load(plan), sites, show)
+    else:
+        check_plan(load(plan), show)
 
 
 @app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
@@ -176,7 +192,8 @@ def sign_roster_file(
     debug: Debug = False,
 ) -> None:
     """Sign a roster. Read it first: whoever is on it can take part."""
-    from federation.identity.keys import load_private
+    from federation.cli.checking import warn
+    from federation.identity.keys import exposure_of, load_private
     from federation.identity.roster_file import load_roster, roster_of, sign_roster
     from privacy.suite import SUITE
 
@@ -190,6 +207,7 @@ def sign_roster_file(
             f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
         )
     typer.echo(f"{path}: {len(signed.signatures)} signatures")
+    warn(exposure_of(key))
 
 
 @app.command(epilog="Example: [bold]federation join site.toml[/bold]")
@@ -204,7 +222,9 @@ def join(
     from federation.log import to_stderr
 
     to_stderr(as_json=json_log, debug=debug)
-    attend(site, socket)
+    # What the files hold is for a person who looks on, and no part of a log.
+    is_watched = sys.stderr.isatty() and not json_log
+    attend(site, socket, lambda line: typer.echo(line, err=True) if is_watched else None)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
@@ -247,6 +267,10 @@ def main() -> None:
         if debug:
             raise
         _fail(str(error), error.exit_code)
+    except ExceptionGroup as several:
+        if debug:
+            raise
+        _fail_for_each(several)
     except ClickException as error:
         _fail(error.format_message(), 2)
     except (Abort, KeyboardInterrupt):
@@ -255,7 +279,7 @@ def main() -> None:
         if debug:
             raise
         # A bug of ours. Its text may hold anything, data included, so only its kind is shown.
-        _fail(f"unexpected {type(error).__name__}: a bug of ours; run again with --debug and report it", 1)
+        _fail(f"unexpected {type(error).__name__}: {_OUR_BUG}", 1)
 
 
 def _simulate(
@@ -276,6 +300,7 @@ def _simulate(
             engine=engine.value,
             seed=seed,
             progress=lambda done, seen: advance(done.round, seen),
+            warn=lambda note: typer.echo(f"warning: {note}", err=True),
         )
     if as_json:
         _print_json(report.to_json())
@@ -296,5 +321,19 @@ def _free_folder(name: str) -> Path:
 
 
 def _fail(message: str, code: int) -> None:
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+    _tell(message)
     sys.exit(code)
+
+
+def _fail_for_each(several: ExceptionGroup) -> None:
+    """A line for each error, and the exit code of what is easiest to mend."""
+    ours = [error for error in several.exceptions if isinstance(error, FederationError | PrivacyError)]
+    if len(ours) < len(several.exceptions):
+        _fail(f"unexpected {type(several).__name__}: {_OUR_BUG}", 1)
+    for error in ours:
+        _tell(str(error))
+    sys.exit(min(error.exit_code for error in ours))
+
+
+def _tell(message: str) -> None:
+    sys.stderr.write("error: " + " ".join(message.split()) + "\n")

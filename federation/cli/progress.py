@@ -38,7 +38,7 @@ def _lines(console: Console, title: str, total: int) -> _Advance:
     def advance(done: int, metrics: Mapping[str, float | None]) -> None:
         if done % every == 0 or done == total:
             line = f"{title}: round {done} of {total} {_words(metrics)}"
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return advance
 

@@ -69,7 +69,10 @@ class PrivacyClaim(Part):
 
 
 class SiteLine(Part):
-    """One site: what it spent, and how many bytes of the rounds went over its line."""
+    """One site: what it spent, and how many bytes of the rounds went over its line.
+
+    `lines` are those of its files, from which `records` are trained on and others held out.
+    """
 
     id: str
     epsilon: _Number
@@ -78,6 +81,7 @@ class SiteLine(Part):
     bytes_up: int
     bytes_down: int
     records: int | None = None
+    lines: int | None = None
 
 
 class RoundLine(Part):

@@ -199,7 +199,9 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
         replies.extend(receive(hello(plan, roster=roster)) for plan in plans)
 
     monkeypatch.setattr(join, "serve_until_signal", served)
-    attend(path, None)
+    told: list[str] = []
+    attend(path, None, told.append)
+    assert told == [f"{tmp_path / 'berlin.csv'}: 31 lines, 30 records"], "on the terminal, and not in the log"
     ready, waiting, refused_line, begins, stopped = lines()
     assert (ready["event"], ready["site"]) == ("ready", "berlin")
     assert ("--superlink fed.example.org:9092" in waiting["command"]) is server
@@ -211,10 +213,25 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
     assert [Frame.from_bytes(reply).kind for reply in replies] == [Kind.ABORT, Kind.WELCOME]
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o644, 0o640])
+def test_a_key_that_others_can_open_is_told_before_the_site_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, lines: Callable[[], list[Any]]
+) -> None:
+    path = write_site(tmp_path)
+    (tmp_path / "keys" / "berlin.key").chmod(mode)
+    monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready: ready())
+    attend(path, None)
+    told = lines()
+    warned = [line["detail"] for line in told if line["event"] == "warning"]
+    assert len(warned) == (mode & 0o077 != 0)
+    assert told[len(warned)]["event"] == "ready"
+    assert all("can open this private key" in line and "chmod 600" in line for line in warned)
+
+
 def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[Any]]
 ) -> None:
-    def quote(*_: object) -> None:
+    def quote(*_: object, **__: object) -> None:
         raise ValueError("Jane Doe, born 1970")
 
     path = write_site(tmp_path)

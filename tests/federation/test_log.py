@@ -96,6 +96,15 @@ def test_other_libraries_are_quiet_below_warnings_and_python_s_warnings_are_drop
     assert capsys.readouterr().err == ""
 
 
+def test_what_other_modules_of_ours_log_is_a_line_too(
+    fresh: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to_stderr(as_json=True)
+    logging.getLogger("clients.site").warning("%s", "left out 2 records\nof")
+    (line,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (line["event"], line["detail"]) == ("warning", "left out 2 records?of")
+
+
 def test_a_closed_stderr_ends_nothing(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def write(self, _: str) -> None:
