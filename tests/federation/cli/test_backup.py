@@ -24,6 +24,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def folder(tmp_path: Path) -> Path:
     """A site that took part in one round, with a backup of its ledger."""
     write_site(tmp_path)
+    for key in tmp_path.rglob("*.key"):
+        key.chmod(0o600)
     take_part(tmp_path)
     return tmp_path
 
