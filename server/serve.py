@@ -32,7 +32,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     plan = load(plan_path)
     task = build_task(plan)
     folder = RunFolder.open(state_dir, plan, plan_path.read_text("utf-8-sig"))
-    if folder.is_finished:
+    if folder.finished("flower", simulated=False):
         note("complete_already", state=str(state_dir))
         return
     state = folder.state(initial_params(task.model, plan.federation.seed))
@@ -53,7 +53,13 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     folder.write_params(task.model(), state.params)
     seconds, told = time.perf_counter() - started, folder.evaluation()
     report = summary_of(
-        plan, folder.receipts(), engine="flower", simulated=False, published=told, seconds=seconds
+        plan,
+        folder.receipts(),
+        engine="flower",
+        simulated=False,
+        published=told,
+        seconds=seconds,
+        evaluated=folder.evaluated(),
     )
     made = Made.now(state.run, signed.signatures)
     write_report(folder.path, report.model_copy(update={"made": made}))

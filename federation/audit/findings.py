@@ -41,6 +41,8 @@ SEVERITIES: Mapping[str, Severity] = {
     "run-unfinished": "warning",
     "report-unreadable": "critical",
     "report-mismatch": "critical",
+    "page-mismatch": "critical",
+    "page-unmarked": "warning",
     "simulated-claim": "critical",
     # a site's ledger
     "ledger-missing": "warning",

@@ -80,7 +80,7 @@ def demo(
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = population_for(population)(Path(folder), 0)
-        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json)
+        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json, public=True)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
@@ -283,7 +283,13 @@ def main() -> None:
 
 
 def _simulate(
-    path: Path, sites: Path, out: Path | None, engine: EngineName, seed: int | None, as_json: bool
+    path: Path,
+    sites: Path,
+    out: Path | None,
+    engine: EngineName,
+    seed: int | None,
+    as_json: bool,
+    public: bool = False,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -301,6 +307,8 @@ def _simulate(
             seed=seed,
             progress=lambda done, seen: advance(done.round, seen),
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
+            notice=lambda line: typer.echo(line, err=True),
+            public=public,
         )
     if as_json:
         _print_json(report.to_json())

@@ -7,7 +7,8 @@ raises contributes zero (clients/training/isolation.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,15 +35,23 @@ class Source:
 class Dataset:
     """Checked data: `features` (n, ...) float32, `labels` (n,) int64 with values 0 to classes - 1.
 
-    `patients` (n,) int64, where it is known, numbers the patient of each row: from 0, without gaps.
+    `patients` (n,) int64, where it is known, numbers the patient of each row: from 0, without gaps. `ids` (n,)
+    int64, where it is known beside it, is `hashed` of the patient's own id: the same at every site.
     """
 
     features: Tensor = field(repr=False)
     labels: Tensor = field(repr=False)
     patients: Tensor | None = field(default=None, repr=False)
+    ids: Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def hashed(ids: Sequence[str]) -> Tensor:
+    """For `Dataset.ids`: a hash of each id, (n,) int64. Equal text gives equal numbers, everywhere."""
+    known = {name: hashlib.blake2b(name.encode(), digest_size=8).digest() for name in set(ids)}
+    return torch.tensor([int.from_bytes(known[name], "big", signed=True) for name in ids], dtype=torch.int64)
 
 
 Metric = Callable[[Tensor, Tensor], float | None]

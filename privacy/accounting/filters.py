@@ -90,8 +90,20 @@ class Filter:
         """What weights may add up to. Not above 0 if this filter can admit nothing."""
         if self.order is None:
             return _largest_mu(budget) ** 2
-        order, delta = self.order, budget.delta
-        return budget.epsilon - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
+        return budget.epsilon + _offset(self.order, budget.delta)
+
+    def least(self, events: Sequence[Event], delta: float) -> float:
+        """The least epsilon at `delta` of a budget that holds `events`; infinity if none does.
+
+        It says which limit, set before the first of them, would have admitted them all, however each was chosen. It
+        is not what a run may be stopped at: a limit that follows from results is none.
+        """
+        used = math.fsum(self._weight(event) for event in events)
+        if used == 0 or math.isinf(used):
+            return used
+        if self.order is None:
+            return gaussian_epsilon(math.sqrt(used), delta)
+        return max(0.0, used - _offset(self.order, delta))
 
     def to_json(self) -> dict[str, str | int]:
         """Plain data."""
@@ -103,6 +115,11 @@ class Filter:
         if self.order is None:
             return event.count * (event.group / event.noise_multiplier) ** 2
         return event.count * renyi(event, self.order) if event.count else 0.0
+
+
+def _offset(order: int, delta: float) -> float:
+    """B - epsilon of the conversion above: negative, the price of delta at this order."""
+    return (math.log(delta) + math.log(order)) / (order - 1) - math.log1p(-1 / order)
 
 
 @dataclass(frozen=True)
