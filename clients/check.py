@@ -9,6 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from clients.approvals import genesis_of
 from clients.data.load import SiteRecords, patients_in, site_data
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, fingerprints
@@ -25,12 +26,9 @@ from federation.round.excess import excess_facts, planned_cohort
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from privacy.accounting.events import GaussianEvent
-from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Patient
-from privacy.ledger.chain import Genesis, append
-from privacy.ledger.heads import pool_tag
+from privacy.ledger.chain import append
 from privacy.ledger.state import Account, fold
-from privacy.signing import public_identity
 
 
 def preflight(
@@ -134,8 +132,8 @@ def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, d
         if math.isfinite(budget.epsilon):
             spent, asked = account.charged(unit, people), [charge.to(unit, people) for charge in charges]
             units[unit] = {
-                "epsilon_before": epsilon(spent, budget.delta),
-                "epsilon_after": epsilon([*spent, *asked], budget.delta),
+                "epsilon_before": term.epsilon(spent),
+                "epsilon_after": term.epsilon([*spent, *asked]),
                 "epsilon_max": budget.epsilon,
                 "delta": budget.delta,
             }
@@ -144,10 +142,9 @@ def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, d
 
 def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
     """The account of the site's ledger, or of a new one if the site has none yet. Only reads the file."""
-    tag, approvers = pool_tag(key, rules.data.pool), tuple(map(bytes.fromhex, rules.policy.approvers))
-    new = Genesis(rules.id, rules.data.pool, tag, public_identity(key), approvers, simulated=False)
+    new = genesis_of(rules)
     if not rules.journal.exists():
         return fold((append(None, "genesis", new.to_json(), key),))
-    account = fold(load_entries(rules.journal))
+    account = fold(load_entries(rules.journal, may_be_backup=False))
     require_owner(account, new)
     return account

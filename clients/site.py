@@ -2,7 +2,7 @@
 
 `Site.receive` is all that the outside can reach, whatever carries the bytes. It answers every request with one
 frame and never raises: a refusal is an ABORT with a reason from a fixed list, because an exception's text could
-carry data. What really happened is kept in `last_error` for the people at the site.
+carry data. What really happened is kept in `last_error` and in the log, for the people at the site.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
 from clients.journal.journal import Journal
 from clients.participant import Participant, settle
 from clients.policy import Policy, consent
@@ -22,6 +23,7 @@ from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads
 from federation.errors import TaskError, TrainingDiverged
+from federation.log import said, warn
 from federation.model.params import Layout, params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.messages import (
@@ -95,13 +97,19 @@ class Site:
             frame = Frame.from_bytes(data)
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
-            kept = error if isinstance(error, Exception) else _asked_to_exit()
-            self.last_error = kept
-            return frame.reply(Kind.ABORT, abort_body(_reason(kept))).to_bytes()
+            reason = self._refused(frame, error if isinstance(error, Exception) else _asked_to_exit())
+            return frame.reply(Kind.ABORT, abort_body(reason)).to_bytes()
 
     def close(self) -> None:
         """Let go of the journal."""
         self.journal.close()
+
+    def _refused(self, frame: Frame, error: Exception) -> Reason:
+        """Tell the people at the site why; the reason that may be sent."""
+        self.last_error, reason = error, _reason(error)
+        word, number = reason.name.lower(), frame.round or None
+        warn("refused", run=frame.run.hex(), round=number, reason=word, detail=said(error))
+        return reason
 
     def join(self, run: bytes, plan: Plan, roster: SignedRoster, heads: tuple[Head, ...] = ()) -> None:
         """Consent to a run: roster, witnesses and policy first, then the whole plan's budget, then the data.
@@ -132,6 +140,7 @@ class Site:
             largest = Terms(plan, run, 1, 1, members, dimension)
             self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
         self._joined = _Joined(run, plan, genuine, trainer, dimension)
+        note_joined(run, plan, genuine, self.journal)
 
     def _reserve(self, run: str, plan: Plan, policy: Policy) -> None:
         """Charge the plan's rounds and its evaluation: both, or neither."""
@@ -180,6 +189,7 @@ class Site:
         The head of the journal after it.
         """
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
+        note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
         return self.journal.head()
 
     def _answer(self, frame: Frame) -> Frame:
@@ -222,7 +232,7 @@ class Site:
                 raise FaultyServer(f"a {frame.kind.name} frame travels with another round")
             return self._answer(frame).to_bytes()
         except Exception as error:  # as in `receive`: this round's reply must not suffer
-            self.last_error = error
+            self._refused(present, error)
             return b""
 
     def _joined_run(self, run: bytes) -> _Joined:
@@ -253,6 +263,7 @@ class Site:
         )
         kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
         joined.rounds = {**kept, terms.round: Participant(terms, machine)}
+        note_invited(terms)
         return joined.rounds[terms.round]
 
     def _reply(self, participant: Participant, kind: Kind, body: bytes) -> tuple[Kind, bytes]:
@@ -281,6 +292,7 @@ class Site:
             case Kind.ADVERTS:
                 return Kind.SHARES, machine.share(body)
             case Kind.BROADCAST if Kind.ADVERTS in participant.replies:
+                note_asked(participant)
                 broadcast = Broadcast.from_bytes(body)
                 params = params_from_bytes(broadcast.params, terms.dimension)
                 machine.accept(broadcast.shares)
@@ -291,9 +303,12 @@ class Site:
             case Kind.SURVIVORS:
                 return Kind.VOTE, machine.commit(body)
             case Kind.CERTIFICATE:
-                survivors = [name.encode() for name in machine.check(body)]
-                self.journal.reveal(*terms.account, digest("federation/survivors/2", *survivors).hex())
-                return Kind.REVEAL, machine.reveal(body)
+                survivors = machine.check(body)
+                asked = digest("federation/survivors/2", *(name.encode() for name in survivors))
+                self.journal.reveal(*terms.account, asked.hex())
+                reply = machine.reveal(body)
+                note_opened(participant, survivors)
+                return Kind.REVEAL, reply
         raise FaultyServer(f"a {kind.name} frame inside a round")
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.notes import Note
+from clients.journal.lock import alone
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
@@ -97,6 +98,8 @@ def simulate(
     keep_identities(world, keys)
     folder.write_roster(world.roster)
     with ExitStack() as stack:
+        for rules in world.rules.values():
+            stack.enter_context(alone(rules.journal))
         parties = open_sites(world, out / "journals")
         for site in parties.values():
             stack.callback(site.close)

@@ -120,7 +120,7 @@ def _refuse(registry: sqlite3.Connection, rules: SiteFile, tag: bytes, found: fr
     elif not rules.journal.exists():
         raise PolicyViolation(
             f'{rules.journal}, which keeps the budget of pool "{pool}", is gone',
-            hint="restore its newest copy: an empty one would be a second budget",
+            hint="put it back, or restore a backup: an empty one would be a second budget",
         )
     registry.execute("CREATE TEMP TABLE asked (value BLOB PRIMARY KEY) WITHOUT ROWID")
     registry.executemany("INSERT INTO asked VALUES (?)", ((value,) for value in sorted(found)))

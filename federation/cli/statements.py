@@ -21,6 +21,13 @@ def print_statement(facts: Mapping[str, Any]) -> None:
     show(_units(facts["units"]), _runs(facts["runs"]), _costs(facts["runs"]))
     if facts["refusals"]:
         show(f"{facts['refusals']} plans were refused: they asked for more than was left")
+    for restored in facts["restored"]:
+        told = (
+            "two approvers vouch that nothing is missing"
+            if restored["vouched"]
+            else "its end counts as spent"
+        )
+        show(f"restored from a backup at entry {restored['entry']}: {told}")
     if facts["witnessed"]:
         seen = ", ".join(f"{site} up to entry {seq}" for site, seq in facts["witnessed"].items())
         show(f"ledgers of peers witnessed: {seen}")

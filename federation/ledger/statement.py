@@ -11,7 +11,6 @@ from typing import Any
 
 from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
-from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Patient, Unit
 from privacy.canonical import finite
 from privacy.ledger.chain import Entry
@@ -35,6 +34,7 @@ def statement(entries: Sequence[Entry]) -> dict[str, Any]:
         "units": {unit: _unit(account, unit, term) for unit, term in account.terms.items()},
         "runs": [{**_run(name, run), **_spent(account, name)} for name, run in account.runs.items()],
         "refusals": sum(entry.kind == "refuse" for entry in entries),
+        "restored": [{"entry": gap.next, "vouched": gap.vouched} for gap in account.gaps],
         "witnessed": {head.site: head.seq for head in account.witnessed.values()},
     }
 
@@ -42,10 +42,10 @@ def statement(entries: Sequence[Entry]) -> dict[str, Any]:
 def _unit(account: Account, unit: Unit, term: Term) -> dict[str, Any]:
     budget, events = term.limit.budget, account.charged(unit)
     return {
-        "epsilon": finite(epsilon(events, budget.delta)),
+        "epsilon": finite(term.epsilon(events)),
         "epsilon_max": finite(budget.epsilon),
         "delta": budget.delta,
-        "used": finite(term.filter.load(events, budget)),
+        "used": finite(term.load(events)),
         "records": term.limit.patient.records,
         "sites": term.limit.patient.sites,
     }

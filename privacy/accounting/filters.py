@@ -76,11 +76,14 @@ class Filter:
             return cls(None)
         return cls(_best_order(budget, first))
 
-    def load(self, events: Sequence[Event], budget: Budget) -> float:
-        """The share of the budget that `events` use, 1 for all of it; infinity if they cannot be weighed."""
+    def load(self, events: Sequence[Event], budget: Budget, more: float = 0.0) -> float:
+        """The share of the budget that `events` use, 1 for all of it; infinity if they cannot be weighed.
+
+        `more` is a weight on top of theirs.
+        """
         if math.isinf(budget.epsilon):
             return 0.0
-        used, capacity = math.fsum(self._weight(event) for event in events), self.capacity(budget)
+        used, capacity = math.fsum([more, *map(self._weight, events)]), self.capacity(budget)
         if used == 0:
             return 0.0
         return used / capacity if capacity > 0 else math.inf
