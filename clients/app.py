@@ -11,7 +11,6 @@ what is asked, and Flower does not read them.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from flwr.app import Context, Error, Message
@@ -19,11 +18,11 @@ from flwr.clientapp import ClientApp
 
 from clients.service import ask_site
 from federation.errors import ShadowedPackage
+from federation.log import said, to_stderr, warn
 from federation.origins import check_origins
 from federation.round.flower import from_record, to_record
 
 _UNANSWERED = Error(code=0, reason="this site's service did not answer")
-_log = logging.getLogger(__name__)
 
 app = ClientApp()
 
@@ -36,7 +35,10 @@ def forward(message: Message, context: Context) -> Message:
         socket = Path(str(context.node_config["socket"]))
         reply = to_record(ask_site(socket, from_record(message.content), timeout=message.metadata.ttl))
     except Exception as error:
-        said = error if isinstance(error, ShadowedPackage) else type(error).__name__  # others may quote data
-        _log.error("nothing was forwarded (%s)", said)
+        to_stderr()
+        told = (
+            said(error) if isinstance(error, ShadowedPackage) else type(error).__name__
+        )  # others may quote data
+        warn("failed", detail=f"nothing was forwarded ({told})")
         return Message(_UNANSWERED, reply_to=message)
     return Message(reply, reply_to=message)

@@ -15,7 +15,17 @@ from federation.identity.keys import load_private
 from federation.ledger.export import load_entries
 from privacy.accounting.filters import Budget
 from privacy.errors import LedgerRefusal, MalformedMessage
-from privacy.ledger.approvals import Approval, Proposal, Replacement, approve, from_text, to_text
+from privacy.ledger.approvals import (
+    Approval,
+    Proposal,
+    Replacement,
+    Restoration,
+    approve,
+    from_text,
+    to_text,
+)
+from privacy.ledger.chain import Genesis
+from privacy.ledger.heads import pool_tag
 from privacy.ledger.state import fold
 from privacy.signing import public_identity
 
@@ -46,7 +56,7 @@ def propose_key(path: Path, out: Path) -> None:
 
 def add_approval(path: Path, key: Path) -> int:
     """Sign a proposal with an approver's key; how many have signed it now."""
-    statement, approvals = _read(path)
+    statement, approvals = read_proposal(path)
     mine = approve(statement, load_private(key))
     kept = [approval for approval in approvals if approval.key != mine.key]
     write_output(path, to_text(statement, [*kept, mine]))
@@ -55,7 +65,7 @@ def add_approval(path: Path, key: Path) -> int:
 
 def apply(path: Path, proposal: Path) -> str:
     """Put an approved proposal into the ledger of the site at `path`; what it did, in words."""
-    statement, approvals = _read(proposal)
+    statement, approvals = read_proposal(proposal)
     if isinstance(statement, Replacement):
         rules = load_site(path)
         key = rules.identity()
@@ -67,6 +77,12 @@ def apply(path: Path, proposal: Path) -> str:
             rules.journal, site=rules.id, pool=rules.data.pool, key=key, approvals=approvals
         ).close()
         return "the site's key signs the ledger from here on"
+    if isinstance(statement, Restoration):
+        raise InputError(
+            "is for a restore",
+            hint="federation ledger restore SITE --from BACKUP --approved FILE",
+            path=proposal,
+        )
     with _journal(path) as journal:
         journal.raise_budget(statement, approvals)
     return _raised(statement)
@@ -114,7 +130,15 @@ def _journal(path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def _read(path: Path) -> tuple[Proposal | Replacement, tuple[Approval, ...]]:
+def genesis_of(rules: SiteFile) -> Genesis:
+    """What a new journal of this site would begin with, but for its salt."""
+    key = rules.identity()
+    tag, approvers = pool_tag(key, rules.data.pool), tuple(map(bytes.fromhex, rules.policy.approvers))
+    return Genesis(rules.id, rules.data.pool, tag, public_identity(key), approvers, simulated=False)
+
+
+def read_proposal(path: Path) -> tuple[Proposal | Replacement | Restoration, tuple[Approval, ...]]:
+    """A proposal and its approvals so far, from their file. UnusableFile for any other file."""
     try:
         return from_text(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, MalformedMessage):

@@ -9,23 +9,26 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from clients.approvals import genesis_of
 from clients.data.load import SiteRecords, patients_in, site_data
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, fingerprints
+from clients.data.split import is_on_one_side
 from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
+from clients.training.screen import try_out
 from federation.ledger.export import load_entries
 from federation.model.params import Layout
 from federation.model.task import build_task
+from federation.plan.guarantee import cost_for, epsilons, largest_alone
 from federation.plan.plan import Plan
+from federation.round.excess import excess_facts, planned_cohort
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from privacy.accounting.events import GaussianEvent
-from privacy.accounting.pld import epsilon
-from privacy.ledger.chain import Genesis, append
-from privacy.ledger.heads import pool_tag
+from privacy.accounting.units import Patient
+from privacy.ledger.chain import append
 from privacy.ledger.state import Account, fold
-from privacy.signing import public_identity
 
 
 def preflight(
@@ -59,6 +62,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "epsilon": plan.privacy.epsilon,
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
+        **_costs(plan),
         "smallest_cohort": {
             "sites": rules.count,
             "shares_that_unmask": rules.threshold,
@@ -66,6 +70,16 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         },
         "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
     }
+
+
+def _costs(plan: Plan) -> dict[str, Any]:
+    """What the run costs one unit that the plan protects, and how much more noise it has than that needs."""
+    if not plan.is_private:
+        return {}
+    costs = epsilons(cost_for(plan, plan.privacy.unit, Patient()))
+    training = costs.pop("epsilon")  # among facts this is the plan's own, of which the noise leaves a little
+    parts = {"training": {"epsilon": training}, **costs} if costs else {}
+    return {**parts, **excess_facts(plan, planned_cohort(plan))}
 
 
 def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRead], None]) -> dict[str, Any]:
@@ -79,13 +93,18 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
         facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
     source, test = data_files(rules, path.parent)
-    records = site_data(source, test, plan, build_task(plan), rules.policy)
+    task = build_task(plan)
+    records = site_data(source, test, plan, task, rules.policy)
+    try_out(task, records.training, plan, rules.data.size or len(records.training))
     for file in (source, test):
         if file is not None:
             check_pool(rules, key, fingerprints(file, plan.patient_column, key))
     for read in records.files:
         tell(read)
-    return {**facts, **_records(records)}
+    parted = test is None and is_on_one_side(records.training, plan.privacy.unit)
+    largest = largest_alone(plan) if parted else None
+    alone = {} if largest is None else {"epsilon_of_this_run_alone": largest}
+    return {**facts, **alone, **_records(records)}
 
 
 def _records(records: SiteRecords) -> dict[str, int]:
@@ -113,8 +132,8 @@ def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, d
         if math.isfinite(budget.epsilon):
             spent, asked = account.charged(unit, people), [charge.to(unit, people) for charge in charges]
             units[unit] = {
-                "epsilon_before": epsilon(spent, budget.delta),
-                "epsilon_after": epsilon([*spent, *asked], budget.delta),
+                "epsilon_before": term.epsilon(spent),
+                "epsilon_after": term.epsilon([*spent, *asked]),
                 "epsilon_max": budget.epsilon,
                 "delta": budget.delta,
             }
@@ -123,10 +142,9 @@ def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, d
 
 def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
     """The account of the site's ledger, or of a new one if the site has none yet. Only reads the file."""
-    tag, approvers = pool_tag(key, rules.data.pool), tuple(map(bytes.fromhex, rules.policy.approvers))
-    new = Genesis(rules.id, rules.data.pool, tag, public_identity(key), approvers, simulated=False)
+    new = genesis_of(rules)
     if not rules.journal.exists():
         return fold((append(None, "genesis", new.to_json(), key),))
-    account = fold(load_entries(rules.journal))
+    account = fold(load_entries(rules.journal, may_be_backup=False))
     require_owner(account, new)
     return account

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -11,18 +12,18 @@ from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.notes import tell_of
 from clients.data.populations import check_pool, claim_pool, fingerprints
+from clients.journal.lock import alone
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
 from clients.site import Site
 from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
-from federation.errors import FederationError
 from federation.identity.keys import exposure_of
+from federation.log import note, warn
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
-from privacy.errors import PrivacyError
 
 
 def _untold(_: str) -> None:
@@ -46,44 +47,36 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     )
 
 
-def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None:
+def attend(path: Path, socket: Path | None, tell: Callable[[str], None] = _untold) -> None:
     """Be the site of a site file until SIGTERM or SIGINT: answer what Flower's ClientApp forwards.
 
-    `tell` gets lines for the people at the site, among them why something was refused: that is not sent.
+    `tell` gets what a file holds, for a terminal and nothing else. The log has lines for the people at the
+    site, among them why something was refused: that is not sent. SiteRunning while another process is this
+    site.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
-    if exposed := exposure_of(load_site(path).key_file):
-        tell(f"warning: {exposed}")
-    with closing(open_site(path, tell)) as site:
-        answer = padded(site.receive, lambda: site.pace)
-
-        def receive(data: bytes) -> bytes:
-            before = site.last_error
-            reply = answer(data)
-            if site.last_error is not None and site.last_error is not before:
-                tell(_said(site.last_error))
-            return reply
+    rules = load_site(path)
+    if exposed := exposure_of(rules.key_file):
+        warn("warning", detail=exposed)
+    with alone(rules.journal), closing(open_site(path, tell)) as site:
+        name = site.member.site
 
         def ready() -> None:
-            tell(f"site {site.member.site} answers at {place}")
-            tell(f"now start: {_supernode(load_site(path), path.parent, place)}")
+            note("ready", site=name, socket=str(place))
+            note("waiting", site=name, command=_supernode(rules, path.parent, place))
 
-        serve_until_signal(receive, place, ready)
-
-
-def _said(error: Exception) -> str:
-    """Our own errors show no data; of others only the kind is told."""
-    ours = isinstance(error, FederationError | PrivacyError)
-    return f"refused: {error}" if ours else f"refused: unexpected {type(error).__name__}"
+        serve_until_signal(padded(site.receive, lambda: site.pace), place, ready)
+        note("stopped", site=name)
 
 
 def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
     """The command that connects Flower to this site."""
-    config = f"--node-config 'socket=\"{socket}\"'"
-    if rules.server is None:
-        return f"flower-supernode --superlink ADDRESS --root-certificates FILE {config}"
-    certificate = (folder / rules.server.certificate).absolute()
-    return f"flower-supernode --superlink {rules.server.address} --root-certificates {certificate} {config}"
+    address, certificate = "ADDRESS", "FILE"
+    if rules.server is not None:
+        address = shlex.quote(rules.server.address)
+        certificate = shlex.quote(str((folder / rules.server.certificate).absolute()))
+    config = shlex.quote(f'socket="{socket}"')
+    return f"flower-supernode --superlink {address} --root-certificates {certificate} --node-config {config}"
 
 
 def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str], None] = _untold) -> Trainer:

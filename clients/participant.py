@@ -7,6 +7,7 @@ site does at each, and in which order, is `Site._take_part`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from federation.plan.plan import Plan
@@ -24,6 +25,7 @@ class Participant:
     terms: Terms
     machine: ClientMachine
     replies: dict[Kind, tuple[bytes, tuple[Kind, bytes]]] = field(default_factory=dict, repr=False)
+    began: float = field(default_factory=time.monotonic)
 
     def abort(self) -> None:
         """Leave the round: the secrets go, and nothing is answered any more."""

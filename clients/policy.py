@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 
+from clients.endpoint import check_address, check_certificate
 from federation.config.schema import Mistake, Table, Texts, validate
 from federation.config.toml import PATHS, read
 from federation.errors import InputError, SiteFileError
@@ -217,9 +218,11 @@ class _Consortium(Table):
 
 
 class _Endpoint(Table):
-    """`[server]`: where the coordinator is, and the certificate that it must show."""
+    """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate."""
 
-    address: str = Field(min_length=1, examples=['"fed.example.org:8443"'])
+    address: Annotated[str, AfterValidator(check_address)] = Field(
+        min_length=1, examples=['"fed.example.org:8443"']
+    )
     certificate: _PathText = Field(min_length=1, examples=['"ca.crt"'])
 
 
@@ -268,13 +271,18 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
 
 
 def require_complete(rules: SiteFile, path: Path) -> _Consortium:
-    """The consortium of a site that takes part for real. SiteFileError without it, or without a declared size."""
+    """The consortium of a site that takes part for real.
+
+    SiteFileError without it, without a declared size, or with a `[server]` that cannot be connected to.
+    """
     if rules.data.size is None:
         hint = "declare in public about how many you bring, such as size = 300; do not count them here"
         raise SiteFileError("is missing", hint=hint, path=path, key="data.size")
     if rules.consortium is None:
         hint = "add the table: keys of the consortium that may sign a roster, and the quorum of them"
         raise SiteFileError("is missing", hint=hint, path=path, key="consortium")
+    if rules.server is not None:
+        check_certificate(rules.server.certificate, path)
     return rules.consortium
 
 

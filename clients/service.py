@@ -12,7 +12,6 @@ service answers one request after the other, because the site is a state machine
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import signal
 import socket
@@ -26,6 +25,7 @@ from types import FrameType
 from typing import Final, Self
 
 from federation.errors import TransportError
+from federation.log import warn
 from federation.round.transport import LARGEST
 
 _LENGTH: Final = struct.Struct(">I")
@@ -35,8 +35,6 @@ _CHUNK: Final = 1 << 20
 _PAUSE: Final = 0.1
 EXCHANGE_SECONDS: Final = 10.0
 """Seconds in which a client must have sent its whole request, or have taken its whole reply."""
-
-_log = logging.getLogger(__name__)
 
 
 class SiteService:
@@ -88,17 +86,17 @@ class SiteService:
             reply = self._answer(request)
             _write(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
         except OSError as error:
-            _log.warning("a local client broke off (%s)", type(error).__name__)
+            warn("connection_lost", detail=f"a local client broke off ({type(error).__name__})")
 
     def _answer(self, request: bytes) -> bytes:
         try:
             reply = self._receive(request)
         except Exception as error:
             # The text may quote the data: only the kind of error is logged, and nothing is sent.
-            _log.error("a request failed (%s)", type(error).__name__)
+            warn("failed", detail=f"a request failed ({type(error).__name__})")
             return b""
         if len(reply) > LARGEST:
-            _log.error("a reply of %d bytes is too long to send", len(reply))
+            warn("failed", detail=f"a reply of {len(reply)} bytes is too long to send")
             return b""
         return reply
 

@@ -2,24 +2,28 @@
 
 `Site.receive` is all that the outside can reach, whatever carries the bytes. It answers every request with one
 frame and never raises: a refusal is an ABORT with a reason from a fixed list, because an exception's text could
-carry data. What really happened is kept in `last_error` for the people at the site.
+carry data. What really happened is kept in `last_error` and in the log, for the people at the site.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
 from clients.journal.journal import Journal
 from clients.participant import Participant, settle
 from clients.policy import Policy, consent
 from clients.release import release
+from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads
-from federation.errors import TrainingDiverged
+from federation.errors import TaskError, TrainingDiverged
+from federation.log import said, warn
 from federation.model.params import Layout, params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.messages import (
@@ -52,6 +56,7 @@ from privacy.secagg.parameters import Floor
 from privacy.suite import SUITE
 from privacy.wire import digest
 
+_log = logging.getLogger(__name__)
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Load = Callable[
     [Plan], Trainer
@@ -91,16 +96,26 @@ class Site:
         try:
             frame = Frame.from_bytes(data)
             return self._answer(frame).to_bytes()
-        except Exception as error:  # nothing may leave but the reason
-            self.last_error = error
-            return frame.reply(Kind.ABORT, abort_body(_reason(error))).to_bytes()
+        except (Exception, SystemExit) as error:  # nothing may leave but the reason
+            reason = self._refused(frame, error if isinstance(error, Exception) else _asked_to_exit())
+            return frame.reply(Kind.ABORT, abort_body(reason)).to_bytes()
 
     def close(self) -> None:
         """Let go of the journal."""
         self.journal.close()
 
+    def _refused(self, frame: Frame, error: Exception) -> Reason:
+        """Tell the people at the site why; the reason that may be sent."""
+        self.last_error, reason = error, _reason(error)
+        word, number = reason.name.lower(), frame.round or None
+        warn("refused", run=frame.run.hex(), round=number, reason=word, detail=said(error))
+        return reason
+
     def join(self, run: bytes, plan: Plan, roster: SignedRoster, heads: tuple[Head, ...] = ()) -> None:
         """Consent to a run: roster, witnesses and policy first, then the whole plan's budget, then the data.
+
+        A user's own code is tried on made-up records of their shapes; if it fails, the budget is given back. Then
+        it is run on every record: those on which it raises are left out (`clients.training.screen`).
 
         Idempotent for a run: consenting again keeps the rounds that are open.
         """
@@ -116,12 +131,16 @@ class Site:
         self.journal.witness(shown)
         self._reserve(run.hex(), plan, policy)
         trainer = self.load(plan)
+        self._try_out(run, plan, trainer)
+        trainer = screened(trainer, plan, each_alone=self.is_timed)
+        self._tell(trainer)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
             largest = Terms(plan, run, 1, 1, members, dimension)
             self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
         self._joined = _Joined(run, plan, genuine, trainer, dimension)
+        note_joined(run, plan, genuine, self.journal)
 
     def _reserve(self, run: str, plan: Plan, policy: Policy) -> None:
         """Charge the plan's rounds and its evaluation: both, or neither."""
@@ -132,6 +151,20 @@ class Site:
         for charge in evaluation:
             self.journal.reserve(evaluation_run(run), plan.digest, charge, 1, limits)
 
+    def _try_out(self, run: bytes, plan: Plan, trainer: Trainer) -> None:
+        """TaskError if the task's code fails on made-up records: it has seen no data, and nothing stays charged."""
+        try:
+            try_out(trainer.task, trainer.data, plan, self.member.size)
+        except TaskError:
+            self.journal.abandon_run(run.hex(), bytes(32).hex(), evaluation_run(run.hex()))
+            raise
+
+    def _tell(self, trainer: Trainer) -> None:
+        """How many records raised since the last time, for the people at the site."""
+        if trainer.tally.raised:
+            _log.warning("%s", said_of(self.member.site, trainer.tally.raised))
+        trainer.tally.raised = 0
+
     def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:
         """What this site adds to the sum of a round it joined, if its policy still allows the plan."""
         joined = self._joined_run(terms.run)
@@ -140,7 +173,11 @@ class Site:
         consent(joined.plan, policy)
         limits, trainer = policy.limits(), joined.trainer
         try:
-            return release(terms, self.member.site, params, trainer, self.journal, limits=limits, heads=shown)
+            found = release(
+                terms, self.member.site, params, trainer, self.journal, limits=limits, heads=shown
+            )
+            self._tell(trainer)
+            return found
         except EncodingOverflow:
             raise TrainingDiverged(
                 "a local update left the range of the ring", hint="lower training.learning_rate"
@@ -152,6 +189,7 @@ class Site:
         The head of the journal after it.
         """
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
+        note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
         return self.journal.head()
 
     def _answer(self, frame: Frame) -> Frame:
@@ -194,7 +232,7 @@ class Site:
                 raise FaultyServer(f"a {frame.kind.name} frame travels with another round")
             return self._answer(frame).to_bytes()
         except Exception as error:  # as in `receive`: this round's reply must not suffer
-            self.last_error = error
+            self._refused(present, error)
             return b""
 
     def _joined_run(self, run: bytes) -> _Joined:
@@ -225,6 +263,7 @@ class Site:
         )
         kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
         joined.rounds = {**kept, terms.round: Participant(terms, machine)}
+        note_invited(terms)
         return joined.rounds[terms.round]
 
     def _reply(self, participant: Participant, kind: Kind, body: bytes) -> tuple[Kind, bytes]:
@@ -253,6 +292,7 @@ class Site:
             case Kind.ADVERTS:
                 return Kind.SHARES, machine.share(body)
             case Kind.BROADCAST if Kind.ADVERTS in participant.replies:
+                note_asked(participant)
                 broadcast = Broadcast.from_bytes(body)
                 params = params_from_bytes(broadcast.params, terms.dimension)
                 machine.accept(broadcast.shares)
@@ -263,10 +303,17 @@ class Site:
             case Kind.SURVIVORS:
                 return Kind.VOTE, machine.commit(body)
             case Kind.CERTIFICATE:
-                survivors = [name.encode() for name in machine.check(body)]
-                self.journal.reveal(*terms.account, digest("federation/survivors/2", *survivors).hex())
-                return Kind.REVEAL, machine.reveal(body)
+                survivors = machine.check(body)
+                asked = digest("federation/survivors/2", *(name.encode() for name in survivors))
+                self.journal.reveal(*terms.account, asked.hex())
+                reply = machine.reveal(body)
+                note_opened(participant, survivors)
+                return Kind.REVEAL, reply
         raise FaultyServer(f"a {kind.name} frame inside a round")
+
+
+def _asked_to_exit() -> TaskError:
+    return TaskError("the task's code asked to exit", hint="let it raise an error of another kind")
 
 
 class UnknownRun(FaultyServer):

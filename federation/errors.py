@@ -11,6 +11,7 @@
     |- RosterError       4  who takes part
     |- TooFewSurvivors   4  `got`, `needed`, `left`
     |- TransportError    4
+    |- SiteRunning       4  another process is this site
     |- CheckpointError   4
     |- TrainingDiverged  4
     `- AuditFailure      5
@@ -116,6 +117,10 @@ class TooFewSurvivors(FederationError):
 
 class TransportError(FederationError):
     """Messages cannot be carried: no socket, no answer, or Flower refuses them."""
+
+
+class SiteRunning(FederationError):
+    """Another process works with this site's journal: two would charge the same rounds by turns."""
 
 
 class CheckpointError(FederationError):

@@ -2,7 +2,7 @@
 
     PrivacyError              3  nothing was released; stop this site and do not retry
     |- BudgetExceeded         3  what is asked costs more epsilon than is left
-    |  `- LimitExceeded       3  in `privacy.ledger.admission`; `unit` says whose limit
+    |  `- LimitExceeded       3  in `privacy.ledger.limits`; `unit` says whose limit
     |- PolicyViolation        3  the site's policy, or the plan it agreed to, forbids it
     |- LedgerRefusal          3  what the ledger has on record forbids it
     |- JournalMisuse          3  calls in an order that only a bug of ours makes

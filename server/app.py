@@ -2,23 +2,29 @@
 
 `flwr run . --run-config 'plan="/path/plan.toml" roster="/path/roster.toml" state="/path/run" sites=3'` starts it
 beside the SuperLink. It waits until enough sites are connected and hands the wire to the coordinator
-(`server.serve`), which knows no Flower.
+(`server.serve`), which knows no Flower. Its log is one line per event (`federation.log`), which Flower shows with
+`flwr run --stream` and `flwr log`: as JSON with `json_log=true` in the run config, and with other libraries' lines
+and Flower's tracebacks with `debug=true`. Otherwise a failure is one line.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from flwr.app import Context, UserConfig
 from flwr.serverapp import Grid, ServerApp
 
-from federation.errors import InputError, RosterError
+from federation.errors import FederationError, InputError, RosterError
+from federation.log import note, said, to_stderr, warn
 from federation.origins import check_origins
 from federation.round.flower import GridTransport
 from federation.round.transport import Transport
+from privacy.errors import Hinted
 
 PATIENCE: Final = 300.0
 """Seconds for all sites to connect."""
@@ -30,14 +36,38 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Wait for the sites, then run the plan with them."""
-    check_origins()
-    plan, roster, state, sites = _arguments(context.run_config)
-    from server.serve import serve  # takes seconds (torch): a mistake in the call is reported before
+    as_json, debug = (bool(context.run_config.get(name)) for name in ("json_log", "debug"))
+    to_stderr(as_json=as_json, debug=debug)
+    with _told_once(debug):
+        check_origins()
+        plan, roster, state, sites = _arguments(context.run_config)
+        from server.serve import serve  # takes seconds (torch): a mistake in the call is reported before
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    transport = GridTransport(grid)
-    await_sites(transport, sites, PATIENCE)
-    serve(plan, roster, state, transport)
+        transport = GridTransport(grid)
+        note("waiting", sites=sites)
+        await_sites(transport, sites, PATIENCE)
+        serve(plan, roster, state, transport)
+
+
+@contextmanager
+def _told_once(debug: bool) -> Iterator[None]:
+    """Tell a failure in one line: Flower would print a traceback, and send the text of any exception on.
+
+    Of an error that is not ours only the kind is passed on.
+    """
+    try:
+        yield
+    except Exception as error:
+        told, ours = said(error), isinstance(error, Hinted)
+        warn("failed", detail=told)
+        if debug:
+            raise
+        logging.getLogger("flwr").setLevel(logging.CRITICAL)
+        if ours:
+            raise
+    else:
+        return
+    raise FederationError(told, hint="run again with debug=true in --run-config and report it")
 
 
 def await_sites(transport: Transport, sites: int, patience: float) -> None:

@@ -36,6 +36,7 @@ _REPLIES = {
     Phase.COMMIT: Kind.VOTE,
     Phase.REVEAL: Kind.REVEAL,
 }
+SILENT = "silent"  # why a site left that did not answer before the deadline
 
 
 class Coordinator:
@@ -44,12 +45,13 @@ class Coordinator:
     def __init__(self, terms: Terms, roster: Roster, heads: Heads | None = None) -> None:
         self.terms = terms
         self._heads = heads or Heads(roster)
-        self.left: dict[str, str] = {}  # sites that aborted or broke the protocol, and why
+        self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
         self.following: Coordinator | None = None
         self._machine = ServerMachine(roster, terms.parameters, terms.session)
         self._params: bytes | None = None
         self._is_masking = False
         self._deliveries: list[MachineOutgoing] = []  # wait for the params
+        self._heard: set[tuple[Phase, str]] = set()
         self._onward: dict[str, bytes] = {}  # frames that wait to travel with the round before
 
     @property
@@ -61,6 +63,11 @@ class Coordinator:
     def survivors(self) -> tuple[str, ...]:
         """The sites in the sum."""
         return self._machine.survivors
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Why sites left: the reason they gave, SILENT, or what the server says of one that broke the protocol."""
+        return self.left | self._machine.faulty
 
     @property
     def is_prepared(self) -> bool:
@@ -96,6 +103,7 @@ class Coordinator:
                 return self._advance(lambda: self._machine.leave(site))
             if frame.kind is not _REPLIES.get(self._machine.phase):
                 return []  # late or early: the step it belongs to is closed
+            self._heard.add((self._machine.phase, site))
             own = self._unpaired(site, frame) if frame.kind in (Kind.MASKED, Kind.REVEAL) else frame.body
         except MalformedMessage as error:
             self.left[site] = error.message
@@ -107,6 +115,9 @@ class Coordinator:
 
     def deadline(self) -> list[Outgoing]:
         """Go on without the sites that have not answered, or void the round with TooFewSurvivors."""
+        for member in self.terms.members:
+            if (self._machine.phase, member.site) not in self._heard and member.site not in self.lost:
+                self.left[member.site] = SILENT
         return self._advance(self._machine.deadline)
 
     def _unpaired(self, site: str, frame: Frame) -> bytes:
@@ -127,8 +138,7 @@ class Coordinator:
         try:
             messages = step()
         except TooFew as error:
-            left = self.left | self._machine.faulty
-            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value, left=left) from None
+            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value, left=self.lost) from None
         self.left.update(self._machine.faulty)
         kind = _REQUESTS.get(self._machine.phase)
         if kind is None:

@@ -26,6 +26,7 @@ from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.evaluation import Evaluated, published
+from server.events import note_begins, note_evaluated, note_failed, note_lost
 from server.heads import Heads
 from server.sessions import Lines
 from server.state import ServerState, advance
@@ -68,6 +69,7 @@ def evaluate(
     terms, survivors = coordinator.terms, coordinator.survivors
     figures = published(terms, total, len(survivors), stream(terms.round))
     cohort = terms.parameters.members
+    note_evaluated(state.run, cohort, survivors)
     return Evaluated(figures, cohort, survivors, lines.heads.of(cohort))
 
 
@@ -134,14 +136,20 @@ def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tupl
         is_prepared = prepared is not None and prepared.is_prepared
         coordinator = prepared if prepared is not None and is_prepared else setting.coordinator(1, attempt)
         prepared = None
+        note_begins(coordinator)
         try:
-            return _play(coordinator, setting, lines)
+            played = _play(coordinator, setting, lines)
         except TooFewSurvivors as error:
             failure = error
+            note_failed(coordinator, error.got, error.needed)
+            note_lost(coordinator)
             _welcome_back(coordinator, lines)
             if not coordinator.may_repeat:
                 failure.hint += "; on a ring a round that failed after masking is over: start another run"
                 break
+        else:
+            note_lost(coordinator)
+            return played
     raise failure or AssertionError("unreachable")
 
 

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from federation.errors import CheckpointError
 from federation.files import replace_file
-from federation.identity.roster_file import write_roster
+from federation.identity.roster_file import load_roster, write_roster
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
+from federation.report.files import read_report
 from federation.report.receipt import Receipt
-from federation.report.report import Metrics
+from federation.report.report import Metrics, Report
 from privacy.ledger.heads import Head, head_from_json
-from privacy.roster import SignedRoster
+from privacy.roster import Roster, SignedRoster
 from privacy.suite import SUITE
 from server import checkpoint
 from server.evaluation import Evaluated
@@ -58,6 +59,24 @@ class RunFolder:
             raise CheckpointError(message, hint="name another folder") from None
         return cls(path, plan)
 
+    def finished(self, engine: str, *, simulated: bool) -> Report | None:
+        """The report of the run in this folder, or None while there is more to do.
+
+        CheckpointError if the run is over, but was carried by another engine, or was a simulation and this is not.
+        """
+        if not self.is_finished:
+            return None
+        report = read_report(self.path)
+        if report.simulated is not simulated:
+            kind = "a simulation" if report.simulated else "a real run"
+            raise CheckpointError(f"{self.path} holds {kind}, finished", hint="name another folder")
+        if report.engine != engine:
+            message = f"{self.path} holds this run, finished by engine {report.engine}, not {engine}"
+            raise CheckpointError(
+                message, hint=f"name another folder, or give --engine {report.engine} to read it"
+            )
+        return report
+
     def state(self, params: Tensor) -> ServerState:
         """Where the run stands; at the beginning, that is `params` and a fresh run id."""
         stored = checkpoint.read(self.path / "checkpoint", self.plan)
@@ -86,6 +105,11 @@ class RunFolder:
         """The published figures on record, or None."""
         found = [entry["evaluation"] for entry in self._lines() if "evaluation" in entry]
         return found[0] if found else None
+
+    def evaluated(self) -> tuple[str, ...] | None:
+        """The sites that were invited to the evaluation, or None while there is none on record."""
+        found = [entry["cohort"] for entry in self._lines() if "evaluation" in entry]
+        return tuple(found[0]) if found else None
 
     def store_closing(self, state: ServerState, heads: Mapping[str, Head]) -> None:
         """Make the end of a run durable: its last params, and the heads of the sites' ledgers after it."""
@@ -125,8 +149,25 @@ class RunFolder:
                 yield json.loads(line)
 
     def write_roster(self, roster: SignedRoster) -> None:
-        """Keep the roster that the run goes by."""
-        write_roster(self.path / "roster.toml", roster)
+        """Keep the roster that the run goes by.
+
+        Once a round is done, a later roster must be of the same sites: params hold what every site released, and
+        the report is about one set of them. A new key of a site, or a new signature, is none of our business here.
+        CheckpointError names the site.
+        """
+        path, state = self.path / "roster.toml", checkpoint.read(self.path / "checkpoint", self.plan)
+        if path.exists() and state is not None and state.round > 0:
+            before, after = (_declared(one) for one in (load_roster(path), roster))
+            for site in sorted(before.keys() | after.keys()):
+                if before.get(site) != after.get(site):
+                    what = "is new" if site not in before else "is gone" if site not in after else "differs"
+                    message = (
+                        f"site {site} {what} in the roster, and round {state.round} is done without that"
+                    )
+                    raise CheckpointError(
+                        message, hint="resume with the roster of this run, or start another run elsewhere"
+                    )
+        write_roster(path, roster)
 
     def write_params(self, model: nn.Module, params: Tensor) -> None:
         """Write the params by name; they are what the run was for."""
@@ -143,6 +184,12 @@ class RunFolder:
     def is_finished(self) -> bool:
         """The run in this folder is over."""
         return (self.path / "params.safetensors").exists() and not checkpoint.exists(self.path / "checkpoint")
+
+
+def _declared(signed: SignedRoster) -> dict[str, tuple[str, int]]:
+    """Who takes part, by site: the organization, and how many records it declares."""
+    entries = Roster.from_bytes(signed.roster).entries
+    return {entry.site: (entry.organization, entry.size) for entry in entries}
 
 
 def _in_json(heads: Mapping[str, Head]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from pathlib import Path
 
 from federation.identity.roster_file import load_roster
+from federation.log import note
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import build_task
 from federation.plan.plan import load
@@ -17,11 +17,10 @@ from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
+from server.events import note_joined, note_round
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
-
-_log = logging.getLogger(__name__)
 
 
 def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport) -> None:
@@ -33,20 +32,19 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     plan = load(plan_path)
     task = build_task(plan)
     folder = RunFolder.open(state_dir, plan, plan_path.read_text("utf-8-sig"))
-    if folder.is_finished:
-        _log.info("%s is complete already", state_dir)
+    if folder.finished("flower", simulated=False):
+        note("complete_already", state=str(state_dir))
         return
     state = folder.state(initial_params(task.model, plan.federation.seed))
     signed = load_roster(roster_path)
     roster = Roster.from_bytes(signed.roster)
     folder.write_roster(signed)
     lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
-    _log.info("%d sites joined %s", len(members), plan.digest)
+    note_joined(plan, state, [member.site for member in members], roster)
     for after, receipt in run(plan, state, lines, members, roster, _fresh):
         state = after
         folder.store(state, receipt, {})
-        done, rounds = receipt.round, plan.federation.rounds
-        _log.info("round %d of %d: %d sites in the sum", done, rounds, len(receipt.survivors))
+        note_round(plan, state.run, receipt)
     if plan.evaluation.epsilon is not None and folder.evaluation() is None:
         folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
     names = [member.site for member in members]
@@ -55,11 +53,18 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     folder.write_params(task.model(), state.params)
     seconds, told = time.perf_counter() - started, folder.evaluation()
     report = summary_of(
-        plan, folder.receipts(), engine="flower", simulated=False, published=told, seconds=seconds
+        plan,
+        folder.receipts(),
+        engine="flower",
+        simulated=False,
+        published=told,
+        seconds=seconds,
+        evaluated=folder.evaluated(),
     )
     made = Made.now(state.run, signed.signatures)
     write_report(folder.path, report.model_copy(update={"made": made}))
     folder.close()
+    note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=report.privacy.epsilon)
 
 
 def _fresh(_: int) -> Stream:

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from federation.errors import FederationError, RosterError
+from federation.log import warn
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_reason, heads_from
 from federation.round.transport import Arrival, Outgoing, Transport
 from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.roster import Roster, SignedRoster
+from server.coordinator import SILENT
 from server.heads import Heads
 
 
@@ -124,11 +126,13 @@ def open_lines(
         answer = _answer(arrival.data, run, plan)
         if isinstance(answer, Reason):
             refusals.append(answer)
+            warn("site_refused", run=run.hex(), address=arrival.sender, reason=answer.name.lower())
             continue
         member = answer.member
         entry = entries.by_site.get(member.site)
         if entry is None or entry.size != member.size:
             refusals.append(Reason.PROTOCOL)
+            _warn_protocol(run, member.site, "the roster has no such site of this size")
         elif member.site in welcomes:
             raise RosterError(f"two sites call themselves {member.site}", hint="give each an id of its own")
         else:
@@ -138,20 +142,28 @@ def open_lines(
         for head in welcome.heads:
             if head.site != welcome.member.site:
                 heads.note(head)
-    members = [welcome.member for welcome in welcomes.values() if _is_whole(welcome, heads)]
+    members = [welcome.member for welcome in welcomes.values() if _is_whole(run, welcome, heads)]
+    for address in sorted(waiting):
+        warn("site_refused", run=run.hex(), address=address, reason=SILENT)
     refusals += [Reason.PROTOCOL] * (len(welcomes) - len(members))
     if len(members) < plan.cohort.minimum:
         raise _too_few(plan, len(members), refusals)
     return Lines(transport, addresses, hello, heads), tuple(sorted(members, key=lambda member: member.site))
 
 
-def _is_whole(welcome: Welcome, heads: Heads) -> bool:
+def _is_whole(run: bytes, welcome: Welcome, heads: Heads) -> bool:
     """Whether a site's ledger is no shorter than what it showed to anyone before."""
     try:
         heads.take(welcome.member.site, welcome.heads)
-    except FaultyClient:
+    except FaultyClient as error:
+        _warn_protocol(run, welcome.member.site, error.message)
         return False
     return True
+
+
+def _warn_protocol(run: bytes, site: str, detail: str) -> None:
+    reason = Reason.PROTOCOL.name.lower()
+    warn("site_refused", run=run.hex(), site=site, reason=reason, detail=detail)
 
 
 def _answer(data: bytes, run: bytes, plan: Plan) -> Welcome | Reason:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from federation.plan.guarantee import epsilon_for, exposure
+from federation.plan.guarantee import cost_for, epsilons, exposure
 from federation.plan.plan import Plan
+from federation.round.excess import excess_facts, planned_cohort
 from privacy.accounting.bounds import Mechanism, recount
-from privacy.accounting.events import GaussianEvent
+from privacy.accounting.costs import Cost
+from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.filters import Budget, Filter
 from privacy.accounting.pld import COARSE, EXACT, accountant, epsilon, epsilon_by_round, rdp_epsilon
 from privacy.accounting.units import Patient
@@ -20,7 +22,11 @@ SITES = (1, 2, 3)
 
 
 def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """The content of `federation budget PLAN --json`. `working_on` is told each part before it takes its time."""
+    """The content of `federation budget PLAN --json`. `working_on` is told each part before it takes its time.
+
+    `epsilon` and all that stands under no other name is of the training. Where the plan publishes an evaluation,
+    `together` is what the run costs, training and evaluation composed, and `evaluation` what it costs by itself.
+    """
     privacy, rounds = plan.privacy, plan.federation.rounds
     working_on("the noise multiplier")
     event, delta = plan.kind.event, privacy.delta
@@ -29,28 +35,29 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
             'a plan with privacy.noise = "none" has no budget: its epsilon is infinite',
             hint='choose privacy.noise = "site", "distributed" or "central"',
         )
-    whole, each = epsilon([event], delta), replace(event, count=event.count // rounds)
+    whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=event.count // rounds)
     working_on("other accountants")
     accountants = _accountants(event, delta)
     working_on("epsilon round by round")
     series = epsilon_by_round(each, rounds, delta)
     working_on("patients and sites")
-    budget, records = Budget(whole, delta), privacy.records_per_patient or 1
+    records = privacy.records_per_patient or 1
+    people = {str(sites): cost_for(plan, "patient", Patient(records, sites)) for sites in SITES}
     return {
         "noise_multiplier": event.noise_multiplier,
-        "epsilon": whole,
+        "epsilon": whole.each[0],
         "delta": delta,
         "unit": privacy.unit,
         "sample_rate": event.sample_rate,
         "steps": event.count,
+        **_together(plan, whole, people),
+        **excess_facts(plan, planned_cohort(plan)),
         "accountant": accountant([event], delta),
         "accountants": accountants,
         "rounds": [{"round": number, "epsilon": spent} for number, spent in series.items()],
-        "patient_at_sites": {
-            str(sites): finite(epsilon_for(plan, "patient", Patient(records, sites))) for sites in SITES
-        },
-        "units": exposure(plan, _sites(plan)),
-        "filter": _filter(Filter.frozen(budget, event), event, budget),
+        "patient_at_sites": {sites: finite(spent.each[0]) for sites, spent in people.items()},
+        "units": exposure(plan, planned_cohort(plan)),
+        "filter": _filter([charge.event for charge in plan.charges], Budget(whole.together, delta)),
     }
 
 
@@ -68,14 +75,23 @@ def _accountants(event: GaussianEvent, delta: float) -> dict[str, float | None]:
     }
 
 
-def _filter(rule: Filter, event: GaussianEvent, budget: Budget) -> dict[str, Any]:
+def _together(plan: Plan, whole: Cost, people: dict[str, Cost]) -> dict[str, Any]:
+    """What the evaluation adds; nothing where the plan publishes none."""
+    facts = epsilons(whole)
+    if plan.figures is None:
+        return {}
+    return {
+        "evaluation": {**facts["evaluation"], "noise_multiplier": plan.figures.noise_multiplier},
+        "together": {
+            **facts["together"],
+            "patient_at_sites": {sites: finite(spent.together) for sites, spent in people.items()},
+        },
+    }
+
+
+def _filter(events: list[Event], budget: Budget) -> dict[str, Any]:
     """The plan's load under a limit of exactly this plan, and the limit above which more plans may follow."""
-    load, capacity = rule.load([event], budget), rule.capacity(budget)
+    rule = Filter.frozen(budget, events[0])
+    load, capacity = rule.load(events, budget), rule.capacity(budget)
     room = budget.epsilon + max(0.0, load - 1) * capacity
     return {**rule.to_json(), "load": finite(load), "room_from": finite(room)}
-
-
-def _sites(plan: Plan) -> int:
-    """The size of the cohort that the plan asks for, or its minimum while the size is open."""
-    size = plan.cohort.size
-    return size if isinstance(size, int) else plan.cohort.minimum

@@ -1,8 +1,13 @@
 """Metrics: score predicted probabilities, and the baseline that ignores the features.
 
-With two classes, the second one of the plan is the positive class of F1, recall, precision and AUC. With more,
-those are means over the classes that occur among the labels (AUC: one against the rest). A figure that does not
-exist is None ("n/a"), never a guess: the AUC of a site with test records of one class only, for example.
+With two classes, the second one of the plan is the positive class of F1, recall, precision and AUC. A figure that
+does not exist is None ("n/a"), never a guess: the AUC of records of one class only, the recall where no record is
+positive, the precision where no answer is, F1 = 2 TP / (2 TP + FP + FN) where neither is.
+
+With more classes they are means over classes, each with the same weight. Nothing that went wrong drops out of them:
+
+    recall, AUC      over the classes that occur among the labels: the others have no record to find
+    precision, F1    over the classes that occur among labels or answers; a class that is never answered has 0
 
 The records evaluated here are not covered by the epsilon of a run: that is the budget of the training records.
 """
@@ -19,7 +24,7 @@ from sklearn import metrics as oracle
 from torch import Tensor, nn
 
 from federation.errors import TaskError
-from federation.report.report import Metrics
+from federation.report.report import Figures, Metrics
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -49,6 +54,15 @@ def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> M
     if len(truth) == 0 or not np.isfinite(scores).all():
         return dict.fromkeys(metrics)
     return {name: METRICS[name](scores, truth) for name in metrics}
+
+
+def figures(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> Figures:
+    """The metrics, and beside them exact counts: `n` records, `positives` of them (None for more classes than two).
+
+    Counts of held-out records are for simulations: at a real site they would be a release that nobody paid for.
+    """
+    positives = int((labels == 1).sum()) if probabilities.shape[1] == 2 else None
+    return {**evaluate(probabilities, labels, metrics), "n": len(labels), "positives": positives}
 
 
 def majority(train_labels: Tensor, test_labels: Tensor, classes: int, metrics: Sequence[str]) -> Metrics:
@@ -87,27 +101,36 @@ def _auc(scores: Floats, truth: Labels) -> float | None:
     return float(np.mean([oracle.roc_auc_score(truth == one, scores[:, one]) for one in asked]))
 
 
-def _per_class(score: Callable[..., Any]) -> Callable[[Floats, Labels], float | None]:
-    """A score of one class at a time: of the positive class, or the mean over the classes that occur."""
+_Score = Callable[[Floats, Labels], float | None]
+
+
+def _per_class(score: Callable[..., Any], exists: Callable[[Labels, Labels], Labels]) -> _Score:
+    """A score of one class at a time. `exists`: the classes that have one, from the labels and the answers."""
 
     def measure(scores: Floats, truth: Labels) -> float | None:
-        present = np.unique(truth)
-        asked = present[present == 1] if scores.shape[1] == 2 else present
+        answers = scores.argmax(axis=1)
+        asked = exists(truth, answers)
+        if scores.shape[1] == 2:
+            asked = asked[asked == 1]
         if len(asked) == 0:
             return None
-        answers = scores.argmax(axis=1)
-        value = float(score(truth, answers, labels=asked, average="macro", zero_division=np.nan))
-        return value if np.isfinite(value) else None
+        return float(score(truth, answers, labels=asked, average="macro", zero_division=0))
 
     return measure
 
 
-METRICS: Mapping[str, Callable[[Floats, Labels], float | None]] = {
+def _precision(scores: Floats, truth: Labels) -> float | None:
+    if scores.shape[1] == 2 and not (scores.argmax(axis=1) == 1).any():
+        return None
+    return _per_class(oracle.precision_score, np.union1d)(scores, truth)
+
+
+METRICS: Mapping[str, _Score] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "auc": _auc,
-    "f1": _per_class(oracle.f1_score),
-    "recall": _per_class(oracle.recall_score),
-    "precision": _per_class(oracle.precision_score),
+    "f1": _per_class(oracle.f1_score, np.union1d),
+    "recall": _per_class(oracle.recall_score, lambda truth, _: np.unique(truth)),
+    "precision": _precision,
     "loss": _loss,
 }

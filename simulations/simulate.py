@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from clients.data.folders import find_sites, mixed_hold_outs
+from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.notes import Note
+from clients.journal.lock import alone
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
-from federation.report.files import read_report, write_report
+from federation.report.files import write_report
 from federation.report.receipt import Receipt
-from federation.report.report import Made, Metrics, Report
-from federation.round.terms import Terms
+from federation.report.report import Made, Metrics, Report, Tried
+from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
@@ -32,13 +35,17 @@ from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.state import ServerState
+from simulations.inputs import keep_inputs
 from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
+from simulations.tried import count_run
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import InProcess, World, keep_identities, open_sites, read_world, server_stream
 
 Engine = Literal["vectorized", "protocol", "flower"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 Progress = Callable[[Receipt, Metrics], None]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,15 @@ def simulate(
     seed: int | None = None,
     progress: Progress | None = None,
     warn: Callable[[Note], None] | None = None,
+    notice: Callable[[str], None] = _log.warning,
+    public: bool = False,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
-    Resumes the run in `out`; if it is already complete, returns its report. `seed` replaces `federation.seed`.
-    `progress` is called after every round, and `warn` with what looks odd in the files. Torch is set to one thread.
+    Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
+    `seed` replaces `federation.seed`. `progress` is called after every round, `warn` with what looks odd in the
+    files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
+    same data. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -75,18 +86,30 @@ def simulate(
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     started = time.perf_counter()
     keys = out / "checkpoint" / "keys"
-    world = _read_sites(plan, sites, keys, warn or (lambda _: None))
+    if (done := _finished(out, plan, text, engine)) is not None:
+        notice(
+            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
+            f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
+        )
+        return done
+    world, files = _read_sites(plan, sites, keys, warn or (lambda _: None))
     folder = RunFolder.open(out, plan, text)
-    if folder.is_finished:
-        return read_report(out)
+    keep_inputs(world, engine, out / "checkpoint")
     keep_identities(world, keys)
     folder.write_roster(world.roster)
     with ExitStack() as stack:
+        for rules in world.rules.values():
+            stack.enter_context(alone(rules.journal))
         parties = open_sites(world, out / "journals")
         for site in parties.values():
             stack.callback(site.close)
-        final = _train(folder, world, parties, engine, progress)
-        rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
+        count = partial(_count, plan, [] if public else files, notice)
+        final, tried = _train(folder, world, parties, engine, progress, count)
+        run = final.run.hex()
+        rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
+        tested = {
+            name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
+        }
     folder.write_params(world.task.model(), final.params)
     # A site with a policy of its own is not trained on without privacy, not even for a comparison.
     compares = plan.is_private and not world.rules
@@ -99,6 +122,8 @@ def simulate(
         baselines={"without_privacy": without_privacy(plan, world)} if compares else {},
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
+        evaluated=tested,
+        tried=tried,
     )
     report = report.model_copy(update={"made": Made.now(final.run)})
     write_report(out, report)
@@ -106,14 +131,23 @@ def simulate(
     return report
 
 
-def _read_sites(plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]) -> World:
+def _finished(out: Path, plan: Plan, text: str, engine: Engine) -> Report | None:
+    """The report that `out` already holds; None if there is anything left to do. Makes no folder."""
+    if not RunFolder(out, plan).is_finished:
+        return None
+    return RunFolder.open(out, plan, text).finished(engine, simulated=True)
+
+
+def _read_sites(
+    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]
+) -> tuple[World, Sequence[SiteFiles]]:
     found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
     for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
         warn(note)
     world = read_world(plan, found.sites, keys)
     for note in (note for files in world.files.values() for file in files for note in file.notes):
         warn(note)
-    return world
+    return world, found.sites
 
 
 def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
@@ -124,13 +158,32 @@ def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     return parse(text, path), text
 
 
+def _count(plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], run: str) -> Tried | None:
+    """How often the data in these files were tried, with this run; None without files."""
+    if not files:
+        return None
+    tried = count_run(run, plan, files)
+    if tried.reason:
+        notice(f"this run is not counted among those on the same data: {tried.reason}")
+    return tried
+
+
 def _train(
-    folder: RunFolder, world: World, sites: Mapping[str, Site], engine: Engine, progress: Progress | None
-) -> ServerState:
-    """Play every round that is left; each is on disk before the next begins."""
+    folder: RunFolder,
+    world: World,
+    sites: Mapping[str, Site],
+    engine: Engine,
+    progress: Progress | None,
+    count: Callable[[str], Tried | None],
+) -> tuple[ServerState, Tried | None]:
+    """Play every round that is left; each is on disk before the next begins. The run is counted before the first.
+
+    A run that a site refuses has tried nothing, and is not counted.
+    """
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with ExitStack() as stack:
         played = _play(world, state, sites, engine, stack)
+        tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
             metrics = pooled_metrics(world, model_of(world, state.params))
@@ -140,7 +193,7 @@ def _train(
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
             folder.store_evaluation(state, played.evaluate(state))
         folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
-    return state
+    return state, tried
 
 
 def _play(

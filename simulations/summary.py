@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -13,12 +13,12 @@ from federation.config.tables import Privacy
 from federation.model.params import Layout, initial_params
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
-from federation.report.report import Evaluation, Metrics, Report
+from federation.report.report import Evaluation, Metrics, Report, Tried
 from federation.report.summary import summary_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from server.state import begin
-from simulations.metrics import evaluate, majority, predict
+from simulations.metrics import evaluate, figures, majority, predict
 from simulations.vectorized import run_vectorized
 from simulations.world import World, server_stream
 
@@ -60,8 +60,14 @@ def summarize(
     baselines: Mapping[str, Metrics],
     seconds: float,
     published: Metrics | None = None,
+    evaluated: Collection[str] | None = None,
+    tried: Tried | None = None,
 ) -> Report:
-    """The report of a run that ended in `model`. `rounds` says how many each site's journal was charged for."""
+    """The report of a run that ended in `model`.
+
+    `rounds` says how many each site's journal was charged for, `evaluated` whose was charged for the evaluation,
+    `tried` how often the same data were simulated.
+    """
     report = summary_of(
         world.plan,
         receipts,
@@ -70,10 +76,12 @@ def summarize(
         simulated=True,
         published=published,
         seconds=seconds,
+        evaluated=evaluated,
         evaluation=_evaluation(world, model, baselines),
     )
     sites = (site.model_copy(update=_read(world, site.id)) for site in report.sites)
-    return report.model_copy(update={"sites": tuple(sites)})
+    privacy = report.privacy if tried is None else report.privacy.model_copy(update={"tried": tried})
+    return report.model_copy(update={"sites": tuple(sites), "privacy": privacy})
 
 
 def _read(world: World, site: str) -> dict[str, int | None]:
@@ -84,24 +92,22 @@ def _read(world: World, site: str) -> dict[str, int | None]:
 
 def _evaluation(world: World, model: nn.Module, baselines: Mapping[str, Metrics]) -> Evaluation:
     metrics = world.plan.evaluation.metrics
-    _, labels = _pool(world)
+    features, labels = _pool(world)
     everyone = torch.cat([data.labels for data in world.training.values()])
     sites = {
-        name: evaluate(predict(model, data.features), data.labels, metrics)
+        name: figures(predict(model, data.features), data.labels, metrics)
         for name, data in sorted(world.held_out.items())
     }
+    known = {
+        metric: [one for site in sites.values() if (one := site[metric]) is not None] for metric in metrics
+    }
     return Evaluation(
-        pooled=pooled_metrics(world, model),
-        mean_of_sites={metric: _mean([values[metric] for values in sites.values()]) for metric in metrics},
+        pooled=figures(predict(model, features), labels, metrics),
+        mean_of_sites={metric: sum(of) / len(of) if of else None for metric, of in known.items()},
+        mean_of_sites_n={metric: len(of) for metric, of in known.items()},
         sites=sites,
         baselines={"majority": majority(everyone, labels, world.classes, metrics), **baselines},
     )
-
-
-def _mean(values: list[float | None]) -> float | None:
-    """Over the sites at which the metric exists."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _pool(world: World) -> tuple[Tensor, Tensor]:

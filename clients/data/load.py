@@ -22,7 +22,7 @@ from clients.data.people import people
 from clients.data.split import apart
 from clients.policy import Policy
 from federation.errors import DataError, TaskError
-from federation.model.task import Dataset, Source, Task
+from federation.model.task import Dataset, Source, Task, hashed
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import Feature, Numeric, TabularTask
 from privacy.errors import PolicyViolation
@@ -71,9 +71,9 @@ def site_data(source: Path, test: Path | None, plan: Plan, task: Task, policy: P
     readings = [read_file(path, plan, task) for path in (source, test) if path is not None]
     training, held_out = readings[0].data, None if test is None else readings[-1].data
     if test is None:
-        training, held_out = apart(training, plan.evaluation.holdout, plan.federation.seed)
-    for part in (training, held_out):
-        if part is not None and policy.patient is not None and _more_than(policy.patient.records, part, plan):
+        training, held_out = apart(training, plan.evaluation.holdout, plan.federation.seed, plan.privacy.unit)
+    for part in (reading.data for reading in readings):
+        if policy.patient is not None and _more_than(policy.patient.records, part, plan):
             raise PolicyViolation(
                 "policy.patient.records: a patient has more records than it allows",
                 hint="bring fewer of each patient, or have the budget changed",
@@ -117,7 +117,8 @@ def read_table(path: Path, task: TabularTask) -> Reading:
     refuse(table, [*found, *faults, *(owners.faults if owners else ())])
     features = np.concatenate([block for block, _ in encoded], axis=1).astype(np.float32)
     patients = None if owners is None else torch.from_numpy(owners.numbers)
-    data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients)
+    ids = None if owners is None else hashed(owners.names)
+    data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
     notes = table.twins(columns) + (owners.notes if owners else ())
     return Reading(data, FileRead(path, len(data), table.line_count, table.blank, notes))
 
@@ -153,7 +154,7 @@ def _read_by(task: Task, path: Path) -> Reading:
         raise DataError(f"{path}: there is no such file", hint="check the path")
     try:
         dataset = task.data(Source(path))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # The text of this exception may quote a record; its type cannot.
         message = f"{task.name}: reading {path} failed with {type(error).__name__}"
         raise TaskError(message, hint="see the traceback with --debug") from error
@@ -171,6 +172,7 @@ def _checked(dataset: object, name: str) -> Dataset:
         "must have int64 labels (n,)": dataset.labels.dtype == torch.int64 and dataset.labels.dim() == 1,
         "must have finite features": bool(torch.isfinite(dataset.features).all()),
         "must number its patients (n,) int64 from 0, without gaps": _is_numbered(dataset),
+        "must give each of its patients one id (n,) int64, or none": _is_identified(dataset),
     }
     for rule, holds in rules.items():
         if not holds:
@@ -186,3 +188,13 @@ def _is_numbered(dataset: Dataset) -> bool:
         return False
     numbers = torch.unique(patients)
     return torch.equal(numbers, torch.arange(len(numbers)))
+
+
+def _is_identified(dataset: Dataset) -> bool:
+    ids, patients = dataset.ids, dataset.patients
+    if ids is None:
+        return True
+    if patients is None or ids.dtype != torch.int64 or not ids.shape == patients.shape == (len(dataset),):
+        return False
+    pairs = {(int(who), int(name)) for who, name in zip(patients, ids, strict=True)}
+    return len(pairs) == len(torch.unique(patients)) == len(torch.unique(ids))

@@ -58,7 +58,11 @@ def fingerprints(path: Path, patient: str | None, key: Ed25519PrivateKey) -> fro
     `patient` is the column that names them, if the plan says. In data of another format, which only the user's
     own task can read, each file counts as one record.
     """
-    secret = _secret(key)
+    return fingerprints_under(_secret(key), path, patient)
+
+
+def fingerprints_under(secret: bytes, path: Path, patient: str | None = None) -> frozenset[bytes]:
+    """The same under any secret key of 32 bytes."""
     try:
         table = CsvTable.parsed(path) if path.is_file() else None
     except DataError:
@@ -116,7 +120,7 @@ def _refuse(registry: sqlite3.Connection, rules: SiteFile, tag: bytes, found: fr
     elif not rules.journal.exists():
         raise PolicyViolation(
             f'{rules.journal}, which keeps the budget of pool "{pool}", is gone',
-            hint="restore its newest copy: an empty one would be a second budget",
+            hint="put it back, or restore a backup: an empty one would be a second budget",
         )
     registry.execute("CREATE TEMP TABLE asked (value BLOB PRIMARY KEY) WITHOUT ROWID")
     registry.executemany("INSERT INTO asked VALUES (?)", ((value,) for value in sorted(found)))

@@ -1,20 +1,39 @@
 """Holdout: chooses the records, or patients, that a site keeps from training; always the same ones.
 
-The choice depends on a public seed and on the records' own content, so it can be repeated with the rows in any
-order. `apart`, for real sites, looks at nothing else: one record more changes the training part by that record
+The choice depends on a public seed and on the records, so it can be repeated with the rows in any order. `apart`,
+for real sites, looks at nothing but the record, or patient, itself: one more changes the training part by itself
 alone, which is what epsilon counts. `split`, for simulations, keeps the classes in proportion; there one record
 more may move another one across the border.
+
+What a run costs by `apart`. A plan that publishes an evaluation charges for both parts: the composition, of which a
+ledger, a report and an audit speak. For one run by itself, one unit u (a record where no patients are known, or a
+patient whose id is known), added or removed, costs at most the larger of the two, for this reason:
+
+  1. On which side u falls is a function of the public seed and of u alone (its own content, or its patient's id).
+     So two data sets that differ by u differ in one part only; the other part is the same, duplicates included,
+     which fall where u falls. A patient at several sites falls on one side at all of them: same id, same seed.
+  2. If that part is the training's: its releases are private at the training's epsilon. The evaluation is computed
+     from them and from held-out records that are the same, so it is post-processing of them, with noise of its own.
+  3. If it is the evaluation's: the training's releases have the same distribution for both data sets, and given any
+     outcome of them the evaluation is private at its own epsilon.
+  4. So the joint release is private at the epsilon of u's side, hence at the larger, at the same delta.
+
+It fails where u can be in both parts (a test file of the site's own, or a patient whose records go one by one),
+where a record is a part of a patient who moves as a whole, for a site as a whole, and for `split`. A ledger never
+counts by it: a record that is held out in one run trains in the next.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from federation.model.task import Dataset
+from privacy.accounting.units import Unit
 
 
 def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -38,16 +57,34 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     return _parts(dataset, held[owners])
 
 
-def apart(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset | None]:
+def apart(dataset: Dataset, holdout: float, seed: int, unit: Unit) -> tuple[Dataset, Dataset | None]:
     """Training part and held-out part: each record, or each patient, by its own hash with probability `holdout`.
 
-    A patient goes by the hash of all their records, so one record more of a patient may move that patient and
-    no other. None if nothing is held out.
+    A patient whose id is known goes by that id, so one record more of a patient moves nobody, and a patient is on
+    the same side at every site. Patients without ids go by the hash of all their records where the plan protects
+    them as a whole; where it protects a record, each record goes by itself, since one more would move its patient's
+    others. None if nothing is held out.
     """
-    owners = _owners(dataset)
-    ranks = _sums(owners, _content_hashes(dataset, seed))
+    if dataset.patients is not None and dataset.ids is None and unit == "record":
+        owners, ranks = np.arange(len(dataset)), _content_hashes(dataset, seed)
+    else:
+        owners = _owners(dataset)
+        ranks = _id_hashes(dataset, owners, seed)
     held = ranks < np.uint64(round(holdout * 2**64))
     return _parts(dataset, held[owners])
+
+
+def is_on_one_side(dataset: Dataset, unit: Unit) -> bool:
+    """Whether `apart` puts one unit into one part only, at every site: where the proof above holds."""
+    return dataset.patients is None if unit == "record" else unit == "patient" and dataset.ids is not None
+
+
+def _id_hashes(dataset: Dataset, owners: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """A rank for each owner, by its id; by its content where there is no id."""
+    if dataset.ids is None:
+        return _sums(owners, _content_hashes(dataset, seed))
+    _, first = np.unique(owners, return_index=True)
+    return _keyed([name.tobytes() for name in dataset.ids.numpy()[first].astype(">i8")], seed)
 
 
 def _owners(dataset: Dataset) -> NDArray[np.int64]:
@@ -60,9 +97,13 @@ def _parts(dataset: Dataset, held: NDArray[np.bool_]) -> tuple[Dataset, Dataset 
 
 
 def _content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
-    key = seed.to_bytes(8, "big")
     rows = np.ascontiguousarray(dataset.features.numpy()).reshape(len(dataset), -1)
-    digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8, key=key).digest() for row in rows)
+    return _keyed([row.tobytes() for row in rows], seed)
+
+
+def _keyed(texts: Sequence[bytes], seed: int) -> NDArray[np.uint64]:
+    key = seed.to_bytes(8, "big")
+    digests = b"".join(hashlib.blake2b(text, digest_size=8, key=key).digest() for text in texts)
     return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
@@ -87,4 +128,5 @@ def _part(dataset: Dataset, chosen: NDArray[np.bool_]) -> Dataset:
     patients = None
     if dataset.patients is not None:
         patients = torch.unique(dataset.patients[rows], return_inverse=True)[1]  # from 0, without gaps
-    return Dataset(dataset.features[rows], dataset.labels[rows], patients)
+    ids = None if dataset.ids is None else dataset.ids[rows]
+    return Dataset(dataset.features[rows], dataset.labels[rows], patients, ids)

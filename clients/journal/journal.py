@@ -135,6 +135,8 @@ class Journal:
                     raise LedgerRefusal(
                         "this run was reserved for another plan", hint="start it as a new run"
                     )
+                if known.is_whole:
+                    raise LedgerRefusal("a restore of the ledger ended this run", hint="start a new one")
                 return
             if not is_even(charge, rounds):
                 raise UnsafeParameters("every round of a plan is charged the same, and for something")
@@ -195,7 +197,7 @@ class Journal:
         a released round whose bytes are no longer kept; PolicyViolation if more was charged than `limits` allow.
         """
         with self._store.transaction() as account:
-            known = _open_run(account, run)
+            known = _open_run(account, run, round_number)
             self._witness(account, heads)
             if limits:
                 account.recheck(limits, known.charge)
@@ -237,7 +239,7 @@ class Journal:
         JournalMisuse if the round was not begun; LedgerRefusal if it was released with other bytes, or is over.
         """
         with self._store.transaction() as account:
-            known = _open_run(account, run)
+            known = _open_run(account, run, round_number)
             if round_number not in known.begun:
                 raise JournalMisuse(f"round {round_number} was not begun")
             if round_number in known.released:
@@ -258,7 +260,7 @@ class Journal:
         complete graph only. A simulation hides nothing from itself, and resumes.
         """
         with self._store.transaction() as account:
-            known = _open_run(account, run)
+            known = _open_run(account, run, round_number)
             if round_number not in known.released:
                 raise JournalMisuse(f"round {round_number} was not released by this site")
             if attempt <= known.masked.get(round_number, 0):
@@ -280,7 +282,7 @@ class Journal:
         run's last round its bytes leave the disk.
         """
         with self._store.transaction() as account:
-            known = _open_run(account, run)
+            known = _open_run(account, run, round_number)
             if round_number not in known.released:
                 raise ProtocolError(f"round {round_number} was not released by this site")
             if round_number not in known.revealed:
@@ -338,6 +340,11 @@ class Journal:
             self._append("rotate", ledger.rotation(account.tip, new))
         self._key = new
 
+    def spent(self) -> Mapping[Unit, float]:
+        """Epsilon of everything charged, for each unit that has a limit."""
+        with self._store.transaction() as account:
+            return {unit: account.epsilon(unit) for unit in account.terms}
+
     def rounds_begun(self, run: str) -> int:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:
@@ -380,8 +387,12 @@ def _with_evaluation(account: Account, run: str, evaluation: str) -> list[str]:
     return [run, evaluation] if evaluation in account.runs else [run]
 
 
-def _open_run(account: Account, run: str) -> Run:
+def _open_run(account: Account, run: str, round_number: int) -> Run:
     known = _reserved(account, run)
     if known.closed is not None:
         raise LedgerRefusal("this run is closed", hint="start a new one")
+    if round_number in known.over:
+        raise LedgerRefusal(
+            f"round {round_number} was begun before the ledger was restored", hint="start the next round"
+        )
     return known

@@ -83,7 +83,7 @@ def _begin(path: Path, genesis: Genesis, key: Ed25519PrivateKey) -> None:
             f"no journal can begin like this: {error.message}",
             hint="approvers are public keys of different people, none of them the site's",
         ) from None
-    create(path, first)
+    create(path, [first])
 
 
 def _require_pool(account: Account, site: str, pool: str) -> None:

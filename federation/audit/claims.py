@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from federation.audit.findings import Findings
@@ -44,28 +44,44 @@ def planned_charges(plan: Plan, found: Findings) -> tuple[Charge, Charge | None]
 def claimed_epsilon(report: Mapping[str, Any] | None, plan: Plan) -> float | None:
     """The epsilon of the report, or the plan's if there is no report; None if it is no number."""
     privacy = report.get("privacy") if report is not None else None
-    claimed = privacy.get("epsilon") if isinstance(privacy, Mapping) else plan.privacy.epsilon
-    return float(claimed) if isinstance(claimed, int | float) and not isinstance(claimed, bool) else None
+    return _number(privacy.get("epsilon") if isinstance(privacy, Mapping) else plan.privacy.epsilon)
 
 
-def claims_of_sites(report: Mapping[str, Any] | None) -> dict[str, float]:
-    """The epsilon that the report gives each site, by id; rows of another shape are left out."""
+def claimed_together(report: Mapping[str, Any] | None) -> float | None:
+    """What the report says that training and evaluation cost together; None if it is no number."""
+    return _together(report.get("privacy")) if report is not None else None
+
+
+def claims_of_sites(report: Mapping[str, Any] | None) -> dict[str, tuple[float | None, float | None]]:
+    """The epsilon of the training that the report gives each site, and that of both together, by id."""
     rows = report.get("sites") if report is not None else None
     return {
-        row["id"]: float(row["epsilon"])
+        row["id"]: (_number(row.get("epsilon")), _together(row))
         for row in (rows if isinstance(rows, list) else [])
-        if isinstance(row, Mapping)
-        and isinstance(row.get("id"), str)
-        and isinstance(row.get("epsilon"), int | float)
+        if isinstance(row, Mapping) and isinstance(row.get("id"), str)
     }
+
+
+def _together(part: object) -> float | None:
+    both = part.get("together") if isinstance(part, Mapping) else None
+    return _number(both.get("epsilon")) if isinstance(both, Mapping) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def recounted_charge(charge: Charge, plan: Plan) -> Bounds | None:
     """Epsilon of a whole charge, at the plan's delta, for the unit that it protects; None without privacy."""
+    return recounted([charge], plan)
+
+
+def recounted(charges: Sequence[Charge], plan: Plan) -> Bounds | None:
+    """Epsilon of charges of one run together, for the unit that they protect; None without privacy."""
     if plan.privacy.delta is None:
         return None
     try:
-        return bounds([charge], charge.protects, Patient(), plan.privacy.delta)
+        return bounds(charges, charges[0].protects, Patient(), plan.privacy.delta)
     except PrivacyError:
         return None
 
@@ -89,6 +105,22 @@ def check_evaluation_claim(charges: Iterable[Charge], plan: Plan, found: Finding
     if worst is not None:
         _check_noise(plan.evaluation.epsilon, worst, "the plan's evaluation", found)
     return Claim(plan.evaluation.epsilon, worst)
+
+
+def check_together(
+    claimed: float | None, pairs: Iterable[tuple[Charge, Charge]], plan: Plan, found: Findings
+) -> Claim | None:
+    """The report's claim for training and evaluation beside the most that any such pair costs, composed.
+
+    None where the plan publishes no evaluation.
+    """
+    if plan.evaluation.epsilon is None:
+        return None
+    counted = [each for pair in set(pairs) if (each := recounted(pair, plan)) is not None]
+    worst = max(counted, key=lambda each: each.upper, default=None)
+    if worst is not None:
+        check_epsilon(claimed, worst, "report.json, training and evaluation together", found)
+    return Claim(claimed, worst)
 
 
 def check_epsilon(claimed: float | None, found_bounds: Bounds, what: str, found: Findings) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
+from federation.audit.recounting import counted_shares
 from federation.audit.report import differs
 from federation.audit.rounds import check_cohort
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
 from federation.plan.plan import Plan
-from federation.round.terms import required_survivors
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge
 from privacy.errors import PrivacyError
@@ -90,6 +90,6 @@ def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
     """Standard deviation of the noise on each sum; sites beyond those that the guarantee counts on add more."""
     counted = 1
     if plan.privacy.noise == "distributed":
-        counted = required_survivors(plan, len(line.cohort)) - plan.secure_aggregation.colluders
+        counted = counted_shares(plan, len(line.cohort))
     shares = 1 if plan.privacy.noise == "central" else len(line.survivors)
     return event.noise_multiplier * FIGURES_NORM * math.sqrt(shares / counted)

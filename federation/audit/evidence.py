@@ -16,11 +16,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from federation.audit.findings import Findings, printable
+from federation.audit.findings import Findings
 from federation.audit.untrusted import is_regular, json_of, text_of
 from federation.errors import FederationError
 from federation.identity.roster_file import load_roster, roster_of
 from federation.ledger.export import load_entries
+from federation.log import printable
 from federation.plan.plan import Plan, load
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Entry

@@ -18,11 +18,13 @@ from federation.audit.claims import (
     check_claim,
     check_epsilon,
     check_evaluation_claim,
+    check_together,
     claimed_epsilon,
+    claimed_together,
     claims_of_sites,
     costs,
     planned_charges,
-    recounted_charge,
+    recounted,
 )
 from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
@@ -36,10 +38,10 @@ from federation.audit.evidence import (
 from federation.audit.findings import Findings
 from federation.audit.heads import check_heads
 from federation.audit.ledger import check_owner, replayed
-from federation.audit.outcome import Audit, SiteAudit, Steps
+from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
-from federation.audit.report import check_report
+from federation.audit.report import check_page, check_report
 from federation.audit.rounds import check_params, check_receipts
 from federation.audit.sites import Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
@@ -48,6 +50,7 @@ from federation.errors import UnusableFile
 from federation.plan.plan import Plan
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
+from privacy.accounting.units import Charge
 from privacy.ledger.state import Account, Run
 from privacy.roster import Roster
 
@@ -125,6 +128,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     )
     setting = Setting(plan, training, evaluation, roster, receipts, in_process)
     _check_both(run, found)
+    check_page(run, report, found)
     return _concluded(evidence, setting, found)
 
 
@@ -169,24 +173,26 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
     }
     if report is not None:
         executed = {site: len(run.begun) for site, run in trained.items() if run is not None}
-        check_report(
-            report,
-            plan,
-            evidence.receipts,
-            setting.training,
-            executed,
-            _sizes(evidence),
-            evidence.simulated,
-            found,
-        )
+        tested = {site: bool(run.begun) for site, run in evaluated.items() if run is not None}
+        check_report(report, setting, executed, tested, _sizes(evidence), evidence.simulated, found)
     charged = [run.charge for run in trained.values() if run is not None]
     charged_too = [run.charge for run in evaluated.values() if run is not None]
     claim = check_claim(claimed_epsilon(report, plan), [setting.training, *charged], plan, found)
     asked = [] if setting.evaluation is None else [setting.evaluation]
     evaluation = check_evaluation_claim([*asked, *charged_too], plan, found)
+    pairs = _pairs(setting, trained, evaluated)
+    together = check_together(claimed_together(report), pairs, plan, found)
     told = claims_of_sites(report)
     rows = tuple(
-        _row(site, evidence, setting, trained.get(site), evaluated.get(site), told.get(site), found)
+        _row(
+            site,
+            evidence,
+            setting,
+            trained.get(site),
+            evaluated.get(site),
+            told.get(site, (None, None)),
+            found,
+        )
         for site in evidence.sites
     )
     for line in _NEVER:
@@ -200,10 +206,25 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         delta=plan.privacy.delta,
         training=claim,
         evaluation=evaluation,
+        together=together,
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
         entries_verified=sum(len(evidence.books[site].entries) for site in accounts),
     )
+
+
+def _pairs(
+    setting: Setting, trained: Mapping[str, Run | None], evaluated: Mapping[str, Run | None]
+) -> list[tuple[Charge, Charge]]:
+    """Training and evaluation as charged: by the plan, and by each ledger that holds both."""
+    if setting.evaluation is None:
+        return []
+    pairs = [(setting.training, setting.evaluation)]
+    for site, run in trained.items():
+        second = evaluated.get(site)
+        if run is not None and second is not None:
+            pairs.append((run.charge, second.charge))
+    return pairs
 
 
 def _sizes(evidence: _Evidence) -> dict[str, int]:
@@ -221,14 +242,17 @@ def _row(
     setting: Setting,
     trained: Run | None,
     evaluated: Run | None,
-    claimed: float | None,
+    claimed: tuple[float | None, float | None],
     found: Findings,
 ) -> SiteAudit:
-    """The site's lines of the audit; its claim must not be below what it executed."""
+    """The site's lines of the audit; neither of its claims must be below what it executed."""
     ledger, account, plan = evidence.books.get(site), evidence.accounts.get(site), setting.plan
-    spent = _spent(trained, plan)
-    if spent is not None:
-        check_epsilon(claimed, spent, f"report.json of site {site}", found)
+    spent, second = _executed(trained), _executed(evaluated)
+    training, both = (_recounted(charges, plan) for charges in (spent, [*spent, *second]))
+    if training is not None:
+        check_epsilon(claimed[0], training, f"report.json of site {site}", found)
+    if both is not None and setting.evaluation is not None:
+        check_epsilon(claimed[1], both, f"report.json of site {site}, together", found)
     return SiteAudit(
         id=site,
         ledger=ledger.source if ledger is not None else "",
@@ -236,9 +260,10 @@ def _row(
         simulated=account.tip.genesis.simulated if account is not None else None,
         training=_steps(trained, planned_releases(plan), planned_releases(plan) // plan.federation.rounds),
         evaluation=_steps(evaluated, 1, 1) if setting.evaluation is not None else None,
-        claimed=claimed,
-        recomputed=spent,
-        evaluated=_spent(evaluated, plan),
+        claimed=claimed[0],
+        recomputed=training,
+        evaluated=_recounted(second, plan),
+        together=None if setting.evaluation is None else Claim(claimed[1], both),
     )
 
 
@@ -249,9 +274,12 @@ def _steps(run: Run | None, planned: int, each: int) -> Steps:
     return Steps(planned, event.count if isinstance(event, GaussianEvent) else None, len(run.begun) * each)
 
 
-def _spent(run: Run | None, plan: Plan) -> Bounds | None:
-    """Epsilon of the rounds that a site began."""
+def _executed(run: Run | None) -> list[Charge]:
+    """The charge of the rounds that a site began; empty without a ledger, and without privacy."""
     if run is None or not isinstance(run.charge.event, GaussianEvent):
-        return None
-    each = run.charge.event.count // run.rounds
-    return recounted_charge(run.charge.with_count(each * len(run.begun)), plan)
+        return []
+    return [run.charge.with_count(run.charge.event.count // run.rounds * len(run.begun))]
+
+
+def _recounted(charges: Sequence[Charge], plan: Plan) -> Bounds | None:
+    return recounted(charges, plan) if charges else None

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from federation.log import printable
+
 Severity = Literal["critical", "warning", "info"]
 
 SEVERITIES: Mapping[str, Severity] = {
@@ -39,6 +41,8 @@ SEVERITIES: Mapping[str, Severity] = {
     "run-unfinished": "warning",
     "report-unreadable": "critical",
     "report-mismatch": "critical",
+    "page-mismatch": "critical",
+    "page-unmarked": "warning",
     "simulated-claim": "critical",
     # a site's ledger
     "ledger-missing": "warning",
@@ -54,6 +58,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "ledger-truncated": "critical",
     "ledger-rewritten": "critical",
     "ledger-of-another-pool": "critical",
+    "ledger-restored": "warning",
     "ledger-unwitnessed": "warning",
     "release-unblinded": "warning",
     "head-forged": "critical",
@@ -69,6 +74,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "charge-mismatch": "critical",
     "rounds-mismatch": "critical",
     "round-uncharged": "critical",
+    "round-lost": "warning",
     "round-unopened": "critical",
     "round-question": "critical",
     "round-survivors": "critical",
@@ -87,13 +93,6 @@ SEVERITIES: Mapping[str, Severity] = {
     "not-private": "info",
 }
 _MOST = 12  # findings of one kind at one site that are told one by one
-_LONGEST = 400  # letters of a detail or a name
-
-
-def printable(text: str) -> str:
-    """What of a text can be shown: names come from files that nobody vouches for."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "..."
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,10 @@ def _check_head(head: Head, where: str, books: _Books, found: Findings) -> None:
         detail = f"{where} holds a head of another ledger of this site"
         found.add("ledger-of-another-pool", detail, head.site)
     elif not account.holds(head.seq, head.hash):
-        length = len(books.ledgers[head.site].entries)
-        cut = head.seq >= length
-        reason = f"ends after {length} entries" if cut else f"has another entry {head.seq}"
+        if account.is_charged_loss(head.seq):
+            return  # of the end that a restore lost and charged in full, which is a finding of its own
+        last = account.tip.last.seq
+        cut = head.seq > last or any(gap.last < head.seq < gap.next for gap in account.gaps)
+        reason = "has none" if cut else f"has another entry {head.seq}"
         detail = f"{where} shows that it once had an entry {head.seq}; it now {reason}"
         found.add("ledger-truncated" if cut else "ledger-rewritten", detail, head.site)

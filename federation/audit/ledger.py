@@ -51,6 +51,11 @@ def replayed(site: str, ledger: Ledger, found: Findings) -> Account | None:
 def _note(site: str, entry: Entry, raised: bool, found: Findings) -> None:
     if raised:
         found.add("budget-raised", f"entry {entry.seq}: two approvers changed a budget", site)
+    if entry.kind == "restore":
+        detail = "two approvers vouch that nothing is missing before it"
+        if not entry.body["approvals"]:
+            detail = "what may be missing before it is charged in full"
+        found.add("ledger-restored", f"entry {entry.seq}: the ledger goes on from a backup; {detail}", site)
     if entry.kind == "rotate":
         found.add("key-rotated", f"entry {entry.seq}: another key signs from here on", site)
 

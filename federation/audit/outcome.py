@@ -46,6 +46,7 @@ class SiteAudit:
     claimed: float | None
     recomputed: Bounds | None
     evaluated: Bounds | None = None  # epsilon of the evaluation, for people held out
+    together: Claim | None = None  # of both composed; None where the plan publishes none
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -60,6 +61,7 @@ class SiteAudit:
             "steps": asdict(self.training),
             "epsilon": Claim(self.claimed, self.recomputed).to_json(),
             "evaluation": evaluation,
+            "together": None if self.together is None else self.together.to_json(),
         }
 
 
@@ -89,6 +91,7 @@ class Audit:
     delta: float | None = None
     training: Claim = Claim()
     evaluation: Claim | None = None  # None where the plan publishes none
+    together: Claim | None = None  # of training and evaluation composed
     units: Mapping[str, Cost] = field(default_factory=dict)
     sites: tuple[SiteAudit, ...] = ()
     entries_verified: int = 0
@@ -113,6 +116,7 @@ class Audit:
             "findings": [finding.to_json() for finding in self.findings],
             "epsilon": {**self.training.to_json(), "delta": self.delta},
             "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
+            "together": None if self.together is None else self.together.to_json(),
             "units": {unit: cost.to_json() for unit, cost in self.units.items()},
             "sites": [site.to_json() for site in self.sites],
             "entries_verified": self.entries_verified,

@@ -58,8 +58,7 @@ def audit_lines(audit: Audit) -> list[str]:
         f"run         {audit.run or 'n/a'}",
         f"plan        {audit.plan_digest or 'n/a'}",
         f"ledgers     {_coverage(audit)}",
-        f"epsilon     {_claim(audit.training, audit.delta)}",
-        *([f"evaluation  {_claim(audit.evaluation, audit.delta)}"] if audit.evaluation else []),
+        *_claims(audit),
         *_findings(audit),
         *_sites(audit),
         *_units(audit),
@@ -107,6 +106,16 @@ def most(bounds: Bounds) -> str:
     return upward(bounds.upper, 3)
 
 
+def _claims(audit: Audit) -> Iterator[str]:
+    """What was claimed of the run, before what was claimed of its parts."""
+    if audit.together is None or audit.evaluation is None:
+        yield f"epsilon     {_claim(audit.training, audit.delta)}"
+        return
+    yield f"epsilon     {_claim(audit.together, audit.delta)}, training and evaluation together"
+    yield f"training    {_claim(audit.training, audit.delta)}"
+    yield f"evaluation  {_claim(audit.evaluation, audit.delta)}"
+
+
 def _claim(claim: Claim, delta: float | None) -> str:
     text = f"claimed {short(claim.claimed)}, recomputed {between(claim.recomputed)}"
     return text + (f", delta {delta:g}" if delta is not None else "")
@@ -130,6 +139,9 @@ def _sites(audit: Audit) -> Iterator[str]:
         if site.evaluation is not None:
             again = f"{'':<{width}}  {'evaluation':<10}{_counts(site.evaluation)}"
             yield f"{again}{'':9}  {between(site.evaluated)}"
+        if site.together is not None:
+            claimed = short(site.together.claimed)
+            yield f"{'':<{width}}  {'together':<10}{'':29}{claimed:>7}  {between(site.together.recomputed)}"
 
 
 def _counts(steps: Steps) -> str:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 
 from federation.plan.plan import Plan
+from federation.round.terms import required_survivors
 from privacy.accounting.bounds import Bounds, Mechanism, recount
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge, Patient, Unit
@@ -28,6 +29,16 @@ def planned_releases(plan: Plan) -> int:
 def planned_rate(plan: Plan) -> float:
     """The sample rate that counts: only the sampling inside a site, since the server knows who is in a round."""
     return 1.0 if plan.privacy.unit == "client" else plan.training.sample_rate
+
+
+def counted_shares(plan: Plan, sites: int) -> int:
+    """How many shares of distributed noise the guarantee counts on: of those that must stay, the honest ones."""
+    return required_survivors(plan, sites) - plan.secure_aggregation.colluders
+
+
+def shares_over_counted(plan: Plan, sites: int) -> float:
+    """Standard deviation of all shares of distributed noise over that of the shares counted on."""
+    return math.sqrt(sites / counted_shares(plan, sites))
 
 
 def bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> Bounds:

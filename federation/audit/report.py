@@ -11,13 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from federation.audit.claims import recounted_charge, told_units
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
-from federation.audit.recounting import bounds, planned_releases
+from federation.audit.recounting import bounds, planned_releases, shares_over_counted
+from federation.audit.sites import Setting
+from federation.audit.untrusted import text_of
 from federation.plan.plan import Plan
+from federation.report.report import Report
+from federation.report.stated import fields, read_stated
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.pld import accountant, epsilon, rdp_epsilon
@@ -34,24 +41,29 @@ _SEEN = ("engine", "simulated", "history", "evaluation", "privacy.units", "priva
 
 def check_report(
     report: Mapping[str, Any],
-    plan: Plan,
-    receipts: Receipts,
-    charge: Charge,
+    setting: Setting,
     executed: Mapping[str, int],
+    tested: Mapping[str, bool],
     sizes: Mapping[str, int],
     simulated: set[bool],
     found: Findings,
 ) -> None:
     """Add a finding for each field of `report` that plan, receipts or ledgers contradict.
 
-    `executed`: by site, how many rounds its ledger began. `sizes`: how many records a simulated site declared.
-    `simulated`: what the ledgers say about themselves.
+    `executed`: by site, how many rounds its ledger began; `tested`: whether it began the evaluation. `sizes`: how
+    many records a simulated site declared. `simulated`: what the ledgers say about themselves.
     """
+    plan, receipts, charge = setting.plan, setting.receipts, setting.training
     if report.get("simulated") is not True and True in simulated:
         found.add("simulated-claim", "the report claims a real run, and a ledger says that it was simulated")
     # A server counts the rounds it invited a site to; only a simulation can look into the ledgers.
-    counted = executed if report.get("simulated") is True else {}
-    expected = _expected(plan, receipts, charge, counted, _named(report, receipts, executed))
+    counted, counted_too = (executed, tested) if report.get("simulated") is True else ({}, {})
+    names = _named(report, receipts, executed)
+    expected = _expected(setting, counted, counted_too, names)
+    told = report.get("privacy")
+    if isinstance(told, Mapping) and "noise_excess" in told:  # an earlier version did not say it
+        with suppress(PrivacyError):  # so small a cohort is a finding by itself
+            expected["privacy"] |= _excess(plan, receipts)
     if True in simulated:
         expected["simulated"] = True
     for row in expected["sites"]:
@@ -61,7 +73,8 @@ def check_report(
     _check_history(report.get("history"), plan, receipts, charge, found)
     _check_engine(report, found)
     _check_figures(report, receipts, found)
-    _check_privacy(report.get("privacy"), plan, charge, len(expected["sites"]), found)
+    _check_privacy(report.get("privacy"), setting, len(expected["sites"]), found)
+    _check_tried(report.get("privacy"), plan, charge, found)
     for name in _extra(expected, report):
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
@@ -75,8 +88,9 @@ def _named(report: Mapping[str, Any], receipts: Receipts, executed: Mapping[str,
 
 
 def _expected(
-    plan: Plan, receipts: Receipts, charge: Charge, executed: Mapping[str, int], sites: Sequence[str]
+    setting: Setting, executed: Mapping[str, int], tested: Mapping[str, bool], sites: Sequence[str]
 ) -> dict[str, Any]:
+    plan, receipts = setting.plan, setting.receipts
     lines = receipts.rounds.values()
     seconds, client_rounds = sum(line.seconds for line in lines), sum(len(line.cohort) for line in lines)
     rounds = [
@@ -94,8 +108,8 @@ def _expected(
         "seed": plan.federation.seed,
         "name": plan.federation.name,
         "secure_aggregation": plan.secure_aggregation.model_dump(),
-        "privacy": _privacy(plan, charge),
-        "sites": [_site(site, plan, receipts, charge, executed) for site in sites],
+        "privacy": _privacy(setting),
+        "sites": [_site(site, setting, executed, tested) for site in sites],
         "rounds": rounds,
         "timing": {
             "training_seconds": seconds,
@@ -104,13 +118,14 @@ def _expected(
     }
 
 
-def _privacy(plan: Plan, charge: Charge) -> dict[str, Any]:
+def _privacy(setting: Setting) -> dict[str, Any]:
+    plan, charge = setting.plan, setting.training
     said = {"unit": plan.privacy.unit, "noise": plan.privacy.noise, "private": plan.is_private}
     if plan.privacy.delta is None or not isinstance(charge.event, GaussianEvent):
         return {**said, "epsilon": None, "delta": None, "noise_multiplier": None}
     return {
         **said,
-        "epsilon": epsilon([charge.event], plan.privacy.delta),
+        **_spent(setting, plan.federation.rounds, is_tested=True),
         "delta": plan.privacy.delta,
         "noise_multiplier": charge.event.noise_multiplier,
         "clipping_norm": plan.privacy.clipping_norm,
@@ -119,16 +134,36 @@ def _privacy(plan: Plan, charge: Charge) -> dict[str, Any]:
     }
 
 
+def _excess(plan: Plan, receipts: Receipts) -> dict[str, Any]:
+    """How much more noise than epsilon needs the smallest cohort has: all shares of it over those counted."""
+    sites = min((len(line.cohort) for line in receipts.rounds.values()), default=plan.cohort.minimum)
+    if not plan.is_private or plan.privacy.noise != "distributed":
+        return {"noise_excess": 1.0} if plan.is_private else {}
+    asked = plan.secure_aggregation
+    choices = dict.fromkeys((d, c) for c in (asked.colluders, 0) for d in (asked.dropouts, 0))
+    rows = [
+        {"dropouts": dropouts, "colluders": colluders, "noise_excess": shares_over_counted(other, sites)}
+        for dropouts, colluders in choices
+        for aggregation in [asked.model_copy(update={"dropouts": dropouts, "colluders": colluders})]
+        for other in [plan.model_copy(update={"secure_aggregation": aggregation})]
+    ]
+    return {
+        "noise_excess": shares_over_counted(plan, sites),
+        "noise_excess_of": {"sites": sites, "choices": rows},
+    }
+
+
 def _site(
-    site: str, plan: Plan, receipts: Receipts, charge: Charge, executed: Mapping[str, int]
+    site: str, setting: Setting, executed: Mapping[str, int], tested: Mapping[str, bool]
 ) -> dict[str, Any]:
+    receipts, evaluation = setting.receipts, setting.receipts.evaluation
     lines = receipts.rounds.values()
     rounds = executed.get(site, sum(site in line.cohort for line in lines))
     return {
         "id": site,
-        "epsilon": _spent(plan, charge, rounds),
+        **_spent(setting, rounds, tested.get(site, evaluation is None or site in evaluation.cohort)),
         "rounds": rounds,
-        "steps": rounds * plan.training.local_steps,
+        "steps": rounds * setting.plan.training.local_steps,
         "bytes_up": _total([line.bytes_up for line in lines], site),
         "bytes_down": _total([line.bytes_down for line in lines], site),
     }
@@ -139,12 +174,19 @@ def _total(counts: Sequence[Mapping[str, Any]], site: str) -> int | None:
     return sum(values) if all(type(value) is int for value in values) else None
 
 
-def _spent(plan: Plan, charge: Charge, rounds: int) -> float | None:
-    event, delta = charge.event, plan.privacy.delta
-    if delta is None or not isinstance(event, GaussianEvent):
-        return None
-    count = rounds * planned_releases(plan) // plan.federation.rounds
-    return epsilon([GaussianEvent(event.noise_multiplier, event.sample_rate, count)], delta)
+def _spent(setting: Setting, rounds: int, is_tested: bool) -> dict[str, Any]:
+    """Epsilon of so many rounds; with an evaluation also its own, and that of both composed."""
+    plan, event = setting.plan, setting.training.event
+    if plan.privacy.delta is None or not isinstance(event, GaussianEvent):
+        return {"epsilon": None}
+    trained = replace(event, count=rounds * planned_releases(plan) // plan.federation.rounds)
+    spent: dict[str, Any] = {"epsilon": epsilon([trained], plan.privacy.delta)}
+    if setting.evaluation is None:
+        return spent
+    second = [setting.evaluation.event] if is_tested else []
+    for name, events in (("evaluation", second), ("together", [trained, *second])):
+        spent[name] = {"epsilon": epsilon(events, plan.privacy.delta)}
+    return spent
 
 
 def _check_history(history: object, plan: Plan, receipts: Receipts, charge: Charge, found: Findings) -> None:
@@ -165,7 +207,7 @@ def _check_history(history: object, plan: Plan, receipts: Receipts, charge: Char
     each = planned_releases(plan) // plan.federation.rounds
     for index in sorted({0, len(epsilons) // 2, len(epsilons) - 1}) if epsilons else ():
         part = charge.with_count(each * numbers[index])
-        if not _is_held(epsilons[index], recounted_charge(part, plan), part.event, plan.privacy.delta):
+        if not _is_held(epsilons[index], recounted_charge(part, plan), [part.event], plan.privacy.delta):
             differs(f"history says another epsilon of round {numbers[index]}", found)
 
 
@@ -189,34 +231,109 @@ def _check_figures(report: Mapping[str, Any], receipts: Receipts, found: Finding
         return
     if lines and lines[-1].metrics:
         _check_same(lines[-1].metrics, told.get("pooled"), "evaluation.pooled", found)
+    _check_counts(told, found)
     found.skip("report.json: evaluation of single sites and baselines, which no other file holds")
 
 
-def _check_privacy(privacy: object, plan: Plan, charge: Charge, sites: int, found: Findings) -> None:
+def _check_counts(told: Mapping[str, Any], found: Findings) -> None:
+    """The counts beside the pooled figures are the sums over the sites."""
+    pooled, sites = told.get("pooled"), told.get("sites")
+    if not isinstance(pooled, Mapping) or not isinstance(sites, Mapping):
+        return
+    for name in ("n", "positives"):
+        counts = [site.get(name) if isinstance(site, Mapping) else None for site in sites.values()]
+        known = [count for count in counts if type(count) is int]
+        whole = sum(known) if known and len(known) == len(counts) else None
+        if pooled.get(name) != whole:
+            differs(f"evaluation.pooled.{name} is not the sum over the sites", found)
+
+
+def _check_privacy(privacy: object, setting: Setting, sites: int, found: Findings) -> None:
     """Check what depends on another accountant, or on what a person may hold: it must lie between our bounds."""
+    plan = setting.plan
     if not isinstance(privacy, Mapping) or plan.privacy.delta is None:
         return
     checks = privacy.get("cross_check")
     prv = checks.get("prv") if isinstance(checks, Mapping) else None
-    if prv is not None and not _is_near(prv, recounted_charge(charge, plan)):
+    if prv is not None and not _is_near(prv, recounted_charge(setting.training, plan)):
         differs("privacy.cross_check.prv is not an epsilon of this plan", found)
     rows = _rows(privacy.get("units"))
     told = [tuple(row.get(key) for key in _KEYS) for row in rows if isinstance(row, Mapping)]
     if told != told_units(plan, sites):
         differs("privacy.units is not about the units that it has to be about", found)
     for place, row in enumerate(rows):
-        try:
-            unit = next(unit for unit in UNITS if unit == row["unit"])
-            patient = Patient(row["records"], row["sites"])
-            spent = bounds([charge], unit, patient, plan.privacy.delta)
-            if math.isinf(spent.lower):
-                held = row["epsilon"] is None
-            else:
-                held = _is_held(row["epsilon"], spent, charge.to(unit, patient), plan.privacy.delta)
-        except (StopIteration, TypeError, KeyError, AttributeError, PrivacyError):
-            held = False
-        if not held:
+        if not _is_cost(row, setting, plan.privacy.delta):
             differs(f"privacy.units[{place}] is not what the plan costs", found)
+
+
+def _is_cost(row: Any, setting: Setting, delta: float) -> bool:
+    """Whether the epsilons of a row, of training, evaluation and both together, are those of its unit."""
+    parts = {"epsilon": [setting.training]}
+    if setting.evaluation is not None:
+        parts |= {"evaluation": [setting.evaluation], "together": [setting.training, setting.evaluation]}
+    try:
+        unit = next(unit for unit in UNITS if unit == row["unit"])
+        for name, charges in parts.items():
+            patient = Patient(row["records"], row["sites"])
+            spent = bounds(charges, unit, patient, delta)
+            value = row["epsilon"] if name == "epsilon" else row[name]["epsilon"]
+            if math.isinf(spent.lower):
+                held = value is None
+            else:
+                held = _is_held(value, spent, [charge.to(unit, patient) for charge in charges], delta)
+            if not held:
+                return False
+    except (StopIteration, TypeError, KeyError, AttributeError, PrivacyError):
+        return False
+    return True
+
+
+def check_page(run: Path, report: Mapping[str, Any] | None, found: Findings) -> None:
+    """Check that report.html states the epsilons of report.json, each of them, and no other."""
+    path = run / "report.html"
+    if report is None or not path.exists():
+        return
+    try:
+        wanted, is_private = fields(Report.from_json(report)), report["privacy"]["private"]
+        page = text_of(path)
+        told = read_stated(page)
+    except (OSError, ValueError):
+        found.add(
+            "page-mismatch", "report.html or report.json is not as we write it: they cannot be compared"
+        )
+        return
+    if is_private and not told:
+        found.add("page-unmarked", "report.html does not mark its epsilons, so they were not compared")
+        return
+    if not is_private and "NOT PRIVATE" not in page:
+        found.add("page-mismatch", "report.html does not say that the run is not private")
+    for each in told:
+        if each.field not in wanted or not each.is_of(wanted[each.field]):
+            found.add("page-mismatch", f"report.html states another {each.field} than report.json")
+    for field in wanted.keys() - {each.field for each in told}:
+        found.add("page-mismatch", f"report.html leaves out {field}")
+    found.skip("the words and curves of report.html around its epsilons")
+
+
+def _check_tried(privacy: object, plan: Plan, charge: Charge, found: Findings) -> None:
+    """What the machine remembers of other runs is in no file of this one; here it has to agree with itself."""
+    told = privacy.get("tried") if isinstance(privacy, Mapping) else None
+    if not isinstance(told, Mapping) or told.get("runs") is None:
+        return
+    runs, bare, spent, exact = (told.get(key) for key in ("runs", "without_privacy", "epsilon", "exact"))
+    private = runs - bare if type(runs) is int and type(bare) is int and 0 <= bare <= runs else -1
+    agrees = private >= int(plan.is_private) and (exact is True) == (private == 1 and spent is not None)
+    if plan.is_private and spent is not None:
+        once = recounted_charge(charge, plan)
+        least = (
+            agrees
+            and isinstance(spent, int | float)
+            and once is not None
+            and spent >= once.lower * (1 - 1e-9)
+        )
+        agrees = least and (private > 1 or plan.figures is not None or _is_near(spent, once))
+    if not agrees:
+        differs("privacy.tried does not agree with itself and the plan", found)
 
 
 def _is_near(value: object, spent: Bounds | None) -> bool:
@@ -225,9 +342,9 @@ def _is_near(value: object, spent: Bounds | None) -> bool:
     return spent.lower * (1 - 1e-9) <= value <= spent.upper * (1 + _SLACK) + _SLACK
 
 
-def _is_held(value: object, spent: Bounds | None, event: Event, delta: float) -> bool:
+def _is_held(value: object, spent: Bounds | None, events: Sequence[Event], delta: float) -> bool:
     """Whether a value lies between the bounds, or is the looser upper bound that our own accountant has."""
-    return _is_near(value, spent) or _is_same(epsilon([event], delta), value)
+    return _is_near(value, spent) or _is_same(epsilon(events, delta), value)
 
 
 def _rows(value: object) -> list[Any]:

@@ -127,6 +127,12 @@ def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findi
         found.add("round-question", detail, site)
     if site not in step.survivors:
         return
+    if run.is_whole and number not in run.released:
+        detail = (
+            f"{what} sums up something of this site; its entries were lost, and all of its run is charged"
+        )
+        found.add("round-lost", detail, site)
+        return
     if number not in run.begun or number not in run.released:
         detail = f"{what} sums up something of this site, and the ledger holds no charge or no release of it"
         found.add("round-uncharged", detail, site)
@@ -152,7 +158,7 @@ def _check_end(site: str, run: Run, what: str, receipts: Receipts, found: Findin
         left = run.rounds - len(run.begun)
         detail = f"the {what} is not closed in the ledger: what was never begun of it ({left}) stays charged"
         found.add("run-open", detail, site)
-    elif receipts.closing is not None and run.closed != receipts.closing:
+    elif receipts.closing is not None and not run.is_whole and run.closed != receipts.closing:
         found.add("closing-mismatch", f"the {what} was closed with other params than the receipts say", site)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import click
 import typer
@@ -13,6 +14,11 @@ from typer.core import TyperGroup
 
 from federation.errors import AuditFailure
 from privacy.errors import LedgerCorrupt
+
+
+def _tell(as_json: bool, facts: Mapping[str, Any], story: str) -> None:
+    """Print the result: as JSON, or as a line."""
+    typer.echo(json.dumps(facts, indent=2) if as_json else story)
 
 
 class _Ledger(TyperGroup):
@@ -64,10 +70,11 @@ def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> N
 
     path = ledger_of(site)
     try:
-        tip = fold(load_entries(path)).tip
+        found = load_entries(path)
+        tip = fold(found).tip
     except LedgerCorrupt as error:
         raise AuditFailure(error.message, hint=error.hint) from None
-    entries, head = tip.last.seq + 1, tip.last.hash.hex()
+    entries, head = len(found), tip.last.hash.hex()
     if as_json:
         result = {"verdict": "pass", "site": tip.genesis.site, "entries_verified": entries, "head": head}
         sys.stdout.write(json.dumps(result, indent=2) + "\n")
@@ -80,6 +87,7 @@ def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> N
 def export(
     site: LedgerFile,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="stdout, if left out")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="with --out: print the result as JSON")] = False,
     debug: Debug = False,
 ) -> None:
     """The ledger as text for an auditor: one entry per line, with hash and signature.
@@ -103,7 +111,79 @@ def export(
         sys.stdout.write(export_lines(entries))
         return
     write_output(out, export_lines(entries))
-    typer.echo(f"{out}: {len(entries)} entries")
+    _tell(as_json, {"out": str(out), "entries": len(entries)}, f"{out}: {len(entries)} entries")
+
+
+@ledger.command(epilog="Example: [bold]federation ledger backup site.toml --out cleveland.backup[/bold]")
+def backup(
+    site: SiteFile,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="a new file")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Copy the ledger while the site runs. Copying its file by other means leaves out what is in its log."""
+    from clients.restore import back_up
+
+    tip = back_up(site, out).tip
+    facts = {
+        "out": str(out),
+        "site": tip.genesis.site,
+        "last_entry": tip.last.seq,
+        "head": tip.last.hash.hex(),
+    }
+    _tell(as_json, facts, f"{out}: entries of {facts['site']} up to {tip.last.seq}, head {facts['head']}")
+
+
+@ledger.command(
+    epilog="Example: [bold]federation ledger restore site.toml --from cleveland.backup --heads runs/heart[/bold]"
+)
+def restore(
+    site: SiteFile,
+    source: Annotated[
+        Path, typer.Option("--from", metavar="FILE", help="a backup, or any copy of the ledger")
+    ],
+    entries: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="a newer copy of it, or an export")
+    ] = None,
+    heads: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="a run folder or a peer's ledger; again for others"),
+    ] = None,
+    propose: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write what two approvers sign if nothing is missing")
+    ] = None,
+    approved: Annotated[Path | None, typer.Option(metavar="FILE", help="that file, signed by two")] = None,
+    charge_all: Annotated[
+        bool, typer.Option("--charge-all", help="count all that was left of every budget as spent")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Go on from a backup after the journal was lost. Nothing that may have been spent is spent again."""
+    from datetime import UTC, datetime
+
+    from clients.restore import examine, propose_restore, require_choice
+    from clients.restore import restore as put_back
+
+    today = datetime.now(UTC).date()
+    known = examine(site, source, entries, heads or [])
+    compared = {
+        "last_entry": known.last.seq,
+        "heads_compared": known.heads,
+        "newest_head": known.newest or None,
+    }
+    if propose is not None:
+        propose_restore(known, propose, today)
+        _tell(as_json, {"out": str(propose), **compared}, _to_sign(propose))
+        return
+    require_choice(known, approved, charge_all)
+    account = put_back(site, known, approved, today)
+    gap = account.gaps[-1]
+    facts = {**compared, "entry": gap.next, "vouched": gap.vouched, "head": account.tip.last.hash.hex()}
+    told = (
+        "two approvers vouch that nothing is missing" if gap.vouched else "all that was left counts as spent"
+    )
+    _tell(as_json, facts, f"restored up to entry {known.last.seq}, goes on at entry {gap.next}: {told}")
 
 
 @ledger.command(
@@ -116,13 +196,14 @@ def propose(
     unit: Annotated[str, typer.Option(help="record, patient or client")] = "record",
     delta: Annotated[float | None, typer.Option(help="as it is now, if left out")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE")] = Path("proposal.json"),
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Propose a larger budget. It takes effect when two approvers have signed and it is applied."""
     from clients.approvals import propose as write
 
     write(site, unit, epsilon, delta, reason, out)
-    typer.echo(f"{out}: now two approvers sign it: federation ledger approve {out} --key NAME.key")
+    _tell(as_json, {"out": str(out)}, _to_sign(out))
 
 
 @ledger.command(
@@ -131,53 +212,63 @@ def propose(
 def replace_key(
     site: SiteFile,
     out: Annotated[Path, typer.Option(metavar="FILE")] = Path("proposal.json"),
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Propose that the site's present key signs a ledger whose own key is lost."""
     from clients.approvals import propose_key
 
     propose_key(site, out)
-    typer.echo(f"{out}: now two approvers sign it: federation ledger approve {out} --key NAME.key")
+    _tell(as_json, {"out": str(out)}, _to_sign(out))
 
 
 @ledger.command(epilog="Example: [bold]federation ledger approve proposal.json --key alice.key[/bold]")
 def approve(
-    proposal: Annotated[Path, typer.Argument(metavar="FILE")], key: KeyFile, debug: Debug = False
+    proposal: Annotated[Path, typer.Argument(metavar="FILE")],
+    key: KeyFile,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Sign a proposal. Read it first: it is text."""
     from clients.approvals import add_approval
     from federation.cli.checking import warn
     from federation.identity.keys import exposure_of
 
-    typer.echo(f"{proposal}: {add_approval(proposal, key)} of 2 approvals")
+    count = add_approval(proposal, key)
+    _tell(as_json, {"proposal": str(proposal), "approvals": count}, f"{proposal}: {count} of 2 approvals")
     warn(exposure_of(key))
 
 
 @ledger.command(epilog="Example: [bold]federation ledger apply site.toml proposal.json[/bold]")
 def apply(
-    site: SiteFile, proposal: Annotated[Path, typer.Argument(metavar="FILE")], debug: Debug = False
+    site: SiteFile,
+    proposal: Annotated[Path, typer.Argument(metavar="FILE")],
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Put a proposal that two approvers have signed into the ledger."""
     from clients.approvals import apply as put
 
-    typer.echo(put(site, proposal))
+    done = put(site, proposal)
+    _tell(as_json, {"proposal": str(proposal), "done": done}, done)
 
 
 @ledger.command(epilog="Example: [bold]federation ledger close site.toml 3f2a...[/bold]")
 def close(
     site: SiteFile,
     run: Annotated[str, typer.Argument(metavar="RUN", help="its id, as `show --json` has it")],
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """End a run that will not go on: rounds that it never began are returned to the budget."""
     from clients.approvals import abandon
 
     abandon(site, run)
-    typer.echo(f"{run}: closed; none of its rounds can begin any more")
+    _tell(as_json, {"run": run, "closed": True}, f"{run}: closed; none of its rounds can begin any more")
 
 
 @ledger.command(epilog="Example: [bold]federation ledger rotate site.toml --key keys/new.key[/bold]")
-def rotate(site: SiteFile, key: KeyFile, debug: Debug = False) -> None:
+def rotate(site: SiteFile, key: KeyFile, as_json: AsJson = False, debug: Debug = False) -> None:
     """Have another key sign the ledger from here on; then put it in the place of the site's key file."""
     from clients.approvals import rotate as turn
     from federation.cli.checking import warn
@@ -185,4 +276,9 @@ def rotate(site: SiteFile, key: KeyFile, debug: Debug = False) -> None:
 
     turn(site, key)
     warn(exposure_of(key))
-    typer.echo("the ledger takes the new key only; move it to the site's key file, and tell the consortium")
+    story = "the ledger takes the new key only; move it to the site's key file, and tell the consortium"
+    _tell(as_json, {"key": str(key), "rotated": True}, story)
+
+
+def _to_sign(out: Path) -> str:
+    return f"{out}: now two approvers sign it: federation ledger approve {out} --key NAME.key"

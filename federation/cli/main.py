@@ -80,7 +80,7 @@ def demo(
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = population_for(population)(Path(folder), 0)
-        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json)
+        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json, public=True)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
@@ -147,19 +147,24 @@ def new_keys(
     name: Annotated[str, typer.Option("--id", help="the site's id, or a name for a consortium key")],
     organization: Annotated[str, typer.Option(help="who owns it; the id, if left out")] = "",
     size: Annotated[int, typer.Option(min=1, help="how many records the site declares in public")] = 1,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium."""
     from federation.identity.keys import create
 
     private, public = create(folder, name, organization or name, size)
-    typer.echo(f"private  {private}\npublic   {public}")
+    if as_json:
+        _print_json({"id": name, "private": str(private), "public": str(public)})
+    else:
+        typer.echo(f"private  {private}\npublic   {public}")
 
 
 @roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")
 def add_to_roster(
     path: Annotated[Path, typer.Argument(metavar="ROSTER")],
     public: Annotated[Path, typer.Argument(metavar="ID.pub")],
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Add a site, or replace it. The roster then needs new signatures."""
@@ -167,7 +172,12 @@ def add_to_roster(
     from federation.identity.roster_file import add_site
 
     added = add_site(path, load_public(public))
-    typer.echo(f"{path}: serial {added.serial}, {len(added.entries)} sites, not signed yet")
+    if as_json:
+        _print_json(
+            {"roster": str(path), "serial": added.serial, "sites": len(added.entries), "signatures": 0}
+        )
+    else:
+        typer.echo(f"{path}: serial {added.serial}, {len(added.entries)} sites, not signed yet")
 
 
 @roster.command(
@@ -178,6 +188,7 @@ def sign_roster_file(
     key: Annotated[Path, typer.Option(help="a consortium key that sites have pinned")] = Path(
         "consortium.key"
     ),
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Sign a roster. Read it first: whoever is on it can take part."""
@@ -188,6 +199,9 @@ def sign_roster_file(
 
     is_older = roster_of(load_roster(path))[0].suite != SUITE
     signed = sign_roster(path, load_private(key))
+    if as_json:
+        _print_json({"roster": str(path), "signatures": len(signed.signatures), "older_suite": is_older})
+        return
     if is_older:
         typer.echo(
             f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
@@ -200,12 +214,17 @@ def sign_roster_file(
 def join(
     site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
     socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
+    json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Debug = False,
 ) -> None:
-    """Be a site: own data, keys and journal, and answer the coordinator until stopped."""
+    """Be a site: own data, keys and journal, and answer the coordinator until stopped. The log is stderr."""
     from clients.join import attend
+    from federation.log import to_stderr
 
-    attend(site, socket, lambda line: typer.echo(line, err=True))
+    to_stderr(as_json=json_log, debug=debug)
+    # What the files hold is for a person who looks on, and no part of a log.
+    is_watched = sys.stderr.isatty() and not json_log
+    attend(site, socket, lambda line: typer.echo(line, err=True) if is_watched else None)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
@@ -264,7 +283,13 @@ def main() -> None:
 
 
 def _simulate(
-    path: Path, sites: Path, out: Path | None, engine: EngineName, seed: int | None, as_json: bool
+    path: Path,
+    sites: Path,
+    out: Path | None,
+    engine: EngineName,
+    seed: int | None,
+    as_json: bool,
+    public: bool = False,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -282,6 +307,8 @@ def _simulate(
             seed=seed,
             progress=lambda done, seen: advance(done.round, seen),
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
+            notice=lambda line: typer.echo(line, err=True),
+            public=public,
         )
     if as_json:
         _print_json(report.to_json())

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from federation.cli.screen import show, styled, titled
-from federation.report.numbers import short
+from federation.report.numbers import UNBOUNDED, figure, short
 
 _NO_LIMIT = "no limit"
 
@@ -18,9 +18,16 @@ def print_statement(facts: Mapping[str, Any]) -> None:
     kind = [("SIMULATED", "bold red"), " ledger"] if facts["simulated"] else ["ledger"]
     show(styled(*kind, " of ", (facts["site"], "bold"), f", pool {facts['pool']}"))
     show(f"{facts['entries']} entries verified, head {facts['head']}")
-    show(_units(facts["units"]), _runs(facts["runs"]))
+    show(_units(facts["units"]), _runs(facts["runs"]), _costs(facts["runs"]))
     if facts["refusals"]:
         show(f"{facts['refusals']} plans were refused: they asked for more than was left")
+    for restored in facts["restored"]:
+        told = (
+            "two approvers vouch that nothing is missing"
+            if restored["vouched"]
+            else "its end counts as spent"
+        )
+        show(f"restored from a backup at entry {restored['entry']}: {told}")
     if facts["witnessed"]:
         seen = ", ".join(f"{site} up to entry {seq}" for site, seq in facts["witnessed"].items())
         show(f"ledgers of peers witnessed: {seen}")
@@ -44,8 +51,28 @@ def _runs(runs: list[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("state", no_wrap=True)
     for run in runs:
-        names = (run["run"][:8], run["plan"].removeprefix("sha256:")[:8], run["unit"])
+        names = (_named(run), run["plan"].removeprefix("sha256:")[:8], run["unit"])
         noise = (short(run[name], "none") for name in ("noise_multiplier", "sample_rate"))
         counts = (str(run[name]) for name in ("rounds_begun", "rounds", "rounds_released"))
         table.add_row(*names, *noise, *counts, "closed" if run["closed"] else "reserved")
     return table
+
+
+def _costs(runs: list[Mapping[str, Any]]) -> Table:
+    """What is charged for every run, and for a run and its evaluation together."""
+    table = titled("Epsilon charged", "run", "with its evaluation", "by itself", "delta")
+    for run in runs:
+        both = run.get("together", {} if "/" in run["run"] else run)
+        together = _bounded(both["epsilon"]) if both else ""
+        table.add_row(_named(run), together, _bounded(run["epsilon"]), f"{run['delta']:g}")
+    return table
+
+
+def _bounded(epsilon: float | None) -> str:
+    return UNBOUNDED if epsilon is None else figure(epsilon)
+
+
+def _named(run: Mapping[str, Any]) -> str:
+    """The beginning of a run's id; its evaluation, which is a run of its own, comes after it."""
+    whole, _, part = run["run"].partition("/")
+    return f"+ {part}" if part else str(whole[:8])

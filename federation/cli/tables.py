@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.cli.screen import show, styled, titled
-from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
-from federation.report.report import Evaluation, PrivacyClaim, Report
+from federation.report import wording
+from federation.report.numbers import MISSING, UNBOUNDED, figure, held_out, short, upward
+from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
 
 _ROUNDING = 1e-9
 _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
@@ -19,7 +20,12 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
-    show(_claim(report.privacy), _sites(report))
+    lines: tuple[Text | str | Table, ...] = (
+        *_claim(report.privacy),
+        *_excess(report.privacy.to_json()),
+        *wording.tried(report.privacy),
+    )
+    show(*lines, _sites(report))
     show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
     show(f"report   {folder / 'report.html'}", f"params   {folder / 'params.safetensors'}")
 
@@ -28,7 +34,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print facts, a line each; a site's limits, unit by unit, as a table below."""
     site = dict(facts.get("site") or {})
     units = site.pop("units", {})
-    show(*_lines({**facts, "site": site} if site else facts))
+    show(*_lines(_led({**facts, "site": site} if site else facts)), *_excess(facts))
     if units:
         show(_limits(units))
 
@@ -36,19 +42,52 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 def print_budget(budget: Mapping[str, Any]) -> None:
     """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
     aside = ("rounds", "units", "filter")
-    show(*_lines({name: value for name, value in budget.items() if name not in aside}))
-    show(_exposure(budget["units"]), _rounds(budget["rounds"]), _room(budget["filter"]))
+    show(*_lines(_led({name: value for name, value in budget.items() if name not in aside})))
+    show(_exposure(budget["units"]), *_excess(budget), _rounds(budget["rounds"]))
+    show(_room(budget["filter"], "together" in budget))
 
 
-def _claim(privacy: PrivacyClaim) -> Text:
+def _excess(facts: Mapping[str, Any]) -> list[Table]:
+    """How much more noise there is than epsilon needs, and what other choices would give; else nothing."""
+    of = facts.get("noise_excess_of")
+    if of is None:
+        return []
+    title = f"Noise when all {of['sites']} sites stay"
+    table = titled(title, "the plan", "dropouts", "colluders", "times what epsilon needs")
+    for place, choice in enumerate(of["choices"]):
+        counts = (str(choice[name]) for name in ("dropouts", "colluders"))
+        table.add_row("otherwise" if place else "as it is", *counts, f"{choice['noise_excess']:.2f}")
+    return [table]
+
+
+def _led(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts, led by what a run costs in all; what stands in a table of its own is left out."""
+    rest = {name: value for name, value in facts.items() if name != "noise_excess_of"}
+    if "together" not in rest:
+        return rest
+    together, evaluation = rest.pop("together"), rest.pop("evaluation")
+    training = rest.pop("training", rest)["epsilon"]
+    composed = f"training {figure(training)} and evaluation {figure(evaluation['epsilon'])}, composed"
+    rest.pop("epsilon")
+    people = {"patient_at_sites": together["patient_at_sites"]} if "patient_at_sites" in together else {}
+    return {"epsilon": f"{figure(together['epsilon'])} ({composed})", **rest, **people}
+
+
+def _claim(privacy: PrivacyClaim) -> list[Text]:
     if not privacy.private:
         said = ': the plan says noise = "none"; no epsilon holds for these params'
-        return styled(("NOT PRIVATE", "bold red"), said)
-    return styled(
-        (f"epsilon {figure(privacy.epsilon)}", "bold"),
+        return [styled(("NOT PRIVATE", "bold red"), said)]
+    claim = styled(
+        (f"epsilon {figure(whole(privacy))}", "bold"),
         f" at delta {privacy.delta:g} for one {privacy.unit}; "
         f"noise {privacy.noise}, multiplier {figure(privacy.noise_multiplier)}",
     )
+    if privacy.evaluation is None:
+        return [claim]
+    parts = (
+        f"training {figure(privacy.epsilon)} and evaluation {figure(privacy.evaluation.epsilon)}, composed"
+    )
+    return [claim, styled(parts)]
 
 
 def _sites(report: Report) -> Table:
@@ -59,16 +98,23 @@ def _sites(report: Report) -> Table:
         lines = [MISSING if site.lines is None else str(site.lines)] * are_tables
         records = [*lines, *[str(site.records)] * report.simulated]
         sizes = (f"{size / 1024:.1f}" for size in (site.bytes_up, site.bytes_down))
-        table.add_row(site.id, *records, str(site.rounds), figure(site.epsilon), *sizes)
+        table.add_row(site.id, *records, str(site.rounds), figure(whole(site)), *sizes)
     return table
 
 
 def _metrics(evaluation: Evaluation) -> Table:
-    own = {"this run": evaluation.pooled, "mean of sites": evaluation.mean_of_sites}
-    columns = {**own, **evaluation.baselines}
-    table = titled("Held-out records", "metric", *(name.replace("_", " ") for name in columns))
-    for metric in evaluation.pooled:
-        table.add_row(metric.replace("_", " "), *(figure(values.get(metric)) for values in columns.values()))
+    """Pooled, the mean of the sites at which the metric exists with their number, then the baselines."""
+    baselines = [name.replace("_", " ") for name in evaluation.baselines]
+    table = titled("Held-out records", "metric", "this run", "mean of sites", *baselines)
+    counted = held_out(evaluation.pooled)
+    if counted:
+        table.caption = f"{counted}; in brackets how many of {len(evaluation.sites)} sites have the figure"
+        table.caption_justify = "left"
+    for metric, value in metrics_of(evaluation.pooled).items():
+        known = evaluation.mean_of_sites_n.get(metric)
+        mean = figure(evaluation.mean_of_sites.get(metric)) + ("" if known is None else f" ({known})")
+        others = (figure(values.get(metric)) for values in evaluation.baselines.values())
+        table.add_row(metric.replace("_", " "), figure(value), mean, *others)
     return table
 
 
@@ -88,12 +134,19 @@ def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
-    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon")
+    parts = ["training", "evaluation"] if any("together" in line for line in units) else []
+    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon", *parts)
     for line in units:
         records = "all" if line["unit"] == "client" else str(line["records"])
-        cost = UNBOUNDED if line["epsilon"] is None else figure(line["epsilon"])
-        table.add_row(line["unit"], records, str(line["sites"]), cost)
+        costs = [line["together"], line, line["evaluation"]] if parts else [line]
+        table.add_row(
+            line["unit"], records, str(line["sites"]), *(_bounded(each["epsilon"]) for each in costs)
+        )
     return table
+
+
+def _bounded(epsilon: float | None) -> str:
+    return UNBOUNDED if epsilon is None else figure(epsilon)
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
@@ -107,20 +160,24 @@ def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _room(rule: Mapping[str, Any]) -> str:
+def _room(rule: Mapping[str, Any], is_evaluated: bool) -> str:
     """What a site could still admit after this plan, if its limit is exactly the plan's epsilon."""
     how = "GDP" if rule["type"] == "gdp" else f"RDP of order {rule['order']}"
     if rule["load"] is not None and rule["load"] <= 1 + _ROUNDING:
         share = f"{upward(min(100.0, 100 * rule['load']), 1)}%"
         return f"A site whose limit is this epsilon has {share} of it used by this plan ({how})."
+    if rule["room_from"] is None:
+        enough = "No limit this small leaves room for more."
+    else:
+        enough = f"With a limit above {upward(rule['room_from'], 3)} there is room for more."
+    if is_evaluated:
+        return (
+            "A site whose limit is this epsilon refuses this plan: its evaluation follows its training, and what "
+            f"follows from results is weighed more strictly ({how}). {enough}"
+        )
     return (
         f"A site whose limit is this epsilon admits this plan as the first on its data, and nothing after it: "
-        f"plans that may follow from results are weighed more strictly ({how}). "
-        + (
-            "No limit this small leaves room for more."
-            if rule["room_from"] is None
-            else f"With a limit above {upward(rule['room_from'], 3)} there is room for more."
-        )
+        f"plans that may follow from results are weighed more strictly ({how}). {enough}"
     )
 
 

@@ -156,6 +156,16 @@ class Kind(ABC):
         weights = sum(self.weight(parties, site) for site in survivors)
         return self.sum_variance(parties, len(survivors)) / weights**2
 
+    def noise_excess(self, parties: Parties) -> float:
+        """Standard deviation of the noise on a sum in which nobody drops, over that of the shares counted on.
+
+        1 where the noise has one source, a site by itself or the server.
+        """
+        if self.rules.privacy.noise != "distributed":
+            return 1.0
+        everyone, counted = len(parties.sizes), self._shares(parties)
+        return math.sqrt(self.sum_variance(parties, everyone) / self.sum_variance(parties, counted))
+
     def weight(self, parties: Parties, site: str) -> float:
         """A site's public weight in a mean of updates, in (0, 1]."""
         if self.rules.cohort.weights == "uniform":

@@ -8,6 +8,7 @@ until `empty_log`. Copies of overwritten blocks that a file system or a disk kee
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -21,6 +22,7 @@ from privacy.errors import PrivacyError
 
 _Refusal = Callable[[str], PrivacyError]
 ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError, OSError)  # what `refusal` tells apart
+_LOGS = ("-journal", "-wal", "-shm")  # what SQLite keeps beside a file
 _WAIT_SECONDS = 60.0  # for another process that calibrates while it holds the file
 # The disk or its permissions are at fault, not the content.
 _UNAVAILABLE = {
@@ -42,20 +44,24 @@ def needs_creation(path: Path) -> bool:
 
 def create(
     path: Path, tables: Sequence[str], fill: Callable[[sqlite3.Connection], None], *, logged: bool
-) -> None:
-    """Put a file with these tables and what `fill` inserts in place at once; does nothing if the file exists.
+) -> bool:
+    """Put a file with these tables and what `fill` inserts in place at once; False if the file exists already.
 
     So an empty file is never new, but damaged. Creations in a folder wait for each other, so a draft found here was
-    left by a killed process, and is cleared away. `logged`: with a write-ahead log.
+    left by a killed process, and is cleared away. `logged`: with a write-ahead log. OSError beside the log of a
+    file that was moved away or deleted: SQLite would take it for the log of the new one.
     """
     draft = _draft(path)
     with _alone_in(path.parent):
         _clear(draft)
         try:
-            if not path.exists():
+            is_new = not path.exists()
+            if is_new:
+                _refuse_leftovers(path)
                 _write(draft, tables, fill, logged)
                 os.link(draft, path)  # fails rather than replaces
                 sync_folder(path.parent)
+            return is_new
         finally:
             _clear(draft)
 
@@ -151,8 +157,16 @@ def _write(
 
 
 def _clear(draft: Path) -> None:
-    for suffix in ("", "-journal", "-wal", "-shm"):
+    for suffix in ("", *_LOGS):
         draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
+
+def _refuse_leftovers(path: Path) -> None:
+    for suffix in _LOGS:
+        if (log := path.with_name(path.name + suffix)).exists():
+            raise FileExistsError(
+                errno.EEXIST, f"{log.name} is of a file that is gone: put both back, or neither"
+            )
 
 
 @contextmanager

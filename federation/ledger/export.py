@@ -28,10 +28,11 @@ _SQLITE = b"SQLite format 3\0"
 _TRIES, _PAUSE_SECONDS = 200, 0.01
 
 
-def load_entries(path: Path) -> tuple[Entry, ...]:
-    """The entries of a journal or of an export, as they stand: `fold` tells whether they verify.
+def load_entries(path: Path, *, may_be_backup: bool = True) -> tuple[Entry, ...]:
+    """The entries of a journal, a backup or an export, as they stand: `fold` tells whether they verify.
 
-    LedgerCorrupt if the file is neither, or damaged; UnusableFile if it cannot be read.
+    LedgerCorrupt if the file is neither, or damaged; UnusableFile if it cannot be read; LedgerRefusal for a backup
+    where that will not do.
     """
     try:
         log, content = _snapshot(path)
@@ -41,7 +42,7 @@ def load_entries(path: Path) -> tuple[Entry, ...]:
             f"this ledger cannot be read ({reason})", hint="check the path", path=path
         ) from None
     if content.startswith(_SQLITE):
-        return _journaled(path.name, log, content)
+        return _journaled(path.name, log, content, may_be_backup)
     try:
         lines = content.decode().removesuffix("\n").split("\n")
         entries = tuple(_entry(line) for line in lines)
@@ -80,7 +81,7 @@ def _read(log: Path) -> bytes:
         return b""
 
 
-def _journaled(name: str, log: bytes, content: bytes) -> tuple[Entry, ...]:
+def _journaled(name: str, log: bytes, content: bytes, may_be_backup: bool) -> tuple[Entry, ...]:
     """The entries of a copy: the copy may hold a kept release, so it is overwritten before it is unlinked."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / name
@@ -90,7 +91,7 @@ def _journaled(name: str, log: bytes, content: bytes) -> tuple[Entry, ...]:
                 path.touch(mode=0o600)
                 path.write_bytes(data)
             with explained(copy), closing(durable.connect(copy)) as connection:
-                check_file(connection)
+                check_file(connection, may_be_backup=may_be_backup)
                 return read(connection)
         finally:
             for path in Path(folder).iterdir():

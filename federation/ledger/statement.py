@@ -1,13 +1,17 @@
-"""States a ledger for people: its site, what each unit may spend and has spent, and every run."""
+"""States a ledger for people: its site, what each unit may spend and has spent, and every run.
+
+An evaluation is charged as a run of its own, RUN/evaluation. What both cost together stands at RUN, by the same
+composition as in the report of the run (`privacy.accounting.costs`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
-from privacy.accounting.pld import epsilon
-from privacy.accounting.units import Unit
+from privacy.accounting.units import Patient, Unit
 from privacy.canonical import finite
 from privacy.ledger.chain import Entry
 from privacy.ledger.state import Account, Run, Term, fold
@@ -28,8 +32,9 @@ def statement(entries: Sequence[Entry]) -> dict[str, Any]:
         "head": tip.last.hash.hex(),
         "roster_serial": account.roster[0],
         "units": {unit: _unit(account, unit, term) for unit, term in account.terms.items()},
-        "runs": [_run(name, run) for name, run in account.runs.items()],
+        "runs": [{**_run(name, run), **_spent(account, name)} for name, run in account.runs.items()],
         "refusals": sum(entry.kind == "refuse" for entry in entries),
+        "restored": [{"entry": gap.next, "vouched": gap.vouched} for gap in account.gaps],
         "witnessed": {head.site: head.seq for head in account.witnessed.values()},
     }
 
@@ -37,10 +42,10 @@ def statement(entries: Sequence[Entry]) -> dict[str, Any]:
 def _unit(account: Account, unit: Unit, term: Term) -> dict[str, Any]:
     budget, events = term.limit.budget, account.charged(unit)
     return {
-        "epsilon": finite(epsilon(events, budget.delta)),
+        "epsilon": finite(term.epsilon(events)),
         "epsilon_max": finite(budget.epsilon),
         "delta": budget.delta,
-        "used": finite(term.filter.load(events, budget)),
+        "used": finite(term.load(events)),
         "records": term.limit.patient.records,
         "sites": term.limit.patient.sites,
     }
@@ -61,3 +66,21 @@ def _run(name: str, run: Run) -> dict[str, Any]:
         "releases_charged": held.count if isinstance(held, GaussianEvent) else None,
         "closed": run.closed is not None,
     }
+
+
+def _spent(account: Account, name: str) -> dict[str, Any]:
+    """What is charged for a run, to one unit that its plan protects, at the delta of this ledger's limit.
+
+    With an evaluation of its own, also what both are charged together.
+    """
+    unit = account.runs[name].charge.protects
+    term = account.terms.get(unit) or next(iter(account.terms.values()))
+    delta = term.limit.budget.delta
+
+    def epsilon_of(names: Sequence[str]) -> float | None:
+        charges = [charge for each in names if (charge := account.runs[each].charged) is not None]
+        return finite(cost(charges, unit, Patient(), delta).together)
+
+    spent: dict[str, Any] = {"epsilon": epsilon_of([name]), "delta": delta}
+    parts = [known for known in account.runs if known.partition("/")[0] == name]
+    return {**spent, "together": {"epsilon": epsilon_of(parts)}} if len(parts) > 1 else spent

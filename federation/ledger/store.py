@@ -17,8 +17,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ _SCHEMA = (
     _ENTRIES,
     "CREATE TABLE releases (run TEXT PRIMARY KEY, round INTEGER, blind BLOB, payload BLOB) WITHOUT ROWID",
 )
+_BACKUP = ("CREATE TABLE backup (format INTEGER)", _ENTRIES)  # and no place for a release
 _UNBLINDED = (  # of earlier versions
     _ENTRIES,
     "CREATE TABLE releases (run TEXT PRIMARY KEY, round INTEGER, payload BLOB) WITHOUT ROWID",
@@ -205,9 +206,25 @@ class Store:
             self.kept(run, number, known.released[number])
 
 
-def create(path: Path, genesis: Entry) -> None:
-    """Create a journal that begins with `genesis`, unless the file exists: no reader ever sees an empty one."""
-    durable.create(path, _SCHEMA, lambda connection: insert(connection, genesis), logged=True)
+def create(path: Path, entries: Sequence[Entry]) -> bool:
+    """Create a journal with these entries; False if the file exists. No reader ever sees an empty one."""
+    return durable.create(path, _SCHEMA, lambda connection: _fill(connection, entries), logged=True)
+
+
+def create_backup(path: Path, entries: Sequence[Entry]) -> bool:
+    """Create a file of these entries that is marked as a backup: no journal opens it. False if the file exists."""
+    return durable.create(path, _BACKUP, lambda connection: _fill(connection, entries), logged=False)
+
+
+def stable_entries(path: Path) -> tuple[Entry, ...]:
+    """The entries of a journal that may be in use, as they were at one moment; its log is read, nothing is changed.
+
+    LedgerCorrupt if it is no journal; LedgerRefusal if it is a backup.
+    """
+    with explained(path), closing(durable.connect(path)) as connection:
+        connection.execute("BEGIN")
+        check_file(connection)
+        return read(connection)
 
 
 @contextmanager
@@ -238,10 +255,27 @@ def read(connection: sqlite3.Connection, start: int = 0) -> tuple[Entry, ...]:
     return tuple(_entry(*row) for row in rows)
 
 
-def check_file(connection: sqlite3.Connection) -> None:
-    """LedgerCorrupt unless the pages are whole and the tables, and nothing but them, are ours, or were once."""
-    if not durable.is_whole(connection) or durable.tables(connection) not in (_SCHEMA, _UNBLINDED):
+def check_file(connection: sqlite3.Connection, *, may_be_backup: bool = False) -> None:
+    """LedgerCorrupt unless the pages are whole and the tables, and nothing but them, are ours, or were once.
+
+    LedgerRefusal for a backup, where that will not do.
+    """
+    if not durable.is_whole(connection):
         raise _damaged()
+    tables = durable.tables(connection)
+    if tables == _BACKUP:
+        if not may_be_backup:
+            raise LedgerRefusal(
+                "this journal is a backup, and what came after it may be missing",
+                hint="move the file away, then: federation ledger restore SITE --from FILE",
+            )
+    elif tables not in (_SCHEMA, _UNBLINDED):
+        raise _damaged()
+
+
+def _fill(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        insert(connection, entry)
 
 
 def _renew(connection: sqlite3.Connection) -> None:

@@ -1,12 +1,14 @@
 """What a federation learns: a model, a loss per example, a source of data; plain functions.
 
-A user's own task is a `Task` at a name, `task = "my_package.readmission:task"` in the plan. Its model must
-treat every record by itself (no BatchNorm): federation/model/params.py says why and refuses.
+A user's own task is a `Task` at a name, `task = "my_package.readmission:task"` in the plan. Its model must treat
+every record by itself (no BatchNorm): federation/model/params.py says why and refuses. A record on which its code
+raises contributes zero (clients/training/isolation.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from federation.errors import TaskError
-from federation.model.builtin import factory, imported, said
+from federation.model.builtin import BUILT_IN, factory, imported, said
 from federation.model.params import Layout
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
@@ -33,15 +35,23 @@ class Source:
 class Dataset:
     """Checked data: `features` (n, ...) float32, `labels` (n,) int64 with values 0 to classes - 1.
 
-    `patients` (n,) int64, where it is known, numbers the patient of each row: from 0, without gaps.
+    `patients` (n,) int64, where it is known, numbers the patient of each row: from 0, without gaps. `ids` (n,)
+    int64, where it is known beside it, is `hashed` of the patient's own id: the same at every site.
     """
 
     features: Tensor = field(repr=False)
     labels: Tensor = field(repr=False)
     patients: Tensor | None = field(default=None, repr=False)
+    ids: Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def hashed(ids: Sequence[str]) -> Tensor:
+    """For `Dataset.ids`: a hash of each id, (n,) int64. Equal text gives equal numbers, everywhere."""
+    known = {name: hashlib.blake2b(name.encode(), digest_size=8).digest() for name in set(ids)}
+    return torch.tensor([int.from_bytes(known[name], "big", signed=True) for name in ids], dtype=torch.int64)
 
 
 Metric = Callable[[Tensor, Tensor], float | None]
@@ -71,6 +81,12 @@ def build_task(plan: Plan) -> Task:
     return task
 
 
+def is_built_in(task: Task) -> bool:
+    """Whether all code of the task is this repository's: it cannot raise on checked data."""
+    model = task.model.func if isinstance(task.model, partial) else None
+    return task.loss is cross_entropy and any(model is known for known in BUILT_IN.values())
+
+
 def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     """The loss of every example: outputs (n, classes), labels (n,) to (n,)."""
     return functional.cross_entropy(outputs, labels, reduction="none")
@@ -93,7 +109,7 @@ def _own(name: str) -> Task:
 def _model(task: Task) -> nn.Module:
     try:
         model = task.model()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{task.name}: making the model failed with {said(error)}"
         raise TaskError(reason, hint="call it by hand") from error
     if not isinstance(model, nn.Module):

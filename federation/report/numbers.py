@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 
 MISSING = "n/a"
@@ -46,6 +47,20 @@ def octets(value: int) -> str:
 def count(value: float | None) -> str:
     """A number with a thin space between thousands; n/a for None."""
     return MISSING if value is None else f"{value:,.0f}".replace(",", "\u2009")
+
+
+def held_out(figures: Mapping[str, float | None]) -> str:
+    """How many records some figures are about; "" where nobody counted.
+
+    >>> held_out({"auc": 0.9, "n": 142, "positives": 53}), held_out({"n": 142, "positives": None}), held_out({})
+    ('142 records, 53 of them positive', '142 records', '')
+    """
+    records, positives = figures.get("n"), figures.get("positives")
+    if records is None:
+        return ""
+    return f"{count(records)} records" + (
+        "" if positives is None else f", {count(positives)} of them positive"
+    )
 
 
 def plain(name: str) -> str:

@@ -1,8 +1,9 @@
 """report.html: the report of a run as a page for people.
 
 The page is one file: style and plots are inside, it loads nothing and opens from disk. Names in it come from users,
-so every name is escaped; the template computes nothing that could differ from report.json. The page leaves out what
-a run cannot know: a real run has only the metrics that its plan published.
+so every name is escaped; the template computes nothing that could differ from report.json. Every epsilon on it
+names the field that it is (`federation.report.stated`), so that an audit can compare the two. The page leaves out
+what a run cannot know: a real run has only the metrics that its plan published.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from federation.report import plots, wording
-from federation.report.numbers import MISSING, count, figure, moment, octets, plain, tiny, upward
-from federation.report.report import Metrics, Report
+from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
+from federation.report.report import Metrics, Report, metrics_of, whole
+from federation.report.stated import stated
 from federation.report.templates import page_template
 
 _BASELINES = {"without_privacy": "the same training without privacy", "majority": "always the majority class"}
@@ -22,7 +24,7 @@ _BASELINES = {"without_privacy": "the same training without privacy", "majority"
 
 def render(report: Report, verdict: str = "") -> str:
     """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one."""
-    filters = (figure, octets, count, plain, tiny, upward, moment, wording.whom)
+    filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
         report=report,
@@ -30,12 +32,15 @@ def render(report: Report, verdict: str = "") -> str:
         remaining=wording.remaining(report),
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
-        published=wording.published(report.evaluation.published),
+        published=wording.evaluation(report),
+        excess=wording.excess(report.privacy),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
+        tried=wording.tried(report.privacy),
         departures=wording.departures(report),
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),
+        held_out=held_out(report.evaluation.pooled),
         curves=[Markup(drawing) for drawing in _curves(report)],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds]),
@@ -46,7 +51,7 @@ def _comparison(report: Report) -> list[tuple[str, Metrics]]:
     """The pooled metrics of this run, then the metrics of each baseline that was trained."""
     baselines = report.evaluation.baselines
     known = [(words, baselines[name]) for name, words in _BASELINES.items() if baselines.get(name)]
-    return [("this run", report.evaluation.pooled), *known]
+    return [("this run", metrics_of(report.evaluation.pooled)), *known]
 
 
 def _curves(report: Report) -> list[str]:
@@ -54,13 +59,14 @@ def _curves(report: Report) -> list[str]:
     history, drawings = report.history, []
     rounds = [line.round for line in history]
     known = history[-1].metrics if history else {}
-    names = [name for name in report.evaluation.pooled if name in known and name != "loss"]
+    names = [name for name in metrics_of(report.evaluation.pooled) if name in known and name != "loss"]
     if names:
         series = {plain(name): [line.metrics.get(name) for line in history] for name in names}
         drawings.append(plots.metrics_per_round(rounds, series))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
-        drawings.append(plots.epsilon_per_round(rounds, epsilons))
+        both = None if report.privacy.together is None else whole(report.privacy)
+        drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
     return drawings
 
 

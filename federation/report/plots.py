@@ -47,14 +47,20 @@ def metrics_per_round(rounds: Sequence[int], curves: Mapping[str, Sequence[float
         return _svg(figure, "Metrics per round")
 
 
-def epsilon_per_round(rounds: Sequence[int], epsilons: Sequence[float]) -> str:
-    """The epsilon that the run has spent after each round, as SVG, with the last value written out."""
+def epsilon_per_round(rounds: Sequence[int], epsilons: Sequence[float], together: float | None = None) -> str:
+    """The epsilon that the run has spent after each round, as SVG, with the last value written out.
+
+    `together`: with the evaluation, which is the round after the last; None if there is none.
+    """
+    if together is not None:
+        rounds, epsilons = [*rounds, rounds[-1] + 1], [*epsilons, together]
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure("epsilon spent so far")
         axes.fill_between(rounds, epsilons, color=_COLORS[0], alpha=0.15, linewidth=0)
         axes.plot(rounds, epsilons, color=_COLORS[0], marker="o" if len(epsilons) == 1 else "")
         axes.set_ylim(0.0, 1.15 * max(epsilons))
         last, end = upward(epsilons[-1]), (rounds[-1], epsilons[-1])
+        last += "" if together is None else " with the evaluation"
         axes.annotate(last, end, xytext=(0, 7), textcoords="offset points", ha="right", weight="bold")
         return _svg(figure, "Epsilon per round")
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, Strict, ValidationError
 
 from privacy.accounting.units import Unit
 from privacy.canonical import finite
@@ -21,7 +21,24 @@ SCHEMA: Literal["federation.report/1"] = "federation.report/1"
 
 _Number = Annotated[float | None, AfterValidator(finite)]
 Metrics = Mapping[str, _Number]
+
+
+def _plain_number(value: object) -> int | float | None:
+    """A count stays a whole number, where `_Number` would make 36.0 of it."""
+    if value is not None and type(value) not in (int, float):
+        raise ValueError("input should be a number")
+    return value if type(value) is int else finite(value)  # type: ignore[arg-type]  # a float or None
+
+
+Figures = Mapping[str, Annotated[int | float | None, PlainValidator(_plain_number)]]
+"""Metrics, and in a simulation exact counts beside them: `n` records, `positives` of them (None: many classes)."""
+COUNTS = ("n", "positives")
 AnyList = Strict(False)  # JSON has lists; a frozen part holds tuples
+
+
+def metrics_of(figures: Figures) -> Metrics:
+    """The metrics without the counts beside them."""
+    return {name: value for name, value in figures.items() if name not in COUNTS}
 
 
 class Part(BaseModel):
@@ -44,13 +61,55 @@ class Part(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
+class Amount(Part):
+    """An epsilon by itself; None: no bound."""
+
+    epsilon: _Number
+
+
 class UnitCost(Part):
-    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no bound."""
+    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no bound.
+
+    Here and below, `epsilon` is that of the training. `evaluation` and `together` (both composed) are there where
+    the plan publishes an evaluation; then `together` is what the run costs.
+    """
 
     unit: Unit
     records: int
     sites: int
     epsilon: _Number
+    evaluation: Amount | None = None
+    together: Amount | None = None
+
+
+class ExcessChoice(Part):
+    """`noise_excess` as it would be with these numbers of dropouts and colluders."""
+
+    dropouts: int
+    colluders: int
+    noise_excess: _Number
+
+
+class ExcessOf(Part):
+    """The size of the cohort that `noise_excess` is of, and what other choices give; the plan's comes first."""
+
+    sites: int
+    choices: Annotated[tuple[ExcessChoice, ...], AnyList]
+
+
+class Tried(Part):
+    """How many simulations on this machine used any of these data, this one included; None: not counted, `reason`.
+
+    `epsilon` is for the plan's unit at one site and the plan's delta, over the runs that were private; None: no
+    bound. `exact`: it is their composition, as for one run alone. Otherwise runs may have been chosen after seeing
+    others, and it is the least limit that, set before the first of them, would have admitted them all.
+    """
+
+    runs: int | None
+    without_privacy: int | None
+    epsilon: _Number
+    exact: bool
+    reason: str | None = None
 
 
 class PrivacyClaim(Part):
@@ -64,7 +123,13 @@ class PrivacyClaim(Part):
     clipping_norm: _Number = None
     accountant: str | None
     cross_check: Metrics
+    evaluation: Amount | None = None
+    together: Amount | None = None
+    noise_excess: _Number = None
+    noise_excess_why: str | None = None
+    noise_excess_of: ExcessOf | None = None
     units: Annotated[tuple[UnitCost, ...], AnyList] = ()
+    tried: Tried | None = None
     private: bool
 
 
@@ -76,12 +141,19 @@ class SiteLine(Part):
 
     id: str
     epsilon: _Number
+    evaluation: Amount | None = None
+    together: Amount | None = None
     rounds: int | None = None
     steps: int
     bytes_up: int
     bytes_down: int
     records: int | None = None
     lines: int | None = None
+
+
+def whole(part: PrivacyClaim | UnitCost | SiteLine) -> float | None:
+    """What people read first: training and evaluation together, or the training if there is no evaluation."""
+    return part.epsilon if part.together is None else part.together.epsilon
 
 
 class RoundLine(Part):
@@ -111,11 +183,15 @@ class Published(Part):
 
 
 class Evaluation(Part):
-    """Metrics on held-out records by name: exact ones in a simulation, in a real run only what is published."""
+    """Metrics on held-out records by name: exact ones in a simulation, in a real run only what is published.
 
-    pooled: Metrics
+    `mean_of_sites` is over the sites at which a metric exists; `mean_of_sites_n` says how many those are.
+    """
+
+    pooled: Figures
     mean_of_sites: Metrics = {}
-    sites: Mapping[str, Metrics]
+    mean_of_sites_n: Mapping[str, int] = {}
+    sites: Mapping[str, Figures]
     baselines: Mapping[str, Metrics] = {}
     published: Published | None = None
 

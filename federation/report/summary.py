@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from federation.plan.guarantee import exposure
+from federation.plan.guarantee import cost_for, epsilons, exposure, site_cost
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import (
@@ -24,11 +24,12 @@ from federation.report.report import (
     RoundLine,
     SiteLine,
     Timing,
-    UnitCost,
 )
+from federation.round.excess import excess_facts
 from privacy.accounting.crosscheck import cross_check
 from privacy.accounting.events import GaussianEvent
-from privacy.accounting.pld import accountant, epsilon, epsilon_by_round
+from privacy.accounting.pld import accountant, epsilon_by_round
+from privacy.accounting.units import Patient
 
 _NOT_MEASURED = Evaluation(pooled={}, sites={}, baselines={})
 
@@ -42,11 +43,13 @@ def summary_of(
     simulated: bool,
     published: Metrics | None,
     seconds: float,
+    evaluated: Collection[str] | None = None,
     evaluation: Evaluation = _NOT_MEASURED,
 ) -> Report:
     """The report of a run.
 
     `rounds`: by site, for how many rounds it was charged; the default is the rounds to which the server invited it.
+    `evaluated`: the sites that were charged for the evaluation that the plan publishes, if it does; None for all.
     `published`: the figures of the evaluation, None if there are none. `seconds`: of the whole command.
     """
     if rounds is None:
@@ -66,8 +69,11 @@ def summary_of(
         engine=engine,
         simulated=simulated,
         seed=plan.federation.seed,
-        privacy=_claim(plan, len(rounds)),
-        sites=tuple(_site(plan, name, charged, receipts) for name, charged in sorted(rounds.items())),
+        privacy=_claim(plan, len(rounds), min((line.cohort for line in lines), default=plan.cohort.minimum)),
+        sites=tuple(
+            _site(plan, name, charged, evaluated is None or name in evaluated, receipts)
+            for name, charged in sorted(rounds.items())
+        ),
         rounds=tuple(lines),
         evaluation=evaluation,
         timing=Timing(
@@ -80,37 +86,42 @@ def summary_of(
     )
 
 
-def _claim(plan: Plan, sites: int) -> PrivacyClaim:
+def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:
     privacy, event = plan.privacy, plan.kind.event
     if privacy.delta is None or not isinstance(event, GaussianEvent):
         return PrivacyClaim(
             unit=privacy.unit, noise=privacy.noise, epsilon=None, delta=None,
             noise_multiplier=None, accountant=None, cross_check={}, units=(), private=False,
         )  # fmt: skip
-    return PrivacyClaim(
-        unit=privacy.unit,
-        noise=privacy.noise,
-        epsilon=epsilon([event], privacy.delta),
-        delta=privacy.delta,
-        noise_multiplier=event.noise_multiplier,
-        clipping_norm=privacy.clipping_norm,
-        accountant=accountant([event], privacy.delta),
-        cross_check=cross_check([event], privacy.delta),
-        units=tuple(UnitCost(**line) for line in exposure(plan, sites)),
-        private=True,
+    return PrivacyClaim.from_json(
+        {
+            "unit": privacy.unit,
+            "noise": privacy.noise,
+            **epsilons(cost_for(plan, privacy.unit, Patient())),
+            "delta": privacy.delta,
+            "noise_multiplier": event.noise_multiplier,
+            "clipping_norm": privacy.clipping_norm,
+            "accountant": accountant([event], privacy.delta),
+            "cross_check": cross_check([event], privacy.delta),
+            **excess_facts(plan, cohort),
+            "units": exposure(plan, sites),
+            "private": True,
+        }
     )
 
 
-def _site(plan: Plan, name: str, rounds: int, receipts: Sequence[Receipt]) -> SiteLine:
+def _site(plan: Plan, name: str, rounds: int, evaluated: bool, receipts: Sequence[Receipt]) -> SiteLine:
     """What one site spent and what went over its line."""
-    event, delta = _releases(plan, rounds), plan.privacy.delta
-    return SiteLine(
-        id=name,
-        epsilon=None if event is None or delta is None else epsilon([event], delta),
-        rounds=rounds,
-        steps=rounds * plan.training.local_steps,
-        bytes_up=sum(receipt.bytes_up.get(name, 0) for receipt in receipts),
-        bytes_down=sum(receipt.bytes_down.get(name, 0) for receipt in receipts),
+    spent = epsilons(site_cost(plan, rounds, evaluated)) if plan.is_private else {"epsilon": None}
+    return SiteLine.from_json(
+        {
+            "id": name,
+            **spent,
+            "rounds": rounds,
+            "steps": rounds * plan.training.local_steps,
+            "bytes_up": sum(receipt.bytes_up.get(name, 0) for receipt in receipts),
+            "bytes_down": sum(receipt.bytes_down.get(name, 0) for receipt in receipts),
+        }
     )
 
 

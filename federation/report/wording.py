@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 
 from federation.report.numbers import tiny, upward
-from federation.report.report import PrivacyClaim, Published, Report, UnitCost
+from federation.report.report import ExcessChoice, PrivacyClaim, Published, Report, Tried, UnitCost, whole
 
 UNITS = {
     "record": "one record",
     "patient": "all the records of one patient at a site",
     "client": "all the records of one site",
 }
+_CHOSEN = "A plan or model chosen by exact figures tells something of these data that no epsilon here covers."
 _NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",
@@ -26,7 +27,7 @@ NOT_AUDITED = "not audited when this page was written; anyone can: federation au
 
 def meaning(privacy: PrivacyClaim) -> str:
     """What epsilon and delta say, as one worst-case bet; "" without privacy."""
-    epsilon, delta, unit = privacy.epsilon, privacy.delta, UNITS[privacy.unit]
+    epsilon, delta, unit = whole(privacy), privacy.delta, UNITS[privacy.unit]
     if not privacy.private or epsilon is None or delta is None:
         return ""
     percent = 100 / (1 + math.exp(-epsilon))
@@ -36,6 +37,30 @@ def meaning(privacy: PrivacyClaim) -> str:
         f"at most {sure} sure of the answer, except with probability about {tiny(delta)}. "
         "That is the worst case over all records, all attackers and all side knowledge."
     )
+
+
+def tried(privacy: PrivacyClaim) -> list[str]:
+    """How often the data of a simulation were tried, and what that cost; one sentence each."""
+    known = privacy.tried
+    if known is None:
+        return []
+    if known.runs is None or known.without_privacy is None:
+        return [f"Nobody counted how often these data were simulated: {known.reason}.", _CHOSEN]
+    times = "1 simulation, this one" if known.runs == 1 else f"{known.runs} simulations, this one included"
+    sentences = [f"On this machine these data were used in {times}."]
+    if known.without_privacy:
+        sentences.append(f"Without privacy: {known.without_privacy} of them, which no epsilon covers.")
+    if privacy.delta is not None:
+        who = "The others" if known.without_privacy else "Together they" if known.runs > 1 else "It"
+        sentences.append(f"{who} cost {_total(known, tiny(privacy.delta))}.")
+    return [*sentences, _CHOSEN]
+
+
+def _total(known: Tried, delta: str) -> str:
+    if known.epsilon is None:
+        return "one unit more than any number bounds"
+    how = "" if known.exact else ": the least limit that, set before the first, would have admitted them all"
+    return f"epsilon {upward(known.epsilon)} at delta {delta}{how}"
 
 
 def departures(report: Report) -> list[str]:
@@ -73,12 +98,61 @@ def assumptions(report: Report) -> list[str]:
         _unit(privacy.unit),
         _trust(report),
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
-        f"Epsilon counts this run from first round to last, by {_accountant(privacy)}"
-        f"{_cross_check(privacy)}. Other runs on the same records add to it; each site's journal counts them all.",
+        f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by {_accountant(privacy)}"
+        f"{_cross_check(privacy)}. Other runs on the same records add to it{_elsewhere(report)}.",
         "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
-        "Epsilon covers the training records, not the test records behind any figure above, and not the moment at "
-        "which a message is sent. Message sizes are fixed by the plan.",
+        _covered(report),
     ]
+
+
+def evaluation(report: Report) -> str:
+    """The published evaluation as one sentence, or that what was paid for is not there; "" if none was planned."""
+    if report.evaluation.published is None and report.privacy.together is not None:
+        return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
+    return published(report.evaluation.published)
+
+
+def excess(privacy: PrivacyClaim) -> str:
+    """How much more noise there is than epsilon needs, as one sentence; "" where there is none to tell of."""
+    of, factor = privacy.noise_excess_of, privacy.noise_excess
+    if of is None or factor is None:
+        return ""
+    planned = of.choices[0]
+    return (
+        f"In a round of {of.sites} sites in which none drops out, the noise is {factor:.2f} times what epsilon "
+        f"needs: the plan allows for {allowing(planned)}, and the guarantee does not count on their shares of it."
+    )
+
+
+def allowing(choice: ExcessChoice) -> str:
+    """A choice of dropouts and colluders, as in "1 dropout and 0 colluders"."""
+    return f"{_many(choice.dropouts, 'dropout')} and {_many(choice.colluders, 'colluder')}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _and_evaluation(privacy: PrivacyClaim) -> str:
+    return "" if privacy.together is None else ", and the evaluation after it, both composed"
+
+
+def _covered(report: Report) -> str:
+    timing = "not the moment at which a message is sent. Message sizes are fixed by the plan."
+    if report.privacy.together is None:
+        return (
+            f"Epsilon covers the training records, not the test records behind any figure above, and {timing}"
+        )
+    exact = ", not the exact figures that only a simulation has" if report.simulated else ""
+    return (
+        "Epsilon covers the training records, and the held-out records behind the published evaluation"
+        f"{exact}, and {timing}"
+    )
+
+
+def _elsewhere(report: Report) -> str:
+    """Who counts other runs: the journals of a simulation begin and end with it."""
+    return "" if report.simulated else "; each site's journal counts them all"
 
 
 def remaining(report: Report) -> str:
@@ -146,4 +220,5 @@ def _accountant(privacy: PrivacyClaim) -> str:
 
 def _cross_check(privacy: PrivacyClaim) -> str:
     others = [f"{name.upper()} says {value:.2f}" for name, value in privacy.cross_check.items() if value]
-    return f" (cross-check: {', '.join(others)})" if others else ""
+    what = "cross-check" if privacy.together is None else "cross-check of the training"
+    return f" ({what}: {', '.join(others)})" if others else ""

@@ -76,11 +76,14 @@ class Filter:
             return cls(None)
         return cls(_best_order(budget, first))
 
-    def load(self, events: Sequence[Event], budget: Budget) -> float:
-        """The share of the budget that `events` use, 1 for all of it; infinity if they cannot be weighed."""
+    def load(self, events: Sequence[Event], budget: Budget, more: float = 0.0) -> float:
+        """The share of the budget that `events` use, 1 for all of it; infinity if they cannot be weighed.
+
+        `more` is a weight on top of theirs.
+        """
         if math.isinf(budget.epsilon):
             return 0.0
-        used, capacity = math.fsum(self._weight(event) for event in events), self.capacity(budget)
+        used, capacity = math.fsum([more, *map(self._weight, events)]), self.capacity(budget)
         if used == 0:
             return 0.0
         return used / capacity if capacity > 0 else math.inf
@@ -89,8 +92,20 @@ class Filter:
         """What weights may add up to. Not above 0 if this filter can admit nothing."""
         if self.order is None:
             return _largest_mu(budget) ** 2
-        order, delta = self.order, budget.delta
-        return budget.epsilon - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
+        return budget.epsilon + _offset(self.order, budget.delta)
+
+    def least(self, events: Sequence[Event], delta: float) -> float:
+        """The least epsilon at `delta` of a budget that holds `events`; infinity if none does.
+
+        It says which limit, set before the first of them, would have admitted them all, however each was chosen. It
+        is not what a run may be stopped at: a limit that follows from results is none.
+        """
+        used = math.fsum(self._weight(event) for event in events)
+        if used == 0 or math.isinf(used):
+            return used
+        if self.order is None:
+            return gaussian_epsilon(math.sqrt(used), delta)
+        return max(0.0, used - _offset(self.order, delta))
 
     def to_json(self) -> dict[str, str | int]:
         """Plain data."""
@@ -102,6 +117,11 @@ class Filter:
         if self.order is None:
             return event.count * mechanism_of(event).unsampled_square
         return event.count * renyi(event, self.order) if event.count else 0.0
+
+
+def _offset(order: int, delta: float) -> float:
+    """B - epsilon of the conversion above: negative, the price of delta at this order."""
+    return (math.log(delta) + math.log(order)) / (order - 1) - math.log1p(-1 / order)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Approvals: two people must sign for a larger budget, and for a new key in place of a lost one.
+"""Approvals: two people must sign for a larger budget, for a new key in place of a lost one, and for the word
+that a restored ledger lacks nothing.
 
 A proposal names what it changes and the state it changes it in: the ledger (by the hash of its genesis) and what is
 in force now (by the hash of the budget's entry, or by the key). So an approval fits one ledger, once: it can be
@@ -69,7 +70,27 @@ class Replacement:
         return {"type": "replace", "site": self.site, "ledger": self.ledger.hex(), **keys}
 
 
-_Statement: TypeAlias = Proposal | Replacement
+@dataclass(frozen=True)
+class Restoration:
+    """Nothing is missing after the entry with hash `after`: a restored ledger goes on there, and charges no more.
+
+    `made` is the day of the proposal, such as "2026-03-01": so that nobody uses it again after the next loss.
+    """
+
+    site: str
+    ledger: bytes
+    after: bytes
+    made: str
+
+    label = "privacy/ledger/restore/1"
+
+    def to_json(self) -> dict[str, JSON]:
+        """Plain data."""
+        end = {"after": self.after.hex(), "made": self.made}
+        return {"type": "restore", "site": self.site, "ledger": self.ledger.hex(), **end}
+
+
+_Statement: TypeAlias = Proposal | Replacement | Restoration
 
 
 @dataclass(frozen=True)
@@ -107,7 +128,7 @@ def to_text(statement: _Statement, approvals: Sequence[Approval] = ()) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def from_text(text: str) -> tuple[_Statement, tuple[Approval, ...]]:
+def from_text(text: str) -> tuple[Proposal | Replacement | Restoration, tuple[Approval, ...]]:
     """What `to_text` wrote, signatures unchecked. MalformedMessage for anything else."""
     try:
         fields = Fields(json.loads(text))
@@ -156,6 +177,8 @@ def _statement(fields: Fields) -> _Statement:
     elif kind == "replace":
         old, new = fields.octets("old", IDENTITY_BYTES), fields.octets("new", IDENTITY_BYTES)
         statement = Replacement(site, ledger, old, new)
+    elif kind == "restore":
+        statement = Restoration(site, ledger, fields.octets("after", _HASH_BYTES), fields.text("made"))
     else:
         raise ValueError("is of no type of ours")
     fields.finish()

@@ -18,10 +18,15 @@ What an entry says:
     close     run, params                           no further round; rounds never begun are returned
     refuse    run, plan, charge, unit               asked for, and more than the budget of this unit holds
     rotate    key, proof, approvals                 entries are signed by another key from here on
+    restore   salt, made, approvals                 the ledger goes on from a backup; its end may be lost
 
 A commitment is a hash of the bytes and of 32 random bytes, which the site keeps only as long as the bytes. Without
 them no guess can be tried on it, so a ledger can be handed to anyone. Earlier versions wrote `payload` instead, a
 hash of the bytes alone, which gives away a payload that can be guessed. They wrote no `suite`: it was 2.
+
+A restore leaps to the next multiple of 2^32, past every number that an entry of the lost end can have. So a head
+tells which of the two ends it is of, and two restores of one backup, which differ in their salts, contradict each
+other.
 
 A key is rotated by an entry that the old key signs. If the old key is lost, the new one signs, with two approvals.
 A key that was replaced signs nothing any more, and never comes back. `privacy.ledger.state` says which entry may
@@ -43,9 +48,10 @@ from privacy.wire import digest
 
 KINDS = (
     "genesis", "roster", "budget", "reserve", "begin", "release",
-    "mask", "reveal", "witness", "close", "refuse", "rotate",
+    "mask", "reveal", "witness", "close", "refuse", "rotate", "restore",
 )  # fmt: skip
 HASH_BYTES = 32
+LEAP = 1 << 32  # a restore's number is a multiple of it
 _BEFORE_GENESIS = bytes(HASH_BYTES)
 _ENTRY, _PROOF = "privacy/ledger/entry/1", "privacy/ledger/rotate/1"
 
@@ -126,14 +132,18 @@ class Tip:
             raise LedgerRefusal("that key signed here before, or is an approver's", hint="make a new one")
 
 
-def append(last: Entry | None, kind: str, body: Mapping[str, JSON], key: Ed25519PrivateKey) -> Entry:
-    """The entry that follows `last`; a genesis follows None.
+def append(
+    last: Entry | None, kind: str, body: Mapping[str, JSON], key: Ed25519PrivateKey, *, beyond: int = 0
+) -> Entry:
+    """The entry that follows `last`; a genesis follows None. A restore leaps past entry number `beyond`, too.
 
     ValueError for a kind out of place, and for a body that is not the same after it was written and read.
     """
     if kind not in KINDS or (kind == "genesis") != (last is None):
         raise ValueError(f"an entry of kind {kind!r} cannot stand here")
     seq, previous = _place(last)
+    if kind == "restore":
+        seq = (max(seq, beyond) // LEAP + 1) * LEAP
     content = settled(body)
     hash_ = _hash(seq, kind, content, previous)
     return Entry(seq, kind, content, previous, hash_, sign(key, _ENTRY, hash_))
@@ -153,7 +163,7 @@ def follow(tip: Tip | None, entries: Sequence[Entry]) -> Tip:
     for entry in entries:
         last = None if tip is None else tip.last
         placed = entry.kind in KINDS and (entry.kind == "genesis") == (last is None)
-        if not placed or (entry.seq, entry.previous) != _place(last) or not _is_sealed(entry):
+        if not placed or not _follows(last, entry) or not _is_sealed(entry):
             raise LedgerCorrupt(
                 f"entry {_place(last)[0]} of the ledger does not verify: "
                 "entries were changed, removed, added or reordered",
@@ -223,6 +233,14 @@ def _handed_over(tip: Tip, entry: Entry) -> tuple[bytes, bytes]:
 
 def _place(last: Entry | None) -> tuple[int, bytes]:
     return (0, _BEFORE_GENESIS) if last is None else (last.seq + 1, last.hash)
+
+
+def _follows(last: Entry | None, entry: Entry) -> bool:
+    seq, previous = _place(last)
+    if entry.kind == "restore":
+        leapt = type(entry.seq) is int and entry.seq >= seq and entry.seq % LEAP == 0
+        return leapt and entry.previous == previous
+    return (entry.seq, entry.previous) == (seq, previous)
 
 
 def _is_sealed(entry: Entry) -> bool:

@@ -4,10 +4,12 @@
 The rules of which entry may follow which are here and nowhere else. So they hold for the site that writes its next
 entry, for the site that starts again, and for an auditor who has nothing but the file.
 
-What is charged. A reservation charges its whole plan before its first round. When the run is closed, the rounds it
-never began are returned: nothing of them was ever computed. Rounds begun stay charged, whether anything left or
-not. Nothing is returned where a limit admitted the plan as a whole only ("plan"): that admission counts on the
-plan being all there is, and choosing after the fact to have stopped early would be a choice made on the results.
+What of a run is charged, and what a limit admits, is said in `privacy.ledger.limits`.
+
+A ledger that was restored from a backup may lack its end. Without the word of two approvers that it lacks nothing,
+all that was left of every budget then counts as charged, and every open run is over: no entry that is lost can have
+charged more, and no round can be computed, or its sum opened, a second time. With their word the open runs go on,
+but for the rounds that were begun; a head from the lost end, shown by anybody, proves them wrong.
 
 Entries hold no time and nothing here knows any: no clock, set back or forward, returns a budget.
 """
@@ -16,17 +18,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Literal, get_args
+from typing import get_args
 
-from privacy.accounting.events import Event, GaussianEvent
-from privacy.accounting.filters import Filter, admit, filter_from_json
+from privacy.accounting.events import Event
+from privacy.accounting.filters import Filter, filter_from_json
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json, unit_named
-from privacy.canonical import JSON, Fields
+from privacy.canonical import Fields
 from privacy.errors import (
-    BudgetExceeded,
     FaultyServer,
     LedgerCorrupt,
     LedgerRefusal,
@@ -35,89 +36,29 @@ from privacy.errors import (
 )
 from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import (
-    Approval,
     Proposal,
+    Restoration,
     approvals_from_json,
     is_approved,
     limit_from_fields,
-    limit_to_json,
 )
 from privacy.ledger.chain import HASH_BYTES, Entry
 from privacy.ledger.heads import Head, head_from_fields
+from privacy.ledger.limits import By, LimitExceeded, Run, Term, is_even
 
-By = Literal["filter", "plan"]
+__all__ = ["Account", "Gap", "LimitExceeded", "Run", "Term", "fold", "is_even"]
+
+RESTORED = "restored"  # closes a run in the place of a digest of its last params
 _UNNAMED_SUITE = 2  # of mask entries that were written before they said it
 
 
-class LimitExceeded(BudgetExceeded):
-    """The limit of this unit does not hold what was asked."""
-
-    def __init__(self, unit: Unit, message: str, *, hint: str = "") -> None:
-        super().__init__(f"per {unit}: {message}", hint=hint)
-        self.unit = unit
-
-
-@dataclass
-class Run:
-    """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
-
-    `unblinded` are the rounds with a hash of the payload alone, as an earlier version wrote it: a reader can try
-    payloads on it. `suites` are the suites of secure aggregation that this site masked for.
-    """
-
-    plan: str
-    charge: Charge
-    rounds: int
-    by: Mapping[Unit, By]
-    begun: dict[int, str] = field(default_factory=dict)
-    released: dict[int, str] = field(default_factory=dict)
-    unblinded: set[int] = field(default_factory=set)
-    masked: dict[int, int] = field(default_factory=dict)
-    suites: set[int] = field(default_factory=set)
-    revealed: dict[int, str] = field(default_factory=dict)
-    closed: str | None = None
-
-    @property
-    def charged(self) -> Charge | None:
-        """What is charged now; None if nothing of a closed run was ever begun."""
-        if self.closed is None or "plan" in self.by.values():
-            return self.charge
-        if not self.begun:
-            return None
-        event = self.charge.event
-        if not isinstance(event, GaussianEvent):
-            return self.charge
-        return self.charge.with_count(event.count // self.rounds * len(self.begun))
-
-
 @dataclass(frozen=True)
-class Term:
-    """A limit in force, the filter frozen for it, and the hash of the entry that set it (b"" if none did yet)."""
+class Gap:
+    """Entry numbers after `last` and before `next` are of an end that was lost. `vouched`: said to be empty."""
 
-    limit: Limit
-    filter: Filter
-    entry: bytes
-
-    def to_json(self) -> dict[str, JSON]:
-        """The body of the entry that sets the first limit of a unit."""
-        return self.replaced_by(self.limit, "", ())
-
-    def admits(self, spent: Sequence[Event], charge: Charge) -> By:
-        """How this limit admits a plan on top of `spent`. LimitExceeded if it does not."""
-        limit = self.limit
-        try:
-            return admit(spent, charge.to(limit.unit, limit.patient), limit.budget, self.filter).by
-        except BudgetExceeded as error:
-            raise LimitExceeded(limit.unit, error.message, hint=error.hint) from None
-
-    def replaced_by(self, limit: Limit, reason: str, approvals: Sequence[Approval]) -> dict[str, JSON]:
-        """The body of an entry that puts `limit` in the place of this one. The filter stays."""
-        return {
-            **limit_to_json(limit),
-            "filter": self.filter.to_json(),
-            "reason": reason,
-            "approvals": [approval.to_json() for approval in approvals],
-        }
+    last: int
+    next: int
+    vouched: bool
 
 
 class Account:
@@ -129,7 +70,8 @@ class Account:
         self.terms: dict[Unit, Term] = {}
         self.runs: dict[str, Run] = {}
         self.witnessed: dict[tuple[str, bytes], Head] = {}
-        self._hashes = [genesis.hash]
+        self.gaps: list[Gap] = []
+        self._hashes = {genesis.seq: genesis.hash}
 
     def extend(self, entries: Sequence[Entry]) -> None:
         """Follow the chain. LedgerCorrupt if it breaks or tells an impossible story: then the account is spoilt."""
@@ -139,7 +81,7 @@ class Account:
                 self._apply(entry, Fields(entry.body))
             except (ValueError, UnsafeParameters) as error:
                 raise ledger.corrupt(entry, str(error)) from None
-            self._hashes.append(entry.hash)
+            self._hashes[entry.seq] = entry.hash
 
     def charged(self, unit: Unit, patient: Patient | None = None) -> tuple[Event, ...]:
         """Everything charged to one `unit`, after what was returned.
@@ -150,6 +92,10 @@ class Account:
             patient = self.terms[unit].limit.patient if unit in self.terms else Patient()
         charges = (run.charged for run in self.runs.values())
         return tuple(charge.to(unit, patient) for charge in charges if charge is not None)
+
+    def epsilon(self, unit: Unit) -> float:
+        """Epsilon of everything charged to one unit that has a limit, at its delta."""
+        return self.terms[unit].epsilon(self.charged(unit))
 
     def in_force(self, policy: Sequence[Limit], asked: Charge) -> dict[Unit, Term]:
         """The limit of each unit that this ledger or the site's policy limits: the stricter of the two.
@@ -167,6 +113,12 @@ class Account:
                         hint="a budget is raised by two approvals: federation ledger propose",
                     )
                 terms[unit] = replace(known, limit=reduce(Limit.stricter, wanted, known.limit))
+            elif wanted and any(not gap.vouched for gap in self.gaps):
+                raise LimitExceeded(
+                    unit,
+                    "the end of this ledger was lost, and there was no limit then that bounds what it charged",
+                    hint="use another pool, of other people",
+                )
             elif wanted:
                 limit = reduce(Limit.stricter, wanted)
                 first = next(iter(self.charged(unit, limit.patient)), asked.to(unit, limit.patient))
@@ -198,8 +150,10 @@ class Account:
 
     def _fits(self, unit: Unit, term: Term) -> bool:
         events, budget = self.charged(unit, term.limit.patient), term.limit.budget
-        if math.isinf(budget.epsilon) or term.filter.load(events, budget) <= 1:
+        if math.isinf(budget.epsilon) or term.load(events) <= 1:
             return True
+        if term.lost is not None:
+            return False
         # A plan that was admitted by itself still is, as long as it is all that is charged.
         runs = [run for run in self.runs.values() if run.charged is not None]
         alone = len(runs) == 1 and runs[0].by.get(unit) == "plan"
@@ -222,7 +176,7 @@ class Account:
             return  # of another pool
         if not any(head.is_signed_by(key) for key in self.tip.keys):
             raise FaultyServer("the server shows a head of this site's ledger that the site never signed")
-        if not self.holds(head.seq, head.hash):
+        if not self.holds(head.seq, head.hash) and not self.is_charged_loss(head.seq):
             raise LedgerCorrupt(
                 f"the ledger once had an entry {head.seq} that it no longer has: "
                 "its end was cut off, or an older copy was restored",
@@ -232,7 +186,16 @@ class Account:
 
     def holds(self, seq: int, hash_: bytes) -> bool:
         """Whether entry `seq` of this ledger has this hash."""
-        return seq < len(self._hashes) and self._hashes[seq] == hash_
+        return self._hashes.get(seq) == hash_
+
+    def is_charged_loss(self, seq: int) -> bool:
+        """Whether entry `seq` can only have been in an end that was lost, and is charged in full."""
+        return any(gap.last < seq < gap.next and not gap.vouched for gap in self.gaps)
+
+    def restoration(self, made: str) -> Restoration:
+        """What two approvers sign so that the ledger goes on after its last entry as if nothing were missing."""
+        tip = self.tip
+        return Restoration(tip.genesis.site, tip.first.hash, tip.last.hash, made)
 
     def is_news(self, head: Head) -> bool:
         """Whether a peer's head is newer than the one on record, or contradicts it."""
@@ -255,6 +218,8 @@ class Account:
                 self._open_run(fields).closed = fields.text("params")
             case "refuse":
                 self._refused(fields)
+            case "restore":
+                self._restored(entry, fields)
             case _:  # a rotation is the chain's own business, and a second genesis never gets here
                 return
         fields.finish()
@@ -276,7 +241,7 @@ class Account:
             raise ValueError("changes the filter of a budget, which is frozen")
         elif not is_approved(self.proposal(limit, reason), approvals, self.tip.genesis.approvers):
             raise ValueError("changes a budget without two approvals")
-        self.terms[limit.unit] = Term(limit, frozen, entry.hash)
+        self.terms[limit.unit] = Term(limit, frozen, entry.hash, known.lost if known else None)
 
     def _reserved(self, fields: Fields) -> None:
         name, plan, charge = fields.text("run"), fields.text("plan"), charge_from_json(fields.table("charge"))
@@ -287,7 +252,8 @@ class Account:
             raise ValueError("reserves rounds of which not all are charged the same")
         if not by or by.keys() != self.terms.keys():
             raise ValueError("reserves what not every limit has admitted")
-        if "plan" in by.values() and any(run.charged is not None for run in self.runs.values()):
+        lost = any(term.lost for term in self.terms.values())
+        if "plan" in by.values() and (lost or any(run.charged is not None for run in self.runs.values())):
             raise ValueError("admits a plan by itself though something was charged before")
         self.runs[name] = Run(plan, charge, rounds, by)
 
@@ -297,8 +263,30 @@ class Account:
         charge_from_json(fields.table("charge"))
         _unit(fields.text("unit"))
 
+    def _restored(self, entry: Entry, fields: Fields) -> None:
+        """The end is lost: rounds begun are over and, unless two approvers vouch, what was left is charged."""
+        fields.octets("salt", HASH_BYTES)
+        made, approvals = fields.text("made"), approvals_from_json(fields.rows("approvals"))
+        genesis, last = self.tip.genesis, max(self._hashes)
+        known = Restoration(genesis.site, self.tip.first.hash, entry.previous, made)
+        if approvals and not is_approved(known, approvals, genesis.approvers):
+            raise ValueError("vouches for a backup without two approvals")
+        self.gaps.append(Gap(last, entry.seq, bool(approvals)))
+        is_open = [run for run in self.runs.values() if run.closed is None]
+        for run in is_open:
+            run.over |= run.begun.keys()
+            if not approvals:
+                run.closed, run.is_whole = RESTORED, True
+        if not approvals:
+            settled = any(run.begun for run in self.runs.values())
+            for unit, term in self.terms.items():
+                spent = self.charged(unit, term.limit.patient)
+                self.terms[unit] = term.without_its_end(spent, settled)
+
     def _took_place(self, kind: str, fields: Fields) -> None:
         run, number = self._open_run(fields), fields.whole("round", 1)
+        if number in run.over:
+            raise ValueError("belongs to a round that a restore ended")
         if kind == "begin":
             new, said = number not in run.begun and number <= run.rounds, run.begun
             said[number] = fields.text("question")
@@ -345,12 +333,6 @@ def fold(entries: Sequence[Entry]) -> Account:
     account = Account(entries[0])
     account.extend(entries[1:])
     return account
-
-
-def is_even(charge: Charge, rounds: int) -> bool:
-    """Whether every round is charged the same, and something: so that those never begun can be returned."""
-    count = charge.event.count if isinstance(charge.event, GaussianEvent) else rounds
-    return 1 <= rounds <= count and count % rounds == 0
 
 
 def _admissions(table: Mapping[str, object]) -> dict[Unit, By]:

@@ -86,7 +86,7 @@ def test_every_failure_is_the_same_sentence(place: Path) -> None:
 
 
 def test_a_hidden_package_is_named_in_the_site_s_own_log_and_nothing_is_forwarded(
-    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[bytes] = []
     monkeypatch.setattr(
@@ -96,7 +96,7 @@ def test_a_hidden_package_is_named_in_the_site_s_own_log_and_nothing_is_forwarde
         reply = app(message(to_record(b"abc")), context(socket=str(place)))
     assert (reply.error.code, reply.error.reason) == (0, UNANSWERED)
     assert asked == []
-    assert "/home/me/privacy.py hides our package privacy; rename that file" in caplog.text
+    assert "/home/me/privacy.py hides our package privacy; rename that file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", [MessageType.TRAIN, MessageType.EVALUATE, "query.other"])
@@ -122,7 +122,8 @@ def test_the_process_that_flower_starts_loads_neither_torch_nor_our_mathematics(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     ours = [
-        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.origins",
-        "federation.round", "federation.round.flower", "federation.round.transport", "privacy", "privacy.errors",
+        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.log",
+        "federation.origins", "federation.round", "federation.round.flower", "federation.round.transport",
+        "privacy", "privacy.errors",
     ]  # fmt: skip
     assert done.stdout.strip() == f"[] {ours}"

@@ -15,7 +15,7 @@ from clients.journal.journal import Journal
 from clients.policy import load_site
 from federation.errors import DataError, InputError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private
-from federation.plan.plan import Plan
+from federation.plan.plan import Plan, parse
 from privacy.errors import BudgetExceeded, LedgerCorrupt, PolicyViolation, UnsafeParameters
 from tests.clients.sites import RUN, make_plan, make_terms
 from tests.clients.test_join import ROWS, SITE, write_site
@@ -226,8 +226,8 @@ def test_patients_are_counted_where_they_are_known(unit: str, tmp_path: Path) ->
             preflight(plan, path)
         return
     facts = preflight(plan, path)["site"]
-    assert facts["patients"] == 13  # of 15: by their own hashes, about a fifth is held out
-    assert facts["records"] == 26
+    assert facts["patients"] == 14  # of 15: by their own ids, about a fifth is held out
+    assert facts["records"] == 28
     assert "patients" not in preflight(make_plan(epsilon=3.0), path)["site"]
 
 
@@ -301,3 +301,16 @@ def test_a_published_evaluation_needs_room_of_its_own(tmp_path: Path) -> None:
             told = preflight(published, path)["site"]["units"]["record"]
     alone = preflight(plan, path)["site"]["units"]["record"]
     assert alone["epsilon_after"] < told["epsilon_after"] < 8.0
+
+
+def test_a_plan_with_an_evaluation_is_told_with_both_and_what_one_run_costs_alone(tmp_path: Path) -> None:
+    """The larger of the two stands beside the sum where no record can be in both parts, and nowhere else."""
+    plan = parse(make_plan(epsilon=3.0).to_toml().replace("[evaluation]", "[evaluation]\nepsilon = 2.0"))
+    facts = preflight(plan, write_site(tmp_path))
+    parts = [facts[name]["epsilon"] for name in ("training", "evaluation")]
+    assert max(parts) < facts["together"]["epsilon"] < sum(parts)
+    assert facts["site"]["epsilon_of_this_run_alone"] == max(parts)
+    assert facts["site"]["epsilon_after_this_plan"] == facts["together"]["epsilon"], "a ledger counts both"
+    own_test = SITE.replace('source = "berlin.csv"', 'source = "berlin.csv"\ntest = "berlin.csv"')
+    assert "epsilon_of_this_run_alone" not in preflight(plan, write_site(tmp_path, own_test))["site"]
+    assert "epsilon_of_this_run_alone" not in preflight(make_plan(), write_site(tmp_path))["site"]

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from clients import join
 from clients.join import attend, load_trainer, open_site
+from clients.journal.lock import alone
 from clients.policy import load_site
-from federation.errors import DataError, SiteFileError, UnusableFile
+from federation.errors import DataError, SiteFileError, SiteRunning, UnusableFile
 from federation.identity.keys import create, load_public
+from federation.log import to_stderr
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Kind, Member, Reason, abort_reason
-from privacy.errors import PolicyViolation, UnsafeParameters
+from privacy.errors import PolicyViolation, RecordsUnavailable, UnsafeParameters
 from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
+from tests import ROOT
+from tests.certificates import certificate
 from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, make_plan, refused
 
 SITE = """\
@@ -167,12 +176,20 @@ def test_a_delta_at_which_a_record_may_be_published_is_refused(tmp_path: Path) -
     load_trainer(load_site(path), tmp_path, with_delta("client"))  # N counts clients then, not records
 
 
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[Any]]:
+    """What the log says, as objects."""
+    to_stderr(as_json=True)
+    return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
 @pytest.mark.parametrize("server", [False, True])
 def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refused(
-    server: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[Any]]
 ) -> None:
     endpoint = '[server]\naddress = "fed.example.org:9092"\ncertificate = "ca.crt"\n' if server else ""
-    path, told = write_site(tmp_path, SITE + endpoint), list[str]()
+    path = write_site(tmp_path, SITE + endpoint)
+    (tmp_path / "ca.crt").write_bytes(certificate())
     replies: list[bytes] = []
 
     def served(receive: Callable[[bytes], bytes], place: Path, ready: Callable[[], None]) -> None:
@@ -182,38 +199,84 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
         replies.extend(receive(hello(plan, roster=roster)) for plan in plans)
 
     monkeypatch.setattr(join, "serve_until_signal", served)
+    told: list[str] = []
     attend(path, None, told.append)
-    assert "site berlin answers at" in told[0]
-    assert ("--superlink fed.example.org:9092" in told[1]) is server
-    assert "policy.noise" in told[2]  # one refusal, told once
-    assert told[3:] == [f"{tmp_path / 'berlin.csv'}: 31 lines, 30 records"]
+    assert told == [f"{tmp_path / 'berlin.csv'}: 31 lines, 30 records"], "on the terminal, and not in the log"
+    ready, waiting, refused_line, begins, stopped = lines()
+    assert (ready["event"], ready["site"]) == ("ready", "berlin")
+    assert ("--superlink fed.example.org:9092" in waiting["command"]) is server
+    assert (refused_line["event"], refused_line["reason"]) == ("refused", "policy")
+    assert "policy.noise" in refused_line["detail"]
+    assert (begins["event"], begins["plan"], begins["run"]) == ("run_begins", make_plan().digest, RUN.hex())
+    assert 0 < begins["epsilon"] <= 8
+    assert stopped["event"] == "stopped"
     assert [Frame.from_bytes(reply).kind for reply in replies] == [Kind.ABORT, Kind.WELCOME]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o644, 0o640])
 def test_a_key_that_others_can_open_is_told_before_the_site_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, lines: Callable[[], list[Any]]
 ) -> None:
-    path, told = write_site(tmp_path), list[str]()
+    path = write_site(tmp_path)
     (tmp_path / "keys" / "berlin.key").chmod(mode)
     monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready: ready())
-    attend(path, None, told.append)
-    warned = [line for line in told if line.startswith("warning: ")]
-    assert warned == told[: len(warned)]
+    attend(path, None)
+    told = lines()
+    warned = [line["detail"] for line in told if line["event"] == "warning"]
     assert len(warned) == (mode & 0o077 != 0)
+    assert told[len(warned)]["event"] == "ready"
     assert all("can open this private key" in line and "chmod 600" in line for line in warned)
 
 
 def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[Any]]
 ) -> None:
     def quote(*_: object, **__: object) -> None:
         raise ValueError("Jane Doe, born 1970")
 
-    told: list[str] = []
     path = write_site(tmp_path)
     greeting = hello(make_plan(), roster=signed_for(tmp_path))
     monkeypatch.setattr(join, "serve_until_signal", lambda receive, *_: receive(greeting))
     monkeypatch.setattr(join, "load_trainer", quote)
-    attend(path, None, told.append)
-    assert told == ["refused: unexpected ValueError"]
+    attend(path, None)
+    told = lines()
+    assert [line.get("detail") for line in told] == ["unexpected ValueError", None]
+    assert "Jane" not in str(told)
+
+
+@pytest.mark.parametrize("name", ["journal.sqlite", "./journal.sqlite", "link.sqlite"])
+def test_a_second_process_on_a_journal_is_refused_and_told_who_has_it(name: str, tmp_path: Path) -> None:
+    path = write_site(tmp_path)
+    (tmp_path / "link.sqlite").symlink_to("journal.sqlite")
+    other = path.with_name("other.toml")
+    other.write_text(SITE.replace("journal.sqlite", name))
+    with alone(tmp_path / "journal.sqlite"):
+        with pytest.raises(SiteRunning, match=f"process {os.getpid()} uses the journal") as refused:
+            attend(other, tmp_path / "socket" / "another")
+        assert refused.value.exit_code == 4
+        assert not (tmp_path / "socket").exists()
+
+
+def test_the_lock_of_a_killed_process_means_nothing(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.sqlite"
+    program = (
+        "import sys, time; from pathlib import Path; from clients.journal.lock import alone\n"
+        "with alone(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", program, str(journal)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(SiteRunning, match=f"process {process.pid} "), alone(journal):
+            pass
+        process.kill()
+    with alone(journal):
+        assert (tmp_path / "journal.sqlite.lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_journal_with_two_names_is_refused(tmp_path: Path) -> None:
+    path = write_site(tmp_path)
+    open_site(path).close()
+    (tmp_path / "second.sqlite").hardlink_to(tmp_path / "journal.sqlite")
+    with pytest.raises(RecordsUnavailable, match="second name"):
+        attend(path, None)

@@ -13,6 +13,7 @@ from federation.plan.plan import Plan, parse
 from privacy.accounting.filters import Budget, Filter, admit
 from privacy.accounting.units import Limit, Patient
 from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation, UnsafeParameters
+from tests.certificates import certificate
 from tests.patience import within
 from tests.plans import TEXT, changed, for_patients
 
@@ -391,6 +392,7 @@ def test_however_small_a_pool_is_it_hides_among_three_sites(tmp_path: Path, mini
 def test_a_site_that_takes_part_has_a_size_and_a_consortium(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(SITE.replace("[policy]", "size = 30\n[policy]"))
+    (tmp_path / "ca.crt").write_bytes(certificate())
     assert require_complete(load_site(path), path).quorum == 2
     path.write_text(SITE)
     with pytest.raises(SiteFileError, match=r"site\.toml data\.size: is missing; declare in public"):

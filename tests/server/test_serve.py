@@ -24,6 +24,7 @@ from privacy.ledger.heads import head_from_json
 from privacy.roster import Roster
 from server.run_folder import RunFolder
 from server.serve import serve
+from simulations.simulate import simulate
 from simulations.world import InProcess
 from tests.federation.report.pages import check_quiet
 from tests.worlds import NAMES, by_hand, close, load_params, plan_of, text_of, write_sites
@@ -138,6 +139,60 @@ def test_a_complete_run_asks_nobody_anything(plan: Path, tmp_path: Path) -> None
 
         serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", Silent({}))
     assert (tmp_path / "run" / "params.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_a_finished_simulation_is_not_taken_for_a_real_run(plan: Path, tmp_path: Path) -> None:
+    """Nor the other way round: whoever finds params there must know which of the two made them."""
+    simulate(plan, write_sites(tmp_path / "data"), tmp_path / "simulated", engine="flower")
+    with hospitals(tmp_path / "sites") as sites:
+        roster = tmp_path / "sites" / "roster.toml"
+        with pytest.raises(CheckpointError, match="holds a simulation, finished"):
+            serve(plan, roster, tmp_path / "simulated", carrier(sites))
+        serve(plan, roster, tmp_path / "run", carrier(sites))
+    with pytest.raises(CheckpointError, match="holds a real run, finished"):
+        simulate(plan, tmp_path / "data", tmp_path / "run", engine="flower")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"cedar"', '"oak"', "site cedar is gone"),
+        ("size = 36", "size = 37", "site birch differs"),
+        ('"Hospital ash"', '"Hospital oak"', "site ash differs"),
+    ],
+)
+def test_a_run_is_not_resumed_with_another_list_of_sites(
+    plan: Path, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        roster = tmp_path / "sites" / "roster.toml"
+        with pytest.raises(KeyboardInterrupt):
+            serve(plan, roster, tmp_path / "run", Dying(sites, 7))  # in the second round
+        text, kept = roster.read_text(), (tmp_path / "run" / "roster.toml").read_bytes()
+        assert old in text
+        roster.write_text(text.replace(old, new))
+        sign_roster(roster, load_private(tmp_path / "sites" / "consortium" / "consortium.key"))
+        with pytest.raises(CheckpointError, match=words) as caught:
+            serve(plan, roster, tmp_path / "run", carrier(sites))
+        assert caught.value.exit_code == 4
+        assert (tmp_path / "run" / "roster.toml").read_bytes() == kept
+        roster.write_text(text)
+        serve(plan, roster, tmp_path / "run", carrier(sites))
+        assert [entry.round for entry in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
+
+
+def test_before_its_first_round_is_done_a_run_may_get_another_roster(plan: Path, tmp_path: Path) -> None:
+    """The sites that were missing are put on it: nobody's data are in the params yet."""
+    with hospitals(tmp_path / "sites") as sites:
+        roster = tmp_path / "sites" / "roster.toml"
+        two = {name: sites[name] for name in ("ash", "birch")}
+        with pytest.raises(RosterError, match="2 sites joined"):
+            serve(plan, roster, tmp_path / "run", carrier(two))
+        create(tmp_path / "sites" / "keys", "elm", "Hospital elm", 30)
+        add_site(roster, load_public(tmp_path / "sites" / "keys" / "elm.pub"))
+        sign_roster(roster, load_private(tmp_path / "sites" / "consortium" / "consortium.key"))
+        serve(plan, roster, tmp_path / "run", carrier(sites))
+    assert RunFolder(tmp_path / "run", PLAN).is_finished
 
 
 def test_another_plan_does_not_get_the_folder(plan: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn import metrics as oracle
 from torch import Tensor, nn
 
 from federation.errors import TaskError
-from simulations.metrics import METRICS, evaluate, majority, predict
+from simulations.metrics import METRICS, evaluate, figures, majority, predict
 
 ALL = list(METRICS)
 
@@ -71,16 +71,67 @@ def test_records_of_one_class_have_no_auc_and_no_balanced_accuracy() -> None:
     assert found["recall"] == pytest.approx(2 / 3)
 
 
-def test_without_a_positive_record_nothing_is_said_about_positives() -> None:
-    found = evaluate(binary(0.1, 0.8), torch.tensor([0, 0]), ALL)
-    assert [name for name in ALL if found[name] is None] == [
-        "balanced_accuracy",
-        "auc",
-        "f1",
-        "recall",
-        "precision",
-    ]
-    assert found["accuracy"] == 0.5
+def counted(tp: int, fp: int, fn: int, tn: int) -> tuple[Tensor, Tensor]:
+    """Records of two classes with these outcomes."""
+    answers = [0.9] * tp + [0.8] * fp + [0.2] * fn + [0.1] * tn
+    return binary(*answers), torch.tensor([1] * tp + [0] * fp + [1] * fn + [0] * tn)
+
+
+def test_twelve_false_positives_and_no_positive_record_are_an_f1_and_a_precision_of_zero() -> None:
+    """A site that has only been answered wrongly must not drop out of the mean over sites."""
+    found = evaluate(*counted(tp=0, fp=12, fn=0, tn=24), ALL)
+    assert found["accuracy"] == pytest.approx(24 / 36)
+    assert (found["f1"], found["precision"]) == (0.0, 0.0)
+    assert [name for name in ALL if found[name] is None] == ["balanced_accuracy", "auc", "recall"]
+
+
+@settings(max_examples=200)
+@given(*[st.integers(0, 3)] * 4)
+def test_each_figure_of_two_classes_is_its_fraction_and_exists_where_the_fraction_does(
+    tp: int, fp: int, fn: int, tn: int
+) -> None:
+    found = evaluate(*counted(tp, fp, fn, tn), ALL)
+    fractions = {
+        "accuracy": (tp + tn, tp + fp + fn + tn),
+        "f1": (2 * tp, 2 * tp + fp + fn),
+        "recall": (tp, tp + fn),
+        "precision": (tp, tp + fp),
+    }
+    for name, (part, whole) in fractions.items():
+        assert found[name] == (None if whole == 0 else pytest.approx(part / whole)), name
+    both = tp + fn > 0 and fp + tn > 0
+    assert (found["auc"] is not None) == (found["balanced_accuracy"] is not None) == both
+    if both:
+        assert found["balanced_accuracy"] == pytest.approx((tp / (tp + fn) + tn / (tn + fp)) / 2)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=8))
+def test_means_over_classes_are_those_of_scikit_learn_whichever_classes_occur(
+    records: list[tuple[int, int]],
+) -> None:
+    """A class that is answered and never right, or never answered, counts with 0: it cannot drop out."""
+    truth, answers = [label for label, _ in records], [answer for _, answer in records]
+    found = evaluate(torch.eye(4)[answers] * 0.6 + 0.1, torch.tensor(truth), ALL)
+    for name, oracles in {"f1": oracle.f1_score, "precision": oracle.precision_score}.items():
+        assert found[name] == pytest.approx(oracles(truth, answers, average="macro", zero_division=0))
+    labels = sorted(set(truth))
+    mean = oracle.recall_score(truth, answers, labels=labels, average="macro", zero_division=0)
+    assert found["recall"] == pytest.approx(mean)
+    assert found["balanced_accuracy"] == (pytest.approx(mean) if len(labels) > 1 else None)
+
+
+def test_figures_are_counted() -> None:
+    found = figures(*counted(tp=2, fp=1, fn=1, tn=3), ["accuracy"])
+    assert found == {"accuracy": pytest.approx(5 / 7), "n": 7, "positives": 3}
+    assert {type(found[name]) for name in ("n", "positives")} == {int}
+    many = figures(torch.eye(3), torch.tensor([0, 1, 2]), ["accuracy"])
+    assert many == {"accuracy": 1.0, "n": 3, "positives": None}
+    assert figures(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), ["auc"]) == {
+        "auc": None,
+        "n": 0,
+        "positives": 0,
+    }
 
 
 def test_no_positive_answer_has_no_precision_but_an_f1_of_zero() -> None:

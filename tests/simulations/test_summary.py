@@ -17,7 +17,7 @@ from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
 from simulations.world import World, read_world
-from tests.worlds import by_hand, plan_of, start, write_sites
+from tests.worlds import by_hand, plan_of, rows_of, start, write_csv, write_sites
 
 NAMES = ("ash", "birch", "cedar")
 
@@ -124,3 +124,37 @@ def test_the_baseline_without_privacy_is_the_same_training_without_clipping_and_
     world = world_of(full, folder)
     params = torch.from_numpy(by_hand(full, world.training, [NAMES] * 10)).float()
     assert without_privacy(full, world) == pooled_metrics(world, model_of(world, params))
+
+
+def test_a_mean_of_sites_says_over_how_many_and_counts_stand_beside_figures(tmp_path: Path) -> None:
+    """A site without a positive record has no AUC and no recall; its accuracy and its wrong answers count."""
+    folder = write_sites(tmp_path)
+    write_csv(folder / "dogwood.csv", [[*row[:3], "no"] for row in rows_of(3, 36)])
+    plan = plan_of(metrics=["accuracy", "auc", "f1", "recall"])
+    world = world_of(plan, folder)
+    params = torch.zeros(start(plan).numel())
+    params[-1] = 1.0  # every record is answered as positive
+    model = model_of(world, params)
+    found = summarize(
+        world, model, [], dict.fromkeys(world.training, 0), engine="x", baselines={}, seconds=1.0
+    )
+    told = found.evaluation
+    assert told.mean_of_sites_n == {"accuracy": 4, "auc": 3, "f1": 4, "recall": 3}
+    assert told.sites["dogwood"] == {
+        "accuracy": 0.0,
+        "auc": None,
+        "f1": 0.0,
+        "recall": None,
+        "n": 9,
+        "positives": 0,
+    }
+    for metric, sites in told.mean_of_sites_n.items():
+        known = [value for site in told.sites.values() if (value := site[metric]) is not None]
+        assert len(known) == sites
+        assert told.mean_of_sites[metric] == pytest.approx(sum(known) / sites)
+    for name, data in world.held_out.items():
+        assert told.sites[name]["n"] == len(data)
+        assert told.sites[name]["positives"] == int(data.labels.sum())
+    assert told.pooled["n"] == sum(len(data) for data in world.held_out.values())
+    assert told.pooled["positives"] == sum(int(data.labels.sum()) for data in world.held_out.values())
+    assert "n" not in pooled_metrics(world, model), "receipts and history hold metrics"

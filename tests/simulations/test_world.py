@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 from clients.data.folders import find_sites
+from clients.journal.lock import alone
 from clients.policy import Policy
-from federation.errors import DataError, RosterError, SiteFileError, UnusableFile
+from federation.errors import DataError, RosterError, SiteFileError, SiteRunning, UnusableFile
 from federation.identity.keys import create, load_private
-from federation.plan.plan import Plan
+from federation.plan.plan import Plan, parse
 from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.errors import PolicyViolation, UnsafeParameters
 from privacy.signing import public_identity
+from simulations.simulate import simulate
 from simulations.world import InProcess, World, open_sites, read_world, server_stream
-from tests.worlds import opened, plan_of, roster_of, rows_of, write_csv, write_sites
+from tests.federation.audit.audited import with_rules
+from tests.worlds import opened, plan_of, roster_of, rows_of, text_of, write_csv, write_sites
 
 PLAN = plan_of()
 
@@ -172,3 +175,15 @@ def test_every_simulation_makes_keys_of_its_own(tmp_path: Path) -> None:
     keys = [key for world in (one, other) for key in (world.consortium, *world.identities.values())]
     assert len({public_identity(key) for key in keys}) == 8
     assert "PrivateKey" not in repr(one)
+
+
+def test_a_simulation_on_the_journal_of_a_running_site_is_refused(tmp_path: Path) -> None:
+    text = text_of(noise="distributed")
+    for number, name in enumerate(("ash", "birch", "cedar")):
+        with_rules(tmp_path / "sites", name, number, text)
+    with (
+        alone(tmp_path / "sites" / "birch" / "own.sqlite"),
+        pytest.raises(SiteRunning, match="uses the journal"),
+    ):
+        simulate(parse(text), tmp_path / "sites", tmp_path / "run", progress=lambda *_: None)
+    assert not list(tmp_path.glob("sites/*/own.sqlite"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,16 +130,19 @@ def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_g
     """Real SuperLink, real SuperNodes, `federation join` as the sites; params to the bit those of `protocol`."""
     plan = tmp_path / "plan.toml"
     plan.write_text(PLAN)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fed-")))
+    told: dict[str, list[Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="fed-") as name:
+        folder = Path(name)
         institutions = write_institutions(folder / "sites", parse(PLAN).digest)
         roster = folder / "roster.toml"
-        sockets = {name: folder / name / "socket" for name in institutions}
-        for name, site in institutions.items():
-            stack.enter_context(joined(site, sockets[name]))
-        deployment = stack.enter_context(Deployment(sockets))
-        state = tmp_path / "served"
-        deployment.run({"plan": str(plan), "roster": str(roster), "state": str(state), "sites": 3}, 60)
+        sockets = {site: folder / site / "socket" for site in institutions}
+        with ExitStack() as stack:
+            for site, path in institutions.items():
+                stack.enter_context(joined(path, sockets[site], told))
+            deployment = stack.enter_context(Deployment(sockets))
+            state = tmp_path / "served"
+            files = {"plan": str(plan), "roster": str(roster), "state": str(state)}
+            log = deployment.run({**files, "sites": 3, "json_log": True}, 60)
         simulated = tmp_path / "simulated"
         simulate(parse(PLAN), folder / "sites", simulated, engine="protocol", progress=lambda *_: None)
     served = load_file(state / "params.safetensors")
@@ -146,6 +150,26 @@ def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_g
     assert served.keys() == expected.keys()
     assert all(torch.equal(served[name], expected[name]) for name in served)
     assert deployment.leftovers() == []
+    check_logs(log, told)
+
+
+def check_logs(log: str, told: dict[str, list[Any]]) -> None:
+    """One line per event on both sides, and no other library's."""
+    assert "HTTP Request" not in log
+    server = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert [line["event"] for line in server] == [
+        "waiting", "run_begins", *["round_begins", "round_ends"] * 2, "run_ends",
+    ]  # fmt: skip
+    begins = server[1]
+    assert (begins["sites"], begins["absent"], begins["plan"]) == ([*SITES], [], parse(PLAN).digest)
+    assert [(line["round"], line["survivors"]) for line in server if line["event"] == "round_ends"] == [
+        (1, 3), (2, 3),
+    ]  # fmt: skip
+    for name in SITES:
+        assert [line["event"] for line in told[name] if line["event"] != "invited"] == [
+            "ready", "waiting", "run_begins", *["round_begins", "round_ends"] * 2, "run_ends", "stopped",
+        ]  # fmt: skip
+        assert {line["run"] for line in told[name] if "run" in line} == {begins["run"]}
 
 
 def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
@@ -168,22 +192,24 @@ def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
 
 
 @contextmanager
-def joined(site: Path, socket: Path) -> Iterator[None]:
-    """`federation join` in a process of its own, until the context ends."""
+def joined(site: Path, socket: Path, told: dict[str, list[Any]]) -> Iterator[None]:
+    """`federation join` in a process of its own, until the context ends; its log is put into `told`."""
     command = [sys.executable, "-c", "from federation.cli.main import main; main()"]
     with subprocess.Popen(
-        [*command, "join", str(site), "--socket", str(socket)],
+        [*command, "join", str(site), "--socket", str(socket), "--json-log"],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         try:
             assert process.stderr is not None
-            assert "answers at" in process.stderr.readline()
+            first = process.stderr.readline()
+            assert json.loads(first)["event"] == "ready"
             yield
         finally:
             process.terminate()
-            process.communicate(timeout=patience(20))
+            process.wait(timeout=patience(20))
+        told[site.parent.name] = [json.loads(line) for line in [first, *process.stderr]]
 
 
 PLAN = text_of(

@@ -6,6 +6,7 @@ import csv
 import io
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,6 +248,17 @@ def test_patients_are_numbered_as_they_appear_and_are_no_feature(site: Path) -> 
     assert patients_in(read_csv(site, TASK)) is None
 
 
+def test_the_id_of_a_patient_is_the_same_number_in_every_file(site: Path) -> None:
+    """Blanks and invisible characters aside: so a patient is held out at all sites or at none."""
+    site.write_text("mrn,age,cp,num\nB7,55,1,0\nA,20,2,1\nB7,90,1,1\n")
+    here = read_csv(site, WITH_PATIENTS).ids
+    site.write_text("mrn,age,cp,num\n A\u200b ,20,2,1\nC,30,1,0\n")
+    there = read_csv(site, WITH_PATIENTS).ids
+    assert here is not None and there is not None
+    assert here[0] == here[2] != here[1] == there[0] != there[1]
+    assert read_csv(site, TASK).ids is None
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -384,6 +396,12 @@ def numbered(*numbers: int | float) -> Dataset:
     return Dataset(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), torch.tensor(numbers))
 
 
+def identified(patients: Any, ids: Any) -> Dataset:
+    """Two rows with these patients and ids."""
+    numbers = None if patients is None else torch.tensor(patients)
+    return Dataset(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), numbers, torch.tensor(ids))
+
+
 def own_task(result: object) -> Task:
     def data(source: Source) -> Dataset:
         if isinstance(result, Exception):
@@ -414,6 +432,12 @@ def test_the_plans_own_table_and_the_users_own_function_are_both_read(site: Path
         (numbered(0, 2), "must number its patients"),
         (numbered(1, 2), "must number its patients"),
         (numbered(-1, 0), "must number its patients"),
+        (identified([0, 1], [5, 5]), "must give each of its patients one id"),
+        (identified([0, 0], [5, 6]), "must give each of its patients one id"),
+        (identified([0, 1], [5.0, 6.0]), "must give each of its patients one id"),
+        (identified([0, 1], [5]), "must give each of its patients one id"),
+        (identified(None, [5, 6]), "must give each of its patients one id"),
+        (identified([[0], [1]], [[5], [6]]), "must number its patients"),
         (numbered(0.0, 1.0), r"must number its patients \(n,\) int64 from 0, without gaps"),
     ],
 )

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.data.load import patients_in
-from clients.data.split import apart, split
-from federation.model.task import Dataset
+from clients.data.split import apart, is_on_one_side, split
+from federation.model.task import Dataset, hashed
+from privacy.accounting.units import Unit
 
 
 def dataset(labels: list[int], seed: int = 0) -> Dataset:
@@ -150,8 +151,8 @@ def test_at_a_real_site_one_record_more_or_less_changes_the_training_part_by_tha
     data = dataset([number % 2 for number in range(count)])
     less = Dataset(data.features[1:], data.labels[1:])
     whole, part = (
-        rows(apart(data, holdout, seed)[0]),
-        rows(apart(less, holdout, seed)[0]) if count > 1 else set(),
+        rows(apart(data, holdout, seed, "record")[0]),
+        rows(apart(less, holdout, seed, "record")[0]) if count > 1 else set(),
     )
     assert whole - part <= {tuple(data.features[0].tolist())} and part <= whole
 
@@ -170,7 +171,7 @@ def test_each_record_is_held_out_with_the_probability_asked_for() -> None:
     """Over 4000 records: within five standard deviations, a false alarm of 6 in 10^7."""
     data = dataset([0] * 4000)
     for holdout in (0.1, 0.3, 0.9):
-        _, test = apart(data, holdout, seed=3)
+        _, test = apart(data, holdout, seed=3, unit="record")
         assert test is not None
         assert abs(len(test) - 4000 * holdout) < 5 * (4000 * holdout * (1 - holdout)) ** 0.5
 
@@ -179,8 +180,94 @@ def test_apart_keeps_a_patient_together() -> None:
     data = dataset([0, 1] * 30)
     people = torch.arange(60) // 4
     owned = Dataset(data.features, data.labels, people)
-    train, test = apart(owned, 0.4, seed=5)
+    train, test = apart(owned, 0.4, seed=5, unit="patient")
     assert test is not None
     owner = {tuple(row): int(who) for row, who in zip(data.features.tolist(), people, strict=True)}
     assert not {owner[row] for row in rows(train)} & {owner[row] for row in rows(test)}
     assert patients_in(train) == len({owner[row] for row in rows(train)})
+
+
+# By the patient's id
+
+units = st.sampled_from(["record", "patient"])
+people = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=1, max_size=40)
+
+
+def identified(rows_of: list[tuple[int, int]], seed: int = 0) -> Dataset:
+    """The same with the ids that a column of the file would give."""
+    data, ids = of_patients(rows_of), hashed([f"mrn-{name}" for name, _ in rows_of])
+    features = torch.rand((len(rows_of), 3), generator=torch.Generator().manual_seed(seed))
+    return Dataset(features, data.labels, data.patients, ids)
+
+
+def held(data: Dataset, holdout: float, seed: int, unit: Unit) -> set[int]:
+    """The ids of those held out."""
+    test = apart(data, holdout, seed, unit)[1]
+    return set() if test is None or test.ids is None else set(test.ids.tolist())
+
+
+@settings(max_examples=60)
+@given(rows_of=people, holdout=st.floats(0.05, 0.9), seed=st.integers(0, 99), unit=units)
+def test_one_record_more_of_a_patient_moves_nobody(
+    rows_of: list[tuple[int, int]], holdout: float, seed: int, unit: Unit
+) -> None:
+    """A record is a part of its patient: were the patient to move, the record would take all the others along."""
+    data = identified(rows_of)
+    assert data.patients is not None and data.ids is not None
+    more = Dataset(
+        torch.cat([data.features, torch.rand(1, 3)]),
+        torch.cat([data.labels, data.labels[:1]]),
+        torch.cat([data.patients, data.patients[:1]]),
+        torch.cat([data.ids, data.ids[:1]]),
+    )
+    before, after = rows(apart(data, holdout, seed, unit)[0]), rows(apart(more, holdout, seed, unit)[0])
+    assert before <= after and after - before <= {tuple(more.features[-1].tolist())}
+
+
+@settings(max_examples=60)
+@given(one=people, two=people, holdout=st.floats(0.05, 0.9), seed=st.integers(0, 99), unit=units)
+def test_a_patient_is_on_the_same_side_at_every_site(
+    one: list[tuple[int, int]], two: list[tuple[int, int]], holdout: float, seed: int, unit: Unit
+) -> None:
+    here, there = identified(one, 1), identified(two, 2)
+    assert here.ids is not None and there.ids is not None
+    both = set(here.ids.tolist()) & set(there.ids.tolist())
+    assert held(here, holdout, seed, unit) & both == held(there, holdout, seed, unit) & both
+
+
+@settings(max_examples=60)
+@given(rows_of=people, holdout=st.floats(0.05, 0.9), seed=st.integers(0, 99))
+def test_a_record_of_a_patient_without_an_id_moves_no_other_record(
+    rows_of: list[tuple[int, int]], holdout: float, seed: int
+) -> None:
+    """Where the plan protects records, one more may not move its patient's others: they go one by one."""
+    data = of_patients(rows_of)
+    assert data.patients is not None
+    numbers = torch.unique(data.patients[1:], return_inverse=True)[1]
+    less = Dataset(data.features[1:], data.labels[1:], numbers)
+    whole = rows(apart(data, holdout, seed, "record")[0])
+    part = rows(apart(less, holdout, seed, "record")[0]) if len(less) else set()
+    assert whole - part <= {tuple(data.features[0].tolist())} and part <= whole
+
+
+def test_equal_records_fall_on_the_same_side() -> None:
+    data = dataset([0, 1] * 30)
+    twice = Dataset(torch.cat([data.features, data.features]), torch.cat([data.labels, data.labels]))
+    train, test = apart(twice, 0.4, 3, "record")
+    assert not rows(train) & rows(test)
+
+
+def test_a_unit_is_on_one_side_only_where_nothing_can_put_it_on_both() -> None:
+    """The larger of two epsilons may be told in these cases alone."""
+    plain, numbered, known = dataset([0, 1]), of_patients([(0, 0), (0, 1)]), identified([(0, 0), (0, 1)])
+    assert [is_on_one_side(data, "record") for data in (plain, numbered, known)] == [True, False, False]
+    assert [is_on_one_side(data, "patient") for data in (plain, numbered, known)] == [False, False, True]
+    assert not any(is_on_one_side(data, "client") for data in (plain, numbered, known))
+
+
+def test_ids_are_held_out_with_the_probability_asked_for() -> None:
+    """Over 4000 patients: within five standard deviations, a false alarm of 6 in 10^7."""
+    data = identified([(number // 2, 0) for number in range(8000)])
+    for holdout in (0.1, 0.9):
+        count = len(held(data, holdout, 3, "patient"))
+        assert abs(count - 4000 * holdout) < 5 * (4000 * holdout * (1 - holdout)) ** 0.5

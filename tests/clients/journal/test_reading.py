@@ -32,7 +32,7 @@ def visited(call: Callable[[], object]) -> set[str]:
     return {name for name in found if name.startswith(PACKAGES)}
 
 
-def test_a_reservation_is_read_in_thirteen_files(tmp_path: Path) -> None:
+def test_a_reservation_is_read_in_fourteen_files(tmp_path: Path) -> None:
     journal = opened(tmp_path / "journal.sqlite")
     reserve(journal, "warm")
     found = visited(lambda: reserve(journal, "next"))
@@ -41,6 +41,7 @@ def test_a_reservation_is_read_in_thirteen_files(tmp_path: Path) -> None:
         "clients/journal/journal.py",
         "federation/ledger/store.py",
         "privacy/ledger/chain.py",
+        "privacy/ledger/limits.py",
         "privacy/ledger/state.py",
         "privacy/accounting/events.py",
         "privacy/accounting/filters.py",

@@ -17,7 +17,6 @@ from federation.audit.examine import audit
 from federation.audit.outcome import Audit
 from federation.identity.keys import create, load_private, load_public
 from federation.identity.roster_file import add_site, sign_roster
-from federation.ledger import durable
 from federation.ledger import store as chain
 from federation.ledger.export import load_entries
 from federation.plan.plan import parse
@@ -171,12 +170,7 @@ def stored(path: Path, entries: Sequence[Entry]) -> None:
     """A journal that holds these entries."""
     for old in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         old.unlink(missing_ok=True)
-    chain.create(path, entries[0])
-    with closing(durable.connect(path)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        for entry in entries[1:]:
-            chain.insert(connection, entry)
-        connection.execute("COMMIT")
+    chain.create(path, entries)
 
 
 def meddled(path: Path, statement: str, values: Sequence[object] = ()) -> None:

@@ -86,8 +86,11 @@ def _privacy_of(report: dict[str, Any]) -> list[tuple[str, ...]]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             places.append(place)
 
-    walk(report["privacy"], ("privacy",))
+    known = {name: value for name, value in report["privacy"].items() if name != "tried"}  # of other runs
+    walk(known, ("privacy",))
     walk(report["sites"], ("sites",))
+    # No other file holds how many lines a simulated site's files had: an audit says that it did not check that.
+    places = [place for place in places if place[-1] != "lines"]
     walk(report["rounds"][1], ("rounds", 1))
     walk(report["history"][2], ("history", 2))
     walk(report["secure_aggregation"], ("secure_aggregation",))
@@ -117,6 +120,47 @@ def test_no_number_of_the_report_can_be_changed_unnoticed(run: Path, factor: flo
         found = edited_report(run, edit)
         assert found.verdict == "fail", place
         assert {"report-mismatch", "epsilon-understated"} & ids(found, "critical"), place
+
+
+@pytest.mark.parametrize(
+    ("tried", "agrees"),
+    [
+        ({}, True),
+        ({"runs": 3, "epsilon": 6.0, "exact": False}, True),
+        ({"runs": 3, "epsilon": None, "exact": False}, True),
+        ({"runs": 3, "without_privacy": 2}, True),
+        ({"runs": None, "without_privacy": None, "epsilon": None, "exact": False, "reason": "no home"}, True),
+        ({"runs": 3, "epsilon": 2.0, "exact": False}, False),  # less than this run alone
+        ({"runs": 3}, False),  # three runs, and exact
+        ({"exact": False}, False),
+        ({"runs": 0}, False),
+        ({"runs": 1.0}, False),
+        ({"without_privacy": 1}, False),  # this one was private
+        ({"without_privacy": -1}, False),
+        ({"epsilon": "3"}, False),
+        ({"epsilon": None}, False),
+    ],
+)
+def test_what_was_tried_agrees_with_itself_and_with_the_plan(
+    run: Path, tried: dict[str, Any], agrees: bool
+) -> None:
+    """What a machine remembers of other runs is in no file of this one, and an audit says so."""
+    spent = json.loads((run / "report.json").read_text())["privacy"]["epsilon"]
+    alone = {"runs": 1, "without_privacy": 0, "epsilon": spent, "exact": True}
+    found = edited_report(run, lambda r: r["privacy"].update(tried={**alone, **tried}))
+    assert ("report-mismatch" in ids(found, "critical")) == (not agrees)
+    assert any("privacy.tried" in line for line in found.not_checked)
+
+
+@pytest.mark.parametrize("name", ["n", "positives"])
+def test_counts_of_the_pooled_figures_are_those_of_the_sites(run: Path, name: str) -> None:
+    def edit(report: dict[str, Any]) -> None:
+        (site, *_) = report["evaluation"]["sites"].values()
+        site[name] += 1
+
+    assert "report-mismatch" in ids(edited_report(run, edit), "critical")
+    removed = edited_report(run, lambda r: r["evaluation"]["pooled"].pop(name))
+    assert "report-mismatch" in ids(removed, "critical")
 
 
 def test_an_epsilon_below_what_was_spent_is_named(run: Path) -> None:

@@ -242,3 +242,34 @@ def test_a_call_without_words_is_help(command: Command) -> None:
     done = command()
     assert done.code == 2
     assert "Usage" in done.out + done.err
+
+
+def test_bundled_data_are_public_and_a_user_s_are_not(
+    command: Command, plan: Path, sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only runs on data of people are counted."""
+    heard: list[bool] = []
+
+    def listen(*_: object, public: bool, **__: object) -> None:
+        heard.append(public)
+        raise FederationError("heard enough")
+
+    monkeypatch.setattr("simulations.simulate.simulate", listen)
+    assert command("demo", "--out", tmp_path / "demo").code == 4
+    assert command("simulate", plan, "--sites", sites, "--out", tmp_path / "run").code == 4
+    assert heard == [True, False]
+
+
+def test_a_finished_run_is_read_again_only_by_its_own_engine_and_says_that_nothing_was_run(
+    command: Command, plan: Path, sites: Path, tmp_path: Path
+) -> None:
+    words = ("simulate", plan, "--sites", sites, "--out", tmp_path / "run", "--json")
+    first = command(*words)
+    (sites / "ash.csv").write_text("nobody reads this any more")
+    again = command(*words)
+    assert (again.code, again.json) == (0, first.json)
+    assert again.err.startswith("nothing was run: ")
+    assert len(again.err.splitlines()) == 1
+    refused = command(*words, "--engine", "protocol")
+    assert (refused.code, refused.out) == (4, "")
+    assert "finished by engine vectorized, not protocol" in refused.err

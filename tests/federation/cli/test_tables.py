@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from federation.cli.tables import print_budget, print_facts, print_report
-from tests.federation.report.pages import typed
+from federation.report.report import Report
+from tests.federation.report.pages import a_report, typed
 
 UNITS = [
     {"unit": "record", "records": 1, "sites": 1, "epsilon": 2.5},
@@ -92,8 +93,71 @@ def test_a_report_shows_the_claim_the_sites_and_the_metrics(capsys: pytest.Captu
     assert "report.html" in text
 
 
+def test_a_mean_of_sites_says_over_how_many_and_the_table_over_what(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    evaluation = {
+        "pooled": {"accuracy": 0.8, "auc": 0.847, "n": 59, "positives": 19},
+        "mean_of_sites": {"accuracy": 0.7, "auc": 1.0},
+        "mean_of_sites_n": {"accuracy": 4, "auc": 3},
+        "sites": {
+            name: {"accuracy": 0.7, "n": 15, "positives": 5} for name in ("ash", "birch", "cedar", "elm")
+        },
+    }
+    print_report(typed(evaluation=evaluation), Path("run"))
+    text = capsys.readouterr().out
+    assert row(text, "auc") == ["auc", "0.847", "1.000 (3)"]
+    assert "59 records, 19 of them positive; in brackets how many of 4 sites" in " ".join(text.split())
+    assert "│ n " not in text
+
+
 def test_a_real_run_shows_no_records_and_no_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     print_report(typed(simulated=False), Path("run"))
     text = capsys.readouterr().out
     assert row(text, "harbor") == ["harbor", "3", "2.991", "1.2", "4882.8"]
     assert "not measured at a real run" in text
+
+
+BOTH = {"evaluation": {"epsilon": 1.999}, "together": {"epsilon": 3.7612}}
+EXCESS = {
+    "noise_excess": 1.291,
+    "noise_excess_of": {"sites": 5, "choices": [{"dropouts": 1, "colluders": 0, "noise_excess": 1.291}]},
+}
+
+
+def test_facts_lead_with_what_the_run_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    print_facts({"name": "heart", "epsilon": 3.0, "training": {"epsilon": 2.991}, **BOTH, **EXCESS})
+    text = capsys.readouterr().out
+    assert text.splitlines()[0].split(maxsplit=1) == [
+        "epsilon",
+        "3.761 (training 2.991 and evaluation 1.999, composed)",
+    ]
+    assert text.count("epsilon") == 2, "the plan's own number does not stand beside it"
+    assert row(text, "as it is") == ["as it is", "1", "0", "1.29"]
+
+
+def test_a_budget_leads_with_both_and_says_that_its_epsilon_is_no_limit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rounds = [{"round": 1, "epsilon": 2.5}]
+    together = {"epsilon": 3.7612, "patient_at_sites": {"1": 3.7612}}
+    units = [{**line, **BOTH} for line in UNITS]
+    facts = {"epsilon": 2.5, **BOTH, "together": together, "patient_at_sites": {"1": 2.5}, **EXCESS}
+    print_budget({**facts, "units": units, "rounds": rounds, "filter": ALONE})
+    text = capsys.readouterr().out
+    assert text.split()[:2] == ["epsilon", "3.761"]
+    assert "1: 3.761" in text and "1: 2.5" not in text
+    assert row(text, "record") == ["record", "1", "1", "3.761", "2.500", "1.999"]
+    assert "refuses this plan" in text and "limit above 3.294" in " ".join(text.split())
+
+
+def test_a_report_shows_the_whole_run_before_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = a_report()
+    plain["privacy"] |= {**BOTH, **EXCESS}
+    plain["sites"] = [{**site, **BOTH} for site in plain["sites"]]
+    print_report(Report.from_json(plain), Path("run"))
+    text = capsys.readouterr().out
+    assert text.splitlines()[0].startswith("epsilon 3.761 at delta 1e-05 for one record")
+    assert text.splitlines()[1] == "training 2.991 and evaluation 1.999, composed"
+    assert row(text, "harbor") == ["harbor", "87", "3", "3.761", "1.2", "4882.8"]
+    assert row(text, "as it is") == ["as it is", "1", "0", "1.29"]

@@ -58,6 +58,8 @@ def test_a_run_is_told_with_what_is_charged_for_it(tmp_path: Path) -> None:
         "rounds_released": 1,
         "releases_charged": 20,
         "closed": False,
+        "epsilon": epsilon([SUMMED.event], 1e-5),
+        "delta": 1e-5,
     }
     journal.close_run("study", "00" * 32)
     (run,) = statement(journal.entries())["runs"]

@@ -402,5 +402,5 @@ def test_a_journal_that_appears_meanwhile_is_never_replaced(
 
 def test_a_journal_that_is_there_is_never_replaced(path: Path, journal: Journal) -> None:
     first = journal.entries()[0]
-    chain.create(path, first)
+    chain.create(path, [first])
     assert kinds(journal) == RESERVED

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from federation.plan.guarantee import epsilon_for, exposure
+from federation.plan.guarantee import cost_for, exposure
 from federation.plan.plan import Plan
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
-from privacy.accounting.units import Patient
+from privacy.accounting.units import Patient, Unit
 from privacy.errors import UnsafeParameters
 from tests.clients.sites import make_plan
 from tests.worlds import plan_of
@@ -19,6 +19,11 @@ from tests.worlds import plan_of
 
 def lines(plan: Plan, sites: int) -> list[tuple[str, int, int, float | None]]:
     return [(row["unit"], row["records"], row["sites"], row["epsilon"]) for row in exposure(plan, sites)]
+
+
+def epsilon_for(plan: Plan, unit: Unit, patient: Patient) -> float:
+    (training,) = cost_for(plan, unit, patient).each
+    return training
 
 
 def noise_of(plan: Plan) -> GaussianEvent:

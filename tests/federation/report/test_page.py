@@ -106,6 +106,56 @@ def test_the_run_stands_beside_both_baselines_and_missing_figures_are_na() -> No
     assert "always the majority class 0.540 n/a" in text
 
 
+def test_each_figure_stands_beside_its_counts_and_each_mean_beside_its_number_of_sites() -> None:
+    report = a_report()
+    told = report["evaluation"]
+    told["pooled"] = {**told["pooled"], "n": 142, "positives": 70}
+    told["sites"] = {"harbor": {**told["sites"]["harbor"], "n": 142, "positives": 0}}
+    told |= {"mean_of_sites": {"accuracy": 0.85, "auc": 1.0}, "mean_of_sites_n": {"accuracy": 2, "auc": 1}}
+    found = page(report)
+    assert "Over 142 records, 70 of them positive." in found.text
+    assert "harbor 142 0 0.800" in found.text
+    assert "mean of the sites 0.850 n/a 1.000" in found.text
+    assert "over so many sites 2 n/a 1" in found.text
+    assert "this run 0.900" in found.text
+    assert found.text.count("142") == 2, "counts are no metrics, with a column or a curve of their own"
+
+
+TRIED = {"runs": 1, "without_privacy": 0, "epsilon": 2.991, "exact": True}
+
+
+@pytest.mark.parametrize(
+    ("tried", "words"),
+    [
+        (TRIED, "used in 1 simulation, this one. It cost epsilon 3.00 at delta 1e-5. A plan or model chosen"),
+        (
+            {**TRIED, "runs": 3, "epsilon": 5.651, "exact": False},
+            "used in 3 simulations, this one included. Together they cost epsilon 5.66 at delta 1e-5: the least "
+            "limit that, set before the first, would have admitted them all. A plan or model chosen",
+        ),
+        (
+            {**TRIED, "runs": 3, "without_privacy": 2},
+            "Without privacy: 2 of them, which no epsilon covers. The others cost epsilon 3.00 at delta 1e-5.",
+        ),
+        (
+            {**TRIED, "runs": 2, "epsilon": None, "exact": False},
+            "Together they cost one unit more than any number",
+        ),
+        (
+            {"runs": None, "without_privacy": None, "epsilon": None, "exact": False, "reason": "no <home>"},
+            "Nobody counted how often these data were simulated: no <home>. A plan or model chosen",
+        ),
+    ],
+)
+def test_the_page_says_how_often_the_data_were_tried(tried: dict[str, Any], words: str) -> None:
+    report = a_report()
+    report["privacy"]["tried"] = tried
+    text = page(report).text
+    assert words in text
+    assert "tells something of these data that no epsilon here covers." in text
+    assert "How often were these data tried?" not in page(a_report()).text
+
+
 def test_both_curves_are_drawn_and_neither_without_a_history() -> None:
     assert page(a_report()).tags.count("svg") == 2
     report = a_report()

@@ -70,6 +70,26 @@ def test_a_filter_never_promises_less_than_was_spent(events: list[GaussianEvent]
         assert epsilon(events, DELTA) <= limit + 1e-9
 
 
+@given(st.lists(ANY, min_size=1, max_size=3), st.sampled_from([None, 3, 9, 20]))
+@settings(max_examples=20)
+def test_the_least_limit_holds_the_events_and_no_smaller_one_does(
+    events: list[GaussianEvent], order: int | None
+) -> None:
+    rule = Filter(order)
+    least = rule.least(events, DELTA)
+    if 0 < least < 1e6:
+        assert rule.load(events, Budget(least * (1 + 1e-9), DELTA)) <= 1
+        assert rule.load(events, Budget(least * (1 - 1e-6), DELTA)) > 1
+        if order is not None or all(event.sample_rate == 1 for event in events):
+            assert epsilon(events, DELTA) <= least + 1e-4
+
+
+def test_what_no_limit_holds_has_no_least_one_and_nothing_costs_nothing() -> None:
+    for rule in (GDP, Filter(9)):
+        assert rule.least([NonPrivateEvent()], DELTA) == math.inf
+        assert rule.least([], DELTA) == rule.least([GaussianEvent(1.0, 1.0, 0)], DELTA) == 0
+
+
 @given(st.lists(UNSAMPLED, max_size=6), st.floats(0.1, 10))
 def test_without_sampling_the_filter_loses_nothing(plans: list[GaussianEvent], limit: float) -> None:
     spent: list[Event] = []

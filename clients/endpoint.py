@@ -1,0 +1,92 @@
+"""`[server]` of a site file: where the coordinator is, and the certificate that it must show."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from cryptography import x509
+
+from federation.config.schema import Mistake
+from federation.errors import SiteFileError
+
+_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_LARGEST = 1 << 20  # bytes of a certificate file; a bundle of every public authority has a quarter of it
+
+
+def check_address(address: str) -> str:
+    """The address, if it is HOST:PORT. A Mistake otherwise."""
+    if "://" in address or "/" in address:
+        raise Mistake("is a URL", 'write HOST:PORT alone, such as "fed.example.org:8443"')
+    host, colon, port = address.rpartition(":")
+    if not colon or not _PORT.fullmatch(port) or int(port) > 65535:
+        raise Mistake("has no port from 1 to 65535", 'write HOST:PORT, such as "fed.example.org:8443"')
+    if not _is_host(host):
+        raise Mistake("names no host", "write a name, an IPv4 address, or an IPv6 address in [brackets]")
+    return address
+
+
+def check_certificate(certificate: str, path: Path, now: datetime | None = None) -> None:
+    """SiteFileError unless the certificate of the site file at `path` can be pinned: PEM, public, valid today."""
+    now, data = now or datetime.now(UTC), _read(certificate, path)
+    if b"PRIVATE KEY" in data:
+        raise _refusal(
+            certificate, path, "holds a private key", "name the certificate alone, and keep the key elsewhere"
+        )
+    try:
+        found = x509.load_pem_x509_certificates(data)
+        ends = [each.not_valid_after_utc for each in found]
+        begins = [each.not_valid_before_utc for each in found]
+    except ValueError:
+        hint = "ask the coordinator for it: a text that begins with -----BEGIN CERTIFICATE-----"
+        raise _refusal(certificate, path, "is no certificate in PEM form", hint) from None
+    # A bundle may hold authorities that have passed; one that is valid is enough.
+    if any(begin <= now <= end for begin, end in zip(begins, ends, strict=True)):
+        return
+    if min(begins) > now:
+        raise _refusal(
+            certificate, path, f"is not valid before {min(begins):%Y-%m-%d}", "check this machine's clock"
+        )
+    raise _refusal(
+        certificate, path, f"expired on {max(ends):%Y-%m-%d}", "ask the coordinator for the new one"
+    )
+
+
+def _read(certificate: str, path: Path) -> bytes:
+    file = path.parent / certificate
+    try:
+        if not file.is_file():
+            raise _refusal(
+                certificate,
+                path,
+                "names no file",
+                "ask the coordinator for the certificate, and put it there",
+            )
+        with file.open("rb") as stream:
+            return stream.read(_LARGEST)
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or type(error).__name__})"
+        raise _refusal(certificate, path, reason, "check the file's permissions") from None
+
+
+def _refusal(certificate: str, path: Path, message: str, hint: str) -> SiteFileError:
+    value = json.dumps(certificate)
+    return SiteFileError(message, hint=hint, path=path, key="server.certificate", value=value)
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            IPv6Address(host[1:-1])
+        except ValueError:
+            return False
+        return True
+    parts = host.rstrip(".").split(".")
+    if all(part.isdecimal() for part in parts):  # digits and dots are an IPv4 address, or nothing
+        return len(parts) == 4 and all(len(part) <= 3 and int(part) <= 255 for part in parts)
+    return len(host) <= 253 and bool(_HOST.fullmatch(host))

@@ -1,0 +1,81 @@
+"""What happens at a site, as its log tells it (`federation.log`): counts, names of sites and reasons, no data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from clients.journal.journal import Journal
+from clients.participant import Participant
+from federation.log import Event, Fact, is_on, note
+from federation.plan.plan import Plan
+from federation.round.terms import Terms
+from privacy.roster import Roster
+
+
+def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> None:
+    """The site takes part in a run, or goes on with one that its ledger has begun."""
+    if not is_on():  # an epsilon takes a moment
+        return
+    begun = journal.rounds_begun(run.hex())
+    note(
+        "run_resumed" if begun else "run_begins",
+        run=run.hex(),
+        plan=plan.digest,
+        sites=[entry.site for entry in roster.entries],
+        rounds=plan.federation.rounds,
+        rounds_begun=begun,
+        unit=plan.privacy.unit,
+        epsilon=_charged(plan, journal),
+    )
+
+
+def note_ended(run: bytes, plan: Plan | None, journal: Journal) -> None:
+    """The run is closed."""
+    if not is_on():
+        return
+    epsilon = _charged(plan, journal) if plan is not None else None
+    note("run_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()), epsilon=epsilon)
+
+
+def note_invited(terms: Terms) -> None:
+    """The site is in the cohort of a round to come."""
+    note("invited", **_place(terms))
+
+
+def note_asked(participant: Participant) -> None:
+    """The round begins: its params are here."""
+    participant.began = time.monotonic()
+    name: Event = "evaluation_begins" if participant.terms.is_evaluation else "round_begins"
+    note(name, **_place(participant.terms))
+
+
+def note_opened(participant: Participant, survivors: Sequence[str]) -> None:
+    """The round ends: whose sum this site opens. Why another was lost the server knows."""
+    if not is_on():
+        return
+    terms, inside = participant.terms, set(survivors)
+    note(
+        "evaluation_ends" if terms.is_evaluation else "round_ends",
+        **_place(terms),
+        survivors=len(survivors),
+        lost=[member.site for member in terms.members if member.site not in inside],
+        seconds=time.monotonic() - participant.began,
+    )
+
+
+def _charged(plan: Plan, journal: Journal) -> float | None:
+    """Epsilon of all that the ledger has charged to one unit that the plan protects; None without a limit for it.
+
+    A plan is charged as a whole before its first round, so this grows when a run begins, and not in between.
+    """
+    return journal.spent().get(plan.privacy.unit)
+
+
+def _place(terms: Terms) -> dict[str, Fact]:
+    return {
+        "run": terms.run.hex(),
+        "round": terms.round,
+        "attempt": terms.attempt,
+        "cohort": len(terms.members),
+    }

@@ -1,0 +1,148 @@
+"""What happens, one line per event on stderr, for the people who run a site or a coordinator.
+
+    2026-03-01T09:30:00.000Z round ends run=3f2a... round=3 cohort=4 survivors=3 lost=west seconds=2.1 epsilon=0.61
+
+What other libraries and a task's own code log or warn of is dropped, since it could quote a record; Flower, which
+has a handler of its own, still warns. `debug` shows all of it. A line holds site ids, counts, digests, our own
+messages and reasons from the fixed list, and never a value of the data, a secret, or the text of an error that is
+not ours. What the network says is made printable first, so it can neither begin a line of its own nor steer a
+terminal. If nobody reads the lines any more, they are lost and the work goes on. Without `to_stderr`, as in a
+simulation, there are no lines.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal, TypeAlias
+
+from privacy.errors import Hinted
+
+Event: TypeAlias = Literal[
+    "ready", "stopped", "failed", "warning", "waiting", "complete_already",
+    "run_begins", "run_resumed", "run_ends",
+    "invited", "round_begins", "round_ends", "round_failed",
+    "evaluation_begins", "evaluation_ends",
+    "site_lost", "site_refused", "refused", "connection_lost",
+]  # fmt: skip
+Fact: TypeAlias = str | int | float | Sequence[str] | None
+
+LOGGER: Final = logging.getLogger("federation")
+LOGGER.addHandler(logging.NullHandler())
+_OURS: Final = ("federation", "clients", "server")
+_LONGEST: Final = 400  # letters of a name or a detail
+_PLAIN: Final = re.compile(r"[\w.:/@+,-]+")
+_FOREIGN: Final = ("flwr", "httpx", "httpcore", "urllib3", "requests", "uvicorn")
+
+
+def note(event: Event, **facts: Fact) -> None:
+    """Write one line, if anybody listens. A fact that is None is left out."""
+    _write(logging.INFO, event, facts)
+
+
+def warn(event: Event, **facts: Fact) -> None:
+    """The same, for what somebody should look at."""
+    _write(logging.WARNING, event, facts)
+
+
+def is_on() -> bool:
+    """Whether anybody listens: for facts that take work to know."""
+    return LOGGER.isEnabledFor(logging.INFO)
+
+
+def said(error: BaseException) -> str:
+    """What a line may tell of an error: our own errors show no data; of any other only its kind."""
+    return str(error) if isinstance(error, Hinted) else f"unexpected {type(error).__name__}"
+
+
+def printable(text: str) -> str:
+    """What of a text can be shown: names come from files and peers that nobody vouches for."""
+    shown = _one_line(text[: _LONGEST + 1])
+    return shown if len(shown) <= _LONGEST else shown[:_LONGEST] + "..."
+
+
+def to_stderr(*, as_json: bool = False, debug: bool = False) -> None:
+    """Have this process say what happens, as text or as one JSON object per line. `debug`: other libraries, too."""
+    handler = _Stderr()
+    handler.setFormatter(_AsJson() if as_json else _AsText())
+    for name in _OURS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    if debug:
+        logging.basicConfig(level=logging.INFO)
+        return
+    logging.captureWarnings(True)
+    logging.basicConfig(handlers=[logging.NullHandler()])  # before a library sets one up, as opacus does
+    for name in _FOREIGN:  # those with a handler of their own
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Stderr(logging.Handler):
+    """Whatever is stderr now: Flower and tests replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            pass  # a closed terminal or a full disk must not end a round
+
+
+class _AsText(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{_time(record)} {_one_line(record.getMessage())}"
+
+
+class _AsJson(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        facts = getattr(record, "facts", None)
+        if facts is None:
+            facts = {"detail": _one_line(record.getMessage())}
+        return json.dumps({"time": _time(record), "event": getattr(record, "event", "warning"), **facts})
+
+
+def _write(level: int, event: Event, facts: Mapping[str, Fact]) -> None:
+    if LOGGER.isEnabledFor(level):
+        known = {name: _clean(fact) for name, fact in facts.items() if fact is not None}
+        LOGGER.log(level, "%s", _words(event, known), extra={"event": event, "facts": known})
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _clean(fact: Fact) -> Fact:
+    if isinstance(fact, str):
+        return printable(fact)
+    if isinstance(fact, float):
+        return float(f"{fact:.6g}") if abs(fact) < float("inf") else None
+    return fact if isinstance(fact, int) or fact is None else [printable(name) for name in fact]
+
+
+def _words(event: Event, facts: dict[str, Fact]) -> str:
+    """The event in words and its facts as name=value; what has a space in it is quoted, as in JSON.
+
+    A command is not, so that it can be pasted; it comes last.
+    """
+    rest = dict(facts)
+    command = rest.pop("command", None)
+    words = [event.replace("_", " "), *(f"{name}={_value(fact)}" for name, fact in rest.items())]
+    return " ".join([*words, f"now start: {command}"] if command else words)
+
+
+def _value(fact: Fact) -> str:
+    if fact is None or isinstance(fact, int | float):
+        return "none" if fact is None else f"{fact:.6g}" if isinstance(fact, float) else str(fact)
+    text = fact if isinstance(fact, str) else ",".join(fact)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

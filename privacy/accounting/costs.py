@@ -1,0 +1,42 @@
+"""What a run costs one unit: each of its charges by itself, and all of them together.
+
+Plans, reports, pages, budgets and the statement of a ledger all take their epsilon from here, so that no two of
+them can say two things of one run. An audit has an accountant of its own (`privacy.accounting.bounds`).
+
+Together is the composition of all charges, never the larger of them: a ledger counts for years, and a record that
+is held out in one run trains in the next. It is at most the sum of the charges, and mostly less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from privacy.accounting.pld import epsilon
+from privacy.accounting.units import Charge, Patient, Unit
+from privacy.errors import UnsafeParameters
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Epsilon of one unit at one delta: of each charge by itself, in their order, and of all together."""
+
+    each: tuple[float, ...]
+    together: float
+
+
+def cost(charges: Sequence[Charge], unit: Unit, patient: Patient, delta: float) -> Cost:
+    """What these charges cost one `unit`; infinity where they bound nothing for it."""
+    return Cost(
+        each=tuple(_composed([charge], unit, patient, delta) for charge in charges),
+        together=_composed(charges, unit, patient, delta),
+    )
+
+
+def _composed(charges: Sequence[Charge], unit: Unit, patient: Patient, delta: float) -> float:
+    try:
+        events = [charge.to(unit, patient) for charge in charges]
+    except UnsafeParameters:
+        return math.inf  # so many contributions, or so little noise, that no number would mean anything
+    return epsilon(events, delta)

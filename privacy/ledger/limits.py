@@ -1,0 +1,158 @@
+"""Runs and limits of a ledger: what each run is charged, and which plan a limit admits on top of that.
+
+What is charged. A reservation charges its whole plan before its first round. When the run is closed, the rounds it
+never began are returned: nothing of them was ever computed. Rounds begun stay charged, whether anything left or
+not. Nothing is returned where a limit admitted the plan as a whole only ("plan"): that admission counts on the
+plan being all there is, and choosing after the fact to have stopped early would be a choice made on the results.
+Nor is anything returned of a run that a restore ended: rounds may have begun of which the entries are lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from privacy.accounting.events import Event, GaussianEvent
+from privacy.accounting.filters import Filter, admit
+from privacy.accounting.pld import epsilon
+from privacy.accounting.units import Charge, Limit, Patient, Unit
+from privacy.canonical import JSON
+from privacy.errors import BudgetExceeded
+from privacy.ledger.approvals import Approval, limit_to_json
+
+By = Literal["filter", "plan"]
+
+
+class LimitExceeded(BudgetExceeded):
+    """The limit of this unit does not hold what was asked."""
+
+    def __init__(self, unit: Unit, message: str, *, hint: str = "") -> None:
+        super().__init__(f"per {unit}: {message}", hint=hint)
+        self.unit = unit
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What entries that a restore could not bring back may have been charged, at most: all that was left.
+
+    `weight`: by the unit's filter, with one person counted as `patient`; infinite if nothing bounds it.
+    """
+
+    weight: float
+    patient: Patient
+
+
+@dataclass(frozen=True)
+class Term:
+    """A limit in force, the filter frozen for it, and the hash of the entry that set it (b"" if none did yet)."""
+
+    limit: Limit
+    filter: Filter
+    entry: bytes
+    lost: Lost | None = None
+
+    def load(self, events: Sequence[Event]) -> float:
+        """The share of the budget that these events and whatever was lost use; above 1 is too much."""
+        return self.filter.load(events, self.limit.budget, self._missing)
+
+    def epsilon(self, events: Sequence[Event]) -> float:
+        """What these events and whatever was lost may have cost, at the limit's delta."""
+        budget = self.limit.budget
+        return epsilon(events, budget.delta) if self.lost is None else budget.epsilon
+
+    @property
+    def _missing(self) -> float:
+        if self.lost is None:
+            return 0.0
+        # A person who counts for more now counted for less in what was lost, by an amount that nobody knows.
+        return self.lost.weight if self.lost.patient == self.limit.patient else math.inf
+
+    def without_its_end(self, spent: Sequence[Event], is_settled: bool) -> Term:
+        """The term after a restore, on top of `spent`: all that was left may have been charged by what was lost.
+
+        `is_settled`: something is charged that no lost entry can have returned, so the filter admitted the rest,
+        and bounds it. If the pool was empty, or beyond its filter, the lost plan may have been admitted by itself,
+        and no weight bounds it: nothing else is ever admitted under a finite limit.
+        """
+        budget, used = self.limit.budget, self.load(spent)
+        weight = math.inf
+        if (is_settled or self.lost is not None) and math.isfinite(budget.epsilon) and used <= 1:
+            weight = self._missing + self.filter.capacity(budget) * (1 - used)
+        return replace(self, lost=Lost(weight, self.limit.patient))
+
+    def to_json(self) -> dict[str, JSON]:
+        """The body of the entry that sets the first limit of a unit."""
+        return self.replaced_by(self.limit, "", ())
+
+    def admits(self, spent: Sequence[Event], charge: Charge) -> By:
+        """How this limit admits a plan on top of `spent`. LimitExceeded if it does not."""
+        limit = self.limit
+        if self.lost is not None:
+            return self._admits_after_loss(spent, charge)
+        try:
+            return admit(spent, charge.to(limit.unit, limit.patient), limit.budget, self.filter).by
+        except BudgetExceeded as error:
+            raise LimitExceeded(limit.unit, error.message, hint=error.hint) from None
+
+    def _admits_after_loss(self, spent: Sequence[Event], charge: Charge) -> By:
+        if self.load([*spent, charge.to(self.limit.unit, self.limit.patient)]) <= 1:
+            return "filter"
+        raise LimitExceeded(
+            self.limit.unit,
+            "the end of this ledger was lost, so what was left of the budget counts as spent",
+            hint="two approvers may raise the budget: federation ledger propose",
+        )
+
+    def replaced_by(self, limit: Limit, reason: str, approvals: Sequence[Approval]) -> dict[str, JSON]:
+        """The body of an entry that puts `limit` in the place of this one. The filter stays."""
+        return {
+            **limit_to_json(limit),
+            "filter": self.filter.to_json(),
+            "reason": reason,
+            "approvals": [approval.to_json() for approval in approvals],
+        }
+
+
+@dataclass
+class Run:
+    """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
+
+    `unblinded` are the rounds with a hash of the payload alone, as an earlier version wrote it: a reader can try
+    payloads on it. `suites` are the suites of secure aggregation that this site masked for. `over`: rounds
+    that were begun before the ledger was restored; nothing more takes place in them. `is_whole`: the restore ended
+    the run, and all of it stays charged.
+    """
+
+    plan: str
+    charge: Charge
+    rounds: int
+    by: Mapping[Unit, By]
+    begun: dict[int, str] = field(default_factory=dict)
+    released: dict[int, str] = field(default_factory=dict)
+    unblinded: set[int] = field(default_factory=set)
+    masked: dict[int, int] = field(default_factory=dict)
+    over: set[int] = field(default_factory=set)
+    suites: set[int] = field(default_factory=set)
+    revealed: dict[int, str] = field(default_factory=dict)
+    closed: str | None = None
+    is_whole: bool = False
+
+    @property
+    def charged(self) -> Charge | None:
+        """What is charged now; None if nothing of a closed run was ever begun."""
+        if self.closed is None or self.is_whole or "plan" in self.by.values():
+            return self.charge
+        if not self.begun:
+            return None
+        event = self.charge.event
+        if not isinstance(event, GaussianEvent):
+            return self.charge
+        return self.charge.with_count(event.count // self.rounds * len(self.begun))
+
+
+def is_even(charge: Charge, rounds: int) -> bool:
+    """Whether every round is charged the same, and something: so that those never begun can be returned."""
+    count = charge.event.count if isinstance(charge.event, GaussianEvent) else rounds
+    return 1 <= rounds <= count and count % rounds == 0

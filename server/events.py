@@ -1,0 +1,90 @@
+"""What happens to a run, as the coordinator's log tells it (`federation.log`): rounds, and who was lost why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from federation.log import Event, Fact, is_on, note, warn
+from federation.plan.plan import Plan
+from federation.report.receipt import Receipt
+from federation.round.messages import Reason
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.pld import epsilon
+from privacy.roster import Roster
+from server.coordinator import SILENT, Coordinator
+from server.state import ServerState
+
+_REASONS = {*(reason.name.lower() for reason in Reason), SILENT}
+
+
+def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Roster) -> None:
+    """The run begins, or goes on after the server was stopped; `absent` are sites of the roster without consent."""
+    names = sorted(sites)
+    note(
+        "run_resumed" if state.round else "run_begins",
+        run=state.run.hex(),
+        plan=plan.digest,
+        sites=names,
+        absent=sorted(set(roster.by_site) - set(names)),
+        rounds=plan.federation.rounds,
+        rounds_done=state.round,
+    )
+
+
+def note_begins(coordinator: Coordinator) -> None:
+    """An attempt at a round begins."""
+    if is_on():
+        terms = coordinator.terms
+        name: Event = "evaluation_begins" if terms.is_evaluation else "round_begins"
+        note(name, cohort=[member.site for member in terms.members], **_place(coordinator))
+
+
+def note_lost(coordinator: Coordinator) -> None:
+    """Each site that the attempt went on without, or failed for, and why: a reason from the fixed list."""
+    if not is_on():
+        return
+    for site, told in sorted(coordinator.lost.items()):
+        # Anything else is what the server itself says of a site that broke the protocol.
+        reason = told if told in _REASONS else Reason.PROTOCOL.name.lower()
+        warn("site_lost", **_place(coordinator), site=site, reason=reason)
+
+
+def note_failed(coordinator: Coordinator, got: int, needed: int) -> None:
+    """An attempt has no sum; `site_lost` lines say for whom."""
+    warn("round_failed", **_place(coordinator), survivors=got, needed=needed)
+
+
+def note_round(plan: Plan, run: bytes, receipt: Receipt) -> None:
+    """A round is done; `epsilon`: of all rounds so far, for one unit that the plan protects."""
+    if is_on():
+        note(
+            "round_ends",
+            run=run.hex(),
+            round=receipt.round,
+            rounds=plan.federation.rounds,
+            cohort=len(receipt.cohort),
+            survivors=len(receipt.survivors),
+            lost=[site for site in receipt.cohort if site not in receipt.survivors],
+            seconds=receipt.seconds,
+            epsilon=_so_far(plan, receipt.round),
+        )
+
+
+def note_evaluated(run: bytes, cohort: Iterable[str], survivors: Iterable[str]) -> None:
+    """The evaluation is published."""
+    inside = set(survivors)
+    lost = [site for site in cohort if site not in inside]
+    note("evaluation_ends", run=run.hex(), survivors=len(inside), lost=lost)
+
+
+def _so_far(plan: Plan, rounds: int) -> float | None:
+    event, delta = plan.charges[0].event, plan.privacy.delta
+    if not isinstance(event, GaussianEvent) or delta is None:
+        return None
+    done = plan.charges[0].with_count(event.count // plan.federation.rounds * rounds)
+    return epsilon([done.event], delta)
+
+
+def _place(coordinator: Coordinator) -> dict[str, Fact]:
+    terms = coordinator.terms
+    return {"run": terms.run.hex(), "round": terms.round, "attempt": terms.attempt}

@@ -1,0 +1,119 @@
+"""What a simulation began with: its sites, their data, its task and its engine. A resumed run takes nothing else.
+
+The journals charge a run once, so whoever resumes it on other data would use records that nobody is charged for,
+and one report would speak of two data sets. The inputs are kept as HMAC-SHA256 under a random key of this run: a
+plain hash of a small file would tell whoever finds it whether a guess at the rows is right.
+The key lies with the other keys of the run (checkpoint/keys), and goes with them when the run is finished.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from federation.errors import CheckpointError
+from federation.files import replace_file
+from federation.model.params import initial_params, params_bytes
+from federation.model.task import Dataset
+from privacy.signing import public_identity
+from server import checkpoint
+from simulations.world import World
+
+_KEY_FILE = "inputs"  # not a site's key: those end in .key
+_FILE = "inputs.json"
+_HINT = "bring back what the run began with, or start another run in another folder"
+
+Inputs = dict[str, Any]  # what: its fingerprint, by site under "sites"
+
+
+def keep_inputs(world: World, engine: str, folder: Path) -> None:
+    """Record what this run begins with in its checkpoint folder; if it began already, refuse anything else.
+
+    CheckpointError names the site, and is raised before any journal is opened.
+    """
+    if not checkpoint.exists(folder):  # nothing was charged yet
+        key = os.urandom(32)
+        (folder / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(folder / "keys" / _KEY_FILE, key)
+        text = json.dumps(_inputs(world, engine, key), indent=1, sort_keys=True)
+        replace_file(folder / _FILE, text.encode())
+        return
+    try:
+        key = (folder / "keys" / _KEY_FILE).read_bytes()
+        known = json.loads((folder / _FILE).read_text("utf-8"))
+        _compare(known, _inputs(world, engine, key))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        message = f"{folder} does not say what data its run began with"
+        raise CheckpointError(message, hint="start again in another folder") from None
+
+
+def _inputs(world: World, engine: str, key: bytes) -> Inputs:
+    params = initial_params(world.task.model, world.plan.federation.seed)
+    sites = {
+        name: {
+            "training data": _mac(key, _parts(world.training[name])),
+            "held-out data": _mac(key, _parts(world.held_out.get(name))),
+            "site.toml": _mac(key, _rules(world, name)),
+            "key": _mac(key, [public_identity(world.identities[name])]),
+        }
+        for name in world.training
+    }
+    return {"engine": engine, "task": _mac(key, [params_bytes(params)]), "sites": sites}
+
+
+def _parts(data: Dataset | None) -> Iterator[bytes]:
+    """All that a run sees of a site's data."""
+    for tensor in (data.features, data.labels, data.patients) if data is not None else ():
+        yield b"" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}".encode()
+        yield b"" if tensor is None else _octets(tensor)
+
+
+def _octets(tensor: Tensor) -> bytes:
+    content: bytes = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return content
+
+
+def _rules(world: World, name: str) -> list[bytes]:
+    """What a run may not change of a site.toml on its way. A stricter policy is welcome at any time.
+
+    The journal counts by its place beside the keys: a folder of sites that moved as a whole is still the same.
+    """
+    rules = world.rules.get(name)
+    if rules is None:
+        return []
+    journal = os.path.relpath(rules.journal.resolve(), rules.keys.resolve())
+    return [text.encode() for text in (rules.data.pool, journal, str(rules.data.size))]
+
+
+def _mac(key: bytes, parts: Any) -> str:
+    """One fingerprint over parts; each is preceded by its length, so that no two lists of parts look alike."""
+    state = hmac.new(key, digestmod=sha256)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.hexdigest()
+
+
+def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if known["engine"] != now["engine"]:
+        hint = f"give --engine {known['engine']}, or name another folder"
+        raise CheckpointError(f"the run was begun with engine {known['engine']}", hint=hint)
+    before, after = known["sites"], now["sites"]
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
+            raise CheckpointError(f"the run began with site {name}, which is not there now", hint=_HINT)
+        if name not in before:
+            raise CheckpointError(f"the run began without site {name}", hint=_HINT)
+        for what, fingerprint in after[name].items():
+            if not hmac.compare_digest(before[name][what], fingerprint):
+                raise CheckpointError(f"the {what} of site {name} changed since the run began", hint=_HINT)
+    if not hmac.compare_digest(known["task"], now["task"]):
+        raise CheckpointError("the task's model changed since the run began", hint=_HINT)

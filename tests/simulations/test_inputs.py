@@ -1,0 +1,280 @@
+"""A run is resumed on what it began with: the same sites, data, task and engine, or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from shutil import copy, copytree, move, rmtree
+
+import pytest
+import torch
+
+from clients.data.folders import find_sites
+from federation.errors import CheckpointError
+from federation.identity.keys import create
+from federation.ledger.export import load_entries
+from federation.model.task import Dataset
+from federation.plan.plan import Plan, parse
+from federation.report.receipt import Receipt
+from federation.report.report import Metrics, Report
+from server import checkpoint
+from server.state import begin
+from simulations.inputs import keep_inputs
+from simulations.simulate import ENGINES, Engine, simulate
+from simulations.world import World, read_world
+from tests.federation.audit.audited import with_rules
+from tests.worlds import load_params, rows_of, start, text_of, write_csv, write_sites
+
+TEXT = text_of(noise="distributed", rounds=4, sample_rate=0.5)
+PLAN = parse(TEXT)
+Change = Callable[[Path], object]
+
+
+class Killed(BaseException):
+    pass
+
+
+def stop(receipt: Receipt, _: Metrics) -> None:
+    if receipt.round == 2:
+        raise Killed
+
+
+def began(sites: Path, out: Path, engine: Engine = "vectorized", text: str = TEXT) -> None:
+    with pytest.raises(Killed):
+        simulate(parse(text), sites, out, engine=engine, progress=stop)
+
+
+def resumed(sites: Path, out: Path, engine: Engine = "vectorized", text: str = TEXT) -> Report:
+    return simulate(parse(text), sites, out, engine=engine, notice=lambda _: None)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file but SQLite's own, which a reader may make beside a ledger."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files if not path.name.endswith(("-wal", "-shm"))}
+
+
+def edit(name: str, old: str, new: str) -> Change:
+    def change(sites: Path) -> None:
+        text = (sites / name).read_text()
+        assert old in text
+        (sites / name).write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def reverse(sites: Path) -> None:
+    header, *rows = (sites / "ash.csv").read_text().splitlines()
+    (sites / "ash.csv").write_text("\n".join([header, *reversed(rows), ""]))
+
+
+def swap(sites: Path) -> None:
+    for old, new in (("ash", "other"), ("birch", "ash"), ("other", "birch")):
+        move(sites / f"{old}.csv", sites / f"{new}.csv")
+
+
+def bring_own_rules(sites: Path) -> None:
+    (sites / "ash.csv").unlink()
+    with_rules(sites, "ash", 0, TEXT)
+
+
+CHANGES: dict[str, tuple[Change, str]] = {
+    "a cell": (edit("ash.csv", ",b,", ",c,"), "data of site ash changed"),
+    "a label": (edit("birch.csv", "yes", "no"), "data of site birch changed"),
+    "a row more": (lambda sites: write_csv(sites / "cedar.csv", rows_of(2, 57)), "data of site cedar changed"),
+    "the order": (reverse, "data of site ash changed"),
+    "a site added": (lambda sites: copy(sites / "ash.csv", sites / "elm.csv"), "began without site elm"),
+    "a site removed": (lambda sites: (sites / "dogwood.csv").unlink(), "began with site dogwood, which is not"),
+    "a site renamed": (lambda sites: move(sites / "ash.csv", sites / "oak.csv"), "began with site ash, which"),
+    "two sites swapped": (swap, "data of site ash changed"),
+    "a test file of its own": (
+        lambda sites: [
+            move(sites / "ash.csv", sites / "train.csv"),
+            (sites / "ash").mkdir(),
+            move(sites / "train.csv", sites / "ash" / "train.csv"),
+            write_csv(sites / "ash" / "test.csv", rows_of(3, 9)),
+        ],
+        "data of site ash changed",
+    ),
+    "a site.toml": (bring_own_rules, r"site\.toml of site ash changed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_is_not_resumed_on_other_data_or_sites(tmp_path: Path, change: str) -> None:
+    """One line that names the site, exit code 4, and nothing is charged, written or left behind."""
+    sites, out = write_sites(tmp_path / "sites", 4), tmp_path / "run"
+    began(sites, out)
+    copytree(sites, tmp_path / "kept")
+    before, (apply, words) = contents(out), CHANGES[change]
+    apply(sites)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        resumed(sites, out)
+    assert (caught.value.exit_code, "another folder" in str(caught.value)) == (4, True)
+    assert contents(out) == before
+    rmtree(sites)
+    move(tmp_path / "kept", sites)
+    assert len(resumed(sites, out).rounds) == 4, "what it began with is welcome again"
+
+
+@pytest.mark.parametrize("key", ["pool", "journal", "size"])
+def test_a_site_s_own_rules_may_become_stricter_on_the_way_and_nothing_else(tmp_path: Path, key: str) -> None:
+    sites, out = write_sites(tmp_path / "sites", 3), tmp_path / "run"
+    rules = with_rules(sites, "elm", 4, TEXT)
+    began(sites, out)
+    text = rules.read_text()
+    changed = {
+        "pool": ("patients of elm", "patients"),
+        "journal": ("own.sqlite", "new.sqlite"),
+        "size": ("54", "55"),
+    }
+    rules.write_text(text.replace(*changed[key]))
+    with pytest.raises(CheckpointError, match=r"site\.toml of site elm changed"):
+        resumed(sites, out)
+    assert not (rules.parent / "new.sqlite").exists()
+    rules.write_text(text.replace("epsilon_max = 9.0", "epsilon_max = 8.0"))
+    move(tmp_path / "sites", tmp_path / "elsewhere")
+    assert len(resumed(tmp_path / "elsewhere", out).rounds) == 4
+    begun = [entry.kind for entry in load_entries(tmp_path / "elsewhere" / "elm" / "own.sqlite")]
+    assert (begun.count("reserve"), begun.count("begin")) == (1, 4)
+
+
+def test_another_identity_of_a_site_is_refused(tmp_path: Path) -> None:
+    sites, out = write_sites(tmp_path / "sites", 3), tmp_path / "run"
+    rules = with_rules(sites, "elm", 4, TEXT)
+    began(sites, out)
+    rmtree(rules.parent / "keys")
+    create(rules.parent / "keys", "elm", "Hospital elm", 54)
+    with pytest.raises(CheckpointError, match="the key of site elm changed"):
+        resumed(sites, out)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("vectorized", "protocol"), ("protocol", "flower"), ("flower", "vectorized")]
+)
+def test_a_run_is_finished_and_read_by_the_engine_that_began_it(
+    tmp_path: Path, first: Engine, second: Engine
+) -> None:
+    """A report names one engine, so no round of it may be another's."""
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    began(sites, out, first)
+    with pytest.raises(CheckpointError, match=f"begun with engine {first}; give --engine {first}"):
+        resumed(sites, out, second)
+    assert resumed(sites, out, first).engine == first
+    before = contents(out)
+    with pytest.raises(CheckpointError, match=f"finished by engine {first}, not {second}") as caught:
+        resumed(sites, out, second)
+    assert caught.value.exit_code == 4
+    assert contents(out) == before
+
+
+def test_a_finished_run_says_that_nothing_was_run_and_what_was_not_compared(tmp_path: Path) -> None:
+    sites, out, heard = write_sites(tmp_path / "sites"), tmp_path / "run", list[str]()
+    report = simulate(PLAN, sites, out, notice=heard.append)
+    assert not [line for line in heard if "nothing was run" in line]
+    heard.clear()
+    edit("ash.csv", ",b,", ",c,")(sites)
+    assert simulate(PLAN, sites, out, notice=heard.append) == report
+    (line,) = heard
+    assert "\n" not in line
+    for words in ("nothing was run", str(out), "engine vectorized", "seed 7", "not compared"):
+        assert words in line
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_that_did_nothing_yet_may_begin_with_anything(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its state is there, it has charged nobody."""
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("simulations.simulate.open_sites", killed)
+        simulate(PLAN, sites, out)
+    edit("ash.csv", ",b,", ",c,")(sites)
+    assert resumed(sites, out, engine).engine == engine
+
+
+def world_of(sites: Path, plan: Plan = PLAN) -> World:
+    return read_world(plan, find_sites(sites).sites)
+
+
+def kept(world: World, folder: Path) -> str:
+    keep_inputs(world, "vectorized", folder)
+    return (folder / "inputs.json").read_text()
+
+
+def test_fingerprints_are_under_a_key_of_the_run_and_go_with_it(tmp_path: Path) -> None:
+    """Two runs on the same data share none, so a finder of one without its key has nothing to try guesses on."""
+    world = world_of(write_sites(tmp_path / "sites"))
+    first, second = (json.loads(kept(world, tmp_path / name)) for name in ("a", "b"))
+    assert {name: set(site) for name, site in first["sites"].items()} == {
+        name: {"training data", "held-out data", "site.toml", "key"} for name in world.training
+    }
+    prints = [
+        {run["task"], *(print_ for site in run["sites"].values() for print_ in site.values())}
+        for run in (first, second)
+    ]
+    assert not prints[0] & prints[1]
+    assert len((tmp_path / "a" / "keys" / "inputs").read_bytes()) == 32
+    began(tmp_path / "sites", tmp_path / "run")
+    known = json.loads((tmp_path / "run" / "checkpoint" / "inputs.json").read_text())
+    resumed(tmp_path / "sites", tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    everything = b"".join(contents(tmp_path / "run").values())
+    for site in known["sites"].values():
+        for value in site.values():
+            assert value.encode() not in everything
+
+
+@pytest.mark.parametrize(
+    "damage", ["gone", "{", "[]", '{"engine": "vectorized"}', '{"engine": "vectorized", "sites": 1}']
+)
+def test_a_checkpoint_that_does_not_say_what_it_began_with_is_refused(tmp_path: Path, damage: str) -> None:
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    began(sites, out)
+    path = out / "checkpoint" / "inputs.json"
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text(damage)
+    with pytest.raises(CheckpointError, match="does not say what data its run began with"):
+        resumed(sites, out)
+
+
+def test_another_model_of_the_task_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    began(sites, out)
+    with monkeypatch.context() as patch:
+        patch.setattr("simulations.inputs.initial_params", lambda *_: torch.ones(12))
+        with pytest.raises(CheckpointError, match="the task's model changed"):
+            resumed(sites, out)
+    resumed(sites, out)
+
+
+def test_a_resumed_run_on_the_same_data_ends_with_the_same_params(tmp_path: Path) -> None:
+    """The check itself changes nothing: it reads no noise and no sample."""
+    text, sites = text_of(rounds=4, sample_rate=0.5), write_sites(tmp_path / "sites")
+    began(sites, tmp_path / "run", text=text)
+    resumed(sites, tmp_path / "run", text=text)
+    resumed(sites, tmp_path / "whole", text=text)
+    assert load_params(tmp_path / "run").equal(load_params(tmp_path / "whole"))
+
+
+def test_the_same_rows_of_other_people_are_other_data(tmp_path: Path) -> None:
+    """Patients are drawn and clipped as a whole, so who is whose is part of the data."""
+    world = world_of(write_sites(tmp_path / "sites"))
+    data = world.training["ash"]
+    grouped = [Dataset(data.features, data.labels, torch.arange(len(data)) // size) for size in (1, 2)]
+    worlds = [replace(world, training={**world.training, "ash": one}) for one in (data, *grouped)]
+    kept(worlds[0], tmp_path / "run")
+    checkpoint.write(tmp_path / "run", PLAN, begin(PLAN, bytes(16), start(PLAN)))
+    kept(worlds[0], tmp_path / "run")
+    for other in worlds[1:]:
+        with pytest.raises(CheckpointError, match="the training data of site ash changed"):
+            kept(other, tmp_path / "run")
