@@ -11,7 +11,7 @@ from federation.identity.roster_file import load_roster
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import build_task
 from federation.plan.plan import load
-from federation.report.files import write_report
+from federation.report.files import PAGE, read_report, write_page, write_report
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
@@ -34,6 +34,8 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     folder = RunFolder.open(state_dir, plan, plan_path.read_text("utf-8-sig"))
     if folder.is_finished:
         _log.info("%s is complete already", state_dir)
+        if not (state_dir / PAGE).exists():
+            write_page(state_dir, read_report(state_dir))
         return
     state = folder.state(initial_params(task.model, plan.federation.seed))
     signed = load_roster(roster_path)
@@ -57,6 +59,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
         plan, folder.receipts(), engine="flower", simulated=False, published=told, seconds=seconds
     )
     write_report(folder.path, report)
+    write_page(folder.path, report)
     folder.close()
 
 

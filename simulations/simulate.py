@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,7 +18,7 @@ from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
-from federation.report.files import read_report, write_report
+from federation.report.files import PAGE, read_report, write_page, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
 from federation.round.terms import Terms
@@ -30,13 +31,20 @@ from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.state import ServerState
-from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
+from simulations.baseline import FOLDER, without_privacy
+from simulations.optional import DIVERGED, Optional
+from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import InProcess, World, keep_identities, open_sites, read_world, server_stream
 
 Engine = Literal["vectorized", "protocol", "flower"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 Progress = Callable[[Receipt, Metrics], None]
+Stage = Callable[
+    [str, int, int], None
+]  # what begins or goes on, how much of it is done, of how much (0: unknown)
+_KEYS = Path("checkpoint", "keys")
+BARE = "without_privacy"
 
 
 @dataclass(frozen=True)
@@ -55,51 +63,85 @@ def simulate(
     *,
     engine: Engine = "vectorized",
     seed: int | None = None,
+    baseline: bool = True,
     progress: Progress | None = None,
+    stage: Stage = lambda _what, _done, _all: None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`; if it is already complete, returns its report. `seed` replaces `federation.seed`.
-    `progress` is called after every round. Torch is set to one thread.
+    `baseline`: train once more without privacy, to compare. `progress` is called after every round, `stage` when
+    something else begins that may take long. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}")
+    started = time.perf_counter()
+    stage("working out the noise", 0, 0)
     plan, text = _with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
-    started = time.perf_counter()
-    keys = out / "checkpoint" / "keys"
-    world = read_world(plan, find_sites(sites), keys)
+    stage("reading the data", 0, 0)
+    world = read_world(plan, find_sites(sites), out / _KEYS)
     folder = RunFolder.open(out, plan, text)
     if folder.is_finished:
-        return read_report(out)
-    keep_identities(world, keys)
-    folder.write_roster(world.roster)
-    with ExitStack() as stack:
-        parties = open_sites(world, out / "journals")
-        for site in parties.values():
-            stack.callback(site.close)
-        final = _train(folder, world, parties, engine, progress)
-        rounds = {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
+        return _described(read_report(out), world, out, baseline, stage)
+    final, rounds = _run(folder, world, engine, progress)
     folder.write_params(world.task.model(), final.params)
-    # A site with a policy of its own is not trained on without privacy, not even for a comparison.
-    compares = plan.is_private and not world.rules
+    # The run is paid for, and these two files are what for. They are on disk before anything else is tried.
+    stage("counting what was spent", 0, 0)
     report = summarize(
         world,
         model_of(world, final.params),
         folder.receipts(),
         rounds,
         engine=engine,
-        baselines={"without_privacy": without_privacy(plan, world)} if compares else {},
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
+        missing={f"baselines.{BARE}": "not made yet"} if baseline and _compares(world) else {},
     )
     write_report(out, report)
     folder.close()
+    return _described(report, world, out, baseline, stage)
+
+
+def _described(report: Report, world: World, out: Path, baseline: bool, stage: Stage) -> Report:
+    """Make what a complete run lacks, and could do without: the comparison, the page. Nothing is charged for it."""
+    why = report.evaluation.missing.get(f"baselines.{BARE}", "")
+    is_lacking = BARE not in report.evaluation.baselines or why not in ("", DIVERGED)
+    if baseline and is_lacking and _compares(world):
+        optional, plan = Optional(), world.plan
+        step = partial(stage, "comparison without privacy")
+        work = partial(without_privacy, plan, world, out.resolve().parent / FOLDER, step)
+        metrics = optional.make(BARE, plan.evaluation.metrics, work)
+        report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
+        write_report(out, report)
+        (out / PAGE).unlink(missing_ok=True)
+    if not (out / PAGE).exists():
+        stage("drawing the report", 0, 0)
+        write_page(out, report)
     return report
+
+
+def _compares(world: World) -> bool:
+    """A site with a policy of its own is not trained on without privacy, not even for a comparison."""
+    return world.plan.is_private and not world.rules
+
+
+def _run(
+    folder: RunFolder, world: World, engine: Engine, progress: Progress | None
+) -> tuple[ServerState, dict[str, int]]:
+    """Play what is left of the run; its last state, and for how many rounds each site was charged."""
+    keep_identities(world, folder.path / _KEYS)
+    folder.write_roster(world.roster)
+    with ExitStack() as stack:
+        parties = open_sites(world, folder.path / "journals")
+        for site in parties.values():
+            stack.callback(site.close)
+        final = _train(folder, world, parties, engine, progress)
+        return final, {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
 
 
 def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
@@ -119,7 +161,8 @@ def _train(
         played = _play(world, state, sites, engine, stack)
         for after, receipt in played.rounds:
             state = after
-            metrics = pooled_metrics(world, model_of(world, state.params))
+            measure = partial(pooled_metrics, world, model_of(world, state.params))
+            metrics = Optional().make("pooled", world.plan.evaluation.metrics, measure)
             folder.store(state, receipt, metrics)
             if progress is not None:
                 progress(receipt, metrics)

@@ -33,7 +33,7 @@ def run_vectorized(
         names = terms.parameters.members
         total = _total(terms, state, contribute)
         after = advance(plan, state, terms, total, names, stream(terms.round))
-        nothing = dict.fromkeys(names, 0)
+        nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
         yield after, receipt_of(terms, names, state, after, started, (nothing, nothing), {})
         state = after
 

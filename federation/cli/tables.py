@@ -9,8 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from federation.report.files import PAGE
 from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report
+from federation.report.wording import NOT_TUNED
 
 _ROUNDING = 1e-9
 _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
@@ -31,7 +33,10 @@ def print_report(report: Report, folder: Path) -> None:
     console.print(_claim(report.privacy), highlight=False)
     console.print(_sites(report))
     console.print(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
-    console.print(f"report   {folder / 'report.html'}", soft_wrap=True, markup=False, highlight=False)
+    if report.evaluation.baselines.get("without_privacy"):
+        console.print(f"without privacy: {NOT_TUNED}", soft_wrap=True, highlight=False)
+    page = folder / PAGE if (folder / PAGE).exists() else MISSING
+    console.print(f"report   {page}", soft_wrap=True, markup=False, highlight=False)
     console.print(f"params   {folder / 'params.safetensors'}", soft_wrap=True, markup=False, highlight=False)
 
 
@@ -67,17 +72,26 @@ def _sites(report: Report) -> Table:
     table = titled("Sites", "site", *known, "rounds", "epsilon spent", "KiB up", "KiB down")
     for site in report.sites:
         records = [str(site.records)] * report.simulated
-        sizes = (f"{size / 1024:.1f}" for size in (site.bytes_up, site.bytes_down))
+        sizes = (_kib(size) for size in (site.bytes_up, site.bytes_down))
         table.add_row(site.id, *records, str(site.rounds), figure(site.epsilon), *sizes)
     return table
+
+
+def _kib(size: int | None) -> str:
+    """Bytes of one line; n/a in a run without messages."""
+    return MISSING if size is None else f"{size / 1024:.1f}"
 
 
 def _metrics(evaluation: Evaluation) -> Table:
     own = {"this run": evaluation.pooled, "mean of sites": evaluation.mean_of_sites}
     columns = {**own, **evaluation.baselines}
+    reasons = [
+        evaluation.why(name) for name in ("pooled", "", *(f"baselines.{one}" for one in evaluation.baselines))
+    ]
     table = titled("Held-out records", "metric", *(name.replace("_", " ") for name in columns))
     for metric in evaluation.pooled:
-        table.add_row(metric.replace("_", " "), *(figure(values.get(metric)) for values in columns.values()))
+        cells = zip(columns.values(), reasons, strict=True)
+        table.add_row(metric.replace("_", " "), *(figure(values.get(metric), why) for values, why in cells))
     return table
 
 

@@ -15,6 +15,7 @@ UNITS = {
     "patient": "all the records of one patient at a site",
     "client": "all the records of one site",
 }
+NOT_TUNED = "the same settings with neither clipping nor noise, not tuned for it"
 _NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",
