@@ -54,9 +54,7 @@ class Baseline:
     def result(self) -> Metrics:
         """The metrics; TrainingDiverged if there are none."""
         if self.metrics is None:
-            raise TrainingDiverged(
-                "these settings diverge without privacy", hint="clipping held them together"
-            )
+            raise _diverged()
         return self.metrics
 
 
@@ -90,7 +88,10 @@ def _rounds(bare: Plan, world: World) -> Iterator[ServerState]:
 
     def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
         trainer = Trainer(world.task, world.training[site], partial(site_stream, bare, site))
-        return contribution(terms, site, params, trainer)
+        try:
+            return contribution(terms, site, params, trainer)
+        except EncodingOverflow:
+            raise _diverged() from None
 
     return (after for after, _ in run_vectorized(bare, state, world.members, contribute, server_stream))
 
@@ -104,8 +105,12 @@ def _trained(
             state = after
             step(state.round)
         return Baseline(pooled_metrics(world, model_of(world, state.params)))
-    except (EncodingOverflow, TrainingDiverged):
+    except TrainingDiverged:
         return Baseline(None)
+
+
+def _diverged() -> TrainingDiverged:
+    return TrainingDiverged("these settings diverge without privacy", hint="clipping held them together")
 
 
 def _place(folder: Path, bare: Plan, world: World, first: ServerState) -> Path | None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from federation.cli.tables import print_budget, print_facts, print_report
-from tests.federation.report.pages import typed
+from federation.report.report import Report
+from tests.federation.report.pages import a_report, typed
 
 UNITS = [
     {"unit": "record", "records": 1, "sites": 1, "epsilon": 2.5},
