@@ -276,7 +276,7 @@ WILD = {
 DIVERGING = {
     "average": {},
     "mlp": {"model": "mlp"},
-    "site noise": {"noise": "site", "local_steps": 2},
+    "site noise": {"noise": "site"},
     "a whole site": {"noise": "site", "unit": "client", "epsilon": 100.0},
 }
 
@@ -406,21 +406,27 @@ def test_metrics_that_cannot_be_computed_are_na_and_the_run_goes_on(
 
 
 @pytest.mark.parametrize("engine", ["vectorized", "protocol"])
-def test_params_that_are_no_numbers_any_more_are_kept_and_the_report_says_so(
-    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
+@pytest.mark.parametrize("factor", [1e10, 1e30])
+def test_params_that_are_no_numbers_any_more_are_kept_if_they_are_the_last_and_else_cost_no_more(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine, factor: float
 ) -> None:
-    """They are what epsilon was paid for, whatever they are worth."""
-
     def exploding(state: Any, params: torch.Tensor, *_: object) -> Any:
-        return state, params * 1e30
+        return state, params * factor
 
-    exploding_rule = ServerOptimizer(build("average", 1.0).init, exploding)
-    monkeypatch.setattr("server.state.optimizer", lambda _: exploding_rule)
-    text = text_of(noise="distributed", rounds=4, sample_rate=0.5)
-    report = simulated(text, sites, tmp_path / "run", engine)
+    rule = ServerOptimizer(build("average", 1.0).init, exploding)
+    monkeypatch.setattr("server.state.optimizer", lambda _: rule)
+    text, out = text_of(noise="distributed", rounds=4, sample_rate=0.5), tmp_path / "run"
+    if factor > 1e20:  # the second of four rounds
+        for _ in range(2):
+            with pytest.raises(TrainingDiverged, match="not finite after round 2"):
+                simulated(text, sites, out, engine)
+        kinds = [entry.kind for entry in load_entries(out / "journals" / "ash.sqlite")]
+        assert kinds.count("begin") == 2
+        return
+    report = simulated(text, sites, out, engine)
     assert report.evaluation.missing["pooled"] == "diverged"
-    assert not load_params(tmp_path / "run").isfinite().all()
-    check_complete(tmp_path / "run")
+    assert not load_params(out).isfinite().all()
+    check_complete(out)
 
 
 @pytest.mark.parametrize("file", ["params.safetensors", "report.json", "state.safetensors", "roster.toml"])
