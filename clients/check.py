@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from clients.data.load import patients_in, site_data
+from clients.data.load import SiteRecords, patients_in, site_data
+from clients.data.notes import FileRead
 from clients.data.populations import check_pool, fingerprints
 from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
@@ -26,18 +28,21 @@ from privacy.ledger.state import Account, fold
 from privacy.signing import public_identity
 
 
-def preflight(plan: Plan, site: Path | str | None = None) -> dict[str, Any]:
+def preflight(
+    plan: Plan, site: Path | str | None = None, *, tell: Callable[[FileRead], None] = lambda _: None
+) -> dict[str, Any]:
     """Facts about the plan, and the site's if one is named; every refusal is raised as in a real run.
 
+    `tell` gets what the people at the site should know about each file, which is not among the facts.
     Nothing is written: no journal is begun, no budget is charged, no refusal goes on record, no pool is claimed.
     """
     if site is None:
-        return _plan_facts(plan, 1)
+        return plan_facts(plan, 1)
     rules = load_site(Path(site))
-    return {**_plan_facts(plan, rules.data.size or 1), "site": _site_facts(plan, rules, Path(site))}
+    return {**plan_facts(plan, rules.data.size or 1), "site": _site_facts(plan, rules, Path(site), tell)}
 
 
-def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
+def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
     """Settles the terms of the smallest cohort: this refuses a plan on which no round could agree."""
     dimension = Layout.of(build_task(plan).model()).dimension
     members = tuple(Member(f"{slot:05d}", size) for slot in range(plan.cohort.minimum))
@@ -63,28 +68,40 @@ def _plan_facts(plan: Plan, size: int) -> dict[str, Any]:
     }
 
 
-def _site_facts(plan: Plan, rules: SiteFile, path: Path) -> dict[str, Any]:
+def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRead], None]) -> dict[str, Any]:
     """Checks site file, policy, budget, data and pool. Writes nothing, and tells the server nothing."""
     require_complete(rules, path)
     key = rules.identity()
     consent(plan, rules.policy)
     facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
-    facts["units"] = _units(plan, rules, key)
+    facts["units"] = units_of(plan, rules, key)
     if "record" in facts["units"]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
         facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
     source, test = data_files(rules, path.parent)
-    data, _ = site_data(source, test, plan, build_task(plan), rules.policy)
+    records = site_data(source, test, plan, build_task(plan), rules.policy)
     for file in (source, test):
         if file is not None:
             check_pool(rules, key, fingerprints(file, plan.patient_column, key))
-    facts["records"] = len(data)
-    if data.patients is not None:
-        facts["patients"] = patients_in(data)
-    return facts
+    for read in records.files:
+        tell(read)
+    return {**facts, **_records(records)}
 
 
-def _units(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
+def _records(records: SiteRecords) -> dict[str, int]:
+    """How much was read of the site's files, and what became of it."""
+    counts = {"records_read": sum(read.records for read in records.files), "records": len(records.training)}
+    counts["records_held_out"] = 0 if records.held_out is None else len(records.held_out)
+    lines = [read.lines for read in records.files if read.lines is not None]
+    patients = patients_in(records.training)
+    return (
+        ({"lines": sum(lines)} if lines else {})
+        | counts
+        | ({"patients": patients} if patients is not None else {})
+    )
+
+
+def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
     """Epsilon spent of each limit in force, before and after this plan. BudgetExceeded if a limit is too low."""
     account, limits = _account(rules, key), rules.policy.limits()
     charges = plan.charges

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from clients.approvals import open_journal
 from clients.data.load import site_data
+from clients.data.notes import tell_of
 from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
@@ -17,13 +18,18 @@ from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import FederationError
+from federation.identity.keys import exposure_of
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
 from privacy.errors import PrivacyError
 
 
-def open_site(path: Path) -> Site:
+def _untold(_: str) -> None:
+    """Where nobody listens."""
+
+
+def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     """The site of a site file, its journal open. Data is read when a plan has been consented to, not before."""
     rules = load_site(path)
     consortium = require_complete(rules, path)
@@ -35,7 +41,7 @@ def open_site(path: Path) -> Site:
         trust=trust,
         policy=lambda: load_site(path).policy,
         journal=open_journal(rules),
-        load=partial(load_trainer, rules, path.parent),
+        load=partial(load_trainer, rules, path.parent, tell=tell),
         is_timed=True,
     )
 
@@ -46,7 +52,9 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None]) -> None
     `tell` gets lines for the people at the site, among them why something was refused: that is not sent.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
-    with closing(open_site(path)) as site:
+    if exposed := exposure_of(load_site(path).key_file):
+        tell(f"warning: {exposed}")
+    with closing(open_site(path, tell)) as site:
         answer = padded(site.receive, lambda: site.pace)
 
         def receive(data: bytes) -> bytes:
@@ -78,12 +86,17 @@ def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
     return f"flower-supernode --superlink {rules.server.address} --root-certificates {certificate} {config}"
 
 
-def load_trainer(rules: SiteFile, folder: Path, plan: Plan) -> Trainer:
-    """The site's data as the plan's task reads them, claimed for its pool. DataError names row and column."""
+def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str], None] = _untold) -> Trainer:
+    """The site's data as the plan's task reads them, claimed for its pool. DataError names row and column.
+
+    `tell` gets how much was read of each file, and what looks odd.
+    """
     task, source, test = build_task(plan), *data_files(rules, folder)
-    training, held_out = site_data(source, test, plan, task, rules.policy)
+    records = site_data(source, test, plan, task, rules.policy)
+    for read in records.files:
+        tell_of(read, tell)
     key = rules.identity()
     for path in (source, test):
         if path is not None:
             claim_pool(rules, key, fingerprints(path, plan.patient_column, key))
-    return Trainer(task, training, partial(site_stream, plan, rules.id), held_out)
+    return Trainer(task, records.training, partial(site_stream, plan, rules.id), records.held_out)

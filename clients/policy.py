@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field, Strict, field_validator, model_validator
+from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, validate
-from federation.config.toml import read
+from federation.config.toml import PATHS, read
 from federation.errors import InputError, SiteFileError
 from federation.identity.keys import load_private
 from federation.plan.plan import Plan
@@ -155,12 +155,22 @@ class Policy(Table):
         return self
 
 
+def _no_escapes(path: str) -> str:
+    """A path as it was meant: TOML reads "data\\table.csv" in double quotes as data, a tab, able.csv."""
+    if not path.isprintable():
+        raise Mistake("is no path: a backslash in double quotes begins an escape", PATHS)
+    return path
+
+
+_PathText = Annotated[str, AfterValidator(_no_escapes)]
+
+
 class _Identity(Table):
     """`[site]`: who the site is, and where it keeps keys and journal, seen from the site file's folder."""
 
     id: str = Field(examples=['"cleveland"'])
-    keys: str = Field(min_length=1, examples=['"keys/"'])
-    journal: str = Field(min_length=1, examples=['"journal.sqlite"'])
+    keys: _PathText = Field(min_length=1, examples=['"keys/"'])
+    journal: _PathText = Field(min_length=1, examples=['"journal.sqlite"'])
 
     @field_validator("id")
     @classmethod
@@ -177,8 +187,8 @@ class SiteData(Table):
     held out.
     """
 
-    source: str = Field(min_length=1, examples=['"cleveland.csv"'])
-    test: str | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
+    source: _PathText = Field(min_length=1, examples=['"cleveland.csv"'])
+    test: _PathText | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
     pool: str = Field(min_length=1, examples=['"cardiology-patients-2024"'])
     size: int | None = Field(default=None, ge=1, lt=1 << 53, examples=["300"])
 
@@ -210,7 +220,7 @@ class _Endpoint(Table):
     """`[server]`: where the coordinator is, and the certificate that it must show."""
 
     address: str = Field(min_length=1, examples=['"fed.example.org:8443"'])
-    certificate: str = Field(min_length=1, examples=['"ca.crt"'])
+    certificate: _PathText = Field(min_length=1, examples=['"ca.crt"'])
 
 
 class _Tables(Table):
@@ -234,9 +244,14 @@ class SiteFile:
     consortium: _Consortium | None
     server: _Endpoint | None
 
+    @property
+    def key_file(self) -> Path:
+        """The file of the key that the site signs with."""
+        return self.keys / f"{self.id}.key"
+
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
-        return load_private(self.keys / f"{self.id}.key")
+        return load_private(self.key_file)
 
 
 def load_site(path: Path) -> SiteFile:

@@ -61,6 +61,9 @@ def read(folder: Path, plan: Plan) -> ServerState | None:
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError):
         raise CheckpointError(f"{path} is damaged", hint="start again in another folder") from None
+    if plan.older is not None and metadata.get("plan") == plan.older.digest:
+        reason = f"{path} is of an older version, in which server.tau was 0.001 unless a plan said otherwise"
+        raise CheckpointError(reason, hint="finish the run with that version, or name a new folder")
     if metadata.get("format") != _FORMAT or metadata.get("plan") != plan.digest:
         raise CheckpointError(f"{path} belongs to another plan", hint="use its own plan, or another folder")
     moments = {name.removeprefix(_OPTIMIZER): value for name, value in tensors.items() if name != "params"}

@@ -10,13 +10,16 @@ is post-processing of what the secure sum released, so it costs no privacy whate
       adam     v = b2 v + (1 - b2) delta^2          (b1 = 0.9)       Optimization", Algorithm 2, with v = tau^2
       yogi     v = v - (1 - b2) delta^2 sign(v - delta^2)            before the first step
 
-As in the paper there is no bias correction: the start v = tau^2 already keeps the first step bounded.
+As in the paper there is no bias correction: a first step of adam or yogi is (1 - b1) / sqrt(1 - b2) times lr,
+which is lr with the defaults. tau is far below any delta that means something, so that a step does not depend on
+the size of the model: with more parameters each has a smaller delta, and a floor above it turns Adam into slow SGD.
 
-    adam-bc    m, v as in adam, from 0;  n = b2 n + (1 - b2) noise;  x += lr * m^ / sqrt(max(v^ - n^, tau^2))
+    adam-bc    m, v as in adam, from 0;  n = b2 n + (1 - b2) noise;  x += lr * m^ / sqrt(max(v^ - n^, floor))
 
 DP-AdamBC (Tang, Shpilevskiy, Lecuyer 2024) takes out of v what the noise put into it: `noise` is the variance of
 the noise on each coordinate of the delta, which is public, and ^ is Adam's own correction, x / (1 - b^steps).
-Otherwise private Adam divides by the size of its noise, and is a slow SGD.
+Otherwise private Adam divides by the size of its noise, and is a slow SGD. Where little is left, the floor sets the
+step: tau^2 if the plan gives tau, or else n^ itself. Then such a coordinate takes the step that plain Adam takes.
 
 Moments and arithmetic are float64; only the params that come out are rounded to the params' own type. A state
 written to a file and read back therefore goes on to the same bits.
@@ -71,13 +74,22 @@ class ServerOptimizer:
 
 @dataclass(frozen=True)
 class Decay:
-    """b1 and b2, the shares of the moments that a step keeps, and tau, the floor of a step's denominator."""
+    """b1 and b2, the shares of the moments that a step keeps, and tau, the floor of a step's denominator.
+
+    None: TAU, and in adam-bc the noise's own standard deviation where that is larger.
+    """
 
     beta1: float = 0.9
     beta2: float = 0.99
-    tau: float = 1e-3
+    tau: float | None = None
+
+    @property
+    def floor(self) -> float:
+        """The floor of every rule that does not know the noise."""
+        return TAU if self.tau is None else self.tau
 
 
+TAU = 1e-8
 DEFAULT = Decay()
 
 _Moments = Mapping[str, Tensor]
@@ -101,7 +113,7 @@ def build(name: str, learning_rate: float, decay: Decay = DEFAULT) -> ServerOpti
     if name not in RULES:
         raise PlanError("no such server optimizer", hint=f"one of {', '.join(RULES)}", key="server.optimizer")
     names, rule = RULES[name]
-    start = {"v": decay.tau**2} if name != "adam-bc" else {}
+    start = {"v": decay.floor**2} if name != "adam-bc" else {}
 
     def init(params: Tensor) -> OptState:
         zeros = torch.zeros_like(params, dtype=torch.float64)
@@ -127,19 +139,20 @@ def _momentum(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, T
 
 def _adagrad(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     v = moments["v"] + step.delta.square()
-    return {"v": v}, step.delta / (v.sqrt() + decay.tau)
+    return {"v": v}, step.delta / (v.sqrt() + decay.floor)
 
 
 def _adam(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     m, v = _means(moments, step.delta, decay)
-    return {"m": m, "v": v}, m / (v.sqrt() + decay.tau)
+    return {"m": m, "v": v}, m / (v.sqrt() + decay.floor)
 
 
 def _adam_bc(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     m, v = _means(moments, step.delta, decay)
     n = decay.beta2 * moments["n"] + (1 - decay.beta2) * step.noise
     early, late = 1 - decay.beta1**step.number, 1 - decay.beta2**step.number
-    signal = ((v - n) / late).clamp(min=decay.tau**2)
+    least = decay.floor**2 if decay.tau is not None else torch.clamp(n / late, min=decay.floor**2)
+    signal = torch.maximum((v - n) / late, torch.as_tensor(least))
     return {"m": m, "v": v, "n": n}, m / early / signal.sqrt()
 
 
@@ -147,7 +160,7 @@ def _yogi(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tenso
     square = step.delta.square()
     v = moments["v"] - (1 - decay.beta2) * square * torch.sign(moments["v"] - square)
     m = decay.beta1 * moments["m"] + (1 - decay.beta1) * step.delta
-    return {"m": m, "v": v}, m / (v.sqrt() + decay.tau)
+    return {"m": m, "v": v}, m / (v.sqrt() + decay.floor)
 
 
 def _means(moments: _Moments, delta: Tensor, decay: Decay) -> tuple[Tensor, Tensor]:

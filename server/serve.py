@@ -12,6 +12,7 @@ from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import build_task
 from federation.plan.plan import load
 from federation.report.files import PAGE, read_report, write_page, write_report
+from federation.report.report import Made
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
@@ -58,6 +59,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     report = summary_of(
         plan, folder.receipts(), engine="flower", simulated=False, published=told, seconds=seconds
     )
+    report = report.model_copy(update={"made": Made.now(state.run, signed.signatures)})
     write_report(folder.path, report)
     write_page(folder.path, report)
     folder.close()

@@ -13,14 +13,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from clients.data.load import find_sites
+from clients.data.folders import find_sites, mixed_hold_outs
+from clients.data.notes import Note
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
+from federation.plan.tabular import TabularTask
 from federation.report.files import PAGE, read_report, write_page, write_report
 from federation.report.receipt import Receipt
-from federation.report.report import Metrics, Report
+from federation.report.report import Made, Metrics, Report
 from federation.round.terms import Terms
 from federation.round.transport import Transport
 from privacy.ledger.heads import Head
@@ -66,12 +68,13 @@ def simulate(
     baseline: bool = True,
     progress: Progress | None = None,
     stage: Stage = lambda _what, _done, _all: None,
+    warn: Callable[[Note], None] = lambda _: None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`; if it is already complete, returns its report. `seed` replaces `federation.seed`.
     `baseline`: train once more without privacy, to compare. `progress` is called after every round, `stage` when
-    something else begins that may take long. Torch is set to one thread.
+    something else begins that may take long, `warn` with what looks odd in the files. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -84,7 +87,7 @@ def simulate(
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     stage("reading the data", 0, 0)
-    world = read_world(plan, find_sites(sites), out / _KEYS)
+    world = _read_sites(plan, sites, out / _KEYS, warn)
     folder = RunFolder.open(out, plan, text)
     if folder.is_finished:
         return _described(read_report(out), world, out, baseline, stage)
@@ -102,6 +105,7 @@ def simulate(
         published=folder.evaluation(),
         missing={f"baselines.{BARE}": "not made yet"} if baseline and _compares(world) else {},
     )
+    report = report.model_copy(update={"made": Made.now(final.run)})
     write_report(out, report)
     folder.close()
     return _described(report, world, out, baseline, stage)
@@ -142,6 +146,16 @@ def _run(
             stack.callback(site.close)
         final = _train(folder, world, parties, engine, progress)
         return final, {name: site.journal.rounds_begun(final.run.hex()) for name, site in parties.items()}
+
+
+def _read_sites(plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]) -> World:
+    found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
+    for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
+        warn(note)
+    world = read_world(plan, found.sites, keys)
+    for note in (note for files in world.files.values() for file in files for note in file.notes):
+        warn(note)
+    return world
 
 
 def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:

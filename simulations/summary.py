@@ -63,8 +63,14 @@ def summarize(
         seconds=seconds,
         evaluation=_evaluation(world, model, missing),
     )
-    sites = (site.model_copy(update={"records": len(world.training[site.id])}) for site in report.sites)
+    sites = (site.model_copy(update=_read(world, site.id)) for site in report.sites)
     return report.model_copy(update={"sites": tuple(sites)})
+
+
+def _read(world: World, site: str) -> dict[str, int | None]:
+    """The lines of a site's files, where they are tables, and the records that it trains on."""
+    lines = [file.lines for file in world.files[site] if file.lines is not None]
+    return {"records": len(world.training[site]), "lines": sum(lines) if lines else None}
 
 
 def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> Evaluation:

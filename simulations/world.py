@@ -17,7 +17,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.approvals import open_journal
-from clients.data.load import SiteFiles, protected, read_data
+from clients.data.folders import SiteFiles
+from clients.data.load import protected, read_file
+from clients.data.notes import FileRead
 from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
@@ -49,6 +51,7 @@ class World:
     rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
     identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # synthetic, or a site.toml's own
     consortium: Ed25519PrivateKey = field(repr=False)
+    files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -81,16 +84,12 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     `keys` may hold identities that an earlier process made for the same simulation.
     """
     task = build_task(plan)
-    data = {entry.name: _read(plan, task, entry) for entry in files}
-    rules = {entry.name: load_site(entry.site_file) for entry in files if entry.site_file is not None}
-    for name, own in rules.items():
-        if own.id != name:
-            message = f"the site file in {name}/ is that of {own.id}"
-            raise SiteFileError(message, hint="name the folder as the site")
+    read = {entry.name: _read(plan, task, entry) for entry in files}
+    data = {name: records for name, (records, _) in read.items()}
+    rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
-    if not any(test is not None for _, test in data.values()):
-        raise DataError("no site holds records out", hint="set evaluation.holdout or add NAME/test.csv")
+    require_held_out(test is not None for _, test in data.values())
     for own in rules.values():
         consent(plan, own.policy)
     world = World(
@@ -101,9 +100,27 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
         rules=rules,
         identities={name: _identity(name, rules.get(name), keys) for name in data},
         consortium=Ed25519PrivateKey.generate(),
+        files={name: found for name, (_, found) in read.items()},
     )
     sample(plan, world.members, round_number=1)
     return world
+
+
+def own_rules(entry: SiteFiles) -> SiteFile | None:
+    """The rules that a site brought, if it did. SiteFileError if they are another site's."""
+    if entry.site_file is None:
+        return None
+    own = load_site(entry.site_file)
+    if own.id != entry.name:
+        message = f"the site file in {entry.name}/ is that of {own.id}"
+        raise SiteFileError(message, hint="name the folder as the site")
+    return own
+
+
+def require_held_out(sites: Iterable[bool]) -> None:
+    """DataError unless at least one of the sites holds records out."""
+    if not any(sites):
+        raise DataError("no site holds records out", hint="set evaluation.holdout or add NAME/test.csv")
 
 
 def keep_identities(world: World, keys: Path) -> None:
@@ -127,11 +144,15 @@ def open_sites(world: World, journals: Path) -> dict[str, Site]:
     return {member.site: _site(world, member, journals) for member in world.members}
 
 
-def _read(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
-    everything = read_data(entry.train, plan, task)
+def _read(
+    plan: Plan, task: Task, entry: SiteFiles
+) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
+    """A site's records to train on and to evaluate on, and the files that they are from."""
+    everything = read_file(entry.train, plan, task)
     if entry.test is not None:
-        return everything, read_data(entry.test, plan, task)
-    return split(everything, plan.evaluation.holdout, plan.federation.seed)
+        test = read_file(entry.test, plan, task)
+        return (everything.data, test.data), (everything.file, test.file)
+    return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
 
 
 def _site(world: World, member: Member, journals: Path) -> Site:

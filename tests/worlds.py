@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clients.data.load import find_sites
+from clients.data.folders import find_sites
 from clients.site import Site
 from clients.training.work import Trainer, contribution
 from federation.model.params import Layout, initial_params
@@ -86,7 +86,7 @@ def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
 @contextmanager
 def opened(plan: Plan, folder: Path, sites: int = 3) -> Iterator[tuple[World, dict[str, Site]]]:
     """The world of a plan, its sites open with journals in `folder`."""
-    world = read_world(plan, find_sites(write_sites(folder / "sites", sites)))
+    world = read_world(plan, find_sites(write_sites(folder / "sites", sites)).sites)
     parties = open_sites(world, folder / "journals")
     try:
         yield world, parties

@@ -2,63 +2,103 @@
 
 A row's number is the line where it starts, header included, as a text editor shows it. No message quotes the
 file's content; a message quotes the header only if it does not look like a row of data.
+
+No row gets lost without a word: every line belongs to the header, a record or a blank row, and these are counted.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
+from clients.data.formats import HEAD, SAVE, other_format
+from clients.data.notes import Note, some
+from clients.data.swallowed import opened_at
 from federation.config.schema import nearest
 from federation.errors import DataError
+from federation.plan.identifiers import cleaned
 from federation.plan.tabular import as_number
+
+_MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A header and at least one row, all of the same length. `lines[i]` is the line at which row i starts."""
+    """A header and at least one row, all of the same length. `lines[i]` is the line at which row i starts.
+
+    The file has `line_count` lines. `blank` of its rows, mostly empty lines, hold nothing and are left out.
+    """
 
     path: Path
     header: tuple[str, ...]
     rows: list[list[str]] = field(repr=False)
     lines: list[int] = field(repr=False)
+    line_count: int
+    blank: int
 
     @classmethod
     def read(cls, path: Path) -> CsvTable:
-        """The table in a file. DataError if it is no UTF-8 CSV with a header and rows."""
-        rows, lines = _parsed(path, _text(path))
+        """The table in a file. DataError if it is no UTF-8 CSV with a header and rows, or if rows may be lost."""
+        if path.suffix.lower() == ".parquet":
+            raise DataError(f"{path}: Parquet cannot be read yet", hint="save it as CSV")
+        if (other := format_of(path)) is not None:
+            raise DataError(f"{path}: {other[0]}", hint=other[1])
+        table = cls._scanned(path)
+        _refuse_swallowed(table)
+        _refuse_ragged(table)
+        _refuse_second_header(table)
+        return table
+
+    @classmethod
+    def parsed(cls, path: Path) -> CsvTable:
+        """The table in a file, of which no more is asked than that all rows are of the same length."""
+        table = cls._scanned(path)
+        _refuse_ragged(table)
+        return table
+
+    @classmethod
+    def _scanned(cls, path: Path) -> CsvTable:
+        with _opened(path) as file:
+            rows, lines, line_count, blank = _parsed(path, file)
         if not rows:
             raise DataError(f"{path}: is empty", hint="it needs a header and rows")
         if len(rows) == 1:
             raise DataError(f"{path}: has a header and no rows", hint="a site needs records to train on")
-        header = tuple(name.strip() for name in rows[0])
-        for row, line in zip(rows, lines, strict=True):
-            if len(row) != len(header):
-                message = f"{path}: row {line} has {len(row)} cells, the header has {len(header)}"
-                raise DataError(message, hint="look for a comma inside a cell without quotes")
-        return cls(path, header, rows[1:], lines[1:])
+        return cls(path, tuple(map(cleaned, rows[0])), rows[1:], lines[1:], line_count, blank)
 
     def column(self, name: str) -> list[str]:
         """The cells of a column, without blanks around them."""
-        if name not in self.header:
+        wanted = cleaned(name)
+        if wanted not in self.header:
             raise DataError(f'{self.path}: has no column "{name}"', hint=_header_hint(self.header, name))
-        if self.header.count(name) > 1:
+        if self.header.count(wanted) > 1:
             raise DataError(f'{self.path}: has two columns "{name}"', hint="rename or remove one")
-        place = self.header.index(name)
+        place = self.header.index(wanted)
         return [row[place].strip() for row in self.rows]
 
-    def error(self, row: int, column: str, message: str, hint: str) -> DataError:
-        """A complaint about one cell."""
-        return DataError(f'{self.path}: row {self.lines[row]}, column "{column}": {message}', hint=hint)
+    def twins(self, columns: Iterable[str]) -> tuple[Note, ...]:
+        """A note for each of these columns that has another beside it whose name differs in capitals alone."""
+        names = Counter(name.casefold() for name in self.header)
+        hint = "rename or remove the other"
+        return tuple(
+            Note(self.path, f'another column is called "{name}" in other capitals, and is not read', hint)
+            for name in columns
+            if names[cleaned(name).casefold()] > 1
+        )
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a site's file. DataError if it is missing or cannot be read."""
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A site's file. DataError if it is missing or cannot be read."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path}: cannot be read: there is no such file", hint="check the path") from None
     except OSError as error:
@@ -66,41 +106,113 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(message, hint="is it a file you may read?") from None
 
 
-def _text(path: Path) -> str:
-    if path.suffix == ".parquet":
-        raise DataError(f"{path}: Parquet cannot be read yet", hint="save it as CSV")
-    data = read_bytes(path)
-    if b"\0" in data:
-        raise DataError(f"{path}: is a binary file", hint="save it as CSV, UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}: row {row} is not UTF-8 text", hint="save it as CSV, UTF-8") from None
+def format_of(path: Path) -> tuple[str, str] | None:
+    """What a file is instead of CSV, and what to do; None if it may be CSV."""
+    with _opened(path) as file:
+        return other_format(file.read(HEAD))
 
 
-def _parsed(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
-    """All rows that are not blank lines, and the line at which each starts."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def read_bytes(path: Path) -> bytes:
+    """The content of a site's file. DataError if it is missing or cannot be read."""
+    with _opened(path) as file:
+        return file.read()
+
+
+def _parsed(path: Path, file: Iterable[bytes]) -> tuple[list[list[str]], list[int], int, int]:
+    """All rows that hold anything, the line at which each starts, the number of lines and of blank rows."""
+    reader = csv.reader(_text_lines(path, file), strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
-    start = 1
+    start, blank = 1, 0
     try:
         for row in reader:
-            if any(row):
+            if any(map(str.strip, row)):
                 rows.append(row)
                 lines.append(start)
+            else:
+                blank += 1
             start = reader.line_num + 1
-    except csv.Error:
-        hint = "look there for a stray or missing quote, or a huge cell"
-        raise DataError(f"{path}: row {start} is not CSV", hint=hint) from None
-    return rows, lines
+    except csv.Error as error:
+        raise _not_csv(path, start, reader.line_num, str(error)) from None
+    return rows, lines, reader.line_num, blank
+
+
+def _text_lines(path: Path, file: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a file as text: one at a time, so that a large file is in memory once."""
+    number = 0
+    for line in file:
+        try:
+            text = line.decode("utf-8" if number else "utf-8-sig")
+        except UnicodeDecodeError as error:
+            row = number + 1 + line.count(b"\r", 0, error.start)
+            hint = f"{SAVE} (it may be Windows-1252 or Latin-1 now)"
+            raise DataError(f"{path}: row {row} is not UTF-8 text", hint=hint) from None
+        if "\0" in text:
+            raise DataError(f"{path}: is a binary file", hint=SAVE)
+        for piece in io.StringIO(text, newline="") if "\r" in text[:-2] else (text,):
+            number += 1
+            yield piece
+
+
+def _not_csv(path: Path, start: int, end: int, reason: str) -> DataError:
+    """What csv.Error means for the row that starts at one line and was given up at another."""
+    hint = "look there for a stray or missing quote"
+    if "end of data" in reason:
+        return DataError(f"{path}: row {start} is not CSV: a quote opens there and never closes", hint=hint)
+    if "limit" in reason:
+        limit = f"{csv.field_size_limit():,} characters"
+        what = f"a quote does not close within {limit}" if end > start else f"it has a cell of over {limit}"
+        return DataError(f"{path}: row {start} is not CSV: {what}", hint=hint)
+    message = f"{path}: row {start} is not CSV: text follows a quote that closes"
+    return DataError(message, hint=f'{hint}; inside quotes, write a quote twice ("")')
+
+
+def _refuse_swallowed(table: CsvTable) -> None:
+    """A stray quote swallows the rows up to the next one, and the result is legal CSV."""
+    width, ends = len(table.header), [*table.lines[1:], table.line_count + 1]
+    places = [opened_at(table.header, 1, 0)]
+    spans = zip(table.rows, table.lines, ends, strict=True)
+    places += [opened_at(row, start, width) for row, start, end in spans if end > start + 1]
+    opened = [line for line in places if line is not None]
+    if opened:
+        raise DataError(
+            f"{table.path}: row {opened[0]}: a quote opens a cell whose lines look like rows{_many(opened)}",
+            hint="close the quote where the cell ends, or take the line breaks out of that cell",
+        )
+
+
+def _refuse_ragged(table: CsvTable) -> None:
+    width, rows = len(table.header), table.rows
+    ragged = [place for place, row in enumerate(rows) if len(row) != width]
+    if not ragged:
+        return
+    first = rows[ragged[0]]
+    hint = "look for a comma inside a cell without quotes, such as a decimal comma"
+    if all(len(rows[place]) == width + 1 and not rows[place][-1].strip() for place in ragged):
+        hint = "rows end with a comma that the header lacks: remove it, or add it there"
+    elif ragged == [len(rows) - 1] and len(first) < width:
+        hint = "is the file cut off there? export it again"
+    lines = [table.lines[place] for place in ragged]
+    message = f"row {lines[0]} has {len(first)} cells, the header has {width}{_many(lines)}"
+    raise DataError(f"{table.path}: {message}", hint=hint)
+
+
+def _many(lines: Sequence[int]) -> str:
+    return f" ({len(lines)} such rows: {some(lines)})" if len(lines) > 1 else ""
+
+
+def _refuse_second_header(table: CsvTable) -> None:
+    first = table.header[0]
+    for row, line in zip(table.rows, table.lines, strict=True):
+        if (first in row[0] or not row[0].isascii()) and tuple(map(cleaned, row)) == table.header:
+            message = f"{table.path}: row {line} is the header once more"
+            raise DataError(message, hint="remove that row: two files were put one after the other")
 
 
 def _header_hint(header: Sequence[str], name: str) -> str:
     """Quotes only a header without numbers and gaps: any other may be a row of data."""
-    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        return "separate the cells by commas"
     if any(not cell or not cell.isprintable() or as_number(cell) is not None for cell in header):
         return "the first row must be the columns' names"
-    return nearest(name, header)
+    if any(";" in cell or "\t" in cell for cell in header):
+        return "separate the cells by commas"
+    return nearest(name, header[:_MAX_COMPARED])

@@ -36,11 +36,11 @@ from clients.data.csv_table import CsvTable, read_bytes
 from clients.policy import SiteFile
 from federation.errors import DataError
 from federation.ledger import durable
+from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.tabular import as_number
 from privacy.errors import PolicyViolation, RecordsUnavailable
 
 _FINGERPRINT_BYTES = 16
-_EXACT_DIGITS = 15  # a longer number is an identifier, not to be taken for its neighbor
 _SCHEMA = (
     "CREATE TABLE fingerprints (value BLOB PRIMARY KEY, pool TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE pools (name TEXT PRIMARY KEY, journal TEXT NOT NULL, key BLOB NOT NULL) WITHOUT ROWID",
@@ -60,14 +60,15 @@ def fingerprints(path: Path, patient: str | None, key: Ed25519PrivateKey) -> fro
     """
     secret = _secret(key)
     try:
-        table = CsvTable.read(path) if path.is_file() else None
+        table = CsvTable.parsed(path) if path.is_file() else None
     except DataError:
         table = None
     if table is None:
         return frozenset(_fingerprint(secret, b"file", content) for content in _contents(path))
     found = {_fingerprint(secret, b"record", row) for row in _rows(table)}
     if patient is not None:
-        found |= {_fingerprint(secret, b"patient", name.encode()) for name in set(table.column(patient))}
+        names = set(map(cleaned, table.column(patient)))
+        found |= {_fingerprint(secret, b"patient", name.encode()) for name in names}
     return frozenset(found)
 
 
@@ -146,9 +147,12 @@ def _rows(table: CsvTable) -> Iterator[bytes]:
 
 
 def _plain(cell: str) -> str:
-    """A cell without blanks around it, and a number as Python writes it."""
-    cell = cell.strip()
-    number = as_number(cell) if len(cell) <= _EXACT_DIGITS else None
+    """A cell as a reader sees it, and a number as Python writes it: 250.0 and 250.00 are one here.
+
+    Two rows that are equal but for such codes get one fingerprint, which can refuse too much and never too little.
+    """
+    cell = cleaned(cell)
+    number = as_number(cell) if len(cell) <= MAX_DIGITS else None
     return cell if number is None else repr(number + 0.0)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,26 @@ _DAMAGE = (FederationError, PrivacyError, OSError, ValueError, RecursionError, s
 
 
 def read_plan(run: Path, found: Findings) -> Plan | None:
-    """plan.toml."""
+    """plan.toml, as it was meant when the run was made."""
     try:
-        return load(run / "plan.toml")
+        plan = load(run / "plan.toml")
     except _DAMAGE as error:
         reason = getattr(error, "message", type(error).__name__)
         found.add("plan-unreadable", f"plan.toml is no plan that could be run: {reason}")
-    return None
+        return None
+    older = plan.older
+    if older is None or not _is_recorded(run, older):
+        return plan
+    found.add("plan-older", "the run was made while server.tau was 0.001 by default, and is verified so")
+    return older
+
+
+def _is_recorded(run: Path, plan: Plan) -> bool:
+    """Whether the first receipt of a run is of this plan."""
+    with suppress(OSError, ValueError):
+        first = json_of(text_of(run / "receipts.jsonl").partition("\n")[0])
+        return isinstance(first, Mapping) and first.get("plan") == plan.digest
+    return False
 
 
 def read_roster(run: Path, found: Findings) -> Roster | None:

@@ -17,6 +17,7 @@ Severity = Literal["critical", "warning", "info"]
 SEVERITIES: Mapping[str, Severity] = {
     # the files of the run
     "plan-unreadable": "critical",
+    "plan-older": "info",
     "roster-unreadable": "critical",
     "roster-unsigned": "critical",
     "receipts-unreadable": "critical",

@@ -146,8 +146,11 @@ def approve(
 ) -> None:
     """Sign a proposal. Read it first: it is text."""
     from clients.approvals import add_approval
+    from federation.cli.checking import warn
+    from federation.identity.keys import exposure_of
 
     typer.echo(f"{proposal}: {add_approval(proposal, key)} of 2 approvals")
+    warn(exposure_of(key))
 
 
 @ledger.command(epilog="Example: [bold]federation ledger apply site.toml proposal.json[/bold]")
@@ -177,6 +180,9 @@ def close(
 def rotate(site: SiteFile, key: KeyFile, debug: Debug = False) -> None:
     """Have another key sign the ledger from here on; then put it in the place of the site's key file."""
     from clients.approvals import rotate as turn
+    from federation.cli.checking import warn
+    from federation.identity.keys import exposure_of
 
     turn(site, key)
+    warn(exposure_of(key))
     typer.echo("the ledger takes the new key only; move it to the site's key file, and tell the consortium")

@@ -20,7 +20,7 @@ from click.exceptions import Exit
 
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail, run
-from federation.errors import AuditFailure
+from federation.errors import AuditFailure, InputError
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
 
@@ -106,20 +106,29 @@ def check(
     site: Annotated[
         Path | None, typer.Option(metavar="SITE", help="a site.toml: policy, data and budget too")
     ] = None,
+    sites: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="every site of a simulation: data, policies, cohort")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Check everything that can be checked before any data moves."""
-    from federation.cli.progress import working
-    from federation.cli.tables import print_facts
+    """Check everything that can be checked before any data moves.
+
+    What the files hold is shown on the terminal: the share of each column that is clipped, classes, and what looks
+    wrong. No figure of it is in the JSON or decides the exit code.
+    """
+    from federation.cli.checking import check_plan, check_site, check_sites
     from federation.plan.plan import load
 
-    with working("checking the plan"):
-        from clients.check import preflight
-
-        facts = preflight(load(plan), site)
-    show = _print_json if as_json else print_facts
-    show(facts)
+    if site is not None and sites is not None:
+        raise InputError("--site and --sites are two questions", hint="ask for one of them")
+    show = _print_json if as_json else None
+    if site is not None:
+        check_site(load(plan), site, show)
+    elif sites is not None:
+        check_sites(load(plan), sites, show)
+    else:
+        check_plan(load(plan), show)
 
 
 @app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
@@ -176,7 +185,8 @@ def sign_roster_file(
     debug: Debug = False,
 ) -> None:
     """Sign a roster. Read it first: whoever is on it can take part."""
-    from federation.identity.keys import load_private
+    from federation.cli.checking import warn
+    from federation.identity.keys import exposure_of, load_private
     from federation.identity.roster_file import load_roster, roster_of, sign_roster
     from privacy.suite import SUITE
 
@@ -187,6 +197,7 @@ def sign_roster_file(
             f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
         )
     typer.echo(f"{path}: {len(signed.signatures)} signatures")
+    warn(exposure_of(key))
 
 
 @app.command(epilog="Example: [bold]federation join site.toml[/bold]")
@@ -296,6 +307,7 @@ def _simulate(
             baseline=baseline,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
             stage=shown.stage,
+            warn=lambda note: typer.echo(f"warning: {note}", err=True),
         )
     if as_json:
         _print_json(report.to_json())

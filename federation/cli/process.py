@@ -32,6 +32,7 @@ from privacy.errors import PrivacyError
 _WORDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _AGAIN: Final = "what was charged stays charged; give the same command again"
+_OUR_BUG: Final = "a bug of ours; run again with --debug and report it"
 _ECHO: Final = 1.0  # seconds: `timeout` sends its signal twice, and people press Ctrl-C twice
 _BROKEN_PIPE: Final = 128 + signal.SIGPIPE
 
@@ -115,10 +116,24 @@ def _failed(error: BaseException) -> int:
         raise error
     if isinstance(error, FederationError | PrivacyError):
         return fail(str(error), error.exit_code)
+    if isinstance(error, ExceptionGroup):
+        return _failed_together(error)
     if isinstance(error, OSError) and error.errno in _FULL:
         return fail(f"{os.strerror(error.errno)}; make room, then give the same command again", 4)
-    # A bug of ours. Its text may hold anything, data included, so only its kind is shown.
-    return fail(f"unexpected {type(error).__name__}: a bug of ours; run again with --debug and report it", 1)
+    return _bug(error)
+
+
+def _failed_together(several: ExceptionGroup[Exception]) -> int:
+    """A line for each error, and the exit code of what is easiest to mend."""
+    ours = [error for error in several.exceptions if isinstance(error, FederationError | PrivacyError)]
+    if len(ours) < len(several.exceptions):
+        return _bug(several)
+    return min(fail(str(error), error.exit_code) for error in ours)
+
+
+def _bug(error: BaseException) -> int:
+    """An error that is none of ours. Its text may hold anything, data included, so only its kind is shown."""
+    return fail(f"unexpected {type(error).__name__}: {_OUR_BUG}", 1)
 
 
 def _stopped(number: int) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from federation.cli.tables import titled
+from federation.cli.screen import show, styled, titled
 from federation.report.numbers import short
 
 _NO_LIMIT = "no limit"
@@ -16,18 +15,15 @@ _NO_LIMIT = "no limit"
 
 def print_statement(facts: Mapping[str, Any]) -> None:
     """Print `facts` (`federation.ledger.statement`): the site, what each unit may spend and has spent, the runs."""
-    console = Console()
-    kind = "[bold red]SIMULATED[/] ledger" if facts["simulated"] else "ledger"
-    console.print(f"{kind} of [bold]{facts['site']}[/], pool {facts['pool']}", highlight=False)
-    verified = f"{facts['entries']} entries verified, head {facts['head']}"
-    console.print(verified, highlight=False, soft_wrap=True)
-    console.print(_units(facts["units"]))
-    console.print(_runs(facts["runs"]))
+    kind = [("SIMULATED", "bold red"), " ledger"] if facts["simulated"] else ["ledger"]
+    show(styled(*kind, " of ", (facts["site"], "bold"), f", pool {facts['pool']}"))
+    show(f"{facts['entries']} entries verified, head {facts['head']}")
+    show(_units(facts["units"]), _runs(facts["runs"]))
     if facts["refusals"]:
-        console.print(f"{facts['refusals']} plans were refused: they asked for more than was left")
+        show(f"{facts['refusals']} plans were refused: they asked for more than was left")
     if facts["witnessed"]:
         seen = ", ".join(f"{site} up to entry {seq}" for site, seq in facts["witnessed"].items())
-        console.print(f"ledgers of peers witnessed: {seen}", highlight=False)
+        show(f"ledgers of peers witnessed: {seen}")
 
 
 def _units(units: Mapping[str, Any]) -> Table:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from federation.cli.screen import show, styled, titled
 from federation.report.files import PAGE
 from federation.report.numbers import MISSING, UNBOUNDED, figure, short, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report
@@ -18,60 +19,50 @@ _ROUNDING = 1e-9
 _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 
-def titled(title: str, first: str, *numbers: str) -> Table:
-    """An empty table: a column of words, then columns of numbers."""
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    for name in numbers:
-        table.add_column(name, justify="right")
-    return table
-
-
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
-    console = Console()
-    console.print(_claim(report.privacy), highlight=False)
-    console.print(_sites(report))
-    console.print(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
+    show(_claim(report.privacy), _sites(report))
+    show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
     if report.evaluation.baselines.get("without_privacy"):
-        console.print(f"without privacy: {NOT_TUNED}", soft_wrap=True, highlight=False)
+        show(f"without privacy: {NOT_TUNED}")
     page = folder / PAGE if (folder / PAGE).exists() else MISSING
-    console.print(f"report   {page}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"params   {folder / 'params.safetensors'}", soft_wrap=True, markup=False, highlight=False)
+    show(f"report   {page}", f"params   {folder / 'params.safetensors'}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print facts as two columns; a site's limits, unit by unit, as a table below."""
-    console, site = Console(), dict(facts.get("site") or {})
+    """Print facts, a line each; a site's limits, unit by unit, as a table below."""
+    site = dict(facts.get("site") or {})
     units = site.pop("units", {})
-    console.print(_columns({**facts, "site": site} if site else facts))
+    show(*_lines({**facts, "site": site} if site else facts))
     if units:
-        console.print(_limits(units))
+        show(_limits(units))
 
 
 def print_budget(budget: Mapping[str, Any]) -> None:
     """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
-    console, aside = Console(), ("rounds", "units", "filter")
-    console.print(_columns({name: value for name, value in budget.items() if name not in aside}))
-    console.print(_exposure(budget["units"]))
-    console.print(_rounds(budget["rounds"]))
-    console.print(_room(budget["filter"]), highlight=False)
+    aside = ("rounds", "units", "filter")
+    show(*_lines({name: value for name, value in budget.items() if name not in aside}))
+    show(_exposure(budget["units"]), _rounds(budget["rounds"]), _room(budget["filter"]))
 
 
-def _claim(privacy: PrivacyClaim) -> str:
+def _claim(privacy: PrivacyClaim) -> Text:
     if not privacy.private:
-        return '[bold red]NOT PRIVATE[/]: the plan says noise = "none"; no epsilon holds for these params'
-    return (
-        f"[bold]epsilon {figure(privacy.epsilon)}[/] at delta {privacy.delta:g} for one {privacy.unit}; "
-        f"noise {privacy.noise}, multiplier {figure(privacy.noise_multiplier)}"
+        said = ': the plan says noise = "none"; no epsilon holds for these params'
+        return styled(("NOT PRIVATE", "bold red"), said)
+    return styled(
+        (f"epsilon {figure(privacy.epsilon)}", "bold"),
+        f" at delta {privacy.delta:g} for one {privacy.unit}; "
+        f"noise {privacy.noise}, multiplier {figure(privacy.noise_multiplier)}",
     )
 
 
 def _sites(report: Report) -> Table:
-    known = ["records"] * report.simulated
+    are_tables = any(site.lines is not None for site in report.sites)
+    known = ["lines read"] * are_tables + ["records"] * report.simulated
     table = titled("Sites", "site", *known, "rounds", "epsilon spent", "KiB up", "KiB down")
     for site in report.sites:
-        records = [str(site.records)] * report.simulated
+        lines = [MISSING if site.lines is None else str(site.lines)] * are_tables
+        records = [*lines, *[str(site.records)] * report.simulated]
         sizes = (_kib(size) for size in (site.bytes_up, site.bytes_down))
         table.add_row(site.id, *records, str(site.rounds), figure(site.epsilon), *sizes)
     return table
@@ -95,13 +86,10 @@ def _metrics(evaluation: Evaluation) -> Table:
     return table
 
 
-def _columns(facts: Mapping[str, Any]) -> Table:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _fact(value))
-    return table
+def _lines(facts: Mapping[str, Any]) -> list[str]:
+    """A fact on each line, its name before it."""
+    width = max(map(len, facts), default=0)
+    return [f"{name.replace('_', ' '):{width}}  {_fact(value)}" for name, value in facts.items()]
 
 
 def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
@@ -156,5 +144,5 @@ def _fact(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_fact(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return "\n".join(_fact(item) for item in value)
+        return ", ".join(_fact(item) for item in value)
     return MISSING if value is None else str(value)

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     ModelWrapValidatorHandler,
     Strict,
@@ -28,10 +29,19 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from federation.config.toml import Document
+from federation.config.words import meant_by
 from federation.errors import InputError, located
 from privacy.errors import UnsafeParameters
 
-Texts = Annotated[tuple[str, ...], Strict(False)]
+
+def _whole_numbers_as_text(values: Any) -> Any:
+    """A list of texts in which somebody left out the quotes around whole numbers. True and False stay."""
+    if not isinstance(values, list | tuple):
+        return values
+    return tuple(str(value) if type(value) is int else value for value in values)
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_whole_numbers_as_text), Strict(False)]
 
 _MAX_SHOWN = 60  # characters of a value
 _MAX_LISTED = 15  # valid names
@@ -67,7 +77,8 @@ class Table(BaseModel):
             raise Mistake("must be a table", f"write its keys as {' = ..., '.join(cls.model_fields)} = ...")
         for name in data:
             if name not in cls.model_fields:
-                raise Mistake("unknown key", nearest(name, cls.model_fields), (name,), unknown=True)
+                hint = meant_by(name) or nearest(name, cls.model_fields)
+                raise Mistake("unknown key", hint, (name,), unknown=True)
         try:
             return handler(data)
         except ValidationError as error:

@@ -135,7 +135,7 @@ class Server(Table):
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.05"])
     beta1: float = Field(default=0.9, ge=0, lt=1, examples=["0.9"])
     beta2: float = Field(default=0.99, ge=0, lt=1, examples=["0.99"])
-    tau: float = Field(default=1e-3, gt=0, le=1, examples=["1e-3"])
+    tau: float | None = Field(default=None, gt=0, le=1, examples=["1e-8"])
 
 
 class Evaluation(Table):

@@ -26,6 +26,10 @@ _HEADER = re.compile(rf"\s*\[\[?\s*{_KEY}\s*\]")
 _ASSIGNMENT = re.compile(rf"\s*{_KEY}\s*=")
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _AT_END = " (at end of document)"
+_ESCAPED = re.compile(r'"[^"]*\\')
+_OF_ESCAPES = re.compile(r"hex value|unescaped|scalar value|illegal character")
+
+PATHS = "write paths with forward slashes, C:/data/a.csv, or in single quotes"
 
 _KeyPath = tuple[str, ...]
 
@@ -89,8 +93,10 @@ def parse(text: str, path: Path | None = None) -> Document:
         raise UnusableFile("is nested too deeply", hint="a plan needs three levels", path=path) from None
     except ValueError as error:
         message, line = _message_and_line(str(error), text)
-        message = f"is not TOML: {message}"
-        raise UnusableFile(message, hint="correct this line", path=path, line=line) from None
+        hint = "correct this line"
+        if line and _ESCAPED.search(text.split("\n")[line - 1]) and _OF_ESCAPES.search(message):
+            message, hint = "a backslash in double quotes begins an escape", PATHS
+        raise UnusableFile(f"is not TOML: {message}", hint=hint, path=path, line=line) from None
 
 
 def with_value(text: str, key: _KeyPath, value: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -95,6 +97,18 @@ def load_private(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise UnusableFile("is a key of another kind", hint=_MAKE_ONE, path=path)
     return key
+
+
+def exposure_of(path: Path) -> str:
+    """A warning, in one line, if not only its owner may read or write a private key; empty if so."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return ""  # whoever loads the key says what is wrong with it
+    if not mode & 0o077:
+        return ""
+    cure = f"chmod 600 {shlex.quote(str(path))}"
+    return f"{path}: others on this machine can open this private key (mode {mode:04o}); {cure}"
 
 
 def load_public(path: Path) -> PublicFile:

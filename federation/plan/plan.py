@@ -104,6 +104,18 @@ class Plan(Rules):
         """The one byte string of this plan, whatever the layout, comments or omitted defaults of its file."""
         return rfc8785.dumps(self.model_dump(mode="json", exclude_none=True))
 
+    @property
+    def older(self) -> Plan | None:
+        """What these lines meant while `server.tau` was 0.001 by default; None if they say what it is.
+
+        Runs of that time are recorded under the digest of that plan. Its guarantee is the same.
+        """
+        if self.server.tau is not None:
+            return None
+        content = self.model_dump(mode="json", exclude_none=True)
+        content["server"]["tau"] = 1e-3
+        return Plan.from_canonical(rfc8785.dumps(content))
+
     def to_toml(self) -> str:
         """A plan.toml that says the same: `parse(plan.to_toml())` has the same digest."""
         return write(_features_by_name(self.model_dump(mode="json", exclude_none=True)))

@@ -1,7 +1,7 @@
 """The built-in task: classify the rows of a table whose columns have public ranges or public values.
 
 Scaling and one-hot never look at the data: the plan holds all that they need, so they leak nothing and are the
-same at every site. A value matches a cell as text, or as a number where both are one: "1" is "1.0".
+same at every site. A value matches a cell as text: federation/plan/identifiers.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, nearest
+from federation.plan.identifiers import are_told_apart, cleaned
 
 MODELS = ("logistic", "mlp")
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -121,12 +122,13 @@ class TabularTask(Table):
 
 
 def _told_apart(values: tuple[str, ...], least: int) -> tuple[str, ...]:
-    """Values that a cell can be matched to: distinct as texts and as numbers ("1" and "1.0" are one)."""
+    """Values that a cell can be matched to: no text stands for two of them."""
     if len(values) < least:
         raise Mistake(f"must have at least {least} entries", 'write for example: ["0", "1"]')
-    seen = {as_number(value) if as_number(value) is not None else value for value in values}
-    if "" in seen or len(seen) < len(values) or any(value != value.strip() for value in values):
-        raise Mistake("names a value twice, by nothing, or with blanks around it", "name each once")
+    is_odd = any(not cleaned(value) or value != value.strip() for value in values)
+    if is_odd or not are_told_apart(values):
+        hint = "name each once; 1.0 is read as 1 where no value has decimals"
+        raise Mistake("names a value twice, by nothing, or with blanks around it", hint)
     return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 MISSING = "n/a"
 UNBOUNDED = "not bounded"
@@ -58,3 +59,16 @@ def count(value: float | None) -> str:
 def plain(name: str) -> str:
     """A field's or metric's name as words."""
     return {"auc": "AUC", "f1": "F1"}.get(name, name.replace("_", " "))
+
+
+def moment(finished: str) -> str:
+    """A time of report.json as people read it; what is none, as it is.
+
+    >>> moment("2026-03-01T17:05:09Z")
+    '1 March 2026, 17:05 UTC'
+    """
+    try:
+        at = datetime.strptime(finished, "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return finished
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"

@@ -13,7 +13,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from federation.report import plots, wording
-from federation.report.numbers import MISSING, count, figure, octets, plain, tiny, upward
+from federation.report.numbers import MISSING, count, figure, moment, octets, plain, tiny, upward
 from federation.report.report import Metrics, Report
 from federation.report.templates import page_template
 
@@ -23,11 +23,15 @@ _BASELINES = {
 }
 
 
-def render(report: Report) -> str:
-    """The page, as HTML."""
-    page = page_template(Path(__file__).parent, figure, octets, count, plain, tiny, upward, wording.whom)
+def render(report: Report, verdict: str = "") -> str:
+    """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one."""
+    filters = (figure, octets, count, plain, tiny, upward, moment, wording.whom)
+    page = page_template(Path(__file__).parent, *filters)
     return page.render(
         report=report,
+        made=report.made,
+        remaining=wording.remaining(report),
+        verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.published(report.evaluation.published),
         unit=wording.UNITS[report.privacy.unit],

@@ -7,7 +7,9 @@ nothing. Reading is strict about the fields listed here and ignores any other, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
@@ -67,7 +69,10 @@ class PrivacyClaim(Part):
 
 
 class SiteLine(Part):
-    """One site: what it spent, and how many bytes of the rounds went over its line; None if nothing was sent."""
+    """One site: what it spent, and how many bytes of the rounds went over its line; None if nothing was sent.
+
+    `lines` are those of its files, from which `records` are trained on and others held out.
+    """
 
     id: str
     epsilon: _Number
@@ -76,6 +81,7 @@ class SiteLine(Part):
     bytes_up: int | None
     bytes_down: int | None
     records: int | None = None
+    lines: int | None = None
 
 
 class RoundLine(Part):
@@ -131,6 +137,25 @@ class Timing(Part):
     client_rounds_per_second: _Number
 
 
+class Made(Part):
+    """Where a report comes from: the run's id in hex, when it was finished (UTC), by which version.
+
+    `signers` are the public keys, in hex, whose signatures the roster of a real run bears.
+    """
+
+    run: str
+    finished: str
+    version: str
+    signers: Annotated[tuple[str, ...], AnyList] = ()
+
+    @classmethod
+    def now(cls, run: bytes, signers: Iterable[bytes] = ()) -> Self:
+        """Of this moment and this installation. `signers` are public keys."""
+        finished = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        keys = tuple(sorted(key.hex() for key in signers))
+        return cls(run=run.hex(), finished=finished, version=version("private-federation"), signers=keys)
+
+
 class Report(Part):
     """The report of a run. The fields have the order of report.json."""
 
@@ -147,3 +172,4 @@ class Report(Part):
     timing: Timing
     history: Annotated[tuple[HistoryLine, ...], AnyList] = ()
     secure_aggregation: Mapping[str, int] = {}
+    made: Made | None = None

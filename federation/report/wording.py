@@ -22,6 +22,7 @@ _NOISE = {
     "central": "No noise of the site's own: the server adds noise to the sum.",
     "none": "No noise at all: what the sum of the sites' updates says about a record, it says openly.",
 }
+NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
 
 def meaning(privacy: PrivacyClaim) -> str:
@@ -79,6 +80,15 @@ def assumptions(report: Report) -> list[str]:
         "Epsilon covers the training records, not the test records behind any figure above, and not the moment at "
         "which a message is sent. Message sizes are fixed by the plan.",
     ]
+
+
+def remaining(report: Report) -> str:
+    """What is left of a budget, in as far as this page can know it."""
+    if not report.privacy.private:
+        return "no run without noise fits a budget"
+    if report.simulated:
+        return "federation ledger show SITE says it for a site that brought a site.toml; others have no limit"
+    return "known to each site alone, and counted there: federation ledger show SITE"
 
 
 def _unit(unit: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clients.check import preflight
+from clients.data.notes import FileRead
 from clients.data.populations import claim_pool, fingerprints, registry_path
 from clients.journal.journal import Journal
 from clients.policy import load_site
@@ -68,8 +69,28 @@ def test_a_plan_that_no_round_could_agree_on_is_refused() -> None:
 def test_the_facts_of_a_site_that_has_never_joined(tmp_path: Path) -> None:
     facts = preflight(make_plan(epsilon=3.0), write_site(tmp_path))["site"]
     assert (facts["id"], facts["records"], facts["epsilon_max"]) == ("berlin", 25, 8.0)
+    assert (facts["lines"], facts["records_read"], facts["records_held_out"]) == (31, 30, 5)
     assert 2.9 < facts["epsilon_after_this_plan"] <= 3.0
     assert not (tmp_path / "journal.sqlite").exists()  # looking leaves no trace
+
+
+def test_what_was_read_of_each_file_is_told_at_the_site_and_is_no_fact(tmp_path: Path) -> None:
+    header, *rows = (write_site(tmp_path).parent / "berlin.csv").read_text().splitlines()
+    twins = header.replace(header.split(",")[0], header.split(",")[0].upper(), 1)
+    text = "\n".join(
+        [
+            f"{header},{twins.split(',')[0]}",
+            *(f"{row},1" for row in rows),
+            ",,," + "," * (len(header.split(",")) - 3),
+        ]
+    )
+    (tmp_path / "berlin.csv").write_text(text + "\n\n")
+    told: list[FileRead] = []
+    facts = preflight(make_plan(epsilon=3.0), tmp_path / "site.toml", tell=told.append)["site"]
+    (read,) = told
+    assert str(read) == f"{tmp_path / 'berlin.csv'}: 33 lines, 30 records, 2 blank"
+    assert facts["lines"] == 33 and "in other capitals" in str(read.notes)
+    assert "capitals" not in json.dumps(facts)
 
 
 def test_what_earlier_runs_spent_counts_and_is_refused_when_it_is_too_much(tmp_path: Path) -> None:

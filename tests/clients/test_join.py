@@ -185,15 +185,29 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
     attend(path, None, told.append)
     assert "site berlin answers at" in told[0]
     assert ("--superlink fed.example.org:9092" in told[1]) is server
-    assert [line for line in told[2:] if "policy.noise" in line] == told[2:]
-    assert len(told) == 3  # one refusal, told once
+    assert "policy.noise" in told[2]  # one refusal, told once
+    assert told[3:] == [f"{tmp_path / 'berlin.csv'}: 31 lines, 30 records"]
     assert [Frame.from_bytes(reply).kind for reply in replies] == [Kind.ABORT, Kind.WELCOME]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o644, 0o640])
+def test_a_key_that_others_can_open_is_told_before_the_site_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    path, told = write_site(tmp_path), list[str]()
+    (tmp_path / "keys" / "berlin.key").chmod(mode)
+    monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready: ready())
+    attend(path, None, told.append)
+    warned = [line for line in told if line.startswith("warning: ")]
+    assert warned == told[: len(warned)]
+    assert len(warned) == (mode & 0o077 != 0)
+    assert all("can open this private key" in line and "chmod 600" in line for line in warned)
 
 
 def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def quote(*_: object) -> None:
+    def quote(*_: object, **__: object) -> None:
         raise ValueError("Jane Doe, born 1970")
 
     told: list[str] = []

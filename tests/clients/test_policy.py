@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clients.policy import Policy, consent, load_site, require_complete
-from federation.errors import SiteFileError
+from federation.errors import SiteFileError, UnusableFile
 from federation.plan.plan import Plan, parse
 from privacy.accounting.filters import Budget, Filter, admit
 from privacy.accounting.units import Limit, Patient
@@ -461,6 +461,23 @@ def test_a_site_file_may_leave_out_the_server_and_in_a_simulation_the_consortium
             '"sqlite:///db"',
             "site.toml:6 data.source: is a database, which cannot be read yet",
         ),
+        (
+            '"cleveland.csv"',
+            r'"data\table.csv"',
+            "site.toml:6 data.source: is no path: a backslash in double quotes begins an escape; write paths with",
+        ),
+        (
+            '"keys/"',
+            r'"C:\new\keys"',
+            "site.toml:3: is not TOML: a backslash in double quotes begins an escape",
+        ),
+        (
+            '"journal.sqlite"',
+            r'"\box\newer.sqlite"',
+            "is no path: a backslash in double quotes begins an escape",
+        ),
+        ('"ca.crt"', r'"..\ncerts\ca.crt"', "site.toml:19: is not TOML: a backslash"),
+        ('"ca.crt"', r'"C:\new.crt"', "server.certificate"),
         ("[data]", "[dat]", 'site.toml:5 dat: unknown key; did you mean "data"?'),
         ("quorum = 2", "quorum = 3", "site.toml:16 consortium.quorum = 3: is more than the 2 keys; pin more"),
         ("quorum = 2", "quorum = 0", "site.toml:16 consortium.quorum = 0: must be at least 1"),
@@ -475,7 +492,7 @@ def test_a_site_file_may_leave_out_the_server_and_in_a_simulation_the_consortium
 def test_a_mistake_in_a_site_file_is_one_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
     path = tmp_path / "site.toml"
     path.write_text(SITE.replace(old, new, 1))
-    with pytest.raises(SiteFileError) as caught:
+    with pytest.raises((SiteFileError, UnusableFile)) as caught:
         load_site(path)
     line = str(caught.value)
     assert line.startswith(str(tmp_path)) and expected in line and "\n" not in line

@@ -57,6 +57,14 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: bytes) -> None:
         checkpoint.read(tmp_path, ADAM)
 
 
+def test_a_state_from_before_the_default_of_tau_changed_is_refused_by_name(tmp_path: Path) -> None:
+    then = parse(text_of({"server.tau": 1e-3, "server.optimizer": "adam"}))
+    now = parse(text_of({"server.optimizer": "adam"}))
+    checkpoint.write(tmp_path, then, state_of(then))
+    with pytest.raises(CheckpointError, match=r"of an older version, in which server\.tau was 0\.001"):
+        checkpoint.read(tmp_path, now)
+
+
 def test_another_plan_s_state_is_refused(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, ADAM, state_of(ADAM))
     with pytest.raises(CheckpointError, match="belongs to another plan"):

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from federation.errors import CheckpointError, PlanError
-from server.optimizers import DEFAULT, RULES, Decay, OptState, build
+from server.optimizers import DEFAULT, RULES, TAU, Decay, OptState, build
 
 NAMES = sorted(RULES)
 DELTAS = [
@@ -57,7 +57,7 @@ def test_two_adam_steps_worked_by_hand() -> None:
     #   x1 = 1 + .1 * .03 / .0310164954    = 1.0967227117...
     #   m2 = .9 * .03 - .1 * .1 = .017     v2 = .99 * 9.0099e-4 + .01 * .01 = 9.919801e-4
     #   x2 = x1 + .1 * .017 / (.0314957155 + .001) = 1.0967227 + .0523146 = 1.1490373
-    optimizer = build("adam", 0.1)
+    optimizer = build("adam", 0.1, Decay(tau=1e-3))
     x = torch.tensor([1.0], dtype=torch.float64)
     state, x = optimizer.step(optimizer.init(x), x, torch.tensor([0.3], dtype=torch.float64))
     assert x.item() == pytest.approx(1.0967227, abs=1e-7)
@@ -76,7 +76,7 @@ def test_two_adam_steps_worked_by_hand() -> None:
     ],
 )
 def test_a_yogi_step_worked_by_hand(delta: float, v: float) -> None:
-    optimizer = build("yogi", 0.1)
+    optimizer = build("yogi", 0.1, Decay(tau=1e-3))
     x = torch.tensor([1.0], dtype=torch.float64)
     state, x = optimizer.step(optimizer.init(x), x, torch.tensor([delta], dtype=torch.float64))
     assert state.moments["v"].item() == pytest.approx(v, rel=1e-12)
@@ -98,7 +98,7 @@ def test_momentum_is_torch_sgd_with_momentum_on_minus_delta() -> None:
 
 def test_adagrad_is_torch_adagrad_that_starts_at_tau_squared() -> None:
     x = params().double().requires_grad_()
-    oracle = torch.optim.Adagrad([x], lr=0.3, initial_accumulator_value=DEFAULT.tau**2, eps=DEFAULT.tau)
+    oracle = torch.optim.Adagrad([x], lr=0.3, initial_accumulator_value=TAU**2, eps=TAU)
     torch.testing.assert_close(
         follow("adagrad", 0.3, params().double()), descend(oracle, x), rtol=1e-12, atol=0
     )
@@ -110,7 +110,7 @@ def test_adam_is_torch_adam_once_the_bias_correction_is_undone() -> None:
     delta = torch.tensor([0.4, -0.2], dtype=torch.float64)
     ours, state, x = build("adam", 0.1), None, torch.zeros(2, dtype=torch.float64)
     theirs = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    oracle = torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.99), eps=DEFAULT.tau)
+    oracle = torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.99), eps=TAU)
     state = ours.init(x)
     for step in range(4001):
         if step == 4000:
@@ -213,3 +213,35 @@ def test_a_small_steady_signal_under_noise_is_followed_faster_than_by_adam() -> 
             state, x = optimizer.step(state, x, delta + 0.01, 1.0)
         reached[name] = float(x.mean())
     assert reached["adam-bc"] > 2 * reached["adam"] > 0
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adam", "yogi"])
+def test_a_step_is_as_long_whatever_the_size_of_the_deltas(name: str) -> None:
+    """A model of a hundred times the parameters has deltas of a tenth; it must not be a slow SGD for that."""
+
+    def moved(scale: float) -> Tensor:
+        optimizer, x = build(name, 0.1), torch.zeros(3, dtype=torch.float64)
+        state = optimizer.init(x)
+        for delta in DELTAS:
+            state, x = optimizer.step(state, x, scale * delta)
+        return x
+
+    torch.testing.assert_close(moved(1e-2), moved(1.0), rtol=2e-3, atol=0)
+    slow = build(name, 0.1, Decay(tau=1e-3))
+    x = torch.zeros(3, dtype=torch.float64)
+    assert slow.step(slow.init(x), x, 1e-5 * DELTAS[0])[1].abs().max() < 0.01, (
+        "the failing control: a high floor"
+    )
+
+
+def test_where_only_noise_is_left_the_corrected_step_is_that_of_adam() -> None:
+    """Without a tau in the plan, the noise itself is the floor: no coordinate divides by next to nothing."""
+    variance, steps = 0.04, 60
+    optimizer, x = build("adam-bc", 0.1), torch.zeros(2000, dtype=torch.float64)
+    state = optimizer.init(x)
+    for delta in noise_only(steps, 2000, variance, seed=5):
+        before = x
+        state, x = optimizer.step(state, x, delta, variance)
+    early = 1 - DEFAULT.beta1**steps
+    longest = 0.1 * state.moments["m"].abs() / early / variance**0.5
+    assert bool(((x - before).abs() <= longest * (1 + 1e-9)).all())

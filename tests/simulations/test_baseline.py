@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clients.data.load import find_sites
+from clients.data.folders import find_sites
 from federation.errors import TrainingDiverged
 from federation.plan.plan import Plan
 from simulations import baseline
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def world_of(plan: Plan, folder: Path) -> World:
-    return read_world(plan, find_sites(folder))
+    return read_world(plan, find_sites(folder).sites)
 
 
 def trained(plan: Plan, folder: Path, kept: Path) -> list[int]:

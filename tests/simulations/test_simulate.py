@@ -133,12 +133,12 @@ def test_the_report_agrees_with_the_journals_and_the_receipts(private: tuple[Pat
 def test_the_report_s_evaluation_is_that_of_the_params_in_the_folder(
     sites: Path, private: tuple[Path, Report]
 ) -> None:
-    from clients.data.load import find_sites
+    from clients.data.folders import find_sites
     from simulations.summary import model_of, pooled_metrics
     from simulations.world import read_world
 
     out, report = private
-    world = read_world(parse(PRIVATE), find_sites(sites))
+    world = read_world(parse(PRIVATE), find_sites(sites).sites)
     assert pooled_metrics(world, model_of(world, load_params(out))) == report.evaluation.pooled
     assert report.history[-1].metrics == report.evaluation.pooled
 
@@ -168,6 +168,9 @@ def test_a_report_reads_back_as_it_was_written(
     assert report.to_json() == written == Report.from_json(written).to_json()
     assert ("published" in written["evaluation"]) == published
     assert all(site["records"] > 0 for site in written["sites"])
+    assert [site["lines"] for site in written["sites"]] == [
+        path.read_text().count("\n") for path in sorted(sites.glob("*.csv"))
+    ]
 
 
 def test_the_same_seed_gives_the_same_params_and_another_seed_others(sites: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients.data.load import find_sites
+from clients.data.folders import find_sites
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import Report
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def world_of(plan: Plan, folder: Path) -> World:
-    return read_world(plan, find_sites(folder))
+    return read_world(plan, find_sites(folder).sites)
 
 
 def receipt(number: int, seconds: float = 0.25, missing: str = "") -> Receipt:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.data.load import find_sites
+from clients.data.folders import find_sites
 from clients.policy import Policy
 from federation.errors import DataError, RosterError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private
@@ -23,7 +23,7 @@ PLAN = plan_of()
 
 
 def world_of(folder: Path, plan: Plan = PLAN) -> World:
-    return read_world(plan, find_sites(folder))
+    return read_world(plan, find_sites(folder).sites)
 
 
 def own_rules(folder: Path, *, noise: str = "none", plans: str = PLAN.digest, size: str = "") -> Path:

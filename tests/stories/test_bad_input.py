@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
@@ -61,6 +62,35 @@ BAD_FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "no header": (f"{MARKER},0.5,a,yes\n{GOOD}".encode(), ("has no column",)),
     "binary": (b"\x89PNG\r\n\x1a\n\0\0" + MARKER.encode(), ("is a binary file",)),
     "another alphabet": (HEADER.encode() + b"40,0.5,\xff" + MARKER.encode() + b",yes\n", ("row 2", "UTF-8")),
+    "a pair of stray quotes": (
+        f'note,{HEADER}x,{GOOD}"x,{GOOD}{f"x,{GOOD}" * 30}{MARKER}",{GOOD}'.encode(),
+        ("row 3", "a quote opens a cell whose lines look like rows"),
+    ),
+    "semicolons": (
+        (HEADER + GOOD).replace(",", ";").replace("0.5", MARKER + ",5").encode(),
+        ("separated by semicolons", "with commas"),
+    ),
+    "UTF-16": ((HEADER + GOOD + MARKER).encode("utf-16"), ("is UTF-16 text", "UTF-8")),
+    "a packed file": (
+        gzip.compress((HEADER + GOOD + MARKER).encode()),
+        ("is compressed by gzip", "unpack it"),
+    ),
+    "a workbook": (
+        b"PK\x03\x04....[Content_Types].xml" + MARKER.encode(),
+        ("is an Excel workbook", "save it as CSV"),
+    ),
+    "many at once": (
+        f"{HEADER}{GOOD}{'?,0.5,a,yes' + chr(10)}{GOOD}".encode()
+        + f"?,{MARKER} mg,a,{MARKER}\n".encode() * 59,
+        (
+            'row 3, column "age"',
+            "(60 rows: 3, 5, 6, ...)",
+            'row 5, column "dose"',
+            "(59 rows:",
+            'column "sick"',
+        ),
+    ),
+    "the header twice": (f"{HEADER}{GOOD}\ufeff{HEADER}{GOOD}".encode(), ("row 3", "the header once more")),
     "a stray quote": (f'{HEADER}{GOOD}"40"{MARKER},0.5,a,yes\n'.encode(), ("row 3",)),
 }
 
@@ -142,6 +172,60 @@ def test_a_folder_without_sites_is_one_line(
 ) -> None:
     (tmp_path / "sites").mkdir()
     check_one_line(simulate(text_of(), make(tmp_path / "sites")), 2, words)
+
+
+CODES = text_of().replace('["a", "b", "c"]', '["39733011000001106", "250.0", "1234", "100", "7"]')
+
+
+@pytest.mark.parametrize("code", ["39733011000001104", "250.00", "250", "01234", "1E2", "7.0"])
+def test_a_code_is_not_another_that_is_equal_as_a_number(
+    code: str, simulate: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    sites = write_sites(tmp_path / "sites", 4)
+    for path in sites.iterdir():
+        text = path.read_text()
+        for letter, value in zip("abc", ("39733011000001106", "250.0", "1234"), strict=True):
+            text = text.replace(f",{letter},", f",{value},")
+        path.write_text(text)
+    assert simulate(CODES, sites, "good").code == 0
+    (sites / "cedar.csv").write_text(f"{HEADER}40,0.5,7,yes\n40,0.5,{code},yes\n")
+    done = simulate(CODES, sites, "bad")
+    check_one_line(done, 2, ("cedar.csv", 'row 3, column "ward"', "is not one of the plan's values"))
+    assert code not in done.err
+
+
+def test_what_is_odd_is_told_on_the_terminal_and_nowhere_else(
+    simulate: Callable[..., Outcome], good: Path, tmp_path: Path
+) -> None:
+    copytree(good, tmp_path / "sites")
+    plain = simulate(text_of(), tmp_path / "sites", "plain", "--json")
+    (tmp_path / "sites" / "README.md").write_text("")
+    (tmp_path / "sites" / "Thumbs.db").write_text("")
+    odd = simulate(text_of(), tmp_path / "sites", "odd", "--json")
+    assert (plain.code, odd.code) == (0, 0)
+    (line,) = [line for line in odd.err.splitlines() if line not in plain.err.splitlines()]
+    assert line.startswith(
+        f"warning: {tmp_path / 'sites'}: passed over README.md, Thumbs.db: no site's data; "
+    )
+    for run in ("plain", "odd"):
+        assert not any(
+            b"README" in file.read_bytes() for file in (tmp_path / run).rglob("*") if file.is_file()
+        )
+    assert plain.json["evaluation"] == odd.json["evaluation"]
+
+
+def test_sites_with_and_without_test_files_are_told_apart(
+    simulate: Callable[..., Outcome], good: Path, tmp_path: Path
+) -> None:
+    sites = copytree(good, tmp_path / "sites")
+    (sites / "ash").mkdir()
+    (sites / "ash.csv").rename(sites / "ash" / "train.csv")
+    (sites / "ash" / "test.csv").write_text(HEADER + GOOD + "30,-0.5,b,no\n")
+    done = simulate(text_of(), sites)
+    assert done.code == 0
+    assert "birch, cedar (2 of 3 sites) hold no test file: 0.25 of their records are held out" in done.err
+    done = simulate(text_of(holdout=0.0), sites, "none")
+    assert done.code == 0 and "evaluation.holdout is 0: they are not evaluated, the others are" in done.err
 
 
 def with_rules(folder: Path, policy: str) -> Path:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from clients.data.load import find_sites, patients_in, protected, read_csv, read_data, site_data
+from clients.data.load import patients_in, protected, read_csv, read_data, site_data
 from clients.data.split import split
 from clients.policy import Policy
 from federation.errors import DataError, FederationError, TaskError
@@ -95,8 +95,8 @@ def test_columns_come_in_the_plans_order_whatever_the_files(site: Path) -> None:
     assert torch.equal(data.features, again.features) and torch.equal(data.labels, again.labels)
 
 
-def test_a_number_matches_a_category_however_it_is_written(site: Path) -> None:
-    site.write_text("age,cp,num\n55.0,1.0,0.0\n 20 ,2e0, 1\n90,atypical,+1\n")
+def test_a_whole_number_matches_as_pandas_writes_it_beside_an_empty_cell(site: Path) -> None:
+    site.write_text("age,cp,num\n55.0,1.0,0.0\n 20 ,2, 1\n90,atypical,1.0\n")
     assert read_csv(site, TASK).features.argmax(dim=1).tolist() == [1, 2, 0]
     assert read_csv(site, TASK).labels.tolist() == [0, 1, 1]
 
@@ -150,7 +150,10 @@ CELLS = [
     ("55,1,", 'row 2, column "num": is empty'),
     ("55,1", "row 2 has 2 cells, the header has 3; look for a comma"),
     ("55,1,0,SECRET", "row 2 has 4 cells, the header has 3"),
-    ('55,"SECRET"x,0', "row 2 is not CSV; look there for a stray or missing quote"),
+    (
+        '55,"SECRET"x,0',
+        "row 2 is not CSV: text follows a quote that closes; look there for a stray or missing",
+    ),
     ('55,"SECRET,0\n1,2,0', "row 2 is not CSV"),
     ("S" * 200_000 + ",1,0", "row 2 is not CSV"),
 ]
@@ -174,11 +177,12 @@ def test_a_wrong_cell_is_named_by_its_place(site: Path, row: str, expected: str)
         ('"x\ny",cp,num\n1,1,0\n', 'has no column "age"; the first row must be'),
         (",".join(f"c{i:03}" for i in range(99)) + "\n" + "1," * 98 + "1\n", "c013, c014, ..."),
         ("55.0,1,0\n60,1,0\n", 'has no column "age"; the first row must be the columns\' names'),
-        ("age;cp;num\n1;1;0\n", 'has no column "age"; separate the cells by commas'),
+        ("age;cp;num\n1;1;0\n", "has its cells separated by semicolons; save it with commas"),
+        ("age;cp (a, b);num\n1;0,5;0\n", 'has no column "age"; separate the cells by commas'),
         ("age,cp,num,age\n1,1,0,1\n", 'has two columns "age"; rename or remove one'),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file; save it as CSV, UTF-8"),
         (b"age,cp,num\n1,1,0\n\xe9,1,0\n", "row 3 is not UTF-8 text; save it as CSV, UTF-8"),
-        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is a binary file"),
+        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is UTF-16 text; save it as CSV, UTF-8"),
     ],
 )
 def test_a_wrong_file_is_one_line(site: Path, content: str | bytes, expected: str) -> None:
@@ -318,10 +322,10 @@ def test_a_patient_with_more_records_than_the_policy_says_is_refused_and_not_cou
         )
     assert "3" not in str(caught.value) and "SECRET" not in str(caught.value)
     allowed = Policy.model_validate({**values, "patient": {**limit, "records": 3}})
-    assert patients_in(site_data(path, None, plan, task, allowed)[0]) == 5
+    assert patients_in(site_data(path, None, plan, task, allowed).training) == 5
     path, plan, task = plan_and_site(tmp_path, for_patients(), by_patient(3))
     assert (
-        len(site_data(path, None, plan, task, Policy.for_plan(plan))[0]) == 3
+        len(site_data(path, None, plan, task, Policy.for_plan(plan)).training) == 3
     )  # protected whole, however many
 
 
@@ -344,11 +348,11 @@ def test_delta_is_held_against_those_that_the_plan_protects(tmp_path: Path) -> N
                 with pytest.raises(UnsafeParameters, match=r"must be below 1/N"):
                     site_data(path, None, plan, task, Policy.for_plan(plan))
             else:
-                data = site_data(path, None, plan, task, Policy.for_plan(plan))[0]
+                data = site_data(path, None, plan, task, Policy.for_plan(plan)).training
                 assert protected(plan, data) == (10 if plan.privacy.unit == "patient" else 40)
     client = KNOWN.replace('unit = "record"', 'unit = "client"').replace("1e-5", "0.5")
     path, plan, task = plan_and_site(tmp_path, client.replace("holdout = 0.2", "holdout = 0.0"), content)
-    assert len(site_data(path, None, plan, task, Policy.for_plan(plan))[0]) == 40  # N counts sites then
+    assert len(site_data(path, None, plan, task, Policy.for_plan(plan)).training) == 40  # N counts sites then
 
 
 @pytest.mark.parametrize("holdout", [0.0, 0.2, 0.9])
@@ -359,57 +363,12 @@ def test_a_pool_of_one_is_read_like_any_other_and_kept_together(
     """DP-56: one record, or one patient, is trained on or held out by its own hash; no refusal tells which."""
     text = (for_patients() if unit == "patient" else KNOWN).replace("holdout = 0.2", f"holdout = {holdout}")
     path, plan, task = plan_and_site(tmp_path, text, by_patient(4 if unit == "patient" else 1))
-    training, held_out = site_data(path, None, plan, task, Policy.for_plan(plan))
+    records = site_data(path, None, plan, task, Policy.for_plan(plan))
+    training, held_out = records.training, records.held_out
     sizes = [len(training), 0 if held_out is None else len(held_out)]
     assert sorted(sizes) == [0, 4 if unit == "patient" else 1]
     assert protected(plan, training) == (1 if sizes[0] else 0)
     assert holdout > 0 or sizes[1] == 0
-
-
-# Folders of sites
-
-
-def test_sites_are_files_and_folders_by_name(tmp_path: Path) -> None:
-    (tmp_path / "zurich.csv").write_text(ROWS)
-    (tmp_path / "basel").mkdir()
-    (tmp_path / "basel" / "train.csv").write_text(ROWS)
-    (tmp_path / "cham").mkdir()
-    for name in ("train.csv", "test.csv", "site.toml"):
-        (tmp_path / "cham" / name).write_text("")
-    (tmp_path / ".DS_Store").write_bytes(b"\0")
-    basel, cham, zurich = find_sites(tmp_path)
-    assert [basel.name, cham.name, zurich.name] == ["basel", "cham", "zurich"]
-    assert (basel.train, basel.test, basel.site_file) == (tmp_path / "basel" / "train.csv", None, None)
-    assert (cham.test, cham.site_file) == (tmp_path / "cham" / "test.csv", tmp_path / "cham" / "site.toml")
-    assert zurich.train == tmp_path / "zurich.csv"
-
-
-@pytest.mark.parametrize(
-    ("entries", "expected"),
-    [
-        ([], "holds no sites"),
-        ([".hidden.csv"], "holds no sites"),
-        (["a.csv", "README.md"], r"README\.md: is no CSV file"),
-        (["a.parquet"], "Parquet cannot be read yet; save it as CSV"),
-        (["a.csv", "a/train.csv"], "a is there twice"),
-        (["a/data.csv"], r"holds no train\.csv"),
-        (["my site.csv"], "cannot be a site's name"),
-    ],
-)
-def test_a_folder_that_holds_anything_else_is_one_line(
-    tmp_path: Path, entries: list[str], expected: str
-) -> None:
-    for entry in entries:
-        (tmp_path / entry).parent.mkdir(exist_ok=True)
-        (tmp_path / entry).write_text(ROWS)
-    with pytest.raises(DataError, match=expected):
-        find_sites(tmp_path)
-
-
-def test_a_folder_that_is_none_is_one_line(site: Path) -> None:
-    for path in (site, site.parent / "absent"):
-        with pytest.raises(DataError, match="there is no such folder"):
-            find_sites(path)
 
 
 # The user's own data function

@@ -84,6 +84,7 @@ DISGUISES = {
     ),
     "merged with others": ([*STRANGERS, ROWS[17]], HEADER),
     "doubled": (ROWS + ROWS, HEADER),
+    "invisible characters": ([[f"{row[0]}\u200b", f"\ufeff{row[1]}", *row[2:]] for row in ROWS], HEADER),
     "numbers written anew": ([[f" {row[0]} ", f"{row[1]}.0", f" {row[2]} ", row[3]] for row in ROWS], HEADER),
 }
 
@@ -116,6 +117,7 @@ def test_other_people_are_another_pool(ward: Ward) -> None:
     [
         [[row[0], "99", "1", "1"] for row in ROWS],  # later visits
         [[f" {row[0]} ", *row[1:]] for row in ROWS],
+        [[f"{row[0][0]}\u200b{row[0][1:]}\u00a0", "99", *row[2:]] for row in ROWS],
         [["X1", "50", "1", "1"], [ROWS[3][0], "50", "1", "1"]],
     ],
 )

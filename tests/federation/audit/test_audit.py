@@ -42,6 +42,14 @@ def test_a_run_without_masks_passes_too_as_long_as_its_end_holds_the_heads(tmp_p
     assert ids_at(audit(run), "ash") == {"head-missing", "ledger-unwitnessed"}
 
 
+def test_a_run_from_before_the_default_of_tau_changed_is_verified_as_what_it_was(tmp_path: Path) -> None:
+    run = finished(tmp_path, "vectorized", TEXT.replace("[server]", "[server]\ntau = 0.001"))
+    plan = run / "plan.toml"
+    plan.write_text(plan.read_text().replace("tau = 0.001\n", ""))
+    found = audit(run)
+    assert (found.verdict, ids(found)) == ("pass", {"plan-older"})
+
+
 def test_the_answer_is_what_the_interface_promises(protocol: Path) -> None:
     answer = json.loads(json.dumps(audit(protocol).to_json(), allow_nan=False))
     assert answer["verdict"] == "pass"

@@ -79,6 +79,19 @@ def test_a_slip_of_the_pen_is_one_line_that_names_its_line(text: str, line: int 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "value", [r"C:\Users\x", r"C:\data", r"C:\uploads", r"\\server\share", "data\\", r"x\UFFFFFFFF"]
+)
+def test_a_path_of_windows_in_double_quotes_is_told_how_to_be_written(value: str) -> None:
+    with pytest.raises(UnusableFile) as caught:
+        parse(f'a = 1\nb = "{value}"\n', Path("site.toml"))
+    assert str(caught.value).startswith(
+        "site.toml:2: is not TOML: a backslash in double quotes begins an escape; write"
+    )
+    assert "forward slashes" in str(caught.value) and "single quotes" in str(caught.value)
+    assert parse(f"b = '{value}'\n").at(("b",)) == value
+
+
 def test_a_file_nested_beyond_reason_is_an_error_and_no_crash() -> None:
     with pytest.raises(UnusableFile, match="nested"):
         parse("a = " + "[" * 100_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federation.config.words import WORDS
 from federation.errors import InputError, PlanError
 from federation.plan.plan import Plan, TabularTask, check_delta, load, parse
 from privacy.errors import MalformedMessage, PrivacyError, UnsafeParameters
@@ -90,7 +92,11 @@ SLIPS = [
     ('noise = "distributed"', 'noise = "none"', 'privacy.epsilon = 3.0: means nothing beside noise = "none"'),
     ("low = 20", "low = 90", "task.features.age: low must be below high"),
     ("low = 20", "low = inf", "task.features.age.low = inf: must be a finite number"),
-    ("low = 20, high = 90", "values = [1, 2]", "task.features.age.values = [1, 2]: must be text in quotes"),
+    (
+        "low = 20, high = 90",
+        "values = [1, 2.5]",
+        "task.features.age.values = [1, 2.5]: must be text in quotes",
+    ),
     ('"3", "4"]', '"3", "3.0"]', 'task.features.cp.values = ["1", "2", "3", "3.0"]: names a value twice'),
     ("{ low = 20, high = 90 }", "3", "task.features.age = 3: must be a public range or a list of values"),
     ('["0", "1"]', '["0"]', 'task.classes = ["0"]: must have at least 2 entries'),
@@ -373,7 +379,48 @@ def test_the_digest_is_of_what_a_plan_says_not_of_how_it_is_written() -> None:
 def test_the_digest_of_a_plan_that_sites_have_approved_stays_what_it_was() -> None:
     """Keys that came later have no say in a plan that does not use them."""
     approved = "sha256:2d7155e5a62fc6b2e97b0cf0a38bddecd192c694fe952c93ee9de0cd699021a0"
-    assert parse(TEXT).digest == approved
+    older = parse(TEXT).older
+    assert older is not None
+    assert older.digest == approved, "what the same lines meant while server.tau was 0.001 by default"
+    assert parse(TEXT).digest == "sha256:fe2f70b683ddc5a4f591bc4bacf44b367572f6c80d483dd267044fd5012ec32d"
+    assert parse(TEXT.replace("[server]", "[server]\ntau = 0.001")).digest == approved
+    assert parse(TEXT.replace("[server]", "[server]\ntau = 0.001")).older is None
+
+
+def test_whole_numbers_without_quotes_are_understood_as_text() -> None:
+    bare = TEXT.replace('classes = ["0", "1"]', "classes = [0, 1]").replace(
+        'values = ["1", "2", "3", "4"]', "values = [1, 2, 3, 4]"
+    )
+    assert parse(bare).digest == parse(TEXT).digest
+    assert "must be text in quotes" in message(
+        TEXT.replace('classes = ["0", "1"]', "classes = [true, false]")
+    )
+    assert "names a value twice" in message(TEXT.replace('classes = ["0", "1"]', 'classes = [1, "1"]'))
+
+
+@pytest.mark.parametrize(
+    ("table", "word", "cure"),
+    [
+        ("training", "batch_size = 64", "write training.sample_rate"),
+        ("training", "epochs = 5", "write federation.rounds times training.local_steps"),
+        ("privacy", "noise_multiplier = 1.1", "write privacy.epsilon: the noise follows from it"),
+        ("privacy", "max_grad_norm = 1.0", "write privacy.clipping_norm"),
+        ("training", "lr = 0.1", "write learning_rate"),
+        ("cohort", "fraction-fit = 0.1", "write cohort.sample_rate"),
+    ],
+)
+def test_the_words_of_the_field_get_the_way_to_say_it_here(table: str, word: str, cure: str) -> None:
+    said = message(TEXT.replace(f"[{table}]", f"[{table}]\n{word}"))
+    assert f"{table}.{word}: unknown key; {cure}" in said
+
+
+def test_every_cure_for_a_word_names_keys_that_a_plan_has() -> None:
+    for hint in set(WORDS.values()):
+        for table, key in re.findall(
+            r"\b(federation|task|cohort|training|privacy|server|evaluation)\.(\w+)", hint
+        ):
+            if table != "task":
+                assert key in Plan.model_fields[table].annotation.model_fields, hint
 
 
 def test_plans_are_equal_whether_or_not_one_was_hashed() -> None:

@@ -66,7 +66,10 @@ def typed(**changes: Any) -> Report:
 
 
 class Page(HTMLParser):
-    """Which elements a page has, what it would load, what it says; and whether its elements nest."""
+    """Which elements a page has, what it would load, what it says; and whether its elements nest.
+
+    `unnamed` counts the cells that, on a narrow screen, would stand without the name of their column.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -75,6 +78,7 @@ class Page(HTMLParser):
         self.handlers: list[str] = []
         self.words: list[str] = []
         self.open: list[str] = []
+        self.unnamed = 0
         self.feed(text)
         self.close()
 
@@ -82,6 +86,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
         if tag not in VOID:
             self.open.append(tag)
+        self.unnamed += tag == "td" and not {"data-label", "class"} & dict(attrs).keys()
         for key, value in attrs:
             self.loads += [value or ""] if key in LOADS else []
             self.handlers += [key] if key.startswith("on") else []
@@ -117,4 +122,5 @@ def check_quiet(text: str) -> Page:
         "http://www.w3.org/1999/xlink",
     }
     assert found.open == []
+    assert found.unnamed == 0, "a narrow screen shows a row as a block: each figure needs its column's name"
     return found

@@ -6,6 +6,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from federation.report import wording
 from federation.report.files import write_page, write_report
 from federation.report.numbers import octets, upward
 from federation.report.page import render, spread
-from federation.report.report import PrivacyClaim, Report
+from federation.report.report import Made, PrivacyClaim, Report
 from tests.federation.report.pages import Page, a_report, check_quiet, typed
 
 HOSTILE = "<script>alert('x')</script>&\"$\\frac{$_{"
@@ -50,6 +52,26 @@ def page(report: Mapping[str, Any]) -> Page:
 @pytest.mark.parametrize("private", [True, False])
 def test_the_page_loads_nothing_and_runs_nothing(private: bool) -> None:
     check_quiet(render(Report.from_json(a_report(private=private))))
+
+
+def test_the_page_says_where_it_comes_from() -> None:
+    made = Made(run="ab" * 16, finished="2026-03-01T17:05:09Z", version="0.1.0", signers=("cd" * 32,))
+    text = Page(render(typed(made=made.to_json(), simulated=False), "pass, 12 entries verified")).text
+    for told in ("1 March 2026, 17:05 UTC", "ab" * 16, "cd" * 32, "private-federation 0.1.0"):
+        assert told in text
+    assert "pass, 12 entries verified" in text
+    assert "federation ledger show SITE" in text, "what is left of a budget is for its site to say"
+    unaudited = check_quiet(render(typed(made=made.to_json()))).text
+    assert "not audited when this page was written" in unaudited
+    assert "nobody but this simulation" in unaudited
+
+
+def test_a_report_is_dated_as_it_is_made() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    made = Made.now(bytes(16), [b"\x02" * 32, b"\x01" * 32])
+    assert before <= datetime.fromisoformat(made.finished) <= datetime.now(UTC)
+    assert made.signers == ("01" * 32, "02" * 32)
+    assert made.version == version("private-federation")
 
 
 def test_names_from_users_are_text_and_never_markup() -> None:

@@ -1,0 +1,155 @@
+"""Doubts: what is right by the plan and probably wrong in the data. Each is a line for the people who own them.
+
+A column of zeros, a -9 for "missing" and a point that parts thousands are all numbers, so no reader can refuse
+them; they are clipped to the public range and train a model on nonsense. A doubt never refuses and never changes
+what is sent: that would tell of the records. It names a value only if that is one of the well-known codes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federation.plan.plan import Plan
+from federation.plan.tabular import Numeric, TabularTask
+
+_CLIPPED = 0.2
+_OFF = 0.2
+_PILE = 0.05  # of the records, for one value outside the range
+_PILE_OF_CODES = 0.02  # the same for a known code that the range allows
+_FEWEST = 3
+_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
+_FITTING = 0.9
+_UNEVEN = 5  # times the smallest site
+_LONG = 2  # times the clipping norm
+
+_NINES = ("9", "99", "999", "9999", "99999", "999999", "99.9", "999.9", "99.99", "999.99")
+_OTHERS = ("777", "7777", "888", "8888")
+_CODES = np.array(
+    [0, -1, -7, -8, -77, -88, *(sign * float(code) for code in (*_NINES, *_OTHERS) for sign in (1, -1))]
+)
+
+Numbers = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+def doubts_of_numbers(
+    feature: Numeric, cells: Sequence[str], values: Numbers, found: Numbers, counts: Counts
+) -> Iterator[str]:
+    """Doubts about a column: its cells, each as a number (or NaN), and the different numbers with their counts."""
+    if not len(found):
+        return
+    column, bounds = f'column "{feature.name}"', f"the range {number(feature.low)} to {number(feature.high)}"
+    if 1 < counts[0] == len(values):
+        yield f"{column}: every record holds the same number, from which no model can learn"
+    below, above = counts[found < feature.low].sum(), counts[found > feature.high].sum()
+    for clipped, side in ((below, "below"), (above, "above")):
+        if clipped > _CLIPPED * len(values):
+            yield f"{column}: {percent(clipped / len(values))} of the records are {side} {bounds} and are clipped"
+    if below + above > _CLIPPED * len(values) >= max(below, above):
+        yield f"{column}: {percent((below + above) / len(values))} of the records are clipped to {bounds}"
+    yield from (f"{column}: {doubt}" for doubt in _codes(feature, found, counts, bounds))
+    if _parts_thousands(feature, values, cells):
+        yield f"{column}: exactly three digits follow each point. Does it part thousands, so that 1.250 means 1250?"
+
+
+def doubts_of_values(name: str, counts: Sequence[int], records: int) -> Iterator[str]:
+    """Doubts about a column of named values, of which each occurs so often."""
+    if 1 < records == max(counts):
+        yield f'column "{name}": every record holds the same value, from which no model can learn'
+
+
+def doubts_of_classes(target: str, classes: Sequence[tuple[str, int]]) -> Iterator[str]:
+    """Doubts about the labels, of which each class has so many."""
+    absent = [name for name, count in classes if not count]
+    if classes and len(classes) - len(absent) == 1:
+        yield f'column "{target}": all records are of one class'
+    elif absent and len(absent) < len(classes):
+        yield f'column "{target}": no record is of class {", ".join(absent)}'
+
+
+def doubts_of_size(declared: int | None, fewest: int, most: int, unit: str) -> Iterator[str]:
+    """Doubts about the size that a site declares in public, of which a part may be held out."""
+    if declared is not None and not (1 - _OFF) * fewest <= declared <= (1 + _OFF) * most:
+        yield (
+            f"data.size declares {declared}, the files hold {most} {unit}s: "
+            "the size scales what this site sends, and weighs it where weights are declared"
+        )
+
+
+def hints_of_length(plan: Plan, length: float) -> Iterator[str]:
+    """How long a typical record is beside the norm that its gradient is clipped to.
+
+    The gradient of a linear layer is the error of its outputs times the input and a 1 for the bias. Before anything
+    is learned, the error of K classes has the length sqrt(1 - 1/K).
+    """
+    norm, task = plan.privacy.clipping_norm, plan.task
+    if norm is None or plan.privacy.unit == "client" or not isinstance(task, TabularTask):
+        return
+    gradient = math.sqrt((1 - 1 / len(task.classes)) * (1 + length**2))
+    if gradient > _LONG * norm:
+        yield (
+            f"a typical record is {length:.1f} long as the model's input, so its first gradients are about "
+            f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them. "
+            "A larger norm keeps more, and adds noise in proportion"
+        )
+
+
+def doubts_of_sizes(sizes: Sequence[int]) -> Iterator[str]:
+    """Doubts about sites that each add all of the noise and then count alike."""
+    if sizes and max(sizes) >= _UNEVEN * min(sizes):
+        yield (
+            f"sites declare {min(sizes)} to {max(sizes)}, and each adds the whole noise: with uniform weights the "
+            'noisiest counts as much as the best; consider weights = "declared", or distributed noise'
+        )
+
+
+def number(value: float) -> str:
+    """A number as people write it."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def percent(share: float) -> str:
+    """A share with one decimal; 0% and 100% only where they are exact."""
+    if share in (0, 1):
+        return f"{share:.0%}"
+    return f"{min(max(share, 0.001), 0.999):.1%}"
+
+
+def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Iterator[str]:
+    """Values that stand for "missing" in many files, and any single value outside the range that piles up."""
+    records, most = int(counts.sum()), np.sort(counts)[-2:]
+    is_outside, is_code = (found < feature.low) | (found > feature.high), np.isin(found, _CODES)
+    for place in np.flatnonzero(is_code & (counts < records)).tolist():
+        value, count = float(found[place]), int(counts[place])
+        if is_outside[place]:
+            is_far = max(feature.low - value, value - feature.high) > feature.high - feature.low
+            doubtful = count > 1 or is_far or value < 0 <= feature.low
+        else:
+            next_most = int(most[0] if count == most[-1] else most[-1])
+            doubtful = value != 0 and count >= max(_FEWEST, _PILE_OF_CODES * records, 2 * next_most)
+        if doubtful:
+            where = f"{'outside' if is_outside[place] else 'in'} {bounds}"
+            yield f'{number(value)} stands in {_records(count)}, {where}: does it mean "missing"?'
+    piles = is_outside & ~is_code & (counts < records) & (counts >= max(_FEWEST, _PILE * records))
+    for count in counts[piles].tolist():
+        yield f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'s' * (count != 1)}"
+
+
+def _parts_thousands(feature: Numeric, values: Numbers, cells: Sequence[str]) -> bool:
+    """Whether points part thousands: a thousand times the number fits the range, and no cell has other decimals."""
+    if max(abs(feature.low), abs(feature.high)) < 1000:
+        return False
+    parted = np.flatnonzero(values != np.trunc(values))  # NaN is among them, and its cell is no match
+    meant = 1000 * values[parted]
+    if len(parted) < 2 or ((feature.low <= meant) & (meant <= feature.high)).mean() < _FITTING:
+        return False
+    return all(_THOUSANDS.fullmatch(cell) for cell in cells if "." in cell)

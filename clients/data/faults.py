@@ -1,0 +1,51 @@
+"""All the cells of a table that cannot be used, told at once: one line for a file, however many rows are wrong."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from clients.data.csv_table import CsvTable
+from clients.data.notes import some
+from federation.errors import DataError
+
+_MAX_LISTED = 6  # faults in one line
+_MAX_NAME = 60  # characters of a column's name
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with some cells of a column, what to do, and in which rows (by position, in order)."""
+
+    column: str
+    message: str
+    hint: str
+    rows: tuple[int, ...]
+
+
+def collected(column: str, found: Iterable[tuple[int, tuple[str, str]]]) -> tuple[Fault, ...]:
+    """Faults of a column from (row, (message, hint)) pairs, those with one message together."""
+    rows: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for row, said in found:
+        rows[said].append(row)
+    return tuple(Fault(column, message, hint, tuple(places)) for (message, hint), places in rows.items())
+
+
+def refuse(table: CsvTable, faults: Sequence[Fault]) -> None:
+    """Return if there are no faults. DataError names the first row and column, then all others in brief."""
+    if not faults:
+        return
+    listed = faults[:_MAX_LISTED]
+    text = ", also ".join(_told(table, fault) for fault in listed)
+    if left := len(faults) - len(listed):
+        text += f", and {left} more"
+    hints = dict.fromkeys(fault.hint for fault in listed)
+    raise DataError(f"{table.path}: {text}", hint=", and ".join(list(hints)[:2]))
+
+
+def _told(table: CsvTable, fault: Fault) -> str:
+    name = fault.column if len(fault.column) <= _MAX_NAME else fault.column[:_MAX_NAME] + "..."
+    lines = [table.lines[row] for row in fault.rows[:4]]
+    many = f" ({len(fault.rows)} rows: {some(lines)})" if len(fault.rows) > 1 else ""
+    return f'row {lines[0]}, column "{name}": {fault.message}{many}'

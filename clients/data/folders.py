@@ -1,0 +1,165 @@
+"""The sites of a folder: which entries are a site's data, which are not, and which may be and cannot be read.
+
+What is plainly no data (a README, hidden files) is passed over, and a note says so. What may be a site's data and
+cannot be read is refused by name: a site that is missing from a run must not go unnoticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.data.csv_table import format_of
+from clients.data.notes import Note, printable, some
+from clients.policy import SITE_ID
+from federation.errors import DataError
+
+_CSV = ".csv"
+_SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__pycache__", "__macosx", "lost+found"})
+_TEXTS = ("readme", "license", "licence", "copying", "notice", "changelog", "citation", "authors", "makefile")
+_PAPERS = (
+    ".md",
+    ".rst",
+    ".toml",
+    ".py",
+    ".pyc",
+    ".ipynb",
+    ".sh",
+    ".log",
+    ".tmp",
+    ".bak",
+    ".swp",
+    ".lock",
+    ".part",
+)
+_PAPERS_OF_TABLES = (
+    ".txt",
+    ".pdf",
+    ".doc",
+    ".docx",
+    ".odt",
+    ".html",
+    ".htm",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".svg",
+    ".yaml",
+)
+_PACKED = (".gz", ".zip", ".zst", ".bz2", ".xz", ".7z", ".tar", ".tgz", ".rar")
+
+
+@dataclass(frozen=True)
+class SiteFiles:
+    """The files of one site in a folder of sites. In data of a user's own task, `train` may be a folder."""
+
+    name: str
+    train: Path
+    test: Path | None = None
+    site_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class SitesFolder:
+    """The sites of a folder, by name, and what the people there should know about it."""
+
+    sites: tuple[SiteFiles, ...]
+    notes: tuple[Note, ...]
+
+
+def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
+    """The sites of a folder: NAME.csv, or NAME/ with train.csv (and test.csv, site.toml).
+
+    `any_format`, for a user's own task: NAME.* of any suffix, or NAME/ with train.* (and test.*), or else the
+    folder NAME/ itself.
+    """
+    if not directory.is_dir():
+        raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
+    entries = sorted(directory.iterdir())
+    passed = [entry for entry in entries if _is_aside(entry, any_format)]
+    sites = [_site(entry, any_format) for entry in entries if entry not in set(passed)]
+    if not sites:
+        raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
+    seen: set[str] = set()
+    for name in (site.name for site in sites):
+        if name.lower() in seen:  # in other capitals, too: where files are kept they may be one
+            raise DataError(f"{directory}: {name} is there twice", hint=f"keep {name}.csv or {name}/")
+        seen.add(name.lower())
+    return SitesFolder(tuple(sorted(sites, key=lambda site: site.name)), _passed_over(directory, passed))
+
+
+def mixed_hold_outs(directory: Path, sites: Sequence[SiteFiles], holdout: float) -> tuple[Note, ...]:
+    """A note if only some sites bring a test file: they are evaluated on different terms, or not at all."""
+    without = [site.name for site in sites if site.test is None]
+    if not without or len(without) == len(sites):
+        return ()
+    who = f"{some(without)} ({len(without)} of {len(sites)} sites)"
+    if holdout == 0:
+        said = f"{who} hold no test file and evaluation.holdout is 0: they are not evaluated, the others are"
+        return (Note(directory, said, "add test.csv there, or set evaluation.holdout"),)
+    said = (
+        f"{who} hold no test file: {holdout:g} of their records are held out, the others use their test file"
+    )
+    return (Note(directory, said, "add test.csv there, or to no site, for figures on equal terms"),)
+
+
+def _is_aside(entry: Path, any_format: bool) -> bool:
+    """Whether an entry is plainly no site's data."""
+    name = entry.name.lower()
+    if name.startswith((".", "~$")) or name.endswith("~") or name in _SYSTEM:
+        return True
+    if entry.is_dir():
+        return False
+    suffix = Path(name).suffix
+    is_text = name.split(".")[0] in _TEXTS and suffix != _CSV
+    return is_text or suffix in _PAPERS or (not any_format and suffix in _PAPERS_OF_TABLES)
+
+
+def _passed_over(directory: Path, entries: Sequence[Path]) -> tuple[Note, ...]:
+    if not entries:
+        return ()
+    all_of_them = f" ({len(entries)} in all)" if len(entries) > 3 else ""
+    said = f"passed over {some([entry.name for entry in entries])}{all_of_them}: no site's data"
+    return (Note(directory, said, "keep only sites there"),)
+
+
+def _site(entry: Path, any_format: bool) -> SiteFiles:
+    shown = printable(str(entry))
+    if not entry.exists():
+        raise DataError(f"{shown}: is a link that leads nowhere", hint="mend or remove it")
+    if entry.is_file() and not any_format and entry.suffix.lower() != _CSV:
+        raise _no_csv(entry)
+    is_packed = entry.suffix.lower() in _PACKED
+    name = entry.name if entry.is_dir() else Path(entry.stem).stem if is_packed else entry.stem
+    if not SITE_ID.fullmatch(name):
+        raise DataError(f"{shown}: cannot be a site's name", hint="use up to 64 letters, digits, . - and _")
+    if entry.is_file():
+        return SiteFiles(name, entry)
+    train, test = (_part(entry, part, any_format) for part in ("train", "test"))
+    if train is None and not any_format:
+        raise DataError(f"{entry}: holds no train.csv", hint="put the site's data there")
+    site_file = entry / "site.toml"
+    return SiteFiles(name, train or entry, test, site_file if site_file.is_file() else None)
+
+
+def _part(folder: Path, part: str, any_format: bool) -> Path | None:
+    """The file of a site's folder that holds a part of its records, in capitals or not; None if there is none."""
+    entries = (entry for entry in sorted(folder.iterdir()) if not _is_aside(entry, any_format))
+    found = [entry for entry in entries if entry.name.lower().split(".")[0] == part]
+    usable = [entry for entry in found if any_format or entry.name.lower() == part + _CSV]
+    if len(usable) > 1:
+        raise DataError(f"{folder}: holds {some([entry.name for entry in usable])}", hint="keep one of them")
+    if not usable and found:
+        raise _no_csv(found[0])
+    return usable[0] if usable else None
+
+
+def _no_csv(entry: Path) -> DataError:
+    shown, suffix = printable(str(entry)), entry.suffix.lower()
+    if suffix == ".parquet":
+        return DataError(f"{shown}: Parquet cannot be read yet", hint="save it as CSV")
+    if entry.is_dir():
+        return DataError(f"{shown}: is a folder and no CSV file", hint="put the records in a file")
+    what, hint = format_of(entry) or ("is no CSV file by its name", "remove it, or save it as CSV, UTF-8")
+    return DataError(f"{shown}: {what}", hint=hint)

@@ -1,0 +1,109 @@
+"""Recognizes files that are no CSV by how they begin, whatever they are called, and says how to make them one.
+
+The first bytes decide (magic numbers, byte order marks, NULs); then which character separates the header's cells.
+Nothing here reads a record.
+"""
+
+from __future__ import annotations
+
+import csv
+
+SAVE = "save it as CSV, UTF-8"
+HEAD = 4096  # bytes from the beginning of a file that are looked at
+
+_UNPACK = f"unpack it, and if needed {SAVE}"
+_EXPORT = "export it as CSV, UTF-8"
+_WORKBOOK = ("is an Excel workbook", SAVE)
+
+_MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Office file, such as an Excel workbook (.xls)", SAVE),
+    (b"\x1f\x8b", "is compressed by gzip", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "is compressed by zstd", _UNPACK),
+    (b"BZh", "is compressed by bzip2", _UNPACK),
+    (b"\xfd7zXZ\0", "is compressed by xz", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive", _UNPACK),
+    (b"PAR1", "is a Parquet file", _EXPORT),
+    (b"ARROW1", "is an Arrow or Feather file", _EXPORT),
+    (b"ORC", "is an ORC file", _EXPORT),
+    (b"Obj\x01", "is an Avro file", _EXPORT),
+    (b"SQLite format 3\0", "is a SQLite database", _EXPORT),
+    (b"\x89HDF", "is an HDF5 file", _EXPORT),
+    (b"\x93NUMPY", "is a NumPy array", _EXPORT),
+    (b"\0" * 12 + b"\xc2\xea\x81\x60\xb3\x14", "is a SAS data set", _EXPORT),
+    (b"HEADER RECORD*******", "is a SAS transport file", _EXPORT),
+    (b"$FL2", "is an SPSS file", _EXPORT),
+    (b"$FL3", "is an SPSS file", _EXPORT),
+    (b"<stata_dta>", "is a Stata file", _EXPORT),
+    (b"RDX", "is an R data file", _EXPORT),
+    (b"%PDF", "is a PDF", "export the table itself as CSV, UTF-8"),
+    (b"{\\rtf", "is a text document (RTF)", SAVE),
+    (b"\xff\xfe\0\0", "is UTF-32 text", SAVE),
+    (b"\0\0\xfe\xff", "is UTF-32 text", SAVE),
+    (b"\xff\xfe", "is UTF-16 text", SAVE),
+    (b"\xfe\xff", "is UTF-16 text", SAVE),
+    (b"version https://git-lfs", "is a pointer to a file in Git LFS", "fetch the file itself"),
+)
+_MARKUP = (
+    (b"<!doctype", "HTML"),
+    (b"<html", "HTML"),
+    (b"<table", "HTML"),
+    (b"<?xml", "XML"),
+    (b"{", "JSON"),
+    (b"[{", "JSON"),
+)
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def other_format(head: bytes) -> tuple[str, str] | None:
+    """What a file with these first bytes is instead of CSV, and what to do; None if it may be CSV.
+
+    >>> other_format(b"PAR1..."), other_format(b"age,sick\\n40,1\\n")
+    (('is a Parquet file', 'export it as CSV, UTF-8'), None)
+    """
+    if head.startswith(b"PK\x03\x04"):
+        return _archive(head)
+    for magic, what, cure in _MAGIC:
+        if head.startswith(magic):
+            return what, cure
+    if b"\0" in head:
+        return ("is UTF-16 text", SAVE) if _is_utf16(head) else ("is a binary file", SAVE)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:16].lower()
+    for mark, name in _MARKUP:
+        if start.startswith(mark):
+            return f"is {name}", SAVE
+    return _other_separator(head.decode("utf-8-sig", errors="replace"))
+
+
+def _archive(head: bytes) -> tuple[str, str]:
+    if b"opendocument" in head:
+        return "is an OpenDocument file", SAVE
+    if b".npy" in head[:100]:
+        return "is a NumPy archive", _EXPORT
+    office = any(name in head for name in (b"[Content_Types].xml", b"xl/", b"docProps/"))
+    return _WORKBOOK if office else ("is a ZIP archive", _UNPACK)
+
+
+def _is_utf16(head: bytes) -> bool:
+    """Latin text in UTF-16 without a byte order mark: every second byte is zero, most of the time."""
+    zeros = [head[start::2].count(0) for start in (0, 1)]
+    return max(zeros) > len(head) / 4 and min(zeros) < len(head) / 20
+
+
+def _other_separator(text: str) -> tuple[str, str] | None:
+    """Told by the header, or by header and first row where some commas are in them, too."""
+    lines = [line for line in text.splitlines() if line.strip()][:2]
+    if not lines:
+        return None
+    if lines[0].lower().startswith("sep=") and len(lines[0].strip()) <= len("sep=,"):
+        return "begins with a line for Excel (sep=), not with the columns' names", "remove that line"
+    commas = [_width(line, ",") for line in lines]
+    for separator, name in _SEPARATORS.items():
+        widths = [_width(line, separator) for line in lines]
+        same, ragged = widths[0] == widths[-1], commas[0] != commas[-1]
+        if widths[0] > 1 and (commas[0] == 1 or (widths[0] > commas[0] and same and ragged)):
+            return f"has its cells separated by {name}", "save it with commas, and with points in decimals"
+    return None
+
+
+def _width(line: str, separator: str) -> int:
+    return len(next(csv.reader([line], delimiter=separator), []))

@@ -1,0 +1,64 @@
+"""Looks at a site's files for the people there: figures column by column, and what is probably wrong.
+
+Nothing of it is sent, stored or logged, no exit code depends on it, and it changes nothing that a site does
+(clients/data/described.py says why).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.data.csv_table import CsvTable
+from clients.data.described import Description, describe, describe_dataset
+from clients.data.doubts import doubts_of_size, hints_of_length
+from clients.data.load import read_data
+from clients.data.rows import shared
+from clients.policy import data_files, load_site
+from federation.model.task import Task, build_task
+from federation.plan.plan import Plan
+from federation.plan.tabular import TabularTask
+
+
+@dataclass(frozen=True, repr=False)
+class Look:
+    """A site's files, the one it trains on first; doubts about them together; hints about the plan."""
+
+    files: tuple[Description, ...]
+    doubts: tuple[str, ...]
+    hints: tuple[str, ...]
+
+
+def look_at_site(plan: Plan, path: Path) -> Look:
+    """A look at the files of a site file. DataError or TaskError if one cannot be read at all."""
+    rules = load_site(path)
+    return look(plan, build_task(plan), *data_files(rules, path.parent), rules.data.size)
+
+
+def look(plan: Plan, task: Task, source: Path, test: Path | None, declared: int | None) -> Look:
+    """A look at a site's records and those that it keeps to evaluate on; `declared` is the size it told in public.
+
+    Cells that cannot be trained on are counted, not refused. DataError or TaskError if a file cannot be read.
+    """
+    files = [_description(path, plan, task) for path in (source, test) if path is not None]
+    most = _units(files[0], plan)
+    fewest = most if test is not None else round((1 - plan.evaluation.holdout) * most)
+    unit = "patient" if plan.privacy.unit == "patient" else "record"
+    doubts = list(doubts_of_size(declared, fewest, most, unit))
+    for both in shared([file.marks for file in files]):
+        doubts.append(
+            f"{both.records} different records of {files[1].file.path} are in {files[0].file.path} too: "
+            "figures about records that were trained on are too good"
+        )
+    return Look(tuple(files), tuple(doubts), tuple(hints_of_length(plan, files[0].length)))
+
+
+def _description(path: Path, plan: Plan, task: Task) -> Description:
+    if isinstance(plan.task, TabularTask):
+        return describe(CsvTable.read(path), plan.task)
+    return describe_dataset(path, read_data(path, plan, task))
+
+
+def _units(file: Description, plan: Plan) -> int:
+    """How many units of those that the plan protects a file holds."""
+    return file.records if plan.privacy.unit != "patient" or file.patients is None else file.patients

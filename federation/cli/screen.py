@@ -1,0 +1,47 @@
+"""Prints on a terminal so that what people copy stays whole.
+
+A digest, a key, a path or a command that is broken in two cannot be pasted, so no line is ever broken, and no table
+squeezed, to fit a width: neither that of a narrow terminal nor the one that is guessed where there is none. The
+terminal itself shows a long line in several rows and copies it as one.
+
+Strings are printed as they are. Names in plans and files are other people's words: they are no markup, and no codes
+that move the cursor.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clients.data.notes import printable
+
+_WIDEST = 1 << 20
+
+
+def show(*parts: str | Text | Table) -> None:
+    """Print each part on lines of its own."""
+    console = _console(_WIDEST)
+    for part in parts:
+        if isinstance(part, Table):
+            _console(console.measure(part).maximum).print(part)
+        else:
+            console.print(printable(part) if isinstance(part, str) else part)
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """One line of strings, each as it is or with a style."""
+    return Text.assemble(*(printable(p) if isinstance(p, str) else (printable(p[0]), p[1]) for p in parts))
+
+
+def titled(title: str, first: str, *numbers: str) -> Table:
+    """An empty table: a column of words, then columns of numbers."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _console(width: int) -> Console:
+    return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)

@@ -1,0 +1,154 @@
+"""Checks a plan against every site of a folder: all that a simulation would refuse, and what the files hold.
+
+A simulation ends at the first file that is wrong; here every site is read, one after the other, and each refusal is
+kept. The looks (clients/look.py) are for a terminal only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from clients.check import plan_facts, units_of
+from clients.data.doubts import doubts_of_sizes, hints_of_length
+from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.load import protected, read_data
+from clients.data.rows import shared
+from clients.data.split import split
+from clients.look import Look, look
+from clients.policy import SiteFile, consent
+from federation.errors import FederationError
+from federation.identity.keys import exposure_of
+from federation.model.task import Dataset, Task, build_task
+from federation.plan.plan import Plan, check_delta
+from federation.plan.tabular import TabularTask
+from federation.round.cohort import sample
+from federation.round.messages import Member
+from federation.round.terms import Terms
+from privacy.errors import PrivacyError
+from simulations.world import own_rules, require_held_out
+
+Refusal = FederationError | PrivacyError
+
+
+@dataclass(frozen=True, repr=False)
+class CheckedSite:
+    """One site. `size` is what it would declare; None if its records, or those held out, cannot be read."""
+
+    name: str
+    look: Look | None
+    size: int | None
+    holds_out: bool
+    exposed: str  # a warning about its key
+    errors: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Survey:
+    """The facts of a plan, its sites, doubts about the sites together, hints about the plan, and every refusal."""
+
+    facts: dict[str, Any]
+    sites: tuple[CheckedSite, ...]
+    doubts: tuple[str, ...]
+    hints: tuple[str, ...]
+    errors: tuple[Refusal, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan's facts, and of each site only whether its records can be read: nothing about them."""
+        sites = [{"id": site.name, "readable": site.size is not None} for site in self.sites]
+        return {**self.facts, "sites": sites}
+
+    def require(self) -> None:
+        """Return if a simulation would begin; else raise every refusal, as an ExceptionGroup."""
+        if self.errors:
+            raise ExceptionGroup("a simulation would be refused", self.errors)
+
+
+def survey(plan: Plan, directory: Path) -> Survey:
+    """Every site of a folder against a plan. Raises what refuses the plan or the folder as a whole."""
+    facts, task = plan_facts(plan, 1), build_task(plan)
+    found = find_sites(directory, any_format=not isinstance(plan.task, TabularTask))
+    sites = tuple(_check(plan, task, entry) for entry in found.sites)
+    notes = (*found.notes, *mixed_hold_outs(directory, found.sites, plan.evaluation.holdout))
+    errors = [error for site in sites for error in site.errors]
+    if all(site.size is not None for site in sites):
+        with _kept(errors):
+            _check_together(plan, sites, facts["model_parameters"])
+    lengths = [site.look.files[0].length for site in sites if site.look is not None]
+    hints = tuple(hints_of_length(plan, median(lengths))) if lengths else ()
+    return Survey(facts, sites, (*map(str, notes), *_doubts(plan, sites)), hints, tuple(errors))
+
+
+def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
+    """One site: its records are read, checked and let go."""
+    errors, exposed, size = list[Refusal](), "", None
+    rules: SiteFile | None = None
+    training: Dataset | None = None
+    held_out: Dataset | None = None
+    with _kept(errors):
+        training = read_data(entry.train, plan, task)
+    with _kept(errors):
+        held_out = None if entry.test is None else read_data(entry.test, plan, task)
+    is_readable = not errors
+    with _kept(errors):
+        rules = own_rules(entry)
+    if rules is not None:
+        exposed = exposure_of(rules.key_file)
+        with _kept(errors):
+            consent(plan, rules.policy)
+            units_of(plan, rules, rules.identity())
+    if is_readable and training is not None:
+        if entry.test is None:
+            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed)
+        size = (rules.data.size if rules else None) or protected(plan, training)
+        with _kept(errors):
+            if plan.privacy.unit != "client":
+                check_delta(plan, protected(plan, training))
+    holds_out = held_out is not None
+    del training, held_out  # the look reads the files once more, and both at once would be twice the memory
+    seen = _look(plan, task, entry, rules)
+    return CheckedSite(entry.name, seen, size, holds_out, exposed, tuple(errors))
+
+
+def _look(plan: Plan, task: Task, entry: SiteFiles, rules: SiteFile | None) -> Look | None:
+    """A look at a site's files; None if one cannot be read at all, which is a refusal already."""
+    try:
+        return look(plan, task, entry.train, entry.test, rules.data.size if rules else None)
+    except (FederationError, PrivacyError):
+        return None
+
+
+def _check_together(plan: Plan, sites: tuple[CheckedSite, ...], dimension: int) -> None:
+    """What only all sites together can break: the cohort, the ring for its declared sizes, the held-out records."""
+    if plan.privacy.unit == "client":
+        check_delta(plan, len(sites))
+    require_held_out(site.holds_out for site in sites)
+    members = tuple(Member(site.name, site.size or 0) for site in sites)
+    cohort = sample(plan, members, round_number=1)
+    for number in {1, plan.last_round}:
+        _ = Terms(plan, bytes(16), number, 1, cohort, dimension).parameters  # settles grid, noise and ring
+
+
+def _doubts(plan: Plan, sites: tuple[CheckedSite, ...]) -> Iterator[str]:
+    looked = [(site.name, site.look) for site in sites if site.look is not None]
+    for both in shared([np.concatenate([file.marks for file in seen.files]) for _, seen in looked]):
+        names = f"{looked[both.first][0]} and {looked[both.second][0]}"
+        told = "hold the same records" if both.is_same else f"share {both.records} different records"
+        yield f"{names} {told}: epsilon counts a person at one site, unless the plan says sites_per_patient"
+    if plan.privacy.noise == "site" and plan.cohort.weights == "uniform":
+        yield from doubts_of_sizes([site.size for site in sites if site.size is not None])
+
+
+@contextmanager
+def _kept(errors: list[Refusal]) -> Iterator[None]:
+    """Keep a refusal instead of raising it."""
+    try:
+        yield
+    except (FederationError, PrivacyError) as error:
+        errors.append(error)

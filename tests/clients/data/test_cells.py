@@ -1,0 +1,106 @@
+"""Cells that cannot be used: all at once, by column, in one line that never shows a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clients.data.cells import codes, numbers
+from clients.data.csv_table import CsvTable
+from clients.data.faults import Fault, refuse
+from clients.data.load import read_csv
+from federation.errors import DataError
+from federation.plan.tabular import TabularTask
+
+TASK = TabularTask.model_validate(
+    {
+        "kind": "tabular-classification",
+        "target": "sick",
+        "patient": "mrn",
+        "classes": ["0", "1"],
+        "model": "logistic",
+        "features": {
+            "age": {"low": 20, "high": 90},
+            "ca": {"low": 0, "high": 3},
+            "cp": {"values": ["250.0", "a"]},
+        },
+    }
+)
+
+
+def test_every_bad_cell_of_a_file_is_told_at_once_and_no_value(tmp_path: Path) -> None:
+    rows = [[f"P{n}", "40", "1", "a", "0"] for n in range(90)]
+    for n in range(10, 69):
+        rows[n][2] = "?"
+    for n in (3, 4):
+        rows[n][1] = "SECRET"
+    rows[5][1] = ""
+    rows[7][3] = "SECRET"
+    rows[8][4] = "7"
+    rows[9][0] = "NA"
+    path = tmp_path / "site.csv"
+    path.write_text("mrn,age,ca,cp,sick\n" + "\n".join(map(",".join, rows)) + "\n")
+    with pytest.raises(DataError) as caught:
+        read_csv(path, TASK)
+    assert str(caught.value) == (
+        f'{path}: row 5, column "age": is not a finite number (2 rows: 5, 6), also row 7, column "age": is empty, '
+        'also row 12, column "ca": is not a finite number: a mark for missing (59 rows: 12, 13, 14, ...), '
+        'also row 9, column "cp": is not one of the plan\'s values, '
+        'also row 10, column "sick": is not one of the plan\'s values, '
+        'also row 11, column "mrn": names nobody: a mark for missing; '
+        "drop or fill such rows at the site, before training, and correct the cell, or the plan's list"
+    )
+
+
+def test_a_line_is_of_bounded_length_however_much_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "site.csv"
+    path.write_text("a\n" + "1\n" * 5000)
+    faults = [Fault("c" * 500, f"is wrong {n}", f"mend {n}", tuple(range(5000))) for n in range(900)]
+    with pytest.raises(DataError) as caught:
+        refuse(CsvTable.read(path), faults)
+    assert len(str(caught.value).removeprefix(str(path))) < 1200
+    assert ", and 894 more; mend 0, and mend 1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        ("5,5", "a comma, or a mark between thousands"),
+        ("1.234,5", "a comma, or a mark between thousands"),
+        ("1,234.5", "a comma, or a mark between thousands"),
+        ("1 234", "a comma, or a mark between thousands"),
+        ("1\u202f234", "a comma, or a mark between thousands"),
+        ("1'234", "a comma, or a mark between thousands"),
+        ("<5", "a sign or a unit beside it"),
+        ("\u2265 90", "a sign or a unit beside it"),
+        ("5 mg", "a sign or a unit beside it"),
+        ("5%", "a sign or a unit beside it"),
+        ("?", "a mark for missing"),
+        ("n/a", "a mark for missing"),
+        ("NaN", "a mark for missing"),
+        ("high", ""),
+        ("1e999", ""),
+        ("\u00ad5", ""),  # a soft hyphen may stand for a minus
+    ],
+)
+def test_a_number_written_otherwise_is_named_by_its_kind(cell: str, kind: str) -> None:
+    (fault,) = numbers(["1", cell], "age")[1]
+    assert fault.message.startswith("is not a finite number") and kind in fault.message
+    assert (
+        fault.rows == (1,) and fault.hint and cell not in fault.message.removeprefix("is not a finite number")
+    )
+
+
+def test_a_code_that_is_not_the_plans_says_so_and_how_it_nearly_is() -> None:
+    cells = ["250.0", "250.00", "250", "A", "b", "", "39733011000001104", "a\u200b"]
+    found, faults = codes(cells, "cp", ["250.0", "a", "39733011000001106"])
+    assert found.tolist() == [0, -1, -1, -1, -1, -1, -1, 1]
+    assert {
+        fault.rows: fault.message.removeprefix("is not one of the plan's values") for fault in faults
+    } == {
+        (1, 2): ", though equal to one as a number: values are compared as text",
+        (3,): ", but for capitals",
+        (4, 6): "",
+        (5,): "is empty",
+    }

@@ -1,0 +1,171 @@
+"""Tables as they are in files: no row gets lost without a word, and every line is counted."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients.data.csv_table import CsvTable
+from federation.errors import DataError
+from tests.patience import within
+
+HEADER = "id,note,age,sick"
+ROWS = [f"{number},fine,{40 + number},no" for number in range(12)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "site.csv"
+
+
+def read(path: Path, text: str, end: str = "\n") -> CsvTable:
+    path.write_bytes(text.replace("\n", end).encode())
+    return CsvTable.read(path)
+
+
+def refused(path: Path, text: str | bytes) -> str:
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(DataError) as caught:
+        CsvTable.read(path)
+    line = str(caught.value)
+    assert "\n" not in line and "; " in line
+    return line.removeprefix(f"{path}: ")
+
+
+def quoted(first: int, last: int, column: int) -> str:
+    """The table with a stray quote in a column of row `first` and another in the same column of row `last`."""
+    rows = [row.split(",") for row in ROWS]
+    rows[first][column] = '"' + rows[first][column]
+    rows[last][column] += '"'
+    return "\n".join([HEADER, *map(",".join, rows)]) + "\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("column", range(4))
+@pytest.mark.parametrize(("first", "last"), [(0, 1), (3, 4), (3, 9), (0, 11)])
+def test_a_stray_pair_of_quotes_never_swallows_rows(
+    path: Path, first: int, last: int, column: int, end: str
+) -> None:
+    text = quoted(first, last, column).replace("\n", end)
+    assert len(list(csv.reader(io.StringIO(text, newline="")))) < 13, (
+        "the control: it is legal CSV with fewer rows"
+    )
+    line = refused(path, text)
+    assert line.startswith(
+        f"row {first + 2}: a quote opens a cell whose lines look like rows; close the quote"
+    )
+
+
+def test_a_stray_quote_in_the_header_or_after_a_note_of_several_lines_is_named_by_its_line(
+    path: Path,
+) -> None:
+    line = refused(path, 'id,"note,age,sick\n1,a,2,no\n2,b",age,sick\n3,c,4,no\n')
+    assert line.startswith("row 1: a quote opens")
+    line = refused(path, f'{HEADER},other\n1,"two\nlines",40,no,"x\n2,fine,41,no,y"\n')
+    assert line.startswith("row 3: a quote opens")
+    line = refused(path, quoted(3, 4, 0) + '"12,fine,40,no\n13",fine,41,no\n')
+    assert "(2 such rows: 5, 14)" in line
+
+
+def test_a_note_may_span_lines(path: Path) -> None:
+    table = read(path, f'{HEADER}\n1,"feels well,\n\nslept badly; ""fine"", she says",40,no\n2,x,41,no\n')
+    assert (len(table.rows), table.line_count, table.lines, table.blank) == (2, 5, [2, 5], 0)
+
+
+def test_in_a_file_of_one_column_no_cell_spans_lines(path: Path) -> None:
+    assert refused(path, 'id\n1\n"2\n3"\n').startswith("row 3: a quote opens")
+
+
+def test_blank_rows_are_counted(path: Path) -> None:
+    table = read(path, f"\n{HEADER}\n1,a,40,no\n,,,\n   \n\n2,b,41,no\n\x0c\n , ,,\n")
+    assert (len(table.rows), table.blank, table.line_count) == (2, 6, 9)
+
+
+@settings(max_examples=100)
+@given(
+    rows=st.lists(
+        st.lists(st.sampled_from(["", "a", 'b "c"', "d\ne", "f\r\n\n", "1,5", " "]), min_size=4, max_size=4)
+    ),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_every_row_written_is_read_or_counted_or_the_file_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], end: str
+) -> None:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator=end).writerows([HEADER.split(","), *rows])
+    path = tmp_path_factory.mktemp("rows") / "site.csv"
+    path.write_bytes(buffer.getvalue().encode())
+    try:
+        table = CsvTable.read(path)
+    except DataError:
+        return
+    assert table.rows == [row for row in rows if any(map(str.strip, row))]
+    assert len(table.rows) + table.blank == len(rows)
+
+
+REFUSED = [
+    (
+        f"{HEADER}\n{ROWS[0]}\n{HEADER}\n{ROWS[1]}\n",
+        "row 3 is the header once more; remove that row: two files",
+    ),
+    (f"{HEADER}\n{ROWS[0]}\n\ufeff id ,note,age,sick\n{ROWS[1]}\n", "row 3 is the header once more"),
+    (
+        f"{HEADER}\n{ROWS[0]},\n{ROWS[1]},\n",
+        "row 2 has 5 cells, the header has 4 (2 such rows: 2, 3); rows end with",
+    ),
+    (f"{HEADER}\n{ROWS[0]}\n1,fine,4", "row 3 has 3 cells, the header has 4; is the file cut off there?"),
+    (f'{HEADER}\n{ROWS[0]}\n1,"fine,4,no\n', "row 3 is not CSV: a quote opens there and never closes"),
+    (
+        f"{HEADER}\n" + "1,5\n" * 9,
+        "row 2 has 2 cells, the header has 4 (9 such rows: 2, 3, 4, ...); look for a comma",
+    ),
+    (f"{HEADER}\n1,{'x' * 200_000},4,no\n", "row 2 is not CSV: it has a cell of over 131,072 characters"),
+    (
+        f'{HEADER}\n1,"' + "1,fine,4,no\n" * 20_000,
+        "row 2 is not CSV: a quote does not close within 131,072 characters",
+    ),
+    (f"{HEADER}\n1,\0,4,no\n", "is a binary file"),
+    ("id,note,age\u200b,age\n1,a,2,3\n", 'has two columns "age"'),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), REFUSED)
+def test_what_may_be_lost_or_doubled_is_refused(path: Path, text: str, expected: str) -> None:
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        CsvTable.read(path).column("age")
+    assert expected in str(caught.value)
+
+
+def test_a_column_is_found_by_what_its_name_looks_like(path: Path) -> None:
+    table = read(path, "\u200bid,gro\u0308\u00dfe,Age,age\n1,2,3,4\n")
+    assert (
+        table.column("gr\u00f6\u00dfe") == ["2"]
+        and table.column("id") == ["1"]
+        and table.column("age") == ["4"]
+    )
+    (note,) = table.twins(["id", "age"])
+    assert 'another column is called "age" in other capitals, and is not read' in str(note)
+
+
+def test_the_line_that_is_not_utf8_is_named_whatever_ends_the_lines(path: Path) -> None:
+    for end in (b"\n", b"\r\n", b"\r"):
+        content = end.join([HEADER.encode(), b"1,a,2,no", b"2,M\xfcller,3,no", b"3,b,4,no"])
+        line = refused(path, content)
+        assert (
+            line == "row 3 is not UTF-8 text; save it as CSV, UTF-8 (it may be Windows-1252 or Latin-1 now)"
+        )
+
+
+def test_a_line_of_a_million_columns_and_a_cell_of_twenty_megabytes_are_seconds_at_most(path: Path) -> None:
+    with within(10):
+        assert "has 1000000 cells" in refused(path, f"{HEADER}\n" + "1," * 999_999 + "1\n")
+        assert "a cell of over" in refused(path, f"{HEADER}\n1," + "x" * 20_000_000 + ",4,no\n")
+        table = read(path, ",".join(f"c{n}" for n in range(1_000_000)) + "\n" + "1," * 999_999 + "1\n")
+        with pytest.raises(DataError, match='has no column "age"'):
+            table.column("age")

@@ -1,0 +1,205 @@
+"""Folders of sites: what is read, what is passed over with a note, and what is refused by name."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from clients.data.folders import find_sites, mixed_hold_outs
+from federation.errors import DataError
+
+ROWS = "age,cp,num\n55,1,0\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    path = tmp_path / "site.csv"
+    path.write_text(ROWS)
+    return path
+
+
+def test_sites_are_files_and_folders_by_name(tmp_path: Path) -> None:
+    (tmp_path / "zurich.csv").write_text(ROWS)
+    (tmp_path / "basel").mkdir()
+    (tmp_path / "basel" / "train.csv").write_text(ROWS)
+    (tmp_path / "cham").mkdir()
+    for name in ("train.csv", "test.csv", "site.toml"):
+        (tmp_path / "cham" / name).write_text("")
+    (tmp_path / ".DS_Store").write_bytes(b"\0")
+    basel, cham, zurich = find_sites(tmp_path).sites
+    assert [basel.name, cham.name, zurich.name] == ["basel", "cham", "zurich"]
+    assert (basel.train, basel.test, basel.site_file) == (tmp_path / "basel" / "train.csv", None, None)
+    assert (cham.test, cham.site_file) == (tmp_path / "cham" / "test.csv", tmp_path / "cham" / "site.toml")
+    assert zurich.train == tmp_path / "zurich.csv"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([], "holds no sites"),
+        ([".hidden.csv"], "holds no sites"),
+        (["a.parquet"], "Parquet cannot be read yet; save it as CSV"),
+        (["a.csv", "a/train.csv"], "a is there twice"),
+        (["a/data.csv"], r"holds no train\.csv"),
+        (["my site.csv"], "cannot be a site's name"),
+    ],
+)
+def test_a_folder_that_holds_anything_else_is_one_line(
+    tmp_path: Path, entries: list[str], expected: str
+) -> None:
+    for entry in entries:
+        (tmp_path / entry).parent.mkdir(exist_ok=True)
+        (tmp_path / entry).write_text(ROWS)
+    with pytest.raises(DataError, match=expected):
+        find_sites(tmp_path)
+
+
+def test_a_folder_that_is_none_is_one_line(site: Path) -> None:
+    for path in (site, site.parent / "absent"):
+        with pytest.raises(DataError, match="there is no such folder"):
+            find_sites(path)
+
+
+ASIDE = [
+    "README.md",
+    "readme.txt",
+    "LICENSE",
+    "notes.txt",
+    ".DS_Store",
+    ".hidden.csv",
+    "Thumbs.db",
+    "desktop.ini",
+    "~$a.csv",
+]
+
+
+def test_what_is_plainly_no_data_is_passed_over_and_named(tmp_path: Path) -> None:
+    for name in (*ASIDE, "__pycache__/x.pyc", "__MACOSX/a.csv", "a.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(ROWS)
+    for any_format in (False, True):
+        found = find_sites(tmp_path, any_format=any_format)
+        sites, passed = ["a"], len(ASIDE) + 2
+        if any_format:  # there a text may be data
+            sites, passed = ["a", "notes"], passed - 1
+        assert [site.name for site in found.sites] == sites
+        (note,) = found.notes
+        assert f"passed over .DS_Store, .hidden.csv, LICENSE, ... ({passed} in all): no site's data" in str(
+            note
+        )
+
+
+def test_a_folder_of_sites_alone_is_read_without_a_note(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ROWS)
+    assert find_sites(tmp_path).notes == ()
+
+
+def test_the_name_of_a_file_cannot_write_on_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ROWS)
+    (tmp_path / ".\x1b[31m\nerror: it").write_text("")
+    (note,) = find_sites(tmp_path).notes
+    assert str(note).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("clinic.csv.gz", gzip.compress(ROWS.encode()), r"clinic\.csv\.gz: is compressed by gzip; unpack it"),
+        (
+            "clinic.xlsx",
+            b"PK\x03\x04....[Content_Types].xml",
+            r"clinic\.xlsx: is an Excel workbook; save it as CSV",
+        ),
+        ("clinic.tsv", ROWS.replace(",", "\t").encode(), "has its cells separated by tabs"),
+        ("clinic.npz", b"PK\x03\x04....x.npy", "is a NumPy archive"),
+        ("clinic.dat", ROWS.encode(), "is no CSV file by its name; remove it, or save it as CSV"),
+        ("clinic", ROWS.encode(), "is no CSV file by its name"),
+        ("A.csv", ROWS.encode(), "a is there twice"),
+        ("a/train.csv.gz", gzip.compress(ROWS.encode()), r"train\.csv\.gz: is compressed by gzip"),
+        ("b/train.xlsx", b"PK\x03\x04....xl/", r"train\.xlsx: is an Excel workbook"),
+    ],
+)
+def test_what_may_be_a_sites_data_is_refused_by_name(
+    tmp_path: Path, name: str, content: bytes, expected: str
+) -> None:
+    (tmp_path / "a.csv").write_text(ROWS)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=expected):
+        find_sites(tmp_path)
+
+
+def test_a_test_file_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "train.csv").write_text(ROWS)
+    for name in ("test.xlsx", "test.csv.gz", "test.tsv"):
+        (tmp_path / "b" / name).write_text(ROWS)
+        with pytest.raises(DataError, match=name.replace(".", r"\.")):
+            find_sites(tmp_path)
+        (tmp_path / "b" / name).unlink()
+    (tmp_path / "b" / "test.log").write_text("")
+    assert find_sites(tmp_path).sites[0].test is None
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match=r"a\.csv: is a link that leads nowhere"):
+        find_sites(tmp_path)
+
+
+def test_capitals_in_a_suffix_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "S3.CSV").write_text(ROWS)
+    (tmp_path / "b").mkdir()
+    for name in ("Train.CSV", "TEST.csv"):
+        (tmp_path / "b" / name).write_text(ROWS)
+    first, second = find_sites(tmp_path).sites
+    assert (first.name, first.train.name) == ("S3", "S3.CSV")
+    assert second.test is not None and (second.train.name, second.test.name) == ("Train.CSV", "TEST.csv")
+    (tmp_path / "b" / "test.CSV").write_text(ROWS)
+    with pytest.raises(DataError, match="keep one of them"):
+        find_sites(tmp_path)
+
+
+def test_a_users_own_task_has_data_of_any_format(tmp_path: Path) -> None:
+    for name in (
+        "a.npz",
+        "b.csv.gz",
+        "c/train.pt",
+        "c/test.pt",
+        "c/site.toml",
+        "d/scan-1.dcm",
+        "README.md",
+        "e.txt",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"PK")
+    a, b, c, d, e = find_sites(tmp_path, any_format=True).sites
+    assert [site.name for site in (a, b, c, d, e)] == ["a", "b", "c", "d", "e"]
+    assert (a.train, b.train, d.train) == (tmp_path / "a.npz", tmp_path / "b.csv.gz", tmp_path / "d")
+    assert (c.train, c.test, c.site_file) == tuple(
+        tmp_path / "c" / name for name in ("train.pt", "test.pt", "site.toml")
+    )
+    (tmp_path / "a.pt").write_bytes(b"")
+    with pytest.raises(DataError, match="a is there twice"):
+        find_sites(tmp_path, any_format=True)
+
+
+def test_hold_outs_of_two_kinds_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.csv").write_text(ROWS)
+    sites = find_sites(tmp_path).sites
+    assert mixed_hold_outs(tmp_path, sites, 0.2) == ()
+    (tmp_path / "b" / "test.csv").write_text(ROWS)
+    sites = find_sites(tmp_path).sites
+    (note,) = mixed_hold_outs(tmp_path, sites, 0.2)
+    assert "a, c (2 of 3 sites) hold no test file: 0.2 of their records are held out" in str(note)
+    (note,) = mixed_hold_outs(tmp_path, sites, 0.0)
+    assert "a, c (2 of 3 sites) hold no test file and evaluation.holdout is 0: they are not evaluated" in str(
+        note
+    )
+    for name in ("a", "c"):
+        (tmp_path / name / "test.csv").write_text(ROWS)
+    assert mixed_hold_outs(tmp_path, find_sites(tmp_path).sites, 0.0) == ()

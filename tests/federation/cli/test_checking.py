@@ -1,0 +1,215 @@
+"""`federation check`: findings on the terminal, and the same JSON, exit code and stderr with and without them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests import plans
+from tests.clients.sites import SMALL
+from tests.clients.test_join import ROWS, SITE, write_site
+from tests.federation.command import Command, Outcome
+from tests.worlds import rows_of, text_of, write_csv, write_sites
+
+DOUBTFUL = [f"{-9 if number % 4 == 0 else 20 + number},999,yes" for number in range(30)]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.toml"
+    changes = {key: value for key, value in SMALL.items() if key != "evaluation"}
+    path.write_text(plans.text_of(changes, noise="distributed", holdout=0.0))
+    return path
+
+
+def site_with(folder: Path, rows: Sequence[str], text: str = SITE) -> Path:
+    folder.mkdir(exist_ok=True)
+    return write_site(folder, text, list(rows))
+
+
+def test_what_a_site_holds_is_shown(command: Command, plan: Path, tmp_path: Path) -> None:
+    site = site_with(tmp_path, DOUBTFUL, SITE.replace("size = 30", "size = 6000"))
+    done = command("check", plan, "--site", site)
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert f'{tmp_path / "berlin.csv"}: 31 lines, 30 records, 0 of class "no", 30 of class "yes"' in lines
+    rows = [line.split() for line in lines]
+    assert ["age", "0", "to", "100", "26.7%", "0%", "23", "0"] in rows
+    assert ["pressure", "50", "to", "250", "0%", "100%", "1", "0"] in rows
+    for words in (
+        "-9 stands in 8 records",
+        "26.7% of the records are below",
+        "every record holds the same number",
+        "all records are of one class",
+        "data.size declares 6000, the files hold 30 records",
+    ):
+        assert any(line.startswith("warning: ") and words in line for line in lines), words
+    assert len([line for line in lines if line.startswith("hint: ")]) == 1
+
+
+def test_ordinary_data_have_no_warning(command: Command, plan: Path, tmp_path: Path) -> None:
+    done = command("check", plan, "--site", site_with(tmp_path, ROWS))
+    assert (done.code, done.err) == (0, "")
+    assert "warning" not in done.out
+
+
+def test_findings_change_neither_json_nor_exit_code_nor_stderr_and_are_logged_nowhere(
+    command: Command, plan: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    site = site_with(tmp_path, ROWS)
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    clean = command("check", plan, "--site", site, "--json")
+    read = command("check", plan, "--site", site)
+    site_with(tmp_path, DOUBTFUL)
+    assert command("check", plan, "--site", site, "--json") == clean
+    shown = command("check", plan, "--site", site)
+    assert (shown.code, shown.err) == (read.code, read.err) == (0, "")
+    assert "warning: " in shown.out and "warning: " not in read.out
+    assert not caplog.records
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_findings_of_a_folder_change_neither_json_nor_exit_code_nor_stderr(
+    command: Command, tmp_path: Path
+) -> None:
+    plan, sites = tmp_path / "plan.toml", write_sites(tmp_path / "sites")
+    plan.write_text(text_of())
+    clean, read = (command("check", plan, "--sites", sites, *more) for more in (("--json",), ()))
+    write_csv(sites / "ash.csv", [["-9", "99", "a", "no"]] * 33)
+    shutil.copy(sites / "ash.csv", sites / "birch.csv")
+    doubtful, shown = (command("check", plan, "--sites", sites, *more) for more in (("--json",), ()))
+    assert doubtful == clean
+    assert clean.json["sites"] == [{"id": name, "readable": True} for name in ("ash", "birch", "cedar")]
+    assert (shown.code, shown.err) == (read.code, read.err) == (0, "")
+    assert "warning: ash and birch hold the same records" in shown.out
+    assert "warning" not in read.out
+
+
+def test_a_report_and_a_run_folder_hold_none_of_it(command: Command, tmp_path: Path) -> None:
+    plan, sites = tmp_path / "plan.toml", write_sites(tmp_path / "sites")
+    plan.write_text(text_of())
+    write_csv(sites / "ash.csv", [["-9", "0.5", "a", "no"]] * 32)
+    assert command("simulate", plan, "--sites", sites, "--out", tmp_path / "run").code == 0
+    shown = command("check", plan, "--sites", sites).out.splitlines()
+    found = [line.removeprefix("warning: ") for line in shown if line.startswith("warning: ")]
+    assert len(found) == 5
+    written = [
+        path for path in (tmp_path / "run").rglob("*") if path.suffix in (".json", ".jsonl", ".html", ".toml")
+    ]
+    assert len(written) > 3
+    for path in written:
+        text = path.read_text("utf-8")
+        assert not [line for line in found if line in text]
+
+
+def test_of_data_that_are_refused_what_can_be_read_is_shown_first(
+    command: Command, plan: Path, tmp_path: Path
+) -> None:
+    site = site_with(
+        tmp_path, [f"?,{100 + number},no" if number < 9 else ROWS[number] for number in range(30)]
+    )
+    done = command("check", plan, "--site", site)
+    assert done.code == 2
+    assert done.err.startswith("error: ") and done.err.count("\n") == 1
+    assert ["age", "0", "to", "100", "0%", "0%", "21", "9"] in [
+        line.split() for line in done.out.splitlines()
+    ]
+    refused = command("check", plan, "--site", site, "--json")
+    assert (refused.code, refused.out, refused.err) == (2, "", done.err)
+
+
+def several_wrong(folder: Path) -> Path:
+    sites = write_sites(folder / "sites", 5)
+    for name, old, new in (("ash", ",a,", ",z,"), ("birch", "dose", "dosis"), ("cedar", ",no", ",maybe")):
+        path = sites / f"{name}.csv"
+        path.write_text(path.read_text().replace(old, new))
+    return sites
+
+
+def test_errors_of_all_sites_are_told_at_once(command: Command, tmp_path: Path) -> None:
+    plan, sites = tmp_path / "plan.toml", several_wrong(tmp_path)
+    plan.write_text(text_of())
+    done = command("check", plan, "--sites", sites)
+    assert done.code == 2
+    lines = done.err.splitlines()
+    assert [line.startswith("error: ") for line in lines] == [True] * 3
+    for line, file in zip(lines, ("ash.csv", "birch.csv", "cedar.csv"), strict=True):
+        assert file in line
+    for name in ("ash", "birch", "cedar", "dogwood", "elm"):
+        assert name in done.out.splitlines()  # those that are right are shown as well
+    as_json = command("check", plan, "--sites", sites, "--json")
+    assert (as_json.code, as_json.err) == (2, done.err)
+    assert [site["readable"] for site in as_json.json["sites"]] == [False, False, False, True, True]
+
+
+def test_a_refusal_for_privacy_alone_has_its_own_exit_code(command: Command, tmp_path: Path) -> None:
+    plan, sites = tmp_path / "plan.toml", write_sites(tmp_path / "sites")
+    plan.write_text(text_of(noise="distributed", delta=0.05))
+    done = command("check", plan, "--sites", sites)
+    assert (done.code, done.err.count("error: ")) == (3, done.err.count("\n"))
+    assert "must be below 1/N" in done.err
+    (sites / "ash.csv").write_text("")
+    assert command("check", plan, "--sites", sites).code == 2
+
+
+def test_several_errors_have_a_traceback_with_debug(command: Command, tmp_path: Path) -> None:
+    plan, sites = tmp_path / "plan.toml", several_wrong(tmp_path)
+    plan.write_text(text_of())
+    with pytest.raises(ExceptionGroup):
+        command("check", plan, "--sites", sites, "--debug")
+
+
+def test_site_and_sites_are_two_questions(command: Command, plan: Path, tmp_path: Path) -> None:
+    done = command("check", plan, "--site", "site.toml", "--sites", tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "error: --site and --sites are two questions; ask for one of them\n"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o602])
+def test_a_key_that_others_can_open_is_told_on_stderr(
+    command: Command, plan: Path, tmp_path: Path, mode: int
+) -> None:
+    site = site_with(tmp_path, ROWS)
+    quiet = command("check", plan, "--site", site, "--json")
+    key = tmp_path / "keys" / "berlin.key"
+    key.chmod(mode)
+    told = command("check", plan, "--site", site, "--json")
+    said = f"others on this machine can open this private key (mode {mode:04o})"
+    warning = f"warning: {key}: {said}; chmod 600 {key}\n"
+    assert told == Outcome(quiet.code, quiet.out, warning)
+    assert quiet.err == ""
+
+
+def test_a_key_of_a_simulated_site_is_told_too(command: Command, tmp_path: Path) -> None:
+    plan, sites = tmp_path / "plan.toml", write_sites(tmp_path / "sites")
+    plan.write_text(text_of())
+    text = SITE.replace('"berlin"', '"oak"').replace("berlin.csv", "train.csv")
+    text = text.replace("epsilon_max = 8.0", "epsilon_max = inf").replace('["distributed"]', '["none"]')
+    write_csv(sites / "oak" / "train.csv", rows_of(4, 40))
+    (sites / "oak" / "site.toml").write_text(text)
+    assert command("keys", "new", sites / "oak" / "keys", "--id", "oak").code == 0
+    assert command("check", plan, "--sites", sites).err == ""
+    (sites / "oak" / "keys" / "oak.key").chmod(0o644)
+    done = command("check", plan, "--sites", sites)
+    assert (done.code, done.err.count("warning: ")) == (0, 1)
+
+
+def test_a_key_that_signs_is_told_too(command: Command, tmp_path: Path) -> None:
+    assert command("keys", "new", tmp_path, "--id", "ash").code == 0
+    assert command("keys", "new", tmp_path, "--id", "consortium").code == 0
+    assert command("roster", "add", tmp_path / "roster.toml", tmp_path / "ash.pub").code == 0
+    key = tmp_path / "consortium.key"
+    key.chmod(0o644)
+    done = command("roster", "sign", tmp_path / "roster.toml", "--key", key)
+    assert done.code == 0
+    assert done.err.startswith(f"warning: {key}: others on this machine")
