@@ -78,7 +78,8 @@ def without_privacy(
         known = _trained(states, world, state, lambda done: step(done, rounds))
         if place is not None:
             _keep(place, known)
-    step(rounds, rounds)
+    else:
+        step(rounds, rounds)
     return known.result()
 
 

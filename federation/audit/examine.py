@@ -129,12 +129,9 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
 
 
 def _check_both(run: Path, found: Findings) -> None:
-    """A run that ended has params, then a report; until it has both it keeps its checkpoint."""
+    """A run that ended has params, then a report."""
     report, params = ((run / name).exists() for name in ("report.json", "params.safetensors"))
-    if params and not report and (run / "checkpoint").is_dir():
-        detail = "it was stopped before its report was written; the command that made it goes on"
-        found.add("run-unfinished", detail)
-    elif params and not report:
+    if params and not report:
         found.add("report-unreadable", "params.safetensors was written, and report.json is missing")
     if report and not params:
         found.add("params-unreadable", "report.json was written, and params.safetensors is missing")

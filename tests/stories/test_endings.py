@@ -137,7 +137,7 @@ OTHERS = {
     "budget": (["budget", "plan.toml"], "simulations.budgets:budget_of"),
     "audit": (["audit", "."], "federation.audit.examine:read_plan"),
     "ledger": (["ledger", "show", "x.sqlite"], "federation.ledger.export:load_entries"),
-    "join": (["join", "site.toml"], "clients.join:open_site"),
+    "join": (["join", "site.toml"], "clients.policy:load_site"),
 }
 
 
