@@ -14,6 +14,7 @@ from clients.data.notes import FileRead
 from clients.data.populations import check_pool, fingerprints
 from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
+from clients.training.screen import try_out
 from federation.ledger.export import load_entries
 from federation.model.params import Layout
 from federation.model.task import build_task
@@ -79,7 +80,9 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
         facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
     source, test = data_files(rules, path.parent)
-    records = site_data(source, test, plan, build_task(plan), rules.policy)
+    task = build_task(plan)
+    records = site_data(source, test, plan, task, rules.policy)
+    try_out(task, records.training, plan, rules.data.size or len(records.training))
     for file in (source, test):
         if file is not None:
             check_pool(rules, key, fingerprints(file, plan.patient_column, key))

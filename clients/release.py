@@ -14,8 +14,9 @@ Floating-point noise leaks: the low bits of x + noise can identify x (Mironov 20
 attempts to repair it). We add integer noise on a grid that follows from public numbers alone, so a neighboring data
 set can produce every output too.
 
-The task's code (model and loss) runs on the records, and its exceptions could quote them. So we pass on the text of
-our own errors only; of any other exception we pass on its type, such as `KeyError`. We do not watch what the code
+The task's code (model and loss) runs on the records. What it raises on one is caught where it is called, and the
+record contributes zero (`clients.training.isolation`). Any other exception could still quote a record. So we pass
+on the text of our own errors only; of others we pass on the type, such as `KeyError`. We do not watch what the code
 prints or writes: a site approves the tasks that it runs.
 """
 
@@ -98,6 +99,6 @@ def _without_text(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> 
         return contribution(terms, site, params, trainer)
     except (FederationError, PrivacyError, EncodingOverflow):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         kind = type(error).__name__
     raise TaskError(f"training failed with {kind}", hint="try the task's code on made-up records")

@@ -7,6 +7,7 @@ carry data. What really happened is kept in `last_error` for the people at the s
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from clients.journal.journal import Journal
 from clients.participant import Participant, settle
 from clients.policy import Policy, consent
 from clients.release import release
+from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads
-from federation.errors import TrainingDiverged
+from federation.errors import TaskError, TrainingDiverged
 from federation.model.params import Layout, params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.messages import (
@@ -52,6 +54,7 @@ from privacy.secagg.parameters import Floor
 from privacy.suite import SUITE
 from privacy.wire import digest
 
+_log = logging.getLogger(__name__)
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Load = Callable[
     [Plan], Trainer
@@ -91,9 +94,10 @@ class Site:
         try:
             frame = Frame.from_bytes(data)
             return self._answer(frame).to_bytes()
-        except Exception as error:  # nothing may leave but the reason
-            self.last_error = error
-            return frame.reply(Kind.ABORT, abort_body(_reason(error))).to_bytes()
+        except (Exception, SystemExit) as error:  # nothing may leave but the reason
+            kept = error if isinstance(error, Exception) else _asked_to_exit()
+            self.last_error = kept
+            return frame.reply(Kind.ABORT, abort_body(_reason(kept))).to_bytes()
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -101,6 +105,9 @@ class Site:
 
     def join(self, run: bytes, plan: Plan, roster: SignedRoster, heads: tuple[Head, ...] = ()) -> None:
         """Consent to a run: roster, witnesses and policy first, then the whole plan's budget, then the data.
+
+        A user's own code is tried on made-up records of their shapes; if it fails, the budget is given back. Then
+        it is run on every record: those on which it raises are left out (`clients.training.screen`).
 
         Idempotent for a run: consenting again keeps the rounds that are open.
         """
@@ -116,6 +123,9 @@ class Site:
         self.journal.witness(shown)
         self._reserve(run.hex(), plan, policy)
         trainer = self.load(plan)
+        self._try_out(run, plan, trainer)
+        trainer = screened(trainer, plan, each_alone=self.is_timed)
+        self._tell(trainer)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
@@ -132,6 +142,20 @@ class Site:
         for charge in evaluation:
             self.journal.reserve(evaluation_run(run), plan.digest, charge, 1, limits)
 
+    def _try_out(self, run: bytes, plan: Plan, trainer: Trainer) -> None:
+        """TaskError if the task's code fails on made-up records: it has seen no data, and nothing stays charged."""
+        try:
+            try_out(trainer.task, trainer.data, plan, self.member.size)
+        except TaskError:
+            self.journal.abandon_run(run.hex(), bytes(32).hex(), evaluation_run(run.hex()))
+            raise
+
+    def _tell(self, trainer: Trainer) -> None:
+        """How many records raised since the last time, for the people at the site."""
+        if trainer.tally.raised:
+            _log.warning("%s", said_of(self.member.site, trainer.tally.raised))
+        trainer.tally.raised = 0
+
     def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:
         """What this site adds to the sum of a round it joined, if its policy still allows the plan."""
         joined = self._joined_run(terms.run)
@@ -140,7 +164,11 @@ class Site:
         consent(joined.plan, policy)
         limits, trainer = policy.limits(), joined.trainer
         try:
-            return release(terms, self.member.site, params, trainer, self.journal, limits=limits, heads=shown)
+            found = release(
+                terms, self.member.site, params, trainer, self.journal, limits=limits, heads=shown
+            )
+            self._tell(trainer)
+            return found
         except EncodingOverflow:
             raise TrainingDiverged(
                 "a local update left the range of the ring", hint="lower training.learning_rate"
@@ -267,6 +295,10 @@ class Site:
                 self.journal.reveal(*terms.account, digest("federation/survivors/2", *survivors).hex())
                 return Kind.REVEAL, machine.reveal(body)
         raise FaultyServer(f"a {kind.name} frame inside a round")
+
+
+def _asked_to_exit() -> TaskError:
+    return TaskError("the task's code asked to exit", hint="let it raise an error of another kind")
 
 
 class UnknownRun(FaultyServer):

@@ -6,14 +6,16 @@ holds a `site.toml`: then it obeys that policy and keeps that journal, as in a r
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.approvals import open_journal
@@ -24,9 +26,11 @@ from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
 from clients.site import Site
+from clients.training.isolation import Tally
+from clients.training.screen import said_of, try_out, usable
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
-from federation.errors import DataError, SiteFileError
+from federation.errors import DataError, SiteFileError, TaskError
 from federation.files import replace_file
 from federation.identity.keys import load_private, private_pem
 from federation.model.task import Dataset, Task, build_task
@@ -38,6 +42,8 @@ from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.mechanism.noise import Stream
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,9 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     read = {entry.name: _read(plan, task, entry) for entry in files}
     data = {name: records for name, (records, _) in read.items()}
     rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
+    for name, (train, _) in data.items():
+        try_out(task, train, plan, (rules[name].data.size if name in rules else None) or len(train))
+    data = {name: _usable(plan, task, name, *parts) for name, parts in data.items()}
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
     require_held_out(test is not None for _, test in data.values())
@@ -153,6 +162,29 @@ def _read(
         test = read_file(entry.test, plan, task)
         return (everything.data, test.data), (everything.file, test.file)
     return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
+
+
+def _usable(
+    plan: Plan, task: Task, name: str, train: Dataset, test: Dataset | None
+) -> tuple[Dataset, Dataset | None]:
+    """Without the records on which the task's code raises, which is said: in a simulation this is no secret."""
+    tally = Tally()
+    train = usable(task, train, plan, tally, each_alone=False)
+    if len(train) == 0:
+        hint = "try it on one of them"
+        raise TaskError(f"{task.name}: the task's code raises on every record of {name}", hint=hint)
+    if test is not None:
+        test = usable(task, test, plan, tally, each_alone=False)
+    if tally.raised:
+        _log.warning("%s", said_of(name, tally.raised))
+    return _renumbered(train), None if test is None or len(test) == 0 else _renumbered(test)
+
+
+def _renumbered(data: Dataset) -> Dataset:
+    """Patients from 0, without gaps."""
+    if data.patients is None:
+        return data
+    return replace(data, patients=torch.unique(data.patients, return_inverse=True)[1])
 
 
 def _site(world: World, member: Member, journals: Path) -> Site:

@@ -153,7 +153,7 @@ def _read_by(task: Task, path: Path) -> Reading:
         raise DataError(f"{path}: there is no such file", hint="check the path")
     try:
         dataset = task.data(Source(path))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # The text of this exception may quote a record; its type cannot.
         message = f"{task.name}: reading {path} failed with {type(error).__name__}"
         raise TaskError(message, hint="see the traceback with --debug") from error

@@ -9,7 +9,9 @@ We trust no route to fit a model. Each is tried, once per kind of model, on a fe
   1. Exchanging some records must leave the losses of the others as they were, and so must leaving them out. Else
      the model, or its loss, mixes the records of a batch: a clipped gradient would not bound what a record does.
      This finds what a list of layers cannot, in any code, as far as made-up records can show it.
-  2. The route's gradients must equal those of plain autograd, taken one record after the other.
+  2. If the code's path follows the values of records (`Trial.follows_values`), made-up ones do not show all of it.
+     Then every record is computed by itself.
+  3. The route's gradients must equal those of plain autograd, taken one record after the other.
 Small models then take hooks. For others all routes that are right are measured on made-up records, as many as a
 batch is expected to hold: measurements on real ones would reveal something of them.
 
@@ -26,34 +28,42 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import FunctionType
 
 import torch
 from torch import Tensor, nn
 
-from clients.training.local import Gradient, made_up
-from clients.training.per_example import Loss, losses_of
+from clients.training.isolation import Tally
+from clients.training.local import Gradient
+from clients.training.per_example import Loss
 from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
+from clients.training.trial import MADE_UP, TRIED, Trial
 from federation.errors import TaskError
 from federation.model.builtin import said
-from federation.model.task import Dataset
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.clipping import clip_rows
 
 SMALL = 4096  # parameters up to which there is nothing to gain from measuring
 _MEASURED = 256  # made-up records at most in a measurement: beyond, every route takes time in proportion
 KINDS = 256  # choices that are remembered
-_TRIED = 4  # made-up records in a trial: two that stay and two that change
+RECURRENT = (nn.GRU, nn.LSTM, nn.RNN)  # `adapted` replaces them; one record at a time they would take ages
 _known: dict[object, str] = {}
 
 
 @contextmanager
 def clipped_gradient(
-    model: nn.Module, loss: Loss, clipping_norm: float, expected_batch: float = 64.0
+    model: nn.Module,
+    loss: Loss,
+    clipping_norm: float,
+    expected_batch: float = 64.0,
+    tally: Tally | None = None,
 ) -> Iterator[Gradient]:
     """Within the context: `(features, labels, patients or None) -> sum of clipped gradients`, float64, flat.
 
-    The model must be float64 and in training mode. A record whose gradient is not finite contributes zero, so
-    that neither its presence nor its absence can be read from the sum. With `patients`, (n,) numbers, it is each
+    The model must be float64 and in training mode. A record whose gradient is not finite, or on which the code
+    raises, contributes zero: neither its presence nor its absence can be read from the sum. `tally` counts those
+    that raise. With `patients`, (n,) numbers, it is each
     patient's whole gradient that is clipped. An empty batch sums to zero. The model leaves the context as it came,
     whatever happened inside.
 
@@ -64,13 +74,16 @@ def clipped_gradient(
         raise UnsafeParameters("a clipping norm must be finite and above 0")
     with ExitStack() as stack:
         opened: dict[bool, Gradient] = {}
+        counted = Tally() if tally is None else tally
 
         def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
             whole = patients is not None
             if whole not in opened:
                 shape = features[:0], labels[:0]
                 route = chosen_route(model, loss, *shape, expected_batch, whole_patients=whole)
-                opened[whole] = stack.enter_context(clipped_sums(route, model, loss, clipping_norm))
+                opened[whole] = stack.enter_context(
+                    clipped_sums(route, model, loss, clipping_norm, tally=counted)
+                )
             return opened[whole](features, labels, patients)
 
         yield gradient
@@ -92,60 +105,30 @@ def chosen_route(
     batch = min(_MEASURED, max(1, math.ceil(expected_batch)))
     key = _kind(model), loss, features.shape[1:], features.dtype, batch, whole_patients
     if key not in _known:
-        candidates = tuple(PER_RECORD) if whole_patients else ROUTES
+        candidates = tuple(route for route in ROUTES if route in PER_RECORD or not whole_patients)
         if len(_known) >= KINDS:
             _known.clear()
         with torch.random.fork_rng(devices=[]):
-            _known[key] = _choose(_Trial(model, loss, features, labels), candidates, batch)
+            _known[key] = _choose(Trial(model, loss, features, labels), candidates, batch)
     return _known[key]
 
 
-class _Trial:
-    """A model and made-up records for it."""
-
-    def __init__(self, model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> None:
-        self.model, self.loss = model, loss
-        self.parameters = list(model.parameters())
-        self._like = Dataset(features, labels)
-
-    def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        found = made_up(self._like, count, seed)
-        return found.features, found.labels
-
-    def losses(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The same draws of dropout every time."""
-        torch.default_generator.manual_seed(0)
-        return losses_of(self.model, self.loss, features, labels)
-
-    def rows(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Gradients of all records, (n, d), by autograd, one record after the other."""
-        losses = self.losses(features, labels)
-        rows = [
-            torch.autograd.grad(one, self.parameters, retain_graph=True, materialize_grads=True)
-            for one in losses
-        ]
-        return torch.stack([torch.cat([part.reshape(-1) for part in row]) for row in rows])
-
-    def close(self, found: Tensor, expected: Tensor) -> bool:
-        """Equal but for rounding."""
-        exact = expected.dtype == torch.float64
-        rtol, atol = (1e-7, 1e-9) if exact else (1e-3, 1e-5)
-        return found.shape == expected.shape and torch.allclose(found, expected, rtol, atol, equal_nan=True)
-
-
-def _choose(trial: _Trial, candidates: tuple[str, ...], batch: int) -> str:
+def _choose(trial: Trial, candidates: tuple[str, ...], batch: int) -> str:
     try:
-        if _mixes(trial):
+        if trial.mixes():
             raise TaskError(
                 "the model or its loss mixes the records of a batch",
                 hint="compute every record by itself: no mean, no rank, no statistic over the first dimension",
             )
-        rows = trial.rows(*trial.records(_TRIED, 0))
+        rows = trial.rows(*trial.records(TRIED, 0))
+        follows_values = trial.follows_values(batch)
     except TaskError:
         raise
-    except Exception as error:  # of the task's own code, which has seen no data
-        message = f"the model failed with {said(error)} on made-up records"
-        raise TaskError(message, hint="call it by hand") from error
+    except (Exception, SystemExit) as error:  # of the task's own code, which has seen no data
+        message = f"the model or its loss failed with {said(error)} on made-up records"
+        raise TaskError(message, hint=MADE_UP) from error
+    if follows_values and not any(type(part) in RECURRENT for part in trial.model.modules()):
+        return "alone"
     small = sum(parameter.numel() for parameter in trial.parameters) <= SMALL
     if small and _is_right(trial, "hooks", rows):
         return "hooks"
@@ -158,39 +141,9 @@ def _choose(trial: _Trial, candidates: tuple[str, ...], batch: int) -> str:
     return right[0] if len(right) == 1 else min(right, key=lambda route: _seconds(trial, route, batch))
 
 
-def _mixes(trial: _Trial) -> bool:
-    """Whether other records, or their absence, change the loss of a record."""
-    features, labels = trial.records(_TRIED, 0)
-    others, their_labels = trial.records(_TRIED, 1)
-    half = _TRIED // 2
-    first = torch.arange(_TRIED) < half
-    with torch.no_grad():
-        before = trial.losses(features, labels)
-        for kept in (first, ~first):
-            swapped = torch.where(kept.view(-1, *[1] * (features.dim() - 1)), features, others)
-            after = trial.losses(swapped, torch.where(kept, labels, their_labels))
-            if not trial.close(after[kept], before[kept]):
-                return True
-        with _in_use(trial.model):  # without dropout, which draws otherwise for fewer records
-            whole, alone = trial.losses(features, labels), trial.losses(features[:half], labels[:half])
-    return not trial.close(alone, whole[:half])
-
-
-@contextmanager
-def _in_use(model: nn.Module) -> Iterator[None]:
-    """Within the context: no part of the model is in training."""
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-def _is_right(trial: _Trial, route: str, rows: Tensor) -> bool:
+def _is_right(trial: Trial, route: str, rows: Tensor) -> bool:
     """Whether a route runs, and agrees with autograd record by record."""
-    features, labels = trial.records(_TRIED, 0)
+    features, labels = trial.records(TRIED, 0)
     try:
         if route in PER_RECORD:
             with PER_RECORD[route](trial.model, trial.loss) as per_record:
@@ -208,7 +161,7 @@ def _is_right(trial: _Trial, route: str, rows: Tensor) -> bool:
         return False
 
 
-def _seconds(trial: _Trial, route: str, batch: int) -> float:
+def _seconds(trial: Trial, route: str, batch: int) -> float:
     features, labels = trial.records(batch, 2)
     with clipped_sums(route, trial.model, trial.loss, 1.0) as gradient:
         start = time.perf_counter()
@@ -217,16 +170,32 @@ def _seconds(trial: _Trial, route: str, batch: int) -> float:
 
 
 def _kind(model: nn.Module) -> object:
-    """What distinguishes models for the choice: their layers, with every plain setting, and their parameters."""
+    """What distinguishes models for the choice: layers with their settings and functions, and parameters."""
+    common = vars(nn.Module()).keys()  # parameters, layers inside, hooks
     layers = tuple(
-        (name, type(part), tuple(item for item in vars(part).items() if _is_plain(item[1])))
+        (name, type(part), tuple((key, _mark(item)) for key, item in vars(part).items() if key not in common))
         for name, part in model.named_modules()
     )
     params = tuple((name, parameter.shape, parameter.dtype) for name, parameter in model.named_parameters())
-    return layers, params
+    return layers, params, model.training
 
 
-def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
+def _mark(value: object, depth: int = 8) -> object:
+    """Something that is equal for settings that are; of functions the code, and what it refers to outside."""
+    inside = partial(_mark, depth=depth - 1)
+    found: object = type(value)
+    if value is None or isinstance(value, bool | int | float | str | type):
+        found = value
+    elif isinstance(value, Tensor):
+        found = value.shape, value.dtype, value.detach().cpu().numpy().tobytes()
+    elif depth == 0:
+        found = type(value)
+    elif isinstance(value, list | tuple):
+        found = type(value), tuple(map(inside, value))
+    elif isinstance(value, dict):
+        found = tuple((inside(key), inside(item)) for key, item in value.items())
+    elif isinstance(value, partial):
+        found = inside((value.func, value.args, value.keywords))
+    elif isinstance(value, FunctionType):
+        found = value.__code__, tuple(inside(cell.cell_contents) for cell in value.__closure__ or ())
+    return found

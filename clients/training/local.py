@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from clients.training.isolation import Tally, apart
+from clients.training.per_example import Loss, losses_of
 from federation.config.tables import Training
 from federation.model.task import Dataset
 from privacy.mechanism.noise import Stream, poisson_sample
@@ -33,15 +35,27 @@ class Gradient(Protocol):
         """`features` (n, ...), `labels` (n,), `patients` (n,) numbers from 0."""
 
 
-def plain_gradient(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> Gradient:
-    """`(features, labels) -> sum of gradients`, by one backward pass, without any protection."""
-    parameters = list(model.parameters())
+def plain_gradient(model: nn.Module, loss: Loss, tally: Tally | None = None) -> Gradient:
+    """`(features, labels) -> sum of gradients`, by one backward pass, without any protection.
+
+    Records on which the code raises, or whose gradient is not finite, are left out and counted in `tally`. NaN
+    where the parameters are not finite: training has diverged, and that is no record's doing.
+    """
+    parameters, counted = list(model.parameters()), Tally() if tally is None else tally
+    zeros = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype)
 
     def gradient(features: Tensor, labels: Tensor, _: Tensor | None = None) -> Tensor:
-        if len(labels) == 0:
-            return torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype)
-        grads = torch.autograd.grad(loss(model(features), labels).sum(), parameters)
-        return torch.cat([grad.reshape(-1) for grad in grads])
+        def piece(places: Tensor) -> Tensor:
+            losses = losses_of(model, loss, features[places], labels[places])
+            found = torch.cat([grad.reshape(-1) for grad in torch.autograd.grad(losses.sum(), parameters)])
+            if found.shape != zeros.shape or not bool(torch.isfinite(found).all()):
+                raise ArithmeticError
+            return found
+
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
+            return torch.full_like(zeros, torch.nan)
+        found = list(apart(piece, len(labels), counted))
+        return sum(found[1:], found[0]) if found else zeros.clone()
 
     return gradient
 

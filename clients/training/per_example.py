@@ -1,4 +1,4 @@
-"""The gradient of every record, three ways: layer by layer, by its norm alone, or by torch.func.
+"""The gradient of every record: layer by layer, by its norm alone, by torch.func, or one record after the other.
 
     hooks      forward hooks record every layer's input and output; one backward pass gives the gradient of the
                loss with respect to the output; from both, Opacus's formula for the layer gives the gradient of
@@ -8,6 +8,9 @@
                gradient computations"; from the same pass: Bu et al. 2023, "book-keeping").
     functorch  `vmap` over `grad` of one record: any model that torch can vectorize, and right by construction,
                since every record is a batch of its own.
+    alone      the definition of what a record contributes: its gradient as a batch of one, in a copy of the model.
+               For code whose path follows the values of records, such as an assertion: nothing that it does for one
+               record, to the model or to itself, can reach another.
 
 Why not Opacus's own hooks: they store what they record on modules and parameters, where an exception leaves
 it behind. Here a hook only appends to a list of one call; when the list goes, all is gone.
@@ -23,6 +26,7 @@ We trust no route to fit a model: `clients.training.dpsgd` tries each on made-up
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -58,7 +62,7 @@ class _Note:
 def losses_of(model: Callable[[Tensor], Tensor], loss: Loss, features: Tensor, labels: Tensor) -> Tensor:
     """The loss of every record, (n,). TaskError if `loss` returns anything else, such as a mean."""
     losses = loss(model(features), labels)
-    if losses.shape != labels.shape[:1]:
+    if not isinstance(losses, Tensor) or losses.shape != labels.shape[:1]:
         raise TaskError("the loss is not one number per record", hint='use reduction="none"')
     return losses
 
@@ -93,6 +97,23 @@ def functorch(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")  # but it is computed
             return list(each(params, features, labels).values())
+
+    yield per_record
+
+
+@contextmanager
+def alone(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
+    """Within the context: the gradients of all records, by one backward pass for each."""
+
+    def of_one(features: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        fresh = copy.deepcopy(model)
+        parameters = list(fresh.parameters())
+        found = losses_of(fresh, loss, features.clone(), labels.clone())
+        return torch.autograd.grad(found.sum(), parameters, materialize_grads=True)
+
+    def per_record(features: Tensor, labels: Tensor) -> list[Tensor]:
+        pairs = zip(torch.split(features, 1), torch.split(labels, 1), strict=True)
+        return [torch.stack(rows) for rows in zip(*(of_one(*pair) for pair in pairs), strict=True)]
 
     yield per_record
 

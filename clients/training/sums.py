@@ -6,22 +6,30 @@ them. The result is the whole batch's sum, up to the last bits of float64.
 A patient's records are added up first and clipped as one: however many there are, the patient moves the sum by at
 most the clipping norm. Records that are not finite are left out one by one, so a bad reading does not silence the
 others; the patient's total is clipped by its own length.
+
+Records on which the task's code raises are left out one by one, too (`clients.training.isolation`). The bound
+stands: a record's row, zero if it raises, follows from the record and the params alone. So one record more adds one
+clipped row to the sum. One record more of a patient changes that patient's total and no other's, and with or
+without the whole patient the sum differs by that total, clipped: at most the clipping norm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from clients.training.isolation import Tally, apart
 from clients.training.local import Gradient
 from clients.training.per_example import (
     ClippedSum,
     Loss,
     PerRecord,
     Unsupported,
+    alone,
     functorch,
     ghost,
     ghost_bytes,
@@ -33,35 +41,43 @@ from clients.training.per_example import (
 from privacy.mechanism.clipping import clip_factors, clip_rows
 
 MEMORY = 2**28  # bytes of per-record gradients at once, unless a single one is larger
-PER_RECORD = {"hooks": hooks, "functorch": functorch}
-ROUTES = (*PER_RECORD, "ghost")
+PER_RECORD = {"hooks": hooks, "functorch": functorch, "alone": alone}
+ROUTES = ("hooks", "functorch", "ghost")  # in batches; "alone" takes one record after the other
+_Found = TypeVar("_Found")
 
 
 @contextmanager
 def clipped_sums(
-    route: str, model: nn.Module, loss: Loss, clipping_norm: float, memory: int = MEMORY
+    route: str,
+    model: nn.Module,
+    loss: Loss,
+    clipping_norm: float,
+    memory: int = MEMORY,
+    tally: Tally | None = None,
 ) -> Iterator[Gradient]:
     """Within the context: `(features, labels, patients or None) -> sum of clipped gradients`, flat (d,).
 
-    An empty batch sums to zero. Unsupported if the route cannot do this model, or patients.
+    An empty batch sums to zero. Records that raise are left out, and counted in `tally`; without one, what they
+    raise is raised. Unsupported if the route cannot do patients.
     """
     if route == "ghost":
         at_once = max(1, memory // ghost_bytes(model))
         with ghost(model, loss, clipping_norm) as clipped:
-            yield _of_records(model, clipped, at_once)
+            yield _of_records(model, clipped, at_once, tally)
         return
     with PER_RECORD[route](model, loss) as per_record:
 
         def clipped_rows(features: Tensor, labels: Tensor) -> Tensor:
             return clipped_sum(per_record(features, labels), clipping_norm)
 
-        whole = _of_records(model, clipped_rows, max(1, memory // row_bytes(model)))
-        half = max(1, memory // (2 * row_bytes(model)))  # patients' rows beside the records'
+        fits = 1 if route == "alone" else memory // row_bytes(model)
+        whole = _of_records(model, clipped_rows, max(1, fits), tally)
 
         def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
             if patients is None or len(labels) == 0:
                 return whole(features, labels)
-            return _of_patients(per_record, features, labels, patients, clipping_norm, half)
+            at_once = max(1, fits // 2)  # patients' rows beside the records'
+            return _of_patients(model, per_record, features, labels, patients, clipping_norm, at_once, tally)
 
         yield gradient
 
@@ -73,46 +89,79 @@ def clipped_sum(samples: list[Tensor], clipping_norm: float) -> Tensor:
     return torch.cat([weighted(rows, factors, kept).reshape(-1) for rows in samples]).detach()
 
 
-def _of_records(model: nn.Module, clipped: ClippedSum, at_once: int) -> Gradient:
-    zeros = next(model.parameters()).new_zeros(sum(parameter.numel() for parameter in model.parameters()))
-
+def _of_records(model: nn.Module, clipped: ClippedSum, at_once: int, tally: Tally | None) -> Gradient:
     def gradient(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
         if patients is not None and len(labels) > 0:
             raise Unsupported("this route clips records, not patients")
-        if len(labels) <= at_once:
-            return clipped(features, labels) if len(labels) else zeros.clone()
-        total = zeros.clone()
-        for piece in zip(torch.split(features, at_once), torch.split(labels, at_once), strict=True):
-            total += clipped(*piece)
+        position = _Position(model)
+
+        def piece(places: Tensor) -> Tensor:
+            position.restore()
+            return position.checked(clipped(features[places], labels[places]), position.zeros.shape)
+
+        total = position.zeros.clone()
+        for found in _parts(piece, torch.arange(len(labels)), tally, at_once):
+            total += found
         return total
 
     return gradient
 
 
 def _of_patients(
+    model: nn.Module,
     per_record: PerRecord,
     features: Tensor,
     labels: Tensor,
     patients: Tensor,
     clipping_norm: float,
     at_once: int,
+    tally: Tally | None,
 ) -> Tensor:
     """Records in the order of patients; the last one of a piece stays open, since the next may go on with it."""
-    order = torch.argsort(patients, stable=True)
-    total: Tensor | None = None
-    open_id, open_row = -1, torch.zeros(0)
-    for piece in torch.split(order, at_once):
-        rows = torch.cat([part.flatten(1) for part in per_record(features[piece], labels[piece])], dim=1)
-        rows = torch.where(torch.isfinite(rows).all(dim=1, keepdim=True), rows, torch.zeros_like(rows))
-        ids, place = torch.unique_consecutive(patients[piece], return_inverse=True)
+    position = _Position(model)
+
+    def piece(places: Tensor) -> tuple[Tensor, Tensor]:
+        position.restore()
+        rows = torch.cat([part.flatten(1) for part in per_record(features[places], labels[places])], dim=1)
+        return places, position.checked(rows.detach(), (len(places), *position.zeros.shape))
+
+    total, open_row, open_id = position.zeros.clone(), position.zeros, None
+    for places, found in _parts(piece, torch.argsort(patients, stable=True), tally, at_once):
+        rows = torch.where(torch.isfinite(found).all(dim=1, keepdim=True), found, torch.zeros_like(found))
+        ids, place = torch.unique_consecutive(patients[places], return_inverse=True)
         sums = rows.new_zeros((len(ids), rows.shape[1])).index_add_(0, place, rows)
-        if total is None:
-            total = torch.zeros_like(sums[0])
-        elif int(ids[0]) == open_id:
+        if int(ids[0]) == open_id:
             sums[0] += open_row
         else:
             total += clip_rows(open_row[None], clipping_norm)[0]
         total += clip_rows(sums[:-1], clipping_norm).sum(dim=0)
         open_id, open_row = int(ids[-1]), sums[-1]
-    assert total is not None  # noqa: S101 - a batch of patients is not empty
-    return (total + clip_rows(open_row[None], clipping_norm)[0]).detach()
+    return total + clip_rows(open_row[None], clipping_norm)[0]
+
+
+def _parts(
+    compute: Callable[[Tensor], _Found], places: Tensor, tally: Tally | None, at_once: int
+) -> Iterator[_Found]:
+    if tally is not None:
+        return apart(compute, places, tally, at_once)
+    return (compute(part) for part in torch.split(places, at_once) if len(part))
+
+
+class _Position:
+    """The parameters as they are at the start of a batch: code that moved them for some records moved a copy."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._parameters = list(model.parameters())
+        self._saved = [parameter.detach().clone() for parameter in self._parameters]
+        self.zeros = self._saved[0].new_zeros(sum(values.numel() for values in self._saved))
+
+    def restore(self) -> None:
+        """Set the parameters back."""
+        for parameter, saved in zip(self._parameters, self._saved, strict=True):
+            parameter.data = saved.clone()
+
+    def checked(self, found: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """What a route found, if it has the form that can be added up."""
+        if found.shape != shape or found.dtype != self.zeros.dtype:
+            raise Unsupported("a gradient is not of the form of the parameters")
+        return found

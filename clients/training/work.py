@@ -9,18 +9,19 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from clients.evaluation import figures
 from clients.training.dpsgd import clipped_gradient
+from clients.training.held_out import figures
+from clients.training.isolation import FEW, Tally, coins, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
 from federation.errors import DataError
 from federation.model.params import Layout
-from federation.model.task import Dataset, Task
+from federation.model.task import Dataset, Task, is_built_in
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
@@ -36,13 +37,15 @@ class Trainer:
     data: Dataset
     stream: Callable[[int], Stream]  # round -> a stream never used before
     held_out: Dataset | None = None  # for a published evaluation
+    tally: Tally = field(default_factory=Tally)  # of records on which the task's code raised
 
 
 def contribution(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> RingVector:
     """Train, clip, noise, encode. The result is private only as far as the plan's noise makes it so."""
     stream = trainer.stream(terms.round)
     work = SiteWork(terms, site, params, trainer, stream)
-    return terms.kind.contribute(terms.parties, site, work, stream)
+    with listening(), coins(stream):
+        return terms.kind.contribute(terms.parties, site, work, stream)
 
 
 @dataclass(frozen=True)
@@ -58,26 +61,31 @@ class SiteWork:
     def update(self) -> Tensor:
         """What plain training changed, in float32 as the model has it."""
         model = self._model(torch.float32)
-        gradient = plain_gradient(model, self.trainer.task.loss)
+        gradient = plain_gradient(model, self.trainer.task.loss, self.trainer.tally)
         return self._trained(model, self._population(), gradient, lambda total: total)
 
     def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
         """What DP-SGD steps changed, in float64: see `clients.training.dpsgd`."""
         model, data = self._model(torch.float64), _in_float64(self._population())
-        with clipped_gradient(model, self.trainer.task.loss, clipping_norm, self._expected) as gradient:
+        with self._clipped(model, clipping_norm) as gradient:
             return self._trained(model, data, gradient, noised)
 
     def clipped_gradients(self, clipping_norm: float) -> Tensor:
         """The sum over one Poisson batch, in float64."""
         model, data = self._model(torch.float64), _in_float64(self._population())
         batch = poisson_batch(data, self.terms.plan.training.sample_rate, self.stream.derive("batches"))
-        with clipped_gradient(model, self.trainer.task.loss, clipping_norm, self._expected) as gradient:
+        with self._clipped(model, clipping_norm) as gradient:
             return gradient(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
         """Right answers, wrong answers and loss, summed over the records held out."""
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
-        return figures(model, self.trainer.task, self.trainer.held_out, whole_patients=whole_patients)
+        task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
+        return figures(model, task, held_out, whole_patients=whole_patients, tally=tally)
+
+    def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
+        trainer = self.trainer
+        return clipped_gradient(model, trainer.task.loss, clipping_norm, self._expected, trainer.tally)
 
     def _trained(self, model: nn.Module, data: Dataset, gradient: Gradient, finish: Finish) -> Tensor:
         training, size = self.terms.plan.training, self.terms.size(self.site)
@@ -111,14 +119,24 @@ def population(terms: Terms, data: Dataset) -> Dataset:
 def worst_case_seconds(terms: Terms, site: str, trainer: Trainer) -> float:
     """Seconds that the largest contribution under `terms` takes on this machine, with made-up records in it.
 
-    Reads only the shape of a record, and charges nothing. A patient counts with one record.
+    Reads only the shape of a record, and charges nothing. A patient counts with one record. For a user's own code
+    it has room for a few records that begin to raise in one step (`isolation.FEW`), and for the evaluation.
     """
     batch = terms.kind.largest_batch(terms.parties)
     like = population(terms, trainer.data)
     made = made_up(like, math.ceil(batch / terms.plan.training.sample_rate))
-    rehearsal = replace(trainer, data=made, stream=lambda _: Stream(os.urandom(32)))
-    params = torch.zeros(terms.dimension)
-    seconds = 0.0
+    tally = Tally(rehearsed=0 if is_built_in(trainer.task) else FEW)
+    rehearsal = replace(
+        trainer, data=made, held_out=made, stream=lambda _: Stream(os.urandom(32)), tally=tally
+    )
+    rounds = [terms]
+    if terms.plan.figures is not None:
+        rounds.append(replace(terms, round=terms.plan.last_round))
+    return max(_seconds(each, site, rehearsal) for each in rounds)
+
+
+def _seconds(terms: Terms, site: str, rehearsal: Trainer) -> float:
+    params, seconds = torch.zeros(terms.dimension), 0.0
     for _ in range(2):  # the first time a route is chosen, and tables are made
         start = time.perf_counter()
         with suppress(EncodingOverflow):  # training on made-up records need not go well

@@ -45,6 +45,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_whole_numbers_as_text), Stri
 
 _MAX_SHOWN = 60  # characters of a value
 _MAX_LISTED = 15  # valid names
+_SLIP = 0.9  # as alike as "clients" and "client"
 
 
 @dataclass
@@ -77,8 +78,7 @@ class Table(BaseModel):
             raise Mistake("must be a table", f"write its keys as {' = ..., '.join(cls.model_fields)} = ...")
         for name in data:
             if name not in cls.model_fields:
-                hint = meant_by(name) or nearest(name, cls.model_fields)
-                raise Mistake("unknown key", hint, (name,), unknown=True)
+                raise Mistake("unknown key", _way_out(name, cls.model_fields), (name,), unknown=True)
         try:
             return handler(data)
         except ValidationError as error:
@@ -124,6 +124,12 @@ def nearest(name: str, valid: Sequence[str] | Mapping[str, object]) -> str:
     if close:
         return f'did you mean "{close[0]}"?'
     return f"valid here: {', '.join(list(valid)[:_MAX_LISTED])}{', ...' * (len(valid) > _MAX_LISTED)}"
+
+
+def _way_out(name: str, valid: Mapping[str, object]) -> str:
+    """For an unknown key: a valid one that is a letter away, or how this says what the name means elsewhere."""
+    is_slip = bool(get_close_matches(name.lower(), list(valid), n=1, cutoff=_SLIP))
+    return nearest(name, valid) if is_slip else meant_by(name) or nearest(name, valid)
 
 
 def missing(name: str, example: str) -> Mistake:

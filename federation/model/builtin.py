@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from torch import nn
 
@@ -20,14 +20,16 @@ def _mlp(inputs: int, classes: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.Tanh(), nn.Linear(_HIDDEN, classes))
 
 
+BUILT_IN: Final[Mapping[str, _Factory]] = {"logistic": nn.Linear, "mlp": _mlp}
+
+
 def factory(name: str) -> _Factory:
     """The function `(inputs, classes) -> nn.Module` behind a model's name in the plan.
 
     "logistic" is multinomial logistic regression: one row of weights per class. TaskError for a name without one.
     """
-    built_in: dict[str, _Factory] = {"logistic": nn.Linear, "mlp": _mlp}
-    if name in built_in:
-        return built_in[name]
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     found: _Factory = imported(name)
     if not callable(found):
         raise TaskError(

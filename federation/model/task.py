@@ -1,7 +1,8 @@
 """What a federation learns: a model, a loss per example, a source of data; plain functions.
 
-A user's own task is a `Task` at a name, `task = "my_package.readmission:task"` in the plan. Its model must
-treat every record by itself (no BatchNorm): federation/model/params.py says why and refuses.
+A user's own task is a `Task` at a name, `task = "my_package.readmission:task"` in the plan. Its model must treat
+every record by itself (no BatchNorm): federation/model/params.py says why and refuses. A record on which its code
+raises contributes zero (clients/training/isolation.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from federation.errors import TaskError
-from federation.model.builtin import factory, imported, said
+from federation.model.builtin import BUILT_IN, factory, imported, said
 from federation.model.params import Layout
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
@@ -71,6 +72,12 @@ def build_task(plan: Plan) -> Task:
     return task
 
 
+def is_built_in(task: Task) -> bool:
+    """Whether all code of the task is this repository's: it cannot raise on checked data."""
+    model = task.model.func if isinstance(task.model, partial) else None
+    return task.loss is cross_entropy and any(model is known for known in BUILT_IN.values())
+
+
 def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     """The loss of every example: outputs (n, classes), labels (n,) to (n,)."""
     return functional.cross_entropy(outputs, labels, reduction="none")
@@ -93,7 +100,7 @@ def _own(name: str) -> Task:
 def _model(task: Task) -> nn.Module:
     try:
         model = task.model()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{task.name}: making the model failed with {said(error)}"
         raise TaskError(reason, hint="call it by hand") from error
     if not isinstance(model, nn.Module):

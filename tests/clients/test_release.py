@@ -17,6 +17,7 @@ from clients import release as door
 from clients.journal.journal import Journal
 from clients.policy import Policy
 from clients.release import Payload, release
+from clients.training.isolation import Tally
 from clients.training.work import Trainer, contribution, site_stream, worst_case_seconds
 from federation.errors import DataError, TaskError
 from federation.model.task import Dataset, build_task, cross_entropy
@@ -307,21 +308,27 @@ def test_of_an_exception_in_the_tasks_code_only_the_kind_is_passed_on(
         assert QUOTED not in str(raised.value)
 
 
-def test_a_loss_that_fails_on_a_real_record_does_not_quote_it(tmp_path: Path) -> None:
+def test_a_loss_that_fails_on_a_real_record_leaves_it_out_and_quotes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """DP-48: on made-up records, which it is tried on before, it works."""
-    plan, data = make_plan(), make_data(8, 1)
+    plan, data, tally = make_plan(), make_data(8, 1), Tally()
 
     def picky(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if int(labels.max()) > 1:
             raise ValueError(f"a label of {int(labels.max())}")
         return cross_entropy(outputs, labels)
 
+    kept = Dataset(data.features[torch.arange(8) != 3], data.labels[torch.arange(8) != 3])
     data.labels[3] = 4711
-    trainer = Trainer(replace(build_task(plan), loss=picky), data, lambda _: Stream(bytes(32)))
-    with pytest.raises(TaskError, match="training failed with ValueError") as raised:
-        release(make_terms(plan), SITE, make_params(), trainer, open_journal(tmp_path / "journal", plan))
-    assert "4711" not in str(raised.value)
-    assert raised.value.__context__ is None
+    task = replace(build_task(plan), loss=picky)
+    trainer = Trainer(task, data, lambda _: Stream(bytes(32)), tally=tally)
+    journal = open_journal(tmp_path / "journal", plan)
+    sent = release(make_terms(plan), SITE, make_params(), trainer, journal)
+    without = contribution(make_terms(plan), SITE, make_params(), replace(trainer, data=kept, tally=Tally()))
+    assert np.array_equal(sent, without)
+    assert tally.raised == 1
+    assert "4711" not in caplog.text
 
 
 # Limits, witnesses, patients, time.
@@ -384,9 +391,12 @@ def test_the_longest_round_is_measured_without_a_look_at_the_data(unit: str, noi
     features = torch.full((40, 2), torch.nan)  # what would be read from them, were they read
     data = Dataset(features, torch.full((40,), 9), torch.arange(40))
 
+    finite: list[torch.Tensor] = []
+
     def watched(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        assert bool(torch.isfinite(outputs).all())
         seen.append(len(labels))
+        if not torch._C._functorch.is_functorch_wrapped_tensor(outputs):  # type: ignore[attr-defined]
+            finite.append(torch.isfinite(outputs.detach()).all())
         return cross_entropy(outputs, labels)
 
     asked: list[int] = []
@@ -399,7 +409,8 @@ def test_the_longest_round_is_measured_without_a_look_at_the_data(unit: str, noi
     assert 0 < worst_case_seconds(terms, SITE, trainer) < 5
     assert not asked  # the round's own stream is not used up
     assert terms.kind.largest_batch(terms.parties) == 40
-    assert 25 <= max(seen) <= 60  # about as many as the largest batch
+    assert finite and all(map(bool, finite))
+    assert 25 <= max(seen) <= 130  # about as many as the largest batch, and a trial of twice as many
 
 
 # Randomness.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clients.evaluation import figures
+from clients.training.held_out import figures
 from federation.errors import DataError
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
 from federation.model.task import Dataset, Task

@@ -1,0 +1,69 @@
+"""A site's part of a published evaluation: right answers, wrong answers and loss, summed over held-out records.
+
+A record contributes (right, wrong, loss / LOSS_BOUND), which is at most sqrt(2) long; a patient the sum over their
+records, scaled down to that length if it is longer. So the sums over all held-out records change by a known amount
+with one of them, and are noised like an update (`clients.release`). Accuracy and mean loss follow from the sums;
+nothing else about the held-out records leaves, their number included. A record on which the task's code raises
+contributes zero.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from clients.training.isolation import Tally, apart
+from clients.training.trial import Trial
+from federation.errors import DataError
+from federation.kinds.figures import FIGURES, FIGURES_NORM, LOSS_BOUND
+from federation.model.task import Dataset, Task
+from privacy.mechanism.clipping import clip_rows
+
+
+def figures(
+    model: nn.Module, task: Task, data: Dataset | None, *, whole_patients: bool, tally: Tally | None = None
+) -> Tensor:
+    """The sums of a site, float64 (3,): right answers, wrong answers, loss in units of LOSS_BOUND.
+
+    Zeros where nothing is held out. A loss that is not finite counts as LOSS_BOUND, a negative one as 0. Records on
+    which the code raises are left out, and counted in `tally`.
+    """
+    if data is None or len(data) == 0:
+        return torch.zeros(FIGURES, dtype=torch.float64)
+    rows = _rows(model.eval(), task, data, Tally() if tally is None else tally)
+    if whole_patients:
+        if data.patients is None:
+            hint = "name the column that does under task.patient"
+            raise DataError("the held-out records do not say whose each of them is", hint=hint)
+        people = int(data.patients.max()) + 1
+        rows = torch.zeros(people, FIGURES, dtype=torch.float64).index_add_(0, data.patients, rows)
+    return clip_rows(rows, FIGURES_NORM).sum(dim=0)
+
+
+def _rows(model: nn.Module, task: Task, data: Dataset, tally: Tally) -> Tensor:
+    """One row per record, none longer than FIGURES_NORM; all at once if the code's path does not follow values."""
+    trial = Trial(model, task.loss, data.features[:0], data.labels[:0])
+    with torch.random.fork_rng(devices=[]):
+        at_once = 1 if trial.follows_values(2) else len(data)
+
+    def scored(places: Tensor) -> tuple[Tensor, Tensor]:
+        own = copy.deepcopy(model) if at_once == 1 else model
+        return places, _scored(own, task, data.features[places], data.labels[places])
+
+    rows = torch.zeros(len(data), FIGURES, dtype=torch.float64)
+    for places, found in apart(scored, len(data), tally, at_once):
+        rows[places] = found
+    return rows
+
+
+def _scored(model: nn.Module, task: Task, features: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad():
+        outputs = model(features)
+        losses = task.loss(outputs, labels).to(torch.float64)
+    if outputs.dim() != 2 or not len(outputs) == len(labels) == losses.numel() or losses.dim() != 1:
+        raise ValueError("not one row of outputs and one loss per record")
+    right = (outputs.argmax(dim=1) == labels).to(torch.float64)
+    share = torch.nan_to_num(losses / LOSS_BOUND, nan=1.0, posinf=1.0, neginf=0.0).clamp(0.0, 1.0)
+    return torch.stack([right, 1.0 - right, share], dim=1)

@@ -1,0 +1,216 @@
+"""A task's own code on made-up records, before it sees any data: what raises or mixes records here ends the run.
+
+Only the shapes of the data are read. Among real records the code may not end a run any more, since that would tell
+of a record; there `clients.training.isolation` leaves out what raises.
+
+The code is called with 0, 1, 2 and as many records as the largest batch has. It must not raise, must give every
+record what the record gives alone, the same in a second call, and must leave its inputs, the model and torch alone.
+Some code does right by made-up records and mixes real ones, such as `if x.max() > 9: x = x - x.mean(0)`. Vectorized
+by torch.func, code cannot ask for a value; if it still runs, its path is the same for all records of a shape, and
+made-up ones have shown it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from clients.training.isolation import undisturbed
+from clients.training.local import made_up
+from clients.training.per_example import Loss, losses_of, row_bytes
+from federation.errors import TaskError
+from federation.model.builtin import said
+from federation.model.task import Dataset, Task
+
+TRIED = 4  # made-up records in a trial: two that stay and two that change
+MADE_UP = (
+    "made-up features are in [0, 1), or 0 and 1 where they are whole numbers, and labels are 0 and 1; "
+    "the code must take any number of them, also none: x.flatten(1), not x.view(len(x), -1)"
+)
+_MEMORY = 2**28  # bytes of features, or of gradients, of the largest batch that is tried
+
+
+class Trial:
+    """A model and made-up records for it."""
+
+    def __init__(self, model: nn.Module, loss: Loss, features: Tensor, labels: Tensor) -> None:
+        self.model, self.loss = model, loss
+        self.parameters = list(model.parameters())
+        self._like = Dataset(features, labels)
+
+    def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        found = made_up(self._like, count, seed)
+        return found.features, found.labels
+
+    def losses(self, features: Tensor, labels: Tensor, seed: int = 0) -> Tensor:
+        """The same draws of dropout every time."""
+        torch.default_generator.manual_seed(seed)
+        return losses_of(self.model, self.loss, features, labels)
+
+    def rows(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Gradients of all records, (n, d), by autograd, one record after the other."""
+        losses = self.losses(features, labels)
+        rows = [
+            torch.autograd.grad(one, self.parameters, retain_graph=True, materialize_grads=True)
+            for one in losses
+        ]
+        return torch.stack([torch.cat([part.reshape(-1) for part in row]) for row in rows])
+
+    def close(self, found: Tensor, expected: Tensor) -> bool:
+        """Equal but for rounding."""
+        exact = expected.dtype == torch.float64
+        rtol, atol = (1e-7, 1e-9) if exact else (1e-3, 1e-5)
+        return found.shape == expected.shape and torch.allclose(found, expected, rtol, atol, equal_nan=True)
+
+    def mixes(self) -> bool:
+        """Whether other records, or their absence, change the loss of a record."""
+        features, labels = self.records(TRIED, 0)
+        others, their_labels = self.records(TRIED, 1)
+        half = TRIED // 2
+        first = torch.arange(TRIED) < half
+        with torch.no_grad():
+            before = self.losses(features, labels)
+            for kept in (first, ~first):
+                swapped = torch.where(kept.view(-1, *[1] * (features.dim() - 1)), features, others)
+                after = self.losses(swapped, torch.where(kept, labels, their_labels))
+                if not self.close(after[kept], before[kept]):
+                    return True
+            with _in_use(self.model):  # without dropout, which draws otherwise for fewer records
+                whole, part = self.losses(features, labels), self.losses(features[:half], labels[:half])
+        return not self.close(part, whole[:half])
+
+    def follows_values(self, largest: int) -> bool:
+        """Whether the code's path may follow what is in the records: an assertion, an `if`, a mask of rows.
+
+        Under `vmap` a tensor has no value that Python could see, and what depends on one raises. So code that runs
+        takes one path for all records: torch's operations, in the same order.
+        """
+        for size in sorted({1, 2, largest}):
+            features, labels = self.records(2 * size, 3)
+            pairs = features.reshape(2, size, *features.shape[1:]), labels.reshape(2, size, *labels.shape[1:])
+            try:
+                with torch.no_grad(), undisturbed(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # torch's, of operations that it computes one by one
+                    vmap(lambda x, y: losses_of(self.model, self.loss, x, y), randomness="different")(*pairs)
+            except (Exception, SystemExit):
+                return True
+        return False
+
+
+def require_fit(task: Task, like: Dataset, largest: int, dtype: torch.dtype) -> None:
+    """TaskError unless the task's code treats made-up records shaped like `like` as it must."""
+    with torch.random.fork_rng(devices=[]):
+        model = task.model().to(dtype).train()
+        features = like.features[:0].to(dtype) if like.features.is_floating_point() else like.features[:0]
+        trial = Trial(model, task.loss, features, like.labels[:0])
+        one = max(
+            1, row_bytes(model), features.element_size() * features[:0].new_zeros(features.shape[1:]).numel()
+        )
+        for size in sorted({0, 1, 2, max(2, min(largest, _MEMORY // one))}):
+            with _blaming(task.name, size), undisturbed():
+                _require_fit(trial, task.name, size)
+        with _blaming(task.name, TRIED):
+            if trial.mixes():
+                raise TaskError(_MIXES.format(task.name, TRIED), hint=_BY_ITSELF)
+
+
+_MIXES = (
+    "{}: with {} made-up records a record's loss is not what it is alone: the model or its loss mixes records"
+)
+_BY_ITSELF = "compute every record by itself: no mean, squeeze, rank or statistic over the first dimension"
+
+
+@contextmanager
+def _blaming(name: str, size: int) -> Iterator[None]:
+    """A TaskError for whatever the task's code raises within: it has seen no data, so its text may be shown."""
+    count = f"{size} made-up record{'' if size == 1 else 's'}"
+    try:
+        yield
+    except TaskError as error:
+        message = str(error.args[0])
+        if not message.startswith(name):
+            raise TaskError(f"{name}: {message}, on {count}", hint=error.hint) from error
+        raise
+    except (Exception, SystemExit) as error:
+        message = f"{name}: the model or its loss failed with {said(error)} on {count}"
+        raise TaskError(message, hint=MADE_UP) from error
+
+
+def _require_fit(trial: Trial, name: str, size: int) -> None:
+    features, labels = trial.records(size, 0)
+    before = [parameter.detach().clone() for parameter in trial.parameters]
+    settings = _settings()
+    losses = trial.losses(features, labels)
+    drawn = torch.random.get_rng_state()
+    same = trial.records(size, 0)
+    if not (torch.equal(features, same[0]) and torch.equal(labels, same[1])):
+        raise TaskError(f"{name}: the model or its loss edits its inputs", hint="work on a clone of them")
+    if not all(map(torch.equal, before, trial.parameters)):
+        raise TaskError(f"{name}: the model moves its own parameters", hint="leave that to the optimizer")
+    if _settings() != settings:
+        raise TaskError(
+            f"{name}: the model or its loss changes torch's settings", hint="leave them as they are"
+        )
+    trial.losses(features, labels, seed=1)
+    if _draws(drawn) and torch.equal(torch.random.get_rng_state(), drawn):
+        raise TaskError(f"{name}: the model or its loss seeds torch's generator", hint="leave the seed alone")
+    if not trial.close(trial.losses(features, labels), losses):
+        hint = "keep no state between calls, and draw from torch's own generator"
+        raise TaskError(f"{name}: a second call on the same records gives another loss", hint=hint)
+    if size > 0:
+        torch.autograd.grad(losses.sum(), trial.parameters, materialize_grads=True)
+        _require_alone(trial, name, size, _draws(drawn))
+
+
+def _require_alone(trial: Trial, name: str, size: int, draws: bool) -> None:
+    """A batch must be its records alone; without dropout, which draws otherwise for fewer records."""
+    features, labels = trial.records(size, 0)
+    with torch.no_grad():
+        for places in () if draws else (_some(size),):
+            _compare(trial, name, features, labels, places)
+        with _in_use(trial.model):
+            _compare(trial, name, features, labels, _some(size))
+
+
+def _compare(trial: Trial, name: str, features: Tensor, labels: Tensor, places: list[int]) -> None:
+    whole = trial.losses(features, labels)
+    for place in places:
+        if not trial.close(
+            trial.losses(features[place : place + 1], labels[place : place + 1]), whole[place : place + 1]
+        ):
+            raise TaskError(_MIXES.format(name, len(labels)), hint=_BY_ITSELF)
+
+
+def _some(size: int) -> list[int]:
+    return sorted({0, 1 % size, size // 2, size - 1})
+
+
+def _draws(after: Tensor) -> bool:
+    """Whether torch's generator, seeded with 0, has moved."""
+    return not torch.equal(torch.Generator().manual_seed(0).get_state(), after)
+
+
+def _settings() -> tuple[object, ...]:
+    return (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+@contextmanager
+def _in_use(model: nn.Module) -> Iterator[None]:
+    """Within the context: no part of the model is in training."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
