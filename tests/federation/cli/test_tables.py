@@ -106,7 +106,7 @@ def test_what_could_not_be_made_is_na_and_says_why(capsys: pytest.CaptureFixture
     print_report(Report.from_json(content), Path("run"))
     text = capsys.readouterr().out
     assert row(text, "harbor") == ["harbor", "87", "3", "2.991", "n/a", "n/a"]
-    assert row(text, "accuracy") == ["accuracy", "0.900", "n/a", "0.540", "n/a", "(diverged)"]
+    assert row(text, "accuracy") == ["accuracy", "0.900", "n/a", "0.540", "n/a (diverged)"]
     assert "report   n/a" in text, "there is no page"
 
 
