@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from federation.errors import UnusableFile
+from federation.errors import CheckpointError, UnusableFile
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -39,3 +41,14 @@ def write_output(path: Path, text: str) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UnusableFile(f"cannot be written ({reason})", hint="name another file", path=path) from None
+
+
+@contextmanager
+def kept(path: Path) -> Iterator[Path]:
+    """Turn a failure to write a file of a run folder into a CheckpointError that names it: the disk may be full."""
+    try:
+        yield path
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        hint = "make room, then give the same command again: the run goes on where it was"
+        raise CheckpointError(f"{path} cannot be written ({reason})", hint=hint) from None

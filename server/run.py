@@ -29,7 +29,7 @@ from server.evaluation import Evaluated, published
 from server.events import note_begins, note_evaluated, note_failed, note_lost
 from server.heads import Heads
 from server.sessions import Lines
-from server.state import ServerState, advance
+from server.state import ServerState, advance, require_finite
 
 Members: TypeAlias = tuple[Member, ...]
 ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise
@@ -47,10 +47,11 @@ def run(
 
     `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
     read only where the plan says `noise = "central"`. Raises TooFewSurvivors when every attempt at a round fails,
-    RosterError when no cohort can be formed.
+    RosterError when no cohort can be formed, TrainingDiverged when a round ended in params that are not finite.
     """
     prepared: Coordinator | None = None
     while state.round < plan.federation.rounds:
+        require_finite(state)
         started = time.monotonic()
         coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
         terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from federation.errors import CheckpointError
-from federation.files import replace_file
+from federation.files import kept, replace_file
 from federation.identity.roster_file import load_roster, write_roster
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
@@ -85,7 +85,8 @@ class RunFolder:
         else:
             # Attempts that a killed process may have begun are skipped: an attempt's number is never used twice.
             stored = replace(stored, attempt=stored.attempt + RESERVED)
-        checkpoint.write(self.path / "checkpoint", self.plan, stored)
+        with kept(self.path / "checkpoint") as folder:
+            checkpoint.write(folder, self.plan, stored)
         return stored
 
     def store(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> None:
@@ -94,7 +95,8 @@ class RunFolder:
         Killed in between, the round is played again and its receipt written again; the last one counts.
         """
         self._append(state, receipt.model_dump(mode="json") | {"metrics": dict(metrics)})
-        checkpoint.write(self.path / "checkpoint", self.plan, state)
+        with kept(self.path / "checkpoint") as folder:
+            checkpoint.write(folder, self.plan, state)
 
     def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
         """Make the published figures durable: they are drawn once, and never again."""
@@ -121,7 +123,7 @@ class RunFolder:
         line = json.dumps({**place, **content}, sort_keys=True)
         path = self.path / "receipts.jsonl"
         torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a killed process's last line
-        with path.open("a", encoding="utf-8") as file:
+        with kept(path), path.open("a", encoding="utf-8") as file:
             file.write("\n" * torn + line + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -167,14 +169,16 @@ class RunFolder:
                     raise CheckpointError(
                         message, hint="resume with the roster of this run, or start another run elsewhere"
                     )
-        write_roster(path, roster)
+        with kept(path):
+            write_roster(path, roster)
 
     def write_params(self, model: nn.Module, params: Tensor) -> None:
         """Write the params by name; they are what the run was for."""
         Layout.of(model).load(model, params)
         tensors = {name: value.detach().contiguous() for name, value in model.named_parameters()}
         metadata = {"plan": self.plan.digest, "private": str(self.plan.is_private).lower()}
-        replace_file(self.path / "params.safetensors", save(tensors, metadata))
+        with kept(self.path / "params.safetensors") as path:
+            replace_file(path, save(tensors, metadata))
 
     def close(self) -> None:
         """The run is over and all its files are written: what it would resume from can go."""

@@ -11,7 +11,7 @@ from federation.log import note
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import build_task
 from federation.plan.plan import load
-from federation.report.files import write_report
+from federation.report.files import PAGE, write_page, write_report
 from federation.report.report import Made
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
@@ -32,8 +32,10 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     plan = load(plan_path)
     task = build_task(plan)
     folder = RunFolder.open(state_dir, plan, plan_path.read_text("utf-8-sig"))
-    if folder.finished("flower", simulated=False):
+    if (done := folder.finished("flower", simulated=False)) is not None:
         note("complete_already", state=str(state_dir))
+        if not (state_dir / PAGE).exists():
+            write_page(state_dir, done)
         return
     state = folder.state(initial_params(task.model, plan.federation.seed))
     signed = load_roster(roster_path)
@@ -61,8 +63,9 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
         seconds=seconds,
         evaluated=folder.evaluated(),
     )
-    made = Made.now(state.run, signed.signatures)
-    write_report(folder.path, report.model_copy(update={"made": made}))
+    report = report.model_copy(update={"made": Made.now(state.run, signed.signatures)})
+    write_report(folder.path, report)
+    write_page(folder.path, report)
     folder.close()
     note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=report.privacy.epsilon)
 

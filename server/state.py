@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from federation.errors import TrainingDiverged
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
@@ -41,6 +42,14 @@ def advance(
     noise = terms.kind.noise_variance(terms.parties, survivors)
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     return replace(state, round=terms.round, params=params, optimizer=moments)
+
+
+def require_finite(state: ServerState) -> None:
+    """TrainingDiverged if no round can start from these params: it would cost what a good one costs."""
+    if not bool(state.params.isfinite().all()):
+        message = f"the params are not finite after round {state.round}"
+        hint = "lower server.learning_rate; what was charged stays charged, and no more is"
+        raise TrainingDiverged(message, hint=hint)
 
 
 def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream) -> Tensor:

@@ -24,7 +24,7 @@ from sklearn import metrics as oracle
 from torch import Tensor, nn
 
 from federation.errors import TaskError
-from federation.report.report import Figures, Metrics
+from federation.report.report import Metrics
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -56,13 +56,12 @@ def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> M
     return {name: METRICS[name](scores, truth) for name in metrics}
 
 
-def figures(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> Figures:
-    """The metrics, and beside them exact counts: `n` records, `positives` of them (None for more classes than two).
+def counts(labels: Tensor, classes: int) -> Mapping[str, int | None]:
+    """What stands beside exact figures: `n` records, `positives` of them (None for more classes than two).
 
     Counts of held-out records are for simulations: at a real site they would be a release that nobody paid for.
     """
-    positives = int((labels == 1).sum()) if probabilities.shape[1] == 2 else None
-    return {**evaluate(probabilities, labels, metrics), "n": len(labels), "positives": positives}
+    return {"n": len(labels), "positives": int((labels == 1).sum()) if classes == 2 else None}
 
 
 def majority(train_labels: Tensor, test_labels: Tensor, classes: int, metrics: Sequence[str]) -> Metrics:

@@ -22,7 +22,7 @@ from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
-from federation.report.files import write_report
+from federation.report.files import PAGE, write_page, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import Terms, evaluation_run
@@ -35,8 +35,10 @@ from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.state import ServerState
+from simulations.baseline import FOLDER, without_privacy
 from simulations.inputs import keep_inputs
-from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
+from simulations.optional import DIVERGED, Optional
+from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.tried import count_run
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import InProcess, World, keep_identities, open_sites, read_world, server_stream
@@ -44,6 +46,12 @@ from simulations.world import InProcess, World, keep_identities, open_sites, rea
 Engine = Literal["vectorized", "protocol", "flower"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 Progress = Callable[[Receipt, Metrics], None]
+Stage = Callable[
+    [str, int, int], None
+]  # what begins or goes on, how much of it is done, of how much (0: unknown)
+Count = Callable[[str], Tried | None]  # run id -> how often the same data were tried
+_KEYS = Path("checkpoint", "keys")
+BARE = "without_privacy"
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +65,16 @@ class _Played:
     close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
 
 
+@dataclass(frozen=True)
+class _Paid:
+    """A run that is over: its state, the rounds each site was charged for, who was evaluated, and the tries."""
+
+    state: ServerState
+    rounds: Mapping[str, int]
+    evaluated: frozenset[str]
+    tried: Tried | None
+
+
 def simulate(
     plan: Plan | Path | str,
     sites: Path | str,
@@ -64,15 +82,18 @@ def simulate(
     *,
     engine: Engine = "vectorized",
     seed: int | None = None,
+    baseline: bool = True,
     progress: Progress | None = None,
-    warn: Callable[[Note], None] | None = None,
+    stage: Stage = lambda _what, _done, _all: None,
+    warn: Callable[[Note], None] = lambda _: None,
     notice: Callable[[str], None] = _log.warning,
     public: bool = False,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
-    `seed` replaces `federation.seed`. `progress` is called after every round, `warn` with what looks odd in the
+    `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
+    after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
     same data. Torch is set to one thread.
 
@@ -81,54 +102,89 @@ def simulate(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}")
+    started = time.perf_counter()
+    stage("working out the noise", 0, 0)
     plan, text = _with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
-    started = time.perf_counter()
-    keys = out / "checkpoint" / "keys"
     if (done := _finished(out, plan, text, engine)) is not None:
         notice(
             f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
             f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
         )
-        return done
-    world, files = _read_sites(plan, sites, keys, warn or (lambda _: None))
+        return _drawn(done, out, stage)
+    stage("reading the data", 0, 0)
+    world, files = _read_sites(plan, sites, out / _KEYS, warn)
     folder = RunFolder.open(out, plan, text)
     keep_inputs(world, engine, out / "checkpoint")
-    keep_identities(world, keys)
+    paid = _run(folder, world, engine, progress, partial(_count, plan, [] if public else files, notice))
+    folder.write_params(world.task.model(), paid.state.params)
+    # The run is paid for, and these two files are what for. They are on disk before anything else is tried.
+    stage("counting what was spent", 0, 0)
+    compares = baseline and _compares(world)
+    report = summarize(
+        world,
+        model_of(world, paid.state.params),
+        folder.receipts(),
+        paid.rounds,
+        engine=engine,
+        seconds=time.perf_counter() - started,
+        published=folder.evaluation(),
+        evaluated=paid.evaluated,
+        tried=paid.tried,
+        missing={f"baselines.{BARE}": "not made yet"} if compares else {},
+    )
+    report = report.model_copy(update={"made": Made.now(paid.state.run)})
+    write_report(out, report)
+    if compares:
+        report = _compared(report, world, out, stage)
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
+        folder.close()  # else the same command makes the comparison, of the same data
+    return _drawn(report, out, stage)
+
+
+def _compared(report: Report, world: World, out: Path, stage: Stage) -> Report:
+    """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
+    optional, plan = Optional(), world.plan
+    step = partial(stage, "comparison without privacy")
+    work = partial(without_privacy, plan, world, out.resolve().parent / FOLDER, step)
+    metrics = optional.make(BARE, plan.evaluation.metrics, work)
+    report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
+    write_report(out, report)
+    (out / PAGE).unlink(missing_ok=True)
+    return report
+
+
+def _drawn(report: Report, out: Path, stage: Stage) -> Report:
+    """The report, and its page if that is not there yet."""
+    if not (out / PAGE).exists():
+        stage("drawing the report", 0, 0)
+        write_page(out, report)
+    return report
+
+
+def _compares(world: World) -> bool:
+    """A site with a policy of its own is not trained on without privacy, not even for a comparison."""
+    return world.plan.is_private and not world.rules
+
+
+def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | None, count: Count) -> _Paid:
+    """Play what is left of the run."""
+    keep_identities(world, folder.path / _KEYS)
     folder.write_roster(world.roster)
     with ExitStack() as stack:
         for rules in world.rules.values():
             stack.enter_context(alone(rules.journal))
-        parties = open_sites(world, out / "journals")
+        parties = open_sites(world, folder.path / "journals")
         for site in parties.values():
             stack.callback(site.close)
-        count = partial(_count, plan, [] if public else files, notice)
         final, tried = _train(folder, world, parties, engine, progress, count)
         run = final.run.hex()
         rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
-        tested = {
+        evaluated = [
             name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
-        }
-    folder.write_params(world.task.model(), final.params)
-    # A site with a policy of its own is not trained on without privacy, not even for a comparison.
-    compares = plan.is_private and not world.rules
-    report = summarize(
-        world,
-        model_of(world, final.params),
-        folder.receipts(),
-        rounds,
-        engine=engine,
-        baselines={"without_privacy": without_privacy(plan, world)} if compares else {},
-        seconds=time.perf_counter() - started,
-        published=folder.evaluation(),
-        evaluated=tested,
-        tried=tried,
-    )
-    report = report.model_copy(update={"made": Made.now(final.run)})
-    write_report(out, report)
-    folder.close()
-    return report
+        ]
+    return _Paid(final, rounds, frozenset(evaluated), tried)
 
 
 def _finished(out: Path, plan: Plan, text: str, engine: Engine) -> Report | None:
@@ -174,7 +230,7 @@ def _train(
     sites: Mapping[str, Site],
     engine: Engine,
     progress: Progress | None,
-    count: Callable[[str], Tried | None],
+    count: Count,
 ) -> tuple[ServerState, Tried | None]:
     """Play every round that is left; each is on disk before the next begins. The run is counted before the first.
 
@@ -186,7 +242,8 @@ def _train(
         tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
-            metrics = pooled_metrics(world, model_of(world, state.params))
+            measure = partial(pooled_metrics, world, model_of(world, state.params))
+            metrics = Optional().make("pooled", world.plan.evaluation.metrics, measure)
             folder.store(state, receipt, metrics)
             if progress is not None:
                 progress(receipt, metrics)

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from clients.training.work import Trainer, contribution, site_stream
-from federation.config.tables import Privacy
-from federation.model.params import Layout, initial_params
-from federation.plan.plan import Plan
+from federation.errors import TrainingDiverged
+from federation.model.params import Layout
 from federation.report.receipt import Receipt
-from federation.report.report import Evaluation, Metrics, Report, Tried
+from federation.report.report import Evaluation, Figures, Metrics, Report, Tried
 from federation.report.summary import summary_of
-from federation.round.terms import Terms
-from privacy.mechanism.encoding import RingVector
-from server.state import begin
-from simulations.metrics import evaluate, figures, majority, predict
-from simulations.vectorized import run_vectorized
-from simulations.world import World, server_stream
+from simulations.metrics import counts, evaluate, majority, predict
+from simulations.optional import Optional
+from simulations.world import World
 
 
 def model_of(world: World, params: Tensor) -> nn.Module:
@@ -31,23 +27,15 @@ def model_of(world: World, params: Tensor) -> nn.Module:
 
 
 def pooled_metrics(world: World, model: nn.Module) -> Metrics:
-    """The plan's metrics over all held-out records together."""
-    features, labels = _pool(world)
-    return evaluate(predict(model, features), labels, world.plan.evaluation.metrics)
+    """The plan's metrics over all held-out records together. TrainingDiverged if the model says nothing."""
+    return _measured(world, model, *_pool(world))
 
 
-def without_privacy(plan: Plan, world: World) -> Metrics:
-    """Metrics of the same training with neither clipping nor noise: what privacy costs is the difference."""
-    bare = plan.model_copy(update={"privacy": Privacy(unit=plan.privacy.unit, noise="none")})
-    state = begin(bare, bytes(16), initial_params(world.task.model, plan.federation.seed))
-
-    def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
-        trainer = Trainer(world.task, world.training[site], partial(site_stream, bare, site))
-        return contribution(terms, site, params, trainer)
-
-    for after, _ in run_vectorized(bare, state, world.members, contribute, server_stream):
-        state = after
-    return pooled_metrics(world, model_of(world, state.params))
+def _measured(world: World, model: nn.Module, features: Tensor, labels: Tensor) -> Metrics:
+    scores = predict(model, features)
+    if not bool(torch.isfinite(scores).all()):
+        raise TrainingDiverged("the model's outputs are not finite", hint="lower training.learning_rate")
+    return evaluate(scores, labels, world.plan.evaluation.metrics)
 
 
 def summarize(
@@ -57,16 +45,17 @@ def summarize(
     rounds: Mapping[str, int],
     *,
     engine: str,
-    baselines: Mapping[str, Metrics],
     seconds: float,
     published: Metrics | None = None,
     evaluated: Collection[str] | None = None,
     tried: Tried | None = None,
+    missing: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """The report of a run that ended in `model`.
 
     `rounds` says how many each site's journal was charged for, `evaluated` whose was charged for the evaluation,
-    `tried` how often the same data were simulated.
+    `tried` how often the same data were simulated. `missing`: figures that are not made yet or cannot be made, and
+    why.
     """
     report = summary_of(
         world.plan,
@@ -77,7 +66,7 @@ def summarize(
         published=published,
         seconds=seconds,
         evaluated=evaluated,
-        evaluation=_evaluation(world, model, baselines),
+        evaluation=_evaluation(world, model, missing),
     )
     sites = (site.model_copy(update=_read(world, site.id)) for site in report.sites)
     privacy = report.privacy if tried is None else report.privacy.model_copy(update={"tried": tried})
@@ -90,24 +79,43 @@ def _read(world: World, site: str) -> dict[str, int | None]:
     return {"records": len(world.training[site]), "lines": sum(lines) if lines else None}
 
 
-def _evaluation(world: World, model: nn.Module, baselines: Mapping[str, Metrics]) -> Evaluation:
-    metrics = world.plan.evaluation.metrics
-    features, labels = _pool(world)
-    everyone = torch.cat([data.labels for data in world.training.values()])
-    sites = {
-        name: figures(predict(model, data.features), data.labels, metrics)
-        for name, data in sorted(world.held_out.items())
-    }
+def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> Evaluation:
+    """Every figure by itself: one that cannot be made is n/a and leaves the others alone."""
+    metrics, optional = world.plan.evaluation.metrics, Optional()
+
+    def figures(place: str, features: Tensor, labels: Tensor) -> Figures:
+        found = optional.make(place, metrics, partial(_measured, world, model, features, labels))
+        return {**found, **counts(labels, world.classes)}
+
+    held = sorted(world.held_out.items())
+    sites = {name: figures(f"sites.{name}", data.features, data.labels) for name, data in held}
     known = {
         metric: [one for site in sites.values() if (one := site[metric]) is not None] for metric in metrics
     }
     return Evaluation(
-        pooled=figures(predict(model, features), labels, metrics),
+        pooled=figures("pooled", *_pool(world)),
         mean_of_sites={metric: sum(of) / len(of) if of else None for metric, of in known.items()},
         mean_of_sites_n={metric: len(of) for metric, of in known.items()},
         sites=sites,
-        baselines={"majority": majority(everyone, labels, world.classes, metrics), **baselines},
+        baselines={"majority": optional.make("baselines.majority", metrics, partial(_majority, world))},
+        missing={**optional.missing, **missing},
     )
+
+
+def _majority(world: World) -> Metrics:
+    everyone = torch.cat([data.labels for data in world.training.values()])
+    return majority(everyone, _pool(world)[1], world.classes, world.plan.evaluation.metrics)
+
+
+def with_baseline(report: Report, name: str, metrics: Metrics, reason: str) -> Report:
+    """The report with one more baseline; `reason` says why it has no figures, "" if it has."""
+    told = report.evaluation
+    missing = {key: why for key, why in told.missing.items() if key != f"baselines.{name}"}
+    if reason:
+        missing[f"baselines.{name}"] = reason
+    baselines = {**told.baselines, name: metrics}
+    evaluation = told.model_copy(update={"baselines": baselines, "missing": missing})
+    return report.model_copy(update={"evaluation": evaluation})
 
 
 def _pool(world: World) -> tuple[Tensor, Tensor]:

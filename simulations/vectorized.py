@@ -18,7 +18,7 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from server.evaluation import Evaluated, published
 from server.run import Members, ServerNoise, receipt_of, terms_of
-from server.state import ServerState, advance
+from server.state import ServerState, advance, require_finite
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
 
@@ -28,12 +28,13 @@ def run_vectorized(
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Like `server.run.run`, where a site's vector is the result of a call. Its refusal is raised as it is."""
     while state.round < plan.federation.rounds:
+        require_finite(state)
         started = time.monotonic()
         terms = terms_of(plan, state, sample(plan, members, state.round + 1))
         names = terms.parameters.members
         total = _total(terms, state, contribute)
         after = advance(plan, state, terms, total, names, stream(terms.round))
-        nothing = dict.fromkeys(names, 0)
+        nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
         yield after, receipt_of(terms, names, state, after, started, (nothing, nothing), {})
         state = after
 

@@ -170,8 +170,8 @@ def _site(
 
 
 def _total(counts: Sequence[Mapping[str, Any]], site: str) -> int | None:
-    values = [count.get(site, 0) for count in counts]
-    return sum(values) if all(type(value) is int for value in values) else None
+    values = [count[site] for count in counts if site in count]  # none in a run without messages
+    return sum(values) if values and all(type(value) is int for value in values) else None
 
 
 def _spent(setting: Setting, rounds: int, is_tested: bool) -> dict[str, Any]:

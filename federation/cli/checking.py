@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from federation.cli.progress import working
 from federation.errors import FederationError, InputError
 from federation.plan.plan import Plan
 from privacy.errors import PrivacyError
@@ -21,7 +22,9 @@ def check_plan(plan: Plan, as_json: AsJson | None) -> None:
     """What can be known of a plan alone."""
     from clients.check import preflight
 
-    _print_facts(preflight(plan), as_json)
+    with working("checking the plan"):
+        facts = preflight(plan)
+    _print_facts(facts, as_json)
 
 
 def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
@@ -32,7 +35,8 @@ def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
 
     warn(exposure_of(load_site(site).key_file))
     try:
-        facts = preflight(plan, site)
+        with working("checking the site"):
+            facts = preflight(plan, site)
     except InputError:
         if as_json is None:
             with suppress(FederationError, PrivacyError):
@@ -48,7 +52,8 @@ def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
     from federation.cli.descriptions import print_sites
     from simulations.survey import survey
 
-    found = survey(plan, directory)
+    with working("checking the sites"):
+        found = survey(plan, directory)
     for site in found.sites:
         warn(site.exposed)
     if as_json is not None:

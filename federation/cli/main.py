@@ -16,12 +16,13 @@ from typing import Annotated, Any
 
 import typer
 from click import Abort, ClickException
+from click.exceptions import Exit
 
 from federation.cli.ledger import ledger
-from federation.errors import AuditFailure, FederationError, InputError
+from federation.cli.process import advise, command_line, fail, run
+from federation.errors import AuditFailure, InputError
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
-from privacy.errors import PrivacyError
 
 app = typer.Typer(
     help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
@@ -46,9 +47,6 @@ Seed = Annotated[
 Out = Annotated[
     Path | None, typer.Option(metavar="RUN", help="run folder; resumed if it holds a run already")
 ]
-
-
-_OUR_BUG = "a bug of ours; run again with --debug and report it"
 
 
 class Population(StrEnum):
@@ -92,11 +90,14 @@ def simulate(
     out: Out = None,
     seed: Seed = None,
     engine: Annotated[EngineName, typer.Option(help="what carries the messages")] = EngineName.VECTORIZED,
+    baseline: Annotated[
+        bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
+    ] = True,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    _simulate(plan, sites, out, engine, seed, as_json)
+    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -133,12 +134,16 @@ def check(
 @app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
 def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
     """The privacy budget of a plan, without training."""
+    from federation.cli.progress import show_progress
     from federation.cli.tables import print_budget
     from federation.plan.plan import load
     from simulations.budgets import budget_of
 
+    with show_progress() as shown:
+        shown.stage("reading the plan")
+        figures = budget_of(load(plan), shown.stage)
     show = _print_json if as_json else print_budget
-    show(budget_of(load(plan)))
+    show(figures)
 
 
 @keys.command("new", epilog="Example: [bold]federation keys new keys/ --id cleveland --size 300[/bold]")
@@ -244,42 +249,52 @@ def audit(
     """
     from federation.audit.examine import audit as examine
     from federation.audit.page import audit_lines, write_audit_page
+    from federation.cli.progress import working
 
-    found = examine(run, ledger_file or [])
-    if report is not None:
-        write_audit_page(found, report)
+    with working("recounting"):
+        found = examine(run, ledger_file or [])
     if as_json:
         _print_json(found.to_json())
     else:
         typer.echo("\n".join(audit_lines(found)))
+    trouble: Exception | None = None  # the verdict stands, whatever becomes of the page
+    try:
+        if report is not None:
+            write_audit_page(found, report)
+    except Exception as error:
+        trouble = error
+    if found.verdict == "pass" and trouble is not None:
+        raise trouble
+    if trouble is not None:
+        typer.echo(f"warning: {report}: n/a ({type(trouble).__name__})", err=True)
     if found.verdict != "pass":
         raise AuditFailure("the audit found something", hint="read the findings above")
 
 
 def main() -> None:
-    """The entry point: every error becomes one line and an exit code."""
+    """Run the command and end with its status."""
+    sys.exit(run(dispatch))
+
+
+def dispatch() -> int:
+    """Do what the command line asks; 0, or 2 for a call that cannot be understood. Other errors are raised.
+
+    Typer's own main is not used: it turns signals, broken pipes and errors into statuses of its own.
+    """
     quiet_flower()
-    debug = "--debug" in sys.argv
+    check_origins()
+    command = typer.main.get_command(app)
     try:
-        check_origins()
-        app(standalone_mode=False)
-    except (FederationError, PrivacyError) as error:
-        if debug:
-            raise
-        _fail(str(error), error.exit_code)
-    except ExceptionGroup as several:
-        if debug:
-            raise
-        _fail_for_each(several)
+        with command.make_context("federation", sys.argv[1:]) as context:
+            command.invoke(context)
+    except Exit as end:
+        return end.exit_code
+    except Abort:
+        raise KeyboardInterrupt from None
     except ClickException as error:
-        _fail(error.format_message(), 2)
-    except (Abort, KeyboardInterrupt):
-        _fail("interrupted; what was charged stays charged, the run folder can be resumed", 130)
-    except Exception as error:
-        if debug:
-            raise
-        # A bug of ours. Its text may hold anything, data included, so only its kind is shown.
-        _fail(f"unexpected {type(error).__name__}: {_OUR_BUG}", 1)
+        message = error.format_message()
+        return fail(message, 2) if message else 2  # a call without words was answered with the help
+    return 0
 
 
 def _simulate(
@@ -289,23 +304,31 @@ def _simulate(
     engine: EngineName,
     seed: int | None,
     as_json: bool,
+    *,
     public: bool = False,
+    baseline: bool = True,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
     from federation.plan.plan import load
-    from simulations.simulate import simulate as run_simulation
 
-    plan = load(path).federation
-    out = out or _free_folder(re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-") or "run")
-    with show_progress(plan.name, plan.rounds) as advance:
+    with show_progress() as shown:
+        shown.stage("reading the plan")
+        plan = load(path).federation
+        name, is_named = plan.name, out is not None
+        out = out or _free_folder(re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run")
+        _advise_to_resume(out, is_named)
+        from simulations.simulate import simulate as run_simulation
+
         report = run_simulation(
             path,
             sites,
             out,
             engine=engine.value,
             seed=seed,
-            progress=lambda done, seen: advance(done.round, seen),
+            baseline=baseline,
+            progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
+            stage=shown.stage,
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
             notice=lambda line: typer.echo(line, err=True),
             public=public,
@@ -314,6 +337,17 @@ def _simulate(
         _print_json(report.to_json())
     else:
         print_report(report, out)
+
+
+def _advise_to_resume(out: Path, is_named: bool) -> None:
+    """Have an interruption tell the command that goes on in the folder `out`."""
+    words = ["federation", *sys.argv[1:], *([] if is_named else ["--out", str(out)])]
+    advise(
+        lambda: (
+            f"{'resume' if (out / 'plan.toml').exists() else 'nothing was begun; start'} with: "
+            + command_line(words)
+        )
+    )
 
 
 def _print_json(result: Mapping[str, Any]) -> None:
@@ -326,22 +360,3 @@ def _free_folder(name: str) -> Path:
     while (folder := Path("runs") / f"{name}-{number}").exists():
         number += 1
     return folder
-
-
-def _fail(message: str, code: int) -> None:
-    _tell(message)
-    sys.exit(code)
-
-
-def _fail_for_each(several: ExceptionGroup) -> None:
-    """A line for each error, and the exit code of what is easiest to mend."""
-    ours = [error for error in several.exceptions if isinstance(error, FederationError | PrivacyError)]
-    if len(ours) < len(several.exceptions):
-        _fail(f"unexpected {type(several).__name__}: {_OUR_BUG}", 1)
-    for error in ours:
-        _tell(str(error))
-    sys.exit(min(error.exit_code for error in ours))
-
-
-def _tell(message: str) -> None:
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")

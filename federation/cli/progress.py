@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from federation.report.numbers import figure
 
-_Advance = Callable[[int, Mapping[str, float | None]], None]  # (rounds done, metrics so far)
+PATIENCE: Final = 1.0  # seconds for which people wait without a word
+_Metrics = Mapping[str, float | None]
+
+
+class Shown(Protocol):
+    """What is going on, for people to see."""
+
+    def rounds(self, title: str, done: int, total: int, metrics: _Metrics) -> None:
+        """So many rounds of a run are done."""
+
+    def stage(self, what: str, done: int = 0, total: int = 0) -> None:
+        """Something else begins or goes on; `total` is 0 where nobody knows how long it takes."""
 
 
 @contextmanager
-def show_progress(title: str, total: int) -> Iterator[_Advance]:
-    """A function to call after every round, with the rounds done of `total` and the metrics so far."""
+def show_progress() -> Iterator[Shown]:
+    """Shows what it is told until the work is over, or has failed."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(console, title, total)
+        lines = _Lines(console)
+        try:
+            yield lines
+        finally:
+            lines.hush()
         return
     columns = (
         TextColumn("[bold]{task.description}"),
@@ -28,21 +46,80 @@ def show_progress(title: str, total: int) -> Iterator[_Advance]:
         TextColumn("{task.fields[metrics]}"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=total, metrics="")
-        yield lambda done, metrics: progress.update(task, completed=done, metrics=_words(metrics))
+        yield _Bars(progress)
 
 
-def _lines(console: Console, title: str, total: int) -> _Advance:
-    every = max(1, total // 10)
-
-    def advance(done: int, metrics: Mapping[str, float | None]) -> None:
-        if done % every == 0 or done == total:
-            line = f"{title}: round {done} of {total} {_words(metrics)}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    return advance
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A sign of life while something takes long."""
+    with show_progress() as shown:
+        shown.stage(what)
+        yield
 
 
-def _words(metrics: Mapping[str, float | None]) -> str:
+class _Bars:
+    """One bar for the rounds, one for each other stage; where the end is not known, it moves to and fro."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._now = progress, ""
+        self._tasks: dict[str, TaskID] = {}
+
+    def rounds(self, title: str, done: int, total: int, metrics: _Metrics) -> None:
+        self._show(title, done, total, _words(metrics))
+
+    def stage(self, what: str, done: int = 0, total: int = 0) -> None:
+        self._show(what, done, total, "")
+
+    def _show(self, what: str, done: int, total: int, metrics: str) -> None:
+        if what != self._now:
+            before = self._tasks.get(self._now)
+            if (
+                before is not None
+                and self._progress.tasks[self._progress.task_ids.index(before)].total is None
+            ):
+                self._progress.remove_task(self._tasks.pop(self._now))
+            self._now = what
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total or None, metrics="")
+        self._progress.update(self._tasks[what], completed=done, metrics=metrics)
+
+
+class _Lines:
+    """A line for every tenth of the rounds, and one for whatever else takes longer than `PATIENCE`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._now, self._since = console, "", 0.0
+        self._alarm: threading.Timer | None = None
+
+    def rounds(self, title: str, done: int, total: int, metrics: _Metrics) -> None:
+        self.hush()
+        if _is_tenth(done, total):
+            self._print(f"{title}: round {done} of {total} {_words(metrics)}")
+
+    def stage(self, what: str, done: int = 0, total: int = 0) -> None:
+        if what != self._now:
+            self.hush()
+            self._now, self._since = what, time.monotonic()
+            self._alarm = threading.Timer(PATIENCE, self._print, [f"{what} ..."])
+            self._alarm.daemon = True
+            self._alarm.start()
+        elif total and _is_tenth(done, total) and time.monotonic() - self._since > PATIENCE:
+            self._print(f"{what}: round {done} of {total}")
+
+    def hush(self) -> None:
+        """What went on is over."""
+        self._now = ""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_tenth(done: int, total: int) -> bool:
+    return done % max(1, total // 10) == 0 or done == total
+
+
+def _words(metrics: _Metrics) -> str:
     shown = list(metrics.items())[:2]
     return "  ".join(f"{name} {figure(value)}" for name, value in shown)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from federation.cli.screen import show, styled, titled
 from federation.report import wording
+from federation.report.files import PAGE
 from federation.report.numbers import MISSING, UNBOUNDED, figure, held_out, short, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
 
@@ -27,7 +28,10 @@ def print_report(report: Report, folder: Path) -> None:
     )
     show(*lines, _sites(report))
     show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
-    show(f"report   {folder / 'report.html'}", f"params   {folder / 'params.safetensors'}")
+    if report.evaluation.baselines.get("without_privacy"):
+        show(f"without privacy: {wording.NOT_TUNED}")
+    page = folder / PAGE if (folder / PAGE).exists() else MISSING
+    show(f"report   {page}", f"params   {folder / 'params.safetensors'}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -97,9 +101,14 @@ def _sites(report: Report) -> Table:
     for site in report.sites:
         lines = [MISSING if site.lines is None else str(site.lines)] * are_tables
         records = [*lines, *[str(site.records)] * report.simulated]
-        sizes = (f"{size / 1024:.1f}" for size in (site.bytes_up, site.bytes_down))
+        sizes = (_kib(size) for size in (site.bytes_up, site.bytes_down))
         table.add_row(site.id, *records, str(site.rounds), figure(whole(site)), *sizes)
     return table
+
+
+def _kib(size: int | None) -> str:
+    """Bytes of one line; n/a in a run without messages."""
+    return MISSING if size is None else f"{size / 1024:.1f}"
 
 
 def _metrics(evaluation: Evaluation) -> Table:
@@ -113,8 +122,11 @@ def _metrics(evaluation: Evaluation) -> Table:
     for metric, value in metrics_of(evaluation.pooled).items():
         known = evaluation.mean_of_sites_n.get(metric)
         mean = figure(evaluation.mean_of_sites.get(metric)) + ("" if known is None else f" ({known})")
-        others = (figure(values.get(metric)) for values in evaluation.baselines.values())
-        table.add_row(metric.replace("_", " "), figure(value), mean, *others)
+        others = (
+            figure(values.get(metric), evaluation.why(f"baselines.{name}"))
+            for name, values in evaluation.baselines.items()
+        )
+        table.add_row(metric.replace("_", " "), figure(value, evaluation.why("pooled")), mean, *others)
     return table
 
 

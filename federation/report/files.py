@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
+import logging
+from contextlib import suppress
 from pathlib import Path
 
 from federation.errors import CheckpointError
-from federation.files import replace_file
+from federation.files import kept, replace_file
 from federation.report.report import Report
+
+PAGE = "report.html"
+_log = logging.getLogger(__name__)
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write `folder`/report.json and report.html, each as a whole: a reader never sees half a file."""
+    """Write `folder`/report.json as a whole: a reader never sees half a file. CheckpointError if it cannot be."""
     text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    replace_file(folder / "report.json", text.encode())
-    from federation.report.page import render  # draws plots: nothing else needs matplotlib
+    with kept(folder / "report.json") as path:
+        replace_file(path, text.encode())
 
-    replace_file(folder / "report.html", render(report).encode())
+
+def write_page(folder: Path, report: Report) -> None:
+    """Write `folder`/report.html. Nothing depends on it: if it cannot be made, a warning says why."""
+    path = folder / PAGE
+    try:
+        from federation.report.page import render  # draws plots: nothing else needs matplotlib
+
+        replace_file(path, render(report).encode())
+    except Exception as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)  # an older one would contradict report.json
+        why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        _log.warning("warning: %s: n/a (%s); the same command again makes it, and nothing else", path, why)
 
 
 def read_report(folder: Path) -> Report:

@@ -10,9 +10,15 @@ MISSING = "n/a"
 UNBOUNDED = "not bounded"
 
 
-def figure(value: float | None) -> str:
-    """A metric or an epsilon to three places; n/a for None."""
-    return MISSING if value is None else f"{value:.3f}"
+def figure(value: float | None, why: str = "") -> str:
+    """A metric or an epsilon to three places; n/a for None, with the reason if there is one.
+
+    >>> figure(0.5), figure(None), figure(None, "diverged")
+    ('0.500', 'n/a', 'n/a (diverged)')
+    """
+    if value is not None:
+        return f"{value:.3f}"
+    return f"{MISSING} ({why})" if why else MISSING
 
 
 def short(value: float | None, missing: str = MISSING) -> str:
@@ -36,8 +42,10 @@ def tiny(delta: float) -> str:
     return f"{delta:g}".replace("e-0", "e-")
 
 
-def octets(value: int) -> str:
-    """A number of bytes in the unit that reads best: 999 B, 1.2 kB, 3.4 MB."""
+def octets(value: int | None) -> str:
+    """A number of bytes in the unit that reads best: 999 B, 1.2 kB, 3.4 MB; n/a for None."""
+    if value is None:
+        return MISSING
     if value < 1000:
         return f"{value} B"
     power = min(3, int(math.log10(value) // 3))

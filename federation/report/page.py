@@ -19,7 +19,10 @@ from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
 from federation.report.templates import page_template
 
-_BASELINES = {"without_privacy": "the same training without privacy", "majority": "always the majority class"}
+_BASELINES = {
+    "without_privacy": "the same settings without privacy, not tuned for it",
+    "majority": "always the majority class",
+}
 
 
 def render(report: Report, verdict: str = "") -> str:
@@ -47,11 +50,15 @@ def render(report: Report, verdict: str = "") -> str:
     )
 
 
-def _comparison(report: Report) -> list[tuple[str, Metrics]]:
-    """The pooled metrics of this run, then the metrics of each baseline that was trained."""
-    baselines = report.evaluation.baselines
-    known = [(words, baselines[name]) for name, words in _BASELINES.items() if baselines.get(name)]
-    return [("this run", metrics_of(report.evaluation.pooled)), *known]
+def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
+    """The pooled metrics of this run, then those of each baseline; and why there are none, where that is known."""
+    told = report.evaluation
+    known = [
+        (words, told.baselines[name], told.why(f"baselines.{name}"))
+        for name, words in _BASELINES.items()
+        if told.baselines.get(name)
+    ]
+    return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
 
 
 def _curves(report: Report) -> list[str]:

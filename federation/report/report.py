@@ -134,7 +134,7 @@ class PrivacyClaim(Part):
 
 
 class SiteLine(Part):
-    """One site: what it spent, and how many bytes of the rounds went over its line.
+    """One site: what it spent, and how many bytes of the rounds went over its line; None if nothing was sent.
 
     `lines` are those of its files, from which `records` are trained on and others held out.
     """
@@ -145,8 +145,8 @@ class SiteLine(Part):
     together: Amount | None = None
     rounds: int | None = None
     steps: int
-    bytes_up: int
-    bytes_down: int
+    bytes_up: int | None
+    bytes_down: int | None
     records: int | None = None
     lines: int | None = None
 
@@ -186,6 +186,8 @@ class Evaluation(Part):
     """Metrics on held-out records by name: exact ones in a simulation, in a real run only what is published.
 
     `mean_of_sites` is over the sites at which a metric exists; `mean_of_sites_n` says how many those are.
+    `missing` says why figures are None that were asked for, by place ("pooled", "baselines.without_privacy"):
+    "diverged", "not made yet", or the kind of error.
     """
 
     pooled: Figures
@@ -194,10 +196,15 @@ class Evaluation(Part):
     sites: Mapping[str, Figures]
     baselines: Mapping[str, Metrics] = {}
     published: Published | None = None
+    missing: Mapping[str, str] = {}
+
+    def why(self, place: str) -> str:
+        """Why there is no figure at a place; "" if nothing is known to be wrong."""
+        return self.missing.get(place, "")
 
 
 class Timing(Part):
-    """Wall-clock seconds: of the whole command, and of its rounds."""
+    """Wall-clock seconds: of the command until this report was first made, and of its rounds."""
 
     total_seconds: float
     training_seconds: float

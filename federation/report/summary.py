@@ -119,10 +119,16 @@ def _site(plan: Plan, name: str, rounds: int, evaluated: bool, receipts: Sequenc
             **spent,
             "rounds": rounds,
             "steps": rounds * plan.training.local_steps,
-            "bytes_up": sum(receipt.bytes_up.get(name, 0) for receipt in receipts),
-            "bytes_down": sum(receipt.bytes_down.get(name, 0) for receipt in receipts),
+            "bytes_up": _sent(name, [receipt.bytes_up for receipt in receipts]),
+            "bytes_down": _sent(name, [receipt.bytes_down for receipt in receipts]),
         }
     )
+
+
+def _sent(name: str, counts: Sequence[Mapping[str, int]]) -> int | None:
+    """What went over one site's line; None where there was no line, as in the vectorized engine."""
+    known = [count[name] for count in counts if name in count]
+    return sum(known) if known else None
 
 
 def _releases(plan: Plan, rounds: int) -> GaussianEvent | None:

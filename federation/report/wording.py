@@ -16,6 +16,7 @@ UNITS = {
     "client": "all the records of one site",
 }
 _CHOSEN = "A plan or model chosen by exact figures tells something of these data that no epsilon here covers."
+NOT_TUNED = "the same settings with neither clipping nor noise, not tuned for it"
 _NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",

@@ -325,3 +325,42 @@ def test_a_site_that_restored_an_old_ledger_while_the_server_was_away_has_no_par
 def forget(site: Site) -> None:
     """A journal that has witnessed nothing."""
     site.journal.witnessed = lambda: ()  # type: ignore[method-assign]
+
+
+def played(folder: Path, sites: Mapping[str, Site]) -> None:
+    (folder / "plan.toml").write_text(text_of())
+    serve(folder / "plan.toml", folder / "sites" / "roster.toml", folder / "run", carrier(sites))
+
+
+def test_a_page_that_cannot_be_made_ends_no_real_run_and_is_made_by_the_same_command_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with hospitals(tmp_path / "sites") as sites:
+        with monkeypatch.context() as patch:
+            patch.setattr("federation.report.page.render", failing)
+            played(tmp_path, sites)
+        assert RunFolder(tmp_path / "run", PLAN).is_finished
+        assert not (tmp_path / "run" / "report.html").exists()
+        played(tmp_path, sites)
+    check_quiet((tmp_path / "run" / "report.html").read_text("utf-8"))
+
+
+def test_a_full_disk_is_an_error_that_names_the_file_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name == "params.safetensors":
+            raise OSError(28, "No space left on device")
+        return original(path, target)
+
+    with hospitals(tmp_path / "sites") as sites:
+        with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="No space left on device"):
+            patch.setattr(Path, "replace", full)
+            played(tmp_path, sites)
+        played(tmp_path, sites)
+    assert RunFolder(tmp_path / "run", PLAN).is_finished

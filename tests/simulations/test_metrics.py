@@ -10,7 +10,7 @@ from sklearn import metrics as oracle
 from torch import Tensor, nn
 
 from federation.errors import TaskError
-from simulations.metrics import METRICS, evaluate, figures, majority, predict
+from simulations.metrics import METRICS, counts, evaluate, majority, predict
 
 ALL = list(METRICS)
 
@@ -121,17 +121,12 @@ def test_means_over_classes_are_those_of_scikit_learn_whichever_classes_occur(
     assert found["balanced_accuracy"] == (pytest.approx(mean) if len(labels) > 1 else None)
 
 
-def test_figures_are_counted() -> None:
-    found = figures(*counted(tp=2, fp=1, fn=1, tn=3), ["accuracy"])
-    assert found == {"accuracy": pytest.approx(5 / 7), "n": 7, "positives": 3}
-    assert {type(found[name]) for name in ("n", "positives")} == {int}
-    many = figures(torch.eye(3), torch.tensor([0, 1, 2]), ["accuracy"])
-    assert many == {"accuracy": 1.0, "n": 3, "positives": None}
-    assert figures(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), ["auc"]) == {
-        "auc": None,
-        "n": 0,
-        "positives": 0,
-    }
+def test_records_and_positives_are_counted() -> None:
+    found = counts(torch.tensor([1, 0, 1, 1, 0, 0, 0]), 2)
+    assert found == {"n": 7, "positives": 3}
+    assert {type(value) for value in found.values()} == {int}
+    assert counts(torch.tensor([0, 1, 2]), 3) == {"n": 3, "positives": None}
+    assert counts(torch.zeros(0, dtype=torch.int64), 2) == {"n": 0, "positives": 0}
 
 
 def test_no_positive_answer_has_no_precision_but_an_f1_of_zero() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from federation.audit.examine import audit
 from federation.errors import CheckpointError, DataError, TrainingDiverged
 from federation.identity.roster_file import load_roster
 from federation.ledger.export import load_entries
@@ -23,7 +24,9 @@ from privacy.errors import BudgetExceeded
 from privacy.ledger.heads import head_from_json
 from privacy.ledger.state import fold
 from privacy.roster import Roster
+from server.optimizers import ServerOptimizer, build
 from server.run_folder import RunFolder
+from simulations import baseline
 from simulations.simulate import ENGINES, Engine, simulate
 from tests.worlds import load_params, text_of, write_sites
 
@@ -265,6 +268,205 @@ def test_bad_data_leaves_no_run_folder(tmp_path: Path) -> None:
 def test_training_that_diverges_says_so(sites: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match=r"lower training\.learning_rate"):
         simulated(text_of().replace("learning_rate = 0.5", "learning_rate = 1e5"), sites, tmp_path / "run")
+
+
+WILD = {
+    "noise": "distributed",
+    "rounds": 4,
+    "sample_rate": 0.5,
+    "clipping_norm": 0.01,
+    "training.learning_rate": 50.0,
+}
+DIVERGING = {
+    "average": {},
+    "mlp": {"model": "mlp"},
+    "site noise": {"noise": "site"},
+    "a whole site": {"noise": "site", "unit": "client", "epsilon": 100.0},
+}
+
+
+def check_complete(out: Path) -> None:
+    """All that was paid for is there, and an auditor has nothing against it."""
+    assert {"params.safetensors", "report.json", "report.html"} <= {path.name for path in out.iterdir()}
+    assert not (out / "checkpoint").exists()
+    assert audit(out).verdict == "pass"
+
+
+@pytest.mark.parametrize("values", DIVERGING.values(), ids=DIVERGING)
+def test_a_comparison_that_diverges_is_na_and_the_run_is_whole(
+    values: dict[str, Any], sites: Path, tmp_path: Path
+) -> None:
+    report = simulated(text_of(**{**WILD, **values}), sites, tmp_path / "run")
+    assert report.evaluation.baselines["without_privacy"] == {"accuracy": None, "auc": None}
+    assert report.evaluation.missing == {"baselines.without_privacy": "diverged"}
+    assert report.evaluation.pooled["accuracy"] is not None
+    assert "n/a (diverged)" in (tmp_path / "run" / "report.html").read_text()
+    check_complete(tmp_path / "run")
+
+
+@pytest.mark.parametrize("when", ["at once", "late"])
+def test_a_site_whose_code_raises_in_the_comparison_ends_nothing_and_the_same_command_tries_again(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    original, left = baseline.contribution, [0 if when == "at once" else 20]
+
+    def failing(*arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise ZeroDivisionError("patient 987654")
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(baseline, "contribution", failing)
+        report = simulated(PRIVATE, sites, tmp_path / "run")
+    assert report.evaluation.missing == {"baselines.without_privacy": "ZeroDivisionError"}
+    assert "n/a (ZeroDivisionError)" in (tmp_path / "run" / "report.html").read_text()
+    assert "987654" not in (tmp_path / "run" / "report.json").read_text()
+    check_complete(tmp_path / "run")
+    before = journals_of(tmp_path / "run")
+    again = simulated(PRIVATE, sites, tmp_path / "run")
+    assert again.evaluation.missing == {}
+    assert again.evaluation.baselines["without_privacy"]["accuracy"] is not None
+    assert "n/a (" not in (tmp_path / "run" / "report.html").read_text().replace("n/a (diverged):", "")
+    assert journals_of(tmp_path / "run") == before, "nothing is trained or charged for it"
+    check_complete(tmp_path / "run")
+
+
+def journals_of(out: Path) -> dict[str, tuple[Any, ...]]:
+    return {path.name: load_entries(path) for path in (out / "journals").glob("*.sqlite")}
+
+
+def test_no_comparison_where_none_is_wanted_and_one_where_it_is_wanted_later(
+    sites: Path, tmp_path: Path
+) -> None:
+    report = simulate(parse(PRIVATE), sites, tmp_path / "run", baseline=False)
+    assert set(report.evaluation.baselines) == {"majority"}
+    assert report.evaluation.missing == {}
+    assert not (tmp_path / ".baselines").exists()
+    assert simulate(parse(PRIVATE), sites, tmp_path / "run", baseline=False) == report
+    before = journals_of(tmp_path / "run")
+    later = simulated(PRIVATE, sites, tmp_path / "run")
+    assert set(later.evaluation.baselines) == {"majority", "without_privacy"}
+    assert journals_of(tmp_path / "run") == before
+    assert "not tuned for it" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_report_is_on_disk_before_the_comparison_begins(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("simulations.simulate.without_privacy", killed)
+        simulated(PRIVATE, sites, tmp_path / "run")
+    written = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert written["evaluation"]["missing"] == {"baselines.without_privacy": "not made yet"}
+    assert audit(tmp_path / "run").verdict == "pass"
+    assert simulated(PRIVATE, sites, tmp_path / "run").evaluation.missing == {}
+    check_complete(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ZeroDivisionError("patient 987654")]
+)
+def test_a_page_that_cannot_be_made_is_said_and_made_by_the_same_command_later(
+    sites: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    def failing(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("federation.report.page.render", failing)
+        report = simulated(TEXT, sites, tmp_path / "run")
+    told = caplog.messages[-1]
+    assert "report.html: n/a (" in told
+    assert ("No space left on device" in told) == isinstance(error, OSError)
+    assert "987654" not in told
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert audit(tmp_path / "run").verdict == "pass"
+    assert simulated(TEXT, sites, tmp_path / "run") == report
+    check_complete(tmp_path / "run")
+
+
+def test_metrics_that_cannot_be_computed_are_na_and_the_run_goes_on(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError("patient 987654")
+
+    monkeypatch.setattr("simulations.summary.evaluate", failing)
+    report = simulated(PRIVATE, sites, tmp_path / "run")
+    assert set(report.evaluation.pooled.values()) == {None}
+    assert {line.metrics["accuracy"] for line in report.history} == {None}
+    assert (
+        report.evaluation.missing["pooled"] == report.evaluation.missing["sites.ash"] == "ZeroDivisionError"
+    )
+    check_complete(tmp_path / "run")
+
+
+@pytest.mark.parametrize("engine", ["vectorized", "protocol"])
+@pytest.mark.parametrize("factor", [1e10, 1e30])
+def test_params_that_are_no_numbers_any_more_are_kept_if_they_are_the_last_and_else_cost_no_more(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine, factor: float
+) -> None:
+    def exploding(state: Any, params: torch.Tensor, *_: object) -> Any:
+        return state, params * factor
+
+    rule = ServerOptimizer(build("average", 1.0).init, exploding)
+    monkeypatch.setattr("server.state.optimizer", lambda _: rule)
+    text, out = text_of(noise="distributed", rounds=4, sample_rate=0.5), tmp_path / "run"
+    if factor > 1e20:  # the second of four rounds
+        for _ in range(2):
+            with pytest.raises(TrainingDiverged, match="not finite after round 2"):
+                simulated(text, sites, out, engine)
+        kinds = [entry.kind for entry in load_entries(out / "journals" / "ash.sqlite")]
+        assert kinds.count("begin") == 2
+        return
+    report = simulated(text, sites, out, engine)
+    assert report.evaluation.missing["pooled"] == "diverged"
+    assert not load_params(out).isfinite().all()
+    check_complete(out)
+
+
+@pytest.mark.parametrize("file", ["params.safetensors", "report.json", "state.safetensors", "roster.toml"])
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
+    sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    original, text = Path.replace, text_of(noise="distributed", rounds=4, sample_rate=0.5)
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name == file:
+            raise OSError(28, "No space left on device")
+        return original(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="No space left on device"):
+        patch.setattr(Path, "replace", full)
+        simulated(text, sites, tmp_path / "run")
+    simulated(text, sites, tmp_path / "run")
+    check_complete(tmp_path / "run")
+    for entries in journals_of(tmp_path / "run").values():
+        kinds = [entry.kind for entry in entries]
+        assert (kinds.count("reserve"), kinds.count("begin")) == (1, 4)
+
+
+def test_long_work_is_told_stage_by_stage(sites: Path, tmp_path: Path) -> None:
+    heard: list[tuple[str, int, int]] = []
+    simulate(parse(PRIVATE), sites, tmp_path / "run", stage=lambda *what: heard.append(what))
+    assert list(dict.fromkeys(what for what, _, _ in heard)) == [
+        "working out the noise",
+        "reading the data",
+        "counting what was spent",
+        "comparison without privacy",
+        "drawing the report",
+    ]
+    assert {(done, total) for what, done, total in heard if what.startswith("comparison")} == {
+        (number, 50) for number in range(1, 51)
+    }
 
 
 def closings(out: Path) -> list[dict[str, Any]]:

@@ -15,9 +15,9 @@ from federation.report.receipt import Receipt
 from federation.report.report import Report
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
-from simulations.summary import model_of, pooled_metrics, summarize, without_privacy
+from simulations.summary import model_of, pooled_metrics, summarize
 from simulations.world import World, read_world
-from tests.worlds import by_hand, plan_of, rows_of, start, write_csv, write_sites
+from tests.worlds import plan_of, rows_of, start, write_csv, write_sites
 
 NAMES = ("ash", "birch", "cedar")
 
@@ -50,7 +50,7 @@ def receipt(number: int, seconds: float = 0.25, missing: str = "") -> Receipt:
 def summary_of(plan: Plan, folder: Path, rounds: Mapping[str, int], receipts: list[Receipt]) -> Report:
     world = world_of(plan, folder)
     model = model_of(world, start(plan))
-    return summarize(world, model, receipts, rounds, engine="protocol", baselines={}, seconds=9.0)
+    return summarize(world, model, receipts, rounds, engine="protocol", seconds=9.0)
 
 
 def test_rounds_bytes_and_times_are_those_of_the_receipts(folder: Path) -> None:
@@ -107,23 +107,12 @@ def test_accuracy_is_counted_by_hand(folder: Path) -> None:
         right[name], count[name] = int((answers == data.labels.numpy()).sum()), len(data)
     pooled = sum(right.values()) / sum(count.values())
     assert pooled_metrics(world, model)["accuracy"] == pytest.approx(pooled)
-    report = summarize(world, model, [], dict.fromkeys(NAMES, 0), engine="x", baselines={}, seconds=1.0)
+    report = summarize(world, model, [], dict.fromkeys(NAMES, 0), engine="x", seconds=1.0)
     assert report.evaluation.pooled["accuracy"] == pytest.approx(pooled)
     for name in NAMES:
         assert report.evaluation.sites[name]["accuracy"] == pytest.approx(right[name] / count[name])
     mean = sum(right[name] / count[name] for name in NAMES) / 3
     assert report.evaluation.mean_of_sites["accuracy"] == pytest.approx(mean)
-
-
-def test_the_baseline_without_privacy_is_the_same_training_without_clipping_and_noise(folder: Path) -> None:
-    plan = plan_of(noise="distributed", sample_rate=0.5, rounds=10)
-    full = plan_of(rounds=10)
-    baseline = without_privacy(plan, world_of(plan, folder))
-    bare = without_privacy(plan_of(sample_rate=0.5, rounds=10), world_of(plan, folder))
-    assert baseline == bare, "the claim alone makes no difference to it"
-    world = world_of(full, folder)
-    params = torch.from_numpy(by_hand(full, world.training, [NAMES] * 10)).float()
-    assert without_privacy(full, world) == pooled_metrics(world, model_of(world, params))
 
 
 def test_a_mean_of_sites_says_over_how_many_and_counts_stand_beside_figures(tmp_path: Path) -> None:
@@ -135,9 +124,7 @@ def test_a_mean_of_sites_says_over_how_many_and_counts_stand_beside_figures(tmp_
     params = torch.zeros(start(plan).numel())
     params[-1] = 1.0  # every record is answered as positive
     model = model_of(world, params)
-    found = summarize(
-        world, model, [], dict.fromkeys(world.training, 0), engine="x", baselines={}, seconds=1.0
-    )
+    found = summarize(world, model, [], dict.fromkeys(world.training, 0), engine="x", seconds=1.0)
     told = found.evaluation
     assert told.mean_of_sites_n == {"accuracy": 4, "auc": 3, "f1": 4, "recall": 3}
     assert told.sites["dogwood"] == {

@@ -273,3 +273,50 @@ def test_a_finished_run_is_read_again_only_by_its_own_engine_and_says_that_nothi
     refused = command(*words, "--engine", "protocol")
     assert (refused.code, refused.out) == (4, "")
     assert "finished by engine vectorized, not protocol" in refused.err
+
+
+@pytest.mark.parametrize("reason", ["no folder", "a bug"])
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_the_verdict_of_an_audit_is_told_even_if_its_page_cannot_be_made(
+    command: Command, plan: Path, sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    reason: str, is_whole: bool,
+) -> None:  # fmt: skip
+    run = tmp_path / "run"
+    assert command("simulate", plan, "--sites", sites, "--out", run).code == 0
+    page = tmp_path / "file" / "page.html"
+    if reason == "no folder":
+        (tmp_path / "file").touch()
+    else:
+
+        def failing(_: object) -> str:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("federation.audit.page.render", failing)
+    if not is_whole:
+        (run / "report.json").unlink()
+    done = command("audit", run, "--report", page)
+    assert ("PASS" in done.out) == is_whole
+    if is_whole:
+        assert done.code == (2 if reason == "no folder" else 1)
+    else:
+        assert done.code == 5
+        assert f"warning: {page}: n/a (" in done.err
+    assert done.err.splitlines()[-1].startswith("error: ")
+
+
+def test_without_a_baseline_none_is_trained(
+    command: Command, private: Path, sites: Path, tmp_path: Path
+) -> None:
+    words = ["simulate", private, "--sites", sites, "--out", tmp_path / "run", "--no-baseline", "--json"]
+    assert set(command(*words).json["evaluation"]["baselines"]) == {"majority"}
+
+
+def test_where_nothing_was_sent_the_json_says_null(
+    command: Command, plan: Path, sites: Path, tmp_path: Path
+) -> None:
+    words = ["simulate", plan, "--sites", sites, "--out", tmp_path / "run"]
+    assert "n/a" in command(*words).out
+    sent = [(site["bytes_up"], site["bytes_down"]) for site in command(*words, "--json").json["sites"]]
+    assert set(sent) == {(None, None)}
+    assert ">n/a</td>" in (tmp_path / "run" / "report.html").read_text()
+    assert command("audit", tmp_path / "run").code == 0

@@ -59,7 +59,10 @@ PRINTED: tuple[tuple[Callable[[], None], tuple[str, ...]], ...] = (
     (_facts, (DIGEST, SITE, "p" * 90, "with this plan")),
     (_statement, (DIGEST, SITE, "p" * 90, f"{SITE} up to entry 7", "5c5c5c5c", "0123abcd")),
     (_budget, (DIGEST, "records at a site")),
-    (_report, ("/a/rather/long/path/to/the/folders/of/all/runs/of/this/federation/first/report.html",)),
+    (
+        _report,
+        ("/a/rather/long/path/to/the/folders/of/all/runs/of/this/federation/first/params.safetensors",),
+    ),
 )
 
 

@@ -84,13 +84,30 @@ def test_facts_of_a_plan_alone_need_no_site(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.split() == ["private", "True", "epsilon", "3"]
 
 
-def test_a_report_shows_the_claim_the_sites_and_the_metrics(capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(typed(), Path("run"))
+def test_a_report_shows_the_claim_the_sites_and_the_metrics(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").touch()
+    print_report(typed(), tmp_path)
     text = capsys.readouterr().out
     assert "epsilon 2.991 at delta 1e-05 for one record; noise distributed, multiplier 2.178" in text
     assert row(text, "harbor") == ["harbor", "87", "3", "2.991", "1.2", "4882.8"]
     assert row(text, "accuracy") == ["accuracy", "0.900", "n/a", "0.540", "0.910"]
     assert "report.html" in text
+    assert "without privacy: the same settings with neither clipping nor noise, not tuned for it" in text
+
+
+def test_what_could_not_be_made_is_na_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    content = a_report()
+    metrics = content["evaluation"]["baselines"]["without_privacy"]
+    content["evaluation"]["baselines"]["without_privacy"] = dict.fromkeys(metrics)
+    content["evaluation"]["missing"] = {"baselines.without_privacy": "diverged"}
+    content["sites"] = [{**site, "bytes_up": None, "bytes_down": None} for site in content["sites"]]
+    print_report(Report.from_json(content), Path("run"))
+    text = capsys.readouterr().out
+    assert row(text, "harbor") == ["harbor", "87", "3", "2.991", "n/a", "n/a"]
+    assert row(text, "accuracy") == ["accuracy", "0.900", "n/a", "0.540", "n/a (diverged)"]
+    assert "report   n/a" in text, "there is no page"
 
 
 def test_a_mean_of_sites_says_over_how_many_and_the_table_over_what(

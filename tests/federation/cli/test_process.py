@@ -1,0 +1,105 @@
+"""Statuses and lines of the command, in this process. tests/stories/test_endings.py has the real signals."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from federation.cli.process import advise, command_line, run
+from federation.cli.streams import OutputLost
+from tests import ROOT
+
+
+def raising(error: BaseException) -> int:
+    def work() -> int:
+        raise error
+
+    return run(work)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (OutputLost(errno.EPIPE), 141, ""),
+        (OutputLost(errno.ENOSPC), 4, "error: stdout cannot be written (No space left on device); "),
+        (OutputLost(errno.EBADF), 4, "error: stdout is closed; "),
+        (OSError(errno.ENOSPC, "x"), 4, "error: No space left on device; make room, "),
+        (OSError(errno.EPIPE, "x"), 1, "error: unexpected BrokenPipeError: a bug of ours"),
+        (SystemExit(3), 3, ""),
+        (SystemExit(), 0, ""),
+    ],
+)
+def test_each_end_has_its_status(
+    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, words: str
+) -> None:
+    assert raising(error) == status
+    told = capsys.readouterr().err
+    assert told.startswith(words)
+    assert told.count("\n") == bool(words)
+
+
+def test_whatever_a_signal_turned_into_on_its_way_it_is_the_signal_s_status(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Other people's code may turn the exception into another one, an ImportError for example."""
+
+    def work() -> int:
+        advise(lambda: "resume with: federation simulate 'a  b'")
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        except KeyboardInterrupt:
+            raise ImportError from None
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert run(work) == 143
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    assert before == signal.SIG_DFL
+    assert capsys.readouterr().err == "error: terminated; resume with: federation simulate 'a  b'\n"
+
+
+def test_what_the_process_was_told_to_ignore_stays_ignored() -> None:
+    """By nohup, or as a job in the background."""
+
+    def work() -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 7
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(work) == 7
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_handlers_are_put_back_where_nothing_happened() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert run(lambda: 0) == 0
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+@pytest.mark.parametrize(
+    "word", ["plan.toml", "my  plan.toml", "it's", "a\nb", "a\tb'c\\d", "", "ü", "zero\u200bwidth", "$HOME"]
+)
+def test_a_command_is_one_line_that_a_shell_reads_back(word: str) -> None:
+    line = command_line(["printf", "%s", word])
+    assert line.isprintable()
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout == word
+
+
+def test_nothing_slow_is_imported_before_a_signal_is_answered() -> None:
+    code = "import sys, federation.cli.start; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    roots = {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
+    assert roots.isdisjoint({"click", "typer", "rich", "torch", "numpy", "pydantic"})
