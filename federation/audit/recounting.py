@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 
 from federation.plan.plan import Plan
-from federation.round.terms import required_survivors
+from federation.round.cohort import required_survivors
 from privacy.accounting.bounds import Bounds, Mechanism, recount
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge, Patient, Unit

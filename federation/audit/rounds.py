@@ -14,7 +14,7 @@ from federation.model.params import Layout, initial_params, params_bytes, params
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
-from federation.round.terms import required_survivors
+from federation.round.cohort import required_survivors
 from privacy.errors import PrivacyError
 from privacy.roster import Roster
 

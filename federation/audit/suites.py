@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.plan.plan import Plan
-from federation.round.terms import required_survivors
+from federation.round.cohort import required_survivors
 from privacy.ledger.state import Account
 from privacy.roster import Roster
 from privacy.suite import BROKEN, SUITE

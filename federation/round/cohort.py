@@ -1,4 +1,4 @@
-"""Samples the cohort of a round from the plan's public seed: every party can compute the same cohort."""
+"""The cohort of a round, sampled from the plan's public seed, and how many of it must answer to the end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from federation.errors import RosterError
 from federation.plan.plan import Plan
 from federation.round.messages import Member
 from privacy.mechanism.noise import Stream, poisson_sample
+from privacy.secagg.parameters import Parameters
 from privacy.wire import Writer, digest
 
 _DRAWS = 1000  # a cohort below the minimum is drawn again, this often at most
@@ -52,3 +53,10 @@ def _choose(plan: Plan, members: list[Member], round_number: int, draw: int) -> 
     lots = stream.words(len(members))
     lowest = sorted(range(len(members)), key=lambda index: (int(lots[index]), index))[:size]
     return [members[index] for index in sorted(lowest)]
+
+
+def required_survivors(plan: Plan, cohort: int) -> int:
+    """How many of `cohort` sites must answer to the end. UnsafeParameters if the cohort is too small to hide in."""
+    names = tuple(f"{index:05d}" for index in range(cohort))
+    rules = plan.secure_aggregation.model_dump()  # colluders, dropouts
+    return Parameters.choose(names, **rules, ring_bits=32, length=1).required

@@ -16,7 +16,7 @@ from typing import Any
 
 from federation.kinds.base import Parties
 from federation.plan.plan import Plan
-from federation.round.terms import required_survivors
+from federation.round.cohort import required_survivors
 
 _ONE_SOURCE = {
     "site": "every site adds all of its noise by itself: no share can be missing",

@@ -13,6 +13,7 @@ from functools import cached_property
 from federation.kinds.base import Kind, Parties
 from federation.model.params import params_digest
 from federation.plan.plan import Plan
+from federation.round.cohort import required_survivors
 from federation.round.messages import Invitation, Member
 from privacy.mechanism.encoding import Codec
 from privacy.mechanism.gaussian import GaussianMechanism
@@ -116,10 +117,3 @@ class Terms:
 def evaluation_run(run: str) -> str:
     """The name under which the evaluation of a run is charged."""
     return f"{run}/evaluation"
-
-
-def required_survivors(plan: Plan, cohort: int) -> int:
-    """How many of `cohort` sites must answer to the end. UnsafeParameters if the cohort is too small to hide in."""
-    names = tuple(f"{index:05d}" for index in range(cohort))
-    rules = plan.secure_aggregation.model_dump()  # colluders, dropouts
-    return Parameters.choose(names, **rules, ring_bits=32, length=1).required

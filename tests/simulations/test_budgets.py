@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +15,7 @@ from privacy.accounting.filters import Budget, Filter, admit
 from privacy.accounting.pld import epsilon
 from privacy.errors import UnsafeParameters
 from simulations.budgets import budget_of
+from tests import ROOT
 from tests.worlds import plan_of
 
 
@@ -94,6 +97,15 @@ def test_the_units_are_those_of_the_smallest_cohort_and_what_it_says_is_json() -
 def test_for_clients_sampling_of_records_amplifies_nothing() -> None:
     budget = budget_of(plan_of(noise="central", unit="client", sample_rate=0.5, rounds=50))
     assert budget["sample_rate"] == 1.0
+
+
+def test_a_budget_loads_neither_torch_nor_opacus() -> None:
+    """They take longer than all the rest, and more memory."""
+    code = (
+        "import sys; from tests.plans import plan_of; from simulations.budgets import budget_of;"
+        "budget_of(plan_of(rounds=3)); sys.exit(bool({'torch', 'opacus'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
 def test_a_plan_without_privacy_has_no_budget() -> None:

@@ -16,8 +16,9 @@ from federation.kinds.sums import NoisedSum, SummedGradients
 from federation.kinds.updates import NoisedSteps
 from federation.model.params import params_bytes, params_digest, params_from_bytes
 from federation.plan.plan import Plan
+from federation.round.cohort import required_survivors
 from federation.round.messages import Frame, Invitation, Kind, Member
-from federation.round.terms import Terms, required_survivors
+from federation.round.terms import Terms
 from privacy.errors import MalformedMessage, UnsafeParameters
 from privacy.mechanism.noise import MAX_DRAW, SIGMA
 from privacy.secagg.parameters import Parameters
