@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from federation.audit.page import write_verdict
 from federation.identity.roster_file import load_roster
 from federation.log import note
 from federation.model.params import initial_params, params_bytes, params_digest
@@ -67,6 +68,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     write_report(folder.path, report)
     write_page(folder.path, report)
     folder.close()
+    write_verdict(folder.path, report)
     note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=report.privacy.epsilon)
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from federation.audit.examine import audit as examine
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.files import write_output
+from federation.report.files import PAGE, write_page
 from federation.report.numbers import MISSING, short, upward
+from federation.report.report import Report
 from federation.report.templates import page_template
+from federation.report.wording import NOT_AUDITED
 from privacy.accounting.bounds import Bounds
 
+_MOST_AUDITED = 10_000  # rounds of single sites: above, an audit takes a minute, and is for who asks for it
+_log = logging.getLogger(__name__)
 _UNITS: Mapping[str, str] = {
     "record": "one record",
     "patient": "one patient, at every site where the plan says they may be",
@@ -48,6 +55,27 @@ def render(audit: Audit) -> str:
         means=_A_PASS_MEANS,
         means_not=_A_PASS_DOES_NOT_MEAN,
     )
+
+
+def write_verdict(run: Path, report: Report) -> None:
+    """Audit the run in the folder `run`, which is over, and say on its page what was found, if nothing says so yet.
+
+    It proves nothing to others, who make their own. Nothing depends on it: whatever fails, the page stays as it is.
+    A verdict that is no pass is a warning, too.
+    """
+    page = run / PAGE
+    try:
+        size = sum(line.cohort for line in report.rounds)
+        if size > _MOST_AUDITED or NOT_AUDITED not in page.read_text("utf-8"):
+            return
+        found = examine(run)
+    except Exception as error:
+        _log.warning("warning: %s: the run was not audited (%s)", page, type(error).__name__)
+        return
+    verdict = f"{found.verdict}: {_headline(found)}; {_coverage(found)}"
+    write_page(run, report, f"{verdict}. Anyone can repeat it: federation audit RUN")
+    if found.verdict != "pass":
+        _log.warning("warning: %s: the audit found something; see federation audit %s", page, run)
 
 
 def audit_lines(audit: Audit) -> list[str]:

@@ -333,6 +333,10 @@ def _simulate(
             notice=lambda line: typer.echo(line, err=True),
             public=public,
         )
+        from federation.audit.page import write_verdict
+
+        shown.stage("auditing the run")
+        write_verdict(out, report)
     if as_json:
         _print_json(report.to_json())
     else:

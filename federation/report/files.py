@@ -22,13 +22,13 @@ def write_report(folder: Path, report: Report) -> None:
         replace_file(path, text.encode())
 
 
-def write_page(folder: Path, report: Report) -> None:
-    """Write `folder`/report.html. Nothing depends on it: if it cannot be made, a warning says why."""
+def write_page(folder: Path, report: Report, verdict: str = "") -> None:
+    """Write `folder`/report.html, with the `verdict` of an audit. Nothing depends on it: a warning says why not."""
     path = folder / PAGE
     try:
         from federation.report.page import render  # draws plots: nothing else needs matplotlib
 
-        replace_file(path, render(report).encode())
+        replace_file(path, render(report, verdict).encode())
     except Exception as error:
         with suppress(OSError):
             path.unlink(missing_ok=True)  # an older one would contradict report.json
