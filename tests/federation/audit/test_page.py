@@ -11,8 +11,11 @@ import pytest
 
 from federation.audit.findings import SEVERITIES, Finding, Findings
 from federation.audit.outcome import Audit, Claim, Cost, SiteAudit, Steps
-from federation.audit.page import audit_lines, between, render, write_audit_page
+from federation.audit.page import audit_lines, between, render, write_audit_page, write_verdict
+from federation.report.files import PAGE, read_report, write_page
+from federation.report.wording import NOT_AUDITED
 from privacy.accounting.bounds import Bounds
+from tests.federation.audit.audited import receipts
 
 BOUNDS = Bounds(2.98, 2.99)
 NONE = Bounds(float("inf"), float("inf"))
@@ -165,3 +168,40 @@ def test_every_id_is_kebab_case_and_used(request: pytest.FixtureRequest) -> None
     for name in SEVERITIES:
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
         assert f'"{name}"' in code, name
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_run_says_on_its_page_what_an_audit_found_of_it(
+    run: Path, is_whole: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = read_report(run)
+    write_page(run, report)
+    assert NOT_AUDITED in (run / PAGE).read_text("utf-8")
+    if not is_whole:
+        with receipts(run) as lines:
+            del lines[1]
+    write_verdict(run, report)
+    page = (run / PAGE).read_text("utf-8")
+    assert NOT_AUDITED not in page
+    assert ("pass: no contradiction found; 3 of 3 sites" in page) == is_whole
+    assert ("fail: " in page and "the audit found something" in caplog.text) != is_whole
+    with receipts(run) as lines:
+        lines.clear()
+    write_verdict(run, report)
+    assert (run / PAGE).read_text("utf-8") == page, "what a page says once, it keeps"
+
+
+def test_a_run_that_cannot_be_audited_keeps_its_page(
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = read_report(run)
+    write_page(run, report)
+    before = (run / PAGE).read_text("utf-8")
+    monkeypatch.setattr("federation.audit.page._MOST_AUDITED", 1)
+    write_verdict(run, report)
+    assert not caplog.text, "one too large is left to who asks for it"
+    monkeypatch.undo()
+    (run / "plan.toml").unlink()
+    write_verdict(run, report)
+    assert "the run was not audited (UnusableFile)" in caplog.text
+    assert (run / PAGE).read_text("utf-8") == before
