@@ -322,13 +322,19 @@ def test_a_site_whose_code_raises_in_the_comparison_ends_nothing_and_the_same_co
     assert report.evaluation.missing == {"baselines.without_privacy": "ZeroDivisionError"}
     assert "n/a (ZeroDivisionError)" in (tmp_path / "run" / "report.html").read_text()
     assert "987654" not in (tmp_path / "run" / "report.json").read_text()
-    check_complete(tmp_path / "run")
+    assert audit(tmp_path / "run").verdict == "pass"
+    with pytest.raises(CheckpointError, match="began with site cedar, which is not there now"):
+        moved = copytree(sites, tmp_path / "moved")
+        (moved / "cedar.csv").rename(moved / "dogwood.csv")
+        simulated(PRIVATE, moved, tmp_path / "run")
     before = journals_of(tmp_path / "run")
     again = simulated(PRIVATE, sites, tmp_path / "run")
     assert again.evaluation.missing == {}
     assert again.evaluation.baselines["without_privacy"]["accuracy"] is not None
     assert "n/a (" not in (tmp_path / "run" / "report.html").read_text().replace("n/a (diverged):", "")
-    assert journals_of(tmp_path / "run") == before, "nothing is trained or charged for it"
+    assert charges_in(journals_of(tmp_path / "run")) == charges_in(before), (
+        "nothing is trained or charged for it"
+    )
     check_complete(tmp_path / "run")
 
 
@@ -336,19 +342,24 @@ def journals_of(out: Path) -> dict[str, tuple[Any, ...]]:
     return {path.name: load_entries(path) for path in (out / "journals").glob("*.sqlite")}
 
 
-def test_no_comparison_where_none_is_wanted_and_one_where_it_is_wanted_later(
-    sites: Path, tmp_path: Path
-) -> None:
+def charges_in(journals: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """Without the rosters of a simulation that begins anew, which cost nothing."""
+    return {
+        name: [entry for entry in entries if entry.kind != "roster"] for name, entries in journals.items()
+    }
+
+
+def test_no_comparison_where_none_is_wanted(sites: Path, tmp_path: Path) -> None:
     report = simulate(parse(PRIVATE), sites, tmp_path / "run", baseline=False)
     assert set(report.evaluation.baselines) == {"majority"}
     assert report.evaluation.missing == {}
     assert not (tmp_path / ".baselines").exists()
     assert simulate(parse(PRIVATE), sites, tmp_path / "run", baseline=False) == report
-    before = journals_of(tmp_path / "run")
     later = simulated(PRIVATE, sites, tmp_path / "run")
-    assert set(later.evaluation.baselines) == {"majority", "without_privacy"}
-    assert journals_of(tmp_path / "run") == before
-    assert "not tuned for it" in (tmp_path / "run" / "report.html").read_text()
+    assert later == report, "a finished run keeps nothing by which its data could be told from others"
+    other = simulated(PRIVATE, sites, tmp_path / "other")
+    assert set(other.evaluation.baselines) == {"majority", "without_privacy"}
+    assert "not tuned for it" in (tmp_path / "other" / "report.html").read_text()
 
 
 def test_the_report_is_on_disk_before_the_comparison_begins(
@@ -401,12 +412,13 @@ def test_metrics_that_cannot_be_computed_are_na_and_the_run_goes_on(
 
     monkeypatch.setattr("simulations.summary.evaluate", failing)
     report = simulated(PRIVATE, sites, tmp_path / "run")
-    assert set(report.evaluation.pooled.values()) == {None}
+    assert set(metrics_of(report.evaluation.pooled).values()) == {None}
+    assert report.evaluation.pooled["n"] == 36
     assert {line.metrics["accuracy"] for line in report.history} == {None}
     assert (
         report.evaluation.missing["pooled"] == report.evaluation.missing["sites.ash"] == "ZeroDivisionError"
     )
-    check_complete(tmp_path / "run")
+    assert audit(tmp_path / "run").verdict == "pass"
 
 
 @pytest.mark.parametrize("engine", ["vectorized", "protocol"])

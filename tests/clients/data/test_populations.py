@@ -166,7 +166,7 @@ def test_a_journal_that_is_gone_is_not_begun_anew(ward: Ward) -> None:
     rules.journal.unlink()
     for use in (claim_pool, check_pool):
         with pytest.raises(
-            PolicyViolation, match=r'keeps the budget of pool "cardiology", is gone; restore its'
+            PolicyViolation, match=r'keeps the budget of pool "cardiology", is gone; put it back, or restore'
         ):
             use(rules, KEY, frozenset())
 

@@ -41,6 +41,7 @@ def _statement() -> None:
         {
             "simulated": True, "site": SITE, "pool": "p" * 90, "entries": 3, "head": DIGEST, "refusals": 0,
             "units": {"record": SPENT}, "runs": [RUN], "witnessed": {SITE: 7},
+            "restored": [],
         }
     )  # fmt: skip
 
