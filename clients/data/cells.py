@@ -16,12 +16,14 @@ from federation.plan.tabular import as_number
 # What people and programs write where they know nothing, in lower case. So does a text without letters and digits.
 _MISSING = re.compile(
     r"na|n/a|n\.a\.|<na>|nan|nat|\(?null\)?|none|nil|\\n|unk|unknown|missing|not (known|available)"
+    r"|unbekannt|inconnue?|desconocid[oa]|sconosciut[oa]|onbekend|anonym(ous|e|o)?|x{3,}"
     r"|#(n/a|na|ref!|value!|name\?|div/0!|num!|null!)"
 )
 
 _SAYS_ANYTHING = re.compile(r"[^\W_]")
 
 _DROP = "drop or fill such rows at the site, before training"
+_ALONE = "write the number alone"
 _NUMBER = "is not a finite number"
 _TOO_LARGE = re.compile(r"[-+]?[0-9.]+e[-+]?[0-9]+", re.IGNORECASE)
 _SHAPES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
@@ -32,19 +34,48 @@ _SHAPES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
             "write it like 1234.5, with a point alone",
         ),
     ),
+    (re.compile("#+"), (f"{_NUMBER}: a spreadsheet's column was too narrow", "widen it and export again")),
+    (
+        re.compile(r"[0-9]{1,4}([-/.])[0-9]{1,2}\1[0-9]{1,4}([ T].*)?|[0-9]{1,2}[-. ][^\W\d_]{3,}\.?(.*[0-9]+)?"),
+        (f"{_NUMBER}: it looks like a date", "write the number; a spreadsheet may have made a date of it"),
+    ),
+    (re.compile(r"[-+]?[0-9]+(\.[0-9]+){2,}"), (f"{_NUMBER}: it has several points", "keep one, for decimals")),
+    (re.compile("['\"`\u2018\u2019=].*"), (f"{_NUMBER}: it begins with a quote or =", _ALONE)),
+    (re.compile("[\u2010-\u2015\u2212].*"), (f"{_NUMBER}: it begins with a dash", "write minus as -")),
     (
         re.compile(r"[<>=~\u2264\u2265\u00b1]+\s*[-+]?[0-9].*|[-+]?[0-9][0-9.,]*\s*[^\W\d_.].*|[0-9].*%"),
-        (f"{_NUMBER}: it has a sign or a unit beside it", "write the number alone"),
+        (f"{_NUMBER}: it has a sign or a unit beside it", _ALONE),
     ),
 )
 
 
 def numbers(cells: Sequence[str], column: str) -> tuple[NDArray[np.float64], tuple[Fault, ...]]:
     """The cells as finite numbers, (n,), and what is wrong; the numbers mean nothing if anything is."""
-    found = [as_number(cell) for cell in cells]
-    wrong = ((row, _no_number(cells[row])) for row, number in enumerate(found) if number is None)
-    faults = collected(column, wrong)
-    return np.array([0.0 if number is None else number for number in found]), faults
+    found = parsed(cells)
+    wrong = np.flatnonzero(np.isnan(found)).tolist()
+    said = {cell: _no_number(cell) for cell in {cells[row] for row in wrong}}
+    return found, collected(column, ((row, said[cells[row]]) for row in wrong))
+
+
+def parsed(cells: Sequence[str]) -> NDArray[np.float64]:
+    """Each cell as a finite number, (n,); NaN where it is none, as `as_number` says.
+
+    >>> parsed(["1.5", "nan", "1_000", "?"])
+    array([1.5, nan, nan, nan])
+    """
+    try:  # four times as fast as one by one
+        values = np.fromiter(map(float, cells), np.float64, len(cells))
+    except ValueError:
+        values = np.fromiter(map(_or_nan, cells), np.float64, len(cells))
+    values[~np.isfinite(values)] = np.nan
+    if "_" in "".join(cells):
+        values[["_" in cell for cell in cells]] = np.nan
+    return values
+
+
+def _or_nan(cell: str) -> float:
+    found = as_number(cell)
+    return np.nan if found is None else found
 
 
 def codes(
@@ -72,20 +103,19 @@ def is_missing(text: str) -> bool:
 def _no_number(cell: str) -> tuple[str, str]:
     if not cell:
         return "is empty", _DROP
-    if is_missing(cleaned(cell)):
+    shape = None if _TOO_LARGE.fullmatch(cell) else next((s for s in _SHAPES if s[0].fullmatch(cell)), None)
+    if is_missing(cleaned(cell)) and (shape is None or len(cell) == 1):
         return f"{_NUMBER}: a mark for missing", _DROP
-    if not _TOO_LARGE.fullmatch(cell):
-        for shape, said in _SHAPES:
-            if shape.fullmatch(cell):
-                return said
-    return _NUMBER, _DROP
+    return (_NUMBER, _DROP) if shape is None else shape[1]
 
 
 def _no_value(text: str, numerals: AbstractSet[float | None], capitals: AbstractSet[str]) -> tuple[str, str]:
     """Says how a cell almost is one of the plan's values, but not which."""
     message, hint = "is not one of the plan's values", "correct the cell, or the plan's list"
     if not text:
-        return "is empty", hint
+        return "is empty", _DROP
+    if is_missing(text):
+        return f"{message}: a mark for missing", _DROP
     if _number(text) in numerals:
         message += ", though equal to one as a number: values are compared as text"
         return message, "write it as the plan does"

@@ -32,12 +32,13 @@ _MAX_COMPARED = 1000  # names of a header among which a similar one is looked fo
 class CsvTable:
     """A header and at least one row, all of the same length. `lines[i]` is the line at which row i starts.
 
-    The file has `line_count` lines. `blank` of its rows, mostly empty lines, hold nothing and are left out.
+    `columns` are the cells under each name of the header. The file has `line_count` lines. `blank` of its rows,
+    mostly empty lines, hold nothing and are left out.
     """
 
     path: Path
     header: tuple[str, ...]
-    rows: list[list[str]] = field(repr=False)
+    columns: tuple[list[str], ...] = field(repr=False)
     lines: list[int] = field(repr=False)
     line_count: int
     blank: int
@@ -49,28 +50,19 @@ class CsvTable:
             raise DataError(f"{path}: Parquet cannot be read yet", hint="save it as CSV")
         if (other := format_of(path)) is not None:
             raise DataError(f"{path}: {other[0]}", hint=other[1])
-        table = cls._scanned(path)
-        _refuse_swallowed(table)
-        _refuse_ragged(table)
+        scan = _scanned(path)
+        _refuse_swallowed(path, scan)
+        table = _table(path, scan)
         _refuse_second_header(table)
         return table
 
     @classmethod
     def parsed(cls, path: Path) -> CsvTable:
         """The table in a file, of which no more is asked than that all rows are of the same length."""
-        table = cls._scanned(path)
-        _refuse_ragged(table)
-        return table
+        return _table(path, _scanned(path))
 
-    @classmethod
-    def _scanned(cls, path: Path) -> CsvTable:
-        with _opened(path) as file:
-            rows, lines, line_count, blank = _parsed(path, file)
-        if not rows:
-            raise DataError(f"{path}: is empty", hint="it needs a header and rows")
-        if len(rows) == 1:
-            raise DataError(f"{path}: has a header and no rows", hint="a site needs records to train on")
-        return cls(path, tuple(map(cleaned, rows[0])), rows[1:], lines[1:], line_count, blank)
+    def __len__(self) -> int:
+        return len(self.lines)
 
     def column(self, name: str) -> list[str]:
         """The cells of a column, without blanks around them."""
@@ -80,7 +72,7 @@ class CsvTable:
         if self.header.count(wanted) > 1:
             raise DataError(f'{self.path}: has two columns "{name}"', hint="rename or remove one")
         place = self.header.index(wanted)
-        return [row[place].strip() for row in self.rows]
+        return list(map(str.strip, self.columns[place]))
 
     def twins(self, columns: Iterable[str]) -> tuple[Note, ...]:
         """A note for each of these columns that has another beside it whose name differs in capitals alone."""
@@ -118,23 +110,59 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
-def _parsed(path: Path, file: Iterable[bytes]) -> tuple[list[list[str]], list[int], int, int]:
-    """All rows that hold anything, the line at which each starts, the number of lines and of blank rows."""
-    reader = csv.reader(_text_lines(path, file), strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    start, blank = 1, 0
-    try:
-        for row in reader:
-            if any(map(str.strip, row)):
-                rows.append(row)
-                lines.append(start)
-            else:
-                blank += 1
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise _not_csv(path, start, reader.line_num, str(error)) from None
-    return rows, lines, reader.line_num, blank
+@dataclass
+class _Scan:
+    """What a file holds, row by row. Cells lie one behind the other: a list for each row takes twice the time."""
+
+    header: list[str] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    line_count: int = 0
+    blank: int = 0
+    opened: list[int] = field(default_factory=list)  # the lines where a quote opens that may have swallowed rows
+    ragged: list[tuple[int, list[str]]] = field(default_factory=list)  # rows of another length than the header
+
+    def add(self, row: list[str], start: int, end: int) -> None:
+        """Take the row that stands in the lines from `start` to `end`."""
+        if not any(map(str.strip, row)):
+            self.blank += 1
+            return
+        if end > start and (line := opened_at(row, start, len(self.header))) is not None:
+            self.opened.append(line)
+        if not self.header:
+            self.header = row
+        elif len(row) != len(self.header):
+            self.ragged.append((start, row))
+        else:
+            self.cells += row
+            self.lines.append(start)
+
+
+def _scanned(path: Path) -> _Scan:
+    """All rows of a file. DataError if it is no UTF-8 CSV, or has no rows."""
+    scan, start = _Scan(), 1
+    with _opened(path) as file:
+        reader = csv.reader(_text_lines(path, file), strict=True)
+        try:
+            for row in reader:
+                scan.add(row, start, reader.line_num)
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise _not_csv(path, start, reader.line_num, str(error)) from None
+    scan.line_count = reader.line_num
+    if not scan.header:
+        raise DataError(f"{path}: is empty", hint="it needs a header and rows")
+    if not scan.lines and not scan.ragged:
+        raise DataError(f"{path}: has a header and no rows", hint="a site needs records to train on")
+    return scan
+
+
+def _table(path: Path, scan: _Scan) -> CsvTable:
+    """The table of a scan. DataError if its rows are not all as long as its header."""
+    _refuse_ragged(path, scan)
+    width = len(scan.header)
+    columns = tuple(scan.cells[place::width] for place in range(width))
+    return CsvTable(path, tuple(map(cleaned, scan.header)), columns, scan.lines, scan.line_count, scan.blank)
 
 
 def _text_lines(path: Path, file: Iterable[bytes]) -> Iterator[str]:
@@ -167,34 +195,27 @@ def _not_csv(path: Path, start: int, end: int, reason: str) -> DataError:
     return DataError(message, hint=f'{hint}; inside quotes, write a quote twice ("")')
 
 
-def _refuse_swallowed(table: CsvTable) -> None:
+def _refuse_swallowed(path: Path, scan: _Scan) -> None:
     """A stray quote swallows the rows up to the next one, and the result is legal CSV."""
-    width, ends = len(table.header), [*table.lines[1:], table.line_count + 1]
-    places = [opened_at(table.header, 1, 0)]
-    spans = zip(table.rows, table.lines, ends, strict=True)
-    places += [opened_at(row, start, width) for row, start, end in spans if end > start + 1]
-    opened = [line for line in places if line is not None]
-    if opened:
+    if scan.opened:
         raise DataError(
-            f"{table.path}: row {opened[0]}: a quote opens a cell whose lines look like rows{_many(opened)}",
+            f"{path}: row {scan.opened[0]}: a quote opens a cell whose lines look like rows{_many(scan.opened)}",
             hint="close the quote where the cell ends, or take the line breaks out of that cell",
         )
 
 
-def _refuse_ragged(table: CsvTable) -> None:
-    width, rows = len(table.header), table.rows
-    ragged = [place for place, row in enumerate(rows) if len(row) != width]
+def _refuse_ragged(path: Path, scan: _Scan) -> None:
+    width, ragged = len(scan.header), scan.ragged
     if not ragged:
         return
-    first = rows[ragged[0]]
+    line, first = ragged[0]
     hint = "look for a comma inside a cell without quotes, such as a decimal comma"
-    if all(len(rows[place]) == width + 1 and not rows[place][-1].strip() for place in ragged):
+    if all(len(row) == width + 1 and not row[-1].strip() for _, row in ragged):
         hint = "rows end with a comma that the header lacks: remove it, or add it there"
-    elif ragged == [len(rows) - 1] and len(first) < width:
+    elif len(ragged) == 1 and len(first) < width and line > max(scan.lines, default=0):
         hint = "is the file cut off there? export it again"
-    lines = [table.lines[place] for place in ragged]
-    message = f"row {lines[0]} has {len(first)} cells, the header has {width}{_many(lines)}"
-    raise DataError(f"{table.path}: {message}", hint=hint)
+    message = f"row {line} has {len(first)} cells, the header has {width}{_many([line for line, _ in ragged])}"
+    raise DataError(f"{path}: {message}", hint=hint)
 
 
 def _many(lines: Sequence[int]) -> str:
@@ -203,9 +224,11 @@ def _many(lines: Sequence[int]) -> str:
 
 def _refuse_second_header(table: CsvTable) -> None:
     first = table.header[0]
-    for row, line in zip(table.rows, table.lines, strict=True):
-        if (first in row[0] or not row[0].isascii()) and tuple(map(cleaned, row)) == table.header:
-            message = f"{table.path}: row {line} is the header once more"
+    for place, cell in enumerate(table.columns[0]):
+        if (first in cell or not cell.isascii()) and all(
+            cleaned(column[place]) == name for column, name in zip(table.columns, table.header, strict=True)
+        ):
+            message = f"{table.path}: row {table.lines[place]} is the header once more"
             raise DataError(message, hint="remove that row: two files were put one after the other")
 
 

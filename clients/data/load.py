@@ -115,7 +115,7 @@ def read_table(path: Path, task: TabularTask) -> Reading:
     owners = None if task.patient is None else people(table, task.patient)
     found = [fault for _, faults_of_one in encoded for fault in faults_of_one]
     refuse(table, [*found, *faults, *(owners.faults if owners else ())])
-    features = np.concatenate([block for block, _ in encoded], axis=1).astype(np.float32)
+    features = np.concatenate([block for block, _ in encoded], axis=1)
     patients = None if owners is None else torch.from_numpy(owners.numbers)
     ids = None if owners is None else hashed(owners.names)
     data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
@@ -123,13 +123,13 @@ def read_table(path: Path, task: TabularTask) -> Reading:
     return Reading(data, FileRead(path, len(data), table.line_count, table.blank, notes))
 
 
-def _encoded(cells: list[str], feature: Feature) -> tuple[NDArray[np.float64], tuple[Fault, ...]]:
+def _encoded(cells: list[str], feature: Feature) -> tuple[NDArray[np.float32], tuple[Fault, ...]]:
     """The columns of a feature, (n, width); they mean nothing if there are faults."""
     if isinstance(feature, Numeric):
         found, faults = numbers(cells, feature.name)
-        return _scaled(found, feature)[:, None], faults
+        return _scaled(found, feature)[:, None].astype(np.float32), faults
     places, faults = codes(cells, feature.name, feature.values)
-    return np.eye(len(feature.values))[places], faults
+    return np.eye(len(feature.values), dtype=np.float32)[places], faults
 
 
 def _scaled(values: NDArray[np.float64], feature: Numeric) -> NDArray[np.float64]:

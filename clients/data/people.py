@@ -25,6 +25,7 @@ from federation.plan.identifiers import MAX_DIGITS, cleaned, folded
 _EXPONENT = re.compile(r"[-+]?[0-9]+([.,][0-9]*E[-+]?|E[-+])[0-9]+", re.IGNORECASE)
 _ROUNDED = re.compile(rf"[0-9]{{{MAX_DIGITS}}}0+")
 _FLOAT = re.compile(r"[0-9]+\.0")
+_MANY = 10  # rows of one identifier, and times those of the next
 _STAND_IN = re.compile(r"0+|9{2,}|-[0-9]+(\.0+)?")
 
 
@@ -43,7 +44,9 @@ class People:
 
 def people(table: CsvTable, column: str) -> People:
     """The patients of a table, what is wrong with their names, and what looks odd."""
-    names = tuple(map(cleaned, table.column(column)))
+    cells = table.column(column)
+    known = {cell: cleaned(cell) for cell in set(cells)}
+    names = tuple(known[cell] for cell in cells)
     number = {name: place for place, name in enumerate(dict.fromkeys(names))}
     wrong = {name: said for name in number if (said := _no_name(name)) is not None}
     faults = collected(column, ((row, wrong[name]) for row, name in enumerate(names) if name in wrong))
@@ -67,17 +70,20 @@ def _notes(table: CsvTable, column: str, names: Sequence[str]) -> tuple[Note, ..
     lines: dict[str, int] = {}
     for name, line in zip(names, table.lines, strict=True):
         lines.setdefault(name, line)
-    found = [_spelled_twice(lines), _as_floats(lines), _cut_off(lines), _stand_ins(lines, Counter(names))]
+    rows = Counter(names)
+    found = [_spelled_twice(lines), _as_floats(lines), _cut_off(lines), _stand_ins(lines, rows)]
+    found.append(None if found[-1] else _outweighs(lines, rows))
     return tuple(Note(table.path, f'column "{column}": {said[0]}', said[1]) for said in found if said)
 
 
 def _spelled_twice(lines: Mapping[str, int]) -> tuple[str, str] | None:
-    alike: defaultdict[str, list[int]] = defaultdict(list)
-    for name, line in lines.items():
-        alike[folded(name)].append(line)
-    pairs = [f"{first} and {second}" for first, second, *_ in (v for v in alike.values() if len(v) > 1)]
-    if not pairs:
+    rests = [folded(name) for name in lines]
+    if len(set(rests)) == len(rests):
         return None
+    alike: defaultdict[str, list[int]] = defaultdict(list)
+    for rest, line in zip(rests, lines.values(), strict=True):
+        alike[rest].append(line)
+    pairs = [" and ".join(map(str, v[:3])) for v in alike.values() if len(v) > 1]
     which = (
         f"{len(pairs)} patient{'s' * (len(pairs) > 1)} may be here in several spellings (rows {some(pairs)})"
     )
@@ -89,7 +95,7 @@ def _as_floats(lines: Mapping[str, int]) -> tuple[str, str] | None:
     found = [line for name, line in lines.items() if _FLOAT.fullmatch(name)]
     if not found:
         return None
-    said = f"{len(found)} identifiers end in .0 (rows {some(found)})"
+    said = f"identifiers end in .0 ({len(found)}, first at row {some(found)})"
     return said, "export them as text: another file may name the same people without it"
 
 
@@ -108,3 +114,12 @@ def _stand_ins(lines: Mapping[str, int], rows: Counter[str]) -> tuple[str, str] 
         return None
     said = f"an identifier such as 0, 999 or -1 has several rows (first at {some(shared)})"
     return said, "if it stands for unknown, drop these rows: they may be of many people"
+
+
+def _outweighs(lines: Mapping[str, int], rows: Counter[str]) -> tuple[str, str] | None:
+    """An identifier with many times the rows of any other may stand for everybody without one."""
+    (first, most), *others = rows.most_common(2)
+    if most < _MANY or (others and most < _MANY * others[0][1]):
+        return None
+    said = f"one identifier has {most} rows, the next {others[0][1] if others else 'none'} (first at {lines[first]})"
+    return said, "if it stands for unknown or for a department, these rows may be of many people"

@@ -146,8 +146,8 @@ def _rows(table: CsvTable) -> Iterator[bytes]:
     order = sorted(range(len(table.header)), key=table.header.__getitem__)
     names = repr([table.header[place] for place in order])
     plain = lru_cache(maxsize=None)(_plain)
-    for row in table.rows:
-        yield f"{names}{[plain(row[place]) for place in order]!r}".encode()
+    for row in zip(*(table.columns[place] for place in order), strict=True):
+        yield f"{names}{list(map(plain, row))!r}".encode()
 
 
 def _plain(cell: str) -> str:

@@ -43,7 +43,7 @@ def folded(text: str) -> str:
     >>> folded("P07"), folded("\\uff50 7"), folded("7.0"), folded("1.05")
     ('p7', 'p7', '7', '1.05')
     """
-    plain = "".join(cleaned(text).casefold().split())
+    plain = "".join((text if text.isascii() else cleaned(text)).casefold().split())
     if not plain.isascii():
         wide = unicodedata.normalize("NFKC", plain).casefold()
         plain = "".join(_digit(character) for character in wide if not character.isspace())
