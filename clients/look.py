@@ -6,12 +6,12 @@ Nothing of it is sent, stored or logged, no exit code depends on it, and it chan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clients.data.csv_table import CsvTable
 from clients.data.described import Description, describe, describe_dataset
-from clients.data.doubts import doubts_of_size, hints_of_length
+from clients.data.doubts import differing, doubts_of_size, hints_of_length
 from clients.data.load import read_data
 from clients.data.rows import shared
 from clients.policy import data_files, load_site
@@ -41,6 +41,8 @@ def look(plan: Plan, task: Task, source: Path, test: Path | None, declared: int 
     Cells that cannot be trained on are counted, not refused. DataError or TaskError if a file cannot be read.
     """
     files = [_description(path, plan, task) for path in (source, test) if path is not None]
+    first, *rest = files
+    files = [first, *(_without(file, first) for file in rest)]
     most = _units(files[0], plan)
     fewest = most if test is not None else round((1 - plan.evaluation.holdout) * most)
     unit = "patient" if plan.privacy.unit == "patient" else "record"
@@ -57,6 +59,11 @@ def _description(path: Path, plan: Plan, task: Task) -> Description:
     if isinstance(plan.task, TabularTask):
         return describe(CsvTable.read(path), plan.task)
     return describe_dataset(path, read_data(path, plan, task))
+
+
+def _without(file: Description, first: Description) -> Description:
+    """A file without the doubts that `first`, its like, raises too."""
+    return replace(file, doubts=tuple(differing(file.doubts, first.doubts, first.clipped)))
 
 
 def _units(file: Description, plan: Plan) -> int:

@@ -34,6 +34,7 @@ from federation.round.terms import Terms
 from privacy.errors import PrivacyError
 from simulations.world import own_rules, require_held_out
 
+_PAIRS = 5  # of sites with records in common, named one by one
 Refusal = FederationError | PrivacyError
 
 
@@ -137,10 +138,14 @@ def _check_together(plan: Plan, sites: tuple[CheckedSite, ...], dimension: int) 
 
 def _doubts(plan: Plan, sites: tuple[CheckedSite, ...]) -> Iterator[str]:
     looked = [(site.name, site.look) for site in sites if site.look is not None]
-    for both in shared([np.concatenate([file.marks for file in seen.files]) for _, seen in looked]):
+    pairs = shared([np.concatenate([file.marks for file in seen.files]) for _, seen in looked])
+    pairs.sort(key=lambda both: -both.records)
+    for both in pairs[:_PAIRS]:
         names = f"{looked[both.first][0]} and {looked[both.second][0]}"
         told = "hold the same records" if both.is_same else f"share {both.records} different records"
         yield f"{names} {told}: epsilon counts a person at one site, unless the plan says sites_per_patient"
+    if len(pairs) > _PAIRS:
+        yield f"{len(pairs) - _PAIRS} more pairs of sites share records"
     if plan.privacy.noise == "site" and plan.cohort.weights == "uniform":
         yield from doubts_of_sizes([site.size for site in sites if site.size is not None])
 

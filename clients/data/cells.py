@@ -28,6 +28,12 @@ _NUMBER = "is not a finite number"
 _TOO_LARGE = re.compile(r"[-+]?[0-9.]+e[-+]?[0-9]+", re.IGNORECASE)
 _SHAPES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
     (
+        re.compile(
+            r"[0-9]{1,4}([-/.])[0-9]{1,2}\1[0-9]{1,4}([ T].*)?|[0-9]{1,2}[-. ][^\W\d_]{3,}\.?(.*[0-9]+)?"
+        ),
+        (f"{_NUMBER}: it looks like a date", "write the number; a spreadsheet may have made a date of it"),
+    ),
+    (
         re.compile(r"[-+]?[0-9]+([., '\u00a0\u2009\u202f][0-9]+)+"),
         (
             f"{_NUMBER}: it has a comma, or a mark between thousands",
@@ -35,11 +41,6 @@ _SHAPES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
         ),
     ),
     (re.compile("#+"), (f"{_NUMBER}: a spreadsheet's column was too narrow", "widen it and export again")),
-    (
-        re.compile(r"[0-9]{1,4}([-/.])[0-9]{1,2}\1[0-9]{1,4}([ T].*)?|[0-9]{1,2}[-. ][^\W\d_]{3,}\.?(.*[0-9]+)?"),
-        (f"{_NUMBER}: it looks like a date", "write the number; a spreadsheet may have made a date of it"),
-    ),
-    (re.compile(r"[-+]?[0-9]+(\.[0-9]+){2,}"), (f"{_NUMBER}: it has several points", "keep one, for decimals")),
     (re.compile("['\"`\u2018\u2019=].*"), (f"{_NUMBER}: it begins with a quote or =", _ALONE)),
     (re.compile("[\u2010-\u2015\u2212].*"), (f"{_NUMBER}: it begins with a dash", "write minus as -")),
     (

@@ -119,8 +119,12 @@ class _Scan:
     lines: list[int] = field(default_factory=list)
     line_count: int = 0
     blank: int = 0
-    opened: list[int] = field(default_factory=list)  # the lines where a quote opens that may have swallowed rows
-    ragged: list[tuple[int, list[str]]] = field(default_factory=list)  # rows of another length than the header
+    opened: list[int] = field(
+        default_factory=list
+    )  # the lines where a quote opens that may have swallowed rows
+    ragged: list[tuple[int, list[str]]] = field(
+        default_factory=list
+    )  # rows of another length than the header
 
     def add(self, row: list[str], start: int, end: int) -> None:
         """Take the row that stands in the lines from `start` to `end`."""
@@ -205,17 +209,28 @@ def _refuse_swallowed(path: Path, scan: _Scan) -> None:
 
 
 def _refuse_ragged(path: Path, scan: _Scan) -> None:
-    width, ragged = len(scan.header), scan.ragged
-    if not ragged:
+    if not scan.ragged:
         return
-    line, first = ragged[0]
-    hint = "look for a comma inside a cell without quotes, such as a decimal comma"
-    if all(len(row) == width + 1 and not row[-1].strip() for _, row in ragged):
-        hint = "rows end with a comma that the header lacks: remove it, or add it there"
-    elif len(ragged) == 1 and len(first) < width and line > max(scan.lines, default=0):
-        hint = "is the file cut off there? export it again"
-    message = f"row {line} has {len(first)} cells, the header has {width}{_many([line for line, _ in ragged])}"
-    raise DataError(f"{path}: {message}", hint=hint)
+    line, first = scan.ragged[0]
+    cells = f"{len(first)} cell{'s' * (len(first) > 1)}"
+    many = _many([line for line, _ in scan.ragged])
+    message = f"row {line} has {cells}, the header has {len(scan.header)}{many}"
+    raise DataError(f"{path}: {message}", hint=_ragged_hint(scan))
+
+
+def _ragged_hint(scan: _Scan) -> str:
+    width, (line, first), last = len(scan.header), scan.ragged[0], max(scan.lines, default=0)
+    if width == 1 and len(scan.ragged) > 1:
+        return "the first row must be the columns' names: remove a title above them"
+    if all(len(row) == 1 and row[0].count(",") >= width - 1 for _, row in scan.ragged):
+        return "quotes make one cell of the row: take those around the whole row away"
+    if all(len(row) == width + 1 and not row[-1].strip() for _, row in scan.ragged):
+        return "rows end with a comma that the header lacks: remove it, or add it there"
+    if line > last and all(len(row) == 1 for _, row in scan.ragged):
+        return "is it a note below the table? remove it; if the file is cut off there, export it again"
+    if line > last and len(scan.ragged) == 1 and len(first) < width:
+        return "is the file cut off there? export it again"
+    return "look for a comma inside a cell without quotes, such as a decimal comma"
 
 
 def _many(lines: Sequence[int]) -> str:
@@ -234,6 +249,8 @@ def _refuse_second_header(table: CsvTable) -> None:
 
 def _header_hint(header: Sequence[str], name: str) -> str:
     """Quotes only a header without numbers and gaps: any other may be a row of data."""
+    if len(header) == 1 and "," in header[0]:
+        return "quotes make one cell of the whole row: take those away"
     if any(not cell or not cell.isprintable() or as_number(cell) is not None for cell in header):
         return "the first row must be the columns' names"
     if any(";" in cell or "\t" in cell for cell in header):

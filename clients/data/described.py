@@ -20,6 +20,7 @@ import torch
 from clients.data.cells import is_missing, parsed
 from clients.data.csv_table import CsvTable
 from clients.data.doubts import (
+    Doubt,
     Numbers,
     doubts_of_classes,
     doubts_of_numbers,
@@ -56,7 +57,7 @@ class Description:
     columns: tuple[Column, ...]
     classes: tuple[tuple[str, int], ...]
     length: float
-    doubts: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     marks: Marks
     inputs: int | None = None  # of a record, where only the plan's own code can read the columns
 
@@ -65,13 +66,18 @@ class Description:
         """How many records there are."""
         return self.file.records
 
+    @property
+    def clipped(self) -> dict[str, float]:
+        """The share of records that are clipped, by column."""
+        return {column.name: (column.below or 0.0) + (column.above or 0.0) for column in self.columns}
+
 
 @dataclass(frozen=True, repr=False)
 class _Seen:
     """One column, looked at: `squares` is what it adds to the squared length of each record."""
 
     column: Column
-    doubts: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     marks: Marks
     squares: Numbers
 
@@ -82,7 +88,7 @@ def describe(table: CsvTable, task: TabularTask) -> Description:
     DataError if a column of the plan is not there.
     """
     marks, squares = np.zeros(len(table), np.uint64), np.zeros(len(table))
-    columns, doubts = list[Column](), list[str]()
+    columns, doubts = list[Column](), list[Doubt]()
     for feature in task.features:
         seen = _look(table.column(feature.name), feature)
         marks, squares = marks + seen.marks, squares + seen.squares
@@ -114,11 +120,10 @@ def describe_dataset(path: Path, data: Dataset) -> Description:
     )
     doubts = []
     if same:
-        doubts.append(
-            f"{same} of {flat.shape[1]} inputs are the same in every record: no model can learn from them"
-        )
+        text = f"{same} of {flat.shape[1]} inputs are the same in every record: no model can learn from them"
+        doubts.append(Doubt("constant", "", text))
     if len(classes) == 1 and len(data) > 1:
-        doubts.append("all records are of one class")
+        doubts.append(Doubt("classes", "", "all records are of one class"))
     return Description(
         file=FileRead(path, len(data)),
         patients=None if data.patients is None else len(torch.unique(data.patients)),

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ _FEWEST = 3
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
 _FITTING = 0.9
 _UNEVEN = 5  # times the smallest site
+_NAMED = 10  # classes without a record
 _LONG = 2  # times the clipping norm
 
 _NINES = ("9", "99", "999", "9999", "99999", "999999", "99.9", "999.9", "99.99", "999.99")
@@ -37,39 +40,88 @@ Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 
+Kind = Literal["clipped", "constant", "missing", "thousands", "classes"]
+
+
+@dataclass(frozen=True, repr=False)
+class Doubt:
+    """One doubt about a column, or about all of a file if `column` is empty.
+
+    `kind` is what doubts about other columns or sites have in common with it; the one with the largest `share` of
+    records tells most.
+    """
+
+    kind: Kind
+    column: str
+    text: str
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        return f'column "{self.column}": {self.text}' if self.column else self.text
+
+
 def doubts_of_numbers(
     feature: Numeric, cells: Sequence[str], values: Numbers, found: Numbers, counts: Counts
-) -> Iterator[str]:
+) -> Iterator[Doubt]:
     """Doubts about a column: its cells, each as a number (or NaN), and the different numbers with their counts."""
     if not len(found):
         return
-    column, bounds = f'column "{feature.name}"', f"the range {number(feature.low)} to {number(feature.high)}"
+    column, bounds = feature.name, f"the range {number(feature.low)} to {number(feature.high)}"
+    same = ""
     if 1 < counts[0] == len(values):
-        yield f"{column}: every record holds the same number, from which no model can learn"
-    below, above = counts[found < feature.low].sum(), counts[found > feature.high].sum()
-    for clipped, side in ((below, "below"), (above, "above")):
-        if clipped > _CLIPPED * len(values):
-            yield f"{column}: {percent(clipped / len(values))} of the records are {side} {bounds} and are clipped"
-    if below + above > _CLIPPED * len(values) >= max(below, above):
-        yield f"{column}: {percent((below + above) / len(values))} of the records are clipped to {bounds}"
-    yield from (f"{column}: {doubt}" for doubt in _codes(feature, found, counts, bounds))
+        is_code = bool(np.isin(found, _CODES)[0]) and not feature.low <= found[0] <= feature.high
+        code = f', {number(found[0])} (does it mean "missing"?)' if is_code else ""
+        same = f"every record holds the same number{code}, from which no model can learn"
+    clipped = _clipped(
+        counts[found < feature.low].sum(), counts[found > feature.high].sum(), len(values), bounds
+    )
+    if clipped is not None:
+        yield Doubt("clipped", column, f"{clipped[0]}: {same}" if same else clipped[0], clipped[1])
+    elif same:
+        yield Doubt("constant", column, same)
+    yield from _codes(feature, found, counts, bounds)
     if _parts_thousands(feature, values, cells):
-        yield f"{column}: exactly three digits follow each point. Does it part thousands, so that 1.250 means 1250?"
+        text = "exactly three digits follow each point. Does it part thousands, so that 1.250 means 1250?"
+        yield Doubt("thousands", column, text)
 
 
-def doubts_of_values(name: str, counts: Sequence[int], records: int) -> Iterator[str]:
+def _clipped(below: int, above: int, records: int, bounds: str) -> tuple[str, float] | None:
+    """What to say of so many clipped records, and their share; None if they are few."""
+    share = (below + above) / records
+    for clipped, side in ((below, "below"), (above, "above")):
+        if clipped > _CLIPPED * records:
+            return f"{percent(clipped / records)} of the records are {side} {bounds} and are clipped", share
+    return (f"{percent(share)} of the records are clipped to {bounds}", share) if share > _CLIPPED else None
+
+
+def doubts_of_values(name: str, counts: Sequence[int], records: int) -> Iterator[Doubt]:
     """Doubts about a column of named values, of which each occurs so often."""
-    if 1 < records == max(counts):
-        yield f'column "{name}": every record holds the same value, from which no model can learn'
+    if 1 < records == max(counts) and len(counts) > 1:
+        yield Doubt("constant", name, "every record holds the same value, from which no model can learn")
 
 
-def doubts_of_classes(target: str, classes: Sequence[tuple[str, int]]) -> Iterator[str]:
+def doubts_of_classes(target: str, classes: Sequence[tuple[str, int]]) -> Iterator[Doubt]:
     """Doubts about the labels, of which each class has so many."""
     absent = [name for name, count in classes if not count]
     if classes and len(classes) - len(absent) == 1:
-        yield f'column "{target}": all records are of one class'
+        yield Doubt("classes", target, "all records are of one class", 1.0)
     elif absent and len(absent) < len(classes):
-        yield f'column "{target}": no record is of class {", ".join(absent)}'
+        many = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        yield Doubt("classes", target, f"no record is of class {', '.join(absent[:_NAMED])}{many}")
+
+
+def differing(
+    doubts: Sequence[Doubt], others: Sequence[Doubt], shares: Mapping[str, float]
+) -> Iterator[Doubt]:
+    """The doubts about one file of a site that those about another, larger one do not tell already.
+
+    `shares` are those of the other file's records that are clipped, by column: a little more or less is chance.
+    """
+    told = {(doubt.kind, doubt.column) for doubt in others}
+    for doubt in doubts:
+        is_near = doubt.kind == "clipped" and doubt.share - shares.get(doubt.column, 0.0) <= _CLIPPED
+        if (doubt.kind, doubt.column) not in told and not is_near:
+            yield doubt
 
 
 def doubts_of_size(declared: int | None, fewest: int, most: int, unit: str) -> Iterator[str]:
@@ -120,7 +172,7 @@ def percent(share: float) -> str:
     return f"{min(max(share, 0.001), 0.999):.1%}"
 
 
-def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Iterator[str]:
+def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Iterator[Doubt]:
     """Values that stand for "missing" in many files, and any single value outside the range that piles up."""
     records, most = int(counts.sum()), np.sort(counts)[-2:]
     is_outside, is_code = (found < feature.low) | (found > feature.high), np.isin(found, _CODES)
@@ -134,10 +186,14 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
             doubtful = value != 0 and count >= max(_FEWEST, _PILE_OF_CODES * records, 2 * next_most)
         if doubtful:
             where = f"{'outside' if is_outside[place] else 'in'} {bounds}"
-            yield f'{number(value)} stands in {_records(count)}, {where}: does it mean "missing"?'
+            text = f'{number(value)} stands in {_records(count)}, {where}: does it mean "missing"?'
+            yield Doubt("missing", feature.name, text, count / records)
     piles = is_outside & ~is_code & (counts < records) & (counts >= max(_FEWEST, _PILE * records))
-    for count in counts[piles].tolist():
-        yield f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
+    # Where most numbers are outside, the range or the unit does not fit, and numbers pile up as they do anywhere.
+    if piles.any() and counts[is_outside].sum() <= records / 2:
+        count = int(counts[piles].max())
+        text = f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
+        yield Doubt("missing", feature.name, text, count / records)
 
 
 def _records(count: int) -> str:

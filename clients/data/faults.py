@@ -40,6 +40,8 @@ def refuse(table: CsvTable, faults: Sequence[Fault]) -> None:
     text = ", also ".join(_told(table, fault) for fault in listed)
     if left := len(faults) - len(listed):
         text += f", and {left} more"
+    if len(rows := {row for fault in faults for row in fault.rows}) > 1 < len(faults):
+        text += f", {len(rows)} of {len(table)} rows in all"
     hints = dict.fromkeys(fault.hint for fault in listed)
     raise DataError(f"{table.path}: {text}", hint=", and ".join(list(hints)[:2]))
 

@@ -81,12 +81,19 @@ def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
     sites = [_site(entry, any_format) for entry in entries if entry not in set(passed)]
     if not sites:
         raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
-    seen: set[str] = set()
-    for name in (site.name for site in sites):
-        if name.lower() in seen:  # in other capitals, too: where files are kept they may be one
-            raise DataError(f"{directory}: {name} is there twice", hint=f"keep {name}.csv or {name}/")
-        seen.add(name.lower())
-    return SitesFolder(tuple(sorted(sites, key=lambda site: site.name)), _passed_over(directory, passed))
+    _refuse_twins(directory, sites)
+    notes = (*_passed_over(directory, passed), *_left_aside(directory, [] if any_format else entries))
+    return SitesFolder(tuple(sorted(sites, key=lambda site: site.name)), notes)
+
+
+def _refuse_twins(directory: Path, sites: Sequence[SiteFiles]) -> None:
+    """Two entries of one name, in other capitals too: where files are kept they may be one."""
+    seen: dict[str, str] = {}
+    for site in sites:
+        entry = site.train.relative_to(directory).parts[0]
+        if (other := seen.setdefault(site.name.lower(), entry)) != entry:
+            message = f"{directory}: {site.name} is there twice, in {other} and {entry}"
+            raise DataError(message, hint="remove or rename one")
 
 
 def mixed_hold_outs(directory: Path, sites: Sequence[SiteFiles], holdout: float) -> tuple[Note, ...]:
@@ -124,10 +131,30 @@ def _passed_over(directory: Path, entries: Sequence[Path]) -> tuple[Note, ...]:
     return (Note(directory, said, "keep only sites there"),)
 
 
+def _left_aside(directory: Path, entries: Sequence[Path]) -> tuple[Note, ...]:
+    """A note if folders of sites hold tables that are neither train.csv nor test.csv, such as "test (1).csv"."""
+    folders = [entry for entry in entries if entry.is_dir() and not _is_aside(entry, False)]
+    tables = [
+        f"{folder.name}/{table.name}"
+        for folder in folders
+        for table in sorted(folder.iterdir())
+        if table.suffix.lower() == _CSV and table.stem.lower() not in ("train", "test")
+        if not _is_aside(table, False)
+    ]
+    if not tables:
+        return ()
+    said = (
+        f"{some(tables)} ({len(tables)} in all) are not read: a site's records are in train.csv and test.csv"
+    )
+    return (Note(directory, said, "rename or remove what is not meant to be left out"),)
+
+
 def _site(entry: Path, any_format: bool) -> SiteFiles:
     shown = printable(str(entry))
     if not entry.exists():
         raise DataError(f"{shown}: is a link that leads nowhere", hint="mend or remove it")
+    if not entry.is_file() and not entry.is_dir():
+        raise DataError(f"{shown}: is neither a file nor a folder", hint="remove it")
     if entry.is_file() and not any_format and entry.suffix.lower() != _CSV:
         raise _no_csv(entry)
     is_packed = entry.suffix.lower() in _PACKED

@@ -121,5 +121,6 @@ def _outweighs(lines: Mapping[str, int], rows: Counter[str]) -> tuple[str, str] 
     (first, most), *others = rows.most_common(2)
     if most < _MANY or (others and most < _MANY * others[0][1]):
         return None
-    said = f"one identifier has {most} rows, the next {others[0][1] if others else 'none'} (first at {lines[first]})"
+    beside = f"the next has {others[0][1]}" if others else "there is no other"
+    said = f"one identifier has {most} rows (first at {lines[first]}), {beside}"
     return said, "if it stands for unknown or for a department, these rows may be of many people"

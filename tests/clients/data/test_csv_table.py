@@ -104,7 +104,9 @@ def test_every_row_written_is_read_or_counted_or_the_file_is_refused(
         table = CsvTable.read(path)
     except DataError:
         return
-    assert list(map(list, zip(*table.columns, strict=True))) == [row for row in rows if any(map(str.strip, row))]
+    assert list(map(list, zip(*table.columns, strict=True))) == [
+        row for row in rows if any(map(str.strip, row))
+    ]
     assert len(table) + table.blank == len(rows)
 
 
@@ -169,3 +171,29 @@ def test_a_line_of_a_million_columns_and_a_cell_of_twenty_megabytes_are_seconds_
         table = read(path, ",".join(f"c{n}" for n in range(1_000_000)) + "\n" + "1," * 999_999 + "1\n")
         with pytest.raises(DataError, match='has no column "age"'):
             table.column("age")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (f"Export of 2024\n{HEADER}\n1,a,40,no\n", "must be the columns' names"),
+        (f'{HEADER}\n"1,a,40,no"\n"2,b,41,no"\n', "take those around the whole row away"),
+        (f"{HEADER}\n1,a,40,no\nby the clinic\n", "a note below the table"),
+    ],
+)
+def test_rows_of_another_length_are_explained(path: Path, text: str, hint: str) -> None:
+    path.write_text(text)
+    with pytest.raises(DataError) as raised:
+        CsvTable.read(path)
+    assert hint in str(raised.value)
+
+
+def test_a_table_whose_rows_are_all_in_quotes(path: Path) -> None:
+    with pytest.raises(DataError, match="take those away"):
+        read(path, f'"{HEADER}"\n"1,a,40,no"\n').column("age")
+
+
+def test_a_large_table_is_read_without_a_list_for_each_row(path: Path) -> None:
+    table = read(path, HEADER + "\n" + "1,a,40,no\n" * 1000)
+    assert [len(column) for column in table.columns] == [1000] * 4
+    assert not any(isinstance(cell, list) for column in table.columns for cell in column)

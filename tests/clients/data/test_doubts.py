@@ -28,7 +28,7 @@ def doubts(name: str, cells: Sequence[object], labels: Sequence[object] | None =
     assert isinstance(task, TabularTask)
     given = [place % 2 for place in range(len(cells))] if labels is None else labels
     rows = [[str(cell), str(label)] for cell, label in zip(cells, given, strict=True)]
-    return list(describe(table_of((name, "num"), rows), task).doubts)
+    return list(map(str, describe(table_of((name, "num"), rows), task).doubts))
 
 
 def ordinary(name: str, count: int = 100) -> list[float]:
@@ -133,7 +133,7 @@ def test_a_value_that_every_record_holds() -> None:
     for cells, lines in ((["1", "1"], 1), (["1", "2"], 0), (["1", "?"], 0), (["1"], 0)):
         rows = [[cell, str(place % 2)] for place, cell in enumerate(cells)]
         found = describe(table_of(("cp", "num"), rows), task).doubts
-        assert len([line for line in found if "the same value" in line]) == lines
+        assert len([doubt for doubt in found if "the same value" in doubt.text]) == lines
 
 
 @pytest.mark.parametrize(

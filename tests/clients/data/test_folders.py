@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_sites_are_files_and_folders_by_name(tmp_path: Path) -> None:
         ([], "holds no sites"),
         ([".hidden.csv"], "holds no sites"),
         (["a.parquet"], "Parquet cannot be read yet; save it as CSV"),
-        (["a.csv", "a/train.csv"], "a is there twice"),
+        (["a.csv", "a/train.csv"], "a is there twice, in a and a.csv"),
         (["a/data.csv"], r"holds no train\.csv"),
         (["my site.csv"], "cannot be a site's name"),
     ],
@@ -203,3 +204,20 @@ def test_hold_outs_of_two_kinds_are_named(tmp_path: Path) -> None:
     for name in ("a", "c"):
         (tmp_path / name / "test.csv").write_text(ROWS)
     assert mixed_hold_outs(tmp_path, find_sites(tmp_path).sites, 0.0) == ()
+
+
+def test_a_table_in_a_sites_folder_that_nobody_reads_is_named(tmp_path: Path) -> None:
+    for name in ("train.csv", "test (1).csv", "train_old.CSV", "site.toml", "readme.txt", ".x.csv"):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / "a" / name).write_text(ROWS)
+    (note,) = find_sites(tmp_path).notes
+    assert "a/test (1).csv, a/train_old.CSV (2 in all) are not read" in str(note)
+    assert find_sites(tmp_path, any_format=True).notes == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_what_is_neither_file_nor_folder_is_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    for any_format in (False, True):
+        with pytest.raises(DataError, match=r"a\.csv: is neither a file nor a folder"):
+            find_sites(tmp_path, any_format=any_format)

@@ -89,7 +89,7 @@ def test_capitals_and_blanks_are_noted_and_distinct_people_are_not(tmp_path: Pat
 
 
 def test_names_that_a_program_has_changed_are_noted(tmp_path: Path) -> None:
-    assert "2 identifiers end in .0 (rows 2, 3)" in named(tmp_path, "7.0", "8.0")[1][0]
+    assert "identifiers end in .0 (2, first at row 2, 3)" in named(tmp_path, "7.0", "8.0")[1][0]
     rounded = ("3973301100000110000", "3973301100000220000")
     assert (
         "all identifiers of more than 15 digits end in zeros (rows 2, 3)" in named(tmp_path, *rounded)[1][0]
@@ -97,3 +97,16 @@ def test_names_that_a_program_has_changed_are_noted(tmp_path: Path) -> None:
     assert named(tmp_path, "39733011000001104", "39733011000001106") == ([0, 1], [])
     assert "has several rows (first at 2)" in named(tmp_path, "999", "7", "999")[1][0]
     assert named(tmp_path, "999", "7") == ([0, 1], [])
+
+
+def test_one_identifier_that_has_most_rows_may_stand_for_many_people(tmp_path: Path) -> None:
+    (line,) = named(tmp_path, *["ward"] * 20, "1", "2", "1")[1]
+    assert "one identifier has 20 rows (first at 2), the next has 2" in line and "ward" not in line
+    assert "there is no other" in named(tmp_path, *["7"] * 10)[1][0]
+    assert named(tmp_path, *["7"] * 19, "8", "8")[1] == named(tmp_path, *["7"] * 9)[1] == []
+
+
+def test_words_for_unknown_name_nobody(tmp_path: Path) -> None:
+    for word in ("unbekannt", "Anonymous", "XXXX", "inconnu"):
+        with pytest.raises(DataError, match="names nobody"):
+            named(tmp_path, "1", word)
