@@ -86,9 +86,10 @@ def listening() -> Iterator[None]:
 
 def attempt(code: Callable[[], _Found]) -> _Found | None:
     """What the code returns; None if it raised, whatever that was. Its text and its kind go no further."""
-    found = None
+    found, seed = None, int(torch.randint(2**62, (), dtype=torch.int64))
     with suppress(BaseException), undisturbed():
         found = code()
+    torch.default_generator.manual_seed(seed)  # the next record's draws: whatever was drawn, or seeded, here
     if _ended:
         raise _ended[0]
     return found
