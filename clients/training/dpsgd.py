@@ -11,7 +11,7 @@ We trust no route to fit a model. Each is tried, once per kind of model, on a fe
      This finds what a list of layers cannot, in any code, as far as made-up records can show it.
   2. If the code's path follows the values of records (`Trial.follows_values`), made-up ones do not show all of it.
      Then every record is computed by itself.
-  3. Code of the user's own sees no batch but under `vmap`; a chain of torch's layers may (`clients.training.known`).
+  3. Code of the user's own sees no batch but under `vmap`; chains of torch's layers may (`clients.training.known`).
   4. The route's gradients must equal those of plain autograd, taken one record after the other.
 Small models then take hooks. For others all routes that are right are measured on made-up records, as many as a
 batch is expected to hold: measurements on real ones would reveal something of them.

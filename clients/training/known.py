@@ -2,8 +2,8 @@
 
 Made-up records cannot show this. `x / x.abs().max().clamp(min=1)` leaves values in [0, 1) alone, and scales a whole
 batch by the one record that has a 40 in it; `torch.where((x > 9).any(), ...)` and a `try` around an assertion are
-like it. So code of the user's own sees records one by one, or under `vmap`, where each is a batch of its own. A batch
-as such goes through a chain of layers whose formulas we know, and through our own loss.
+like it. So code of the user's own sees records one by one, or under `vmap`, where each is a batch of its own. A
+batch as such goes through a chain of layers whose formulas we know, and through our own loss.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ The code is called with 0, 1, 2 and as many records as the largest batch has. It
 record what the record gives alone, the same in a second call, and must leave its inputs, the model and torch alone.
 Some code does right by made-up records and mixes real ones, such as `if x.max() > 9: x = x - x.mean(0)`. So this is
 for the user, who learns of a mistake at once; that no record reaches another does not rest on it
-(`clients.training.known`). Vectorized by torch.func, code cannot ask for a value: what asks runs one record at a time.
+(`clients.training.known`). Under `vmap` code cannot ask for a value: what asks runs one record at a time.
 """
 
 from __future__ import annotations
