@@ -91,8 +91,9 @@ class SiteService:
     def _answer(self, request: bytes) -> bytes:
         try:
             reply = self._receive(request)
-        except Exception as error:
-            # The text may quote the data: only the kind of error is logged, and nothing is sent.
+        except BaseException as error:
+            # No signal reaches this thread, so a task's code raised it, whatever it is. The thread must go on: else
+            # the site would answer nobody. The text may quote the data: only its kind is logged, nothing is sent.
             warn("failed", detail=f"a request failed ({type(error).__name__})")
             return b""
         if len(reply) > LARGEST:

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from clients.training.known import each
+from clients.training.precision import mixed
 from federation.errors import TaskError
 from privacy.mechanism.clipping import clip_factors, row_lengths
 
@@ -62,7 +63,8 @@ class _Note:
 
 def losses_of(model: Callable[[Tensor], Tensor], loss: Loss, features: Tensor, labels: Tensor) -> Tensor:
     """The loss of every record, (n,). TaskError if `loss` returns anything else, such as a mean."""
-    losses = loss(model(features), labels)
+    with mixed():
+        losses = loss(model(features), labels)
     if not isinstance(losses, Tensor) or losses.shape != labels.shape[:1]:
         raise TaskError("the loss is not one number per record", hint='use reduction="none"')
     return losses

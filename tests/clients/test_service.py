@@ -136,6 +136,21 @@ def test_a_failing_site_sends_no_text_and_answers_the_next_request(
     assert "ValueError" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, SystemExit, BaseException])
+def test_whatever_the_sites_code_raises_the_next_request_is_answered(
+    place: Path, kind: type[BaseException]
+) -> None:
+    def receive(data: bytes) -> bytes:
+        if data == b"one":
+            raise kind("patient 12345")
+        return data
+
+    with SiteService(receive, place):
+        with pytest.raises(TransportError):
+            ask_site(place, b"one", WAIT)
+        assert ask_site(place, b"two", WAIT) == b"two"
+
+
 def test_requests_are_answered_one_after_the_other(place: Path) -> None:
     inside = threading.Semaphore(1)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from clients.training.adapt import adapted
 from clients.training.dpsgd import chosen_route, clipped_gradient
 from clients.training.held_out import figures
 from clients.training.isolation import Tally, attempt
 from clients.training.known import each, is_known
+from clients.training.precision import mixed
 from clients.training.screen import try_out
 from federation.errors import TaskError
 from federation.model.task import Dataset, Task, cross_entropy
@@ -67,7 +72,7 @@ def rare_class(outputs: Tensor, labels: Tensor) -> Tensor:
 
 IDS = [*CHANGES, "a loss that counts a class", "a loss behind a chain of layers"]
 TASKS: list[tuple[Callable[[], nn.Module], Callable[[Tensor, Tensor], Tensor]]] = [
-    *((lambda change=change: Own(change), cross_entropy) for change in CHANGES.values()),  # type: ignore[misc]
+    *((lambda change=change: Own(change), cross_entropy) for change in CHANGES.values()),
     (Own, rare_class),
     (lambda: nn.Sequential(nn.Linear(2, 3)), rare_class),
 ]
@@ -149,6 +154,36 @@ def test_code_that_seeds_or_draws_for_one_record_leaves_the_draws_of_the_next() 
     assert len(set(drawn)) == 1
 
 
+SETTINGS: dict[str, Callable[[], object]] = {
+    "recursion": lambda: sys.setrecursionlimit(200),
+    "device": lambda: torch.set_default_device("meta"),
+    "warnings": lambda: warnings.simplefilter("error"),
+    "anomaly": lambda: torch.autograd.set_detect_anomaly(True),
+    "precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "gradients": lambda: torch.set_grad_enabled(False),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_one_record_sets_does_not_reach_the_site(name: str) -> None:
+    """Else the site's own code fails after it, and that it falls silent tells of the record."""
+
+    def read() -> tuple[object, ...]:
+        return (
+            sys.getrecursionlimit(),
+            torch.get_default_device(),
+            list(warnings.filters),
+            torch.is_anomaly_enabled(),
+            torch.get_float32_matmul_precision(),
+            torch.is_grad_enabled(),
+        )
+
+    before = read()
+    attempt(SETTINGS[name])
+    assert read() == before
+    assert torch.zeros(2).sum().item() == 0
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_adapted_attention_takes_an_empty_batch(batch_first: bool) -> None:
     class Attending(nn.Module):
@@ -170,3 +205,43 @@ def test_adapted_attention_takes_an_empty_batch(batch_first: bool) -> None:
     with clipped_gradient(model, cross_entropy, 0.5, 3.0, tally) as gradient:
         assert float(gradient(like.features.double(), like.labels).norm()) > 0
     assert tally.raised == 0
+
+
+WEIGHT = torch.tensor([1.0, 3.0])
+
+
+def in_float32(x: Tensor) -> Tensor:
+    return functional.one_hot((3 * x[:, 0]).long().clamp(0, 1), 2).float()
+
+
+@pytest.mark.parametrize(
+    ("change", "loss"),
+    [
+        (None, lambda x, y: functional.cross_entropy(x, y, weight=WEIGHT, reduction="none")),
+        (None, nn.CrossEntropyLoss(weight=WEIGHT, reduction="none")),
+        (None, lambda x, y: functional.binary_cross_entropy(x[:, 0].sigmoid(), y.float(), reduction="none")),
+        (in_float32, cross_entropy),
+    ],
+)
+def test_constants_in_float32_go_with_gradients_in_float64(change: Change | None, loss: Any) -> None:
+    def model() -> nn.Module:
+        found = Own(change or (lambda x: x))
+        found.layer = nn.Linear(2, 2)
+        return found if change else nn.Sequential(nn.Linear(2, 2))
+
+    data = make_data(5, 0)
+    try_out(Task("own", model, loss), data, make_plan("record"), 24)
+    torch.manual_seed(0)
+    made, tally = model().double().train(), Tally()
+    with clipped_gradient(made, loss, 0.5, 6.0, tally) as gradient:
+        found = gradient(data.features.double(), data.labels)
+    assert found.dtype == torch.float64
+    assert float(found.norm()) > 0
+    assert tally.raised == 0
+
+
+def test_two_kinds_of_floats_are_no_cure_for_other_mistakes() -> None:
+    with pytest.raises(RuntimeError), mixed():
+        torch.zeros(2, 3) @ torch.zeros(2, 3, dtype=torch.float64)
+    with pytest.raises(RuntimeError), mixed():
+        torch.zeros(2, 3) @ torch.zeros(3, 2, dtype=torch.int64)
