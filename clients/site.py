@@ -89,6 +89,7 @@ class Site:
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: _Joined | None = field(default=None, init=False, repr=False)
+    _of_data: Exception | None = field(default=None, init=False, repr=False)
 
     def receive(self, data: bytes) -> bytes:
         """The reply to a request of the server."""
@@ -106,7 +107,8 @@ class Site:
 
     def _refused(self, frame: Frame, error: Exception) -> Reason:
         """Tell the people at the site why; the reason that may be sent."""
-        self.last_error, reason = error, _reason(error)
+        self.last_error, reason = error, Reason.FAILED if error is self._of_data else _reason(error)
+        self._of_data = None
         word, number = reason.name.lower(), frame.round or None
         warn("refused", run=frame.run.hex(), round=number, reason=word, detail=said(error))
         return reason
@@ -130,7 +132,7 @@ class Site:
         self.journal.accept(genuine.serial, genuine.root.hex())
         self.journal.witness(shown)
         self._reserve(run.hex(), plan, policy)
-        trainer = self.load(plan)
+        trainer = self._loaded(plan)
         self._try_out(run, plan, trainer)
         trainer = screened(trainer, plan, each_alone=self.is_timed)
         self._tell(trainer)
@@ -141,6 +143,14 @@ class Site:
             self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
         self._joined = _Joined(run, plan, genuine, trainer, dimension)
         note_joined(run, plan, genuine, self.journal)
+
+    def _loaded(self, plan: Plan) -> Trainer:
+        """The data. What is wrong with them, whoever finds it, is sent as one and the same reason."""
+        try:
+            return self.load(plan)
+        except Exception as error:
+            self._of_data = error
+            raise
 
     def _reserve(self, run: str, plan: Plan, policy: Policy) -> None:
         """Charge the plan's rounds and its evaluation: both, or neither."""

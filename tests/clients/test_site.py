@@ -12,7 +12,7 @@ import pytest
 
 from clients.policy import Policy
 from clients.training.work import Trainer
-from federation.errors import DataError, TooFewSurvivors
+from federation.errors import DataError, TaskError, TooFewSurvivors
 from federation.model.params import params_bytes
 from federation.model.task import Dataset
 from federation.plan.plan import Plan
@@ -27,7 +27,15 @@ from federation.round.messages import (
     Welcome,
     abort_reason,
 )
-from privacy.errors import FaultyServer, LedgerRefusal, ProtocolError
+from privacy.errors import (
+    BudgetExceeded,
+    FaultyServer,
+    JournalMisuse,
+    LedgerRefusal,
+    PolicyViolation,
+    ProtocolError,
+    UnsafeParameters,
+)
 from privacy.roster import SignedRoster
 from tests.clients.sites import (
     CONSORTIUM,
@@ -379,3 +387,20 @@ def test_messages_of_runs_and_rounds_that_a_site_is_not_in_are_refused(tmp_path:
     for changed in (replace(frame, attempt=2), replace(frame, round=2)):
         assert refused(site, changed.to_bytes()) is Reason.PROTOCOL
         assert "not invited" in str(site.last_error)
+
+
+@pytest.mark.parametrize(
+    "error", [DataError, TaskError, PolicyViolation, BudgetExceeded, JournalMisuse, UnsafeParameters]
+)
+def test_whatever_is_wrong_with_the_data_the_server_hears_the_same(
+    error: type[Exception], tmp_path: Path
+) -> None:
+    """A patient with one record too many must not look otherwise than a cell that is no number."""
+    plan = make_plan()
+
+    def load(_: Plan) -> Trainer:
+        raise error("patient 12345 has 9 records")
+
+    site = make_site(tmp_path, plan, "berlin", 24, load=load)
+    assert abort_reason(Frame.from_bytes(site.receive(hello(plan))).body) is Reason.FAILED
+    assert isinstance(site.last_error, error)
