@@ -78,6 +78,13 @@ def test_an_id_that_is_no_plain_name_makes_no_file(name: str, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("letter", ["\u202e", "\x9b", "\x7f", "\n", "\x1b"])
+def test_a_name_that_would_steer_a_terminal_is_shown_escaped(letter: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        create(tmp_path, f"a{letter}b", "owner", 1)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(("organization", "size"), [("", 1), ("é" * 129, 1), ("x", 0), ("x", 1 << 53)])
 def test_what_no_roster_could_hold_makes_no_file(organization: str, size: int, tmp_path: Path) -> None:
     with pytest.raises(InputError):
