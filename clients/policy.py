@@ -23,6 +23,7 @@ from federation.errors import InputError, SiteFileError
 from federation.identity.keys import load_private
 from federation.plan.plan import Plan
 from federation.plan.tabular import CODE
+from federation.round.cohort import required_survivors
 from privacy.accounting.events import MAX_GROUP
 from privacy.accounting.filters import Budget
 from privacy.accounting.pld import epsilon
@@ -64,11 +65,15 @@ class Policy(Table):
     """`[policy]`: a site's limits. Runs without privacy need `"none"` in `noise` and `epsilon_max = inf`.
 
     `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
+    `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
+    server's side it wants to be safe, and how many there are at least in a sum that its update is in.
     """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
     delta_max: float = Field(gt=0, lt=1, examples=["1e-5"])
     cohort_minimum: int = Field(ge=3, le=1_000_000, examples=["3"])
+    colluders_minimum: int | None = Field(default=None, ge=0, le=1_000_000, examples=["1"])
+    survivors_minimum: int | None = Field(default=None, ge=3, le=1_000_000, examples=["3"])
     noise: Annotated[tuple[Noise, ...], Strict(False)] = Field(
         min_length=1, examples=['["distributed", "site"]']
     )
@@ -96,6 +101,8 @@ class Policy(Table):
             epsilon_max=(claimed if unit == "record" else _asked_per_record(plan)) or math.inf,
             delta_max=plan.privacy.delta or 1e-5,
             cohort_minimum=plan.cohort.minimum,
+            colluders_minimum=plan.secure_aggregation.colluders,
+            survivors_minimum=required_survivors(plan, plan.cohort.minimum),
             noise=(plan.privacy.noise,),
             plans=(plan.digest,),
             patient=patient,
@@ -111,6 +118,18 @@ class Policy(Table):
         if self.client is not None:
             limits.append(Limit("client", self._budget(self.client)))
         return tuple(limits)
+
+    def colluders_demanded(self, plan: Plan) -> int:
+        """Against how many colluders a plan has to be safe: one in ten of its smallest cohort, if not told."""
+        if self.colluders_minimum is not None:
+            return self.colluders_minimum
+        return max(1, -(-plan.cohort.minimum // 10))
+
+    def survivors_demanded(self, plan: Plan) -> int:
+        """How many sites a sum has to be of: two honest ones beside the colluders, if not told."""
+        if self.survivors_minimum is not None:
+            return self.survivors_minimum
+        return max(3, max(plan.secure_aggregation.colluders, self.colluders_demanded(plan)) + 2)
 
     def _budget(self, table: _ClientPolicy) -> Budget:
         return Budget(table.epsilon_max, table.delta_max or self.delta_max)
@@ -298,12 +317,30 @@ def consent(plan: Plan, policy: Policy) -> None:
     if plan.cohort.minimum < policy.cohort_minimum:
         message = f"the plan's cohort.minimum is {plan.cohort.minimum}, the limit {policy.cohort_minimum}"
         raise _violation("cohort_minimum", message)
+    require_company(plan, policy, plan.cohort.minimum)
     if plan.digest not in policy.plans and plan.code not in policy.tasks:
         raise PolicyViolation(
             f"policy.plans: the plan {plan.digest} is not approved",
             hint="read the plan, then add its digest to policy.plans",
         )
     _noisy_enough(plan, policy)  # last, since it may take a second to work out
+
+
+def require_company(plan: Plan, policy: Policy, cohort: int) -> None:
+    """PolicyViolation unless a cohort of so many sites is safe against the colluders that the policy demands.
+
+    Asked of the smallest cohort at consent, and of the sampled one in every round.
+    """
+    counted, demanded = plan.secure_aggregation.colluders, policy.colluders_demanded(plan)
+    if counted < demanded:
+        message = f"the plan's secure_aggregation.colluders is {counted}, the limit {demanded}"
+        raise _violation("colluders_minimum", message)
+    required, least = required_survivors(plan, cohort), policy.survivors_demanded(plan)
+    if required < least:
+        message = (
+            f"with the plan's dropouts a sum of {required} of {cohort} sites is opened, the limit {least}"
+        )
+        raise _violation("survivors_minimum", message)
 
 
 def _asked_per_record(plan: Plan) -> float | None:

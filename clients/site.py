@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
 from clients.journal.journal import Journal
-from clients.participant import Participant, settle
+from clients.participant import Participant, require_same_company, settle
 from clients.policy import Policy, consent
 from clients.release import release
 from clients.training.screen import said_of, screened, try_out
@@ -57,6 +57,7 @@ from privacy.suite import SUITE
 from privacy.wire import digest
 
 _log = logging.getLogger(__name__)
+_REMEMBERED = 256  # runs of which the first cohort is known
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Load = Callable[
     [Plan], Trainer
@@ -89,6 +90,7 @@ class Site:
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: _Joined | None = field(default=None, init=False, repr=False)
+    _companies: dict[bytes, frozenset[str]] = field(default_factory=dict, init=False, repr=False)
 
     def receive(self, data: bytes) -> bytes:
         """The reply to a request of the server."""
@@ -242,7 +244,7 @@ class Site:
 
     def _invited(self, joined: _Joined, frame: Frame) -> Participant:
         consent(joined.plan, self.policy())
-        terms = settle(joined.plan, frame, self.member, joined.dimension, joined.roster)
+        terms = settle(joined.plan, frame, self.member, joined.dimension, joined.roster, self.policy())
         known = joined.rounds.get(terms.round)
         if known is not None and known.terms == terms:
             return known  # the same invitation again: the same keys, never a second pair for one attempt
@@ -250,6 +252,8 @@ class Site:
             raise FaultyServer("an invitation to an attempt that is over")
         if terms.round + 1 < max(joined.rounds, default=0):
             raise FaultyServer("an invitation to a round that is over")
+        present = frozenset(terms.parameters.members)
+        require_same_company(joined.plan, self._companies.get(terms.run, present), present)
         rules, minimum = joined.plan.secure_aggregation, joined.plan.cohort.minimum
         floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
         machine = ClientMachine(
@@ -263,6 +267,9 @@ class Site:
         )
         kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
         joined.rounds = {**kept, terms.round: Participant(terms, machine)}
+        self._companies.setdefault(terms.run, present)
+        while len(self._companies) > _REMEMBERED:
+            del self._companies[next(iter(self._companies))]
         note_invited(terms)
         return joined.rounds[terms.round]
 

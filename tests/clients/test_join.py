@@ -43,6 +43,7 @@ size = 30
 epsilon_max = 8.0
 delta_max = 1e-5
 cohort_minimum = 3
+colluders_minimum = 0
 noise = ["distributed"]
 tasks = ["tabular-classification"]
 [consortium]

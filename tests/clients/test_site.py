@@ -312,6 +312,33 @@ def test_a_cohort_below_the_sites_own_minimum_is_refused(tmp_path: Path) -> None
         assert "cohort.minimum is 4, the limit 5" in str(site.last_error)
 
 
+@pytest.mark.parametrize(("noise", "dropouts"), [("none", 0), ("none", 1), ("distributed", 0)])
+def test_two_bare_sums_with_and_without_a_site_are_not_opened(
+    noise: str, dropouts: int, tmp_path: Path
+) -> None:
+    """The same params in two rounds, one of them without essen: the difference is the update of essen.
+
+    A plan with a dropout says that this may be; and under noise the difference is noised as each sum is.
+    """
+    plan = make_plan("record", noise, dropouts=dropouts)
+    sites = joined(tmp_path, plan, FIVE)
+    everyone = Round(make_terms(plan, FIVE), sites).play()
+    without = make_terms(plan, {name: size for name, size in FIVE.items() if name != "essen"}, round=2)
+    for site in sites.values():  # another run greeted in between, and this one again: it is remembered
+        site.receive(hello(plan, bytes(16)))
+        site.receive(hello(plan))
+    if (noise, dropouts) != ("none", 0):
+        assert Round(without, sites).play().coordinator.result is not None
+        return
+    with pytest.raises(TooFewSurvivors):
+        Round(without, sites).play()
+    for name in list(FIVE)[:4]:
+        assert "the cohort differs by 1 from that of this run's first round" in str(sites[name].last_error)
+        assert kinds(sites[name])[-1] != "mask"
+    assert everyone.coordinator.result is not None
+    assert Round(make_terms(plan, FIVE, round=2), sites).play().coordinator.result is not None
+
+
 @pytest.mark.parametrize(
     "sizes",
     [

@@ -72,6 +72,7 @@ size = 24
 epsilon_max = 8.0
 delta_max = 1e-5
 cohort_minimum = 3
+colluders_minimum = 0
 noise = ["distributed", "site"]
 plans = ["{PLAN.digest}"]
 [consortium]

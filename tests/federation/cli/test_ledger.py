@@ -38,6 +38,7 @@ size = 24
 epsilon_max = 5.0
 delta_max = 1e-5
 cohort_minimum = 3
+colluders_minimum = 0
 noise = ["distributed"]
 tasks = ["tabular-classification"]
 approvers = APPROVERS
