@@ -99,7 +99,7 @@ def abandon(path: Path, run: str) -> None:
 def rotate(path: Path, new: Path) -> None:
     """Have `new` sign the ledger from here on. The site's key file is to be replaced by it afterwards."""
     with _journal(path) as journal:
-        journal.rotate(load_private(new))
+        journal.rotate(load_private(new, load_site(path).passphrase()))
 
 
 def ledger_of(path: Path) -> Path:

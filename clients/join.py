@@ -18,9 +18,8 @@ from clients.service import serve_until_signal
 from clients.site import Site
 from clients.timing import padded
 from clients.training.work import Trainer, site_stream
-from clients.trust import Trust
-from federation.identity.keys import exposure_of
-from federation.log import note, warn
+from clients.trust import RosterMemory, Trust
+from federation.log import note
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
@@ -35,7 +34,8 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     rules = load_site(path)
     consortium = require_complete(rules, path)
     pinned = frozenset(map(bytes.fromhex, consortium.keys))
-    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity())
+    memory = RosterMemory(rules.keys / f"{rules.id}.rosters")
+    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory)
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     return Site(
         member=Member(rules.id, rules.data.size or 0),
@@ -56,8 +56,6 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None] = _untol
     """
     place = (socket or path.parent / "socket" / "site").absolute()
     rules = load_site(path)
-    if exposed := exposure_of(rules.key_file):
-        warn("warning", detail=exposed)
     with alone(rules.journal), closing(open_site(path, tell)) as site:
         name = site.member.site
 

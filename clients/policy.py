@@ -20,7 +20,7 @@ from clients.endpoint import check_address, check_certificate
 from federation.config.schema import Mistake, Table, Texts, validate
 from federation.config.toml import PATHS, read
 from federation.errors import InputError, SiteFileError
-from federation.identity.keys import load_private
+from federation.identity.keys import credential, load_passphrase, load_private
 from federation.plan.plan import Plan
 from federation.plan.tabular import CODE
 from federation.round.cohort import required_survivors
@@ -186,11 +186,15 @@ _PathText = Annotated[str, AfterValidator(_no_escapes)]
 
 
 class _Identity(Table):
-    """`[site]`: who the site is, and where it keeps keys and journal, seen from the site file's folder."""
+    """`[site]`: who the site is, and where it keeps keys and journal, seen from the site file's folder.
+
+    `passphrase_file` is for a sealed key; "credential:NAME" is what systemd hands in by LoadCredential=NAME:FILE.
+    """
 
     id: str = Field(examples=['"cleveland"'])
     keys: _PathText = Field(min_length=1, examples=['"keys/"'])
     journal: _PathText = Field(min_length=1, examples=['"journal.sqlite"'])
+    passphrase_file: _PathText | None = Field(default=None, min_length=1, examples=['"credential:site"'])
 
     @field_validator("id")
     @classmethod
@@ -265,6 +269,7 @@ class SiteFile:
     policy: Policy
     consortium: _Consortium | None
     server: _Endpoint | None
+    passphrase_file: Path | None = None
 
     @property
     def key_file(self) -> Path:
@@ -273,7 +278,11 @@ class SiteFile:
 
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
-        return load_private(self.key_file)
+        return load_private(self.key_file, self.passphrase())
+
+    def passphrase(self) -> bytes | None:
+        """What the key file is sealed by, if the site file says where that is."""
+        return None if self.passphrase_file is None else load_passphrase(self.passphrase_file)
 
 
 def load_site(path: Path) -> SiteFile:
@@ -281,7 +290,9 @@ def load_site(path: Path) -> SiteFile:
     tables = validate(_Tables, read(path))
     folder = path.parent
     site, keys, journal = tables.site.id, folder / tables.site.keys, folder / tables.site.journal
-    return SiteFile(site, keys, journal, tables.data, tables.policy, tables.consortium, tables.server)
+    named = tables.site.passphrase_file
+    sealed = None if named is None else credential(named, folder)
+    return SiteFile(site, keys, journal, tables.data, tables.policy, tables.consortium, tables.server, sealed)
 
 
 def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:

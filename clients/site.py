@@ -130,6 +130,7 @@ class Site:
         policy = self.policy()
         consent(plan, policy)
         self.journal.accept(genuine.serial, genuine.root.hex())
+        self.trust.remember(genuine)
         self.journal.witness(shown)
         self._reserve(run.hex(), plan, policy)
         trainer = self.load(plan)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
 from tests import ROOT
 from tests.certificates import certificate
-from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, make_plan, refused
+from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, kinds, make_plan, refused
 
 SITE = """\
 [site]
@@ -215,18 +216,49 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o644, 0o640])
-def test_a_key_that_others_can_open_is_told_before_the_site_answers(
+def test_a_key_that_others_can_open_is_no_key_to_join_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, lines: Callable[[], list[Any]]
 ) -> None:
     path = write_site(tmp_path)
     (tmp_path / "keys" / "berlin.key").chmod(mode)
     monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready: ready())
-    attend(path, None)
-    told = lines()
-    warned = [line["detail"] for line in told if line["event"] == "warning"]
-    assert len(warned) == (mode & 0o077 != 0)
-    assert told[len(warned)]["event"] == "ready"
-    assert all("can open this private key" in line and "chmod 600" in line for line in warned)
+    if mode & 0o077 == 0:
+        attend(path, None)
+        assert [line["event"] for line in lines()] == ["ready", "waiting", "stopped"]
+        return
+    with pytest.raises(UnusableFile, match=r"others on this machine can open this private key .* chmod 600"):
+        attend(path, None)
+    assert lines() == []
+    assert not (tmp_path / "journal.sqlite").exists()
+
+
+@pytest.mark.parametrize("other", ["pool", "journal"])
+def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_path: Path, other: str) -> None:
+    path, plan = write_site(tmp_path), make_plan()
+    older = signed_for(tmp_path)
+    entries = Roster.from_bytes(older.roster).entries
+    newer = SignedRoster.by(Roster(2, entries[:-1]), [CONSORTIUM])  # essen was revoked
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=newer))).kind is Kind.WELCOME
+    text = SITE.replace('journal = "journal.sqlite"', 'journal = "other.sqlite"')
+    text = text.replace('pool = "patients"', 'pool = "others"').replace("berlin.csv", "others.csv")
+    (tmp_path / "others.csv").write_text((tmp_path / "berlin.csv").read_text().replace(",1", ",2"))
+    path.write_text(text)
+    with closing(open_site(path)) as site:
+        for signed in (older, SignedRoster.by(Roster(2, entries), [CONSORTIUM])):
+            assert refused(site, hello(plan, roster=signed)) is Reason.POLICY
+            assert "after another of serial 2" in str(site.last_error)
+        assert kinds(site) == ["genesis"]
+        (tmp_path / "keys" / "berlin.rosters").write_text("{")
+        assert refused(site, hello(plan, roster=newer)) is Reason.FAILED
+        assert "put its newest copy back" in str(site.last_error)
+    if (
+        other == "journal"
+    ):  # the control: without the memory beside the keys, the new journal knows of nothing
+        (tmp_path / "keys" / "berlin.rosters").unlink()
+        with closing(open_site(path)) as site:
+            refused(site, hello(plan, roster=older))
+            assert "serial" not in str(site.last_error)
 
 
 def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
