@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
-from clients.endpoint import check_address, check_certificate
+from clients.endpoint import KEY, Consortium, Endpoint, PathText, check_certificate
 from federation.config.schema import Mistake, Table, Texts, validate
-from federation.config.toml import PATHS, read
+from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
 from federation.identity.keys import credential, load_passphrase, load_private
 from federation.plan.plan import Plan
@@ -35,8 +35,8 @@ Noise = Literal["site", "distributed", "central", "none"]
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 MAX_LIMIT = 1e6
+MAX_STEPS = 1_000_000
 
-_KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -66,7 +66,8 @@ class Policy(Table):
 
     `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
     `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
-    server's side it wants to be safe, and how many there are at least in a sum that its update is in.
+    server's side it wants to be safe, and how many there are at least in a sum that its update is in. `steps_max`
+    bounds the work of a plan that is approved by its task alone.
     """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
@@ -80,6 +81,7 @@ class Policy(Table):
     noise_multiplier_min: float | None = Field(default=None, gt=0, le=1e6, examples=["0.5"])
     plans: Texts = Field(default=(), examples=['["sha256:..."]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
+    steps_max: int = Field(default=MAX_STEPS, ge=1, le=1 << 53, examples=["100000"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
     client: _ClientPolicy | None = Field(default=None, examples=["[policy.client]"])
     approvers: Texts = Field(default=(), examples=['["64 hexadecimal digits", "64 others"]'])
@@ -153,7 +155,7 @@ class Policy(Table):
     @field_validator("approvers")
     @classmethod
     def _two_or_more(cls, approvers: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_KEY.fullmatch(key) for key in approvers) or len(set(approvers)) < len(approvers):
+        if not all(KEY.fullmatch(key) for key in approvers) or len(set(approvers)) < len(approvers):
             raise Mistake("must be distinct public keys", "copy them from the .pub files")
         if len(approvers) == 1:
             raise Mistake("are one person, and raising a budget takes two", "name another, or none")
@@ -175,16 +177,6 @@ class Policy(Table):
         return self
 
 
-def _no_escapes(path: str) -> str:
-    """A path as it was meant: TOML reads "data\\table.csv" in double quotes as data, a tab, able.csv."""
-    if not path.isprintable():
-        raise Mistake("is no path: a backslash in double quotes begins an escape", PATHS)
-    return path
-
-
-_PathText = Annotated[str, AfterValidator(_no_escapes)]
-
-
 class _Identity(Table):
     """`[site]`: who the site is, and where it keeps keys and journal, seen from the site file's folder.
 
@@ -192,9 +184,9 @@ class _Identity(Table):
     """
 
     id: str = Field(examples=['"cleveland"'])
-    keys: _PathText = Field(min_length=1, examples=['"keys/"'])
-    journal: _PathText = Field(min_length=1, examples=['"journal.sqlite"'])
-    passphrase_file: _PathText | None = Field(default=None, min_length=1, examples=['"credential:site"'])
+    keys: PathText = Field(min_length=1, examples=['"keys/"'])
+    journal: PathText = Field(min_length=1, examples=['"journal.sqlite"'])
+    passphrase_file: PathText | None = Field(default=None, min_length=1, examples=['"credential:site"'])
 
     @field_validator("id")
     @classmethod
@@ -211,8 +203,8 @@ class SiteData(Table):
     held out.
     """
 
-    source: _PathText = Field(min_length=1, examples=['"cleveland.csv"'])
-    test: _PathText | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
+    source: PathText = Field(min_length=1, examples=['"cleveland.csv"'])
+    test: PathText | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
     pool: str = Field(min_length=1, examples=['"cardiology-patients-2024"'])
     size: int | None = Field(default=None, ge=1, lt=1 << 53, examples=["300"])
 
@@ -224,38 +216,13 @@ class SiteData(Table):
         return source
 
 
-class _Consortium(Table):
-    """`[consortium]`: the keys that may sign a roster, how many of them must have, and the oldest one accepted."""
-
-    keys: Texts = Field(min_length=1, examples=['["64 hexadecimal digits"]'])
-    quorum: int = Field(ge=1, le=1000, examples=["1"])
-    serial: int = Field(default=0, ge=0, lt=1 << 53, examples=["3"])
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if not all(_KEY.fullmatch(key) for key in self.keys) or len(set(self.keys)) < len(self.keys):
-            raise Mistake("must be distinct public keys", "copy them from the .pub files", ("keys",))
-        if self.quorum > len(self.keys):
-            raise Mistake(f"is more than the {len(self.keys)} keys", "pin more keys or lower it", ("quorum",))
-        return self
-
-
-class _Endpoint(Table):
-    """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate."""
-
-    address: Annotated[str, AfterValidator(check_address)] = Field(
-        min_length=1, examples=['"fed.example.org:8443"']
-    )
-    certificate: _PathText = Field(min_length=1, examples=['"ca.crt"'])
-
-
 class _Tables(Table):
     refusal: ClassVar[type[InputError]] = SiteFileError
     site: _Identity = Field(examples=["[site]"])
     data: SiteData = Field(examples=["[data]"], repr=False)  # a source may be a URL with a password
     policy: Policy = Field(examples=["[policy]"])
-    consortium: _Consortium | None = Field(default=None, examples=["[consortium]"])
-    server: _Endpoint | None = Field(default=None, examples=["[server]"])
+    consortium: Consortium | None = Field(default=None, examples=["[consortium]"])
+    server: Endpoint | None = Field(default=None, examples=["[server]"])
 
 
 @dataclass(frozen=True)
@@ -267,14 +234,19 @@ class SiteFile:
     journal: Path
     data: SiteData
     policy: Policy
-    consortium: _Consortium | None
-    server: _Endpoint | None
+    consortium: Consortium | None
+    server: Endpoint | None
     passphrase_file: Path | None = None
 
     @property
     def key_file(self) -> Path:
         """The file of the key that the site signs with."""
         return self.keys / f"{self.id}.key"
+
+    @property
+    def rosters_file(self) -> Path:
+        """What is remembered of rosters: it is there once the site has taken part in a run."""
+        return self.keys / f"{self.id}.rosters"
 
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
@@ -300,7 +272,7 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
     return folder / rules.data.source, folder / rules.data.test if rules.data.test else None
 
 
-def require_complete(rules: SiteFile, path: Path) -> _Consortium:
+def require_complete(rules: SiteFile, path: Path) -> Consortium:
     """The consortium of a site that takes part for real.
 
     SiteFileError without it, without a declared size, or with a `[server]` that cannot be connected to.
@@ -334,6 +306,8 @@ def consent(plan: Plan, policy: Policy) -> None:
             f"policy.plans: the plan {plan.digest} is not approved",
             hint="read the plan, then add its digest to policy.plans",
         )
+    if plan.digest not in policy.plans:
+        _little_enough_work(plan, policy)
     _noisy_enough(plan, policy)  # last, since it may take a second to work out
 
 
@@ -377,6 +351,14 @@ def _within_limits(plan: Plan, policy: Policy) -> None:
             if asked > most:
                 message = f"the plan's privacy.{name} is {asked}, the limit {most}"
                 raise _violation(f"{table}{name}_max", message)
+
+
+def _little_enough_work(plan: Plan, policy: Policy) -> None:
+    """Where a task is approved and nobody has read the plan, its work is bounded before any of it is begun."""
+    steps = plan.federation.rounds * plan.training.local_steps
+    if steps > policy.steps_max:
+        message = f"the plan's rounds times training.local_steps is {steps}, the limit {policy.steps_max}"
+        raise _violation("steps_max", message)
 
 
 def _noisy_enough(plan: Plan, policy: Policy) -> None:

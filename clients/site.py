@@ -27,6 +27,9 @@ from federation.log import said, warn
 from federation.model.params import Layout, params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.messages import (
+    FRAME_ROOM,
+    MAX_HELLO,
+    PEER_ROOM,
     Broadcast,
     Frame,
     Hello,
@@ -45,6 +48,7 @@ from privacy.errors import (
     FaultyServer,
     JournalMisuse,
     LedgerRefusal,
+    MalformedMessage,
     PolicyViolation,
     ProtocolError,
 )
@@ -57,7 +61,7 @@ from privacy.suite import SUITE
 from privacy.wire import digest
 
 _log = logging.getLogger(__name__)
-_REMEMBERED = 256  # runs of which the first cohort is known
+_REMEMBERED = 256  # runs of which the first cohort is known, and plans whose task failed
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Load = Callable[
     [Plan], Trainer
@@ -90,12 +94,15 @@ class Site:
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
     _joined: _Joined | None = field(default=None, init=False, repr=False)
+    _failing: list[str] = field(default_factory=list, init=False, repr=False)  # plans whose task failed
     _companies: dict[bytes, frozenset[str]] = field(default_factory=dict, init=False, repr=False)
 
     def receive(self, data: bytes) -> bytes:
         """The reply to a request of the server."""
         frame = Frame(Kind.ABORT, bytes(16), 0, 0)
         try:
+            frame = Frame.header(data)
+            self._require_fits(frame, len(data))
             frame = Frame.from_bytes(data)
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
@@ -129,6 +136,7 @@ class Site:
             return
         policy = self.policy()
         consent(plan, policy)
+        self._require_untried(plan)
         self.journal.accept(genuine.serial, genuine.root.hex())
         self.trust.remember(genuine)
         self.journal.witness(shown)
@@ -160,7 +168,15 @@ class Site:
             try_out(trainer.task, trainer.data, plan, self.member.size)
         except TaskError:
             self.journal.abandon_run(run.hex(), bytes(32).hex(), evaluation_run(run.hex()))
+            self._failing.append(plan.digest)
+            del self._failing[:-_REMEMBERED]
             raise
+
+    def _require_untried(self, plan: Plan) -> None:
+        """TaskError for a plan whose task failed before: to try it once more is work, and entries in the ledger."""
+        if plan.digest in self._failing:
+            message = "the task's code failed on made-up records before"
+            raise TaskError(message, hint="correct it, then start the site again")
 
     def _tell(self, trainer: Trainer) -> None:
         """How many records raised since the last time, for the people at the site."""
@@ -194,6 +210,21 @@ class Site:
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
         note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
         return self.journal.head()
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the longest request that this site can be sent by an honest server, now."""
+        joined = self._joined
+        return MAX_HELLO if joined is None else max(MAX_HELLO, self._largest_of(joined))
+
+    def _largest_of(self, joined: _Joined) -> int:
+        return FRAME_ROOM + 4 * joined.dimension + PEER_ROOM * len(joined.roster.entries)
+
+    def _require_fits(self, frame: Frame, length: int) -> None:
+        """MalformedMessage for a request longer than its plan has room for: nothing of it is copied or parsed."""
+        most = MAX_HELLO if frame.kind is Kind.HELLO else self._largest_of(self._joined_run(frame.run))
+        if length > most:
+            raise MalformedMessage(f"a {frame.kind.name} of {length} bytes, where {most} are the most")
 
     def _answer(self, frame: Frame) -> Frame:
         if frame.kind is Kind.HELLO:

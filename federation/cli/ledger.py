@@ -264,6 +264,15 @@ def close(
     _tell(as_json, {"run": run, "closed": True}, f"{run}: closed; none of its rounds can begin any more")
 
 
+@ledger.command(epilog="Example: [bold]federation ledger reclaim site.toml[/bold]")
+def reclaim(site: SiteFile, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Make a lost registry of pools anew, from the site's pool, journal and data. Other pools are forgotten."""
+    from clients.approvals import reclaim as make
+
+    made = make(site)
+    _tell(as_json, {"registry": str(made)}, f"{made}: made anew, of this site's pool and data alone")
+
+
 @ledger.command(epilog="Example: [bold]federation ledger rotate site.toml --key keys/new.key[/bold]")
 def rotate(site: SiteFile, key: KeyFile, as_json: AsJson = False, debug: Debug = False) -> None:
     """Have another key sign the ledger from here on; then put it in the place of the site's key file."""

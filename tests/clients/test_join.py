@@ -30,6 +30,7 @@ from privacy.signing import public_identity
 from tests import ROOT
 from tests.certificates import certificate
 from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, kinds, make_plan, refused
+from tests.federation.command import Command
 
 SITE = """\
 [site]
@@ -194,7 +195,9 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
     (tmp_path / "ca.crt").write_bytes(certificate())
     replies: list[bytes] = []
 
-    def served(receive: Callable[[bytes], bytes], place: Path, ready: Callable[[], None]) -> None:
+    def served(
+        receive: Callable[[bytes], bytes], place: Path, ready: Callable[[], None], largest: Callable[[], int]
+    ) -> None:
         assert place == tmp_path / "socket" / "site"
         ready()
         plans, roster = (make_plan("client", "central"), make_plan()), signed_for(tmp_path)
@@ -221,7 +224,7 @@ def test_a_key_that_others_can_open_is_no_key_to_join_with(
 ) -> None:
     path = write_site(tmp_path)
     (tmp_path / "keys" / "berlin.key").chmod(mode)
-    monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready: ready())
+    monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready, largest: ready())
     if mode & 0o077 == 0:
         attend(path, None)
         assert [line["event"] for line in lines()] == ["ready", "waiting", "stopped"]
@@ -232,8 +235,7 @@ def test_a_key_that_others_can_open_is_no_key_to_join_with(
     assert not (tmp_path / "journal.sqlite").exists()
 
 
-@pytest.mark.parametrize("other", ["pool", "journal"])
-def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_path: Path, other: str) -> None:
+def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_path: Path) -> None:
     path, plan = write_site(tmp_path), make_plan()
     older = signed_for(tmp_path)
     entries = Roster.from_bytes(older.roster).entries
@@ -252,13 +254,37 @@ def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_pa
         (tmp_path / "keys" / "berlin.rosters").write_text("{")
         assert refused(site, hello(plan, roster=newer)) is Reason.FAILED
         assert "put its newest copy back" in str(site.last_error)
-    if (
-        other == "journal"
-    ):  # the control: without the memory beside the keys, the new journal knows of nothing
-        (tmp_path / "keys" / "berlin.rosters").unlink()
-        with closing(open_site(path)) as site:
-            refused(site, hello(plan, roster=older))
-            assert "serial" not in str(site.last_error)
+    # The control: without the memory beside the keys, the new journal knows of nothing.
+    (tmp_path / "keys" / "berlin.rosters").unlink()
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=older))).kind is Kind.WELCOME
+
+
+def test_a_site_that_took_part_does_not_begin_again_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Registry deleted, pool and journal renamed: the same records would train from zero."""
+    command = Command(monkeypatch, capsys)
+    path, plan = write_site(tmp_path), make_plan(epsilon=3.0)
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
+    (tmp_path / "keys" / "berlin.pools.sqlite").unlink()
+    path.write_text(SITE.replace("journal.sqlite", "fresh.sqlite").replace('"patients"', '"others"'))
+    with pytest.raises(PolicyViolation, match="is gone; put its newest copy back"):
+        open_site(path)
+    (tmp_path / "plan.toml").write_text(plan.to_toml())
+    done = command("check", tmp_path / "plan.toml", "--site", path)
+    assert done.code == 3 and "federation ledger reclaim SITE" in done.err
+    assert not (tmp_path / "fresh.sqlite").exists()
+    assert command("ledger", "reclaim", path).code == 2  # no journal of this name
+    path.write_text(SITE)
+    assert command("ledger", "reclaim", path).code == 0
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
+    path.write_text(SITE.replace("journal.sqlite", "fresh.sqlite").replace('"patients"', '"others"'))
+    with closing(open_site(path)) as site:
+        assert refused(site, hello(plan, RUN[::-1], roster=signed_for(tmp_path))) is Reason.POLICY
+        assert 'used under pool "patients"' in str(site.last_error)
 
 
 def test_of_an_error_that_is_not_ours_only_the_kind_is_told(

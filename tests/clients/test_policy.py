@@ -287,6 +287,22 @@ def test_where_a_task_is_approved_its_plans_stay_within_the_limits(old: str, new
         consent(parse(changed(old, new)), rules)
 
 
+def test_where_a_task_is_approved_the_work_of_a_plan_is_bounded_before_any_is_done() -> None:
+    """A plan that costs a site hours, and its accountant minutes, is refused at once; one that was read is not."""
+    absurd = changed('noise = "distributed"', 'noise = "site"').replace("rounds = 200", "rounds = 1000000")
+    plan = parse(absurd.replace("local_steps = 1", "local_steps = 100000"))
+    rules = policy(plans=(), tasks=("tabular-classification",), noise_multiplier_min=0.5)
+    with (
+        within(0.2),
+        pytest.raises(PolicyViolation, match=r"policy\.steps_max: .* is 100000000000, the limit 1"),
+    ):
+        consent(plan, rules)
+    consent(plan, policy(plans=(plan.digest,), steps_max=1))
+    with pytest.raises(PolicyViolation, match=r"policy\.steps_max: .* is 200, the limit 199; agree on"):
+        consent(PLAN, policy(plans=(), tasks=("tabular-classification",), steps_max=199))
+    consent(PLAN, policy(plans=(), tasks=("tabular-classification",), steps_max=200))
+
+
 def test_ten_times_the_steps_are_ten_times_the_charge() -> None:
     """DP-49: steps x10 under one claim need more noise; at the old noise they would be charged and refused."""
     longer = parse(changed("rounds = 200", "rounds = 2000"))

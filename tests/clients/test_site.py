@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from clients.policy import Policy
 from clients.training.work import Trainer
-from federation.errors import DataError, TooFewSurvivors
+from federation.errors import DataError, TaskError, TooFewSurvivors
 from federation.model.params import params_bytes
 from federation.model.task import Dataset
 from federation.plan.plan import Plan
@@ -293,6 +294,46 @@ def test_a_sum_is_not_opened_again_for_a_cohort_whose_slots_look_the_same(tmp_pa
         again.play()
     assert isinstance(sites["amsterdam"].last_error, LedgerRefusal)
     assert kinds(sites["amsterdam"]) == begun
+
+
+# Work that a server can make.
+
+
+def test_a_frame_longer_than_its_plan_has_room_for_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+    plan = make_plan()
+    site = joined(tmp_path, plan)["berlin"]
+    terms = make_terms(plan)
+    huge = Frame(Kind.BROADCAST, *terms.place, bytes(1 << 26)).to_bytes()
+    for kind, reason in ((Kind.HELLO, Reason.PROTOCOL), (Kind.BROADCAST, Reason.PROTOCOL)):
+        data = bytes([kind]) + huge[1:]
+        tracemalloc.start()
+        assert refused(site, data) is reason
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        tracemalloc.stop()
+        assert "are the most" in str(site.last_error)
+    assert refused(site, Frame(Kind.INVITE, bytes(16), 1, 1, huge).to_bytes()) is Reason.UNKNOWN_RUN
+    assert (
+        max(map(len, Round(terms, {**joined(tmp_path / "a", plan)}).play().requests.values())) < site.largest
+    )
+
+
+def test_a_plan_whose_task_failed_is_not_tried_for_every_hello(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def failing(*_: object) -> None:
+        tried.append("tried")
+        raise TaskError("the loss fails")
+
+    monkeypatch.setattr("clients.site.try_out", failing)
+    plan = make_plan()
+    site = make_site(tmp_path, plan, "berlin", 24)
+    for number in range(20):
+        assert refused(site, hello(plan, bytes([number]) * 16)) is Reason.FAILED
+    assert kinds(site) == ["genesis", "roster", "budget", "reserve", "close"]
+    assert tried == ["tried"]
+    assert "failed on made-up records before; correct it" in str(site.last_error)
 
 
 # Invitations.
