@@ -283,7 +283,7 @@ def test_a_site_that_took_part_does_not_begin_again_under_another_name(
         assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
     path.write_text(SITE.replace("journal.sqlite", "fresh.sqlite").replace('"patients"', '"others"'))
     with closing(open_site(path)) as site:
-        assert refused(site, hello(plan, RUN[::-1], roster=signed_for(tmp_path))) is Reason.POLICY
+        assert refused(site, hello(plan, RUN[::-1], roster=signed_for(tmp_path))) is Reason.FAILED
         assert 'used under pool "patients"' in str(site.last_error)
 
 
