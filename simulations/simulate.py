@@ -117,11 +117,24 @@ def simulate(
     world, files = _read_sites(plan, sites, out / _KEYS, warn)
     folder = RunFolder.open(out, plan, text)
     keep_inputs(world, engine, out / "checkpoint")
-    paid = _run(folder, world, engine, progress, partial(_count, plan, [] if public else files, notice))
+    count = partial(_count, plan, [] if public else files, notice)
+    paid = _run(folder, world, engine, progress, count)
     folder.write_params(world.task.model(), paid.state.params)
-    # The run is paid for, and these two files are what for. They are on disk before anything else is tried.
+    # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
     stage("counting what was spent", 0, 0)
     compares = baseline and _compares(world)
+    report = _reported(folder, world, paid, engine, started, compares)
+    if compares:
+        report = _compared(report, world, out, stage)
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
+        folder.close()  # else the same command makes the comparison, of the same data
+    return _drawn(report, out, stage)
+
+
+def _reported(
+    folder: RunFolder, world: World, paid: _Paid, engine: Engine, started: float, compares: bool
+) -> Report:
+    """The report of what was paid for, on disk."""
     report = summarize(
         world,
         model_of(world, paid.state.params),
@@ -135,12 +148,8 @@ def simulate(
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
     report = report.model_copy(update={"made": Made.now(paid.state.run)})
-    write_report(out, report)
-    if compares:
-        report = _compared(report, world, out, stage)
-    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
-        folder.close()  # else the same command makes the comparison, of the same data
-    return _drawn(report, out, stage)
+    write_report(folder.path, report)
+    return report
 
 
 def _compared(report: Report, world: World, out: Path, stage: Stage) -> Report:

@@ -148,7 +148,7 @@ def _recurrent(part: Any, path: str) -> tuple[nn.Module, str]:
 
 
 def _attention(part: Any, _: str) -> tuple[nn.Module, str]:
-    new = DPMultiheadAttention(
+    new = _Attention(
         part.embed_dim,
         part.num_heads,
         dropout=part.dropout,
@@ -165,6 +165,16 @@ def _attention(part: Any, _: str) -> tuple[nn.Module, str]:
         new.out_proj = nn.Sequential(_HeadsInOrder(part.num_heads), new.out_proj)
         note += ", and so is an attention mask"
     return new, note
+
+
+class _Attention(DPMultiheadAttention):  # type: ignore[misc]
+    """Opacus's, which cannot take an empty batch: no record, no answer."""
+
+    def forward(self, query: Tensor, *others: Any, **settings: Any) -> tuple[Tensor, Tensor | None]:
+        if query.shape[0 if self.batch_first else 1] == 0:
+            return query.new_zeros(query.shape), None
+        found: tuple[Tensor, Tensor | None] = super().forward(query, *others, **settings)
+        return found
 
 
 class _HeadsInOrder(nn.Module):

@@ -11,7 +11,8 @@ We trust no route to fit a model. Each is tried, once per kind of model, on a fe
      This finds what a list of layers cannot, in any code, as far as made-up records can show it.
   2. If the code's path follows the values of records (`Trial.follows_values`), made-up ones do not show all of it.
      Then every record is computed by itself.
-  3. The route's gradients must equal those of plain autograd, taken one record after the other.
+  3. Code of the user's own sees no batch but under `vmap`; chains of torch's layers may (`clients.training.known`).
+  4. The route's gradients must equal those of plain autograd, taken one record after the other.
 Small models then take hooks. For others all routes that are right are measured on made-up records, as many as a
 batch is expected to hold: measurements on real ones would reveal something of them.
 
@@ -35,6 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from clients.training.isolation import Tally
+from clients.training.known import is_known
 from clients.training.local import Gradient
 from clients.training.per_example import Loss
 from clients.training.sums import PER_RECORD, ROUTES, clipped_sums
@@ -129,16 +131,31 @@ def _choose(trial: Trial, candidates: tuple[str, ...], batch: int) -> str:
         raise TaskError(message, hint=MADE_UP) from error
     if follows_values and not any(type(part) in RECURRENT for part in trial.model.modules()):
         return "alone"
+    if not is_known(trial.model):
+        return _one_by_one(trial, candidates, rows)
     small = sum(parameter.numel() for parameter in trial.parameters) <= SMALL
     if small and _is_right(trial, "hooks", rows):
         return "hooks"
     right = [route for route in candidates if _is_right(trial, route, rows)]
     if not right:
-        raise TaskError(
-            "the model's gradient cannot be taken apart into gradients of records",
-            hint="recurrent layers can be replaced: return adapted(model).module, see clients.training.adapt",
-        )
+        raise _not_apart()
     return right[0] if len(right) == 1 else min(right, key=lambda route: _seconds(trial, route, batch))
+
+
+def _one_by_one(trial: Trial, candidates: tuple[str, ...], rows: Tensor) -> str:
+    """The route for a model of the user's own: each record a batch of its own, by `vmap` or truly alone."""
+    if _is_right(trial, "functorch", rows):
+        return "functorch"
+    if any(_is_right(trial, route, rows) for route in candidates):
+        return "alone"
+    raise _not_apart()
+
+
+def _not_apart() -> TaskError:
+    return TaskError(
+        "the model's gradient cannot be taken apart into gradients of records",
+        hint="recurrent layers can be replaced: return adapted(model).module, see clients.training.adapt",
+    )
 
 
 def _is_right(trial: Trial, route: str, rows: Tensor) -> bool:

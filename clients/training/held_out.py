@@ -13,12 +13,13 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 
 from clients.training.isolation import Tally, apart
 from clients.training.trial import Trial
 from federation.errors import DataError
 from federation.kinds.figures import FIGURES, FIGURES_NORM, LOSS_BOUND
-from federation.model.task import Dataset, Task
+from federation.model.task import Dataset, Task, is_built_in
 from privacy.mechanism.clipping import clip_rows
 
 
@@ -43,14 +44,17 @@ def figures(
 
 
 def _rows(model: nn.Module, task: Task, data: Dataset, tally: Tally) -> Tensor:
-    """One row per record, none longer than FIGURES_NORM; all at once if the code's path does not follow values."""
+    """One row per record, none longer than FIGURES_NORM; by `vmap`, or alone if the code's path follows values."""
     trial = Trial(model, task.loss, data.features[:0], data.labels[:0])
     with torch.random.fork_rng(devices=[]):
         at_once = 1 if trial.follows_values(2) else len(data)
 
     def scored(places: Tensor) -> tuple[Tensor, Tensor]:
-        own = copy.deepcopy(model) if at_once == 1 else model
-        return places, _scored(own, task, data.features[places], data.labels[places])
+        if at_once == 1 or is_built_in(task):
+            own = copy.deepcopy(model) if at_once == 1 else model
+            return places, _scored(own, task, data.features[places], data.labels[places])
+        each = vmap(lambda x, y: _scored(model, task, x[None], y[None])[0], randomness="different")
+        return places, each(data.features[places], data.labels[places])
 
     rows = torch.zeros(len(data), FIGURES, dtype=torch.float64)
     for places, found in apart(scored, len(data), tally, at_once):

@@ -16,13 +16,15 @@ that it cannot reach the next record.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -86,9 +88,10 @@ def listening() -> Iterator[None]:
 
 def attempt(code: Callable[[], _Found]) -> _Found | None:
     """What the code returns; None if it raised, whatever that was. Its text and its kind go no further."""
-    found = None
+    found, seed = None, int(torch.randint(2**62, (), dtype=torch.int64))
     with suppress(BaseException), undisturbed():
         found = code()
+    torch.default_generator.manual_seed(seed)  # the next record's draws: whatever was drawn, or seeded, here
     if _ended:
         raise _ended[0]
     return found
@@ -118,22 +121,36 @@ def apart(
             tally.raised += 1
 
 
+def _filter(filters: list[Any]) -> None:
+    warnings.resetwarnings()
+    warnings.filters[:] = filters  # type: ignore[index]
+
+
+# What code can leave behind, and what would then end or change the site's own work: how to read it and put it back.
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (lambda: list(warnings.filters), _filter),
+)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Leaves torch's settings and NumPy's as they were, whatever the code within does to them."""
-    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    graph, strict = torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
+    """Leaves the settings of torch, NumPy and Python as they were, whatever the code within does to them."""
+    before = [read() for read, _ in _SETTINGS]
     try:
         with np.errstate():
             yield
     finally:
-        torch.set_grad_enabled(graph)
-        if torch.get_default_dtype() != dtype:
-            torch.set_default_dtype(dtype)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        if torch.are_deterministic_algorithms_enabled() != strict:
-            torch.use_deterministic_algorithms(strict)
+        for (read, put_back), value in zip(_SETTINGS, before, strict=True):
+            if read() != value:
+                put_back(value)
 
 
 @contextmanager

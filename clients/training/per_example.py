@@ -38,6 +38,8 @@ from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from clients.training.known import each
+from clients.training.precision import mixed
 from federation.errors import TaskError
 from privacy.mechanism.clipping import clip_factors, row_lengths
 
@@ -61,7 +63,8 @@ class _Note:
 
 def losses_of(model: Callable[[Tensor], Tensor], loss: Loss, features: Tensor, labels: Tensor) -> Tensor:
     """The loss of every record, (n,). TaskError if `loss` returns anything else, such as a mean."""
-    losses = loss(model(features), labels)
+    with mixed():
+        losses = loss(model(features), labels)
     if not isinstance(losses, Tensor) or losses.shape != labels.shape[:1]:
         raise TaskError("the loss is not one number per record", hint='use reduction="none"')
     return losses
@@ -168,7 +171,7 @@ def weighted(rows: Tensor, factors: Tensor, kept: Tensor) -> Tensor:
 def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor], list[_Note]]]:
     """Within the context: one pass through the model, recorded at every layer with parameters of its own."""
     calls: list[tuple[nn.Module, tuple[Tensor, ...], Tensor]] = []
-    handles = []
+    handles, by_itself = [], each(loss)
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         calls.append((layer, inputs, output))
@@ -176,7 +179,7 @@ def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor]
     def watch(features: Tensor, labels: Tensor) -> list[_Note]:
         calls.clear()
         try:
-            total = losses_of(model, loss, features, labels).sum()
+            total = losses_of(model, by_itself, features, labels).sum()
             outputs = [output for _, _, output in calls]
             backprops = torch.autograd.grad(total, outputs, materialize_grads=True)
             seen = zip(calls, backprops, strict=True)

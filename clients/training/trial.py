@@ -5,9 +5,9 @@ of a record; there `clients.training.isolation` leaves out what raises.
 
 The code is called with 0, 1, 2 and as many records as the largest batch has. It must not raise, must give every
 record what the record gives alone, the same in a second call, and must leave its inputs, the model and torch alone.
-Some code does right by made-up records and mixes real ones, such as `if x.max() > 9: x = x - x.mean(0)`. Vectorized
-by torch.func, code cannot ask for a value; if it still runs, its path is the same for all records of a shape, and
-made-up ones have shown it.
+Some code does right by made-up records and mixes real ones, such as `if x.max() > 9: x = x - x.mean(0)`. So this is
+for the user, who learns of a mistake at once; that no record reaches another does not rest on it
+(`clients.training.known`). Under `vmap` code cannot ask for a value: what asks runs one record at a time.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ class Trial:
     def follows_values(self, largest: int) -> bool:
         """Whether the code's path may follow what is in the records: an assertion, an `if`, a mask of rows.
 
-        Under `vmap` a tensor has no value that Python could see, and what depends on one raises. So code that runs
-        takes one path for all records: torch's operations, in the same order.
+        Under `vmap` a tensor has no value that Python could see, and what depends on one raises.
         """
         for size in sorted({1, 2, largest}):
             features, labels = self.records(2 * size, 3)

@@ -211,4 +211,6 @@ def _dotted(key: Sequence[str]) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else str(value)
-    return json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    # JSON escapes what is below a space, but not all that turns a line around or steers a terminal.
+    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)

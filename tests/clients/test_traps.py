@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from clients import release as door
 from clients.release import release
-from clients.training import work
+from clients.training import per_example, work
 from clients.training.local import local_delta, poisson_batch
 from clients.training.work import Trainer, contribution, site_stream
 from federation.config.tables import Training
@@ -137,19 +137,22 @@ def test_patients_are_drawn_whole_and_by_the_plans_rate() -> None:
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("unit", ["record", "patient"])
-def test_a_rate_that_no_number_of_batches_divides_is_honored(unit: str, noise: str) -> None:
+def test_a_rate_that_no_number_of_batches_divides_is_honored(
+    unit: str, noise: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """DP-19: 25 rounds of 400 at .37, two-sided exact binomial test, false-alarm rate 1e-6; the controls are what a
     sampler with whole numbers of batches makes of it, 1/2 and 1/3.
     """
     plan = make_plan(unit, noise, sample_rate=0.37, rounds=12)
     seen: list[int] = []
+    losses_of = per_example.losses_of
 
-    def counted(outputs: Tensor, labels: Tensor) -> Tensor:
-        seen.append(len(labels))
-        return cross_entropy(outputs, labels)
+    def counted(*asked: Any) -> Tensor:
+        seen.append(len(asked[-1]))
+        return losses_of(*asked)
 
-    task = replace(build_task(plan), loss=counted)
-    terms, data = make_terms(plan), owned(make_data(400, 1))
+    monkeypatch.setattr(per_example, "losses_of", counted)
+    task, terms, data = build_task(plan), make_terms(plan), owned(make_data(400, 1))
     contribution(terms, SITE, make_params(), Trainer(task, data, lambda _: Stream(key_of("tried"))))
     seen.clear()  # of trials on made-up records
     for number in range(25):
@@ -394,7 +397,7 @@ def test_noise_inside_the_steps_is_put_on_a_grid_as_well(monkeypatch: pytest.Mon
 
 
 def test_a_second_optimizer_moves_a_copy_and_nothing_of_it_leaves() -> None:
-    """DP-24: the task's own code steps on the raw gradient in every batch; the delta stays that of the noise."""
+    """DP-24: the task's own code steps on the raw losses in every batch; the delta stays that of the noise."""
     plan = make_plan("record", "site", local_steps=3)
     terms, kept, armed = make_terms(plan), [], [False]
 
@@ -404,10 +407,10 @@ def test_a_second_optimizer_moves_a_copy_and_nothing_of_it_leaves() -> None:
 
     def loss(outputs: Tensor, labels: Tensor) -> Tensor:
         losses = cross_entropy(outputs, labels)
+        assert bool(torch.isfinite(losses).all())  # so it gets values, and not under `vmap`
         if armed[0]:
-            raw = torch.autograd.grad(losses.sum(), list(kept[-1].parameters()), retain_graph=True)
-            for parameter, gradient in zip(kept[-1].parameters(), raw, strict=True):
-                parameter.data -= 1e6 * gradient
+            for parameter in kept[-1].parameters():
+                parameter.data -= 1e6 * losses.detach().sum()
         return losses
 
     trainer = Trainer(Task("sly", model, loss), make_data(40, 1), lambda _: Stream(key_of("sly")))

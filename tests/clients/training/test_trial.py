@@ -158,6 +158,7 @@ def test_built_in_models_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_built_in(build_task(make_plan(model="mlp")))
     assert not is_built_in(Task("mine", Own, cross_entropy))
     assert not is_built_in(Task(task.name, task.model, bce))
+    assert not is_built_in(Task(task.name, task.model, task.loss, data=lambda _: make_data(1, 0)))
     monkeypatch.setattr("clients.training.screen.require_fit", None)
     try_out(task, make_data(5, 0), plan, 24)
     trainer = Trainer(task, make_data(5, 0), lambda _: Stream(bytes(32)))
@@ -260,13 +261,15 @@ def test_a_site_whose_code_fails_on_made_up_records_gets_its_budget_back(tmp_pat
 
 def test_the_pace_has_room_for_a_few_records_that_begin_to_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
+    spoils = Tally.spoils
 
-    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-        calls.append(len(labels))
-        return cross_entropy(outputs, labels)
+    def spied(tally: Tally, places: Tensor, size: int) -> bool:
+        calls.append(len(places))
+        return spoils(tally, places, size)
 
+    monkeypatch.setattr(Tally, "spoils", spied)
     plan = make_plan()
-    trainer = Trainer(Task("mine", Own, loss), make_data(40, 0), lambda _: Stream(bytes(32)))
+    trainer = Trainer(Task("mine", Own, cross_entropy), make_data(40, 0), lambda _: Stream(bytes(32)))
     assert worst_case_seconds(make_terms(plan), "amsterdam", trainer) > 0
     halved = [size for size in calls if size == 20]
     assert len(halved) >= 2  # a batch of 40, taken apart
