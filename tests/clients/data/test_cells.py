@@ -113,7 +113,8 @@ def test_a_code_that_is_not_the_plans_says_so_and_how_it_nearly_is() -> None:
     ("cell", "said"),
     [
         ("2024-01-31", "a date"), ("01-Feb", "a date"), ("1.2.2024", "a date"), ("####", "too narrow"),
-        ("1.234.567", "a mark between thousands"), ("'44", "a quote"), ('="44"', "a quote or ="), ("\u221244", "a dash"),
+        ("1.234.567", "a mark between thousands"), ("'44", "a quote"), ('="44"', "a quote or ="),
+        ("\u221244", "a dash"),
         ("?", "a mark for missing"), ("#N/A", "a mark for missing"), ("-", "a mark for missing"),
         ("--", "a mark for missing"), ("\u2013", "a mark for missing"), ("'", "a mark for missing"),
         ("1,5", "a comma"), ("44 kg", "a unit"), ("12-34", "finite number"), ("nan", "a mark for missing"),
