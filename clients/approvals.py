@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clients.journal.journal import Journal
-from clients.policy import SiteFile, load_site
+from clients.policy import SiteFile, data_files, load_site
 from federation.errors import InputError, UnusableFile
 from federation.files import write_output
 from federation.identity.keys import load_private
@@ -96,10 +96,24 @@ def abandon(path: Path, run: str) -> None:
         journal.abandon_run(run, _ABANDONED, evaluation_run(run))
 
 
+def reclaim(path: Path) -> Path:
+    """Make the lost registry of pools anew from the site's pool, journal and data; the path of it."""
+    from clients.data.populations import fingerprints, reclaim_pool, registry_path
+
+    rules = load_site(path)
+    key = rules.identity()
+    with _journal(path) as journal:  # verified, and of this site, pool and key
+        journal.head()
+        files = [file for file in data_files(rules, path.parent) if file is not None]
+        found = frozenset[bytes]().union(*(fingerprints(file, None, key) for file in files))
+        reclaim_pool(rules, key, found)
+    return registry_path(rules)
+
+
 def rotate(path: Path, new: Path) -> None:
     """Have `new` sign the ledger from here on. The site's key file is to be replaced by it afterwards."""
     with _journal(path) as journal:
-        journal.rotate(load_private(new))
+        journal.rotate(load_private(new, load_site(path).passphrase()))
 
 
 def ledger_of(path: Path) -> Path:

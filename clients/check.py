@@ -88,6 +88,8 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     key = rules.identity()
     consent(plan, rules.policy)
     facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
+    facts["colluders_minimum"] = rules.policy.colluders_demanded(plan)
+    facts["survivors_minimum"] = rules.policy.survivors_demanded(plan)
     facts["units"] = units_of(plan, rules, key)
     if "record" in facts["units"]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]

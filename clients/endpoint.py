@@ -1,4 +1,4 @@
-"""`[server]` of a site file: where the coordinator is, and the certificate that it must show."""
+"""`[consortium]` and `[server]` of a site file: whose rosters are believed, and where the coordinator is."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import re
 from datetime import UTC, datetime
 from ipaddress import IPv6Address
 from pathlib import Path
+from typing import Annotated, Self
 
 from cryptography import x509
+from pydantic import AfterValidator, Field, model_validator
 
-from federation.config.schema import Mistake
+from federation.config.schema import Mistake, Table, Texts
+from federation.config.toml import PATHS
 from federation.errors import SiteFileError
 
+KEY = re.compile(r"[0-9a-f]{64}")
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -90,3 +94,38 @@ def _is_host(host: str) -> bool:
     if all(part.isdecimal() for part in parts):  # digits and dots are an IPv4 address, or nothing
         return len(parts) == 4 and all(len(part) <= 3 and int(part) <= 255 for part in parts)
     return len(host) <= 253 and bool(_HOST.fullmatch(host))
+
+
+def _no_escapes(path: str) -> str:
+    """A path as it was meant: TOML reads "data\\table.csv" in double quotes as data, a tab, able.csv."""
+    if not path.isprintable():
+        raise Mistake("is no path: a backslash in double quotes begins an escape", PATHS)
+    return path
+
+
+PathText = Annotated[str, AfterValidator(_no_escapes)]
+
+
+class Consortium(Table):
+    """`[consortium]`: the keys that may sign a roster, how many of them must have, and the oldest one accepted."""
+
+    keys: Texts = Field(min_length=1, examples=['["64 hexadecimal digits"]'])
+    quorum: int = Field(ge=1, le=1000, examples=["1"])
+    serial: int = Field(default=0, ge=0, lt=1 << 53, examples=["3"])
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if not all(KEY.fullmatch(key) for key in self.keys) or len(set(self.keys)) < len(self.keys):
+            raise Mistake("must be distinct public keys", "copy them from the .pub files", ("keys",))
+        if self.quorum > len(self.keys):
+            raise Mistake(f"is more than the {len(self.keys)} keys", "pin more keys or lower it", ("quorum",))
+        return self
+
+
+class Endpoint(Table):
+    """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate."""
+
+    address: Annotated[str, AfterValidator(check_address)] = Field(
+        min_length=1, examples=['"fed.example.org:8443"']
+    )
+    certificate: PathText = Field(min_length=1, examples=['"ca.crt"'])

@@ -11,16 +11,15 @@ from pathlib import Path
 from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.notes import tell_of
-from clients.data.populations import check_pool, claim_pool, fingerprints
+from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints
 from clients.journal.lock import alone
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
 from clients.site import Site
 from clients.timing import padded
 from clients.training.work import Trainer, site_stream
-from clients.trust import Trust
-from federation.identity.keys import exposure_of
-from federation.log import note, warn
+from clients.trust import RosterMemory, Trust
+from federation.log import note
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
@@ -35,8 +34,10 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     rules = load_site(path)
     consortium = require_complete(rules, path)
     pinned = frozenset(map(bytes.fromhex, consortium.keys))
-    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity())
+    memory = RosterMemory(rules.rosters_file)
+    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory)
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
+    begin_registry(rules)  # so that one that is missing later was taken away
     return Site(
         member=Member(rules.id, rules.data.size or 0),
         trust=trust,
@@ -56,8 +57,6 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None] = _untol
     """
     place = (socket or path.parent / "socket" / "site").absolute()
     rules = load_site(path)
-    if exposed := exposure_of(rules.key_file):
-        warn("warning", detail=exposed)
     with alone(rules.journal), closing(open_site(path, tell)) as site:
         name = site.member.site
 
@@ -65,7 +64,7 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None] = _untol
             note("ready", site=name, socket=str(place))
             note("waiting", site=name, command=_supernode(rules, path.parent, place))
 
-        serve_until_signal(padded(site.receive, lambda: site.pace), place, ready)
+        serve_until_signal(padded(site.receive, lambda: site.pace), place, ready, lambda: site.largest)
         note("stopped", site=name)
 
 

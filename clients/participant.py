@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from clients.policy import Policy, require_company
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.terms import Terms
@@ -33,14 +34,14 @@ class Participant:
         self.replies.clear()
 
 
-def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Roster) -> Terms:
+def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Roster, policy: Policy) -> Terms:
     """The terms of an invitation, or the reason not to take part in them."""
     invitation = Invitation.from_bytes(frame.body)
     terms = Terms(plan, frame.run, frame.round, frame.attempt, invitation.members, dimension)
     if not 1 <= frame.round <= plan.last_round:
         raise FaultyServer(f"round {frame.round} of a plan of {plan.federation.rounds} rounds")
-    if (count := len(terms.members)) < plan.cohort.minimum:
-        raise PolicyViolation(f"a cohort of {count} sites, the plan's minimum is {plan.cohort.minimum}")
+    _require_sampled(plan, len(terms.members))
+    require_company(plan, policy, len(terms.members))
     if member not in terms.members:
         raise FaultyServer("the invitation does not show this site as it introduced itself")
     for other in terms.members:
@@ -48,3 +49,27 @@ def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Ros
         if entry is None or entry.size != other.size:
             raise FaultyServer("the invitation shows a site otherwise than the roster does")
     return terms
+
+
+def require_same_company(plan: Plan, first: frozenset[str], present: frozenset[str]) -> None:
+    """PolicyViolation if a cohort of a run without noise is not the one of its first round, but for the dropouts.
+
+    Two bare sums, one with a site in it and one without, differ by that site's update. A plan that samples its
+    cohorts says that they differ; one that takes all sites says that only `dropouts` of them may be missing.
+    """
+    if plan.is_private or plan.cohort.sample_rate is not None or plan.cohort.size not in ("all", None):
+        return
+    if (other := len(first ^ present)) > plan.secure_aggregation.dropouts:
+        raise PolicyViolation(
+            f"the cohort differs by {other} from that of this run's first round, and there is no noise",
+            hint=f"wait for the same sites, or start a new run; {plan.secure_aggregation.dropouts} may be missing",
+        )
+
+
+def _require_sampled(plan: Plan, count: int) -> None:
+    """PolicyViolation unless the plan allows a cohort of so many sites."""
+    if count < plan.cohort.minimum:
+        raise PolicyViolation(f"a cohort of {count} sites, the plan's minimum is {plan.cohort.minimum}")
+    asked = plan.cohort.size if plan.cohort.sample_rate is None else None
+    if isinstance(asked, int) and count != asked:
+        raise PolicyViolation(f"a cohort of {count} sites, the plan's size is {asked}")

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
-from clients.endpoint import check_address, check_certificate
+from clients.endpoint import KEY, Consortium, Endpoint, PathText, check_certificate
 from federation.config.schema import Mistake, Table, Texts, validate
-from federation.config.toml import PATHS, read
+from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
-from federation.identity.keys import load_private
+from federation.identity.keys import credential, load_passphrase, load_private
 from federation.plan.plan import Plan
 from federation.plan.tabular import CODE
+from federation.round.cohort import required_survivors
 from privacy.accounting.events import MAX_GROUP
 from privacy.accounting.filters import Budget
 from privacy.accounting.pld import epsilon
@@ -34,8 +35,8 @@ Noise = Literal["site", "distributed", "central", "none"]
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 MAX_LIMIT = 1e6
+MAX_STEPS = 1_000_000
 
-_KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -64,17 +65,23 @@ class Policy(Table):
     """`[policy]`: a site's limits. Runs without privacy need `"none"` in `noise` and `epsilon_max = inf`.
 
     `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
+    `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
+    server's side it wants to be safe, and how many there are at least in a sum that its update is in. `steps_max`
+    bounds the work of a plan that is approved by its task alone.
     """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
     delta_max: float = Field(gt=0, lt=1, examples=["1e-5"])
     cohort_minimum: int = Field(ge=3, le=1_000_000, examples=["3"])
+    colluders_minimum: int | None = Field(default=None, ge=0, le=1_000_000, examples=["1"])
+    survivors_minimum: int | None = Field(default=None, ge=3, le=1_000_000, examples=["3"])
     noise: Annotated[tuple[Noise, ...], Strict(False)] = Field(
         min_length=1, examples=['["distributed", "site"]']
     )
     noise_multiplier_min: float | None = Field(default=None, gt=0, le=1e6, examples=["0.5"])
     plans: Texts = Field(default=(), examples=['["sha256:..."]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
+    steps_max: int = Field(default=MAX_STEPS, ge=1, le=1 << 53, examples=["100000"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
     client: _ClientPolicy | None = Field(default=None, examples=["[policy.client]"])
     approvers: Texts = Field(default=(), examples=['["64 hexadecimal digits", "64 others"]'])
@@ -96,6 +103,8 @@ class Policy(Table):
             epsilon_max=(claimed if unit == "record" else _asked_per_record(plan)) or math.inf,
             delta_max=plan.privacy.delta or 1e-5,
             cohort_minimum=plan.cohort.minimum,
+            colluders_minimum=plan.secure_aggregation.colluders,
+            survivors_minimum=required_survivors(plan, plan.cohort.minimum),
             noise=(plan.privacy.noise,),
             plans=(plan.digest,),
             patient=patient,
@@ -111,6 +120,18 @@ class Policy(Table):
         if self.client is not None:
             limits.append(Limit("client", self._budget(self.client)))
         return tuple(limits)
+
+    def colluders_demanded(self, plan: Plan) -> int:
+        """Against how many colluders a plan has to be safe: one in ten of its smallest cohort, if not told."""
+        if self.colluders_minimum is not None:
+            return self.colluders_minimum
+        return max(1, -(-plan.cohort.minimum // 10))
+
+    def survivors_demanded(self, plan: Plan) -> int:
+        """How many sites a sum has to be of: two honest ones beside the colluders, if not told."""
+        if self.survivors_minimum is not None:
+            return self.survivors_minimum
+        return max(3, max(plan.secure_aggregation.colluders, self.colluders_demanded(plan)) + 2)
 
     def _budget(self, table: _ClientPolicy) -> Budget:
         return Budget(table.epsilon_max, table.delta_max or self.delta_max)
@@ -134,7 +155,7 @@ class Policy(Table):
     @field_validator("approvers")
     @classmethod
     def _two_or_more(cls, approvers: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_KEY.fullmatch(key) for key in approvers) or len(set(approvers)) < len(approvers):
+        if not all(KEY.fullmatch(key) for key in approvers) or len(set(approvers)) < len(approvers):
             raise Mistake("must be distinct public keys", "copy them from the .pub files")
         if len(approvers) == 1:
             raise Mistake("are one person, and raising a budget takes two", "name another, or none")
@@ -156,22 +177,16 @@ class Policy(Table):
         return self
 
 
-def _no_escapes(path: str) -> str:
-    """A path as it was meant: TOML reads "data\\table.csv" in double quotes as data, a tab, able.csv."""
-    if not path.isprintable():
-        raise Mistake("is no path: a backslash in double quotes begins an escape", PATHS)
-    return path
-
-
-_PathText = Annotated[str, AfterValidator(_no_escapes)]
-
-
 class _Identity(Table):
-    """`[site]`: who the site is, and where it keeps keys and journal, seen from the site file's folder."""
+    """`[site]`: who the site is, and where it keeps keys and journal, seen from the site file's folder.
+
+    `passphrase_file` is for a sealed key; "credential:NAME" is what systemd hands in by LoadCredential=NAME:FILE.
+    """
 
     id: str = Field(examples=['"cleveland"'])
-    keys: _PathText = Field(min_length=1, examples=['"keys/"'])
-    journal: _PathText = Field(min_length=1, examples=['"journal.sqlite"'])
+    keys: PathText = Field(min_length=1, examples=['"keys/"'])
+    journal: PathText = Field(min_length=1, examples=['"journal.sqlite"'])
+    passphrase_file: PathText | None = Field(default=None, min_length=1, examples=['"credential:site"'])
 
     @field_validator("id")
     @classmethod
@@ -188,8 +203,8 @@ class SiteData(Table):
     held out.
     """
 
-    source: _PathText = Field(min_length=1, examples=['"cleveland.csv"'])
-    test: _PathText | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
+    source: PathText = Field(min_length=1, examples=['"cleveland.csv"'])
+    test: PathText | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
     pool: str = Field(min_length=1, examples=['"cardiology-patients-2024"'])
     size: int | None = Field(default=None, ge=1, lt=1 << 53, examples=["300"])
 
@@ -201,38 +216,13 @@ class SiteData(Table):
         return source
 
 
-class _Consortium(Table):
-    """`[consortium]`: the keys that may sign a roster, how many of them must have, and the oldest one accepted."""
-
-    keys: Texts = Field(min_length=1, examples=['["64 hexadecimal digits"]'])
-    quorum: int = Field(ge=1, le=1000, examples=["1"])
-    serial: int = Field(default=0, ge=0, lt=1 << 53, examples=["3"])
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if not all(_KEY.fullmatch(key) for key in self.keys) or len(set(self.keys)) < len(self.keys):
-            raise Mistake("must be distinct public keys", "copy them from the .pub files", ("keys",))
-        if self.quorum > len(self.keys):
-            raise Mistake(f"is more than the {len(self.keys)} keys", "pin more keys or lower it", ("quorum",))
-        return self
-
-
-class _Endpoint(Table):
-    """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate."""
-
-    address: Annotated[str, AfterValidator(check_address)] = Field(
-        min_length=1, examples=['"fed.example.org:8443"']
-    )
-    certificate: _PathText = Field(min_length=1, examples=['"ca.crt"'])
-
-
 class _Tables(Table):
     refusal: ClassVar[type[InputError]] = SiteFileError
     site: _Identity = Field(examples=["[site]"])
     data: SiteData = Field(examples=["[data]"], repr=False)  # a source may be a URL with a password
     policy: Policy = Field(examples=["[policy]"])
-    consortium: _Consortium | None = Field(default=None, examples=["[consortium]"])
-    server: _Endpoint | None = Field(default=None, examples=["[server]"])
+    consortium: Consortium | None = Field(default=None, examples=["[consortium]"])
+    server: Endpoint | None = Field(default=None, examples=["[server]"])
 
 
 @dataclass(frozen=True)
@@ -244,17 +234,27 @@ class SiteFile:
     journal: Path
     data: SiteData
     policy: Policy
-    consortium: _Consortium | None
-    server: _Endpoint | None
+    consortium: Consortium | None
+    server: Endpoint | None
+    passphrase_file: Path | None = None
 
     @property
     def key_file(self) -> Path:
         """The file of the key that the site signs with."""
         return self.keys / f"{self.id}.key"
 
+    @property
+    def rosters_file(self) -> Path:
+        """What is remembered of rosters: it is there once the site has taken part in a run."""
+        return self.keys / f"{self.id}.rosters"
+
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
-        return load_private(self.key_file)
+        return load_private(self.key_file, self.passphrase())
+
+    def passphrase(self) -> bytes | None:
+        """What the key file is sealed by, if the site file says where that is."""
+        return None if self.passphrase_file is None else load_passphrase(self.passphrase_file)
 
 
 def load_site(path: Path) -> SiteFile:
@@ -262,7 +262,9 @@ def load_site(path: Path) -> SiteFile:
     tables = validate(_Tables, read(path))
     folder = path.parent
     site, keys, journal = tables.site.id, folder / tables.site.keys, folder / tables.site.journal
-    return SiteFile(site, keys, journal, tables.data, tables.policy, tables.consortium, tables.server)
+    named = tables.site.passphrase_file
+    sealed = None if named is None else credential(named, folder)
+    return SiteFile(site, keys, journal, tables.data, tables.policy, tables.consortium, tables.server, sealed)
 
 
 def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
@@ -270,7 +272,7 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
     return folder / rules.data.source, folder / rules.data.test if rules.data.test else None
 
 
-def require_complete(rules: SiteFile, path: Path) -> _Consortium:
+def require_complete(rules: SiteFile, path: Path) -> Consortium:
     """The consortium of a site that takes part for real.
 
     SiteFileError without it, without a declared size, or with a `[server]` that cannot be connected to.
@@ -298,12 +300,32 @@ def consent(plan: Plan, policy: Policy) -> None:
     if plan.cohort.minimum < policy.cohort_minimum:
         message = f"the plan's cohort.minimum is {plan.cohort.minimum}, the limit {policy.cohort_minimum}"
         raise _violation("cohort_minimum", message)
+    require_company(plan, policy, plan.cohort.minimum)
     if plan.digest not in policy.plans and plan.code not in policy.tasks:
         raise PolicyViolation(
             f"policy.plans: the plan {plan.digest} is not approved",
             hint="read the plan, then add its digest to policy.plans",
         )
+    if plan.digest not in policy.plans:
+        _little_enough_work(plan, policy)
     _noisy_enough(plan, policy)  # last, since it may take a second to work out
+
+
+def require_company(plan: Plan, policy: Policy, cohort: int) -> None:
+    """PolicyViolation unless a cohort of so many sites is safe against the colluders that the policy demands.
+
+    Asked of the smallest cohort at consent, and of the sampled one in every round.
+    """
+    counted, demanded = plan.secure_aggregation.colluders, policy.colluders_demanded(plan)
+    if counted < demanded:
+        message = f"the plan's secure_aggregation.colluders is {counted}, the limit {demanded}"
+        raise _violation("colluders_minimum", message)
+    required, least = required_survivors(plan, cohort), policy.survivors_demanded(plan)
+    if required < least:
+        message = (
+            f"with the plan's dropouts a sum of {required} of {cohort} sites is opened, the limit {least}"
+        )
+        raise _violation("survivors_minimum", message)
 
 
 def _asked_per_record(plan: Plan) -> float | None:
@@ -329,6 +351,14 @@ def _within_limits(plan: Plan, policy: Policy) -> None:
             if asked > most:
                 message = f"the plan's privacy.{name} is {asked}, the limit {most}"
                 raise _violation(f"{table}{name}_max", message)
+
+
+def _little_enough_work(plan: Plan, policy: Policy) -> None:
+    """Where a task is approved and nobody has read the plan, its work is bounded before any of it is begun."""
+    steps = plan.federation.rounds * plan.training.local_steps
+    if steps > policy.steps_max:
+        message = f"the plan's rounds times training.local_steps is {steps}, the limit {policy.steps_max}"
+        raise _violation("steps_max", message)
 
 
 def _noisy_enough(plan: Plan, policy: Policy) -> None:

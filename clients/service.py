@@ -6,7 +6,8 @@ socket in a directory that only the site's user can enter; no port is opened.
 
 One connection is one request and one reply, each as a length of 4 octets, big-endian, and that many octets.
 A length of zero is the only error reply: the text of an exception may quote the data, so it never leaves. The
-service answers one request after the other, because the site is a state machine.
+service answers one request after the other, because the site is a state machine; it reads them side by side, so a
+client that is silent keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final, Self
@@ -30,7 +32,8 @@ from federation.round.transport import LARGEST
 
 _LENGTH: Final = struct.Struct(">I")
 _LONGEST_PATH: Final = 100
-_BACKLOG: Final = 16
+_BACKLOG: Final = 128
+_CLIENTS: Final = 32  # that have not sent their whole request yet
 _CHUNK: Final = 1 << 20
 _PAUSE: Final = 0.1
 EXCHANGE_SECONDS: Final = 10.0
@@ -44,8 +47,15 @@ class SiteService:
     path is too long for one, its directory is open to others. The socket of a killed process is replaced.
     """
 
-    def __init__(self, receive: Callable[[bytes], bytes], path: Path) -> None:
+    def __init__(
+        self, receive: Callable[[bytes], bytes], path: Path, largest: Callable[[], int] = lambda: LARGEST
+    ) -> None:
         self._receive = receive
+        self._largest = largest
+        self._answering = threading.Lock()
+        self._reading: dict[socket.socket, None] = {}  # in the order of their arrival
+        self._clients: set[threading.Thread] = set()
+        self._guard = threading.Lock()  # of the two lines above
         self._path = path
         self._thread = threading.Thread(target=self._serve, name="site-service", daemon=True)
         self._stopping = threading.Event()
@@ -65,7 +75,15 @@ class SiteService:
         """Stop answering; a request in progress gets `EXCHANGE_SECONDS` to end (the journal bears a cut)."""
         self._stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)
+        ends = time.monotonic() + EXCHANGE_SECONDS
         self._thread.join(EXCHANGE_SECONDS)
+        with self._guard:
+            for connection in self._reading:  # what has not been asked is not answered
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            clients = list(self._clients)
+        for client in clients:
+            client.join(max(0.0, ends - time.monotonic()))
         self._listener.close()
         self._path.unlink(missing_ok=True)
         os.close(self._lock)
@@ -77,13 +95,43 @@ class SiteService:
             except OSError:  # the listener was shut down, or the process has no descriptor left just now
                 self._stopping.wait(_PAUSE)
                 continue
-            with connection:
-                self._exchange(connection)
+            self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
+        """Read it beside the others. Where too many have not sent all, the one that came first is hung up on."""
+        client = threading.Thread(target=self._exchange, args=(connection,), name="site-client", daemon=True)
+        with self._guard:
+            self._clients.add(client)
+            self._reading[connection] = None
+            if len(self._reading) > _CLIENTS:
+                oldest = next(iter(self._reading))
+                del self._reading[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)
+        client.start()
 
     def _exchange(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                self._exchanged(connection)
+            finally:
+                self._settle(connection)
+                with self._guard:
+                    self._clients.discard(threading.current_thread())
+
+    def _settle(self, connection: socket.socket) -> None:
+        with self._guard:
+            self._reading.pop(connection, None)
+
+    def _exchanged(self, connection: socket.socket) -> None:
         try:
-            request = _read(connection, time.monotonic() + EXCHANGE_SECONDS)
-            reply = self._answer(request)
+            request = _read(connection, time.monotonic() + EXCHANGE_SECONDS, min(LARGEST, self._largest()))
+            self._settle(connection)
+            with self._answering:
+                if self._stopping.is_set():
+                    return
+                reply = self._answer(request)
+            del request
             _write(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
         except OSError as error:
             warn("connection_lost", detail=f"a local client broke off ({type(error).__name__})")
@@ -109,8 +157,7 @@ def ask_site(path: Path, data: bytes, timeout: float) -> bytes:
     deadline = time.monotonic() + timeout
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_seconds_left(deadline))
-            connection.connect(str(path))
+            _connect(connection, path, deadline)
             _write(connection, data, deadline)
             reply = _read(connection, deadline)
     except OSError as error:
@@ -123,7 +170,12 @@ def ask_site(path: Path, data: bytes, timeout: float) -> bytes:
     return reply
 
 
-def serve_until_signal(receive: Callable[[bytes], bytes], path: Path, ready: Callable[[], None]) -> None:
+def serve_until_signal(
+    receive: Callable[[bytes], bytes],
+    path: Path,
+    ready: Callable[[], None],
+    largest: Callable[[], int] = lambda: LARGEST,
+) -> None:
     """Answer on the socket at `path` until SIGTERM or SIGINT; `ready` is called when it is open.
 
     For the main thread of a process. Signals are caught before the socket exists, so none leaves it behind.
@@ -135,7 +187,7 @@ def serve_until_signal(receive: Callable[[bytes], bytes], path: Path, ready: Cal
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with SiteService(receive, path):
+        with SiteService(receive, path, largest):
             ready()
             told.wait()
     finally:
@@ -143,9 +195,18 @@ def serve_until_signal(receive: Callable[[bytes], bytes], path: Path, ready: Cal
             signal.signal(number, handler)
 
 
-def _read(connection: socket.socket, deadline: float) -> bytes:
+def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
+    while True:
+        connection.settimeout(_seconds_left(deadline))
+        try:
+            return connection.connect(str(path))
+        except BlockingIOError:  # others connect faster than the service can take them
+            time.sleep(min(_PAUSE, _seconds_left(deadline)))
+
+
+def _read(connection: socket.socket, deadline: float, largest: int = LARGEST) -> bytes:
     (length,) = _LENGTH.unpack(_read_exactly(connection, _LENGTH.size, deadline))
-    if length > LARGEST:
+    if length > largest:
         raise ConnectionAbortedError("a frame longer than any that is carried")
     return _read_exactly(connection, length, deadline)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
 from clients.journal.journal import Journal
-from clients.participant import Participant, settle
+from clients.participant import Participant, require_same_company, settle
 from clients.policy import Policy, consent
 from clients.release import release
 from clients.training.screen import said_of, screened, try_out
@@ -27,6 +27,9 @@ from federation.log import said, warn
 from federation.model.params import Layout, params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.messages import (
+    FRAME_ROOM,
+    MAX_HELLO,
+    PEER_ROOM,
     Broadcast,
     Frame,
     Hello,
@@ -45,6 +48,7 @@ from privacy.errors import (
     FaultyServer,
     JournalMisuse,
     LedgerRefusal,
+    MalformedMessage,
     PolicyViolation,
     ProtocolError,
 )
@@ -57,6 +61,7 @@ from privacy.suite import SUITE
 from privacy.wire import digest
 
 _log = logging.getLogger(__name__)
+_REMEMBERED = 256  # runs of which the first cohort is known, and plans whose task failed
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Load = Callable[
     [Plan], Trainer
@@ -90,11 +95,15 @@ class Site:
     last_error: Exception | None = field(default=None, init=False)
     _joined: _Joined | None = field(default=None, init=False, repr=False)
     _of_data: Exception | None = field(default=None, init=False, repr=False)
+    _failing: list[str] = field(default_factory=list, init=False, repr=False)  # plans whose task failed
+    _companies: dict[bytes, frozenset[str]] = field(default_factory=dict, init=False, repr=False)
 
     def receive(self, data: bytes) -> bytes:
         """The reply to a request of the server."""
         frame = Frame(Kind.ABORT, bytes(16), 0, 0)
         try:
+            frame = Frame.header(data)
+            self._require_fits(frame, len(data))
             frame = Frame.from_bytes(data)
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
@@ -129,7 +138,9 @@ class Site:
             return
         policy = self.policy()
         consent(plan, policy)
+        self._require_untried(plan)
         self.journal.accept(genuine.serial, genuine.root.hex())
+        self.trust.remember(genuine)
         self.journal.witness(shown)
         self._reserve(run.hex(), plan, policy)
         trainer = self._loaded(plan)
@@ -167,7 +178,15 @@ class Site:
             try_out(trainer.task, trainer.data, plan, self.member.size)
         except TaskError:
             self.journal.abandon_run(run.hex(), bytes(32).hex(), evaluation_run(run.hex()))
+            self._failing.append(plan.digest)
+            del self._failing[:-_REMEMBERED]
             raise
+
+    def _require_untried(self, plan: Plan) -> None:
+        """TaskError for a plan whose task failed before: to try it once more is work, and entries in the ledger."""
+        if plan.digest in self._failing:
+            message = "the task's code failed on made-up records before"
+            raise TaskError(message, hint="correct it, then start the site again")
 
     def _tell(self, trainer: Trainer) -> None:
         """How many records raised since the last time, for the people at the site."""
@@ -201,6 +220,21 @@ class Site:
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
         note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
         return self.journal.head()
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the longest request that this site can be sent by an honest server, now."""
+        joined = self._joined
+        return MAX_HELLO if joined is None else max(MAX_HELLO, self._largest_of(joined))
+
+    def _largest_of(self, joined: _Joined) -> int:
+        return FRAME_ROOM + 4 * joined.dimension + PEER_ROOM * len(joined.roster.entries)
+
+    def _require_fits(self, frame: Frame, length: int) -> None:
+        """MalformedMessage for a request longer than its plan has room for: nothing of it is copied or parsed."""
+        most = MAX_HELLO if frame.kind is Kind.HELLO else self._largest_of(self._joined_run(frame.run))
+        if length > most:
+            raise MalformedMessage(f"a {frame.kind.name} of {length} bytes, where {most} are the most")
 
     def _answer(self, frame: Frame) -> Frame:
         if frame.kind is Kind.HELLO:
@@ -252,7 +286,7 @@ class Site:
 
     def _invited(self, joined: _Joined, frame: Frame) -> Participant:
         consent(joined.plan, self.policy())
-        terms = settle(joined.plan, frame, self.member, joined.dimension, joined.roster)
+        terms = settle(joined.plan, frame, self.member, joined.dimension, joined.roster, self.policy())
         known = joined.rounds.get(terms.round)
         if known is not None and known.terms == terms:
             return known  # the same invitation again: the same keys, never a second pair for one attempt
@@ -260,6 +294,8 @@ class Site:
             raise FaultyServer("an invitation to an attempt that is over")
         if terms.round + 1 < max(joined.rounds, default=0):
             raise FaultyServer("an invitation to a round that is over")
+        present = frozenset(terms.parameters.members)
+        require_same_company(joined.plan, self._companies.get(terms.run, present), present)
         rules, minimum = joined.plan.secure_aggregation, joined.plan.cohort.minimum
         floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
         machine = ClientMachine(
@@ -273,6 +309,9 @@ class Site:
         )
         kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
         joined.rounds = {**kept, terms.round: Participant(terms, machine)}
+        self._companies.setdefault(terms.run, present)
+        while len(self._companies) > _REMEMBERED:
+            del self._companies[next(iter(self._companies))]
         note_invited(terms)
         return joined.rounds[terms.round]
 

@@ -1,27 +1,111 @@
-"""Trust: the consortium keys that a site has pinned, and the key that it signs with itself."""
+"""Trust: the consortium keys that a site has pinned, and the key that it signs with itself.
+
+Rosters are remembered beside the keys, for each consortium key that a site has pinned: a journal remembers them
+too, but another pool has another journal, and a new one remembers nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from federation.files import replace_file
 from federation.round.messages import Member
-from privacy.errors import FaultyServer
+from privacy.errors import FaultyServer, LedgerRefusal, RecordsUnavailable
 from privacy.ledger.heads import Head
 from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
 
+_Known: TypeAlias = dict[str, tuple[int, str]]  # consortium key -> serial and root of its newest roster
+
+
+@dataclass(frozen=True)
+class RosterMemory:
+    """The newest roster that was accepted under each consortium key, in a file beside the keys of the site."""
+
+    path: Path
+
+    def check(self, roster: Roster, pinned: Iterable[bytes]) -> None:
+        """LedgerRefusal for a roster older than the newest under any of these keys, or another of its serial.
+
+        Any of them: a consortium that replaces one of its keys is known by the others.
+        """
+        _require_newest(self._read(), roster, pinned)
+
+    def remember(self, roster: Roster, pinned: frozenset[bytes]) -> None:
+        """`check`, and from here on this roster is the newest under all these keys. Durable when it returns."""
+        with self._alone():
+            known = self._read()
+            _require_newest(known, roster, pinned)
+            newest = known | {key.hex(): (roster.serial, roster.root.hex()) for key in pinned}
+            if newest != known:
+                replace_file(self.path, json.dumps(newest, indent=1, sort_keys=True).encode(), is_secret=True)
+
+    def _read(self) -> _Known:
+        try:
+            content = json.loads(self.path.read_bytes())
+            return {str(key): (int(serial), str(root)) for key, (serial, root) in content.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError):
+            raise self._unavailable("it cannot be read") from None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process of this site, for another pool, writes meanwhile. Ends with the process, too."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise self._unavailable(error.strerror or "it cannot be written") from None
+
+    def _unavailable(self, reason: str) -> RecordsUnavailable:
+        return RecordsUnavailable(
+            f"{self.path}: the rosters that were accepted are not known: {reason}",
+            hint="check the disk and the permissions, or put its newest copy back",
+        )
+
+
+def _require_newest(known: _Known, roster: Roster, pinned: Iterable[bytes]) -> None:
+    for key in pinned:
+        serial, root = known.get(key.hex(), (-1, ""))
+        if roster.serial < serial or (roster.serial == serial and roster.root.hex() != root):
+            raise LedgerRefusal(
+                f"a roster of serial {roster.serial}, after another of serial {serial}",
+                hint="ask the consortium for the newest roster",
+            )
+
 
 @dataclass(frozen=True)
 class Trust:
-    """`quorum` of the `pinned` consortium keys must have signed a roster; it must be of `serial` or later."""
+    """`quorum` of the `pinned` consortium keys must have signed a roster; it must be of `serial` or later.
+
+    `memory`: of the rosters accepted before. A simulated site has none, whose consortium is made for the occasion.
+    """
 
     pinned: frozenset[bytes]
     quorum: int
     serial: int
     identity: Ed25519PrivateKey = field(repr=False)
+    memory: RosterMemory | None = None
+
+    def remember(self, roster: Roster) -> None:
+        """Accept no older roster from here on, whatever pool and journal a run is for."""
+        if self.memory is not None:
+            self.memory.remember(roster, self.pinned)
 
     def accept(self, roster: SignedRoster, member: Member) -> Roster:
         """The roster, if it is genuine and knows this site by its key and declared size. FaultyServer if not."""
@@ -34,6 +118,8 @@ class Trust:
                 f"the roster knows {member.site} by another key or size",
                 hint="compare it with this site's keys and data.size",
             )
+        if self.memory is not None:
+            self.memory.check(genuine, self.pinned)
         return genuine
 
 

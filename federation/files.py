@@ -10,14 +10,18 @@ from pathlib import Path
 from federation.errors import CheckpointError, UnusableFile
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, *, is_secret: bool = False) -> None:
     """Write `data` beside `path`, flush it to the disk, rename it over `path`. Makes the folder if it is missing.
 
-    OSError if the file cannot be written.
+    A secret is readable by its owner only, whatever the umask. OSError if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
+    if is_secret:
+        beside.unlink(missing_ok=True)  # its mode may be another
+    with open(
+        os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600 if is_secret else 0o666), "wb"
+    ) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -42,7 +42,7 @@ def keep_inputs(world: World, engine: str, folder: Path) -> None:
     if not checkpoint.exists(folder):  # nothing was charged yet
         key = os.urandom(32)
         (folder / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(folder / "keys" / _KEY_FILE, key)
+        replace_file(folder / "keys" / _KEY_FILE, key, is_secret=True)
         text = json.dumps(_inputs(world, engine, key), indent=1, sort_keys=True)
         replace_file(folder / _FILE, text.encode())
         return

@@ -24,7 +24,6 @@ from clients.data.split import split
 from clients.look import Look, look
 from clients.policy import SiteFile, consent
 from federation.errors import FederationError
-from federation.identity.keys import exposure_of
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
@@ -45,7 +44,6 @@ class CheckedSite:
     look: Look | None
     size: int | None
     holds_out: bool
-    exposed: str  # a warning about its key
     errors: tuple[Refusal, ...]
 
 
@@ -87,7 +85,7 @@ def survey(plan: Plan, directory: Path) -> Survey:
 
 def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
     """One site: its records are read, checked and let go."""
-    errors, exposed, size = list[Refusal](), "", None
+    errors, size = list[Refusal](), None
     rules: SiteFile | None = None
     training: Dataset | None = None
     held_out: Dataset | None = None
@@ -99,7 +97,6 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
     with _kept(errors):
         rules = own_rules(entry)
     if rules is not None:
-        exposed = exposure_of(rules.key_file)
         with _kept(errors):
             consent(plan, rules.policy)
             units_of(plan, rules, rules.identity())
@@ -113,7 +110,7 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
     holds_out = held_out is not None
     del training, held_out  # the look reads the files once more, and both at once would be twice the memory
     seen = _look(plan, task, entry, rules)
-    return CheckedSite(entry.name, seen, size, holds_out, exposed, tuple(errors))
+    return CheckedSite(entry.name, seen, size, holds_out, tuple(errors))
 
 
 def _look(plan: Plan, task: Task, entry: SiteFiles, rules: SiteFile | None) -> Look | None:

@@ -137,7 +137,7 @@ def keep_identities(world: World, keys: Path) -> None:
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in world.identities.keys() - world.rules.keys():
         if not (keys / f"{name}.key").exists():
-            replace_file(keys / f"{name}.key", private_pem(world.identities[name]))
+            replace_file(keys / f"{name}.key", private_pem(world.identities[name]), is_secret=True)
 
 
 def _identity(name: str, rules: SiteFile | None, keys: Path | None) -> Ed25519PrivateKey:

@@ -80,31 +80,66 @@ def check_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes] 
     """Refuse what `claim_pool` would refuse, and change nothing: no file is written or created."""
     path = registry_path(rules)
     with _explained(path):
+        _require_registry(path, rules)
         if path.exists():
             with closing(_connected(path, "ro")) as registry:
                 registry.execute("BEGIN")
                 _refuse(registry, rules, _tag(key), found)
 
 
+def begin_registry(rules: SiteFile) -> None:
+    """Make an empty registry if there is none. PolicyViolation if there was one."""
+    path = registry_path(rules)
+    with _explained(path):
+        _require_registry(path, rules)
+        if durable.needs_creation(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            durable.create(path, _SCHEMA, lambda _: None, logged=False)
+
+
+def reclaim_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes]) -> None:
+    """Make a lost registry anew: of the site's pool, its journal and these data. What others it knew is forgotten.
+
+    PolicyViolation if it is not lost, or if there is no journal that could hold what the data have spent.
+    """
+    path = registry_path(rules)
+    if path.exists():
+        raise PolicyViolation(f"{path.name} is there", hint="nothing is to be made anew")
+    if not rules.journal.exists():
+        raise PolicyViolation(
+            f"there is no {rules.journal}, which would hold what these data have spent",
+            hint="name the journal and the pool that they were used with",
+        )
+    with _explained(path):
+        durable.create(path, _SCHEMA, lambda _: None, logged=False)
+    claim_pool(rules, key, found)
+
+
 def claim_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes]) -> None:
     """Record, durably, that the data with these fingerprints are of the site's pool and spend its journal's budget.
 
     Call it when the journal is there and before anything is computed from the data. PolicyViolation if the pool
-    has another journal or its own is gone, or if another pool has been seen with any of the data;
-    RecordsUnavailable if the registry cannot be read or written. A missing registry is made again, with this
-    claim alone.
+    has another journal or its own is gone, if another pool has been seen with any of the data,
+    or the registry of a site that took part before is gone; RecordsUnavailable if it cannot be read or written.
     """
+    begin_registry(rules)
     path = registry_path(rules)
-    with _explained(path):
-        if durable.needs_creation(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            durable.create(path, _SCHEMA, lambda _: None, logged=False)
-        with closing(_connected(path, "rw")) as registry, durable.transaction(registry):
-            _refuse(registry, rules, _tag(key), found)
-            row = (rules.data.pool, _relative(rules), _tag(key))
-            registry.execute("REPLACE INTO pools VALUES (?, ?, ?)", row)
-            new = "INSERT OR IGNORE INTO fingerprints SELECT value, ? FROM asked"
-            registry.execute(new, (rules.data.pool,))
+    with _explained(path), closing(_connected(path, "rw")) as registry, durable.transaction(registry):
+        _refuse(registry, rules, _tag(key), found)
+        row = (rules.data.pool, _relative(rules), _tag(key))
+        registry.execute("REPLACE INTO pools VALUES (?, ?, ?)", row)
+        new = "INSERT OR IGNORE INTO fingerprints SELECT value, ? FROM asked"
+        registry.execute(new, (rules.data.pool,))
+
+
+def _require_registry(path: Path, rules: SiteFile) -> None:
+    """A site has a registry before it takes part in its first run, so without one nobody can tell its data."""
+    if not path.exists() and rules.rosters_file.exists():
+        raise PolicyViolation(
+            f"{path}, the registry of the pools whose budget this site has spent, is gone",
+            hint="put its newest copy back; if there is none, name pool and journal as they were, and "
+            "give: federation ledger reclaim SITE",
+        )
 
 
 def _refuse(registry: sqlite3.Connection, rules: SiteFile, tag: bytes, found: frozenset[bytes]) -> None:

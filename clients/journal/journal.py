@@ -125,7 +125,7 @@ class Journal:
 
         `limits` is the site's policy. The stricter of it and the ledger counts, unit by unit; a unit's first limit
         is put on record with what it admits. PolicyViolation for a policy looser than the ledger; BudgetExceeded,
-        which is written down too, if any limit does not hold the plan.
+        which is written down once for a plan and unit, if any limit does not hold the plan.
         """
         refusal = None
         with self._store.transaction() as account:
@@ -150,7 +150,8 @@ class Journal:
                 by = account.admission(charge, terms)
             except LimitExceeded as error:
                 refusal = error
-                self._append("refuse", body | {"unit": error.unit})
+                if account.is_news_that(plan_digest, error.unit):
+                    self._append("refuse", body | {"unit": error.unit})
             else:
                 for term in terms.values():
                     if not term.entry:
@@ -175,7 +176,8 @@ class Journal:
             except LimitExceeded as error:
                 refusal = error
                 body: dict[str, Any] = {"run": run, "plan": plan_digest, "charge": charges[0].to_json()}
-                self._append("refuse", {**body, "unit": error.unit})
+                if account.is_news_that(plan_digest, error.unit):
+                    self._append("refuse", body | {"unit": error.unit})
         if refusal is not None:
             raise refusal
 

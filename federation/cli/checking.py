@@ -7,8 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from federation.cli.progress import working
 from federation.errors import FederationError, InputError
 from federation.plan.plan import Plan
@@ -30,10 +28,7 @@ def check_plan(plan: Plan, as_json: AsJson | None) -> None:
 def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
     """What can be known of a plan at one site. Of data that are refused, what can be read is shown first."""
     from clients.check import preflight
-    from clients.policy import load_site
-    from federation.identity.keys import exposure_of
 
-    warn(exposure_of(load_site(site).key_file))
     try:
         with working("checking the site"):
             facts = preflight(plan, site)
@@ -54,20 +49,12 @@ def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
 
     with working("checking the sites"):
         found = survey(plan, directory)
-    for site in found.sites:
-        warn(site.exposed)
     if as_json is not None:
         as_json(found.to_json())
     else:
         _print_facts(found.facts, None)
         print_sites({site.name: site.look for site in found.sites}, found.doubts, found.hints)
     found.require()
-
-
-def warn(line: str) -> None:
-    """A warning on stderr; nothing if the line is empty."""
-    if line:
-        typer.echo(f"warning: {line}", err=True)
 
 
 def _look(plan: Plan, site: Path) -> None:

@@ -231,12 +231,9 @@ def approve(
 ) -> None:
     """Sign a proposal. Read it first: it is text."""
     from clients.approvals import add_approval
-    from federation.cli.checking import warn
-    from federation.identity.keys import exposure_of
 
     count = add_approval(proposal, key)
     _tell(as_json, {"proposal": str(proposal), "approvals": count}, f"{proposal}: {count} of 2 approvals")
-    warn(exposure_of(key))
 
 
 @ledger.command(epilog="Example: [bold]federation ledger apply site.toml proposal.json[/bold]")
@@ -267,15 +264,21 @@ def close(
     _tell(as_json, {"run": run, "closed": True}, f"{run}: closed; none of its rounds can begin any more")
 
 
+@ledger.command(epilog="Example: [bold]federation ledger reclaim site.toml[/bold]")
+def reclaim(site: SiteFile, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Make a lost registry of pools anew, from the site's pool, journal and data. Other pools are forgotten."""
+    from clients.approvals import reclaim as make
+
+    made = make(site)
+    _tell(as_json, {"registry": str(made)}, f"{made}: made anew, of this site's pool and data alone")
+
+
 @ledger.command(epilog="Example: [bold]federation ledger rotate site.toml --key keys/new.key[/bold]")
 def rotate(site: SiteFile, key: KeyFile, as_json: AsJson = False, debug: Debug = False) -> None:
     """Have another key sign the ledger from here on; then put it in the place of the site's key file."""
     from clients.approvals import rotate as turn
-    from federation.cli.checking import warn
-    from federation.identity.keys import exposure_of
 
     turn(site, key)
-    warn(exposure_of(key))
     story = "the ledger takes the new key only; move it to the site's key file, and tell the consortium"
     _tell(as_json, {"key": str(key), "rotated": True}, story)
 

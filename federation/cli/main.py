@@ -152,13 +152,17 @@ def new_keys(
     name: Annotated[str, typer.Option("--id", help="the site's id, or a name for a consortium key")],
     organization: Annotated[str, typer.Option(help="who owns it; the id, if left out")] = "",
     size: Annotated[int, typer.Option(min=1, help="how many records the site declares in public")] = 1,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="seal the private key by the passphrase in it")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium."""
-    from federation.identity.keys import create
+    from federation.identity.keys import create, load_passphrase
 
-    private, public = create(folder, name, organization or name, size)
+    passphrase = None if passphrase_file is None else load_passphrase(passphrase_file)
+    private, public = create(folder, name, organization or name, size, passphrase)
     if as_json:
         _print_json({"id": name, "private": str(private), "public": str(public)})
     else:
@@ -197,8 +201,7 @@ def sign_roster_file(
     debug: Debug = False,
 ) -> None:
     """Sign a roster. Read it first: whoever is on it can take part."""
-    from federation.cli.checking import warn
-    from federation.identity.keys import exposure_of, load_private
+    from federation.identity.keys import load_private
     from federation.identity.roster_file import load_roster, roster_of, sign_roster
     from privacy.suite import SUITE
 
@@ -212,7 +215,6 @@ def sign_roster_file(
             f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
         )
     typer.echo(f"{path}: {len(signed.signatures)} signatures")
-    warn(exposure_of(key))
 
 
 @app.command(epilog="Example: [bold]federation join site.toml[/bold]")

@@ -1,7 +1,7 @@
 """Identities on disk: a private key in a file that stays with its owner, a public one in a file to hand around.
 
-The private key is PKCS #8 in PEM, readable by its owner only. The public file is TOML: a site's row of a roster,
-before anyone has signed it.
+The private key is PKCS #8 in PEM, readable by its owner only, and sealed by a passphrase if its owner wants so. The
+public file is TOML: a site's row of a roster, before anyone has signed it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import shlex
 import stat
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -27,6 +29,8 @@ from federation.errors import UnusableFile
 from privacy.roster import NAME_BYTES, Entry
 from privacy.signing import public_identity
 
+_SHORTEST = 12  # bytes of a passphrase
+_LARGEST = 1 << 16  # bytes of a key file
 _MAKE_ONE = "make one: federation keys new DIR --id ID"
 
 
@@ -51,8 +55,10 @@ class PublicFile(Table):
         return Entry(self.id, self.organization, bytes.fromhex(self.key), self.size)
 
 
-def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path, Path]:
-    """Write a new key pair to `folder`/NAME.key and NAME.pub; returns both paths.
+def create(
+    folder: Path, name: str, organization: str, size: int, passphrase: bytes | None = None
+) -> tuple[Path, Path]:
+    """Write a new key pair to `folder`/NAME.key, sealed if there is a passphrase, and NAME.pub; returns both paths.
 
     InputError if a value does not fit a roster; UnusableFile if a file exists already (a key is never replaced) or
     cannot be written.
@@ -65,7 +71,7 @@ def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path,
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(private, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(private_pem(key))
+            file.write(private_pem(key, passphrase))
         public.write_text(text, "utf-8")
     except FileExistsError as error:
         hint = "a key is never replaced; choose another id or folder"
@@ -76,9 +82,10 @@ def create(folder: Path, name: str, organization: str, size: int) -> tuple[Path,
     return private, public
 
 
-def private_pem(key: Ed25519PrivateKey) -> bytes:
+def private_pem(key: Ed25519PrivateKey, passphrase: bytes | None = None) -> bytes:
     """The content of `ID.key`."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    sealed = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealed)
 
 
 def toml(value: str | int) -> str:
@@ -86,29 +93,64 @@ def toml(value: str | int) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def load_private(path: Path) -> Ed25519PrivateKey:
-    """The key in a file. UnusableFile, which shows nothing of the content, if the file has no Ed25519 key."""
+def load_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateKey:
+    """The key in a file. UnusableFile, which shows nothing of the content, if the file has no Ed25519 key.
+
+    As with ssh, a key that others on the machine can open is no key. `passphrase` is for a file that is sealed.
+    """
+    data = _read_secret(path, "private key", _MAKE_ONE, b"PRIVATE KEY-----")
+    is_sealed = b"ENCRYPTED" in data
+    if is_sealed and passphrase is None:
+        hint = "name the file of its passphrase: passphrase_file, in [site] of site.toml"
+        raise UnusableFile("is sealed by a passphrase", hint=hint, path=path)
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except FileNotFoundError:
-        raise UnusableFile("there is no such key", hint=_MAKE_ONE, path=path) from None
-    except (OSError, ValueError, TypeError):
-        raise UnusableFile("is no private key that can be read", hint="check the file", path=path) from None
+        key = load_pem_private_key(data, password=passphrase if is_sealed else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        reason = "does not open with this passphrase" if is_sealed else "is no private key that can be read"
+        raise UnusableFile(reason, hint="check the file", path=path) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise UnusableFile("is a key of another kind", hint=_MAKE_ONE, path=path)
     return key
 
 
-def exposure_of(path: Path) -> str:
-    """A warning, in one line, if not only its owner may read or write a private key; empty if so."""
+def load_passphrase(path: Path) -> bytes:
+    """The first line of a file that its owner alone can open, such as a credential of the service manager."""
+    line = _read_secret(path, "passphrase", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
+    if len(line) < _SHORTEST:
+        reason = f"has no passphrase of {_SHORTEST} bytes or more in its first line"
+        raise UnusableFile(reason, hint="try: openssl rand -base64 24", path=path)
+    return line
+
+
+def credential(name: str, folder: Path) -> Path:
+    """The file of "credential:NAME", which the service manager put into $CREDENTIALS_DIRECTORY; else a path."""
+    kind, _, rest = name.partition(":")
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(given or "/run/credentials") / rest if kind == "credential" and rest else folder / name
+
+
+def _read_secret(path: Path, what: str, make: str, begins: bytes = b"") -> bytes:
+    """The content of a file, if nobody else on this machine can open it. Asked of the opened file, not of its name.
+
+    A file of another owner (the service manager hands such in) may be readable by our group, and by no more. A file
+    in which nothing `begins` like a secret is told by its reader for what it is.
+    """
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        with path.open("rb") as file:
+            found, data = os.fstat(file.fileno()), file.read(_LARGEST)
+    except FileNotFoundError:
+        kind = what.rpartition(" ")[2]
+        raise UnusableFile(f"there is no such {kind}", hint=make, path=path) from None
     except OSError:
-        return ""  # whoever loads the key says what is wrong with it
-    if not mode & 0o077:
-        return ""
-    cure = f"chmod 600 {shlex.quote(str(path))}"
-    return f"{path}: others on this machine can open this private key (mode {mode:04o}); {cure}"
+        raise UnusableFile(f"is no {what} that can be read", hint="check the file", path=path) from None
+    mode = stat.S_IMODE(found.st_mode)
+    if begins in data and mode & (0o077 if found.st_uid == os.geteuid() else 0o027):
+        raise UnusableFile(
+            f"others on this machine can open this {what} (mode {mode:04o})",
+            hint=f"chmod 600 {shlex.quote(str(path))}; if others have seen it, it is no secret any more",
+            path=path,
+        )
+    return data
 
 
 def load_public(path: Path) -> PublicFile:

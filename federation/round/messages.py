@@ -34,7 +34,13 @@ from privacy.wire import Reader, Writer
 MAX_SITES = 10_000
 MAX_PLAN = 1 << 20
 MAX_ROSTER = 1 << 26
+MAX_HELLO = 1 << 24  # a plan, a roster of MAX_SITES and a head of each
+FRAME_ROOM, PEER_ROOM = (
+    1 << 16,
+    1 << 11,
+)  # beside the params: bytes of a request that are always there, and per site
 _MAX_BODY = 1 << 31
+_HEADER = 1 + 16 + 4 + 4
 _MAX_HEAD = 1 << 10
 RUN_ID_BYTES = 16
 
@@ -92,6 +98,11 @@ class Frame:
         body = reader.blob(_MAX_BODY)
         reader.finish()
         return cls(kind, run, number, attempt, body)
+
+    @classmethod
+    def header(cls, data: bytes) -> Frame:
+        """The frame without its body, of which nothing is looked at. MalformedMessage if there is none."""
+        return cls.from_bytes(data[:_HEADER] + bytes(4))
 
     def reply(self, kind: Kind, body: bytes = b"") -> Frame:
         """A frame of the same run, round and attempt."""

@@ -61,6 +61,9 @@ class Gap:
     vouched: bool
 
 
+MAX_REFUSALS = 100  # entries of a ledger
+
+
 class Account:
     """A verified chain and its state. Only `extend` changes it."""
 
@@ -71,6 +74,7 @@ class Account:
         self.runs: dict[str, Run] = {}
         self.witnessed: dict[tuple[str, bytes], Head] = {}
         self.gaps: list[Gap] = []
+        self.refused: set[tuple[str, Unit]] = set()  # plans, each with the unit whose budget did not hold it
         self._hashes = {genesis.seq: genesis.hash}
 
     def extend(self, entries: Sequence[Entry]) -> None:
@@ -96,6 +100,13 @@ class Account:
     def epsilon(self, unit: Unit) -> float:
         """Epsilon of everything charged to one unit that has a limit, at its delta."""
         return self.terms[unit].epsilon(self.charged(unit))
+
+    def is_news_that(self, plan: str, unit: Unit) -> bool:
+        """Whether a refusal of this plan is to be put on record: once for a unit, and of so many plans only.
+
+        Asking costs a server nothing, and must not make a ledger grow. A site's log has them all.
+        """
+        return (plan, unit) not in self.refused and len(self.refused) < MAX_REFUSALS
 
     def in_force(self, policy: Sequence[Limit], asked: Charge) -> dict[Unit, Term]:
         """The limit of each unit that this ledger or the site's policy limits: the stricter of the two.
@@ -258,10 +269,10 @@ class Account:
         self.runs[name] = Run(plan, charge, rounds, by)
 
     def _refused(self, fields: Fields) -> None:
-        for name in ("run", "plan"):
-            fields.text(name)
+        fields.text("run")
+        plan = fields.text("plan")
         charge_from_json(fields.table("charge"))
-        _unit(fields.text("unit"))
+        self.refused.add((plan, _unit(fields.text("unit"))))
 
     def _restored(self, entry: Entry, fields: Fields) -> None:
         """The end is lost: rounds begun are over and, unless two approvers vouch, what was left is charged."""

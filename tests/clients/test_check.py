@@ -74,6 +74,22 @@ def test_the_facts_of_a_site_that_has_never_joined(tmp_path: Path) -> None:
     assert not (tmp_path / "journal.sqlite").exists()  # looking leaves no trace
 
 
+def test_the_company_that_a_site_demands_is_told_and_asked_for(tmp_path: Path) -> None:
+    demands = SITE.replace("colluders_minimum = 0\n", "")
+    plan = make_plan(epsilon=3.0, minimum=4, colluders=2)
+    facts = preflight(plan, write_site(tmp_path, demands))["site"]
+    assert (facts["colluders_minimum"], facts["survivors_minimum"]) == (1, 4)
+    with pytest.raises(PolicyViolation, match=r"policy\.colluders_minimum: .* is 0, the limit 1"):
+        preflight(make_plan(epsilon=3.0), tmp_path / "site.toml")
+    (tmp_path / "site.toml").write_text(
+        demands.replace("cohort_minimum = 3", "cohort_minimum = 3\nsurvivors_minimum = 5")
+    )
+    with pytest.raises(
+        PolicyViolation, match=r"policy\.survivors_minimum: .* of 4 of 4 sites .* the limit 5"
+    ):
+        preflight(plan, tmp_path / "site.toml")
+
+
 def test_what_was_read_of_each_file_is_told_at_the_site_and_is_no_fact(tmp_path: Path) -> None:
     header, *rows = (write_site(tmp_path).parent / "berlin.csv").read_text().splitlines()
     twins = header.replace(header.split(",")[0], header.split(",")[0].upper(), 1)

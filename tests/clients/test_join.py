@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
 from tests import ROOT
 from tests.certificates import certificate
-from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, make_plan, refused
+from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, kinds, make_plan, refused
+from tests.federation.command import Command
 
 SITE = """\
 [site]
@@ -43,6 +45,7 @@ size = 30
 epsilon_max = 8.0
 delta_max = 1e-5
 cohort_minimum = 3
+colluders_minimum = 0
 noise = ["distributed"]
 tasks = ["tabular-classification"]
 [consortium]
@@ -192,7 +195,9 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
     (tmp_path / "ca.crt").write_bytes(certificate())
     replies: list[bytes] = []
 
-    def served(receive: Callable[[bytes], bytes], place: Path, ready: Callable[[], None]) -> None:
+    def served(
+        receive: Callable[[bytes], bytes], place: Path, ready: Callable[[], None], largest: Callable[[], int]
+    ) -> None:
         assert place == tmp_path / "socket" / "site"
         ready()
         plans, roster = (make_plan("client", "central"), make_plan()), signed_for(tmp_path)
@@ -214,18 +219,72 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o644, 0o640])
-def test_a_key_that_others_can_open_is_told_before_the_site_answers(
+def test_a_key_that_others_can_open_is_no_key_to_join_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, lines: Callable[[], list[Any]]
 ) -> None:
     path = write_site(tmp_path)
     (tmp_path / "keys" / "berlin.key").chmod(mode)
-    monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready: ready())
-    attend(path, None)
-    told = lines()
-    warned = [line["detail"] for line in told if line["event"] == "warning"]
-    assert len(warned) == (mode & 0o077 != 0)
-    assert told[len(warned)]["event"] == "ready"
-    assert all("can open this private key" in line and "chmod 600" in line for line in warned)
+    monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready, largest: ready())
+    if mode & 0o077 == 0:
+        attend(path, None)
+        assert [line["event"] for line in lines()] == ["ready", "waiting", "stopped"]
+        return
+    with pytest.raises(UnusableFile, match=r"others on this machine can open this private key .* chmod 600"):
+        attend(path, None)
+    assert lines() == []
+    assert not (tmp_path / "journal.sqlite").exists()
+
+
+def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_path: Path) -> None:
+    path, plan = write_site(tmp_path), make_plan()
+    older = signed_for(tmp_path)
+    entries = Roster.from_bytes(older.roster).entries
+    newer = SignedRoster.by(Roster(2, entries[:-1]), [CONSORTIUM])  # essen was revoked
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=newer))).kind is Kind.WELCOME
+    text = SITE.replace('journal = "journal.sqlite"', 'journal = "other.sqlite"')
+    text = text.replace('pool = "patients"', 'pool = "others"').replace("berlin.csv", "others.csv")
+    (tmp_path / "others.csv").write_text((tmp_path / "berlin.csv").read_text().replace(",1", ",2"))
+    path.write_text(text)
+    with closing(open_site(path)) as site:
+        for signed in (older, SignedRoster.by(Roster(2, entries), [CONSORTIUM])):
+            assert refused(site, hello(plan, roster=signed)) is Reason.POLICY
+            assert "after another of serial 2" in str(site.last_error)
+        assert kinds(site) == ["genesis"]
+        (tmp_path / "keys" / "berlin.rosters").write_text("{")
+        assert refused(site, hello(plan, roster=newer)) is Reason.FAILED
+        assert "put its newest copy back" in str(site.last_error)
+    # The control: without the memory beside the keys, the new journal knows of nothing.
+    (tmp_path / "keys" / "berlin.rosters").unlink()
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=older))).kind is Kind.WELCOME
+
+
+def test_a_site_that_took_part_does_not_begin_again_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Registry deleted, pool and journal renamed: the same records would train from zero."""
+    command = Command(monkeypatch, capsys)
+    path, plan = write_site(tmp_path), make_plan(epsilon=3.0)
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
+    (tmp_path / "keys" / "berlin.pools.sqlite").unlink()
+    path.write_text(SITE.replace("journal.sqlite", "fresh.sqlite").replace('"patients"', '"others"'))
+    with pytest.raises(PolicyViolation, match="is gone; put its newest copy back"):
+        open_site(path)
+    (tmp_path / "plan.toml").write_text(plan.to_toml())
+    done = command("check", tmp_path / "plan.toml", "--site", path)
+    assert done.code == 3 and "federation ledger reclaim SITE" in done.err
+    assert not (tmp_path / "fresh.sqlite").exists()
+    assert command("ledger", "reclaim", path).code == 2  # no journal of this name
+    path.write_text(SITE)
+    assert command("ledger", "reclaim", path).code == 0
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
+    path.write_text(SITE.replace("journal.sqlite", "fresh.sqlite").replace('"patients"', '"others"'))
+    with closing(open_site(path)) as site:
+        assert refused(site, hello(plan, RUN[::-1], roster=signed_for(tmp_path))) is Reason.FAILED
+        assert 'used under pool "patients"' in str(site.last_error)
 
 
 def test_of_an_error_that_is_not_ours_only_the_kind_is_told(

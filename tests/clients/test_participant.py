@@ -37,6 +37,7 @@ from tests.clients.sites import (
 
 PLAN = make_plan("record", "none")
 TERMS = make_terms(PLAN)
+POLICY = Policy.for_plan(PLAN)
 AMSTERDAM = TERMS.members[0]
 SHOWN = (Head("cleveland", bytes(32), 5, bytes(32), bytes(64)),)  # for the site to judge
 
@@ -142,32 +143,49 @@ def opening_of(*names: str) -> str:
 
 
 def test_a_site_derives_the_terms_from_its_own_plan_and_the_cohort_it_is_shown() -> None:
-    assert settle(PLAN, invite(), AMSTERDAM, DIMENSION, ROSTER) == TERMS
+    assert settle(PLAN, invite(), AMSTERDAM, DIMENSION, ROSTER, POLICY) == TERMS
 
 
 @pytest.mark.parametrize("number", [0, 5, 2**32 - 1])
 def test_a_round_outside_the_plan_is_refused(number: int) -> None:
     with pytest.raises(FaultyServer, match="of a plan of 4 rounds"):
-        settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION, ROSTER)
+        settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION, ROSTER, POLICY)
 
 
 def test_the_first_and_the_last_round_are_not_outside() -> None:
     for number in (1, 4):
         assert (
-            settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION, ROSTER).round == number
+            settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION, ROSTER, POLICY).round
+            == number
         )
 
 
 def test_a_cohort_below_the_plans_minimum_is_refused() -> None:
     plan = make_plan("record", "none", minimum=4)
     with pytest.raises(PolicyViolation, match="3 sites, the plan's minimum is 4"):
-        settle(plan, invite(), AMSTERDAM, DIMENSION, ROSTER)
+        settle(plan, invite(), AMSTERDAM, DIMENSION, ROSTER, POLICY)
+
+
+def test_the_company_of_a_cohort_is_asked_for_again() -> None:
+    """Another plan than the site consented to cannot come here; a policy that has turned stricter can."""
+    for key in ("colluders_minimum", "survivors_minimum"):
+        stricter = POLICY.model_copy(update={key: 4})
+        with pytest.raises(PolicyViolation, match=rf"policy\.{key}"):
+            settle(PLAN, invite(), AMSTERDAM, DIMENSION, ROSTER, stricter)
+
+
+def test_a_cohort_of_another_size_than_the_plan_samples_is_refused() -> None:
+    plan = make_plan("record", "none", **{"cohort.size": 4})
+    with pytest.raises(PolicyViolation, match="a cohort of 3 sites, the plan's size is 4"):
+        settle(plan, invite(), AMSTERDAM, DIMENSION, ROSTER, POLICY)
+    four = make_terms(plan, {name: FIVE[name] for name in sorted(FIVE)[:4]})
+    assert settle(plan, invite(four), AMSTERDAM, DIMENSION, ROSTER, POLICY).parties.required == 4
 
 
 @pytest.mark.parametrize("member", [Member("zurich", 40), Member("amsterdam", 41), Member("amsterdam", 0)])
 def test_an_invitation_must_show_the_site_as_it_introduced_itself(member: Member) -> None:
     with pytest.raises(FaultyServer, match="as it introduced itself"):
-        settle(PLAN, invite(), member, DIMENSION, ROSTER)
+        settle(PLAN, invite(), member, DIMENSION, ROSTER, POLICY)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +195,7 @@ def test_an_invitation_must_show_the_site_as_it_introduced_itself(member: Member
 )
 def test_an_invitation_must_show_the_others_as_the_roster_does(roster: Roster) -> None:
     with pytest.raises(FaultyServer, match="otherwise than the roster"):
-        settle(PLAN, invite(), AMSTERDAM, DIMENSION, roster)
+        settle(PLAN, invite(), AMSTERDAM, DIMENSION, roster, POLICY)
 
 
 @settings(max_examples=200, deadline=None)
@@ -185,7 +203,7 @@ def test_an_invitation_must_show_the_others_as_the_roster_does(roster: Roster) -
 def test_an_invitation_of_any_bytes_is_terms_or_malformed(body: bytes, cut: int) -> None:
     for data in (body, invite().body[:cut] + body):
         try:
-            found = settle(PLAN, replace(invite(), body=data), AMSTERDAM, DIMENSION, ROSTER)
+            found = settle(PLAN, replace(invite(), body=data), AMSTERDAM, DIMENSION, ROSTER, POLICY)
         except (MalformedMessage, FaultyServer, PolicyViolation):
             continue
         assert AMSTERDAM in found.members

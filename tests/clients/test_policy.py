@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.policy import Policy, consent, load_site, require_complete
+from clients.policy import Policy, consent, load_site, require_company, require_complete
 from federation.errors import SiteFileError, UnusableFile
 from federation.plan.plan import Plan, parse
 from privacy.accounting.filters import Budget, Filter, admit
@@ -116,6 +116,52 @@ def test_a_refusal_names_rule_value_limit_and_way_out(changes: dict[str, object]
         consent(PLAN, policy(**changes))
 
 
+def test_a_site_demands_one_colluder_in_ten_and_two_honest_sites_beside_them() -> None:
+    demands = policy()
+    for minimum, colluders in ((3, 1), (10, 1), (11, 2), (100, 10)):
+        plan = parse(changed("minimum = 3", f"minimum = {minimum}"))
+        assert demands.colluders_demanded(plan) == colluders
+        assert demands.survivors_demanded(plan) == max(3, colluders + 2)
+    assert demands.survivors_demanded(parse(changed("colluders = 1", "colluders = 0"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        (
+            changed("colluders = 1", "colluders = 0"),
+            {},
+            r"policy\.colluders_minimum: the plan's secure_aggregation\.colluders is 0, the limit 1; agree on",
+        ),
+        (changed("minimum = 3", "minimum = 11"), {}, r"policy\.colluders_minimum: .* is 1, the limit 2"),
+        (TEXT, {"colluders_minimum": 2}, r"policy\.colluders_minimum: .* is 1, the limit 2"),
+        (
+            changed("minimum = 3", "minimum = 5"),
+            {"survivors_minimum": 5},
+            r"policy\.survivors_minimum: with the plan's dropouts a sum of 4 of 5 sites is opened, the limit 5",
+        ),
+    ],
+)
+def test_a_site_demands_honest_company(text: str, changes: dict[str, object], expected: str) -> None:
+    plan = parse(text)
+    with pytest.raises(PolicyViolation, match=expected):
+        consent(plan, policy(plans=(plan.digest,), **changes))
+    allowed = {"colluders_minimum": plan.secure_aggregation.colluders, "survivors_minimum": 3}
+    consent(plan, policy(plans=(plan.digest,), **allowed))
+
+
+@pytest.mark.parametrize("colluders", [0, 1, 2])
+@pytest.mark.parametrize("dropouts", [0, 1, 3])
+def test_a_simulated_site_asks_for_the_company_that_its_plan_gives(colluders: int, dropouts: int) -> None:
+    text = changed("colluders = 1", f"colluders = {colluders}").replace(
+        "dropouts = 1", f"dropouts = {dropouts}"
+    )
+    plan = parse(text.replace("minimum = 3", "minimum = 40"))
+    consent(plan, Policy.for_plan(plan))
+    with pytest.raises(PolicyViolation, match="survivors_minimum"):
+        require_company(plan, Policy.for_plan(plan), 39)
+
+
 PEOPLE = {"epsilon_max": 4.0, "records": 3, "sites": 2}
 
 
@@ -209,7 +255,7 @@ def test_a_server_that_changes_an_approved_plan_is_refused(old: str, new: str) -
     """DP-49: any other clipping norm, epsilon, number of steps: another plan, which nobody approved."""
     consent(PLAN, policy(epsilon_max=100.0, delta_max=0.9))
     with pytest.raises(PolicyViolation, match="is not approved"):
-        consent(parse(changed(old, new)), policy(epsilon_max=100.0, delta_max=0.9))
+        consent(parse(changed(old, new)), policy(epsilon_max=100.0, delta_max=0.9, colluders_minimum=0))
 
 
 def test_a_server_that_asks_for_a_clipping_norm_of_a_billion_or_almost_no_noise_sends_no_plan() -> None:
@@ -239,6 +285,22 @@ def test_where_a_task_is_approved_its_plans_stay_within_the_limits(old: str, new
     consent(PLAN, rules)
     with pytest.raises(PolicyViolation, match=rf"policy\.{rule}:"):
         consent(parse(changed(old, new)), rules)
+
+
+def test_where_a_task_is_approved_the_work_of_a_plan_is_bounded_before_any_is_done() -> None:
+    """A plan that costs a site hours, and its accountant minutes, is refused at once; one that was read is not."""
+    absurd = changed('noise = "distributed"', 'noise = "site"').replace("rounds = 200", "rounds = 1000000")
+    plan = parse(absurd.replace("local_steps = 1", "local_steps = 100000"))
+    rules = policy(plans=(), tasks=("tabular-classification",), noise_multiplier_min=0.5)
+    with (
+        within(0.2),
+        pytest.raises(PolicyViolation, match=r"policy\.steps_max: .* is 100000000000, the limit 1"),
+    ):
+        consent(plan, rules)
+    consent(plan, policy(plans=(plan.digest,), steps_max=1))
+    with pytest.raises(PolicyViolation, match=r"policy\.steps_max: .* is 200, the limit 199; agree on"):
+        consent(PLAN, policy(plans=(), tasks=("tabular-classification",), steps_max=199))
+    consent(PLAN, policy(plans=(), tasks=("tabular-classification",), steps_max=200))
 
 
 def test_ten_times_the_steps_are_ten_times_the_charge() -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,38 @@ def test_a_client_that_says_nothing_is_left_behind(place: Path, monkeypatch: pyt
         silent.connect(str(place))
         silent.sendall(b"\x00")
         assert ask_site(place, b"ab", WAIT) == b"ba"
+
+
+def test_silent_clients_keep_nobody_waiting(place: Path) -> None:
+    """However many: the one that came first makes room."""
+    with SiteService(backwards, place):
+        silent = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+        try:
+            for client in silent:
+                client.connect(str(place))
+                with suppress(BrokenPipeError):  # it was hung up on
+                    client.sendall(b"\x00")
+            began = time.monotonic()
+            assert ask_site(place, b"ab", WAIT) == b"ba"
+            assert time.monotonic() - began < service.EXCHANGE_SECONDS / 2
+        finally:
+            for client in silent:
+                client.close()
+
+
+def test_a_client_that_does_not_take_its_reply_keeps_nobody_waiting(place: Path) -> None:
+    with SiteService(lambda data: data * 4_000_000, place), socket.socket(socket.AF_UNIX) as lazy:
+        lazy.connect(str(place))
+        lazy.sendall(frame(1, b"a"))
+        assert len(ask_site(place, b"b", WAIT)) == 4_000_000
+
+
+def test_a_length_that_the_site_has_no_room_for_is_refused_before_anything_is_read(place: Path) -> None:
+    seen: list[bytes] = []
+    with SiteService(lambda data: seen.append(data) or data, place, largest=lambda: 1000):  # type: ignore[func-returns-value]
+        assert raw(place, frame(1001, bytes(1001))) == b""
+        assert ask_site(place, bytes(1000), WAIT) == bytes(1000)
+    assert seen == [bytes(1000)]
 
 
 def test_a_client_that_leaves_before_the_reply_does_no_harm(place: Path) -> None:

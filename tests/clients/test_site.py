@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -303,6 +304,46 @@ def test_a_sum_is_not_opened_again_for_a_cohort_whose_slots_look_the_same(tmp_pa
     assert kinds(sites["amsterdam"]) == begun
 
 
+# Work that a server can make.
+
+
+def test_a_frame_longer_than_its_plan_has_room_for_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+    plan = make_plan()
+    site = joined(tmp_path, plan)["berlin"]
+    terms = make_terms(plan)
+    huge = Frame(Kind.BROADCAST, *terms.place, bytes(1 << 26)).to_bytes()
+    for kind, reason in ((Kind.HELLO, Reason.PROTOCOL), (Kind.BROADCAST, Reason.PROTOCOL)):
+        data = bytes([kind]) + huge[1:]
+        tracemalloc.start()
+        assert refused(site, data) is reason
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        tracemalloc.stop()
+        assert "are the most" in str(site.last_error)
+    assert refused(site, Frame(Kind.INVITE, bytes(16), 1, 1, huge).to_bytes()) is Reason.UNKNOWN_RUN
+    assert (
+        max(map(len, Round(terms, {**joined(tmp_path / "a", plan)}).play().requests.values())) < site.largest
+    )
+
+
+def test_a_plan_whose_task_failed_is_not_tried_for_every_hello(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def failing(*_: object) -> None:
+        tried.append("tried")
+        raise TaskError("the loss fails")
+
+    monkeypatch.setattr("clients.site.try_out", failing)
+    plan = make_plan()
+    site = make_site(tmp_path, plan, "berlin", 24)
+    for number in range(20):
+        assert refused(site, hello(plan, bytes([number]) * 16)) is Reason.FAILED
+    assert kinds(site) == ["genesis", "roster", "budget", "reserve", "close"]
+    assert tried == ["tried"]
+    assert "failed on made-up records before; correct it" in str(site.last_error)
+
+
 # Invitations.
 
 
@@ -318,6 +359,33 @@ def test_a_cohort_below_the_sites_own_minimum_is_refused(tmp_path: Path) -> None
     for terms in (four, replace(make_terms(plan, FIVE), round=2)):  # the plan allows smaller cohorts
         assert refused(site, invite(terms)) is Reason.POLICY
         assert "cohort.minimum is 4, the limit 5" in str(site.last_error)
+
+
+@pytest.mark.parametrize(("noise", "dropouts"), [("none", 0), ("none", 1), ("distributed", 0)])
+def test_two_bare_sums_with_and_without_a_site_are_not_opened(
+    noise: str, dropouts: int, tmp_path: Path
+) -> None:
+    """The same params in two rounds, one of them without essen: the difference is the update of essen.
+
+    A plan with a dropout says that this may be; and under noise the difference is noised as each sum is.
+    """
+    plan = make_plan("record", noise, dropouts=dropouts)
+    sites = joined(tmp_path, plan, FIVE)
+    everyone = Round(make_terms(plan, FIVE), sites).play()
+    without = make_terms(plan, {name: size for name, size in FIVE.items() if name != "essen"}, round=2)
+    for site in sites.values():  # another run greeted in between, and this one again: it is remembered
+        site.receive(hello(plan, bytes(16)))
+        site.receive(hello(plan))
+    if (noise, dropouts) != ("none", 0):
+        assert Round(without, sites).play().coordinator.result is not None
+        return
+    with pytest.raises(TooFewSurvivors):
+        Round(without, sites).play()
+    for name in list(FIVE)[:4]:
+        assert "the cohort differs by 1 from that of this run's first round" in str(sites[name].last_error)
+        assert kinds(sites[name])[-1] != "mask"
+    assert everyone.coordinator.result is not None
+    assert Round(make_terms(plan, FIVE, round=2), sites).play().coordinator.result is not None
 
 
 @pytest.mark.parametrize(

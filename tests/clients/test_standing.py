@@ -17,6 +17,7 @@ from clients.policy import Policy
 from clients.site import Site
 from clients.training.work import Trainer
 from federation.errors import InputError, TooFewSurvivors
+from federation.files import replace_file
 from federation.identity.keys import private_pem
 from federation.model.task import Dataset, build_task
 from federation.plan.plan import Plan
@@ -72,6 +73,7 @@ size = 24
 epsilon_max = 8.0
 delta_max = 1e-5
 cohort_minimum = 3
+colluders_minimum = 0
 noise = ["distributed", "site"]
 plans = ["{PLAN.digest}"]
 [consortium]
@@ -84,7 +86,7 @@ ROWS = [f"{20 + number},{100 + 3 * number},{'yes' if number % 3 else 'no'}" for 
 def write_site(folder: Path) -> Path:
     """The site file of berlin, with the key and the size that the roster knows, and its data."""
     (folder / "keys").mkdir()
-    (folder / "keys" / "berlin.key").write_bytes(private_pem(identity("berlin")))
+    replace_file(folder / "keys" / "berlin.key", private_pem(identity("berlin")), is_secret=True)
     (folder / "berlin.csv").write_text("\n".join(["age,pressure,sick", *ROWS]))
     (folder / "site.toml").write_text(SITE)
     return folder / "site.toml"

@@ -15,7 +15,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from clients.data.populations import check_pool, claim_pool, fingerprints, registry_path
+from clients.data.populations import (
+    begin_registry,
+    check_pool,
+    claim_pool,
+    fingerprints,
+    reclaim_pool,
+    registry_path,
+)
 from clients.policy import Policy, SiteData, SiteFile
 from federation.errors import DataError
 from federation.plan.plan import parse
@@ -229,6 +236,32 @@ def test_a_registry_that_is_missing_is_made_anew_from_what_is_known(ward: Ward) 
     ward.claim(ward.folder / "data.csv", "cardiology", "journal.sqlite")
     with pytest.raises(PolicyViolation):
         ward.claim(ward.folder / "data.csv", "oncology", "fresh.sqlite")
+
+
+def test_the_registry_of_a_site_that_took_part_is_not_made_anew_in_silence(ward: Ward) -> None:
+    """The same records under another pool and journal, after the registry was deleted, would begin at zero."""
+    rules, found = ward.rules(), fingerprints(ward.folder / "data.csv", None, KEY)
+    rules.rosters_file.write_text("{}")
+    registry_path(rules).unlink()
+    renamed = ward.rules("oncology", "fresh.sqlite")
+    for said in (rules, renamed):
+        with pytest.raises(
+            PolicyViolation, match=r"berlin\.pools\.sqlite.* is gone; put .* ledger reclaim SITE"
+        ):
+            check_pool(said, KEY)
+        with pytest.raises(PolicyViolation, match="is gone"):
+            claim_pool(said, KEY, found)
+        with pytest.raises(PolicyViolation, match="is gone"):
+            begin_registry(said)
+    assert not registry_path(rules).exists()
+    renamed.journal.unlink()
+    with pytest.raises(PolicyViolation, match=r"there is no .*fresh\.sqlite, which would hold"):
+        reclaim_pool(renamed, KEY, found)
+    reclaim_pool(rules, KEY, found)
+    with pytest.raises(PolicyViolation, match='used under pool "cardiology"'):
+        claim_pool(ward.rules("oncology", "fresh.sqlite"), KEY, found)
+    with pytest.raises(PolicyViolation, match="is there; nothing is to be made anew"):
+        reclaim_pool(rules, KEY, found)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database, but long enough to look like one" * 40, None])

@@ -141,6 +141,24 @@ def test_runs_add_up_and_the_one_past_the_budget_is_refused_in_writing(journal: 
     reserve(journal, "third", record(100.0))
 
 
+def test_a_server_that_asks_for_ever_does_not_make_the_ledger_grow(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One entry for a plan and unit, whatever the run is called; so many plans, after a restart too."""
+    for number in range(50):
+        with pytest.raises(BudgetExceeded):
+            reserve(journal, f"run {number}", record(10.0))
+        with pytest.raises(BudgetExceeded):
+            journal.require_room(f"run {number}", "plan", [record(10.0)], LIMITS)
+    assert kinds(journal) == [*RESERVED, "refuse"]
+    monkeypatch.setattr("privacy.ledger.state.MAX_REFUSALS", 3)
+    for book in (journal, opened(path)):
+        for number in range(10):
+            with pytest.raises(BudgetExceeded):
+                book.require_room("other", f"sha256:{number}", [record(10.0)], LIMITS)
+        assert kinds(book) == [*RESERVED, "refuse", "refuse", "refuse"]
+
+
 def test_two_jobs_compose_and_the_third_is_refused_in_writing(journal: Journal) -> None:
     """DP-43: what is charged to one pool adds up over jobs, as one mechanism would."""
     reserve(journal, "second", record(25.0))

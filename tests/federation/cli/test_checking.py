@@ -12,7 +12,7 @@ import pytest
 from tests import plans
 from tests.clients.sites import SMALL
 from tests.clients.test_join import ROWS, SITE, write_site
-from tests.federation.command import Command, Outcome
+from tests.federation.command import Command
 from tests.worlds import rows_of, text_of, write_csv, write_sites
 
 DOUBTFUL = [f"{-9 if number % 4 == 0 else 20 + number},999,yes" for number in range(30)]
@@ -176,7 +176,7 @@ def test_site_and_sites_are_two_questions(command: Command, plan: Path, tmp_path
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o602])
-def test_a_key_that_others_can_open_is_told_on_stderr(
+def test_a_key_that_others_can_open_is_refused_with_the_cure(
     command: Command, plan: Path, tmp_path: Path, mode: int
 ) -> None:
     site = site_with(tmp_path, ROWS)
@@ -184,13 +184,15 @@ def test_a_key_that_others_can_open_is_told_on_stderr(
     key = tmp_path / "keys" / "berlin.key"
     key.chmod(mode)
     told = command("check", plan, "--site", site, "--json")
-    said = f"others on this machine can open this private key (mode {mode:04o})"
-    warning = f"warning: {key}: {said}; chmod 600 {key}\n"
-    assert told == Outcome(quiet.code, quiet.out, warning)
-    assert quiet.err == ""
+    said = f"others on this machine can open this private key (mode {mode:04o}); chmod 600 {key}; if others"
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith(f"error: {key}: {said}") and told.err.count("\n") == 1
+    key.chmod(0o600)
+    assert command("check", plan, "--site", site, "--json") == quiet
+    assert (quiet.code, quiet.err) == (0, "")
 
 
-def test_a_key_of_a_simulated_site_is_told_too(command: Command, tmp_path: Path) -> None:
+def test_a_key_of_a_simulated_site_is_refused_too(command: Command, tmp_path: Path) -> None:
     plan, sites = tmp_path / "plan.toml", write_sites(tmp_path / "sites")
     plan.write_text(text_of())
     text = SITE.replace('"berlin"', '"oak"').replace("berlin.csv", "train.csv")
@@ -201,15 +203,46 @@ def test_a_key_of_a_simulated_site_is_told_too(command: Command, tmp_path: Path)
     assert command("check", plan, "--sites", sites).err == ""
     (sites / "oak" / "keys" / "oak.key").chmod(0o644)
     done = command("check", plan, "--sites", sites)
-    assert (done.code, done.err.count("warning: ")) == (0, 1)
+    assert (done.code, done.err.count("others on this machine can open")) == (2, 1)
 
 
-def test_a_key_that_signs_is_told_too(command: Command, tmp_path: Path) -> None:
+def test_a_key_that_others_can_open_signs_nothing(command: Command, tmp_path: Path) -> None:
     assert command("keys", "new", tmp_path, "--id", "ash").code == 0
     assert command("keys", "new", tmp_path, "--id", "consortium").code == 0
     assert command("roster", "add", tmp_path / "roster.toml", tmp_path / "ash.pub").code == 0
+    before = (tmp_path / "roster.toml").read_bytes()
     key = tmp_path / "consortium.key"
     key.chmod(0o644)
     done = command("roster", "sign", tmp_path / "roster.toml", "--key", key)
-    assert done.code == 0
-    assert done.err.startswith(f"warning: {key}: others on this machine")
+    assert done.code == 2
+    assert done.err.startswith(f"error: {key}: others on this machine")
+    assert (tmp_path / "roster.toml").read_bytes() == before
+
+
+def test_a_sealed_key_is_opened_by_the_passphrase_that_the_site_file_names(
+    command: Command, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, secret = site_with(tmp_path, ROWS), tmp_path / "secret"
+    for old in (tmp_path / "keys").iterdir():
+        old.unlink()
+    secret.write_text("correct horse battery\n")
+    sealed = ("keys", "new", tmp_path / "keys", "--id", "berlin", "--passphrase-file", secret)
+    assert command(*sealed).err.startswith(
+        f"error: {secret}: others on this machine can open this passphrase"
+    )
+    secret.chmod(0o600)
+    assert command(*sealed).code == 0
+    assert "is sealed by a passphrase; name the file" in command("check", plan, "--site", site).err
+    text = site.read_text()
+    for named in ("secret", "credential:berlin"):
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+        (tmp_path / "berlin").write_text("correct horse battery")
+        (tmp_path / "berlin").chmod(0o400)
+        site.write_text(text.replace('keys = "keys/"', f'keys = "keys/"\npassphrase_file = "{named}"'))
+        assert command("check", plan, "--site", site).code == 0
+        (tmp_path / "berlin").unlink()
+    secret.write_text("correct horse cattery\n")
+    site.write_text(text.replace('keys = "keys/"', 'keys = "keys/"\npassphrase_file = "secret"'))
+    done = command("check", plan, "--site", site)
+    assert done.code == 2 and "berlin.key: does not open with this passphrase" in done.err
+    assert "cattery" not in done.err

@@ -14,6 +14,7 @@ import pytest
 from clients.approvals import open_journal
 from clients.join import open_site
 from clients.policy import load_site
+from federation.files import replace_file
 from federation.identity.keys import create, load_private, load_public, private_pem
 from federation.ledger.export import load_entries
 from federation.round.messages import Frame, Kind
@@ -38,6 +39,7 @@ size = 24
 epsilon_max = 5.0
 delta_max = 1e-5
 cohort_minimum = 3
+colluders_minimum = 0
 noise = ["distributed"]
 tasks = ["tabular-classification"]
 approvers = APPROVERS
@@ -57,7 +59,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def write_site(folder: Path, *, approved: bool = True) -> Path:
     """The site file of berlin, its data, its key, and the keys of people."""
     (folder / "keys").mkdir(parents=True)
-    (folder / "keys" / "berlin.key").write_bytes(private_pem(identity("berlin")))
+    replace_file(folder / "keys" / "berlin.key", private_pem(identity("berlin")), is_secret=True)
     (folder / "berlin.csv").write_text("\n".join(["age,pressure,sick", *ROWS]))
     for person in PEOPLE:
         create(folder / "people", person, person, 1)

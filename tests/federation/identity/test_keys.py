@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.errors import InputError, UnusableFile
+from federation.files import replace_file
 from federation.identity.keys import create, load_private, load_public
 from privacy.roster import Entry
 from privacy.signing import public_identity
@@ -134,7 +135,7 @@ LOCKED = Ed25519PrivateKey.generate().private_bytes(
             f"-----BEGIN PRIVATE KEY-----\n{CONTENT}\n-----END PRIVATE KEY-----\n".encode(),
             "is no private key",
         ),
-        (LOCKED, "is no private key that can be read"),
+        (LOCKED, "is sealed by a passphrase; name the file of its passphrase"),
         (EC, "is a key of another kind"),
     ],
     ids=["empty", "text", "broken", "with a password", "another kind"],
@@ -143,12 +144,41 @@ def test_what_is_no_key_of_ours_is_refused_and_not_shown(
     content: bytes, expected: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "cleveland.key"
-    path.write_bytes(content)
+    replace_file(path, content, is_secret=True)
     with pytest.raises(UnusableFile, match=rf"cleveland\.key: {expected}") as caught:
         load_private(path)
     assert CONTENT not in str(caught.value)
     assert caught.value.__cause__ is None
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_a_secret_is_written_for_its_owner_only(tmp_path: Path, umask: int) -> None:
+    """As the keys of a simulation are. A file left over from a crash does not lend its mode."""
+    path = tmp_path / "keys" / "ash.key"
+    path.parent.mkdir()
+    path.with_name("ash.key.new").write_text("left over")
+    path.with_name("ash.key.new").chmod(0o644)
+    before = os.umask(umask)
+    try:
+        replace_file(path, b"secret", is_secret=True)
+    finally:
+        os.umask(before)
+    assert (mode(path), path.read_bytes()) == (0o600, b"secret")
+
+
+def test_a_key_that_another_owner_hands_in_may_be_our_group_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, _ = create(tmp_path, "cleveland", "Cleveland Clinic", 300)
+    monkeypatch.setattr(os, "geteuid", lambda: private.stat().st_uid + 1)
+    for allowed in (0o400, 0o440, 0o640):
+        private.chmod(allowed)
+        load_private(private)
+    for refused in (0o444, 0o644, 0o660):
+        private.chmod(refused)
+        with pytest.raises(UnusableFile, match=rf"mode {refused:04o}"):
+            load_private(private)
 
 
 def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
