@@ -72,7 +72,7 @@ BAD_FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     ),
     "UTF-16": ((HEADER + GOOD + MARKER).encode("utf-16"), ("is UTF-16 text", "UTF-8")),
     "a packed file": (
-        gzip.compress((HEADER + GOOD + MARKER).encode()),
+        gzip.compress((HEADER + GOOD + MARKER).encode(), mtime=0),
         ("is compressed by gzip", "unpack it"),
     ),
     "a workbook": (

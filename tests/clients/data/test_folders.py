@@ -107,7 +107,7 @@ def test_the_name_of_a_file_cannot_write_on_the_terminal(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("clinic.csv.gz", gzip.compress(ROWS.encode()), r"clinic\.csv\.gz: is compressed by gzip; unpack it"),
+        ("clinic.csv.gz", gzip.compress(ROWS.encode(), mtime=0), r"clinic\.csv\.gz: is compressed by gzip; unpack it"),
         (
             "clinic.xlsx",
             b"PK\x03\x04....[Content_Types].xml",
@@ -118,7 +118,7 @@ def test_the_name_of_a_file_cannot_write_on_the_terminal(tmp_path: Path) -> None
         ("clinic.dat", ROWS.encode(), "is no CSV file by its name; remove it, or save it as CSV"),
         ("clinic", ROWS.encode(), "is no CSV file by its name"),
         ("A.csv", ROWS.encode(), "a is there twice"),
-        ("a/train.csv.gz", gzip.compress(ROWS.encode()), r"train\.csv\.gz: is compressed by gzip"),
+        ("a/train.csv.gz", gzip.compress(ROWS.encode(), mtime=0), r"train\.csv\.gz: is compressed by gzip"),
         ("b/train.xlsx", b"PK\x03\x04....xl/", r"train\.xlsx: is an Excel workbook"),
     ],
 )
