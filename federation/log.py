@@ -6,8 +6,8 @@ What other libraries and a task's own code log or warn of is dropped, since it c
 has a handler of its own, still warns. `debug` shows all of it. A line holds site ids, counts, digests, our own
 messages and reasons from the fixed list, and never a value of the data, a secret, or the text of an error that is
 not ours. What the network says is made printable first, so it can neither begin a line of its own nor steer a
-terminal. If nobody reads the lines any more, they are lost and the work goes on. Without `to_stderr`, as in a
-simulation, there are no lines.
+terminal. If nobody reads the lines any more, they are lost and the work goes on. A command that is no service,
+such as a simulation, has `warnings_to_stderr` instead: warnings alone, each once. Without either there are no lines.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Fact: TypeAlias = str | int | float | Sequence[str] | None
 
 LOGGER: Final = logging.getLogger("federation")
 LOGGER.addHandler(logging.NullHandler())
-_OURS: Final = ("federation", "clients", "server")
+_OURS: Final = ("federation", "clients", "server", "simulations")
 _LONGEST: Final = 400  # letters of a name or a detail
 _PLAIN: Final = re.compile(r"[\w.:/@+,-]+")
 _FOREIGN: Final = ("flwr", "httpx", "httpcore", "urllib3", "requests", "uvicorn")
@@ -67,13 +67,7 @@ def printable(text: str) -> str:
 
 def to_stderr(*, as_json: bool = False, debug: bool = False) -> None:
     """Have this process say what happens, as text or as one JSON object per line. `debug`: other libraries, too."""
-    handler = _Stderr()
-    handler.setFormatter(_AsJson() if as_json else _AsText())
-    for name in _OURS:
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    _hand_to(_Stderr(_AsJson() if as_json else _AsText()), logging.INFO)
     if debug:
         logging.basicConfig(level=logging.INFO)
         return
@@ -83,8 +77,41 @@ def to_stderr(*, as_json: bool = False, debug: bool = False) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def warnings_to_stderr() -> None:
+    """Have this process say what somebody should look at: `warning: ...`, and the same words once only."""
+    handler = _Stderr(_AsWarning())
+    handler.addFilter(_Unsaid().filter)
+    _hand_to(handler, logging.WARNING)
+
+
+def _hand_to(handler: logging.Handler, level: int) -> None:
+    """Give what we log to this handler alone, and to none that a library has set up."""
+    for name in _OURS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+class _Unsaid:
+    """Lets words pass that it has not seen: three sites that retry a round thrice have one thing to say."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        words = record.getMessage()
+        is_new = words not in self._said
+        self._said.add(words)
+        return is_new
+
+
 class _Stderr(logging.Handler):
     """Whatever is stderr now: Flower and tests replace it."""
+
+    def __init__(self, form: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(form)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -97,6 +124,11 @@ class _Stderr(logging.Handler):
 class _AsText(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"{_time(record)} {_one_line(record.getMessage())}"
+
+
+class _AsWarning(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"warning: {_one_line(record.getMessage())}"
 
 
 class _AsJson(logging.Formatter):

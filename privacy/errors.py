@@ -10,7 +10,7 @@
     |- CalibrationFailed      3  no noise multiplier
     |- UnsupportedEvent       3  a newer version's ledger
     |- LedgerCorrupt          3  `kind` says what is wrong with the ledger
-    |- RecordsUnavailable     3  the disk or its permissions; the only one to retry, once they are put right
+    |- RecordsUnavailable     4  the disk or its permissions; the only one to retry, once they are put right
     `- ProtocolError          3  a peer or the server; this round ends here for us
        |- MalformedMessage    3  bytes that cannot be parsed
        |- FaultyServer        3  the server, beyond doubt
@@ -90,7 +90,12 @@ class LedgerCorrupt(PrivacyError):
 
 
 class RecordsUnavailable(PrivacyError):
-    """A site's journal or registry of pools cannot be read or written now, so nothing was released."""
+    """A site's journal or registry of pools cannot be read or written now, so nothing was released.
+
+    That is a fault of a disk, and nobody's refusal.
+    """
+
+    exit_code = 4
 
 
 class ProtocolError(PrivacyError):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from federation.errors import CheckpointError
-from federation.files import replace_file
+from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.model.task import Dataset
 from privacy.signing import public_identity
@@ -41,10 +41,11 @@ def keep_inputs(world: World, engine: str, folder: Path) -> None:
     """
     if not checkpoint.exists(folder):  # nothing was charged yet
         key = os.urandom(32)
-        (folder / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(folder / "keys" / _KEY_FILE, key, is_secret=True)
         text = json.dumps(_inputs(world, engine, key), indent=1, sort_keys=True)
-        replace_file(folder / _FILE, text.encode())
+        with kept(folder):
+            (folder / "keys").mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(folder / "keys" / _KEY_FILE, key, is_secret=True)
+            replace_file(folder / _FILE, text.encode())
         return
     try:
         key = (folder / "keys" / _KEY_FILE).read_bytes()

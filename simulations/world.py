@@ -31,7 +31,7 @@ from clients.training.screen import said_of, try_out, usable
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import DataError, SiteFileError, TaskError
-from federation.files import replace_file
+from federation.files import kept, replace_file
 from federation.identity.keys import load_private, private_pem
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
@@ -134,10 +134,11 @@ def require_held_out(sites: Iterable[bool]) -> None:
 
 def keep_identities(world: World, keys: Path) -> None:
     """Store the identities made for a simulation, so that a resumed one continues the same ledgers."""
-    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in world.identities.keys() - world.rules.keys():
-        if not (keys / f"{name}.key").exists():
-            replace_file(keys / f"{name}.key", private_pem(world.identities[name]), is_secret=True)
+    with kept(keys):
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in world.identities.keys() - world.rules.keys():
+            if not (keys / f"{name}.key").exists():
+                replace_file(keys / f"{name}.key", private_pem(world.identities[name]), is_secret=True)
 
 
 def _identity(name: str, rules: SiteFile | None, keys: Path | None) -> Ed25519PrivateKey:

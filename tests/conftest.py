@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _silence() -> Iterator[None]:
     """A test that has our log speak leaves it as it was."""
-    loggers = [logging.getLogger(name) for name in ("federation", "clients", "server")]
+    loggers = [logging.getLogger(name) for name in ("federation", "clients", "server", "simulations")]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
     for logger, state in zip(loggers, before, strict=True):

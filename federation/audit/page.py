@@ -70,12 +70,12 @@ def write_verdict(run: Path, report: Report) -> None:
             return
         found = examine(run)
     except Exception as error:
-        _log.warning("warning: %s: the run was not audited (%s)", page, type(error).__name__)
+        _log.warning("%s: the run was not audited (%s)", page, type(error).__name__)
         return
     verdict = f"{found.verdict}: {_headline(found)}; {_coverage(found)}"
     write_page(run, report, f"{verdict}. Anyone can repeat it: federation audit RUN")
     if found.verdict != "pass":
-        _log.warning("warning: %s: the audit found something; see federation audit %s", page, run)
+        _log.warning("%s: the audit found something; see federation audit %s", page, run)
 
 
 def audit_lines(audit: Audit) -> list[str]:

@@ -21,6 +21,7 @@ from click.exceptions import Exit
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail, run
 from federation.errors import AuditFailure, InputError
+from federation.log import warnings_to_stderr
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
 
@@ -284,6 +285,7 @@ def dispatch() -> int:
     Typer's own main is not used: it turns signals, broken pipes and errors into statuses of its own.
     """
     quiet_flower()
+    warnings_to_stderr()
     check_origins()
     command = typer.main.get_command(app)
     try:

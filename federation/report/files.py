@@ -33,7 +33,7 @@ def write_page(folder: Path, report: Report, verdict: str = "") -> None:
         with suppress(OSError):
             path.unlink(missing_ok=True)  # an older one would contradict report.json
         why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        _log.warning("warning: %s: n/a (%s); the same command again makes it, and nothing else", path, why)
+        _log.warning("%s: n/a (%s); the same command again makes it, and nothing else", path, why)
 
 
 def read_report(folder: Path) -> Report:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from federation.log import LOGGER, note, printable, said, to_stderr, warn
+from federation.log import LOGGER, note, printable, said, to_stderr, warn, warnings_to_stderr
 from privacy.errors import PolicyViolation
 
 HOSTILE = "west\n2026-01-01T00:00:00.000Z run ends\r\x1b[2J\u202e\u2028\x00"
@@ -41,6 +41,28 @@ def test_text_is_one_line_with_time_event_and_facts(fresh: None, capsys: pytest.
     assert rest == "round ends run=ab round=3 lost=west,east seconds=2.12346"
     assert time.endswith("Z")
     assert datetime.fromisoformat(time).utcoffset() is not None
+
+
+def test_warnings_for_people_are_said_once_and_go_through_no_handler_of_a_library(
+    fresh: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As opacus sets one up for the whole process when it is imported."""
+    foreign = logging.StreamHandler(sys.stderr)
+    foreign.setFormatter(logging.Formatter("%(asctime)s:%(message)s"))
+    logging.getLogger().addHandler(foreign)
+    try:
+        warnings_to_stderr()
+        note("round_begins", round=1)
+        for _ in range(3):
+            warn("site_lost", site="west")
+            logging.getLogger("simulations.world").warning("%s: left out 2 records\n", "west")
+        warn("site_lost", site="east")
+    finally:
+        logging.getLogger().removeHandler(foreign)
+    assert capsys.readouterr() == (
+        "",
+        "warning: site lost site=west\nwarning: west: left out 2 records?\nwarning: site lost site=east\n",
+    )
 
 
 def test_a_command_can_be_pasted(fresh: None, capsys: pytest.CaptureFixture[str]) -> None:

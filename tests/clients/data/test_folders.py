@@ -107,7 +107,11 @@ def test_the_name_of_a_file_cannot_write_on_the_terminal(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("clinic.csv.gz", gzip.compress(ROWS.encode(), mtime=0), r"clinic\.csv\.gz: is compressed by gzip; unpack it"),
+        (
+            "clinic.csv.gz",
+            gzip.compress(ROWS.encode(), mtime=0),
+            r"clinic\.csv\.gz: is compressed by gzip; unpack it",
+        ),
         (
             "clinic.xlsx",
             b"PK\x03\x04....[Content_Types].xml",

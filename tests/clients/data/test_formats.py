@@ -57,7 +57,9 @@ def zipped(name: str, content: str = TABLE) -> bytes:
         (b"age|dose\n40|0,5\n", "has its cells separated by bars", "with commas"),
         (b"sep=;\nage;dose\n", "begins with a line for Excel", "remove that line"),
     ],
-    ids=lambda value: "" if isinstance(value, bytes) else value,  # archives hold the time at which they are made
+    ids=lambda value: (
+        "" if isinstance(value, bytes) else value
+    ),  # archives hold the time at which they are made
 )
 def test_a_file_is_called_what_it_is(content: bytes, what: str, cure: str) -> None:
     found = other_format(content[:4096])
