@@ -12,6 +12,7 @@ from clients.data.folders import find_sites, mixed_hold_outs
 from federation.errors import DataError
 
 ROWS = "age,cp,num\n55,1,0\n"
+ZIPPED = gzip.compress(ROWS.encode(), mtime=0)
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_the_name_of_a_file_cannot_write_on_the_terminal(tmp_path: Path) -> None
     [
         (
             "clinic.csv.gz",
-            gzip.compress(ROWS.encode(), mtime=0),
+            ZIPPED,
             r"clinic\.csv\.gz: is compressed by gzip; unpack it",
         ),
         (
@@ -122,7 +123,7 @@ def test_the_name_of_a_file_cannot_write_on_the_terminal(tmp_path: Path) -> None
         ("clinic.dat", ROWS.encode(), "is no CSV file by its name; remove it, or save it as CSV"),
         ("clinic", ROWS.encode(), "is no CSV file by its name"),
         ("A.csv", ROWS.encode(), "a is there twice"),
-        ("a/train.csv.gz", gzip.compress(ROWS.encode(), mtime=0), r"train\.csv\.gz: is compressed by gzip"),
+        ("a/train.csv.gz", ZIPPED, r"train\.csv\.gz: is compressed by gzip"),
         ("b/train.xlsx", b"PK\x03\x04....xl/", r"train\.xlsx: is an Excel workbook"),
     ],
 )
