@@ -148,8 +148,8 @@ def _write(
 ) -> None:
     """A draft that lacks nothing by itself.
 
-    With a log from the start, what a full disk keeps SQLite from moving into the file when it is closed would stay in
-    the log, silently, and only the file is put in place.
+    With a log from the start, what a full disk keeps SQLite from moving into the file when it is closed would stay
+    in the log, silently, and only the file is put in place.
     """
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with closing(connect(draft, synchronous="EXTRA")) as connection:
