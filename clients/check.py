@@ -59,7 +59,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "private": plan.is_private,
         "unit": plan.privacy.unit,
         "noise": plan.privacy.noise,
-        "epsilon": plan.privacy.epsilon,
+        "epsilon": None,
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
         **_costs(plan),
@@ -73,13 +73,11 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
 
 
 def _costs(plan: Plan) -> dict[str, Any]:
-    """What the run costs one unit that the plan protects, and how much more noise it has than that needs."""
+    """What the run costs one unit that the plan protects, as `budget` says it, and how much more noise it has."""
     if not plan.is_private:
         return {}
     costs = epsilons(cost_for(plan, plan.privacy.unit, Patient()))
-    training = costs.pop("epsilon")  # among facts this is the plan's own, of which the noise leaves a little
-    parts = {"training": {"epsilon": training}, **costs} if costs else {}
-    return {**parts, **excess_facts(plan, planned_cohort(plan))}
+    return {**costs, **excess_facts(plan, planned_cohort(plan))}
 
 
 def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRead], None]) -> dict[str, Any]:

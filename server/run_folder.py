@@ -62,7 +62,8 @@ class RunFolder:
     def finished(self, engine: str, *, simulated: bool) -> Report | None:
         """The report of the run in this folder, or None while there is more to do.
 
-        CheckpointError if the run is over, but was carried by another engine, or was a simulation and this is not.
+        CheckpointError if the run is over, but was carried by another engine, or was a simulation and this is not;
+        or if an earlier version finished it, and told less than it cost.
         """
         if not self.is_finished:
             return None
@@ -74,6 +75,13 @@ class RunFolder:
             message = f"{self.path} holds this run, finished by engine {report.engine}, not {engine}"
             raise CheckpointError(
                 message, hint=f"name another folder, or give --engine {report.engine} to read it"
+            )
+        if self.plan.figures is not None and report.privacy.together is None:
+            message = (
+                f"{self.path} was finished by an earlier version, which told epsilon of the training alone"
+            )
+            raise CheckpointError(
+                message, hint="name another folder; federation audit RUN tells what both cost"
             )
         return report
 

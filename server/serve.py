@@ -13,7 +13,7 @@ from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import build_task
 from federation.plan.plan import load
 from federation.report.files import PAGE, write_page, write_report
-from federation.report.report import Made
+from federation.report.report import Made, whole
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
@@ -69,7 +69,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     write_page(folder.path, report)
     folder.close()
     write_verdict(folder.path, report)
-    note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=report.privacy.epsilon)
+    note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=whole(report.privacy))
 
 
 def _fresh(_: int) -> Stream:

@@ -43,6 +43,8 @@ SEVERITIES: Mapping[str, Severity] = {
     "report-mismatch": "critical",
     "page-mismatch": "critical",
     "page-unmarked": "warning",
+    "page-differs": "warning",
+    "report-older": "warning",
     "simulated-claim": "critical",
     # a site's ledger
     "ledger-missing": "warning",

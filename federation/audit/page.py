@@ -11,12 +11,13 @@ from federation.audit.examine import audit as examine
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.files import write_output
 from federation.report.files import PAGE, write_page
-from federation.report.numbers import MISSING, short, upward
+from federation.report.numbers import MISSING, downward, spent
 from federation.report.report import Report
 from federation.report.templates import page_template
 from federation.report.wording import NOT_AUDITED
 from privacy.accounting.bounds import Bounds
 
+_SAME = 1e-6  # bounds that close are one number
 _MOST_AUDITED = 10_000  # rounds of single sites: above, an audit takes a minute, and is for who asks for it
 _log = logging.getLogger(__name__)
 _UNITS: Mapping[str, str] = {
@@ -46,7 +47,7 @@ def write_audit_page(audit: Audit, path: Path) -> None:
 
 def render(audit: Audit) -> str:
     """The page, as HTML. Names in it come from untrusted files, so each is escaped."""
-    return page_template(Path(__file__).parent, short, between, most).render(
+    return page_template(Path(__file__).parent, claimed, between, most).render(
         audit=audit,
         headline=_headline(audit),
         coverage=_coverage(audit),
@@ -117,21 +118,29 @@ def _coverage(audit: Audit) -> str:
     return f"{told}; nothing but the server's word for {missing}" if missing else told
 
 
+def claimed(epsilon: float | None) -> str:
+    """A claim to three places, rounded up like every epsilon; "n/a" where there is none."""
+    return MISSING if epsilon is None or not math.isfinite(epsilon) else spent(epsilon)
+
+
 def between(bounds: Bounds | None) -> str:
-    """Two bounds to three places, as one number where they agree: "2.991", "2.991 to 3.010", "no bound", "n/a"."""
+    """Two bounds to three places, as one number where they agree: "2.991", "2.991 to 3.010", "no bound", "n/a".
+
+    The lower is rounded down and the upper one up, so that the truth lies between what is shown, too.
+    """
     if bounds is None:
         return MISSING
     if math.isinf(bounds.upper):
         return "no bound"
-    low, high = f"{bounds.lower:.3f}", f"{bounds.upper:.3f}"
-    return high if low == high else f"{low} to {high}"
+    low, high = downward(bounds.lower, 3), spent(bounds.upper)
+    return high if bounds.upper - bounds.lower < _SAME else f"{low} to {high}"
 
 
 def most(bounds: Bounds) -> str:
     """The upper of two bounds, rounded up to three places."""
     if math.isinf(bounds.upper):
         return "no bound"
-    return upward(bounds.upper, 3)
+    return spent(bounds.upper)
 
 
 def _claims(audit: Audit) -> Iterator[str]:
@@ -145,7 +154,7 @@ def _claims(audit: Audit) -> Iterator[str]:
 
 
 def _claim(claim: Claim, delta: float | None) -> str:
-    text = f"claimed {short(claim.claimed)}, recomputed {between(claim.recomputed)}"
+    text = f"claimed {claimed(claim.claimed)}, recomputed {between(claim.recomputed)}"
     return text + (f", delta {delta:g}" if delta is not None else "")
 
 
@@ -168,8 +177,8 @@ def _sites(audit: Audit) -> Iterator[str]:
             again = f"{'':<{width}}  {'evaluation':<10}{_counts(site.evaluation)}"
             yield f"{again}{'':9}  {between(site.evaluated)}"
         if site.together is not None:
-            claimed = short(site.together.claimed)
-            yield f"{'':<{width}}  {'together':<10}{'':29}{claimed:>7}  {between(site.together.recomputed)}"
+            told = claimed(site.together.claimed)
+            yield f"{'':<{width}}  {'together':<10}{'':29}{told:>7}  {between(site.together.recomputed)}"
 
 
 def _counts(steps: Steps) -> str:
@@ -179,7 +188,7 @@ def _counts(steps: Steps) -> str:
 
 
 def _epsilons(site: SiteAudit) -> str:
-    return f"  {short(site.claimed):>7}  {between(site.recomputed)}"
+    return f"  {claimed(site.claimed):>7}  {between(site.recomputed)}"
 
 
 def _units(audit: Audit) -> Iterator[str]:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from federation.audit.claims import recounted_charge
 from federation.audit.evidence import Params
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipt, Receipts
+from federation.audit.recounting import planned_releases
+from federation.audit.report import differs, is_near, is_same, rows_of
 from federation.model.params import Layout, initial_params, params_bytes, params_digest
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
 from federation.round.cohort import required_survivors
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.pld import epsilon_by_round
+from privacy.accounting.units import Charge
 from privacy.errors import PrivacyError
 from privacy.roster import Roster
+
+_MOST_LOOKS = 40  # at single rounds of a history
 
 
 def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found: Findings) -> None:
@@ -134,3 +145,48 @@ def _check_built_in(
             "params-start",
             "round 1 did not start from the params that the plan's seed gives in this version of torch",
         )
+
+
+def check_history(
+    report: Mapping[str, Any], receipts: Receipts, plan: Plan, charge: Charge, found: Findings
+) -> None:
+    """Check the report's history, round by round: metrics as in the receipts, epsilon as it was spent by then."""
+    rows = rows_of(report.get("history"))
+    rounds, told = receipts.rounds, [row for row in rows if isinstance(row, Mapping)]
+    numbers = [number for row in told if type(number := row.get("round")) is int]
+    if numbers != list(rounds) or len(told) != len(rows):
+        differs("history is not of the rounds that have a receipt", found)
+        return
+    for row, line in zip(told, rounds.values(), strict=True):
+        if row.get("metrics") != line.metrics:
+            differs(f"history of round {line.round} is not what its receipt says", found)
+    if plan.privacy.delta is None:
+        return
+    epsilons = [float(value) for row in told if isinstance(value := row.get("epsilon"), int | float)]
+    if len(epsilons) != len(told) or epsilons != sorted(epsilons):
+        differs("epsilon falls from one round to the next", found)
+        return
+    for number in _other_epsilons(dict(zip(numbers, epsilons, strict=True)), plan, charge, found):
+        differs(f"history says another epsilon of round {number}", found)
+
+
+def _other_epsilons(told: Mapping[int, float], plan: Plan, charge: Charge, found: Findings) -> Iterator[int]:
+    """The rounds after which epsilon is neither what our accountant says nor between the auditor's bounds."""
+    if plan.privacy.delta is None or not isinstance(charge.event, GaussianEvent):
+        return
+    rounds, looks = plan.federation.rounds, 0
+    each = charge.with_count(planned_releases(plan) // rounds).event
+    ours = epsilon_by_round(each, rounds, plan.privacy.delta) if isinstance(each, GaussianEvent) else {}
+    listed = list(ours)  # what holds of the next round in the list holds of those before it
+    for number, value in told.items():
+        if number <= rounds and is_same(ours[listed[bisect_left(listed, number)]], value):
+            continue
+        looks += 1
+        if looks > _MOST_LOOKS:
+            found.skip(
+                "report.json: history.epsilon of some rounds: an earlier version counted them otherwise"
+            )
+            return
+        part = charge.with_count(number * planned_releases(plan) // rounds)
+        if not is_near(value, recounted_charge(part, plan)):
+            yield number

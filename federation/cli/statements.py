@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from federation.cli.screen import show, styled, titled
-from federation.report.numbers import UNBOUNDED, figure, short
+from federation.report.numbers import short, spent
 
 _NO_LIMIT = "no limit"
 
@@ -35,11 +35,11 @@ def print_statement(facts: Mapping[str, Any]) -> None:
 
 def _units(units: Mapping[str, Any]) -> Table:
     table = titled("Budget", "unit", "epsilon spent", "allowed", "delta", "filter", "one person")
-    for unit, spent in units.items():
-        people = f"{spent['records']} records, {spent['sites']} sites" if unit == "patient" else ""
-        used = "full" if spent["used"] is None or spent["used"] > 1 else f"{spent['used']:.0%} full"
-        epsilons = (short(spent[key], _NO_LIMIT) for key in ("epsilon", "epsilon_max"))
-        table.add_row(unit, *epsilons, f"{spent['delta']:g}", used, people)
+    for unit, told in units.items():
+        people = f"{told['records']} records, {told['sites']} sites" if unit == "patient" else ""
+        used = "full" if told["used"] is None or told["used"] > 1 else f"{told['used']:.0%} full"
+        limit = short(told["epsilon_max"], _NO_LIMIT)
+        table.add_row(unit, spent(told["epsilon"]), limit, f"{told['delta']:g}", used, people)
     return table
 
 
@@ -63,13 +63,9 @@ def _costs(runs: list[Mapping[str, Any]]) -> Table:
     table = titled("Epsilon charged", "run", "with its evaluation", "by itself", "delta")
     for run in runs:
         both = run.get("together", {} if "/" in run["run"] else run)
-        together = _bounded(both["epsilon"]) if both else ""
-        table.add_row(_named(run), together, _bounded(run["epsilon"]), f"{run['delta']:g}")
+        together = spent(both["epsilon"]) if both else ""
+        table.add_row(_named(run), together, spent(run["epsilon"]), f"{run['delta']:g}")
     return table
-
-
-def _bounded(epsilon: float | None) -> str:
-    return UNBOUNDED if epsilon is None else figure(epsilon)
 
 
 def _named(run: Mapping[str, Any]) -> str:

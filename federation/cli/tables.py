@@ -12,10 +12,17 @@ from rich.text import Text
 from federation.cli.screen import show, styled, titled
 from federation.report import wording
 from federation.report.files import PAGE
-from federation.report.numbers import MISSING, UNBOUNDED, figure, held_out, short, upward
+from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
 
 _ROUNDING = 1e-9
+_SPENT = (
+    "epsilon",
+    "epsilon_after_this_plan",
+    "epsilon_of_this_run_alone",
+    "accountants",
+    "patient_at_sites",
+)
 _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 
@@ -70,11 +77,10 @@ def _led(facts: Mapping[str, Any]) -> dict[str, Any]:
     if "together" not in rest:
         return rest
     together, evaluation = rest.pop("together"), rest.pop("evaluation")
-    training = rest.pop("training", rest)["epsilon"]
-    composed = f"training {figure(training)} and evaluation {figure(evaluation['epsilon'])}, composed"
-    rest.pop("epsilon")
+    training = rest.pop("epsilon")
+    composed = f"training {spent(training)} and evaluation {spent(evaluation['epsilon'])}, composed"
     people = {"patient_at_sites": together["patient_at_sites"]} if "patient_at_sites" in together else {}
-    return {"epsilon": f"{figure(together['epsilon'])} ({composed})", **rest, **people}
+    return {"epsilon": f"{spent(together['epsilon'])} ({composed})", **rest, **people}
 
 
 def _claim(privacy: PrivacyClaim) -> list[Text]:
@@ -82,15 +88,13 @@ def _claim(privacy: PrivacyClaim) -> list[Text]:
         said = ': the plan says noise = "none"; no epsilon holds for these params'
         return [styled(("NOT PRIVATE", "bold red"), said)]
     claim = styled(
-        (f"epsilon {figure(whole(privacy))}", "bold"),
+        (f"epsilon {spent(whole(privacy))}", "bold"),
         f" at delta {privacy.delta:g} for one {privacy.unit}; "
         f"noise {privacy.noise}, multiplier {figure(privacy.noise_multiplier)}",
     )
     if privacy.evaluation is None:
         return [claim]
-    parts = (
-        f"training {figure(privacy.epsilon)} and evaluation {figure(privacy.evaluation.epsilon)}, composed"
-    )
+    parts = f"training {spent(privacy.epsilon)} and evaluation {spent(privacy.evaluation.epsilon)}, composed"
     return [claim, styled(parts)]
 
 
@@ -102,7 +106,7 @@ def _sites(report: Report) -> Table:
         lines = [MISSING if site.lines is None else str(site.lines)] * are_tables
         records = [*lines, *[str(site.records)] * report.simulated]
         sizes = (_kib(size) for size in (site.bytes_up, site.bytes_down))
-        table.add_row(site.id, *records, str(site.rounds), figure(whole(site)), *sizes)
+        table.add_row(site.id, *records, str(site.rounds), spent(whole(site)), *sizes)
     return table
 
 
@@ -133,15 +137,15 @@ def _metrics(evaluation: Evaluation) -> Table:
 def _lines(facts: Mapping[str, Any]) -> list[str]:
     """A fact on each line, its name before it."""
     width = max(map(len, facts), default=0)
-    return [f"{name.replace('_', ' '):{width}}  {_fact(value)}" for name, value in facts.items()]
+    return [f"{name.replace('_', ' '):{width}}  {_fact(value, name)}" for name, value in facts.items()]
 
 
 def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
     """What is spent of each limit now, and what would be."""
     table = titled("Epsilon at this site", "of one", "spent", "with this plan", "limit", "delta")
-    for unit, spent in units.items():
-        epsilons = (figure(spent[key]) for key in ("epsilon_before", "epsilon_after", "epsilon_max"))
-        table.add_row(unit, *epsilons, f"{spent['delta']:g}")
+    for unit, told in units.items():
+        epsilons = (spent(told[key]) for key in ("epsilon_before", "epsilon_after"))
+        table.add_row(unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}")
     return table
 
 
@@ -151,14 +155,8 @@ def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
     for line in units:
         records = "all" if line["unit"] == "client" else str(line["records"])
         costs = [line["together"], line, line["evaluation"]] if parts else [line]
-        table.add_row(
-            line["unit"], records, str(line["sites"]), *(_bounded(each["epsilon"]) for each in costs)
-        )
+        table.add_row(line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs))
     return table
-
-
-def _bounded(epsilon: float | None) -> str:
-    return UNBOUNDED if epsilon is None else figure(epsilon)
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
@@ -168,7 +166,7 @@ def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
     # The last one, about every tenth before it, and the first.
     tenths = list(rounds[:0:-1])[:: max(1, len(rounds) // 10)]
     for entry in (*rounds[:1], *reversed(tenths)):
-        table.add_row(str(entry["round"]), figure(entry["epsilon"]))
+        table.add_row(str(entry["round"]), spent(entry["epsilon"]))
     return table
 
 
@@ -193,11 +191,13 @@ def _room(rule: Mapping[str, Any], is_evaluated: bool) -> str:
     )
 
 
-def _fact(value: object) -> str:
+def _fact(value: object, name: str) -> str:
+    """A fact in words. What is spent is rounded up, so `name`, or what it lies in, tells whether it is that."""
     if isinstance(value, float):
-        return short(value)
+        return spent(value) if name in _SPENT else short(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_fact(item)}" for key, item in value.items())
+        within = (name if name in _SPENT else key for key in value)
+        return ", ".join(f"{key}: {_fact(value[key], by)}" for key, by in zip(value, within, strict=True))
     if isinstance(value, list | tuple):
-        return ", ".join(_fact(item) for item in value)
+        return ", ".join(_fact(item, name) for item in value)
     return MISSING if value is None else str(value)

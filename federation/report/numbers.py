@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 MISSING = "n/a"
 UNBOUNDED = "not bounded"
 
 
 def figure(value: float | None, why: str = "") -> str:
-    """A metric or an epsilon to three places; n/a for None, with the reason if there is one.
+    """A metric to three places; n/a for None, with the reason if there is one.
 
     >>> figure(0.5), figure(None), figure(None, "diverged")
     ('0.500', 'n/a', 'n/a (diverged)')
@@ -27,14 +28,32 @@ def short(value: float | None, missing: str = MISSING) -> str:
 
 
 def upward(value: float | None, places: int = 2) -> str:
-    """A number rounded up: a page must not claim more privacy than there is.
+    """A number rounded up: nothing that people read may claim more privacy than there is.
 
-    >>> upward(2.991), upward(2.99), upward(None)
-    ('3.00', '2.99', 'not bounded')
+    >>> upward(2.991), upward(2.99), upward(2.9900001), upward(None)
+    ('3.00', '2.99', '3.00', 'not bounded')
     """
-    if value is None or math.isinf(value):
+    return _rounded(value, places, ROUND_CEILING)
+
+
+def downward(value: float | None, places: int = 2) -> str:
+    """A number rounded down, for what is at least so large."""
+    return _rounded(value, places, ROUND_FLOOR)
+
+
+def spent(value: float | None) -> str:
+    """An epsilon as a terminal shows it: to three places, rounded up.
+
+    >>> spent(2.9971), spent(3.0), spent(None)
+    ('2.998', '3.000', 'not bounded')
+    """
+    return upward(value, 3)
+
+
+def _rounded(value: float | None, places: int, way: str) -> str:
+    if value is None or not math.isfinite(value):
         return UNBOUNDED
-    return f"{math.ceil(round(value * 10**places, 6)) / 10**places:.{places}f}"
+    return f"{Decimal(repr(float(value))).quantize(Decimal(10) ** -places, way):f}"
 
 
 def tiny(delta: float) -> str:

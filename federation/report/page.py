@@ -13,7 +13,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from federation.report import plots, wording
+from federation.report import wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
@@ -25,8 +25,12 @@ _BASELINES = {
 }
 
 
-def render(report: Report, verdict: str = "") -> str:
-    """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one."""
+def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
+    """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one.
+
+    Without `curves` nothing is drawn: an audit compares the words.
+    """
+    drawings = _curves(report) if curves else []
     filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
@@ -44,7 +48,7 @@ def render(report: Report, verdict: str = "") -> str:
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),
         held_out=held_out(report.evaluation.pooled),
-        curves=[Markup(drawing) for drawing in _curves(report)],  # noqa: S704  our own plots; text in them is escaped
+        curves=[Markup(drawing) for drawing in drawings],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds]),
     )
@@ -63,6 +67,8 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
 
 def _curves(report: Report) -> list[str]:
     """The plots that the history allows, as SVG."""
+    from federation.report import plots  # matplotlib takes a second
+
     history, drawings = report.history, []
     rounds = [line.round for line in history]
     known = history[-1].metrics if history else {}

@@ -18,6 +18,8 @@ from federation.report.report import PrivacyClaim, Report, SiteLine, UnitCost
 
 PLACES = 2
 _LONGEST = 24  # letters of an epsilon
+_NO_TEXT = ("style", "svg")
+_CURVES = "Round by round"
 
 
 def stated(value: float | None, field: str, places: int = PLACES) -> Markup:
@@ -106,3 +108,42 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Its text."""
         self._text += data
+
+
+def words(page: str) -> list[str]:
+    """All words of a page that people read, in order, but for its drawings and the verdict of an audit.
+
+    The heading over the drawings goes with them: a page without any has none.
+    """
+    reader = _Words()
+    reader.feed(page)
+    reader.close()
+    return " ".join(reader.found).split()
+
+
+class _Words(HTMLParser):
+    """Collects text outside of styles, drawings, and the cell beside "audit"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._within: list[str] = []
+        self._beside_audit = False
+
+    def handle_starttag(self, tag: str, _attrs: list[tuple[str, str | None]]) -> None:
+        """Begin to leave out what is no text."""
+        if tag in _NO_TEXT or (tag == "td" and self._beside_audit):
+            self._within.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """End it."""
+        if self._within and tag == self._within[-1]:
+            self._within.pop()
+            self._beside_audit = False
+
+    def handle_data(self, data: str) -> None:
+        """Its text."""
+        text = data.strip()
+        if not self._within and text and text != _CURVES:
+            self.found.append(text)
+            self._beside_audit = text == "audit"

@@ -15,7 +15,9 @@ from clients.journal.journal import Journal
 from clients.policy import load_site
 from federation.errors import DataError, InputError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private
+from federation.plan.guarantee import cost_for
 from federation.plan.plan import Plan, parse
+from privacy.accounting.units import Patient
 from privacy.errors import BudgetExceeded, LedgerCorrupt, PolicyViolation, UnsafeParameters
 from tests.clients.sites import RUN, make_plan, make_terms
 from tests.clients.test_join import ROWS, SITE, write_site
@@ -55,7 +57,7 @@ def test_the_facts_of_a_plan(noise: str) -> None:
         assert facts["epsilon"] is facts["delta"] is facts["noise_multiplier"] is None
         assert facts["upload_bytes_per_round"] == 6 * 28 // 8  # 24 bits, 3 for five sites, 1 for the sign
     else:
-        assert (facts["epsilon"], facts["delta"]) == (8.0, 1e-5)
+        assert (facts["epsilon"], facts["delta"]) == (cost_for(plan, "record", Patient()).together, 1e-5)
         assert 0.5 < facts["noise_multiplier"] < 5
     assert "site" not in facts
     assert json.loads(json.dumps(facts)) == facts
@@ -323,7 +325,7 @@ def test_a_plan_with_an_evaluation_is_told_with_both_and_what_one_run_costs_alon
     """The larger of the two stands beside the sum where no record can be in both parts, and nowhere else."""
     plan = parse(make_plan(epsilon=3.0).to_toml().replace("[evaluation]", "[evaluation]\nepsilon = 2.0"))
     facts = preflight(plan, write_site(tmp_path))
-    parts = [facts[name]["epsilon"] for name in ("training", "evaluation")]
+    parts = [facts["epsilon"], facts["evaluation"]["epsilon"]]
     assert max(parts) < facts["together"]["epsilon"] < sum(parts)
     assert facts["site"]["epsilon_of_this_run_alone"] == max(parts)
     assert facts["site"]["epsilon_after_this_plan"] == facts["together"]["epsilon"], "a ledger counts both"

@@ -135,7 +135,8 @@ def test_an_audit_without_plan_is_a_page_too(tmp_path: Path) -> None:
     [
         (None, "n/a"),
         (Bounds(float("inf"), float("inf")), "no bound"),
-        (Bounds(1.0001, 1.0002), "1.000"),
+        (Bounds(1.0001, 1.0002), "1.000 to 1.001"),
+        (Bounds(1.9994999999, 1.9995000001), "2.000"),
         (BOUNDS, "2.980 to 2.990"),
     ],
 )

@@ -196,3 +196,76 @@ def test_a_site_that_was_not_invited_to_the_evaluation_did_not_pay_for_it(paid: 
     found = audit(paid)
     assert found.verdict == "fail"
     assert "round-without-receipt" in ids_at(found, "cedar")
+
+
+def as_an_earlier_version_wrote(run: Path) -> None:
+    """The report of a run with an evaluation as it was before both were told together."""
+    report = json.loads((run / "report.json").read_text("utf-8"))
+    for part in (report["privacy"], *report["privacy"]["units"], *report["sites"]):
+        for name in ("evaluation", "together", "noise_excess", "noise_excess_of", "tried"):
+            part.pop(name, None)
+    del report["made"]
+    (run / "report.json").write_text(json.dumps(report), "utf-8")
+    page = (run / "report.html").read_text("utf-8")
+    (run / "report.html").write_text(re.sub(r"</?data[^>]*>", "", page), "utf-8")
+
+
+def test_a_report_from_before_both_were_told_is_no_contradiction(tmp_path: Path) -> None:
+    """A digest that only a later version gives, or a part that is told, says that it is not from before."""
+    run = finished(tmp_path, "vectorized", EVALUATED.replace("[evaluation]", "tau = 0.001\n\n[evaluation]"))
+    as_an_earlier_version_wrote(run)
+    found = audit(run)
+    assert ids(found, "critical") == set()
+    assert ids(found, "warning") == {"page-unmarked", "report-older"}
+    assert found.together is not None and found.together.claimed is None
+    assert found.together.recomputed is not None and found.training.claimed is not None
+    assert found.together.recomputed.lower > found.training.claimed
+    half = edited_report(run, lambda report: report["sites"][0].update(together={"epsilon": 9.0}))
+    assert "report-mismatch" in ids(half, "critical")
+
+
+def test_a_later_report_in_the_form_of_an_earlier_one_is_found(paid: Path) -> None:
+    as_an_earlier_version_wrote(paid)
+    assert "report-mismatch" in ids(audit(paid), "critical")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda report: report["privacy"]["tried"].update(epsilon=report["privacy"]["epsilon"] * 1.02),
+        lambda report: report["privacy"]["tried"].update(runs=None),
+        lambda report: report["history"][1].update(epsilon=report["history"][0]["epsilon"]),
+        lambda report: report["evaluation"]["mean_of_sites"].update(accuracy=1.72),
+        lambda report: report["evaluation"]["mean_of_sites"].update(accuracy=None),
+        lambda report: report["evaluation"]["mean_of_sites_n"].update(accuracy=2),
+        lambda report: report["evaluation"]["sites"]["ash"].update(accuracy=None),
+        lambda report: report["made"].update(run="ab" * 16),
+    ],
+)
+def test_figures_that_follow_from_others_are_held_against_them(
+    tmp_path: Path, change: Callable[[Any], object]
+) -> None:
+    run = finished(tmp_path, "vectorized", EVALUATED.replace("rounds = 2", "rounds = 3"))
+    assert audit(run).findings == ()
+    assert "report-mismatch" in ids(edited_report(run, change), "critical")
+
+
+@pytest.mark.parametrize(
+    ("words", "others"),
+    [
+        ("δ 1e-5", "δ 1e-9"),
+        ("Noise: distributed", "Noise: site"),
+        (" sites in which none", "0 sites in which none"),
+    ],
+)
+def test_words_that_are_not_of_the_report_are_told(paid: Path, words: str, others: str) -> None:
+    assert audit(paid).findings == ()
+    found = edited_page(paid, lambda page: page.replace(words, others))
+    assert ids(found, "warning") == {"page-differs"}
+
+
+def test_the_words_of_another_version_are_not_compared(paid: Path) -> None:
+    edited_report(paid, lambda report: report["made"].update(version="0.0.9"))
+    found = edited_page(paid, lambda page: page.replace("Whom does it protect?", "Who is protected?"))
+    assert found.findings == ()
+    assert any("another version wrote them" in what for what in found.not_checked)

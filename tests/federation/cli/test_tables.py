@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from federation.cli.statements import print_statement
 from federation.cli.tables import print_budget, print_facts, print_report
 from federation.report.report import Report
 from tests.federation.report.pages import a_report, typed
@@ -81,7 +82,7 @@ def test_the_limits_of_a_site_are_a_table_below_its_facts(capsys: pytest.Capture
 
 def test_facts_of_a_plan_alone_need_no_site(capsys: pytest.CaptureFixture[str]) -> None:
     print_facts({"private": True, "epsilon": 3.0})
-    assert capsys.readouterr().out.split() == ["private", "True", "epsilon", "3"]
+    assert capsys.readouterr().out.split() == ["private", "True", "epsilon", "3.000"]
 
 
 def test_a_report_shows_the_claim_the_sites_and_the_metrics(
@@ -143,11 +144,11 @@ EXCESS = {
 
 
 def test_facts_lead_with_what_the_run_costs(capsys: pytest.CaptureFixture[str]) -> None:
-    print_facts({"name": "heart", "epsilon": 3.0, "training": {"epsilon": 2.991}, **BOTH, **EXCESS})
+    print_facts({"name": "heart", "epsilon": 2.991, **BOTH, **EXCESS})
     text = capsys.readouterr().out
     assert text.splitlines()[0].split(maxsplit=1) == [
         "epsilon",
-        "3.761 (training 2.991 and evaluation 1.999, composed)",
+        "3.762 (training 2.991 and evaluation 1.999, composed)",
     ]
     assert text.count("epsilon") == 2, "the plan's own number does not stand beside it"
     assert row(text, "as it is") == ["as it is", "1", "0", "1.29"]
@@ -162,10 +163,41 @@ def test_a_budget_leads_with_both_and_says_that_its_epsilon_is_no_limit(
     facts = {"epsilon": 2.5, **BOTH, "together": together, "patient_at_sites": {"1": 2.5}, **EXCESS}
     print_budget({**facts, "units": units, "rounds": rounds, "filter": ALONE})
     text = capsys.readouterr().out
-    assert text.split()[:2] == ["epsilon", "3.761"]
-    assert "1: 3.761" in text and "1: 2.5" not in text
-    assert row(text, "record") == ["record", "1", "1", "3.761", "2.500", "1.999"]
+    assert text.split()[:2] == ["epsilon", "3.762"]
+    assert "1: 3.762" in text and "1: 2.5" not in text
+    assert row(text, "record") == ["record", "1", "1", "3.762", "2.500", "1.999"]
     assert "refuses this plan" in text and "limit above 3.294" in " ".join(text.split())
+
+
+def test_no_epsilon_of_a_terminal_is_below_what_it_stands_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every one is just above a number of three places, so rounding to the nearest would tell too little."""
+    low = {"epsilon": 1.0001}
+    line = {"unit": "record", "records": 1, "sites": 1, **low, "evaluation": low, "together": low}
+    limit = {"epsilon_before": 1.0001, "epsilon_after": 1.0001, "epsilon_max": 3.0, "delta": 1e-5}
+    site = {
+        "epsilon_after_this_plan": 1.0001,
+        "epsilon_of_this_run_alone": 1.0001,
+        "units": {"record": limit},
+    }
+    ways = {"accountants": {"pld": 1.0001, "rdp": 1.0001}, "patient_at_sites": {"2": 1.0001}}
+    print_facts({**low, **ways, "site": site})
+    print_facts({**low, "evaluation": low, "together": low, "site": site})
+    rounds = [{"round": 1, **low}, {"round": 2, **low}]
+    print_budget({**low, **ways, "units": [line], "rounds": rounds, "filter": ALONE})
+    content = a_report()
+    both = {**low, "evaluation": low, "together": low}
+    content["privacy"] |= both
+    content["sites"] = [{**row, **both} for row in content["sites"]]
+    print_report(Report.from_json(content), Path("run"))
+    run = {"run": "ab", "plan": "cd", "unit": "record", "rounds": 1, "rounds_begun": 1, "rounds_released": 1}
+    run |= {"noise_multiplier": 2.0, "sample_rate": 1.0, "closed": True, "delta": 1e-5, **low}
+    known = {"epsilon": 1.0001, "epsilon_max": 3.0, "delta": 1e-5, "used": 0.4, "records": 1, "sites": 1}
+    told = {"simulated": False, "site": "ash", "pool": "p", "entries": 1, "head": "ef", "refusals": 0}
+    told |= {"units": {"record": known}, "runs": [run], "restored": [], "witnessed": {}}
+    print_statement(told)
+    text = capsys.readouterr().out
+    assert text.count("1.001") >= 25
+    assert "1.000" not in text and " 1," not in text, "rounded to the nearest"
 
 
 def test_a_report_shows_the_whole_run_before_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +206,7 @@ def test_a_report_shows_the_whole_run_before_its_parts(capsys: pytest.CaptureFix
     plain["sites"] = [{**site, **BOTH} for site in plain["sites"]]
     print_report(Report.from_json(plain), Path("run"))
     text = capsys.readouterr().out
-    assert text.splitlines()[0].startswith("epsilon 3.761 at delta 1e-05 for one record")
+    assert text.splitlines()[0].startswith("epsilon 3.762 at delta 1e-05 for one record")
     assert text.splitlines()[1] == "training 2.991 and evaluation 1.999, composed"
-    assert row(text, "harbor") == ["harbor", "87", "3", "3.761", "1.2", "4882.8"]
+    assert row(text, "harbor") == ["harbor", "87", "3", "3.762", "1.2", "4882.8"]
     assert row(text, "as it is") == ["as it is", "1", "0", "1.29"]
