@@ -246,3 +246,13 @@ def test_bytes_read_in_the_unit_that_fits() -> None:
 
 def test_a_run_without_rounds_has_no_spread() -> None:
     assert spread([]) == "n/a"
+
+
+def test_on_paper_no_number_is_broken_in_two() -> None:
+    """0.643 over two lines was read as 0.64. Only names, texts and code may break anywhere."""
+    style = render(Report.from_json(a_report()))
+    breakable = re.findall(r"([^{}]+)\{[^{}]*overflow-wrap: anywhere", style)
+    assert len(breakable) >= 4
+    for rule in breakable:
+        names = {name.strip() for name in rule.rpartition(";")[2].split(",")}
+        assert names <= {"h1", "th:first-child", "td:first-child", ".fact", "code"}
