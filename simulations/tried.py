@@ -73,6 +73,8 @@ def registry_path() -> Path:
     """
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     base = state if state.is_absolute() else Path.home() / ".local" / "state"
+    if not base.is_absolute():  # in each folder it would be another registry
+        raise RuntimeError("the home folder has no absolute path")
     return base / "private-federation" / "tried.sqlite"
 
 
