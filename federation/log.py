@@ -6,8 +6,8 @@ What other libraries and a task's own code log or warn of is dropped, since it c
 has a handler of its own, still warns. `debug` shows all of it. A line holds site ids, counts, digests, our own
 messages and reasons from the fixed list, and never a value of the data, a secret, or the text of an error that is
 not ours. What the network says is made printable first, so it can neither begin a line of its own nor steer a
-terminal. If nobody reads the lines any more, they are lost and the work goes on. A command that is no service, such
-as a simulation, has `warnings_to_stderr` instead: warnings alone, each once. Without either there are no lines.
+terminal. If nobody reads the lines any more, they are lost and the work goes on. A command that is no service,
+such as a simulation, has `warnings_to_stderr` instead: warnings alone, each once. Without either there is no line.
 """
 
 from __future__ import annotations

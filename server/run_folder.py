@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from safetensors.torch import save
@@ -96,6 +97,23 @@ class RunFolder:
         with kept(self.path / "checkpoint") as folder:
             checkpoint.write(folder, self.plan, stored)
         return stored
+
+    def require_whole(self, journals: Mapping[str, Path] = MappingProxyType({})) -> None:
+        """CheckpointError if rounds are left, and what the finished ones left behind is gone.
+
+        Nothing could show any more that these were charged, so nothing more is charged for such a run. `journals`:
+        those of its sites that lie on this machine.
+        """
+        state = checkpoint.read(self.path / "checkpoint", self.plan)
+        if state is None or not 0 < state.round < self.plan.federation.rounds:
+            return
+        places = [path for _, path in sorted(journals.items())]
+        lost = [path for path in places if not path.exists()]
+        if not {receipt.round for receipt in self.receipts()} >= set(range(1, state.round + 1)):
+            lost.append(self.path / "receipts.jsonl")
+        if lost:
+            message = f"{lost[0]} is gone, or lacks some of the {state.round} rounds that are done"
+            raise CheckpointError(message, hint="put it back as it was, or start again in another folder")
 
     def store(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> None:
         """Make a finished round durable: its receipt, then the state.

@@ -38,6 +38,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
         if not (state_dir / PAGE).exists():
             write_page(state_dir, done)
         return
+    folder.require_whole()
     state = folder.state(initial_params(task.model, plan.federation.seed))
     signed = load_roster(roster_path)
     roster = Roster.from_bytes(signed.roster)

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from federation.errors import CheckpointError
 from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.model.task import Dataset
+from federation.plan.plan import Plan
+from federation.plan.tabular import TabularTask
 from privacy.signing import public_identity
 from server import checkpoint
 from simulations.world import World
@@ -67,7 +70,19 @@ def _inputs(world: World, engine: str, key: bytes) -> Inputs:
         }
         for name in world.training
     }
-    return {"engine": engine, "task": _mac(key, [params_bytes(params)]), "sites": sites}
+    task = _mac(key, [params_bytes(params), _code(world.plan)])
+    return {"engine": engine, "task": task, "sites": sites}
+
+
+def _code(plan: Plan) -> bytes:
+    """The file that the user's own task or model is in: another loss leaves data and first params as they were.
+
+    What that file imports from elsewhere is not looked at.
+    """
+    name = plan.task.model if isinstance(plan.task, TabularTask) else plan.task
+    module, is_own, _ = name.partition(":")
+    place = getattr(import_module(module), "__file__", None) if is_own else None
+    return b"" if place is None else Path(place).read_bytes()
 
 
 def _parts(data: Dataset | None) -> Iterator[bytes]:
@@ -117,4 +132,4 @@ def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             if not hmac.compare_digest(before[name][what], fingerprint):
                 raise CheckpointError(f"the {what} of site {name} changed since the run began", hint=_HINT)
     if not hmac.compare_digest(known["task"], now["task"]):
-        raise CheckpointError("the task's model changed since the run began", hint=_HINT)
+        raise CheckpointError("the task's model or code changed since the run began", hint=_HINT)

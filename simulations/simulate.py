@@ -41,7 +41,15 @@ from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.tried import count_run
 from simulations.vectorized import evaluate_vectorized, run_vectorized
-from simulations.world import InProcess, World, keep_identities, open_sites, read_world, server_stream
+from simulations.world import (
+    InProcess,
+    World,
+    journal_of,
+    keep_identities,
+    open_sites,
+    read_world,
+    server_stream,
+)
 
 Engine = Literal["vectorized", "protocol", "flower"]
 ENGINES: tuple[str, ...] = get_args(Engine)
@@ -179,12 +187,14 @@ def _compares(world: World) -> bool:
 
 def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | None, count: Count) -> _Paid:
     """Play what is left of the run."""
+    journals = folder.path / "journals"
+    folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     keep_identities(world, folder.path / _KEYS)
     folder.write_roster(world.roster)
     with ExitStack() as stack:
         for rules in world.rules.values():
             stack.enter_context(alone(rules.journal))
-        parties = open_sites(world, folder.path / "journals")
+        parties = open_sites(world, journals)
         for site in parties.values():
             stack.callback(site.close)
         final, tried = _train(folder, world, parties, engine, progress, count)

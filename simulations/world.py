@@ -149,6 +149,12 @@ def _identity(name: str, rules: SiteFile | None, keys: Path | None) -> Ed25519Pr
     return Ed25519PrivateKey.generate()
 
 
+def journal_of(world: World, name: str, journals: Path) -> Path:
+    """Where a site's journal is: in its site.toml, or else in the folder `journals`."""
+    rules = world.rules.get(name)
+    return rules.journal if rules else journals / f"{name}.sqlite"
+
+
 def open_sites(world: World, journals: Path) -> dict[str, Site]:
     """The sites, each with its journal open: its own if it brought a site.toml, else one in `journals`."""
     return {member.site: _site(world, member, journals) for member in world.members}
@@ -190,7 +196,7 @@ def _renumbered(data: Dataset) -> Dataset:
 
 def _site(world: World, member: Member, journals: Path) -> Site:
     plan, name, rules = world.plan, member.site, world.rules.get(member.site)
-    path = rules.journal if rules else journals / f"{name}.sqlite"
+    path = journal_of(world, name, journals)
     path.parent.mkdir(parents=True, exist_ok=True)
     key = world.identities[name]
     policy = rules.policy if rules else Policy.for_plan(plan)

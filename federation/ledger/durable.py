@@ -146,10 +146,10 @@ def _draft(path: Path) -> Path:
 def _write(
     draft: Path, tables: Sequence[str], fill: Callable[[sqlite3.Connection], None], logged: bool
 ) -> None:
-    """A draft that lacks nothing by itself.
+    """A draft that lacks nothing by itself: only the file is put in place.
 
-    With a log from the start, what a full disk keeps SQLite from moving into the file when it is closed would stay
-    in the log, silently, and only the file is put in place.
+    With a log from the start, what a full disk keeps SQLite from moving into the file at the end would stay in the
+    log, and nobody would be told.
     """
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with closing(connect(draft, synchronous="EXTRA")) as connection:

@@ -252,9 +252,58 @@ def test_another_model_of_the_task_is_refused(tmp_path: Path, monkeypatch: pytes
     began(sites, out)
     with monkeypatch.context() as patch:
         patch.setattr("simulations.inputs.initial_params", lambda *_: torch.ones(12))
-        with pytest.raises(CheckpointError, match="the task's model changed"):
+        with pytest.raises(CheckpointError, match="the task's model or code changed"):
             resumed(sites, out)
     resumed(sites, out)
+
+
+OWN = """
+import torch
+
+def linear(inputs: int, outputs: int) -> torch.nn.Module:
+    return torch.nn.Linear(inputs, outputs)
+"""
+
+
+def test_other_code_of_the_task_is_refused_although_it_begins_with_the_same_params(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, text = tmp_path / "own_model.py", text_of(rounds=4, model="own_model:linear")
+    code.write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    began(sites, out, text=text)
+    code.write_text(OWN + "torch.nn.Linear.forward = lambda self, x: x @ self.weight.T\n")
+    with pytest.raises(CheckpointError, match="the task's model or code changed"):
+        resumed(sites, out, text=text)
+    code.write_text(OWN)
+    assert len(resumed(sites, out, text=text).rounds) == 4
+
+
+LEFT: dict[str, Change] = {
+    "a journal": lambda out: [path.unlink() for path in (out / "journals").glob("birch.sqlite*")],
+    "all journals": lambda out: rmtree(out / "journals"),
+    "receipts": lambda out: (out / "receipts.jsonl").unlink(),
+    "the last receipt": lambda out: (out / "receipts.jsonl").write_text(
+        (out / "receipts.jsonl").read_text().splitlines(keepends=True)[0]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_a_run_whose_finished_rounds_left_no_trace_charges_nothing_more(tmp_path: Path, what: str) -> None:
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    began(sites, out)
+    copytree(out, tmp_path / "kept")
+    LEFT[what](out)
+    before = contents(out)
+    with pytest.raises(CheckpointError, match="is gone, or lacks some of the 2 rounds") as caught:
+        resumed(sites, out)
+    assert caught.value.exit_code == 4
+    assert contents(out) == before
+    rmtree(out)
+    move(tmp_path / "kept", out)
+    assert len(resumed(sites, out).rounds) == 4
 
 
 def test_a_resumed_run_on_the_same_data_ends_with_the_same_params(tmp_path: Path) -> None:

@@ -242,7 +242,15 @@ def test_runs_that_begin_at_the_same_time_are_all_counted(sites: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["file in the way", "damaged", "another version", "no secret", "relative and no home"]
+    "what",
+    [
+        "file in the way",
+        "damaged",
+        "another version",
+        "no secret",
+        "relative and no home",
+        "a home that moves",
+    ],
 )
 def test_a_run_goes_on_where_it_cannot_be_counted_and_says_so(
     what: str, sites: Path, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
@@ -252,6 +260,9 @@ def test_a_run_goes_on_where_it_cannot_be_counted_and_says_so(
     elif what == "relative and no home":
         monkeypatch.setenv("XDG_STATE_HOME", "state")
         monkeypatch.setattr(Path, "home", classmethod(lambda _: (_ for _ in ()).throw(RuntimeError())))
+    elif what == "a home that moves":
+        monkeypatch.delenv("XDG_STATE_HOME")
+        monkeypatch.setenv("HOME", "here")
     else:
         tried(sites)
         if what == "damaged":
