@@ -94,14 +94,17 @@ def _hand_to(handler: logging.Handler, level: int) -> None:
 
 
 class _Unsaid:
-    """Lets words pass that it has not seen: three sites that retry a round thrice have one thing to say."""
+    """Lets words pass that it has not seen: three sites that retry a round thrice have one thing to say.
+
+    That an attempt failed is none of it: either another succeeds, or the command ends in an error that says so.
+    """
 
     def __init__(self) -> None:
         self._said: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         words = record.getMessage()
-        is_new = words not in self._said
+        is_new = words not in self._said and getattr(record, "event", "") != "round_failed"
         self._said.add(words)
         return is_new
 

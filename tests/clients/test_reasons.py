@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clients.policy import Policy
 from clients.site import Site
 from clients.training.work import Trainer
 from federation.errors import DataError, TooFewSurvivors, TrainingDiverged
@@ -133,11 +134,12 @@ def test_what_an_exception_says_stays_at_the_site(where: str, tmp_path: Path) ->
 )
 def test_every_exception_has_its_reason(error: Exception, reason: Reason, tmp_path: Path) -> None:
     plan = make_plan()
+    site = make_site(tmp_path, plan, "berlin", 24)
 
-    def load(_: Plan) -> Trainer:
+    def policy() -> Policy:
         raise error
 
-    site = make_site(tmp_path, plan, "berlin", 24, load=load)
+    site.policy = policy
     assert refused(site, hello(plan)) is reason
     assert site.last_error is error
 

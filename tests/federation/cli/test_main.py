@@ -134,12 +134,8 @@ def test_budget_of_a_plan_without_privacy_is_refused(command: Command, plan: Pat
 def test_check_prints_what_a_site_would_agree_to(command: Command, private: Path) -> None:
     found = command("check", private, "--json").json
     assert found["plan_digest"].startswith("sha256:")
-    assert (found["private"], found["noise"], found["epsilon"], found["rounds"]) == (
-        True,
-        "distributed",
-        3.0,
-        50,
-    )
+    assert (found["private"], found["noise"], found["rounds"]) == (True, "distributed", 50)
+    assert found["epsilon"] == command("budget", private, "--json").json["epsilon"] <= 3.0
     assert found["noise_multiplier"] > 1
     assert found["model_parameters"] == 12  # 5 inputs, 2 classes
     assert found["upload_bytes_per_round"] > 0
