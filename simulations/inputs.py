@@ -11,9 +11,9 @@ from __future__ import annotations
 import hmac
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def _code(plan: Plan) -> bytes:
     """
     name = plan.task.model if isinstance(plan.task, TabularTask) else plan.task
     module, is_own, _ = name.partition(":")
-    place = getattr(import_module(module), "__file__", None) if is_own else None
+    place = getattr(sys.modules.get(module), "__file__", None) if is_own else None  # a world has loaded it
     return b"" if place is None else Path(place).read_bytes()
 
 
