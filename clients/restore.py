@@ -132,7 +132,8 @@ def restore(path: Path, known: Known, approved: Path | None, today: date) -> Acc
     What was left of every budget is charged, unless `approved` is a proposal that two approvers signed this week.
     LedgerRefusal if a journal is there already, or the approvals are of no use.
     """
-    rules, key = load_site(path), load_site(path).identity()
+    rules = load_site(path)
+    key = rules.identity()
     made, approvals = ("", ()) if approved is None else _vouched(known, approved, today)
     body: dict[str, JSON] = {
         "salt": os.urandom(HASH_BYTES).hex(),

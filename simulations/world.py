@@ -11,11 +11,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.approvals import open_journal
@@ -184,14 +183,7 @@ def _usable(
         test = usable(task, test, plan, tally, each_alone=False)
     if tally.raised:
         _log.warning("%s", said_of(name, tally.raised))
-    return _renumbered(train), None if test is None or len(test) == 0 else _renumbered(test)
-
-
-def _renumbered(data: Dataset) -> Dataset:
-    """Patients from 0, without gaps."""
-    if data.patients is None:
-        return data
-    return replace(data, patients=torch.unique(data.patients, return_inverse=True)[1])
+    return train.renumbered(), None if test is None or len(test) == 0 else test.renumbered()
 
 
 def _site(world: World, member: Member, journals: Path) -> Site:

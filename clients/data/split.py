@@ -124,9 +124,4 @@ def _usual(owners: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _part(dataset: Dataset, chosen: NDArray[np.bool_]) -> Dataset:
-    rows = torch.from_numpy(chosen)
-    patients = None
-    if dataset.patients is not None:
-        patients = torch.unique(dataset.patients[rows], return_inverse=True)[1]  # from 0, without gaps
-    ids = None if dataset.ids is None else dataset.ids[rows]
-    return Dataset(dataset.features[rows], dataset.labels[rows], patients, ids)
+    return dataset.at(torch.from_numpy(chosen)).renumbered()

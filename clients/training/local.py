@@ -64,12 +64,12 @@ def poisson_batch(data: Dataset, rate: float, stream: Stream) -> Dataset:
     """Every record by itself with probability `rate`, decided by a secret stream; with patients, every patient."""
     if data.patients is None:
         chosen = torch.from_numpy(poisson_sample(stream, len(data.labels), rate))
-        return Dataset(data.features[chosen], data.labels[chosen])
+        return data.at(chosen)
     ids, place = torch.unique(data.patients, return_inverse=True)
     drawn = torch.zeros(len(ids), dtype=torch.bool)
     drawn[torch.from_numpy(poisson_sample(stream, len(ids), rate))] = True
     chosen = torch.nonzero(drawn[place])[:, 0]
-    return Dataset(data.features[chosen], data.labels[chosen], data.patients[chosen])
+    return data.at(chosen)
 
 
 def made_up(like: Dataset, count: int, seed: int = 0) -> Dataset:

@@ -88,8 +88,7 @@ def usable(task: Task, data: Dataset, plan: Plan, tally: Tally, *, each_alone: b
     kept = torch.cat([torch.zeros(0, dtype=torch.int64), *parts])
     if len(kept) == len(data):
         return data
-    patients = None if data.patients is None else data.patients[kept]
-    return Dataset(data.features[kept], data.labels[kept], patients)
+    return data.at(kept)
 
 
 def said_of(site: str, raised: int) -> str:
@@ -119,9 +118,8 @@ class _Run:
         return (time.perf_counter() - start) / _TIMED
 
     def _gradients(self, features: Tensor, labels: Tensor) -> None:
-        torch.default_generator.manual_seed(
-            0
-        )  # the same dropout for every record: what it does is the record's own
+        # The same dropout for every record: what it does is the record's own.
+        torch.default_generator.manual_seed(0)
         if features.is_floating_point():
             features = features.to(self._dtype)
         fresh = copy.deepcopy(self._model)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +46,18 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def at(self, rows: Tensor) -> Dataset:
+        """The records at these rows, or where `rows` is true. Patients keep their numbers, so there may be gaps."""
+        patients = None if self.patients is None else self.patients[rows]
+        ids = None if self.ids is None else self.ids[rows]
+        return Dataset(self.features[rows], self.labels[rows], patients, ids)
+
+    def renumbered(self) -> Dataset:
+        """With patients numbered from 0, without gaps."""
+        if self.patients is None:
+            return self
+        return replace(self, patients=torch.unique(self.patients, return_inverse=True)[1])
 
 
 def hashed(ids: Sequence[str]) -> Tensor:
