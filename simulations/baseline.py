@@ -10,8 +10,6 @@ metrics after the first round, which is always trained: so a task's code that wa
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import stat
@@ -28,12 +26,12 @@ from federation.config.tables import Privacy
 from federation.errors import TrainingDiverged
 from federation.files import replace_file
 from federation.model.params import initial_params, params_bytes
-from federation.model.task import Dataset
 from federation.plan.plan import Plan
 from federation.report.report import Metrics
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from server.state import ServerState, begin
+from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
 from simulations.vectorized import run_vectorized
@@ -128,18 +126,14 @@ def _place(folder: Path, bare: Plan, world: World, first: ServerState) -> Path |
 
 def _name(key: bytes, bare: Plan, world: World, first: ServerState) -> str:
     """A keyed hash of all that the metrics depend on. Without the key nobody can find data from it by trying."""
-    name = hmac.new(key, digestmod=hashlib.sha256)
     federation = bare.federation.model_copy(update={"name": ""})
     settings = bare.model_copy(update={"federation": federation}).canonical()
     parts = [settings, repr(world.members).encode(), params_bytes(first.params)]
     parts.append(json.dumps(dict(_figures(world, first))).encode())
     for datasets in (world.training, world.held_out):
         for site, data in sorted(datasets.items()):
-            parts += [site.encode(), *_bytes_of(data)]
-    for part in parts:
-        name.update(len(part).to_bytes(8, "big"))
-        name.update(part)
-    return name.hexdigest()
+            parts += [site.encode(), *parts_of(data)]
+    return fingerprint(key, parts)
 
 
 def _figures(world: World, state: ServerState) -> Metrics:
@@ -147,13 +141,6 @@ def _figures(world: World, state: ServerState) -> Metrics:
         return pooled_metrics(world, model_of(world, state.params))
     except TrainingDiverged:
         return {}
-
-
-def _bytes_of(data: Dataset) -> Iterator[bytes]:
-    for tensor in (data.features, data.labels, data.patients):
-        if tensor is not None:
-            yield f"{tensor.dtype} {tuple(tensor.shape)}".encode()
-            yield tensor.contiguous().numpy().tobytes()
 
 
 def _key(path: Path) -> bytes:

@@ -12,22 +12,18 @@ import hmac
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from federation.errors import CheckpointError
 from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
-from federation.model.task import Dataset
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 from privacy.signing import public_identity
 from server import checkpoint
+from simulations.fingerprints import fingerprint, parts_of
 from simulations.world import World
 
 _KEY_FILE = "inputs"  # not a site's key: those end in .key
@@ -63,14 +59,14 @@ def _inputs(world: World, engine: str, key: bytes) -> Inputs:
     params = initial_params(world.task.model, world.plan.federation.seed)
     sites = {
         name: {
-            "training data": _mac(key, _parts(world.training[name])),
-            "held-out data": _mac(key, _parts(world.held_out.get(name))),
-            "site.toml": _mac(key, _rules(world, name)),
-            "key": _mac(key, [public_identity(world.identities[name])]),
+            "training data": fingerprint(key, parts_of(world.training[name])),
+            "held-out data": fingerprint(key, parts_of(world.held_out.get(name))),
+            "site.toml": fingerprint(key, _rules(world, name)),
+            "key": fingerprint(key, [public_identity(world.identities[name])]),
         }
         for name in world.training
     }
-    task = _mac(key, [params_bytes(params), _code(world.plan)])
+    task = fingerprint(key, [params_bytes(params), _code(world.plan)])
     return {"engine": engine, "task": task, "sites": sites}
 
 
@@ -85,18 +81,6 @@ def _code(plan: Plan) -> bytes:
     return b"" if place is None else Path(place).read_bytes()
 
 
-def _parts(data: Dataset | None) -> Iterator[bytes]:
-    """All that a run sees of a site's data."""
-    for tensor in (data.features, data.labels, data.patients) if data is not None else ():
-        yield b"" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}".encode()
-        yield b"" if tensor is None else _octets(tensor)
-
-
-def _octets(tensor: Tensor) -> bytes:
-    content: bytes = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return content
-
-
 def _rules(world: World, name: str) -> list[bytes]:
     """What a run may not change of a site.toml on its way. A stricter policy is welcome at any time.
 
@@ -109,15 +93,6 @@ def _rules(world: World, name: str) -> list[bytes]:
     return [text.encode() for text in (rules.data.pool, journal, str(rules.data.size))]
 
 
-def _mac(key: bytes, parts: Any) -> str:
-    """One fingerprint over parts; each is preceded by its length, so that no two lists of parts look alike."""
-    state = hmac.new(key, digestmod=sha256)
-    for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.hexdigest()
-
-
 def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if known["engine"] != now["engine"]:
         hint = f"give --engine {known['engine']}, or name another folder"
@@ -128,8 +103,8 @@ def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             raise CheckpointError(f"the run began with site {name}, which is not there now", hint=_HINT)
         if name not in before:
             raise CheckpointError(f"the run began without site {name}", hint=_HINT)
-        for what, fingerprint in after[name].items():
-            if not hmac.compare_digest(before[name][what], fingerprint):
+        for what, found in after[name].items():
+            if not hmac.compare_digest(before[name][what], found):
                 raise CheckpointError(f"the {what} of site {name} changed since the run began", hint=_HINT)
     if not hmac.compare_digest(known["task"], now["task"]):
         raise CheckpointError("the task's model or code changed since the run began", hint=_HINT)

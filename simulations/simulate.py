@@ -54,9 +54,8 @@ from simulations.world import (
 Engine = Literal["vectorized", "protocol", "flower"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 Progress = Callable[[Receipt, Metrics], None]
-Stage = Callable[
-    [str, int, int], None
-]  # what begins or goes on, how much of it is done, of how much (0: unknown)
+# What begins or goes on, how much of it is done, of how much (0: unknown).
+Stage = Callable[[str, int, int], None]
 Count = Callable[[str], Tried | None]  # run id -> how often the same data were tried
 _KEYS = Path("checkpoint", "keys")
 BARE = "without_privacy"

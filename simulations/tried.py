@@ -148,10 +148,10 @@ def _summed(plan: Plan, spent: Sequence[Mapping[str, Any]]) -> Tried:
     if plan.privacy.delta is not None:
         try:
             whole = _together(private, plan.privacy.unit, plan.privacy.delta)
-        except (
-            PrivacyError
-        ):  # a charge of a later version, or one so large that no number would mean anything
-            whole = math.inf
+        except PrivacyError:
+            whole = (
+                math.inf
+            )  # a charge of a later version, or one so large that no number would mean anything
     return Tried(
         runs=len(spent),
         without_privacy=len(spent) - len(private),

@@ -119,12 +119,9 @@ class _Scan:
     lines: list[int] = field(default_factory=list)
     line_count: int = 0
     blank: int = 0
-    opened: list[int] = field(
-        default_factory=list
-    )  # the lines where a quote opens that may have swallowed rows
-    ragged: list[tuple[int, list[str]]] = field(
-        default_factory=list
-    )  # rows of another length than the header
+    # The lines where a quote opens that may have swallowed rows, and rows of another length than the header.
+    opened: list[int] = field(default_factory=list)
+    ragged: list[tuple[int, list[str]]] = field(default_factory=list)
 
     def add(self, row: list[str], start: int, end: int) -> None:
         """Take the row that stands in the lines from `start` to `end`."""
