@@ -19,7 +19,7 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.ledger import ledger
-from federation.cli.process import advise, command_line, fail, run
+from federation.cli.process import advise, command_line, fail
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -272,11 +272,6 @@ def audit(
         typer.echo(f"warning: {report}: n/a ({type(trouble).__name__})", err=True)
     if found.verdict != "pass":
         raise AuditFailure("the audit found something", hint="read the findings above")
-
-
-def main() -> None:
-    """Run the command and end with its status."""
-    sys.exit(run(dispatch))
 
 
 def dispatch() -> int:

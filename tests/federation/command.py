@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from federation.cli import main as cli
+from federation.cli import start as cli
 
 
 @dataclass(frozen=True)

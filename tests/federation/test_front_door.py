@@ -188,7 +188,7 @@ def test_the_door_loads_nothing_heavy() -> None:
     for program in (
         "import privacy; from federation import FederationError, PrivacyError",
         "import sys; sys.argv[1:] = ['--help']\n"
-        "from federation.cli.main import main\n"
+        "from federation.cli.start import main\n"
         "try: main()\nexcept SystemExit: pass",
     ):
         assert not loaded_by(program) & set(HEAVY), program

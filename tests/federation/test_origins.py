@@ -16,7 +16,7 @@ from federation.origins import PACKAGES, check_origins
 from tests import ROOT
 from tests.patience import patience
 
-ENTRY = "from federation.cli.main import main; main()"
+ENTRY = "from federation.cli.start import main; main()"
 
 
 def started(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import opacus  # noqa: F401 - imports that a simulation would wait for
 import torch._dynamo  # noqa: F401 - so would its first optimizer
 
-from federation.cli import main as cli
+from federation.cli import start as cli
 from federation.plan.plan import load
 from privacy.mechanism.noise import Stream
 from simulations import simulate  # noqa: F401

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clients.site import Site
-from federation.cli import main as cli
+from federation.cli import start as cli
 from federation.errors import TooFewSurvivors
 from federation.report.receipt import Receipt
 from federation.round.messages import Frame, Kind

@@ -194,7 +194,7 @@ def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
 @contextmanager
 def joined(site: Path, socket: Path, told: dict[str, list[Any]]) -> Iterator[None]:
     """`federation join` in a process of its own, until the context ends; its log is put into `told`."""
-    command = [sys.executable, "-c", "from federation.cli.main import main; main()"]
+    command = [sys.executable, "-c", "from federation.cli.start import main; main()"]
     with subprocess.Popen(
         [*command, "join", str(site), "--socket", str(socket), "--json-log"],
         stderr=subprocess.PIPE,

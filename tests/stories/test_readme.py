@@ -35,7 +35,7 @@ def test_our_commands_do_what_the_readme_says(tmp_path: Path) -> None:
     ours = [command for command in COMMANDS if command.startswith("federation ")]
     assert len(ours) >= 3
     for command in ours:
-        python = [sys.executable, "-c", "from federation.cli.main import main; main()"]
+        python = [sys.executable, "-c", "from federation.cli.start import main; main()"]
         done = subprocess.run(
             [*python, *command.split()[1:]],
             cwd=tmp_path,
