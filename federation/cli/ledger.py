@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,17 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from federation.cli.streams import print_json
 from federation.errors import AuditFailure
 from privacy.errors import LedgerCorrupt
 
 
 def _tell(as_json: bool, facts: Mapping[str, Any], story: str) -> None:
     """Print the result: as JSON, or as a line."""
-    typer.echo(json.dumps(facts, indent=2) if as_json else story)
+    if as_json:
+        print_json(facts)
+    else:
+        typer.echo(story)
 
 
 class _Ledger(TyperGroup):
@@ -54,7 +57,7 @@ def show(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> Non
 
     facts = statement(load_entries(ledger_of(site)))
     if as_json:
-        sys.stdout.write(json.dumps(facts, indent=2, allow_nan=False) + "\n")
+        print_json(facts)
         return
     from federation.cli.statements import print_statement
 
@@ -76,8 +79,7 @@ def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> N
         raise AuditFailure(error.message, hint=error.hint) from None
     entries, head = len(found), tip.last.hash.hex()
     if as_json:
-        result = {"verdict": "pass", "site": tip.genesis.site, "entries_verified": entries, "head": head}
-        sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        print_json({"verdict": "pass", "site": tip.genesis.site, "entries_verified": entries, "head": head})
         return
     typer.echo(f"{path}: {entries} entries of {tip.genesis.site} verify, head {head}")
     typer.echo("That nothing was cut off its end only others can tell: federation audit RUN --ledger FILE")

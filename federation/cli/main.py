@@ -6,13 +6,11 @@ answer at once. An error is one line on stderr and an exit code; `--debug` shows
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from click import Abort, ClickException
@@ -20,6 +18,7 @@ from click.exceptions import Exit
 
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
+from federation.cli.streams import print_json
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -123,7 +122,7 @@ def check(
 
     if site is not None and sites is not None:
         raise InputError("--site and --sites are two questions", hint="ask for one of them")
-    show = _print_json if as_json else None
+    show = print_json if as_json else None
     if site is not None:
         check_site(load(plan), site, show)
     elif sites is not None:
@@ -143,7 +142,7 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
     with show_progress() as shown:
         shown.stage("reading the plan")
         figures = budget_of(load(plan), shown.stage)
-    show = _print_json if as_json else print_budget
+    show = print_json if as_json else print_budget
     show(figures)
 
 
@@ -165,7 +164,7 @@ def new_keys(
     passphrase = None if passphrase_file is None else load_passphrase(passphrase_file)
     private, public = create(folder, name, organization or name, size, passphrase)
     if as_json:
-        _print_json({"id": name, "private": str(private), "public": str(public)})
+        print_json({"id": name, "private": str(private), "public": str(public)})
     else:
         typer.echo(f"private  {private}\npublic   {public}")
 
@@ -183,7 +182,7 @@ def add_to_roster(
 
     added = add_site(path, load_public(public))
     if as_json:
-        _print_json(
+        print_json(
             {"roster": str(path), "serial": added.serial, "sites": len(added.entries), "signatures": 0}
         )
     else:
@@ -209,7 +208,7 @@ def sign_roster_file(
     is_older = roster_of(load_roster(path))[0].suite != SUITE
     signed = sign_roster(path, load_private(key))
     if as_json:
-        _print_json({"roster": str(path), "signatures": len(signed.signatures), "older_suite": is_older})
+        print_json({"roster": str(path), "signatures": len(signed.signatures), "older_suite": is_older})
         return
     if is_older:
         typer.echo(
@@ -257,7 +256,7 @@ def audit(
     with working("recounting"):
         found = examine(run, ledger_file or [])
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
         typer.echo("\n".join(audit_lines(found)))
     trouble: Exception | None = None  # the verdict stands, whatever becomes of the page
@@ -337,7 +336,7 @@ def _simulate(
         shown.stage("auditing the run")
         write_verdict(out, report)
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     else:
         print_report(report, out)
 
@@ -351,10 +350,6 @@ def _advise_to_resume(out: Path, is_named: bool) -> None:
             + command_line(words)
         )
     )
-
-
-def _print_json(result: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def _free_folder(name: str) -> Path:

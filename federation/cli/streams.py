@@ -9,9 +9,10 @@ must never end a run that was paid for: where stderr is full or closed they are 
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -48,6 +49,11 @@ class _Stderr(io.FileIO):
             return super().write(data)
         except OSError:
             return len(data)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """A command's result on stdout, for programs. ValueError for an infinity, which JSON has not."""
+    sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 @contextmanager
