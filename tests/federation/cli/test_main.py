@@ -80,7 +80,10 @@ def test_simulate_prints_tables_and_where_the_files_are(
     for words in ("NOT PRIVATE", "ash", "accuracy", "majority"):
         assert words in done.out
     assert str(tmp_path / "run" / "report.html") in done.out.replace("\n", "")
-    assert done.err.splitlines()[-1].startswith("trees: round 3 of 3")
+    # What takes long after the last round is told, too, on a busy machine.
+    rounds = [line for line in done.err.splitlines() if line.startswith("trees: round ")]
+    assert rounds[-1].startswith("trees: round 3 of 3")
+    assert not [line for line in done.err.splitlines() if line not in rounds and not line.endswith(" ...")]
 
 
 def test_a_seed_on_the_command_line_is_the_plan_s_seed(
