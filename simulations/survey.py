@@ -19,6 +19,7 @@ from clients.check import plan_facts, units_of
 from clients.data.doubts import doubts_of_sizes, hints_of_length
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.load import protected, read_data
+from clients.data.populations import check_pool, fingerprints
 from clients.data.rows import shared
 from clients.data.split import split
 from clients.look import Look, look
@@ -101,6 +102,9 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
         with _kept(errors):
             consent(plan, rules.policy)
             units_of(plan, rules, rules.identity())
+            for file in (entry.train, entry.test):
+                if file is not None:
+                    check_pool(rules, key := rules.identity(), fingerprints(file, plan.patient_column, key))
     if is_readable and training is not None:
         if entry.test is None:
             training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed)

@@ -1,7 +1,8 @@
 """A server and N sites in one process: the same Site, Coordinator and machines, joined by function calls.
 
 Only the network between them is simulated. A simulated site allows exactly the plan it is shown, unless its folder
-holds a `site.toml`: then it obeys that policy and keeps that journal, as in a real run.
+holds a `site.toml`: then it obeys that policy and keeps that journal, as in a real run. Its pool is put on record,
+too: a journal that is gone is not begun anew, and no second one spends the same budget again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from clients.approvals import open_journal
 from clients.data.folders import SiteFiles
 from clients.data.load import protected, read_file
 from clients.data.notes import FileRead
+from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
@@ -98,8 +100,11 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
     require_held_out(test is not None for _, test in data.values())
-    for own in rules.values():
+    for name, own in rules.items():
         consent(plan, own.policy)
+        for file in read[name][1]:  # before a journal is made that would be a second budget
+            key = own.identity()
+            check_pool(own, key, fingerprints(file.path, plan.patient_column, key))
     world = World(
         plan,
         task,
@@ -194,7 +199,10 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     policy = rules.policy if rules else Policy.for_plan(plan)
     # The server dies with this site, and asks for the last round again when both are back.
     if rules:
+        check_pool(rules, key)  # as it was read, the journal may have been there
         journal = open_journal(rules, keeps_last=True)
+        for file in world.files[name]:
+            claim_pool(rules, key, fingerprints(file.path, plan.patient_column, key))
     else:
         journal = Journal.open(path, site=name, pool=name, key=key, simulated=True)
     stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)

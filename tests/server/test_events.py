@@ -18,6 +18,7 @@ from server.app import _told_once
 from server.events import note_round
 from server.sessions import open_lines
 from server.state import begin
+from tests.federation.audit.audited import EVALUATED, served
 from tests.server.test_run import RUN, network_of
 from tests.stories.network import Fate, vanish
 from tests.worlds import opened, plan_of, rounds_of, start
@@ -101,3 +102,11 @@ def test_a_failure_is_told_once_and_a_foreign_text_goes_nowhere(
     told = lines()
     assert [line["detail"] for line in told] == ["unexpected ValueError", "twice"]
     assert not logging.getLogger("flwr").isEnabledFor(logging.ERROR), "Flower would print a traceback"
+
+
+def test_the_end_of_a_run_tells_what_all_of_it_cost(tmp_path: Path, lines: Lines) -> None:
+    run = served(tmp_path, EVALUATED)
+    (end,) = [line for line in of(lines(), "run_ends") if "rounds" in line]
+    report = json.loads((run / "report.json").read_text("utf-8"))
+    assert end["epsilon"] == pytest.approx(report["privacy"]["together"]["epsilon"], rel=1e-5)
+    assert end["epsilon"] > report["privacy"]["epsilon"] + 0.1

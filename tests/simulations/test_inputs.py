@@ -19,6 +19,7 @@ from federation.model.task import Dataset
 from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
+from privacy.errors import PolicyViolation
 from server import checkpoint
 from server.state import begin
 from simulations.inputs import keep_inputs
@@ -131,7 +132,8 @@ def test_a_site_s_own_rules_may_become_stricter_on_the_way_and_nothing_else(tmp_
         "size": ("54", "55"),
     }
     rules.write_text(text.replace(*changed[key]))
-    with pytest.raises(CheckpointError, match=r"site\.toml of site elm changed"):
+    words = r"site\.toml of site elm changed|a second budget|used under pool"
+    with pytest.raises((CheckpointError, PolicyViolation), match=words):
         resumed(sites, out)
     assert not (rules.parent / "new.sqlite").exists()
     rules.write_text(text.replace("epsilon_max = 9.0", "epsilon_max = 8.0"))
@@ -181,6 +183,23 @@ def test_a_finished_run_says_that_nothing_was_run_and_what_was_not_compared(tmp_
     assert "\n" not in line
     for words in ("nothing was run", str(out), "engine vectorized", "seed 7", "not compared"):
         assert words in line
+
+
+def test_a_finished_run_that_told_less_than_it_cost_is_not_shown(tmp_path: Path) -> None:
+    """An earlier version told epsilon of the training alone, also where an evaluation was charged."""
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    plan = parse(TEXT.replace("[evaluation]", "[evaluation]\nepsilon = 1.0"))
+    simulate(plan, sites, out, baseline=False)
+    report = json.loads((out / "report.json").read_text("utf-8"))
+    for part in (report["privacy"], *report["privacy"]["units"], *report["sites"]):
+        del part["together"], part["evaluation"]
+    (out / "report.json").write_text(json.dumps(report), "utf-8")
+    before = contents(out)
+    with pytest.raises(
+        CheckpointError, match=r"run was finished by an earlier version.*federation audit RUN"
+    ):
+        simulate(plan, sites, out, baseline=False)
+    assert contents(out) == before
 
 
 @pytest.mark.parametrize("engine", ENGINES)

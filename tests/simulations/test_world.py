@@ -18,6 +18,7 @@ from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.errors import PolicyViolation, UnsafeParameters
 from privacy.signing import public_identity
 from simulations.simulate import simulate
+from simulations.survey import survey
 from simulations.world import InProcess, World, open_sites, read_world, server_stream
 from tests.federation.audit.audited import with_rules
 from tests.worlds import opened, plan_of, roster_of, rows_of, text_of, write_csv, write_sites
@@ -127,6 +128,31 @@ def test_a_site_with_rules_of_its_own_keeps_them_and_its_journal(tmp_path: Path)
                 assert genesis["key"] == public_identity(load_private(private)).hex()
     assert (tmp_path / "sites" / "elm" / "own.sqlite").exists()
     assert not (tmp_path / "journals" / "elm.sqlite").exists()
+
+
+def test_the_journal_of_a_site_with_rules_is_the_only_budget_of_its_pool(tmp_path: Path) -> None:
+    """As in a real run: one that is lost is not begun anew, and data that are known have no second pool."""
+    folder = write_sites(tmp_path / "sites", 2)
+    write_csv(folder / "elm" / "train.csv", rows_of(4, 20))
+    rules = own_rules(folder / "elm")
+    create(folder / "elm" / "keys", "elm", "Elm", 20)
+    for site in open_sites(world_of(folder), tmp_path / "journals").values():
+        site.journal.close()
+    for edit in (('"own.sqlite"', '"second.sqlite"'), ('"patients"', '"others"')):
+        text = rules.read_text()
+        rules.write_text(text.replace(*edit))
+        with pytest.raises(PolicyViolation, match=r"is kept in|were used under pool"):
+            world_of(folder)
+        assert [str(error) for error in survey(PLAN, folder).errors if "pool" in str(error)]
+        rules.write_text(text)
+    world = world_of(folder)
+    for path in (folder / "elm").glob("own.sqlite*"):
+        path.unlink()
+    with pytest.raises(PolicyViolation, match=r"is gone; put it back, or restore a backup"):
+        world_of(folder)
+    with pytest.raises(PolicyViolation, match="is gone"):
+        open_sites(world, tmp_path / "others")
+    assert not (folder / "elm" / "own.sqlite").exists()
 
 
 def test_a_site_s_own_policy_is_asked_before_a_journal_exists(tmp_path: Path) -> None:

@@ -64,6 +64,15 @@ def test_one_release_of_very_many_losses_is_looked_at_more_coarsely() -> None:
     assert bounds.lower <= epsilon([event], DELTA) <= 1.05 * bounds.upper + 1e-3
 
 
+@pytest.mark.parametrize("count", [10_000, 73_490, AT_ONCE, AT_ONCE + 1])
+@pytest.mark.parametrize("delta", [1e-10, 1e-9, 1.18e-8])
+def test_rounding_hides_nothing_of_a_small_delta(count: int, delta: float) -> None:
+    """Below the number that is composed at once, too: 17.40 was claimed where at least 17.51 was spent."""
+    z, rate = 0.3, 1.1661717603204465e-05
+    bounds = recount([Mechanism(z, rate, count)], delta)
+    assert bounds.lower <= epsilon([GaussianEvent(z, rate, count)], delta)
+
+
 def test_where_rounding_could_show_there_is_no_grid() -> None:
     """A millionth of delta for each of a million releases is more than float64 keeps."""
     event = GaussianEvent(22.0, 0.01, 10**6)
