@@ -226,7 +226,9 @@ def replace_key(
 
 @ledger.command(epilog="Example: [bold]federation ledger approve proposal.json --key alice.key[/bold]")
 def approve(
-    proposal: Annotated[Path, typer.Argument(metavar="FILE", help="the proposal; the approval is added to it")],
+    proposal: Annotated[
+        Path, typer.Argument(metavar="FILE", help="the proposal; the approval is added to it")
+    ],
     key: KeyFile,
     as_json: AsJson = False,
     debug: Debug = False,
