@@ -27,6 +27,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
+from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
@@ -74,11 +75,12 @@ class _Played:
 
 @dataclass(frozen=True)
 class _Paid:
-    """A run that is over: its state, the rounds each site was charged for, who was evaluated, and the tries."""
+    """A run that is over: its state, the rounds each site began, who was evaluated, what is charged, the tries."""
 
     state: ServerState
     rounds: Mapping[str, int]
     evaluated: frozenset[str]
+    charged: Mapping[str, Sequence[Charge]]
     tried: Tried | None
 
 
@@ -150,6 +152,7 @@ def _reported(
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
         evaluated=paid.evaluated,
+        charged=paid.charged,
         tried=paid.tried,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
@@ -201,7 +204,8 @@ def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | N
         evaluated = [
             name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
         ]
-    return _Paid(final, rounds, frozenset(evaluated), tried)
+        charged = {name: site.journal.charged(run, evaluation_run(run)) for name, site in parties.items()}
+    return _Paid(final, rounds, frozenset(evaluated), charged, tried)
 
 
 def _finished(

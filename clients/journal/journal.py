@@ -354,6 +354,12 @@ class Journal:
         with self._store.transaction() as account:
             return {unit: account.epsilon(unit) for unit in account.terms}
 
+    def charged(self, *runs: str) -> tuple[Charge, ...]:
+        """What is charged now for each of these runs; nothing for one that is unknown."""
+        with self._store.transaction() as account:
+            known = (account.runs[run].charged for run in runs if run in account.runs)
+            return tuple(charge for charge in known if charge is not None)
+
     def rounds_begun(self, run: str) -> int:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:

@@ -31,7 +31,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("words", list(ALL), ids=" ".join)
 def test_help_explains_every_argument(words: tuple[str, ...], command: Command) -> None:
-    """Since 8.5, click takes the words from the arguments of typer below 0.21: pyproject.toml keeps the two apart."""
+    """Since 8.5, click takes the words from typer's arguments: pyproject.toml keeps the two apart."""
     done = command(*words, "--help")
     assert done.code == 0
     assert f"Example: federation {' '.join(words)}" in done.out
