@@ -150,6 +150,7 @@ def _reported(
         engine=engine,
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
+        unlikely=folder.unlikely_evaluation(),
         evaluated=paid.evaluated,
         tried=paid.tried,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
@@ -188,6 +189,7 @@ def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | N
     """Play what is left of the run."""
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
+    folder.require_accepted()
     keep_identities(world, folder.path / _KEYS)
     folder.write_roster(world.roster)
     with ExitStack() as stack:
@@ -255,7 +257,7 @@ def _train(
     A run that a site refuses has tried nothing, and is not counted.
     """
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
-    with ExitStack() as stack:
+    with folder.keeping_refusal(state), ExitStack() as stack:
         played = _play(world, state, sites, engine, stack)
         tried = count(state.run.hex())
         for after, receipt in played.rounds:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from federation.errors import TrainingDiverged
 from federation.model.params import Layout
 from federation.report.receipt import Receipt
-from federation.report.report import Evaluation, Figures, Metrics, Report, Tried
+from federation.report.report import Evaluation, Figures, Metrics, Report, Tried, UnlikelySum
 from federation.report.summary import summary_of
 from simulations.metrics import counts, evaluate, majority, predict
 from simulations.optional import Optional
@@ -47,6 +47,7 @@ def summarize(
     engine: str,
     seconds: float,
     published: Metrics | None = None,
+    unlikely: UnlikelySum | None = None,
     evaluated: Collection[str] | None = None,
     tried: Tried | None = None,
     missing: Mapping[str, str] = MappingProxyType({}),
@@ -64,6 +65,7 @@ def summarize(
         engine=engine,
         simulated=True,
         published=published,
+        unlikely=unlikely,
         seconds=seconds,
         evaluated=evaluated,
         evaluation=_evaluation(world, model, missing),

@@ -122,6 +122,7 @@ def _expected(
             "cohort": len(line.cohort),
             "survivors": len(line.survivors),
             "seconds": line.seconds,
+            "unlikely": line.unlikely,
         }
         for number, line in receipts.rounds.items()
     ]
