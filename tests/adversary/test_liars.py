@@ -276,7 +276,7 @@ def _with_a_wrong_half(patch: pytest.MonkeyPatch, part: str) -> tuple[Round, Cal
 def test_nobody_is_framed_for_a_half_or_a_wrap_by_a_second_signature(
     part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shown the first signature, the dealer is at fault; a second one, over what follows from s, is not believed."""
+    """By the first signature the dealer is at fault; a second one, over what follows from s, is not believed."""
     _, made = _with_a_wrong_half(monkeypatch, part)
     with pytest.raises(FaultyClient, match="half that it dealt to site-1 does not follow") as caught:
         made(False)
