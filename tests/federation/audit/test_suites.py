@@ -20,7 +20,7 @@ from federation.ledger.export import load_entries
 from federation.plan.plan import parse
 from privacy.ledger.chain import Entry, append
 from privacy.roster import Roster, SignedRoster
-from privacy.suite import BROKEN, SUITE
+from privacy.suite import BROKEN, OLDER, SUITE
 from tests.federation.audit.audited import (
     SITES,
     TEXT,
@@ -61,6 +61,16 @@ def test_nobody_was_exposed_in_a_simulation_nor_where_no_site_may_be_lost() -> N
     for gathered in (found({BROKEN}, simulated=True), found({BROKEN}, simulated=False, dropouts=0)):
         (finding,) = gathered.sorted()
         assert (finding.id, finding.severity) == ("suite-outdated", "warning")
+
+
+@pytest.mark.parametrize(("size", "is_exposed"), [(128, False), (129, True)])
+def test_suite_3_exposed_single_updates_in_cohorts_along_a_ring(size: int, is_exposed: bool) -> None:
+    names = tuple(f"site-{slot:03}" for slot in range(size))
+    told = Receipts(suites={OLDER}, lines=[Receipt(1, names, names, "", "", 0.0, {}, {}, {}, frozenset())])
+    gathered = Findings()
+    check_suites(parse(TEXT), told, {}, None, {False}, gathered)
+    (finding,) = gathered.sorted()
+    assert finding.id == ("suite-broken" if is_exposed else "suite-outdated")
 
 
 def test_a_suite_that_was_never_released_is_a_lie() -> None:
