@@ -180,12 +180,14 @@ def _text(data: bytes) -> str:
 
 
 def _json(decode: Callable[[Any], object], content: object, *errors: type[Exception]) -> Decoder:
+    """Of what JSON says. Readers look whether a table is a table before they hand it on, so no other type comes."""
+
     def decoded(data: bytes) -> object:
         try:
             value = json.loads(_text(data))
         except (ValueError, RecursionError):
-            return None  # no JSON: no reader gets that far
-        return decode(value)
+            return None
+        return decode(value) if type(value) is type(content) else None
 
     return Decoder(decoded, [json.dumps(content).encode()], errors)
 
