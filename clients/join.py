@@ -12,6 +12,7 @@ from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.notes import tell_of
 from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints
+from clients.greeting.memory import Greetings
 from clients.journal.lock import alone
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
@@ -35,7 +36,8 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     consortium = require_complete(rules, path)
     pinned = frozenset(map(bytes.fromhex, consortium.keys))
     memory = RosterMemory(rules.rosters_file)
-    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory)
+    coordinator = bytes.fromhex((rules.server.coordinator_key if rules.server else None) or "")
+    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory, coordinator)
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     begin_registry(rules)  # so that one that is missing later was taken away
     return Site(
@@ -44,6 +46,7 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
         policy=lambda: load_site(path).policy,
         journal=open_journal(rules),
         load=partial(load_trainer, rules, path.parent, tell=tell),
+        greetings=Greetings(rules.greetings_file),
         is_timed=True,
     )
 

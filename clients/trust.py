@@ -18,6 +18,7 @@ from typing import TypeAlias
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.files import replace_file
+from federation.identity.roster_file import NAME_IT
 from federation.round.messages import Member
 from privacy.errors import FaultyServer, LedgerRefusal, RecordsUnavailable
 from privacy.ledger.heads import Head
@@ -94,6 +95,7 @@ class Trust:
     """`quorum` of the `pinned` consortium keys must have signed a roster; it must be of `serial` or later.
 
     `memory`: of the rosters accepted before. A simulated site has none, whose consortium is made for the occasion.
+    `coordinator`: the only key that a roster may name as the coordinator's, if the site has pinned one.
     """
 
     pinned: frozenset[bytes]
@@ -101,6 +103,7 @@ class Trust:
     serial: int
     identity: Ed25519PrivateKey = field(repr=False)
     memory: RosterMemory | None = None
+    coordinator: bytes = b""
 
     def remember(self, roster: Roster) -> None:
         """Accept no older roster from here on, whatever pool and journal a run is for."""
@@ -117,6 +120,15 @@ class Trust:
             raise FaultyServer(
                 f"the roster knows {member.site} by another key or size",
                 hint="compare it with this site's keys and data.size",
+            )
+        if not genuine.coordinator:
+            raise FaultyServer(
+                "the roster names no coordinator's key, so nobody can begin a run", hint=NAME_IT
+            )
+        if self.coordinator not in (b"", genuine.coordinator):
+            raise FaultyServer(
+                "the roster names another coordinator's key than this site has pinned",
+                hint="if the coordinator has a new one, put it into site.toml: server.coordinator_key",
             )
         if self.memory is not None:
             self.memory.check(genuine, self.pinned)

@@ -144,6 +144,16 @@ class RunFolder:
         params = params_digest(params_bytes(state.params)).hex()
         self._append(state, {"closed": True, "params": params, "heads": _in_json(heads)})
 
+    def store_consents(self, run: bytes, consents: Mapping[str, bytes]) -> None:
+        """Keep what the sites signed when they joined, once more when they join anew."""
+        path = self.path / "consents.jsonl"
+        known = path.read_text("utf-8").splitlines() if path.exists() else []
+        for site, consent in sorted(consents.items()):
+            line = {"run": run.hex(), "site": site, "suite": SUITE, "welcome": consent.hex()}
+            known.append(json.dumps(line, sort_keys=True))
+        with kept(path):
+            replace_file(path, "".join(f"{line}\n" for line in known).encode())
+
     def _append(self, state: ServerState, content: dict[str, Any]) -> None:
         place = {"run": state.run.hex(), "plan": self.plan.digest, "suite": SUITE}
         line = json.dumps({**place, **content}, sort_keys=True)

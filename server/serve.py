@@ -17,15 +17,20 @@ from federation.report.report import Made, whole
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
-from privacy.roster import Roster
 from server.events import note_joined, note_round
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
+from server.voice import voice_of
 
 
-def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport) -> None:
+def serve(
+    plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport, identity: Path = Path()
+) -> None:
     """Run the plan with the sites of the roster in reach, resuming what `state_dir` holds; params end up there.
+
+    `identity` is the coordinator's key, or the folder that holds it; `coordinator.key` beside the roster by
+    default.
 
     Reports no metrics but what the plan pays for with evaluation.epsilon: held-out records are private, too.
     """
@@ -41,9 +46,11 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     folder.require_whole()
     state = folder.state(initial_params(task.model, plan.federation.seed))
     signed = load_roster(roster_path)
-    roster = Roster.from_bytes(signed.roster)
+    voice = voice_of(plan, state.run, signed, roster_path, identity)
+    roster = voice.sites
     folder.write_roster(signed)
-    lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
+    lines, members = open_lines(voice, transport, folder.heads(), (state.round, state.attempt))
+    folder.store_consents(state.run, lines.consents)
     note_joined(plan, state, [member.site for member in members], roster)
     for after, receipt in run(plan, state, lines, members, roster, _fresh):
         state = after

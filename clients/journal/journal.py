@@ -118,10 +118,33 @@ class Journal:
             if (serial, root) != account.roster:
                 self._append("roster", {"serial": serial, "root": root})
 
+    def require_approved(self, run: str, plan_digest: str, most: int | None) -> None:
+        """LedgerRefusal for a run of a plan beyond the `most` that are approved. Nothing is written."""
+        with self._store.transaction() as account:
+            account.require_approved(run, plan_digest, most)
+
+    def is_open(self, run: str) -> bool:
+        """Whether a run is reserved and not closed."""
+        with self._store.transaction() as account:
+            return run in account.runs and account.runs[run].closed is None
+
+    def last_begun(self, run: str) -> int:
+        """The highest round of a run that was begun, 0 for none."""
+        with self._store.transaction() as account:
+            return max(account.runs[run].begun, default=0) if run in account.runs else 0
+
     def reserve(
-        self, run: str, plan_digest: str, charge: Charge, rounds: int, limits: Sequence[Limit]
+        self,
+        run: str,
+        plan_digest: str,
+        charge: Charge,
+        rounds: int,
+        limits: Sequence[Limit],
+        most: int | None = None,
     ) -> None:
         """Charge a whole plan of so many rounds, all alike: `charge` is all of it. The same again is free.
+
+        `most`: how many runs of the plan are approved, if its digest is.
 
         `limits` is the site's policy. The stricter of it and the ledger counts, unit by unit; a unit's first limit
         is put on record with what it admits. PolicyViolation for a policy looser than the ledger; BudgetExceeded,
@@ -138,6 +161,7 @@ class Journal:
                 if known.is_whole:
                     raise LedgerRefusal("a restore of the ledger ended this run", hint="start a new one")
                 return
+            account.require_approved(run, plan_digest, most)
             if not is_even(charge, rounds):
                 raise UnsafeParameters("every round of a plan is charged the same, and for something")
             terms = account.in_force(limits, charge)
@@ -372,7 +396,7 @@ class Journal:
                 account.check_own(head)
             elif account.is_news(head) and (head.site not in news or news[head.site].seq < head.seq):
                 news[head.site] = head
-        if news:
+        if news and account.may_witness:
             rows: dict[str, JSON] = {site: head_body(head) for site, head in news.items()}
             self._append("witness", {"heads": rows})
 

@@ -29,7 +29,7 @@ from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
 from tests import ROOT
 from tests.certificates import certificate
-from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, kinds, make_plan, refused
+from tests.clients.sites import CONSORTIUM, COORDINATOR, ROSTER, RUN, hello, kinds, make_plan, refused
 from tests.federation.command import Command
 
 SITE = """\
@@ -70,7 +70,7 @@ def signed_for(folder: Path, size: int = 30) -> SignedRoster:
     entry = replace(load_public(folder / "keys" / "berlin.pub").entry, size=size)
     others = (other for other in ROSTER.entries if other.site != "berlin")
     entries = sorted([entry, *others], key=lambda other: other.site)
-    return SignedRoster.by(Roster(1, tuple(entries)), [CONSORTIUM])
+    return SignedRoster.by(Roster(1, tuple(entries), coordinator=public_identity(COORDINATOR)), [CONSORTIUM])
 
 
 def test_a_site_answers_from_its_own_files(tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_a_key_that_others_can_open_is_no_key_to_join_with(
 def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_path: Path) -> None:
     path, plan = write_site(tmp_path), make_plan()
     older = signed_for(tmp_path)
-    entries = Roster.from_bytes(older.roster).entries
-    newer = SignedRoster.by(Roster(2, entries[:-1]), [CONSORTIUM])  # essen was revoked
+    whole = replace(older.read(), serial=2)
+    newer = SignedRoster.by(replace(whole, entries=whole.entries[:-1]), [CONSORTIUM])  # essen was revoked
     with closing(open_site(path)) as site:
         assert Frame.from_bytes(site.receive(hello(plan, roster=newer))).kind is Kind.WELCOME
     text = SITE.replace('journal = "journal.sqlite"', 'journal = "other.sqlite"')
@@ -247,7 +247,7 @@ def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_pa
     (tmp_path / "others.csv").write_text((tmp_path / "berlin.csv").read_text().replace(",1", ",2"))
     path.write_text(text)
     with closing(open_site(path)) as site:
-        for signed in (older, SignedRoster.by(Roster(2, entries), [CONSORTIUM])):
+        for signed in (older, SignedRoster.by(whole, [CONSORTIUM])):
             assert refused(site, hello(plan, roster=signed)) is Reason.POLICY
             assert "after another of serial 2" in str(site.last_error)
         assert kinds(site) == ["genesis"]
