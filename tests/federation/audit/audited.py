@@ -66,7 +66,7 @@ def with_rules(folder: Path, name: str, number: int, text: str, consortium: str 
         delta_max = 1e-5
         cohort_minimum = 3
         noise = ["distributed"]
-        plans = ["{parse(text).digest}"]
+        plans = [{{ digest = "{parse(text).digest}", runs = 2 }}]
         """
         + trusted,
         "utf-8",
