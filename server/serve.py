@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from federation.audit.page import write_verdict
 from federation.identity.roster_file import load_roster
 from federation.log import note
 from federation.model.params import initial_params, params_bytes, params_digest
-from federation.model.task import build_task
+from federation.model.task import Task, build_task
 from federation.plan.plan import load
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.report import Made, whole
@@ -21,7 +23,7 @@ from server.events import note_joined, note_round
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
-from server.voice import voice_of
+from server.voice import Voice, coordinator_key
 
 
 def serve(
@@ -43,21 +45,33 @@ def serve(
         if not (state_dir / PAGE).exists():
             write_page(state_dir, done)
         return
+    with folder.alone():
+        signed = load_roster(roster_path)
+        speak = partial(Voice, plan, roster=signed, key=coordinator_key(signed, roster_path, identity))
+        _served(folder, task, speak, transport, started)
+
+
+def _served(
+    folder: RunFolder, task: Task, speak: Callable[[bytes], Voice], transport: Transport, started: float
+) -> None:
+    """Play what is left of the run, and write what it was for."""
+    plan = folder.plan
     folder.require_whole()
+    folder.require_accepted()
     state = folder.state(initial_params(task.model, plan.federation.seed))
-    signed = load_roster(roster_path)
-    voice = voice_of(plan, state.run, signed, roster_path, identity)
-    roster = voice.sites
+    voice = speak(state.run)
+    signed, roster = voice.roster, voice.sites
     folder.write_roster(signed)
     lines, members = open_lines(voice, transport, folder.heads(), (state.round, state.attempt))
     folder.store_consents(state.run, lines.consents)
     note_joined(plan, state, [member.site for member in members], roster)
-    for after, receipt in run(plan, state, lines, members, roster, _fresh):
-        state = after
-        folder.store(state, receipt, {})
-        note_round(plan, state.run, receipt)
-    if plan.evaluation.epsilon is not None and folder.evaluation() is None:
-        folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
+    with folder.keeping_refusal(state):
+        for after, receipt in run(plan, state, lines, members, roster, _fresh):
+            state = after
+            folder.store(state, receipt, {})
+            note_round(plan, state.run, receipt)
+        if plan.evaluation.epsilon is not None and folder.evaluation() is None:
+            folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
     names = [member.site for member in members]
     digest = params_digest(params_bytes(state.params))
     folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))
@@ -71,6 +85,7 @@ def serve(
         published=told,
         seconds=seconds,
         evaluated=folder.evaluated(),
+        unlikely=folder.unlikely_evaluation(),
     )
     report = report.model_copy(update={"made": Made.now(state.run, signed.signatures)})
     write_report(folder.path, report)

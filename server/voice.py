@@ -72,8 +72,7 @@ class Voice:
         return ordered(frame, self.key, self.plan.digest, self.sites.root)
 
 
-def voice_of(plan: Plan, run: bytes, roster: SignedRoster, path: Path, identity: Path) -> Voice:
-    """The voice of the coordinator that the roster at `path` names; its key is `identity`, or beside the roster."""
+def coordinator_key(roster: SignedRoster, path: Path, identity: Path) -> Ed25519PrivateKey:
+    """The key of the coordinator that the roster at `path` names; it is `identity`, or lies beside the roster."""
     require_coordinator(roster.read(), path)
-    _, key = load_coordinator(identity, path)
-    return Voice(plan, run, roster, key)
+    return load_coordinator(identity, path)[1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -30,12 +30,13 @@ from pydantic import Field
 from federation.config.schema import Table, validate
 from federation.config.toml import parse, read, write
 from federation.errors import InputError, UnusableFile
-from federation.identity.keys import ID, PublicFile, load_private, private_pem, store_pair
+from federation.identity.keys import ID, PublicFile, create, load_private, private_pem, store_pair
 from privacy.roster import NODE_BYTES
 from privacy.signing import public_identity
 
 COORDINATOR_KEY = "coordinator.key"
 """The coordinator's key file, beside the roster, unless the call names another."""
+Role: TypeAlias = Literal["site", "coordinator", "node"]
 _SSH = "ecdsa-sha2-nistp384 "
 _LARGEST = 1 << 16
 
@@ -57,12 +58,12 @@ class NodeFile(Table):
     )
 
 
-def create_coordinator(folder: Path, name: str, passphrase: bytes | None = None) -> tuple[Path, Path]:
+def create_coordinator(folder: Path, name: str) -> tuple[Path, Path]:
     """Write a coordinator's key pair to `folder`/NAME.key and NAME.pub; returns both paths. Never replaces one."""
     key = Ed25519PrivateKey.generate()
     text = write({"id": name, "role": "coordinator", "key": public_identity(key).hex()})
     validate(CoordinatorFile, parse(text))
-    return store_pair(folder / f"{name}.key", private_pem(key, passphrase), folder / f"{name}.pub", text)
+    return store_pair(folder / f"{name}.key", private_pem(key), folder / f"{name}.pub", text)
 
 
 def create_node(folder: Path, name: str) -> tuple[Path, Path]:
@@ -73,6 +74,23 @@ def create_node(folder: Path, name: str) -> tuple[Path, Path]:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     return store_pair(folder / f"{name}.node.key", private, folder / f"{name}.node.pub", f"{line} {name}\n")
+
+
+def make_identity(
+    role: Role,
+    folder: Path,
+    name: str,
+    organization: str,
+    size: int,
+    passphrase: bytes | None,
+) -> tuple[Path, Path]:
+    """A new key pair for a role; the paths of both files. InputError if a passphrase cannot be used for it."""
+    if role == "site":
+        return create(folder, name, organization, size, passphrase)
+    if passphrase is not None:
+        hint = "leave --passphrase-file out, and keep the file where nobody else can read it"
+        raise InputError(f"the key of a {role} is read while nobody is there, so it is not sealed", hint=hint)
+    return create_coordinator(folder, name) if role == "coordinator" else create_node(folder, name)
 
 
 def load_any_public(path: Path) -> PublicFile | CoordinatorFile | NodeFile:

@@ -158,7 +158,9 @@ class Account:
             [name for name in made if name.rpartition("/")[0] not in self.runs]
         )  # without evaluations
         if count >= most:
-            story = "one run of this plan, and it was made" if most == 1 else f"{most} runs of this plan, no more"
+            story = (
+                "one run of this plan, and it was made" if most == 1 else f"{most} runs of this plan, no more"
+            )
             raise LedgerRefusal(
                 f"policy.plans approves {story}",
                 hint=f'another one: plans = [{{ digest = "{plan}", runs = {count + 1} }}]',
