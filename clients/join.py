@@ -11,7 +11,7 @@ from pathlib import Path
 from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.notes import tell_of
-from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints
+from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints, known_ledgers
 from clients.greeting.memory import Greetings
 from clients.journal.lock import alone
 from clients.journal.restored import RestoreMemory
@@ -50,6 +50,7 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
         journal=journal,
         load=partial(load_trainer, rules, path.parent, tell=tell),
         greetings=Greetings(rules.greetings_file),
+        ledgers=partial(known_ledgers, rules, trust.identity),
         is_timed=True,
     )
 

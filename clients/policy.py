@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import BeforeValidator, Field, Strict, field_validator, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
 from clients.endpoint import KEY, Consortium, Endpoint, PathText, check_certificate
+from clients.rules.approval import Approval, Approvals
 from federation.config.schema import Mistake, Table, Texts, validate
 from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
@@ -38,42 +38,12 @@ SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_LIMIT = 1e6
 MAX_STEPS = 1_000_000
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
 
 class _ClientPolicy(Table):
     """`[policy.client]`: the limit for all of the site's data at once. Only client-level plans can keep it."""
 
     epsilon_max: float = Field(gt=0, le=MAX_LIMIT, examples=["8.0"])
     delta_max: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
-
-
-class Approval(Table):
-    """One of `policy.plans`: a plan by its digest, and how many runs of it the site takes part in."""
-
-    digest: str = Field(examples=['"sha256:..."'])
-    runs: int = Field(default=1, ge=1, le=1_000_000, examples=["3"])
-
-    @field_validator("digest")
-    @classmethod
-    def _digest(cls, digest: str) -> str:
-        return _whole(digest)
-
-
-def _whole(digest: object) -> str:
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise Mistake("must be digests", 'copy "sha256:..." from: federation check PLAN')
-    return digest
-
-
-def _one_run_each(plans: Any) -> Any:
-    """A digest alone stands for one run."""
-    if not isinstance(plans, list | tuple):
-        return plans
-    for plan in plans:
-        if not isinstance(plan, Mapping | Approval):
-            _whole(plan)
-    return tuple({"digest": plan} if isinstance(plan, str) else plan for plan in plans)
 
 
 class _PatientPolicy(_ClientPolicy):
@@ -109,9 +79,7 @@ class Policy(Table):
         min_length=1, examples=['["distributed", "site"]']
     )
     noise_multiplier_min: float | None = Field(default=None, gt=0, le=1e6, examples=["0.5"])
-    plans: Annotated[tuple[Approval, ...], BeforeValidator(_one_run_each), Strict(False)] = Field(
-        default=(), examples=['["sha256:..."]']
-    )
+    plans: Approvals = Field(default=(), examples=['["sha256:..."]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
     steps_max: int = Field(default=MAX_STEPS, ge=1, le=1 << 53, examples=["100000"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])

@@ -20,13 +20,14 @@ from clients.greeting.greeting import greeted
 from clients.greeting.joined import Joined
 from clients.greeting.memory import Greetings
 from clients.greeting.position import Position
+from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, require_same_company, settle
 from clients.policy import Policy, consent
 from clients.release import release
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
-from clients.trust import Trust, genuine_heads
+from clients.trust import Trust, genuine_heads, require_own_ledgers
 from federation.errors import TaskError, TrainingDiverged
 from federation.log import said, warn
 from federation.model.params import Layout, params_from_bytes
@@ -50,19 +51,16 @@ from federation.round.messages import (
 from federation.round.signed import welcome_signed
 from federation.round.terms import Terms, evaluation_run
 from privacy.errors import (
-    BudgetExceeded,
     FaultyServer,
-    JournalMisuse,
     LedgerRefusal,
     MalformedMessage,
-    PolicyViolation,
-    ProtocolError,
 )
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
-from privacy.roster import SignedRoster
+from privacy.roster import Roster, SignedRoster
 from privacy.secagg.client import ClientMachine, Entropy
 from privacy.secagg.parameters import Floor
+from privacy.signing import public_identity
 from privacy.suite import SUITE
 from privacy.wire import digest
 
@@ -84,6 +82,9 @@ class Site:
     journal: Journal
     load: Load
     entropy: Entropy = os.urandom
+    ledgers: Callable[[], frozenset[bytes]] | None = (
+        None  # tags of all ledgers of this site, if it has a registry
+    )
     greetings: Greetings = field(default_factory=Greetings)
     clock: Callable[[], float] = time.time
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
@@ -102,7 +103,7 @@ class Site:
             frame = Frame.from_bytes(data)
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
-            reason = self._refused(frame, error if isinstance(error, Exception) else _asked_to_exit())
+            reason = self._refused(frame, error if isinstance(error, Exception) else asked_to_exit())
             return frame.reply(Kind.ABORT, abort_body(reason)).to_bytes()
 
     def close(self) -> None:
@@ -111,7 +112,7 @@ class Site:
 
     def _refused(self, frame: Frame, error: Exception) -> Reason:
         """Tell the people at the site why; the reason that may be sent."""
-        self.last_error, reason = error, Reason.FAILED if error is self._of_data else _reason(error)
+        self.last_error, reason = error, Reason.FAILED if error is self._of_data else reason_of(error)
         self._of_data = None
         word, number = reason.name.lower(), frame.round or None
         warn("refused", run=frame.run.hex(), round=number, reason=word, detail=said(error))
@@ -126,7 +127,7 @@ class Site:
         Idempotent for a run: consenting again keeps the rounds that are open.
         """
         genuine = self.trust.accept(roster, self.member)
-        shown = genuine_heads(heads, genuine, self.member.site)
+        shown = self._believed(heads, genuine)
         joined = self._joined
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
             self.journal.witness(shown)
@@ -158,6 +159,14 @@ class Site:
         begun = Position(begun=self.journal.last_begun(run.hex()))
         self._joined = Joined(run, plan, genuine, trainer, dimension, begun)
         note_joined(run, plan, genuine, self.journal)
+
+    def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
+        """The heads that a server shows. LedgerRefusal if one is of a ledger of this site that it does not know."""
+        shown = genuine_heads(heads, roster, self.member.site)
+        if self.ledgers is not None:
+            site, key = self.member.site, public_identity(self.trust.identity)
+            require_own_ledgers(shown, site, key, self.journal.tag(), self.ledgers)
+        return shown
 
     def _require_free(self, run: bytes) -> None:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
@@ -211,7 +220,7 @@ class Site:
     def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:
         """What this site adds to the sum of a round it joined, if its policy still allows the plan."""
         joined = self._joined_run(terms.run)
-        shown = genuine_heads(heads, joined.roster, self.member.site)
+        shown = self._believed(heads, joined.roster)
         policy = self.policy()
         consent(joined.plan, policy)
         limits, trainer = policy.limits(), joined.trainer
@@ -383,24 +392,3 @@ class Site:
                 note_opened(participant, survivors)
                 return Kind.REVEAL, reply
         raise FaultyServer(f"a {kind.name} frame inside a round")
-
-
-def _asked_to_exit() -> TaskError:
-    return TaskError("the task's code asked to exit", hint="let it raise an error of another kind")
-
-
-class UnknownRun(FaultyServer):
-    """A message of a run that this process knows nothing of: the server may greet it again."""
-
-
-def _reason(error: Exception) -> Reason:
-    kinds: tuple[tuple[type[Exception], Reason], ...] = (
-        (BudgetExceeded, Reason.BUDGET),
-        (PolicyViolation, Reason.POLICY),
-        (LedgerRefusal, Reason.POLICY),
-        (JournalMisuse, Reason.POLICY),
-        (UnknownRun, Reason.UNKNOWN_RUN),
-        (ProtocolError, Reason.PROTOCOL),
-        (TrainingDiverged, Reason.DIVERGED),
-    )
-    return next((reason for kind, reason in kinds if isinstance(error, kind)), Reason.FAILED)

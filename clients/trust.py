@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +133,23 @@ class Trust:
         if self.memory is not None:
             self.memory.check(genuine, self.pinned)
         return genuine
+
+
+def require_own_ledgers(
+    heads: Iterable[Head], site: str, key: bytes, own: bytes, known: Callable[[], frozenset[bytes]]
+) -> None:
+    """LedgerRefusal if anybody has seen a ledger of this site, under its key, that is not on this machine.
+
+    Then the registry of pools was lost or removed, and nobody can tell here what the records have spent. `own` is
+    the tag of the ledger at hand; `known` is asked for the others, which takes a moment, only where there is
+    another.
+    """
+    others = [head for head in heads if head.site == site and head.ledger != own and head.is_signed_by(key)]
+    if others and not {head.ledger for head in others} <= known():
+        raise LedgerRefusal(
+            f"others have seen {len(others)} more of this site's ledgers, and not all of them are known here",
+            hint="name pool and journal as they were before, and give: federation ledger reclaim SITE",
+        )
 
 
 def genuine_heads(heads: Iterable[Head], roster: Roster, own: str) -> tuple[Head, ...]:

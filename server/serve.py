@@ -20,6 +20,7 @@ from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
 from server.events import note_joined, note_round
+from server.memory import LedgerMemory
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
@@ -47,12 +48,18 @@ def serve(
         return
     with folder.alone():
         signed = load_roster(roster_path)
-        speak = partial(Voice, plan, roster=signed, key=coordinator_key(signed, roster_path, identity))
-        _served(folder, task, speak, transport, started)
+        path, key = coordinator_key(signed, roster_path, identity)
+        speak, memory = partial(Voice, plan, roster=signed, key=key), LedgerMemory.beside(path)
+        _served(folder, task, speak, transport, memory, started)
 
 
 def _served(
-    folder: RunFolder, task: Task, speak: Callable[[bytes], Voice], transport: Transport, started: float
+    folder: RunFolder,
+    task: Task,
+    speak: Callable[[bytes], Voice],
+    transport: Transport,
+    memory: LedgerMemory,
+    started: float,
 ) -> None:
     """Play what is left of the run, and write what it was for."""
     plan = folder.plan
@@ -62,7 +69,9 @@ def _served(
     voice = speak(state.run)
     signed, roster = voice.roster, voice.sites
     folder.write_roster(signed)
-    lines, members = open_lines(voice, transport, folder.heads(), (state.round, state.attempt))
+    known = [*memory.heads(), *folder.heads()]
+    lines, members = open_lines(voice, transport, known, (state.round, state.attempt))
+    memory.remember(lines.heads.all())
     folder.store_consents(state.run, lines.consents)
     note_joined(plan, state, [member.site for member in members], roster)
     with folder.keeping_refusal(state):
@@ -75,6 +84,7 @@ def _served(
     names = [member.site for member in members]
     digest = params_digest(params_bytes(state.params))
     folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))
+    memory.remember(lines.heads.all())
     folder.write_params(task.model(), state.params)
     seconds, told = time.perf_counter() - started, folder.evaluation()
     report = summary_of(

@@ -72,7 +72,7 @@ class Voice:
         return ordered(frame, self.key, self.plan.digest, self.sites.root)
 
 
-def coordinator_key(roster: SignedRoster, path: Path, identity: Path) -> Ed25519PrivateKey:
-    """The key of the coordinator that the roster at `path` names; it is `identity`, or lies beside the roster."""
+def coordinator_key(roster: SignedRoster, path: Path, identity: Path) -> tuple[Path, Ed25519PrivateKey]:
+    """File and key of the coordinator that the roster at `path` names; it is `identity`, or beside the roster."""
     require_coordinator(roster.read(), path)
-    return load_coordinator(identity, path)[1]
+    return load_coordinator(identity, path)

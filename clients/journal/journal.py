@@ -24,16 +24,17 @@ Others can, and show it its own newest head (`privacy.ledger.heads`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.journal.ownership import open_store, reopen_store, require_approval
+from clients.journal.questions import Questions
 from clients.journal.runs import open_run, with_evaluation
 from federation.ledger.store import Kept, Store
-from privacy.accounting.units import Charge, Limit, Unit
+from privacy.accounting.units import Charge, Limit
 from privacy.canonical import JSON
 from privacy.errors import (
     BudgetExceeded,
@@ -51,11 +52,12 @@ from privacy.ledger.state import Account, LimitExceeded, fold, is_even
 from privacy.signing import public_identity
 
 
-class Journal:
+class Journal(Questions):
     """One site's account of one pool. Safe to share among threads, and to open in several processes."""
 
     def __init__(self, store: Store, key: Ed25519PrivateKey, *, keeps_last: bool = False) -> None:
-        self._store, self._key, self._keeps_last = store, key, keeps_last
+        super().__init__(store)
+        self._key, self._keeps_last = key, keeps_last
 
     @classmethod
     def open(
@@ -124,21 +126,6 @@ class Journal:
                 )
             if (serial, root) != account.roster:
                 self._append("roster", {"serial": serial, "root": root})
-
-    def require_approved(self, run: str, plan_digest: str, most: int | None) -> None:
-        """LedgerRefusal for a run of a plan beyond the `most` that are approved. Nothing is written."""
-        with self._store.transaction() as account:
-            account.require_approved(run, plan_digest, most)
-
-    def is_open(self, run: str) -> bool:
-        """Whether a run is reserved and not closed."""
-        with self._store.transaction() as account:
-            return run in account.runs and account.runs[run].closed is None
-
-    def last_begun(self, run: str) -> int:
-        """The highest round of a run that was begun, 0 for none."""
-        with self._store.transaction() as account:
-            return max(account.runs[run].begun, default=0) if run in account.runs else 0
 
     def reserve(
         self,
@@ -261,11 +248,6 @@ class Journal:
         with self._store.transaction() as account:
             self._witness(account, heads)
 
-    def witnessed(self) -> tuple[Head, ...]:
-        """The newest head on record of every peer's ledger."""
-        with self._store.transaction() as account:
-            return tuple(account.witnessed.values())
-
     def release(self, run: str, round_number: int, payload: bytes) -> None:
         """Fix the noised bytes of a begun round before they leave. Replaces those kept for the run's last round.
 
@@ -344,11 +326,6 @@ class Journal:
             for name in with_evaluation(account, run, evaluation):
                 self._close_open(account, name, params)
 
-    def limits(self) -> Mapping[Unit, Limit]:
-        """The limits on record, by unit."""
-        with self._store.transaction() as account:
-            return {unit: term.limit for unit, term in account.terms.items()}
-
     def propose(self, limit: Limit, reason: str) -> Proposal:
         """What two approvers sign so that `limit` takes the place of its unit's. LedgerRefusal if it has none."""
         with self._store.transaction() as account:
@@ -373,21 +350,11 @@ class Journal:
             self._append("rotate", ledger.rotation(account.tip, new))
         self._key = new
 
-    def spent(self) -> Mapping[Unit, float]:
-        """Epsilon of everything charged, for each unit that has a limit."""
-        with self._store.transaction() as account:
-            return {unit: account.epsilon(unit) for unit in account.terms}
-
     def charged(self, *runs: str) -> tuple[Charge, ...]:
         """What is charged now for each of these runs; nothing for one that is unknown."""
         with self._store.transaction() as account:
             known = (account.runs[run].charged for run in runs if run in account.runs)
             return tuple(charge for charge in known if charge is not None)
-
-    def rounds_begun(self, run: str) -> int:
-        """How many rounds of a run were begun; 0 for an unknown run."""
-        with self._store.transaction() as account:
-            return len(account.runs[run].begun) if run in account.runs else 0
 
     def close(self) -> None:
         """Let go of the file."""

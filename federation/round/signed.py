@@ -29,7 +29,7 @@ from federation.plan.plan import Plan
 from federation.round.messages import Broadcast, Frame, Hello, Kind, Paired, Welcome
 from privacy.errors import FaultyServer, MalformedMessage
 from privacy.signing import SIGNATURE_BYTES, is_signed, sign
-from privacy.suite import label
+from privacy.suite import SUITE, label
 from privacy.wire import Writer, digest
 
 CLOCK_SKEW: Final = 600
@@ -92,11 +92,11 @@ def welcome_signed(welcome: Welcome, run: bytes, key: Ed25519PrivateKey) -> Welc
     return replace(welcome, signature=sign(key, _label(Kind.WELCOME), *_consent(welcome, run)))
 
 
-def is_consent(welcome: Welcome, run: bytes, key: bytes) -> bool:
+def is_consent(welcome: Welcome, run: bytes, key: bytes, suite: int = SUITE) -> bool:
     """Whether the holder of this key consented so to this run, and showed the head of a ledger of its own."""
     if welcome.head.site != welcome.member.site or not welcome.head.is_signed_by(key):
         return False
-    return is_signed(key, welcome.signature, _label(Kind.WELCOME), *_consent(welcome, run))
+    return is_signed(key, welcome.signature, _label(Kind.WELCOME, suite), *_consent(welcome, run))
 
 
 def rounds_ahead(plan: Plan, sites: int) -> int:
@@ -132,8 +132,8 @@ def _said(frame: Frame) -> bytes:
     return broadcast.statement(params_digest(broadcast.params))
 
 
-def _label(kind: Kind) -> str:
-    return label(kind.name.lower())
+def _label(kind: Kind, suite: int = SUITE) -> str:
+    return label(kind.name.lower(), suite)
 
 
 def _span(seconds: float) -> str:
