@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer, MalformedMessage
 from privacy.signing import IDENTITY_BYTES, SIGNATURE_BYTES, is_identity, is_signed, public_identity, sign
-from privacy.suite import BROKEN, SUITE, label, require_suite
+from privacy.suite import SUITE, label, require_suite
 from privacy.wire import Reader, Writer, digest
 
 NAME_BYTES = 256
@@ -26,8 +26,6 @@ _NAMED_SINCE = 4  # older rosters name sites only
 
 _ENTRY_BYTES = 2 * (4 + NAME_BYTES) + IDENTITY_BYTES + 8 + 4 + NODE_BYTES
 _MAX_BYTES = 1 + 8 + 4 + IDENTITY_BYTES + 4 + MAX_SITES * _ENTRY_BYTES
-OLDER = tuple(range(BROKEN, SUITE))
-"""Suites whose rosters only an audit looks at."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Roster:
     @property
     def is_named(self) -> bool:
         """Whether this form of a roster has a place for the coordinator's key and the nodes'."""
-        return self.suite >= _NAMED_SINCE or self.suite == SUITE
+        return self.suite >= _NAMED_SINCE
 
     @cached_property
     def by_site(self) -> Mapping[str, Entry]:

@@ -33,9 +33,9 @@ from federation.files import replace_file
 from federation.identity.keys import PublicFile, toml
 from federation.identity.roles import CoordinatorFile, NodeFile
 from privacy.errors import MalformedMessage
-from privacy.roster import NODE_BYTES, OLDER, Entry, Roster, SignedRoster
+from privacy.roster import NODE_BYTES, Entry, Roster, SignedRoster
 from privacy.signing import public_identity
-from privacy.suite import SUITE
+from privacy.suite import BROKEN, OLDER, SUITE
 
 NAME_IT = (
     "make a key: federation keys new DIR --id coordinator --coordinator; then: federation roster add ROSTER "
@@ -153,14 +153,17 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
 def roster_of(signed: SignedRoster) -> tuple[Roster, SignedRoster]:
     """A roster as its signers saw it: of an older suite, if their signatures fit that one and not the present."""
     roster = Roster.from_bytes(signed.roster)
-    if any(signed.is_signed_by(key) for key in signed.signatures):
-        return roster, signed
-    for suite in reversed(OLDER):
-        before = replace(roster, suite=suite)
-        older = SignedRoster(before.to_bytes(), signed.signatures)
-        if any(older.is_signed_by(key) for key in signed.signatures):
-            return before, older
+    if not _is_signed(signed):
+        for suite in (OLDER, BROKEN):
+            before = replace(roster, suite=suite)
+            older = SignedRoster(before.to_bytes(), signed.signatures)
+            if _is_signed(older):
+                return before, older
     return roster, signed
+
+
+def _is_signed(signed: SignedRoster) -> bool:
+    return any(signed.is_signed_by(key) for key in signed.signatures)
 
 
 def write_roster(path: Path, roster: SignedRoster) -> None:

@@ -43,8 +43,8 @@ MAX_ROSTER = 1 << 26
 MAX_HELLO = 1 << 24  # a plan, a roster of MAX_SITES and a head of each
 FRAME_ROOM, PEER_ROOM = (
     1 << 16,
-    1 << 11,
-)  # beside the params: bytes of a request that are always there, and per site
+    1 << 12,
+)  # beside the params: bytes of a request that are always there, and per site: a sealed share and an advert
 MAX_HEADS = MAX_SITES  # in a HELLO or a WELCOME
 MAX_SHOWN = 64  # in a BROADCAST: a site's own ledgers, and those of a few peers
 MAX_LEDGERS = 16  # of one site that anybody remembers

@@ -117,7 +117,6 @@ def test_a_consent_that_was_edited_is_a_finding(
     assert audit(home / "run").verdict == "fail"
 
 
-@pytest.mark.skipif(SUITE < 4, reason="the sites of earlier suites signed no consent")
 def test_a_consent_that_is_gone_is_a_finding(home: Path) -> None:
     rows = rows_of(home)
     (home / "run" / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
