@@ -12,7 +12,7 @@ from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.notes import tell_of
 from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints, known_ledgers
-from clients.greeting.memory import Greetings
+from clients.greeting.greetings import Greetings
 from clients.journal.lock import alone
 from clients.journal.restored import RestoreMemory
 from clients.policy import SiteFile, data_files, load_site, require_complete

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
 from clients.greeting.greeting import greeted
+from clients.greeting.greetings import Greetings
 from clients.greeting.joined import Joined
-from clients.greeting.memory import Greetings
 from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal

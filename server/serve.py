@@ -20,7 +20,7 @@ from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
 from server.events import note_joined, note_round
-from server.memory import LedgerMemory
+from server.ledgers import LedgerMemory
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines

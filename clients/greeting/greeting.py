@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clients.greeting.memory import Greetings
+from clients.greeting.greetings import Greetings
 from clients.trust import Trust
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Hello, Member

@@ -8,7 +8,7 @@ import pytest
 
 from federation.errors import CheckpointError
 from federation.round.messages import MAX_LEDGERS
-from server.memory import LedgerMemory
+from server.ledgers import LedgerMemory
 from tests.server.test_heads import OTHER, A, B, head, tag
 
 

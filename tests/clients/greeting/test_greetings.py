@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.greeting.memory import Greetings
+from clients.greeting.greetings import Greetings
 from privacy.errors import FaultyServer, RecordsUnavailable
 
 KEY, OTHER = bytes(32), bytes([1]) * 32
