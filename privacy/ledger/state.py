@@ -146,25 +146,17 @@ class Account:
         spent = {unit: self.charged(unit, term.limit.patient) for unit, term in terms.items()}
         return {unit: term.admits(spent[unit], charge) for unit, term in terms.items()}
 
-    def require_approved(self, run: str, plan: str, most: int | None) -> None:
-        """LedgerRefusal for another run of a plan of which `most` are approved; None: it is approved by its task.
-
-        Every run that was reserved counts, but for those that the site's people closed before they began.
-        """
-        if most is None or run in self.runs:
-            return
+    def runs_of(self, plan: str) -> int:
+        """How many runs of a plan count: without evaluations, and those that people closed before they began."""
         made = [name for name, known in self.runs.items() if known.plan == plan and known.is_used]
-        count = len(
-            [name for name in made if name.rpartition("/")[0] not in self.runs]
-        )  # without evaluations
-        if count >= most:
-            story = (
-                "one run of this plan, and it was made" if most == 1 else f"{most} runs of this plan, no more"
-            )
-            raise LedgerRefusal(
-                f"policy.plans approves {story}",
-                hint=f'another one: plans = [{{ digest = "{plan}", runs = {count + 1} }}]',
-            )
+        return len([name for name in made if name.rpartition("/")[0] not in self.runs])
+
+    def require_approved(self, run: str, plan: str, most: int | None) -> None:
+        """LedgerRefusal for one more run of a plan than the `most` approved; None: it is approved by its task."""
+        if most is not None and run not in self.runs and (count := self.runs_of(plan)) >= most:
+            made = "one run of this plan, and it was made" if most == 1 else f"{most} runs of this plan only"
+            more = f'another one: plans = [{{ digest = "{plan}", runs = {count + 1} }}]'
+            raise LedgerRefusal(f"policy.plans approves {made}", hint=more)
 
     def require_room(self, policy: Sequence[Limit], charges: Sequence[Charge]) -> None:
         """LimitExceeded unless all of these, one after another, would be admitted. Nothing is charged by asking."""
