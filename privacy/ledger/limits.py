@@ -115,6 +115,10 @@ class Term:
         }
 
 
+ABANDONED = "0" * 64
+"""Stands for the last params of a run that was closed by its site's people."""
+
+
 @dataclass
 class Run:
     """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
@@ -138,6 +142,11 @@ class Run:
     revealed: dict[int, str] = field(default_factory=dict)
     closed: str | None = None
     is_whole: bool = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether this counts as a run of its plan: not if the site's people closed it before its first round."""
+        return bool(self.begun) or self.closed != ABANDONED
 
     @property
     def charged(self) -> Charge | None:
