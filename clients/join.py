@@ -12,9 +12,10 @@ from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.notes import tell_of
 from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints
+from clients.data.readable import require_readable
 from clients.journal.lock import alone
 from clients.journal.restored import RestoreMemory
-from clients.policy import SiteFile, data_files, load_site, require_complete
+from clients.policy import TABLES, SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
 from clients.site import Site
 from clients.timing import padded
@@ -56,10 +57,12 @@ def attend(path: Path, socket: Path | None, tell: Callable[[str], None] = _untol
 
     `tell` gets what a file holds, for a terminal and nothing else. The log has lines for the people at the
     site, among them why something was refused: that is not sent. SiteRunning while another process is this
-    site.
+    site; DataError for files that no plan of tables could use, before anything else happens.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
     rules = load_site(path)
+    has_own_code = any(task != TABLES for task in rules.policy.tasks)
+    require_readable(data_files(rules, path.parent), is_for_own_code=has_own_code)
     with alone(rules.journal), closing(open_site(path, tell)) as site:
         name = site.member.site
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from clients import join
+from clients.data.readable import require_readable
 from clients.join import attend, load_trainer, open_site
 from clients.journal.lock import alone
 from clients.policy import load_site
@@ -133,6 +134,41 @@ def test_data_are_first_read_after_consent(tmp_path: Path) -> None:
         site.join(RUN, make_plan("record", "central"), signed_for(tmp_path))
     with pytest.raises(DataError, match="no such file"):
         site.join(RUN, make_plan(), signed_for(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no such file"),
+        ("age;pressure;sick\n1;2;yes\n", "semicolons"),
+        ("age,pressure,sick\n1,2\n", "row 2"),
+        ('age,pressure,sick\n1,"2,yes\n3,4,no\n', "quote"),
+    ],
+    ids=["missing", "semicolons", "ragged", "a quote that opens"],
+)
+def test_a_file_that_no_plan_could_use_is_named_when_the_site_starts(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    """Before consent, a socket or a journal: nobody outside learns of it, and nothing is charged."""
+    path = write_site(tmp_path)
+    (tmp_path / "berlin.csv").unlink()
+    if content is not None:
+        (tmp_path / "berlin.csv").write_text(content)
+    with pytest.raises(DataError, match=said):
+        attend(path, None)
+    assert not (tmp_path / "journal.sqlite").exists() and not (tmp_path / "socket").exists()
+
+
+def test_a_file_for_ones_own_code_may_be_anything_but_missing(tmp_path: Path) -> None:
+    files = [tmp_path / "scans.csv", tmp_path / "scans.npz"]
+    for path in files:
+        path.write_bytes(b"\x93NUMPY\x01")
+    require_readable(files, is_for_own_code=True)
+    require_readable([files[1], None], is_for_own_code=False)
+    with pytest.raises(DataError, match="another suffix"):
+        require_readable(files, is_for_own_code=False)
+    with pytest.raises(DataError, match="no regular file"):
+        require_readable([tmp_path], is_for_own_code=True)
 
 
 def test_a_cell_that_is_no_number_is_named_by_row_and_column_and_not_shown(tmp_path: Path) -> None:
