@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from federation.errors import TooFewSurvivors
+from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
+from federation.report.report import UnlikelySum
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
@@ -25,7 +27,7 @@ from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
-from server.evaluation import Evaluated, published
+from server.evaluation import Evaluated, evaluated
 from server.events import note_begins, note_evaluated, note_failed, note_lost
 from server.heads import Heads
 from server.sessions import Lines
@@ -47,7 +49,8 @@ def run(
 
     `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
     read only where the plan says `noise = "central"`. Raises TooFewSurvivors when every attempt at a round fails,
-    RosterError when no cohort can be formed, TrainingDiverged when a round ended in params that are not finite.
+    RosterError when no cohort can be formed, TrainingDiverged when a round ended in params that are not finite,
+    SumRefused when honest sites cannot have made the sum of a round and the plan does not have that reported.
     """
     prepared: Coordinator | None = None
     while state.round < plan.federation.rounds:
@@ -56,9 +59,10 @@ def run(
         coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
         terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following
         _welcome_back(coordinator, lines)
-        after = advance(plan, state, terms, total, survivors, stream(terms.round))
+        after, found = advance(plan, state, terms, total, survivors, stream(terms.round))
         heads = lines.heads.of(terms.parameters.members)
-        yield after, receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
+        receipt = receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
+        yield after, judged(receipt, found)
         state = after
 
 
@@ -68,10 +72,10 @@ def evaluate(
     """The round after the last: noised figures of the final params on what the sites held out."""
     coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
     terms, survivors = coordinator.terms, coordinator.survivors
-    figures = published(terms, total, len(survivors), stream(terms.round))
     cohort = terms.parameters.members
+    done = evaluated(terms, total, survivors, stream(terms.round), lines.heads.of(cohort))
     note_evaluated(state.run, cohort, survivors)
-    return Evaluated(figures, cohort, survivors, lines.heads.of(cohort))
+    return done
 
 
 def receipt_of(
@@ -96,6 +100,13 @@ def receipt_of(
         params_after=params_digest(params_bytes(after.params)).hex(),
         heads={site: head.to_json() for site, head in heads.items()},
     )
+
+
+def judged(receipt: Receipt, found: Unlikely | None) -> Receipt:
+    """The receipt, with what is odd about the round's sum."""
+    if found is None:
+        return receipt
+    return receipt.model_copy(update={"unlikely": UnlikelySum(check=found.check, ratio=found.ratio)})
 
 
 @dataclass(frozen=True)

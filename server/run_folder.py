@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from federation.errors import CheckpointError
+from federation.errors import CheckpointError, SumRefused
 from federation.files import kept, replace_file
 from federation.identity.roster_file import load_roster, write_roster
 from federation.ledger.store import stable_entries
@@ -26,7 +26,7 @@ from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.report.files import read_report
 from federation.report.receipt import Receipt
-from federation.report.report import Metrics, Report
+from federation.report.report import Metrics, Report, UnlikelySum
 from privacy.ledger.heads import Head, head_from_json
 from privacy.roster import Roster, SignedRoster
 from privacy.suite import SUITE
@@ -151,14 +151,41 @@ class RunFolder:
 
         Killed in between, the round is played again and its receipt written again; the last one counts.
         """
-        self._append(state, receipt.model_dump(mode="json") | {"metrics": dict(metrics)})
+        told = receipt.model_dump(mode="json", exclude_none=True)
+        self._append(state, told | {"metrics": dict(metrics)})
         with kept(self.path / "checkpoint") as folder:
             checkpoint.write(folder, self.plan, state)
 
     def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
         """Make the published figures durable: they are drawn once, and never again."""
         content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
-        self._append(state, {**content, "heads": _in_json(done.heads)})
+        odd = {} if done.unlikely is None else {"unlikely": asdict(done.unlikely)}
+        self._append(state, {**content, **odd, "heads": _in_json(done.heads)})
+
+    def unlikely_evaluation(self) -> UnlikelySum | None:
+        """What is odd about the sums of the evaluation on record, or None."""
+        found = [
+            entry["unlikely"] for entry in self._lines() if "evaluation" in entry and "unlikely" in entry
+        ]
+        return UnlikelySum.from_json(found[0]) if found else None
+
+    @contextmanager
+    def keeping_refusal(self, state: ServerState) -> Iterator[None]:
+        """Within the context a refused sum is put on record before it ends the run. `state`: any of this run."""
+        try:
+            yield
+        except SumRefused as error:
+            self._append(state, {"refused": error.round, "check": error.check, "ratio": error.ratio})
+            raise
+
+    def require_accepted(self) -> None:
+        """SumRefused if a sum of this run was refused: it is over, and that sum is not opened to be judged again.
+
+        Under central noise that would be another release of it, with other noise.
+        """
+        for entry in self._lines():
+            if "refused" in entry:
+                raise SumRefused(int(entry["refused"]), str(entry["check"]), float(entry["ratio"]))
 
     def evaluation(self) -> Metrics | None:
         """The published figures on record, or None."""

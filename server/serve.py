@@ -48,17 +48,19 @@ def _served(
     """Play what is left of the run, and write what it was for."""
     plan = folder.plan
     folder.require_whole()
+    folder.require_accepted()
     state = folder.state(initial_params(task.model, plan.federation.seed))
     roster = Roster.from_bytes(signed.roster)
     folder.write_roster(signed)
     lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
     note_joined(plan, state, [member.site for member in members], roster)
-    for after, receipt in run(plan, state, lines, members, roster, _fresh):
-        state = after
-        folder.store(state, receipt, {})
-        note_round(plan, state.run, receipt)
-    if plan.evaluation.epsilon is not None and folder.evaluation() is None:
-        folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
+    with folder.keeping_refusal(state):
+        for after, receipt in run(plan, state, lines, members, roster, _fresh):
+            state = after
+            folder.store(state, receipt, {})
+            note_round(plan, state.run, receipt)
+        if plan.evaluation.epsilon is not None and folder.evaluation() is None:
+            folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
     names = [member.site for member in members]
     digest = params_digest(params_bytes(state.params))
     folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))
@@ -72,6 +74,7 @@ def _served(
         published=told,
         seconds=seconds,
         evaluated=folder.evaluated(),
+        unlikely=folder.unlikely_evaluation(),
     )
     report = report.model_copy(update={"made": Made.now(state.run, signed.signatures)})
     write_report(folder.path, report)

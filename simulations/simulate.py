@@ -151,6 +151,7 @@ def _reported(
         engine=engine,
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
+        unlikely=folder.unlikely_evaluation(),
         evaluated=paid.evaluated,
         charged=paid.charged,
         tried=paid.tried,
@@ -190,6 +191,7 @@ def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | N
     """Play what is left of the run."""
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
+    folder.require_accepted()
     keep_identities(world, folder.path / _KEYS)
     folder.write_roster(world.roster)
     with ExitStack() as stack:
@@ -266,7 +268,7 @@ def _train(
     A run that a site refuses has tried nothing, and is not counted.
     """
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
-    with ExitStack() as stack:
+    with folder.keeping_refusal(state), ExitStack() as stack:
         played = _play(world, state, sites, engine, stack)
         tried = count(state.run.hex())
         for after, receipt in played.rounds:

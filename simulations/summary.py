@@ -14,7 +14,7 @@ from federation.model.params import Layout
 from federation.plan.guarantee import charged_cost
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
-from federation.report.report import Amount, Evaluation, Figures, Metrics, Report, Tried
+from federation.report.report import Amount, Evaluation, Figures, Metrics, Report, Tried, UnlikelySum
 from federation.report.summary import summary_of
 from privacy.accounting.units import Charge
 from simulations.metrics import counts, evaluate, majority, predict
@@ -50,6 +50,7 @@ def summarize(
     engine: str,
     seconds: float,
     published: Metrics | None = None,
+    unlikely: UnlikelySum | None = None,
     evaluated: Collection[str] | None = None,
     charged: Mapping[str, Sequence[Charge]] = MappingProxyType({}),
     tried: Tried | None = None,
@@ -68,6 +69,7 @@ def summarize(
         engine=engine,
         simulated=True,
         published=published,
+        unlikely=unlikely,
         seconds=seconds,
         evaluated=evaluated,
         evaluation=_evaluation(world, model, missing),

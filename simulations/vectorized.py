@@ -16,8 +16,8 @@ from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
-from server.evaluation import Evaluated, published
-from server.run import Members, ServerNoise, receipt_of, terms_of
+from server.evaluation import Evaluated, evaluated
+from server.run import Members, ServerNoise, judged, receipt_of, terms_of
 from server.state import ServerState, advance, require_finite
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
@@ -33,9 +33,9 @@ def run_vectorized(
         terms = terms_of(plan, state, sample(plan, members, state.round + 1))
         names = terms.parameters.members
         total = _total(terms, state, contribute)
-        after = advance(plan, state, terms, total, names, stream(terms.round))
+        after, found = advance(plan, state, terms, total, names, stream(terms.round))
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
-        yield after, receipt_of(terms, names, state, after, started, (nothing, nothing), {})
+        yield after, judged(receipt_of(terms, names, state, after, started, (nothing, nothing), {}), found)
         state = after
 
 
@@ -46,7 +46,7 @@ def evaluate_vectorized(
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
     names = terms.parameters.members
     total = _total(terms, state, contribute)
-    return Evaluated(published(terms, total, len(names), stream(terms.round)), names, names)
+    return evaluated(terms, total, names, stream(terms.round))
 
 
 def _total(terms: Terms, state: ServerState, contribute: Contribute) -> RingVector:

@@ -14,7 +14,7 @@ from federation.audit.figures.exact import check_exact
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
 from federation.audit.recounting import counted_shares
-from federation.audit.report import differs
+from federation.audit.report import check_same, differs
 from federation.audit.rounds import check_cohort
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
 from federation.plan.plan import Plan
@@ -65,6 +65,8 @@ def check_evaluation(
     published = told.get("published") if isinstance(told, Mapping) else None
     if published != (dict(line.figures) if line is not None else None):
         differs("evaluation.published is not what its receipt says", found)
+    odd = told.get("unlikely") if isinstance(told, Mapping) else None
+    check_same(None if line is None else line.unlikely, odd, "evaluation.unlikely", found)
     check_exact(report, receipts, found)
 
 

@@ -43,7 +43,7 @@ from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
-from federation.audit.rounds import check_history, check_params, check_receipts
+from federation.audit.rounds import check_history, check_params, check_receipts, check_sums
 from federation.audit.sites import Booked, Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
 from federation.audit.untrusted import is_regular
@@ -121,6 +121,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     training, evaluation = charges
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
+    check_sums(receipts, plan, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
     check_params(run, receipts, params, plan, found)
     in_process = report is not None and (report.get("engine"), report.get("simulated")) == (

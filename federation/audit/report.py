@@ -135,6 +135,7 @@ def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[st
             "cohort": len(line.cohort),
             "survivors": len(line.survivors),
             "seconds": line.seconds,
+            "unlikely": line.unlikely,
         }
         for number, line in receipts.rounds.items()
     ]

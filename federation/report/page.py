@@ -41,6 +41,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        unlikely=wording.unlikely(report),
         excess=wording.excess(report.privacy),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),

@@ -23,6 +23,7 @@ _NOISE = {
     "central": "No noise of the site's own: the server adds noise to the sum.",
     "none": "No noise at all: what the sum of the sites' updates says about a record, it says openly.",
 }
+_CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
 
@@ -111,6 +112,18 @@ def evaluation(report: Report) -> str:
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
+
+
+def unlikely(report: Report) -> list[str]:
+    """The sums that honest sites do not make, one sentence each; none where no sum was one."""
+    odd = [(f"The sum of round {line.round}", line.unlikely) for line in report.rounds]
+    odd.append(("The sums of the evaluation", report.evaluation.unlikely))
+    return [
+        f"{what} is {found.ratio:.3g} times what honest sites can send, by {_CHECKS[found.check]}: at least one "
+        "site sent what the plan does not allow. A sum does not say which."
+        for what, found in odd
+        if found is not None
+    ]
 
 
 def excess(privacy: PrivacyClaim) -> str:

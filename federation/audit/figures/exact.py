@@ -25,7 +25,7 @@ def check_exact(report: Mapping[str, Any], receipts: Receipts, found: Findings) 
     evaluation, lines = report.get("evaluation"), list(receipts.rounds.values())
     told = dict(evaluation) if isinstance(evaluation, Mapping) else {}
     if report.get("simulated") is not True:
-        told.pop("published", None)
+        told = {name: value for name, value in told.items() if name not in ("published", "unlikely")}
         if any(told.values()) or any(line.metrics for line in lines):
             detail = "report or receipts hold exact figures about held-out records, which nobody paid for"
             found.add("evaluation-unplanned", detail)
