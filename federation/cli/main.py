@@ -221,6 +221,10 @@ def sign_roster_file(
 def join(
     site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
     socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
+    same_user: Annotated[
+        bool,
+        typer.Option("--same-user", help="let Flower run as this user, who can read data and keys"),
+    ] = False,
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Debug = False,
 ) -> None:
@@ -231,7 +235,12 @@ def join(
     to_stderr(as_json=json_log, debug=debug)
     # What the files hold is for a person who looks on, and no part of a log.
     is_watched = sys.stderr.isatty() and not json_log
-    attend(site, socket, lambda line: typer.echo(line, err=True) if is_watched else None)
+    attend(
+        site,
+        socket,
+        lambda line: typer.echo(line, err=True) if is_watched else None,
+        same_user=same_user,
+    )
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
