@@ -51,6 +51,7 @@ from privacy.errors import (
     MalformedMessage,
     PolicyViolation,
     ProtocolError,
+    RunLeft,
 )
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
@@ -134,6 +135,7 @@ class Site:
         shown = genuine_heads(heads, genuine, self.member.site)
         joined = self._joined
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
+            self.journal.require_present(run.hex())
             self.journal.witness(shown)
             return
         policy = self.policy()
@@ -285,6 +287,7 @@ class Site:
         return self._joined
 
     def _invited(self, joined: _Joined, frame: Frame) -> Participant:
+        self.journal.require_present(frame.run.hex())
         consent(joined.plan, self.policy())
         terms = settle(joined.plan, frame, self.member, joined.dimension, joined.roster, self.policy())
         known = joined.rounds.get(terms.round)
@@ -373,6 +376,7 @@ def _reason(error: Exception) -> Reason:
     kinds: tuple[tuple[type[Exception], Reason], ...] = (
         (BudgetExceeded, Reason.BUDGET),
         (PolicyViolation, Reason.POLICY),
+        (RunLeft, Reason.LEFT),
         (LedgerRefusal, Reason.POLICY),
         (JournalMisuse, Reason.POLICY),
         (UnknownRun, Reason.UNKNOWN_RUN),

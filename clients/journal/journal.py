@@ -31,7 +31,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.journal.ownership import open_store, reopen_store, require_approval
-from clients.journal.runs import open_run, with_evaluation
+from clients.journal.runs import open_run, require_present, require_reservable, reserved_run, with_evaluation
 from federation.ledger.store import Kept, Store
 from privacy.accounting.units import Charge, Limit, Unit
 from privacy.canonical import JSON
@@ -138,12 +138,7 @@ class Journal:
         with self._store.transaction() as account:
             known = account.runs.get(run)
             if known is not None:
-                if (known.plan, known.charge, known.rounds) != (plan_digest, charge, rounds):
-                    raise LedgerRefusal(
-                        "this run was reserved for another plan", hint="start it as a new run"
-                    )
-                if known.is_whole:
-                    raise LedgerRefusal("a restore of the ledger ended this run", hint="start a new one")
+                require_reservable(known, plan_digest, charge, rounds)
                 return
             if not is_even(charge, rounds):
                 raise UnsafeParameters("every round of a plan is charged the same, and for something")
@@ -310,6 +305,7 @@ class Journal:
         """
         with self._store.transaction() as account:
             for name in with_evaluation(account, run, evaluation):
+                require_present(account.runs[name])
                 if account.runs[name].closed not in (None, params):
                     raise LedgerRefusal("this run was closed with other params")
                 self._close_open(account, name, params)
@@ -319,6 +315,11 @@ class Journal:
         with self._store.transaction() as account:
             for name in with_evaluation(account, run, evaluation):
                 self._close_open(account, name, params)
+
+    def require_present(self, run: str) -> None:
+        """RunLeft if the site has left this run, LedgerRefusal if it never was in it."""
+        with self._store.transaction() as account:
+            require_present(reserved_run(account, run))
 
     def limits(self) -> Mapping[Unit, Limit]:
         """The limits on record, by unit."""

@@ -16,6 +16,7 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
+from federation.cli.leaving import leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
 from federation.cli.streams import print_json
@@ -241,6 +242,9 @@ def join(
         lambda line: typer.echo(line, err=True) if is_watched else None,
         same_user=same_user,
     )
+
+
+app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")

@@ -23,6 +23,7 @@ from privacy.errors import BudgetExceeded
 from privacy.ledger.approvals import Approval, limit_to_json
 
 By = Literal["filter", "plan"]
+LEFT = "left"  # closes a run in the place of a digest of its last params: the site's people have left it
 
 
 class LimitExceeded(BudgetExceeded):
@@ -138,6 +139,11 @@ class Run:
     revealed: dict[int, str] = field(default_factory=dict)
     closed: str | None = None
     is_whole: bool = False
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the site has left it on purpose, for good."""
+        return self.closed == LEFT
 
     @property
     def charged(self) -> Charge | None:
