@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from cryptography import x509
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts
 from federation.config.toml import PATHS
 from federation.errors import SiteFileError
+from privacy.signing import is_identity
 
 KEY = re.compile(r"[0-9a-f]{64}")
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
@@ -135,6 +136,7 @@ class Endpoint(Table):
 
     `flower_user` runs flower-supernode, and is not the site's own user; `socket_group` is the group to which the
     site's socket belongs, that user's own if it is left out. Without `flower_user` anybody in the group may call.
+    `coordinator_key` pins the key that the coordinator signs with; without it the roster says which it is.
     """
 
     address: Annotated[str, AfterValidator(check_address)] = Field(
@@ -143,3 +145,11 @@ class Endpoint(Table):
     certificate: PathText = Field(min_length=1, examples=['"ca.crt"'])
     flower_user: NameText | None = Field(default=None, min_length=1, examples=['"flwr"'])
     socket_group: NameText | None = Field(default=None, min_length=1, examples=['"flwr"'])
+    coordinator_key: str | None = Field(default=None, examples=['"64 hexadecimal digits"'])
+
+    @field_validator("coordinator_key")
+    @classmethod
+    def _key(cls, key: str | None) -> str | None:
+        if key is not None and not (KEY.fullmatch(key) and is_identity(bytes.fromhex(key))):
+            raise Mistake("is no public key", "copy it from the coordinator's .pub file")
+        return key

@@ -11,10 +11,11 @@ from pathlib import Path
 from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.notes import tell_of
-from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints
+from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints, known_ledgers
 from clients.data.readable import require_readable
 from clients.door.callers import Callers
 from clients.door.service import serve_until_signal
+from clients.greeting.greetings import Greetings
 from clients.journal.lock import alone
 from clients.journal.restored import RestoreMemory
 from clients.policy import TABLES, SiteFile, data_files, load_site, require_complete
@@ -39,7 +40,8 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     consortium = require_complete(rules, path)
     pinned = frozenset(map(bytes.fromhex, consortium.keys))
     memory = RosterMemory(rules.rosters_file)
-    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory)
+    coordinator = bytes.fromhex((rules.server.coordinator_key if rules.server else None) or "")
+    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory, coordinator)
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     begin_registry(rules)  # so that one that is missing later was taken away
     journal = open_journal(rules)
@@ -50,6 +52,8 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
         policy=lambda: load_site(path).policy,
         journal=journal,
         load=partial(load_trainer, rules, path.parent, tell=tell),
+        greetings=Greetings(rules.greetings_file),
+        ledgers=partial(known_ledgers, rules, trust.identity),
         is_timed=True,
     )
 

@@ -202,6 +202,16 @@ class RunFolder:
         params = params_digest(params_bytes(state.params)).hex()
         self._append(state, {"closed": True, "params": params, "heads": _in_json(heads)})
 
+    def store_consents(self, run: bytes, consents: Mapping[str, bytes]) -> None:
+        """Keep what the sites signed when they joined, once more when they join anew."""
+        path = self.path / "consents.jsonl"
+        known = path.read_text("utf-8").splitlines() if path.exists() else []
+        for site, consent in sorted(consents.items()):
+            line = {"run": run.hex(), "site": site, "suite": SUITE, "welcome": consent.hex()}
+            known.append(json.dumps(line, sort_keys=True))
+        with kept(path):
+            replace_file(path, "".join(f"{line}\n" for line in known).encode())
+
     def _append(self, state: ServerState, content: dict[str, Any]) -> None:
         place = {"run": state.run.hex(), "plan": self.plan.digest, "suite": SUITE}
         line = json.dumps({**place, **content}, sort_keys=True)
@@ -237,15 +247,18 @@ class RunFolder:
     def write_roster(self, roster: SignedRoster) -> None:
         """Keep the roster that the run goes by.
 
-        Once a round is done, a later roster must be of the same sites: params hold what every site released, and
-        the report is about one set of them. A new key of a site, or a new signature, is none of our business here.
-        CheckpointError names the site.
+        Once a round is done, a later roster has no new sites, and none with another size: what the params hold was
+        released without them. Sites may be gone from one of a higher serial, which revokes them: they are in no
+        later cohort. A new key of a site, or a new signature, is none of our business here. Every roster that a
+        site has consented under is kept. CheckpointError names the site.
         """
         path, state = self.path / "roster.toml", checkpoint.read(self.path / "checkpoint", self.plan)
         if path.exists() and state is not None and state.round > 0:
-            before, after = (_declared(one) for one in (load_roster(path), roster))
+            old, new = load_roster(path), roster
+            before, after = _declared(old), _declared(new)
+            is_later = new.read().serial > old.read().serial
             for site in sorted(before.keys() | after.keys()):
-                if before.get(site) != after.get(site):
+                if before.get(site) != after.get(site) and not (is_later and site not in after):
                     what = "is new" if site not in before else "is gone" if site not in after else "differs"
                     message = (
                         f"site {site} {what} in the roster, and round {state.round} is done without that"
@@ -253,6 +266,11 @@ class RunFolder:
                     raise CheckpointError(
                         message, hint="resume with the roster of this run, or start another run elsewhere"
                     )
+        if path.exists() and (old := load_roster(path)).roster != roster.roster:
+            with kept(self.path / "rosters") as folder:
+                folder.mkdir(exist_ok=True)
+                name = f"{old.read().serial}-{old.read().root.hex()[:8]}.toml"
+                write_roster(folder / name, old)
         with kept(path):
             write_roster(path, roster)
 

@@ -31,7 +31,7 @@ from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
 from tests import ROOT
 from tests.certificates import certificate
-from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, kinds, make_plan, refused
+from tests.clients.sites import CONSORTIUM, COORDINATOR, ROSTER, RUN, hello, kinds, make_plan, refused
 from tests.federation.command import Command
 
 SITE = """\
@@ -72,7 +72,7 @@ def signed_for(folder: Path, size: int = 30) -> SignedRoster:
     entry = replace(load_public(folder / "keys" / "berlin.pub").entry, size=size)
     others = (other for other in ROSTER.entries if other.site != "berlin")
     entries = sorted([entry, *others], key=lambda other: other.site)
-    return SignedRoster.by(Roster(1, tuple(entries)), [CONSORTIUM])
+    return SignedRoster.by(Roster(1, tuple(entries), coordinator=public_identity(COORDINATOR)), [CONSORTIUM])
 
 
 def test_a_site_answers_from_its_own_files(tmp_path: Path) -> None:
@@ -280,8 +280,8 @@ def test_a_key_that_others_can_open_is_no_key_to_join_with(
 def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_path: Path) -> None:
     path, plan = write_site(tmp_path), make_plan()
     older = signed_for(tmp_path)
-    entries = Roster.from_bytes(older.roster).entries
-    newer = SignedRoster.by(Roster(2, entries[:-1]), [CONSORTIUM])  # essen was revoked
+    whole = replace(older.read(), serial=2)
+    newer = SignedRoster.by(replace(whole, entries=whole.entries[:-1]), [CONSORTIUM])  # essen was revoked
     with closing(open_site(path)) as site:
         assert Frame.from_bytes(site.receive(hello(plan, roster=newer))).kind is Kind.WELCOME
     text = SITE.replace('journal = "journal.sqlite"', 'journal = "other.sqlite"')
@@ -289,7 +289,7 @@ def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_pa
     (tmp_path / "others.csv").write_text((tmp_path / "berlin.csv").read_text().replace(",1", ",2"))
     path.write_text(text)
     with closing(open_site(path)) as site:
-        for signed in (older, SignedRoster.by(Roster(2, entries), [CONSORTIUM])):
+        for signed in (older, SignedRoster.by(whole, [CONSORTIUM])):
             assert refused(site, hello(plan, roster=signed)) is Reason.POLICY
             assert "after another of serial 2" in str(site.last_error)
         assert kinds(site) == ["genesis"]
@@ -327,6 +327,44 @@ def test_a_site_that_took_part_does_not_begin_again_under_another_name(
     with closing(open_site(path)) as site:
         assert refused(site, hello(plan, RUN[::-1], roster=signed_for(tmp_path))) is Reason.FAILED
         assert 'used under pool "patients"' in str(site.last_error)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_whoever_removes_the_registry_and_the_rosters_is_found_by_those_who_saw_the_ledger(
+    shown: bool, tmp_path: Path
+) -> None:
+    """All that this machine knew is gone, pool and journal are renamed; the server or a peer shows the old head."""
+    path, plan = write_site(tmp_path), make_plan(epsilon=3.0)
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
+        seen = (site.journal.head(),)
+    for name in ("pools.sqlite", "rosters"):
+        (tmp_path / "keys" / f"berlin.{name}").unlink()
+    path.write_text(SITE.replace("journal.sqlite", "fresh.sqlite").replace('"patients"', '"others"'))
+    with closing(open_site(path)) as site:
+        greeting = hello(plan, RUN[::-1], roster=signed_for(tmp_path), heads=seen if shown else ())
+        if not shown:  # the control, and what stays possible
+            assert Frame.from_bytes(site.receive(greeting)).kind is Kind.WELCOME
+            return
+        assert refused(site, greeting) is Reason.POLICY
+        assert "1 more of this site's ledgers" in str(site.last_error)
+        assert "federation ledger reclaim SITE" in str(site.last_error)
+        assert kinds(site) == ["genesis"]
+
+
+def test_a_site_with_two_pools_knows_both_of_its_ledgers(tmp_path: Path) -> None:
+    """The control: a second pool, of other people, is none of the first one's business."""
+    path, plan = write_site(tmp_path), make_plan(epsilon=3.0)
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
+        seen = (site.journal.head(),)
+    text = SITE.replace('journal = "journal.sqlite"', 'journal = "other.sqlite"')
+    text = text.replace('pool = "patients"', 'pool = "others"').replace("berlin.csv", "others.csv")
+    (tmp_path / "others.csv").write_text((tmp_path / "berlin.csv").read_text().replace(",1", ",2"))
+    path.write_text(text)
+    with closing(open_site(path)) as site:
+        greeting = hello(plan, RUN[::-1], roster=signed_for(tmp_path), heads=seen)
+        assert Frame.from_bytes(site.receive(greeting)).kind is Kind.WELCOME, site.last_error
 
 
 def test_of_an_error_that_is_not_ours_only_the_kind_is_told(

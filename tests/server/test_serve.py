@@ -27,7 +27,7 @@ from server.serve import serve
 from simulations.simulate import simulate
 from simulations.world import InProcess
 from tests.federation.report.pages import check_quiet
-from tests.worlds import NAMES, by_hand, close, load_params, plan_of, text_of, write_sites
+from tests.worlds import NAMES, by_hand, close, load_params, name_coordinator, plan_of, text_of, write_sites
 
 PLAN = plan_of()
 
@@ -41,6 +41,7 @@ def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
     for number, name in enumerate(NAMES[:count]):
         create(folder / "keys", name, f"Hospital {name}", 30 + 6 * number)
         add_site(folder / "roster.toml", load_public(folder / "keys" / f"{name}.pub"))
+    name_coordinator(folder / "roster.toml")
     sign_roster(folder / "roster.toml", load_private(consortium))
     sites = {}
     for number, name in enumerate(NAMES[:count]):
@@ -105,7 +106,14 @@ def test_a_run_folder_ends_with_the_params_and_no_checkpoint(plan: Path, tmp_pat
         sizes = {name: site.member.size for name, site in sites.items()}
     names = sorted(entry.name for entry in (tmp_path / "run").iterdir())
     reports = ["report.html", "report.json"]
-    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl", *reports, "roster.toml"]
+    assert names == [
+        "consents.jsonl",
+        "params.safetensors",
+        "plan.toml",
+        "receipts.jsonl",
+        *reports,
+        "roster.toml",
+    ]
     assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [NAMES[:3]] * 3, sizes=sizes))
 
 

@@ -27,6 +27,7 @@ from simulations.simulate import simulate
 from tests.patience import patience
 from tests.plans import text_of
 from tests.stories.deployment import ROOT, Deployment
+from tests.worlds import name_coordinator
 
 SITES = ("north", "south", "west")
 
@@ -188,6 +189,7 @@ def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
         files[name].write_text(SITE.format(name=name, digest=digest, consortium=load_public(public).key))
         _, own = create(site / "keys", name, f"hospital {name}", 30)
         add_site(roster, load_public(own))
+    name_coordinator(roster)
     sign_roster(roster, load_private(consortium))
     return files
 
