@@ -152,7 +152,7 @@ class Account:
 
     def require_approved(self, run: str, plan: str, most: int | None) -> None:
         """LedgerRefusal for one more run of a plan than the `most` approved; None: it is approved by its task."""
-        if most is None and run not in self.runs:
+        if most is None and run not in self.runs and run.rpartition("/")[0] not in self.runs:  # no evaluation
             require_worthwhile(self.runs, self.refused, plan)
         if most is not None and run not in self.runs and (count := self.runs_of(plan)) >= most:
             made = "one run of this plan, and it was made" if most == 1 else f"{most} runs of this plan only"

@@ -19,18 +19,8 @@ from privacy.accounting.units import Charge
 from privacy.errors import LedgerRefusal, RunLeft
 from privacy.ledger.limits import LEFT
 from privacy.ledger.state import fold
-from tests.clients.sites import (
-    FIVE,
-    RUN,
-    Round,
-    hello,
-    invite,
-    joined,
-    make_plan,
-    make_terms,
-    ordered,
-    refused,
-)
+from tests.clients import sites as cohort
+from tests.clients.sites import FIVE, RUN, Round, hello, invite, joined, make_plan, make_terms, refused
 from tests.clients.test_join import SITE, write_site
 
 PLAN = make_plan()
@@ -148,8 +138,7 @@ def test_a_running_site_refuses_further_rounds_with_the_reason_that_says_so(tmp_
     second = invite(make_terms(plan, round=2, attempt=2))
     assert refused(sites["berlin"], second) is Reason.LEFT
     assert refused(sites["berlin"], hello(plan)) is Reason.LEFT
-    close = ordered(Frame(Kind.CLOSE, RUN, 0, 0, bytes(32)), plan)
-    assert refused(sites["berlin"], close) is Reason.LEFT
+    assert refused(sites["berlin"], cohort.closing(plan, b"\x01" * 32)) is Reason.LEFT
     assert Frame.from_bytes(sites["cleveland"].receive(second)).kind is Kind.ADVERT
 
 

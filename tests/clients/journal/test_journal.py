@@ -178,6 +178,7 @@ def test_fresh_runs_that_lead_to_nothing_do_not_make_the_ledger_grow(
             asked(f"more {number}")
     assert len(journal.entries()) == before + 8
     asked("approved by its digest", most=100)
+    asked("approved by its digest/evaluation")  # an evaluation belongs to a run that was approved
     journal.begin("approved by its digest", 1, "question")
     asked("once more")  # a round makes room again
 
