@@ -134,6 +134,7 @@ class Site:
         shown = self._believed(heads, genuine)
         joined = self._joined
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
+            self.journal.require_present(run.hex())
             self.journal.witness(shown)
             return
         self._require_free(run)
@@ -324,6 +325,7 @@ class Site:
         return self._joined
 
     def _invited(self, joined: Joined, frame: Frame) -> Participant:
+        self.journal.require_present(frame.run.hex())
         if joined.trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
         consent(joined.plan, self.policy())
