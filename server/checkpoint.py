@@ -45,6 +45,11 @@ def exists(folder: Path) -> bool:
     return (folder / _FILE).exists()
 
 
+def path_of(folder: Path) -> Path:
+    """Where the state is stored in `folder`, if it is."""
+    return folder / _FILE
+
+
 def remove(folder: Path) -> None:
     """Delete the state, and only then what lies beside it: killed in between, nothing is left to be resumed."""
     (folder / _FILE).unlink(missing_ok=True)
