@@ -2,10 +2,10 @@
 
     python -m tests.stories.stepper FIRST EVERY
 
-A step is whatever opens a file of the run folder to write, renames one, or deletes one: Python tells an audit hook
-of it, so a step that somebody adds is one without a word here. Each life has a folder of its own, run-N, and dies by
-SIGKILL just before its N-th step, N = FIRST, FIRST + EVERY, ... Ends when a life has no such step any more, and prints
-how many died. As in `killer`, each process is a fork of this one, which has computed nothing with torch.
+A step is whatever opens a file of the run folder to write, renames one, or deletes one: Python tells an audit
+hook of it, so a step that somebody adds is one without a word here. Each life has a folder of its own, run-N, and
+dies by SIGKILL just before its N-th step, N = FIRST, FIRST + EVERY, ... Ends when a life has no such step any more,
+and prints how many died. As in `killer`, each process is a fork of this one, which has computed nothing with torch.
 """
 
 from __future__ import annotations
