@@ -122,7 +122,10 @@ class Plan(Rules):
 
     @classmethod
     def from_canonical(cls, data: bytes) -> Plan:
-        """The plan of canonical bytes from the network; MalformedMessage if they are not exactly that."""
+        """The plan of canonical bytes from the network; MalformedMessage if they are not exactly that.
+
+        UnsafeParameters where its claim cannot hold, as in a file.
+        """
         try:
             document = json.loads(data)
             plan = validate(cls, Document("", _features_by_name(document)))
