@@ -235,15 +235,14 @@ def _as_dealer(closure: Closure, value: bytes) -> Steps:
     for what in closure.names:
         made = derive(value, closure.bound, "polynomial", what.encode())
         for key in (made, value):
-            for slot, secret in _constant(closure, key, what):
+            for slot, secret in _constant(closure, key, what, closure.near(value)):
                 yield ("polynomial", slot, what), key
                 yield (kind_of_secret(what), slot), secret
 
 
-def _constant(closure: Closure, key: bytes, what: str) -> Iterator[tuple[int, bytes]]:
+def _constant(closure: Closure, key: bytes, what: str, owners: Iterable[int]) -> Iterator[tuple[int, bytes]]:
     """Whose secret is the constant term, under the coefficients of this key and one share that is known."""
     kind, threshold = kind_of_secret(what), closure.view.parameters.threshold
-    owners = closure.near(key) if not closure.thorough else closure.view.adverts
     for slot in owners:
         shares = closure.shares.get((kind, slot))
         if not shares:
@@ -381,9 +380,9 @@ def _as_wrap_half(closure: Closure, value: bytes, own: int, peer: int) -> Steps:
 
 
 def _as_wrap(closure: Closure, value: bytes) -> Steps:
-    for (sender, recipient), wrap in closure.view.wraps.items():
+    for (sender, recipient), wrap in closure.view.wraps.items() if closure.thorough else ():
         address = Writer().fixed(closure.transcript).u16(sender).u16(recipient).finish()
-        half = Channel(value, address).open(wrap) if closure.thorough else None
+        half = Channel(value, address).open(wrap)
         if half is not None:
             yield ("wrap", sender, recipient), value
             yield ("x", sender, recipient), half
