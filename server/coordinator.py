@@ -12,8 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from federation.errors import TooFewSurvivors
+from federation.model.params import params_digest
 from federation.round.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
+from federation.round.signed import ordered
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
 from privacy.errors import FaultyClient, MalformedMessage
@@ -42,13 +46,17 @@ SILENT = "silent"  # why a site left that did not answer before the deadline
 class Coordinator:
     """One-shot owner of an attempt. Addresses are site ids here; `server.sessions` maps them to the transport's."""
 
-    def __init__(self, terms: Terms, roster: Roster, heads: Heads | None = None) -> None:
+    def __init__(
+        self, terms: Terms, roster: Roster, key: Ed25519PrivateKey, heads: Heads | None = None
+    ) -> None:
         self.terms = terms
+        self._key, self._root = key, roster.root
         self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
         self.following: Coordinator | None = None
         self._machine = ServerMachine(roster, terms.parameters, terms.session)
         self._params: bytes | None = None
+        self._params_digest = b""
         self._is_masking = False
         self._deliveries: list[MachineOutgoing] = []  # wait for the params
         self._heard: set[tuple[Phase, str]] = set()
@@ -82,7 +90,7 @@ class Coordinator:
 
     def start(self, params: bytes, following: Coordinator | None) -> list[Outgoing]:
         """Begin with these params: with invitations, or at once if the round is prepared."""
-        self._params = params
+        self._params, self._params_digest = params, params_digest(params)
         self._machine.bind(self.terms.context(params))
         self.following = following
         if following is not None:
@@ -156,13 +164,16 @@ class Coordinator:
         return [self._frame(kind, message.to, message.data) for message in messages]
 
     def _frame(self, kind: Kind, site: str, body: bytes) -> Outgoing:
+        said = None
         if kind is Kind.BROADCAST:
             cohort = [member.site for member in self.terms.members]
-            body = Broadcast(self._params or b"", body, self._heads.shown_to(site, cohort)).to_bytes()
+            broadcast = Broadcast(self._params or b"", body, self._heads.shown_to(site, cohort))
+            body, said = broadcast.to_bytes(), broadcast.statement(self._params_digest)
         if kind in (Kind.BROADCAST, Kind.CERTIFICATE):
             onward = self.following._onward.pop(site, b"") if self.following is not None else b""
             body = Paired(body, onward).to_bytes()
-        return Outgoing(site, Frame(kind, *self.terms.place, body).to_bytes())
+        frame = Frame(kind, *self.terms.place, body)
+        return Outgoing(site, ordered(frame, self._key, self.terms.plan.digest, self._root, said).to_bytes())
 
     def _invitations(self) -> list[Outgoing]:
         body = Invitation(self.terms.members).to_bytes()

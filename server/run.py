@@ -29,7 +29,6 @@ from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.evaluation import Evaluated, evaluated
 from server.events import note_begins, note_evaluated, note_failed, note_lost
-from server.heads import Heads
 from server.sessions import Lines
 from server.state import ServerState, advance, require_finite
 
@@ -56,7 +55,7 @@ def run(
     while state.round < plan.federation.rounds:
         require_finite(state)
         started = time.monotonic()
-        coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
+        coordinator, total = _round(Setting(plan, state, members, roster, lines), lines, prepared)
         terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following
         _welcome_back(coordinator, lines)
         after, found = advance(plan, state, terms, total, survivors, stream(terms.round))
@@ -70,7 +69,7 @@ def evaluate(
     plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
-    coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
+    coordinator, total = _round(Setting(plan, state, members, roster, lines), lines, None)
     terms, survivors = coordinator.terms, coordinator.survivors
     cohort = terms.parameters.members
     done = evaluated(terms, total, survivors, stream(terms.round), lines.heads.of(cohort))
@@ -117,7 +116,7 @@ class Setting:
     state: ServerState
     members: Members
     roster: Roster
-    heads: Heads
+    lines: Lines
 
     def cohort(self, ahead: int) -> Members:
         """The cohort of the round `ahead` of the state."""
@@ -126,7 +125,7 @@ class Setting:
     def coordinator(self, ahead: int, attempt: int) -> Coordinator:
         """A fresh attempt at the round `ahead`, the attempt's number counted from the state's."""
         terms = terms_of(self.plan, self.state, self.cohort(ahead), attempt, ahead)
-        return Coordinator(terms, self.roster, self.heads)
+        return Coordinator(terms, self.roster, self.lines.voice.key, self.lines.heads)
 
     def following(self) -> Coordinator | None:
         """The round after the next, to be prepared on the way, if all of its cohort are in the next one too."""
@@ -170,7 +169,8 @@ def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:
     unknown = Reason.UNKNOWN_RUN.name.lower()
     started = [site for site, reason in coordinator.left.items() if reason == unknown]
     if started:
-        lines.greet(started, coordinator.terms.plan.cohort.deadline_seconds)
+        terms = coordinator.terms
+        lines.greet(started, terms.plan.cohort.deadline_seconds, (terms.round - 1, terms.attempt))
 
 
 def _play(coordinator: Coordinator, setting: Setting, lines: Lines) -> tuple[Coordinator, RingVector]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from federation.errors import RosterError
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_body, heads_body
+from federation.round.signed import greeting_digest, require_obeyed, welcome_signed
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.errors import BudgetExceeded, PolicyViolation
 from privacy.ledger.chain import append
@@ -20,17 +22,23 @@ from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 from server.heads import Heads
 from server.sessions import Lines, open_lines
+from server.voice import Voice
 from simulations.world import InProcess
 from tests.worlds import plan_of
 
 PLAN = plan_of()
 RUN = bytes(range(16))
-CONSORTIUM = Ed25519PrivateKey.generate()
+CONSORTIUM, COORDINATOR = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 KEYS = {name: Ed25519PrivateKey.generate() for name in ("ash", "birch", "cedar", "dogwood")}
 ROSTER = SignedRoster.by(
-    Roster(1, tuple(Entry(name, name, public_identity(key), 40) for name, key in KEYS.items())),
+    Roster(
+        1,
+        tuple(Entry(name, name, public_identity(key), 40) for name, key in KEYS.items()),
+        coordinator=public_identity(COORDINATOR),
+    ),
     [CONSORTIUM],
 )
+VOICE = Voice(PLAN, RUN, ROSTER, COORDINATOR)
 Answer = Callable[[bytes], bytes]
 
 
@@ -43,17 +51,30 @@ def head(site: str, entries: int = 1, key: Ed25519PrivateKey | None = None) -> H
     return Head.signed(site, bytes(32), entry, key)
 
 
-def welcome(site: str, plan: Plan = PLAN, size: int = 40, heads: tuple[Head, ...] | None = None) -> Answer:
-    """A site that consents, and shows these heads: its own by default."""
+def welcome(
+    site: str,
+    plan: Plan = PLAN,
+    size: int = 40,
+    heads: tuple[Head, ...] = (),
+    own: Head | None = None,
+    key: Ed25519PrivateKey | None = None,
+    **changes: object,
+) -> Answer:
+    """A site that consents, shows its own head and these of others; under its own key, or another."""
 
     def answer(data: bytes) -> bytes:
         hello = Frame.from_bytes(data)
         assert (hello.kind, hello.run) == (Kind.HELLO, RUN)
+        require_obeyed(hello, public_identity(COORDINATOR), PLAN.digest, ROSTER.read().root)
         shown = Hello.from_bytes(hello.body)
         assert (shown.plan, shown.roster) == (PLAN.canonical(), ROSTER.to_bytes())
-        told = (head(site),) if heads is None else heads
-        body = Welcome(Member(site, size), plan.digest, plan.kind.noise_text, told).to_bytes()
-        return hello.reply(Kind.WELCOME, body).to_bytes()
+        noise, root = plan.kind.noise_text, ROSTER.read().root
+        bare = Welcome(
+            Member(site, size), plan.digest, noise, root, greeting_digest(hello), own or head(site)
+        )
+        bare = replace(bare, **changes)  # type: ignore[arg-type]
+        signed = welcome_signed(bare, RUN, key or KEYS.get(site) or CONSORTIUM)
+        return hello.reply(Kind.WELCOME, replace(signed, heads=heads).to_bytes()).to_bytes()
 
     return answer
 
@@ -76,7 +97,7 @@ THREE = {"10": welcome("cedar"), "11": welcome("ash"), "12": welcome("birch")}
 
 
 def join(answers: Mapping[str, Answer]) -> tuple[Lines, tuple[Member, ...]]:
-    return open_lines(PLAN, RUN, InProcess(answers), ROSTER)
+    return open_lines(VOICE, InProcess(answers))
 
 
 def test_the_roster_is_those_who_consented_in_the_order_of_their_ids() -> None:
@@ -97,7 +118,7 @@ def test_messages_go_to_addresses_and_come_back_under_ids() -> None:
     lines = Lines(
         InProcess({"10": listening("10"), "11": listening("11")}),
         {"ash": "11", "birch": "10"},
-        b"hello",
+        VOICE,
         HEADS,
     )
     lines.send([Outgoing("ash", b"xy"), Outgoing("birch", b"z")])
@@ -112,23 +133,41 @@ def test_a_reply_from_a_stranger_is_nobody_s() -> None:
         def next(self, timeout: float) -> Arrival | Deadline:
             return Arrival("99", b"boo")
 
-    assert Lines(Haunted({}), {"ash": "11"}, b"hello", HEADS).next(0) == ("", b"boo")
+    assert Lines(Haunted({}), {"ash": "11"}, VOICE, HEADS).next(0) == ("", b"boo")
 
 
 def test_a_consent_that_arrives_twice_is_one_site() -> None:
-    _, members = open_lines(PLAN, RUN, Doubling(THREE), ROSTER)
+    _, members = open_lines(VOICE, Doubling(THREE))
     assert len(members) == 3
 
 
 def test_a_refusal_that_arrives_twice_is_one_refusal() -> None:
     answers = {"10": welcome("ash"), "11": welcome("birch"), "12": refusal(Reason.BUDGET)}
     with pytest.raises(BudgetExceeded, match=r"^1 sites have no budget left"):
-        open_lines(PLAN, RUN, Doubling(answers), ROSTER)
+        open_lines(VOICE, Doubling(answers))
 
 
-def test_two_sites_with_one_id_are_refused() -> None:
-    with pytest.raises(RosterError, match="two sites call themselves ash"):
-        join({**THREE, "13": welcome("ash")})
+def test_a_second_node_that_answers_as_a_site_is_refused_and_the_run_begins_with_the_others() -> None:
+    lines, members = join({**THREE, "13": welcome("ash")})
+    assert [member.site for member in members] == ["ash", "birch", "cedar"]
+    assert lines._addresses["ash"] == "11"
+
+
+def test_a_node_that_answers_as_another_site_takes_nothing_from_it() -> None:
+    """Whatever it knows of the other's consent: the key is not its own, or the greeting is an older one."""
+    kept: list[bytes] = []
+
+    def listening(data: bytes) -> bytes:
+        kept.append(welcome("ash")(data))
+        return kept[-1]
+
+    join({**THREE, "11": listening})
+    stolen = kept[0]
+    later = replace(VOICE, clock=lambda: time.time() + 60)
+    for impostor in (welcome("ash", key=KEYS["dogwood"]), lambda _: stolen):
+        lines, members = open_lines(later, InProcess({"01": impostor, **THREE}))
+        assert [member.site for member in members] == ["ash", "birch", "cedar"]
+        assert lines._addresses == {"ash": "11", "birch": "12", "cedar": "10"}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +207,7 @@ class Later(InProcess):
 
 
 def test_a_silent_site_is_left_out() -> None:
-    _, members = open_lines(PLAN, RUN, Later({**THREE, "13": welcome("dogwood")}, "13"), ROSTER)
+    _, members = open_lines(VOICE, Later({**THREE, "13": welcome("dogwood")}, "13"))
     assert [member.site for member in members] == ["ash", "birch", "cedar"]
 
 
@@ -183,14 +222,10 @@ def test_a_silent_site_is_left_out() -> None:
         lambda data: replace(Frame.from_bytes(welcome("dogwood")(data)), kind=Kind.ADVERT).to_bytes(),
         lambda data: Frame.from_bytes(data).reply(Kind.WELCOME, b"\0").to_bytes(),
         lambda data: Frame.from_bytes(data).reply(Kind.ABORT, b"").to_bytes(),
-        lambda data: (
-            Frame.from_bytes(data)
-            .reply(
-                Kind.WELCOME,
-                Welcome(Member("dogwood", 40), PLAN.digest, "1.25", (head("dogwood"),)).to_bytes(),
-            )
-            .to_bytes()
-        ),
+        welcome("dogwood", noise_multiplier="1.25"),
+        welcome("dogwood", root=bytes(32)),
+        welcome("dogwood", greeting=bytes(32)),
+        welcome("dogwood", key=CONSORTIUM),
     ],
     ids=[
         "another plan",
@@ -202,6 +237,9 @@ def test_a_silent_site_is_left_out() -> None:
         "no welcome",
         "no reason",
         "other noise",
+        "another roster",
+        "another greeting",
+        "another key",
     ],
 )
 def test_what_is_no_consent_to_this_plan_joins_nobody(answer: Answer) -> None:
@@ -216,7 +254,7 @@ def test_a_site_that_consents_stays_out_unless_the_roster_knows_it() -> None:
         join({**answers, "13": welcome("mallory")})
 
 
-def test_a_greeting_is_the_first_hello_and_awaits_an_answer_of_everyone_greeted() -> None:
+def test_a_greeting_is_made_anew_and_awaits_an_answer_of_everyone_greeted() -> None:
     heard: list[tuple[str, bytes]] = []
 
     def listening(address: str) -> Answer:
@@ -227,21 +265,25 @@ def test_a_greeting_is_the_first_hello_and_awaits_an_answer_of_everyone_greeted(
         return answer
 
     sites = {"10": listening("10"), "11": listening("11"), "12": listening("12")}
-    lines = Lines(InProcess(sites), {"ash": "11", "birch": "10", "cedar": "12"}, b"hello", HEADS)
-    lines.greet(["birch", "ash"], 5)
-    assert heard == [("11", b"hello"), ("10", b"hello")]
+    lines = Lines(InProcess(sites), {"ash": "11", "birch": "10", "cedar": "12"}, VOICE, HEADS)
+    lines.greet(["birch", "ash"], 5, (3, 7))
+    assert [address for address, _ in heard] == ["11", "10"]
+    for _, data in heard:
+        frame = Frame.from_bytes(data)
+        assert (frame.kind, frame.run, frame.round, frame.attempt) == (Kind.HELLO, RUN, 3, 7)
+        require_obeyed(frame, public_identity(COORDINATOR), PLAN.digest, VOICE.sites.root)
     assert lines.next(0) is None, "the answers are read"
 
 
 def test_a_greeting_that_nobody_answers_ends_with_its_deadline() -> None:
-    lines = Lines(Later({}, "10"), {"ash": "10"}, b"hello", HEADS)
-    lines.greet(["ash"], 5)
+    lines = Lines(Later({}, "10"), {"ash": "10"}, VOICE, HEADS)
+    lines.greet(["ash"], 5, (0, 0))
     assert lines.next(0) is None
 
 
 def test_a_site_that_shows_no_head_of_its_ledger_does_not_take_part() -> None:
-    for shown in ((), (head("ash"),), (head("dogwood", key=CONSORTIUM),)):
-        _, members = join({**THREE, "13": welcome("dogwood", heads=shown)})
+    for shown in (head("ash"), head("dogwood", key=CONSORTIUM)):
+        _, members = join({**THREE, "13": welcome("dogwood", own=shown)})
         assert [member.site for member in members] == ["ash", "birch", "cedar"]
 
 
@@ -250,12 +292,11 @@ def test_a_ledger_that_was_set_back_does_not_take_part_if_anyone_saw_a_newer_hea
     """DP-34: a restored snapshot, found by the server that saw a newer head, or by a peer that did."""
     newer = head("dogwood", 5)
     seen = (newer,) if witness == "server" else ()
-    told = (head("ash"), newer) if witness == "peer" else (head("ash"),)
+    told = (newer,) if witness == "peer" else ()
     answers = {**THREE, "11": welcome("ash", heads=told)}
     for entries, stays in ((4, False), (5, True), (6, True)):
-        own = (head("dogwood", entries),)
-        transport = InProcess({**answers, "13": welcome("dogwood", heads=own)})
-        _, members = open_lines(PLAN, RUN, transport, ROSTER, seen)
+        transport = InProcess({**answers, "13": welcome("dogwood", own=head("dogwood", entries))})
+        _, members = open_lines(VOICE, transport, seen)
         assert ("dogwood" in {member.site for member in members}) is stays
 
 
@@ -267,13 +308,8 @@ def test_the_heads_that_are_known_are_shown_with_the_plan() -> None:
         return welcome("cedar")(data)
 
     known = (head("birch", 3), head("dogwood", 2))
-    open_lines(
-        PLAN,
-        RUN,
-        InProcess({**THREE, "10": listening, "12": welcome("birch", heads=(head("birch", 3),))}),
-        ROSTER,
-        known,
-    )
+    answers = {**THREE, "10": listening, "12": welcome("birch", own=head("birch", 3))}
+    open_lines(VOICE, InProcess(answers), known)
     assert Hello.from_bytes(Frame.from_bytes(heard[0]).body).heads == known
 
 
@@ -286,6 +322,7 @@ def test_a_run_is_closed_at_every_site_that_answers() -> None:
             if frame.kind is Kind.HELLO:
                 return welcome(site)(data)
             assert (frame.kind, frame.body) == (Kind.CLOSE, params)
+            require_obeyed(frame, public_identity(COORDINATOR), PLAN.digest, VOICE.sites.root)
             return frame.reply(Kind.CLOSED, heads_body([head(site, 2)])).to_bytes()
 
         return answer
