@@ -55,7 +55,8 @@ def check_consents(
     for line in genuine:
         named.setdefault(line.site, set()).add(line.welcome.head.ledger)
     # A simulation that adds up in one process sends no messages: then no round shows a head.
-    was_sent = not is_simulation or any(line.shown for line in (*receipts.lines, *receipts.evaluations))
+    shown = [line.shown for line in receipts.lines] + [line.shown for line in receipts.evaluations]
+    was_sent = not is_simulation or any(shown)
     if was_sent and any(suite >= _SINCE for suite in receipts.suites):
         for site in sorted(set(receipts.sites) - named.keys()):
             found.add("consent-missing", "the site was invited, and no consent of it is here", site)
