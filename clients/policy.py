@@ -35,6 +35,7 @@ Noise = Literal["site", "distributed", "central", "none"]
 
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+TABLES = "tabular-classification"
 MAX_LIMIT = 1e6
 MAX_STEPS = 1_000_000
 
@@ -151,7 +152,7 @@ class Policy(Table):
     @classmethod
     def _names(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         for task in tasks:
-            if task != "tabular-classification" and not CODE.fullmatch(task):
+            if task != TABLES and not CODE.fullmatch(task):
                 raise Mistake("must be names of tasks", '"tabular-classification" or "package.module:name"')
         return tasks
 

@@ -59,6 +59,7 @@ from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
 from privacy.secagg.client import ClientMachine, Entropy
+from privacy.secagg.kem import require_kem
 from privacy.secagg.parameters import Floor
 from privacy.signing import public_identity
 from privacy.suite import SUITE
@@ -93,6 +94,9 @@ class Site:
     _joined: Joined | None = field(default=None, init=False, repr=False)
     _of_data: Exception | None = field(default=None, init=False, repr=False)
     _failing: list[str] = field(default_factory=list, init=False, repr=False)  # plans whose task failed
+
+    def __post_init__(self) -> None:
+        require_kem()
 
     def receive(self, data: bytes) -> bytes:
         """The reply to a request of the server."""
@@ -130,6 +134,7 @@ class Site:
         shown = self._believed(heads, genuine)
         joined = self._joined
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
+            self.journal.require_present(run.hex())
             self.journal.witness(shown)
             return
         self._require_free(run)
@@ -320,6 +325,7 @@ class Site:
         return self._joined
 
     def _invited(self, joined: Joined, frame: Frame) -> Participant:
+        self.journal.require_present(frame.run.hex())
         if joined.trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
         consent(joined.plan, self.policy())

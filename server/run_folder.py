@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from federation.errors import CheckpointError, SumRefused
 from federation.files import kept, replace_file
 from federation.identity.roster_file import load_roster, write_roster
+from federation.ledger.store import stable_entries
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.report.files import read_report
@@ -115,10 +116,13 @@ class RunFolder:
     def require_whole(self, journals: Mapping[str, Path] = MappingProxyType({})) -> None:
         """CheckpointError if rounds are left, and what the finished ones left behind is gone.
 
-        Nothing could show any more that these were charged, so nothing more is charged for such a run. `journals`:
-        those of its sites that lie on this machine.
+        Nothing could show any more that these were charged, so nothing more is charged for such a run; and a run
+        without its state would begin, and be charged, a second time. `journals`: those of its sites that lie on
+        this machine.
         """
         state = checkpoint.read(self.path / "checkpoint", self.plan)
+        if state is None:
+            self._require_unbegun(journals.values())
         if state is None or not 0 < state.round < self.plan.federation.rounds:
             return
         places = [path for _, path in sorted(journals.items())]
@@ -127,6 +131,19 @@ class RunFolder:
             lost.append(self.path / "receipts.jsonl")
         if lost:
             message = f"{lost[0]} is gone, or lacks some of the {state.round} rounds that are done"
+            raise CheckpointError(message, hint="put it back as it was, or start again in another folder")
+
+    def _require_unbegun(self, journals: Iterable[Path]) -> None:
+        """No file tells of a run that was begun here. The state is written before anything is charged."""
+        own = sorted(path for path in journals if path.parent == self.path / "journals" and path.exists())
+        left = [path for path in [self.path / "receipts.jsonl"] if path.exists()]
+        left += [path for path in own if any(entry.kind == "reserve" for entry in stable_entries(path))]
+        if left:
+            is_over = (self.path / "report.json").exists()
+            lost = (
+                self.path / "params.safetensors" if is_over else checkpoint.path_of(self.path / "checkpoint")
+            )
+            message = f"{lost} is gone, and {left[0].name} tells of a run that was begun here"
             raise CheckpointError(message, hint="put it back as it was, or start again in another folder")
 
     def store(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from privacy.errors import (
     LedgerRefusal,
     PolicyViolation,
     ProtocolError,
+    RunLeft,
 )
 
 
@@ -28,6 +29,7 @@ def reason_of(error: Exception) -> Reason:
     kinds: tuple[tuple[type[Exception], Reason], ...] = (
         (BudgetExceeded, Reason.BUDGET),
         (PolicyViolation, Reason.POLICY),
+        (RunLeft, Reason.LEFT),
         (LedgerRefusal, Reason.POLICY),
         (JournalMisuse, Reason.POLICY),
         (UnknownRun, Reason.UNKNOWN_RUN),

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.journal.ownership import open_store, reopen_store, require_approval
 from clients.journal.questions import Questions
-from clients.journal.runs import open_run, with_evaluation
+from clients.journal.runs import open_run, require_present, require_reservable, with_evaluation
 from federation.ledger.store import Kept, Store
 from privacy.accounting.units import Charge, Limit
 from privacy.canonical import JSON
@@ -106,12 +106,6 @@ class Journal(Questions):
             tip.require_key(public_identity(self._key))
             return Head.signed(tip.genesis.site, tip.genesis.ledger, tip.last, self._key)
 
-    def reach(self) -> tuple[bytes, int, int]:
-        """The hash of the first entry, the number of the last restore (0 without one), that of the last entry."""
-        with self._store.transaction() as account:
-            restored = account.gaps[-1].next if account.gaps else 0
-            return account.tip.first.hash, restored, account.tip.last.seq
-
     def accept(self, serial: int, root: str) -> None:
         """Record the roster that is taken part under. LedgerRefusal for one older than any accepted before.
 
@@ -148,12 +142,7 @@ class Journal(Questions):
         with self._store.transaction() as account:
             known = account.runs.get(run)
             if known is not None:
-                if (known.plan, known.charge, known.rounds) != (plan_digest, charge, rounds):
-                    raise LedgerRefusal(
-                        "this run was reserved for another plan", hint="start it as a new run"
-                    )
-                if known.is_whole:
-                    raise LedgerRefusal("a restore of the ledger ended this run", hint="start a new one")
+                require_reservable(known, plan_digest, charge, rounds)
                 return
             account.require_approved(run, plan_digest, most)
             if not is_even(charge, rounds):
@@ -316,6 +305,7 @@ class Journal(Questions):
         """
         with self._store.transaction() as account:
             for name in with_evaluation(account, run, evaluation):
+                require_present(account.runs[name])
                 if account.runs[name].closed not in (None, params):
                     raise LedgerRefusal("this run was closed with other params")
                 self._close_open(account, name, params)
@@ -349,12 +339,6 @@ class Journal(Questions):
             account.tip.require_new(public_identity(new))
             self._append("rotate", ledger.rotation(account.tip, new))
         self._key = new
-
-    def charged(self, *runs: str) -> tuple[Charge, ...]:
-        """What is charged now for each of these runs; nothing for one that is unknown."""
-        with self._store.transaction() as account:
-            known = (account.runs[run].charged for run in runs if run in account.runs)
-            return tuple(charge for charge in known if charge is not None)
 
     def close(self) -> None:
         """Let go of the file."""

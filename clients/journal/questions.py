@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from clients.journal.runs import require_present, reserved_run
 from federation.ledger.store import Store
-from privacy.accounting.units import Limit, Unit
+from privacy.accounting.units import Charge, Limit, Unit
 from privacy.ledger.heads import Head
 
 
@@ -54,3 +55,20 @@ class Questions:
         """The newest head on record of every peer's ledger."""
         with self._store.transaction() as account:
             return tuple(account.witnessed.values())
+
+    def reach(self) -> tuple[bytes, int, int]:
+        """The hash of the first entry, the number of the last restore (0 without one), that of the last entry."""
+        with self._store.transaction() as account:
+            restored = account.gaps[-1].next if account.gaps else 0
+            return account.tip.first.hash, restored, account.tip.last.seq
+
+    def charged(self, *runs: str) -> tuple[Charge, ...]:
+        """What is charged now for each of these runs; nothing for one that is unknown."""
+        with self._store.transaction() as account:
+            known = (account.runs[run].charged for run in runs if run in account.runs)
+            return tuple(charge for charge in known if charge is not None)
+
+    def require_present(self, run: str) -> None:
+        """RunLeft if the site has left this run, LedgerRefusal if it never was in it."""
+        with self._store.transaction() as account:
+            require_present(reserved_run(account, run))

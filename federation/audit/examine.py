@@ -37,6 +37,7 @@ from federation.audit.evidence import (
     read_report,
     read_rosters,
 )
+from federation.audit.figures.made import check_made
 from federation.audit.findings import Findings
 from federation.audit.heads import check_heads
 from federation.audit.ledger import check_owner, replayed
@@ -139,6 +140,8 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     )
     setting = Setting(plan, training, evaluation, roster, receipts, in_process)
     _check_both(run, found)
+    if report is not None:
+        check_made(run, report, plan.privacy.unit != "patient", found)
     check_page(run, report, found)
     return _concluded(evidence, setting, found)
 

@@ -92,6 +92,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "round-without-receipt": "warning",
     "release-not-summed": "info",
     "run-open": "info",
+    "site-left": "info",
     "suite-broken": "critical",
     "suite-outdated": "warning",
     # the evaluation

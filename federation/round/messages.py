@@ -85,6 +85,7 @@ class Reason(IntEnum):
     DIVERGED = 4  # the noised, or never private, update left the ring's range
     FAILED = 5  # anything else
     UNKNOWN_RUN = 6  # the site was started anew and has not been greeted since
+    LEFT = 8  # the site's people have left the run
 
 
 @dataclass(frozen=True)

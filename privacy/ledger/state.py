@@ -44,7 +44,7 @@ from privacy.ledger.approvals import (
 )
 from privacy.ledger.chain import HASH_BYTES, Entry
 from privacy.ledger.heads import Head, head_from_fields
-from privacy.ledger.limits import By, LimitExceeded, Run, Term, is_even
+from privacy.ledger.limits import MAX_REFUSALS, By, LimitExceeded, Run, Term, is_even, require_worthwhile
 
 __all__ = ["Account", "Gap", "LimitExceeded", "Run", "Term", "fold", "is_even"]
 
@@ -61,7 +61,6 @@ class Gap:
     vouched: bool
 
 
-MAX_REFUSALS = 100  # entries of a ledger
 MAX_WITNESSED = 8
 """Entries with what peers showed, between two others that this site's own rounds and runs make."""
 MAX_LEDGERS = 16
@@ -153,6 +152,8 @@ class Account:
 
     def require_approved(self, run: str, plan: str, most: int | None) -> None:
         """LedgerRefusal for one more run of a plan than the `most` approved; None: it is approved by its task."""
+        if most is None and run not in self.runs and run.rpartition("/")[0] not in self.runs:  # no evaluation
+            require_worthwhile(self.runs, self.refused, plan)
         if most is not None and run not in self.runs and (count := self.runs_of(plan)) >= most:
             made = "one run of this plan, and it was made" if most == 1 else f"{most} runs of this plan only"
             more = f'another one: plans = [{{ digest = "{plan}", runs = {count + 1} }}]'
