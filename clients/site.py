@@ -59,6 +59,7 @@ from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
 from privacy.secagg.client import ClientMachine, Entropy
+from privacy.secagg.kem import require_kem
 from privacy.secagg.parameters import Floor
 from privacy.signing import public_identity
 from privacy.suite import SUITE
@@ -93,6 +94,9 @@ class Site:
     _joined: Joined | None = field(default=None, init=False, repr=False)
     _of_data: Exception | None = field(default=None, init=False, repr=False)
     _failing: list[str] = field(default_factory=list, init=False, repr=False)  # plans whose task failed
+
+    def __post_init__(self) -> None:
+        require_kem()
 
     def receive(self, data: bytes) -> bytes:
         """The reply to a request of the server."""

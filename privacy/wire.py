@@ -123,7 +123,8 @@ class Reader:
 
 def digest(label: str, *parts: bytes) -> bytes:
     """SHA-256 over the length-prefixed label and parts, 32 bytes. Labels keep uses of the hash apart."""
-    writer = Writer().text(label)
-    for part in parts:
-        writer.blob(part)
-    return hashlib.sha256(writer.finish()).digest()
+    hashed = hashlib.sha256()
+    for part in (label.encode(), *parts):
+        hashed.update(len(part).to_bytes(_LENGTH, "big"))
+        hashed.update(part)
+    return hashed.digest()

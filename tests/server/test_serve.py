@@ -60,7 +60,7 @@ def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
             delta_max = 1e-5
             cohort_minimum = 3
             noise = ["none"]
-            plans = ["{PLAN.digest}"]
+            plans = [{{ digest = "{PLAN.digest}", runs = 2 }}]
             [consortium]
             keys = ["{pinned}"]
             quorum = 1
@@ -339,6 +339,33 @@ def forget_heads(receipts: Path) -> None:
 def forget(site: Site) -> None:
     """A journal that has witnessed nothing."""
     site.journal.witnessed = lambda: ()  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_records_that_begin_anew_under_another_pool_are_found_in_the_next_run(
+    remembers: bool, plan: Path, tmp_path: Path
+) -> None:
+    """All that the machine of dogwood knew is removed, pool and journal are renamed; the coordinator remembers."""
+    with hospitals(tmp_path / "sites", 4) as sites:
+        roster, home = tmp_path / "sites" / "roster.toml", tmp_path / "sites"
+        serve(plan, roster, tmp_path / "run", carrier(sites))
+        assert (home / "coordinator.ledgers").exists()
+        sites["dogwood"].close()
+        for name in ("dogwood.pools.sqlite", "dogwood.rosters", "dogwood.greetings"):
+            (home / "keys" / name).unlink()
+        text = (home / "dogwood.toml").read_text()
+        changed = text.replace('journal = "dogwood.sqlite"', 'journal = "new.sqlite"')
+        (home / "dogwood.toml").write_text(changed.replace('pool = "dogwood"', 'pool = "new"'))
+        sites["dogwood"] = open_site(home / "dogwood.toml")
+        if not remembers:
+            (home / "coordinator.ledgers").unlink()
+            for name in NAMES[:3]:
+                forget(sites[name])
+        serve(plan, roster, tmp_path / "second", carrier(sites))
+        error = sites["dogwood"].last_error
+    cohort = RunFolder(tmp_path / "second", PLAN).receipts()[0].cohort
+    assert cohort == (NAMES[:3] if remembers else NAMES[:4])
+    assert "more of this site's ledgers" in str(error) if remembers else error is None
 
 
 def played(folder: Path, sites: Mapping[str, Site]) -> None:

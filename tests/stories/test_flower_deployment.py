@@ -243,7 +243,7 @@ epsilon_max = inf
 delta_max = 1e-5
 cohort_minimum = 3
 noise = ["none"]
-plans = ["{digest}"]
+plans = [{{ digest = "{digest}", runs = 2 }}]
 [consortium]
 keys = ["{consortium}"]
 quorum = 1
