@@ -44,6 +44,7 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     roster = Roster.from_bytes(signed.roster)
     folder.write_roster(signed)
     lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
+    lines.attendance.faults = folder.faults()
     note_joined(plan, state, [member.site for member in members], roster)
     for after, receipt in run(plan, state, lines, members, roster, _fresh):
         state = after

@@ -32,6 +32,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "receipt-contradiction": "critical",
     "receipt-cohort": "critical",
     "receipt-replayed": "info",
+    "round-without-sum": "warning",
     "params-chain": "critical",
     "params-start": "warning",
     "params-unreadable": "critical",

@@ -122,6 +122,7 @@ def _expected(
             "cohort": len(line.cohort),
             "survivors": len(line.survivors),
             "seconds": line.seconds,
+            **({"lost": line.voids[-1].reasons} if line.is_lost and line.voids else {}),
         }
         for number, line in receipts.rounds.items()
     ]
@@ -181,7 +182,7 @@ def _site(
 ) -> dict[str, Any]:
     receipts, evaluation = setting.receipts, setting.receipts.evaluation
     lines = receipts.rounds.values()
-    rounds = executed.get(site, sum(site in line.cohort for line in lines))
+    rounds = executed.get(site, sum(site in line.charged for line in lines))
     return {
         "id": site,
         **_spent(setting, rounds, tested.get(site, evaluation is None or site in evaluation.cohort)),

@@ -157,12 +157,16 @@ def whole(part: PrivacyClaim | UnitCost | SiteLine) -> float | None:
 
 
 class RoundLine(Part):
-    """One round: how many sites were invited, and how many are in the sum."""
+    """One round: how many sites were invited, and how many are in the sum.
+
+    `lost`: only of a round without a sum, which spent its budget all the same: why, by site.
+    """
 
     round: int
     cohort: int
     survivors: int
     seconds: float
+    lost: Mapping[str, str] | None = None
 
 
 class HistoryLine(Part):

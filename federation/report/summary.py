@@ -48,18 +48,17 @@ def summary_of(
 ) -> Report:
     """The report of a run.
 
-    `rounds`: by site, for how many rounds it was charged; the default is the rounds to which the server invited it.
+    `rounds`: by site, for how many rounds it was charged; the default is the rounds to which the server invited it,
+    and of those that were lost the ones that it can have charged.
     `evaluated`: the sites that were charged for the evaluation that the plan publishes, if it does; None for all.
     `published`: the figures of the evaluation, None if there are none. `seconds`: of the whole command.
     """
     if rounds is None:
-        rounds = Counter(site for receipt in receipts for site in receipt.cohort)
+        rounds = Counter({site: 0 for receipt in receipts for site in receipt.invited})
+        rounds.update(site for receipt in receipts for site in receipt.charged)
     spent = sum(receipt.seconds for receipt in receipts)
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
-    lines = [
-        RoundLine(round=one.round, cohort=len(one.cohort), survivors=len(one.survivors), seconds=one.seconds)
-        for one in receipts
-    ]
+    lines = [_round(receipt) for receipt in receipts]
     if published is not None:
         evaluation = evaluation.model_copy(update={"published": Published(**published)})
     return Report(
@@ -84,6 +83,13 @@ def summary_of(
         history=_history(plan, receipts),
         secure_aggregation=plan.secure_aggregation.model_dump(),
     )
+
+
+def _round(one: Receipt) -> RoundLine:
+    line = RoundLine(
+        round=one.round, cohort=len(one.cohort), survivors=len(one.survivors), seconds=one.seconds
+    )
+    return line if one.lost is None else line.model_copy(update={"lost": one.lost})
 
 
 def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:

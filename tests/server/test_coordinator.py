@@ -245,10 +245,12 @@ def test_the_next_round_s_keys_travel_with_this_round_and_it_begins_with_its_par
     assert np.abs(apart).max() <= len(sites), "the same full batches, but for how each site rounds"
 
 
-def test_a_round_is_not_prepared_without_every_one_of_its_cohort(sites: Sites) -> None:
+def test_a_round_is_prepared_with_those_who_stayed(sites: Sites) -> None:
+    silent, *here = sorted(sites)
     coordinator, requests = opened_round(sites, following=following_of(sites))
     while requests:
         if kinds(requests) == {Kind.BROADCAST}:
+            assert requests[0].to == silent
             for request in requests[1:]:
                 coordinator.receive(request.to, sites[request.to].receive(request.data))
             requests = coordinator.deadline()
@@ -256,7 +258,13 @@ def test_a_round_is_not_prepared_without_every_one_of_its_cohort(sites: Sites) -
         requests = answered(coordinator, sites, requests)
     assert coordinator.result is not None
     assert coordinator.following is not None
-    assert not coordinator.following.is_prepared
+    assert coordinator.following.is_prepared
+    assert coordinator.following.partners == set(here)
+    requests = coordinator.following.start(params_bytes(PARAMS), None)
+    while requests:
+        requests = answered(coordinator.following, sites, requests)
+    assert coordinator.following.survivors == tuple(here), "the round after it needs no invitation"
+    assert coordinator.following.silent == set(), "nobody asked for it"
 
 
 @pytest.mark.parametrize("stage", [Kind.BROADCAST, Kind.CERTIFICATE])
@@ -280,4 +288,4 @@ def test_what_a_site_answers_to_the_next_round_never_harms_this_one(
         assert coordinator.survivors == tuple(sorted(sites))
         assert coordinator.result is not None
         assert coordinator.left == {}
-        assert not following.is_prepared
+        assert sorted(sites)[0] not in following.partners
