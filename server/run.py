@@ -44,8 +44,8 @@ def run(
     by round, and is read only where the plan says `noise = "central"`.
 
     Raises TooFewSurvivors when every attempt at a round fails and no other cohort could do better, or so many
-    rounds in a row are lost; RosterError when no cohort can be formed, TrainingDiverged when a round ended in params
-    that are not finite.
+    rounds in a row are lost; RosterError when no cohort can be formed, TrainingDiverged when a round ended in
+    params that are not finite.
     """
     prepared: Coordinator | None = None
     lost_in_a_row = 0

@@ -251,7 +251,7 @@ def abort_body(reason: Reason, slot: int | None = None) -> bytes:
 
 
 def abort_reason(body: bytes) -> Reason:
-    """The reason in the body of an ABORT frame. MalformedMessage unless it is one known byte, or SHARE and a slot."""
+    """The reason in the body of an ABORT frame. MalformedMessage unless it is one known byte, SHARE with a slot."""
     if not body:
         raise MalformedMessage("an abort carries a reason")
     reason = _member(Reason, body[0])

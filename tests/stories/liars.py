@@ -11,6 +11,13 @@ from privacy.secagg.messages import SealedShares
 Receive = Callable[[bytes], bytes]
 
 
+def onward_of(request: Frame) -> bytes:
+    """The frame of the next round that travels with a request."""
+    if request.kind not in (Kind.BROADCAST, Kind.CERTIFICATE):
+        return b""
+    return Paired.from_bytes(request.body).following
+
+
 class BadDealer:
     """A site whose shares for some others do not open, in the rounds named, or in all of them."""
 
@@ -27,9 +34,8 @@ class BadDealer:
         if frame.kind is Kind.INVITE:
             members = [member.site for member in Invitation.from_bytes(frame.body).members]
             self._members[frame.round, frame.attempt] = members
-        elif frame.kind in (Kind.BROADCAST, Kind.CERTIFICATE):
-            if onward := Paired.from_bytes(frame.body).following:
-                self._note(Frame.from_bytes(onward))
+        elif onward := onward_of(frame):
+            self._note(Frame.from_bytes(onward))
 
     def _spoilt(self, frame: Frame) -> Frame:
         if frame.kind is Kind.SHARES and (not self._rounds or frame.round in self._rounds):
@@ -72,6 +78,5 @@ class LyingAccuser:
             names = [member.site for member in Invitation.from_bytes(frame.body).members]
             if self._accused in names:
                 self._slots[frame.round, frame.attempt] = names.index(self._accused)
-        elif frame.kind in (Kind.BROADCAST, Kind.CERTIFICATE):
-            if onward := Paired.from_bytes(frame.body).following:
-                self._note(Frame.from_bytes(onward))
+        elif onward := onward_of(frame):
+            self._note(Frame.from_bytes(onward))

@@ -103,7 +103,7 @@ def test_kinds_and_reasons_keep_their_numbers() -> None:
         "POLICY", "BUDGET", "PROTOCOL", "DIVERGED", "FAILED", "UNKNOWN_RUN", "SHARE",
     ]  # fmt: skip
     assert sorted(Kind) == list(range(1, 16))
-    assert sorted(Reason) == list(range(1, 7))
+    assert sorted(Reason) == list(range(1, 8))
 
 
 def test_a_hello_beyond_its_limits_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
