@@ -90,10 +90,12 @@ class Coordinator:
         return {site: self._word(site, told) for site, told in sorted(self.lost.items())}
 
     @property
-    def silent(self) -> frozenset[str]:
-        """The sites that did not answer when they were asked, or were started anew since they were greeted."""
-        gone = (SILENT, Reason.UNKNOWN_RUN.name.lower())
-        return frozenset(site for site, why in self.left.items() if why in gone and site not in self._missed)
+    def gone(self) -> frozenset[str]:
+        """The sites that were asked and fell silent, or left for a reason of their own.
+
+        Not among them are those who could not open a share, or of whom others say that theirs do not fit.
+        """
+        return frozenset(self.left.keys() - self._missed - self.accused.keys() - self._machine.blame.keys())
 
     @property
     def proven(self) -> frozenset[str]:

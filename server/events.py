@@ -45,9 +45,11 @@ def note_lost(coordinator: Coordinator) -> None:
         warn("site_lost", **_place(coordinator), site=site, reason=reason, dealt_by=accused)
 
 
-def note_lost_round(coordinator: Coordinator) -> None:
+def note_lost_round(run: bytes, receipt: Receipt) -> None:
     """A round has no sum and never will; some sites may have charged it. The next one begins."""
-    warn("round_lost", **_place(coordinator), charged=sorted(coordinator.charged))
+    accused = [f"{accuser}>{accused}" for accuser, accused in receipt.accused] or None
+    charged = sorted(receipt.charged)
+    warn("round_lost", run=run.hex(), round=receipt.round, charged=charged, accused=accused)
 
 
 def note_failed(coordinator: Coordinator, got: int, needed: int) -> None:

@@ -126,6 +126,7 @@ def play_round(
         charged |= coordinator.charged
         voids.append(_void(coordinator))
         last, coordinator, fresh = coordinator, None, setting.cohort()
+        cohort = last.terms.members
         if not charged & {member.site for member in fresh}:
             cohort = fresh
         elif not last.may_repeat or (fresh != last.terms.members and (last.accused or last.proven)):
@@ -195,7 +196,7 @@ def _play(coordinator: Coordinator, setting: Setting, *, is_first: bool, is_last
         finally:
             if len(coordinator.left) > known:
                 known = len(coordinator.left)
-                for site in coordinator.silent:
+                for site in coordinator.gone:
                     absence.lost(site, setting.number)
                 lines.greet(setting.number, whole)
     return total

@@ -61,11 +61,13 @@ def run(
         if played.total is None:
             after = replace(state, round=state.round + 1)
             lost_in_a_row += 1
-            note_lost_round(played.last)
         else:
             terms, prepared, lost_in_a_row = played.last.terms, played.last.following, 0
             after = advance(plan, state, terms, played.total, played.survivors, stream(terms.round))
-        yield after, _receipt(played, state, after, started, lines)
+        receipt = _receipt(played, state, after, started, lines)
+        if receipt.is_lost:
+            note_lost_round(state.run, receipt)
+        yield after, receipt
         state = after
 
 

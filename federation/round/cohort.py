@@ -21,9 +21,9 @@ def sample(
     """The members of one round, in the order of their ids, without the sites in `out`.
 
     What is drawn for a site does not depend on who is left out: where a cohort has a fixed size, the next in the
-    draw fill it up; else it is smaller. The plan claims no privacy from this choice, since the server sees the
-    cohort; the stream is only reproducible. RosterError if two sites share an id, or fewer sites than the plan's
-    minimum would take part.
+    draw fill it up; else it is smaller, or drawn again where it were below the minimum. The plan claims no privacy
+    from this choice, since the server sees the cohort; the stream is only reproducible. RosterError if two sites
+    share an id, or fewer sites than the plan's minimum would take part.
     """
     members = sorted(roster, key=lambda member: member.site)
     if len({member.site for member in members}) != len(members):
@@ -39,8 +39,6 @@ def sample(
         chosen = tuple(member for member in drawn if member.site not in out)
         if len(chosen) >= plan.cohort.minimum:
             return chosen
-        if len(drawn) >= plan.cohort.minimum:
-            break  # another draw would be of other sites
     raise RosterError(
         f"no cohort of round {round_number} reaches cohort.minimum = {plan.cohort.minimum}",
         hint="raise cohort.sample_rate",

@@ -1,4 +1,4 @@
-"""Who did not answer, and when it is greeted again. A site that is away is not asked to a round.
+"""Who did not answer, or left a round, and when it is greeted again. A site that is away is not asked to a round.
 
 A greeting waits for nobody: its answer is read whenever it comes, and the next cohort has the site again. Whoever
 is lost time and again is greeted after ever longer pauses, so that a site which answers greetings and nothing else
@@ -33,7 +33,7 @@ class Absence:
         return tuple(self._away)
 
     def lost(self, site: str, number: int) -> None:
-        """A site fell silent in round `number`, or was started anew."""
+        """A site fell silent in round `number`, left it, or was started anew."""
         if site in self._away:
             return
         losses = self._losses[site] = self._losses.get(site, 0) + 1
