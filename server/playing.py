@@ -17,7 +17,7 @@ from federation.model.params import params_bytes
 from federation.plan.plan import Plan
 from federation.report.receipt import Void
 from federation.round.cohort import required_survivors
-from federation.round.messages import Member
+from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
@@ -150,6 +150,8 @@ def _may_do_better(last: Coordinator, setting: Setting) -> bool:
     fresh = setting.cohort()
     if fresh != last.terms.members and (last.accused or last.proven):
         return True  # also where no number is left: the run ends without this round
+    if Reason.DIVERGED.name.lower() in last.reasons.values():
+        return False  # others would diverge, too, at a charge of their own
     is_other = fresh != last.terms.members or not last.may_repeat
     return is_other and setting.can_sum(fresh) and setting.number < setting.plan.federation.rounds
 

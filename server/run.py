@@ -13,15 +13,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
+from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
+from federation.report.report import UnlikelySum
 from federation.round.terms import Terms
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
-from server.evaluation import Evaluated, published
+from server.evaluation import Evaluated, evaluated
 from server.events import note_evaluated, note_lost_round
 from server.playing import PREPARED, Members, Played, Setting, play_round
 from server.sessions import Lines
@@ -45,7 +47,8 @@ def run(
 
     Raises TooFewSurvivors when every attempt at a round fails and no other cohort could do better, or so many
     rounds in a row are lost; RosterError when no cohort can be formed, TrainingDiverged when a round ended in
-    params that are not finite.
+    params that are not finite, SumRefused when honest sites cannot have made the sum of a round and the plan does
+    not have that reported.
     """
     prepared: Coordinator | None = None
     lost_in_a_row = 0
@@ -57,14 +60,14 @@ def run(
         setting = Setting(plan, state, members, roster, lines)
         may_lose = lost_in_a_row + 1 < LOST_IN_A_ROW
         played = play_round(setting, prepared, may_lose=may_lose, charged=charged)
-        charged, prepared = set(), None
+        charged, prepared, found = set(), None, None
         if played.total is None:
             after = replace(state, round=state.round + 1)
             lost_in_a_row += 1
         else:
             terms, prepared, lost_in_a_row = played.last.terms, played.last.following, 0
-            after = advance(plan, state, terms, played.total, played.survivors, stream(terms.round))
-        receipt = _receipt(played, state, after, started, lines)
+            after, found = advance(plan, state, terms, played.total, played.survivors, stream(terms.round))
+        receipt = judged(_receipt(played, state, after, started, lines), found)
         if receipt.is_lost:
             note_lost_round(state.run, receipt)
         yield after, receipt
@@ -76,13 +79,13 @@ def evaluate(
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
     played = play_round(Setting(plan, state, members, roster, lines), None, may_lose=False)
-    terms, survivors = played.last.terms, played.survivors
-    if played.total is None:
+    terms, survivors, total = played.last.terms, played.survivors, played.total
+    if total is None:
         raise AssertionError("an evaluation may not be lost")
-    figures = published(terms, played.total, len(survivors), stream(terms.round))
     cohort = terms.parameters.members
+    done = evaluated(terms, total, survivors, stream(terms.round), lines.heads.of(cohort))
     note_evaluated(state.run, cohort, survivors)
-    return Evaluated(figures, cohort, survivors, lines.heads.of(cohort))
+    return done
 
 
 def receipt_of(
@@ -122,3 +125,10 @@ def _receipt(
         "proven": tuple(sorted(faults.proven)),
     }
     return receipt.model_copy(update=known)
+
+
+def judged(receipt: Receipt, found: Unlikely | None) -> Receipt:
+    """The receipt, with what is odd about the round's sum."""
+    if found is None:
+        return receipt
+    return receipt.model_copy(update={"unlikely": UnlikelySum(check=found.check, ratio=found.ratio)})

@@ -16,9 +16,9 @@ from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
-from server.evaluation import Evaluated, published
+from server.evaluation import Evaluated, evaluated
 from server.playing import Members, terms_of
-from server.run import ServerNoise, receipt_of
+from server.run import ServerNoise, judged, receipt_of
 from server.state import ServerState, advance, require_finite
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
@@ -34,9 +34,9 @@ def run_vectorized(
         terms = terms_of(plan, state, sample(plan, members, state.round + 1))
         names = terms.parameters.members
         total = _total(terms, state, contribute)
-        after = advance(plan, state, terms, total, names, stream(terms.round))
+        after, found = advance(plan, state, terms, total, names, stream(terms.round))
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
-        yield after, receipt_of(terms, names, state, after, started, (nothing, nothing), {})
+        yield after, judged(receipt_of(terms, names, state, after, started, (nothing, nothing), {}), found)
         state = after
 
 
@@ -47,7 +47,7 @@ def evaluate_vectorized(
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
     names = terms.parameters.members
     total = _total(terms, state, contribute)
-    return Evaluated(published(terms, total, len(names), stream(terms.round)), names, names)
+    return evaluated(terms, total, names, stream(terms.round))
 
 
 def _total(terms: Terms, state: ServerState, contribute: Contribute) -> RingVector:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from federation.report.report import AnyList, Metrics, Part
+from federation.report.report import AnyList, Metrics, Part, UnlikelySum
 
 _Names = Annotated[tuple[str, ...], AnyList]
 
@@ -30,7 +30,8 @@ class Receipt(Part):
     not open. `proven`: sites whose own signatures show that they are at fault.
 
     `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
-    `metrics`: of the pooled held-out records, in a simulation.
+    `metrics`: of the pooled held-out records, in a simulation. `unlikely`: how the sum is one that honest sites do
+    not make; there only where it is, and where the plan has it reported.
     """
 
     round: int
@@ -44,6 +45,7 @@ class Receipt(Part):
     params_after: str
     heads: Mapping[str, Mapping[str, Any]] = {}
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default
+    unlikely: UnlikelySum | None = None
     void: Annotated[tuple[Void, ...], AnyList] = ()
     accused: Annotated[tuple[Annotated[tuple[str, str], AnyList], ...], AnyList] = ()
     proven: _Names = ()

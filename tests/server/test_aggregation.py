@@ -17,8 +17,7 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import SIGMA, Stream
 from privacy.wire import digest
-from server.state import mean_delta
-from tests.worlds import plan_of, start, terms_for
+from tests.worlds import mean_delta, plan_of, start, terms_for
 
 MEMBERS = (Member("ash", 40), Member("birch", 20), Member("cedar", 100))
 NAMES = ("ash", "birch", "cedar")
