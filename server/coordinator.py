@@ -206,7 +206,7 @@ class Coordinator:
     def _require_fits(self, kind: Kind, length: int) -> None:
         """MalformedMessage for a reply longer than the plan has room for."""
         rules = self.terms.parameters
-        most = FRAME_ROOM + 2 * PEER_ROOM * rules.count  # of this round's part, and of the next one's
+        most = FRAME_ROOM + PEER_ROOM * rules.count
         if kind is Kind.MASKED:
             most += packed_size(rules.length, rules.ring_bits)
         if length > most:

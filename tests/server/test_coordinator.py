@@ -277,7 +277,7 @@ def test_a_reply_longer_than_the_plan_has_room_for_is_not_even_parsed(
         requests = answered(coordinator, sites, requests)
     reply = Frame.from_bytes(sites[first].receive(requests[0].data))
     rules = terms.parameters
-    room = FRAME_ROOM + 2 * PEER_ROOM * rules.count
+    room = FRAME_ROOM + PEER_ROOM * rules.count
     if stage is Kind.BROADCAST:
         room += packed_size(rules.length, rules.ring_bits)
     long = replace(reply, body=bytes(room)).to_bytes()

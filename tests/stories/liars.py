@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from federation.round.messages import Frame, Invitation, Kind, Paired, Reason, abort_body
-from privacy.secagg.messages import SealedShares
+from privacy.secagg.messages import Sealed, SealedShares
 
 Receive = Callable[[bytes], bytes]
 
@@ -21,7 +21,10 @@ def onward_of(request: Frame) -> bytes:
 class BadDealer:
     """A site whose shares for some others do not open, in the rounds named, or in all of them."""
 
-    def __init__(self, receive: Receive, to: Collection[str], rounds: Collection[int] = ()) -> None:
+    def __init__(
+        self, receive: Receive, to: Collection[str], rounds: Collection[int] = (), levels: int = 0
+    ) -> None:
+        self._levels = levels  # of the plan's excess noise
         self._receive, self._to, self._rounds = receive, frozenset(to), frozenset(rounds)
         self._members: dict[tuple[int, int], list[str]] = {}
 
@@ -40,7 +43,7 @@ class BadDealer:
     def _spoilt(self, frame: Frame) -> Frame:
         if frame.kind is Kind.SHARES and (not self._rounds or frame.round in self._rounds):
             names = self._members[frame.round, frame.attempt]
-            shares = SealedShares.from_bytes(frame.body).by_slot
+            shares = SealedShares.from_bytes(frame.body, self._levels).by_slot
             return replace(frame, body=SealedShares(self._altered(shares, names)).to_bytes())
         if frame.kind in (Kind.MASKED, Kind.REVEAL):
             paired = Paired.from_bytes(frame.body)
@@ -49,10 +52,13 @@ class BadDealer:
                 return replace(frame, body=replace(paired, following=onward).to_bytes())
         return frame
 
-    def _altered(self, shares: Mapping[int, bytes], names: list[str]) -> dict[int, bytes]:
+    def _altered(self, shares: Mapping[int, Sealed], names: list[str]) -> dict[int, Sealed]:
+        """What is sealed does not open; what the dealer signed stays, so the server has nothing against it."""
         return {
-            slot: bytes([sealed[0] ^ 1]) + sealed[1:] if names[slot] in self._to else sealed
-            for slot, sealed in shares.items()
+            slot: replace(one, sealed=bytes([one.sealed[0] ^ 1]) + one.sealed[1:])
+            if names[slot] in self._to
+            else one
+            for slot, one in shares.items()
         }
 
 
