@@ -52,15 +52,14 @@ def run(
     """
     prepared: Coordinator | None = None
     lost_in_a_row = 0
-    # An earlier process may have asked anybody about the round at which this one resumes.
-    charged = {member.site for member in members} if state.attempt else set[str]()
+    charged = _perhaps_charged(state, members)
     while state.round < plan.federation.rounds:
         require_finite(state)
         started = time.monotonic()
         setting = Setting(plan, state, members, roster, lines)
         may_lose = lost_in_a_row + 1 < LOST_IN_A_ROW
         played = play_round(setting, prepared, may_lose=may_lose, charged=charged)
-        charged, prepared, found = set(), None, None
+        charged, prepared, found = frozenset(), None, None
         if played.total is None:
             after = replace(state, round=state.round + 1)
             lost_in_a_row += 1
@@ -78,7 +77,9 @@ def evaluate(
     plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
-    played = play_round(Setting(plan, state, members, roster, lines), None, may_lose=False)
+    charged = _perhaps_charged(state, members)
+    setting = Setting(plan, state, members, roster, lines)
+    played = play_round(setting, None, may_lose=False, charged=charged)
     terms, survivors, total = played.last.terms, played.survivors, played.total
     if total is None:
         raise AssertionError("an evaluation may not be lost")
@@ -86,6 +87,11 @@ def evaluate(
     done = evaluated(terms, total, survivors, stream(terms.round), lines.heads.of(cohort))
     note_evaluated(state.run, cohort, survivors)
     return done
+
+
+def _perhaps_charged(state: ServerState, members: Members) -> frozenset[str]:
+    """Whoever an earlier process may have asked about the round at which this one resumes."""
+    return frozenset(member.site for member in members) if state.attempt else frozenset()
 
 
 def receipt_of(

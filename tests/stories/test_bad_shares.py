@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from clients.site import Site
-from federation.audit.examine import audit
 from federation.errors import TooFewSurvivors
 from federation.plan.plan import parse
 from federation.report.receipt import Receipt
@@ -140,7 +138,7 @@ def test_below_the_floor_nobody_is_left_out_and_the_end_names_both(tmp_path: Pat
         assert spent(sites) == {ASH: 1, BIRCH: 1, CEDAR: 0}, "one question, asked three times, charged once"
 
 
-def test_an_audit_accepts_a_lost_round_and_counts_what_it_cost(
+def test_a_report_tells_a_lost_round_and_what_it_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def carrier(receives: Mapping[str, Callable[[bytes], bytes]]) -> InProcess:
@@ -155,13 +153,3 @@ def test_an_audit_accepts_a_lost_round_and_counts_what_it_cost(
     assert [line.lost for line in report.rounds] == [{CEDAR: "share", DOGWOOD: "share"}, None, None]
     assert [line.survivors for line in report.rounds] == [0, 4, 4]
     assert {site.id: site.rounds for site in report.sites} == {ASH: 1, BIRCH: 3, CEDAR: 2, DOGWOOD: 2, ELM: 3}
-    found = audit(tmp_path / "run")
-    assert found.verdict == "pass", found.findings
-    told = [finding for finding in found.findings if finding.id == "round-without-sum"]
-    assert ["cedar (share), dogwood (share)" in finding.detail for finding in told] == [True]
-
-    stored = tmp_path / "run" / "report.json"
-    changed = json.loads(stored.read_text())
-    del changed["rounds"][0]["lost"]
-    stored.write_text(json.dumps(changed))
-    assert any(finding.id == "report-mismatch" for finding in audit(tmp_path / "run").findings)
