@@ -60,13 +60,16 @@ class Coordinator:
         self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
         self.accused: dict[str, str] = {}  # whose shares do not open, by the site that says so
+        self.gone: set[str] = (
+            set()
+        )  # sites that were asked and fell silent, or left for a reason of their own
         self.following: Coordinator | None = None
         self._machine = ServerMachine(roster, terms.parameters, terms.session)
         self._params: bytes | None = None
         self._asked: set[str] = set()  # sites that were sent the params
         self._deliveries: list[MachineOutgoing] = []  # wait for the params
         self._answered: set[str] = set()  # in the step at hand, and not found faulty
-        self._missed: set[str] = set()  # had left before the params were there
+        self._departed: set[str] = set()  # are not waited for
         self._onward: dict[str, bytes] = {}  # frames that wait to travel with the round before
 
     @property
@@ -88,14 +91,6 @@ class Coordinator:
     def reasons(self) -> dict[str, str]:
         """The same from a fixed list, which tells nothing else: a `Reason` in lower case, or SILENT."""
         return {site: self._word(site, told) for site, told in sorted(self.lost.items())}
-
-    @property
-    def gone(self) -> frozenset[str]:
-        """The sites that were asked and fell silent, or left for a reason of their own.
-
-        Not among them are those who could not open a share, or of whom others say that theirs do not fit.
-        """
-        return frozenset(self.left.keys() - self._missed - self.accused.keys() - self._machine.blame.keys())
 
     @property
     def proven(self) -> frozenset[str]:
@@ -140,9 +135,10 @@ class Coordinator:
         self.following = following
         if following is not None:
             following._queue(following._invitations())
-        self._missed = set(self.left)
+        self.gone.clear()
         if not self.is_prepared:
             return self._invitations()
+        self._departed.update(set(self.terms.parameters.members) - self.partners)
         deliveries, self._deliveries = self._deliveries, []
         return self._frames(Kind.BROADCAST, deliveries)
 
@@ -168,20 +164,25 @@ class Coordinator:
             return []
         except FaultyClient as error:
             self._leaves(site, error.message)
+            self._departed.add(site)
             return self._advance(lambda: self._machine.leave(site))
         return self._advance(lambda: self._machine.receive(site, own))
 
     def deadline(self) -> list[Outgoing]:
         """Go on without the sites that have not answered, or void the round with TooFewSurvivors."""
-        known = self._answered | self.lost.keys()
-        self.left.update((site, SILENT) for site in self.terms.parameters.members if site not in known)
+        missing = (
+            set(self.terms.parameters.members) - self._answered - self._departed - self._machine.blame.keys()
+        )
+        self.left = dict.fromkeys(sorted(missing), SILENT) | self.left
+        self.gone |= missing
         return self._advance(self._machine.deadline)
 
     def _aborted(self, site: str, body: bytes) -> list[Outgoing]:
         """A site leaves. Whose share it accuses counts where it was dealt one, and has not answered otherwise."""
         if site in self._answered or site in self.accused:
             return []  # it has answered in this step, and is not believed the opposite
-        slot, why = accused_slot(body), abort_reason(body).name.lower()
+        slot, reason = accused_slot(body), abort_reason(body)
+        why = reason.name.lower()
         if slot is not None:
             members = self.terms.parameters.members
             is_dealt = self.is_training and site in self._asked and site not in self.left
@@ -191,6 +192,9 @@ class Coordinator:
             else:
                 why = "it says that a share does not open which nobody dealt"
         self._leaves(site, why)
+        self._departed.add(site)
+        if reason not in (Reason.PROTOCOL, Reason.SHARE):  # with those a site speaks of others
+            self.gone.add(site)
         return self._advance(lambda: self._machine.leave(site))
 
     def _leaves(self, site: str, why: str) -> None:

@@ -182,7 +182,7 @@ def _play(coordinator: Coordinator, setting: Setting, *, is_first: bool, is_last
 
     Only the first attempt at a round prepares the next one: a prepared attempt has a number, which is used once.
     """
-    lines, whole, known = setting.lines, setting.plan.cohort.deadline_seconds, 0
+    lines, whole, known = setting.lines, setting.plan.cohort.deadline_seconds, set[str]()
     patience, absence = lines.attendance.patience, lines.attendance.absence
     members = frozenset(member.site for member in coordinator.terms.members)
     present = coordinator.partners or members
@@ -196,9 +196,9 @@ def _play(coordinator: Coordinator, setting: Setting, *, is_first: bool, is_last
         try:
             outgoing = coordinator.deadline() if reply is None else coordinator.receive(*reply)
         finally:
-            if len(coordinator.left) > known:
-                known = len(coordinator.left)
-                for site in coordinator.gone:
+            if news := coordinator.gone - known:
+                known |= news
+                for site in sorted(news):
                     absence.lost(site, setting.number)
                 lines.greet(setting.number, whole)
     return total
