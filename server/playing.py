@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from federation.errors import TooFewSurvivors
@@ -108,7 +109,7 @@ def play_round(
     """
     lines, voids, failure = setting.lines, list[Void](), TooFewSurvivors(0, 0)
     lines.greet(setting.number, setting.plan.cohort.deadline_seconds)
-    lines.await_back(lines.attendance.absence.away, 0)  # those whose answer is here already
+    lines.await_back(lambda: not lines.attendance.absence.away, 0)  # whoever's answer is here already
     cohort = setting.cohort()
     coordinator = prepared if prepared is not None and _fits(prepared, setting, cohort) else None
     for attempt in range(FIRST, RESERVED):
@@ -125,19 +126,26 @@ def play_round(
         _learn(coordinator, setting)
         charged |= coordinator.charged
         voids.append(_void(coordinator))
-        last, coordinator, fresh = coordinator, None, setting.cohort()
-        cohort = last.terms.members
-        if not charged & {member.site for member in fresh}:
-            cohort = fresh
-        elif not last.may_repeat or (fresh != last.terms.members and (last.accused or last.proven)):
+        last, coordinator = coordinator, None
+        if (again := _again(last, setting, charged)) is None:
             break
-        if not setting.can_sum(cohort) and attempt < RESERVED - 1:
-            lines.await_back(set(lines.attendance.absence.away), setting.plan.cohort.deadline_seconds)
+        cohort = again
+        if attempt < RESERVED - 1:
+            lines.await_back(partial(setting.can_sum, cohort), setting.plan.cohort.deadline_seconds)
     if charged and may_lose and _may_do_better(last, setting):
         return Played(last, tuple(voids), None)
     if told := lines.attendance.faults.told():
         failure.hint += f"; {told}"
     raise failure
+
+
+def _again(last: Coordinator, setting: Setting, charged: AbstractSet[str]) -> Members | None:
+    """The cohort of another attempt at the same number after a void one; None if it would help nothing."""
+    fresh = setting.cohort()
+    if not charged & {member.site for member in fresh}:
+        return fresh
+    is_blamed = fresh != last.terms.members and (last.accused or last.proven)
+    return last.terms.members if last.may_repeat and not is_blamed else None
 
 
 def _fits(prepared: Coordinator, setting: Setting, cohort: Members) -> bool:

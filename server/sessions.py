@@ -87,12 +87,11 @@ class Lines:
         due = self.attendance.absence.due(number, time.monotonic(), pause)
         self.send(Outgoing(site, self._hello) for site in due)
 
-    def await_back(self, sites: Iterable[str], seconds: float) -> None:
-        """Wait until these are back, so many seconds at most. Nothing else is awaited: other replies are late."""
-        wanted, ends = set(sites), time.monotonic() + seconds
-        while wanted & set(self.attendance.absence.away):
-            if self.next(max(0.0, ends - time.monotonic())) is None:
-                return
+    def await_back(self, is_enough: Callable[[], bool], seconds: float) -> None:
+        """Wait until enough sites are back, so many seconds at most. All else that comes is late, and dropped."""
+        ends = time.monotonic() + seconds
+        while not is_enough() and self.next(max(0.0, ends - time.monotonic())) is not None:
+            pass
 
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
