@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from federation.errors import FederationError, RosterError
@@ -96,21 +96,18 @@ class Lines:
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
 
-        A site that does not answer in time keeps its budget reserved until its own people close the run.
+        A site that does not hear of it keeps its budget reserved until its own people close the run. One that is away
+        is told, too, and nobody waits for its answer.
         """
-        waiting = set(sites)
-        closing = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes()
-        for site, data in self._ask(waiting, closing, seconds):
-            if site in waiting and self._is_closed(site, run, data):
-                waiting.discard(site)
-        return self.heads.of(sites)
-
-    def _ask(self, waiting: set[str], data: bytes, seconds: float) -> Iterator[tuple[str, bytes]]:
-        """Send the same frame to all that are waited for; replies, until the caller waits for no site any more."""
-        self.send(Outgoing(site, data) for site in sorted(waiting))
-        ends = time.monotonic() + seconds
+        closing, told = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes(), set(sites)
+        self.send(Outgoing(site, closing) for site in sorted(told))
+        waiting, ends = told - set(self.attendance.absence.away), time.monotonic() + seconds
         while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
-            yield reply
+            site, data = reply
+            if site in told and self._is_closed(site, run, data):
+                waiting.discard(site)
+                told.discard(site)
+        return self.heads.of(sites)
 
     def _is_closed(self, site: str, run: bytes, data: bytes) -> bool:
         """Whether this is the site's last word on the run: its head, or a refusal."""

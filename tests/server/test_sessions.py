@@ -293,6 +293,40 @@ def test_a_wait_for_those_who_are_away_ends_with_the_last_or_with_the_deadline()
     assert silent.attendance.absence.away == ("ash",)
 
 
+def test_a_run_is_closed_without_waiting_for_who_is_away() -> None:
+    def closed(site: str) -> Answer:
+        def answer(data: bytes) -> bytes:
+            frame = Frame.from_bytes(data)
+            if frame.kind is Kind.HELLO:
+                return welcome(site)(data)
+            return frame.reply(Kind.CLOSED, heads_body([head(site, 2)])).to_bytes()
+
+        return answer
+
+    class Watched(InProcess):
+        waited = 0
+
+        def send(self, messages: Iterable[Outgoing]) -> None:
+            messages = list(messages)
+            kinds.extend((message.to, Frame.from_bytes(message.data).kind) for message in messages)
+            asleep = Frame.from_bytes(messages[0].data).kind is Kind.CLOSE
+            super().send(message for message in messages if not (asleep and message.to == "12"))
+
+        def next(self, timeout: float) -> Arrival | Deadline:
+            arrival = super().next(timeout)
+            self.waited += isinstance(arrival, Deadline)
+            return arrival
+
+    kinds: list[tuple[str, Kind]] = []
+    transport = Watched({"10": closed("cedar"), "11": closed("ash"), "12": closed("birch")})
+    lines, members = open_lines(PLAN, RUN, transport, ROSTER)
+    lines.attendance.absence.lost("birch", 1)
+    heads = lines.close(RUN, bytes(32), [member.site for member in members], seconds=5)
+    assert ("12", Kind.CLOSE) in kinds, "it is told"
+    assert transport.waited == 0, "and not waited for"
+    assert {site: shown.seq for site, shown in heads.items()} == {"ash": 1, "birch": 0, "cedar": 1}
+
+
 def test_a_consent_longer_than_the_roster_has_room_for_is_not_parsed() -> None:
     room = FRAME_ROOM + len(KEYS) * PEER_ROOM
     count = room // len(head("dogwood").to_bytes())
