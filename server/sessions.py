@@ -96,8 +96,8 @@ class Lines:
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
 
-        A site that does not hear of it keeps its budget reserved until its own people close the run. One that is away
-        is told, too, and nobody waits for its answer.
+        A site that does not hear of it keeps its budget reserved until its own people close the run. One that is
+        away is told, too, and nobody waits for its answer.
         """
         closing, told = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes(), set(sites)
         self.send(Outgoing(site, closing) for site in sorted(told))
