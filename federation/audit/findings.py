@@ -51,6 +51,12 @@ SEVERITIES: Mapping[str, Severity] = {
     "report-older": "warning",
     "simulated-claim": "critical",
     # a site's ledger
+    "consent-missing": "critical",
+    "consent-invalid": "critical",
+    "consent-forged": "critical",
+    "consent-roster": "critical",
+    "consent-of-another-run": "critical",
+    "site-revoked": "info",
     "ledger-missing": "warning",
     "ledger-missing-in-simulation": "critical",
     "ledger-unreadable": "critical",
@@ -87,6 +93,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "round-without-receipt": "warning",
     "release-not-summed": "info",
     "run-open": "info",
+    "site-left": "info",
     "suite-broken": "critical",
     "suite-outdated": "warning",
     # the evaluation
