@@ -22,7 +22,7 @@ from clients.greeting.joined import Joined
 from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
-from clients.participant import Participant, require_same_company, settle
+from clients.participant import Participant, ShareDoesNotOpen, require_same_company, settle
 from clients.policy import Policy, consent
 from clients.release import release
 from clients.training.screen import said_of, screened, try_out
@@ -108,7 +108,8 @@ class Site:
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
             reason = self._refused(frame, error if isinstance(error, Exception) else asked_to_exit())
-            return frame.reply(Kind.ABORT, abort_body(reason)).to_bytes()
+            slot = error.slot if isinstance(error, ShareDoesNotOpen) else None
+            return frame.reply(Kind.ABORT, abort_body(reason, slot)).to_bytes()
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -372,8 +373,7 @@ class Site:
         """One step of a round. Each thing is on record before what depends on it is computed.
 
         Shares that do not open end the attempt before anything is charged. Before a sum is opened the journal holds
-        whose it is: a second opening of the round, for other survivors, is then refused for good. The difference of
-        the two would bare a single update.
+        whose it is, and a second opening, for other survivors, is refused: the two would bare a single update.
         """
         terms, machine = participant.terms, participant.machine
         match kind:
@@ -383,7 +383,7 @@ class Site:
                 note_asked(participant)
                 broadcast = Broadcast.from_bytes(body)
                 params = params_from_bytes(broadcast.params, terms.dimension)
-                machine.accept(broadcast.shares)
+                participant.accept(broadcast.shares)
                 vector = self.release(terms, params, broadcast.heads)  # charges, trains, fixes
                 is_ring = terms.parameters.fewest_neighbors > 0
                 self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=is_ring)

@@ -71,6 +71,7 @@ def _served(
     folder.write_roster(signed)
     known = [*memory.heads(), *folder.heads()]
     lines, members = open_lines(voice, transport, known, (state.round, state.attempt))
+    lines.attendance.faults = folder.faults()
     memory.remember(lines.heads.all())
     folder.store_consents(state.run, lines.consents)
     note_joined(plan, state, [member.site for member in members], roster)

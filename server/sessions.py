@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from federation.errors import FederationError, RosterError
 from federation.log import warn
 from federation.plan.plan import Plan
-from federation.round.messages import Frame, Kind, Member, Reason, Welcome, abort_reason, heads_from
+from federation.round.messages import (
+    FRAME_ROOM,
+    PEER_ROOM,
+    Frame,
+    Kind,
+    Member,
+    Reason,
+    Welcome,
+    abort_reason,
+    heads_from,
+)
 from federation.round.signed import greeting_digest, is_consent
 from federation.round.transport import Arrival, Outgoing, Transport
 from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
+from server.attendance.attendance import Attendance
 from server.coordinator import SILENT
 from server.heads import Heads
 from server.voice import Place, Voice
@@ -30,7 +41,9 @@ class Lines:
         self, transport: Transport, addresses: Mapping[str, str], voice: Voice, heads: Heads
     ) -> None:
         self.heads, self.voice = heads, voice
+        self.attendance = Attendance()
         self.consents: dict[str, bytes] = {}  # as they were signed, by site
+        self._greetings: dict[str, Frame] = {}  # the newest to each site that was away
         self._transport = transport
         self._addresses = dict(addresses)
         self._sites = {address: site for site, address in addresses.items()}
@@ -45,38 +58,60 @@ class Lines:
         self._transport.send(Outgoing(self._addresses[message.to], message.data) for message in batch)
 
     def next(self, seconds: float) -> tuple[str, bytes] | None:
-        """The next reply as (site id, bytes), or None when `seconds` pass without one."""
+        """The next reply as (site id, bytes), or None when `seconds` pass without one.
+
+        A site that was away and consents again is back from then on.
+        """
         arrival = self._transport.next(seconds)
         if not isinstance(arrival, Arrival):
             return None
         site = self._sites.get(arrival.sender, "")
         self._up[site] += len(arrival.data)
+        if site in self.attendance.absence.away and self._is_back(site, arrival.data):
+            self.attendance.absence.back(site)
         return site, arrival.data
 
-    def greet(self, sites: Iterable[str], seconds: float, at: Place) -> None:
-        """Show the plan again to sites that restarted, and await an answer of each, whatever it says."""
-        waiting = set(sites)
-        for site, _ in self._ask(waiting, self.voice.hello(at, self.heads.all()).to_bytes(), seconds):
-            waiting.discard(site)
+    def greet(self, at: Place, pause: float) -> None:
+        """Show the plan again to the sites that are away and due in the round after `at`. Waits for no answer.
+
+        A site that does not answer is greeted again after so many seconds.
+        """
+        due = self.attendance.absence.due(at[0] + 1, time.monotonic(), pause)
+        if due:
+            hello = self.voice.hello(at, self.heads.all())
+            self._greetings |= dict.fromkeys(due, hello)
+            data = hello.to_bytes()
+            self.send(Outgoing(site, data) for site in due)
+
+    def await_back(self, is_enough: Callable[[], bool], seconds: float) -> None:
+        """Wait until enough sites are back, so many seconds at most. All else that comes is late, and dropped."""
+        ends = time.monotonic() + seconds
+        while not is_enough() and self.next(max(0.0, ends - time.monotonic())) is not None:
+            pass
+
+    def _is_back(self, site: str, data: bytes) -> bool:
+        """Whether a site that was away consents to the run again, with a ledger that is whole."""
+        hello = self._greetings.get(site)
+        answer = _answer(data, self.voice, hello) if hello is not None else Reason.PROTOCOL
+        if not isinstance(answer, Welcome) or answer.member.site != site:
+            return False
+        return _is_whole(self.voice.run, answer, self.heads)
 
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
 
-        A site that does not answer in time keeps its budget reserved until its own people close the run.
+        A site that does not hear of it keeps its budget reserved until its own people close the run. One that is
+        away is told, too, and nobody waits for its answer.
         """
-        waiting = set(sites)
-        closing = self.voice.closing(params).to_bytes()
-        for site, data in self._ask(waiting, closing, seconds):
-            if site in waiting and self._is_closed(site, run, data):
-                waiting.discard(site)
-        return self.heads.of(sites)
-
-    def _ask(self, waiting: set[str], data: bytes, seconds: float) -> Iterator[tuple[str, bytes]]:
-        """Send the same frame to all that are waited for; replies, until the caller waits for no site any more."""
-        self.send(Outgoing(site, data) for site in sorted(waiting))
-        ends = time.monotonic() + seconds
+        closing, told = self.voice.closing(params).to_bytes(), set(sites)
+        self.send(Outgoing(site, closing) for site in sorted(told))
+        waiting, ends = told - set(self.attendance.absence.away), time.monotonic() + seconds
         while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
-            yield reply
+            site, data = reply
+            if site in told and self._is_closed(site, run, data):
+                waiting.discard(site)
+                told.discard(site)
+        return self.heads.of(sites)
 
     def _is_closed(self, site: str, run: bytes, data: bytes) -> bool:
         """Whether this is the site's last word on the run: its head, or a refusal."""
@@ -170,6 +205,8 @@ def _is_whole(run: bytes, welcome: Welcome, heads: Heads) -> bool:
 
 def _answer(data: bytes, voice: Voice, hello: Frame) -> Welcome | Reason | str:
     """The consent to this greeting; or the reason of the refusal, or what is wrong with it."""
+    if len(data) > FRAME_ROOM + PEER_ROOM * len(voice.sites.entries):
+        return Reason.PROTOCOL  # not even parsed: a head of each site takes less
     try:
         frame = Frame.from_bytes(data)
         if frame.kind is Kind.ABORT:

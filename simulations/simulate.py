@@ -30,6 +30,7 @@ from federation.round.transport import Transport
 from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
+from server.attendance.faults import Faults
 from server.evaluation import Evaluated
 from server.run import evaluate, run
 from server.run_folder import RunFolder
@@ -269,7 +270,8 @@ def _train(
     """
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with folder.keeping_refusal(state), ExitStack() as stack:
-        played = _play(world, state, sites, engine, stack, partial(folder.store_consents, state.run))
+        stated = partial(folder.store_consents, state.run)
+        played = _play(world, state, sites, engine, stack, stated, folder.faults())
         tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
@@ -291,8 +293,11 @@ def _play(
     engine: Engine,
     stack: ExitStack,
     stated: Callable[[Mapping[str, bytes]], None],
+    faults: Faults,
 ) -> _Played:
-    """What is left of a run. Every site has consented when this returns; `stated` gets what they signed."""
+    """What is left of a run, whose `faults` are known. Every site has consented when this returns; `stated` gets
+    what they signed.
+    """
     plan, signed = world.plan, world.roster
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
@@ -315,6 +320,7 @@ def _play(
         transport = stack.enter_context(flower_world(receives))
     voice = Voice(plan, state.run, signed, world.coordinator)
     lines, members = open_lines(voice, transport, at=(state.round, state.attempt))
+    lines.attendance.faults = faults
     stated(lines.consents)
     roster = voice.sites
     names, patience = [member.site for member in members], plan.cohort.deadline_seconds

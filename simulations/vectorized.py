@@ -17,7 +17,8 @@ from federation.round.cohort import sample
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from server.evaluation import Evaluated, evaluated
-from server.run import Members, ServerNoise, judged, receipt_of, terms_of
+from server.playing import Members, terms_of
+from server.run import ServerNoise, judged, receipt_of
 from server.state import ServerState, advance, require_finite
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]

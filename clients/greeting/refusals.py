@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clients.participant import ShareDoesNotOpen
 from federation.errors import TaskError, TrainingDiverged
 from federation.round.messages import Reason
 from privacy.errors import (
@@ -33,6 +34,7 @@ def reason_of(error: Exception) -> Reason:
         (LedgerRefusal, Reason.POLICY),
         (JournalMisuse, Reason.POLICY),
         (UnknownRun, Reason.UNKNOWN_RUN),
+        (ShareDoesNotOpen, Reason.SHARE),
         (ProtocolError, Reason.PROTOCOL),
         (TrainingDiverged, Reason.DIVERGED),
     )

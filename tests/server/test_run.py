@@ -20,7 +20,8 @@ from federation.round.transport import Outgoing
 from privacy.errors import FaultyServer, ProtocolError
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster, SignedRoster
-from server.run import FIRST, PREPARED, run, terms_of
+from server.playing import FIRST, PREPARED, terms_of
+from server.run import run
 from server.state import begin
 from simulations.world import InProcess, World, server_stream
 from tests.stories.network import Fate, Network, vanish

@@ -20,7 +20,7 @@ from federation.report.receipt import Receipt
 from privacy.ledger.heads import Head
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
-from server.run import RESERVED
+from server.playing import RESERVED
 from server.run_folder import RunFolder
 from server.state import ServerState
 from tests import ROOT

@@ -12,7 +12,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.errors import RosterError
 from federation.plan.plan import Plan
-from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_body, heads_body
+from federation.round.messages import (
+    FRAME_ROOM,
+    PEER_ROOM,
+    Frame,
+    Hello,
+    Kind,
+    Member,
+    Reason,
+    Welcome,
+    abort_body,
+    heads_body,
+)
 from federation.round.signed import greeting_digest, require_obeyed, welcome_signed
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.errors import BudgetExceeded, PolicyViolation
@@ -254,31 +265,112 @@ def test_a_site_that_consents_stays_out_unless_the_roster_knows_it() -> None:
         join({**answers, "13": welcome("mallory")})
 
 
-def test_a_greeting_is_made_anew_and_awaits_an_answer_of_everyone_greeted() -> None:
-    heard: list[tuple[str, bytes]] = []
+def with_away(answers: Mapping[str, Answer], *away: str) -> tuple[Lines, list[tuple[str, Kind]]]:
+    """Lines to sites of which some are away, and what is sent from then on."""
+    heard: list[tuple[str, Kind]] = []
 
-    def listening(address: str) -> Answer:
+    def listening(address: str, answer: Answer) -> Answer:
+        def hear(data: bytes) -> bytes:
+            heard.append((address, Frame.from_bytes(data).kind))
+            return answer(data)
+
+        return hear
+
+    lines, _ = join({address: listening(address, answer) for address, answer in answers.items()})
+    for site in away:
+        lines.attendance.absence.lost(site, 1)
+    heard.clear()
+    return lines, heard
+
+
+def test_a_greeting_shows_the_plan_again_and_waits_for_nobody() -> None:
+    lines, heard = with_away(THREE, "birch")
+    lines.greet((0, 0), 60.0)
+    assert heard == [("12", Kind.HELLO)]
+    assert lines.attendance.absence.away == ("birch",), "its answer is not read yet"
+    lines.greet((0, 0), 60.0)
+    assert len(heard) == 1, "it is greeted again after a minute"
+    assert lines.next(0) is not None
+    assert lines.attendance.absence.away == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal(Reason.POLICY),
+        welcome("birch", size=1),
+        welcome("cedar"),
+        welcome("birch", key=KEYS["cedar"]),
+        welcome("birch", plan=plan_of(rounds=9)),
+        lambda _: b"any answer will not do",
+    ],
+    ids=["refusal", "other size", "other site", "other key", "other plan", "rubbish"],
+)
+def test_who_does_not_consent_again_stays_away(answer: Answer) -> None:
+    answers = iter([welcome("birch"), answer])
+
+    def in_turn(data: bytes) -> bytes:
+        return next(answers)(data)
+
+    lines, _ = with_away({**THREE, "12": in_turn}, "birch")
+    lines.greet((0, 0), 60.0)
+    lines.await_back(lambda: not lines.attendance.absence.away, 5.0)
+    assert lines.attendance.absence.away == ("birch",)
+
+
+def test_a_wait_for_those_who_are_away_ends_with_the_last_or_with_the_deadline() -> None:
+    lines, _ = with_away(THREE, "birch", "ash")
+    lines.greet((0, 0), 60.0)
+    lines.await_back(lambda: not lines.attendance.absence.away, 5.0)
+    assert lines.attendance.absence.away == ()
+    assert lines.next(0) is None
+    silent = Lines(Later({}, "10"), {"ash": "10"}, VOICE, HEADS)
+    silent.attendance.absence.lost("ash", 1)
+    silent.greet((0, 0), 60.0)
+    silent.await_back(lambda: not silent.attendance.absence.away, 0.0)
+    assert silent.attendance.absence.away == ("ash",)
+
+
+def test_a_run_is_closed_without_waiting_for_who_is_away() -> None:
+    def closed(site: str) -> Answer:
         def answer(data: bytes) -> bytes:
-            heard.append((address, data))
-            return b"any answer will do"
+            frame = Frame.from_bytes(data)
+            if frame.kind is Kind.HELLO:
+                return welcome(site)(data)
+            return frame.reply(Kind.CLOSED, heads_body([head(site, 2)])).to_bytes()
 
         return answer
 
-    sites = {"10": listening("10"), "11": listening("11"), "12": listening("12")}
-    lines = Lines(InProcess(sites), {"ash": "11", "birch": "10", "cedar": "12"}, VOICE, HEADS)
-    lines.greet(["birch", "ash"], 5, (3, 7))
-    assert [address for address, _ in heard] == ["11", "10"]
-    for _, data in heard:
-        frame = Frame.from_bytes(data)
-        assert (frame.kind, frame.run, frame.round, frame.attempt) == (Kind.HELLO, RUN, 3, 7)
-        require_obeyed(frame, public_identity(COORDINATOR), PLAN.digest, VOICE.sites.root)
-    assert lines.next(0) is None, "the answers are read"
+    class Watched(InProcess):
+        waited = 0
+
+        def send(self, messages: Iterable[Outgoing]) -> None:
+            messages = list(messages)
+            kinds.extend((message.to, Frame.from_bytes(message.data).kind) for message in messages)
+            asleep = Frame.from_bytes(messages[0].data).kind is Kind.CLOSE
+            super().send(message for message in messages if not (asleep and message.to == "12"))
+
+        def next(self, timeout: float) -> Arrival | Deadline:
+            arrival = super().next(timeout)
+            self.waited += isinstance(arrival, Deadline)
+            return arrival
+
+    kinds: list[tuple[str, Kind]] = []
+    transport = Watched({"10": closed("cedar"), "11": closed("ash"), "12": closed("birch")})
+    lines, members = open_lines(VOICE, transport)
+    lines.attendance.absence.lost("birch", 1)
+    heads = lines.close(RUN, bytes(32), [member.site for member in members], seconds=5)
+    assert ("12", Kind.CLOSE) in kinds, "it is told"
+    assert transport.waited == 0, "and not waited for"
+    assert {site: shown.seq for site, shown in heads.items()} == {"ash": 1, "birch": 0, "cedar": 1}
 
 
-def test_a_greeting_that_nobody_answers_ends_with_its_deadline() -> None:
-    lines = Lines(Later({}, "10"), {"ash": "10"}, VOICE, HEADS)
-    lines.greet(["ash"], 5, (0, 0))
-    assert lines.next(0) is None
+def test_a_consent_longer_than_the_roster_has_room_for_is_not_parsed() -> None:
+    room = FRAME_ROOM + len(KEYS) * PEER_ROOM
+    count = room // len(head("dogwood").to_bytes())
+    long = welcome("dogwood", heads=(head("dogwood"),) * (count + 1))
+    _, members = join({**THREE, "13": long})
+    assert [member.site for member in members] == ["ash", "birch", "cedar"]
 
 
 def test_a_site_that_shows_no_head_of_its_ledger_does_not_take_part() -> None:
