@@ -27,6 +27,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
+from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
@@ -34,7 +35,6 @@ from server.evaluation import Evaluated
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
-from server.state import ServerState
 from simulations.baseline import FOLDER, without_privacy
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional

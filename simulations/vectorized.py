@@ -15,10 +15,11 @@ from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.terms import Terms
+from federation.sums.figures import published
+from federation.sums.state import ServerState, advance, require_finite
 from privacy.mechanism.encoding import RingVector
-from server.evaluation import Evaluated, published
+from server.evaluation import Evaluated
 from server.run import Members, ServerNoise, receipt_of, terms_of
-from server.state import ServerState, advance, require_finite
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from federation.errors import TrainingDiverged
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
+from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
-from server.optimizers import Decay, OptState, ServerOptimizer, build
 
 
 @dataclass(frozen=True)
