@@ -153,8 +153,8 @@ class RunFolder:
     def store(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> None:
         """Make a finished round durable: its receipt, then the state.
 
-        Killed in between, the state follows from the round's transcript. Without one the round is played again and its
-        receipt written again; the last one counts.
+        Killed in between, the state follows from the round's transcript. Without one the round is played again, and
+        its receipt written again; the last one counts.
         """
         self._append(state, receipt.model_dump(mode="json") | {"metrics": dict(metrics)})
         with kept(self.path / "checkpoint") as folder:

@@ -1,7 +1,7 @@
 """What was signed and opened in a round, as bytes: one encoding for each content, read strictly.
 
     blob(Adverts of U1) ‖ set U2 ‖ map of U3 to first vote (upload 32 ‖ signature 64) ‖ blob(Certificate)
-    ‖ map of U3 to (map of dealers to digest 32) ‖ u32 count ‖ (u16 dealer ‖ u16 recipient ‖ Dealt) for each, ascending
+    ‖ map of U3 to (map of dealers to digest 32) ‖ u32 count ‖ (u16 dealer ‖ u16 recipient ‖ Dealt), ascending
     ‖ map of U3 to m 32 ‖ map of U2 without U3 to s 32 ‖ map of U3 to (u8 level ‖ e 32)
 
 Session and context are not in it: a reader works them out. Specified in docs/protocol.md, section 11.

@@ -2,10 +2,11 @@
 
     text(LABEL) ‖ u8 suite ‖ blob(heading) ‖ blob(start) ‖ blob(evidence) ‖ uploads ‖ sum
 
-`start` are the params that round 1 began with, empty in every later round. Then come the uploads that are in the sum,
-by slot: the wraps of a site, then its masked vector, packed. Then the opened sum, packed like them. What is where follows from what stands before it,
-every length is bounded, and nothing follows the sum: so one round has one file. The file's digest is in the round's
-receipt. A reader takes it in parts, and holds one vector at a time. Specified in docs/protocol.md, section 11.
+`start` are the params that round 1 began with, empty in every later round. The uploads are those in the sum, by
+slot: the wraps of a site, then its masked vector, packed. The opened sum is packed like them. What is where follows
+from what stands before it, every length is bounded, and nothing follows the sum: so one round has one file. The
+file's digest is in the round's receipt. A reader takes it in parts, and holds one vector at a time. Specified in
+docs/protocol.md, section 11.
 """
 
 from __future__ import annotations
