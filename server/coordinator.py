@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from privacy.secagg.opened import Opened
-
 from federation.errors import TooFewSurvivors
 from federation.round.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
 from federation.round.terms import Terms
@@ -21,6 +19,7 @@ from federation.round.transport import Outgoing
 from privacy.errors import FaultyClient, MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
+from privacy.secagg.opened import Opened
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 from server.heads import Heads
@@ -72,8 +71,8 @@ class Coordinator:
         return self._machine.survivors
 
     @property
-    def opened(self) -> Opened:
-        """What shows anybody that `result` is the sum of what the survivors signed."""
+    def opened(self) -> Opened | None:
+        """What shows anybody that `result` is the sum of what the survivors signed, once there is one."""
         return self._machine.opened
 
     @property

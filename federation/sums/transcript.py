@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from privacy.secagg.opened import Opened, Upload
-
 from federation.model.params import params_digest
 from federation.plan.plan import Plan
 from federation.round.messages import MAX_ROSTER, RUN_ID_BYTES, Invitation, Member
@@ -28,10 +26,12 @@ from federation.sums.evidence import wraps_from
 from privacy.errors import MalformedMessage
 from privacy.roster import SignedRoster
 from privacy.secagg.messages import WRAP_BYTES
+from privacy.secagg.opened import Opened, Upload
 from privacy.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 
 LABEL = "federation/transcript/1"
+FOLDER, SUFFIX = "rounds", ".transcript"
 _OPENING = Writer().text(LABEL).finish()
 _MAX_TEXT = 128
 _MAX_COHORT = 1 << 25
@@ -107,6 +107,16 @@ def write(file: BinaryIO, content: Content) -> str:
         hashed.update(part)
         file.write(part)
     return hashed.hexdigest()
+
+
+def path_of(run: Path, number: int) -> Path:
+    """Where the transcript of a round is, in the folder of its run."""
+    return run / FOLDER / f"{number:04d}{SUFFIX}"
+
+
+def transcripts_of(run: Path) -> list[Path]:
+    """Every file of the run's folder that says it is a transcript, by name."""
+    return sorted((run / FOLDER).glob(f"*{SUFFIX}"))
 
 
 def digest_of(path: Path) -> str:
