@@ -65,7 +65,9 @@ def check_suites(
 
 
 def _check_older(simulated: Set[bool], found: Findings) -> None:
-    found.skip("whether the sums are those of what the sites sent: secagg/3 kept nothing to count them again from")
+    found.skip(
+        "whether the sums are those of what the sites sent: secagg/3 kept nothing to count them again from"
+    )
     if simulated != {True}:
         found.add(
             "suite-outdated",

@@ -75,7 +75,7 @@ def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
             "whether the run should have kept transcripts of its sums: nothing tells how large they are"
         )
     if run.plan.privacy.noise == "central":
-        return Sums(len(rounds), left_out=CENTRAL), None
+        return Sums(len(rounds), left_out=why or CENTRAL), None
     proven = {
         each.round: one for each in rounds if (one := _verify(run, each, found, is_due=why == "")) is not None
     }
@@ -143,7 +143,9 @@ def _verify(run: Run, each: _Opened, found: Findings, *, is_due: bool) -> Verifi
 
 def _proven(run: Run, each: _Opened, path: Path) -> Verified:
     line = each.line
-    expected = Expected(run.receipts.run, each.round, line.cohort, line.survivors, each.params, run.signers)
+    expected = Expected(
+        run.receipts.run, each.round, line.cohort, line.survivors, each.params, run.roster, run.signers
+    )
     try:
         with Transcript.open(path) as transcript:
             return verified(transcript, run.plan, expected)
