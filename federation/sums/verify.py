@@ -91,8 +91,8 @@ def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:
 def _roster(heading: Heading, expected: Expected) -> Roster:
     """The roster of this round, if its keys of the cohort are certified by somebody whom the auditor goes by.
 
-    Since then a site may have a new key, or the consortium may. So either one of the signers signed both rosters, or
-    the cohort's keys are in both.
+    Since then a site may have a new key, or the consortium may. So either one of the signers signed both rosters,
+    or the cohort's keys are in both.
     """
     signed = SignedRoster.from_bytes(heading.roster)
     roster = Roster.from_bytes(signed.roster)
@@ -101,6 +101,8 @@ def _roster(heading: Heading, expected: Expected) -> Roster:
         if entry is None or entry.size != member.size:
             raise NotVerified("its cohort is not that of its roster")
     signers = {key for key in signed.signatures if signed.is_signed_by(key)}
+    if len(signers) < len(signed.signatures):
+        raise NotVerified("its roster bears a signature that was not made for it")
     known = expected.roster.by_site if expected.roster is not None else {}
     same = all(
         member.site in known and known[member.site].key == roster.by_site[member.site].key

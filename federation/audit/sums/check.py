@@ -143,9 +143,8 @@ def _verify(run: Run, each: _Opened, found: Findings, *, is_due: bool) -> Verifi
 
 def _proven(run: Run, each: _Opened, path: Path) -> Verified:
     line = each.line
-    expected = Expected(
-        run.receipts.run, each.round, line.cohort, line.survivors, each.params, run.roster, run.signers
-    )
+    place = run.receipts.run, each.round, line.cohort, line.survivors, each.params
+    expected = Expected(*place, run.roster, run.signers)
     try:
         with Transcript.open(path) as transcript:
             return verified(transcript, run.plan, expected)
