@@ -20,7 +20,7 @@ from tests.federation.audit.audited import finished, lossy, receipts
 from tests.worlds import text_of
 
 LOST = text_of(noise="distributed", rounds=3, dropouts=1).replace(
-    "[evaluation]", "[evaluation]\nepsilon = 1.0"
+    "[evaluation]", "[evaluation]\nepsilon = 20.0"
 )
 LOSSY_ROUND = 2
 
