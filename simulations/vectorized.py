@@ -15,11 +15,10 @@ from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.terms import Terms
-from federation.sums.figures import published
 from federation.sums.state import ServerState, advance, require_finite
 from privacy.mechanism.encoding import RingVector
-from server.evaluation import Evaluated
-from server.run import Members, ServerNoise, receipt_of, terms_of
+from server.evaluation import Evaluated, evaluated
+from server.run import Members, ServerNoise, judged, receipt_of, terms_of
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
 
@@ -34,9 +33,10 @@ def run_vectorized(
         terms = terms_of(plan, state, sample(plan, members, state.round + 1))
         names = terms.parameters.members
         total = _total(terms, state, contribute)
-        after = advance(plan, state, terms, total, names, stream(terms.round))
+        after, found = advance(plan, state, terms, total, names, stream(terms.round))
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
-        yield after, receipt_of(terms, names, state, after, started, (nothing, nothing), {})
+        receipt = receipt_of(terms, names, state, after, started, (nothing, nothing), {})
+        yield after, judged(receipt, terms, found)
         state = after
 
 
@@ -47,7 +47,7 @@ def evaluate_vectorized(
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
     names = terms.parameters.members
     total = _total(terms, state, contribute)
-    return Evaluated(published(terms, total, len(names), stream(terms.round)), names, names)
+    return evaluated(terms, total, names, stream(terms.round))
 
 
 def _total(terms: Terms, state: ServerState, contribute: Contribute) -> RingVector:

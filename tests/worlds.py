@@ -105,6 +105,12 @@ def terms_for(plan: Plan, members: Sequence[Member], params: Tensor, attempt: in
     return Terms(plan, bytes(16), 1, attempt, tuple(members), params.numel())
 
 
+def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream) -> Tensor:
+    """The mean delta that the server makes of an opened sum."""
+    released = terms.kind.released(terms.parties, total, stream)
+    return terms.kind.mean(terms.parties, released, survivors)
+
+
 def roster_of(world: World) -> Roster:
     """Who the sites are, as the server reads it."""
     return Roster.from_bytes(world.roster.roster)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from federation.kinds.allowed import Unlikely
 from federation.model.params import params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from federation.sums.figures import published
+from federation.sums.judging import judge
 from federation.sums.state import ServerState, advance, begin
 from federation.sums.transcript import Transcript
 from privacy.errors import MalformedMessage
@@ -31,8 +33,11 @@ def started(terms: Terms, params: bytes) -> ServerState:
 
 def follow(
     plan: Plan, state: ServerState, terms: Terms, total: RingVector, survivors: Sequence[str]
-) -> ServerState:
-    """The state after a round with this sum. ValueError under central noise, which no transcript holds."""
+) -> tuple[ServerState, Unlikely | None]:
+    """The state after a round with this sum, and what is odd about it. SumRefused if the plan refuses it.
+
+    ValueError under central noise, which no transcript holds.
+    """
     return advance(plan, state, terms, total, survivors, _no_stream(plan))
 
 
@@ -42,12 +47,20 @@ def done(plan: Plan, state: ServerState, path: Path, survivors: Sequence[str]) -
         terms = transcript.heading.terms(plan)
         bits, size = terms.parameters.ring_bits, packed_size(terms.length, terms.parameters.ring_bits)
         total = from_packed(transcript.own_total(size), terms.length, bits)
-    return follow(plan, state, terms, total, survivors)
+    return follow(plan, state, terms, total, survivors)[0]
 
 
-def figures(terms: Terms, total: RingVector, survivors: Collection[str]) -> dict[str, float | None]:
-    """What an evaluation with this sum publishes. ValueError under central noise."""
-    return published(terms, total, len(survivors), _no_stream(terms.plan))
+def figures(
+    terms: Terms, total: RingVector, survivors: Collection[str]
+) -> tuple[dict[str, float | None], Unlikely | None]:
+    """What an evaluation with this sum publishes, and what is odd about it. SumRefused if the plan refuses it."""
+    released = terms.kind.released(terms.parties, total, _no_stream(terms.plan))
+    return published(terms, released, len(survivors)), judge(terms, released, survivors)
+
+
+def oddity(terms: Terms, total: RingVector, survivors: Collection[str]) -> Unlikely | None:
+    """What is odd about a sum. SumRefused if the plan refuses it."""
+    return judge(terms, terms.kind.released(terms.parties, total, _no_stream(terms.plan)), survivors)
 
 
 def to_packed(total: RingVector, bits: int) -> bytes:

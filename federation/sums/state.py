@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from federation.errors import TrainingDiverged
+from federation.kinds.allowed import Unlikely
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
+from federation.sums.judging import judge
 from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
@@ -36,12 +38,18 @@ def begin(plan: Plan, run: bytes, params: Tensor) -> ServerState:
 
 def advance(
     plan: Plan, state: ServerState, terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream
-) -> ServerState:
-    """The state after a round: the sum, its mean delta, one step of the server optimizer."""
-    delta = mean_delta(terms, total, survivors, stream)
+) -> tuple[ServerState, Unlikely | None]:
+    """The state after a round, and what is odd about its sum: the mean delta, one step of the server optimizer.
+
+    `total` is the unmasked ring sum over `survivors`. With central noise the noise is added first, from `stream`,
+    so all that follows is post-processing of what the secure sum released. SumRefused: the sum is not applied.
+    """
+    released = terms.kind.released(terms.parties, total, stream)
+    found = judge(terms, released, survivors)
+    delta = terms.kind.mean(terms.parties, released, survivors)
     noise = terms.kind.noise_variance(terms.parties, survivors)
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
-    return replace(state, round=terms.round, params=params, optimizer=moments)
+    return replace(state, round=terms.round, params=params, optimizer=moments), found
 
 
 def require_finite(state: ServerState) -> None:
@@ -50,16 +58,6 @@ def require_finite(state: ServerState) -> None:
         message = f"the params are not finite after round {state.round}"
         hint = "lower server.learning_rate; what was charged stays charged, and no more is"
         raise TrainingDiverged(message, hint=hint)
-
-
-def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream) -> Tensor:
-    """The cohort's mean delta, flat float64. `total` is the unmasked ring sum over `survivors`.
-
-    No other function reads the sum. With central noise the noise is added first, from `stream`, so all that follows
-    is post-processing of what the secure sum released.
-    """
-    kind, parties = terms.kind, terms.parties
-    return kind.mean(parties, kind.released(parties, total, stream), survivors)
 
 
 def optimizer(plan: Plan) -> ServerOptimizer:

@@ -32,16 +32,16 @@ class NotVerified(Exception):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a round's receipt says of it.
+    """What a round's receipt says of it; None where it says nothing, as of a sum that was refused.
 
     `roster` is the run's newest, and `signers` are the keys that signed it: what the auditor goes by.
     """
 
     run: str
     round: int
-    cohort: tuple[str, ...]
-    survivors: tuple[str, ...]
-    params: str  # the digest of those that the round began with, in hex
+    cohort: tuple[str, ...] | None
+    survivors: tuple[str, ...] | None
+    params: str | None  # the digest of those that the round began with, in hex
     roster: Roster | None
     signers: Collection[bytes]
 
@@ -71,7 +71,8 @@ def verified(transcript: Transcript, plan: Plan, expected: Expected) -> Verified
         raise NotVerified(getattr(error, "message", "it holds what no round leaves")) from None
     if not np.array_equal(told, total):
         raise NotVerified("the sum that it names is not that of what the sites signed")
-    return Verified(terms, expected.survivors, total, transcript.start)
+    survivors = tuple(terms.parameters.members[slot] for slot in sorted(opened.survivors))
+    return Verified(terms, survivors, total, transcript.start)
 
 
 def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:
@@ -82,9 +83,9 @@ def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:
         raise NotVerified("it is the transcript of another plan")
     if heading.noise != plan.kind.noise_text:
         raise NotVerified("its sites drew noise by another noise multiplier than this version works out")
-    if heading.params.hex() != expected.params:
+    if expected.params not in (None, heading.params.hex()):
         raise NotVerified("it began with other params than the receipt says")
-    if tuple(member.site for member in heading.members) != expected.cohort:
+    if expected.cohort not in (None, tuple(member.site for member in heading.members)):
         raise NotVerified("it is of another cohort than the receipt says")
 
 
@@ -120,7 +121,7 @@ def _opened(transcript: Transcript, terms: Terms, expected: Expected) -> Opened:
     names = terms.parameters.members
     if not all(slot < len(names) for slot in opened.sharers | opened.survivors):
         raise MalformedMessage("a transcript names a slot beyond the cohort")
-    if tuple(names[slot] for slot in sorted(opened.survivors)) != expected.survivors:
+    if expected.survivors not in (None, tuple(names[slot] for slot in sorted(opened.survivors))):
         raise NotVerified("it opens the sum of other sites than the receipt says")
     if opened.votes.keys() != opened.survivors:
         raise FaultyServer("the votes are not those of the sites in the sum")
