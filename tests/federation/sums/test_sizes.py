@@ -10,8 +10,8 @@ from federation.errors import PlanError
 from federation.model.params import Layout
 from federation.model.task import build_task
 from federation.plan.plan import parse
+from federation.sums.record import transcripts_of
 from federation.sums.sizes import CENTRAL, facts, left_out, room
-from federation.sums.transcript import transcripts_of
 from privacy.errors import UnsafeParameters
 from privacy.secagg.ring import packed_size
 from tests.federation.sums.kept import LOST

@@ -20,10 +20,10 @@ from federation.audit.outcome import Sums
 from federation.audit.page import audit_lines, summed
 from federation.errors import SumRefused
 from federation.model.params import params_bytes, params_digest
-from federation.sums.transcript import path_of, transcripts_of
+from federation.sums.record import path_of, transcripts_of
 from simulations.simulate import Engine
 from tests.federation.audit.audited import finished, ids, receipts
-from tests.federation.audit.sums.test_following import moved
+from tests.federation.audit.sums.test_steps import moved
 from tests.federation.command import Command
 from tests.federation.sums.kept import LOSSY_ROUND, Parts, forged, parts_of, put, with_a_loss, with_opened
 from tests.federation.sums.test_judging import poisoned
