@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
 from clients.journal.journal import Journal
-from clients.participant import Participant, require_same_company, settle
+from clients.participant import Participant, ShareDoesNotOpen, require_same_company, settle
 from clients.policy import Policy, consent
 from clients.release import release
 from clients.training.screen import said_of, screened, try_out
@@ -112,7 +112,8 @@ class Site:
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
             reason = self._refused(frame, error if isinstance(error, Exception) else _asked_to_exit())
-            return frame.reply(Kind.ABORT, abort_body(reason)).to_bytes()
+            slot = error.slot if isinstance(error, ShareDoesNotOpen) else None
+            return frame.reply(Kind.ABORT, abort_body(reason, slot)).to_bytes()
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -348,7 +349,7 @@ class Site:
                 note_asked(participant)
                 broadcast = Broadcast.from_bytes(body)
                 params = params_from_bytes(broadcast.params, terms.dimension)
-                machine.accept(broadcast.shares)
+                participant.accept(broadcast.shares)
                 vector = self.release(terms, params, broadcast.heads)  # charges, trains, fixes
                 is_ring = terms.parameters.fewest_neighbors > 0
                 self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=is_ring)
@@ -380,6 +381,7 @@ def _reason(error: Exception) -> Reason:
         (LedgerRefusal, Reason.POLICY),
         (JournalMisuse, Reason.POLICY),
         (UnknownRun, Reason.UNKNOWN_RUN),
+        (ShareDoesNotOpen, Reason.SHARE),
         (ProtocolError, Reason.PROTOCOL),
         (TrainingDiverged, Reason.DIVERGED),
     )

@@ -140,6 +140,7 @@ def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[st
             "cohort": len(line.cohort),
             "survivors": len(line.survivors),
             "seconds": line.seconds,
+            **({"lost": line.voids[-1].reasons} if line.is_lost and line.voids else {}),
             "unlikely": line.unlikely,
         }
         for number, line in receipts.rounds.items()
@@ -198,7 +199,7 @@ def _excess(plan: Plan, receipts: Receipts) -> dict[str, Any]:
 def _site(site: str, setting: Setting, booked: Booked | None) -> dict[str, Any]:
     receipts, evaluation = setting.receipts, setting.receipts.evaluation
     lines = receipts.rounds.values()
-    rounds = sum(site in line.cohort for line in lines) if booked is None else booked.rounds
+    rounds = sum(site in line.charged for line in lines) if booked is None else booked.rounds
     tested = None if booked is None else booked.tested
     if tested is None:
         tested = evaluation is None or site in evaluation.cohort

@@ -167,12 +167,16 @@ class UnlikelySum(Part):
 
 
 class RoundLine(Part):
-    """One round: how many sites were invited, and how many are in the sum; `unlikely` if that is no honest one."""
+    """One round: how many sites were invited, and how many are in the sum; `unlikely` if that is no honest one.
+
+    `lost`: only of a round without a sum, which spent its budget all the same: why, by site.
+    """
 
     round: int
     cohort: int
     survivors: int
     seconds: float
+    lost: Mapping[str, str] | None = None
     unlikely: UnlikelySum | None = None
 
 

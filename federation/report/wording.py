@@ -145,6 +145,16 @@ def unlikely(report: Report) -> list[str]:
     ]
 
 
+def lost(report: Report) -> list[str]:
+    """The rounds without a sum, one sentence each."""
+    return [
+        f"Round {line.round} has no sum, and what it cost stays charged: "
+        f"{', '.join(f'{site} ({reason})' for site, reason in sorted(line.lost.items()))}."
+        for line in report.rounds
+        if line.lost is not None
+    ]
+
+
 def excess(privacy: PrivacyClaim) -> str:
     """How much more noise there is than epsilon needs, as one sentence; "" where there is none to tell of."""
     of, factor = privacy.noise_excess_of, privacy.noise_excess
