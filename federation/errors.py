@@ -138,6 +138,7 @@ class SumRefused(FederationError):
             hint="the run ends before this round; a site is faulty or hostile, and a sum does not say which",
         )
         self.round, self.check, self.ratio = round_number, check, ratio
+        self.transcript: str | None = None  # the digest of the file that shows this sum
 
 
 def _times(ratio: float) -> str:

@@ -17,8 +17,8 @@ from federation.errors import CheckpointError
 from federation.files import replace_file
 from federation.plan.plan import Plan
 from federation.round.messages import RUN_ID_BYTES
-from server.optimizers import OptState
-from server.state import ServerState
+from federation.sums.optimizers import OptState
+from federation.sums.state import ServerState
 
 _FILE = "state.safetensors"
 _FORMAT = "federation.checkpoint/1"

@@ -34,10 +34,12 @@ from federation.round.transport import Outgoing
 from privacy.errors import FaultyClient, MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
+from privacy.secagg.opened import Opened
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 from server.heads import Heads
+from server.transcripts import Uploads
 
 _REQUESTS = {
     Phase.SHARE: Kind.ADVERTS,
@@ -60,16 +62,23 @@ class Coordinator:
     """One-shot owner of an attempt. Addresses are site ids here; `server.sessions` maps them to the transport's."""
 
     def __init__(
-        self, terms: Terms, roster: Roster, key: Ed25519PrivateKey, heads: Heads | None = None
+        self,
+        terms: Terms,
+        roster: Roster,
+        key: Ed25519PrivateKey,
+        heads: Heads | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self.terms = terms
+        self.uploads = uploads
         self._key, self._root = key, roster.root
         self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
         self.accused: dict[str, str] = {}  # whose shares do not open, by the site that says so
         self.gone: set[str] = set()  # were asked and fell silent, or left for a reason of their own
         self.following: Coordinator | None = None
-        self._machine = ServerMachine(roster, terms.parameters, terms.session)
+        sink = uploads.keep if uploads is not None else None
+        self._machine = ServerMachine(roster, terms.parameters, terms.session, sink)
         self._params: bytes | None = None
         self._params_digest = b""
         self._asked: set[str] = set()  # sites that were sent the params
@@ -87,6 +96,11 @@ class Coordinator:
     def survivors(self) -> tuple[str, ...]:
         """The sites in the sum."""
         return self._machine.survivors
+
+    @property
+    def opened(self) -> Opened | None:
+        """What shows anybody that `result` is the sum of what the survivors signed, once there is one."""
+        return self._machine.opened
 
     @property
     def lost(self) -> dict[str, str]:
@@ -133,6 +147,11 @@ class Coordinator:
         """Whether another attempt at this round can succeed: on a ring a site masks in one attempt only."""
         is_ring = self.terms.parameters.fewest_neighbors > 0
         return not (is_ring and self._asked)
+
+    def forget(self) -> None:
+        """Drop what sites sent: the attempt is over, or what it was for is written."""
+        if self.uploads is not None:
+            self.uploads.close()
 
     def start(self, params: bytes, following: Coordinator | None) -> list[Outgoing]:
         """Begin with these params: with invitations, or at once if the round is prepared."""

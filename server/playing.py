@@ -20,12 +20,13 @@ from federation.report.receipt import Void
 from federation.round.cohort import required_survivors
 from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
+from federation.sums.state import ServerState
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.events import note_begins, note_failed, note_lost
 from server.sessions import Lines
-from server.state import ServerState
+from server.transcripts import Transcripts
 from server.voice import Place
 
 Members: TypeAlias = tuple[Member, ...]
@@ -45,6 +46,7 @@ class Setting:
     members: Members
     roster: Roster
     lines: Lines
+    transcripts: Transcripts | None = None
 
     @property
     def number(self) -> int:
@@ -71,7 +73,8 @@ class Setting:
     def coordinator(self, ahead: int, attempt: int, cohort: Members) -> Coordinator:
         """A fresh attempt at the round `ahead` of the state, the attempt's number counted from the state's."""
         terms = terms_of(self.plan, self.state, cohort, attempt, ahead)
-        return Coordinator(terms, self.roster, self.lines.voice.key, self.lines.heads)
+        uploads = self.transcripts.uploads() if self.transcripts is not None else None
+        return Coordinator(terms, self.roster, self.lines.voice.key, self.lines.heads, uploads)
 
     def following(self, present: AbstractSet[str]) -> Coordinator | None:
         """The round after the next, to be prepared on the way, if all who are asked to it are in the next one."""
@@ -125,7 +128,11 @@ def play_round(
             total = _play(coordinator, setting, is_first=not voids, is_last=attempt == RESERVED - 1)
         except TooFewSurvivors as error:
             failure = error
+            coordinator.forget()
             note_failed(coordinator, error.got, error.needed)
+        except BaseException:
+            coordinator.forget()
+            raise
         else:
             _learn(coordinator, setting)
             return Played(coordinator, tuple(voids), total)

@@ -10,24 +10,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
+from federation.errors import SumRefused
 from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
 from federation.round.terms import Terms
+from federation.sums.evidence import to_bytes
+from federation.sums.record import Content, Heading
+from federation.sums.replay import to_packed
+from federation.sums.state import ServerState, advance, require_finite
 from privacy.ledger.heads import Head
+from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.evaluation import Evaluated, evaluated
-from server.events import note_evaluated, note_lost_round
+from server.events import note_evaluated, note_lost_round, note_unlikely
 from server.playing import PREPARED, Members, Played, Setting, play_round
 from server.sessions import Lines
-from server.state import ServerState, advance, require_finite
+from server.transcripts import Transcripts
 
 ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise
 
@@ -36,14 +43,21 @@ LOST_IN_A_ROW = 3
 
 
 def run(
-    plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
+    plan: Plan,
+    state: ServerState,
+    lines: Lines,
+    members: Members,
+    roster: Roster,
+    stream: ServerNoise,
+    transcripts: Transcripts | None = None,
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Yield the state after every round, with its receipt.
 
     A round that some sites may have charged, and that no attempt can finish, is lost: its number is used up, params
     stay, and the next number goes on without those that were in the way. So a plan of R rounds has R numbers,
     whatever happens. `members` are the sites of the roster that consented. `stream` gives the server's noise, round
-    by round, and is read only where the plan says `noise = "central"`.
+    by round, and is read only where the plan says `noise = "central"`. `transcripts` is where every opened sum is
+    kept, None for nowhere.
 
     Raises TooFewSurvivors when every attempt at a round fails and no other cohort could do better, or so many
     rounds in a row are lost; RosterError when no cohort can be formed, TrainingDiverged when a round ended in
@@ -56,37 +70,51 @@ def run(
     while state.round < plan.federation.rounds:
         require_finite(state)
         started = time.monotonic()
-        setting = Setting(plan, state, members, roster, lines)
+        setting = Setting(plan, state, members, roster, lines, transcripts)
         may_lose = lost_in_a_row + 1 < LOST_IN_A_ROW
         played = play_round(setting, prepared, may_lose=may_lose, charged=charged)
-        charged, prepared, found = frozenset(), None, None
+        charged, prepared, found, digest = frozenset(), None, None, None
         if played.total is None:
             after = replace(state, round=state.round + 1)
             lost_in_a_row += 1
         else:
             terms, prepared, lost_in_a_row = played.last.terms, played.last.following, 0
-            after, found = advance(plan, state, terms, played.total, played.survivors, stream(terms.round))
-        receipt = judged(_receipt(played, state, after, started, lines), found)
+            digest = _keep(setting, played.last, played.total)
+            with _shown_by(digest):
+                after, found = advance(
+                    plan, state, terms, played.total, played.survivors, stream(terms.round)
+                )
+        receipt = judged(_receipt(played, state, after, started, lines), played.last.terms, found)
         if receipt.is_lost:
             note_lost_round(state.run, receipt)
-        yield after, receipt
+        yield after, receipt.model_copy(update={"transcript": digest})
         state = after
 
 
 def evaluate(
-    plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
+    plan: Plan,
+    state: ServerState,
+    lines: Lines,
+    members: Members,
+    roster: Roster,
+    stream: ServerNoise,
+    transcripts: Transcripts | None = None,
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
     charged = _perhaps_charged(state, members)
-    setting = Setting(plan, state, members, roster, lines)
+    setting = Setting(plan, state, members, roster, lines, transcripts)
     played = play_round(setting, None, may_lose=False, charged=charged)
     terms, survivors, total = played.last.terms, played.survivors, played.total
     if total is None:
         raise AssertionError("an evaluation may not be lost")
+    digest = _keep(setting, played.last, total)
     cohort = terms.parameters.members
-    done = evaluated(terms, total, survivors, stream(terms.round), lines.heads.of(cohort))
+    with _shown_by(digest):
+        done = evaluated(terms, total, survivors, stream(terms.round), lines.heads.of(cohort))
+    if done.unlikely is not None:
+        note_unlikely(terms, done.unlikely)
     note_evaluated(state.run, cohort, survivors)
-    return done
+    return replace(done, transcript=digest)
 
 
 def _perhaps_charged(state: ServerState, members: Members) -> frozenset[str]:
@@ -133,8 +161,38 @@ def _receipt(
     return receipt.model_copy(update=known)
 
 
-def judged(receipt: Receipt, found: Unlikely | None) -> Receipt:
-    """The receipt, with what is odd about the round's sum."""
+def judged(receipt: Receipt, terms: Terms, found: Unlikely | None) -> Receipt:
+    """The receipt, with what is odd about the round's sum, which is told as well."""
     if found is None:
         return receipt
+    note_unlikely(terms, found)
     return receipt.model_copy(update={"unlikely": UnlikelySum(check=found.check, ratio=found.ratio)})
+
+
+def _keep(setting: Setting, coordinator: Coordinator, total: RingVector) -> str | None:
+    """Make what shows the sum of a round durable, before anything follows from it; its digest, None without."""
+    opened = coordinator.opened
+    if setting.transcripts is None or coordinator.uploads is None or opened is None:
+        return None
+    terms, params = coordinator.terms, params_bytes(setting.state.params)
+    content = Content(
+        heading=Heading.of(terms, params_digest(params), setting.transcripts.roster),
+        start=b"" if setting.state.optimizer.steps else params,
+        evidence=to_bytes(opened),
+        uploads=coordinator.uploads.parts(opened.survivors),
+        total=to_packed(total, terms.parameters.ring_bits),
+    )
+    try:
+        return setting.transcripts.keep(content)
+    finally:
+        coordinator.forget()
+
+
+@contextmanager
+def _shown_by(digest: str | None) -> Iterator[None]:
+    """Within the context a sum is refused together with what shows it."""
+    try:
+        yield
+    except SumRefused as error:
+        error.transcript = digest
+        raise

@@ -71,17 +71,19 @@ def _served(
     folder.write_roster(signed)
     known = [*memory.heads(), *folder.heads()]
     lines, members = open_lines(voice, transport, known, (state.round, state.attempt))
+    transcripts = folder.transcripts(signed, state.params.numel())
     lines.attendance.faults = folder.faults()
     memory.remember(lines.heads.all())
     folder.store_consents(state.run, lines.consents)
     note_joined(plan, state, [member.site for member in members], roster)
     with folder.keeping_refusal(state):
-        for after, receipt in run(plan, state, lines, members, roster, _fresh):
+        for after, receipt in run(plan, state, lines, members, roster, _fresh, transcripts):
             state = after
             folder.store(state, receipt, {})
             note_round(plan, state.run, receipt)
         if plan.evaluation.epsilon is not None and folder.evaluation() is None:
-            folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
+            done = evaluate(plan, state, lines, members, roster, _fresh, transcripts)
+            folder.store_evaluation(state, done)
     names = [member.site for member in members]
     digest = params_digest(params_bytes(state.params))
     folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))
@@ -98,7 +100,12 @@ def _served(
         evaluated=folder.evaluated(),
         unlikely=folder.unlikely_evaluation(),
     )
-    report = report.model_copy(update={"made": Made.now(state.run, signed.signatures)})
+    report = report.model_copy(
+        update={
+            "made": Made.now(state.run, signed.signatures),
+            "transcripts": folder.kept(signed, state.params.numel()),
+        }
+    )
     write_report(folder.path, report)
     write_page(folder.path, report)
     folder.close()

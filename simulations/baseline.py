@@ -29,8 +29,8 @@ from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
 from federation.report.report import Metrics
 from federation.round.terms import Terms
+from federation.sums.state import ServerState, begin
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
-from server.state import ServerState, begin
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics

@@ -27,6 +27,8 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
+from federation.sums.sizes import UNMASKED
+from federation.sums.state import ServerState
 from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
@@ -35,7 +37,7 @@ from server.evaluation import Evaluated
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
-from server.state import ServerState
+from server.transcripts import Transcripts
 from server.voice import Voice
 from simulations.baseline import FOLDER, without_privacy
 from simulations.inputs import keep_inputs
@@ -158,7 +160,9 @@ def _reported(
         tried=paid.tried,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
-    report = report.model_copy(update={"made": Made.now(paid.state.run)})
+    unmasked = UNMASKED if engine == "vectorized" else ""
+    kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
+    report = report.model_copy(update={"made": Made.now(paid.state.run), "transcripts": kept})
     write_report(folder.path, report)
     return report
 
@@ -270,8 +274,9 @@ def _train(
     """
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with folder.keeping_refusal(state), ExitStack() as stack:
+        kept = folder.transcripts(world.roster, state.params.numel())
         stated = partial(folder.store_consents, state.run)
-        played = _play(world, state, sites, engine, stack, stated, folder.faults())
+        played = _play(world, state, sites, engine, stack, stated, folder.faults(), kept)
         tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
@@ -294,6 +299,7 @@ def _play(
     stack: ExitStack,
     stated: Callable[[Mapping[str, bytes]], None],
     faults: Faults,
+    kept: Transcripts | None,
 ) -> _Played:
     """What is left of a run, whose `faults` are known. Every site has consented when this returns; `stated` gets
     what they signed.
@@ -325,7 +331,7 @@ def _play(
     roster = voice.sites
     names, patience = [member.site for member in members], plan.cohort.deadline_seconds
     return _Played(
-        run(plan, state, lines, members, roster, server_stream),
-        lambda final: evaluate(plan, final, lines, members, roster, server_stream),
+        run(plan, state, lines, members, roster, server_stream, kept),
+        lambda final: evaluate(plan, final, lines, members, roster, server_stream, kept),
         lambda digest: lines.close(state.run, digest, names, patience),
     )

@@ -15,11 +15,11 @@ from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.terms import Terms
+from federation.sums.state import ServerState, advance, require_finite
 from privacy.mechanism.encoding import RingVector
 from server.evaluation import Evaluated, evaluated
 from server.playing import Members, terms_of
 from server.run import ServerNoise, judged, receipt_of
-from server.state import ServerState, advance, require_finite
 
 Contribute = Callable[[Terms, str, Tensor], RingVector]
 
@@ -36,7 +36,8 @@ def run_vectorized(
         total = _total(terms, state, contribute)
         after, found = advance(plan, state, terms, total, names, stream(terms.round))
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
-        yield after, judged(receipt_of(terms, names, state, after, started, (nothing, nothing), {}), found)
+        receipt = receipt_of(terms, names, state, after, started, (nothing, nothing), {})
+        yield after, judged(receipt, terms, found)
         state = after
 
 

@@ -27,12 +27,12 @@ from federation.report.receipt import Receipt
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from federation.round.transport import Transport
+from federation.sums.state import ServerState
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.run import run
 from server.sessions import Lines, open_lines
-from server.state import ServerState
 from server.voice import Voice
 from simulations.world import World, open_sites, read_world, server_stream
 from tests import plans

@@ -30,12 +30,14 @@ from federation.audit.consents import check_consents
 from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
     Ledger,
+    Params,
     Rosters,
     read_ledgers,
     read_params,
     read_plan,
     read_report,
     read_rosters,
+    read_signers,
 )
 from federation.audit.figures.made import check_made
 from federation.audit.findings import Findings
@@ -45,17 +47,27 @@ from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
-from federation.audit.rounds import check_history, check_params, check_receipts, check_sums
+from federation.audit.rounds import (
+    check_history,
+    check_params,
+    check_receipts,
+    check_unlikely,
+    dimension_of,
+)
 from federation.audit.sites import Booked, Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
+from federation.audit.sums.check import Run as SumsOf
+from federation.audit.sums.check import check_sums
 from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
 from federation.plan.plan import Plan
+from federation.sums.sizes import UNMASKED
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge
 from privacy.ledger.state import Account, Run
 from privacy.roster import Roster
+from privacy.suite import SUITE
 
 _NEVER = (
     "whether the sites clipped, sampled and drew noise as they signed: no file can show that",
@@ -131,19 +143,40 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     training, evaluation = charges
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
-    check_sums(receipts, plan, found)
+    check_unlikely(receipts, plan, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
-    check_params(run, receipts, params, plan, found)
     in_process = report is not None and (report.get("engine"), report.get("simulated")) == (
         "vectorized",
         True,
     )
-    setting = Setting(plan, training, evaluation, roster, receipts, in_process)
+    sums, followed = check_sums(_run_of(run, plan, evidence, params, in_process), found)
+    check_params(run, receipts, params, followed, plan, found)
+    setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process)
     _check_both(run, found)
     if report is not None:
         check_made(run, report, plan.privacy.unit != "patient", found)
     check_page(run, report, found)
     return _concluded(evidence, setting, found)
+
+
+def _run_of(path: Path, plan: Plan, evidence: _Evidence, params: Params | None, in_process: bool) -> SumsOf:
+    """What the sums are held against."""
+    runs = [account.runs.get(evidence.receipts.run) for account in evidence.accounts.values()]
+    told = set(evidence.receipts.suites).union(*(run.suites for run in runs if run is not None))
+    unmasked = ""
+    if in_process or (evidence.simulated == {True} and not any(run and run.masked for run in runs)):
+        unmasked = UNMASKED
+    elif told and max(told) < SUITE:
+        unmasked = f"the run was made with secagg/{max(told)}, under which nothing was kept that shows them"
+    return SumsOf(
+        path=path,
+        plan=plan,
+        roster=evidence.roster,
+        signers=read_signers(path),
+        receipts=evidence.receipts,
+        dimension=dimension_of(params, plan),
+        unmasked=unmasked,
+    )
 
 
 def _check_both(run: Path, found: Findings) -> None:
@@ -225,6 +258,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         together=together,
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
+        sums=setting.sums,
         entries_verified=sum(len(evidence.books[site].entries) for site in accounts),
     )
 

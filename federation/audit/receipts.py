@@ -45,6 +45,7 @@ class Receipt:
     bytes_down: Mapping[str, Any]
     metrics: Mapping[str, Any]
     shown: frozenset[str]  # sites with a head of their ledger in it
+    transcript: str | None = None  # the digest of the file that shows its sum
     unlikely: Mapping[str, Any] | None = None
     voids: tuple[Void, ...] = ()
     accused: tuple[tuple[str, str], ...] = ()
@@ -74,6 +75,7 @@ class Evaluation:
     survivors: tuple[str, ...]
     figures: Mapping[str, Any]
     shown: frozenset[str]
+    transcript: str | None = None
     unlikely: Mapping[str, Any] | None = None
 
 
@@ -83,6 +85,7 @@ class Refused:
 
     round: int
     unlikely: Mapping[str, Any]
+    transcript: str | None = None
 
 
 @dataclass
@@ -178,7 +181,7 @@ def _line(content: Any, where: str, read: Receipts, plan: Plan | None, found: Fi
             raise ValueError("ends a run that goes on")
         ended = fields.octets("params", 32).hex()
     elif "refused" in content:
-        refused = [Refused(fields.whole("refused", 1), _unlikely(fields))]
+        refused = [Refused(fields.whole("refused", 1), _unlikely(fields), _transcript(fields))]
     elif "evaluation" in content:
         evaluations = [_evaluation(fields, sites)]
     else:
@@ -224,10 +227,16 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         bytes_down=fields.table("bytes_down"),
         metrics=fields.table("metrics"),
         shown=shown,
+        transcript=_transcript(fields),
         voids=tuple(_void(row) for row in _rows(fields, "void")),
         accused=tuple(_pair(row) for row in _rows(fields, "accused")),
         unlikely=_odd(fields),
     )
+
+
+def _transcript(fields: Fields) -> str | None:
+    """The digest of the round's transcript, in hex; None where it has none."""
+    return fields.octets("transcript", 32).hex() if fields.has("transcript") else None
 
 
 def _rows(fields: Fields, name: str) -> Sequence[object]:
@@ -256,7 +265,8 @@ def _pair(row: object) -> tuple[str, str]:
 def _evaluation(fields: Fields, shown: frozenset[str]) -> Evaluation:
     cohort, survivors = _names(fields.rows("cohort")), _names(fields.rows("survivors"))
     odd = _odd(fields)
-    return Evaluation(cohort, survivors, fields.table("evaluation"), shown, odd)
+    figures = fields.table("evaluation")
+    return Evaluation(cohort, survivors, figures, shown, _transcript(fields), odd)
 
 
 def _odd(fields: Fields) -> Mapping[str, Any] | None:

@@ -124,10 +124,22 @@ class Privacy(Table):
 
 
 class SecureAggregation(Table):
-    """`[secure_aggregation]`: the sites that may collude with the server, and that may vanish mid-round."""
+    """`[secure_aggregation]`: the sites that may collude with the server, and that may vanish mid-round.
+
+    `transcripts`: whether the run keeps what shows an auditor every sum (docs/protocol.md, section 11).
+    `transcripts_max`: the gigabytes (10^9 bytes) that all of them may take; above, none is kept. Both are absent
+    where the plan leaves them out, so that a plan without them keeps its digest.
+    """
 
     colluders: _Count = Field(examples=["1"])
     dropouts: _Count = Field(examples=["1"])
+    transcripts: bool | None = Field(default=None, examples=["true"])
+    transcripts_max: float | None = Field(default=None, gt=0, le=_MAX_COUNT, examples=["10"])
+
+    @property
+    def tolerance(self) -> dict[str, int]:
+        """Colluders and dropouts, by name."""
+        return {"colluders": self.colluders, "dropouts": self.dropouts}
 
 
 class Server(Table):

@@ -71,7 +71,8 @@ class NoisedSum(Kind):
     def sum_variance(self, parties: Parties, survivors: int) -> float:
         """One share each, or one at the server."""
         shares = 1 if self._is_central else survivors
-        return shares * (SIGMA * self.mechanism(parties).step) ** 2
+        deviation = SIGMA * self.mechanism(parties).step
+        return shares * (deviation * deviation)
 
     @property
     def _is_central(self) -> bool:
@@ -114,7 +115,7 @@ class SummedGradients(NoisedSum):
     def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
         """The variance on the sum, scaled like the sum."""
         scale = self.rules.training.learning_rate / self._expected(parties, survivors)
-        return self.sum_variance(parties, len(survivors)) * scale**2
+        return self.sum_variance(parties, len(survivors)) * (scale * scale)
 
     def _expected(self, parties: Parties, survivors: Collection[str]) -> float:
         return self.rules.training.sample_rate * sum(parties.sizes[site] for site in survivors)

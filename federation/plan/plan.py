@@ -54,7 +54,7 @@ class Plan(Rules):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        for check in (_patients_known, _kind_fits, _cohort_hides, _metrics_exist, _figures_fit, _noise_known):
+        for check in _CHECKS:
             check(self)
         return self
 
@@ -197,6 +197,18 @@ def _cohort_hides(plan: Plan) -> None:
         raise Mistake("leaves no two honest sites to hide in a sum", hint, ("cohort", "minimum"), unsafe=True)
 
 
+def _sums_hide(plan: Plan) -> None:
+    """Under central noise the sum that is opened has none in it: nobody but the server may ever see it."""
+    if plan.privacy.noise == "central" and plan.secure_aggregation.transcripts:
+        reason = 'cannot stand beside noise = "central": the sum that it shows has no noise in it'
+        raise Mistake(
+            reason,
+            "remove it, or choose distributed noise",
+            ("secure_aggregation", "transcripts"),
+            unsafe=True,
+        )
+
+
 def _noise_known(plan: Plan) -> None:
     """Noise can be taken out of a moment where its variance is known."""
     if plan.server.optimizer == "adam-bc" and not plan.kind.knows_its_noise:
@@ -216,3 +228,6 @@ def _metrics_exist(plan: Plan) -> None:
     unknown = [name for name in plan.evaluation.metrics if name not in METRICS]
     if unknown and isinstance(plan.task, TabularTask):
         raise Mistake(f'"{unknown[0]}" is unknown', nearest(unknown[0], METRICS), ("evaluation", "metrics"))
+
+
+_CHECKS = (_patients_known, _kind_fits, _cohort_hides, _metrics_exist, _figures_fit, _noise_known, _sums_hide)

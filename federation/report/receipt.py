@@ -30,6 +30,7 @@ class Receipt(Part):
     not open. `proven`: sites whose own signatures show that they are at fault.
 
     `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
+    `transcript`: the digest of the file that shows the round's sum, in hex; None where none is kept.
     `metrics`: of the pooled held-out records, in a simulation. `unlikely`: how the sum is one that honest sites do
     not make; there only where it is, and where the plan has it reported.
     """
@@ -44,6 +45,7 @@ class Receipt(Part):
     params_before: str
     params_after: str
     heads: Mapping[str, Mapping[str, Any]] = {}
+    transcript: str | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default
     unlikely: UnlikelySum | None = None
     void: Annotated[tuple[Void, ...], AnyList] = ()

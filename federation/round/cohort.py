@@ -68,5 +68,8 @@ def _choose(
 def required_survivors(plan: Plan, cohort: int) -> int:
     """How many of `cohort` sites must answer to the end. UnsafeParameters if the cohort is too small to hide in."""
     names = tuple(f"{index:05d}" for index in range(cohort))
-    rules = plan.secure_aggregation.model_dump()  # colluders, dropouts
-    return Parameters.choose(names, **rules, ring_bits=32, length=1).required
+    asked = plan.secure_aggregation
+    rules = Parameters.choose(
+        names, colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
+    )
+    return rules.required

@@ -60,9 +60,11 @@ class Terms:
     @cached_property
     def parameters(self) -> Parameters:
         """Threshold, survivors needed and ring of the secure aggregation."""
+        rules = self.plan.secure_aggregation
         return Parameters.choose(
             tuple(member.site for member in self.members),
-            **self.plan.secure_aggregation.model_dump(),  # colluders, dropouts
+            colluders=rules.colluders,
+            dropouts=rules.dropouts,
             ring_bits=self.codec.ring_bits,
             length=self.length,
         )
@@ -110,8 +112,12 @@ class Terms:
 
     def context(self, params: bytes) -> bytes:
         """32 bytes that the masks are also bound to: the params, and how an update becomes integers."""
+        return self.context_of(params_digest(params))
+
+    def context_of(self, params: bytes) -> bytes:
+        """The same, from the digest of the params."""
         codec = Writer().u8(self.codec.ring_bits).u64(self.codec.limit).u64(self.codec.headroom).finish()
-        return digest("federation/context/2", params_digest(params), codec)
+        return digest("federation/context/2", params, codec)
 
 
 def evaluation_run(run: str) -> str:

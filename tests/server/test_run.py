@@ -17,12 +17,12 @@ from federation.round.cohort import sample
 from federation.round.messages import Broadcast, Frame, Hello, Kind, Member, Paired
 from federation.round.signed import ordered
 from federation.round.transport import Outgoing
+from federation.sums.state import begin
 from privacy.errors import FaultyServer, ProtocolError
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster, SignedRoster
 from server.playing import FIRST, PREPARED, terms_of
 from server.run import run
-from server.state import begin
 from simulations.world import InProcess, World, server_stream
 from tests.stories.network import Fate, Network, vanish
 from tests.worlds import by_hand, close, opened, opened_lines, plan_of, roster_of, rounds_of, start

@@ -113,6 +113,7 @@ def test_a_run_folder_ends_with_the_params_and_no_checkpoint(plan: Path, tmp_pat
         "receipts.jsonl",
         *reports,
         "roster.toml",
+        "rounds",
     ]
     assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [NAMES[:3]] * 3, sizes=sizes))
 

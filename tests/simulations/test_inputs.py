@@ -21,10 +21,10 @@ from federation.model.task import Dataset
 from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
+from federation.sums.state import ServerState, begin
 from privacy.errors import PolicyViolation
 from server import checkpoint
 from server.run_folder import RunFolder
-from server.state import ServerState, begin
 from simulations import simulate as simulation
 from simulations.inputs import keep_inputs
 from simulations.simulate import ENGINES, Engine, simulate

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from clients.training.work import Trainer
 from federation.round.terms import Terms
+from federation.sums.state import begin
 from privacy.errors import BudgetExceeded
 from privacy.mechanism.encoding import RingVector
-from server.state import begin
 from simulations.vectorized import run_vectorized
 from simulations.world import InProcess, server_stream
 from tests.worlds import by_hand, close, contribute, opened, plan_of, rounds_of, start

@@ -11,7 +11,7 @@ from clients.site import Site
 from federation.errors import TooFewSurvivors
 from federation.plan.plan import parse
 from federation.report.receipt import Receipt
-from server.state import ServerState, begin
+from federation.sums.state import ServerState, begin
 from simulations import simulate as simulation
 from simulations.world import InProcess, World
 from tests.stories.liars import BadDealer, LyingAccuser

@@ -13,8 +13,8 @@ from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.messages import Frame, Kind
+from federation.sums.state import ServerState, begin
 from server.attendance.patience import KEY_GRACE_SHARE, TRAINING_GRACE_SHARE
-from server.state import ServerState, begin
 from simulations.world import World
 from tests.stories.clocked import Clocked, Takes, tell_time
 from tests.worlds import NAMES, by_hand, close, opened, plan_of, rounds_of, start

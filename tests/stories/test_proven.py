@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from clients.site import Site
 from federation.report.receipt import Receipt
 from federation.round.messages import Kind
+from federation.sums.state import ServerState, begin
 from privacy.secagg import client
 from privacy.secagg.dealing import End
 from privacy.secagg.messages import Portion, Reveal
 from privacy.signing import public_identity
-from server.state import ServerState, begin
 from simulations.world import World
 from tests.stories.network import Decide, Fate, Network, vanish
 from tests.worlds import NAMES, by_hand, close, opened, plan_of, rounds_of, start

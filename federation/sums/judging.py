@@ -13,7 +13,6 @@ from torch import Tensor
 
 from federation.errors import SumRefused
 from federation.kinds.allowed import Unlikely, unlikely
-from federation.log import warn
 from federation.round.terms import Terms
 
 
@@ -27,5 +26,4 @@ def judge(terms: Terms, released: Tensor, survivors: Collection[str]) -> Unlikel
         return None
     if terms.plan.server.unlikely_sum != "report":
         raise SumRefused(terms.round, found.check, found.ratio)
-    warn("sum_unlikely", run=terms.run.hex(), round=terms.round, check=found.check, ratio=found.ratio)
     return found

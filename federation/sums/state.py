@@ -11,10 +11,10 @@ from federation.errors import TrainingDiverged
 from federation.kinds.allowed import Unlikely
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
+from federation.sums.judging import judge
+from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
-from server.judging import judge
-from server.optimizers import Decay, OptState, ServerOptimizer, build
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,33 @@
+"""A published evaluation: accuracy and mean loss from noised sums over all held-out records.
+
+All of it is post-processing of one release. The standard error says what the noise alone does to a figure.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from federation.kinds.figures import LOSS_BOUND
+from federation.round.terms import Terms
+
+_LEAST = 3.0  # the number of records must exceed this many standard deviations of its noise
+
+
+def published(terms: Terms, released: Tensor, survivors: int) -> dict[str, float | None]:
+    """The figures of an evaluation round; None where the noise hides them."""
+    kind, parties = terms.kind, terms.parties
+    right, wrong, loss = (float(value) for value in released)
+    records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors))
+    if records < _LEAST * math.sqrt(2) * deviation:
+        return {"records": None, "accuracy": None, "loss": None, "standard_error": None}
+    accuracy = min(1.0, max(0.0, right / records))
+    moved = (1 - accuracy) * (1 - accuracy) + accuracy * accuracy
+    return {
+        "records": records,
+        "accuracy": accuracy,
+        "loss": min(LOSS_BOUND, max(0.0, LOSS_BOUND * loss / records)),
+        # right / (right + wrong): its gradient is ((1 - accuracy), -accuracy) / records.
+        "standard_error": deviation * math.sqrt(moved) / records,
+    }
