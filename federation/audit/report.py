@@ -130,7 +130,7 @@ def _expected(
         "plan_digest": plan.digest,
         "seed": plan.federation.seed,
         "name": plan.federation.name,
-        "secure_aggregation": plan.secure_aggregation.model_dump(),
+        "secure_aggregation": plan.secure_aggregation.tolerance,
         "privacy": _privacy(setting),
         "sites": [_site(site, setting, executed, tested) for site in sites],
         "rounds": rounds,

@@ -13,6 +13,7 @@ METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
 _MAX_EPSILON = 100.0
 _SMALLEST_COHORT = 3
+DEFAULT_LEVELS = 3  # of excess noise, and the most: each costs a draw per parameter and 66 bytes per pair
 
 _Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 _Positive = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
@@ -124,10 +125,20 @@ class Privacy(Table):
 
 
 class SecureAggregation(Table):
-    """`[secure_aggregation]`: the sites that may collude with the server, and that may vanish mid-round."""
+    """`[secure_aggregation]`: the sites that may collude with the server, and that may vanish mid-round.
+
+    `excess_levels`: in how many steps the noise that is there for lost sites can be taken out again where fewer are
+    lost; 0 leaves it in. Absent, it is DEFAULT_LEVELS where that is possible.
+    """
 
     colluders: _Count = Field(examples=["1"])
     dropouts: _Count = Field(examples=["1"])
+    excess_levels: int | None = Field(default=None, ge=0, le=DEFAULT_LEVELS, examples=["3"])
+
+    @property
+    def tolerance(self) -> dict[str, int]:
+        """How many sites may collude, and how many may vanish."""
+        return {"colluders": self.colluders, "dropouts": self.dropouts}
 
 
 class Server(Table):

@@ -54,7 +54,7 @@ class Plan(Rules):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        for check in (_patients_known, _kind_fits, _cohort_hides, _metrics_exist, _figures_fit, _noise_known):
+        for check in _CHECKS:
             check(self)
         return self
 
@@ -194,6 +194,14 @@ def _cohort_hides(plan: Plan) -> None:
         raise Mistake("leaves no two honest sites to hide in a sum", hint, ("cohort", "minimum"), unsafe=True)
 
 
+def _excess_fits(plan: Plan) -> None:
+    """Only of noise that all sites add together is there too much where fewer are lost than may be."""
+    if plan.secure_aggregation.excess_levels and plan.privacy.noise != "distributed":
+        reason = f'means nothing beside noise = "{plan.privacy.noise}"'
+        hint = 'remove it, or choose privacy.noise = "distributed"'
+        raise Mistake(reason, hint, ("secure_aggregation", "excess_levels"))
+
+
 def _noise_known(plan: Plan) -> None:
     """Noise can be taken out of a moment where its variance is known."""
     if plan.server.optimizer == "adam-bc" and not plan.kind.knows_its_noise:
@@ -213,3 +221,9 @@ def _metrics_exist(plan: Plan) -> None:
     unknown = [name for name in plan.evaluation.metrics if name not in METRICS]
     if unknown and isinstance(plan.task, TabularTask):
         raise Mistake(f'"{unknown[0]}" is unknown', nearest(unknown[0], METRICS), ("evaluation", "metrics"))
+
+
+_CHECKS = (
+    *(_patients_known, _kind_fits, _cohort_hides, _metrics_exist),
+    *(_figures_fit, _noise_known, _excess_fits),
+)

@@ -82,7 +82,7 @@ def summary_of(
             client_rounds_per_second=client_rounds / spent if spent else None,
         ),
         history=_history(plan, receipts),
-        secure_aggregation=plan.secure_aggregation.model_dump(),
+        secure_aggregation=plan.secure_aggregation.tolerance,
     )
 
 

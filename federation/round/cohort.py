@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from federation.config.tables import DEFAULT_LEVELS
 from federation.errors import RosterError
 from federation.plan.plan import Plan
 from federation.round.messages import Member
+from privacy.errors import UnsafeParameters
+from privacy.mechanism.excess import levels_between
 from privacy.mechanism.noise import Stream, poisson_sample
 from privacy.secagg.parameters import Parameters
 from privacy.wire import Writer, digest
@@ -57,6 +60,28 @@ def _choose(plan: Plan, members: list[Member], round_number: int, draw: int) -> 
 
 def required_survivors(plan: Plan, cohort: int) -> int:
     """How many of `cohort` sites must answer to the end. UnsafeParameters if the cohort is too small to hide in."""
+    return _rules(plan, cohort).required
+
+
+def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
+    """For which numbers of lost sites, ascending, less noise can be left in a sum of `cohort`; () for none.
+
+    On a ring of neighbors nothing is taken out: that a site's excess is opened for one set only is proven for the
+    complete graph. UnsafeParameters where the plan asks for it there.
+    """
+    asked, rules = plan.secure_aggregation.excess_levels, _rules(plan, cohort)
+    if plan.privacy.noise != "distributed" or rules.tolerated == 0 or asked == 0:
+        return ()
+    if rules.fewest_neighbors > 0:
+        if asked is None:
+            return ()
+        raise UnsafeParameters(
+            f"secure_aggregation.excess_levels = {asked}: a cohort of {cohort} sites takes no excess noise out",
+            hint="set it to 0, or sample a smaller cohort",
+        )
+    return levels_between(rules.tolerated, DEFAULT_LEVELS if asked is None else asked)
+
+
+def _rules(plan: Plan, cohort: int) -> Parameters:
     names = tuple(f"{index:05d}" for index in range(cohort))
-    rules = plan.secure_aggregation.model_dump()  # colluders, dropouts
-    return Parameters.choose(names, **rules, ring_bits=32, length=1).required
+    return Parameters.choose(names, **plan.secure_aggregation.tolerance, ring_bits=32, length=1)

@@ -13,9 +13,10 @@ from functools import cached_property
 from federation.kinds.base import Kind, Parties
 from federation.model.params import params_digest
 from federation.plan.plan import Plan
-from federation.round.cohort import required_survivors
+from federation.round.cohort import noise_levels, required_survivors
 from federation.round.messages import Invitation, Member
 from privacy.mechanism.encoding import Codec
+from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.secagg.parameters import Parameters
 from privacy.wire import Writer, digest
@@ -62,7 +63,7 @@ class Terms:
         """Threshold, survivors needed and ring of the secure aggregation."""
         return Parameters.choose(
             tuple(member.site for member in self.members),
-            **self.plan.secure_aggregation.model_dump(),  # colluders, dropouts
+            **self.plan.secure_aggregation.tolerance,
             ring_bits=self.codec.ring_bits,
             length=self.length,
         )
@@ -76,8 +77,19 @@ class Terms:
     @cached_property
     def parties(self) -> Parties:
         """The public facts of the cohort."""
-        sizes = {member.site: member.size for member in self.members}
-        return Parties(sizes, required_survivors(self.plan, len(self.members)), self.dimension)
+        sizes, count = {member.site: member.size for member in self.members}, len(self.members)
+        required, lost = required_survivors(self.plan, count), noise_levels(self.plan, count)
+        return Parties(sizes, required, self.dimension, lost)
+
+    @property
+    def levels(self) -> Levels:
+        """The parts of a share of noise, and the levels at which they are needed."""
+        return self.kind.levels(self.parties)
+
+    @property
+    def takes_out(self) -> bool:
+        """Whether noise that a sum does not need is taken out of it again."""
+        return len(self.parties.lost) > 1
 
     @cached_property
     def mechanism(self) -> GaussianMechanism | None:
