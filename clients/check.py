@@ -25,6 +25,7 @@ from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
 from federation.round.messages import Member
 from federation.round.terms import Terms
+from federation.sums.sizes import facts as transcript_facts
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Patient
 from privacy.ledger.chain import append
@@ -69,6 +70,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
             "dropouts_survived": rules.tolerated,
         },
         "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
+        "transcripts": transcript_facts(plan, planned_cohort(plan), dimension),
     }
 
 

@@ -21,10 +21,14 @@ from privacy.secagg.client import ClientMachine
 
 @dataclass
 class Participant:
-    """One attempt, then discarded. `replies`: by kind of request, its digest and what was answered."""
+    """One attempt, then discarded. `replies`: by kind of request, its digest and what was answered.
+
+    `excess`: the secret of what may be taken out of the round's noise, until the journal keeps it with the release.
+    """
 
     terms: Terms
     machine: ClientMachine
+    excess: bytes = field(default=b"", repr=False)
     replies: dict[Kind, tuple[bytes, tuple[Kind, bytes]]] = field(default_factory=dict, repr=False)
     began: float = field(default_factory=time.monotonic)
 

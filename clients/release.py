@@ -29,12 +29,12 @@ import numpy as np
 from torch import Tensor
 
 from clients.journal.journal import Journal
-from clients.training.work import Trainer, contribution
+from clients.training.work import Trainer, contribution, fresh_excess
 from federation.errors import FederationError, TaskError
 from federation.model.params import params_bytes
 from federation.round.terms import Terms
 from privacy.accounting.units import Limit
-from privacy.errors import PolicyViolation, PrivacyError
+from privacy.errors import JournalMisuse, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 
@@ -53,6 +53,10 @@ class Payload:
         data = vector.astype("<u8").tobytes()
         self.open(data)
         return data
+
+    def split(self, data: bytes) -> tuple[bytes, bytes]:
+        """The sealed vector, and what is kept beside it."""
+        return data[: 8 * self.length], data[8 * self.length :]
 
     def open(self, data: bytes) -> RingVector:
         """The vector of sealed bytes, which are all that it holds. PolicyViolation if they have another form."""
@@ -73,11 +77,14 @@ def release(
     *,
     limits: Sequence[Limit] = (),
     heads: Sequence[Head] = (),
+    excess: bytes = b"",
 ) -> RingVector:
     """This site's vector for the secure sum: uint64 of length `terms.length`, below 2^ring_bits.
 
-    The journal checks `limits`, what the site's policy allows at this moment, and `heads`, what others say that
-    they saw of its own and their journals, before the round is charged.
+    `excess` is the secret of what may be taken out of its noise again. It is of the round, like the vector, and
+    kept with it; without one nothing can be taken out. The journal checks `limits`, what the site's policy allows
+    at this moment, and `heads`, what others say that they saw of its own and their journals, before the round is
+    charged.
 
     Raises BudgetExceeded, PolicyViolation or LedgerCorrupt before any data is read, EncodingOverflow when a delta
     that is already private, or never was, left the ring's range, and TaskError for whatever the task's code raised.
@@ -88,15 +95,32 @@ def release(
     sealed = journal.begin(run, number, question, limits, heads, ended)
     form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:
-        sealed = form.seal(_without_text(terms, site, params, trainer))
+        sealed = form.seal(_without_text(terms, site, params, trainer, excess)) + excess
         journal.release(run, number, sealed)
-    return form.open(sealed)
+    vector, drawn = form.split(sealed)
+    if drawn != excess:
+        raise JournalMisuse(f"round {number} was released with another secret of its excess noise")
+    return form.open(vector)
 
 
-def _without_text(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> RingVector:
+def excess_of(terms: Terms, journal: Journal, known: bytes) -> bytes:
+    """The secret of what may be taken out of a round's noise: of its release if there is one, else `known` or new.
+
+    A round has one, in all of its attempts: a second would belong to noise that is not in the vector. Empty where
+    nothing is taken out.
+    """
+    if not terms.takes_out:
+        return b""
+    sealed = journal.kept(*terms.account)
+    if sealed is not None:
+        return Payload(terms.length, terms.codec.ring_bits).split(sealed)[1]
+    return known or fresh_excess(terms)
+
+
+def _without_text(terms: Terms, site: str, params: Tensor, trainer: Trainer, excess: bytes) -> RingVector:
     """`contribution`; a foreign error becomes a TaskError that carries neither its text nor its cause."""
     try:
-        return contribution(terms, site, params, trainer)
+        return contribution(terms, site, params, trainer, excess)
     except (FederationError, PrivacyError, EncodingOverflow):
         raise
     except (Exception, SystemExit) as error:

@@ -18,7 +18,7 @@ from clients.events import note_asked, note_ended, note_invited, note_joined, no
 from clients.journal.journal import Journal
 from clients.participant import Participant, require_same_company, settle
 from clients.policy import Policy, consent
-from clients.release import release
+from clients.release import excess_of, release
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads
@@ -194,8 +194,18 @@ class Site:
             _log.warning("%s", said_of(self.member.site, trainer.tally.raised))
         trainer.tally.raised = 0
 
-    def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:
-        """What this site adds to the sum of a round it joined, if its policy still allows the plan."""
+    def excess(self, terms: Terms) -> bytes:
+        """The secret of what may be taken out of this site's noise in a round, the same in every attempt at it."""
+        known = self._joined_run(terms.run).rounds.get(terms.round)
+        return excess_of(terms, self.journal, b"" if known is None else known.excess)
+
+    def release(
+        self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = (), excess: bytes = b""
+    ) -> RingVector:
+        """What this site adds to the sum of a round it joined, if its policy still allows the plan.
+
+        Part of its noise follows from the secret `excess`, if it is given, and may be taken out of the sum again.
+        """
         joined = self._joined_run(terms.run)
         shown = genuine_heads(heads, joined.roster, self.member.site)
         policy = self.policy()
@@ -203,7 +213,10 @@ class Site:
         limits, trainer = policy.limits(), joined.trainer
         try:
             found = release(
-                terms, self.member.site, params, trainer, self.journal, limits=limits, heads=shown
+                *(terms, self.member.site, params, trainer, self.journal),
+                limits=limits,
+                heads=shown,
+                excess=excess,
             )
             self._tell(trainer)
             return found

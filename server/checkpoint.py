@@ -16,8 +16,8 @@ from torch import Tensor
 from federation.errors import CheckpointError
 from federation.files import replace_file
 from federation.plan.plan import Plan
-from server.optimizers import OptState
-from server.state import ServerState
+from federation.sums.optimizers import OptState
+from federation.sums.state import ServerState
 
 _FILE = "state.safetensors"
 _FORMAT = "federation.checkpoint/1"

@@ -1,45 +1,22 @@
-"""A published evaluation: accuracy and mean loss from noised sums over all held-out records.
-
-All of it is post-processing of one release. The standard error says what the noise alone does to a figure.
-"""
+"""The round after the last, once it is done."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from federation.kinds.figures import LOSS_BOUND
-from federation.round.terms import Terms
 from privacy.ledger.heads import Head
-from privacy.mechanism.encoding import RingVector
-from privacy.mechanism.noise import Stream
-
-_LEAST = 3.0  # the number of records must exceed this many standard deviations of its noise
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The round after the last: its figures, the sites in them, and the ledger heads that these showed."""
+    """The round after the last: its figures, the sites in them, and the ledger heads that these showed.
+
+    `transcript`: the digest of the file that holds its sum and what the sites signed of it, in hex; None without.
+    """
 
     figures: Mapping[str, float | None]
     cohort: tuple[str, ...]
     survivors: tuple[str, ...]
     heads: Mapping[str, Head] = field(default_factory=dict)
-
-
-def published(terms: Terms, total: RingVector, survivors: int, stream: Stream) -> dict[str, float | None]:
-    """The figures of an evaluation round; None where the noise hides them."""
-    kind, parties = terms.kind, terms.parties
-    right, wrong, loss = (float(value) for value in kind.released(parties, total, stream))
-    records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors))
-    if records < _LEAST * math.sqrt(2) * deviation:
-        return {"records": None, "accuracy": None, "loss": None, "standard_error": None}
-    accuracy = min(1.0, max(0.0, right / records))
-    return {
-        "records": records,
-        "accuracy": accuracy,
-        "loss": min(LOSS_BOUND, max(0.0, LOSS_BOUND * loss / records)),
-        # right / (right + wrong): its gradient is ((1 - accuracy), -accuracy) / records.
-        "standard_error": deviation * math.hypot(1 - accuracy, accuracy) / records,
-    }
+    transcript: str | None = None

@@ -8,11 +8,11 @@ from federation.log import Event, Fact, is_on, note, warn
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.messages import Reason
+from federation.sums.state import ServerState
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.roster import Roster
 from server.coordinator import SILENT, Coordinator
-from server.state import ServerState
 
 _REASONS = {*(reason.name.lower() for reason in Reason), SILENT}
 

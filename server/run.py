@@ -20,16 +20,17 @@ from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
+from federation.sums.figures import published
+from federation.sums.state import ServerState, advance, require_finite
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
-from server.evaluation import Evaluated, published
+from server.evaluation import Evaluated
 from server.events import note_begins, note_evaluated, note_failed, note_lost
 from server.heads import Heads
 from server.sessions import Lines
-from server.state import ServerState, advance, require_finite
 
 Members: TypeAlias = tuple[Member, ...]
 ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise

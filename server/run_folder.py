@@ -25,13 +25,13 @@ from federation.plan.plan import Plan, parse
 from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
+from federation.sums.state import ServerState, begin
 from privacy.ledger.heads import Head, head_from_json
 from privacy.roster import Roster, SignedRoster
 from privacy.suite import SUITE
 from server import checkpoint
 from server.evaluation import Evaluated
 from server.run import RESERVED
-from server.state import ServerState, begin
 
 RUN_ID_BYTES = 16
 

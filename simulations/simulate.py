@@ -27,20 +27,19 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
+from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
-from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
 from server.evaluation import Evaluated
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
-from server.state import ServerState
 from simulations.baseline import FOLDER, without_privacy
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.tried import count_run
-from simulations.vectorized import evaluate_vectorized, run_vectorized
+from simulations.vectorized import Contributed, evaluate_vectorized, run_vectorized
 from simulations.world import (
     InProcess,
     World,
@@ -281,8 +280,9 @@ def _play(
     if engine == "vectorized":
         present = tuple(site.member for site in sites.values())
 
-        def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
-            return sites[site].release(terms, params)
+        def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
+            excess = sites[site].excess(terms)
+            return Contributed(sites[site].release(terms, params, excess=excess), excess)
 
         return _Played(
             run_vectorized(plan, state, present, contribute, server_stream),

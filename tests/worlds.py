@@ -25,12 +25,12 @@ from federation.report.receipt import Receipt
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from federation.round.transport import Transport
-from privacy.mechanism.encoding import RingVector
+from federation.sums.state import ServerState
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.run import run
 from server.sessions import open_lines
-from server.state import ServerState
+from simulations.vectorized import Contributed
 from simulations.world import World, open_sites, read_world, server_stream
 from tests import plans
 
@@ -121,8 +121,8 @@ def rounds_of(
 def contribute(trainers: Mapping[str, Trainer]) -> Any:
     """What `run_vectorized` asks, answered without journals."""
 
-    def answer(terms: Terms, site: str, params: Tensor) -> RingVector:
-        return contribution(terms, site, params, trainers[site])
+    def answer(terms: Terms, site: str, params: Tensor) -> Contributed:
+        return Contributed(contribution(terms, site, params, trainers[site]))
 
     return answer
 

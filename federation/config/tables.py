@@ -129,15 +129,20 @@ class SecureAggregation(Table):
 
     `excess_levels`: in how many steps the noise that is there for lost sites can be taken out again where fewer are
     lost; 0 leaves it in. Absent, it is DEFAULT_LEVELS where that is possible.
+    `transcripts`: whether the run keeps what shows an auditor every sum (docs/protocol.md, section 11).
+    `transcripts_max`: the gigabytes (10^9 bytes) that all of them may take; above, none is kept. Both are absent
+    where the plan leaves them out, so that a plan without them keeps its digest.
     """
 
     colluders: _Count = Field(examples=["1"])
     dropouts: _Count = Field(examples=["1"])
     excess_levels: int | None = Field(default=None, ge=0, le=DEFAULT_LEVELS, examples=["3"])
+    transcripts: bool | None = Field(default=None, examples=["true"])
+    transcripts_max: float | None = Field(default=None, gt=0, le=_MAX_COUNT, examples=["10"])
 
     @property
     def tolerance(self) -> dict[str, int]:
-        """How many sites may collude, and how many may vanish."""
+        """Colluders and dropouts, by name."""
         return {"colluders": self.colluders, "dropouts": self.dropouts}
 
 

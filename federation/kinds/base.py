@@ -170,12 +170,12 @@ class Kind(ABC):
 
     def mean(self, parties: Parties, released: Tensor, survivors: Collection[str]) -> Tensor:
         """The cohort's delta, with which the server optimizer steps: here a mean by public weights."""
-        return released / sum(self.weight(parties, site) for site in survivors)
+        return released / self._weights(parties, survivors)
 
     def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
         """The variance of the noise on each coordinate of `mean`: public, as it follows from the plan."""
-        weights = sum(self.weight(parties, site) for site in survivors)
-        return self.sum_variance(parties, len(survivors), reduced) / weights**2
+        weights = self._weights(parties, survivors)
+        return self.sum_variance(parties, len(survivors), reduced) / (weights * weights)
 
     def noise_excess(self, parties: Parties, lost: int = 0) -> float:
         """Standard deviation of the noise on a sum that lost so many sites, over that of the shares counted on.
@@ -197,6 +197,10 @@ class Kind(ABC):
         if self.rules.cohort.weights == "uniform":
             return 1.0
         return parties.sizes[site] / parties.largest
+
+    def _weights(self, parties: Parties, survivors: Collection[str]) -> float:
+        """The sum of the survivors' weights, rounded once: an auditor's Python may add floats in another way."""
+        return math.fsum(self.weight(parties, site) for site in survivors)
 
     @property
     def draws_patients(self) -> bool:

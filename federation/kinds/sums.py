@@ -72,7 +72,8 @@ class NoisedSum(Kind):
             levels = self.levels(parties)
             left = levels.left[levels.level(len(parties.sizes) - survivors)]
             shares -= reduced * (1 - left / VARIANCE)
-        return shares * (SIGMA * self.mechanism(parties).step) ** 2
+        deviation = SIGMA * self.mechanism(parties).step
+        return shares * (deviation * deviation)
 
     @property
     def _is_central(self) -> bool:
@@ -115,7 +116,7 @@ class SummedGradients(NoisedSum):
     def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
         """The variance on the sum, scaled like the sum."""
         scale = self.rules.training.learning_rate / self._expected(parties, survivors)
-        return self.sum_variance(parties, len(survivors), reduced) * scale**2
+        return self.sum_variance(parties, len(survivors), reduced) * (scale * scale)
 
     def _expected(self, parties: Parties, survivors: Collection[str]) -> float:
         return self.rules.training.sample_rate * sum(parties.sizes[site] for site in survivors)

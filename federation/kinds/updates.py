@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -110,5 +111,6 @@ class NoisedSteps(FixedPoint):
             weights[site] * training.learning_rate / (training.sample_rate * parties.sizes[site])
             for site in survivors
         )
-        each = sum(scale**2 for scale in scales) * training.local_steps
-        return (SIGMA * self.mechanism(parties).step) ** 2 * each / sum(weights.values()) ** 2
+        each = math.fsum(scale * scale for scale in scales) * training.local_steps
+        deviation, whole = SIGMA * self.mechanism(parties).step, math.fsum(weights.values())
+        return deviation * deviation * each / (whole * whole)

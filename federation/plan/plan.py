@@ -202,6 +202,18 @@ def _excess_fits(plan: Plan) -> None:
         raise Mistake(reason, hint, ("secure_aggregation", "excess_levels"))
 
 
+def _sums_hide(plan: Plan) -> None:
+    """Under central noise the sum that is opened has none in it: nobody but the server may ever see it."""
+    if plan.privacy.noise == "central" and plan.secure_aggregation.transcripts:
+        reason = 'cannot stand beside noise = "central": the sum that it shows has no noise in it'
+        raise Mistake(
+            reason,
+            "remove it, or choose distributed noise",
+            ("secure_aggregation", "transcripts"),
+            unsafe=True,
+        )
+
+
 def _noise_known(plan: Plan) -> None:
     """Noise can be taken out of a moment where its variance is known."""
     if plan.server.optimizer == "adam-bc" and not plan.kind.knows_its_noise:
@@ -225,5 +237,5 @@ def _metrics_exist(plan: Plan) -> None:
 
 _CHECKS = (
     *(_patients_known, _kind_fits, _cohort_hides, _metrics_exist),
-    *(_figures_fit, _noise_known, _excess_fits),
+    *(_figures_fit, _noise_known, _excess_fits, _sums_hide),
 )

@@ -122,8 +122,12 @@ class Terms:
 
     def context(self, params: bytes) -> bytes:
         """32 bytes that the masks are also bound to: the params, and how an update becomes integers."""
+        return self.context_of(params_digest(params))
+
+    def context_of(self, params: bytes) -> bytes:
+        """The same, from the digest of the params."""
         codec = Writer().u8(self.codec.ring_bits).u64(self.codec.limit).u64(self.codec.headroom).finish()
-        return digest("federation/context/2", params_digest(params), codec)
+        return digest("federation/context/2", params, codec)
 
 
 def evaluation_run(run: str) -> str:

@@ -2,8 +2,8 @@
 
 Each site adds a share of the noise. The guarantee counts on the shares of the honest sites that are left when as
 many sites as planned are lost: n sites, c colluders, at most D_L lost. Let sigma^2 be the variance that it needs.
-With D sites lost, a share has to have the variance v(D) = sigma^2 / (n - c - D): more, the more are lost, and a site
-that adds its share before anybody is lost has to add v(D_L). So it adds it in parts, for levels
+With D sites lost, a share has to have the variance v(D) = sigma^2 / (n - c - D): more, the more are lost. A site
+adds its share before it is known who is lost, so it has to add v(D_L). It does so in parts, for levels
 
     0 = D_0 < D_1 < ... < D_L:    v(0)   and   v(D_1) - v(0), ..., v(D_L) - v(D_(L-1)),
 
@@ -23,9 +23,9 @@ with nothing lost to rounding. A sum of discrete Gaussians of unequal variances 
 `privacy.mechanism.gaussian`; more variance is less privacy loss. Taking out what everybody can compute from public
 secrets is post-processing.
 
-Example: 5 sites, 1 colluder, at most 1 lost. sigma^2 is 3 VARIANCE. A share has parts of 3/4 and 1/4 of VARIANCE. If
-nobody is lost, 5 x 3/4 = 3.75 VARIANCE stay in the sum, instead of 5: sqrt(3.75 / 3) = 1.12 times what epsilon needs
-in standard deviation, instead of 1.29. The rest is for the colluder.
+Example: 5 sites, 1 colluder, at most 1 lost. sigma^2 is 3 VARIANCE, and a share has parts of 3/4 and 1/4 of
+VARIANCE. If nobody is lost, 5 x 3/4 = 3.75 VARIANCE stay in the sum instead of 5, in standard deviation
+sqrt(3.75 / 3) = 1.12 times what epsilon needs instead of 1.29. The rest is for the colluder.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Levels:
 
 
 def levels_between(most: int, parts: int) -> tuple[int, ...]:
-    """Levels for at most `most` lost sites, in at most `parts` steps above zero, evenly spaced; one if `parts` is 0.
+    """Levels for at most `most` lost sites, in at most `parts` even steps above zero; one level if `parts` is 0.
 
     >>> levels_between(1, 3), levels_between(20, 3), levels_between(20, 0)
     ((0, 1), (0, 7, 14, 20), (20,))

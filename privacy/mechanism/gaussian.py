@@ -10,13 +10,13 @@ this. The noise stays what it is and the data is scaled to it.
 
 The guarantee is that of the continuous Gaussian mechanism with the same noise multiplier, in every accounting
 that holds for it (Poisson sampling, adaptive composition), up to a slack far below what is printed:
-  1. A sum of m independent draws N_Z(0, a_i) is N_Z(0, a_1 + ... + a_m), up to factors of its probabilities that are
-     nothing. For two, of variances a and b, with h = a b / (a + b), completing the square gives
+  1. A sum of m independent draws N_Z(0, a_i) is N_Z(0, a_1 + ... + a_m), up to factors of its probabilities that
+     are nothing. For two, of variances a and b, with h = a b / (a + b), completing the square gives
          P[k] = exp(-k^2 / (2 (a + b))) sum over j of exp(-(j - k a / (a + b))^2 / (2 h)) / (Z_a Z_b),
      and by Poisson summation the inner sum is sqrt(2 pi h) within a factor 1 +- 2.1 exp(-2 pi^2 h), whatever k. As
-     h >= min(a, b) / 2, each draw costs a factor exp(+-10 exp(-pi^2 min a_i)) (for equal ones: Kairouz, Liu, Steinke
-     2021), with min a_i >= 2^20. So the shares may be drawn in parts of any variances (`privacy.mechanism.excess`).
-     What is there beyond the counted shares only adds noise.
+     h >= min(a, b) / 2, each draw costs a factor exp(+-10 exp(-pi^2 min a_i)) (for equal ones: Kairouz, Liu,
+     Steinke 2021), and min a_i >= 2^20. So shares may be drawn in parts of any variances
+     (`privacy.mechanism.excess`). What is there beyond the counted shares only adds noise.
   2. With S^2 = n s^2, N_Z(0, S^2) is a continuous Gaussian of variance t^2 = S^2 - 1/12 (Sheppard's correction),
      rounded, up to a factor per coordinate. For v uniform in [-1/2, 1/2] the rounded one has probability
      density(u) E[exp(-(2uv + v^2) / (2 t^2))]; the cumulants of v (1/12, -1/120) make its log plus u^2 / (2 S^2)

@@ -6,8 +6,8 @@ One integer noise serves every mechanism: the discrete Gaussian N_Z(0, s^2) with
 
 (Canonne, Kamath, Steinke 2020, "The discrete Gaussian for differential privacy"). Mechanisms scale their data to it
 (`privacy.mechanism.gaussian`), so its cumulative table is computed once, in integers. No floating-point number
-enters a draw, so the attacks of Mironov (2012) on floating-point noise do not apply. Where a share is drawn in parts
-(`privacy.mechanism.excess`), each part has a smaller variance, an integer too, and a table of its own.
+enters a draw, so the attacks of Mironov (2012) on floating-point noise do not apply. Where a share is drawn in
+parts (`privacy.mechanism.excess`), each part has a smaller variance, an integer too, and a table of its own.
 
 How exact. A draw inverts C[j] = floor(2^128 P[|k| <= j]) at a uniform 128-bit number and takes its sign from a
 bit of its own. Three errors remain, all below what anyone can observe, and none is larger for a smaller variance:

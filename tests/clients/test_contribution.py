@@ -17,10 +17,10 @@ from federation.kinds.updates import NoisedSteps
 from federation.model.task import Dataset, build_task
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
+from federation.sums.state import mean_delta
 from privacy.mechanism.encoding import EncodingOverflow, Integers
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, Stream, discrete_gaussian
-from server.state import mean_delta
 from tests.clients.sites import (
     SIZES,
     batch_of,

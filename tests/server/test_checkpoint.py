@@ -11,8 +11,8 @@ import torch
 from federation.errors import CheckpointError
 from federation.files import replace_file
 from federation.plan.plan import Plan, parse
+from federation.sums.state import ServerState, begin, optimizer
 from server import checkpoint
-from server.state import ServerState, begin, optimizer
 from tests.worlds import plan_of, start, text_of
 
 ADAM = parse(text_of().replace('optimizer = "average"', 'optimizer = "adam"'))

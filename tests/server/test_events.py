@@ -13,11 +13,11 @@ import pytest
 from federation.errors import TooFewSurvivors
 from federation.log import to_stderr
 from federation.round.messages import Frame, Kind, Reason, abort_body
+from federation.sums.state import begin
 from privacy.errors import FaultyServer
 from server.app import _told_once
 from server.events import note_round
 from server.sessions import open_lines
-from server.state import begin
 from tests.federation.audit.audited import EVALUATED, served
 from tests.server.test_run import RUN, network_of
 from tests.stories.network import Fate, vanish

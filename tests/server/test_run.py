@@ -16,12 +16,12 @@ from federation.model.params import params_bytes, params_digest
 from federation.round.cohort import sample
 from federation.round.messages import Broadcast, Frame, Hello, Kind, Member, Paired
 from federation.round.transport import Outgoing
+from federation.sums.state import begin
 from privacy.errors import FaultyServer, ProtocolError
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster, SignedRoster
 from server.run import FIRST, PREPARED, run, terms_of
 from server.sessions import open_lines
-from server.state import begin
 from simulations.world import InProcess, server_stream
 from tests.stories.network import Fate, Network, vanish
 from tests.worlds import by_hand, close, opened, plan_of, roster_of, rounds_of, start

@@ -15,12 +15,12 @@ from federation.errors import CheckpointError
 from federation.identity.roster_file import load_roster
 from federation.model.task import build_task
 from federation.report.receipt import Receipt
+from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 from server.run import RESERVED
 from server.run_folder import RunFolder
-from server.state import ServerState
 from tests.worlds import load_params, plan_of, start, text_of
 
 TEXT = text_of()

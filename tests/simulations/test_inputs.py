@@ -19,9 +19,9 @@ from federation.model.task import Dataset
 from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
+from federation.sums.state import begin
 from privacy.errors import PolicyViolation
 from server import checkpoint
-from server.state import begin
 from simulations.inputs import keep_inputs
 from simulations.simulate import ENGINES, Engine, simulate
 from simulations.world import World, read_world

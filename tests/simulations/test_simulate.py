@@ -19,12 +19,12 @@ from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import parse
 from federation.report.receipt import Receipt
 from federation.report.report import Report, metrics_of
+from federation.sums.optimizers import ServerOptimizer, build
 from privacy.accounting.pld import epsilon
 from privacy.errors import BudgetExceeded
 from privacy.ledger.heads import head_from_json
 from privacy.ledger.state import fold
 from privacy.roster import Roster
-from server.optimizers import ServerOptimizer, build
 from server.run_folder import RunFolder
 from simulations import baseline
 from simulations.simulate import ENGINES, Engine, simulate
@@ -430,7 +430,7 @@ def test_params_that_are_no_numbers_any_more_are_kept_if_they_are_the_last_and_e
         return state, params * factor
 
     rule = ServerOptimizer(build("average", 1.0).init, exploding)
-    monkeypatch.setattr("server.state.optimizer", lambda _: rule)
+    monkeypatch.setattr("federation.sums.state.optimizer", lambda _: rule)
     text, out = text_of(noise="distributed", rounds=4, sample_rate=0.5), tmp_path / "run"
     if factor > 1e20:  # the second of four rounds
         for _ in range(2):

@@ -16,9 +16,9 @@ from federation.cli import start as cli
 from federation.errors import TooFewSurvivors
 from federation.report.receipt import Receipt
 from federation.round.messages import Frame, Kind
+from federation.sums.state import ServerState, begin
 from privacy.mechanism.noise import Stream
 from server.run import ATTEMPTS, FIRST
-from server.state import ServerState, begin
 from simulations import simulate as simulation
 from simulations.world import World
 from tests.stories.network import STAGES, Decide, Fate, Network, vanish

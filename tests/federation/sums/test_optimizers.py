@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from federation.errors import CheckpointError, PlanError
-from server.optimizers import DEFAULT, RULES, TAU, Decay, OptState, build
+from federation.sums.optimizers import DEFAULT, RULES, TAU, Decay, OptState, build
 
 NAMES = sorted(RULES)
 DELTAS = [

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from federation.round.messages import Member
+from federation.sums.state import advance, begin, optimizer
 from privacy.mechanism.noise import Stream
-from server.state import advance, begin, optimizer
 from tests.worlds import plan_of, start, terms_for
 
 MEMBERS = (Member("ash", 40), Member("birch", 48), Member("cedar", 56))

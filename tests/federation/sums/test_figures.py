@@ -18,12 +18,12 @@ from federation.ledger.export import load_entries
 from federation.plan.plan import Plan, parse
 from federation.round.messages import Member
 from federation.round.terms import Terms, evaluation_run
+from federation.sums.figures import published
 from privacy.accounting.pld import epsilon
 from privacy.errors import BudgetExceeded
 from privacy.ledger.state import fold
 from privacy.mechanism.noise import SIGMA, Stream
 from privacy.wire import digest
-from server.evaluation import published
 from server.run_folder import RunFolder
 from simulations.simulate import Engine, simulate
 from tests.clients.journal.journals import spent

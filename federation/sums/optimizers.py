@@ -22,7 +22,8 @@ Otherwise private Adam divides by the size of its noise, and is a slow SGD. Wher
 step: tau^2 if the plan gives tau, or else n^ itself. Then such a coordinate takes the step that plain Adam takes.
 
 Moments and arithmetic are float64; only the params that come out are rounded to the params' own type. A state
-written to a file and read back therefore goes on to the same bits.
+written to a file and read back therefore goes on to the same bits. So does an auditor's machine: a step adds,
+multiplies, divides and takes roots, coordinate by coordinate, which IEEE 754 rounds in one way only.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def build(name: str, learning_rate: float, decay: Decay = DEFAULT) -> ServerOpti
     if name not in RULES:
         raise PlanError("no such server optimizer", hint=f"one of {', '.join(RULES)}", key="server.optimizer")
     names, rule = RULES[name]
-    start = {"v": decay.floor**2} if name != "adam-bc" else {}
+    start = {"v": decay.floor * decay.floor} if name != "adam-bc" else {}
 
     def init(params: Tensor) -> OptState:
         zeros = torch.zeros_like(params, dtype=torch.float64)
@@ -150,8 +151,9 @@ def _adam(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tenso
 def _adam_bc(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     m, v = _means(moments, step.delta, decay)
     n = decay.beta2 * moments["n"] + (1 - decay.beta2) * step.noise
-    early, late = 1 - decay.beta1**step.number, 1 - decay.beta2**step.number
-    least = decay.floor**2 if decay.tau is not None else torch.clamp(n / late, min=decay.floor**2)
+    early, late = 1 - _power(decay.beta1, step.number), 1 - _power(decay.beta2, step.number)
+    square = decay.floor * decay.floor
+    least = square if decay.tau is not None else torch.clamp(n / late, min=square)
     signal = torch.maximum((v - n) / late, torch.as_tensor(least))
     return {"m": m, "v": v, "n": n}, m / early / signal.sqrt()
 
@@ -167,6 +169,16 @@ def _means(moments: _Moments, delta: Tensor, decay: Decay) -> tuple[Tensor, Tens
     """Moving averages of the delta and of its square."""
     m = decay.beta1 * moments["m"] + (1 - decay.beta1) * delta
     return m, decay.beta2 * moments["v"] + (1 - decay.beta2) * delta.square()
+
+
+def _power(base: float, exponent: int) -> float:
+    """`base`**`exponent` by multiplications alone: the C library's pow is rounded otherwise on other machines."""
+    result = 1.0
+    for digit in bin(exponent)[2:]:
+        result *= result
+        if digit == "1":
+            result *= base
+    return result
 
 
 # The moments a rule keeps (v starts from tau^2, in adam-bc and all others from 0), and the rule.

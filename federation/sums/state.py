@@ -10,9 +10,9 @@ from torch import Tensor
 from federation.errors import TrainingDiverged
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
+from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
-from server.optimizers import Decay, OptState, ServerOptimizer, build
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,20 @@ def begin(plan: Plan, run: bytes, params: Tensor) -> ServerState:
 
 
 def advance(
-    plan: Plan, state: ServerState, terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream
+    plan: Plan,
+    state: ServerState,
+    terms: Terms,
+    total: RingVector,
+    survivors: Sequence[str],
+    stream: Stream,
+    reduced: int = 0,
 ) -> ServerState:
-    """The state after a round: the sum, its mean delta, one step of the server optimizer."""
+    """The state after a round: the sum, its mean delta, one step of the server optimizer.
+
+    From the sum the excess noise of `reduced` survivors was taken out.
+    """
     delta = mean_delta(terms, total, survivors, stream)
-    noise = terms.kind.noise_variance(terms.parties, survivors)
+    noise = terms.kind.noise_variance(terms.parties, survivors, reduced)
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     return replace(state, round=terms.round, params=params, optimizer=moments)
 

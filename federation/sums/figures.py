@@ -1,0 +1,38 @@
+"""A published evaluation: accuracy and mean loss from noised sums over all held-out records.
+
+All of it is post-processing of one release. The standard error says what the noise alone does to a figure.
+"""
+
+from __future__ import annotations
+
+import math
+
+from federation.kinds.figures import LOSS_BOUND
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import RingVector
+from privacy.mechanism.noise import Stream
+
+_LEAST = 3.0  # the number of records must exceed this many standard deviations of its noise
+
+
+def published(
+    terms: Terms, total: RingVector, survivors: int, stream: Stream, reduced: int = 0
+) -> dict[str, float | None]:
+    """The figures of an evaluation round; None where the noise hides them.
+
+    From the sum the excess noise of `reduced` survivors was taken out.
+    """
+    kind, parties = terms.kind, terms.parties
+    right, wrong, loss = (float(value) for value in kind.released(parties, total, stream))
+    records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors, reduced))
+    if records < _LEAST * math.sqrt(2) * deviation:
+        return {"records": None, "accuracy": None, "loss": None, "standard_error": None}
+    accuracy = min(1.0, max(0.0, right / records))
+    moved = (1 - accuracy) * (1 - accuracy) + accuracy * accuracy
+    return {
+        "records": records,
+        "accuracy": accuracy,
+        "loss": min(LOSS_BOUND, max(0.0, LOSS_BOUND * loss / records)),
+        # right / (right + wrong): its gradient is ((1 - accuracy), -accuracy) / records.
+        "standard_error": deviation * math.sqrt(moved) / records,
+    }
