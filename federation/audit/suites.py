@@ -1,4 +1,8 @@
-"""Which secure aggregation a run was made with: under suite 2 a hostile server could read single updates."""
+"""Which secure aggregation a run was made with.
+
+Under suite 2 a hostile server could read single updates. Suite 3 holds against everybody of today; what it sent
+could be read by a quantum computer later, and its sums are the server's word.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from federation.plan.plan import Plan
 from federation.round.cohort import required_survivors
 from privacy.ledger.state import Account
 from privacy.roster import Roster
-from privacy.suite import BROKEN, SUITE
+from privacy.suite import BROKEN, OLDER, SUITE
 
 _LEFT = {
     "site": "The noise that each site added still bounds what an update reveals",
@@ -38,11 +42,13 @@ def check_suites(
     runs = {site: account.runs.get(receipts.run) for site, account in accounts.items()}
     told = set(receipts.suites).union(*(run.suites for run in runs.values() if run is not None))
     told |= {roster.suite} if roster is not None else set()
-    if told - {BROKEN, SUITE}:
+    if told - {BROKEN, OLDER, SUITE}:
         found.add("suite-broken", "the run names a suite of secure aggregation that was never released")
     if BROKEN not in told:
         if any(runs.get(site) is None for site in receipts.sites):
-            found.skip("whether all sites masked with secagg/3: of some only the server says so")
+            found.skip(f"whether all sites masked with secagg/{SUITE}: of some only the server says so")
+        if OLDER in told:
+            _check_older(simulated, found)
         return
     detail = (
         "the run was made with secagg/2, an earlier version of the secure aggregation. A hostile server could read "
@@ -56,6 +62,16 @@ def check_suites(
         )
     else:
         found.add("suite-broken", f"{detail}. {_LEFT[plan.privacy.noise]}")
+
+
+def _check_older(simulated: Set[bool], found: Findings) -> None:
+    found.skip("whether the sums are those of what the sites sent: secagg/3 kept nothing to count them again from")
+    if simulated != {True}:
+        found.add(
+            "suite-outdated",
+            "the run was made with secagg/3, the version before this one. Nobody could read a single update; whoever "
+            "recorded what was sent could, with a quantum computer",
+        )
 
 
 def _tolerates_dropouts(plan: Plan, receipts: Receipts) -> bool:

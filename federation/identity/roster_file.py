@@ -31,7 +31,7 @@ from federation.identity.keys import PublicFile, toml
 from privacy.errors import MalformedMessage
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
-from privacy.suite import BROKEN, SUITE
+from privacy.suite import BROKEN, OLDER, SUITE
 
 
 class _Signature(Table):
@@ -82,12 +82,17 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
 def roster_of(signed: SignedRoster) -> tuple[Roster, SignedRoster]:
     """A roster as its signers saw it: of an older suite, if their signatures fit that one and not the present."""
     roster = Roster.from_bytes(signed.roster)
-    before = replace(roster, suite=BROKEN)
-    older = SignedRoster(before.to_bytes(), signed.signatures)
-    is_older = any(older.is_signed_by(key) for key in signed.signatures)
-    if is_older and not any(signed.is_signed_by(key) for key in signed.signatures):
-        return before, older
+    if not _is_signed(signed):
+        for suite in (OLDER, BROKEN):
+            before = replace(roster, suite=suite)
+            older = SignedRoster(before.to_bytes(), signed.signatures)
+            if _is_signed(older):
+                return before, older
     return roster, signed
+
+
+def _is_signed(signed: SignedRoster) -> bool:
+    return any(signed.is_signed_by(key) for key in signed.signatures)
 
 
 def write_roster(path: Path, roster: SignedRoster) -> None:

@@ -5,37 +5,38 @@ again is answered with the stored bytes. Any other request, and any violation of
 this site and drops its secrets. docs/protocol.md, section 6, lists what a site refuses, and why.
 
 Python cannot promise to wipe memory, so each secret loses its last reference as early as possible: root, mask
-secret and channel secret when shares are sealed, the keys of incoming seals when shares are accepted, self seed
-and pairwise secrets when the vector is masked, held shares when they are revealed.
+secret, seeds of excess noise and polynomials when shares are sealed, the keys of incoming seals when shares are
+accepted, self seed and halves when the vector is masked, held shares when they are revealed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import IntEnum
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.errors import FaultyServer, MalformedMessage, ProtocolError, SuspectedClient
+from privacy.errors import FaultyServer, ProtocolError, SuspectedClient
 from privacy.roster import Roster
-from privacy.secagg.keys import SECRET_BYTES, Channel, Secrets, channel_pair, mask_pair
+from privacy.secagg.dealing import End, named, split_all, take
+from privacy.secagg.keys import SECRET_BYTES, Channel, Secrets, channel_pair, kem_pair
 from privacy.secagg.masks import Mask, apply, pair_mask, self_mask
 from privacy.secagg.messages import (
     Adverts,
     Certificate,
     Delivery,
     Masked,
+    Portion,
     Reveal,
     SealedShares,
-    SharePair,
     Survivors,
 )
 from privacy.secagg.parameters import Floor, Parameters, member_keys
 from privacy.secagg.ring import RingVector, pack, reduce, to_lanes
-from privacy.secagg.shamir import split
 from privacy.secagg.statements import (
+    accepted_digest,
     bind_adverts,
     bind_masks,
     bind_session,
@@ -44,9 +45,11 @@ from privacy.secagg.statements import (
     has_repeated_keys,
     is_genuine,
     make_advert,
+    sign_reveal,
+    taken_digest,
     upload_digest,
 )
-from privacy.secagg.states import Accepted, Advertised, Finished, Fresh, Own, Pair, Shared, State
+from privacy.secagg.states import Accepted, Advertised, Finished, Fresh, Pair, Shared, State
 from privacy.secagg.states import Masked as HasMasked
 from privacy.signing import public_identity
 from privacy.suite import label
@@ -73,8 +76,9 @@ class ClientMachine:
     """One site in one round. Bytes in, bytes out; randomness is the caller's `entropy`.
 
     `session` is the caller's 32-byte digest of run, round, attempt, plan and policy; `identity` is the site's
-    signing key on the verified `roster`; `floor` is what the site demands of any cohort. A machine serves one
-    attempt at one round: a second attempt needs a new machine and a new session.
+    signing key on the verified `roster`; `floor` is what the site demands of any cohort; `excess` are the round's
+    seeds of excess noise, 32 bytes for each of `parameters.levels`. A machine serves one attempt at one round: a
+    second attempt needs a new machine and a new session.
     """
 
     def __init__(
@@ -86,7 +90,10 @@ class ClientMachine:
         session: bytes,
         floor: Floor,
         entropy: Entropy,
+        excess: Sequence[bytes] = (),
     ) -> None:
+        if [len(seed) for seed in excess] != [SECRET_BYTES] * len(parameters.levels):
+            raise ValueError(f"a site has {SECRET_BYTES} bytes of excess noise for each level")
         if site not in parameters.slots:
             raise ProtocolError("this site is not a member of the cohort it was asked to join")
         floor.check(parameters, roster)
@@ -100,7 +107,7 @@ class ClientMachine:
         self._graph = parameters.graph(self._session)
         self._peers = frozenset(self._graph.neighbors(self._slot))
         self._entropy = entropy
-        self._state: State = Fresh()
+        self._state: State = Fresh(tuple(excess))
         self._answered: dict[int, tuple[bytes, bytes]] = {}
 
     def __repr__(self) -> str:
@@ -108,16 +115,18 @@ class ClientMachine:
 
     def advertise(self) -> bytes:
         """This site's signed one-time public keys, as an Advert."""
-        return self._once(_Step.ADVERTISE, b"", Fresh, lambda _: self._advertise())
+        return self._once(_Step.ADVERTISE, b"", Fresh, self._advertise)
 
     def share(self, adverts: bytes) -> bytes:
         """Answer Adverts with this site's sealed shares, one for each neighbor."""
         return self._once(_Step.SHARE, adverts, Advertised, lambda state: self._share(state, adverts))
 
     def accept(self, delivery: bytes) -> None:
-        """Open the neighbors' shares in a Delivery and keep them. Sends nothing; needs neither vector nor params.
+        """Open what the neighbors sealed, in a Delivery, and keep it. Sends nothing; needs neither vector nor
+        params.
 
-        SuspectedClient if a share does not open. So a site can accept before it charges or trains anything.
+        SuspectedClient, with the dealer's `site`, if it does not open or is not what the dealer signed. So a site
+        accepts before it charges or trains anything.
         """
         self._once(_Step.ACCEPT, delivery, Shared, lambda state: self._accept(state, delivery))
 
@@ -179,37 +188,37 @@ class ClientMachine:
         self._answered[step] = asked, reply
         return reply
 
-    def _advertise(self) -> tuple[Advertised, bytes]:
+    def _advertise(self, state: Fresh) -> tuple[Advertised, bytes]:
         root = self._entropy(SECRET_BYTES)
-        advert = make_advert(self._identity, self._session, self._slot, Secrets.of(root, self._session))
-        return Advertised(root, advert), advert.to_bytes()
+        secrets = Secrets.of(root, self._session)
+        shared = named(secrets, state.excess)
+        advert = make_advert(self._identity, self._session, self._slot, secrets.channel, shared)
+        return Advertised(root, state.excess, advert), advert.to_bytes()
 
     def _share(self, state: Advertised, data: bytes) -> tuple[Shared, bytes]:
-        adverts = Adverts.from_bytes(data)
+        adverts = Adverts.from_bytes(data, len(self._parameters.levels))
         self._check_adverts(state, adverts)
         link = bind_adverts(self._session, adverts)
         advertisers = frozenset(adverts.by_slot)
         peers = sorted(self._peers & advertisers)
         secrets = Secrets.of(state.root, self._session)
-        shares = self._split(secrets, [*peers, self._slot])
-        mask_keys = mask_pair(secrets.mask, self._session)
-        channel_keys = channel_pair(secrets.channel, self._session)
-        pairs, inbound, sealed = {}, {}, {}
+        shares = self._split(state, secrets, link, [*peers, self._slot])
+        end = End(self._slot, link, self._identity, channel_pair(secrets.channel, self._session))
+        given, agreed, sealed = {}, {}, {}
         for peer in peers:
             advert = adverts.by_slot[peer]
-            agreed = channel_keys.agree(advert.channel_key)
-            pairs[peer] = Pair(advert.mask_key, mask_keys.agree(advert.mask_key))
-            inbound[peer] = Channel.between(agreed, link, peer, self._slot)
-            sealed[peer] = Channel.between(agreed, link, self._slot, peer).seal(shares[peer].to_bytes())
-        own = Own(mask_keys.public, secrets.seed)
-        after = Shared(link, own, pairs, advertisers, inbound, shares[self._slot])
+            portion = end.portion(secrets.mask, peer, shares[peer])
+            agreed[peer], given[peer] = end.keys.agree(advert.channel_key), portion.mask_half
+            sealed[peer] = end.seal(agreed[peer], peer, advert, portion)
+        kem = kem_pair(secrets.channel, self._session)
+        after = Shared(link, secrets.seed, given, advertisers, agreed, kem, shares[self._slot])
         return after, SealedShares(sealed).to_bytes()
 
-    def _split(self, secrets: Secrets, holders: list[int]) -> dict[int, SharePair]:
-        threshold = self._parameters.threshold
-        key_shares = split(secrets.mask, threshold, holders, self._entropy)
-        seed_shares = split(secrets.seed, threshold, holders, self._entropy)
-        return {holder: SharePair(key_shares[holder], seed_shares[holder]) for holder in holders}
+    def _split(
+        self, state: Advertised, secrets: Secrets, link: bytes, holders: list[int]
+    ) -> dict[int, tuple[int, ...]]:
+        shared = named(secrets, state.excess)
+        return split_all(state.root, link, shared, self._parameters.threshold, holders)
 
     def _check_adverts(self, state: Advertised, adverts: Adverts) -> None:
         """Everything here an honest server checks first, so a failure is the server's."""
@@ -233,12 +242,18 @@ class ClientMachine:
             raise FaultyServer(f"{what} of {count} sites, {required} are required")
 
     def _accept(self, state: Shared, data: bytes) -> tuple[Accepted, bytes]:
-        delivery = Delivery.from_bytes(data)
+        delivery = Delivery.from_bytes(data, len(self._parameters.levels))
         self._check_delivery(state, delivery)
-        held = {peer: self._open(state.inbound[peer], peer, delivery) for peer in delivery.by_slot}
+        portions = {peer: self._open(state, peer, delivery) for peer in delivery.by_slot}
+        held = {peer: portion.shares for peer, portion in portions.items()}
         held[self._slot] = state.own_shares
-        pairs = {peer: state.pairs[peer] for peer in delivery.by_slot}
-        return Accepted(state.adverts, state.own, pairs, delivery.sharers, held), b""
+        pairs = {
+            peer: Pair(state.given[peer], portion.mask_half, portion.wrap_half)
+            for peer, portion in portions.items()
+        }
+        taken = {peer: taken_digest(sealed.dealt) for peer, sealed in delivery.by_slot.items()}
+        accepted = accepted_digest(state.adverts, taken)
+        return Accepted(state.adverts, state.seed, pairs, delivery.sharers, accepted, held), b""
 
     def _check_delivery(self, state: Shared, delivery: Delivery) -> None:
         sharers = delivery.sharers
@@ -250,18 +265,16 @@ class ClientMachine:
             raise FaultyServer("the delivered shares are not one from each neighbor that shared")
         self._check_enough("a set of sharers", len(sharers))
 
-    def _open(self, channel: Channel, peer: int, delivery: Delivery) -> SharePair:
-        plaintext = channel.open(delivery.by_slot[peer])
-        try:
-            if plaintext is not None:
-                return SharePair.from_bytes(plaintext)
-        except MalformedMessage:
-            pass
-        raise SuspectedClient(
-            self._parameters.members[peer],
-            "its share does not open",
-            hint="it was altered, or made for other adverts, another round or another recipient",
-        )
+    def _open(self, state: Shared, peer: int, delivery: Delivery) -> Portion:
+        agreed, key, ends = state.agreed[peer], self._keys[peer], (peer, self._slot)
+        portion = take(delivery.by_slot[peer], state.kem, agreed, key, state.adverts, ends)
+        if portion is None:
+            raise SuspectedClient(
+                self._parameters.members[peer],
+                "what it sealed does not open, or is not what it signed",
+                hint="it was altered, or made for other adverts, another round or another recipient",
+            )
+        return portion
 
     def _mask(self, state: Accepted, vector: RingVector, context: bytes) -> tuple[HasMasked, bytes]:
         if vector.shape != (self._parameters.length,):
@@ -272,16 +285,21 @@ class ClientMachine:
         apply(lanes, self._masks(state, transcript))
         reduce(lanes, bits)
         packed = pack(lanes, bits)
-        vote = cast(self._identity, transcript, state.sharers, upload_digest(packed))
-        after = HasMasked(transcript, vote.upload, state.sharers, frozenset(), state.held)
-        return after, Masked(vote.signature, packed).to_bytes()
+        wraps = {peer: self._wrap(pair, transcript, peer) for peer, pair in state.pairs.items()}
+        upload = upload_digest(packed, wraps, state.accepted)
+        vote = cast(self._identity, transcript, state.sharers, upload)
+        after = HasMasked(transcript, vote.upload, state.sharers, frozenset(), state.accepted, state.held)
+        return after, Masked(vote.signature, wraps, packed).to_bytes()
 
     def _masks(self, state: Accepted, transcript: bytes) -> list[Mask]:
-        own = self._slot, state.own.mask_key
-        masks = [self_mask(state.own.seed, transcript, self._slot)]
-        for slot, pair in state.pairs.items():
-            masks.append(pair_mask(pair.shared, transcript, own, (slot, pair.mask_key)))
+        masks = [self_mask(state.seed, transcript, self._slot)]
+        for peer, pair in state.pairs.items():
+            masks.append(pair_mask(pair.given, pair.taken, transcript, self._slot, peer))
         return masks
+
+    def _wrap(self, pair: Pair, transcript: bytes, peer: int) -> bytes:
+        """This site's mask half, for whoever holds the mask secret of the peer, should the peer be lost."""
+        return Channel.of_wrap(pair.wrap, transcript, self._slot, peer).seal(pair.given)
 
     def _commit(self, state: HasMasked, data: bytes) -> tuple[HasMasked, bytes]:
         survivors = Survivors.from_bytes(data).slots
@@ -297,9 +315,15 @@ class ClientMachine:
 
     def _reveal(self, state: HasMasked, data: bytes) -> tuple[Finished, bytes]:
         survivors, held = self._certified(state, data), state.held
-        seed_shares = {slot: pair.seed_share for slot, pair in held.items() if slot in survivors}
-        key_shares = {slot: pair.key_share for slot, pair in held.items() if slot not in survivors}
-        return Finished(), Reveal(seed_shares, key_shares).to_bytes()
+        level = self._parameters.opened_level(len(survivors))
+        present = {slot: shares for slot, shares in held.items() if slot in survivors}
+        reveal = Reveal(
+            {slot: shares[1] for slot, shares in present.items()},
+            {slot: shares[0] for slot, shares in held.items() if slot not in survivors},
+            {slot: shares[1 + level] for slot, shares in present.items()} if level is not None else {},
+        )
+        signed = sign_reveal(self._identity, state.transcript, survivors, state.accepted, reveal)
+        return Finished(), signed.to_bytes()
 
     def _certified(self, state: HasMasked, data: bytes) -> frozenset[int]:
         """The survivors of a certificate that this site answers."""

@@ -1,7 +1,8 @@
-"""One-time keys: X25519 for agreement, HKDF-SHA256 for derivation, AES-256-GCM for sealing.
+"""One-time keys: X25519 and ML-KEM-768 for agreement, HKDF-SHA256 for derivation, AES-256-GCM for sealing.
 
 A site draws one root of 32 bytes per attempt. Three secrets follow from it, and no one of them from another: the
-mask secret and the self seed, which are shared, and the channel secret, which never is (RFC 7748, RFC 5869).
+mask secret and the self seed, which are shared, and the channel secret, which never is (RFC 7748, RFC 5869, FIPS
+203).
 
     One rule: no secret that is ever shared or revealed derives or decrypts anything that carries a share.
 
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from privacy.secagg.kem import KemPair
 from privacy.suite import label
 from privacy.wire import Writer
 
@@ -52,6 +54,11 @@ def slots_bytes(slots: Iterable[int]) -> bytes:
     for slot in sorted(slots):
         writer.u16(slot)
     return writer.finish()
+
+
+def secret_names(levels: int) -> tuple[str, ...]:
+    """The names of a site's shared secrets, in the order of the wire, with so many levels of excess noise."""
+    return ("s", "m", *(f"e{level}" for level in range(1, levels + 1)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,14 +97,14 @@ class KeyPair:
         return self.private.exchange(X25519PublicKey.from_public_bytes(public))
 
 
-def mask_pair(secret: bytes, context: bytes) -> KeyPair:
-    """The key pair for pairwise masks, from the mask secret."""
-    return KeyPair.from_secret(secret, context, "mask key")
-
-
 def channel_pair(secret: bytes, context: bytes) -> KeyPair:
-    """The key pair for sealed shares, from the channel secret."""
+    """The X25519 key pair for sealed shares, from the channel secret."""
     return KeyPair.from_secret(secret, context, "channel key")
+
+
+def kem_pair(secret: bytes, context: bytes) -> KemPair:
+    """The ML-KEM-768 key pair for sealed shares, from the channel secret."""
+    return KemPair.from_seed(derive(secret, context, "kem d"), derive(secret, context, "kem z"))
 
 
 def is_public_key(public: bytes) -> bool:
@@ -106,26 +113,56 @@ def is_public_key(public: bytes) -> bool:
     return len(public) == PUBLIC_BYTES and coordinate < _FIELD and coordinate not in _SMALL_ORDER
 
 
+def mask_half(secret: bytes, adverts: bytes, own: int, peer: int) -> bytes:
+    """x: the part of a pair's mask key that slot `own` gives, from its mask secret."""
+    return derive(secret, adverts, "half", slots_bytes([own]), slots_bytes([peer]))
+
+
+def wrap_half(secret: bytes, adverts: bytes, own: int, peer: int) -> bytes:
+    """y: what `peer` wraps its own mask half in for slot `own`, from the mask secret of `own`."""
+    return derive(secret, adverts, "wrap half", slots_bytes([own]), slots_bytes([peer]))
+
+
 @dataclass(frozen=True)
 class Channel:
     """One direction between two sites, for exactly one message.
 
-    The zero nonce is safe because the key never seals twice. It comes from an agreement between two one-time
-    keys and from the adverts' digest and the direction; and in a round the sender seals one message to each
-    peer, because sharing is one-shot (a repeated request is answered with the stored bytes, not sealed again).
+    The zero nonce is safe because the key never seals twice. Each key is made with a secret that is encapsulated
+    anew for it, so even a site whose state is rolled back seals under another key.
     """
 
     key: bytes = field(repr=False)
     address: bytes
 
     @classmethod
-    def between(cls, shared: bytes, adverts: bytes, sender: int, recipient: int) -> Channel:
-        """The channel from one slot to another. The adverts' digest fixes both public keys."""
-        address = Writer().fixed(adverts).u16(sender).u16(recipient).finish()
-        return cls(derive(shared, adverts, "channel", address), address)
+    def between(
+        cls,
+        agreed: bytes,
+        encapsulated: bytes,
+        ciphertext: bytes,
+        adverts: bytes,
+        sender: int,
+        recipient: int,
+    ) -> Channel:
+        """The channel from one slot to another: of what X25519 agreed and what ML-KEM encapsulated, both needed.
+
+        The adverts' digest fixes all public keys.
+        """
+        ends = slots_bytes([sender]), slots_bytes([recipient])
+        key = derive(agreed + encapsulated, adverts, "channel", *ends, ciphertext)
+        return cls(key, Writer().fixed(adverts).u16(sender).u16(recipient).finish())
+
+    @classmethod
+    def of_wrap(cls, half: bytes, transcript: bytes, sender: int, recipient: int) -> Channel:
+        """How `sender` wraps its mask half for `recipient`, under the wrap half that `recipient` dealt to it.
+
+        The key serves once: a site masks once in an attempt, and the transcript is the attempt's.
+        """
+        key = derive(half, transcript, "wrap", slots_bytes([sender]), slots_bytes([recipient]))
+        return cls(key, Writer().fixed(transcript).u16(sender).u16(recipient).finish())
 
     def seal(self, plaintext: bytes) -> bytes:
-        """Encrypted and authenticated together with adverts, sender and recipient."""
+        """Encrypted and authenticated together with transcript, sender and recipient."""
         return AESGCM(self.key).encrypt(_NONCE, plaintext, self.address)
 
     def open(self, sealed: bytes) -> bytes | None:

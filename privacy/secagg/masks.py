@@ -1,9 +1,9 @@
 """Masks: their keys, their signs, and adding them to a vector in bounded memory.
 
-Sites i < j derive one pair key; i adds its mask, j subtracts it, so it vanishes from any sum that holds both.
-The self mask hides an upload even from a server that called its site lost and has rebuilt its pairwise masks.
-Masks are uniform in the ring and independent for distinct keys, so an upload is uniform as long as one of its
-masks is unknown. See docs/protocol.md, section 4.
+Sites i < j derive one pair key, of a half that each of them gives; i adds its mask, j subtracts it, so it
+vanishes from any sum that holds both. The self mask hides an upload even from a server that called its site lost
+and has rebuilt its pairwise masks. Masks are uniform in the ring and independent for distinct keys, so an upload
+is uniform as long as one of its masks is unknown. See docs/protocol.md, section 4.
 """
 
 from __future__ import annotations
@@ -16,12 +16,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from privacy.secagg.keys import derive, slots_bytes
 from privacy.secagg.ring import Lanes
-from privacy.suite import label
-from privacy.wire import digest
-
-# A site's slot and its public key for masks.
-_End = tuple[int, bytes]
-
 
 _KEY_BYTES = 32
 # Keystream made at a time: bounds the buffer, and keeps it and the vector's window in the cache.
@@ -52,6 +46,17 @@ class Keystream:
         self._encryptor.update_into(_ZEROS[:size], buffer)
 
 
+def keystream(key: bytes, size: int) -> bytes:
+    """The first bytes of a key's keystream."""
+    stream, made = Keystream(key), bytearray()
+    while len(made) < size:
+        step = min(CHUNK_BYTES, size - len(made))
+        buffer = bytearray(step + SLACK_BYTES)
+        stream.fill(buffer, step)
+        made += buffer[:step]
+    return bytes(made)
+
+
 @dataclass(frozen=True)
 class Mask:
     """A keystream, to be added or subtracted."""
@@ -69,18 +74,15 @@ def self_mask(seed: bytes, transcript: bytes, slot: int) -> Mask:
     return Mask(derive(seed, transcript, "self mask", slots_bytes([slot])), is_added=True)
 
 
-def pair_mask(shared: bytes, transcript: bytes, own: _End, peer: _End) -> Mask:
-    """The mask that the site at `own` applies for `peer`, from their X25519 secret `shared`.
+def pair_mask(given: bytes, taken: bytes, transcript: bytes, own: int, peer: int) -> Mask:
+    """The mask that slot `own` applies for `peer`: from its own half, and the half that it took from `peer`.
 
-    Both ends derive the same key, because both put the lower slot and its public key first.
+    Both ends derive the same key, because both put the half of the lower slot first.
     """
-    parts = (part for slot, public in sorted((own, peer)) for part in (slots_bytes([slot]), public))
-    return Mask(derive(shared, transcript, "pair mask", *parts), is_added=own < peer)
-
-
-def commit(seed: bytes, context: bytes, slot: int) -> bytes:
-    """A commitment to a self seed: hiding, as the seed is 256 random bits, and binding, as SHA-256 is."""
-    return digest(label("commitment"), context, slots_bytes([slot]), seed)
+    halves = given + taken if own < peer else taken + given
+    low, high = sorted((own, peer))
+    key = derive(halves, transcript, "pair mask", slots_bytes([low]), slots_bytes([high]))
+    return Mask(key, is_added=own < peer)
 
 
 def apply(lanes: Lanes, masks: Iterable[Mask]) -> None:

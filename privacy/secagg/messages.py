@@ -3,7 +3,8 @@
 Nine messages, each named by its second byte. A class lists its fields in the order of the wire and, in `layout`,
 how each is written: the table of docs/protocol.md, section 5. Sites are written as slots, in ascending order
 without repetition, so one message has one encoding. `from_bytes` answers any bytes with a message or
-`MalformedMessage`, and does work linear in their number.
+`MalformedMessage`, and does work linear in their number. Some messages grow with the levels of excess noise that a
+round's parameters have; they are told when they are read.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from enum import IntEnum
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from privacy.errors import MalformedMessage
-from privacy.secagg.keys import PUBLIC_BYTES, TAG_BYTES, is_public_key
+from privacy.secagg.kem import CIPHERTEXT_BYTES, KEM_KEY_BYTES, is_kem_key
+from privacy.secagg.keys import PUBLIC_BYTES, SECRET_BYTES, TAG_BYTES, is_public_key, secret_names
 from privacy.secagg.shamir import PRIME, SHARE_BYTES
 from privacy.signing import SIGNATURE_BYTES
 from privacy.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 
-SEALED_BYTES = 2 * SHARE_BYTES + TAG_BYTES
+WRAP_BYTES = SECRET_BYTES + TAG_BYTES
 _DIGEST_BYTES = 32
 
 _Value = TypeVar("_Value")
@@ -42,14 +44,32 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class _Format(Generic[_Value]):
-    """How one field is written and read."""
+    """How one field is written, and read in a round of so many levels."""
 
     write: Callable[[Writer, _Value], object]
-    read: Callable[[Reader], _Value]
+    read: Callable[[Reader, int], _Value]
 
 
 def _fixed(size: int) -> _Format[bytes]:
-    return _Format(Writer.fixed, lambda reader: reader.fixed(size))
+    return _Format(Writer.fixed, lambda reader, _: reader.fixed(size))
+
+
+def _grown(size: int, by: int) -> _Format[bytes]:
+    """Bytes of a length that grows with the levels."""
+    return _Format(Writer.fixed, lambda reader, levels: reader.fixed(size + by * levels))
+
+
+def _each(form: _Format[_Value], count: int) -> _Format[tuple[_Value, ...]]:
+    """So many values in a row, and one more for each level."""
+
+    def write(writer: Writer, values: tuple[_Value, ...]) -> None:
+        for value in values:
+            form.write(writer, value)
+
+    def read(reader: Reader, levels: int) -> tuple[_Value, ...]:
+        return tuple(form.read(reader, levels) for _ in range(count + levels))
+
+    return _Format(write, read)
 
 
 def _by_slot(entry: _Format[_Value]) -> _Format[Mapping[int, _Value]]:
@@ -60,41 +80,63 @@ def _by_slot(entry: _Format[_Value]) -> _Format[Mapping[int, _Value]]:
         for slot in sorted(entries):
             entry.write(writer.u16(slot), entries[slot])
 
-    def read(reader: Reader) -> dict[int, _Value]:
+    def read(reader: Reader, levels: int) -> dict[int, _Value]:
         entries: dict[int, _Value] = {}
         last = -1
         for _ in range(reader.u16()):
             slot = reader.u16()
             if slot <= last:
                 raise MalformedMessage("slots are not in ascending order")
-            entries[slot], last = entry.read(reader), slot
+            entries[slot], last = entry.read(reader, levels), slot
         return entries
 
     return _Format(write, read)
 
 
-def _read_key(reader: Reader) -> bytes:
+def _read_key(reader: Reader, _: int) -> bytes:
     key = reader.fixed(PUBLIC_BYTES)
     if not is_public_key(key):
         raise MalformedMessage("a public key is not canonical, or of small order")
     return key
 
 
-def _read_share(reader: Reader) -> int:
+def _read_kem_key(reader: Reader, _: int) -> bytes:
+    key = reader.fixed(KEM_KEY_BYTES)
+    if not is_kem_key(key):
+        raise MalformedMessage("a KEM key is not reduced modulo its prime")
+    return key
+
+
+def _read_share(reader: Reader, _: int) -> int:
     share = int.from_bytes(reader.fixed(SHARE_BYTES), "big")
     if share >= PRIME:
         raise MalformedMessage("a share is not reduced modulo the prime")
     return share
 
 
-_KEY = _Format(Writer.fixed, _read_key)
-_SHARE = _Format[int](lambda writer, share: writer.fixed(share.to_bytes(SHARE_BYTES, "big")), _read_share)
-_DIGEST, _SIGNATURE, _SEALED = _fixed(_DIGEST_BYTES), _fixed(SIGNATURE_BYTES), _fixed(SEALED_BYTES)
-_MARKS = _by_slot(_Format[None](lambda writer, _: writer, lambda _: None))
+_SECRETS = len(secret_names(0))
+_PARTS = 2 + _SECRETS
+_KEY, _KEM_KEY = _Format(Writer.fixed, _read_key), _Format(Writer.fixed, _read_kem_key)
+_SHARE = _Format[int](lambda writer, share: writer.fixed(share_bytes(share)), _read_share)
+_SHARES = _by_slot(_SHARE)
+_DIGEST, _SIGNATURE, _HALF = _fixed(_DIGEST_BYTES), _fixed(SIGNATURE_BYTES), _fixed(SECRET_BYTES)
+_SEALED = _grown(2 * SECRET_BYTES + _SECRETS * SHARE_BYTES + TAG_BYTES, SHARE_BYTES)
+_WRAPS = _by_slot(_fixed(WRAP_BYTES))
+_MARKS = _by_slot(_Format[None](lambda writer, _: writer, lambda *_: None))
 _SLOTS = _Format[frozenset[int]](
     lambda writer, slots: _MARKS.write(writer, dict.fromkeys(slots)),
-    lambda reader: frozenset(_MARKS.read(reader)),
+    lambda reader, levels: frozenset(_MARKS.read(reader, levels)),
 )
+
+
+def share_bytes(share: int) -> bytes:
+    """A share as it is written, 33 bytes."""
+    return share.to_bytes(SHARE_BYTES, "big")
+
+
+def part_names(levels: int) -> tuple[str, ...]:
+    """The parts of a Portion, in the order of the wire."""
+    return ("x", "y", *secret_names(levels))
 
 
 class _Body:
@@ -106,8 +148,8 @@ class _Body:
         return self._write(Writer()).finish()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        return cls._whole(Reader(data))
+    def from_bytes(cls, data: bytes, levels: int = 0) -> Self:
+        return cls._whole(Reader(data), levels)
 
     @classmethod
     def entry(cls) -> _Format[Self]:
@@ -115,8 +157,8 @@ class _Body:
         return _Format(lambda writer, body: body._write(writer), cls._read)
 
     @classmethod
-    def _whole(cls, reader: Reader) -> Self:
-        body = cls._read(reader)
+    def _whole(cls, reader: Reader, levels: int) -> Self:
+        body = cls._read(reader, levels)
         reader.finish()
         return body
 
@@ -126,8 +168,8 @@ class _Body:
         return writer
 
     @classmethod
-    def _read(cls, reader: Reader) -> Self:
-        return cls(*(form.read(reader) for form in cls.layout))
+    def _read(cls, reader: Reader, levels: int) -> Self:
+        return cls(*(form.read(reader, levels) for form in cls.layout))
 
 
 class _Message(_Body):
@@ -139,25 +181,28 @@ class _Message(_Body):
         return self._write(_opening(self.kind)).finish()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        return cls._whole(_opened(data, cls.kind))
+    def from_bytes(cls, data: bytes, levels: int = 0) -> Self:
+        return cls._whole(_opened(data, cls.kind), levels)
 
 
 @dataclass(frozen=True)
 class Advert(_Message):
-    """Site to server: one-time public keys and a commitment to the self seed, signed by the site's identity."""
+    """Site to server: one-time public keys and commitments to its shared secrets, signed by the site's identity.
 
-    mask_key: bytes
+    `commitments` are in the order of `secret_names`.
+    """
+
     channel_key: bytes
-    commitment: bytes
+    kem_key: bytes
+    commitments: tuple[bytes, ...]
     signature: bytes
 
-    kind, layout = Kind.ADVERT, (_KEY, _KEY, _DIGEST, _SIGNATURE)
+    kind, layout = Kind.ADVERT, (_KEY, _KEM_KEY, _each(_DIGEST, _SECRETS), _SIGNATURE)
 
     @property
     def statement(self) -> bytes:
         """What is signed of it."""
-        return self.mask_key + self.channel_key + self.commitment
+        return self.channel_key + self.kem_key + b"".join(self.commitments)
 
 
 @dataclass(frozen=True)
@@ -170,44 +215,105 @@ class Adverts(_Message):
 
 
 @dataclass(frozen=True)
+class Portion(_Body):
+    """What a seal holds: two halves for the pair, and the recipient's shares, in the order of `secret_names`."""
+
+    mask_half: bytes = field(repr=False)
+    wrap_half: bytes = field(repr=False)
+    shares: tuple[int, ...] = field(repr=False)
+
+    layout = (_HALF, _HALF, _each(_SHARE, _SECRETS))
+
+    @property
+    def parts(self) -> dict[str, bytes]:
+        """Its parts by name, each of which has a digest of its own."""
+        shares = zip(secret_names(len(self.shares) - _SECRETS), self.shares, strict=True)
+        halves = {"x": self.mask_half, "y": self.wrap_half}
+        return halves | {name: share_bytes(share) for name, share in shares}
+
+
+@dataclass(frozen=True)
+class Dealt(_Body):
+    """A dealer's signature on the digests of all parts of one Portion, one after another as in `part_names`."""
+
+    digests: bytes
+    signature: bytes
+
+    layout = (_grown(_PARTS * _DIGEST_BYTES, _DIGEST_BYTES), _SIGNATURE)
+
+    @property
+    def levels(self) -> int:
+        """Of how many seeds of excess noise it holds shares."""
+        return len(self.digests) // _DIGEST_BYTES - _PARTS
+
+    def of(self, part: str) -> bytes:
+        """The digest of this part."""
+        at = part_names(self.levels).index(part) * _DIGEST_BYTES
+        return self.digests[at : at + _DIGEST_BYTES]
+
+
+@dataclass(frozen=True)
+class Sealed(_Body):
+    """From one site to another: a KEM ciphertext, a Portion sealed with it, and the dealer's word for that."""
+
+    ciphertext: bytes
+    sealed: bytes
+    dealt: Dealt
+
+    layout = (_fixed(CIPHERTEXT_BYTES), _SEALED, Dealt.entry())
+
+
+@dataclass(frozen=True)
 class SealedShares(_Message):
-    """Site to server: one sealed share for each peer, by recipient."""
+    """Site to server: what is sealed for each peer, by recipient."""
 
-    by_slot: Mapping[int, bytes]
+    by_slot: Mapping[int, Sealed]
 
-    kind, layout = Kind.SEALED_SHARES, (_by_slot(_SEALED),)
+    kind, layout = Kind.SEALED_SHARES, (_by_slot(Sealed.entry()),)
 
 
 @dataclass(frozen=True)
 class Delivery(_Message):
-    """Server to site: who shared, and the sealed shares that are for this site, by sender."""
+    """Server to site: who shared, and what is sealed for this site, by sender."""
 
     sharers: frozenset[int]
-    by_slot: Mapping[int, bytes]
+    by_slot: Mapping[int, Sealed]
 
-    kind, layout = Kind.DELIVERY, (_SLOTS, _by_slot(_SEALED))
+    kind, layout = Kind.DELIVERY, (_SLOTS, _by_slot(Sealed.entry()))
 
 
 @dataclass(frozen=True)
 class Masked:
     """Site to server: a masked vector in its packed form, of a length that follows from the round's parameters.
 
-    The signature is a vote for the sum over all who shared.
+    The signature is a vote for the sum over all who shared. `wraps` hold this site's mask half for each peer that
+    shared, should the peer be lost.
     """
 
     signature: bytes
+    wraps: Mapping[int, bytes]
     packed: bytes = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        return _opening(Kind.MASKED).fixed(self.signature).fixed(self.packed).finish()
+        writer = _opening(Kind.MASKED).fixed(self.signature)
+        _WRAPS.write(writer, self.wraps)
+        return writer.fixed(self.packed).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes, size: int) -> Masked:
         """The message, if its packed vector has `size` bytes."""
         reader = _opened(data, Kind.MASKED)
-        masked = cls(reader.fixed(SIGNATURE_BYTES), reader.fixed(size))
+        signature, wraps = reader.fixed(SIGNATURE_BYTES), _WRAPS.read(reader, 0)
+        masked = cls(signature, wraps, reader.fixed(size))
         reader.finish()
         return masked
+
+
+def wraps_bytes(wraps: Mapping[int, bytes]) -> bytes:
+    """Wraps as they enter the digest of an upload."""
+    writer = Writer()
+    _WRAPS.write(writer, wraps)
+    return writer.finish()
 
 
 @dataclass(frozen=True)
@@ -241,29 +347,31 @@ class Certificate(_Message):
 
 @dataclass(frozen=True)
 class Reveal(_Message):
-    """Site to server: its shares of the survivors' self seeds and of the vanished sites' mask secrets."""
+    """Site to server: its shares of the survivors' self seeds, of the vanished sites' mask secrets, and of those
+    seeds of the survivors' excess noise that the sum does not need; signed.
+    """
 
     seed_shares: Mapping[int, int] = field(repr=False)
     key_shares: Mapping[int, int] = field(repr=False)
+    excess_shares: Mapping[int, int] = field(repr=False)
+    signature: bytes = b""
 
-    kind, layout = Kind.REVEAL, (_by_slot(_SHARE), _by_slot(_SHARE))
+    kind, layout = Kind.REVEAL, (_SHARES, _SHARES, _SHARES, _SIGNATURE)
+
+    @property
+    def body(self) -> bytes:
+        """What is signed of it."""
+        writer = Writer()
+        for shares in (self.seed_shares, self.key_shares, self.excess_shares):
+            _SHARES.write(writer, shares)
+        return writer.finish()
 
     @classmethod
-    def _read(cls, reader: Reader) -> Self:
-        reveal = super()._read(reader)
+    def _read(cls, reader: Reader, levels: int) -> Self:
+        reveal = super()._read(reader, levels)
         if reveal.seed_shares.keys() & reveal.key_shares.keys():
             raise MalformedMessage("a reveal holds both kinds of share of one site")
         return reveal
-
-
-@dataclass(frozen=True)
-class SharePair(_Body):
-    """What a sealed share holds: the recipient's shares of the sender's mask secret and self seed."""
-
-    key_share: int = field(repr=False)
-    seed_share: int = field(repr=False)
-
-    layout = (_SHARE, _SHARE)
 
 
 def kind_of(data: bytes) -> Kind:

@@ -32,7 +32,8 @@ class Parameters:
 
     `members` are sorted site ids, and a site's place among them is its slot. `colluders` is c, the number of
     sites that may work with the server. `dropouts` is how many the plan is willing to lose. Vectors have
-    `length` elements modulo 2^`ring_bits`.
+    `length` elements modulo 2^`ring_bits`. `levels`, ascending, say for which numbers of missing sites the sites
+    have prepared less noise than for the last, which is `tolerated`; without excess noise there are none.
     """
 
     members: tuple[str, ...]
@@ -40,13 +41,21 @@ class Parameters:
     dropouts: int
     ring_bits: int
     length: int
+    levels: tuple[int, ...] = ()
 
     @classmethod
     def choose(
-        cls, members: Iterable[str], *, colluders: int, dropouts: int, ring_bits: int, length: int
+        cls,
+        members: Iterable[str],
+        *,
+        colluders: int,
+        dropouts: int,
+        ring_bits: int,
+        length: int,
+        levels: tuple[int, ...] = (),
     ) -> Parameters:
         """Parameters for these members in any order. UnsafeParameters says what cannot be made safe."""
-        return cls(tuple(sorted(members)), colluders, dropouts, ring_bits, length)
+        return cls(tuple(sorted(members)), colluders, dropouts, ring_bits, length, levels)
 
     def __post_init__(self) -> None:
         n = self.count
@@ -68,6 +77,19 @@ class Parameters:
             raise UnsafeParameters(f"a ring of {self.ring_bits} bits; 1 to {_MAX_RING_BITS} are supported")
         if self.length < 1:
             raise UnsafeParameters("a vector needs at least one element")
+        if self.levels:
+            self._check_levels()
+
+    def _check_levels(self) -> None:
+        if list(self.levels) != sorted({0, *self.levels})[1:] or self.levels[-1] != self.tolerated:
+            raise UnsafeParameters(
+                f"levels of excess noise ascend from 1 to {self.tolerated}, as many as may be missing"
+            )
+        if self.fewest_neighbors:
+            raise UnsafeParameters(
+                "excess noise is taken out in the complete graph only",
+                hint=f"this cohort of {self.count} shares along a ring: leave excess noise in",
+            )
 
     @property
     def count(self) -> int:
@@ -108,6 +130,16 @@ class Parameters:
         """How many sites must stay: a sum covers at least this many inputs, or none is opened."""
         return self.count - self.tolerated
 
+    def opened_level(self, survivors: int) -> int | None:
+        """Which seed of the survivors' excess noise a sum over so many opens: the first that it does not need.
+
+        Everybody of the cohort who is not in the sum is missing, also who never shared. None where all noise
+        counts.
+        """
+        missing = self.count - survivors
+        level = next((at for at, most in enumerate((0, *self.levels)) if missing <= most), len(self.levels))
+        return level + 1 if level < len(self.levels) else None
+
     @cached_property
     def slots(self) -> dict[str, int]:
         """From site id to slot."""
@@ -116,6 +148,9 @@ class Parameters:
     def to_bytes(self) -> bytes:
         """Canonical bytes, for the transcript: sites with other parameters get other keys."""
         writer = Writer().u32(self.colluders).u32(self.dropouts).u8(self.ring_bits).u64(self.length)
+        writer.u8(len(self.levels))
+        for level in self.levels:
+            writer.u32(level)
         writer.u32(self.count)
         for member in self.members:
             writer.text(member)

@@ -7,7 +7,7 @@ vanished; what it gave before stands. See docs/protocol.md, section 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -21,27 +21,31 @@ from privacy.secagg.messages import (
     Advert,
     Adverts,
     Certificate,
+    Dealt,
     Delivery,
     Kind,
     Masked,
     Reveal,
+    Sealed,
     SealedShares,
     Survivors,
     Vote,
     kind_of,
 )
+from privacy.secagg.opened import Opened, Upload
 from privacy.secagg.parameters import Parameters, member_keys
 from privacy.secagg.ring import RingVector, accumulate, lane_type, packed_size, reduce
 from privacy.secagg.statements import (
     bind_adverts,
-    bind_masks,
     bind_session,
     has_repeated_keys,
     is_cast,
+    is_dealt,
     is_genuine,
+    taken_digest,
     upload_digest,
 )
-from privacy.secagg.unmasking import NotRebuilt, Opening
+from privacy.secagg.unmasking import Bound, NotRebuilt, Opening, check_reveal, masks
 
 
 class Phase(Enum):
@@ -66,7 +70,7 @@ _KINDS = {
 
 
 class TooFew(Exception):
-    """Too few sites answered, or too few shares fit: the sum stays hidden and the round is void."""
+    """Too few sites answered, or one has proven that it spoils the sum: it stays hidden and the round is void."""
 
     def __init__(self, got: int, needed: int, stage: Phase) -> None:
         super().__init__(f"{got} of {needed} needed {stage.value}")
@@ -87,21 +91,40 @@ class ServerMachine:
     `session` is the same 32 bytes as the sites'; `bind` gives the second context before the first masked vector.
     `blame` says, for each site that left the protocol, how: a FaultyClient if what the site signed proves it, a
     SuspectedClient otherwise. `certificate` is the quorum's agreement to open this sum, as they signed it.
+
+    `sink` is called once for each upload that goes into the sum, as it comes; the machine keeps none. `opened` is
+    all else that was signed and opened, once the phase is DONE: with the uploads, `opened.recount` gives the sum.
+    `opened_excess` is level and seed, by slot, of the excess noise that the sum does not need.
     """
 
-    def __init__(self, roster: Roster, parameters: Parameters, session: bytes) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        parameters: Parameters,
+        session: bytes,
+        sink: Callable[[Upload], None] | None = None,
+    ) -> None:
         self.phase = Phase.ADVERTISE
         self.result: RingVector | None = None
         self.certificate: Certificate | None = None
+        self.opened: Opened | None = None
         self.blame: dict[str, FaultyClient | SuspectedClient] = {}
+        self._roster = roster
         self._parameters = parameters
+        self._asked = session
+        self._sink = sink
         self._keys = member_keys(parameters, roster)
         self._session = bind_session(session, roster.root, parameters)
         self._graph = parameters.graph(self._session)
         self._context: bytes | None = None
         self._adverts: dict[int, Advert] = {}
-        self._sealed: dict[int, Mapping[int, bytes]] = {}
+        self._sealed: dict[int, Mapping[int, Sealed]] = {}
+        self._sharers: frozenset[int] = frozenset()
+        self._dealt: dict[tuple[int, int], Dealt] = {}
+        self._taken: dict[int, dict[int, bytes]] = {}
+        self._first: dict[int, Vote] = {}
         self._votes: dict[int, Vote] = {}
+        self._wraps: dict[int, Mapping[int, bytes]] = {}
         self._masked: set[int] = set()
         self._reveals: dict[int, Reveal] = {}
         self._total = np.zeros(parameters.length, lane_type(parameters.ring_bits))
@@ -126,12 +149,27 @@ class ServerMachine:
         """What is said of each site in `blame`, in one line."""
         return {site: error.message for site, error in self.blame.items()}
 
-    @cached_property
+    @property
+    def opened_excess(self) -> Mapping[int, tuple[int, bytes]]:
+        """Level and seed of the excess noise that was opened, by slot."""
+        return self.opened.excess if self.opened is not None else {}
+
+    @property
     def transcript(self) -> bytes:
         """32 bytes that the votes of the certificate are about. ValueError before `bind` and the MASK phase."""
+        return self._bound.transcript
+
+    @cached_property
+    def _bound(self) -> Bound:
         if self._context is None or self.phase in (Phase.ADVERTISE, Phase.SHARE, Phase.ABORTED):
             raise ValueError("a round's transcript needs its context and its sharers")
-        return bind_masks(bind_adverts(self._session, Adverts(self._adverts)), self._context, self._sealed)
+        return Bound.of(
+            self._roster, self._parameters, self._asked, self._context, self._adverts, self._sharers
+        )
+
+    @cached_property
+    def _link(self) -> bytes:
+        return bind_adverts(self._session, Adverts(self._adverts))
 
     def receive(self, sender: str, data: bytes) -> list[Outgoing]:
         """Take one message. Returns what to send next, if it was the last one awaited; may raise TooFew.
@@ -183,42 +221,55 @@ class ServerMachine:
 
     def _refuse_second(self, slot: int, data: bytes) -> None:
         if self.phase is Phase.ADVERTISE:
-            self._check_signed(slot, Advert.from_bytes(data))
+            self._check_signed(slot, Advert.from_bytes(data, self._levels))
             # No proof of a fault: a site that restarted has lost its keys, and advertises new ones.
             raise MalformedMessage("it signed two adverts for one round, as after a restart")
         raise MalformedMessage("it answered twice, differently")
+
+    @property
+    def _levels(self) -> int:
+        return len(self._parameters.levels)
 
     def _check_signed(self, slot: int, advert: Advert) -> None:
         if not is_genuine(advert, self._keys[slot], self._session, slot):
             raise MalformedMessage("its advert is not signed by its identity for this round")
 
     def _take_advert(self, slot: int, data: bytes) -> None:
-        advert = Advert.from_bytes(data)
+        advert = Advert.from_bytes(data, self._levels)
         self._check_signed(slot, advert)
-        if has_repeated_keys([advert]):
-            raise FaultyClient(self._parameters.members[slot], "it signed an advert of one key for two uses")
         if has_repeated_keys([*self._adverts.values(), advert]):
             raise MalformedMessage("a key appears twice in the cohort")
         self._adverts[slot] = advert
 
     def _take_shares(self, slot: int, data: bytes) -> None:
-        shares = SealedShares.from_bytes(data).by_slot
+        shares = SealedShares.from_bytes(data, self._levels).by_slot
         if shares.keys() != self._adverts.keys() & set(self._graph.neighbors(slot)):
             raise MalformedMessage("its shares are not one for each peer")
+        key = self._keys[slot]
+        if not all(is_dealt(each.dealt, key, self._link, slot, peer) for peer, each in shares.items()):
+            raise MalformedMessage("it did not sign what it sealed, for these adverts")
         self._sealed[slot] = shares
 
     def _take_masked(self, slot: int, data: bytes) -> None:
         bits = self._parameters.ring_bits
         masked = Masked.from_bytes(data, packed_size(self._parameters.length, bits))
-        vote = Vote(upload_digest(masked.packed), masked.signature)
-        if not is_cast(vote, self._keys[slot], self.transcript, self._sealed.keys()):
-            raise MalformedMessage("its masked vector is not signed for this params, adverts and sharers")
+        if masked.wraps.keys() != self._bound.peers(slot):
+            raise MalformedMessage("its wraps are not one for each peer")
+        upload = upload_digest(masked.packed, masked.wraps, self._bound.accepted(self._taken[slot]))
+        vote = Vote(upload, masked.signature)
+        if not is_cast(vote, self._keys[slot], self.transcript, self._sharers):
+            raise MalformedMessage(
+                "its masked vector is not signed for this params, adverts, sharers and shares"
+            )
         try:
             accumulate(self._total, masked.packed, bits)
         except MalformedMessage as error:
             raise FaultyClient(self._parameters.members[slot], error.message) from None
-        self._votes[slot] = vote
+        self._first[slot] = self._votes[slot] = vote
+        self._wraps[slot] = masked.wraps
         self._masked.add(slot)
+        if self._sink is not None:
+            self._sink(Upload(slot, vote, masked.wraps, masked.packed))
 
     def _take_vote(self, slot: int, data: bytes) -> None:
         vote = Vote.from_bytes(data)
@@ -229,11 +280,9 @@ class ServerMachine:
         self._votes[slot] = vote
 
     def _take_reveal(self, slot: int, data: bytes) -> None:
-        reveal = Reveal.from_bytes(data)
-        held = self._sealed.keys() & {slot, *self._graph.neighbors(slot)}
-        seeds, keys = held & self._masked, held - self._masked
-        if reveal.seed_shares.keys() != seeds or reveal.key_shares.keys() != keys:
-            raise MalformedMessage("it revealed other shares than those asked for")
+        reveal, survivors = Reveal.from_bytes(data), frozenset(self._masked)
+        accepted = self._bound.accepted(self._taken[slot])
+        check_reveal(self._bound, survivors, slot, reveal, self._dealt, accepted)
         self._reveals[slot] = reveal
 
     def _accuse(self, blame: FaultyClient | SuspectedClient) -> None:
@@ -258,8 +307,8 @@ class ServerMachine:
         """End the round and forget what it collected."""
         error = TooFew(got, needed, self.phase)
         self.phase = Phase.ABORTED
-        self._sealed.clear()
-        self._reveals.clear()
+        for kept in (self._sealed, self._dealt, self._taken, self._wraps, self._reveals):
+            kept.clear()
         self._total = self._total[:0]
         return error
 
@@ -275,17 +324,23 @@ class ServerMachine:
         return [Outgoing(site, data) for site in self._next(Phase.SHARE)]
 
     def _send_shares(self) -> list[Outgoing]:
-        sharers, outgoing = frozenset(self._sealed), []
+        """Relay what was sealed, and keep of it what the dealers signed."""
+        self._sharers, outgoing = frozenset(self._sealed), []
         for site in self._next(Phase.MASK):
             slot = self._parameters.slots[site]
-            senders = sharers.intersection(self._graph.neighbors(slot))
-            delivery = Delivery(sharers, {sender: self._sealed[sender][slot] for sender in senders})
+            senders = self._sharers.intersection(self._graph.neighbors(slot))
+            delivery = Delivery(self._sharers, {sender: self._sealed[sender][slot] for sender in senders})
+            self._dealt |= {(sender, slot): each.dealt for sender, each in delivery.by_slot.items()}
+            self._taken[slot] = {
+                sender: taken_digest(each.dealt) for sender, each in delivery.by_slot.items()
+            }
             outgoing.append(Outgoing(site, delivery.to_bytes()))
+        self._sealed.clear()
         return outgoing
 
     def _send_survivors(self) -> list[Outgoing]:
         """Ask for votes, unless the ones that came with the vectors are for everyone who shared."""
-        if self._masked == self._sealed.keys():
+        if self._masked == self._sharers:
             return self._send_certificate()
         self._check_ring()
         data = Survivors(frozenset(self._masked)).to_bytes()
@@ -304,31 +359,46 @@ class ServerMachine:
             raise self._void(fewest, needed)
 
     def _unmask(self) -> list[Outgoing]:
-        """Take the self masks out, put the vanished sites' pairwise masks in; what is left is the sum."""
-        opening = Opening(
-            session=self._session,
-            transcript=self.transcript,
-            graph=self._graph,
-            threshold=self._parameters.threshold,
-            adverts=self._adverts,
-            masked=frozenset(self._masked),
-            vanished=frozenset(self._sealed.keys() - self._masked),
-            reveals=self._reveals,
-        )
+        """Take the self masks out, put the lost sites' pairwise masks in; what is left is the sum."""
+        opening = Opening(self._bound, frozenset(self._masked), self._reveals)
         try:
-            apply(self._total, opening.masks())
+            seeds, secrets = opening.seeds(), opening.keys()
+            removed = masks(self._bound, seeds, secrets, self._dealt, self._wraps)
+            excess = opening.excess()
         except NotRebuilt as error:
-            if error.owner is not None:
-                self._suspect(error.owner, "its shares rebuild no secret that fits its advert")
             raise self._void(error.got, self._parameters.threshold) from None
+        except FaultyClient as fatal:
+            self._accuse(fatal)
+            raise self._void(self._parameters.threshold - 1, self._parameters.threshold) from None
         finally:
-            for holder, owners in opening.suspected.items():
-                names = ", ".join(self._parameters.members[owner] for owner in owners[:3])
-                self._suspect(holder, f"its shares of secrets of {names} do not fit the others")
+            for fault in opening.faults:
+                self._accuse(fault)
+        apply(self._total, removed)
         reduce(self._total, self._parameters.ring_bits)
         self.result = self._total.astype(np.uint64)
+        self.opened = self._kept(seeds, secrets, excess)
         self.phase = Phase.DONE
         return []
 
-    def _suspect(self, slot: int, reason: str) -> None:
-        self._accuse(SuspectedClient(self._parameters.members[slot], reason))
+    def _kept(
+        self, seeds: dict[int, bytes], secrets: dict[int, bytes], excess: dict[int, tuple[int, bytes]]
+    ) -> Opened:
+        """All that `recount` needs beside the uploads."""
+        if self._context is None or self.certificate is None:
+            raise ValueError("a round that was opened has a context and a certificate")
+        between = {
+            ends: dealt for ends, dealt in self._dealt.items() if len(self._masked.intersection(ends)) == 1
+        }
+        return Opened(
+            session=self._asked,
+            context=self._context,
+            adverts=self._adverts,
+            sharers=self._sharers,
+            votes=self._first,
+            certificate=self.certificate,
+            taken={slot: self._taken[slot] for slot in self._masked},
+            dealt=between,
+            seeds=seeds,
+            secrets=secrets,
+            excess=excess,
+        )

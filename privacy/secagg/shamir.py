@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain, combinations, islice
+from itertools import accumulate
 from math import prod
 
 PRIME = 2**256 + 297
@@ -20,7 +20,6 @@ _SECRET_BYTES = 32
 SHARE_BYTES = 33
 
 _COEFFICIENT_BYTES = 48
-_MAX_SUBSETS = 1_000
 
 
 def split(
@@ -40,42 +39,25 @@ def split(
     return {slot: _evaluate(coefficients, slot + 1) for slot in slots}
 
 
-def rebuild(shares: Mapping[int, int]) -> bytes | None:
-    """The secret at 0 of the polynomial through all these shares; None if it is not of 32 bytes.
+def rebuild(shares: Mapping[int, int], threshold: int) -> bytes | None:
+    """The secret that all these shares are of; None if they are not of one polynomial of degree threshold - 1.
 
-    Lagrange coefficients depend on the slots only and are kept, so that a cohort's secrets cost one inner
-    product each.
+    Values y at m points p are those of a polynomial of degree below t if and only if, for each k < m - t, the sum
+    of y p^k / (the product of p's differences from the other points) is zero: interpolation through all points has
+    these sums as its leading coefficients. What depends on the slots only is kept, so that a cohort's secrets cost
+    a few inner products each.
     """
-    value = _interpolate(shares, 0)
+    slots = tuple(sorted(shares))
+    if len(slots) < threshold:
+        return None
+    leading, at_zero = _weights(slots)
+    terms = [weight * shares[slot] for weight, slot in zip(leading, slots, strict=True)]
+    for _ in range(len(slots) - threshold):
+        if sum(terms) % PRIME:
+            return None
+        terms = [term * (slot + 1) % PRIME for term, slot in zip(terms, slots, strict=True)]
+    value = sum(weight * shares[slot] for weight, slot in zip(at_zero, slots, strict=True)) % PRIME
     return value.to_bytes(_SECRET_BYTES, "big") if value < 1 << 8 * _SECRET_BYTES else None
-
-
-def rebuild_checked(
-    shares: Mapping[int, int], threshold: int, is_right: Callable[[bytes], bool]
-) -> tuple[bytes, frozenset[int]] | None:
-    """The secret that passes the check, and the slots with shares that do not fit it; None if no secret passes.
-
-    The secret is right whenever the check binds it. The slots are evidence, not proof: one wrong share is always
-    found, but holders who conspire can alter theirs so that the secret stays and an honest share looks wrong.
-    With m shares, m - threshold wrong ones are survived. All shares are tried together first, which one wrong
-    share is enough to spoil; then subsets, in an order that leaves out each neighborhood of slots early, and only
-    so many of them: a dishonest site must not choose our work.
-    """
-    for subset in islice(_subsets(sorted(shares), threshold), _MAX_SUBSETS):
-        chosen = {slot: shares[slot] for slot in subset}
-        secret = rebuild(chosen)
-        if secret is not None and is_right(secret):
-            others = shares.keys() - chosen.keys()
-            return secret, frozenset(at for at in others if _interpolate(chosen, at + 1) != shares[at])
-    return None
-
-
-def _subsets(slots: Sequence[int], size: int) -> Iterable[tuple[int, ...]]:
-    if len(slots) < size:
-        return iter(())
-    twice = [*slots, *slots]
-    windows = (tuple(sorted(twice[start : start + size])) for start in range(len(slots)))
-    return chain([tuple(slots)], windows, combinations(slots, size))
 
 
 def _evaluate(coefficients: Sequence[int], at: int) -> int:
@@ -86,19 +68,18 @@ def _evaluate(coefficients: Sequence[int], at: int) -> int:
     return value % PRIME
 
 
-def _interpolate(shares: Mapping[int, int], at: int) -> int:
-    slots = tuple(sorted(shares))
-    weights = _lagrange(slots, at)
-    return sum(weight * shares[slot] for weight, slot in zip(weights, slots, strict=True)) % PRIME
-
-
-@lru_cache(maxsize=1024)
-def _lagrange(slots: tuple[int, ...], at: int) -> tuple[int, ...]:
-    """The weights that give the polynomial's value at another point from those at slot + 1. Public numbers."""
+@lru_cache(maxsize=256)
+def _weights(slots: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """By slot, its weight in the leading coefficient and in the value at 0. Public numbers."""
     points = [slot + 1 for slot in slots]
-    above = prod(at - point for point in points)
-    below = [(at - point) * prod(point - other or 1 for other in points) % PRIME for point in points]
-    return tuple(above * inverse % PRIME for inverse in _inverses(below))
+    differences = [prod(point - other or 1 for other in points) % PRIME for point in points]
+    leading = _inverses(differences)
+    above = prod(-point for point in points) % PRIME
+    at_zero = (
+        above * weight * inverse % PRIME
+        for weight, inverse in zip(leading, _inverses([-point for point in points]), strict=True)
+    )
+    return tuple(leading), tuple(at_zero)
 
 
 def _inverses(values: Sequence[int]) -> list[int]:

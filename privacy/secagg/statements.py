@@ -1,4 +1,4 @@
-"""What all sites of a round agree on, and what each signs of it: the transcript, adverts, votes.
+"""What all sites of a round agree on, and what each signs of it: adverts, what it dealt, votes, reveals.
 
 *The transcript* is a running hash of session, adverts, params and sharers. All keys of a round are derived with a
 link of it, so two sites that were shown a different plan, roster, cohort, set of public keys, params or set of
@@ -8,6 +8,10 @@ Aggregation", CCS 2022). Params enter last, so that a round's keys can be exchan
 
 *Adverts.* The signature covers session and slot, so the advert of another round, run, plan or site does not verify.
 Whoever swaps a key needs the identity that the consortium certified.
+
+*What was dealt.* A dealer signs a digest of every part of what it seals for a peer, and the peer signs from then
+on a digest of all that it took. So a share that does not fit proves its holder guilty, and shares that fit and
+rebuild nothing prove their dealer guilty; nobody can be shown another signature of a dealer later on.
 
 *Votes.* A sum is opened only if a quorum of the cohort signed for one set of survivors. A site votes twice at most:
 with its upload, for all who shared, which is enough if no site is lost; and once more, for one smaller set, if some
@@ -23,21 +27,20 @@ sections 4 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer
-from privacy.secagg.keys import Secrets, channel_pair, mask_pair, slots_bytes
-from privacy.secagg.masks import commit
-from privacy.secagg.messages import Advert, Adverts, Certificate, Vote
+from privacy.secagg.keys import channel_pair, kem_pair, slots_bytes
+from privacy.secagg.messages import Advert, Adverts, Certificate, Dealt, Portion, Reveal, Vote, wraps_bytes
 from privacy.secagg.parameters import Parameters
 from privacy.signing import is_signed, sign
 from privacy.suite import label
-from privacy.wire import digest
+from privacy.wire import Writer, digest
 
-_ADVERT, _VOTE = label("advert"), label("vote")
+_ADVERT, _DEALT, _VOTE, _REVEAL = label("advert"), label("dealt"), label("vote"), label("reveal")
 _CONTEXT_BYTES = 32
 
 
@@ -60,10 +63,18 @@ def bind_masks(adverts: bytes, context: bytes, sharers: Iterable[int]) -> bytes:
     return digest(label("masks"), adverts, context, slots_bytes(sharers))
 
 
-def make_advert(identity: Ed25519PrivateKey, session: bytes, slot: int, secrets: Secrets) -> Advert:
-    """The advert of these secrets; `session` is the link of the transcript."""
-    keys = mask_pair(secrets.mask, session).public, channel_pair(secrets.channel, session).public
-    unsigned = Advert(*keys, commit(secrets.seed, session, slot), b"")
+def commit(secret: bytes, session: bytes, slot: int, what: str) -> bytes:
+    """A commitment to a shared secret: hiding, as it is 256 random bits, and binding, as SHA-256 is."""
+    return digest(label("commitment"), session, slots_bytes([slot]), what.encode(), secret)
+
+
+def make_advert(
+    identity: Ed25519PrivateKey, session: bytes, slot: int, channel: bytes, shared: Mapping[str, bytes]
+) -> Advert:
+    """The advert of a channel secret and of the secrets that are shared, by name; `session` is C."""
+    keys = channel_pair(channel, session).public, kem_pair(channel, session).public
+    commitments = tuple(commit(secret, session, slot, what) for what, secret in shared.items())
+    unsigned = Advert(*keys, commitments, b"")
     return replace(
         unsigned, signature=sign(identity, _ADVERT, session, slots_bytes([slot]), unsigned.statement)
     )
@@ -76,13 +87,72 @@ def is_genuine(advert: Advert, key: bytes, session: bytes, slot: int) -> bool:
 
 def has_repeated_keys(adverts: Iterable[Advert]) -> bool:
     """Whether any two of all these public keys are the same."""
-    keys = [key for advert in adverts for key in (advert.mask_key, advert.channel_key)]
+    keys = [key for advert in adverts for key in (advert.channel_key, advert.kem_key)]
     return len(set(keys)) < len(keys)
 
 
-def upload_digest(packed: bytes) -> bytes:
-    """What a vote says of the voter's own masked vector, 32 bytes."""
-    return digest(label("upload"), packed)
+def part_digest(adverts: bytes, dealer: int, recipient: int, what: str, part: bytes) -> bytes:
+    """The digest of one part of what a dealer seals for a recipient; `adverts` is A."""
+    ends = slots_bytes([dealer]), slots_bytes([recipient])
+    return digest(label("part"), adverts, *ends, what.encode(), part)
+
+
+def deal(identity: Ed25519PrivateKey, adverts: bytes, dealer: int, recipient: int, portion: Portion) -> Dealt:
+    """A dealer's signature on what it seals for a recipient."""
+    digests = _digests(adverts, dealer, recipient, portion)
+    signature = sign(identity, _DEALT, *_dealt(adverts, dealer, recipient, digests))
+    return Dealt(digests, signature)
+
+
+def is_dealt(dealt: Dealt, key: bytes, adverts: bytes, dealer: int, recipient: int) -> bool:
+    """Whether the holder of this identity key signed these digests, for this recipient."""
+    return is_signed(key, dealt.signature, _DEALT, *_dealt(adverts, dealer, recipient, dealt.digests))
+
+
+def is_portion(dealt: Dealt, portion: Portion, adverts: bytes, dealer: int, recipient: int) -> bool:
+    """Whether these digests are those of this portion."""
+    return dealt.digests == _digests(adverts, dealer, recipient, portion)
+
+
+def _digests(adverts: bytes, dealer: int, recipient: int, portion: Portion) -> bytes:
+    parts = portion.parts.items()
+    return b"".join(part_digest(adverts, dealer, recipient, what, part) for what, part in parts)
+
+
+def _dealt(adverts: bytes, dealer: int, recipient: int, digests: bytes) -> tuple[bytes, ...]:
+    return adverts, slots_bytes([dealer]), slots_bytes([recipient]), digests
+
+
+def taken_digest(dealt: Dealt) -> bytes:
+    """What a recipient says of one signature of a dealer, 32 bytes."""
+    return digest(label("taken"), dealt.to_bytes())
+
+
+def accepted_digest(adverts: bytes, taken: Mapping[int, bytes]) -> bytes:
+    """What a site signs from then on of all that it took, by dealer; 32 bytes."""
+    writer = Writer()
+    for dealer in sorted(taken):
+        writer.u16(dealer).fixed(taken[dealer])
+    return digest(label("accepted"), adverts, writer.finish())
+
+
+def upload_digest(packed: bytes, wraps: Mapping[int, bytes], accepted: bytes) -> bytes:
+    """What a vote says of the voter's own masked vector, its wraps and what it had accepted, 32 bytes."""
+    return digest(label("upload"), digest(label("vector"), packed), wraps_bytes(wraps), accepted)
+
+
+def sign_reveal(
+    identity: Ed25519PrivateKey, transcript: bytes, survivors: Set[int], accepted: bytes, reveal: Reveal
+) -> Reveal:
+    """The reveal under its holder's signature."""
+    parts = transcript, slots_bytes(survivors), accepted, reveal.body
+    return replace(reveal, signature=sign(identity, _REVEAL, *parts))
+
+
+def is_revealed(reveal: Reveal, key: bytes, transcript: bytes, survivors: Set[int], accepted: bytes) -> bool:
+    """Whether the holder of this identity key revealed this for these survivors, of what it had accepted."""
+    parts = transcript, slots_bytes(survivors), accepted, reveal.body
+    return is_signed(key, reveal.signature, _REVEAL, *parts)
 
 
 def cast(key: Ed25519PrivateKey, transcript: bytes, survivors: Set[int], upload: bytes) -> Vote:

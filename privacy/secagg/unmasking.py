@@ -1,86 +1,225 @@
-"""Opening a sum: rebuild secrets from shares, check them, take out the masks that did not cancel.
+"""Opening a sum: what was revealed, checked against what was signed, and the masks that follow from it.
 
-A rebuilt secret counts only if it fits what its owner signed, so a sum is never wrong: it is exact or stays
-hidden. Where shares do not fit, their holders are suspected, not proven guilty: a share that does not fit was
-changed by its holder, dealt so by its owner, or made to look so by other holders together. See docs/protocol.md,
-section 7.
+Whoever knows the messages of a round can do this, the server while it runs and an auditor later: `Bound` is what a
+round's transcript fixes, `check_reveal` tells right shares from wrong ones, `Opening` rebuilds secrets from shares,
+and `masks` turns opened secrets into what has to be taken out of the sum of the uploads.
+
+Nothing is searched for, and nobody is only suspected. A share counts if its digest is in what its dealer signed and
+its holder accepted; else the holder is at fault. Shares that count and give no secret that fits its commitment put
+their dealer at fault. So a sum is exact or stays hidden, and whoever spoils it has signed the proof. See
+docs/protocol.md, section 7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
+from privacy.errors import FaultyClient, MalformedMessage
+from privacy.roster import Roster
 from privacy.secagg.graph import Graph
-from privacy.secagg.keys import KeyPair, mask_pair
-from privacy.secagg.masks import Mask, commit, pair_mask, self_mask
-from privacy.secagg.messages import Advert, Reveal
-from privacy.secagg.shamir import rebuild_checked
+from privacy.secagg.keys import Channel, mask_half, secret_names, wrap_half
+from privacy.secagg.masks import Mask, pair_mask, self_mask
+from privacy.secagg.messages import Advert, Adverts, Dealt, Reveal, share_bytes
+from privacy.secagg.parameters import Parameters, member_keys
+from privacy.secagg.shamir import rebuild
+from privacy.secagg.statements import (
+    accepted_digest,
+    bind_adverts,
+    bind_masks,
+    bind_session,
+    commit,
+    is_revealed,
+    part_digest,
+)
 
-_Fits = Callable[[bytes], bool]
+DealtBy = Mapping[tuple[int, int], Dealt]  # by dealer and recipient
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A round as its transcript fixes it: `session`, `link` and `transcript` are C, A and T; `keys` are by slot."""
+
+    parameters: Parameters
+    keys: tuple[bytes, ...]
+    graph: Graph
+    adverts: Mapping[int, Advert]
+    sharers: frozenset[int]
+    session: bytes
+    link: bytes
+    transcript: bytes
+
+    @classmethod
+    def of(
+        cls,
+        roster: Roster,
+        parameters: Parameters,
+        session: bytes,
+        context: bytes,
+        adverts: Mapping[int, Advert],
+        sharers: frozenset[int],
+    ) -> Bound:
+        """From the caller's session and context, 32 bytes each, the adverts of U1 and the slots of U2."""
+        first = bind_session(session, roster.root, parameters)
+        link = bind_adverts(first, Adverts(adverts))
+        transcript = bind_masks(link, context, sharers)
+        keys, graph = member_keys(parameters, roster), parameters.graph(first)
+        return cls(parameters, keys, graph, adverts, sharers, first, link, transcript)
+
+    def peers(self, slot: int) -> frozenset[int]:
+        """With whom this site masks."""
+        return self.sharers.intersection(self.graph.neighbors(slot))
+
+    def name(self, slot: int) -> str:
+        """The site at this slot."""
+        return self.parameters.members[slot]
+
+    def accepted(self, taken: Mapping[int, bytes]) -> bytes:
+        """What a site signs that took this, by dealer."""
+        return accepted_digest(self.link, taken)
+
+    def fits(self, owner: int, what: str, secret: bytes) -> bool:
+        """Whether a secret is the one that its owner advertised a commitment to."""
+        place = secret_names(len(self.parameters.levels)).index(what)
+        return commit(secret, self.session, owner, what) == self.adverts[owner].commitments[place]
+
+    def was_dealt(self, dealt: Dealt, ends: tuple[int, int], what: str, part: bytes) -> bool:
+        """Whether this is the part that the dealer signed for this recipient; `ends` are their slots."""
+        return dealt.of(what) == part_digest(self.link, *ends, what, part)
+
+
+def opened_names(bound: Bound, survivors: frozenset[int]) -> tuple[str, str, str | None]:
+    """Which secrets a sum opens: of its sites, of lost sites, and of its sites' excess noise, if of any."""
+    level = bound.parameters.opened_level(len(survivors))
+    return "m", "s", None if level is None else f"e{level}"
+
+
+def check_reveal(
+    bound: Bound, survivors: frozenset[int], holder: int, reveal: Reveal, dealt: DealtBy, accepted: bytes
+) -> None:
+    """MalformedMessage unless the holder signed just this for these survivors; FaultyClient for a wrong share.
+
+    Its share of its own secret has no digest: here dealer and holder are one, and `Opening` checks it.
+    """
+    held = bound.peers(holder) | {holder}
+    seeds, keys = held & survivors, held - survivors
+    of_seeds, of_keys, of_excess = opened_names(bound, survivors)
+    excess = seeds if of_excess is not None else frozenset()
+    shown = reveal.seed_shares, reveal.key_shares, reveal.excess_shares
+    if [each.keys() for each in shown] != [seeds, keys, excess]:
+        raise MalformedMessage("it revealed other shares than those asked for")
+    if not is_revealed(reveal, bound.keys[holder], bound.transcript, survivors, accepted):
+        raise MalformedMessage("its reveal is not signed for these survivors")
+    for what, shares in zip((of_seeds, of_keys, of_excess or "none"), shown, strict=True):
+        for owner in shares.keys() - {holder}:
+            ends, share = (owner, holder), share_bytes(shares[owner])
+            if not bound.was_dealt(dealt[ends], ends, what, share):
+                message = f"it revealed a share that {bound.name(owner)} did not deal to it"
+                raise FaultyClient(bound.name(holder), message)
 
 
 class NotRebuilt(Exception):
-    """A secret stays hidden: only `got` shares came, or no set of them fits what `owner` signed."""
+    """A secret stays hidden, as only `got` shares of it came."""
 
-    def __init__(self, got: int, owner: int | None = None) -> None:
+    def __init__(self, got: int) -> None:
         super().__init__(f"a secret stays hidden with {got} shares")
-        self.got, self.owner = got, owner
+        self.got = got
 
 
 @dataclass(frozen=True)
 class Opening:
-    """All that the server holds once the reveals are in.
+    """Rebuilds secrets from reveals that `check_reveal` has passed. `faults` fills with what it finds proven."""
 
-    `suspected` fills with the holders of shares that do not fit, and for each the owners of the shared secrets.
-    """
-
-    session: bytes
-    transcript: bytes
-    graph: Graph
-    threshold: int
-    adverts: Mapping[int, Advert]
-    masked: frozenset[int]
-    vanished: frozenset[int]
+    bound: Bound
+    survivors: frozenset[int]
     reveals: Mapping[int, Reveal] = field(repr=False)
-    suspected: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    faults: list[FaultyClient] = field(default_factory=list)
 
-    def masks(self) -> list[Mask]:
-        """What turns the sum of the uploads into the sum of the vectors. NotRebuilt if a secret stays hidden."""
-        seeds = {slot: self._seed(slot) for slot in sorted(self.masked)}
-        keys = {slot: self._keys(slot) for slot in sorted(self.vanished)}
-        masks = [self_mask(seed, self.transcript, slot).inverse() for slot, seed in seeds.items()]
-        for slot, pair in keys.items():
-            masks.extend(self._missing(slot, pair))
-        return masks
-
-    def _missing(self, slot: int, keys: KeyPair) -> Iterator[Mask]:
-        """The masks a vanished site would have added: each cancels the one its neighbor applied."""
-        own = slot, keys.public
-        for peer in self.graph.neighbors(slot):
-            if peer in self.masked:
-                end = peer, self.adverts[peer].mask_key
-                yield pair_mask(keys.agree(end[1]), self.transcript, own, end)
-
-    def _seed(self, owner: int) -> bytes:
+    def seeds(self) -> dict[int, bytes]:
+        """The self seeds of those in the sum. NotRebuilt or FaultyClient if one of them stays hidden."""
         given = {holder: reveal.seed_shares for holder, reveal in self.reveals.items()}
-        commitment = self.adverts[owner].commitment
-        return self._rebuild(owner, given, lambda seed: commit(seed, self.session, owner) == commitment)
+        return {owner: self._rebuild(owner, "m", given) for owner in sorted(self.survivors)}
 
-    def _keys(self, owner: int) -> KeyPair:
+    def keys(self) -> dict[int, bytes]:
+        """The mask secrets of those who were lost. NotRebuilt or FaultyClient if one of them stays hidden."""
         given = {holder: reveal.key_shares for holder, reveal in self.reveals.items()}
-        public = self.adverts[owner].mask_key
-        secret = self._rebuild(owner, given, lambda secret: mask_pair(secret, self.session).public == public)
-        return mask_pair(secret, self.session)
+        lost = self.bound.sharers - self.survivors
+        return {owner: self._rebuild(owner, "s", given) for owner in sorted(lost)}
 
-    def _rebuild(self, owner: int, given: Mapping[int, Mapping[int, int]], fits: _Fits) -> bytes:
+    def excess(self) -> dict[int, tuple[int, bytes]]:
+        """Level and seed of the excess noise that the sum does not need. What stays hidden stays in: no error."""
+        level = self.bound.parameters.opened_level(len(self.survivors))
+        if level is None:
+            return {}
+        given = {holder: reveal.excess_shares for holder, reveal in self.reveals.items()}
+        opened = {}
+        for owner in sorted(self.survivors):
+            try:
+                opened[owner] = level, self._rebuild(owner, f"e{level}", given)
+            except FaultyClient as fault:
+                self.faults.append(fault)
+            except NotRebuilt:
+                continue
+        return opened
+
+    def _rebuild(self, owner: int, what: str, given: Mapping[int, Mapping[int, int]]) -> bytes:
         shares = {holder: by_owner[owner] for holder, by_owner in given.items() if owner in by_owner}
-        if len(shares) < self.threshold:
+        if len(shares) < self.bound.parameters.threshold:
             raise NotRebuilt(len(shares))
-        rebuilt = rebuild_checked(shares, self.threshold, fits)
-        if rebuilt is None:
-            raise NotRebuilt(self.threshold - 1, owner)
-        secret, wrong = rebuilt
-        for holder in wrong:
-            self.suspected[holder] = (*self.suspected.get(holder, ()), owner)
+        secret = self._fitting(owner, what, shares)
+        if secret is not None:
+            return secret
+        fault = FaultyClient(
+            self.bound.name(owner), f"what it dealt of {what} is no secret that it advertised"
+        )
+        dealt = {holder: share for holder, share in shares.items() if holder != owner}
+        secret = self._fitting(owner, what, dealt)
+        if secret is None:
+            raise fault
+        self.faults.append(fault)  # only the share that it kept for itself is wrong, and it is not needed
         return secret
+
+    def _fitting(self, owner: int, what: str, shares: Mapping[int, int]) -> bytes | None:
+        secret = rebuild(shares, self.bound.parameters.threshold)
+        return secret if secret is not None and self.bound.fits(owner, what, secret) else None
+
+
+def masks(
+    bound: Bound,
+    seeds: Mapping[int, bytes],
+    secrets: Mapping[int, bytes],
+    dealt: DealtBy,
+    wraps: Mapping[int, Mapping[int, bytes]],
+) -> list[Mask]:
+    """What turns the sum of the uploads of U3 into the sum of their vectors.
+
+    `seeds` are m of U3 and `secrets` are s of U2 without U3, each of which `fits`; `dealt` are the signatures
+    between the two, and `wraps` those that came with the uploads, by sender. FaultyClient names whose halves or
+    wraps are not what they signed.
+    """
+    removed = [self_mask(seed, bound.transcript, slot).inverse() for slot, seed in seeds.items()]
+    for slot, secret in secrets.items():
+        removed.extend(_missing(bound, slot, secret, seeds.keys(), dealt, wraps))
+    return removed
+
+
+def _missing(
+    bound: Bound,
+    lost: int,
+    secret: bytes,
+    survivors: Set[int],
+    dealt: DealtBy,
+    wraps: Mapping[int, Mapping[int, bytes]],
+) -> Iterator[Mask]:
+    """The masks that a lost site would have added: each cancels the one that its neighbor applied."""
+    for peer in sorted(bound.peers(lost) & survivors):
+        given, key = (half(secret, bound.link, lost, peer) for half in (mask_half, wrap_half))
+        for what, part in (("x", given), ("y", key)):
+            if not bound.was_dealt(dealt[lost, peer], (lost, peer), what, part):
+                message = f"the half that it dealt to {bound.name(peer)} does not follow from its mask secret"
+                raise FaultyClient(bound.name(lost), message)
+        taken = Channel.of_wrap(key, bound.transcript, peer, lost).open(wraps[peer][lost])
+        if taken is None or not bound.was_dealt(dealt[peer, lost], (peer, lost), "x", taken):
+            message = f"its wrap for {bound.name(lost)} does not hold the half that it dealt"
+            raise FaultyClient(bound.name(peer), message)
+        yield pair_mask(given, taken, bound.transcript, lost, peer)

@@ -1,0 +1,172 @@
+"""A round that was opened: what is kept of it, and its sum counted again from that.
+
+`ServerMachine` fills an `Opened` and hands every `Upload` to its caller as it comes. Neither holds a seal, a
+share, or a vector of a site that is not in the sum. Whoever has both, the roster and the parameters can take the
+sum from them by `recount`, and needs to believe nobody: each site signed its keys, what it dealt, its upload and
+its vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from privacy.errors import FaultyServer, MalformedMessage
+from privacy.roster import Roster
+from privacy.secagg.masks import apply
+from privacy.secagg.messages import Advert, Certificate, Dealt, Vote
+from privacy.secagg.parameters import Parameters
+from privacy.secagg.ring import RingVector, accumulate, lane_type, reduce
+from privacy.secagg.statements import (
+    check_certificate,
+    has_repeated_keys,
+    is_cast,
+    is_dealt,
+    is_genuine,
+    taken_digest,
+    upload_digest,
+)
+from privacy.secagg.unmasking import Bound, masks
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What one site of the sum sent as its masked vector, and its first vote, which is for all who shared."""
+
+    slot: int
+    vote: Vote
+    wraps: Mapping[int, bytes]
+    packed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What was signed and opened in a round, but for the uploads. All by slot.
+
+    `session` and `context` are the caller's 32 bytes. `sharers` is U2; U3 is `certificate.survivors`. `votes` are
+    the first votes of U3, for U2. `taken` is, for each of U3, the digest of every signature that it took from a
+    dealer, by dealer. `dealt` are the signatures between U3 and those who were lost, by dealer and recipient.
+    `seeds` are m of U3, `secrets` are s of U2 without U3, `excess` is level and seed of the excess noise that was
+    opened.
+    """
+
+    session: bytes
+    context: bytes
+    adverts: Mapping[int, Advert]
+    sharers: frozenset[int]
+    votes: Mapping[int, Vote]
+    certificate: Certificate
+    taken: Mapping[int, Mapping[int, bytes]]
+    dealt: Mapping[tuple[int, int], Dealt]
+    seeds: Mapping[int, bytes] = field(repr=False)
+    secrets: Mapping[int, bytes] = field(repr=False)
+    excess: Mapping[int, tuple[int, bytes]] = field(repr=False)
+
+    @property
+    def survivors(self) -> frozenset[int]:
+        """U3."""
+        return self.certificate.survivors
+
+
+def recount(roster: Roster, parameters: Parameters, opened: Opened, uploads: Iterable[Upload]) -> RingVector:
+    """The sum of the vectors, from what the sites signed. Holds one vector, and takes uploads one at a time.
+
+    FaultyServer if anything is missing, added, altered or not signed; FaultyClient if what a site signed
+    contradicts itself, as in a round that would not have been opened. `excess` is checked, and not taken out.
+    """
+    bound = check(roster, parameters, opened)
+    total = np.zeros(parameters.length, lane_type(parameters.ring_bits))
+    wraps: dict[int, Mapping[int, bytes]] = {}
+    for upload in uploads:
+        _check_upload(bound, opened, upload)
+        if upload.slot in wraps:
+            raise FaultyServer("an upload that is there twice")
+        wraps[upload.slot] = upload.wraps
+        try:
+            accumulate(total, upload.packed, parameters.ring_bits)
+        except MalformedMessage as error:
+            raise FaultyServer(error.message) from None
+    if wraps.keys() != opened.survivors:
+        raise FaultyServer("the uploads are not those of the sites in the sum")
+    apply(total, masks(bound, opened.seeds, opened.secrets, opened.dealt, wraps))
+    reduce(total, parameters.ring_bits)
+    return total.astype(np.uint64)
+
+
+def check(roster: Roster, parameters: Parameters, opened: Opened) -> Bound:
+    """The round as its transcript fixes it, if all that was signed and opened fits; FaultyServer otherwise."""
+    if not opened.survivors <= opened.sharers <= opened.adverts.keys() <= set(range(parameters.count)):
+        raise FaultyServer("sites in the sum, sharers and adverts are not each within the next")
+    if not parameters.slots.keys() <= roster.by_site.keys():
+        raise FaultyServer("a member of the cohort is not on the roster")
+    bound = Bound.of(roster, parameters, opened.session, opened.context, opened.adverts, opened.sharers)
+    _check_adverts(bound)
+    if len(opened.survivors) < parameters.required:
+        raise FaultyServer(f"a sum of {len(opened.survivors)} sites, {parameters.required} are required")
+    if bound.graph.fewest_neighbors(opened.survivors) < parameters.fewest_neighbors:
+        raise FaultyServer("a sum that leaves a site with too few neighbors")
+    check_certificate(opened.certificate, bound.transcript, bound.keys, parameters.quorum)
+    if any(opened.votes[slot].upload != vote.upload for slot, vote in opened.certificate.votes.items()):
+        raise FaultyServer("a certificate about another upload than its site sent")
+    _check_dealt(bound, opened)
+    _check_secrets(bound, opened)
+    return bound
+
+
+def _check_adverts(bound: Bound) -> None:
+    for slot, advert in bound.adverts.items():
+        if not is_genuine(advert, bound.keys[slot], bound.session, slot):
+            raise FaultyServer(f"an advert that {bound.name(slot)} did not sign for this round")
+    if has_repeated_keys(bound.adverts.values()):
+        raise FaultyServer("two adverts with the same key")
+
+
+def _check_dealt(bound: Bound, opened: Opened) -> None:
+    """The signatures between those in the sum and the lost, each as its recipient took it."""
+    survivors, lost = opened.survivors, opened.sharers - opened.survivors
+    if opened.votes.keys() != survivors or opened.taken.keys() != survivors:
+        raise FaultyServer("the votes, or what was taken, are not those of the sites in the sum")
+    if any(opened.taken[slot].keys() != bound.peers(slot) for slot in survivors):
+        raise FaultyServer("a site that did not take one signature from each neighbor")
+    pairs = {(one, other) for one in lost for other in bound.peers(one) & survivors}
+    if opened.dealt.keys() != pairs | {(other, one) for one, other in pairs}:
+        raise FaultyServer("the signatures of dealers are not those between the lost and the others")
+    for (dealer, recipient), dealt in opened.dealt.items():
+        if dealt.levels != len(bound.parameters.levels) or not is_dealt(
+            dealt, bound.keys[dealer], bound.link, dealer, recipient
+        ):
+            raise FaultyServer(f"what {bound.name(dealer)} is said to have dealt is not signed by it")
+        if recipient in survivors and opened.taken[recipient][dealer] != taken_digest(dealt):
+            raise FaultyServer(
+                f"a signature of {bound.name(dealer)} that {bound.name(recipient)} did not take"
+            )
+
+
+def _check_secrets(bound: Bound, opened: Opened) -> None:
+    """The opened secrets are those due, and each is the one that its owner advertised."""
+    survivors, level = opened.survivors, bound.parameters.opened_level(len(opened.survivors))
+    if opened.seeds.keys() != survivors or opened.secrets.keys() != opened.sharers - survivors:
+        raise FaultyServer("the opened secrets are not those that the sum needs")
+    if not opened.excess.keys() <= survivors or any(at != level for at, _ in opened.excess.values()):
+        raise FaultyServer("opened excess noise that the sum may need")
+    secrets = [(slot, "m", seed) for slot, seed in opened.seeds.items()]
+    secrets += [(slot, "s", secret) for slot, secret in opened.secrets.items()]
+    secrets += [(slot, f"e{at}", seed) for slot, (at, seed) in opened.excess.items()]
+    for slot, what, secret in secrets:
+        if not bound.fits(slot, what, secret):
+            raise FaultyServer(f"an opened secret that {bound.name(slot)} did not advertise")
+
+
+def _check_upload(bound: Bound, opened: Opened, upload: Upload) -> None:
+    slot = upload.slot
+    if slot not in opened.survivors or upload.vote != opened.votes[slot]:
+        raise FaultyServer("an upload of no site in the sum, or beside another vote")
+    if upload.wraps.keys() != bound.peers(slot):
+        raise FaultyServer(f"the wraps of {bound.name(slot)} are not one for each peer")
+    accepted = bound.accepted(opened.taken[slot])
+    if upload.vote.upload != upload_digest(upload.packed, upload.wraps, accepted):
+        raise FaultyServer(f"an upload that {bound.name(slot)} did not vote for")
+    if not is_cast(upload.vote, bound.keys[slot], bound.transcript, opened.sharers):
+        raise FaultyServer(f"a vote that {bound.name(slot)} did not cast for those who shared")
