@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from privacy.secagg.opened import Opened
+
 from federation.errors import TooFewSurvivors
 from federation.round.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
 from federation.round.terms import Terms
@@ -22,6 +24,7 @@ from privacy.roster import Roster
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 from server.heads import Heads
+from server.transcripts import Uploads
 
 _REQUESTS = {
     Phase.SHARE: Kind.ADVERTS,
@@ -42,12 +45,16 @@ SILENT = "silent"  # why a site left that did not answer before the deadline
 class Coordinator:
     """One-shot owner of an attempt. Addresses are site ids here; `server.sessions` maps them to the transport's."""
 
-    def __init__(self, terms: Terms, roster: Roster, heads: Heads | None = None) -> None:
+    def __init__(
+        self, terms: Terms, roster: Roster, heads: Heads | None = None, uploads: Uploads | None = None
+    ) -> None:
         self.terms = terms
+        self.uploads = uploads
         self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
         self.following: Coordinator | None = None
-        self._machine = ServerMachine(roster, terms.parameters, terms.session)
+        sink = uploads.keep if uploads is not None else None
+        self._machine = ServerMachine(roster, terms.parameters, terms.session, sink)
         self._params: bytes | None = None
         self._is_masking = False
         self._deliveries: list[MachineOutgoing] = []  # wait for the params
@@ -65,6 +72,11 @@ class Coordinator:
         return self._machine.survivors
 
     @property
+    def opened(self) -> Opened:
+        """What shows anybody that `result` is the sum of what the survivors signed."""
+        return self._machine.opened
+
+    @property
     def lost(self) -> dict[str, str]:
         """Why sites left: the reason they gave, SILENT, or what the server says of one that broke the protocol."""
         return self.left | self._machine.faulty
@@ -79,6 +91,11 @@ class Coordinator:
         """Whether another attempt at this round can succeed: on a ring a site masks in one attempt only."""
         is_ring = self.terms.parameters.fewest_neighbors > 0
         return not (is_ring and self._is_masking)
+
+    def forget(self) -> None:
+        """Drop what sites sent: the attempt is over, or what it was for is written."""
+        if self.uploads is not None:
+            self.uploads.close()
 
     def start(self, params: bytes, following: Coordinator | None) -> list[Outgoing]:
         """Begin with these params: with invitations, or at once if the round is prepared."""

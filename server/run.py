@@ -20,8 +20,11 @@ from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
+from federation.sums.evidence import to_bytes
 from federation.sums.figures import published
+from federation.sums.replay import to_packed
 from federation.sums.state import ServerState, advance, require_finite
+from federation.sums.transcript import Content, Heading
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
@@ -31,6 +34,7 @@ from server.evaluation import Evaluated
 from server.events import note_begins, note_evaluated, note_failed, note_lost
 from server.heads import Heads
 from server.sessions import Lines
+from server.transcripts import Transcripts
 
 Members: TypeAlias = tuple[Member, ...]
 ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise
@@ -42,37 +46,55 @@ RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
 
 
 def run(
-    plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
+    plan: Plan,
+    state: ServerState,
+    lines: Lines,
+    members: Members,
+    roster: Roster,
+    stream: ServerNoise,
+    transcripts: Transcripts | None = None,
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Yield the state after every round, with its receipt.
 
     `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
-    read only where the plan says `noise = "central"`. Raises TooFewSurvivors when every attempt at a round fails,
-    RosterError when no cohort can be formed, TrainingDiverged when a round ended in params that are not finite.
+    read only where the plan says `noise = "central"`. `transcripts` is where every opened sum is kept, None for
+    nowhere. Raises TooFewSurvivors when every attempt at a round fails, RosterError when no cohort can be formed,
+    TrainingDiverged when a round ended in params that are not finite.
     """
     prepared: Coordinator | None = None
     while state.round < plan.federation.rounds:
         require_finite(state)
         started = time.monotonic()
-        coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, prepared)
+        setting = Setting(plan, state, members, roster, lines.heads, transcripts)
+        coordinator, total = _round(setting, lines, prepared)
         terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following
+        digest = _keep(setting, coordinator, total)
         _welcome_back(coordinator, lines)
         after = advance(plan, state, terms, total, survivors, stream(terms.round))
         heads = lines.heads.of(terms.parameters.members)
-        yield after, receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
+        receipt = receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
+        yield after, receipt.model_copy(update={"transcript": digest})
         state = after
 
 
 def evaluate(
-    plan: Plan, state: ServerState, lines: Lines, members: Members, roster: Roster, stream: ServerNoise
+    plan: Plan,
+    state: ServerState,
+    lines: Lines,
+    members: Members,
+    roster: Roster,
+    stream: ServerNoise,
+    transcripts: Transcripts | None = None,
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
-    coordinator, total = _round(Setting(plan, state, members, roster, lines.heads), lines, None)
+    setting = Setting(plan, state, members, roster, lines.heads, transcripts)
+    coordinator, total = _round(setting, lines, None)
+    digest = _keep(setting, coordinator, total)
     terms, survivors = coordinator.terms, coordinator.survivors
     figures = published(terms, total, len(survivors), stream(terms.round))
     cohort = terms.parameters.members
     note_evaluated(state.run, cohort, survivors)
-    return Evaluated(figures, cohort, survivors, lines.heads.of(cohort))
+    return Evaluated(figures, cohort, survivors, lines.heads.of(cohort), digest)
 
 
 def receipt_of(
@@ -108,6 +130,7 @@ class Setting:
     members: Members
     roster: Roster
     heads: Heads
+    transcripts: Transcripts | None = None
 
     def cohort(self, ahead: int) -> Members:
         """The cohort of the round `ahead` of the state."""
@@ -116,7 +139,8 @@ class Setting:
     def coordinator(self, ahead: int, attempt: int) -> Coordinator:
         """A fresh attempt at the round `ahead`, the attempt's number counted from the state's."""
         terms = terms_of(self.plan, self.state, self.cohort(ahead), attempt, ahead)
-        return Coordinator(terms, self.roster, self.heads)
+        uploads = self.transcripts.uploads() if self.transcripts is not None else None
+        return Coordinator(terms, self.roster, self.heads, uploads)
 
     def following(self) -> Coordinator | None:
         """The round after the next, to be prepared on the way, if all of its cohort are in the next one too."""
@@ -143,16 +167,38 @@ def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tupl
             played = _play(coordinator, setting, lines)
         except TooFewSurvivors as error:
             failure = error
+            coordinator.forget()
             note_failed(coordinator, error.got, error.needed)
             note_lost(coordinator)
             _welcome_back(coordinator, lines)
             if not coordinator.may_repeat:
                 failure.hint += "; on a ring a round that failed after masking is over: start another run"
                 break
+        except BaseException:
+            coordinator.forget()
+            raise
         else:
             note_lost(coordinator)
             return played
     raise failure or AssertionError("unreachable")
+
+
+def _keep(setting: Setting, coordinator: Coordinator, total: RingVector) -> str | None:
+    """Make what shows the sum of a round durable, before anything follows from it; its digest, None without."""
+    if setting.transcripts is None or coordinator.uploads is None:
+        return None
+    terms, opened, params = coordinator.terms, coordinator.opened, params_bytes(setting.state.params)
+    content = Content(
+        heading=Heading.of(terms, params_digest(params), setting.transcripts.roster),
+        start=params if terms.round == 1 else b"",
+        evidence=to_bytes(opened),
+        uploads=coordinator.uploads.parts(opened.survivors),
+        total=to_packed(total, terms.parameters.ring_bits),
+    )
+    try:
+        return setting.transcripts.keep(content)
+    finally:
+        coordinator.forget()
 
 
 def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:

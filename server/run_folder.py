@@ -25,13 +25,17 @@ from federation.plan.plan import Plan, parse
 from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
+from federation.sums.replay import done
+from federation.sums.sizes import left_out
 from federation.sums.state import ServerState, begin
+from federation.sums.transcript import digest_of
 from privacy.ledger.heads import Head, head_from_json
 from privacy.roster import Roster, SignedRoster
 from privacy.suite import SUITE
 from server import checkpoint
 from server.evaluation import Evaluated
 from server.run import RESERVED
+from server.transcripts import Transcripts, clean, path_of
 
 RUN_ID_BYTES = 16
 
@@ -92,11 +96,37 @@ class RunFolder:
         if stored is None:
             stored = begin(self.plan, os.urandom(RUN_ID_BYTES), params)
         else:
+            stored = self._caught_up(stored)
             # Attempts that a killed process may have begun are skipped: an attempt's number is never used twice.
             stored = replace(stored, attempt=stored.attempt + RESERVED)
+        clean(self.path, self._transcripts())
         with kept(self.path / "checkpoint") as folder:
             checkpoint.write(folder, self.plan, stored)
         return stored
+
+    def transcripts(self, roster: SignedRoster, dimension: int) -> Transcripts | None:
+        """Where the rounds of this run are kept; None where the plan, or their size, leaves them out."""
+        sizes = [entry.size for entry in Roster.from_bytes(roster.roster).entries]
+        return None if left_out(self.plan, sizes, dimension) else Transcripts(self.path, roster)
+
+    def _transcripts(self) -> dict[int, str]:
+        """The digests of transcripts on record, by round; if a round has two receipts, the last one counts."""
+        last = self.plan.federation.rounds + 1
+        found = {entry.get("round", last): entry.get("transcript") for entry in self._lines()}
+        return {number: digest for number, digest in found.items() if isinstance(digest, str)}
+
+    def _caught_up(self, state: ServerState) -> ServerState:
+        """The state after a round whose receipt was written and whose state was not: the round is not played twice.
+
+        Played again, it would replace the transcript under the digest of its receipt.
+        """
+        number = state.round + 1
+        path, digest = path_of(self.path, number), self._transcripts().get(number)
+        receipt = next((one for one in self.receipts() if one.round == number), None)
+        if digest is None or receipt is None or not path.exists() or digest_of(path) != digest:
+            return state
+        after = done(self.plan, state, path, receipt.survivors)
+        return after if params_digest(params_bytes(after.params)).hex() == receipt.params_after else state
 
     def require_whole(self, journals: Mapping[str, Path] = MappingProxyType({})) -> None:
         """CheckpointError if rounds are left, and what the finished ones left behind is gone.
@@ -111,6 +141,11 @@ class RunFolder:
         lost = [path for path in places if not path.exists()]
         if not {receipt.round for receipt in self.receipts()} >= set(range(1, state.round + 1)):
             lost.append(self.path / "receipts.jsonl")
+        lost += [
+            path
+            for number in sorted(self._transcripts())
+            if not (path := path_of(self.path, number)).exists()
+        ]
         if lost:
             message = f"{lost[0]} is gone, or lacks some of the {state.round} rounds that are done"
             raise CheckpointError(message, hint="put it back as it was, or start again in another folder")
@@ -118,7 +153,8 @@ class RunFolder:
     def store(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> None:
         """Make a finished round durable: its receipt, then the state.
 
-        Killed in between, the round is played again and its receipt written again; the last one counts.
+        Killed in between, the state follows from the round's transcript. Without one the round is played again, and
+        its receipt written again; the last one counts.
         """
         self._append(state, receipt.model_dump(mode="json") | {"metrics": dict(metrics)})
         with kept(self.path / "checkpoint") as folder:
@@ -127,7 +163,7 @@ class RunFolder:
     def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
         """Make the published figures durable: they are drawn once, and never again."""
         content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
-        self._append(state, {**content, "heads": _in_json(done.heads)})
+        self._append(state, {**content, "heads": _in_json(done.heads), "transcript": done.transcript})
 
     def evaluation(self) -> Metrics | None:
         """The published figures on record, or None."""

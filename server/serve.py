@@ -44,13 +44,14 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
     roster = Roster.from_bytes(signed.roster)
     folder.write_roster(signed)
     lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
+    transcripts = folder.transcripts(signed, state.params.numel())
     note_joined(plan, state, [member.site for member in members], roster)
-    for after, receipt in run(plan, state, lines, members, roster, _fresh):
+    for after, receipt in run(plan, state, lines, members, roster, _fresh, transcripts):
         state = after
         folder.store(state, receipt, {})
         note_round(plan, state.run, receipt)
     if plan.evaluation.epsilon is not None and folder.evaluation() is None:
-        folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh))
+        folder.store_evaluation(state, evaluate(plan, state, lines, members, roster, _fresh, transcripts))
     names = [member.site for member in members]
     digest = params_digest(params_bytes(state.params))
     folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))

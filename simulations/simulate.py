@@ -34,6 +34,7 @@ from server.evaluation import Evaluated
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
+from server.transcripts import Transcripts
 from simulations.baseline import FOLDER, without_privacy
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
@@ -255,7 +256,8 @@ def _train(
     """
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with ExitStack() as stack:
-        played = _play(world, state, sites, engine, stack)
+        kept = folder.transcripts(world.roster, state.params.numel())
+        played = _play(world, state, sites, engine, stack, kept)
         tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
@@ -271,7 +273,12 @@ def _train(
 
 
 def _play(
-    world: World, state: ServerState, sites: Mapping[str, Site], engine: Engine, stack: ExitStack
+    world: World,
+    state: ServerState,
+    sites: Mapping[str, Site],
+    engine: Engine,
+    stack: ExitStack,
+    kept: Transcripts | None,
 ) -> _Played:
     """What is left of a run. Every site has consented when this returns."""
     plan, signed = world.plan, world.roster
@@ -299,7 +306,7 @@ def _play(
     roster = Roster.from_bytes(signed.roster)
     names, patience = [member.site for member in members], plan.cohort.deadline_seconds
     return _Played(
-        run(plan, state, lines, members, roster, server_stream),
-        lambda final: evaluate(plan, final, lines, members, roster, server_stream),
+        run(plan, state, lines, members, roster, server_stream, kept),
+        lambda final: evaluate(plan, final, lines, members, roster, server_stream, kept),
         lambda digest: lines.close(state.run, digest, names, patience),
     )

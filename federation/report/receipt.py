@@ -14,6 +14,7 @@ class Receipt(Part):
     """One round that is done. `seconds` is wall-clock time; bytes are the round's, by site id.
 
     `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
+    `transcript`: the digest of the file that shows the round's sum, in hex; None where none is kept.
     `metrics`: of the pooled held-out records, in a simulation.
     """
 
@@ -27,4 +28,5 @@ class Receipt(Part):
     params_before: str
     params_after: str
     heads: Mapping[str, Mapping[str, Any]] = {}
+    transcript: str | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default

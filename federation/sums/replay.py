@@ -1,0 +1,73 @@
+"""From an opened sum to the params: the step that the coordinator took, taken again from a transcript.
+
+It is the coordinator's own code (`federation.sums.state`), on purpose. What a round released is settled by its sum,
+and what follows has one right answer, bit for bit. A second way of writing the same arithmetic would differ in the
+last place of a float and prove nothing more. An auditor trusts neither the file nor the params that it was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from federation.model.params import params_from_bytes
+from federation.plan.plan import Plan
+from federation.round.terms import Terms
+from federation.sums.figures import published
+from federation.sums.state import ServerState, advance, begin
+from federation.sums.transcript import Transcript
+from privacy.errors import MalformedMessage
+from privacy.mechanism.encoding import RingVector
+from privacy.mechanism.noise import Stream
+from privacy.secagg.ring import accumulate, lane_type, pack, packed_size, reduce, to_lanes
+
+
+def started(plan: Plan, transcript: Transcript) -> ServerState:
+    """The state before round 1, from its transcript. MalformedMessage if that holds no params."""
+    heading = transcript.heading
+    return begin(plan, heading.run, params_from_bytes(transcript.start, heading.dimension))
+
+
+def follow(
+    plan: Plan, state: ServerState, terms: Terms, total: RingVector, survivors: Sequence[str]
+) -> ServerState:
+    """The state after a round with this sum. ValueError under central noise, which no transcript holds."""
+    return advance(plan, state, terms, total, survivors, _no_stream(plan))
+
+
+def done(plan: Plan, state: ServerState, path: Path, survivors: Sequence[str]) -> ServerState:
+    """The state after a round, from a transcript that is one's own: nothing of it is verified."""
+    with Transcript.open(path) as transcript:
+        terms = transcript.heading.terms(plan)
+        bits, size = terms.parameters.ring_bits, packed_size(terms.length, terms.parameters.ring_bits)
+        total = from_packed(transcript.own_total(size), terms.length, bits)
+    return follow(plan, state, terms, total, survivors)
+
+
+def figures(terms: Terms, total: RingVector, survivors: Collection[str]) -> dict[str, float | None]:
+    """What an evaluation with this sum publishes. ValueError under central noise."""
+    return published(terms, total, len(survivors), _no_stream(terms.plan))
+
+
+def to_packed(total: RingVector, bits: int) -> bytes:
+    """A sum as a transcript holds it."""
+    return pack(to_lanes(total, bits), bits)
+
+
+def from_packed(data: bytes, length: int, bits: int) -> RingVector:
+    """A sum that a transcript holds. MalformedMessage if it is none of this length."""
+    if len(data) != packed_size(length, bits):
+        raise MalformedMessage("a transcript holds no sum of this length")
+    lanes = np.zeros(length, lane_type(bits))
+    accumulate(lanes, data, bits)
+    reduce(lanes, bits)
+    return lanes.astype(np.uint64)
+
+
+def _no_stream(plan: Plan) -> Stream:
+    """A stream that nothing is drawn from: all noise is in the sum already."""
+    if plan.privacy.noise == "central":
+        raise ValueError("the server's noise is in no transcript")
+    return Stream(bytes(32))

@@ -1,0 +1,111 @@
+"""Verifies the transcript of a round: that its sum is that of what the sites signed, and of nothing else.
+
+Nothing in the file is believed. Session and context are worked out from the plan and from what the auditor expects
+of the round; every site's key comes from a roster that the consortium signed; and `privacy.secagg.opened.recount`
+takes the sum from what those keys signed. What the server says the sum was is then compared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+from privacy.secagg.opened import Opened, recount
+
+from federation.plan.plan import Plan
+from federation.round.terms import Terms
+from federation.sums.evidence import from_bytes
+from federation.sums.replay import from_packed
+from federation.sums.transcript import Heading, Transcript
+from privacy.errors import FaultyServer, MalformedMessage, PrivacyError
+from privacy.mechanism.encoding import RingVector
+from privacy.roster import Roster, SignedRoster
+from privacy.secagg.ring import packed_size
+
+_DAMAGE = (PrivacyError, ArithmeticError, LookupError, ValueError)
+
+
+class NotVerified(Exception):
+    """Why a transcript does not show its sum, in half a sentence that names no data."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a round's receipt says of it. `signers`: keys of the consortium, one of which must have signed."""
+
+    run: str
+    round: int
+    cohort: tuple[str, ...]
+    survivors: tuple[str, ...]
+    params: str  # the digest of those that the round began with, in hex
+    signers: Collection[bytes]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A round whose sum is proven."""
+
+    terms: Terms
+    survivors: tuple[str, ...]
+    total: RingVector = field(repr=False)
+
+
+def verified(transcript: Transcript, plan: Plan, expected: Expected) -> Verified:
+    """The sum of a transcript's round. NotVerified if it does not follow from what the sites signed for it."""
+    heading = transcript.heading
+    _check_heading(heading, plan, expected)
+    try:
+        roster = _roster(heading, expected)
+        terms = heading.terms(plan)
+        opened = _opened(transcript, terms, expected)
+        size = packed_size(terms.length, terms.parameters.ring_bits)
+        total = recount(roster, terms.parameters, opened, transcript.uploads(opened, size))
+        told = from_packed(transcript.total(size), terms.length, terms.parameters.ring_bits)
+    except _DAMAGE as error:
+        raise NotVerified(getattr(error, "message", "it holds what no round leaves")) from None
+    if not np.array_equal(told, total):
+        raise NotVerified("the sum that it names is not that of what the sites signed")
+    return Verified(terms, expected.survivors, total)
+
+
+def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:
+    """The round is the one that was asked for, of this run, plan, cohort and params."""
+    if (heading.run.hex(), heading.round) != (expected.run, expected.round):
+        raise NotVerified("it is the transcript of another round or run")
+    if heading.plan != plan.digest:
+        raise NotVerified("it is the transcript of another plan")
+    if heading.noise != plan.kind.noise_text:
+        raise NotVerified("its sites drew noise by another noise multiplier than this version works out")
+    if heading.params.hex() != expected.params:
+        raise NotVerified("it began with other params than the receipt says")
+    if tuple(member.site for member in heading.members) != expected.cohort:
+        raise NotVerified("it is of another cohort than the receipt says")
+
+
+def _roster(heading: Heading, expected: Expected) -> Roster:
+    """The roster of this round, signed by a key that the auditor knows of, and by every key that it names."""
+    signed = SignedRoster.from_bytes(heading.roster)
+    signers = [key for key in signed.signatures if signed.is_signed_by(key)]
+    if len(signers) < len(signed.signatures) or not set(signers) & set(expected.signers):
+        raise NotVerified("its roster is not signed by those who signed roster.toml")
+    roster = Roster.from_bytes(signed.roster)
+    for member in heading.members:
+        entry = roster.by_site.get(member.site)
+        if entry is None or entry.size != member.size:
+            raise NotVerified("its cohort is not that of its roster")
+    return roster
+
+
+def _opened(transcript: Transcript, terms: Terms, expected: Expected) -> Opened:
+    """What was signed and opened, if it is of the survivors that the receipt names."""
+    context = terms.context_of(transcript.heading.params)
+    opened = from_bytes(transcript.evidence, len(terms.parameters.levels), terms.session, context)
+    names = terms.parameters.members
+    if not all(slot < len(names) for slot in opened.sharers | opened.survivors):
+        raise MalformedMessage("a transcript names a slot beyond the cohort")
+    if tuple(names[slot] for slot in sorted(opened.survivors)) != expected.survivors:
+        raise NotVerified("it opens the sum of other sites than the receipt says")
+    if opened.votes.keys() != opened.survivors:
+        raise FaultyServer("the votes are not those of the sites in the sum")
+    return opened
