@@ -37,6 +37,7 @@ from privacy.accounting.units import Limit
 from privacy.errors import JournalMisuse, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
+from privacy.secagg.keys import SECRET_BYTES
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,14 @@ class Payload:
         return data
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:
-        """The sealed vector, and what is kept beside it."""
-        return data[: 8 * self.length], data[8 * self.length :]
+        """The sealed vector, and the secret of its excess noise, if there is one, that is kept with it.
+
+        PolicyViolation for bytes of another form.
+        """
+        vector, excess = data[: 8 * self.length], data[8 * self.length :]
+        if len(excess) not in (0, SECRET_BYTES):
+            raise PolicyViolation("a release is not of the one form that may leave")
+        return vector, excess
 
     def open(self, data: bytes) -> RingVector:
         """The vector of sealed bytes, which are all that it holds. PolicyViolation if they have another form."""

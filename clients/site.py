@@ -42,6 +42,7 @@ from federation.round.messages import (
     closing_digest,
     heads_body,
 )
+from federation.round.parts import secrets_of
 from federation.round.terms import Terms, evaluation_run
 from privacy.errors import (
     BudgetExceeded,
@@ -311,6 +312,7 @@ class Site:
         require_same_company(joined.plan, self._companies.get(terms.run, present), present)
         rules, minimum = joined.plan.secure_aggregation, joined.plan.cohort.minimum
         floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
+        excess = self.excess(terms)
         machine = ClientMachine(
             self.member.site,
             self.trust.identity,
@@ -319,9 +321,10 @@ class Site:
             terms.session,
             floor,
             self.entropy,
+            secrets_of(terms, self.member.site, excess),
         )
         kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
-        joined.rounds = {**kept, terms.round: Participant(terms, machine)}
+        joined.rounds = {**kept, terms.round: Participant(terms, machine, excess)}
         self._companies.setdefault(terms.run, present)
         while len(self._companies) > _REMEMBERED:
             del self._companies[next(iter(self._companies))]
@@ -358,7 +361,8 @@ class Site:
                 broadcast = Broadcast.from_bytes(body)
                 params = params_from_bytes(broadcast.params, terms.dimension)
                 machine.accept(broadcast.shares)
-                vector = self.release(terms, params, broadcast.heads)  # charges, trains, fixes
+                excess, participant.excess = participant.excess, b""  # from here on the journal keeps it
+                vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes
                 is_ring = terms.parameters.fewest_neighbors > 0
                 self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=is_ring)
                 return Kind.MASKED, machine.mask(vector, terms.context(broadcast.params))

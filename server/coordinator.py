@@ -10,9 +10,7 @@ round then begins with its params. If one is, `following` is dropped and the nex
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from privacy.secagg.opened import Opened
+from collections.abc import Callable, Mapping
 
 from federation.errors import TooFewSurvivors
 from federation.round.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
@@ -21,6 +19,7 @@ from federation.round.transport import Outgoing
 from privacy.errors import FaultyClient, MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
+from privacy.secagg.opened import Opened
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 from server.heads import Heads
@@ -72,7 +71,13 @@ class Coordinator:
         return self._machine.survivors
 
     @property
-    def opened(self) -> Opened:
+    def excess(self) -> Mapping[str, bytes]:
+        """The secret of each survivor's noise that the sum does not need, where it was rebuilt."""
+        members = self.terms.parameters.members
+        return {members[slot]: secret for slot, (_, secret) in self._machine.opened_excess.items()}
+
+    @property
+    def opened(self) -> Opened | None:
         """What shows anybody that `result` is the sum of what the survivors signed."""
         return self._machine.opened
 

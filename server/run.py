@@ -19,6 +19,7 @@ from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
+from federation.round.parts import without_excess
 from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
 from federation.sums.figures import published
@@ -70,10 +71,11 @@ def run(
         terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following
         digest = _keep(setting, coordinator, total)
         _welcome_back(coordinator, lines)
-        after = advance(plan, state, terms, total, survivors, stream(terms.round))
+        opened = without_excess(terms, total, survivors, coordinator.excess)
+        after = advance(plan, state, terms, opened.total, survivors, stream(terms.round), len(opened.reduced))
         heads = lines.heads.of(terms.parameters.members)
         receipt = receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
-        yield after, receipt.model_copy(update={"transcript": digest})
+        yield after, receipt.model_copy(update={"transcript": digest, "excess_left": opened.left})
         state = after
 
 
@@ -91,7 +93,8 @@ def evaluate(
     coordinator, total = _round(setting, lines, None)
     digest = _keep(setting, coordinator, total)
     terms, survivors = coordinator.terms, coordinator.survivors
-    figures = published(terms, total, len(survivors), stream(terms.round))
+    opened = without_excess(terms, total, survivors, coordinator.excess)
+    figures = published(terms, opened.total, len(survivors), stream(terms.round), len(opened.reduced))
     cohort = terms.parameters.members
     note_evaluated(state.run, cohort, survivors)
     return Evaluated(figures, cohort, survivors, lines.heads.of(cohort), digest)

@@ -15,12 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from privacy.secagg.opened import Upload
-
 from federation.files import kept, sync_folder
 from federation.sums.evidence import wraps_bytes
 from federation.sums.transcript import Content, write
 from privacy.roster import SignedRoster
+from privacy.secagg.opened import Upload
 
 FOLDER = "rounds"
 _SUFFIX = ".transcript"

@@ -65,12 +65,14 @@ def check_suites(
 
 
 def _check_older(simulated: Set[bool], found: Findings) -> None:
-    found.skip("whether the sums are those of what the sites sent: secagg/3 kept nothing to count them again from")
+    found.skip(
+        "whether the sums are those of what the sites sent: secagg/3 kept nothing to count them again from"
+    )
     if simulated != {True}:
         found.add(
             "suite-outdated",
-            "the run was made with secagg/3, the version before this one. Nobody could read a single update; whoever "
-            "recorded what was sent could, with a quantum computer",
+            "the run was made with secagg/3, the version before this one. Nobody could read a single update; "
+            "whoever recorded what was sent could, with a quantum computer",
         )
 
 

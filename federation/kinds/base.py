@@ -150,12 +150,12 @@ class Kind(ABC):
         is of `stream`, and stays.
         """
 
-    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector | None:
-        """What of one site's noise a sum that lost so many sites does not need; None where that is nothing.
+    @abstractmethod
+    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
+        """What of one site's noise a sum that lost so many sites does not need.
 
-        `streams` are those of the parts above the sum's level.
+        `streams` are those of the parts above the sum's level, of which there has to be one.
         """
-        return None
 
     @abstractmethod
     def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:

@@ -46,16 +46,12 @@ class NoisedSum(Kind):
                 integers = integers + mechanism.noise(source, variance)
         return codec.to_ring(integers)
 
-    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector | None:
+    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
         """The parts above the level of a sum that lost so many, drawn again."""
-        if not self._is_distributed:
-            return None
-        levels, mechanism, codec = self.levels(parties), self.mechanism(parties), self.codec(parties)
+        levels, mechanism = self.levels(parties), self.mechanism(parties)
         parts = levels.parts[levels.level(lost) + 1 :]
-        if not parts:
-            return None
-        noises = [mechanism.noise(one, part) for part, one in zip(parts, streams, strict=True)]
-        return codec.to_ring(sum(noises[1:], noises[0]))
+        first, *others = [mechanism.noise(one, part) for part, one in zip(parts, streams, strict=True)]
+        return self.codec(parties).to_ring(sum(others, first))
 
     def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
         """The decoded sum; with central noise, the noise is added first."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from federation.kinds.base import Kind, Parties, Work, grid, on_grid
 from privacy.accounting.events import Event, NonPrivateEvent
+from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, Stream
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class FixedPoint(Kind):
         """The update times the site's weight. No noise is added here, and none can be taken out."""
         codec, delta = self.codec(parties), self.update(parties, work, stream)
         return codec.to_ring(codec.encode(delta * self.weight(parties, site), stream.derive("rounding")))
+
+    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
+        """UnsafeParameters: no noise is added to an update."""
+        raise UnsafeParameters("an update without noise has no excess")
 
     @abstractmethod
     def update(self, parties: Parties, work: Work, stream: Stream) -> Tensor:

@@ -28,5 +28,6 @@ class Receipt(Part):
     params_before: str
     params_after: str
     heads: Mapping[str, Mapping[str, Any]] = {}
+    excess_left: _Names = ()
     transcript: str | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default

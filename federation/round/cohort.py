@@ -84,4 +84,7 @@ def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
 
 def _rules(plan: Plan, cohort: int) -> Parameters:
     names = tuple(f"{index:05d}" for index in range(cohort))
-    return Parameters.choose(names, **plan.secure_aggregation.tolerance, ring_bits=32, length=1)
+    asked = plan.secure_aggregation
+    return Parameters.choose(
+        names, colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
+    )

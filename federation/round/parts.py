@@ -24,11 +24,15 @@ from privacy.wire import Writer, digest
 
 @dataclass(frozen=True)
 class Opened:
-    """An opened sum, after the excess noise of the `reduced` among its `survivors` was taken out."""
+    """An opened sum, after the excess noise of the `reduced` among its `survivors` was taken out.
+
+    That of `left` stayed in, though the sum does not need it: its secret could not be rebuilt.
+    """
 
     total: RingVector
     survivors: tuple[str, ...]
     reduced: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 def secrets_of(terms: Terms, site: str, first: bytes) -> tuple[bytes, ...]:
@@ -52,17 +56,16 @@ def without_excess(
 
     `opened` holds, by site, the first secret above the sum's level. What of a site could not be rebuilt stays in.
     """
-    names, reduced = tuple(survivors), []
-    lost = len(terms.members) - len(names)
-    for site in names:
-        if terms.takes_out and site in opened:
-            above = terms.levels.secrets - terms.levels.level(lost)
-            streams = streams_of(terms, site, _chain(terms, site, opened[site], above))
-            excess = terms.kind.excess(terms.parties, lost, streams)
-            if excess is not None:
-                total = (total - excess) & np.uint64((1 << terms.codec.ring_bits) - 1)
-                reduced.append(site)
-    return Opened(total, names, tuple(reduced))
+    names, lost = tuple(survivors), len(terms.members) - len(survivors)
+    above = terms.levels.secrets - terms.levels.level(lost) if terms.takes_out else 0
+    if not above:
+        return Opened(total, names)
+    reduced = tuple(site for site in names if site in opened)
+    for site in reduced:
+        streams = streams_of(terms, site, _chain(terms, site, opened[site], above))
+        total = total - terms.kind.excess(terms.parties, lost, streams)
+    ring = np.uint64((1 << terms.codec.ring_bits) - 1)
+    return Opened(total & ring, names, reduced, tuple(site for site in names if site not in opened))
 
 
 def _chain(terms: Terms, site: str, first: bytes, count: int) -> tuple[bytes, ...]:

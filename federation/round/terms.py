@@ -66,6 +66,7 @@ class Terms:
             **self.plan.secure_aggregation.tolerance,
             ring_bits=self.codec.ring_bits,
             length=self.length,
+            levels=self.parties.lost[1:],
         )
 
     @property

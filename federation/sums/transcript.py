@@ -18,8 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from privacy.secagg.opened import Opened, Upload
-
 from federation.model.params import params_digest
 from federation.plan.plan import Plan
 from federation.round.messages import MAX_ROSTER, RUN_ID_BYTES, Invitation, Member
@@ -28,6 +26,7 @@ from federation.sums.evidence import wraps_from
 from privacy.errors import MalformedMessage
 from privacy.roster import SignedRoster
 from privacy.secagg.messages import WRAP_BYTES
+from privacy.secagg.opened import Opened, Upload
 from privacy.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 

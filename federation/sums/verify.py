@@ -11,7 +11,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
-from privacy.secagg.opened import Opened, recount
 
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
@@ -21,6 +20,7 @@ from federation.sums.transcript import Heading, Transcript
 from privacy.errors import FaultyServer, MalformedMessage, PrivacyError
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster, SignedRoster
+from privacy.secagg.opened import Opened, recount
 from privacy.secagg.ring import packed_size
 
 _DAMAGE = (PrivacyError, ArithmeticError, LookupError, ValueError)
