@@ -37,8 +37,8 @@ MAX_ROSTER = 1 << 26
 MAX_HELLO = 1 << 24  # a plan, a roster of MAX_SITES and a head of each
 FRAME_ROOM, PEER_ROOM = (
     1 << 16,
-    1 << 11,
-)  # beside the params: bytes of a request that are always there, and per site
+    1 << 12,
+)  # beside the params: bytes of a request that are always there, and per site: a sealed share and an advert
 _MAX_BODY = 1 << 31
 _HEADER = 1 + 16 + 4 + 4
 _MAX_HEAD = 1 << 10

@@ -321,6 +321,7 @@ class ClientMachine:
             {slot: shares[1] for slot, shares in present.items()},
             {slot: shares[0] for slot, shares in held.items() if slot not in survivors},
             {slot: shares[1 + level] for slot, shares in present.items()} if level is not None else {},
+            signature=b"",
         )
         signed = sign_reveal(self._identity, state.transcript, survivors, state.accepted, reveal)
         return Finished(), signed.to_bytes()

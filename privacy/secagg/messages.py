@@ -354,7 +354,7 @@ class Reveal(_Message):
     seed_shares: Mapping[int, int] = field(repr=False)
     key_shares: Mapping[int, int] = field(repr=False)
     excess_shares: Mapping[int, int] = field(repr=False)
-    signature: bytes = b""
+    signature: bytes
 
     kind, layout = Kind.REVEAL, (_SHARES, _SHARES, _SHARES, _SIGNATURE)
 

@@ -14,6 +14,7 @@ from privacy.errors import ProtocolError
 from privacy.roster import Entry, Roster
 from privacy.secagg.client import ClientMachine
 from privacy.secagg.keys import Secrets
+from privacy.secagg.opened import Upload
 from privacy.secagg.parameters import Floor, Parameters
 from privacy.secagg.ring import Lanes, RingVector, accumulate, lane_type, reduce
 from privacy.secagg.server import Outgoing, Phase, ServerMachine
@@ -89,9 +90,15 @@ class Round:
         sessions: Mapping[int, bytes] | None = None,
         contexts: Mapping[int, bytes] | None = None,
         rosters: Mapping[int, Roster] | None = None,
+        levels: tuple[int, ...] = (),
     ) -> None:
         self.parameters = Parameters.choose(
-            map(site, range(n)), colluders=colluders, dropouts=dropouts, ring_bits=ring_bits, length=length
+            map(site, range(n)),
+            colluders=colluders,
+            dropouts=dropouts,
+            ring_bits=ring_bits,
+            length=length,
+            levels=levels,
         )
         self.roster = make_roster(self.parameters.members)
         self.floor = Floor(3, colluders, dropouts)
@@ -101,7 +108,8 @@ class Round:
         self.clients = [self.client(slot) for slot in range(n)]
         self.vectors = [ring_vector(site(slot), length, ring_bits) for slot in range(n)]
         self.server_session = session
-        self.server = ServerMachine(self.roster, self.parameters, session)
+        self.uploads: list[Upload] = []
+        self.server = ServerMachine(self.roster, self.parameters, session, self.uploads.append)
         self.server.bind(CONTEXT)
         self.inbox: dict[int, bytes] = {}
         self.everyone = frozenset(range(n))
@@ -126,7 +134,13 @@ class Round:
             self.sessions[slot],
             self.floor,
             entropy(name),
+            self.excess(slot),
         )
+
+    def excess(self, slot: int) -> list[bytes]:
+        """The seeds of a site's excess noise."""
+        draw = entropy(f"excess of {site(slot)}")
+        return [draw(32) for _ in self.parameters.levels]
 
     def deliver(self, outgoing: Iterable[Outgoing]) -> None:
         """Put the server's messages into the inboxes; a step that sends nothing leaves them alone."""

@@ -20,9 +20,22 @@ from privacy.errors import (
     SuspectedClient,
 )
 from privacy.secagg.client import ClientMachine
-from privacy.secagg.keys import Channel, Secrets, channel_pair, mask_pair
+from privacy.secagg.dealing import named
+from privacy.secagg.kem import KemPair
+from privacy.secagg.keys import Secrets, channel_pair, kem_pair, mask_half, wrap_half
 from privacy.secagg.masks import apply, pair_mask, self_mask
-from privacy.secagg.messages import Advert, Adverts, Certificate, Delivery, Masked, Reveal, Survivors, Vote
+from privacy.secagg.messages import (
+    Advert,
+    Adverts,
+    Certificate,
+    Delivery,
+    Masked,
+    Reveal,
+    Sealed,
+    SealedShares,
+    Survivors,
+    Vote,
+)
 from privacy.secagg.parameters import Floor
 from privacy.secagg.ring import lane_type
 from privacy.secagg.server import Phase
@@ -80,15 +93,25 @@ def _refuses(
 # --- adverts ---------------------------------------------------------------------------------------------
 
 
+FIELDS = ["channel_key", "kem_key", "commitments"]
+
+
+def _other(field: str) -> object:
+    """What this field of an advert could hold as well."""
+    secret = b"server".ljust(32)
+    makers = {"channel_key": channel_pair, "kem_key": kem_pair}
+    return makers[field](secret, SESSION).public if field in makers else (secret,) * 2
+
+
 def _adverts(round_: Round) -> Adverts:
     return Adverts.from_bytes(round_.until(Phase.SHARE).inbox[0])
 
 
-@pytest.mark.parametrize("field", ["mask_key", "channel_key", "commitment"])
+@pytest.mark.parametrize("field", FIELDS)
 def test_an_own_advert_that_was_altered_is_refused(field: str) -> None:
     round_ = Round()
     adverts = dict(_adverts(round_).by_slot)
-    adverts[0] = replace(adverts[0], **{field: mask_pair(b"x" * 32, CONTEXT).public})
+    adverts[0] = replace(adverts[0], **{field: _other(field)})
     client = round_.clients[0]
     _refuses(lambda: client.share(Adverts(adverts).to_bytes()), FaultyServer, "own advert", client)
 
@@ -110,37 +133,44 @@ def test_fewer_adverts_than_required_are_refused() -> None:
 def test_an_advert_of_no_member_is_refused() -> None:
     round_ = Round()
     adverts = dict(_adverts(round_).by_slot)
-    adverts[5] = replace(adverts[4], mask_key=mask_pair(b"x" * 32, CONTEXT).public)
+    adverts[5] = replace(adverts[4], channel_key=channel_pair(b"x" * 32, CONTEXT).public)
     del adverts[4]
     client = round_.clients[0]
     _refuses(lambda: client.share(Adverts(adverts).to_bytes()), FaultyServer, "no member", client)
 
 
-@pytest.mark.parametrize(("field", "source"), [("mask_key", "mask_key"), ("mask_key", "channel_key")])
-def test_the_same_key_twice_is_refused(field: str, source: str) -> None:
+@pytest.mark.parametrize("field", FIELDS[:2])
+def test_the_same_key_twice_is_refused(field: str) -> None:
     round_ = Round()
     adverts = dict(_adverts(round_).by_slot)
-    adverts[1] = replace(adverts[1], **{field: getattr(adverts[2], source)})
+    adverts[1] = replace(adverts[1], **{field: getattr(adverts[2], field)})
     client = round_.clients[0]
     _refuses(lambda: client.share(Adverts(adverts).to_bytes()), FaultyServer, "same key", client)
 
 
 @pytest.mark.parametrize("coordinate", LOW_ORDER)
-@pytest.mark.parametrize("field", ["mask_key", "channel_key"])
-def test_a_peer_key_of_small_order_is_refused(field: str, coordinate: int) -> None:
+def test_a_peer_key_of_small_order_is_refused(coordinate: int) -> None:
     round_ = Round()
     adverts = dict(_adverts(round_).by_slot)
-    adverts[1] = replace(adverts[1], **{field: coordinate.to_bytes(32, "little")})
+    adverts[1] = replace(adverts[1], channel_key=coordinate.to_bytes(32, "little"))
     client = round_.clients[0]
     _refuses(lambda: client.share(Adverts(adverts).to_bytes()), MalformedMessage, "small order", client)
 
 
+def test_a_peer_kem_key_that_is_not_reduced_is_refused() -> None:
+    round_ = Round()
+    adverts = dict(_adverts(round_).by_slot)
+    adverts[1] = replace(adverts[1], kem_key=b"\xff" * 1184)
+    client = round_.clients[0]
+    _refuses(lambda: client.share(Adverts(adverts).to_bytes()), MalformedMessage, "KEM key", client)
+
+
 def test_an_advert_whose_keys_the_server_swapped_is_refused() -> None:
     """1: the server puts its own key in place of a peer's, and cannot sign for it."""
-    for field in ("mask_key", "channel_key", "commitment"):
+    for field in FIELDS:
         round_ = Round()
         adverts = dict(_adverts(round_).by_slot)
-        adverts[1] = replace(adverts[1], **{field: mask_pair(b"server".ljust(32), SESSION).public})
+        adverts[1] = replace(adverts[1], **{field: _other(field)})
         client = round_.clients[0]
         _refuses(
             partial(client.share, Adverts(adverts).to_bytes()), FaultyServer, "site-1 did not sign", client
@@ -168,11 +198,11 @@ def test_an_advert_of_another_session_is_refused() -> None:
 # --- shares ----------------------------------------------------------------------------------------------
 
 
-def _delivered(round_: Round) -> dict[int, bytes]:
+def _delivered(round_: Round) -> dict[int, Sealed]:
     return dict(Delivery.from_bytes(round_.until(Phase.MASK).inbox[0]).by_slot)
 
 
-def _mask(round_: Round, shares: dict[int, bytes], sharers: set[int] | None = None) -> Callable[[], bytes]:
+def _mask(round_: Round, shares: dict[int, Sealed], sharers: set[int] | None = None) -> Callable[[], bytes]:
     delivery = Delivery(frozenset(sharers or {0, *shares}), shares).to_bytes()
     return lambda: mask(round_.clients[0], delivery, round_.vectors[0], CONTEXT)
 
@@ -198,14 +228,35 @@ def test_a_share_of_another_round_is_refused() -> None:
     _refuses(_mask(round_, shares), SuspectedClient, "site-3", round_.clients[0])
 
 
-@pytest.mark.parametrize("bit", [0, 100, 82 * 8 - 1])
-def test_a_share_with_one_bit_flipped_is_refused(bit: int) -> None:
+@pytest.mark.parametrize(
+    "at", [0, 1087, 1088, 1233, 1234, 1265, 1266, 1297, 1298, 1329, 1330, 1361, 1362, 1425]
+)
+def test_an_entry_with_one_bit_flipped_is_refused_and_its_dealer_named(at: int) -> None:
+    """I5: both ends of ciphertext, seal, each digest and signature."""
     round_ = Round()
     shares = _delivered(round_)
-    altered = bytearray(shares[4])
-    altered[bit // 8] ^= 1 << bit % 8
-    shares[4] = bytes(altered)
-    _refuses(_mask(round_, shares), SuspectedClient, "site-4", round_.clients[0])
+    altered = bytearray(shares[4].to_bytes())
+    altered[at] ^= 1 << at % 8
+    shares[4] = Sealed.from_bytes(bytes(altered))
+    with pytest.raises(SuspectedClient) as caught:
+        _mask(round_, shares)()
+    assert caught.value.site == "site-4"
+    _is_over(round_.clients[0])
+
+
+@pytest.mark.parametrize("field", ["ciphertext", "sealed", "dealt"])
+def test_parts_of_an_entry_do_not_fit_another_entry(field: str) -> None:
+    """I5: of another sender, another recipient, another attempt."""
+    for source in ("sender", "recipient", "attempt"):
+        round_ = Round()
+        shares = _delivered(round_)
+        other = {
+            "sender": shares[2],
+            "recipient": Delivery.from_bytes(round_.inbox[1]).by_slot[4],
+            "attempt": _delivered(Round(session=b"another attempt".ljust(32)))[4],
+        }[source]
+        shares[4] = replace(shares[4], **{field: getattr(other, field)})
+        _refuses(_mask(round_, shares), SuspectedClient, "site-4", round_.clients[0])
 
 
 def test_fewer_sharers_than_required_are_refused() -> None:
@@ -283,7 +334,7 @@ def test_accepted_shares_serve_one_context() -> None:
     _refuses(partial(client.mask, round_.vectors[0], other), FaultyServer, "second", client)
 
 
-def _delivered_again(round_: Round) -> dict[int, bytes]:
+def _delivered_again(round_: Round) -> dict[int, Sealed]:
     return dict(Delivery.from_bytes(round_.inbox[0]).by_slot)
 
 
@@ -461,11 +512,11 @@ def test_steps_out_of_order_end_the_round() -> None:
                 client.accept(round_.inbox[0])
             calls: list[Callable[[], bytes | None]] = [
                 client.advertise,
-                partial(client.share, b"\x03\x02\0\0"),
-                partial(client.accept, b"\x03\x04\0\0\0\0"),
+                partial(client.share, b"\x04\x02\0\0"),
+                partial(client.accept, b"\x04\x04\0\0\0\0"),
                 partial(client.mask, vector, CONTEXT),
-                partial(client.commit, b"\x03\x06\0\0"),
-                partial(client.reveal, b"\x03\x08\0\0\0\0"),
+                partial(client.commit, b"\x04\x06\0\0"),
+                partial(client.reveal, b"\x04\x08\0\0\0\0"),
             ]
             _refuses(calls[early], FaultyServer, "out of order", client)
 
@@ -495,36 +546,44 @@ def test_secrets_are_gone_after_the_reveal() -> None:
     assert repr(round_.clients[0]) == "ClientMachine(slot=0, finished)"
 
 
-def _reaches(start: object, wanted: bytes) -> bool:
-    """Whether these bytes are held anywhere below an object."""
+def _reaches(start: object, wanted: object) -> bool:
+    """Whether these bytes, or an object of this class, are held anywhere below an object."""
     seen, stack = set(), [start]
     while stack:
         item = stack.pop()
         if id(item) in seen or isinstance(item, type | ModuleType | FunctionType):
             continue
         seen.add(id(item))
-        if isinstance(item, bytes) and wanted in item:
+        if isinstance(wanted, type) and isinstance(item, wanted):
+            return True
+        if isinstance(item, bytes) and isinstance(wanted, bytes) and wanted in item:
             return True
         stack.extend(gc.get_referents(item))
     return False
 
 
 def test_each_secret_is_gone_as_soon_as_its_step_is_over() -> None:
-    """I12: root, s and w go when shares are sealed, keys of incoming seals when they open, m when it masks."""
-    round_, held = Round(), []
+    """I12: root, s, w and the seeds of excess noise go when shares are sealed, what opens incoming seals when they
+    are open, m and halves when it masks.
+    """
+    round_, held = Round(levels=(1,)), []
     client = round_.clients[0]
     secrets, other = round_.secrets(0), round_.secrets(1)
-    adverts = Adverts({slot: Advert.from_bytes(Round().clients[slot].advertise()) for slot in range(5)})
+    twins = [Round(levels=(1,)).clients[slot] for slot in range(5)]
+    adverts = Adverts({slot: Advert.from_bytes(twin.advertise(), 1) for slot, twin in enumerate(twins)})
     link = bind_adverts(round_.link, adverts)
-    agreed = channel_pair(secrets.channel, round_.link).agree(channel_pair(other.channel, round_.link).public)
-    sought = [
+    sought: list[object] = [
         entropy(site(0))(32),
         secrets.mask,
         secrets.channel,
+        round_.excess(0)[0],
         secrets.seed,
-        Channel.between(agreed, link, 1, 0).key,
-        Channel.between(agreed, link, 0, 1).key,
-        mask_pair(secrets.mask, round_.link).agree(mask_pair(other.mask, round_.link).public),
+        channel_pair(secrets.channel, round_.link).agree(channel_pair(other.channel, round_.link).public),
+        KemPair,
+        mask_half(secrets.mask, link, 0, 1),
+        wrap_half(secrets.mask, link, 0, 1),
+        mask_half(other.mask, link, 1, 0),
+        wrap_half(other.mask, link, 1, 0),
     ]
     while round_.server.phase is not Phase.DONE:
         if round_.server.phase is Phase.MASK:
@@ -532,8 +591,9 @@ def test_each_secret_is_gone_as_soon_as_its_step_is_over() -> None:
             held.append([_reaches(client, secret) for secret in sought])
         round_.step()
         held.append([_reaches(client, secret) for secret in sought])
-    names = ["root", "s", "w", "m", "inbound", "outbound", "pair"]
-    kept = [{"root"}, {"m", "inbound", "pair"}, {"m", "pair"}, set(), set()]  # advertise to reveal
+    names = ["root", "s", "w", "e", "m", "agreed", "kem", "x to", "y to", "x from", "y from"]
+    opening, pair = {"m", "agreed", "kem", "x to"}, {"m", "x to", "x from", "y from"}
+    kept = [{"root", "e"}, opening, pair, set(), set()]  # advertise to reveal
     assert held == [[name in each for name in names] for each in kept]
 
 
@@ -645,16 +705,18 @@ def test_sites_that_were_shown_different_adverts_do_not_open_each_others_shares(
     round_ = Round(5)
     adverts = dict(_adverts(round_).by_slot)
     link = bind_session(SESSION, round_.roster.root, round_.parameters)
-    adverts[4] = make_advert(identity(site(4)), link, 4, Secrets.of(b"r" * 32, link))
+    secrets = Secrets.of(b"r" * 32, link)
+    adverts[4] = make_advert(identity(site(4)), link, 4, secrets.channel, named(secrets, ()))
     round_.inbox[0] = Adverts(adverts).to_bytes()
-    round_.step({0, 1, 2, 3})
+    dealt = {slot: SealedShares.from_bytes(round_.answer(slot)).by_slot for slot in range(4)}
     for slot in range(4):
+        sealed = {peer: shares[slot] for peer, shares in dealt.items() if peer != slot}
         with pytest.raises(SuspectedClient):
-            round_.answer(slot)
+            round_.clients[slot].accept(Delivery(frozenset(range(4)), sealed).to_bytes())
 
 
 class _Colluder:
-    """All that the server could know at the very most, for one lie: every self seed, and site 3's secret."""
+    """All that the server could know at the very most, for one lie: every self seed, and the halves with site 3."""
 
     def __init__(self, round_: Round) -> None:
         self.round = round_.until(Phase.MASK)
@@ -663,7 +725,6 @@ class _Colluder:
         }
         session = bind_session(SESSION, round_.roster.root, round_.parameters)
         self.link = bind_adverts(session, Adverts(self.adverts))
-        self.keys = mask_pair(round_.secrets(3).mask, session)
 
     def transcript(self, slot: int, sharers: set[int]) -> bytes:
         return bind_masks(self.link, self.round.contexts[slot], sharers)
@@ -677,9 +738,11 @@ class _Colluder:
         upload = unpack(Masked.from_bytes(reply, 4 * length).packed, length, 32)
         masks = [self_mask(self.round.secrets(slot).seed, transcript, slot).inverse()]
         if 3 in sharers:
-            end = slot, self.adverts[slot].mask_key
-            shared = self.keys.agree(end[1])
-            masks.append(pair_mask(shared, transcript, (3, self.keys.public), end))
+            ends = ((3, slot), (slot, 3))
+            given, taken = (
+                mask_half(self.round.secrets(own).mask, self.link, own, peer) for own, peer in ends
+            )
+            masks.append(pair_mask(given, taken, transcript, 3, slot))
         apply(upload, masks)
         return upload
 
@@ -714,7 +777,7 @@ def test_on_a_ring_survivors_that_leave_a_member_with_too_few_neighbors_are_refu
     assert cut <= rules.tolerated
     for gone, is_refused in ((around[:cut], True), (around[: cut - 1], False)):
         client = round_.client(0)
-        vars(client)["_state"] = HasMasked(bytes(32), bytes(32), round_.everyone, frozenset(), {})
+        vars(client)["_state"] = HasMasked(bytes(32), bytes(32), round_.everyone, frozenset(), bytes(32), {})
         ask = partial(client.commit, Survivors(round_.everyone - set(gone)).to_bytes())
         if is_refused:
             _refuses(ask, FaultyServer, "too few neighbors", client)

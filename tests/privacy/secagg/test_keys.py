@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.secagg.keys import _SMALL_ORDER as SMALL_ORDER
-from privacy.secagg.keys import Channel, KeyPair, channel_pair, derive, is_public_key, mask_pair
+from privacy.secagg.keys import Channel, KeyPair, channel_pair, derive, is_public_key, kem_pair
 
 SECRETS = st.binary(min_size=32, max_size=32)
 P = 2**255 - 19
@@ -44,7 +44,7 @@ def test_the_key_derivation_gives_the_vector_of_rfc_5869_appendix_a_1() -> None:
 def test_derive_is_extract_then_expand_over_the_framed_label(
     secret: bytes, salt: bytes, parts: list[bytes]
 ) -> None:
-    info = b"".join(len(part).to_bytes(4, "big") + part for part in [b"secagg/3/use", *parts])
+    info = b"".join(len(part).to_bytes(4, "big") + part for part in [b"secagg/4/use", *parts])
     key = hmac.digest(salt, secret, "sha256")
     assert derive(secret, salt, "use", *parts) == hmac.digest(key, info + b"\x01", "sha256")
 
@@ -74,7 +74,7 @@ def test_every_point_that_x25519_maps_to_zero_is_refused() -> None:
 
 @given(SECRETS)
 def test_honest_keys_are_accepted_and_have_one_encoding(secret: bytes) -> None:
-    public = mask_pair(secret, bytes(32)).public
+    public = channel_pair(secret, bytes(32)).public
     assert is_public_key(public)
     assert not is_public_key((int.from_bytes(public, "little") | 1 << 255).to_bytes(32, "little"))
     assert not is_public_key(public[:31])
@@ -83,16 +83,15 @@ def test_honest_keys_are_accepted_and_have_one_encoding(secret: bytes) -> None:
 
 @given(SECRETS, SECRETS)
 def test_both_ends_agree(one: bytes, other: bytes) -> None:
-    for pair in (mask_pair, channel_pair):
-        ours, theirs = pair(one, bytes(32)), pair(other, bytes(32))
-        assert ours.agree(theirs.public) == theirs.agree(ours.public)
+    ours, theirs = channel_pair(one, bytes(32)), channel_pair(other, bytes(32))
+    assert ours.agree(theirs.public) == theirs.agree(ours.public)
 
 
 def test_labels_and_contexts_give_distinct_keys() -> None:
     secret = bytes(range(32))
     publics = {
         pair(secret, context).public
-        for pair in (mask_pair, channel_pair)
+        for pair in (channel_pair, kem_pair)
         for context in (b"a" * 32, b"b" * 32)
     }
     assert len(publics) == 4
@@ -103,11 +102,15 @@ def test_a_sealed_message_opens_unaltered_in_its_own_channel_only(
     shared: bytes, text: bytes, bit: int
 ) -> None:
     roster = bytes(32)
-    channel = Channel.between(shared, roster, 1, 2)
+    parts = shared, b"Z" * 32, b"ciphertext"
+    channel = Channel.between(*parts, roster, 1, 2)
     sealed = channel.seal(text)
     assert channel.open(sealed) == text
     others = [(roster, 2, 1), (roster, 1, 3), (roster, 0, 2), (b"r" * 32, 1, 2)]
-    assert all(Channel.between(shared, *other).open(sealed) is None for other in others)
+    assert all(Channel.between(*parts, *other).open(sealed) is None for other in others)
+    for at in range(3):
+        wrong = [b"w" + part[1:] if at == place else part for place, part in enumerate(parts)]
+        assert wrong[at] == parts[at] or Channel.between(*wrong, roster, 1, 2).open(sealed) is None
     altered = bytearray(sealed)
     altered[bit // 8 % len(sealed)] ^= 1 << bit % 8
     assert channel.open(bytes(altered)) is None
@@ -115,7 +118,8 @@ def test_a_sealed_message_opens_unaltered_in_its_own_channel_only(
 
 
 def test_no_secret_is_in_a_repr() -> None:
-    pair = mask_pair(bytes(range(32)), bytes(32))
+    pair = channel_pair(bytes(range(32)), bytes(32))
+    assert "private" not in repr(kem_pair(bytes(range(32)), bytes(32)))
     assert repr(pair) == f"KeyPair(public={pair.public!r})"
     assert "key" not in repr(Channel(bytes(range(32)), b""))
 
@@ -124,7 +128,7 @@ def test_channel_keys_of_a_cohort_are_all_distinct() -> None:
     secrets = [bytes([slot]) * 32 for slot in range(8)]
     pairs = [channel_pair(secret, bytes(32)) for secret in secrets]
     keys = sorted(
-        Channel.between(pairs[i].agree(pairs[j].public), bytes(32), i, j).key
+        Channel.between(pairs[i].agree(pairs[j].public), bytes(32), b"", bytes(32), i, j).key
         for i in range(8)
         for j in range(8)
         if i != j

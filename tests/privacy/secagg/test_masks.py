@@ -10,18 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.secagg import ring
-from privacy.secagg.keys import mask_pair
-from privacy.secagg.masks import CHUNK_BYTES, Mask, apply, commit, pair_mask, self_mask
+from privacy.secagg.keys import mask_half
+from privacy.secagg.masks import CHUNK_BYTES, Keystream, Mask, apply, keystream, pair_mask, self_mask
+from privacy.secagg.statements import commit
 from tests.privacy.secagg.rounds import entropy
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value
 
 TRANSCRIPT = bytes(32)
-PAIRS = [mask_pair(bytes([slot]) * 32, bytes(32)) for slot in range(6)]
+
+
+def _half(slot: int, peer: int) -> bytes:
+    return mask_half(bytes([slot]) * 32, bytes(32), slot, peer)
 
 
 def _pair(slot: int, peer: int, transcript: bytes = TRANSCRIPT) -> Mask:
-    own, other = PAIRS[slot], PAIRS[peer]
-    return pair_mask(own.agree(other.public), transcript, (slot, own.public), (peer, other.public))
+    return pair_mask(_half(slot, peer), _half(peer, slot), transcript, slot, peer)
 
 
 @pytest.mark.parametrize("bits", [1, 20, 32, 33, 62])
@@ -93,15 +96,26 @@ def test_masks_of_different_transcripts_do_not_cancel_but_leave_uniform_noise() 
     assert not total.any()
 
 
-def test_a_commitment_binds_seed_context_and_slot() -> None:
+def test_a_commitment_binds_secret_context_slot_and_use() -> None:
     seed = entropy("seed")(32)
     commitments = {
-        commit(seed, bytes(32), 0),
-        commit(seed, bytes(32), 1),
-        commit(seed, b"c" * 32, 0),
-        commit(bytes(32), bytes(32), 0),
+        commit(seed, bytes(32), 0, "m"),
+        commit(seed, bytes(32), 1, "m"),
+        commit(seed, bytes(32), 0, "s"),
+        commit(seed, b"c" * 32, 0, "m"),
+        commit(bytes(32), bytes(32), 0, "m"),
     }
-    assert len(commitments) == 4
+    assert len(commitments) == 5
+
+
+@pytest.mark.parametrize("size", [0, 1, 48, CHUNK_BYTES, 2 * CHUNK_BYTES + 5])
+def test_the_first_bytes_of_a_keystream_do_not_depend_on_how_many_are_taken(size: int) -> None:
+    key = bytes(range(32))
+    assert len(keystream(key, size)) == size
+    assert keystream(key, 3 * CHUNK_BYTES)[:size] == keystream(key, size)
+    buffer = bytearray(CHUNK_BYTES + 15)
+    Keystream(key).fill(buffer, 64)
+    assert buffer[: min(size, 64)] == keystream(key, min(size, 64))
 
 
 def test_a_mask_shows_no_key() -> None:

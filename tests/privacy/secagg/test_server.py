@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import combinations, product
 
@@ -11,14 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.errors import FaultyClient, SuspectedClient
-from privacy.secagg.keys import Secrets, mask_pair
+from privacy.secagg.dealing import named
+from privacy.secagg.keys import Secrets, channel_pair, kem_pair, mask_half
 from privacy.secagg.masks import apply, pair_mask, self_mask
 from privacy.secagg.messages import Advert, Adverts, Masked, Reveal, SealedShares, Survivors, Vote
 from privacy.secagg.ring import pack, packed_size
 from privacy.secagg.server import Phase, TooFew
 from privacy.secagg.shamir import PRIME
-from privacy.secagg.statements import bind_session, cast, check_certificate, make_advert, upload_digest
+from privacy.secagg.statements import (
+    accepted_digest,
+    bind_adverts,
+    bind_session,
+    cast,
+    check_certificate,
+    make_advert,
+    sign_reveal,
+    upload_digest,
+)
 from privacy.signing import sign
+from privacy.suite import SUITE, label
 from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, identity, site, unpack
 from tests.privacy.secagg.statistics import ALARM, chi_square_p_value
 
@@ -173,16 +185,14 @@ def test_a_vector_that_comes_too_late_stays_hidden_though_its_key_secret_was_reb
     round_.until(Phase.MASK)
     round_.vectors[4] = np.zeros(length, np.uint64)
     upload = unpack(Masked.from_bytes(round_.answer(4), 4 * length).packed, length, 32)
-    secrets = round_.secrets(4)
-    keys, seed = mask_pair(secrets.mask, session), secrets.seed
-    transcript = round_.server.transcript
-    ends = [(peer, adverts.by_slot[peer].mask_key) for peer in range(4)]
-    apply(
-        upload,
-        [pair_mask(keys.agree(end[1]), transcript, (4, keys.public), end).inverse() for end in ends],
-    )
+    link, transcript = bind_adverts(session, adverts), round_.server.transcript
+    for peer in range(4):
+        given, taken = (
+            mask_half(round_.secrets(own).mask, link, own, other) for own, other in ((4, peer), (peer, 4))
+        )
+        apply(upload, [pair_mask(given, taken, transcript, 4, peer).inverse()])
     assert chi_square_p_value(upload) > ALARM
-    apply(upload, [self_mask(seed, transcript, 4).inverse()])
+    apply(upload, [self_mask(round_.secrets(4).seed, transcript, 4).inverse()])
     assert not upload.any()
 
 
@@ -194,14 +204,14 @@ def test_an_unknown_sender_is_ignored() -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("body", [b"", b"\0\0", b"short", bytes(2000)])
-@pytest.mark.parametrize("head", ["", "09", "0309", "0201", "0101", "own kind", "next kind"])
+@pytest.mark.parametrize("head", ["", "09", "0409", "0301", "0201", "0101", "own kind", "next kind"])
 def test_a_malformed_message_costs_only_its_sender(phase: Phase, head: str, body: bytes) -> None:
     round_ = Round(6, colluders=0)
     if phase is Phase.COMMIT:
         round_.until(Phase.MASK).step(round_.everyone - {5})
     round_.until(phase)
     own = {Phase.ADVERTISE: 1, Phase.SHARE: 3, Phase.MASK: 5, Phase.COMMIT: 7, Phase.REVEAL: 9}[phase]
-    kinds = {"own kind": bytes([3, own]), "next kind": b"\x03\x09"}
+    kinds = {"own kind": bytes([SUITE, own]), "next kind": b"\x04\x09"}
     data = (kinds[head] if head in kinds else bytes.fromhex(head)) + body
     round_.receive(2, data)
     assert set(round_.server.blame) == {"site-2"}
@@ -220,11 +230,17 @@ def test_the_last_one_awaited_may_be_malformed() -> None:
     assert round_.server.phase is Phase.SHARE
 
 
-def _second_advert(slot: int, *, root: bytes = b"r" * 32, **changed: bytes) -> Advert:
+def _advert(session: bytes, slot: int, root: bytes, *, signer: str = "") -> Advert:
+    """The advert of this site, or in its name, with these secrets."""
+    secrets = Secrets.of(root, session)
+    return make_advert(identity(signer or site(slot)), session, slot, secrets.channel, named(secrets, ()))
+
+
+def _second_advert(slot: int) -> Advert:
     """Another advert that this site genuinely signs for the same round."""
     round_ = Round(5, colluders=0)
     session = bind_session(SESSION, round_.roster.root, round_.parameters)
-    return make_advert(identity(site(slot)), session, slot, replace(Secrets.of(root, session), **changed))
+    return _advert(session, slot, b"r" * 32)
 
 
 def test_a_site_that_signs_two_adverts_is_suspected_and_not_proven_faulty() -> None:
@@ -249,7 +265,8 @@ def test_an_answer_that_differs_from_the_first_is_not_listened_to() -> None:
     round_ = Round(5, colluders=0).until(Phase.SHARE)
     shares = SealedShares.from_bytes(round_.answer(1))
     round_.receive(1, shares.to_bytes())
-    round_.receive(1, SealedShares({**shares.by_slot, 0: b"x" * 82}).to_bytes())
+    other = replace(shares.by_slot[0], sealed=b"x" * 146)
+    round_.receive(1, SealedShares({**shares.by_slot, 0: other}).to_bytes())
     assert "answered twice, differently" in round_.server.faulty["site-1"]
 
 
@@ -257,14 +274,14 @@ def test_an_advert_that_its_site_did_not_sign_is_not_taken() -> None:
     """2, 3: signed by a key that the roster no longer holds."""
     round_ = Round(5, colluders=0)
     advert = Advert.from_bytes(round_.answer(2))
-    old = make_advert(identity("a revoked key"), SESSION, 2, Secrets.of(b"r" * 32, SESSION))
+    old = _advert(SESSION, 2, b"r" * 32, signer="a revoked key")
     round_.receive(2, replace(advert, signature=old.signature).to_bytes())
     assert "not signed" in round_.server.faulty["site-2"]
 
 
 def test_a_masked_vector_that_its_site_did_not_sign_is_not_added() -> None:
     """32: one bit flipped on the way, or a signature that is for another vector."""
-    for at in (2, 66, 70):
+    for at in (2, 70, -1):
         round_ = Round(5, colluders=0).until(Phase.MASK)
         data = bytearray(round_.answer(2))
         data[at] ^= 1
@@ -276,10 +293,10 @@ def test_a_masked_vector_that_its_site_did_not_sign_is_not_added() -> None:
 
 def test_a_signed_vector_with_set_padding_is_proven_faulty() -> None:
     round_ = Round(5, colluders=0, ring_bits=21, length=7).until(Phase.MASK)
-    packed = bytearray(Masked.from_bytes(round_.answer(2), packed_size(7, 21)).packed)
+    masked = Masked.from_bytes(round_.answer(2), packed_size(7, 21))
+    packed = bytearray(masked.packed)
     packed[-1] |= 0x80
-    vote = cast(identity(site(2)), round_.server.transcript, round_.everyone, upload_digest(bytes(packed)))
-    round_.receive(2, Masked(vote.signature, bytes(packed)).to_bytes())
+    round_.receive(2, _signed_upload(round_, bytes(packed), masked.wraps))
     assert isinstance(round_.server.blame["site-2"], FaultyClient)
     round_.step(round_.everyone - {2})
     assert round_.until(Phase.DONE).result() == round_.sum_over([0, 1, 3, 4])
@@ -290,10 +307,28 @@ def test_a_vector_of_another_length_is_not_added() -> None:
     right = packed_size(7, 21)
     for length in (right - 1, right + 1, 0, 1000):
         round_ = Round(5, colluders=0, ring_bits=21, length=7).until(Phase.MASK)
-        packed = bytes(length)
-        vote = cast(identity(site(2)), round_.server.transcript, round_.everyone, upload_digest(packed))
-        round_.receive(2, Masked(vote.signature, packed).to_bytes())
+        wraps = Masked.from_bytes(round_.answer(2), right).wraps
+        round_.receive(2, _signed_upload(round_, bytes(length), wraps))
         assert set(round_.server.blame) == {"site-2"}
+
+
+@pytest.mark.parametrize("change", ["missing", "self", "stranger"])
+def test_wraps_other_than_one_for_each_peer_are_refused(change: str) -> None:
+    round_ = Round(5, colluders=0).until(Phase.MASK)
+    masked = Masked.from_bytes(round_.answer(2), packed_size(7, 21))
+    wraps = dict(masked.wraps)
+    moved = wraps.pop(0)
+    wraps |= {"missing": {}, "self": {2: moved}, "stranger": {5: moved}}[change]
+    round_.receive(2, _signed_upload(round_, masked.packed, wraps))
+    assert "wraps are not one for each peer" in round_.server.faulty["site-2"]
+
+
+def _signed_upload(round_: Round, packed: bytes, wraps: Mapping[int, bytes]) -> bytes:
+    """What site 2 could send as its own, with its good signature."""
+    machine, server = vars(round_.clients[2])["_state"], round_.server
+    upload = upload_digest(packed, wraps, machine.accepted)
+    vote = cast(identity(site(2)), server.transcript, round_.everyone, upload)
+    return Masked(vote.signature, wraps, packed).to_bytes()
 
 
 # --- votes and certificates ----------------------------------------------------------------------------------
@@ -348,7 +383,7 @@ def test_too_few_votes_void_the_round() -> None:
 def test_of_two_masked_vectors_the_first_stands() -> None:
     round_ = Round(5).until(Phase.MASK)
     round_.receive(2, round_.answer(2))
-    round_.receive(2, Masked(b"s" * 64, pack(np.zeros(7, np.uint32), 21)).to_bytes())
+    round_.receive(2, Masked(b"s" * 64, {}, pack(np.zeros(7, np.uint32), 21)).to_bytes())
     assert round_.until(Phase.DONE).result() == round_.sum_over(range(5))
 
 
@@ -363,7 +398,7 @@ def test_a_key_taken_from_another_site_is_refused_at_the_door() -> None:
 
 def _second_advert_in(round_: Round, slot: int) -> Advert:
     session = bind_session(SESSION, round_.roster.root, round_.parameters)
-    return make_advert(identity(site(slot)), session, slot, Secrets.of(b"same" * 8, session))
+    return _advert(session, slot, b"same" * 8)
 
 
 def test_shares_for_others_than_the_roster_are_refused() -> None:
@@ -382,8 +417,9 @@ def test_a_reveal_of_other_shares_than_asked_for_is_refused() -> None:
     round_.step({0, 1, 2, 3})
     round_.until(Phase.REVEAL)
     honest = Reveal.from_bytes(round_.answer(1))
-    turned = Reveal({**honest.seed_shares, 4: 1}, {})
-    round_.receive(1, turned.to_bytes())
+    round_.receive(
+        1, _signed_reveal(round_, 1, replace(honest, seed_shares={**honest.seed_shares, 4: 1}, key_shares={}))
+    )
     assert set(round_.server.blame) == {"site-1"}
     round_.step({0, 2, 3})
     assert round_.result() == round_.sum_over([0, 1, 2, 3])
@@ -394,7 +430,7 @@ def test_a_reveal_that_leaves_a_key_share_out_is_refused() -> None:
     round_.step({0, 1, 2, 3})
     round_.until(Phase.REVEAL)
     honest = Reveal.from_bytes(round_.answer(1))
-    round_.receive(1, Reveal(honest.seed_shares, {}).to_bytes())
+    round_.receive(1, _signed_reveal(round_, 1, replace(honest, key_shares={})))
     assert set(round_.server.blame) == {"site-1"}
     round_.step({0, 2, 3})
     assert round_.result() == round_.sum_over([0, 1, 2, 3])
@@ -414,20 +450,48 @@ def test_the_plans_dropouts_bind_until_the_vectors_are_in_and_the_threshold_afte
 # --- wrong shares and wrong commitments --------------------------------------------------------------------
 
 
+def _signed_reveal(round_: Round, slot: int, reveal: Reveal) -> bytes:
+    """What this site could reveal, with its good signature."""
+    server = round_.server
+    accepted = accepted_digest(server._link, server._taken[slot])
+    signed = sign_reveal(identity(site(slot)), server.transcript, server._masked, accepted, reveal)
+    return signed.to_bytes()
+
+
+def _wrong(reveal: Reveal, owners: Iterable[int] | None = None, by: int = 1) -> Reveal:
+    """All shares of these owners altered; of all, if None."""
+
+    def altered(shares: Mapping[int, int]) -> dict[int, int]:
+        chosen = shares.keys() if owners is None else set(owners)
+        return {owner: (share + by * (owner in chosen)) % PRIME for owner, share in shares.items()}
+
+    return replace(reveal, seed_shares=altered(reveal.seed_shares), key_shares=altered(reveal.key_shares))
+
+
+@pytest.mark.parametrize("owners", [None, {4}, {1}], ids=["all", "of the lost", "of one in the sum"])
 @pytest.mark.parametrize("liar", [0, 2, 3])
-def test_a_wrong_share_is_survived_and_its_holder_named(liar: int) -> None:
+def test_a_wrong_share_is_survived_and_proves_its_holder_faulty(liar: int, owners: set[int] | None) -> None:
     round_ = Round(5, colluders=0).until(Phase.MASK)
     round_.step({0, 1, 2, 3})
     round_.until(Phase.REVEAL)
     for slot in range(4):
-        reveal = Reveal.from_bytes(round_.answer(slot))
+        data = round_.answer(slot)
         if slot == liar:
-            wrong = {owner: (share + 1) % PRIME for owner, share in reveal.seed_shares.items()}
-            reveal = Reveal(wrong, {4: (reveal.key_shares[4] + 1) % PRIME})
-        round_.receive(slot, reveal.to_bytes())
+            data = _signed_reveal(round_, slot, _wrong(Reveal.from_bytes(data), owners))
+        round_.receive(slot, data)
     assert round_.result() == round_.sum_over(range(4))
     assert set(round_.server.blame) == {site(liar)}
-    assert "do not fit" in round_.server.faulty[site(liar)]
+    assert isinstance(round_.server.blame[site(liar)], FaultyClient)
+    assert "did not deal to it" in round_.server.faulty[site(liar)]
+
+
+def test_a_share_that_was_altered_on_the_way_proves_nothing() -> None:
+    round_ = Round(5, colluders=0).until(Phase.REVEAL)
+    for slot in range(5):
+        reveal = Reveal.from_bytes(round_.answer(slot))
+        round_.receive(slot, (_wrong(reveal) if slot == 2 else reveal).to_bytes())
+    assert round_.result() == round_.sum_over(range(5))
+    assert isinstance(round_.server.blame["site-2"], SuspectedClient)
 
 
 def test_with_too_few_good_shares_the_sum_stays_hidden() -> None:
@@ -435,12 +499,23 @@ def test_with_too_few_good_shares_the_sum_stays_hidden() -> None:
     with pytest.raises(TooFew) as caught:
         for slot in range(5):
             reveal = Reveal.from_bytes(round_.answer(slot))
-            shifted = {owner: (share + slot**3) % PRIME for owner, share in reveal.seed_shares.items()}
-            round_.receive(slot, Reveal(shifted if slot > 1 else reveal.seed_shares, {}).to_bytes())
+            round_.receive(slot, _signed_reveal(round_, slot, _wrong(reveal) if slot > 1 else reveal))
     assert caught.value.stage is Phase.REVEAL
-    assert set(round_.server.blame) == {"site-0"}
+    assert set(round_.server.blame) == {"site-2", "site-3", "site-4"}
     assert round_.server.phase is Phase.ABORTED
     assert round_.server.result is None
+
+
+def test_a_wrong_share_of_its_own_secret_names_a_site_and_is_not_needed() -> None:
+    """Holder and dealer are one: there is no digest, and its signature is on the reveal."""
+    round_ = Round(5, colluders=0).until(Phase.REVEAL)
+    for slot in range(5):
+        reveal = Reveal.from_bytes(round_.answer(slot))
+        wrong = _wrong(reveal, {slot}) if slot == 3 else reveal
+        round_.receive(slot, _signed_reveal(round_, slot, wrong))
+    assert round_.result() == round_.sum_over(range(5))
+    assert set(round_.server.blame) == {"site-3"}
+    assert isinstance(round_.server.blame["site-3"], FaultyClient)
 
 
 def _advertising_falsely(field: str) -> Round:
@@ -449,22 +524,33 @@ def _advertising_falsely(field: str) -> Round:
     for slot in range(5):
         data = round_.answer(slot)
         if slot == 4:
-            own = Advert.from_bytes(data)
-            data = _signed(replace(own, **{field: mask_pair(b"other".ljust(32), CONTEXT).public}), round_)
+            data = _signed(_falsified(Advert.from_bytes(data), field), round_)
             machine = vars(round_.clients[4])
             machine["_state"] = replace(machine["_state"], advert=Advert.from_bytes(data))
         round_.receive(slot, data)
     return round_
 
 
+def _falsified(advert: Advert, field: str) -> Advert:
+    of_s, of_m = advert.commitments
+    return {
+        "s": replace(advert, commitments=(b"x" * 32, of_m)),
+        "m": replace(advert, commitments=(of_s, b"x" * 32)),
+        "channel_key": replace(advert, channel_key=channel_pair(b"other".ljust(32), CONTEXT).public),
+        "kem_key": replace(advert, kem_key=kem_pair(b"other".ljust(32), CONTEXT).public),
+    }[field]
+
+
 def _signed(advert: Advert, round_: Round) -> bytes:
     session = bind_session(SESSION, round_.roster.root, round_.parameters)
-    signature = sign(identity(site(4)), "secagg/3/advert", session, b"\0\x04", advert.statement)
+    signature = sign(identity(site(4)), label("advert"), session, b"\0\x04", advert.statement)
     return replace(advert, signature=signature).to_bytes()
 
 
-@pytest.mark.parametrize(("field", "vanishing"), [("commitment", set()), ("mask_key", {4})])
-def test_a_secret_that_does_not_fit_its_advert_names_its_owner(field: str, vanishing: set[int]) -> None:
+@pytest.mark.parametrize(("field", "vanishing"), [("m", set()), ("s", {4})])
+def test_a_secret_that_does_not_fit_its_advert_proves_its_owner_faulty(
+    field: str, vanishing: set[int]
+) -> None:
     """31: a sum with a wrong mask taken off would be noise."""
     round_ = _advertising_falsely(field)
     round_.step()
@@ -473,14 +559,35 @@ def test_a_secret_that_does_not_fit_its_advert_names_its_owner(field: str, vanis
         round_.until(Phase.DONE)
     assert caught.value.stage is Phase.REVEAL
     assert set(round_.server.blame) == {"site-4"}
+    assert isinstance(round_.server.blame["site-4"], FaultyClient)
+    assert round_.server.opened is None
 
 
 def test_a_site_whose_shares_nobody_can_open_voids_the_round() -> None:
+    """Its X25519 key is not its own: nobody opens what it sealed, and it opens nothing."""
     round_ = _advertising_falsely("channel_key")
     round_.step()
     with pytest.raises(TooFew) as caught:
         round_.step()
     assert caught.value.stage is Phase.MASK
+
+
+def test_a_site_that_advertised_a_kem_key_it_does_not_hold_opens_nothing_and_is_lost() -> None:
+    round_ = _advertising_falsely("kem_key")
+    round_.until(Phase.MASK)
+    with pytest.raises(SuspectedClient):
+        round_.answer(4)
+    assert round_.until(Phase.DONE).result() == round_.sum_over(range(4))
+
+
+def test_what_a_dealer_did_not_sign_is_not_relayed() -> None:
+    for field in ("digests", "signature"):
+        round_ = Round(5, colluders=0).until(Phase.SHARE)
+        shares = dict(SealedShares.from_bytes(round_.answer(1)).by_slot)
+        dealt = replace(shares[3].dealt, **{field: bytes(len(getattr(shares[3].dealt, field)))})
+        shares[3] = replace(shares[3], dealt=dealt)
+        round_.receive(1, SealedShares(shares).to_bytes())
+        assert "did not sign what it sealed" in round_.server.faulty["site-1"]
 
 
 # --- bookkeeping -----------------------------------------------------------------------------------------
@@ -516,7 +623,7 @@ def test_on_a_ring_that_chance_cut_too_thin_the_round_is_void() -> None:
     gone = graph.neighbors(100)[:cut]
     server, stay = round_.server, round_.everyone - set(gone)
     server.phase = Phase.MASK
-    server._sealed = {slot: {} for slot in round_.everyone}
+    server._sharers = round_.everyone
     server._masked, server._seen = set(stay), dict.fromkeys(stay, b"")
     with pytest.raises(TooFew) as caught:
         server.deadline()

@@ -20,17 +20,18 @@ def test_every_parameter_and_the_callers_session_and_the_roster_are_bound() -> N
         replace(parameters, dropouts=0),
         replace(parameters, ring_bits=22),
         replace(parameters, length=8),
+        replace(parameters, levels=(1,)),
         replace(parameters, members=(*parameters.members[:4], "someone-else")),
     ]
     links = {bind_session(SESSION, root, each) for each in [parameters, *others]}
     links.add(bind_session(b"other".ljust(32), root, parameters))
     links.add(bind_session(SESSION, make_roster(parameters.members, serial=2).root, parameters))
-    assert len(links) == 8
+    assert len(links) == 9
 
 
 def test_every_advert_and_its_slot_are_bound() -> None:
     adverts = Adverts.from_bytes(Round(5).until(Phase.SHARE).inbox[0]).by_slot
-    changed = {**adverts, 4: replace(adverts[4], commitment=b"x" * 32)}
+    changed = {**adverts, 4: replace(adverts[4], commitments=(b"x" * 32,) * 2)}
     resigned = {**adverts, 4: replace(adverts[4], signature=b"x" * 64)}
     moved = {**{slot: adverts[slot] for slot in range(4)}, 5: adverts[4]}
     sets = [adverts, changed, resigned, moved, {slot: adverts[slot] for slot in range(4)}]
