@@ -78,7 +78,7 @@ class Coordinator:
 
     @property
     def opened(self) -> Opened | None:
-        """What shows anybody that `result` is the sum of what the survivors signed."""
+        """What shows anybody that `result` is the sum of what the survivors signed, once there is one."""
         return self._machine.opened
 
     @property

@@ -188,9 +188,10 @@ def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tupl
 
 def _keep(setting: Setting, coordinator: Coordinator, total: RingVector) -> str | None:
     """Make what shows the sum of a round durable, before anything follows from it; its digest, None without."""
-    if setting.transcripts is None or coordinator.uploads is None:
+    opened = coordinator.opened
+    if setting.transcripts is None or coordinator.uploads is None or opened is None:
         return None
-    terms, opened, params = coordinator.terms, coordinator.opened, params_bytes(setting.state.params)
+    terms, params = coordinator.terms, params_bytes(setting.state.params)
     content = Content(
         heading=Heading.of(terms, params_digest(params), setting.transcripts.roster),
         start=params if terms.round == 1 else b"",

@@ -28,14 +28,14 @@ from federation.report.report import Metrics, Report
 from federation.sums.replay import done
 from federation.sums.sizes import left_out
 from federation.sums.state import ServerState, begin
-from federation.sums.transcript import digest_of
+from federation.sums.transcript import digest_of, path_of
 from privacy.ledger.heads import Head, head_from_json
 from privacy.roster import Roster, SignedRoster
 from privacy.suite import SUITE
 from server import checkpoint
 from server.evaluation import Evaluated
 from server.run import RESERVED
-from server.transcripts import Transcripts, clean, path_of
+from server.transcripts import Transcripts, clean
 
 RUN_ID_BYTES = 16
 
@@ -156,14 +156,16 @@ class RunFolder:
         Killed in between, the state follows from the round's transcript. Without one the round is played again, and
         its receipt written again; the last one counts.
         """
-        self._append(state, receipt.model_dump(mode="json") | {"metrics": dict(metrics)})
+        told = receipt.model_dump(mode="json", exclude_none=True)
+        self._append(state, told | {"metrics": dict(metrics)})
         with kept(self.path / "checkpoint") as folder:
             checkpoint.write(folder, self.plan, state)
 
     def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
         """Make the published figures durable: they are drawn once, and never again."""
         content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
-        self._append(state, {**content, "heads": _in_json(done.heads), "transcript": done.transcript})
+        shown = {} if done.transcript is None else {"transcript": done.transcript}
+        self._append(state, {**content, **shown, "heads": _in_json(done.heads)})
 
     def evaluation(self) -> Metrics | None:
         """The published figures on record, or None."""

@@ -17,19 +17,12 @@ from typing import IO
 
 from federation.files import kept, sync_folder
 from federation.sums.evidence import wraps_bytes
-from federation.sums.transcript import Content, write
+from federation.sums.transcript import FOLDER, SUFFIX, Content, path_of, transcripts_of, write
 from privacy.roster import SignedRoster
 from privacy.secagg.opened import Upload
 
-FOLDER = "rounds"
-_SUFFIX = ".transcript"
 _UNDONE = ".new"
 _CHUNK = 1 << 20
-
-
-def path_of(run: Path, number: int) -> Path:
-    """Where the transcript of a round is, in the folder of its run."""
-    return run / FOLDER / f"{number:04d}{_SUFFIX}"
 
 
 class Uploads:
@@ -99,9 +92,7 @@ def clean(run: Path, known: Mapping[int, str]) -> None:
     """Remove what a killed process left of rounds that have no receipt. `known`: digests by round."""
     folder = run / FOLDER
     with kept(folder):
-        for path in sorted(folder.glob(f"*{_SUFFIX}{_UNDONE}")):
+        for path in folder.glob(f"*{SUFFIX}{_UNDONE}"):
             path.unlink()
-        for path in sorted(folder.glob(f"*{_SUFFIX}")):
-            number = path.name.removesuffix(_SUFFIX)
-            if number.isdecimal() and int(number) not in known:
-                path.unlink()
+        for path in set(transcripts_of(run)) - {path_of(run, number) for number in known}:
+            path.unlink()

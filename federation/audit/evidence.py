@@ -92,6 +92,16 @@ def read_roster(run: Path, found: Findings) -> Roster | None:
     return roster
 
 
+def read_signers(run: Path) -> tuple[bytes, ...]:
+    """The keys whose signatures roster.toml bears; none if it cannot be read, which is a finding by itself."""
+    try:
+        text_of(run / "roster.toml")
+        signed = load_roster(run / "roster.toml")
+        return tuple(key for key in signed.signatures if signed.is_signed_by(key))
+    except _DAMAGE:
+        return ()
+
+
 def read_report(run: Path, found: Findings) -> Mapping[str, Any] | None:
     """report.json; None if there is none, as of a run that did not end."""
     path = run / "report.json"

@@ -10,7 +10,7 @@ as charged; it proves that nobody can have said two different things about it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ from federation.audit.claims import (
 from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
     Ledger,
+    Params,
     read_ledgers,
     read_params,
     read_plan,
     read_report,
     read_roster,
+    read_signers,
 )
 from federation.audit.findings import Findings
 from federation.audit.heads import check_heads
@@ -42,9 +44,11 @@ from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
-from federation.audit.rounds import check_history, check_params, check_receipts
+from federation.audit.rounds import check_history, check_params, check_receipts, dimension_of
 from federation.audit.sites import Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
+from federation.audit.sums.check import Run as SumsOf
+from federation.audit.sums.check import check_sums
 from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
 from federation.plan.plan import Plan
@@ -53,6 +57,7 @@ from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge
 from privacy.ledger.state import Account, Run
 from privacy.roster import Roster
+from privacy.suite import SUITE
 
 _NEVER = (
     "whether the sites clipped, sampled and drew noise as they signed: no file can show that",
@@ -127,9 +132,30 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
         True,
     )
     setting = Setting(plan, training, evaluation, roster, receipts, in_process)
+    sums = check_sums(_run_of(run, plan, evidence, params, in_process), found)
     _check_both(run, found)
     check_page(run, report, found)
-    return _concluded(evidence, setting, found)
+    return replace(_concluded(evidence, setting, found), sums=sums)
+
+
+def _run_of(path: Path, plan: Plan, evidence: _Evidence, params: Params | None, in_process: bool) -> SumsOf:
+    """What the sums are held against."""
+    runs = [account.runs.get(evidence.receipts.run) for account in evidence.accounts.values()]
+    told = set(evidence.receipts.suites).union(*(run.suites for run in runs if run is not None))
+    unmasked = ""
+    if in_process or (evidence.simulated == {True} and not any(run and run.masked for run in runs)):
+        unmasked = "the engine added them up in one process; nothing was masked, and no site signed anything"
+    elif told and max(told) < SUITE:
+        unmasked = f"the run was made with secagg/{max(told)}, under which nothing was kept that shows them"
+    return SumsOf(
+        path=path,
+        plan=plan,
+        roster=evidence.roster,
+        signers=read_signers(path),
+        receipts=evidence.receipts,
+        dimension=dimension_of(params, plan),
+        unmasked=unmasked,
+    )
 
 
 def _check_both(run: Path, found: Findings) -> None:

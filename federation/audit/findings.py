@@ -46,6 +46,14 @@ SEVERITIES: Mapping[str, Severity] = {
     "page-differs": "warning",
     "report-older": "warning",
     "simulated-claim": "critical",
+    # the sums
+    "transcript-missing": "critical",
+    "transcript-altered": "critical",
+    "transcript-refused": "critical",
+    "transcript-unnamed": "warning",
+    "sum-unproven": "critical",
+    "params-not-followed": "critical",
+    "sums-in-the-clear": "info",
     # a site's ledger
     "ledger-missing": "warning",
     "ledger-missing-in-simulation": "critical",

@@ -80,6 +80,23 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Sums:
+    """How many sums a run opened, how many are proven by what sites signed, and up to which round params follow.
+
+    `left_out` says why there is nothing to prove them by; "" if there is.
+    """
+
+    opened: int = 0
+    verified: int = 0
+    followed: int = 0
+    left_out: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self) | {"left_out": self.left_out or None}
+
+
+@dataclass(frozen=True)
 class Audit:
     """The outcome of an audit. `delta` is the plan's; `units` is empty for a plan without privacy."""
 
@@ -95,6 +112,7 @@ class Audit:
     units: Mapping[str, Cost] = field(default_factory=dict)
     sites: tuple[SiteAudit, ...] = ()
     entries_verified: int = 0
+    sums: Sums = Sums()
 
     @property
     def verdict(self) -> Literal["pass", "fail"]:
@@ -120,5 +138,7 @@ class Audit:
             "units": {unit: cost.to_json() for unit, cost in self.units.items()},
             "sites": [site.to_json() for site in self.sites],
             "entries_verified": self.entries_verified,
+            "sums_verified": self.sums.verified,
+            "sums": self.sums.to_json(),
             "not_checked": list(self.not_checked),
         }

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from federation.audit.examine import audit as examine
-from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
+from federation.audit.outcome import Audit, Claim, SiteAudit, Steps, Sums
 from federation.files import write_output
 from federation.report.files import PAGE, write_page
 from federation.report.numbers import MISSING, downward, spent
@@ -51,6 +51,7 @@ def render(audit: Audit) -> str:
         audit=audit,
         headline=_headline(audit),
         coverage=_coverage(audit),
+        summed=summed(audit.sums),
         units={_UNITS[unit]: cost for unit, cost in audit.units.items()},
         simulated=_SIMULATED,
         means=_A_PASS_MEANS,
@@ -87,6 +88,7 @@ def audit_lines(audit: Audit) -> list[str]:
         f"run         {audit.run or 'n/a'}",
         f"plan        {audit.plan_digest or 'n/a'}",
         f"ledgers     {_coverage(audit)}",
+        f"sums        {summed(audit.sums)}",
         *_claims(audit),
         *_findings(audit),
         *_sites(audit),
@@ -108,6 +110,18 @@ def _headline(audit: Audit) -> str:
         return f"{count} critical finding{'s' if count > 1 else ''}; this run does not verify"
     warned = any(finding.severity == "warning" for finding in audit.findings)
     return "no contradiction found" + ("; read the warnings" if warned else "")
+
+
+def summed(sums: Sums) -> str:
+    """What is proven of the sums, in one sentence."""
+    if not sums.opened:
+        return "no sum was opened"
+    if sums.left_out:
+        return f"no sum can be recomputed: {sums.left_out}"
+    every = f"{sums.verified} of {sums.opened} sums were recomputed from what the sites signed"
+    if not sums.verified or not sums.followed:
+        return f"{every}; no params were followed"
+    return f"{every}; the params of {sums.followed} round{'s' * (sums.followed > 1)} follow from them bit for bit"
 
 
 def _coverage(audit: Audit) -> str:

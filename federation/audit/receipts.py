@@ -32,6 +32,7 @@ class Receipt:
     bytes_down: Mapping[str, Any]
     metrics: Mapping[str, Any]
     shown: frozenset[str]  # sites with a head of their ledger in it
+    transcript: str | None = None  # the digest of the file that shows its sum
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Evaluation:
     survivors: tuple[str, ...]
     figures: Mapping[str, Any]
     shown: frozenset[str]
+    transcript: str | None = None
 
 
 @dataclass
@@ -158,12 +160,18 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         bytes_down=fields.table("bytes_down"),
         metrics=fields.table("metrics"),
         shown=shown,
+        transcript=_transcript(fields),
     )
+
+
+def _transcript(fields: Fields) -> str | None:
+    """The digest of the round's transcript, in hex; None where it has none."""
+    return fields.octets("transcript", 32).hex() if fields.has("transcript") else None
 
 
 def _evaluation(fields: Fields, shown: frozenset[str]) -> Evaluation:
     cohort, survivors = _names(fields.rows("cohort")), _names(fields.rows("survivors"))
-    return Evaluation(cohort, survivors, fields.table("evaluation"), shown)
+    return Evaluation(cohort, survivors, fields.table("evaluation"), shown, _transcript(fields))
 
 
 def _names(rows: Sequence[object]) -> tuple[str, ...]:

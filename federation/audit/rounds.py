@@ -125,6 +125,15 @@ def check_params(run: Path, receipts: Receipts, params: Params | None, plan: Pla
     _check_built_in(plan, params, lines[0].params_before if lines else None, ended, found)
 
 
+def dimension_of(params: Params | None, plan: Plan) -> int | None:
+    """How many params the model has: by the file, or by a built-in model; None where neither tells."""
+    if params is not None:
+        return sum(tensor.numel() for tensor in params.tensors.values())
+    if isinstance(plan.task, TabularTask) and plan.task.model in MODELS:
+        return Layout.of(build_task(plan).model()).dimension
+    return None
+
+
 def _check_built_in(
     plan: Plan, params: Params, started: str | None, ended: str | None, found: Findings
 ) -> None:

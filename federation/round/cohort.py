@@ -85,6 +85,13 @@ def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
 def _rules(plan: Plan, cohort: int) -> Parameters:
     names = tuple(f"{index:05d}" for index in range(cohort))
     asked = plan.secure_aggregation
+<<<<<<< HEAD
     return Parameters.choose(
         names, colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
     )
+=======
+    rules = Parameters.choose(
+        names, colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
+    )
+    return rules.required
+>>>>>>> transcript

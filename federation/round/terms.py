@@ -61,9 +61,11 @@ class Terms:
     @cached_property
     def parameters(self) -> Parameters:
         """Threshold, survivors needed and ring of the secure aggregation."""
+        rules = self.plan.secure_aggregation
         return Parameters.choose(
             tuple(member.site for member in self.members),
-            **self.plan.secure_aggregation.tolerance,
+            colluders=rules.colluders,
+            dropouts=rules.dropouts,
             ring_bits=self.codec.ring_bits,
             length=self.length,
             levels=self.parties.lost[1:],

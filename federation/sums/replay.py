@@ -24,10 +24,9 @@ from privacy.mechanism.noise import Stream
 from privacy.secagg.ring import accumulate, lane_type, pack, packed_size, reduce, to_lanes
 
 
-def started(plan: Plan, transcript: Transcript) -> ServerState:
-    """The state before round 1, from its transcript. MalformedMessage if that holds no params."""
-    heading = transcript.heading
-    return begin(plan, heading.run, params_from_bytes(transcript.start, heading.dimension))
+def started(terms: Terms, params: bytes) -> ServerState:
+    """The state before round 1, of its terms. MalformedMessage if these are no params of its model."""
+    return begin(terms.plan, terms.run, params_from_bytes(params, terms.dimension))
 
 
 def follow(

@@ -31,6 +31,7 @@ from privacy.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
 
 LABEL = "federation/transcript/1"
+FOLDER, SUFFIX = "rounds", ".transcript"
 _OPENING = Writer().text(LABEL).finish()
 _MAX_TEXT = 128
 _MAX_COHORT = 1 << 25
@@ -106,6 +107,16 @@ def write(file: BinaryIO, content: Content) -> str:
         hashed.update(part)
         file.write(part)
     return hashed.hexdigest()
+
+
+def path_of(run: Path, number: int) -> Path:
+    """Where the transcript of a round is, in the folder of its run."""
+    return run / FOLDER / f"{number:04d}{SUFFIX}"
+
+
+def transcripts_of(run: Path) -> list[Path]:
+    """Every file of the run's folder that says it is a transcript, by name."""
+    return sorted((run / FOLDER).glob(f"*{SUFFIX}"))
 
 
 def digest_of(path: Path) -> str:

@@ -44,11 +44,12 @@ class Expected:
 
 @dataclass(frozen=True)
 class Verified:
-    """A round whose sum is proven."""
+    """A round whose sum is proven. `start`: the params that round 1 began with, b"" in any other round."""
 
     terms: Terms
     survivors: tuple[str, ...]
     total: RingVector = field(repr=False)
+    start: bytes = field(default=b"", repr=False)
 
 
 def verified(transcript: Transcript, plan: Plan, expected: Expected) -> Verified:
@@ -66,7 +67,7 @@ def verified(transcript: Transcript, plan: Plan, expected: Expected) -> Verified
         raise NotVerified(getattr(error, "message", "it holds what no round leaves")) from None
     if not np.array_equal(told, total):
         raise NotVerified("the sum that it names is not that of what the sites signed")
-    return Verified(terms, expected.survivors, total)
+    return Verified(terms, expected.survivors, total, transcript.start)
 
 
 def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:
