@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 from federation.errors import TooFewSurvivors
 from federation.round.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
+from federation.round.parts import by_site
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
 from privacy.errors import FaultyClient, MalformedMessage
@@ -73,8 +74,7 @@ class Coordinator:
     @property
     def excess(self) -> Mapping[str, bytes]:
         """The secret of each survivor's noise that the sum does not need, where it was rebuilt."""
-        members = self.terms.parameters.members
-        return {members[slot]: secret for slot, (_, secret) in self._machine.opened_excess.items()}
+        return by_site(self.terms, self._machine.opened_excess)
 
     @property
     def opened(self) -> Opened | None:

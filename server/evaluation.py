@@ -13,6 +13,7 @@ class Evaluated:
     """The round after the last: its figures, the sites in them, and the ledger heads that these showed.
 
     `transcript`: the digest of the file that holds its sum and what the sites signed of it, in hex; None without.
+    `excess_left`: the sites whose excess noise stayed in, though the sum does not need it.
     """
 
     figures: Mapping[str, float | None]
@@ -20,3 +21,4 @@ class Evaluated:
     survivors: tuple[str, ...]
     heads: Mapping[str, Head] = field(default_factory=dict)
     transcript: str | None = None
+    excess_left: tuple[str, ...] = ()

@@ -97,7 +97,7 @@ def evaluate(
     figures = published(terms, opened.total, len(survivors), stream(terms.round), len(opened.reduced))
     cohort = terms.parameters.members
     note_evaluated(state.run, cohort, survivors)
-    return Evaluated(figures, cohort, survivors, lines.heads.of(cohort), digest)
+    return Evaluated(figures, cohort, survivors, lines.heads.of(cohort), digest, opened.left)
 
 
 def receipt_of(

@@ -165,7 +165,8 @@ class RunFolder:
         """Make the published figures durable: they are drawn once, and never again."""
         content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
         shown = {} if done.transcript is None else {"transcript": done.transcript}
-        self._append(state, {**content, **shown, "heads": _in_json(done.heads)})
+        left = {"excess_left": done.excess_left}
+        self._append(state, {**content, **shown, **left, "heads": _in_json(done.heads)})
 
     def evaluation(self) -> Metrics | None:
         """The published figures on record, or None."""

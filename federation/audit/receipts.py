@@ -33,6 +33,7 @@ class Receipt:
     metrics: Mapping[str, Any]
     shown: frozenset[str]  # sites with a head of their ledger in it
     transcript: str | None = None  # the digest of the file that shows its sum
+    excess_left: tuple[str, ...] | None = None  # sites whose excess noise stayed in
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Evaluation:
     figures: Mapping[str, Any]
     shown: frozenset[str]
     transcript: str | None = None
+    excess_left: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -161,6 +163,7 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         metrics=fields.table("metrics"),
         shown=shown,
         transcript=_transcript(fields),
+        excess_left=_excess_left(fields),
     )
 
 
@@ -171,7 +174,13 @@ def _transcript(fields: Fields) -> str | None:
 
 def _evaluation(fields: Fields, shown: frozenset[str]) -> Evaluation:
     cohort, survivors = _names(fields.rows("cohort")), _names(fields.rows("survivors"))
-    return Evaluation(cohort, survivors, fields.table("evaluation"), shown, _transcript(fields))
+    figures, transcript = fields.table("evaluation"), _transcript(fields)
+    return Evaluation(cohort, survivors, figures, shown, transcript, _excess_left(fields))
+
+
+def _excess_left(fields: Fields) -> tuple[str, ...] | None:
+    """The sites whose excess noise stayed in; None in a receipt of an earlier version, which took none out."""
+    return _names(fields.rows("excess_left")) if fields.has("excess_left") else None
 
 
 def _names(rows: Sequence[object]) -> tuple[str, ...]:

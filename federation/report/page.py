@@ -40,7 +40,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
-        excess=wording.excess(report.privacy),
+        excess=wording.excess(report),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
         tried=wording.tried(report.privacy),

@@ -90,11 +90,22 @@ class ExcessChoice(Part):
     noise_excess: _Number
 
 
+class ExcessLevel(Part):
+    """The most noise that is left in a sum, over what epsilon needs, until so many sites are lost."""
+
+    lost: int
+    noise_excess: _Number
+
+
 class ExcessOf(Part):
-    """The size of the cohort that `noise_excess` is of, and what other choices give; the plan's comes first."""
+    """The size of the cohort that `noise_excess` is of, and what other choices give; the plan's comes first.
+
+    `levels`: what is left when sites are lost, where the rest is taken out; else none.
+    """
 
     sites: int
     choices: Annotated[tuple[ExcessChoice, ...], AnyList]
+    levels: Annotated[tuple[ExcessLevel, ...], AnyList] = ()
 
 
 class Tried(Part):
@@ -157,12 +168,16 @@ def whole(part: PrivacyClaim | UnitCost | SiteLine) -> float | None:
 
 
 class RoundLine(Part):
-    """One round: how many sites were invited, and how many are in the sum."""
+    """One round: how many sites were invited, and how many are in the sum.
+
+    `excess_left`: of how many of these noise is in it that should have been taken out.
+    """
 
     round: int
     cohort: int
     survivors: int
     seconds: float
+    excess_left: int = 0
 
 
 class HistoryLine(Part):

@@ -57,7 +57,13 @@ def summary_of(
     spent = sum(receipt.seconds for receipt in receipts)
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
     lines = [
-        RoundLine(round=one.round, cohort=len(one.cohort), survivors=len(one.survivors), seconds=one.seconds)
+        RoundLine(
+            round=one.round,
+            cohort=len(one.cohort),
+            survivors=len(one.survivors),
+            seconds=one.seconds,
+            excess_left=len(one.excess_left),
+        )
         for one in receipts
     ]
     if published is not None:

@@ -72,7 +72,7 @@ def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
     asked, rules = plan.secure_aggregation.excess_levels, _rules(plan, cohort)
     if plan.privacy.noise != "distributed" or rules.tolerated == 0 or asked == 0:
         return ()
-    if rules.fewest_neighbors > 0:
+    if shares_along_ring(plan, cohort):
         if asked is None:
             return ()
         raise UnsafeParameters(
@@ -82,16 +82,14 @@ def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
     return levels_between(rules.tolerated, DEFAULT_LEVELS if asked is None else asked)
 
 
+def shares_along_ring(plan: Plan, cohort: int) -> bool:
+    """Whether a site of so many shares secrets with its neighbors on a ring only, rather than with all others."""
+    return _rules(plan, cohort).fewest_neighbors > 0
+
+
 def _rules(plan: Plan, cohort: int) -> Parameters:
     names = tuple(f"{index:05d}" for index in range(cohort))
     asked = plan.secure_aggregation
-<<<<<<< HEAD
     return Parameters.choose(
         names, colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
     )
-=======
-    rules = Parameters.choose(
-        names, colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
-    )
-    return rules.required
->>>>>>> transcript

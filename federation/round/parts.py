@@ -49,6 +49,11 @@ def streams_of(terms: Terms, site: str, secrets: Sequence[bytes]) -> list[Stream
     return [Stream(derive(secret, place, "excess noise")) for secret in secrets]
 
 
+def by_site(terms: Terms, opened: Mapping[int, tuple[int, bytes]]) -> dict[str, bytes]:
+    """What a round opened of its sites' excess noise, level and secret by slot, as `without_excess` takes it."""
+    return {terms.parameters.members[slot]: secret for slot, (_, secret) in opened.items()}
+
+
 def without_excess(
     terms: Terms, total: RingVector, survivors: Sequence[str], opened: Mapping[str, bytes]
 ) -> Opened:

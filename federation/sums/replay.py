@@ -7,14 +7,16 @@ last place of a float and prove nothing more. An auditor trusts neither the file
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from federation.model.params import params_from_bytes
 from federation.plan.plan import Plan
+from federation.round.parts import by_site, without_excess
 from federation.round.terms import Terms
+from federation.sums.evidence import from_bytes
 from federation.sums.figures import published
 from federation.sums.state import ServerState, advance, begin
 from federation.sums.transcript import Transcript
@@ -30,24 +32,38 @@ def started(terms: Terms, params: bytes) -> ServerState:
 
 
 def follow(
-    plan: Plan, state: ServerState, terms: Terms, total: RingVector, survivors: Sequence[str]
+    plan: Plan,
+    state: ServerState,
+    terms: Terms,
+    total: RingVector,
+    survivors: Sequence[str],
+    excess: Mapping[int, tuple[int, bytes]],
 ) -> ServerState:
-    """The state after a round with this sum. ValueError under central noise, which no transcript holds."""
-    return advance(plan, state, terms, total, survivors, _no_stream(plan))
+    """The state after a round with this sum. ValueError under central noise, which no transcript holds.
+
+    `excess`: what of its noise was opened, because the sum does not need it.
+    """
+    opened = without_excess(terms, total, survivors, by_site(terms, excess))
+    return advance(plan, state, terms, opened.total, survivors, _no_stream(plan), len(opened.reduced))
 
 
 def done(plan: Plan, state: ServerState, path: Path, survivors: Sequence[str]) -> ServerState:
     """The state after a round, from a transcript that is one's own: nothing of it is verified."""
     with Transcript.open(path) as transcript:
-        terms = transcript.heading.terms(plan)
+        terms, heading = transcript.heading.terms(plan), transcript.heading
+        context, levels = terms.context_of(heading.params), len(terms.parameters.levels)
+        evidence = from_bytes(transcript.evidence, levels, terms.session, context)
         bits, size = terms.parameters.ring_bits, packed_size(terms.length, terms.parameters.ring_bits)
         total = from_packed(transcript.own_total(size), terms.length, bits)
-    return follow(plan, state, terms, total, survivors)
+    return follow(plan, state, terms, total, survivors, evidence.excess)
 
 
-def figures(terms: Terms, total: RingVector, survivors: Collection[str]) -> dict[str, float | None]:
+def figures(
+    terms: Terms, total: RingVector, survivors: Sequence[str], excess: Mapping[int, tuple[int, bytes]]
+) -> dict[str, float | None]:
     """What an evaluation with this sum publishes. ValueError under central noise."""
-    return published(terms, total, len(survivors), _no_stream(terms.plan))
+    opened = without_excess(terms, total, survivors, by_site(terms, excess))
+    return published(terms, opened.total, len(survivors), _no_stream(terms.plan), len(opened.reduced))
 
 
 def to_packed(total: RingVector, bits: int) -> bytes:

@@ -29,7 +29,7 @@ def followed(
         if state is None or one is None or state.round != number - 1:
             break
         try:
-            after = follow(plan, state, one.terms, one.total, one.survivors)
+            after = follow(plan, state, one.terms, one.total, one.survivors, one.excess)
         except _DAMAGE:
             found.add("params-not-followed", f"round {number}: nothing follows from its sum")
             break
@@ -58,7 +58,7 @@ def _start(first: Verified | None, found: Findings) -> ServerState | None:
 def check_figures(line: Evaluation, one: Verified, found: Findings) -> None:
     """The published figures are those that follow from the sum of the evaluation."""
     try:
-        told = figures(one.terms, one.total, one.survivors)
+        told = figures(one.terms, one.total, one.survivors, one.excess)
     except _DAMAGE:
         told = {}
     if told != dict(line.figures):
