@@ -34,7 +34,7 @@ from federation.errors import FederationError, TaskError
 from federation.model.params import params_bytes
 from federation.round.terms import Terms
 from privacy.accounting.units import Limit
-from privacy.errors import JournalMisuse, PolicyViolation, PrivacyError
+from privacy.errors import PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.secagg.keys import SECRET_BYTES
@@ -106,7 +106,7 @@ def release(
         journal.release(run, number, sealed)
     vector, drawn = form.split(sealed)
     if drawn != excess:
-        raise JournalMisuse(f"round {number} was released with another secret of its excess noise")
+        raise PolicyViolation("a release is kept with another secret of its noise than that of this attempt")
     return form.open(vector)
 
 

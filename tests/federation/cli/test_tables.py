@@ -139,7 +139,11 @@ def test_a_real_run_shows_no_records_and_no_metrics(capsys: pytest.CaptureFixtur
 BOTH = {"evaluation": {"epsilon": 1.999}, "together": {"epsilon": 3.7612}}
 EXCESS = {
     "noise_excess": 1.291,
-    "noise_excess_of": {"sites": 5, "choices": [{"dropouts": 1, "colluders": 0, "noise_excess": 1.291}]},
+    "noise_excess_of": {
+        "sites": 5,
+        "choices": [{"dropouts": 1, "colluders": 0, "noise_excess": 1.291}],
+        "levels": [{"lost": 0, "noise_excess": 1.118}, {"lost": 3, "noise_excess": 1.155}],
+    },
 }
 
 
