@@ -1,8 +1,9 @@
 """All that follows from what an attacker knows: every derivation there is, tried on every secret there is.
 
-`RULES` is the table. A rule takes one value of 32 bytes, does with it what the protocol does with some secret, and
-keeps what the messages confirm: a key that was advertised, a commitment that fits, a seal that opens. A rule names
-the labels of the derivations that it knows, so that a test can tell when the protocol has one that none knows.
+`RULES` is the table. A rule takes one value of 32 bytes, does with it what the protocol does with some secret,
+and keeps what the messages confirm: a key or commitment that was advertised, a digest that was dealt, a seal or a
+wrap that opens. A rule names the labels of the derivations that it knows, so that a test can tell when the
+protocol has one that none knows.
 """
 
 from __future__ import annotations
@@ -14,16 +15,36 @@ from dataclasses import dataclass, field
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.secagg.keys import Channel, KeyPair, channel_pair, derive, mask_pair
-from privacy.secagg.masks import Mask, apply, commit, pair_mask, self_mask
-from privacy.secagg.messages import Advert, SharePair
+from privacy.secagg.kem import KemPair
+from privacy.secagg.keys import (
+    Channel,
+    KeyPair,
+    Secrets,
+    channel_pair,
+    derive,
+    kem_pair,
+    mask_half,
+    secret_names,
+    wrap_half,
+)
+from privacy.secagg.masks import Mask, apply, keystream, pair_mask, self_mask
+from privacy.secagg.messages import Portion
 from privacy.secagg.ring import Lanes, reduce
-from privacy.secagg.shamir import rebuild
+from privacy.secagg.shamir import PRIME, rebuild, split
+from privacy.secagg.statements import commit, is_portion, part_digest
 from privacy.wire import Writer
 from tests.adversary.tapped import View
 
 # What a value is: its kind, then the slots that it is about.
 Fact = tuple[str | int, ...]
+Way = tuple[int, int]
+
+KINDS = {"s": "mask secret", "m": "self seed"}  # of shared secrets; excess noise goes by its name on the wire
+
+
+def kind_of_secret(what: str) -> str:
+    """What a shared secret is called here."""
+    return KINDS.get(what, what)
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,7 @@ class Closure:
     thorough: bool = True
     facts: dict[Fact, bytes] = field(default_factory=dict)
     shares: dict[tuple[str, int], dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
-    opened: dict[tuple[int, int], SharePair] = field(default_factory=dict)
+    opened: dict[Way, Portion] = field(default_factory=dict)
     _values: set[bytes] = field(default_factory=set)
     _todo: list[bytes] = field(default_factory=list)
     _ends: dict[bytes, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -52,11 +73,20 @@ class Closure:
         self.rules = self.rules or RULES
         self.link, self.bound, self.transcript = self.view.link, self.view.bound, self.view.transcript
         adverts = self.view.adverts
-        self.mask_keys = {advert.mask_key: slot for slot, advert in adverts.items()}
+        self.names = secret_names(self.view.levels)
         self.channel_keys = {advert.channel_key: slot for slot, advert in adverts.items()}
+        self.kem_keys = {advert.kem_key: slot for slot, advert in adverts.items()}
+        parts = {way: sealed.dealt for way, sealed in self.view.seals.items()}
+        self.halves = {(use, *way): dealt.of(use) for way, dealt in parts.items() for use in ("x", "y")}
+        self.commitments = {
+            (what, slot): advert.commitments[at]
+            for slot, advert in adverts.items()
+            for at, what in enumerate(self.names)
+        }
 
     def __contains__(self, value: bytes) -> bool:
-        return value in self._values
+        """Whether a value is known; of a longer one, whether all parts of 32 bytes are."""
+        return all(value[at : at + 32] in self._values for at in range(0, len(value), 32))
 
     def relay(self) -> Closure:
         """Add the shares that were revealed."""
@@ -65,14 +95,18 @@ class Closure:
                 self.hold("self seed", owner, holder, share)
             for owner, share in reveal.key_shares.items():
                 self.hold("mask secret", owner, holder, share)
+            level = self.view.parameters.opened_level(len(reveal.seed_shares))
+            for owner, share in reveal.excess_shares.items():
+                self.hold(f"e{level}", owner, holder, share)
         return self
 
     def hold(self, kind: str, owner: int, holder: int, share: int) -> None:
         """Add a share."""
         known = self.shares[kind, owner]
         known[holder] = share
-        if len(known) >= self.view.parameters.threshold and (kind, owner) not in self.facts:
-            secret = rebuild(dict(sorted(known.items())))
+        threshold = self.view.parameters.threshold
+        if len(known) >= threshold and (kind, owner) not in self.facts:
+            secret = rebuild(dict(sorted(known.items())), threshold)
             assert secret is not None
             self.learn((kind, owner), secret)
 
@@ -91,22 +125,24 @@ class Closure:
         while self._todo:
             value = self._todo.pop()
             for rule in self.rules:
-                for fact, made in rule.step(self, value):
+                for fact, made in list(rule.step(self, value)):
                     self.learn(fact, made)
         return self
 
     def again(self) -> Closure:
-        """Try all rules once more on what is known, for those that wait for shares."""
+        """Try all rules once more on what is known, for those that wait for shares or for a second value."""
         self._todo = list(self._values)
         return self.saturate()
 
-    def unseal(self, sender: int, recipient: int, plain: bytes) -> None:
+    def unseal(self, sender: int, recipient: int, portion: Portion) -> None:
         """Add what a seal held."""
-        pair = self.opened[sender, recipient] = SharePair.from_bytes(plain)
-        self.hold("mask secret", sender, recipient, pair.key_share)
-        self.hold("self seed", sender, recipient, pair.seed_share)
+        self.opened[sender, recipient] = portion
+        for what, share in zip(self.names, portion.shares, strict=True):
+            self.hold(kind_of_secret(what), sender, recipient, share)
+        self.learn(("x", sender, recipient), portion.mask_half)
+        self.learn(("y", sender, recipient), portion.wrap_half)
 
-    def directions(self, value: bytes) -> Iterator[tuple[int, int]]:
+    def directions(self, value: bytes) -> Iterator[Way]:
         """The seals to try a value on."""
         ends = self._ends[value]
         if self.thorough or not ends:
@@ -114,16 +150,20 @@ class Closure:
         pairs = ((end, peer) for end in sorted(ends) for peer in self.view.peers(end))
         return (way for one, other in pairs for way in ((one, other), (other, one)) if way in self.view.seals)
 
-    def near(self, slot: int) -> Iterator[tuple[int, Advert]]:
-        """With whose keys to try a key of this site."""
-        peers = self.view.peers(slot) | {slot}
-        return ((at, advert) for at, advert in self.view.adverts.items() if self.thorough or at in peers)
+    def near(self, value: bytes) -> Iterable[int]:
+        """Whose secret a value may be."""
+        ends = self._ends[value]
+        return self.view.adverts if self.thorough or not ends else sorted(ends)
 
     # --- what it comes to -------------------------------------------------------------------------------
 
     def knows(self, kind: str) -> set[int]:
         """Whose secret of this kind is known."""
         return {int(fact[1]) for fact in self.facts if fact[0] == kind}
+
+    def ways(self, kind: str) -> set[Way]:
+        """Between whom a value of this kind is known."""
+        return {(int(fact[1]), int(fact[2])) for fact in self.facts if fact[0] == kind}
 
     def masks(self, slot: int) -> list[Fact]:
         """Of what an upload is hidden by."""
@@ -165,75 +205,192 @@ def _as_root(closure: Closure, value: bytes) -> Steps:
                 yield (kind, slot), made
 
 
-def _known_mask(closure: Closure, value: bytes) -> int | None:
-    return closure.mask_keys.get(mask_pair(value, closure.link).public)
+def _known(what: str) -> Callable[[Closure, bytes], int | None]:
+    """Whose shared secret of this name a value is, by the commitments."""
+
+    def find(closure: Closure, value: bytes) -> int | None:
+        of = (
+            slot
+            for slot in closure.near(value)
+            if commit(value, closure.link, slot, what) == closure.commitments[what, slot]
+        )
+        return next(of, None)
+
+    return find
 
 
 def _known_channel(closure: Closure, value: bytes) -> int | None:
     return closure.channel_keys.get(channel_pair(value, closure.link).public)
 
 
-def _known_seed(closure: Closure, value: bytes) -> int | None:
-    adverts = closure.view.adverts.items()
-    fits = (slot for slot, advert in adverts if commit(value, closure.link, slot) == advert.commitment)
-    return next(fits, None)
-
-
 _FITS: dict[str, Callable[[Closure, bytes], int | None]] = {
-    "mask secret": _known_mask,
-    "self seed": _known_seed,
+    "mask secret": _known("s"),
+    "self seed": _known("m"),
     "channel secret": _known_channel,
 }
 
 
-def _as_secret(closure: Closure, value: bytes) -> Steps:
-    pairs = ("mask secret", "mask key", mask_pair), ("channel secret", "channel key", channel_pair)
-    for (secret, key, make), keys in zip(pairs, (closure.mask_keys, closure.channel_keys), strict=True):
-        pair = make(value, closure.link)
-        if pair.public in keys:
-            yield (secret, keys[pair.public]), value
-            yield (key, keys[pair.public]), pair.private.private_bytes_raw()
+def _as_dealer(closure: Closure, value: bytes) -> Steps:
+    """As what polynomials follow from, and as the key of one: with it a single share gives the secret."""
+    for what in closure.names:
+        made = derive(value, closure.bound, "polynomial", what.encode())
+        for key in (made, value):
+            for slot, secret in _constant(closure, key, what):
+                yield ("polynomial", slot, what), key
+                yield (kind_of_secret(what), slot), secret
+
+
+def _constant(closure: Closure, key: bytes, what: str) -> Iterator[tuple[int, bytes]]:
+    """Whose secret is the constant term, under the coefficients of this key and one share that is known."""
+    kind, threshold = kind_of_secret(what), closure.view.parameters.threshold
+    owners = closure.near(key) if not closure.thorough else closure.view.adverts
+    for slot in owners:
+        shares = closure.shares.get((kind, slot))
+        if not shares:
+            continue
+        at = min(shares)
+        rest = split(bytes(32), threshold, [at], lambda size: keystream(key, size))
+        secret = ((shares[at] - rest[at]) % PRIME).to_bytes(33, "big")[1:]
+        if commit(secret, closure.link, slot, what) == closure.commitments[what, slot]:
+            yield slot, secret
+
+
+def _as_own_root(closure: Closure, value: bytes) -> Steps:
+    """Whoever has a root and what was shared with it knows what that site has sealed for everybody."""
+    secrets = Secrets.of(value, closure.link)
+    slot = _known_channel(closure, secrets.channel)
+    if slot is None or len(closure.names) > len(KINDS):
+        return
+    threshold = closure.view.parameters.threshold
+    for peer in closure.view.peers(slot):
+        shares = []
+        for what, secret in zip(closure.names, (secrets.mask, secrets.seed), strict=True):
+            key = derive(value, closure.bound, "polynomial", what.encode())
+            yield ("polynomial", slot, what), key
+            shares.append(
+                split(secret, threshold, [peer], lambda size, key=key: keystream(key, size))[peer]  # type: ignore[misc]
+            )
+        x, y = (half(secrets.mask, closure.bound, slot, peer) for half in (mask_half, wrap_half))
+        portion, sealed = Portion(x, y, tuple(shares)), closure.view.seals.get((slot, peer))
+        if sealed is not None and is_portion(sealed.dealt, portion, closure.bound, slot, peer):
+            closure.unseal(slot, peer, portion)
+
+
+def _as_mask_secret(closure: Closure, value: bytes) -> Steps:
+    slot = _known("s")(closure, value)
+    if slot is not None:
+        yield ("mask secret", slot), value
+        for peer in closure.view.peers(slot):
+            yield ("x", slot, peer), mask_half(value, closure.bound, slot, peer)
+            yield ("y", slot, peer), wrap_half(value, closure.bound, slot, peer)
+
+
+def _as_channel_secret(closure: Closure, value: bytes) -> Steps:
+    slot = _known_channel(closure, value)
+    if slot is not None:
+        yield ("channel secret", slot), value
+        yield ("channel key", slot), channel_pair(value, closure.link).private.private_bytes_raw()
+        seed = kem_pair(value, closure.link).private.private_bytes_raw()
+        yield ("kem d", slot), seed[:32]
+        yield ("kem z", slot), seed[32:]
 
 
 def _as_private_key(closure: Closure, value: bytes) -> Steps:
     private = X25519PrivateKey.from_private_bytes(value)
     pair = KeyPair(private, private.public_key().public_bytes_raw())
-    for use, keys in (("mask", closure.mask_keys), ("channel", closure.channel_keys)):
-        if pair.public in keys:
-            yield from _agreements(closure, pair, use, keys[pair.public])
+    own = closure.channel_keys.get(pair.public)
+    if own is None:
+        return
+    yield ("channel key", own), value
+    near = closure.view.adverts if closure.thorough else closure.view.peers(own) | {own}
+    for peer in near:
+        yield ("agreed", own, peer), pair.agree(closure.view.adverts[peer].channel_key)
 
 
-def _agreements(closure: Closure, pair: KeyPair, use: str, own: int) -> Steps:
-    yield (f"{use} key", own), pair.private.private_bytes_raw()
-    for peer, advert in closure.near(own):
-        for other, key in (("mask", advert.mask_key), ("channel", advert.channel_key)):
-            agreed = pair.agree(key)
-            yield ("agreed", use, own, other, peer), agreed
-            if use == other == "mask" and own != peer:
-                mask = pair_mask(agreed, closure.transcript, (own, pair.public), (peer, key))
-                yield ("pair mask", *sorted((own, peer))), mask.key
+def _as_kem_seed(closure: Closure, value: bytes) -> Steps:
+    """D alone makes the key that opens good ciphertexts; z only answers bad ones."""
+    pair = KemPair.from_seed(value, bytes(32))
+    slot = closure.kem_keys.get(pair.public)
+    if slot is None:
+        return
+    yield ("kem d", slot), value
+    for (sender, recipient), sealed in closure.view.seals.items():
+        if recipient == slot:
+            yield ("encapsulated", sender, recipient), pair.decapsulate(sealed.ciphertext)
 
 
 def _as_agreement(closure: Closure, value: bytes) -> Steps:
-    for sender, recipient in closure.directions(value):
-        channel = Channel.between(value, closure.bound, sender, recipient)
-        plain = channel.open(closure.view.seals[sender, recipient])
+    """As what X25519 agreed or ML-KEM encapsulated, with all that may be the other part of the key."""
+    for way in closure.directions(value):
+        if way in closure.opened:
+            continue
+        agreed = {closure.facts.get(("agreed", *way)), closure.facts.get(("agreed", *way[::-1]))}
+        encapsulated = {closure.facts.get(("encapsulated", *way))}
+        pairs = [(value, other) for other in (encapsulated | {bytes(32)}) - {None}]
+        pairs += [(other, value) for other in (agreed | {bytes(32)}) - {None}]
+        yield from _unsealed(closure, way, pairs)
+
+
+def _unsealed(closure: Closure, way: Way, pairs: Iterable[tuple[bytes | None, bytes | None]]) -> Steps:
+    sealed = closure.view.seals[way]
+    for agreed, encapsulated in pairs:
+        assert agreed is not None
+        assert encapsulated is not None
+        channel = Channel.between(agreed, encapsulated, sealed.ciphertext, closure.bound, *way)
+        plain = channel.open(sealed.sealed)
         if plain is not None:
-            closure.unseal(sender, recipient, plain)
-            yield ("channel", sender, recipient), channel.key
+            closure.unseal(*way, Portion.from_bytes(plain, closure.view.levels))
+            yield ("channel", *way), channel.key
 
 
 def _as_channel(closure: Closure, value: bytes) -> Steps:
     for sender, recipient in closure.directions(value):
         channel = Channel(value, Writer().fixed(closure.bound).u16(sender).u16(recipient).finish())
-        plain = channel.open(closure.view.seals[sender, recipient])
+        plain = channel.open(closure.view.seals[sender, recipient].sealed)
         if plain is not None:
-            closure.unseal(sender, recipient, plain)
+            closure.unseal(sender, recipient, Portion.from_bytes(plain, closure.view.levels))
             yield ("channel", sender, recipient), value
 
 
+def _as_half(closure: Closure, value: bytes) -> Steps:
+    """As either half of any pair, by what was dealt; two mask halves make a mask, a wrap half opens a wrap."""
+    for sender, recipient in closure.directions(value):
+        for use in ("x", "y"):
+            digest = part_digest(closure.bound, sender, recipient, use, value)
+            if digest == closure.halves[use, sender, recipient]:
+                yield (use, sender, recipient), value
+                if use == "x":
+                    yield from _as_mask_half(closure, value, sender, recipient)
+                else:
+                    yield from _as_wrap_half(closure, value, sender, recipient)
+
+
+def _as_mask_half(closure: Closure, value: bytes, own: int, peer: int) -> Steps:
+    other = closure.facts.get(("x", peer, own))
+    if other is not None:
+        key = pair_mask(value, other, closure.transcript, own, peer).key
+        yield ("pair mask", *sorted((own, peer))), key
+
+
+def _as_wrap_half(closure: Closure, value: bytes, own: int, peer: int) -> Steps:
+    wrap = closure.view.wraps.get((peer, own))
+    channel = Channel.of_wrap(value, closure.transcript, peer, own)
+    if wrap is not None and (half := channel.open(wrap)) is not None:
+        yield ("wrap", peer, own), channel.key
+        yield ("x", peer, own), half
+
+
+def _as_wrap(closure: Closure, value: bytes) -> Steps:
+    for (sender, recipient), wrap in closure.view.wraps.items():
+        address = Writer().fixed(closure.transcript).u16(sender).u16(recipient).finish()
+        half = Channel(value, address).open(wrap) if closure.thorough else None
+        if half is not None:
+            yield ("wrap", sender, recipient), value
+            yield ("x", sender, recipient), half
+
+
 def _as_seed(closure: Closure, value: bytes) -> Steps:
-    slot = _known_seed(closure, value)
+    slot = _known("m")(closure, value)
     if slot is not None:
         yield ("self seed", slot), value
         yield ("self mask", slot), self_mask(value, closure.transcript, slot).key
@@ -241,10 +398,16 @@ def _as_seed(closure: Closure, value: bytes) -> Steps:
 
 RULES = (
     Rule(frozenset({"mask secret", "self seed", "channel secret"}), _as_root),
-    Rule(frozenset({"mask key", "channel key"}), _as_secret),
-    Rule(frozenset({"pair mask"}), _as_private_key),
+    Rule(frozenset({"polynomial"}), _as_dealer),
+    Rule(frozenset(), _as_own_root),
+    Rule(frozenset({"half", "wrap half"}), _as_mask_secret),
+    Rule(frozenset({"channel key", "kem d", "kem z"}), _as_channel_secret),
+    Rule(frozenset(), _as_private_key),
+    Rule(frozenset(), _as_kem_seed),
     Rule(frozenset({"channel"}), _as_agreement),
     Rule(frozenset(), _as_channel),
+    Rule(frozenset({"pair mask", "wrap"}), _as_half),
+    Rule(frozenset(), _as_wrap),
     Rule(frozenset({"self mask"}), _as_seed),
 )
 

@@ -27,7 +27,15 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import TooFew
-from privacy.secagg.statements import bind_adverts, bind_masks, bind_session, cast, upload_digest
+from privacy.secagg.statements import (
+    accepted_digest,
+    bind_adverts,
+    bind_masks,
+    bind_session,
+    cast,
+    taken_digest,
+    upload_digest,
+)
 from tests.privacy.secagg.rounds import CONTEXT, SESSION, Round, entropy, identity, site
 
 Sites = frozenset[int]
@@ -194,10 +202,13 @@ class Network:
             self.links[slot] = bind_adverts(session, Adverts.from_bytes(request))
         elif kind is Kind.MASKED:
             masked = Masked.from_bytes(reply, packed_size(self.rules.length, self.rules.ring_bits))
-            sharers = Delivery.from_bytes(request).sharers
+            delivery = Delivery.from_bytes(request)
+            sharers = delivery.sharers
             self.transcripts[slot] = bind_masks(self.links[slot], CONTEXT, sharers)
             self.uploads[slot].add(masked.packed)
-            vote = Vote(upload_digest(masked.packed), masked.signature)
+            taken = {dealer: taken_digest(sealed.dealt) for dealer, sealed in delivery.by_slot.items()}
+            accepted = accepted_digest(self.links[slot], taken)
+            vote = Vote(upload_digest(masked.packed, masked.wraps, accepted), masked.signature)
             self.votes[self.transcripts[slot], sharers][slot] = vote
         elif kind is Kind.VOTE:
             survivors = Survivors.from_bytes(request).slots

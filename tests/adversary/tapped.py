@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from privacy.secagg.client import ClientMachine, Entropy
-from privacy.secagg.keys import Secrets, derive
+from privacy.secagg.kem import KemPair, encapsulate
+from privacy.secagg.keys import Channel, Secrets, derive
 from privacy.secagg.messages import (
     Advert,
     Adverts,
@@ -17,6 +18,7 @@ from privacy.secagg.messages import (
     Kind,
     Masked,
     Reveal,
+    Sealed,
     SealedShares,
     kind_of,
 )
@@ -35,9 +37,10 @@ class View:
     link: bytes
     context: bytes
     adverts: Mapping[int, Advert] = field(default_factory=dict)
-    seals: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    seals: dict[tuple[int, int], Sealed] = field(default_factory=dict)
     sharers: frozenset[int] = frozenset()
     uploads: dict[int, Lanes] = field(default_factory=dict)
+    wraps: dict[tuple[int, int], bytes] = field(default_factory=dict)
     reveals: dict[int, Reveal] = field(default_factory=dict)
 
     @property
@@ -59,20 +62,26 @@ class View:
         """A site's message, whether or not anybody else ever gets it."""
         kind, length, bits = kind_of(data), self.parameters.length, self.parameters.ring_bits
         if kind is Kind.SEALED_SHARES:
-            for to, sealed in SealedShares.from_bytes(data).by_slot.items():
+            for to, sealed in SealedShares.from_bytes(data, self.levels).by_slot.items():
                 self.seals[slot, to] = sealed
         elif kind is Kind.MASKED:
-            packed = Masked.from_bytes(data, packed_size(length, bits)).packed
-            self.uploads[slot] = unpack(packed, length, bits)
+            masked = Masked.from_bytes(data, packed_size(length, bits))
+            self.uploads[slot] = unpack(masked.packed, length, bits)
+            self.wraps |= {(slot, to): wrap for to, wrap in masked.wraps.items()}
         elif kind is Kind.REVEAL:
             self.reveals[slot] = Reveal.from_bytes(data)
 
     def tell(self, data: bytes) -> None:
         """A message to a site."""
         if kind_of(data) is Kind.ADVERTS:
-            self.adverts = Adverts.from_bytes(data).by_slot
+            self.adverts = Adverts.from_bytes(data, self.levels).by_slot
         elif kind_of(data) is Kind.DELIVERY:
-            self.sharers = Delivery.from_bytes(data).sharers
+            self.sharers = Delivery.from_bytes(data, self.levels).sharers
+
+    @property
+    def levels(self) -> int:
+        """Of excess noise."""
+        return len(self.parameters.levels)
 
 
 class Tapped(Round):
@@ -88,10 +97,17 @@ class Tapped(Round):
         ring_bits: int = 21,
         length: int = 3,
         session: bytes = SESSION,
+        levels: tuple[int, ...] = (),
     ) -> None:
         self.tag = tag
         super().__init__(
-            n, colluders=colluders, dropouts=dropouts, ring_bits=ring_bits, length=length, session=session
+            n,
+            colluders=colluders,
+            dropouts=dropouts,
+            ring_bits=ring_bits,
+            length=length,
+            session=session,
+            levels=levels,
         )
         self.view = View(self.parameters, self.link, CONTEXT)
 
@@ -140,8 +156,20 @@ class Tapped(Round):
         return self
 
 
-def share_the_channel(patch: pytest.MonkeyPatch) -> None:
-    """Control: as in suite 2, the secret that is shared also makes the keys that seal shares."""
+def leave_the_kem_out(patch: pytest.MonkeyPatch) -> None:
+    """Control: a channel's key is of what X25519 agreed, and of nothing else."""
+    real = Channel.between
+
+    def between(
+        cls: type[Channel], agreed: bytes, _: bytes, ciphertext: bytes, adverts: bytes, *ends: int
+    ) -> Channel:
+        return real(agreed, bytes(32), ciphertext, adverts, *ends)
+
+    patch.setattr(Channel, "between", classmethod(between))
+
+
+def take_s_for_w(patch: pytest.MonkeyPatch) -> None:
+    """Control: the secret that is shared also makes the keys that seals are for. ML-KEM stays."""
     real = Secrets.of
 
     def of(cls: type[Secrets], root: bytes, session: bytes) -> Secrets:
@@ -151,8 +179,14 @@ def share_the_channel(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Secrets, "of", classmethod(of))
 
 
+def share_the_channel(patch: pytest.MonkeyPatch) -> None:
+    """Control: as in suite 2, the secret that is shared also makes the keys that seal shares, both ways."""
+    take_s_for_w(patch)
+    leave_the_kem_out(patch)
+
+
 def derive_the_channel(patch: pytest.MonkeyPatch) -> None:
-    """Control: the channel secret follows from the mask secret, one step away."""
+    """Control: the channel secret follows from the mask secret, one step away; as in suite 2 there is no KEM."""
     real = Secrets.of
 
     def of(cls: type[Secrets], root: bytes, session: bytes) -> Secrets:
@@ -160,6 +194,7 @@ def derive_the_channel(patch: pytest.MonkeyPatch) -> None:
         return cls(secrets.mask, secrets.seed, derive(secrets.mask, session, "channel secret"))
 
     patch.setattr(Secrets, "of", classmethod(of))
+    leave_the_kem_out(patch)
 
 
 # What `derive` was asked: the secret, the salt, the use, the parts.
@@ -176,8 +211,33 @@ def record(patch: pytest.MonkeyPatch) -> dict[Call, bytes]:
         calls[secret, salt, use, parts] = made
         return made
 
-    ours = {"privacy", "federation", "clients", "server", "simulations", "tests"}
-    for name, module in list(sys.modules.items()):
-        if name.split(".")[0] in ours and vars(module).get("derive") is real:
-            patch.setattr(module, "derive", recorded)
+    _replace(patch, "derive", real, recorded)
     return calls
+
+
+def record_secrets(patch: pytest.MonkeyPatch) -> dict[bytes, tuple[str, bytes]]:
+    """What is encapsulated, and decapsulated, from now on: each secret, by which of the two and its ciphertext."""
+    seen: dict[bytes, tuple[str, bytes]] = {}
+    send, receive = encapsulate, KemPair.decapsulate
+
+    def sent(public: bytes) -> tuple[bytes, bytes]:
+        secret, ciphertext = send(public)
+        seen[secret] = "encapsulated", ciphertext
+        return secret, ciphertext
+
+    def received(self: KemPair, ciphertext: bytes) -> bytes:
+        secret = receive(self, ciphertext)
+        seen.setdefault(secret, ("decapsulated", ciphertext))
+        return secret
+
+    _replace(patch, "encapsulate", send, sent)
+    patch.setattr(KemPair, "decapsulate", received)
+    return seen
+
+
+def _replace(patch: pytest.MonkeyPatch, name: str, real: object, by: object) -> None:
+    """Wherever it was imported to."""
+    ours = {"privacy", "federation", "clients", "server", "simulations", "tests"}
+    for module in [module for at, module in sys.modules.items() if at.split(".")[0] in ours]:
+        if vars(module).get(name) is real:
+            patch.setattr(module, name, by)

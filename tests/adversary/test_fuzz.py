@@ -19,9 +19,9 @@ from privacy.secagg.messages import (
     Certificate,
     Delivery,
     Masked,
+    Portion,
     Reveal,
     SealedShares,
-    SharePair,
     Survivors,
     Vote,
 )
@@ -58,7 +58,7 @@ def _genuine() -> dict[str, bytes]:
     roster = make_roster(round_.parameters.members)
     sent["roster"] = roster.to_bytes()
     sent["signed roster"] = SignedRoster.by(roster, [identity("consortium")]).to_bytes()
-    sent["pair"] = SharePair(5, 6).to_bytes()
+    sent["portion"] = Portion(b"x" * 32, b"y" * 32, (5, 6)).to_bytes()
     del sent["ADVERTISE request"]
     return sent
 
@@ -99,7 +99,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "REVEAL answer": Reveal.from_bytes,
     "roster": Roster.from_bytes,
     "signed roster": SignedRoster.from_bytes,
-    "pair": SharePair.from_bytes,
+    "portion": Portion.from_bytes,
 }
 
 

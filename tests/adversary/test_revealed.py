@@ -10,9 +10,14 @@ from tests.adversary.tapped import Tapped, share_the_channel
 N, OWNER = 5, 2
 PEERS = [slot for slot in range(N) if slot != OWNER]
 PAIRS: set[Fact] = {("pair mask", *sorted((OWNER, peer))) for peer in PEERS}
-OF_MASK: set[Fact] = {("mask secret", OWNER), ("mask key", OWNER), *PAIRS}
+HALVES: set[Fact] = {(use, OWNER, peer) for use in ("x", "y") for peer in PEERS}
+WRAPS: set[Fact] = {(use, peer, OWNER) for use in ("x", "wrap") for peer in PEERS}
+OF_MASK: set[Fact] = {("mask secret", OWNER), *HALVES, *WRAPS, *PAIRS}
 OF_SEED: set[Fact] = {("self seed", OWNER), ("self mask", OWNER)}
-OF_CHANNEL: set[Fact] = {("channel secret", OWNER), ("channel key", OWNER)}
+OF_CHANNEL: set[Fact] = {(kind, OWNER) for kind in ("channel secret", "channel key", "kem d", "kem z")}
+INBOUND = {(peer, OWNER) for peer in PEERS}
+OF_SEALS: set[Fact] = {(use, *way) for use in ("channel", "x", "y") for way in INBOUND}
+OF_SEALS |= {("wrap", OWNER, peer) for peer in PEERS}
 SEALS: set[tuple[int, int]] = {way for peer in PEERS for way in ((OWNER, peer), (peer, OWNER))}
 
 
@@ -22,13 +27,15 @@ def _round() -> Tapped:
 
 
 def _facts(known: Closure) -> set[Fact]:
-    """What is known, but for agreements, which serve for nothing but the keys that are listed beside them."""
-    return {fact for fact in known.facts if fact[0] not in ("given", "agreed")}
+    """What is known, but for what is agreed and encapsulated, which serves for nothing but the keys that are
+    listed beside them.
+    """
+    return {fact for fact in known.facts if fact[0] not in ("given", "agreed", "encapsulated")}
 
 
 def _shares(round_: Tapped, kind: str) -> dict[int, int]:
-    """All shares of the owner's secret of this kind, from what its channel secret opens."""
-    known = Closure(round_.view).saturate(round_.secrets(OWNER).channel)
+    """All shares of the owner's secret of this kind, from what its root gives."""
+    known = Closure(round_.view).saturate(round_.root(OWNER))
     return dict(known.shares[kind, OWNER])
 
 
@@ -83,14 +90,20 @@ def test_both_secrets_of_one_site_bare_its_vector_and_open_no_seal() -> None:
     assert known.has_read(OWNER, round_.vectors[OWNER])
 
 
-@pytest.mark.parametrize("is_root", [True, False], ids=["root", "channel secret"])
-def test_what_is_never_revealed_would_open_every_seal_of_its_site_and_of_no_other(is_root: bool) -> None:
+def test_the_channel_secret_opens_what_is_sealed_for_its_site_and_gives_its_pair_masks_alone() -> None:
+    """It is never revealed. Even then what the site sealed for others stays closed, and with it its self seed."""
     round_ = _round()
-    given = round_.root(OWNER) if is_root else round_.secrets(OWNER).channel
-    known = Closure(round_.view).saturate(given)
-    root: set[Fact] = {("root", OWNER)} if is_root else set()
-    channels: set[Fact] = {("channel", *way) for way in SEALS}
-    assert _facts(known) == OF_MASK | OF_SEED | OF_CHANNEL | channels | root
+    known = Closure(round_.view).saturate(round_.secrets(OWNER).channel)
+    assert _facts(known) == OF_CHANNEL | OF_SEALS | PAIRS | {("x", OWNER, peer) for peer in PEERS}
+    assert known.opened.keys() == INBOUND
+    assert not known.has_read(OWNER, round_.vectors[OWNER])
+
+
+def test_the_root_that_is_never_revealed_would_open_every_seal_of_its_site_and_of_no_other() -> None:
+    round_ = _round()
+    known = Closure(round_.view).saturate(round_.root(OWNER))
+    of_root: set[Fact] = {("root", OWNER), ("polynomial", OWNER, "s"), ("polynomial", OWNER, "m")}
+    assert _facts(known) == OF_MASK | OF_SEED | OF_CHANNEL | OF_SEALS | of_root
     assert known.opened.keys() == SEALS
     assert known.has_read(OWNER, round_.vectors[OWNER])
 

@@ -14,10 +14,10 @@ from itertools import combinations, product
 import pytest
 
 from privacy.errors import FaultyServer
-from privacy.secagg.messages import Certificate, Masked, Reveal, Survivors, Vote
+from privacy.secagg.messages import Certificate, Delivery, Masked, Reveal, Survivors, Vote
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Phase
-from privacy.secagg.statements import cast, upload_digest
+from privacy.secagg.statements import accepted_digest, cast, taken_digest, upload_digest
 from tests.adversary.closure import Closure
 from tests.adversary.tapped import Tapped, share_the_channel
 from tests.privacy.secagg.rounds import fork, identity, site
@@ -44,7 +44,11 @@ class Splitter:
             data = self.round.answer(slot)
             self.round.view.hear(slot, data)
             masked = Masked.from_bytes(data, packed_size(rules.length, rules.ring_bits))
-            self.uploads[slot] = Vote(upload_digest(masked.packed), masked.signature)
+            delivery = Delivery.from_bytes(self.round.inbox[slot])
+            taken = {dealer: taken_digest(sealed.dealt) for dealer, sealed in delivery.by_slot.items()}
+            accepted = accepted_digest(self.round.view.bound, taken)
+            upload = upload_digest(masked.packed, masked.wraps, accepted)
+            self.uploads[slot] = Vote(upload, masked.signature)
 
     @property
     def everyone(self) -> Sites:

@@ -127,7 +127,7 @@ def test_a_broadcast_before_the_adverts_neither_charges_nor_trains(tmp_path: Pat
     assert kinds(site) == ["genesis", "roster", "budget", "reserve"]
 
 
-@pytest.mark.parametrize("hostile", ["altered", "missing", "unshared", "trailing"])
+@pytest.mark.parametrize("hostile", ["altered", "digests", "signature", "missing", "unshared", "trailing"])
 def test_a_delivery_that_does_not_open_charges_nothing(hostile: str, tmp_path: Path) -> None:
     plan = make_plan(minimum=5, dropouts=1)
     sites, terms = joined(tmp_path, plan, FIVE), make_terms(plan, FIVE)
@@ -140,8 +140,12 @@ def test_a_delivery_that_does_not_open_charges_nothing(hostile: str, tmp_path: P
         delivery = Delivery.from_bytes(broadcast.shares)
         sealed, sharers = dict(delivery.by_slot), delivery.sharers
         peer = min(sealed)
+        first = sealed[peer]
         if hostile == "altered":
-            sealed[peer] = sealed[peer][:-1] + bytes([sealed[peer][-1] ^ 1])
+            sealed[peer] = replace(first, sealed=first.sealed[:-1] + bytes([first.sealed[-1] ^ 1]))
+        elif hostile in ("digests", "signature"):
+            flipped = bytes(octet ^ 1 for octet in getattr(first.dealt, hostile))
+            sealed[peer] = replace(first, dealt=replace(first.dealt, **{hostile: flipped}))
         elif hostile == "missing":
             del sealed[peer]
         elif hostile == "unshared":
