@@ -25,6 +25,7 @@ from federation.plan.plan import Plan, parse
 from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
+from federation.report.report import Transcripts as Kept
 from federation.sums.replay import done
 from federation.sums.sizes import left_out
 from federation.sums.state import ServerState, begin
@@ -106,13 +107,23 @@ class RunFolder:
 
     def transcripts(self, roster: SignedRoster, dimension: int) -> Transcripts | None:
         """Where the rounds of this run are kept; None where the plan, or their size, leaves them out."""
+        return None if self._left_out(roster, dimension) else Transcripts(self.path, roster)
+
+    def kept(self, roster: SignedRoster, dimension: int, unmasked: str = "") -> Kept:
+        """What the report says of transcripts. `unmasked`: why nothing was signed that one could hold."""
+        return Kept(
+            kept=len(self._transcripts()), left_out=unmasked or self._left_out(roster, dimension) or None
+        )
+
+    def _left_out(self, roster: SignedRoster, dimension: int) -> str:
         sizes = [entry.size for entry in Roster.from_bytes(roster.roster).entries]
-        return None if left_out(self.plan, sizes, dimension) else Transcripts(self.path, roster)
+        return left_out(self.plan, sizes, dimension)
 
     def _transcripts(self) -> dict[int, str]:
         """The digests of transcripts on record, by round; if a round has two receipts, the last one counts."""
         last = self.plan.federation.rounds + 1
-        found = {entry.get("round", last): entry.get("transcript") for entry in self._lines()}
+        lines = (entry for entry in self._lines() if "round" in entry or "evaluation" in entry)
+        found = {entry.get("round", last): entry.get("transcript") for entry in lines}
         return {number: digest for number, digest in found.items() if isinstance(digest, str)}
 
     def _caught_up(self, state: ServerState) -> ServerState:

@@ -66,7 +66,12 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
         seconds=seconds,
         evaluated=folder.evaluated(),
     )
-    report = report.model_copy(update={"made": Made.now(state.run, signed.signatures)})
+    report = report.model_copy(
+        update={
+            "made": Made.now(state.run, signed.signatures),
+            "transcripts": folder.kept(signed, state.params.numel()),
+        }
+    )
     write_report(folder.path, report)
     write_page(folder.path, report)
     folder.close()

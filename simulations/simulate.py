@@ -27,6 +27,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
+from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
 from privacy.roster import Roster
@@ -154,7 +155,9 @@ def _reported(
         tried=paid.tried,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
-    report = report.model_copy(update={"made": Made.now(paid.state.run)})
+    unmasked = UNMASKED if engine == "vectorized" else ""
+    kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
+    report = report.model_copy(update={"made": Made.now(paid.state.run), "transcripts": kept})
     write_report(folder.path, report)
     return report
 

@@ -10,7 +10,7 @@ as charged; it proves that nobody can have said two different things about it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ from federation.audit.sums.check import check_sums
 from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
 from federation.plan.plan import Plan
+from federation.sums.sizes import UNMASKED
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge
@@ -126,16 +127,16 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
-    check_params(run, receipts, params, plan, found)
     in_process = report is not None and (report.get("engine"), report.get("simulated")) == (
         "vectorized",
         True,
     )
-    setting = Setting(plan, training, evaluation, roster, receipts, in_process)
-    sums = check_sums(_run_of(run, plan, evidence, params, in_process), found)
+    sums, followed = check_sums(_run_of(run, plan, evidence, params, in_process), found)
+    check_params(run, receipts, params, followed, plan, found)
+    setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process)
     _check_both(run, found)
     check_page(run, report, found)
-    return replace(_concluded(evidence, setting, found), sums=sums)
+    return _concluded(evidence, setting, found)
 
 
 def _run_of(path: Path, plan: Plan, evidence: _Evidence, params: Params | None, in_process: bool) -> SumsOf:
@@ -144,7 +145,7 @@ def _run_of(path: Path, plan: Plan, evidence: _Evidence, params: Params | None, 
     told = set(evidence.receipts.suites).union(*(run.suites for run in runs if run is not None))
     unmasked = ""
     if in_process or (evidence.simulated == {True} and not any(run and run.masked for run in runs)):
-        unmasked = "the engine added them up in one process; nothing was masked, and no site signed anything"
+        unmasked = UNMASKED
     elif told and max(told) < SUITE:
         unmasked = f"the run was made with secagg/{max(told)}, under which nothing was kept that shows them"
     return SumsOf(
@@ -236,6 +237,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         together=together,
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
+        sums=setting.sums,
         entries_verified=sum(len(evidence.books[site].entries) for site in accounts),
     )
 

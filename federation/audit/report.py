@@ -72,6 +72,8 @@ def check_report(
     expected = _expected(setting, counted, counted_too, names)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
+    if "transcripts" in report:
+        expected["transcripts"] = {"kept": _transcripts(receipts), "left_out": setting.sums.left_out or None}
     told = report.get("privacy")
     if isinstance(told, Mapping) and "noise_excess" in told:  # an earlier version did not say it
         with suppress(PrivacyError):  # so small a cohort is a finding by itself
@@ -89,6 +91,12 @@ def check_report(
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
     found.skip("metrics, seconds and bytes: they are the server's own word, the same in receipts and report")
+
+
+def _transcripts(receipts: Receipts) -> int:
+    """How many rounds, and evaluations, have a transcript by their receipts."""
+    evaluation = receipts.evaluation is not None and receipts.evaluation.transcript is not None
+    return sum(line.transcript is not None for line in receipts.rounds.values()) + evaluation
 
 
 def _tells_training_only(report: Mapping[str, Any], plan: Plan) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from federation.audit.claims import recounted_charge
 from federation.audit.evidence import Params
@@ -94,8 +95,13 @@ def check_cohort(
         found.add("receipt-cohort", f"{what} {wrong}")
 
 
-def check_params(run: Path, receipts: Receipts, params: Params | None, plan: Plan, found: Findings) -> None:
-    """Check that each round starts from the params of the one before, and that the file holds the last ones."""
+def check_params(
+    run: Path, receipts: Receipts, params: Params | None, followed: Tensor | None, plan: Plan, found: Findings
+) -> None:
+    """Check that each round starts from the params of the one before, and that the file holds the last ones.
+
+    `followed` are the params that follow from the sums, if they could be followed to the end.
+    """
     lines = list(receipts.rounds.values())
     for before, after in pairwise(lines):
         if after.round == before.round + 1 and after.params_before != before.params_after:
@@ -119,10 +125,29 @@ def check_params(run: Path, receipts: Receipts, params: Params | None, plan: Pla
     if dict(params.metadata) != said:
         found.add("params-mismatch", "params.safetensors names another plan, or another guarantee")
     if not isinstance(plan.task, TabularTask) or plan.task.model not in MODELS:
-        untold = "params against receipts: the plan brings its own model, and an audit runs no code of a plan"
-        found.skip(untold)
+        if followed is None:
+            untold = (
+                "params against receipts: the plan brings its own model, and an audit runs no code of a plan"
+            )
+            found.skip(untold)
+        elif not is_laid_out(followed, list(params.tensors.values())):
+            found.add("params-mismatch", "params.safetensors is not what follows from the sums")
         return
     _check_built_in(plan, params, lines[0].params_before if lines else None, ended, found)
+
+
+def is_laid_out(flat: Tensor, tensors: Sequence[Tensor]) -> bool:
+    """Whether the tensors, in some order, are the flat params: the order is the model's, whose code is not run."""
+    if any(tensor.dtype != flat.dtype for tensor in tensors):
+        return False
+    left = [tensor.reshape(-1) for tensor in sorted(tensors, key=Tensor.numel, reverse=True)]
+    at = 0
+    while left:
+        fits = (n for n, each in enumerate(left) if each.equal(flat[at : at + each.numel()]))
+        if (found := next(fits, None)) is None:
+            return False
+        at += left.pop(found).numel()
+    return at == flat.numel()
 
 
 def dimension_of(params: Params | None, plan: Plan) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from federation.audit.findings import Findings
+from federation.audit.outcome import Sums
 from federation.audit.receipts import Receipts
 from federation.plan.plan import Plan
 from federation.round.messages import Invitation, Member
@@ -26,6 +27,7 @@ class Setting:
     evaluation: Charge | None  # None where the plan publishes none
     roster: Roster | None
     receipts: Receipts
+    sums: Sums
     in_process: bool  # nothing was masked or opened: a simulation that adds up without messages
 
 

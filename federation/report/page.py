@@ -40,6 +40,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        sums=wording.sums(report.transcripts),
         excess=wording.excess(report),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),

@@ -226,6 +226,13 @@ class Timing(Part):
     client_rounds_per_second: _Number
 
 
+class Transcripts(Part):
+    """How many sums can be recomputed from what the sites signed; `left_out` says why, where none can."""
+
+    kept: int
+    left_out: str | None = None
+
+
 class Made(Part):
     """Where a report comes from: the run's id in hex, when it was finished (UTC), by which version.
 
@@ -261,4 +268,5 @@ class Report(Part):
     timing: Timing
     history: Annotated[tuple[HistoryLine, ...], AnyList] = ()
     secure_aggregation: Mapping[str, int] = {}
+    transcripts: Transcripts | None = None
     made: Made | None = None

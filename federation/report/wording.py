@@ -8,7 +8,16 @@ from __future__ import annotations
 import math
 
 from federation.report.numbers import tiny, upward
-from federation.report.report import ExcessChoice, PrivacyClaim, Published, Report, Tried, UnitCost, whole
+from federation.report.report import (
+    ExcessChoice,
+    PrivacyClaim,
+    Published,
+    Report,
+    Transcripts,
+    Tried,
+    UnitCost,
+    whole,
+)
 
 UNITS = {
     "record": "one record",
@@ -111,6 +120,16 @@ def evaluation(report: Report) -> str:
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
+
+
+def sums(told: Transcripts | None) -> str:
+    """What there is to recompute the sums of the run from."""
+    if told is None:
+        return "nothing is known of transcripts"
+    if told.left_out is not None:
+        return f"no transcripts: {told.left_out}"
+    many = "1 transcript" if told.kept == 1 else f"{told.kept} transcripts"
+    return f"{many} in rounds/: an audit recomputes sums from what the sites signed, and params from the sums"
 
 
 def excess(report: Report) -> str:

@@ -17,6 +17,7 @@ from privacy.secagg.ring import packed_size
 GIGABYTE = 10**9
 MAX_GIGABYTES = 10.0  # unless the plan says transcripts_max
 CENTRAL = 'noise = "central": sum not verifiable, as a transcript would show it without its noise'
+UNMASKED = "the engine added them up in one process: nothing was masked, and no site signed anything"
 _WIDEST = 62  # bits of a ring
 _SITE, _PAIR = 2 << 10, 1 << 8  # of a site, and of two: what stands beside the vectors, at most
 

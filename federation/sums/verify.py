@@ -32,13 +32,17 @@ class NotVerified(Exception):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a round's receipt says of it. `signers`: keys of the consortium, one of which must have signed."""
+    """What a round's receipt says of it.
+
+    `roster` is the run's newest, and `signers` are the keys that signed it: what the auditor goes by.
+    """
 
     run: str
     round: int
     cohort: tuple[str, ...]
     survivors: tuple[str, ...]
     params: str  # the digest of those that the round began with, in hex
+    roster: Roster | None
     signers: Collection[bytes]
 
 
@@ -89,16 +93,25 @@ def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:
 
 
 def _roster(heading: Heading, expected: Expected) -> Roster:
-    """The roster of this round, signed by a key that the auditor knows of, and by every key that it names."""
+    """The roster of this round, if its keys of the cohort are certified by somebody whom the auditor goes by.
+
+    Since then a site may have a new key, or the consortium may. So either one of the signers signed both rosters, or
+    the cohort's keys are in both.
+    """
     signed = SignedRoster.from_bytes(heading.roster)
-    signers = [key for key in signed.signatures if signed.is_signed_by(key)]
-    if len(signers) < len(signed.signatures) or not set(signers) & set(expected.signers):
-        raise NotVerified("its roster is not signed by those who signed roster.toml")
     roster = Roster.from_bytes(signed.roster)
     for member in heading.members:
         entry = roster.by_site.get(member.site)
         if entry is None or entry.size != member.size:
             raise NotVerified("its cohort is not that of its roster")
+    signers = {key for key in signed.signatures if signed.is_signed_by(key)}
+    known = expected.roster.by_site if expected.roster is not None else {}
+    same = all(
+        member.site in known and known[member.site].key == roster.by_site[member.site].key
+        for member in heading.members
+    )
+    if not (same or signers & set(expected.signers)):
+        raise NotVerified("its roster is not signed by those who signed roster.toml, and names other keys")
     return roster
 
 

@@ -105,7 +105,7 @@ def test_a_run_folder_ends_with_the_params_and_no_checkpoint(plan: Path, tmp_pat
         sizes = {name: site.member.size for name, site in sites.items()}
     names = sorted(entry.name for entry in (tmp_path / "run").iterdir())
     reports = ["report.html", "report.json"]
-    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl", *reports, "roster.toml"]
+    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl", *reports, "roster.toml", "rounds"]
     assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [NAMES[:3]] * 3, sizes=sizes))
 
 

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from federation.audit.findings import Findings
 from federation.audit.outcome import Sums
 from federation.audit.receipts import Evaluation, Receipt, Receipts
@@ -55,9 +57,16 @@ class _Opened:
     params: str
 
 
-def check_sums(run: Run, found: Findings) -> Sums:
-    """Verify the sums, and what follows from them; what does not hold becomes a finding."""
+def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
+    """Verify the sums, and what follows from them; what does not hold becomes a finding.
+
+    The params that follow from all of them are returned beside it; None where they cannot be followed to the end.
+    """
     rounds, why = list(_rounds(run)), run.left_out()
+    if run.receipts.evaluation is not None and run.receipts.evaluation.transcript is None:
+        found.skip(
+            "whether the figures of the evaluation are those of the sum that was opened: no file holds it"
+        )
     _check_files(run, rounds, found)
     if why:
         found.skip(f"the sums of the rounds: {why}")
@@ -66,9 +75,10 @@ def check_sums(run: Run, found: Findings) -> Sums:
             "whether the run should have kept transcripts of its sums: nothing tells how large they are"
         )
     if run.plan.privacy.noise == "central":
-        return Sums(len(rounds), left_out=CENTRAL)
-    sums = {each.round: _verify(run, each, found, is_due=why == "") for each in rounds}
-    proven = {number: one for number, one in sums.items() if one is not None}
+        return Sums(len(rounds), left_out=why or CENTRAL), None
+    proven = {
+        each.round: one for each in rounds if (one := _verify(run, each, found, is_due=why == "")) is not None
+    }
     if proven and not run.plan.is_private:
         detail = "the plan adds no noise: whoever holds the transcripts has the sums in the clear"
         found.add("sums-in-the-clear", detail)
@@ -77,7 +87,8 @@ def check_sums(run: Run, found: Findings) -> Sums:
             check_figures(each.line, proven[each.round], found)
     reached = followed(run.plan, run.receipts, proven, found)
     steps = reached.round if reached is not None else 0
-    return Sums(len(rounds), len(proven), steps, left_out="" if proven else why or "")
+    sums = Sums(len(rounds), len(proven), steps, left_out="" if proven else why or "")
+    return sums, reached.params if reached is not None and steps == len(run.receipts.rounds) else None
 
 
 def _rounds(run: Run) -> Iterator[_Opened]:
@@ -132,7 +143,9 @@ def _verify(run: Run, each: _Opened, found: Findings, *, is_due: bool) -> Verifi
 
 def _proven(run: Run, each: _Opened, path: Path) -> Verified:
     line = each.line
-    expected = Expected(run.receipts.run, each.round, line.cohort, line.survivors, each.params, run.signers)
+    expected = Expected(
+        run.receipts.run, each.round, line.cohort, line.survivors, each.params, run.roster, run.signers
+    )
     try:
         with Transcript.open(path) as transcript:
             return verified(transcript, run.plan, expected)

@@ -165,7 +165,7 @@ def test_what_a_file_says_is_shown_without_control_letters_and_never_at_length()
 def test_every_id_is_kebab_case_and_used(request: pytest.FixtureRequest) -> None:
     """An id that no file adds would be one that scripts wait for in vain."""
     folder = request.config.rootpath / "federation" / "audit"
-    code = "".join(path.read_text("utf-8") for path in folder.glob("*.py") if path.name != "findings.py")
+    code = "".join(path.read_text("utf-8") for path in folder.rglob("*.py") if path.name != "findings.py")
     for name in SEVERITIES:
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
         assert f'"{name}"' in code, name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -88,6 +89,9 @@ def as_the_broken_suite_left_it(home: Path, run: Path) -> list[Path]:
     with receipts(run) as lines:
         for line in lines:
             del line["suite"]
+            line.pop("transcript", None)
+    rmtree(run / "rounds")
+    edited_report(run, lambda report: report.pop("transcripts"))
     path = run / "roster.toml"
     signed = load_roster(path)
     roster = replace(Roster.from_bytes(signed.roster), suite=BROKEN)
