@@ -75,7 +75,7 @@ def _levels(levels: Sequence[Mapping[str, Any]]) -> list[Table]:
     """What is left of the noise once what a sum does not need is taken out."""
     if not levels:
         return []
-    table = titled("Noise left in a sum", "sites lost", "times what epsilon needs")
+    table = titled("Noise left in a sum", "sites lost", "times what is needed")
     for level, before in zip(levels, (None, *levels), strict=False):
         most, least = level["lost"], 0 if before is None else before["lost"] + 1
         lost = str(most) if most == least else f"{least} to {most}"
