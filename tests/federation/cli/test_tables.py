@@ -156,6 +156,7 @@ def test_facts_lead_with_what_the_run_costs(capsys: pytest.CaptureFixture[str]) 
     ]
     assert text.count("epsilon") == 2, "the plan's own number does not stand beside it"
     assert row(text, "as it is") == ["as it is", "1", "0", "1.29"]
+    assert row(text, "1 to 3") == ["1 to 3", "up to 1.16"]
 
 
 def test_a_budget_leads_with_both_and_says_that_its_epsilon_is_no_limit(
