@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from federation.config.schema import Mistake
 from federation.kinds.base import Kind, Parties, Work, grid, on_grid
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
@@ -50,8 +52,10 @@ class NoisedSum(Kind):
         """The parts above the level of a sum that lost so many, drawn again."""
         levels, mechanism = self.levels(parties), self.mechanism(parties)
         parts = levels.parts[levels.level(lost) + 1 :]
-        first, *others = [mechanism.noise(one, part) for part, one in zip(parts, streams, strict=True)]
-        return self.codec(parties).to_ring(sum(others, first))
+        excess = np.zeros(self.length(parties), np.int64)
+        for variance, source in zip(parts, streams, strict=True):
+            excess += mechanism.noise(source, variance)
+        return self.codec(parties).to_ring(excess)
 
     def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
         """The decoded sum; with central noise, the noise is added first."""
