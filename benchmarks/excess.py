@@ -11,7 +11,7 @@ import csv
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.timing import machine
 from federation import Plan, simulate
 from federation.plan.plan import parse
+from privacy.mechanism.noise import Stream
 
 PAGE = Path(__file__).parent / "excess.md"
 SITES, TESTED, PIXELS = 5, 360, 64
@@ -76,7 +77,7 @@ def write_sites(folder: Path, seed: int) -> None:
     from sklearn.datasets import load_digits
 
     values, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(seed).permutation(len(labels))
+    order = np.argsort(Stream(seed.to_bytes(32, "big")).words(len(labels)))
     for part, chosen in (("test", order[:TESTED]), ("train", order[TESTED:])):
         for site, rows in enumerate(np.array_split(chosen, SITES)):
             place = folder / f"site-{site}"
@@ -103,19 +104,21 @@ def accuracy(setting: tuple[int, int, int], seed: int, engine: Any) -> tuple[flo
 
 
 def main(seeds: int = 10, engine: str = "vectorized") -> None:
-    """Run all settings, one seed after another, and write the page."""
+    """Run all settings, one seed after another, and write the page after each."""
     found: dict[tuple[int, int, int], list[tuple[float, float]]] = {setting: [] for setting in SETTINGS}
     for seed in range(seeds):
         for setting in SETTINGS:
             found[setting].append(accuracy(setting, seed, engine))
             print(seed, setting, *found[setting][-1], flush=True)
-    rows = []
+        PAGE.write_text(_page(list(_rows(found)), seed + 1, engine), "utf-8")
+
+
+def _rows(found: Mapping[tuple[int, int, int], Sequence[tuple[float, float]]]) -> Iterator[str]:
     for (colluders, dropouts, levels), values in found.items():
         scores = [score for score, _ in values]
         error = statistics.stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else float("nan")
         cells = f"{colluders} | {dropouts} | {levels} | {values[0][1]:.2f}"
-        rows.append(f"| {cells} | {statistics.mean(scores):.3f} | {error:.3f} |")
-    PAGE.write_text(_page(rows, seeds, engine))
+        yield f"| {cells} | {statistics.mean(scores):.3f} | {error:.3f} |"
 
 
 def _page(rows: list[str], seeds: int, engine: str) -> str:
@@ -123,13 +126,13 @@ def _page(rows: list[str], seeds: int, engine: str) -> str:
         [
             "# Excess noise",
             "",
-            f"Written by `python -m benchmarks.excess {seeds} {engine}` on {datetime.now(UTC):%Y-%m-%d}; decision 22.",
+            f"Written by `python -m benchmarks.excess` on {datetime.now(UTC):%Y-%m-%d}, engine {engine}; decision 22.",
             "",
             machine(),
             "",
-            f"Digits over {SITES} sites, softmax regression, epsilon 1, delta 1e-5, clipping norm 1, sample rate .1, 200 "
-            f"rounds in which nobody is lost; accuracy on {TESTED} held-out records, {seeds} splits with noise of their "
-            "own.",
+            f"Digits over {SITES} sites, softmax regression, epsilon 1, delta 1e-5, clipping norm 1, sample rate .1, "
+            f"200 rounds in which nobody is lost; accuracy on {TESTED} held-out records, mean of {seeds} splits, each "
+            "with noise of its own.",
             "",
             "| colluders | dropouts | excess_levels | noise over what epsilon needs | accuracy | standard error |",
             "| ---: | ---: | ---: | ---: | ---: | ---: |",
