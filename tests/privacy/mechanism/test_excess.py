@@ -1,4 +1,4 @@
-"""Parts of a share of noise: what is left of them is never less than the guarantee counts on."""
+"""DP-62: Parts of a share of noise: what is left of them is never less than the guarantee counts on."""
 
 from __future__ import annotations
 
