@@ -222,9 +222,9 @@ class Site:
             self._tell(trainer)
             return found
         except EncodingOverflow:
-            raise TrainingDiverged(
-                "a local update left the range of the ring", hint="lower training.learning_rate"
-            ) from None
+            place = f"round {terms.round}: the update of {self.member.site}"
+            hint = "lower training.learning_rate or training.local_steps; what was charged stays charged"
+            raise TrainingDiverged(f"{place} left the range of the ring", hint=hint) from None
 
     def finish(self, run: bytes, params: bytes) -> Head:
         """The run is over and ended in these params (a digest): rounds that were never begun are returned.

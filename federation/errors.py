@@ -10,6 +10,7 @@
     |- ShadowedPackage   2  the installation
     |- RosterError       4  who takes part
     |- TooFewSurvivors   4  `got`, `needed`, `left`
+    |- SumRefused        4  `round`, `check`, `ratio`
     |- TransportError    4
     |- SiteRunning       4  another process is this site
     |- CheckpointError   4
@@ -105,14 +106,43 @@ class TooFewSurvivors(FederationError):
     """Too many sites left mid-round: their sum stays hidden and the round is void. `left` says why, by site."""
 
     def __init__(
-        self, got: int, needed: int, *, stage: str = "replies", left: Mapping[str, str] | None = None
+        self,
+        got: int,
+        needed: int,
+        *,
+        stage: str = "replies",
+        left: Mapping[str, str] | None = None,
+        round_number: int | None = None,
     ) -> None:
         reasons = ", ".join(f"{site} ({reason})" for site, reason in sorted((left or {}).items()))
+        cure = "; lower training.learning_rate or training.local_steps" if "(diverged)" in reasons else ""
+        which = "" if round_number is None else f"round {round_number}: "
         super().__init__(
-            f"{got} sites sent {stage}, {needed} are needed: the round is void",
-            hint=f"sites that left: {reasons}" if reasons else "run again when the sites are back",
+            f"{which}{got} sites sent {stage}, {needed} are needed: the round is void",
+            hint=f"sites that left: {reasons}{cure}" if reasons else "run again when the sites are back",
         )
         self.got, self.needed, self.left = got, needed, dict(left or {})
+
+
+class SumRefused(FederationError):
+    """The opened sum of a round is one that honest sites do not make, and the plan refuses it: the run is over.
+
+    `check` is "coordinate" or "norm"; `ratio` is how many times what the terms allow it is. No site is named: only
+    the sum is known. What the site sent, or what a fault of its software made, nobody can tell.
+    """
+
+    def __init__(self, round_number: int, check: str, ratio: float) -> None:
+        what = {"coordinate": "a coordinate of the sum", "norm": "the L2 norm of the sum"}[check]
+        super().__init__(
+            f"round {round_number}: {what} is {_times(ratio)} what honest sites can send: the sum is refused",
+            hint="the run ends before this round; a site is faulty or hostile, and a sum does not say which",
+        )
+        self.round, self.check, self.ratio = round_number, check, ratio
+        self.transcript: str | None = None  # the digest of the file that shows this sum
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3g} times" if ratio >= 1.01 else "just over"
 
 
 class TransportError(FederationError):

@@ -160,7 +160,10 @@ class Coordinator:
         try:
             messages = step()
         except TooFew as error:
-            raise TooFewSurvivors(error.got, error.needed, stage=error.stage.value, left=self.lost) from None
+            stage, number = error.stage.value, self.terms.round
+            raise TooFewSurvivors(
+                error.got, error.needed, stage=stage, left=self.lost, round_number=number
+            ) from None
         self.left.update(self._machine.faulty)
         kind = _REQUESTS.get(self._machine.phase)
         if kind is None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from federation.kinds.allowed import Unlikely
+from federation.round.parts import Opened
+from federation.round.terms import Terms
+from federation.sums.figures import published
+from federation.sums.judging import judge
 from privacy.ledger.heads import Head
+from privacy.mechanism.noise import Stream
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """The round after the last: its figures, the sites in them, and the ledger heads that these showed.
 
-    `transcript`: the digest of the file that holds its sum and what the sites signed of it, in hex; None without.
+    `unlikely`: what is odd about the sums, where the plan has that reported. `transcript`: the digest of the file
+    that shows the sums, in hex; None where none is kept.
     `excess_left`: the sites whose excess noise stayed in, though the sum does not need it.
     """
 
@@ -20,5 +28,21 @@ class Evaluated:
     cohort: tuple[str, ...]
     survivors: tuple[str, ...]
     heads: Mapping[str, Head] = field(default_factory=dict)
+    unlikely: Unlikely | None = None
     transcript: str | None = None
     excess_left: tuple[str, ...] = ()
+
+
+def evaluated(
+    terms: Terms,
+    opened: Opened,
+    stream: Stream,
+    heads: Mapping[str, Head] = MappingProxyType({}),
+) -> Evaluated:
+    """What an evaluation round publishes. SumRefused: nothing."""
+    survivors, reduced = opened.survivors, len(opened.reduced)
+    released = terms.kind.released(terms.parties, opened.total, stream)
+    found = judge(terms, released, survivors)
+    figures = published(terms, released, len(survivors), reduced)
+    cohort = terms.parameters.members
+    return Evaluated(figures, cohort, survivors, heads, found, excess_left=opened.left)

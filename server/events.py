@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from federation.kinds.allowed import Unlikely
 from federation.log import Event, Fact, is_on, note, warn
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.messages import Reason
+from federation.round.terms import Terms
 from federation.sums.state import ServerState
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
@@ -68,6 +70,11 @@ def note_round(plan: Plan, run: bytes, receipt: Receipt) -> None:
             seconds=receipt.seconds,
             epsilon=_so_far(plan, receipt.round),
         )
+
+
+def note_unlikely(terms: Terms, found: Unlikely) -> None:
+    """A sum that honest sites do not make was used, as the plan has that reported."""
+    warn("sum_unlikely", run=terms.run.hex(), round=terms.round, check=found.check, ratio=found.ratio)
 
 
 def note_evaluated(run: bytes, cohort: Iterable[str], survivors: Iterable[str]) -> None:

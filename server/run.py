@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from federation.errors import TooFewSurvivors
+from federation.errors import SumRefused, TooFewSurvivors
+from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
+from federation.report.report import UnlikelySum
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
 from federation.round.parts import without_excess
 from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
-from federation.sums.figures import published
 from federation.sums.replay import to_packed
 from federation.sums.state import ServerState, advance, require_finite
 from federation.sums.transcript import Content, Heading
@@ -31,8 +33,8 @@ from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
-from server.evaluation import Evaluated
-from server.events import note_begins, note_evaluated, note_failed, note_lost
+from server.evaluation import Evaluated, evaluated
+from server.events import note_begins, note_evaluated, note_failed, note_lost, note_unlikely
 from server.heads import Heads
 from server.sessions import Lines
 from server.transcripts import Transcripts
@@ -60,7 +62,8 @@ def run(
     `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
     read only where the plan says `noise = "central"`. `transcripts` is where every opened sum is kept, None for
     nowhere. Raises TooFewSurvivors when every attempt at a round fails, RosterError when no cohort can be formed,
-    TrainingDiverged when a round ended in params that are not finite.
+    TrainingDiverged when a round ended in params that are not finite, SumRefused when honest sites cannot have made
+    the sum of a round and the plan does not have that reported.
     """
     prepared: Coordinator | None = None
     while state.round < plan.federation.rounds:
@@ -72,10 +75,13 @@ def run(
         digest = _keep(setting, coordinator, total)
         _welcome_back(coordinator, lines)
         opened = without_excess(terms, total, survivors, coordinator.excess)
-        after = advance(plan, state, terms, opened.total, survivors, stream(terms.round), len(opened.reduced))
+        with _shown_by(digest):
+            reduced = len(opened.reduced)
+            after, found = advance(plan, state, terms, opened.total, survivors, stream(terms.round), reduced)
         heads = lines.heads.of(terms.parameters.members)
         receipt = receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
-        yield after, receipt.model_copy(update={"transcript": digest, "excess_left": opened.left})
+        told = {"transcript": digest, "excess_left": opened.left}
+        yield after, judged(receipt, terms, found).model_copy(update=told)
         state = after
 
 
@@ -94,10 +100,13 @@ def evaluate(
     digest = _keep(setting, coordinator, total)
     terms, survivors = coordinator.terms, coordinator.survivors
     opened = without_excess(terms, total, survivors, coordinator.excess)
-    figures = published(terms, opened.total, len(survivors), stream(terms.round), len(opened.reduced))
     cohort = terms.parameters.members
+    with _shown_by(digest):
+        done = evaluated(terms, opened, stream(terms.round), lines.heads.of(cohort))
+    if done.unlikely is not None:
+        note_unlikely(terms, done.unlikely)
     note_evaluated(state.run, cohort, survivors)
-    return Evaluated(figures, cohort, survivors, lines.heads.of(cohort), digest, opened.left)
+    return replace(done, transcript=digest)
 
 
 def receipt_of(
@@ -122,6 +131,14 @@ def receipt_of(
         params_after=params_digest(params_bytes(after.params)).hex(),
         heads={site: head.to_json() for site, head in heads.items()},
     )
+
+
+def judged(receipt: Receipt, terms: Terms, found: Unlikely | None) -> Receipt:
+    """The receipt, with what is odd about the round's sum, which is told as well."""
+    if found is None:
+        return receipt
+    note_unlikely(terms, found)
+    return receipt.model_copy(update={"unlikely": UnlikelySum(check=found.check, ratio=found.ratio)})
 
 
 @dataclass(frozen=True)
@@ -203,6 +220,16 @@ def _keep(setting: Setting, coordinator: Coordinator, total: RingVector) -> str 
         return setting.transcripts.keep(content)
     finally:
         coordinator.forget()
+
+
+@contextmanager
+def _shown_by(digest: str | None) -> Iterator[None]:
+    """Within the context a sum is refused together with what shows it."""
+    try:
+        yield
+    except SumRefused as error:
+        error.transcript = digest
+        raise
 
 
 def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:

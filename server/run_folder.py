@@ -5,11 +5,12 @@ Opening a folder that already holds a run resumes it; the plan must be the same 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,14 +18,14 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from federation.errors import CheckpointError
+from federation.errors import CheckpointError, SumRefused
 from federation.files import kept, replace_file
 from federation.identity.roster_file import load_roster, write_roster
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.report.files import read_report
 from federation.report.receipt import Receipt
-from federation.report.report import Metrics, Report
+from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
 from federation.sums.replay import done
 from federation.sums.sizes import left_out
@@ -64,6 +65,19 @@ class RunFolder:
             message = f"{path} cannot be written: {error.strerror}"
             raise CheckpointError(message, hint="name another folder") from None
         return cls(path, plan)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only process at work in this folder; CheckpointError while another one is.
+
+        The kernel lets go of the lock when the process ends, however it ends.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _lock(descriptor, self.path)
+            yield
+        finally:
+            os.close(descriptor)
 
     def finished(self, engine: str, *, simulated: bool) -> Report | None:
         """The report of the run in this folder, or None while there is more to do.
@@ -175,9 +189,37 @@ class RunFolder:
     def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
         """Make the published figures durable: they are drawn once, and never again."""
         content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
+        content |= {"excess_left": done.excess_left}
         shown = {} if done.transcript is None else {"transcript": done.transcript}
-        left = {"excess_left": done.excess_left}
-        self._append(state, {**content, **shown, **left, "heads": _in_json(done.heads)})
+        odd = {} if done.unlikely is None else {"unlikely": asdict(done.unlikely)}
+        self._append(state, {**content, **odd, **shown, "heads": _in_json(done.heads)})
+
+    def unlikely_evaluation(self) -> UnlikelySum | None:
+        """What is odd about the sums of the evaluation on record, or None."""
+        found = [
+            entry["unlikely"] for entry in self._lines() if "evaluation" in entry and "unlikely" in entry
+        ]
+        return UnlikelySum.from_json(found[0]) if found else None
+
+    @contextmanager
+    def keeping_refusal(self, state: ServerState) -> Iterator[None]:
+        """Within the context a refused sum is put on record before it ends the run. `state`: any of this run."""
+        try:
+            yield
+        except SumRefused as error:
+            shown = {} if error.transcript is None else {"transcript": error.transcript}
+            told = {"refused": error.round, "check": error.check, "ratio": error.ratio}
+            self._append(state, told | shown)
+            raise
+
+    def require_accepted(self) -> None:
+        """SumRefused if a sum of this run was refused: it is over, and that sum is not opened to be judged again.
+
+        Under central noise that would be another release of it, with other noise.
+        """
+        for entry in self._lines():
+            if "refused" in entry:
+                raise SumRefused(int(entry["refused"]), str(entry["check"]), float(entry["ratio"]))
 
     def evaluation(self) -> Metrics | None:
         """The published figures on record, or None."""
@@ -264,6 +306,16 @@ class RunFolder:
     def is_finished(self) -> bool:
         """The run in this folder is over."""
         return (self.path / "params.safetensors").exists() and not checkpoint.exists(self.path / "checkpoint")
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        hint = "wait until it is done, or name another folder"
+        raise CheckpointError(f"another process is at work in {path}", hint=hint) from None
+    except OSError:
+        pass  # a file system without locks: two runs at once are then refused by their journals, in worse words
 
 
 def _declared(signed: SignedRoster) -> dict[str, tuple[str, int]]:

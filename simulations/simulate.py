@@ -29,6 +29,7 @@ from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
 from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
+from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
 from privacy.roster import Roster
 from server.evaluation import Evaluated
@@ -75,11 +76,12 @@ class _Played:
 
 @dataclass(frozen=True)
 class _Paid:
-    """A run that is over: its state, the rounds each site was charged for, who was evaluated, and the tries."""
+    """A run that is over: its state, the rounds each site began, who was evaluated, what is charged, the tries."""
 
     state: ServerState
     rounds: Mapping[str, int]
     evaluated: frozenset[str]
+    charged: Mapping[str, Sequence[Charge]]
     tried: Tried | None
 
 
@@ -115,28 +117,27 @@ def simulate(
     plan, text = _with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
-    if (done := _finished(out, plan, text, engine)) is not None:
-        notice(
-            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
-            f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
-        )
+    if (done := _finished(out, plan, text, engine, notice)) is not None:
         return _drawn(done, out, stage)
     stage("reading the data", 0, 0)
     world, files = _read_sites(plan, sites, out / _KEYS, warn)
     folder = RunFolder.open(out, plan, text)
-    keep_inputs(world, engine, out / "checkpoint")
-    count = partial(_count, plan, [] if public else files, notice)
-    paid = _run(folder, world, engine, progress, count)
-    folder.write_params(world.task.model(), paid.state.params)
-    # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
-    stage("counting what was spent", 0, 0)
-    compares = baseline and _compares(world)
-    report = _reported(folder, world, paid, engine, started, compares)
-    if compares:
-        report = _compared(report, world, out, stage)
-    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
-        folder.close()  # else the same command makes the comparison, of the same data
-    return _drawn(report, out, stage)
+    with folder.alone():
+        if (done := _finished(out, plan, text, engine, notice)) is not None:  # by another process meanwhile
+            return _drawn(done, out, stage)
+        keep_inputs(world, engine, out / "checkpoint")
+        count = partial(_count, plan, [] if public else files, notice)
+        paid = _run(folder, world, engine, progress, count)
+        folder.write_params(world.task.model(), paid.state.params)
+        # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
+        stage("counting what was spent", 0, 0)
+        compares = baseline and _compares(world)
+        report = _reported(folder, world, paid, engine, started, compares)
+        if compares:
+            report = _compared(report, world, out, stage)
+        if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
+            folder.close()  # else the same command makes the comparison, of the same data
+        return _drawn(report, out, stage)
 
 
 def _reported(
@@ -151,7 +152,9 @@ def _reported(
         engine=engine,
         seconds=time.perf_counter() - started,
         published=folder.evaluation(),
+        unlikely=folder.unlikely_evaluation(),
         evaluated=paid.evaluated,
+        charged=paid.charged,
         tried=paid.tried,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
@@ -191,6 +194,7 @@ def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | N
     """Play what is left of the run."""
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
+    folder.require_accepted()
     keep_identities(world, folder.path / _KEYS)
     folder.write_roster(world.roster)
     with ExitStack() as stack:
@@ -205,14 +209,23 @@ def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | N
         evaluated = [
             name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
         ]
-    return _Paid(final, rounds, frozenset(evaluated), tried)
+        charged = {name: site.journal.charged(run, evaluation_run(run)) for name, site in parties.items()}
+    return _Paid(final, rounds, frozenset(evaluated), charged, tried)
 
 
-def _finished(out: Path, plan: Plan, text: str, engine: Engine) -> Report | None:
-    """The report that `out` already holds; None if there is anything left to do. Makes no folder."""
+def _finished(
+    out: Path, plan: Plan, text: str, engine: Engine, notice: Callable[[str], None]
+) -> Report | None:
+    """The report that `out` already holds, which is said; None if anything is left to do. Makes no folder."""
     if not RunFolder(out, plan).is_finished:
         return None
-    return RunFolder.open(out, plan, text).finished(engine, simulated=True)
+    done = RunFolder.open(out, plan, text).finished(engine, simulated=True)
+    if done is not None:
+        notice(
+            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
+            f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
+        )
+    return done
 
 
 def _read_sites(
@@ -258,7 +271,7 @@ def _train(
     A run that a site refuses has tried nothing, and is not counted.
     """
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
-    with ExitStack() as stack:
+    with folder.keeping_refusal(state), ExitStack() as stack:
         kept = folder.transcripts(world.roster, state.params.numel())
         played = _play(world, state, sites, engine, stack, kept)
         tried = count(state.run.hex())

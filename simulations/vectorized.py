@@ -18,11 +18,10 @@ from federation.report.receipt import Receipt
 from federation.round.cohort import sample
 from federation.round.parts import Opened, without_excess
 from federation.round.terms import Terms
-from federation.sums.figures import published
 from federation.sums.state import ServerState, advance, require_finite
 from privacy.mechanism.encoding import RingVector
-from server.evaluation import Evaluated
-from server.run import Members, ServerNoise, receipt_of, terms_of
+from server.evaluation import Evaluated, evaluated
+from server.run import Members, ServerNoise, judged, receipt_of, terms_of
 
 
 class Contributed(NamedTuple):
@@ -45,9 +44,10 @@ def run_vectorized(
         terms = terms_of(plan, state, sample(plan, members, state.round + 1))
         opened = _opened(terms, state, contribute)
         names, reduced = opened.survivors, len(opened.reduced)
-        after = advance(plan, state, terms, opened.total, names, stream(terms.round), reduced)
+        after, found = advance(plan, state, terms, opened.total, names, stream(terms.round), reduced)
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
-        yield after, receipt_of(terms, names, state, after, started, (nothing, nothing), {})
+        receipt = receipt_of(terms, names, state, after, started, (nothing, nothing), {})
+        yield after, judged(receipt, terms, found)
         state = after
 
 
@@ -56,9 +56,7 @@ def evaluate_vectorized(
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
-    opened = _opened(terms, state, contribute)
-    names, reduced = opened.survivors, len(opened.reduced)
-    return Evaluated(published(terms, opened.total, len(names), stream(terms.round), reduced), names, names)
+    return evaluated(terms, _opened(terms, state, contribute), stream(terms.round))
 
 
 def _opened(terms: Terms, state: ServerState, contribute: Contribute) -> Opened:

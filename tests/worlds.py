@@ -26,6 +26,7 @@ from federation.round.messages import Member
 from federation.round.terms import Terms
 from federation.round.transport import Transport
 from federation.sums.state import ServerState
+from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.run import run
@@ -103,6 +104,12 @@ def start(plan: Plan) -> Tensor:
 def terms_for(plan: Plan, members: Sequence[Member], params: Tensor, attempt: int = 1) -> Terms:
     """The terms of the first round."""
     return Terms(plan, bytes(16), 1, attempt, tuple(members), params.numel())
+
+
+def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream) -> Tensor:
+    """The mean delta that the server makes of an opened sum."""
+    released = terms.kind.released(terms.parties, total, stream)
+    return terms.kind.mean(terms.parties, released, survivors)
 
 
 def roster_of(world: World) -> Roster:

@@ -62,6 +62,8 @@ def check_evaluation(
     published = told.get("published") if isinstance(told, Mapping) else None
     if published != (dict(line.figures) if line is not None else None):
         differs("evaluation.published is not what its receipt says", found)
+    odd = told.get("unlikely") if isinstance(told, Mapping) else None
+    check_same(None if line is None else line.unlikely, odd, "evaluation.unlikely", found)
     _check_exact(report, receipts, found)
 
 
@@ -105,7 +107,7 @@ def _check_exact(report: Mapping[str, Any], receipts: Receipts, found: Findings)
     evaluation, lines = report.get("evaluation"), list(receipts.rounds.values())
     told = dict(evaluation) if isinstance(evaluation, Mapping) else {}
     if report.get("simulated") is not True:
-        told.pop("published", None)
+        told = {name: value for name, value in told.items() if name not in ("published", "unlikely")}
         if any(told.values()) or any(line.metrics for line in lines):
             detail = "report or receipts hold exact figures about held-out records, which nobody paid for"
             found.add("evaluation-unplanned", detail)

@@ -44,8 +44,14 @@ from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
-from federation.audit.rounds import check_history, check_params, check_receipts, dimension_of
-from federation.audit.sites import Setting, check_evaluated, check_training
+from federation.audit.rounds import (
+    check_history,
+    check_params,
+    check_receipts,
+    check_unlikely,
+    dimension_of,
+)
+from federation.audit.sites import Booked, Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
 from federation.audit.sums.check import Run as SumsOf
 from federation.audit.sums.check import check_sums
@@ -126,6 +132,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     training, evaluation = charges
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
+    check_unlikely(receipts, plan, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
     in_process = report is not None and (report.get("engine"), report.get("simulated")) == (
         "vectorized",
@@ -199,9 +206,10 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         if trained[site] is not None
     }
     if report is not None:
-        executed = {site: len(run.begun) for site, run in trained.items() if run is not None}
-        tested = {site: bool(run.begun) for site, run in evaluated.items() if run is not None}
-        check_report(report, setting, executed, tested, _sizes(evidence), evidence.simulated, found)
+        booked = {
+            site: Booked.of(run, evaluated.get(site)) for site, run in trained.items() if run is not None
+        }
+        check_report(report, setting, booked, _sizes(evidence), evidence.simulated, found)
         check_history(report, setting.receipts, plan, setting.training, found)
     charged = [run.charge for run in trained.values() if run is not None]
     charged_too = [run.charge for run in evaluated.values() if run is not None]

@@ -34,6 +34,7 @@ class Receipt:
     shown: frozenset[str]  # sites with a head of their ledger in it
     transcript: str | None = None  # the digest of the file that shows its sum
     excess_left: tuple[str, ...] | None = None  # sites whose excess noise stayed in
+    unlikely: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class Evaluation:
     shown: frozenset[str]
     transcript: str | None = None
     excess_left: tuple[str, ...] | None = None
+    unlikely: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A round whose sum was refused: it was opened, and nothing was made of it."""
+
+    round: int
+    unlikely: Mapping[str, Any]
+    transcript: str | None = None
 
 
 @dataclass
@@ -55,6 +66,7 @@ class Receipts:
     run: str = ""
     lines: list[Receipt] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
     closing: str | None = None
     heads: list[Head] = field(default_factory=list)
     suites: set[int] = field(default_factory=set)  # of the secure aggregation
@@ -110,15 +122,19 @@ def _line(content: Any, where: str, read: Receipts, plan: Plan | None, found: Fi
     fields = Fields(content)
     of, digest = fields.text("run"), fields.text("plan")
     suite = fields.whole("suite") if "suite" in content else BROKEN  # which named no suite
-    shown = [_shown(site, head) for site, head in fields.table("heads").items()]
+    heads = {} if "refused" in content else fields.table("heads")
+    shown = [_shown(site, head) for site, head in heads.items()]
     sites = frozenset(head.site for head in shown)
     ended = None
     rounds: list[Receipt] = []
     evaluations: list[Evaluation] = []
+    refused: list[Refused] = []
     if "closed" in content:
         if not fields.flag("closed"):
             raise ValueError("ends a run that goes on")
         ended = fields.octets("params", 32).hex()
+    elif "refused" in content:
+        refused = [Refused(fields.whole("refused", 1), _unlikely(fields), _transcript(fields))]
     elif "evaluation" in content:
         evaluations = [_evaluation(fields, sites)]
     else:
@@ -137,6 +153,7 @@ def _line(content: Any, where: str, read: Receipts, plan: Plan | None, found: Fi
     read.closing = ended or read.closing
     read.lines += rounds
     read.evaluations += evaluations
+    read.refused += refused
 
 
 def _shown(site: str, content: object) -> Head:
@@ -164,6 +181,7 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         shown=shown,
         transcript=_transcript(fields),
         excess_left=_excess_left(fields),
+        unlikely=_odd(fields),
     )
 
 
@@ -174,13 +192,30 @@ def _transcript(fields: Fields) -> str | None:
 
 def _evaluation(fields: Fields, shown: frozenset[str]) -> Evaluation:
     cohort, survivors = _names(fields.rows("cohort")), _names(fields.rows("survivors"))
-    figures, transcript = fields.table("evaluation"), _transcript(fields)
-    return Evaluation(cohort, survivors, figures, shown, transcript, _excess_left(fields))
+    figures, transcript, odd = fields.table("evaluation"), _transcript(fields), _odd(fields)
+    return Evaluation(cohort, survivors, figures, shown, transcript, _excess_left(fields), odd)
 
 
 def _excess_left(fields: Fields) -> tuple[str, ...] | None:
     """The sites whose excess noise stayed in; None in a receipt of an earlier version, which took none out."""
     return _names(fields.rows("excess_left")) if fields.has("excess_left") else None
+
+
+def _odd(fields: Fields) -> Mapping[str, Any] | None:
+    """What the server says is odd about a sum that it used."""
+    if not fields.has("unlikely"):
+        return None
+    inside = Fields(fields.take("unlikely"))
+    found = _unlikely(inside)
+    inside.finish()
+    return found
+
+
+def _unlikely(fields: Fields) -> Mapping[str, Any]:
+    check, ratio = fields.text("check"), fields.number("ratio")
+    if check not in ("coordinate", "norm") or not ratio > 1:
+        raise ValueError("refuses or reports a sum that is as it should be")
+    return {"check": check, "ratio": ratio}
 
 
 def _names(rows: Sequence[object]) -> tuple[str, ...]:

@@ -57,6 +57,33 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
             found.add("receipt-missing", f"round {number} has no receipt")
 
 
+def check_unlikely(receipts: Receipts, plan: Plan, found: Findings) -> None:
+    """Note each sum that honest sites do not make: which one, by how much, and what was made of it."""
+    odd = [(f"the sum of round {line.round}", line.unlikely) for line in receipts.rounds.values()]
+    if receipts.evaluation is not None:
+        odd.append(("the sum of the evaluation", receipts.evaluation.unlikely))
+    for what, told in odd:
+        if told is None:
+            continue
+        detail = f"{what} is {_beyond(told)}: at least one site sent what the plan does not allow"
+        found.add("sum-unlikely", detail)
+        if plan.server.unlikely_sum != "report":
+            found.add("sum-accepted", f"{what} was used, and the plan refuses such a sum")
+    for line in receipts.refused:
+        found.add("sum-refused", f"the sum of round {line.round} is {_beyond(line.unlikely)}: it was refused")
+        if plan.server.unlikely_sum == "report":
+            found.add(
+                "receipt-contradiction", f"round {line.round} was refused, and the plan has that reported"
+            )
+        elif receipts.closing is not None or line.round in receipts.rounds:
+            found.add("sum-accepted", f"the run went on after the sum of round {line.round} was refused")
+
+
+def _beyond(told: Mapping[str, Any]) -> str:
+    what = {"coordinate": "a coordinate", "norm": "the L2 norm"}[told["check"]]
+    return f"{told['ratio']:.3g} times what honest sites can send, by {what}"
+
+
 def _check_replay(before: Receipt, line: Receipt, found: Findings) -> None:
     if (before.cohort, before.params_before) != (line.cohort, line.params_before):
         found.add("receipt-contradiction", f"round {line.round} has two receipts that contradict each other")

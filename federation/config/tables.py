@@ -149,7 +149,8 @@ class SecureAggregation(Table):
 class Server(Table):
     """`[server]`: the server optimizer (Reddi et al. 2021, "Adaptive Federated Optimization").
 
-    "adam-bc" is Adam with the noise taken out of its second moment (Tang et al. 2024).
+    "adam-bc" is Adam with the noise taken out of its second moment (Tang et al. 2024). `unlikely_sum`: what becomes
+    of a sum that honest sites do not make; "refuse" if the plan does not say.
     """
 
     optimizer: Literal["average", "momentum", "adagrad", "adam", "adam-bc", "yogi"] = Field(
@@ -159,6 +160,7 @@ class Server(Table):
     beta1: float = Field(default=0.9, ge=0, lt=1, examples=["0.9"])
     beta2: float = Field(default=0.99, ge=0, lt=1, examples=["0.99"])
     tau: float | None = Field(default=None, gt=0, le=1, examples=["1e-8"])
+    unlikely_sum: Literal["refuse", "report"] | None = Field(default=None, examples=['"refuse"'])
 
 
 class Evaluation(Table):

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from federation.config.tables import Rules
+from federation.kinds.allowed import Span
 from privacy.accounting.calibration import noise_multiplier
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.units import Charge
@@ -162,6 +163,15 @@ class Kind(ABC):
         """What the cohort released, flat float64: the decoded sum, with the server's noise where that is due."""
 
     @abstractmethod
+    def span(self, parties: Parties, survivors: Collection[str]) -> Span:
+        """What the sum over these sites may be if they are honest, and the noise that is on it when it is read."""
+
+    def allowed(self, parties: Parties, survivors: Collection[str]) -> Span:
+        """The same with the noise's tail: a sum beyond it was not made by honest sites."""
+        rounds = self.rules.federation.rounds + (self.rules.evaluation.epsilon is not None)
+        return self.span(parties, survivors).allowed(self.length(parties), rounds)
+
+    @abstractmethod
     def sum_variance(self, parties: Parties, survivors: int, reduced: int = 0) -> float:
         """The variance of the noise on each coordinate of the sum, over all shares in it.
 
@@ -217,18 +227,23 @@ class Kind(ABC):
             return 1
         return self.levels(parties).shares
 
-    def _largest_batch_norm(self, parties: Parties) -> float:
-        """The largest L2 norm of a batch's sum of clipped gradients."""
-        return (self.rules.privacy.clipping_norm or 0.0) * self.largest_batch(parties)
+    def _batch_norm(self, size: int) -> float:
+        """The largest L2 norm of the sum of clipped gradients at a site of this declared size."""
+        return (self.rules.privacy.clipping_norm or 0.0) * self._batch(size)
 
     def largest_batch(self, parties: Parties) -> int:
-        """Records, or patients, in the largest batch that counts in full.
+        """Records, or patients, in the largest batch of all sites that counts in full."""
+        return self._batch(parties.largest)
 
-        A Poisson batch above it (eight standard deviations over its mean) is projected into the box, which cannot
-        raise the sensitivity: a projection onto a convex set moves no two points apart.
+    def _batch(self, size: int) -> int:
+        """Records, or patients, in the largest batch that counts in full at a site of this declared size.
+
+        The sum of a Poisson batch above it (eight standard deviations over its mean) is projected into the ball of
+        so many records, which cannot raise the sensitivity: a projection onto a convex set moves no two points
+        apart.
         """
-        expected = self.rules.training.sample_rate * parties.largest
-        return min(parties.largest, math.ceil(expected + 8 * math.sqrt(expected) + 8))
+        expected = self.rules.training.sample_rate * size
+        return min(size, math.ceil(expected + 8 * math.sqrt(expected) + 8))
 
 
 def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int = MAX_DRAW) -> Codec:
@@ -242,8 +257,11 @@ def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int = M
     return Codec(step=mechanism.step, limit=reach, headroom=cohort * share, cohort=cohort)
 
 
-def on_grid(codec: Codec, bounded: Tensor) -> Integers:
-    """Grid integers of a clipped sum. The box is public and convex: projecting moves no two inputs apart."""
-    from privacy.mechanism.clipping import into_box
+def on_grid(codec: Codec, bounded: Tensor, radius: float) -> Integers:
+    """Grid integers of a clipped sum, none longer than `radius` before rounding, whatever the data are.
 
-    return codec.encode(into_box(bounded, codec.step * codec.limit))
+    Box and ball are public and convex: projecting moves no two inputs apart.
+    """
+    from privacy.mechanism.clipping import into_ball, into_box
+
+    return codec.encode(into_ball(into_box(bounded, codec.step * codec.limit), radius))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from federation.config.schema import Mistake
+from federation.kinds.allowed import Span
 from federation.kinds.base import Parties, Work
 from federation.kinds.sums import NoisedSum
 from privacy.accounting.calibration import noise_multiplier
@@ -65,6 +67,15 @@ class Figures(NoisedSum):
     def bound(self, parties: Parties) -> float:
         """As if a site held out all of its records."""
         return FIGURES_NORM * parties.largest
+
+    def reach(self, parties: Parties, site: str) -> float:
+        """As if this site held out all of its records."""
+        return FIGURES_NORM * parties.sizes[site]
+
+    def span(self, parties: Parties, survivors: Collection[str]) -> Span:
+        """Nothing is counted below zero, but for the rounding."""
+        least = -len(survivors) * self.mechanism(parties).step / 2
+        return replace(super().span(parties, survivors), lowest=least)
 
     def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
         """Zeros where nothing is held out."""

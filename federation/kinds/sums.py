@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from federation.config.schema import Mistake
+from federation.kinds.allowed import Span
 from federation.kinds.base import Kind, Parties, Work, grid, on_grid
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
 
@@ -31,6 +33,23 @@ class NoisedSum(Kind):
     def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
         """One site's vector before noise: with or without one unit, it moves by at most the clipping norm."""
 
+    def reach(self, parties: Parties, site: str) -> float:
+        """Largest L2 norm of one site's clipped vector: here, what `bound` of every coordinate makes of it.
+
+        A site projects its vector into this ball before it adds noise, and the opened sum is checked against it.
+        """
+        return self.bound(parties) * math.sqrt(self.length(parties))
+
+    def span(self, parties: Parties, survivors: Collection[str]) -> Span:
+        """Vectors in their balls, each coordinate rounded by at most half a step, and the noise of all shares."""
+        step, length = self.codec(parties).step, self.length(parties)
+        spans = []
+        for site in survivors:
+            reach = self.reach(parties, site)
+            coordinate = min(reach, self.bound(parties)) + step / 2
+            spans.append(Span.around(coordinate, reach + math.sqrt(length) * step / 2))
+        return Span.sum_of(spans).noised(math.sqrt(self.sum_variance(parties, len(survivors))))
+
     def codec(self, parties: Parties) -> Codec:
         """The grid on which the noise is whole numbers, with room for all of it."""
         share = self.levels(parties).max_draw if self._is_distributed else MAX_DRAW
@@ -41,7 +60,7 @@ class NoisedSum(Kind):
     ) -> RingVector:
         """The clipped vector with this site's noise on it: with streams of excess parts, in parts."""
         codec, mechanism = self.codec(parties), self.mechanism(parties)
-        integers = on_grid(codec, self.clipped(parties, site, work))
+        integers = on_grid(codec, self.clipped(parties, site, work), self.reach(parties, site))
         if not self._is_central:
             parts = self.levels(parties).parts if excess else (VARIANCE,)
             for variance, source in zip(parts, (stream.derive("noise"), *excess), strict=True):
@@ -103,7 +122,11 @@ class SummedGradients(NoisedSum):
 
     def bound(self, parties: Parties) -> float:
         """The clipping norm times the most records in a batch."""
-        return self._largest_batch_norm(parties)
+        return self._batch_norm(parties.largest)
+
+    def reach(self, parties: Parties, site: str) -> float:
+        """The clipping norm times the most records in a batch of this site."""
+        return self._batch_norm(parties.sizes[site])
 
     def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
         """Each record's, or patient's, gradient is clipped by itself."""
@@ -134,6 +157,10 @@ class ClippedUpdate(NoisedSum):
     def bound(self, parties: Parties) -> float:
         """The clipping norm."""
         return self.rules.privacy.clipping_norm or 0.0
+
+    def reach(self, parties: Parties, site: str) -> float:
+        """The clipping norm times the site's weight."""
+        return self.bound(parties) * self.weight(parties, site)
 
     def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
         """A weight is public and at most 1, so what it scales stays within the clipping norm."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from federation.kinds.allowed import Span
 from federation.kinds.base import Kind, Parties, Work, grid, on_grid
 from privacy.accounting.events import Event, NonPrivateEvent
 from privacy.errors import UnsafeParameters
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _BOUND = 16.0  # largest magnitude of a coordinate
 _BITS = 24
+_BETA1, _BETA2, _ALPHA = 0.9, 0.999, 0.99  # torch's defaults of Adam and RMSprop, which sites train with
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class FixedPoint(Kind):
         self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
     ) -> RingVector:
         """The update times the site's weight. No noise is added here, and none can be taken out."""
-        codec, delta = self.codec(parties), self.update(parties, work, stream)
+        codec, delta = self.codec(parties), self.update(parties, site, work, stream)
         return codec.to_ring(codec.encode(delta * self.weight(parties, site), stream.derive("rounding")))
 
     def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
@@ -45,8 +48,13 @@ class FixedPoint(Kind):
         raise UnsafeParameters("an update without noise has no excess")
 
     @abstractmethod
-    def update(self, parties: Parties, work: Work, stream: Stream) -> Tensor:
+    def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
         """What training changed."""
+
+    def span(self, parties: Parties, survivors: Collection[str]) -> Span:
+        """What the range of the codec lets through: a site whose update is beyond it sends nothing."""
+        each = Span.around(_BOUND, _BOUND * math.sqrt(self.length(parties)))
+        return Span.sum_of([each] * len(survivors))
 
     def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
         """The decoded sum."""
@@ -72,7 +80,7 @@ class PlainUpdate(FixedPoint):
         """An event without any bound."""
         return NonPrivateEvent()
 
-    def update(self, parties: Parties, work: Work, stream: Stream) -> Tensor:
+    def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
         """What training changed."""
         return work.update()
 
@@ -93,19 +101,40 @@ class NoisedSteps(FixedPoint):
 
     def bound(self, parties: Parties) -> float:
         """Largest magnitude of one coordinate of a step's clipped sum."""
-        return self._largest_batch_norm(parties)
+        return self._batch_norm(parties.largest)
 
     def step_codec(self, parties: Parties) -> Codec:
         """The grid on which a site noises one step."""
         return grid(self.mechanism(parties), self.bound(parties), cohort=1)
 
-    def update(self, parties: Parties, work: Work, stream: Stream) -> Tensor:
+    def span(self, parties: Parties, survivors: Collection[str]) -> Span:
+        """What local steps can make of clipped sums: by the batches under SGD, by the rule of another."""
+        return Span.sum_of([self._span(parties, site) for site in survivors])
+
+    def _span(self, parties: Parties, site: str) -> Span:
+        training, length, rounding = self.rules.training, self.length(parties), self.codec(parties).step
+        weight, root = self.weight(parties, site), math.sqrt(length)
+        if training.optimizer != "sgd":
+            far = (
+                weight * training.learning_rate * farthest(training.optimizer, training.local_steps)
+                + rounding
+            )
+            return replace(Span.around(far, far * root), most=_BOUND)
+        size, step = parties.sizes[site], self.mechanism(parties).step
+        scale = weight * training.learning_rate / (training.sample_rate * size)
+        each, steps = self._batch_norm(size), training.local_steps
+        coordinate = scale * steps * (each + step / 2) + rounding
+        norm = scale * steps * (each + root * step / 2) + root * rounding
+        noise = scale * math.sqrt(steps) * SIGMA * step
+        return replace(Span.around(coordinate, norm), deviation=noise, most=_BOUND)
+
+    def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
         """Each step's clipped sum is put on the grid and noised before the local optimizer sees it."""
         mechanism, codec = self.mechanism(parties), self.step_codec(parties)
-        noise = stream.derive("noise")
+        noise, radius = stream.derive("noise"), self._batch_norm(parties.sizes[site])
         return work.noised_update(
             mechanism.clipping_norm,
-            lambda total: codec.decode(on_grid(codec, total) + mechanism.noise(noise)),
+            lambda total: codec.decode(on_grid(codec, total, radius) + mechanism.noise(noise)),
         )
 
     def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
@@ -119,3 +148,24 @@ class NoisedSteps(FixedPoint):
         each = math.fsum(scale * scale for scale in scales) * training.local_steps
         deviation, whole = SIGMA * self.mechanism(parties).step, math.fsum(weights.values())
         return deviation * deviation * each / (whole * whole)
+
+
+@lru_cache(maxsize=64)
+def farthest(optimizer: str, steps: int) -> float:
+    """How far Adam or RMSprop, begun anew, moves a coordinate at most in so many steps of rate 1.
+
+    Step t divides sum_k w_k g_k by the root of sum_k v_k g_k^2, with weights that fall by a power for each step
+    back. By Cauchy and Schwarz that is at most the root of sum_k w_k^2 / v_k. RMSprop's w is 1 at the last gradient
+    alone.
+
+    >>> round(farthest("rmsprop", 3), 3), round(farthest("adam", 1), 3), round(farthest("adam", 100), 1)
+    (30.0, 1.0, 160.5)
+    """
+    if optimizer == "rmsprop":
+        return steps / math.sqrt(1 - _ALPHA)
+    moved, sums, falls = 0.0, 0.0, _BETA1**2 / _BETA2
+    for step in range(1, steps + 1):
+        sums = 1 + falls * sums
+        first, second = (1 - _BETA1) / (1 - _BETA1**step), (1 - _BETA2) / (1 - _BETA2**step)
+        moved += first * math.sqrt(sums / second)
+    return moved

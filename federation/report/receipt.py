@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from federation.report.report import AnyList, Metrics, Part
+from federation.report.report import AnyList, Metrics, Part, UnlikelySum
 
 _Names = Annotated[tuple[str, ...], AnyList]
 
@@ -15,7 +15,8 @@ class Receipt(Part):
 
     `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
     `transcript`: the digest of the file that shows the round's sum, in hex; None where none is kept.
-    `metrics`: of the pooled held-out records, in a simulation.
+    `metrics`: of the pooled held-out records, in a simulation. `unlikely`: how the sum is one that honest sites do
+    not make; there only where it is, and where the plan has it reported.
     """
 
     round: int
@@ -31,3 +32,4 @@ class Receipt(Part):
     excess_left: _Names = ()
     transcript: str | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default
+    unlikely: UnlikelySum | None = None

@@ -145,8 +145,10 @@ class PrivacyClaim(Part):
 
 
 class SiteLine(Part):
-    """One site: what it spent, and how many bytes of the rounds went over its line; None if nothing was sent.
+    """One site: what its rounds cost, and how many bytes of them went over its line; None if nothing was sent.
 
+    `charged` is what its ledger holds charged for the run; only a simulation can look. It is more where a limit
+    admitted the plan as a whole only, of which nothing is returned for rounds that the site was not in.
     `lines` are those of its files, from which `records` are trained on and others held out.
     """
 
@@ -154,6 +156,7 @@ class SiteLine(Part):
     epsilon: _Number
     evaluation: Amount | None = None
     together: Amount | None = None
+    charged: Amount | None = None
     rounds: int | None = None
     steps: int
     bytes_up: int | None
@@ -167,8 +170,15 @@ def whole(part: PrivacyClaim | UnitCost | SiteLine) -> float | None:
     return part.epsilon if part.together is None else part.together.epsilon
 
 
+class UnlikelySum(Part):
+    """A sum that honest sites do not make: the check that it fails, and how many times what they can send it is."""
+
+    check: Literal["coordinate", "norm"]
+    ratio: float
+
+
 class RoundLine(Part):
-    """One round: how many sites were invited, and how many are in the sum.
+    """One round: how many sites were invited, and how many are in the sum; `unlikely` if that is no honest one.
 
     `excess_left`: of how many of these noise is in it that should have been taken out.
     """
@@ -178,6 +188,7 @@ class RoundLine(Part):
     survivors: int
     seconds: float
     excess_left: int = 0
+    unlikely: UnlikelySum | None = None
 
 
 class HistoryLine(Part):
@@ -202,7 +213,8 @@ class Evaluation(Part):
 
     `mean_of_sites` is over the sites at which a metric exists; `mean_of_sites_n` says how many those are.
     `missing` says why figures are None that were asked for, by place ("pooled", "baselines.without_privacy"):
-    "diverged", "not made yet", or the kind of error.
+    "diverged", "not made yet", or the kind of error. `unlikely`: how the published sums are such as honest sites do
+    not make.
     """
 
     pooled: Figures
@@ -211,6 +223,7 @@ class Evaluation(Part):
     sites: Mapping[str, Figures]
     baselines: Mapping[str, Metrics] = {}
     published: Published | None = None
+    unlikely: UnlikelySum | None = None
     missing: Mapping[str, str] = {}
 
     def why(self, place: str) -> str:

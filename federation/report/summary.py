@@ -24,6 +24,7 @@ from federation.report.report import (
     RoundLine,
     SiteLine,
     Timing,
+    UnlikelySum,
 )
 from federation.round.excess import excess_facts
 from privacy.accounting.crosscheck import cross_check
@@ -45,29 +46,24 @@ def summary_of(
     seconds: float,
     evaluated: Collection[str] | None = None,
     evaluation: Evaluation = _NOT_MEASURED,
+    unlikely: UnlikelySum | None = None,
 ) -> Report:
     """The report of a run.
 
     `rounds`: by site, for how many rounds it was charged; the default is the rounds to which the server invited it.
     `evaluated`: the sites that were charged for the evaluation that the plan publishes, if it does; None for all.
-    `published`: the figures of the evaluation, None if there are none. `seconds`: of the whole command.
+    `published`: the figures of the evaluation, None if there are none; `unlikely`: what is odd about them.
+    `seconds`: of the whole command.
     """
     if rounds is None:
         rounds = Counter(site for receipt in receipts for site in receipt.cohort)
     spent = sum(receipt.seconds for receipt in receipts)
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
-    lines = [
-        RoundLine(
-            round=one.round,
-            cohort=len(one.cohort),
-            survivors=len(one.survivors),
-            seconds=one.seconds,
-            excess_left=len(one.excess_left),
-        )
-        for one in receipts
-    ]
+    lines = [_line(one) for one in receipts]
     if published is not None:
         evaluation = evaluation.model_copy(update={"published": Published(**published)})
+    if unlikely is not None:
+        evaluation = evaluation.model_copy(update={"unlikely": unlikely})
     return Report(
         schema=SCHEMA,
         name=plan.federation.name,
@@ -90,6 +86,17 @@ def summary_of(
         history=_history(plan, receipts),
         secure_aggregation=plan.secure_aggregation.tolerance,
     )
+
+
+def _line(receipt: Receipt) -> RoundLine:
+    line = RoundLine(
+        round=receipt.round,
+        cohort=len(receipt.cohort),
+        survivors=len(receipt.survivors),
+        seconds=receipt.seconds,
+        excess_left=len(receipt.excess_left),
+    )
+    return line if receipt.unlikely is None else line.model_copy(update={"unlikely": receipt.unlikely})
 
 
 def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:

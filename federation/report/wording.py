@@ -32,6 +32,7 @@ _NOISE = {
     "central": "No noise of the site's own: the server adds noise to the sum.",
     "none": "No noise at all: what the sum of the sites' updates says about a record, it says openly.",
 }
+_CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
 
@@ -132,6 +133,18 @@ def sums(told: Transcripts | None) -> str:
     return f"{many} in rounds/: an audit recomputes sums from what the sites signed, and params from the sums"
 
 
+def unlikely(report: Report) -> list[str]:
+    """The sums that honest sites do not make, one sentence each; none where no sum was one."""
+    odd = [(f"The sum of round {line.round}", line.unlikely) for line in report.rounds]
+    odd.append(("The sums of the evaluation", report.evaluation.unlikely))
+    return [
+        f"{what} is {found.ratio:.3g} times what honest sites can send, by {_CHECKS[found.check]}: at least one "
+        "site sent what the plan does not allow. A sum does not say which."
+        for what, found in odd
+        if found is not None
+    ]
+
+
 def excess(report: Report) -> str:
     """How much more noise there is than epsilon needs, in words; "" where there is none to tell of."""
     of, factor = report.privacy.noise_excess_of, report.privacy.noise_excess
@@ -179,6 +192,15 @@ def _covered(report: Report) -> str:
 def _elsewhere(report: Report) -> str:
     """Who counts other runs: the journals of a simulation begin and end with it."""
     return "" if report.simulated else "; each site's journal counts them all"
+
+
+def charging(report: Report) -> str:
+    """How what the rounds of a site cost and what its ledger holds are told apart."""
+    where = "" if report.simulated else "; federation ledger show SITE says it at the site"
+    return (
+        "Of its rounds: what the rounds that a site was in cost. Charged is what counts in its ledger: the same, "
+        f"or the whole plan where the site's limit had room for that plan only{where}."
+    )
 
 
 def remaining(report: Report) -> str:

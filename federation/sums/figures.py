@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from federation.kinds.figures import LOSS_BOUND
 from federation.round.terms import Terms
-from privacy.mechanism.encoding import RingVector
-from privacy.mechanism.noise import Stream
 
 _LEAST = 3.0  # the number of records must exceed this many standard deviations of its noise
 
 
-def published(
-    terms: Terms, total: RingVector, survivors: int, stream: Stream, reduced: int = 0
-) -> dict[str, float | None]:
+def published(terms: Terms, released: Tensor, survivors: int, reduced: int = 0) -> dict[str, float | None]:
     """The figures of an evaluation round; None where the noise hides them.
 
     From the sum the excess noise of `reduced` survivors was taken out.
     """
     kind, parties = terms.kind, terms.parties
-    right, wrong, loss = (float(value) for value in kind.released(parties, total, stream))
+    right, wrong, loss = (float(value) for value in released)
     records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors, reduced))
     if records < _LEAST * math.sqrt(2) * deviation:
         return {"records": None, "accuracy": None, "loss": None, "standard_error": None}

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
+from federation.kinds.allowed import Unlikely
 from federation.model.params import params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.parts import by_site, without_excess
 from federation.round.terms import Terms
 from federation.sums.evidence import from_bytes
 from federation.sums.figures import published
+from federation.sums.judging import judge
 from federation.sums.state import ServerState, advance, begin
 from federation.sums.transcript import Transcript
 from privacy.errors import MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.secagg.ring import accumulate, lane_type, pack, packed_size, reduce, to_lanes
+
+Excess: TypeAlias = Mapping[int, tuple[int, bytes]]  # level and secret of what was opened of it, by slot
 
 
 def started(terms: Terms, params: bytes) -> ServerState:
@@ -37,11 +42,12 @@ def follow(
     terms: Terms,
     total: RingVector,
     survivors: Sequence[str],
-    excess: Mapping[int, tuple[int, bytes]],
-) -> ServerState:
-    """The state after a round with this sum. ValueError under central noise, which no transcript holds.
+    excess: Excess,
+) -> tuple[ServerState, Unlikely | None]:
+    """The state after a round with this sum, and what is odd about it. SumRefused if the plan refuses it.
 
-    `excess`: what of its noise was opened, because the sum does not need it.
+    `excess`: what of its noise was opened, because the sum does not need it. ValueError under central noise, which
+    no transcript holds.
     """
     opened = without_excess(terms, total, survivors, by_site(terms, excess))
     return advance(plan, state, terms, opened.total, survivors, _no_stream(plan), len(opened.reduced))
@@ -55,15 +61,22 @@ def done(plan: Plan, state: ServerState, path: Path, survivors: Sequence[str]) -
         evidence = from_bytes(transcript.evidence, levels, terms.session, context)
         bits, size = terms.parameters.ring_bits, packed_size(terms.length, terms.parameters.ring_bits)
         total = from_packed(transcript.own_total(size), terms.length, bits)
-    return follow(plan, state, terms, total, survivors, evidence.excess)
+    return follow(plan, state, terms, total, survivors, evidence.excess)[0]
 
 
 def figures(
-    terms: Terms, total: RingVector, survivors: Sequence[str], excess: Mapping[int, tuple[int, bytes]]
-) -> dict[str, float | None]:
-    """What an evaluation with this sum publishes. ValueError under central noise."""
+    terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess
+) -> tuple[dict[str, float | None], Unlikely | None]:
+    """What an evaluation with this sum publishes, and what is odd about it. SumRefused if the plan refuses it."""
     opened = without_excess(terms, total, survivors, by_site(terms, excess))
-    return published(terms, opened.total, len(survivors), _no_stream(terms.plan), len(opened.reduced))
+    released = terms.kind.released(terms.parties, opened.total, _no_stream(terms.plan))
+    return published(terms, released, len(survivors), len(opened.reduced)), judge(terms, released, survivors)
+
+
+def oddity(terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess) -> Unlikely | None:
+    """What is odd about a sum. SumRefused if the plan refuses it."""
+    opened = without_excess(terms, total, survivors, by_site(terms, excess))
+    return judge(terms, terms.kind.released(terms.parties, opened.total, _no_stream(terms.plan)), survivors)
 
 
 def to_packed(total: RingVector, bits: int) -> bytes:

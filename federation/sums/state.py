@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from federation.errors import TrainingDiverged
+from federation.kinds.allowed import Unlikely
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
+from federation.sums.judging import judge
 from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
@@ -42,15 +44,19 @@ def advance(
     survivors: Sequence[str],
     stream: Stream,
     reduced: int = 0,
-) -> ServerState:
-    """The state after a round: the sum, its mean delta, one step of the server optimizer.
+) -> tuple[ServerState, Unlikely | None]:
+    """The state after a round, and what is odd about its sum: the mean delta, one step of the server optimizer.
 
-    From the sum the excess noise of `reduced` survivors was taken out.
+    `total` is the unmasked ring sum over `survivors`; the excess noise of `reduced` of them was taken out of it. With
+    central noise the noise is added first, from `stream`, so all that follows is post-processing of what the secure
+    sum released. SumRefused: the sum is not applied.
     """
-    delta = mean_delta(terms, total, survivors, stream)
+    released = terms.kind.released(terms.parties, total, stream)
+    found = judge(terms, released, survivors)
+    delta = terms.kind.mean(terms.parties, released, survivors)
     noise = terms.kind.noise_variance(terms.parties, survivors, reduced)
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
-    return replace(state, round=terms.round, params=params, optimizer=moments)
+    return replace(state, round=terms.round, params=params, optimizer=moments), found
 
 
 def require_finite(state: ServerState) -> None:
@@ -59,16 +65,6 @@ def require_finite(state: ServerState) -> None:
         message = f"the params are not finite after round {state.round}"
         hint = "lower server.learning_rate; what was charged stays charged, and no more is"
         raise TrainingDiverged(message, hint=hint)
-
-
-def mean_delta(terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream) -> Tensor:
-    """The cohort's mean delta, flat float64. `total` is the unmasked ring sum over `survivors`.
-
-    No other function reads the sum. With central noise the noise is added first, from `stream`, so all that follows
-    is post-processing of what the secure sum released.
-    """
-    kind, parties = terms.kind, terms.parties
-    return kind.mean(parties, kind.released(parties, total, stream), survivors)
 
 
 def optimizer(plan: Plan) -> ServerOptimizer:

@@ -32,16 +32,16 @@ class NotVerified(Exception):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a round's receipt says of it.
+    """What a round's receipt says of it; None where it says nothing, as of a sum that was refused.
 
     `roster` is the run's newest, and `signers` are the keys that signed it: what the auditor goes by.
     """
 
     run: str
     round: int
-    cohort: tuple[str, ...]
-    survivors: tuple[str, ...]
-    params: str  # the digest of those that the round began with, in hex
+    cohort: tuple[str, ...] | None
+    survivors: tuple[str, ...] | None
+    params: str | None  # the digest of those that the round began with, in hex
     roster: Roster | None
     signers: Collection[bytes]
 
@@ -75,7 +75,8 @@ def verified(transcript: Transcript, plan: Plan, expected: Expected) -> Verified
         raise NotVerified(getattr(error, "message", "it holds what no round leaves")) from None
     if not np.array_equal(told, total):
         raise NotVerified("the sum that it names is not that of what the sites signed")
-    return Verified(terms, expected.survivors, total, opened.excess, transcript.start)
+    survivors = tuple(terms.parameters.members[slot] for slot in sorted(opened.survivors))
+    return Verified(terms, survivors, total, opened.excess, transcript.start)
 
 
 def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:
@@ -86,17 +87,17 @@ def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:
         raise NotVerified("it is the transcript of another plan")
     if heading.noise != plan.kind.noise_text:
         raise NotVerified("its sites drew noise by another noise multiplier than this version works out")
-    if heading.params.hex() != expected.params:
+    if expected.params not in (None, heading.params.hex()):
         raise NotVerified("it began with other params than the receipt says")
-    if tuple(member.site for member in heading.members) != expected.cohort:
+    if expected.cohort not in (None, tuple(member.site for member in heading.members)):
         raise NotVerified("it is of another cohort than the receipt says")
 
 
 def _roster(heading: Heading, expected: Expected) -> Roster:
     """The roster of this round, if its keys of the cohort are certified by somebody whom the auditor goes by.
 
-    Since then a site may have a new key, or the consortium may. So either one of the signers signed both rosters, or
-    the cohort's keys are in both.
+    Since then a site may have a new key, or the consortium may. So either one of the signers signed both rosters,
+    or the cohort's keys are in both.
     """
     signed = SignedRoster.from_bytes(heading.roster)
     roster = Roster.from_bytes(signed.roster)
@@ -105,6 +106,8 @@ def _roster(heading: Heading, expected: Expected) -> Roster:
         if entry is None or entry.size != member.size:
             raise NotVerified("its cohort is not that of its roster")
     signers = {key for key in signed.signatures if signed.is_signed_by(key)}
+    if len(signers) < len(signed.signatures):
+        raise NotVerified("its roster bears a signature that was not made for it")
     known = expected.roster.by_site if expected.roster is not None else {}
     same = all(
         member.site in known and known[member.site].key == roster.by_site[member.site].key
@@ -122,7 +125,7 @@ def _opened(transcript: Transcript, terms: Terms, expected: Expected) -> Opened:
     names = terms.parameters.members
     if not all(slot < len(names) for slot in opened.sharers | opened.survivors):
         raise MalformedMessage("a transcript names a slot beyond the cohort")
-    if tuple(names[slot] for slot in sorted(opened.survivors)) != expected.survivors:
+    if expected.survivors not in (None, tuple(names[slot] for slot in sorted(opened.survivors))):
         raise NotVerified("it opens the sum of other sites than the receipt says")
     if opened.votes.keys() != opened.survivors:
         raise FaultyServer("the votes are not those of the sites in the sum")

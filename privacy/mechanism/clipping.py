@@ -21,6 +21,7 @@ from privacy.accounting.events import MIN_CLIPPING_NORM
 from privacy.errors import UnsafeParameters
 
 _OFFERED = (torch.float32, torch.float64)
+_SURELY_INSIDE = 2.0**-20  # far above the error of a norm of as many numbers as fit in memory
 
 
 def clip_rows(rows: Tensor, norm: float) -> Tensor:
@@ -90,3 +91,15 @@ def into_box(x: Tensor, bound: float) -> Tensor:
     A projection onto a convex set moves no two points apart, so the sensitivity of `x` stays what it was.
     """
     return torch.nan_to_num(x, nan=0.0, posinf=bound, neginf=-bound).clamp(-bound, bound)
+
+
+def into_ball(x: Tensor, radius: float) -> Tensor:
+    """`x` (d,), finite and float64, moved to the nearest point that is at most `radius` long.
+
+    A projection onto a convex set, as `into_box`. Its length is summed exactly, so two points end at most
+    2^-50 `radius` further apart than they were, which FLOAT_SLACK of `privacy.mechanism.gaussian` pays for.
+    """
+    if float(torch.linalg.vector_norm(x)) <= radius * (1 - _SURELY_INSIDE):
+        return x  # as the exact projection would
+    length = math.sqrt(math.fsum((x * x).tolist()))
+    return x if length <= radius else x * (radius / length)

@@ -27,7 +27,8 @@ that holds for it (Poisson sampling, adaptive composition), up to a slack far be
      the table in `privacy.mechanism.noise`, is less than n d T 2^-108 of the mass, and adds (1 + e^epsilon) times
      that to delta.
   4. S^2 - 1/12 instead of S^2 costs 1 / (24 S^2) < 2^-32 of the noise multiplier. FLOAT_SLACK pays for it, and for
-     float64's own rounding in the sum and the clip: at most 2 n^2 2^-53 C for n records, 2^-16 C up to n = 2^18.
+     float64's own rounding in the sum, the clip and the projection into a ball: at most 2 n^2 2^-53 C for n
+     records, 2^-16 C up to n = 2^18, and 2^-50 n C beside it.
 """
 
 from __future__ import annotations

@@ -23,12 +23,10 @@ from privacy.secagg.statements import (
     check_certificate,
     has_repeated_keys,
     is_cast,
-    is_dealt,
     is_genuine,
-    taken_digest,
     upload_digest,
 )
-from privacy.secagg.unmasking import Bound, masks
+from privacy.secagg.unmasking import Bound, check_taken, masks
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,33 @@ class Opened:
     secrets: Mapping[int, bytes] = field(repr=False)
     excess: Mapping[int, tuple[int, bytes]] = field(repr=False)
 
+    @classmethod
+    def of(
+        cls,
+        asked: tuple[bytes, bytes],
+        bound: Bound,
+        signed: tuple[Mapping[int, Vote], Certificate],
+        shared: tuple[Mapping[int, Mapping[int, bytes]], Mapping[tuple[int, int], Dealt]],
+        secrets: tuple[Mapping[int, bytes], Mapping[int, bytes], Mapping[int, tuple[int, bytes]]],
+    ) -> Opened:
+        """Of what a server has of a round: session and context, votes and certificate, what was taken and dealt,
+        what was opened. Of the signatures of dealers it keeps those between the sum's sites and the lost.
+        """
+        (votes, certificate), (taken, dealt) = signed, shared
+        inside = certificate.survivors
+        return cls(
+            *asked,
+            adverts=bound.adverts,
+            sharers=bound.sharers,
+            votes=votes,
+            certificate=certificate,
+            taken={slot: taken[slot] for slot in inside},
+            dealt={ends: each for ends, each in dealt.items() if len(inside.intersection(ends)) == 1},
+            seeds=secrets[0],
+            secrets=secrets[1],
+            excess=secrets[2],
+        )
+
     @property
     def survivors(self) -> frozenset[int]:
         """U3."""
@@ -90,7 +115,7 @@ def recount(roster: Roster, parameters: Parameters, opened: Opened, uploads: Ite
             raise FaultyServer(error.message) from None
     if wraps.keys() != opened.survivors:
         raise FaultyServer("the uploads are not those of the sites in the sum")
-    apply(total, masks(bound, opened.seeds, opened.secrets, opened.dealt, wraps))
+    apply(total, masks(bound, opened.seeds, opened.secrets, opened.dealt, opened.taken, wraps))
     reduce(total, parameters.ring_bits)
     return total.astype(np.uint64)
 
@@ -108,9 +133,9 @@ def check(roster: Roster, parameters: Parameters, opened: Opened) -> Bound:
     if bound.graph.fewest_neighbors(opened.survivors) < parameters.fewest_neighbors:
         raise FaultyServer("a sum that leaves a site with too few neighbors")
     check_certificate(opened.certificate, bound.transcript, bound.keys, parameters.quorum)
+    _check_dealt(bound, opened)
     if any(opened.votes[slot].upload != vote.upload for slot, vote in opened.certificate.votes.items()):
         raise FaultyServer("a certificate about another upload than its site sent")
-    _check_dealt(bound, opened)
     _check_secrets(bound, opened)
     return bound
 
@@ -133,15 +158,8 @@ def _check_dealt(bound: Bound, opened: Opened) -> None:
     pairs = {(one, other) for one in lost for other in bound.peers(one) & survivors}
     if opened.dealt.keys() != pairs | {(other, one) for one, other in pairs}:
         raise FaultyServer("the signatures of dealers are not those between the lost and the others")
-    for (dealer, recipient), dealt in opened.dealt.items():
-        if dealt.levels != len(bound.parameters.levels) or not is_dealt(
-            dealt, bound.keys[dealer], bound.link, dealer, recipient
-        ):
-            raise FaultyServer(f"what {bound.name(dealer)} is said to have dealt is not signed by it")
-        if recipient in survivors and opened.taken[recipient][dealer] != taken_digest(dealt):
-            raise FaultyServer(
-                f"a signature of {bound.name(dealer)} that {bound.name(recipient)} did not take"
-            )
+    for ends, dealt in opened.dealt.items():
+        check_taken(bound, ends, dealt, opened.taken.get(ends[1]))
 
 
 def _check_secrets(bound: Bound, opened: Opened) -> None:

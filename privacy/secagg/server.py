@@ -281,8 +281,7 @@ class ServerMachine:
 
     def _take_reveal(self, slot: int, data: bytes) -> None:
         reveal, survivors = Reveal.from_bytes(data), frozenset(self._masked)
-        accepted = self._bound.accepted(self._taken[slot])
-        check_reveal(self._bound, survivors, slot, reveal, self._dealt, accepted)
+        check_reveal(self._bound, survivors, slot, reveal, self._dealt, self._taken[slot])
         self._reveals[slot] = reveal
 
     def _accuse(self, blame: FaultyClient | SuspectedClient) -> None:
@@ -363,7 +362,7 @@ class ServerMachine:
         opening = Opening(self._bound, frozenset(self._masked), self._reveals)
         try:
             seeds, secrets = opening.seeds(), opening.keys()
-            removed = masks(self._bound, seeds, secrets, self._dealt, self._wraps)
+            removed = masks(self._bound, seeds, secrets, self._dealt, self._taken, self._wraps)
             excess = opening.excess()
         except NotRebuilt as error:
             raise self._void(error.got, self._parameters.threshold) from None
@@ -376,29 +375,12 @@ class ServerMachine:
         apply(self._total, removed)
         reduce(self._total, self._parameters.ring_bits)
         self.result = self._total.astype(np.uint64)
-        self.opened = self._kept(seeds, secrets, excess)
+        self.opened = Opened.of(
+            (self._asked, self._context or b""),
+            self._bound,
+            (self._first, self.certificate or Certificate(frozenset(), {})),
+            (self._taken, self._dealt),
+            (seeds, secrets, excess),
+        )
         self.phase = Phase.DONE
         return []
-
-    def _kept(
-        self, seeds: dict[int, bytes], secrets: dict[int, bytes], excess: dict[int, tuple[int, bytes]]
-    ) -> Opened:
-        """All that `recount` needs beside the uploads."""
-        if self._context is None or self.certificate is None:
-            raise ValueError("a round that was opened has a context and a certificate")
-        between = {
-            ends: dealt for ends, dealt in self._dealt.items() if len(self._masked.intersection(ends)) == 1
-        }
-        return Opened(
-            session=self._asked,
-            context=self._context,
-            adverts=self._adverts,
-            sharers=self._sharers,
-            votes=self._first,
-            certificate=self.certificate,
-            taken={slot: self._taken[slot] for slot in self._masked},
-            dealt=between,
-            seeds=seeds,
-            secrets=secrets,
-            excess=excess,
-        )

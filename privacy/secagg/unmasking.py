@@ -12,10 +12,10 @@ docs/protocol.md, section 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from privacy.errors import FaultyClient, MalformedMessage
+from privacy.errors import FaultyClient, FaultyServer, MalformedMessage
 from privacy.roster import Roster
 from privacy.secagg.graph import Graph
 from privacy.secagg.keys import Channel, mask_half, secret_names, wrap_half
@@ -29,8 +29,10 @@ from privacy.secagg.statements import (
     bind_masks,
     bind_session,
     commit,
+    is_dealt,
     is_revealed,
     part_digest,
+    taken_digest,
 )
 
 DealtBy = Mapping[tuple[int, int], Dealt]  # by dealer and recipient
@@ -88,34 +90,54 @@ class Bound:
         return dealt.of(what) == part_digest(self.link, *ends, what, part)
 
 
-def opened_names(bound: Bound, survivors: frozenset[int]) -> tuple[str, str, str | None]:
-    """Which secrets a sum opens: of its sites, of lost sites, and of its sites' excess noise, if of any."""
-    level = bound.parameters.opened_level(len(survivors))
-    return "m", "s", None if level is None else f"e{level}"
-
-
 def check_reveal(
-    bound: Bound, survivors: frozenset[int], holder: int, reveal: Reveal, dealt: DealtBy, accepted: bytes
+    bound: Bound,
+    survivors: frozenset[int],
+    holder: int,
+    reveal: Reveal,
+    dealt: DealtBy,
+    taken: Mapping[int, bytes],
 ) -> None:
     """MalformedMessage unless the holder signed just this for these survivors; FaultyClient for a wrong share.
 
-    Its share of its own secret has no digest: here dealer and holder are one, and `Opening` checks it.
+    `taken` is what the holder signed that it took, by dealer. Whoever has all this can check the fault for himself,
+    and need not believe the server: FaultyServer if `dealt` is not what the dealer signed and the holder took. The
+    share of its own secret has no digest: here dealer and holder are one, and `Opening` checks it.
     """
-    held = bound.peers(holder) | {holder}
-    seeds, keys = held & survivors, held - survivors
-    of_seeds, of_keys, of_excess = opened_names(bound, survivors)
-    excess = seeds if of_excess is not None else frozenset()
-    shown = reveal.seed_shares, reveal.key_shares, reveal.excess_shares
-    if [each.keys() for each in shown] != [seeds, keys, excess]:
-        raise MalformedMessage("it revealed other shares than those asked for")
-    if not is_revealed(reveal, bound.keys[holder], bound.transcript, survivors, accepted):
+    shown = _asked_for(bound, survivors, holder, reveal)
+    if not is_revealed(reveal, bound.keys[holder], bound.transcript, survivors, bound.accepted(taken)):
         raise MalformedMessage("its reveal is not signed for these survivors")
-    for what, shares in zip((of_seeds, of_keys, of_excess or "none"), shown, strict=True):
-        for owner in shares.keys() - {holder}:
+    for what, shares in shown.items():
+        for owner in sorted(shares.keys() - {holder}):
             ends, share = (owner, holder), share_bytes(shares[owner])
             if not bound.was_dealt(dealt[ends], ends, what, share):
+                check_taken(bound, ends, dealt[ends], taken)
                 message = f"it revealed a share that {bound.name(owner)} did not deal to it"
                 raise FaultyClient(bound.name(holder), message)
+
+
+def _asked_for(
+    bound: Bound, survivors: frozenset[int], holder: int, reveal: Reveal
+) -> dict[str, Mapping[int, int]]:
+    """The shares of a reveal, by the name of the secret that they are of; MalformedMessage for others."""
+    held = bound.peers(holder) | {holder}
+    level = bound.parameters.opened_level(len(survivors))
+    shown = {"m": reveal.seed_shares, "s": reveal.key_shares}
+    asked = [(reveal.seed_shares, held & survivors), (reveal.key_shares, held - survivors)]
+    asked += [(reveal.excess_shares, held & survivors if level is not None else frozenset())]
+    if any(shares.keys() != slots for shares, slots in asked):
+        raise MalformedMessage("it revealed other shares than those asked for")
+    return shown if level is None else shown | {f"e{level}": reveal.excess_shares}
+
+
+def check_taken(bound: Bound, ends: tuple[int, int], dealt: Dealt, taken: Mapping[int, bytes] | None) -> None:
+    """FaultyServer unless a dealer signed this for a recipient, and the recipient took it, if that is known."""
+    dealer, recipient = ends
+    is_whole = dealt.levels == len(bound.parameters.levels)
+    if not is_whole or not is_dealt(dealt, bound.keys[dealer], bound.link, dealer, recipient):
+        raise FaultyServer(f"what {bound.name(dealer)} is said to have dealt is not signed by it")
+    if taken is not None and taken.get(dealer) != taken_digest(dealt):
+        raise FaultyServer(f"a signature of {bound.name(dealer)} that {bound.name(recipient)} did not take")
 
 
 class NotRebuilt(Exception):
@@ -189,6 +211,7 @@ def masks(
     seeds: Mapping[int, bytes],
     secrets: Mapping[int, bytes],
     dealt: DealtBy,
+    taken: Mapping[int, Mapping[int, bytes]],
     wraps: Mapping[int, Mapping[int, bytes]],
 ) -> list[Mask]:
     """What turns the sum of the uploads of U3 into the sum of their vectors.
@@ -198,28 +221,28 @@ def masks(
     wraps are not what they signed.
     """
     removed = [self_mask(seed, bound.transcript, slot).inverse() for slot, seed in seeds.items()]
-    for slot, secret in secrets.items():
-        removed.extend(_missing(bound, slot, secret, seeds.keys(), dealt, wraps))
+    for lost, secret in secrets.items():
+        for peer in sorted(bound.peers(lost) & seeds.keys()):
+            between = dealt[lost, peer], dealt[peer, lost]
+            check_taken(bound, (lost, peer), between[0], taken[peer])
+            removed.append(_missing(bound, lost, peer, secret, between, wraps[peer][lost]))
     return removed
 
 
 def _missing(
-    bound: Bound,
-    lost: int,
-    secret: bytes,
-    survivors: Set[int],
-    dealt: DealtBy,
-    wraps: Mapping[int, Mapping[int, bytes]],
-) -> Iterator[Mask]:
-    """The masks that a lost site would have added: each cancels the one that its neighbor applied."""
-    for peer in sorted(bound.peers(lost) & survivors):
-        given, key = (half(secret, bound.link, lost, peer) for half in (mask_half, wrap_half))
-        for what, part in (("x", given), ("y", key)):
-            if not bound.was_dealt(dealt[lost, peer], (lost, peer), what, part):
-                message = f"the half that it dealt to {bound.name(peer)} does not follow from its mask secret"
-                raise FaultyClient(bound.name(lost), message)
-        taken = Channel.of_wrap(key, bound.transcript, peer, lost).open(wraps[peer][lost])
-        if taken is None or not bound.was_dealt(dealt[peer, lost], (peer, lost), "x", taken):
-            message = f"its wrap for {bound.name(lost)} does not hold the half that it dealt"
-            raise FaultyClient(bound.name(peer), message)
-        yield pair_mask(given, taken, bound.transcript, lost, peer)
+    bound: Bound, lost: int, peer: int, secret: bytes, between: tuple[Dealt, Dealt], wrap: bytes
+) -> Mask:
+    """The mask that a lost site would have added for a peer: it cancels the one that the peer applied.
+
+    `between` is what the lost site dealt to the peer, and the peer to it.
+    """
+    given, key = (half(secret, bound.link, lost, peer) for half in (mask_half, wrap_half))
+    for what, part in (("x", given), ("y", key)):
+        if not bound.was_dealt(between[0], (lost, peer), what, part):
+            message = f"the half that it dealt to {bound.name(peer)} does not follow from its mask secret"
+            raise FaultyClient(bound.name(lost), message)
+    taken = Channel.of_wrap(key, bound.transcript, peer, lost).open(wrap)
+    if taken is None or not bound.was_dealt(between[1], (peer, lost), "x", taken):
+        message = f"its wrap for {bound.name(lost)} does not hold the half that it dealt"
+        raise FaultyClient(bound.name(peer), message)
+    return pair_mask(given, taken, bound.transcript, lost, peer)

@@ -1,4 +1,4 @@
-"""DP-62: A site's noise that may be taken out again: one secret a round, in every attempt, kept with what was released."""
+"""DP-62: Noise that may be taken out again: one secret a round, in every attempt, kept with what was released."""
 
 from __future__ import annotations
 

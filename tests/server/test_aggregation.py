@@ -14,11 +14,10 @@ from clients.training.work import Trainer, contribution
 from federation.model.task import Dataset, build_task
 from federation.round.messages import Member
 from federation.round.terms import Terms
-from federation.sums.state import mean_delta
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import SIGMA, Stream
 from privacy.wire import digest
-from tests.worlds import plan_of, start, terms_for
+from tests.worlds import mean_delta, plan_of, start, terms_for
 
 MEMBERS = (Member("ash", 40), Member("birch", 20), Member("cedar", 100))
 NAMES = ("ash", "birch", "cedar")

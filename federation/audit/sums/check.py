@@ -15,8 +15,8 @@ from torch import Tensor
 
 from federation.audit.findings import Findings
 from federation.audit.outcome import Sums
-from federation.audit.receipts import Evaluation, Receipt, Receipts
-from federation.audit.sums.following import check_figures, followed
+from federation.audit.receipts import Evaluation, Receipt, Receipts, Refused
+from federation.audit.sums.following import check_figures, check_refused, followed
 from federation.audit.untrusted import is_regular
 from federation.plan.plan import Plan
 from federation.sums.sizes import CENTRAL, left_out
@@ -49,12 +49,12 @@ class Run:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A round of which a sum was opened, as its receipt tells it; `params` is the digest of those it began with."""
+    """A round of which a sum was opened, as the server tells it; `params` is the digest of those it began with."""
 
     round: int
     what: str
-    line: Receipt | Evaluation
-    params: str
+    line: Receipt | Evaluation | Refused
+    params: str | None
 
 
 def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
@@ -85,6 +85,8 @@ def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
     for each in rounds:
         if isinstance(each.line, Evaluation) and each.round in proven:
             check_figures(each.line, proven[each.round], found)
+        if isinstance(each.line, Refused) and each.round in proven:
+            check_refused(each.line, proven[each.round], found)
     reached = followed(run.plan, run.receipts, proven, found)
     steps = reached.round if reached is not None else 0
     sums = Sums(len(rounds), len(proven), steps, left_out="" if proven else why or "")
@@ -95,6 +97,9 @@ def _rounds(run: Run) -> Iterator[_Opened]:
     receipts = run.receipts
     for number, line in receipts.rounds.items():
         yield _Opened(number, f"round {number}", line, line.params_before)
+    for refused in receipts.refused:
+        if refused.round not in receipts.rounds:
+            yield _Opened(refused.round, f"the refused sum of round {refused.round}", refused, receipts.ended)
     if receipts.evaluation is not None and receipts.ended is not None:
         number = run.plan.federation.rounds + 1
         yield _Opened(number, "the evaluation", receipts.evaluation, receipts.ended)
@@ -143,9 +148,9 @@ def _verify(run: Run, each: _Opened, found: Findings, *, is_due: bool) -> Verifi
 
 def _proven(run: Run, each: _Opened, path: Path) -> Verified:
     line = each.line
-    expected = Expected(
-        run.receipts.run, each.round, line.cohort, line.survivors, each.params, run.roster, run.signers
-    )
+    cohort, survivors = (None, None) if isinstance(line, Refused) else (line.cohort, line.survivors)
+    place = run.receipts.run, each.round, cohort, survivors, each.params
+    expected = Expected(*place, run.roster, run.signers)
     try:
         with Transcript.open(path) as transcript:
             return verified(transcript, run.plan, expected)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 from federation.audit.findings import Findings
-from federation.audit.receipts import Evaluation, Receipts
+from federation.audit.receipts import Evaluation, Receipts, Refused
+from federation.errors import SumRefused
+from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
-from federation.sums.replay import figures, follow, started
+from federation.sums.replay import figures, follow, oddity, started
 from federation.sums.state import ServerState
 from federation.sums.verify import Verified
 from privacy.errors import PrivacyError
@@ -29,7 +33,10 @@ def followed(
         if state is None or one is None or state.round != number - 1:
             break
         try:
-            after = follow(plan, state, one.terms, one.total, one.survivors, one.excess)
+            after, odd = follow(plan, state, one.terms, one.total, one.survivors, one.excess)
+        except SumRefused:
+            found.add("sum-accepted", f"the sum of round {number} was used, and the plan refuses such a sum")
+            break
         except _DAMAGE:
             found.add("params-not-followed", f"round {number}: nothing follows from its sum")
             break
@@ -39,6 +46,9 @@ def followed(
             )
             found.add("params-not-followed", detail)
             break
+        if not _is_told(odd, line.unlikely):
+            detail = f"round {number}: what is odd about its sum is not what its receipt says"
+            found.add("receipt-contradiction", detail)
         state = after
     return state
 
@@ -58,9 +68,36 @@ def _start(first: Verified | None, found: Findings) -> ServerState | None:
 def check_figures(line: Evaluation, one: Verified, found: Findings) -> None:
     """The published figures are those that follow from the sum of the evaluation."""
     try:
-        told = figures(one.terms, one.total, one.survivors, one.excess)
-    except _DAMAGE:
-        told = {}
-    if told != dict(line.figures):
+        told, odd = figures(one.terms, one.total, one.survivors, one.excess)
+        follows = told == dict(line.figures) and _is_told(odd, line.unlikely)
+    except (SumRefused, *_DAMAGE):
+        follows = False
+    if not follows:
         detail = "the figures of the evaluation are not those that follow from its sum"
         found.add("evaluation-figures", detail)
+
+
+def check_refused(line: Refused, one: Verified, found: Findings) -> None:
+    """A sum that the server refused is one that the plan refuses."""
+    try:
+        oddity(one.terms, one.total, one.survivors, one.excess)
+        is_right = False
+    except SumRefused as error:
+        is_right = line.unlikely["check"] == error.check and _is_near(line.unlikely["ratio"], error.ratio)
+    except _DAMAGE:
+        is_right = False
+    if not is_right:
+        detail = f"the sum of round {line.round} was refused, and it is none that the plan refuses"
+        found.add("receipt-contradiction", detail)
+
+
+def _is_told(odd: Unlikely | None, told: Mapping[str, Any] | None) -> bool:
+    """Whether the server told what is odd about a sum."""
+    if odd is None or told is None:
+        return odd is None and told is None
+    return told["check"] == odd.check and _is_near(told["ratio"], odd.ratio)
+
+
+def _is_near(told: float, ratio: float) -> bool:
+    """A norm is a long sum, which another machine may add up in another order."""
+    return math.isclose(told, ratio, rel_tol=1e-6)

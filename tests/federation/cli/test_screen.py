@@ -29,6 +29,7 @@ SPENT = {"epsilon": 1.0, "epsilon_max": 3.0, "delta": 1e-5, "used": 0.5, "record
 RUN = {
     "run": "5c" * 16, "plan": DIGEST, "unit": "record", "noise_multiplier": 1.0, "sample_rate": 0.1,
     "rounds_begun": 3, "rounds": 4, "rounds_released": 3, "closed": False, "epsilon": 1.0, "delta": 1e-5,
+    "of_its_rounds": {"epsilon": 0.75},
 }  # fmt: skip
 
 

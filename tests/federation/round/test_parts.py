@@ -1,4 +1,4 @@
-"""DP-62: What is left of the noise, for every set of sites that is lost, and for every way of asking for secrets (I9)."""
+"""DP-62: What is left of the noise, whoever is lost, and however the server asks for secrets (I9)."""
 
 from __future__ import annotations
 
