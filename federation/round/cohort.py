@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from federation.config.tables import DEFAULT_LEVELS
 from federation.errors import RosterError
+from federation.kinds.base import Parties
 from federation.plan.plan import Plan
 from federation.round.messages import Member
 from privacy.errors import UnsafeParameters
@@ -80,6 +81,12 @@ def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
             hint="set it to 0, or sample a smaller cohort",
         )
     return levels_between(rules.tolerated, DEFAULT_LEVELS if asked is None else asked)
+
+
+def parties_of(plan: Plan, sizes: Mapping[str, int], dimension: int) -> Parties:
+    """The public facts of a cohort with these declared sizes."""
+    required, lost = required_survivors(plan, len(sizes)), noise_levels(plan, len(sizes))
+    return Parties(sizes, required, dimension, lost)
 
 
 def shares_along_ring(plan: Plan, cohort: int) -> bool:

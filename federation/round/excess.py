@@ -17,7 +17,7 @@ from typing import Any
 
 from federation.kinds.base import Parties
 from federation.plan.plan import Plan
-from federation.round.cohort import noise_levels, required_survivors
+from federation.round.cohort import parties_of
 
 _ONE_SOURCE = {
     "site": "every site adds all of its noise by itself: no share can be missing",
@@ -72,6 +72,4 @@ def _row(plan: Plan, sites: int, dropouts: int, colluders: int) -> Mapping[str, 
 
 
 def _parties(plan: Plan, sites: int) -> Parties:
-    names = [f"{slot:05d}" for slot in range(sites)]
-    required, lost = required_survivors(plan, sites), noise_levels(plan, sites)
-    return Parties(dict.fromkeys(names, 1), required, 1, lost)
+    return parties_of(plan, {f"{slot:05d}": 1 for slot in range(sites)}, 1)

@@ -13,7 +13,7 @@ from functools import cached_property
 from federation.kinds.base import Kind, Parties
 from federation.model.params import params_digest
 from federation.plan.plan import Plan
-from federation.round.cohort import noise_levels, required_survivors
+from federation.round.cohort import parties_of
 from federation.round.messages import Invitation, Member
 from privacy.mechanism.encoding import Codec
 from privacy.mechanism.excess import Levels
@@ -80,9 +80,8 @@ class Terms:
     @cached_property
     def parties(self) -> Parties:
         """The public facts of the cohort."""
-        sizes, count = {member.site: member.size for member in self.members}, len(self.members)
-        required, lost = required_survivors(self.plan, count), noise_levels(self.plan, count)
-        return Parties(sizes, required, self.dimension, lost)
+        sizes = {member.site: member.size for member in self.members}
+        return parties_of(self.plan, sizes, self.dimension)
 
     @property
     def levels(self) -> Levels:

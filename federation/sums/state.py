@@ -47,9 +47,9 @@ def advance(
 ) -> tuple[ServerState, Unlikely | None]:
     """The state after a round, and what is odd about its sum: the mean delta, one step of the server optimizer.
 
-    `total` is the unmasked ring sum over `survivors`; the excess noise of `reduced` of them was taken out of it. With
-    central noise the noise is added first, from `stream`, so all that follows is post-processing of what the secure
-    sum released. SumRefused: the sum is not applied.
+    `total` is the unmasked ring sum over `survivors`, without the excess noise of `reduced` of them. With central
+    noise the noise is added first, from `stream`, so all that follows is post-processing of what the secure sum
+    released. SumRefused: the sum is not applied.
     """
     released = terms.kind.released(terms.parties, total, stream)
     found = judge(terms, released, survivors)
