@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 Work = Callable[[], object]
 
@@ -15,25 +15,24 @@ Work = Callable[[], object]
 def least(works: Mapping[str, Work], seconds: float = 6.0, runs: int = 3) -> dict[str, float]:
     """Milliseconds of each work: the least of at least `runs` runs, and of as many as fit into the seconds.
 
-    Whatever else runs on a machine only ever adds time, so the least is the nearest to the work itself. The
-    works take turns, so that a neighbor that slows the machine for a while slows them all.
+    Time on the processor: a work of ours has one thread and waits for nothing, and what else runs on a machine then
+    only slows it down. So the least is the nearest to the work itself. The works take turns, so that a neighbor that
+    slows the machine for a while slows them all.
     """
     times = dict.fromkeys(works, float("inf"))
     end, turn = perf_counter() + seconds, 0
     while turn < runs or perf_counter() < end:
         for name, work in works.items():
-            start = perf_counter()
-            work()
-            times[name] = min(times[name], 1e3 * (perf_counter() - start))
+            times[name] = min(times[name], once(work))
         turn += 1
     return times
 
 
 def once(work: Work) -> float:
     """Milliseconds of one run, for what is too long, or too short of secrets, to be run again."""
-    start = perf_counter()
+    start = process_time()
     work()
-    return 1e3 * (perf_counter() - start)
+    return 1e3 * (process_time() - start)
 
 
 def installed(package: str) -> str | None:

@@ -25,9 +25,9 @@ from federation.round.messages import Member, Reason
 from federation.round.parts import without_excess
 from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
+from federation.sums.record import Content, Heading
 from federation.sums.replay import to_packed
 from federation.sums.state import ServerState, advance, require_finite
-from federation.sums.transcript import Content, Heading
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream

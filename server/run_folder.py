@@ -27,10 +27,10 @@ from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
+from federation.sums.record import digest_of, path_of
 from federation.sums.replay import done
 from federation.sums.sizes import left_out
 from federation.sums.state import ServerState, begin
-from federation.sums.transcript import digest_of, path_of
 from privacy.ledger.heads import Head, head_from_json
 from privacy.roster import Roster, SignedRoster
 from privacy.suite import SUITE

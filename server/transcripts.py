@@ -17,7 +17,7 @@ from typing import IO
 
 from federation.files import kept, sync_folder
 from federation.sums.evidence import wraps_bytes
-from federation.sums.transcript import FOLDER, SUFFIX, Content, path_of, transcripts_of, write
+from federation.sums.record import FOLDER, SUFFIX, Content, path_of, transcripts_of, write
 from privacy.roster import SignedRoster
 from privacy.secagg.opened import Upload
 

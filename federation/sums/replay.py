@@ -21,8 +21,8 @@ from federation.round.terms import Terms
 from federation.sums.evidence import from_bytes
 from federation.sums.figures import published
 from federation.sums.judging import judge
+from federation.sums.record import Transcript
 from federation.sums.state import ServerState, advance, begin
-from federation.sums.transcript import Transcript
 from privacy.errors import MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream

@@ -15,8 +15,8 @@ import numpy as np
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from federation.sums.evidence import from_bytes
+from federation.sums.record import Heading, Transcript
 from federation.sums.replay import from_packed
-from federation.sums.transcript import Heading, Transcript
 from privacy.errors import FaultyServer, MalformedMessage, PrivacyError
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster, SignedRoster

@@ -48,12 +48,14 @@ def derive(secret: bytes, salt: bytes, use: str, *parts: bytes) -> bytes:
     return HKDF(hashes.SHA256(), SECRET_BYTES, salt, info.finish()).derive(secret)
 
 
+def slot_bytes(slot: int) -> bytes:
+    """One slot, as it enters derivations, digests and signatures: u16."""
+    return slot.to_bytes(2, "big")
+
+
 def slots_bytes(slots: Iterable[int]) -> bytes:
     """Slots as they enter derivations, digests and signatures: u16 each, ascending."""
-    writer = Writer()
-    for slot in sorted(slots):
-        writer.u16(slot)
-    return writer.finish()
+    return b"".join(map(slot_bytes, sorted(slots)))
 
 
 def secret_names(levels: int) -> tuple[str, ...]:
@@ -115,12 +117,12 @@ def is_public_key(public: bytes) -> bool:
 
 def mask_half(secret: bytes, adverts: bytes, own: int, peer: int) -> bytes:
     """x: the part of a pair's mask key that slot `own` gives, from its mask secret."""
-    return derive(secret, adverts, "half", slots_bytes([own]), slots_bytes([peer]))
+    return derive(secret, adverts, "half", slot_bytes(own), slot_bytes(peer))
 
 
 def wrap_half(secret: bytes, adverts: bytes, own: int, peer: int) -> bytes:
     """y: what `peer` wraps its own mask half in for slot `own`, from the mask secret of `own`."""
-    return derive(secret, adverts, "wrap half", slots_bytes([own]), slots_bytes([peer]))
+    return derive(secret, adverts, "wrap half", slot_bytes(own), slot_bytes(peer))
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Channel:
 
         The adverts' digest fixes all public keys.
         """
-        ends = slots_bytes([sender]), slots_bytes([recipient])
+        ends = slot_bytes(sender), slot_bytes(recipient)
         key = derive(agreed + encapsulated, adverts, "channel", *ends, ciphertext)
         return cls(key, Writer().fixed(adverts).u16(sender).u16(recipient).finish())
 
@@ -158,7 +160,7 @@ class Channel:
 
         The key serves once: a site masks once in an attempt, and the transcript is the attempt's.
         """
-        key = derive(half, transcript, "wrap", slots_bytes([sender]), slots_bytes([recipient]))
+        key = derive(half, transcript, "wrap", slot_bytes(sender), slot_bytes(recipient))
         return cls(key, Writer().fixed(transcript).u16(sender).u16(recipient).finish())
 
     def seal(self, plaintext: bytes) -> bytes:

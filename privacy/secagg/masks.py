@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from privacy.secagg.keys import derive, slots_bytes
+from privacy.secagg.keys import derive, slot_bytes
 from privacy.secagg.ring import Lanes
 
 _KEY_BYTES = 32
@@ -71,7 +71,7 @@ class Mask:
 
 def self_mask(seed: bytes, transcript: bytes, slot: int) -> Mask:
     """The mask that a site adds to its own vector."""
-    return Mask(derive(seed, transcript, "self mask", slots_bytes([slot])), is_added=True)
+    return Mask(derive(seed, transcript, "self mask", slot_bytes(slot)), is_added=True)
 
 
 def pair_mask(given: bytes, taken: bytes, transcript: bytes, own: int, peer: int) -> Mask:
@@ -81,7 +81,7 @@ def pair_mask(given: bytes, taken: bytes, transcript: bytes, own: int, peer: int
     """
     halves = given + taken if own < peer else taken + given
     low, high = sorted((own, peer))
-    key = derive(halves, transcript, "pair mask", slots_bytes([low]), slots_bytes([high]))
+    key = derive(halves, transcript, "pair mask", slot_bytes(low), slot_bytes(high))
     return Mask(key, is_added=own < peer)
 
 

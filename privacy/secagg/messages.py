@@ -10,7 +10,7 @@ round's parameters have; they are told when they are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -163,8 +163,8 @@ class _Body:
         return body
 
     def _write(self, writer: Writer) -> Writer:
-        for form, each in zip(self.layout, fields(self), strict=True):  # type: ignore[arg-type]  # all are dataclasses
-            form.write(writer, getattr(self, each.name))
+        for form, name in zip(self.layout, self.__match_args__, strict=True):  # type: ignore[attr-defined]  # dataclasses
+            form.write(writer, getattr(self, name))
         return writer
 
     @classmethod

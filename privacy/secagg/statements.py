@@ -33,7 +33,7 @@ from dataclasses import replace
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import FaultyServer
-from privacy.secagg.keys import channel_pair, kem_pair, slots_bytes
+from privacy.secagg.keys import channel_pair, kem_pair, slot_bytes, slots_bytes
 from privacy.secagg.messages import Advert, Adverts, Certificate, Dealt, Portion, Reveal, Vote, wraps_bytes
 from privacy.secagg.parameters import Parameters
 from privacy.signing import is_signed, sign
@@ -65,7 +65,7 @@ def bind_masks(adverts: bytes, context: bytes, sharers: Iterable[int]) -> bytes:
 
 def commit(secret: bytes, session: bytes, slot: int, what: str) -> bytes:
     """A commitment to a shared secret: hiding, as it is 256 random bits, and binding, as SHA-256 is."""
-    return digest(label("commitment"), session, slots_bytes([slot]), what.encode(), secret)
+    return digest(label("commitment"), session, slot_bytes(slot), what.encode(), secret)
 
 
 def make_advert(
@@ -75,14 +75,12 @@ def make_advert(
     keys = channel_pair(channel, session).public, kem_pair(channel, session).public
     commitments = tuple(commit(secret, session, slot, what) for what, secret in shared.items())
     unsigned = Advert(*keys, commitments, b"")
-    return replace(
-        unsigned, signature=sign(identity, _ADVERT, session, slots_bytes([slot]), unsigned.statement)
-    )
+    return replace(unsigned, signature=sign(identity, _ADVERT, session, slot_bytes(slot), unsigned.statement))
 
 
 def is_genuine(advert: Advert, key: bytes, session: bytes, slot: int) -> bool:
     """Whether the holder of this identity key advertised this, for this slot in this session."""
-    return is_signed(key, advert.signature, _ADVERT, session, slots_bytes([slot]), advert.statement)
+    return is_signed(key, advert.signature, _ADVERT, session, slot_bytes(slot), advert.statement)
 
 
 def has_repeated_keys(adverts: Iterable[Advert]) -> bool:
@@ -93,7 +91,7 @@ def has_repeated_keys(adverts: Iterable[Advert]) -> bool:
 
 def part_digest(adverts: bytes, dealer: int, recipient: int, what: str, part: bytes) -> bytes:
     """The digest of one part of what a dealer seals for a recipient; `adverts` is A."""
-    ends = slots_bytes([dealer]), slots_bytes([recipient])
+    ends = slot_bytes(dealer), slot_bytes(recipient)
     return digest(label("part"), adverts, *ends, what.encode(), part)
 
 
@@ -120,7 +118,7 @@ def _digests(adverts: bytes, dealer: int, recipient: int, portion: Portion) -> b
 
 
 def _dealt(adverts: bytes, dealer: int, recipient: int, digests: bytes) -> tuple[bytes, ...]:
-    return adverts, slots_bytes([dealer]), slots_bytes([recipient]), digests
+    return adverts, slot_bytes(dealer), slot_bytes(recipient), digests
 
 
 def taken_digest(dealt: Dealt) -> bytes:

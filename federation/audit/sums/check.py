@@ -1,7 +1,7 @@
 """Checks every sum of a run against what the sites signed.
 
 The sums come from rounds/NNNN.transcript, each under the digest in its round's receipt; what follows from them is
-`federation.audit.sums.following`. Where a run keeps no transcripts, the audit says why, and that nothing but the
+`federation.audit.sums.steps`. Where a run keeps no transcripts, the audit says why, and that nothing but the
 server's word stands for its sums.
 """
 
@@ -16,11 +16,11 @@ from torch import Tensor
 from federation.audit.findings import Findings
 from federation.audit.outcome import Sums
 from federation.audit.receipts import Evaluation, Receipt, Receipts, Refused
-from federation.audit.sums.following import check_figures, check_refused, followed
+from federation.audit.sums.steps import check_figures, check_refused, followed
 from federation.audit.untrusted import is_regular
 from federation.plan.plan import Plan
+from federation.sums.record import Transcript, digest_of, path_of, transcripts_of
 from federation.sums.sizes import CENTRAL, left_out
-from federation.sums.transcript import Transcript, digest_of, path_of, transcripts_of
 from federation.sums.verify import Expected, NotVerified, Verified, verified
 from privacy.errors import MalformedMessage
 from privacy.roster import Roster

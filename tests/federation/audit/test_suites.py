@@ -21,7 +21,7 @@ from federation.ledger.export import load_entries
 from federation.plan.plan import parse
 from privacy.ledger.chain import Entry, append
 from privacy.roster import Roster, SignedRoster
-from privacy.suite import BROKEN, SUITE
+from privacy.suite import BROKEN, OLDER, SUITE
 from tests.federation.audit.audited import (
     SITES,
     TEXT,
@@ -62,6 +62,38 @@ def test_nobody_was_exposed_in_a_simulation_nor_where_no_site_may_be_lost() -> N
     for gathered in (found({BROKEN}, simulated=True), found({BROKEN}, simulated=False, dropouts=0)):
         (finding,) = gathered.sorted()
         assert (finding.id, finding.severity) == ("suite-outdated", "warning")
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_a_run_of_the_suite_before_this_one_is_told_and_not_failed(simulated: bool) -> None:
+    """Nobody could read an update; what was recorded may be read later. A simulation sent nothing."""
+    gathered = found({OLDER}, simulated=simulated)
+    told = [(each.id, each.severity) for each in gathered.sorted()]
+    assert told == ([] if simulated else [("suite-outdated", "warning")])
+    assert all("quantum computer" in each.detail for each in gathered.sorted())
+
+
+def test_receipts_of_the_suite_before_this_one_are_still_audited(run: Path) -> None:
+    with receipts(run) as lines:
+        for line in lines:
+            line["suite"] = OLDER
+    result = audit(run)
+    assert not ids(result) & SUITES
+    assert any("secagg/3 kept nothing" in line for line in result.not_checked)
+
+
+def test_a_roster_that_was_signed_for_the_suite_before_this_one_is_read(tmp_path: Path) -> None:
+    home = served(tmp_path, TEXT, names=NAMES)
+    signed = load_roster(home / "roster.toml")
+    older = replace(Roster.from_bytes(signed.roster), suite=OLDER)
+    consortium = load_private(tmp_path / "consortium" / "consortium.key")
+    write_roster(
+        home / "roster.toml", SignedRoster(signed.roster, SignedRoster.by(older, [consortium]).signatures)
+    )
+    with receipts(home) as lines:
+        for line in lines:
+            line["suite"] = OLDER
+    assert ids(audit(home)) & {*SUITES, "roster-signature"} == {"suite-outdated"}
 
 
 def test_a_suite_that_was_never_released_is_a_lie() -> None:

@@ -19,7 +19,7 @@ from federation.identity.roster_file import roster_of as as_signed
 from privacy.errors import FaultyServer
 from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
-from privacy.suite import BROKEN, SUITE
+from privacy.suite import BROKEN, OLDER, SUITE
 from privacy.wire import digest
 
 
@@ -239,22 +239,23 @@ def test_a_roster_that_is_not_there_is_only_made_by_adding(tmp_path: Path) -> No
     assert add_site(path, public("berlin")) == Roster(1, (public("berlin").entry,))
 
 
-# Signatures of suite 2.
+# Signatures of earlier suites.
 
 
-def older(path: Path) -> SignedRoster:
-    """The roster of `path` as suite 2 signed it, in its place."""
-    roster = replace(Roster.from_bytes(load_roster(path).roster), suite=BROKEN)
+def older(path: Path, suite: int) -> SignedRoster:
+    """The roster of `path` as an earlier suite signed it, in its place."""
+    roster = replace(Roster.from_bytes(load_roster(path).roster), suite=suite)
     signed = SignedRoster.by(roster, [identity("consortium")])
     write_roster(path, SignedRoster(replace(roster, suite=SUITE).to_bytes(), signed.signatures))
     return signed
 
 
-def test_a_roster_of_the_broken_suite_is_signed_under_the_next_serial(path: Path) -> None:
+@pytest.mark.parametrize("suite", [BROKEN, OLDER])
+def test_a_roster_of_an_earlier_suite_is_signed_under_the_next_serial(path: Path, suite: int) -> None:
     """Sites remember its serial by another root, and would refuse the same serial with a new one."""
     before = Roster.from_bytes(load_roster(path).roster)
-    older(path)
-    assert as_signed(load_roster(path))[0].suite == BROKEN
+    older(path, suite)
+    assert as_signed(load_roster(path))[0].suite == suite
     signed = sign_roster(path, identity("consortium"))
     after = Roster.from_bytes(signed.roster)
     assert (after.serial, after.entries) == (before.serial + 1, before.entries)

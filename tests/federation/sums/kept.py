@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from federation.plan.plan import Plan, load
 from federation.sums.evidence import from_bytes, to_bytes, wraps_bytes
-from federation.sums.transcript import Content, Heading, Transcript, path_of, write
+from federation.sums.record import Content, Heading, Transcript, path_of, write
 from privacy.secagg.opened import Opened, Upload
 from privacy.secagg.ring import packed_size
 from simulations.world import InProcess

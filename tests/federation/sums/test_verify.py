@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from federation.audit.evidence import read_signers
 from federation.identity.roster_file import load_roster
 from federation.plan.plan import Plan, load
+from federation.sums.record import Transcript, path_of
 from federation.sums.replay import from_packed, to_packed
-from federation.sums.transcript import Transcript, path_of
 from federation.sums.verify import Expected, NotVerified, Verified, verified
 from privacy.errors import MalformedMessage
 from privacy.mechanism.encoding import RingVector

@@ -18,13 +18,15 @@ import torch
 from federation.audit.examine import audit
 from federation.audit.outcome import Sums
 from federation.audit.page import audit_lines, summed
+from federation.errors import SumRefused
 from federation.model.params import params_bytes, params_digest
-from federation.sums.transcript import path_of, transcripts_of
+from federation.sums.record import path_of, transcripts_of
 from simulations.simulate import Engine
 from tests.federation.audit.audited import finished, ids, receipts
-from tests.federation.audit.sums.test_following import moved
+from tests.federation.audit.sums.test_steps import moved
 from tests.federation.command import Command
 from tests.federation.sums.kept import LOSSY_ROUND, Parts, forged, parts_of, put, with_a_loss, with_opened
+from tests.federation.sums.test_judging import poisoned
 from tests.worlds import text_of
 
 NUMBERS = (1, 2, 3, 4)
@@ -250,3 +252,44 @@ def test_nothing_of_the_folder_is_changed_by_an_audit(run: Path, tmp_path: Path)
     assert sorted(path.name for path in (run / "rounds").iterdir()) == names
     assert all((before / name).read_bytes() == (run / "rounds" / name).read_bytes() for name in names)
     assert len(parts_of(run, 1).uploads) == 4
+
+
+def refused_run(folder: Path) -> Path:
+    """A run that ended in round 2, with a sum that no honest sites make."""
+    with poisoned(), pytest.raises(SumRefused):
+        finished(folder, "protocol", text_of(noise="distributed", rounds=3))
+    return folder / "run"
+
+
+def test_a_refused_sum_is_proven_like_any_other(tmp_path: Path) -> None:
+    """What was refused, and that it was to be: the sites signed it."""
+    run = refused_run(tmp_path)
+    found = audit(run)
+    assert found.sums == Sums(opened=2, verified=2, followed=1)
+    assert "sum-refused" in ids(found, "warning")
+    assert not ids(found, "critical")
+    with receipts(run) as lines:
+        assert lines[-1]["refused"] == 2
+        lines[-1]["ratio"] *= 2
+    assert only(run) == {"receipt-contradiction"}
+    path_of(run, 2).write_bytes(b"")
+    assert only(run) == {"transcript-altered"}
+
+
+def test_a_server_that_refuses_a_sum_as_it_should_be_is_found(run: Path) -> None:
+    """It would end a run, and spend its budget, at no cost."""
+    with receipts(run) as lines:
+        place = {name: lines[2][name] for name in ("run", "plan", "suite", "transcript")}
+        del lines[2:]
+        lines.append({**place, "refused": 3, "check": "norm", "ratio": 2.0})
+    assert "receipt-contradiction" in only(run)
+
+
+def test_what_is_odd_about_a_sum_that_was_used_is_held_against_the_sum(tmp_path: Path) -> None:
+    text = text_of({"server.unlikely_sum": "report"}, noise="distributed", rounds=3)
+    with poisoned():
+        run = finished(tmp_path, "protocol", text)
+    assert not ids(audit(run), "critical")
+    with receipts(run) as lines:
+        lines[1].pop("unlikely")
+    assert "receipt-contradiction" in only(run)
