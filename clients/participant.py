@@ -14,16 +14,24 @@ from clients.policy import Policy, require_company
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.terms import Terms
-from privacy.errors import FaultyServer, PolicyViolation
+from privacy.errors import FaultyServer, PolicyViolation, ProtocolError, SuspectedClient
 from privacy.roster import Roster
 from privacy.secagg.client import ClientMachine
+
+
+class ShareDoesNotOpen(ProtocolError):
+    """What the site in `slot` dealt to this one does not open. Nothing of the round is charged yet."""
+
+    def __init__(self, message: str, slot: int) -> None:
+        super().__init__(message, hint="it was altered, or that site is at fault: the server leaves it out")
+        self.slot = slot
 
 
 @dataclass
 class Participant:
     """One attempt, then discarded. `replies`: by kind of request, its digest and what was answered.
 
-    `excess`: the secret of what may be taken out of the round's noise, until the journal keeps it with the release.
+    `excess`: the secret of what may be taken out of its noise, until the journal keeps it with the release.
     """
 
     terms: Terms
@@ -31,6 +39,14 @@ class Participant:
     excess: bytes = field(default=b"", repr=False)
     replies: dict[Kind, tuple[bytes, tuple[Kind, bytes]]] = field(default_factory=dict, repr=False)
     began: float = field(default_factory=time.monotonic)
+
+    def accept(self, delivery: bytes) -> None:
+        """Open what the others dealt to this site. ShareDoesNotOpen names the slot whose share does not."""
+        try:
+            self.machine.accept(delivery)
+        except SuspectedClient as error:
+            slot = self.terms.parameters.slots[error.site]
+            raise ShareDoesNotOpen(f"{error.message} (slot {slot})", slot) from None
 
     def abort(self) -> None:
         """Leave the round: the secrets go, and nothing is answered any more."""

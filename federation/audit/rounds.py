@@ -47,7 +47,10 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
         if before is not None:
             _check_replay(before, line, found)
         seen[line.round], expected = line, max(expected, line.round + 1)
-        check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found)
+        if line.is_lost and line.voids:
+            _check_lost(line, plan, roster, found)
+        else:
+            check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found)
     for number in rounds:
         if number > planned:
             found.add("receipt-beyond-plan", f"round {number} took place, {planned} are planned")
@@ -55,6 +58,17 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
     for number in range(1, last + 1):
         if number not in rounds:
             found.add("receipt-missing", f"round {number} has no receipt")
+
+
+def _check_lost(line: Receipt, plan: Plan, roster: Roster | None, found: Findings) -> None:
+    """A round without a sum moved nothing, and was asked of cohorts that could have had one."""
+    for cohort in line.cohorts:
+        check_cohort(f"round {line.round}", cohort, cohort, plan, roster, found)
+    if line.params_after != line.params_before:
+        found.add("params-chain", f"round {line.round} had no sum, and changed the params")
+    why = ", ".join(f"{site} ({reason})" for site, reason in sorted(line.voids[-1].reasons.items()))
+    detail = f"round {line.round} has no sum; it is charged by up to {len(line.charged)} sites. Lost: {why}"
+    found.add("round-without-sum", detail)
 
 
 def check_unlikely(receipts: Receipts, plan: Plan, found: Findings) -> None:
@@ -85,7 +99,8 @@ def _beyond(told: Mapping[str, Any]) -> str:
 
 
 def _check_replay(before: Receipt, line: Receipt, found: Findings) -> None:
-    if (before.cohort, before.params_before) != (line.cohort, line.params_before):
+    is_other = before.cohort != line.cohort and not (before.is_lost or line.is_lost)
+    if is_other or before.params_before != line.params_before:
         found.add("receipt-contradiction", f"round {line.round} has two receipts that contradict each other")
     else:
         detail = f"round {line.round} has two receipts, as after a crash; the last one counts"
