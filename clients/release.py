@@ -114,7 +114,7 @@ def release(
 
 
 def excess_of(terms: Terms, journal: Journal) -> bytes:
-    """The secret of what may be taken out of a round's noise, to be shared in an attempt: its release's, or a new one.
+    """The secret of what may be taken out of a round's noise, to be shared in an attempt: its release's or new.
 
     Until something is released every attempt has its own. What was released has one, in every attempt with the same
     cohort: a second would belong to noise that is not in the vector. To another cohort it is never dealt, not even
