@@ -14,6 +14,7 @@ from clients.data.load import SiteRecords, patients_in, site_data
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, fingerprints
 from clients.data.split import is_on_one_side
+from clients.join import callers_of
 from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from clients.training.screen import try_out
@@ -85,11 +86,14 @@ def _costs(plan: Plan) -> dict[str, Any]:
 def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRead], None]) -> dict[str, Any]:
     """Checks site file, policy, budget, data and pool. Writes nothing, and tells the server nothing."""
     require_complete(rules, path)
+    if rules.server is not None and (rules.server.flower_user or rules.server.socket_group):
+        callers_of(rules, path, same_user=False)
     key = rules.identity()
     consent(plan, rules.policy)
     facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
     facts["colluders_minimum"] = rules.policy.colluders_demanded(plan)
     facts["survivors_minimum"] = rules.policy.survivors_demanded(plan)
+    facts["runs_left"] = _runs_left(plan, rules, key)
     facts["units"] = units_of(plan, rules, key)
     if "record" in facts["units"]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
@@ -120,6 +124,16 @@ def _records(records: SiteRecords) -> dict[str, int]:
         | counts
         | ({"patients": patients} if patients is not None else {})
     )
+
+
+def _runs_left(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> int | None:
+    """In how many more runs of a plan the site takes part; None where its task is approved. LedgerRefusal for 0."""
+    most = rules.policy.runs_of(plan.digest)
+    if most is None:
+        return None
+    account = _account(rules, key)
+    account.require_approved("", plan.digest, most)
+    return most - account.runs_of(plan.digest)
 
 
 def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
