@@ -11,12 +11,15 @@ import time
 from dataclasses import dataclass, field
 
 from clients.policy import Policy, require_company
+from clients.trust import Trust
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Invitation, Kind, Member
+from federation.round.parts import secrets_of
 from federation.round.terms import Terms
 from privacy.errors import FaultyServer, PolicyViolation, ProtocolError, SuspectedClient
 from privacy.roster import Roster
-from privacy.secagg.client import ClientMachine
+from privacy.secagg.client import ClientMachine, Entropy
+from privacy.secagg.parameters import Floor
 
 
 class ShareDoesNotOpen(ProtocolError):
@@ -69,6 +72,17 @@ def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Ros
         if entry is None or entry.size != other.size:
             raise FaultyServer("the invitation shows a site otherwise than the roster does")
     return terms
+
+
+def machine_of(
+    terms: Terms, site: str, trust: Trust, roster: Roster, policy: Policy, entropy: Entropy, excess: bytes
+) -> ClientMachine:
+    """The site's side of the secure aggregation, held to the floor of its policy and of the plan it approved."""
+    rules, minimum = terms.plan.secure_aggregation, terms.plan.cohort.minimum
+    floor = Floor(max(policy.cohort_minimum, minimum), rules.colluders, rules.dropouts)
+    parts = secrets_of(terms, site, excess)
+    parameters, session = terms.parameters, terms.session
+    return ClientMachine(site, trust.identity, roster, parameters, session, floor, entropy, parts)
 
 
 def require_same_company(plan: Plan, first: frozenset[str], present: frozenset[str]) -> None:

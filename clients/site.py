@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
-from clients.greeting.greeting import greeted
+from clients.greeting.greeting import agreed, greeted
 from clients.greeting.greetings import Greetings
 from clients.greeting.joined import Joined
 from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
-from clients.participant import Participant, ShareDoesNotOpen, require_same_company, settle
+from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
 from clients.policy import Policy, consent
 from clients.release import excess_of, release
 from clients.training.screen import said_of, screened, try_out
@@ -42,26 +42,18 @@ from federation.round.messages import (
     Member,
     Paired,
     Reason,
-    Welcome,
     abort_body,
     closing_digest,
     few,
     heads_body,
 )
-from federation.round.parts import secrets_of
-from federation.round.signed import welcome_signed
 from federation.round.terms import Terms, evaluation_run
-from privacy.errors import (
-    FaultyServer,
-    LedgerRefusal,
-    MalformedMessage,
-)
+from privacy.errors import FaultyServer, LedgerRefusal, MalformedMessage
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
-from privacy.secagg.client import ClientMachine, Entropy
+from privacy.secagg.client import Entropy
 from privacy.secagg.kem import require_kem
-from privacy.secagg.parameters import Floor
 from privacy.signing import public_identity
 from privacy.suite import SUITE
 from privacy.wire import digest
@@ -305,13 +297,9 @@ class Site:
         self.greetings.remember(greeting.roster.coordinator, greeting.issued, greeting.run)
         joined = self._joined_run(greeting.run)
         joined.position = joined.position.greeted(greeting.stands)
-        plan, root = joined.plan, joined.roster.root
-        welcome = Welcome(
-            self.member, plan.digest, plan.kind.noise_text, root, greeting.digest, self.journal.head()
-        )
-        signed = welcome_signed(welcome, frame.run, self.trust.identity)
         witnessed = few(head for head in self.journal.witnessed() if head.site in joined.roster.by_site)
-        return frame.reply(Kind.WELCOME, replace(signed, heads=witnessed).to_bytes())
+        welcome = agreed(greeting, self.member, self.journal.head(), self.trust.identity)
+        return frame.reply(Kind.WELCOME, replace(welcome, heads=witnessed).to_bytes())
 
     def _following(self, present: Frame, data: bytes) -> bytes:
         """The answer to a frame of the next round that came with this one; empty if there is none.
@@ -348,18 +336,9 @@ class Site:
         joined.position.require_near(frame, joined.plan, len(joined.roster.entries))
         present = frozenset(terms.parameters.members)
         require_same_company(joined.plan, joined.company or present, present)
-        rules, minimum = joined.plan.secure_aggregation, joined.plan.cohort.minimum
-        floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
         excess = excess_of(terms, self.journal)
-        machine = ClientMachine(
-            self.member.site,
-            self.trust.identity,
-            joined.roster,
-            terms.parameters,
-            terms.session,
-            floor,
-            self.entropy,
-            secrets_of(terms, self.member.site, excess),
+        machine = machine_of(
+            terms, self.member.site, self.trust, joined.roster, self.policy(), self.entropy, excess
         )
         joined.open(terms.round, Participant(terms, machine, excess))
         joined.company = joined.company or present

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from clients.greeting.greetings import Greetings
 from clients.trust import Trust
 from federation.plan.plan import Plan
-from federation.round.messages import Frame, Hello, Member
-from federation.round.signed import greeting_digest, plan_digest, require_current, require_obeyed
+from federation.round.messages import Frame, Hello, Member, Welcome
+from federation.round.signed import (
+    greeting_digest,
+    plan_digest,
+    require_current,
+    require_obeyed,
+    welcome_signed,
+)
 from privacy.ledger.heads import Head
 from privacy.roster import Roster, SignedRoster
 
@@ -39,3 +47,10 @@ def greeted(frame: Frame, trust: Trust, member: Member, memory: Greetings, now: 
     return Greeting(
         frame.run, plan, signed, roster, hello.heads, hello.issued, stands, greeting_digest(frame)
     )
+
+
+def agreed(greeting: Greeting, member: Member, head: Head, identity: Ed25519PrivateKey) -> Welcome:
+    """The site's signed consent to just this greeting. `head` names the ledger that the run is charged in."""
+    plan, root = greeting.plan, greeting.roster.root
+    welcome = Welcome(member, plan.digest, plan.kind.noise_text, root, greeting.digest, head)
+    return welcome_signed(welcome, greeting.run, identity)
