@@ -24,6 +24,9 @@ from federation.plan import plan as plans
 from federation.report.files import read_report
 from federation.report.stated import read_stated
 from federation.round import messages as frames
+from federation.sums.evidence import from_bytes as shown_from
+from federation.sums.evidence import to_bytes as shown_bytes
+from federation.sums.record import Heading, Transcript, path_of
 from privacy.accounting import events, filters, units
 from privacy.canonical import canonical, parsed
 from privacy.errors import LedgerCorrupt, MalformedMessage, PrivacyError, UnsafeParameters, UnsupportedEvent
@@ -221,7 +224,7 @@ def of_files(folder: Path) -> dict[str, Decoder]:
     public, roster = (home / "keys" / "ash.pub").read_bytes(), (run / "roster.toml").read_bytes()
     receipts, report = (run / "receipts.jsonl").read_bytes(), (run / "report.json").read_bytes()
     room = "federation.audit.evidence"
-    return {
+    return _of_transcript(path_of(run, 1)) | {
         "clients.approvals.read_proposal": made.of(
             "p.json", read_proposal, [proposal], InputError, MalformedMessage
         ),
@@ -254,6 +257,9 @@ def of_files(folder: Path) -> dict[str, Decoder]:
         ),
         f"{room}.read_plan": made.of("plan.toml", audited(evidence.read_plan), [TEXT.encode()]),
         f"{room}.read_rosters": made.of("roster.toml", audited(evidence.read_rosters), [roster]),
+        f"{room}.read_signers": made.of(
+            "roster.toml", lambda path: evidence.read_signers(path.parent), [roster]
+        ),
         f"{room}.read_report": made.of("report.json", audited(evidence.read_report), [report]),
         f"{room}.read_params": made.of(
             "params.safetensors", audited(evidence.read_params), [(run / "params.safetensors").read_bytes()]
@@ -265,6 +271,18 @@ def of_files(folder: Path) -> dict[str, Decoder]:
         ),
         "server.checkpoint.read": made.of(
             "state.safetensors", lambda path: checkpoint.read(path.parent, plan), [state], CheckpointError
+        ),
+    }
+
+
+def _of_transcript(path: Path) -> dict[str, Decoder]:
+    """The parts of a transcript with a form of their own; of the file: tests/federation/sums/test_record.py."""
+    with Transcript.open(path) as transcript:
+        heading, shown = transcript.heading.to_bytes(), transcript.evidence
+    return {
+        "federation.sums.record.Heading.from_bytes": binary(Heading, [heading]),
+        "federation.sums.evidence.from_bytes": Decoder(
+            lambda data: shown_from(data, 0, bytes(32), bytes(32)), [shown], encode=shown_bytes
         ),
     }
 
