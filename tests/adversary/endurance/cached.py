@@ -7,7 +7,7 @@ Nothing of a site's state is shared, and whatever is remembered is forgotten aft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from privacy import signing
-from privacy.secagg import client, kem, keys, masks, statements
+from privacy.secagg import client, kem, statements
 from privacy.secagg.messages import Adverts
 
 MANY = 1 << 18
@@ -35,15 +35,7 @@ def remembered() -> Iterator[Callable[[], None]]:
         for cache in caches:
             cache.cache_clear()
 
-    one_slot = kept(lambda slot: slot.to_bytes(2, "big"))
-    written = keys.slots_bytes
-
-    def slots_bytes(slots: Iterable[int]) -> bytes:
-        return one_slot(slots[0]) if isinstance(slots, list) and len(slots) == 1 else written(slots)
-
     with pytest.MonkeyPatch.context() as patch:
-        for module in (keys, masks, statements):
-            patch.setattr(module, "slots_bytes", slots_bytes)
         for module, name in _PURE:
             patch.setattr(module, name, kept(getattr(module, name)))
         decode = Adverts.from_bytes.__func__  # type: ignore[attr-defined]  # all sites are sent the same bytes
