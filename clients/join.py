@@ -13,6 +13,7 @@ from clients.data.load import site_data
 from clients.data.notes import tell_of
 from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints
 from clients.journal.lock import alone
+from clients.journal.restored import RestoreMemory
 from clients.policy import SiteFile, data_files, load_site, require_complete
 from clients.service import serve_until_signal
 from clients.site import Site
@@ -38,11 +39,13 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory)
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     begin_registry(rules)  # so that one that is missing later was taken away
+    journal = open_journal(rules)
+    RestoreMemory(rules.restores_file).settle(*journal.reach())
     return Site(
         member=Member(rules.id, rules.data.size or 0),
         trust=trust,
         policy=lambda: load_site(path).policy,
-        journal=open_journal(rules),
+        journal=journal,
         load=partial(load_trainer, rules, path.parent, tell=tell),
         is_timed=True,
     )

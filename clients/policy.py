@@ -248,6 +248,11 @@ class SiteFile:
         """What is remembered of rosters: it is there once the site has taken part in a run."""
         return self.keys / f"{self.id}.rosters"
 
+    @property
+    def restores_file(self) -> Path:
+        """What is remembered of restored ledgers: it is there once one was."""
+        return self.keys / f"{self.id}.restores"
+
     def identity(self) -> Ed25519PrivateKey:
         """The key that the site signs with, read from its file now. UnusableFile if the file is missing."""
         return load_private(self.key_file, self.passphrase())

@@ -11,6 +11,7 @@ two ways:
 
 Either way the heads of this ledger that others hold are compared first. A head proves that something is missing, or
 that the backup is of another history; no head proves that nothing is, since nobody need have kept the last one.
+A restore is remembered beside the keys (`clients.journal.restored`), so that no word on its end is used again.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
 from clients.approvals import genesis_of, read_proposal
 from clients.journal.lock import alone
 from clients.journal.ownership import require_owner
+from clients.journal.restored import RestoreMemory
 from clients.policy import SiteFile, load_site
 from federation.errors import InputError, UnusableFile
 from federation.files import write_output
@@ -51,6 +53,7 @@ class Known:
     account: Account
     newest: int
     heads: int  # how many were compared
+    restored: int = 0  # the entry at which a restore of it went on before
 
     @property
     def last(self) -> Entry:
@@ -60,7 +63,12 @@ class Known:
     @property
     def lacks(self) -> bool:
         """Whether something is missing beyond doubt."""
-        return self.newest > self.last.seq
+        return max(self.newest, self.restored) > self.last.seq
+
+    def remembering(self, rules: SiteFile) -> Known:
+        """The same, with what the site remembers of restores."""
+        newest = RestoreMemory(rules.restores_file).newest(self.entries[0].hash)
+        return replace(self, restored=max(self.restored, newest))
 
 
 def back_up(path: Path, out: Path) -> Account:
@@ -105,14 +113,16 @@ def examine(path: Path, backup: Path, newer: Path | None, shown: Sequence[Path])
         if head.seq <= account.tip.last.seq:
             account.check_own(head)
     newest = max((head.seq for head in heads), default=0)
-    return Known(entries, account, newest, len(heads))
+    return Known(entries, account, newest, len(heads)).remembering(rules)
 
 
 def require_choice(known: Known, approved: Path | None, charge_all: bool) -> None:
     """LedgerRefusal unless exactly one of the two ways was chosen."""
     if (approved is not None) == charge_all:
         story = f"what came after entry {known.last.seq} may be missing"
-        if known.lacks:
+        if known.restored > known.last.seq:
+            story = f"what came after entry {known.restored}, of an earlier restore, is missing"
+        elif known.lacks:
             story = f"entries {known.last.seq + 1} to {known.newest} are missing, and maybe others"
         raise LedgerRefusal(
             f"{story}, so nothing is restored yet",
@@ -134,13 +144,14 @@ def restore(path: Path, known: Known, approved: Path | None, today: date) -> Acc
     """
     rules = load_site(path)
     key = rules.identity()
+    known = known.remembering(rules)
     made, approvals = ("", ()) if approved is None else _vouched(known, approved, today)
     body: dict[str, JSON] = {
         "salt": os.urandom(HASH_BYTES).hex(),
         "made": made,
         "approvals": [approval.to_json() for approval in approvals],
     }
-    entry = ledger.append(known.last, "restore", body, key, beyond=known.newest)
+    entry = ledger.append(known.last, "restore", body, key, beyond=max(known.newest, known.restored))
     entries = (*known.entries, entry)
     fold(entries)
     with alone(rules.journal), explained(rules.journal):
@@ -149,6 +160,7 @@ def restore(path: Path, known: Known, approved: Path | None, today: date) -> Acc
                 f"there is a journal at {rules.journal}, and nothing replaces it",
                 hint="move it away; if it is a backup, name it with --from; if newer, with --entries",
             )
+        RestoreMemory(rules.restores_file).remember(known.entries[0].hash, entry.seq)
     with closing(Store.open(rules.journal)) as store, store.transaction() as account:
         return account
 
@@ -177,6 +189,12 @@ def _require_strict(rules: SiteFile, account: Account) -> None:
 
 
 def _require_complete(known: Known) -> None:
+    if known.restored > known.last.seq:
+        raise LedgerRefusal(
+            f"this ledger was restored before and went on at entry {known.restored}, so a word on entry "
+            f"{known.last.seq} as its last is used up, and no longer true",
+            hint="name a copy that was made after that restore, or --charge-all",
+        )
     if known.lacks:
         raise LedgerRefusal(
             f"something is missing beyond doubt: the site has shown others its entry {known.newest}, "

@@ -5,11 +5,16 @@ Opening a folder that already holds a run resumes it; the plan must be the same 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+<<<<<<< HEAD
 from dataclasses import asdict, dataclass, replace
+=======
+from dataclasses import dataclass, replace
+>>>>>>> main
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +64,19 @@ class RunFolder:
             message = f"{path} cannot be written: {error.strerror}"
             raise CheckpointError(message, hint="name another folder") from None
         return cls(path, plan)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only process at work in this folder; CheckpointError while another one is.
+
+        The kernel lets go of the lock when the process ends, however it ends.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _lock(descriptor, self.path)
+            yield
+        finally:
+            os.close(descriptor)
 
     def finished(self, engine: str, *, simulated: bool) -> Report | None:
         """The report of the run in this folder, or None while there is more to do.
@@ -241,6 +259,16 @@ class RunFolder:
     def is_finished(self) -> bool:
         """The run in this folder is over."""
         return (self.path / "params.safetensors").exists() and not checkpoint.exists(self.path / "checkpoint")
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        hint = "wait until it is done, or name another folder"
+        raise CheckpointError(f"another process is at work in {path}", hint=hint) from None
+    except OSError:
+        pass  # a file system without locks: two runs at once are then refused by their journals, in worse words
 
 
 def _declared(signed: SignedRoster) -> dict[str, tuple[str, int]]:

@@ -10,14 +10,14 @@ from federation.audit.page import write_verdict
 from federation.identity.roster_file import load_roster
 from federation.log import note
 from federation.model.params import initial_params, params_bytes, params_digest
-from federation.model.task import build_task
+from federation.model.task import Task, build_task
 from federation.plan.plan import load
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.report import Made, whole
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
-from privacy.roster import Roster
+from privacy.roster import Roster, SignedRoster
 from server.events import note_joined, note_round
 from server.run import evaluate, run
 from server.run_folder import RunFolder
@@ -38,10 +38,18 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
         if not (state_dir / PAGE).exists():
             write_page(state_dir, done)
         return
+    with folder.alone():
+        _served(folder, task, load_roster(roster_path), transport, started)
+
+
+def _served(
+    folder: RunFolder, task: Task, signed: SignedRoster, transport: Transport, started: float
+) -> None:
+    """Play what is left of the run, and write what it was for."""
+    plan = folder.plan
     folder.require_whole()
     folder.require_accepted()
     state = folder.state(initial_params(task.model, plan.federation.seed))
-    signed = load_roster(roster_path)
     roster = Roster.from_bytes(signed.roster)
     folder.write_roster(signed)
     lines, members = open_lines(plan, state.run, transport, signed, folder.heads())

@@ -27,6 +27,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import Terms, evaluation_run
 from federation.round.transport import Transport
+from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
@@ -74,11 +75,12 @@ class _Played:
 
 @dataclass(frozen=True)
 class _Paid:
-    """A run that is over: its state, the rounds each site was charged for, who was evaluated, and the tries."""
+    """A run that is over: its state, the rounds each site began, who was evaluated, what is charged, the tries."""
 
     state: ServerState
     rounds: Mapping[str, int]
     evaluated: frozenset[str]
+    charged: Mapping[str, Sequence[Charge]]
     tried: Tried | None
 
 
@@ -114,28 +116,27 @@ def simulate(
     plan, text = _with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
-    if (done := _finished(out, plan, text, engine)) is not None:
-        notice(
-            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
-            f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
-        )
+    if (done := _finished(out, plan, text, engine, notice)) is not None:
         return _drawn(done, out, stage)
     stage("reading the data", 0, 0)
     world, files = _read_sites(plan, sites, out / _KEYS, warn)
     folder = RunFolder.open(out, plan, text)
-    keep_inputs(world, engine, out / "checkpoint")
-    count = partial(_count, plan, [] if public else files, notice)
-    paid = _run(folder, world, engine, progress, count)
-    folder.write_params(world.task.model(), paid.state.params)
-    # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
-    stage("counting what was spent", 0, 0)
-    compares = baseline and _compares(world)
-    report = _reported(folder, world, paid, engine, started, compares)
-    if compares:
-        report = _compared(report, world, out, stage)
-    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
-        folder.close()  # else the same command makes the comparison, of the same data
-    return _drawn(report, out, stage)
+    with folder.alone():
+        if (done := _finished(out, plan, text, engine, notice)) is not None:  # by another process meanwhile
+            return _drawn(done, out, stage)
+        keep_inputs(world, engine, out / "checkpoint")
+        count = partial(_count, plan, [] if public else files, notice)
+        paid = _run(folder, world, engine, progress, count)
+        folder.write_params(world.task.model(), paid.state.params)
+        # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
+        stage("counting what was spent", 0, 0)
+        compares = baseline and _compares(world)
+        report = _reported(folder, world, paid, engine, started, compares)
+        if compares:
+            report = _compared(report, world, out, stage)
+        if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
+            folder.close()  # else the same command makes the comparison, of the same data
+        return _drawn(report, out, stage)
 
 
 def _reported(
@@ -152,6 +153,7 @@ def _reported(
         published=folder.evaluation(),
         unlikely=folder.unlikely_evaluation(),
         evaluated=paid.evaluated,
+        charged=paid.charged,
         tried=paid.tried,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
@@ -204,14 +206,23 @@ def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | N
         evaluated = [
             name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
         ]
-    return _Paid(final, rounds, frozenset(evaluated), tried)
+        charged = {name: site.journal.charged(run, evaluation_run(run)) for name, site in parties.items()}
+    return _Paid(final, rounds, frozenset(evaluated), charged, tried)
 
 
-def _finished(out: Path, plan: Plan, text: str, engine: Engine) -> Report | None:
-    """The report that `out` already holds; None if there is anything left to do. Makes no folder."""
+def _finished(
+    out: Path, plan: Plan, text: str, engine: Engine, notice: Callable[[str], None]
+) -> Report | None:
+    """The report that `out` already holds, which is said; None if anything is left to do. Makes no folder."""
     if not RunFolder(out, plan).is_finished:
         return None
-    return RunFolder.open(out, plan, text).finished(engine, simulated=True)
+    done = RunFolder.open(out, plan, text).finished(engine, simulated=True)
+    if done is not None:
+        notice(
+            f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
+            f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
+        )
+    return done
 
 
 def _read_sites(

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from federation.errors import TrainingDiverged
 from federation.model.params import Layout
+from federation.plan.guarantee import charged_cost
+from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
-from federation.report.report import Evaluation, Figures, Metrics, Report, Tried, UnlikelySum
+from federation.report.report import Amount, Evaluation, Figures, Metrics, Report, Tried, UnlikelySum
 from federation.report.summary import summary_of
+from privacy.accounting.units import Charge
 from simulations.metrics import counts, evaluate, majority, predict
 from simulations.optional import Optional
 from simulations.world import World
@@ -49,12 +52,13 @@ def summarize(
     published: Metrics | None = None,
     unlikely: UnlikelySum | None = None,
     evaluated: Collection[str] | None = None,
+    charged: Mapping[str, Sequence[Charge]] = MappingProxyType({}),
     tried: Tried | None = None,
     missing: Mapping[str, str] = MappingProxyType({}),
 ) -> Report:
     """The report of a run that ended in `model`.
 
-    `rounds` says how many each site's journal was charged for, `evaluated` whose was charged for the evaluation,
+    `rounds` says how many each site began, `evaluated` who began the evaluation, `charged` what each ledger holds,
     `tried` how often the same data were simulated. `missing`: figures that are not made yet or cannot be made, and
     why.
     """
@@ -70,7 +74,10 @@ def summarize(
         evaluated=evaluated,
         evaluation=_evaluation(world, model, missing),
     )
-    sites = (site.model_copy(update=_read(world, site.id)) for site in report.sites)
+    sites = (
+        site.model_copy(update=_read(world, site.id) | _charged(world.plan, charged.get(site.id)))
+        for site in report.sites
+    )
     privacy = report.privacy if tried is None else report.privacy.model_copy(update={"tried": tried})
     return report.model_copy(update={"sites": tuple(sites), "privacy": privacy})
 
@@ -79,6 +86,13 @@ def _read(world: World, site: str) -> dict[str, int | None]:
     """The lines of a site's files, where they are tables, and the records that it trains on."""
     lines = [file.lines for file in world.files[site] if file.lines is not None]
     return {"records": len(world.training[site]), "lines": sum(lines) if lines else None}
+
+
+def _charged(plan: Plan, charges: Sequence[Charge] | None) -> dict[str, Amount]:
+    """What a site's ledger holds charged for the run, as one number; nothing without privacy."""
+    if charges is None or not plan.is_private:
+        return {}
+    return {"charged": Amount(epsilon=charged_cost(plan, charges))}
 
 
 def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> Evaluation:

@@ -8,8 +8,8 @@ simulation (site.toml). Where it cannot be used, the run goes on, and its report
 Which runs count as runs on the same data: those in which a site's file lay at the same path, and those that share
 a row with this one, whatever its place, the order of rows and columns, or the other rows. One row is enough: the
 person it is about was in both. So a changed row, a part, a copy and a shuffled copy are all recognized; a copy at
-another path with a column less is not. Tables of few, coarse columns may share a row by chance, and are counted too
-often.
+another path with a column more or less is not. Tables of few, coarse columns may share a row by chance, and are
+counted too often.
 
 A row is known by its HMAC-SHA256 under a random key of this registry (`clients.data.populations` says which rows
 are equal). Of a file with more than 4096 rows only the 4096 smallest fingerprints are kept: a sketch, the same for

@@ -154,7 +154,8 @@ def _scanned(path: Path) -> _Scan:
     if not scan.header:
         raise DataError(f"{path}: is empty", hint="it needs a header and rows")
     if not scan.lines and not scan.ragged:
-        raise DataError(f"{path}: has a header and no rows", hint="a site needs records to train on")
+        hint = "it needs records: to train on, or to evaluate if it is a test file"
+        raise DataError(f"{path}: has a header and no rows", hint=hint)
     return scan
 
 

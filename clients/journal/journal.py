@@ -31,6 +31,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.journal.ownership import open_store, reopen_store, require_approval
+from clients.journal.runs import open_run, with_evaluation
 from federation.ledger.store import Kept, Store
 from privacy.accounting.units import Charge, Limit, Unit
 from privacy.canonical import JSON
@@ -46,7 +47,7 @@ from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import Approval, Proposal, is_approved
 from privacy.ledger.chain import HASH_BYTES, Entry, Genesis
 from privacy.ledger.heads import Head, head_body, pool_tag
-from privacy.ledger.state import Account, LimitExceeded, Run, fold, is_even
+from privacy.ledger.state import Account, LimitExceeded, fold, is_even
 from privacy.signing import public_identity
 
 
@@ -102,6 +103,12 @@ class Journal:
             tip = account.tip
             tip.require_key(public_identity(self._key))
             return Head.signed(tip.genesis.site, tip.genesis.ledger, tip.last, self._key)
+
+    def reach(self) -> tuple[bytes, int, int]:
+        """The hash of the first entry, the number of the last restore (0 without one), that of the last entry."""
+        with self._store.transaction() as account:
+            restored = account.gaps[-1].next if account.gaps else 0
+            return account.tip.first.hash, restored, account.tip.last.seq
 
     def accept(self, serial: int, root: str) -> None:
         """Record the roster that is taken part under. LedgerRefusal for one older than any accepted before.
@@ -199,7 +206,7 @@ class Journal:
         a released round whose bytes are no longer kept; PolicyViolation if more was charged than `limits` allow.
         """
         with self._store.transaction() as account:
-            known = _open_run(account, run, round_number)
+            known = open_run(account, run, round_number)
             self._witness(account, heads)
             if limits:
                 account.recheck(limits, known.charge)
@@ -241,7 +248,7 @@ class Journal:
         JournalMisuse if the round was not begun; LedgerRefusal if it was released with other bytes, or is over.
         """
         with self._store.transaction() as account:
-            known = _open_run(account, run, round_number)
+            known = open_run(account, run, round_number)
             if round_number not in known.begun:
                 raise JournalMisuse(f"round {round_number} was not begun")
             if round_number in known.released:
@@ -262,7 +269,7 @@ class Journal:
         complete graph only. A simulation hides nothing from itself, and resumes.
         """
         with self._store.transaction() as account:
-            known = _open_run(account, run, round_number)
+            known = open_run(account, run, round_number)
             if round_number not in known.released:
                 raise JournalMisuse(f"round {round_number} was not released by this site")
             if attempt <= known.masked.get(round_number, 0):
@@ -284,7 +291,7 @@ class Journal:
         run's last round its bytes leave the disk.
         """
         with self._store.transaction() as account:
-            known = _open_run(account, run, round_number)
+            known = open_run(account, run, round_number)
             if round_number not in known.released:
                 raise ProtocolError(f"round {round_number} was not released by this site")
             if round_number not in known.revealed:
@@ -302,7 +309,7 @@ class Journal:
         and for a run without reservation.
         """
         with self._store.transaction() as account:
-            for name in _with_evaluation(account, run, evaluation):
+            for name in with_evaluation(account, run, evaluation):
                 if account.runs[name].closed not in (None, params):
                     raise LedgerRefusal("this run was closed with other params")
                 self._close_open(account, name, params)
@@ -310,7 +317,7 @@ class Journal:
     def abandon_run(self, run: str, params: str, evaluation: str) -> None:
         """Close what is still open of a run that will not go on, whatever closed the rest of it."""
         with self._store.transaction() as account:
-            for name in _with_evaluation(account, run, evaluation):
+            for name in with_evaluation(account, run, evaluation):
                 self._close_open(account, name, params)
 
     def limits(self) -> Mapping[Unit, Limit]:
@@ -347,6 +354,12 @@ class Journal:
         with self._store.transaction() as account:
             return {unit: account.epsilon(unit) for unit in account.terms}
 
+    def charged(self, *runs: str) -> tuple[Charge, ...]:
+        """What is charged now for each of these runs; nothing for one that is unknown."""
+        with self._store.transaction() as account:
+            known = (account.runs[run].charged for run in runs if run in account.runs)
+            return tuple(charge for charge in known if charge is not None)
+
     def rounds_begun(self, run: str) -> int:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:
@@ -375,26 +388,3 @@ class Journal:
         if news:
             rows: dict[str, JSON] = {site: head_body(head) for site, head in news.items()}
             self._append("witness", {"heads": rows})
-
-
-def _reserved(account: Account, run: str) -> Run:
-    if run not in account.runs:
-        raise LedgerRefusal("this run has no reservation", hint="a site reserves a plan when it joins")
-    return account.runs[run]
-
-
-def _with_evaluation(account: Account, run: str, evaluation: str) -> list[str]:
-    """A reserved run, and the run of its evaluation if that was reserved, too."""
-    _reserved(account, run)
-    return [run, evaluation] if evaluation in account.runs else [run]
-
-
-def _open_run(account: Account, run: str, round_number: int) -> Run:
-    known = _reserved(account, run)
-    if known.closed is not None:
-        raise LedgerRefusal("this run is closed", hint="start a new one")
-    if round_number in known.over:
-        raise LedgerRefusal(
-            f"round {round_number} was begun before the ledger was restored", hint="start the next round"
-        )
-    return known

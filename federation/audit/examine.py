@@ -42,8 +42,13 @@ from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
+<<<<<<< HEAD
 from federation.audit.rounds import check_history, check_params, check_receipts, check_sums
 from federation.audit.sites import Setting, check_evaluated, check_training
+=======
+from federation.audit.rounds import check_history, check_params, check_receipts
+from federation.audit.sites import Booked, Setting, check_evaluated, check_training
+>>>>>>> main
 from federation.audit.suites import check_suites
 from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
@@ -173,9 +178,10 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         if trained[site] is not None
     }
     if report is not None:
-        executed = {site: len(run.begun) for site, run in trained.items() if run is not None}
-        tested = {site: bool(run.begun) for site, run in evaluated.items() if run is not None}
-        check_report(report, setting, executed, tested, _sizes(evidence), evidence.simulated, found)
+        booked = {
+            site: Booked.of(run, evaluated.get(site)) for site, run in trained.items() if run is not None
+        }
+        check_report(report, setting, booked, _sizes(evidence), evidence.simulated, found)
         check_history(report, setting.receipts, plan, setting.training, found)
     charged = [run.charge for run in trained.values() if run is not None]
     charged_too = [run.charge for run in evaluated.values() if run is not None]

@@ -21,7 +21,7 @@ from federation.audit.claims import recounted, recounted_charge, told_units
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.audit.recounting import bounds, planned_releases, shares_over_counted
-from federation.audit.sites import Setting
+from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
 from federation.plan.plan import Plan
 from federation.report.page import render
@@ -45,16 +45,15 @@ _SEEN = ("engine", "simulated", "history", "evaluation", "privacy.units", "priva
 def check_report(
     report: Mapping[str, Any],
     setting: Setting,
-    executed: Mapping[str, int],
-    tested: Mapping[str, bool],
+    booked: Mapping[str, Booked],
     sizes: Mapping[str, int],
     simulated: set[bool],
     found: Findings,
 ) -> None:
     """Add a finding for each field of `report` that plan, receipts or ledgers contradict.
 
-    `executed`: by site, how many rounds its ledger began; `tested`: whether it began the evaluation. `sizes`: how
-    many records a simulated site declared. `simulated`: what the ledgers say about themselves.
+    `booked`: by site, what its ledger says. `sizes`: how many records a simulated site declared. `simulated`: what
+    the ledgers say about themselves.
     """
     if setting.evaluation is not None and _tells_training_only(report, setting.plan):
         detail = (
@@ -66,9 +65,9 @@ def check_report(
     if report.get("simulated") is not True and True in simulated:
         found.add("simulated-claim", "the report claims a real run, and a ledger says that it was simulated")
     # A server counts the rounds it invited a site to; only a simulation can look into the ledgers.
-    counted, counted_too = (executed, tested) if report.get("simulated") is True else ({}, {})
-    names = _named(report, receipts, executed)
-    expected = _expected(setting, counted, counted_too, names)
+    counted = booked if report.get("simulated") is True else {}
+    expected = _expected(setting, counted, _named(report, receipts, booked))
+    _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
     told = report.get("privacy")
@@ -104,15 +103,26 @@ def _tells_training_only(report: Mapping[str, Any], plan: Plan) -> bool:
     return plan.server.tau is not None and "made" not in report and not told
 
 
-def _named(report: Mapping[str, Any], receipts: Receipts, executed: Mapping[str, int]) -> list[str]:
+def _expect_charges(
+    report: Mapping[str, Any], expected: list[dict[str, Any]], booked: Mapping[str, Booked], plan: Plan
+) -> None:
+    """Add what each ledger holds charged, where the report tells it of any site: an earlier version did not."""
+    told = any("charged" in row for row in rows_of(report.get("sites")) if isinstance(row, Mapping))
+    if not told or not plan.is_private or plan.privacy.delta is None:
+        return
+    for row in expected:
+        charges = booked[row["id"]].charged if row["id"] in booked else None
+        if charges is not None:
+            row["charged"] = {"epsilon": epsilon([each.event for each in charges], plan.privacy.delta)}
+
+
+def _named(report: Mapping[str, Any], receipts: Receipts, executed: Mapping[str, Booked]) -> list[str]:
     """The sites that the report has to name: every site that was invited. It may name others that joined."""
     rows = [row.get("id") for row in rows_of(report.get("sites")) if isinstance(row, Mapping)]
     return sorted({*receipts.sites, *(site for site in executed if site in rows)})
 
 
-def _expected(
-    setting: Setting, executed: Mapping[str, int], tested: Mapping[str, bool], sites: Sequence[str]
-) -> dict[str, Any]:
+def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[str]) -> dict[str, Any]:
     plan, receipts = setting.plan, setting.receipts
     lines = receipts.rounds.values()
     seconds, client_rounds = sum(line.seconds for line in lines), sum(len(line.cohort) for line in lines)
@@ -133,7 +143,7 @@ def _expected(
         "name": plan.federation.name,
         "secure_aggregation": plan.secure_aggregation.model_dump(),
         "privacy": _privacy(setting),
-        "sites": [_site(site, setting, executed, tested) for site in sites],
+        "sites": [_site(site, setting, booked.get(site)) for site in sites],
         "rounds": rounds,
         "timing": {
             "training_seconds": seconds,
@@ -177,15 +187,16 @@ def _excess(plan: Plan, receipts: Receipts) -> dict[str, Any]:
     }
 
 
-def _site(
-    site: str, setting: Setting, executed: Mapping[str, int], tested: Mapping[str, bool]
-) -> dict[str, Any]:
+def _site(site: str, setting: Setting, booked: Booked | None) -> dict[str, Any]:
     receipts, evaluation = setting.receipts, setting.receipts.evaluation
     lines = receipts.rounds.values()
-    rounds = executed.get(site, sum(site in line.cohort for line in lines))
+    rounds = sum(site in line.cohort for line in lines) if booked is None else booked.rounds
+    tested = None if booked is None else booked.tested
+    if tested is None:
+        tested = evaluation is None or site in evaluation.cohort
     return {
         "id": site,
-        **_spent(setting, rounds, tested.get(site, evaluation is None or site in evaluation.cohort)),
+        **_spent(setting, rounds, tested),
         "rounds": rounds,
         "steps": rounds * setting.plan.training.local_steps,
         "bytes_up": _total([line.bytes_up for line in lines], site),

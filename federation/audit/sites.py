@@ -30,6 +30,22 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Booked:
+    """What a site's ledger says of the run: rounds begun, evaluation begun (None: not told), what is charged."""
+
+    rounds: int
+    tested: bool | None
+    charged: tuple[Charge, ...]
+
+    @classmethod
+    def of(cls, trained: Run, evaluated: Run | None) -> Booked:
+        """By what the ledger has under the names of the run and of its evaluation."""
+        runs = [trained, *([] if evaluated is None else [evaluated])]
+        charged = tuple(run.charged for run in runs if run.charged is not None)
+        return cls(len(trained.begun), None if evaluated is None else bool(evaluated.begun), charged)
+
+
+@dataclass(frozen=True)
 class _Promise:
     """What a site has to have reserved under one name."""
 

@@ -226,7 +226,9 @@ def replace_key(
 
 @ledger.command(epilog="Example: [bold]federation ledger approve proposal.json --key alice.key[/bold]")
 def approve(
-    proposal: Annotated[Path, typer.Argument(metavar="FILE")],
+    proposal: Annotated[
+        Path, typer.Argument(metavar="FILE", help="the proposal; the approval is added to it")
+    ],
     key: KeyFile,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -241,7 +243,7 @@ def approve(
 @ledger.command(epilog="Example: [bold]federation ledger apply site.toml proposal.json[/bold]")
 def apply(
     site: SiteFile,
-    proposal: Annotated[Path, typer.Argument(metavar="FILE")],
+    proposal: Annotated[Path, typer.Argument(metavar="FILE", help="the proposal, with two approvals")],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

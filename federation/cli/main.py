@@ -171,8 +171,8 @@ def new_keys(
 
 @roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")
 def add_to_roster(
-    path: Annotated[Path, typer.Argument(metavar="ROSTER")],
-    public: Annotated[Path, typer.Argument(metavar="ID.pub")],
+    path: Annotated[Path, typer.Argument(metavar="ROSTER", help="roster.toml; made if there is none")],
+    public: Annotated[Path, typer.Argument(metavar="ID.pub", help="the site's public key file")],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -193,7 +193,7 @@ def add_to_roster(
     "sign", epilog="Example: [bold]federation roster sign roster.toml --key consortium.key[/bold]"
 )
 def sign_roster_file(
-    path: Annotated[Path, typer.Argument(metavar="ROSTER")],
+    path: Annotated[Path, typer.Argument(metavar="ROSTER", help="roster.toml")],
     key: Annotated[Path, typer.Option(help="a consortium key that sites have pinned")] = Path(
         "consortium.key"
     ),

@@ -14,7 +14,7 @@ _NO_LIMIT = "no limit"
 
 
 def print_statement(facts: Mapping[str, Any]) -> None:
-    """Print `facts` (`federation.ledger.statement`): the site, what each unit may spend and has spent, the runs."""
+    """Print `facts` (`federation.ledger.statement`): the site, units, what they are charged, the runs."""
     kind = [("SIMULATED", "bold red"), " ledger"] if facts["simulated"] else ["ledger"]
     show(styled(*kind, " of ", (facts["site"], "bold"), f", pool {facts['pool']}"))
     show(f"{facts['entries']} entries verified, head {facts['head']}")
@@ -34,7 +34,7 @@ def print_statement(facts: Mapping[str, Any]) -> None:
 
 
 def _units(units: Mapping[str, Any]) -> Table:
-    table = titled("Budget", "unit", "epsilon spent", "allowed", "delta", "filter", "one person")
+    table = titled("Budget", "unit", "epsilon charged", "allowed", "delta", "filter", "one person")
     for unit, told in units.items():
         people = f"{told['records']} records, {told['sites']} sites" if unit == "patient" else ""
         used = "full" if told["used"] is None or told["used"] > 1 else f"{told['used']:.0%} full"
@@ -59,12 +59,18 @@ def _runs(runs: list[Mapping[str, Any]]) -> Table:
 
 
 def _costs(runs: list[Mapping[str, Any]]) -> Table:
-    """What is charged for every run, and for a run and its evaluation together."""
-    table = titled("Epsilon charged", "run", "with its evaluation", "by itself", "delta")
+    """What is charged for every run, and what its rounds cost; with its evaluation, which has a row of its own."""
+    table = titled("Epsilon of the runs", "run", "charged", "of its rounds", "delta")
     for run in runs:
-        both = run.get("together", {} if "/" in run["run"] else run)
-        together = spent(both["epsilon"]) if both else ""
-        table.add_row(_named(run), together, spent(run["epsilon"]), f"{run['delta']:g}")
+        rows = [(_named(run), run)]
+        if "together" in run:
+            rows = [(f"{_named(run)} with its evaluation", run["together"]), ("+ training", run)]
+        for name, told in rows:
+            epsilons = (spent(told["epsilon"]), spent(told["of_its_rounds"]["epsilon"]))
+            table.add_row(name, *epsilons, f"{run['delta']:g}")
+    if any(run["epsilon"] != run["of_its_rounds"]["epsilon"] for run in runs):
+        table.caption = "more is charged while a run is open, and where a limit admitted the whole plan only"
+        table.caption_justify = "left"
     return table
 
 

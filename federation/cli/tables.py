@@ -101,12 +101,14 @@ def _claim(privacy: PrivacyClaim) -> list[Text]:
 def _sites(report: Report) -> Table:
     are_tables = any(site.lines is not None for site in report.sites)
     known = ["lines read"] * are_tables + ["records"] * report.simulated
-    table = titled("Sites", "site", *known, "rounds", "epsilon spent", "KiB up", "KiB down")
+    ledgers = ["epsilon charged"] * any(site.charged is not None for site in report.sites)
+    table = titled("Sites", "site", *known, "rounds", "epsilon of its rounds", *ledgers, "KiB up", "KiB down")
     for site in report.sites:
         lines = [MISSING if site.lines is None else str(site.lines)] * are_tables
         records = [*lines, *[str(site.records)] * report.simulated]
         sizes = (_kib(size) for size in (site.bytes_up, site.bytes_down))
-        table.add_row(site.id, *records, str(site.rounds), spent(whole(site)), *sizes)
+        charged = [spent(site.charged.epsilon if site.charged else None)] * len(ledgers)
+        table.add_row(site.id, *records, str(site.rounds), spent(whole(site)), *charged, *sizes)
     return table
 
 
@@ -141,8 +143,8 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
-    """What is spent of each limit now, and what would be."""
-    table = titled("Epsilon at this site", "of one", "spent", "with this plan", "limit", "delta")
+    """What is charged to each limit now, and what would be."""
+    table = titled("Epsilon at this site", "of one", "charged", "with this plan", "limit", "delta")
     for unit, told in units.items():
         epsilons = (spent(told[key]) for key in ("epsilon_before", "epsilon_after"))
         table.add_row(unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}")

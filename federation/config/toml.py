@@ -80,6 +80,9 @@ def read(path: Path) -> Document:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if data.startswith(b"SQLite format 3"):
+            hint = "name the .toml file: site.toml at a site, plan.toml for a plan"
+            raise UnusableFile("is a ledger or another database", hint=hint, path=path) from None
         line = data.count(b"\n", 0, error.start) + 1
         raise UnusableFile("is not UTF-8 text", hint="save it as UTF-8", path=path, line=line) from None
     return parse(text, path)

@@ -1,7 +1,11 @@
-"""States a ledger for people: its site, what each unit may spend and has spent, and every run.
+"""States a ledger for people: its site, what each unit may spend, what is charged to it, and every run.
 
 An evaluation is charged as a run of its own, RUN/evaluation. What both cost together stands at RUN, by the same
 composition as in the report of the run (`privacy.accounting.costs`).
+
+Two numbers are told of every run, here and in a report. *Charged* is what counts against the limits. *Of its
+rounds* is what the rounds cost that this site began. Charged is more while the run is open, and for good where a
+limit admitted the plan as a whole only: then nothing is returned (`privacy.ledger.limits`).
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from typing import Any
 
 from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
-from privacy.accounting.units import Patient, Unit
+from privacy.accounting.units import Charge, Patient, Unit
 from privacy.canonical import finite
 from privacy.ledger.chain import Entry
 from privacy.ledger.state import Account, Run, Term, fold
@@ -69,18 +73,23 @@ def _run(name: str, run: Run) -> dict[str, Any]:
 
 
 def _spent(account: Account, name: str) -> dict[str, Any]:
-    """What is charged for a run, to one unit that its plan protects, at the delta of this ledger's limit.
+    """What is charged for a run, and what its rounds cost, for one unit that its plan protects.
 
-    With an evaluation of its own, also what both are charged together.
+    At the delta of this ledger's limit. With an evaluation of its own, also both together.
     """
     unit = account.runs[name].charge.protects
     term = account.terms.get(unit) or next(iter(account.terms.values()))
     delta = term.limit.budget.delta
 
-    def epsilon_of(names: Sequence[str]) -> float | None:
-        charges = [charge for each in names if (charge := account.runs[each].charged) is not None]
-        return finite(cost(charges, unit, Patient(), delta).together)
+    def told(names: Sequence[str]) -> dict[str, Any]:
+        runs = [account.runs[each] for each in names]
+        charged, begun = ([run.charged for run in runs], [run.of_its_rounds for run in runs])
+        return {"epsilon": epsilon_of(charged), "of_its_rounds": {"epsilon": epsilon_of(begun)}}
 
-    spent: dict[str, Any] = {"epsilon": epsilon_of([name]), "delta": delta}
+    def epsilon_of(charges: Sequence[Charge | None]) -> float | None:
+        known = [charge for charge in charges if charge is not None]
+        return finite(cost(known, unit, Patient(), delta).together)
+
+    spent: dict[str, Any] = {**told([name]), "delta": delta}
     parts = [known for known in account.runs if known.partition("/")[0] == name]
-    return {**spent, "together": {"epsilon": epsilon_of(parts)}} if len(parts) > 1 else spent
+    return {**spent, "together": told(parts)} if len(parts) > 1 else spent

@@ -9,6 +9,7 @@ costs gets three numbers: of the training, of the evaluation, and of both togeth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +71,14 @@ def site_cost(plan: Plan, rounds: int, evaluated: bool) -> Cost:
     charges = [training.with_count(rounds * plan.kind.releases_per_round)]
     charges += [charge if evaluated else charge.with_count(0) for charge in evaluation]
     return _cost(plan, charges, plan.privacy.unit, Patient())
+
+
+def charged_cost(plan: Plan, charges: Sequence[Charge]) -> float | None:
+    """What charges of a site's ledger for this run cost one unit that the plan protects, composed, at its delta.
+
+    None where nothing is bounded. UnsafeParameters for a plan without privacy.
+    """
+    return finite(_cost(plan, list(charges), plan.privacy.unit, Patient()).together)
 
 
 def largest_alone(plan: Plan) -> float | None:

@@ -37,6 +37,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         report=report,
         made=report.made,
         remaining=wording.remaining(report),
+        charging=wording.charging(report),
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),

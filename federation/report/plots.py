@@ -55,7 +55,7 @@ def epsilon_per_round(rounds: Sequence[int], epsilons: Sequence[float], together
     if together is not None:
         rounds, epsilons = [*rounds, rounds[-1] + 1], [*epsilons, together]
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure("epsilon spent so far")
+        figure, axes = _figure("epsilon of the rounds so far")
         axes.fill_between(rounds, epsilons, color=_COLORS[0], alpha=0.15, linewidth=0)
         axes.plot(rounds, epsilons, color=_COLORS[0], marker="o" if len(epsilons) == 1 else "")
         axes.set_ylim(0.0, 1.15 * max(epsilons))

@@ -134,8 +134,10 @@ class PrivacyClaim(Part):
 
 
 class SiteLine(Part):
-    """One site: what it spent, and how many bytes of the rounds went over its line; None if nothing was sent.
+    """One site: what its rounds cost, and how many bytes of them went over its line; None if nothing was sent.
 
+    `charged` is what its ledger holds charged for the run; only a simulation can look. It is more where a limit
+    admitted the plan as a whole only, of which nothing is returned for rounds that the site was not in.
     `lines` are those of its files, from which `records` are trained on and others held out.
     """
 
@@ -143,6 +145,7 @@ class SiteLine(Part):
     epsilon: _Number
     evaluation: Amount | None = None
     together: Amount | None = None
+    charged: Amount | None = None
     rounds: int | None = None
     steps: int
     bytes_up: int | None

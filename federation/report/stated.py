@@ -42,6 +42,8 @@ def fields(report: Report) -> dict[str, float | None]:
         found |= _spent(f"privacy.units[{place}]", unit)
     for place, site in enumerate(report.sites):
         found |= _spent(f"sites[{place}]", site)
+        if site.charged is not None:
+            found[f"sites[{place}].charged.epsilon"] = site.charged.epsilon
     return found
 
 

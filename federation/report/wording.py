@@ -169,6 +169,15 @@ def _elsewhere(report: Report) -> str:
     return "" if report.simulated else "; each site's journal counts them all"
 
 
+def charging(report: Report) -> str:
+    """How what the rounds of a site cost and what its ledger holds are told apart."""
+    where = "" if report.simulated else "; federation ledger show SITE says it at the site"
+    return (
+        "Of its rounds: what the rounds that a site was in cost. Charged is what counts in its ledger: the same, "
+        f"or the whole plan where the site's limit had room for that plan only{where}."
+    )
+
+
 def remaining(report: Report) -> str:
     """What is left of a budget, in as far as this page can know it."""
     if not report.privacy.private:

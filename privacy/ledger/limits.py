@@ -144,6 +144,11 @@ class Run:
         """What is charged now; None if nothing of a closed run was ever begun."""
         if self.closed is None or self.is_whole or "plan" in self.by.values():
             return self.charge
+        return self.of_its_rounds
+
+    @property
+    def of_its_rounds(self) -> Charge | None:
+        """What the rounds that were begun cost, whatever more is charged; None if none was."""
         if not self.begun:
             return None
         event = self.charge.event

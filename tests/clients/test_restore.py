@@ -341,6 +341,7 @@ def test_a_copy_of_another_history_is_refused(site: Path, tmp_path: Path) -> Non
         examine(site, tmp_path / "newer", tmp_path / "other", [])
     again = receipts(tmp_path / "again", site)
     lose(site)
+    load_site(site).restores_file.unlink()  # what others have seen is enough
     known = examine(site, tmp_path / "fork.backup", None, [run, again])
     assert known.newest == LEAP
     with pytest.raises(LedgerRefusal, match="beyond doubt"):
@@ -349,11 +350,13 @@ def test_a_copy_of_another_history_is_refused(site: Path, tmp_path: Path) -> Non
 
 
 def test_two_restores_of_one_backup_contradict_each_other(site: Path, tmp_path: Path) -> None:
+    """Where what is remembered beside the keys is lost, too: else the second goes on after the first."""
     live(site)
     back_up(site, tmp_path / "backup")
     heads = []
     for _ in range(2):
         lose(site)
+        load_site(site).restores_file.unlink(missing_ok=True)
         restore(site, examine(site, tmp_path / "backup", None, []), None, TODAY)
         with closing(open_journal(load_site(site))) as journal:
             heads.append(journal.head())
@@ -385,6 +388,66 @@ def test_approvals_count_for_a_week_and_one_end(site: Path, tmp_path: Path) -> N
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(InputError):
         restore(site, known, tmp_path / "no.json", TODAY)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["noted", "killed before it was noted"])
+def test_two_approvers_word_on_an_end_is_used_once(site: Path, tmp_path: Path, killed: bool) -> None:
+    """Whatever the site did after the first use would be spent again, and nobody would know."""
+    live(site)
+    back_up(site, tmp_path / "backup")
+    lose(site)
+    known = examine(site, tmp_path / "backup", None, [])
+    word = vouch(site, known)
+    restore(site, known, word, TODAY)
+    if killed:  # the journal was put in place, and the process ended there
+        load_site(site).restores_file.unlink()
+    open_site(site).close()
+    live(site, rounds=1, first=2)
+    back_up(site, tmp_path / "later")
+    lose(site)
+    for again in (known, examine(site, tmp_path / "backup", None, [])):
+        with pytest.raises(LedgerRefusal, match=f"restored before and went on at entry {LEAP}.*used up"):
+            restore(site, again, word, TODAY)
+    with pytest.raises(LedgerRefusal, match="used up"):
+        propose_restore(examine(site, tmp_path / "backup", None, []), tmp_path / "new.json", TODAY)
+    assert not (tmp_path / "journal.sqlite").exists()
+    later = examine(site, tmp_path / "later", None, [])
+    account = restore(site, later, vouch(site, later), TODAY)  # the word on a later end is another word
+    assert account.tip.last.seq == 2 * LEAP
+
+
+def test_a_second_restore_that_charges_all_goes_on_after_the_first(site: Path, tmp_path: Path) -> None:
+    live(site)
+    back_up(site, tmp_path / "backup")
+    lasts = []
+    for _ in range(2):
+        lose(site)
+        known = examine(site, tmp_path / "backup", None, [])
+        with pytest.raises(LedgerRefusal, match="is missing" if lasts else "may be missing"):
+            require_choice(known, None, False)
+        lasts.append(restore(site, known, None, TODAY).tip.last.seq)
+    assert lasts == [LEAP, 2 * LEAP]
+
+
+def test_a_site_does_not_work_on_a_copy_from_before_a_restore(site: Path, tmp_path: Path) -> None:
+    live(site)
+    back_up(site, tmp_path / "backup")
+    shutil.copy(tmp_path / "journal.sqlite", tmp_path / "copy")
+    lose(site)
+    restore(site, examine(site, tmp_path / "backup", None, []), None, TODAY)
+    lose(site)
+    shutil.copy(tmp_path / "copy", tmp_path / "journal.sqlite")
+    with pytest.raises(LedgerCorrupt, match="an older copy"):
+        open_site(site)
+
+
+def test_restores_that_cannot_be_read_stop_a_restore(site: Path, tmp_path: Path) -> None:
+    live(site)
+    back_up(site, tmp_path / "backup")
+    lose(site)
+    load_site(site).restores_file.write_text("[]")
+    with pytest.raises(RecordsUnavailable, match="are not known"):
+        examine(site, tmp_path / "backup", None, [])
 
 
 def test_a_restore_replaces_no_journal_and_heeds_a_running_site(site: Path, tmp_path: Path) -> None:

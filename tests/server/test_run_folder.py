@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from privacy.signing import public_identity
 from server.run import RESERVED
 from server.run_folder import RunFolder
 from server.state import ServerState
+from tests import ROOT
 from tests.worlds import load_params, plan_of, start, text_of
 
 TEXT = text_of()
@@ -79,6 +82,26 @@ def test_a_process_killed_while_it_claimed_the_folder_is_no_obstacle(tmp_path: P
     (tmp_path / "plan.toml.new").write_text(TEXT[:50])
     folder = RunFolder.open(tmp_path, PLAN, TEXT)
     assert (folder.path / "plan.toml").read_text() == TEXT
+
+
+def test_one_process_at_a_time_is_at_work_in_a_folder(folder: RunFolder) -> None:
+    """The kernel keeps the lock, so a process that was killed is in nobody's way."""
+    code = (
+        "from pathlib import Path; from server.run_folder import RunFolder; import sys, tests.worlds as w\n"
+    )
+    code += (
+        "with RunFolder(Path(sys.argv[1]), w.plan_of()).alone(): print('in', flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(folder.path)]
+    with Popen(words, stdin=PIPE, stdout=PIPE, text=True, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(CheckpointError, match="another process is at work in") as caught, folder.alone():
+            raise AssertionError("two at once")
+        assert caught.value.exit_code == 4
+        other.kill()
+    with folder.alone():
+        pass
 
 
 def test_a_fresh_run_gets_an_id_of_its_own_that_stays(tmp_path: Path) -> None:

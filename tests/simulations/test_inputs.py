@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import copy, copytree, move, rmtree
@@ -11,7 +11,8 @@ from shutil import copy, copytree, move, rmtree
 import pytest
 import torch
 
-from clients.data.folders import find_sites
+from clients.data.folders import SiteFiles, find_sites
+from federation.audit.examine import audit
 from federation.errors import CheckpointError
 from federation.identity.keys import create
 from federation.ledger.export import load_entries
@@ -21,7 +22,9 @@ from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
 from privacy.errors import PolicyViolation
 from server import checkpoint
+from server.run_folder import RunFolder
 from server.state import begin
+from simulations import simulate as simulation
 from simulations.inputs import keep_inputs
 from simulations.simulate import ENGINES, Engine, simulate
 from simulations.world import World, read_world
@@ -297,6 +300,33 @@ def test_other_code_of_the_task_is_refused_although_it_begins_with_the_same_para
         resumed(sites, out, text=text)
     code.write_text(OWN)
     assert len(resumed(sites, out, text=text).rounds) == 4
+
+
+def test_what_another_process_finished_meanwhile_is_shown_and_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites, out, heard = write_sites(tmp_path / "sites"), tmp_path / "run", list[str]()
+    read, reports = simulation.read_world, list[Report]()
+
+    def slow(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
+        world = read(plan, files, keys)
+        monkeypatch.undo()
+        reports.append(simulate(PLAN, sites, out))
+        return world
+
+    monkeypatch.setattr(simulation, "read_world", slow)
+    assert simulate(PLAN, sites, out, notice=heard.append) == reports[0]
+    assert [line for line in heard if line.startswith("nothing was run")]
+    assert audit(out).verdict == "pass"
+
+
+def test_a_run_in_the_hands_of_another_process_is_left_alone(tmp_path: Path) -> None:
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    began(sites, out)
+    before = contents(out)
+    with RunFolder(out, PLAN).alone(), pytest.raises(CheckpointError, match="another process is at work"):
+        resumed(sites, out)
+    assert contents(out) == before
 
 
 LEFT: dict[str, Change] = {

@@ -138,6 +138,36 @@ def test_a_site_pays_for_the_rounds_and_the_evaluation_that_it_was_in(
     assert tested == 3
 
 
+def test_what_rounds_cost_and_what_is_charged_are_two_numbers_under_two_names(
+    command: Command, tmp_path: Path
+) -> None:
+    """A limit that had room for this plan only returns nothing for the rounds that a site was not in."""
+    text = text_of(noise="distributed", rounds=4, sample_rate=0.5, minimum=5)
+    told = Told(
+        command, tmp_path, text.replace('size = "all"', "size = 3").replace("minimum = 5", "minimum = 3")
+    )
+    whole, z = told.budget["epsilon"], told.budget["noise_multiplier"]
+    assert any(site["rounds"] < 4 for site in told.report["sites"])
+    for place, site in enumerate(told.report["sites"]):
+        of_its_rounds = epsilon([GaussianEvent(z, 0.5, site["rounds"])], 1e-5)
+        ledger = told.ledger(site["id"])
+        run = ledger["runs"][0]
+        assert site["epsilon"] == run["of_its_rounds"]["epsilon"] == of_its_rounds
+        assert site["charged"]["epsilon"] == run["epsilon"] == ledger["units"]["record"]["epsilon"] == whole
+        assert told.stated(f"sites[{place}].charged.epsilon") == {repr(whole)}
+        assert told.stated(f"sites[{place}].epsilon") == {repr(of_its_rounds)}
+    for words in (told.terminal, told.page):
+        assert "epsilon of its rounds" in words and "epsilon charged" in words
+        assert "epsilon spent" not in words
+    show = command("ledger", "show", told.run / "journals" / "ash.sqlite").out
+    assert "of its rounds" in show and "charged" in show and "spent" not in show
+    assert told.audit["verdict"] == "pass"
+    changed = told.report | {"sites": [site | {"charged": {"epsilon": 0.5}} for site in told.report["sites"]]}
+    (told.run / "report.json").write_text(json.dumps(changed), "utf-8")
+    found = command("audit", told.run, "--json")
+    assert (found.code, {"report-mismatch"} <= {each["id"] for each in found.json["findings"]}) == (5, True)
+
+
 @pytest.mark.parametrize("noise", ["site", "central"])
 def test_wherever_the_noise_is_the_places_agree(noise: str, command: Command, tmp_path: Path) -> None:
     told = Told(command, tmp_path, PAID.replace('noise = "distributed"', f'noise = "{noise}"'))

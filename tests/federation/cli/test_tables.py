@@ -187,10 +187,17 @@ def test_no_epsilon_of_a_terminal_is_below_what_it_stands_for(capsys: pytest.Cap
     content = a_report()
     both = {**low, "evaluation": low, "together": low}
     content["privacy"] |= both
-    content["sites"] = [{**row, **both} for row in content["sites"]]
+    content["sites"] = [{**row, **both, "charged": low} for row in content["sites"]]
     print_report(Report.from_json(content), Path("run"))
     run = {"run": "ab", "plan": "cd", "unit": "record", "rounds": 1, "rounds_begun": 1, "rounds_released": 1}
-    run |= {"noise_multiplier": 2.0, "sample_rate": 1.0, "closed": True, "delta": 1e-5, **low}
+    run |= {
+        "noise_multiplier": 2.0,
+        "sample_rate": 1.0,
+        "closed": True,
+        "delta": 1e-5,
+        **low,
+        "of_its_rounds": low,
+    }
     known = {"epsilon": 1.0001, "epsilon_max": 3.0, "delta": 1e-5, "used": 0.4, "records": 1, "sites": 1}
     told = {"simulated": False, "site": "ash", "pool": "p", "entries": 1, "head": "ef", "refusals": 0}
     told |= {"units": {"record": known}, "runs": [run], "restored": [], "witnessed": {}}

@@ -59,11 +59,13 @@ def test_a_run_is_told_with_what_is_charged_for_it(tmp_path: Path) -> None:
         "releases_charged": 20,
         "closed": False,
         "epsilon": epsilon([SUMMED.event], 1e-5),
+        "of_its_rounds": {"epsilon": epsilon([SUMMED.with_count(2).event], 1e-5)},
         "delta": 1e-5,
     }
     journal.close_run("study", "00" * 32)
     (run,) = statement(journal.entries())["runs"]
     assert (run["releases_charged"], run["closed"]) == (2, True)
+    assert run["epsilon"] == run["of_its_rounds"]["epsilon"]
 
 
 def test_a_run_closed_before_it_began_costs_nothing(tmp_path: Path) -> None:

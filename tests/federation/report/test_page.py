@@ -96,7 +96,7 @@ def test_a_run_without_noise_says_not_private_and_claims_no_epsilon() -> None:
     assert "NOT PRIVATE" in text
     assert "There is no guarantee" in text
     assert "ε" not in text
-    assert "epsilon spent so far" not in text
+    assert "epsilon of the rounds so far" not in text
 
 
 def test_the_run_stands_beside_both_baselines_and_missing_figures_are_na() -> None:
