@@ -10,11 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-<<<<<<< HEAD
 from dataclasses import asdict, dataclass, replace
-=======
-from dataclasses import dataclass, replace
->>>>>>> main
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any

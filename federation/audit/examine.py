@@ -42,13 +42,8 @@ from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
-<<<<<<< HEAD
 from federation.audit.rounds import check_history, check_params, check_receipts, check_sums
-from federation.audit.sites import Setting, check_evaluated, check_training
-=======
-from federation.audit.rounds import check_history, check_params, check_receipts
 from federation.audit.sites import Booked, Setting, check_evaluated, check_training
->>>>>>> main
 from federation.audit.suites import check_suites
 from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
