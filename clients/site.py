@@ -219,10 +219,7 @@ class Site:
     def release(
         self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = (), excess: bytes = b""
     ) -> RingVector:
-        """What this site adds to the sum of a round it joined, if its policy still allows the plan.
-
-        Part of its noise follows from the secret `excess`, if it is given, and may be taken out of the sum again.
-        """
+        """What this site adds to the sum of a round it joined, if its policy allows it: see `release`."""
         joined = self._joined_run(terms.run)
         shown = self._believed(heads, joined.roster)
         policy = self.policy()
@@ -231,12 +228,8 @@ class Site:
         if trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
         try:
-            found = release(
-                *(terms, self.member.site, params, trainer, self.journal),
-                limits=limits,
-                heads=shown,
-                excess=excess,
-            )
+            given = terms, self.member.site, params, trainer, self.journal
+            found = release(*given, limits=limits, heads=shown, excess=excess)
             self._tell(trainer)
             return found
         except EncodingOverflow:

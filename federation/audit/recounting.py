@@ -7,8 +7,9 @@ epsilon from `privacy.accounting.bounds`: it calls none of the code that admits,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import Any
 
 from federation.plan.plan import Plan
 from federation.round.cohort import required_survivors, shares_along_ring
@@ -67,6 +68,50 @@ def left_over_counted(plan: Plan, sites: int, lost: int = 0) -> float:
     """Standard deviation of what is left in a sum that lost so many, over that of the shares counted on."""
     left = (sites - lost) * share_left(plan, sites, lost)
     return math.sqrt(left / counted_shares(plan, sites))
+
+
+def told_excess(plan: Plan, sites: int, told: Mapping[str, Any]) -> dict[str, Any]:
+    """How much more noise than epsilon needs is left in a cohort of `sites`, as a report has to tell it.
+
+    `told` is what the report says of privacy. One of an earlier version names no levels: nothing was taken out.
+    """
+    if not plan.is_private or plan.privacy.noise != "distributed":
+        return {"noise_excess": 1.0} if plan.is_private else {}
+    of = told.get("noise_excess_of")
+    is_older = isinstance(of, Mapping) and "levels" not in of
+    plan = _with(plan, excess_levels=0) if is_older else plan
+    asked = plan.secure_aggregation
+    choices = dict.fromkeys((d, c) for c in (asked.colluders, 0) for d in (asked.dropouts, 0))
+    rows = [
+        {
+            "dropouts": dropouts,
+            "colluders": colluders,
+            "noise_excess": left_over_counted(_with(plan, dropouts=dropouts, colluders=colluders), sites),
+        }
+        for dropouts, colluders in choices
+    ]
+    levels = {} if is_older else {"levels": _most_left(plan, sites)}
+    return {
+        "noise_excess": left_over_counted(plan, sites),
+        "noise_excess_of": {"sites": sites, "choices": rows, **levels},
+    }
+
+
+def _most_left(plan: Plan, sites: int) -> list[dict[str, Any]]:
+    """For each level the most that is left: where one more is lost than the level before is for."""
+    levels = excess_levels(plan, sites)
+    if len(levels) == 1:
+        return []
+    fewest = [0, *(most + 1 for most in levels[:-1])]
+    return [
+        {"lost": most, "noise_excess": left_over_counted(plan, sites, least)}
+        for least, most in zip(fewest, levels, strict=True)
+    ]
+
+
+def _with(plan: Plan, **changes: int) -> Plan:
+    asked = plan.secure_aggregation.model_copy(update=changes)
+    return plan.model_copy(update={"secure_aggregation": asked})
 
 
 def bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> Bounds:
