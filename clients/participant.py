@@ -29,10 +29,14 @@ class ShareDoesNotOpen(ProtocolError):
 
 @dataclass
 class Participant:
-    """One attempt, then discarded. `replies`: by kind of request, its digest and what was answered."""
+    """One attempt, then discarded. `replies`: by kind of request, its digest and what was answered.
+
+    `excess`: the secret of what may be taken out of its noise, until the journal keeps it with the release.
+    """
 
     terms: Terms
     machine: ClientMachine
+    excess: bytes = field(default=b"", repr=False)
     replies: dict[Kind, tuple[bytes, tuple[Kind, bytes]]] = field(default_factory=dict, repr=False)
     began: float = field(default_factory=time.monotonic)
 

@@ -29,14 +29,17 @@ import numpy as np
 from torch import Tensor
 
 from clients.journal.journal import Journal
-from clients.training.work import Trainer, contribution
+from clients.training.work import Trainer, contribution, fresh_excess
 from federation.errors import FederationError, TaskError
 from federation.model.params import params_bytes
+from federation.round.messages import Invitation
 from federation.round.terms import Terms
 from privacy.accounting.units import Limit
 from privacy.errors import PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
+from privacy.secagg.keys import SECRET_BYTES
+from privacy.wire import digest
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ class Payload:
         data = vector.astype("<u8").tobytes()
         self.open(data)
         return data
+
+    def split(self, data: bytes) -> tuple[bytes, bytes, bytes]:
+        """The sealed vector, and what is kept with it: the secret of its excess noise and for which cohort, if any.
+
+        PolicyViolation for bytes of another form.
+        """
+        vector, beside = data[: 8 * self.length], data[8 * self.length :]
+        if len(beside) not in (0, 2 * SECRET_BYTES):
+            raise PolicyViolation("a release is not of the one form that may leave")
+        return vector, beside[:SECRET_BYTES], beside[SECRET_BYTES:]
 
     def open(self, data: bytes) -> RingVector:
         """The vector of sealed bytes, which are all that it holds. PolicyViolation if they have another form."""
@@ -73,11 +86,14 @@ def release(
     *,
     limits: Sequence[Limit] = (),
     heads: Sequence[Head] = (),
+    excess: bytes = b"",
 ) -> RingVector:
     """This site's vector for the secure sum: uint64 of length `terms.length`, below 2^ring_bits.
 
-    The journal checks `limits`, what the site's policy allows at this moment, and `heads`, what others say that
-    they saw of its own and their journals, before the round is charged.
+    `excess` is the secret of what may be taken out of its noise again. It is of the round, like the vector, and
+    kept with it; without one nothing can be taken out. The journal checks `limits`, what the site's policy allows
+    at this moment, and `heads`, what others say that they saw of its own and their journals, before the round is
+    charged.
 
     Raises BudgetExceeded, PolicyViolation or LedgerCorrupt before any data is read, EncodingOverflow when a delta
     that is already private, or never was, left the ring's range, and TaskError for whatever the task's code raised.
@@ -88,15 +104,42 @@ def release(
     sealed = journal.begin(run, number, question, limits, heads, ended)
     form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:
-        sealed = form.seal(_without_text(terms, site, params, trainer))
+        beside = excess + cohort_digest(terms) if excess else b""
+        sealed = form.seal(_without_text(terms, site, params, trainer, excess)) + beside
         journal.release(run, number, sealed)
-    return form.open(sealed)
+    vector, drawn, _ = form.split(sealed)
+    if drawn != excess:
+        raise PolicyViolation("a release is kept with another secret of its noise than that of this attempt")
+    return form.open(vector)
 
 
-def _without_text(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> RingVector:
+def excess_of(terms: Terms, journal: Journal) -> bytes:
+    """The secret of what may be taken out of a round's noise, to be shared in an attempt: its release's or new.
+
+    Until something is released every attempt has its own. What was released has one, in every attempt with the same
+    cohort: a second would belong to noise that is not in the vector. To another cohort it is never dealt, not even
+    before its params are known and it is refused: fewer sites could open it there, for a set that lost nobody, and
+    strip noise that the sum of the first cohort needs. Empty where nothing is taken out.
+    """
+    if not terms.takes_out:
+        return b""
+    sealed = journal.kept(*terms.account)
+    if sealed is not None:
+        _, excess, cohort = Payload(terms.length, terms.codec.ring_bits).split(sealed)
+        if cohort == cohort_digest(terms):
+            return excess
+    return fresh_excess(terms)
+
+
+def cohort_digest(terms: Terms) -> bytes:
+    """32 bytes for a round's cohort with the declared sizes."""
+    return digest("federation/excess/1", Invitation(terms.members).to_bytes())
+
+
+def _without_text(terms: Terms, site: str, params: Tensor, trainer: Trainer, excess: bytes) -> RingVector:
     """`contribution`; a foreign error becomes a TaskError that carries neither its text nor its cause."""
     try:
-        return contribution(terms, site, params, trainer)
+        return contribution(terms, site, params, trainer, excess)
     except (FederationError, PrivacyError, EncodingOverflow):
         raise
     except (Exception, SystemExit) as error:

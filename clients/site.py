@@ -24,7 +24,7 @@ from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, require_same_company, settle
 from clients.policy import Policy, consent
-from clients.release import release
+from clients.release import excess_of, release
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads, require_own_ledgers
@@ -48,6 +48,7 @@ from federation.round.messages import (
     few,
     heads_body,
 )
+from federation.round.parts import secrets_of
 from federation.round.signed import welcome_signed
 from federation.round.terms import Terms, evaluation_run
 from privacy.errors import (
@@ -223,8 +224,13 @@ class Site:
             _log.warning("%s", said_of(self.member.site, trainer.tally.raised))
         trainer.tally.raised = 0
 
-    def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> RingVector:
-        """What this site adds to the sum of a round it joined, if its policy still allows the plan."""
+    def release(
+        self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = (), excess: bytes = b""
+    ) -> RingVector:
+        """What this site adds to the sum of a round it joined, if its policy still allows the plan.
+
+        Part of its noise follows from the secret `excess`, if it is given, and may be taken out of the sum again.
+        """
         joined = self._joined_run(terms.run)
         shown = self._believed(heads, joined.roster)
         policy = self.policy()
@@ -234,7 +240,10 @@ class Site:
             raise LedgerRefusal("this run is closed", hint="start a new one")
         try:
             found = release(
-                terms, self.member.site, params, trainer, self.journal, limits=limits, heads=shown
+                *(terms, self.member.site, params, trainer, self.journal),
+                limits=limits,
+                heads=shown,
+                excess=excess,
             )
             self._tell(trainer)
             return found
@@ -341,6 +350,7 @@ class Site:
         require_same_company(joined.plan, joined.company or present, present)
         rules, minimum = joined.plan.secure_aggregation, joined.plan.cohort.minimum
         floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
+        excess = excess_of(terms, self.journal)
         machine = ClientMachine(
             self.member.site,
             self.trust.identity,
@@ -349,8 +359,9 @@ class Site:
             terms.session,
             floor,
             self.entropy,
+            secrets_of(terms, self.member.site, excess),
         )
-        joined.open(terms.round, Participant(terms, machine))
+        joined.open(terms.round, Participant(terms, machine, excess))
         joined.company = joined.company or present
         note_invited(terms)
         return joined.rounds[terms.round]
@@ -384,7 +395,8 @@ class Site:
                 broadcast = Broadcast.from_bytes(body)
                 params = params_from_bytes(broadcast.params, terms.dimension)
                 participant.accept(broadcast.shares)
-                vector = self.release(terms, params, broadcast.heads)  # charges, trains, fixes
+                excess, participant.excess = participant.excess, b""  # from here on the journal keeps it
+                vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes
                 is_ring = terms.parameters.fewest_neighbors > 0
                 self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=is_ring)
                 return Kind.MASKED, machine.mask(vector, terms.context(broadcast.params))

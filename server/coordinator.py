@@ -10,7 +10,7 @@ with its params. A site that is lost on the way is lost to the next round, too, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -28,6 +28,7 @@ from federation.round.messages import (
     abort_reason,
     accused_slot,
 )
+from federation.round.parts import by_site
 from federation.round.signed import ordered
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
@@ -96,6 +97,11 @@ class Coordinator:
     def survivors(self) -> tuple[str, ...]:
         """The sites in the sum."""
         return self._machine.survivors
+
+    @property
+    def excess(self) -> Mapping[str, bytes]:
+        """The secret of each survivor's noise that the sum does not need, where it was rebuilt."""
+        return by_site(self.terms, self._machine.opened_excess)
 
     @property
     def opened(self) -> Opened | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from federation.kinds.allowed import Unlikely
+from federation.round.parts import Opened
 from federation.round.terms import Terms
 from federation.sums.figures import published
 from federation.sums.judging import judge
 from privacy.ledger.heads import Head
-from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 
 
@@ -21,6 +21,7 @@ class Evaluated:
 
     `unlikely`: what is odd about the sums, where the plan has that reported. `transcript`: the digest of the file
     that shows the sums, in hex; None where none is kept.
+    `excess_left`: the sites whose excess noise stayed in, though the sum does not need it.
     """
 
     figures: Mapping[str, float | None]
@@ -29,17 +30,19 @@ class Evaluated:
     heads: Mapping[str, Head] = field(default_factory=dict)
     unlikely: Unlikely | None = None
     transcript: str | None = None
+    excess_left: tuple[str, ...] = ()
 
 
 def evaluated(
     terms: Terms,
-    total: RingVector,
-    survivors: tuple[str, ...],
+    opened: Opened,
     stream: Stream,
     heads: Mapping[str, Head] = MappingProxyType({}),
 ) -> Evaluated:
     """What an evaluation round publishes. SumRefused: nothing."""
-    released = terms.kind.released(terms.parties, total, stream)
+    survivors, reduced = opened.survivors, len(opened.reduced)
+    released = terms.kind.released(terms.parties, opened.total, stream)
     found = judge(terms, released, survivors)
-    figures = published(terms, released, len(survivors))
-    return Evaluated(figures, terms.parameters.members, survivors, heads, found)
+    figures = published(terms, released, len(survivors), reduced)
+    cohort = terms.parameters.members
+    return Evaluated(figures, cohort, survivors, heads, found, excess_left=opened.left)

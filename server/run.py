@@ -20,6 +20,7 @@ from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
+from federation.round.parts import without_excess
 from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
 from federation.sums.record import Content, Heading
@@ -74,20 +75,21 @@ def run(
         may_lose = lost_in_a_row + 1 < LOST_IN_A_ROW
         played = play_round(setting, prepared, may_lose=may_lose, charged=charged)
         charged, prepared, found, digest = frozenset(), None, None, None
+        left: tuple[str, ...] = ()
         if played.total is None:
             after = replace(state, round=state.round + 1)
             lost_in_a_row += 1
         else:
             terms, prepared, lost_in_a_row = played.last.terms, played.last.following, 0
             digest = _keep(setting, played.last, played.total)
+            opened = without_excess(terms, played.total, played.survivors, played.last.excess)
+            left, names, reduced = opened.left, opened.survivors, len(opened.reduced)
             with _shown_by(digest):
-                after, found = advance(
-                    plan, state, terms, played.total, played.survivors, stream(terms.round)
-                )
+                after, found = advance(plan, state, terms, opened.total, names, stream(terms.round), reduced)
         receipt = judged(_receipt(played, state, after, started, lines), played.last.terms, found)
         if receipt.is_lost:
             note_lost_round(state.run, receipt)
-        yield after, receipt.model_copy(update={"transcript": digest})
+        yield after, receipt.model_copy(update={"transcript": digest, "excess_left": left})
         state = after
 
 
@@ -108,9 +110,10 @@ def evaluate(
     if total is None:
         raise AssertionError("an evaluation may not be lost")
     digest = _keep(setting, played.last, total)
+    opened = without_excess(terms, total, survivors, played.last.excess)
     cohort = terms.parameters.members
     with _shown_by(digest):
-        done = evaluated(terms, total, survivors, stream(terms.round), lines.heads.of(cohort))
+        done = evaluated(terms, opened, stream(terms.round), lines.heads.of(cohort))
     if done.unlikely is not None:
         note_unlikely(terms, done.unlikely)
     note_evaluated(state.run, cohort, survivors)

@@ -209,6 +209,7 @@ class RunFolder:
     def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
         """Make the published figures durable: they are drawn once, and never again."""
         content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
+        content |= {"excess_left": done.excess_left}
         shown = {} if done.transcript is None else {"transcript": done.transcript}
         odd = {} if done.unlikely is None else {"unlikely": asdict(done.unlikely)}
         self._append(state, {**content, **odd, **shown, "heads": _in_json(done.heads)})

@@ -30,11 +30,11 @@ from federation.plan.plan import Plan
 from federation.report.report import Metrics
 from federation.round.terms import Terms
 from federation.sums.state import ServerState, begin
-from privacy.mechanism.encoding import EncodingOverflow, RingVector
+from privacy.mechanism.encoding import EncodingOverflow
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
-from simulations.vectorized import run_vectorized
+from simulations.vectorized import Contributed, run_vectorized
 from simulations.world import World, server_stream
 
 FOLDER = ".baselines"
@@ -85,10 +85,10 @@ def _rounds(bare: Plan, world: World) -> Iterator[ServerState]:
     """The state after each round."""
     state = begin(bare, bytes(16), initial_params(world.task.model, bare.federation.seed))
 
-    def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
+    def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
         trainer = Trainer(world.task, world.training[site], partial(site_stream, bare, site))
         try:
-            return contribution(terms, site, params, trainer)
+            return Contributed(contribution(terms, site, params, trainer))
         except EncodingOverflow:
             raise _diverged() from None
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.notes import Note
 from clients.journal.lock import alone
+from clients.release import excess_of
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
@@ -31,7 +32,6 @@ from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
 from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
-from privacy.mechanism.encoding import RingVector
 from server.attendance.faults import Faults
 from server.evaluation import Evaluated
 from server.run import evaluate, run
@@ -44,7 +44,7 @@ from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.tried import count_run
-from simulations.vectorized import evaluate_vectorized, run_vectorized
+from simulations.vectorized import Contributed, evaluate_vectorized, run_vectorized
 from simulations.world import (
     InProcess,
     World,
@@ -310,8 +310,9 @@ def _play(
     if engine == "vectorized":
         present = tuple(site.member for site in sites.values())
 
-        def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
-            return sites[site].release(terms, params)
+        def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
+            excess = excess_of(terms, sites[site].journal)
+            return Contributed(sites[site].release(terms, params, excess=excess), excess)
 
         return _Played(
             run_vectorized(plan, state, present, contribute, server_stream),

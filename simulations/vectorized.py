@@ -1,12 +1,14 @@
 """The rounds of a run without messages and masks: every site's ring integers, added up.
 
-The sum equals the one that the protocol's machines would open, integer for integer, since masks cancel exactly.
+The sum equals the one that the protocol's machines would open, integer for integer, since masks cancel exactly. The
+excess noise is taken out of it as the server would: nobody is lost here.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +16,7 @@ from torch import Tensor
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
+from federation.round.parts import Opened, without_excess
 from federation.round.terms import Terms
 from federation.sums.state import ServerState, advance, require_finite
 from privacy.mechanism.encoding import RingVector
@@ -21,7 +24,15 @@ from server.evaluation import Evaluated, evaluated
 from server.playing import Members, terms_of
 from server.run import ServerNoise, judged, receipt_of
 
-Contribute = Callable[[Terms, str, Tensor], RingVector]
+
+class Contributed(NamedTuple):
+    """A site's vector, and the secret of what may be taken out of its noise, if any may."""
+
+    vector: RingVector
+    excess: bytes = b""
+
+
+Contribute = Callable[[Terms, str, Tensor], Contributed]
 
 
 def run_vectorized(
@@ -32,9 +43,9 @@ def run_vectorized(
         require_finite(state)
         started = time.monotonic()
         terms = terms_of(plan, state, sample(plan, members, state.round + 1))
-        names = terms.parameters.members
-        total = _total(terms, state, contribute)
-        after, found = advance(plan, state, terms, total, names, stream(terms.round))
+        opened = _opened(terms, state, contribute)
+        names, reduced = opened.survivors, len(opened.reduced)
+        after, found = advance(plan, state, terms, opened.total, names, stream(terms.round), reduced)
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
         receipt = receipt_of(terms, names, state, after, started, (nothing, nothing), {})
         yield after, judged(receipt, terms, found)
@@ -46,13 +57,14 @@ def evaluate_vectorized(
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
-    names = terms.parameters.members
-    total = _total(terms, state, contribute)
-    return evaluated(terms, total, names, stream(terms.round))
+    return evaluated(terms, _opened(terms, state, contribute), stream(terms.round))
 
 
-def _total(terms: Terms, state: ServerState, contribute: Contribute) -> RingVector:
-    total = np.zeros(terms.length, np.uint64)
+def _opened(terms: Terms, state: ServerState, contribute: Contribute) -> Opened:
+    total, excess = np.zeros(terms.length, np.uint64), {}
     for name in terms.parameters.members:
-        total += contribute(terms, name, state.params)  # wraps at 2^64, a multiple of 2^ring_bits
-    return total
+        given = contribute(terms, name, state.params)
+        total += given.vector  # wraps at 2^64, a multiple of 2^ring_bits
+        if given.excess:
+            excess[name] = given.excess
+    return without_excess(terms, total, terms.parameters.members, excess)

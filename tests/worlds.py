@@ -34,6 +34,7 @@ from privacy.roster import Roster
 from server.run import run
 from server.sessions import Lines, open_lines
 from server.voice import Voice
+from simulations.vectorized import Contributed
 from simulations.world import World, open_sites, read_world, server_stream
 from tests import plans
 
@@ -144,8 +145,8 @@ def name_coordinator(roster: Path) -> None:
 def contribute(trainers: Mapping[str, Trainer]) -> Any:
     """What `run_vectorized` asks, answered without journals."""
 
-    def answer(terms: Terms, site: str, params: Tensor) -> RingVector:
-        return contribution(terms, site, params, trainers[site])
+    def answer(terms: Terms, site: str, params: Tensor) -> Contributed:
+        return Contributed(contribution(terms, site, params, trainers[site]))
 
     return answer
 

@@ -228,6 +228,14 @@ class Journal(Questions):
                 return None
             return self._store.kept(run, round_number, known.released[round_number])
 
+    def kept(self, run: str, round_number: int) -> bytes | None:
+        """What was released in a round and may be asked for again; None if nothing was released."""
+        with self._store.transaction() as account:
+            released = account.runs[run].released if run in account.runs else {}
+            if round_number not in released:
+                return None
+            return self._store.kept(run, round_number, released[round_number])
+
     def witness(self, heads: Sequence[Head]) -> None:
         """Compare the heads of this ledger with it, and put on record what is new in those of peers.
 

@@ -23,9 +23,11 @@ from federation.errors import DataError
 from federation.model.params import Layout
 from federation.model.task import Dataset, Task, is_built_in
 from federation.plan.plan import Plan
+from federation.round.parts import secrets_of, streams_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.mechanism.noise import Stream
+from privacy.secagg.keys import SECRET_BYTES
 from privacy.wire import Writer, digest
 
 
@@ -40,12 +42,23 @@ class Trainer:
     tally: Tally = field(default_factory=Tally)  # of records on which the task's code raised
 
 
-def contribution(terms: Terms, site: str, params: Tensor, trainer: Trainer) -> RingVector:
-    """Train, clip, noise, encode. The result is private only as far as the plan's noise makes it so."""
+def contribution(
+    terms: Terms, site: str, params: Tensor, trainer: Trainer, excess: bytes = b""
+) -> RingVector:
+    """Train, clip, noise, encode. The result is private only as far as the plan's noise makes it so.
+
+    `excess` is the secret of the parts of the noise that may be taken out again; without it, none can be.
+    """
     stream = trainer.stream(terms.round)
     work = SiteWork(terms, site, params, trainer, stream)
+    parts = streams_of(terms, site, secrets_of(terms, site, excess)) if excess else ()
     with listening(), coins(stream):
-        return terms.kind.contribute(terms.parties, site, work, stream)
+        return terms.kind.contribute(terms.parties, site, work, stream, parts)
+
+
+def fresh_excess(terms: Terms, entropy: Callable[[int], bytes] = os.urandom) -> bytes:
+    """A new secret of the parts of a round's noise that may be taken out again; empty where none may."""
+    return entropy(SECRET_BYTES) if terms.takes_out else b""
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,7 @@ def _seconds(terms: Terms, site: str, rehearsal: Trainer) -> float:
     for _ in range(2):  # the first time a route is chosen, and tables are made
         start = time.perf_counter()
         with suppress(EncodingOverflow):  # training on made-up records need not go well
-            contribution(terms, site, params, rehearsal)
+            contribution(terms, site, params, rehearsal, fresh_excess(terms))
         seconds = time.perf_counter() - start
     return seconds
 

@@ -14,7 +14,7 @@ from typing import Any
 from federation.audit.figures.exact import check_exact
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
-from federation.audit.recounting import counted_shares
+from federation.audit.recounting import counted_shares, share_left
 from federation.audit.report import check_same, differs
 from federation.audit.rounds import check_cohort
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
@@ -88,9 +88,15 @@ def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Fi
 
 
 def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
-    """Standard deviation of the noise on each sum; sites beyond those that the guarantee counts on add more."""
-    counted = 1
+    """Standard deviation of the noise on each sum; sites beyond those that the guarantee counts on add more.
+
+    What the sum does not need is taken out, but for the sites of which that could not be opened.
+    """
+    counted, sites, survivors = 1, len(line.cohort), len(line.survivors)
+    shares: float = 1 if plan.privacy.noise == "central" else survivors
     if plan.privacy.noise == "distributed":
-        counted = counted_shares(plan, len(line.cohort))
-    shares = 1 if plan.privacy.noise == "central" else len(line.survivors)
+        counted = counted_shares(plan, sites)
+        if line.excess_left is not None:
+            whole = len(line.excess_left)
+            shares = whole + (survivors - whole) * share_left(plan, sites, sites - survivors)
     return event.noise_multiplier * FIGURES_NORM * math.sqrt(shares / counted)

@@ -46,6 +46,7 @@ class Receipt:
     metrics: Mapping[str, Any]
     shown: frozenset[str]  # sites with a head of their ledger in it
     transcript: str | None = None  # the digest of the file that shows its sum
+    excess_left: tuple[str, ...] | None = None  # sites whose excess noise stayed in
     unlikely: Mapping[str, Any] | None = None
     voids: tuple[Void, ...] = ()
     accused: tuple[tuple[str, str], ...] = ()
@@ -76,6 +77,7 @@ class Evaluation:
     figures: Mapping[str, Any]
     shown: frozenset[str]
     transcript: str | None = None
+    excess_left: tuple[str, ...] | None = None
     unlikely: Mapping[str, Any] | None = None
 
 
@@ -228,6 +230,7 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         metrics=fields.table("metrics"),
         shown=shown,
         transcript=_transcript(fields),
+        excess_left=_excess_left(fields),
         voids=tuple(_void(row) for row in _rows(fields, "void")),
         accused=tuple(_pair(row) for row in _rows(fields, "accused")),
         unlikely=_odd(fields),
@@ -264,9 +267,13 @@ def _pair(row: object) -> tuple[str, str]:
 
 def _evaluation(fields: Fields, shown: frozenset[str]) -> Evaluation:
     cohort, survivors = _names(fields.rows("cohort")), _names(fields.rows("survivors"))
-    odd = _odd(fields)
-    figures = fields.table("evaluation")
-    return Evaluation(cohort, survivors, figures, shown, _transcript(fields), odd)
+    figures, transcript, odd = fields.table("evaluation"), _transcript(fields), _odd(fields)
+    return Evaluation(cohort, survivors, figures, shown, transcript, _excess_left(fields), odd)
+
+
+def _excess_left(fields: Fields) -> tuple[str, ...] | None:
+    """The sites whose excess noise stayed in; None in a receipt of an earlier version, which took none out."""
+    return _names(fields.rows("excess_left")) if fields.has("excess_left") else None
 
 
 def _odd(fields: Fields) -> Mapping[str, Any] | None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from fractions import Fraction
 
 from federation.plan.plan import Plan
-from federation.round.cohort import required_survivors
+from federation.round.cohort import required_survivors, shares_along_ring
 from privacy.accounting.bounds import Bounds, Mechanism, recount
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge, Patient, Unit
 from privacy.ledger.state import Account, Run
+
+_PARTS = 2**28
 
 
 def planned_releases(plan: Plan) -> int:
@@ -36,9 +39,34 @@ def counted_shares(plan: Plan, sites: int) -> int:
     return required_survivors(plan, sites) - plan.secure_aggregation.colluders
 
 
-def shares_over_counted(plan: Plan, sites: int) -> float:
-    """Standard deviation of all shares of distributed noise over that of the shares counted on."""
-    return math.sqrt(sites / counted_shares(plan, sites))
+def excess_levels(plan: Plan, sites: int) -> tuple[int, ...]:
+    """How many lost sites each level of excess noise is for; only the last where nothing is taken out.
+
+    Evenly spaced, from none lost to as many as a round can lose, in no more steps than that or than the plan says.
+    """
+    most = sites - required_survivors(plan, sites)
+    asked = plan.secure_aggregation.excess_levels
+    steps = min(most, 3 if asked is None else asked)
+    if steps == 0 or plan.privacy.noise != "distributed" or shares_along_ring(plan, sites):
+        return (most,)
+    return tuple(math.ceil(most * step / steps) for step in range(steps + 1))
+
+
+def share_left(plan: Plan, sites: int, lost: int) -> float:
+    """What is left of the variance of a share in a sum that lost so many sites of `sites`.
+
+    With it the shares that are still there, less those of the colluders, are what the guarantee counts on, if as
+    many are lost as the level is for; in whole 2^-28 of a share, rounded up.
+    """
+    level = min(each for each in excess_levels(plan, sites) if each >= lost)
+    honest = sites - plan.secure_aggregation.colluders
+    return math.ceil(Fraction(_PARTS * counted_shares(plan, sites), honest - level)) / _PARTS
+
+
+def left_over_counted(plan: Plan, sites: int, lost: int = 0) -> float:
+    """Standard deviation of what is left in a sum that lost so many, over that of the shares counted on."""
+    left = (sites - lost) * share_left(plan, sites, lost)
+    return math.sqrt(left / counted_shares(plan, sites))
 
 
 def bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> Bounds:

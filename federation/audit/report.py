@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from federation.audit.claims import recounted, recounted_charge, told_units
+from federation.audit.excess import told_excess
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
-from federation.audit.recounting import bounds, planned_releases, shares_over_counted
+from federation.audit.recounting import bounds, planned_releases
 from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
 from federation.plan.plan import Plan
@@ -78,7 +79,7 @@ def check_report(
     told = report.get("privacy")
     if isinstance(told, Mapping) and "noise_excess" in told:  # an earlier version did not say it
         with suppress(PrivacyError):  # so small a cohort is a finding by itself
-            expected["privacy"] |= _excess(plan, receipts)
+            expected["privacy"] |= told_excess(plan, receipts, told)
     if True in simulated:
         expected["simulated"] = True
     for row in expected["sites"]:
@@ -143,6 +144,7 @@ def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[st
             "cohort": len(line.cohort),
             "survivors": len(line.survivors),
             "seconds": line.seconds,
+            **({} if line.excess_left is None else {"excess_left": len(line.excess_left)}),
             **({"lost": line.voids[-1].reasons} if line.is_lost and line.voids else {}),
             "unlikely": line.unlikely,
         }
@@ -177,25 +179,6 @@ def _privacy(setting: Setting) -> dict[str, Any]:
         "clipping_norm": plan.privacy.clipping_norm,
         "accountant": accountant([charge.event], plan.privacy.delta),
         "cross_check": {"rdp": rdp_epsilon([charge.event], plan.privacy.delta)},
-    }
-
-
-def _excess(plan: Plan, receipts: Receipts) -> dict[str, Any]:
-    """How much more noise than epsilon needs the smallest cohort has: all shares of it over those counted."""
-    sites = min((len(line.cohort) for line in receipts.rounds.values()), default=plan.cohort.minimum)
-    if not plan.is_private or plan.privacy.noise != "distributed":
-        return {"noise_excess": 1.0} if plan.is_private else {}
-    asked = plan.secure_aggregation
-    choices = dict.fromkeys((d, c) for c in (asked.colluders, 0) for d in (asked.dropouts, 0))
-    rows = [
-        {"dropouts": dropouts, "colluders": colluders, "noise_excess": shares_over_counted(other, sites)}
-        for dropouts, colluders in choices
-        for aggregation in [asked.model_copy(update={"dropouts": dropouts, "colluders": colluders})]
-        for other in [plan.model_copy(update={"secure_aggregation": aggregation})]
-    ]
-    return {
-        "noise_excess": shares_over_counted(plan, sites),
-        "noise_excess_of": {"sites": sites, "choices": rows},
     }
 
 

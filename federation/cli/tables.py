@@ -68,6 +68,18 @@ def _excess(facts: Mapping[str, Any]) -> list[Table]:
     for place, choice in enumerate(of["choices"]):
         counts = (str(choice[name]) for name in ("dropouts", "colluders"))
         table.add_row("otherwise" if place else "as it is", *counts, f"{choice['noise_excess']:.2f}")
+    return [table, *_levels(of.get("levels", ()))]
+
+
+def _levels(levels: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """What is left of the noise once what a sum does not need is taken out."""
+    if not levels:
+        return []
+    table = titled("Noise left in a sum", "sites lost", "times what is needed")
+    for level, before in zip(levels, (None, *levels), strict=False):
+        most, least = level["lost"], 0 if before is None else before["lost"] + 1
+        lost = str(most) if most == least else f"{least} to {most}"
+        table.add_row(lost, f"{'' if most == least else 'up to '}{level['noise_excess']:.2f}")
     return [table]
 
 

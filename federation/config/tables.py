@@ -13,6 +13,7 @@ METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
 _MAX_EPSILON = 100.0
 _SMALLEST_COHORT = 3
+DEFAULT_LEVELS = 3  # of excess noise, and the most: each costs a draw per parameter and 66 bytes per pair
 
 _Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
 _Positive = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
@@ -126,6 +127,8 @@ class Privacy(Table):
 class SecureAggregation(Table):
     """`[secure_aggregation]`: the sites that may collude with the server, and that may vanish mid-round.
 
+    `excess_levels`: in how many steps the noise that is there for lost sites can be taken out again where fewer are
+    lost; 0 leaves it in. Absent, it is DEFAULT_LEVELS where that is possible.
     `transcripts`: whether the run keeps what shows an auditor every sum (docs/protocol.md, section 11).
     `transcripts_max`: the gigabytes (10^9 bytes) that all of them may take; above, none is kept. Both are absent
     where the plan leaves them out, so that a plan without them keeps its digest.
@@ -133,6 +136,7 @@ class SecureAggregation(Table):
 
     colluders: _Count = Field(examples=["1"])
     dropouts: _Count = Field(examples=["1"])
+    excess_levels: int | None = Field(default=None, ge=0, le=DEFAULT_LEVELS, examples=["3"])
     transcripts: bool | None = Field(default=None, examples=["true"])
     transcripts_max: float | None = Field(default=None, gt=0, le=_MAX_COUNT, examples=["10"])
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,8 +28,9 @@ from privacy.accounting.calibration import noise_multiplier
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.units import Charge
 from privacy.errors import UnsafeParameters
+from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
-from privacy.mechanism.noise import MAX_DRAW, Stream
+from privacy.mechanism.noise import MAX_DRAW, VARIANCE, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,11 +40,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parties:
-    """The public facts of a round's cohort: declared sizes by site, survivors required, the model's dimension."""
+    """The public facts of a round's cohort: declared sizes by site, survivors required, the model's dimension.
+
+    `lost` are the levels of the excess noise (`privacy.mechanism.excess`), if a share of it is drawn in parts.
+    """
 
     sizes: Mapping[str, int]
     required: int
     dimension: int
+    lost: tuple[int, ...] = ()
 
     @property
     def largest(self) -> int:
@@ -137,8 +142,21 @@ class Kind(ABC):
         """How one site's contribution becomes ring integers, with room for the whole cohort."""
 
     @abstractmethod
-    def contribute(self, parties: Parties, site: str, work: Work, stream: Stream) -> RingVector:
-        """One site's vector. It is private only as far as the plan's noise makes it so."""
+    def contribute(
+        self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
+    ) -> RingVector:
+        """One site's vector. It is private only as far as the plan's noise makes it so.
+
+        `excess` are the streams of the parts of its noise that may be taken out again. Without them its whole share
+        is of `stream`, and stays.
+        """
+
+    @abstractmethod
+    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
+        """What of one site's noise a sum that lost so many sites does not need.
+
+        `streams` are those of the parts above the sum's level, of which there has to be one.
+        """
 
     @abstractmethod
     def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
@@ -154,27 +172,35 @@ class Kind(ABC):
         return self.span(parties, survivors).allowed(self.length(parties), rounds)
 
     @abstractmethod
-    def sum_variance(self, parties: Parties, survivors: int) -> float:
-        """The variance of the noise on each coordinate of the sum, over all shares in it."""
+    def sum_variance(self, parties: Parties, survivors: int, reduced: int = 0) -> float:
+        """The variance of the noise on each coordinate of the sum, over all shares in it.
+
+        From the shares of `reduced` of the survivors the excess was taken out.
+        """
 
     def mean(self, parties: Parties, released: Tensor, survivors: Collection[str]) -> Tensor:
         """The cohort's delta, with which the server optimizer steps: here a mean by public weights."""
         return released / self._weights(parties, survivors)
 
-    def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
+    def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
         """The variance of the noise on each coordinate of `mean`: public, as it follows from the plan."""
         weights = self._weights(parties, survivors)
-        return self.sum_variance(parties, len(survivors)) / (weights * weights)
+        return self.sum_variance(parties, len(survivors), reduced) / (weights * weights)
 
-    def noise_excess(self, parties: Parties) -> float:
-        """Standard deviation of the noise on a sum in which nobody drops, over that of the shares counted on.
+    def noise_excess(self, parties: Parties, lost: int = 0) -> float:
+        """Standard deviation of the noise on a sum that lost so many sites, over that of the shares counted on.
 
-        1 where the noise has one source, a site by itself or the server.
+        What can be taken out of it is out. 1 where the noise has one source, a site by itself or the server.
         """
         if self.rules.privacy.noise != "distributed":
             return 1.0
-        everyone, counted = len(parties.sizes), self._shares(parties)
-        return math.sqrt(self.sum_variance(parties, everyone) / self.sum_variance(parties, counted))
+        levels, survivors = self.levels(parties), len(parties.sizes) - lost
+        return math.sqrt(survivors * levels.left[levels.level(lost)] / (levels.shares * VARIANCE))
+
+    def levels(self, parties: Parties) -> Levels:
+        """The parts of a share of distributed noise."""
+        most = len(parties.sizes) - parties.required
+        return Levels(len(parties.sizes) - self.rules.secure_aggregation.colluders, parties.lost or (most,))
 
     def weight(self, parties: Parties, site: str) -> float:
         """A site's public weight in a mean of updates, in (0, 1]."""
@@ -199,7 +225,7 @@ class Kind(ABC):
         """
         if self.rules.privacy.noise != "distributed":
             return 1
-        return parties.required - self.rules.secure_aggregation.colluders
+        return self.levels(parties).shares
 
     def _batch_norm(self, size: int) -> float:
         """The largest L2 norm of the sum of clipped gradients at a site of this declared size."""
@@ -220,12 +246,15 @@ class Kind(ABC):
         return min(size, math.ceil(expected + 8 * math.sqrt(expected) + 8))
 
 
-def grid(mechanism: GaussianMechanism, bound: float, cohort: int) -> Codec:
-    """The mechanism's grid with room for `cohort` vectors up to `bound` in every coordinate, and their noise."""
+def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int = MAX_DRAW) -> Codec:
+    """The mechanism's grid with room for `cohort` vectors up to `bound` in every coordinate, and their noise.
+
+    `share` is the largest magnitude of the noise on one of them.
+    """
     from privacy.mechanism.encoding import Codec
 
     reach = math.ceil(bound / mechanism.step)
-    return Codec(step=mechanism.step, limit=reach, headroom=cohort * MAX_DRAW, cohort=cohort)
+    return Codec(step=mechanism.step, limit=reach, headroom=cohort * share, cohort=cohort)
 
 
 def on_grid(codec: Codec, bounded: Tensor, radius: float) -> Integers:

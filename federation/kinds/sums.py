@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
 from federation.kinds.base import Kind, Parties, Work, grid, on_grid
-from privacy.mechanism.noise import SIGMA, Stream
+from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,15 +52,29 @@ class NoisedSum(Kind):
 
     def codec(self, parties: Parties) -> Codec:
         """The grid on which the noise is whole numbers, with room for all of it."""
-        return grid(self.mechanism(parties), self.bound(parties), len(parties.sizes))
+        share = self.levels(parties).max_draw if self._is_distributed else MAX_DRAW
+        return grid(self.mechanism(parties), self.bound(parties), len(parties.sizes), share)
 
-    def contribute(self, parties: Parties, site: str, work: Work, stream: Stream) -> RingVector:
-        """The clipped vector with this site's noise on it."""
-        codec = self.codec(parties)
+    def contribute(
+        self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
+    ) -> RingVector:
+        """The clipped vector with this site's noise on it: with streams of excess parts, in parts."""
+        codec, mechanism = self.codec(parties), self.mechanism(parties)
         integers = on_grid(codec, self.clipped(parties, site, work), self.reach(parties, site))
         if not self._is_central:
-            integers = integers + self.mechanism(parties).noise(stream.derive("noise"))
+            parts = self.levels(parties).parts if excess else (VARIANCE,)
+            for variance, source in zip(parts, (stream.derive("noise"), *excess), strict=True):
+                integers = integers + mechanism.noise(source, variance)
         return codec.to_ring(integers)
+
+    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
+        """The parts above the level of a sum that lost so many, drawn again."""
+        levels, mechanism = self.levels(parties), self.mechanism(parties)
+        parts = levels.parts[levels.level(lost) + 1 :]
+        excess = np.zeros(self.length(parties), np.int64)
+        for variance, source in zip(parts, streams, strict=True):
+            excess += mechanism.noise(source, variance)
+        return self.codec(parties).to_ring(excess)
 
     def released(self, parties: Parties, total: RingVector, stream: Stream) -> Tensor:
         """The decoded sum; with central noise, the noise is added first."""
@@ -68,15 +84,23 @@ class NoisedSum(Kind):
             integers = integers + self.mechanism(parties).noise(stream)
         return codec.decode(integers)
 
-    def sum_variance(self, parties: Parties, survivors: int) -> float:
-        """One share each, or one at the server."""
-        shares = 1 if self._is_central else survivors
+    def sum_variance(self, parties: Parties, survivors: int, reduced: int = 0) -> float:
+        """One share each, or what is left of it; or one at the server."""
+        shares: float = 1 if self._is_central else survivors
+        if reduced:
+            levels = self.levels(parties)
+            left = levels.left[levels.level(len(parties.sizes) - survivors)]
+            shares -= reduced * (1 - left / VARIANCE)
         deviation = SIGMA * self.mechanism(parties).step
         return shares * (deviation * deviation)
 
     @property
     def _is_central(self) -> bool:
         return self.rules.privacy.noise == "central"
+
+    @property
+    def _is_distributed(self) -> bool:
+        return self.rules.privacy.noise == "distributed"
 
 
 @dataclass(frozen=True)
@@ -112,10 +136,10 @@ class SummedGradients(NoisedSum):
         """One step of size `training.learning_rate` along the mean over the expected number of records."""
         return -self.rules.training.learning_rate * released / self._expected(parties, survivors)
 
-    def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
+    def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
         """The variance on the sum, scaled like the sum."""
         scale = self.rules.training.learning_rate / self._expected(parties, survivors)
-        return self.sum_variance(parties, len(survivors)) * (scale * scale)
+        return self.sum_variance(parties, len(survivors), reduced) * (scale * scale)
 
     def _expected(self, parties: Parties, survivors: Collection[str]) -> float:
         return self.rules.training.sample_rate * sum(parties.sizes[site] for site in survivors)

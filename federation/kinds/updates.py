@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from federation.kinds.allowed import Span
 from federation.kinds.base import Kind, Parties, Work, grid, on_grid
 from privacy.accounting.events import Event, NonPrivateEvent
+from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, Stream
 
 if TYPE_CHECKING:
@@ -35,10 +36,16 @@ class FixedPoint(Kind):
         limit = 1 << (_BITS - 1)
         return Codec(_BOUND / limit, limit, headroom=0, cohort=len(parties.sizes))
 
-    def contribute(self, parties: Parties, site: str, work: Work, stream: Stream) -> RingVector:
-        """The update times the site's weight."""
+    def contribute(
+        self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
+    ) -> RingVector:
+        """The update times the site's weight. No noise is added here, and none can be taken out."""
         codec, delta = self.codec(parties), self.update(parties, site, work, stream)
         return codec.to_ring(codec.encode(delta * self.weight(parties, site), stream.derive("rounding")))
+
+    def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
+        """UnsafeParameters: no noise is added to an update."""
+        raise UnsafeParameters("an update without noise has no excess")
 
     @abstractmethod
     def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
@@ -54,7 +61,7 @@ class FixedPoint(Kind):
         codec = self.codec(parties)
         return codec.decode(codec.from_ring(total))
 
-    def sum_variance(self, parties: Parties, survivors: int) -> float:
+    def sum_variance(self, parties: Parties, survivors: int, reduced: int = 0) -> float:
         """Zero: the sum gets no noise of its own."""
         return 0.0
 
@@ -130,7 +137,7 @@ class NoisedSteps(FixedPoint):
             lambda total: codec.decode(on_grid(codec, total, radius) + mechanism.noise(noise)),
         )
 
-    def noise_variance(self, parties: Parties, survivors: Collection[str]) -> float:
+    def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
         """The variance of all steps of all survivors, as SGD carries it into their updates."""
         training = self.rules.training
         weights = {site: self.weight(parties, site) for site in survivors}

@@ -122,7 +122,10 @@ class Plan(Rules):
 
     @classmethod
     def from_canonical(cls, data: bytes) -> Plan:
-        """The plan of canonical bytes from the network; MalformedMessage if they are not exactly that."""
+        """The plan of canonical bytes from the network; MalformedMessage if they are not exactly that.
+
+        UnsafeParameters where its claim cannot hold, as in a file.
+        """
         try:
             document = json.loads(data)
             plan = validate(cls, Document("", _features_by_name(document)))
@@ -194,6 +197,14 @@ def _cohort_hides(plan: Plan) -> None:
         raise Mistake("leaves no two honest sites to hide in a sum", hint, ("cohort", "minimum"), unsafe=True)
 
 
+def _excess_fits(plan: Plan) -> None:
+    """Only of noise that all sites add together is there too much where fewer are lost than may be."""
+    if plan.secure_aggregation.excess_levels and plan.privacy.noise != "distributed":
+        reason = f'means nothing beside noise = "{plan.privacy.noise}"'
+        hint = 'remove it, or choose privacy.noise = "distributed"'
+        raise Mistake(reason, hint, ("secure_aggregation", "excess_levels"))
+
+
 def _sums_hide(plan: Plan) -> None:
     """Under central noise the sum that is opened has none in it: nobody but the server may ever see it."""
     if plan.privacy.noise == "central" and plan.secure_aggregation.transcripts:
@@ -227,4 +238,7 @@ def _metrics_exist(plan: Plan) -> None:
         raise Mistake(f'"{unknown[0]}" is unknown', nearest(unknown[0], METRICS), ("evaluation", "metrics"))
 
 
-_CHECKS = (_patients_known, _kind_fits, _cohort_hides, _metrics_exist, _figures_fit, _noise_known, _sums_hide)
+_CHECKS = (
+    *(_patients_known, _kind_fits, _cohort_hides, _metrics_exist),
+    *(_figures_fit, _noise_known, _excess_fits, _sums_hide),
+)

@@ -44,7 +44,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         sums=wording.sums(report.transcripts),
         unlikely=wording.unlikely(report),
         lost=wording.lost(report),
-        excess=wording.excess(report.privacy),
+        excess=wording.excess(report),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
         tried=wording.tried(report.privacy),

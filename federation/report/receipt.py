@@ -45,6 +45,7 @@ class Receipt(Part):
     params_before: str
     params_after: str
     heads: Mapping[str, Mapping[str, Any]] = {}
+    excess_left: _Names = ()
     transcript: str | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default
     unlikely: UnlikelySum | None = None

@@ -90,11 +90,22 @@ class ExcessChoice(Part):
     noise_excess: _Number
 
 
+class ExcessLevel(Part):
+    """The most noise that is left in a sum, over what epsilon needs, until so many sites are lost."""
+
+    lost: int
+    noise_excess: _Number
+
+
 class ExcessOf(Part):
-    """The size of the cohort that `noise_excess` is of, and what other choices give; the plan's comes first."""
+    """The size of the cohort that `noise_excess` is of, and what other choices give; the plan's comes first.
+
+    `levels`: what is left when sites are lost, where the rest is taken out; else none.
+    """
 
     sites: int
     choices: Annotated[tuple[ExcessChoice, ...], AnyList]
+    levels: Annotated[tuple[ExcessLevel, ...], AnyList] = ()
 
 
 class Tried(Part):
@@ -169,6 +180,7 @@ class UnlikelySum(Part):
 class RoundLine(Part):
     """One round: how many sites were invited, and how many are in the sum; `unlikely` if that is no honest one.
 
+    `excess_left`: of how many of these noise is in it that should have been taken out.
     `lost`: only of a round without a sum, which spent its budget all the same: why, by site.
     """
 
@@ -176,6 +188,7 @@ class RoundLine(Part):
     cohort: int
     survivors: int
     seconds: float
+    excess_left: int = 0
     lost: Mapping[str, str] | None = None
     unlikely: UnlikelySum | None = None
 

@@ -96,6 +96,7 @@ def _line(receipt: Receipt) -> RoundLine:
         cohort=len(receipt.cohort),
         survivors=len(receipt.survivors),
         seconds=receipt.seconds,
+        excess_left=len(receipt.excess_left),
     )
     told = {"unlikely": receipt.unlikely, "lost": receipt.lost}
     return line.model_copy(update={name: value for name, value in told.items() if value is not None})

@@ -155,16 +155,22 @@ def lost(report: Report) -> list[str]:
     ]
 
 
-def excess(privacy: PrivacyClaim) -> str:
-    """How much more noise there is than epsilon needs, as one sentence; "" where there is none to tell of."""
-    of, factor = privacy.noise_excess_of, privacy.noise_excess
+def excess(report: Report) -> str:
+    """How much more noise there is than epsilon needs, in words; "" where there is none to tell of."""
+    of, factor = report.privacy.noise_excess_of, report.privacy.noise_excess
     if of is None or factor is None:
         return ""
     planned = of.choices[0]
-    return (
+    said = (
         f"In a round of {of.sites} sites in which none drops out, the noise is {factor:.2f} times what epsilon "
         f"needs: the plan allows for {allowing(planned)}, and the guarantee does not count on their shares of it."
     )
+    if not of.levels:
+        return said
+    said += " What is added for dropouts is taken out of a sum again if they do not come."
+    if stayed := sum(line.excess_left > 0 for line in report.rounds):
+        said += f" In {_many(stayed, 'round')} some of it could not be taken out."
+    return said
 
 
 def allowing(choice: ExcessChoice) -> str:

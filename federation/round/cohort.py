@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from federation.config.tables import DEFAULT_LEVELS
 from federation.errors import RosterError
+from federation.kinds.base import Parties
 from federation.plan.plan import Plan
 from federation.round.messages import Member
+from privacy.errors import UnsafeParameters
+from privacy.mechanism.excess import levels_between
 from privacy.mechanism.noise import Stream, poisson_sample
 from privacy.secagg.parameters import Parameters
 from privacy.wire import Writer, digest
@@ -67,9 +71,42 @@ def _choose(
 
 def required_survivors(plan: Plan, cohort: int) -> int:
     """How many of `cohort` sites must answer to the end. UnsafeParameters if the cohort is too small to hide in."""
+    return _rules(plan, cohort).required
+
+
+def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
+    """For which numbers of lost sites, ascending, less noise can be left in a sum of `cohort`; () for none.
+
+    On a ring of neighbors nothing is taken out: that a site's excess is opened for one set only is proven for the
+    complete graph. UnsafeParameters where the plan asks for it there.
+    """
+    asked, rules = plan.secure_aggregation.excess_levels, _rules(plan, cohort)
+    if plan.privacy.noise != "distributed" or rules.tolerated == 0 or asked == 0:
+        return ()
+    if shares_along_ring(plan, cohort):
+        if asked is None:
+            return ()
+        raise UnsafeParameters(
+            f"secure_aggregation.excess_levels = {asked}: a cohort of {cohort} sites takes no excess noise out",
+            hint="set it to 0, or sample a smaller cohort",
+        )
+    return levels_between(rules.tolerated, DEFAULT_LEVELS if asked is None else asked)
+
+
+def parties_of(plan: Plan, sizes: Mapping[str, int], dimension: int) -> Parties:
+    """The public facts of a cohort with these declared sizes."""
+    required, lost = required_survivors(plan, len(sizes)), noise_levels(plan, len(sizes))
+    return Parties(sizes, required, dimension, lost)
+
+
+def shares_along_ring(plan: Plan, cohort: int) -> bool:
+    """Whether a site of so many shares secrets with its neighbors on a ring only, rather than with all others."""
+    return _rules(plan, cohort).fewest_neighbors > 0
+
+
+def _rules(plan: Plan, cohort: int) -> Parameters:
     names = tuple(f"{index:05d}" for index in range(cohort))
     asked = plan.secure_aggregation
-    rules = Parameters.choose(
+    return Parameters.choose(
         names, colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
     )
-    return rules.required

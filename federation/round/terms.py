@@ -13,9 +13,10 @@ from functools import cached_property
 from federation.kinds.base import Kind, Parties
 from federation.model.params import params_digest
 from federation.plan.plan import Plan
-from federation.round.cohort import required_survivors
+from federation.round.cohort import parties_of
 from federation.round.messages import Invitation, Member
 from privacy.mechanism.encoding import Codec
+from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.secagg.parameters import Parameters
 from privacy.wire import Writer, digest
@@ -67,6 +68,7 @@ class Terms:
             dropouts=rules.dropouts,
             ring_bits=self.codec.ring_bits,
             length=self.length,
+            levels=self.parties.lost[1:],
         )
 
     @property
@@ -79,7 +81,17 @@ class Terms:
     def parties(self) -> Parties:
         """The public facts of the cohort."""
         sizes = {member.site: member.size for member in self.members}
-        return Parties(sizes, required_survivors(self.plan, len(self.members)), self.dimension)
+        return parties_of(self.plan, sizes, self.dimension)
+
+    @property
+    def levels(self) -> Levels:
+        """The parts of a share of noise, and the levels at which they are needed."""
+        return self.kind.levels(self.parties)
+
+    @property
+    def takes_out(self) -> bool:
+        """Whether noise that a sum does not need is taken out of it again."""
+        return len(self.parties.lost) > 1
 
     @cached_property
     def mechanism(self) -> GaussianMechanism | None:

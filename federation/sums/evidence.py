@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from privacy.secagg.opened import Opened
-
 from privacy.errors import MalformedMessage
 from privacy.secagg.messages import WRAP_BYTES, Adverts, Certificate, Dealt, Vote, part_names
+from privacy.secagg.opened import Opened
 from privacy.signing import SIGNATURE_BYTES
 from privacy.wire import Reader, Writer
 

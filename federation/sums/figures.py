@@ -15,11 +15,14 @@ from federation.round.terms import Terms
 _LEAST = 3.0  # the number of records must exceed this many standard deviations of its noise
 
 
-def published(terms: Terms, released: Tensor, survivors: int) -> dict[str, float | None]:
-    """The figures of an evaluation round; None where the noise hides them."""
+def published(terms: Terms, released: Tensor, survivors: int, reduced: int = 0) -> dict[str, float | None]:
+    """The figures of an evaluation round; None where the noise hides them.
+
+    From the sum the excess noise of `reduced` survivors was taken out.
+    """
     kind, parties = terms.kind, terms.parties
     right, wrong, loss = (float(value) for value in released)
-    records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors))
+    records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors, reduced))
     if records < _LEAST * math.sqrt(2) * deviation:
         return {"records": None, "accuracy": None, "loss": None, "standard_error": None}
     accuracy = min(1.0, max(0.0, right / records))

@@ -7,16 +7,19 @@ last place of a float and prove nothing more. An auditor trusts neither the file
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from federation.kinds.allowed import Unlikely
 from federation.model.params import params_from_bytes
 from federation.plan.plan import Plan
+from federation.round.parts import by_site, without_excess
 from federation.round.terms import Terms
+from federation.sums.evidence import from_bytes
 from federation.sums.figures import published
 from federation.sums.judging import judge
 from federation.sums.record import Transcript
@@ -26,6 +29,8 @@ from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.secagg.ring import accumulate, lane_type, pack, packed_size, reduce, to_lanes
 
+Excess: TypeAlias = Mapping[int, tuple[int, bytes]]  # level and secret of what was opened of it, by slot
+
 
 def started(terms: Terms, params: bytes) -> ServerState:
     """The state before the first round with a sum, of its terms. MalformedMessage if these are no params of it."""
@@ -34,35 +39,46 @@ def started(terms: Terms, params: bytes) -> ServerState:
 
 
 def follow(
-    plan: Plan, state: ServerState, terms: Terms, total: RingVector, survivors: Sequence[str]
+    plan: Plan,
+    state: ServerState,
+    terms: Terms,
+    total: RingVector,
+    survivors: Sequence[str],
+    excess: Excess,
 ) -> tuple[ServerState, Unlikely | None]:
     """The state after a round with this sum, and what is odd about it. SumRefused if the plan refuses it.
 
-    ValueError under central noise, which no transcript holds.
+    `excess`: what of its noise was opened, because the sum does not need it. ValueError under central noise, which
+    no transcript holds.
     """
-    return advance(plan, state, terms, total, survivors, _no_stream(plan))
+    opened = without_excess(terms, total, survivors, by_site(terms, excess))
+    return advance(plan, state, terms, opened.total, survivors, _no_stream(plan), len(opened.reduced))
 
 
 def done(plan: Plan, state: ServerState, path: Path, survivors: Sequence[str]) -> ServerState:
     """The state after a round, from a transcript that is one's own: nothing of it is verified."""
     with Transcript.open(path) as transcript:
-        terms = transcript.heading.terms(plan)
+        terms, heading = transcript.heading.terms(plan), transcript.heading
+        context, levels = terms.context_of(heading.params), len(terms.parameters.levels)
+        evidence = from_bytes(transcript.evidence, levels, terms.session, context)
         bits, size = terms.parameters.ring_bits, packed_size(terms.length, terms.parameters.ring_bits)
         total = from_packed(transcript.own_total(size), terms.length, bits)
-    return follow(plan, state, terms, total, survivors)[0]
+    return follow(plan, state, terms, total, survivors, evidence.excess)[0]
 
 
 def figures(
-    terms: Terms, total: RingVector, survivors: Collection[str]
+    terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess
 ) -> tuple[dict[str, float | None], Unlikely | None]:
     """What an evaluation with this sum publishes, and what is odd about it. SumRefused if the plan refuses it."""
-    released = terms.kind.released(terms.parties, total, _no_stream(terms.plan))
-    return published(terms, released, len(survivors)), judge(terms, released, survivors)
+    opened = without_excess(terms, total, survivors, by_site(terms, excess))
+    released = terms.kind.released(terms.parties, opened.total, _no_stream(terms.plan))
+    return published(terms, released, len(survivors), len(opened.reduced)), judge(terms, released, survivors)
 
 
-def oddity(terms: Terms, total: RingVector, survivors: Collection[str]) -> Unlikely | None:
+def oddity(terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess) -> Unlikely | None:
     """What is odd about a sum. SumRefused if the plan refuses it."""
-    return judge(terms, terms.kind.released(terms.parties, total, _no_stream(terms.plan)), survivors)
+    opened = without_excess(terms, total, survivors, by_site(terms, excess))
+    return judge(terms, terms.kind.released(terms.parties, opened.total, _no_stream(terms.plan)), survivors)
 
 
 def to_packed(total: RingVector, bits: int) -> bytes:

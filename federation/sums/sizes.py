@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from federation.kinds.base import Parties
 from federation.plan.plan import Plan
-from federation.round.cohort import required_survivors
+from federation.round.cohort import parties_of
 from privacy.errors import PrivacyError
 from privacy.secagg.ring import packed_size
 
@@ -70,11 +69,7 @@ def facts(plan: Plan, sites: int, dimension: int) -> Mapping[str, object]:
 def _vector(plan: Plan, sizes: list[int], dimension: int) -> int:
     """Bytes of one packed vector."""
     try:
-        parties = Parties(
-            {f"{slot:05d}": size for slot, size in enumerate(sizes)},
-            required_survivors(plan, len(sizes)),
-            dimension,
-        )
+        parties = parties_of(plan, {f"{slot:05d}": size for slot, size in enumerate(sizes)}, dimension)
         return packed_size(dimension, plan.kind.codec(parties).ring_bits)
     except PrivacyError:  # so many sites could not form a round, but fewer may
         return packed_size(dimension, _WIDEST)

@@ -37,17 +37,24 @@ def begin(plan: Plan, run: bytes, params: Tensor) -> ServerState:
 
 
 def advance(
-    plan: Plan, state: ServerState, terms: Terms, total: RingVector, survivors: Sequence[str], stream: Stream
+    plan: Plan,
+    state: ServerState,
+    terms: Terms,
+    total: RingVector,
+    survivors: Sequence[str],
+    stream: Stream,
+    reduced: int = 0,
 ) -> tuple[ServerState, Unlikely | None]:
     """The state after a round, and what is odd about its sum: the mean delta, one step of the server optimizer.
 
-    `total` is the unmasked ring sum over `survivors`. With central noise the noise is added first, from `stream`,
-    so all that follows is post-processing of what the secure sum released. SumRefused: the sum is not applied.
+    `total` is the unmasked ring sum over `survivors`, without the excess noise of `reduced` of them. With central
+    noise the noise is added first, from `stream`, so all that follows is post-processing of what the secure sum
+    released. SumRefused: the sum is not applied.
     """
     released = terms.kind.released(terms.parties, total, stream)
     found = judge(terms, released, survivors)
     delta = terms.kind.mean(terms.parties, released, survivors)
-    noise = terms.kind.noise_variance(terms.parties, survivors)
+    noise = terms.kind.noise_variance(terms.parties, survivors, reduced)
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     return replace(state, round=terms.round, params=params, optimizer=moments), found
 

@@ -7,7 +7,7 @@ takes the sum from what those keys signed. What the server says the sum was is t
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,11 +48,15 @@ class Expected:
 
 @dataclass(frozen=True)
 class Verified:
-    """A round whose sum is proven. `start`: the params that the run began with, in its first; else b""."""
+    """A round whose sum is proven. `start`: the params that the run began with, in its first; else b"".
+
+    `excess`: what of its noise was opened, by slot, because the sum does not need it; it is still in the sum.
+    """
 
     terms: Terms
     survivors: tuple[str, ...]
     total: RingVector = field(repr=False)
+    excess: Mapping[int, tuple[int, bytes]] = field(repr=False)
     start: bytes = field(default=b"", repr=False)
 
 
@@ -72,7 +76,7 @@ def verified(transcript: Transcript, plan: Plan, expected: Expected) -> Verified
     if not np.array_equal(told, total):
         raise NotVerified("the sum that it names is not that of what the sites signed")
     survivors = tuple(terms.parameters.members[slot] for slot in sorted(opened.survivors))
-    return Verified(terms, survivors, total, transcript.start)
+    return Verified(terms, survivors, total, opened.excess, transcript.start)
 
 
 def _check_heading(heading: Heading, plan: Plan, expected: Expected) -> None:

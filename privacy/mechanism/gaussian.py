@@ -10,8 +10,13 @@ this. The noise stays what it is and the data is scaled to it.
 
 The guarantee is that of the continuous Gaussian mechanism with the same noise multiplier, in every accounting
 that holds for it (Poisson sampling, adaptive composition), up to a slack far below what is printed:
-  1. The sum of n shares N_Z(0, s^2) is N_Z(0, n s^2), up to factors exp(+-10 n exp(-pi^2 s^2)) of its probabilities
-     (Kairouz, Liu, Steinke 2021): nothing, at s^2 = 2^28. Shares beyond the counted ones only add noise.
+  1. A sum of m independent draws N_Z(0, a_i) is N_Z(0, a_1 + ... + a_m), up to factors of its probabilities that
+     are nothing. For two, of variances a and b, with h = a b / (a + b), completing the square gives
+         P[k] = exp(-k^2 / (2 (a + b))) sum over j of exp(-(j - k a / (a + b))^2 / (2 h)) / (Z_a Z_b),
+     and by Poisson summation the inner sum is sqrt(2 pi h) within a factor 1 +- 2.1 exp(-2 pi^2 h), whatever k. As
+     h >= min(a, b) / 2, each draw costs a factor exp(+-10 exp(-pi^2 min a_i)) (for equal ones: Kairouz, Liu,
+     Steinke 2021), and min a_i >= 2^20. So shares may be drawn in parts of any variances
+     (`privacy.mechanism.excess`). What is there beyond the counted shares only adds noise.
   2. With S^2 = n s^2, N_Z(0, S^2) is a continuous Gaussian of variance t^2 = S^2 - 1/12 (Sheppard's correction),
      rounded, up to a factor per coordinate. For v uniform in [-1/2, 1/2] the rounded one has probability
      density(u) E[exp(-(2uv + v^2) / (2 t^2))]; the cumulants of v (1/12, -1/120) make its log plus u^2 / (2 S^2)
@@ -36,7 +41,7 @@ from numpy.typing import NDArray
 
 from privacy.accounting.events import GaussianEvent, is_number
 from privacy.errors import UnsafeParameters
-from privacy.mechanism.noise import SIGMA, Stream, discrete_gaussian
+from privacy.mechanism.noise import SIGMA, VARIANCE, Stream, discrete_gaussian
 
 FLOAT_SLACK = 2.0**-16  # by how much, relatively, float arithmetic may move a neighboring sum further than C
 _MAX_ROUNDING = 0.1  # share of the sensitivity that rounding may add before the grid counts as too coarse
@@ -47,6 +52,7 @@ class GaussianMechanism:
     """Gaussian noise of `noise_multiplier` times the sensitivity on a sum of vectors of norm `clipping_norm`.
 
     `shares` independent draws together make the noise that the guarantee counts on; 1 means one party adds it all.
+    A share may also be drawn in parts that together have its variance.
     UnsafeParameters if the model is too large for the grid.
     """
 
@@ -82,9 +88,9 @@ class GaussianMechanism:
         """One release of this mechanism, as the accountant sees it."""
         return GaussianEvent(self.noise_multiplier, self.sample_rate, 1)
 
-    def noise(self, stream: Stream) -> NDArray[np.int64]:
-        """One share: `dimension` draws in grid units."""
-        return discrete_gaussian(stream, self.dimension)
+    def noise(self, stream: Stream, variance: int = VARIANCE) -> NDArray[np.int64]:
+        """One share, or a part of it with this variance: `dimension` draws in grid units."""
+        return discrete_gaussian(stream, self.dimension, variance)
 
     @property
     def _sensitivity(self) -> float:

@@ -6,10 +6,11 @@ One integer noise serves every mechanism: the discrete Gaussian N_Z(0, s^2) with
 
 (Canonne, Kamath, Steinke 2020, "The discrete Gaussian for differential privacy"). Mechanisms scale their data to it
 (`privacy.mechanism.gaussian`), so its cumulative table is computed once, in integers. No floating-point number
-enters a draw, so the attacks of Mironov (2012) on floating-point noise do not apply.
+enters a draw, so the attacks of Mironov (2012) on floating-point noise do not apply. Where a share is drawn in
+parts (`privacy.mechanism.excess`), each part has a smaller variance, an integer too, and a table of its own.
 
 How exact. A draw inverts C[j] = floor(2^128 P[|k| <= j]) at a uniform 128-bit number and takes its sign from a
-bit of its own. Three errors remain, all below what anyone can observe:
+bit of its own. Three errors remain, all below what anyone can observe, and none is larger for a smaller variance:
   rounding   each C[j] is at most one unit low, and neighbors share it: total variation <= MAX_DRAW 2^-128 < 2^-110;
   tail       P[|k| > MAX_DRAW] < 2 exp(-13.5^2 / 2) < 2^-130, moved onto MAX_DRAW;
   arithmetic fewer than 2^56 truncations of 256-bit fractions: < 2^-200.
@@ -18,6 +19,7 @@ So a draw is within 2^-109 of N_Z(0, s^2) in total variation. Tested against an 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NoReturn
 
@@ -31,6 +33,10 @@ from privacy.errors import UnsafeParameters
 
 SIGMA = 2**14  # standard deviation of the one integer noise, in grid units
 MAX_DRAW = 27 * 2**13  # 13.5 SIGMA: no draw is larger
+VARIANCE = SIGMA**2
+MIN_VARIANCE = 2**20  # of a part: for smaller ones nothing here was shown
+
+_TABLES = 8  # are kept: two cohorts of another size, each with shares in four parts; 28 MB at most
 
 _KEY_BYTES = 32
 _BUFFER_BYTES = 4096
@@ -86,9 +92,23 @@ class Stream:
         raise TypeError("a Stream cannot be copied or pickled: its bytes must not be drawn twice")
 
 
-def discrete_gaussian(stream: Stream, size: int) -> NDArray[np.int64]:
-    """`size` independent draws of N_Z(0, SIGMA^2), each at most MAX_DRAW in magnitude."""
-    high, low = _cumulative()
+def max_draw(variance: int) -> int:
+    """The largest magnitude of a draw: 13.5 standard deviations, rounded up.
+
+    >>> max_draw(VARIANCE) == MAX_DRAW
+    True
+    """
+    return math.isqrt((27 * 27 * variance - 1) // 4) + 1
+
+
+def discrete_gaussian(stream: Stream, size: int, variance: int = VARIANCE) -> NDArray[np.int64]:
+    """`size` independent draws of N_Z(0, `variance`), each at most `max_draw(variance)` in magnitude.
+
+    UnsafeParameters for a variance out of [MIN_VARIANCE, VARIANCE], for which nothing here was shown.
+    """
+    if not MIN_VARIANCE <= variance <= VARIANCE:
+        raise UnsafeParameters(f"no noise of variance {variance} is drawn here")
+    high, low = _cumulative(variance)
     first = stream.words(size)
     magnitudes = np.searchsorted(high, first, side="left")
     # The first word alone decides unless it equals a word of the table, once in 2^46 draws.
@@ -117,10 +137,10 @@ def poisson_sample(stream: Stream, population: int, rate: float) -> NDArray[np.i
     return np.flatnonzero(stream.words(population) < threshold).astype(np.int64, copy=False)
 
 
-@lru_cache(maxsize=1)
-def _cumulative() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """High and low words of C[j] = floor(2^128 P[|k| <= j]) for j = 0 .. MAX_DRAW - 1."""
-    sums = _partial_sums()
+@lru_cache(maxsize=_TABLES)
+def _cumulative(variance: int = VARIANCE) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """High and low words of C[j] = floor(2^128 P[|k| <= j]) for j = 0 .. max_draw(variance) - 1."""
+    sums = _partial_sums(variance)
     total = sums[-1]
     scaled = [(partial << 128) // total for partial in sums[:-1]]
     high = np.array([value >> 64 for value in scaled], np.uint64)
@@ -128,28 +148,28 @@ def _cumulative() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     return high, low
 
 
-def _partial_sums() -> list[int]:
-    """2^256 times the sum of exp(-k^2 / (2 SIGMA^2)) over |k| <= j, for j = 0 .. MAX_DRAW.
+def _partial_sums(variance: int) -> list[int]:
+    """2^256 times the sum of exp(-k^2 / (2 variance)) over |k| <= j, for j = 0 .. max_draw(variance).
 
     From exp(-x^2) with x^2 = k^2 / (2 s^2): the ratio of neighboring weights k and k + 1 is
     exp(-(2k + 1) / (2 s^2)), and these ratios in turn fall by the constant factor exp(-1 / s^2).
     """
     weight = 1 << _FRACTION_BITS
-    ratio = _exp_of_minus_half_inverse_square()
+    ratio = _exp_of_minus_half_inverse(variance)
     decay = ratio * ratio >> _FRACTION_BITS
     sums = [weight]
-    for _ in range(MAX_DRAW):
+    for _ in range(max_draw(variance)):
         weight = weight * ratio >> _FRACTION_BITS
         ratio = ratio * decay >> _FRACTION_BITS
         sums.append(sums[-1] + 2 * weight)
     return sums
 
 
-def _exp_of_minus_half_inverse_square() -> int:
-    """2^256 exp(-1 / (2 SIGMA^2)) by its series, of which ten terms reach below 2^-256."""
+def _exp_of_minus_half_inverse(variance: int) -> int:
+    """2^256 exp(-1 / (2 variance)) by its series: fifteen terms reach below 2^-256."""
     total = term = 1 << _FRACTION_BITS
-    for order in range(1, 12):
-        term = -term // (2 * SIGMA * SIGMA * order)
+    for order in range(1, 16):
+        term = -term // (2 * variance * order)
         total += term
     return total
 

@@ -128,6 +128,9 @@ class Diary:
     def __init__(self, told: Told, name: str) -> None:
         self.told, self.name = told, name
 
+    def require_present(self, run: str) -> None:
+        """Nobody has left."""
+
     def mask(self, run: str, round_number: int, attempt: int, *, suite: int, once: bool) -> None:
         self.told.ask(self.name, "masking")
 

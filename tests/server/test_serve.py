@@ -318,6 +318,7 @@ def test_a_site_that_restored_an_old_ledger_while_the_server_was_away_has_no_par
         sites["dogwood"] = open_site(tmp_path / "sites" / "dogwood.toml")
         if not remembers:
             forget_heads(tmp_path / "run" / "receipts.jsonl")
+            (tmp_path / "sites" / "coordinator.ledgers").unlink()
             for name in NAMES[:3]:  # nor do its peers
                 forget(sites[name])
         serve(plan, roster, tmp_path / "run", carrier(sites))

@@ -13,8 +13,7 @@ from clients.training.work import Trainer
 from federation.round.terms import Terms
 from federation.sums.state import begin
 from privacy.errors import BudgetExceeded
-from privacy.mechanism.encoding import RingVector
-from simulations.vectorized import run_vectorized
+from simulations.vectorized import Contributed, run_vectorized
 from simulations.world import InProcess, server_stream
 from tests.worlds import by_hand, close, contribute, opened, plan_of, rounds_of, start
 
@@ -51,9 +50,9 @@ def test_a_sum_that_wraps_around_64_bits_is_still_the_sum(tmp_path: Path) -> Non
     """Negative contributions are large residues; what is above the ring's bits must not matter."""
     plan = plan_of(rounds=1)
 
-    def negative(terms: Terms, site: str, params: Tensor) -> RingVector:
+    def negative(terms: Terms, site: str, params: Tensor) -> Contributed:
         residues = terms.codec.to_ring(np.full(terms.dimension, -1000, np.int64))
-        return residues + np.uint64((2**64 - 2**60) & ~((1 << terms.codec.ring_bits) - 1))
+        return Contributed(residues + np.uint64((2**64 - 2**60) & ~((1 << terms.codec.ring_bits) - 1)))
 
     with opened(plan, tmp_path) as (world, _):
         state = begin(plan, RUN, start(plan))
@@ -63,7 +62,7 @@ def test_a_sum_that_wraps_around_64_bits_is_still_the_sum(tmp_path: Path) -> Non
 
 
 def test_a_site_s_refusal_keeps_its_own_words(tmp_path: Path) -> None:
-    def refuse(*_: object) -> RingVector:
+    def refuse(*_: object) -> Contributed:
         raise BudgetExceeded("spent")
 
     plan = plan_of()

@@ -102,8 +102,23 @@ def test_the_number_of_the_whole_run_is_read_first(command: Command, tmp_path: P
 def test_the_excess_of_noise_is_the_same_everywhere(command: Command, tmp_path: Path) -> None:
     told = Told(command, tmp_path, PAID)
     for facts in (told.budget, told.check, told.report["privacy"]):
-        assert facts["noise_excess"] == pytest.approx((5 / 3) ** 0.5)
+        assert facts["noise_excess"] == pytest.approx((5 / 4) ** 0.5)
         assert facts["noise_excess_of"] == told.budget["noise_excess_of"]
+        levels = facts["noise_excess_of"]["levels"]
+        assert [(row["lost"], round(row["noise_excess"], 3)) for row in levels] == [(0, 1.118), (1, 1.155)]
+    for words in (*told.words.values(), told.terminal, told.page):
+        assert "1.12" in words and "1.00" in words
+
+
+def test_excess_noise_that_is_to_stay_in_is_told_the_same_everywhere(
+    command: Command, tmp_path: Path
+) -> None:
+    kept = PAID.replace("dropouts = 1", "dropouts = 1\nexcess_levels = 0")
+    assert kept != PAID
+    told = Told(command, tmp_path, kept)
+    for facts in (told.budget, told.check, told.report["privacy"]):
+        assert facts["noise_excess"] == pytest.approx((5 / 3) ** 0.5)
+        assert facts["noise_excess_of"]["levels"] == []
     for words in (*told.words.values(), told.terminal, told.page):
         assert "1.29" in words and "1.12" in words and "1.00" in words
 

@@ -39,7 +39,7 @@ def followed(
         if state is None or one is None or state.round != number - 1:
             break
         try:
-            after, odd = follow(plan, state, one.terms, one.total, one.survivors)
+            after, odd = follow(plan, state, one.terms, one.total, one.survivors, one.excess)
         except SumRefused:
             found.add("sum-accepted", f"the sum of round {number} was used, and the plan refuses such a sum")
             break
@@ -74,7 +74,7 @@ def _start(first: Verified | None, found: Findings) -> ServerState | None:
 def check_figures(line: Evaluation, one: Verified, found: Findings) -> None:
     """The published figures are those that follow from the sum of the evaluation."""
     try:
-        told, odd = figures(one.terms, one.total, one.survivors)
+        told, odd = figures(one.terms, one.total, one.survivors, one.excess)
         follows = told == dict(line.figures) and _is_told(odd, line.unlikely)
     except (SumRefused, *_DAMAGE):
         follows = False
@@ -86,7 +86,7 @@ def check_figures(line: Evaluation, one: Verified, found: Findings) -> None:
 def check_refused(line: Refused, one: Verified, found: Findings) -> None:
     """A sum that the server refused is one that the plan refuses."""
     try:
-        oddity(one.terms, one.total, one.survivors)
+        oddity(one.terms, one.total, one.survivors, one.excess)
         is_right = False
     except SumRefused as error:
         is_right = line.unlikely["check"] == error.check and _is_near(line.unlikely["ratio"], error.ratio)

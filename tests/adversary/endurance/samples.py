@@ -132,7 +132,10 @@ def of_frames(sent: Mapping[str, bytes]) -> dict[str, Decoder]:
         ),
         "privacy.ledger.heads.Head.from_bytes": binary(Head, [head.to_bytes()]),
         "federation.plan.plan.Plan.from_canonical": Decoder(
-            plans.Plan.from_canonical, [plan.canonical()], encode=lambda value: value.canonical()
+            plans.Plan.from_canonical,
+            [plan.canonical()],
+            (MalformedMessage, UnsafeParameters),
+            lambda value: value.canonical(),
         ),
         "federation.model.params.params_from_bytes": Decoder(
             lambda data: params_from_bytes(data, start(plan).numel()),

@@ -111,6 +111,7 @@ def test_a_site_that_claims_less_than_its_ledger_charged_is_named(paid: Path) ->
         lambda report: report["privacy"]["noise_excess_of"].update(sites=4),
         lambda report: report["privacy"]["noise_excess_of"]["choices"][1].update(noise_excess=1.0),
         lambda report: report["privacy"].pop("noise_excess_of"),
+        lambda report: report["rounds"][0].update(excess_left=1),
     ],
 )
 def test_no_field_can_be_left_out_or_be_of_another_form(paid: Path, change: Callable[[Any], object]) -> None:

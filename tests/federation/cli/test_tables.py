@@ -139,7 +139,11 @@ def test_a_real_run_shows_no_records_and_no_metrics(capsys: pytest.CaptureFixtur
 BOTH = {"evaluation": {"epsilon": 1.999}, "together": {"epsilon": 3.7612}}
 EXCESS = {
     "noise_excess": 1.291,
-    "noise_excess_of": {"sites": 5, "choices": [{"dropouts": 1, "colluders": 0, "noise_excess": 1.291}]},
+    "noise_excess_of": {
+        "sites": 5,
+        "choices": [{"dropouts": 1, "colluders": 0, "noise_excess": 1.291}],
+        "levels": [{"lost": 0, "noise_excess": 1.118}, {"lost": 3, "noise_excess": 1.155}],
+    },
 }
 
 
@@ -152,6 +156,7 @@ def test_facts_lead_with_what_the_run_costs(capsys: pytest.CaptureFixture[str]) 
     ]
     assert text.count("epsilon") == 2, "the plan's own number does not stand beside it"
     assert row(text, "as it is") == ["as it is", "1", "0", "1.29"]
+    assert row(text, "1 to 3") == ["1 to 3", "up to 1.16"]
 
 
 def test_a_budget_leads_with_both_and_says_that_its_epsilon_is_no_limit(

@@ -424,6 +424,32 @@ def test_every_cure_for_a_word_names_keys_that_a_plan_has() -> None:
                 assert key in Plan.model_fields[table].annotation.model_fields, hint
 
 
+def test_a_plan_that_says_nothing_of_excess_noise_keeps_its_digest_and_one_that_does_has_another() -> None:
+    """What it says changes no guarantee; absent, it is what the suite does."""
+    silent = parse(TEXT)
+    assert b"excess_levels" not in silent.canonical()
+    spoken = {
+        parse(changed("dropouts = 1", f"dropouts = 1\nexcess_levels = {levels}")) for levels in range(4)
+    }
+    assert len({silent.digest, *(plan.digest for plan in spoken)}) == 5
+    assert all(parse(plan.to_toml()).digest == plan.digest for plan in spoken)
+
+
+@pytest.mark.parametrize("noise", ["site", "central", "none"])
+def test_excess_noise_is_taken_out_of_distributed_noise_only(noise: str) -> None:
+    text = NOT_PRIVATE if noise == "none" else changed('"distributed"', f'"{noise}"')
+    line = message(text.replace("dropouts = 1", "dropouts = 1\nexcess_levels = 2"))
+    assert "secure_aggregation.excess_levels = 2" in line and f'noise = "{noise}"' in line
+    parse(text.replace("dropouts = 1", "dropouts = 1\nexcess_levels = 0"))
+
+
+@pytest.mark.parametrize("levels", ["4", "-1", "true", "1.0"])
+def test_levels_are_a_few(levels: str) -> None:
+    assert "secure_aggregation.excess_levels" in message(
+        changed("dropouts = 1", f"dropouts = 1\nexcess_levels = {levels}")
+    )
+
+
 def test_plans_are_equal_whether_or_not_one_was_hashed() -> None:
     hashed, fresh = parse(TEXT), parse(TEXT)
     assert hashed.digest

@@ -9,9 +9,10 @@ from scipy import stats
 
 from federation.errors import RosterError
 from federation.plan.plan import Plan, parse
-from federation.round.cohort import sample
+from federation.round.cohort import noise_levels, sample
 from federation.round.messages import Member
-from tests.plans import TEXT
+from privacy.errors import UnsafeParameters
+from tests.plans import TEXT, plan_of
 
 FALSE_ALARM = 1e-6  # of each statistical test below; seeds are fixed, so none ever flickers
 ROSTER = tuple(Member(f"site-{number:02d}", 10 + number) for number in range(20))
@@ -99,3 +100,31 @@ def test_a_cohort_larger_than_the_roster_is_refused() -> None:
 def test_two_sites_of_one_id_are_refused_even_if_they_differ_in_size() -> None:
     with pytest.raises(RosterError, match="share one id"):
         sample(make_plan('size = "all"'), (*ROSTER, Member("site-03", 99)), 1)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "changes", "levels"),
+    [
+        (5, {}, (0, 1)),
+        (5, {"dropouts": 0}, ()),
+        (5, {"secure_aggregation.excess_levels": 0}, ()),
+        (3, {"colluders": 0}, ()),  # three sites can lose none
+        (100, {"dropouts": 20}, (0, 7, 14, 20)),
+        (100, {"dropouts": 20, "secure_aggregation.excess_levels": 1}, (0, 20)),
+        (128, {"dropouts": 2}, (0, 1, 2)),
+        (1000, {"dropouts": 20}, ()),  # along a ring
+        (5, {"noise": "central"}, ()),
+        (5, {"noise": "site"}, ()),
+    ],
+)
+def test_the_levels_of_excess_noise_follow_from_the_plan_and_the_size_of_the_cohort(
+    cohort: int, changes: dict[str, object], levels: tuple[int, ...]
+) -> None:
+    assert noise_levels(plan_of({"minimum": 3}, changes), cohort) == levels
+
+
+def test_levels_that_a_plan_asks_for_along_a_ring_are_refused() -> None:
+    plan = plan_of({"minimum": 3, "dropouts": 20, "secure_aggregation.excess_levels": 1})
+    assert noise_levels(plan, 128)
+    with pytest.raises(UnsafeParameters, match="excess_levels = 1"):
+        noise_levels(plan, 1000)

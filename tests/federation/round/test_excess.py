@@ -12,6 +12,7 @@ from torch import Tensor
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, noise_excess, planned_cohort
 from federation.round.messages import Member
+from federation.round.parts import secrets_of, streams_of, without_excess
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
@@ -44,25 +45,40 @@ def measured(plan: Plan, sites: int) -> float:
     """
     members = tuple(Member(f"site-{slot}", 10) for slot in range(sites))
     terms = Terms(plan, bytes(16), 1, 1, members, DIMENSION)
-    seeds = (Stream(bytes([slot + 1]) * 32) for slot in range(sites))
-    parts = [
-        terms.kind.contribute(terms.parties, member.site, NothingToSay(), seed)  # type: ignore[arg-type]
-        for member, seed in zip(members, seeds, strict=True)
-    ]
+    first = {member.site: bytes([100 + slot]) * 32 for slot, member in enumerate(members)}
+    first = first if terms.takes_out else {}
+    parts: list[RingVector] = []
+    for slot, site in enumerate(terms.parameters.members):
+        excess = streams_of(terms, site, secrets_of(terms, site, first.get(site, b"")))
+        seed = Stream(bytes([slot + 1]) * 32)
+        parts.append(terms.kind.contribute(terms.parties, site, NothingToSay(), seed, excess))  # type: ignore[arg-type]
     total: RingVector = sum(parts[1:], parts[0]) & np.uint64((1 << terms.codec.ring_bits) - 1)
-    released = terms.kind.released(terms.parties, total, Stream(bytes(32)))
+    opened = without_excess(terms, total, terms.parameters.members, first)
+    released = terms.kind.released(terms.parties, opened.total, Stream(bytes(32)))
     moved = (plan.privacy.clipping_norm or 0) + terms.codec.step * math.sqrt(DIMENSION)
     needed = plan.kind.noise_multiplier * moved
     return float(released.std()) / needed
 
 
+OFF = {"secure_aggregation.excess_levels": 0}
+
+
 @pytest.mark.parametrize(
-    ("sites", "dropouts", "colluders", "expected"),
-    [(5, 1, 1, math.sqrt(5 / 3)), (5, 0, 1, math.sqrt(5 / 4)), (5, 1, 0, math.sqrt(5 / 4)), (5, 0, 0, 1.0)],
+    ("sites", "dropouts", "colluders", "changes", "expected"),
+    [
+        (5, 1, 1, {}, math.sqrt(5 / 4)),
+        (5, 0, 1, {}, math.sqrt(5 / 4)),
+        (5, 1, 0, {}, 1.0),
+        (5, 0, 0, {}, 1.0),
+        (5, 1, 1, OFF, math.sqrt(5 / 3)),
+        (5, 1, 0, OFF, math.sqrt(5 / 4)),
+    ],
 )
-def test_the_factor_is_what_a_sum_has(sites: int, dropouts: int, colluders: int, expected: float) -> None:
+def test_the_factor_is_what_a_sum_has(
+    sites: int, dropouts: int, colluders: int, changes: dict[str, object], expected: float
+) -> None:
     """Over 20,000 coordinates the sample has an error of 0.5 %: six of them, a false alarm of 2 in 10^9."""
-    plan = plan_for(sites, dropouts, colluders)
+    plan = plan_for(sites, dropouts, colluders, **changes)
     assert noise_excess(plan, sites) == pytest.approx(expected)
     assert measured(plan, sites) == pytest.approx(expected, rel=0.03)
 
@@ -78,7 +94,7 @@ def test_noise_of_one_source_has_no_excess_and_says_why(noise: str) -> None:
 
 
 def test_a_clients_update_has_the_same_excess_as_a_records_gradient() -> None:
-    assert noise_excess(plan_for(5, 1, 1, unit="client"), 5) == pytest.approx(math.sqrt(5 / 3))
+    assert noise_excess(plan_for(5, 1, 1, unit="client"), 5) == pytest.approx(math.sqrt(5 / 4))
 
 
 def test_the_choices_are_the_plans_and_those_without_dropouts_or_colluders() -> None:
@@ -86,8 +102,22 @@ def test_the_choices_are_the_plans_and_those_without_dropouts_or_colluders() -> 
     rows = facts["noise_excess_of"]["choices"]
     assert [(row["dropouts"], row["colluders"]) for row in rows] == [(2, 1), (0, 1), (2, 0), (0, 0)]
     factors = [row["noise_excess"] for row in rows]
-    assert factors == pytest.approx([math.sqrt(7 / n) for n in (4, 6, 5, 7)])
+    assert factors == pytest.approx([math.sqrt(7 / n) for n in (6, 6, 7, 7)])
     assert facts["noise_excess"] == factors[0]
+    whole = excess_facts(plan_for(7, 2, 1, **OFF), 7)["noise_excess_of"]
+    assert [row["noise_excess"] for row in whole["choices"]] == pytest.approx(
+        [math.sqrt(7 / n) for n in (4, 6, 5, 7)]
+    )
+    assert whole["levels"] == []
+
+
+def test_the_levels_tell_the_most_that_is_left_until_so_many_are_lost() -> None:
+    """Of 100 sites with ten colluders and up to twenty lost: at the level for 7, one lost leaves the most."""
+    rows = excess_facts(plan_for(100, 20, 10), 100)["noise_excess_of"]["levels"]
+    assert [row["lost"] for row in rows] == [0, 7, 14, 20]
+    expected = [100 / 90, 99 / 83, 92 / 76, 85 / 70]
+    assert [row["noise_excess"] for row in rows] == pytest.approx([math.sqrt(one) for one in expected])
+    assert noise_excess(plan_for(100, 20, 10), 100, 3) == pytest.approx(math.sqrt(97 / 83))
 
 
 def test_no_choice_stands_there_twice() -> None:

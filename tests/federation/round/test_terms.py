@@ -254,6 +254,9 @@ def test_the_ring_has_room_for_the_whole_cohort_at_its_limit_and_no_bit_too_many
     terms = make_terms(make_plan(unit, noise), (size, *(1,) * (count - 1)), dimension)
     codec = terms.codec
     added = MAX_DRAW if terms.mechanism is not None and not isinstance(terms.kind, NoisedSteps) else 0
+    if noise == "distributed":
+        added = terms.levels.max_draw  # of all parts of a share together
+        assert MAX_DRAW <= added < 2 * MAX_DRAW
     largest = count * (codec.limit + added)
     assert codec.ring_bits == terms.parameters.ring_bits <= 62
     assert largest < 2 ** (codec.ring_bits - 1) <= 2 * largest
