@@ -29,7 +29,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def carrier(receives: Receives) -> InProcess:
         return InProcess(
-            {**receives, "ash": BadDealer(receives["ash"], ("cedar", "dogwood"))}  # charged in round 1
+            {
+                **receives,
+                "ash": BadDealer(receives["ash"], ("cedar", "dogwood"), levels=1),
+            }  # charged in round 1
         )
 
     with patch.object(simulation, "InProcess", carrier):

@@ -35,12 +35,11 @@ def test_the_files_of_a_run_are_no_larger_than_was_said(kept: Path) -> None:
 
 def test_room_grows_with_sites_rounds_and_params_and_vectors_are_most_of_it() -> None:
     plan = plan_of(noise="distributed", rounds=10)
-    small, large = room(plan, SIZES, 1_000_000), room(plan, SIZES, 2_000_000)
-    assert 1.99 < large.each / small.each < 2.01
-    vectors = 11 * packed_size(1_000_000, 62)
-    assert vectors < small.each < 1.01 * vectors
-    assert small.whole == 10 * small.each + 4_000_000
-    assert room(plan, SIZES * 2, 1_000_000).each > 1.9 * small.each
+    small, large = room(plan, SIZES, 50_000), room(plan, SIZES, 100_000)
+    assert 1.9 < large.each / small.each < 2.1
+    assert 10 * packed_size(50_000, 16) < small.each < 11 * packed_size(50_000, 32) + 10**6
+    assert small.whole == 10 * small.each + 200_000
+    assert room(plan, SIZES * 2, 50_000).each > 1.9 * small.each
 
 
 def test_a_cohort_of_a_fixed_size_counts_and_not_everybody_on_the_roster() -> None:
