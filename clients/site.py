@@ -26,6 +26,7 @@ from federation.errors import TaskError, TrainingDiverged
 from federation.log import said, warn
 from federation.model.params import Layout, params_from_bytes
 from federation.plan.plan import Plan
+from federation.round.groups import smallest_sum
 from federation.round.messages import (
     FRAME_ROOM,
     MAX_HELLO,
@@ -308,9 +309,9 @@ class Site:
             raise FaultyServer("an invitation to an attempt that is over")
         if terms.round + 1 < max(joined.rounds, default=0):
             raise FaultyServer("an invitation to a round that is over")
-        present = frozenset(terms.parameters.members)
+        present = frozenset(terms.names)
         require_same_company(joined.plan, self._companies.get(terms.run, present), present)
-        rules, minimum = joined.plan.secure_aggregation, joined.plan.cohort.minimum
+        rules, minimum = joined.plan.secure_aggregation, smallest_sum(joined.plan, joined.plan.cohort.minimum)
         floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
         excess = self.excess(terms)
         machine = ClientMachine(

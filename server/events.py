@@ -15,6 +15,7 @@ from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.roster import Roster
 from server.coordinator import SILENT, Coordinator
+from server.grouped import Grouped
 
 _REASONS = {*(reason.name.lower() for reason in Reason), SILENT}
 
@@ -33,15 +34,15 @@ def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Ro
     )
 
 
-def note_begins(coordinator: Coordinator) -> None:
+def note_begins(coordinator: Coordinator | Grouped) -> None:
     """An attempt at a round begins."""
     if is_on():
         terms = coordinator.terms
         name: Event = "evaluation_begins" if terms.is_evaluation else "round_begins"
-        note(name, cohort=[member.site for member in terms.members], **_place(coordinator))
+        note(name, cohort=terms.names, **_place(coordinator))
 
 
-def note_lost(coordinator: Coordinator) -> None:
+def note_lost(coordinator: Coordinator | Grouped) -> None:
     """Each site that the attempt went on without, or failed for, and why: a reason from the fixed list."""
     if not is_on():
         return
@@ -51,7 +52,7 @@ def note_lost(coordinator: Coordinator) -> None:
         warn("site_lost", **_place(coordinator), site=site, reason=reason)
 
 
-def note_failed(coordinator: Coordinator, got: int, needed: int) -> None:
+def note_failed(coordinator: Coordinator | Grouped, got: int, needed: int) -> None:
     """An attempt has no sum; `site_lost` lines say for whom."""
     warn("round_failed", **_place(coordinator), survivors=got, needed=needed)
 
@@ -92,6 +93,6 @@ def _so_far(plan: Plan, rounds: int) -> float | None:
     return epsilon([done.event], delta)
 
 
-def _place(coordinator: Coordinator) -> dict[str, Fact]:
+def _place(coordinator: Coordinator | Grouped) -> dict[str, Fact]:
     terms = coordinator.terms
     return {"run": terms.run.hex(), "round": terms.round, "attempt": terms.attempt}

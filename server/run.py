@@ -22,19 +22,18 @@ from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
 from federation.round.cohort import sample
 from federation.round.messages import Member, Reason
-from federation.round.parts import without_excess
 from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
 from federation.sums.record import Content, Heading
 from federation.sums.replay import to_packed
-from federation.sums.state import ServerState, advance, require_finite
+from federation.sums.state import ServerState, advance_by, require_finite
 from privacy.ledger.heads import Head
-from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.evaluation import Evaluated, evaluated
 from server.events import note_begins, note_evaluated, note_failed, note_lost, note_unlikely
+from server.grouped import Grouped
 from server.heads import Heads
 from server.sessions import Lines
 from server.transcripts import Transcripts
@@ -70,17 +69,16 @@ def run(
         require_finite(state)
         started = time.monotonic()
         setting = Setting(plan, state, members, roster, lines.heads, transcripts)
-        coordinator, total = _round(setting, lines, prepared)
+        coordinator = _round(setting, lines, prepared)
         terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following
-        digest = _keep(setting, coordinator, total)
+        digest = _keep(setting, coordinator)
         _welcome_back(coordinator, lines)
-        opened = without_excess(terms, total, survivors, coordinator.excess)
+        sums = coordinator.sums()
         with _shown_by(digest):
-            reduced = len(opened.reduced)
-            after, found = advance(plan, state, terms, opened.total, survivors, stream(terms.round), reduced)
-        heads = lines.heads.of(terms.parameters.members)
+            after, found = advance_by(plan, state, sums, stream(terms.round))
+        heads = lines.heads.of(terms.names)
         receipt = receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
-        told = {"transcript": digest, "excess_left": opened.left}
+        told = {"transcript": digest, "excess_left": tuple(sorted(site for one in sums for site in one.left))}
         yield after, judged(receipt, terms, found).model_copy(update=told)
         state = after
 
@@ -96,13 +94,11 @@ def evaluate(
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
     setting = Setting(plan, state, members, roster, lines.heads, transcripts)
-    coordinator, total = _round(setting, lines, None)
-    digest = _keep(setting, coordinator, total)
-    terms, survivors = coordinator.terms, coordinator.survivors
-    opened = without_excess(terms, total, survivors, coordinator.excess)
-    cohort = terms.parameters.members
+    coordinator = _round(setting, lines, None)
+    digest = _keep(setting, coordinator)
+    terms, survivors, cohort = coordinator.terms, coordinator.survivors, coordinator.terms.names
     with _shown_by(digest):
-        done = evaluated(terms, opened, stream(terms.round), lines.heads.of(cohort))
+        done = evaluated(coordinator.sums()[0], stream(terms.round), lines.heads.of(cohort))
     if done.unlikely is not None:
         note_unlikely(terms, done.unlikely)
     note_evaluated(state.run, cohort, survivors)
@@ -122,7 +118,7 @@ def receipt_of(
     return Receipt(
         round=terms.round,
         attempts=max(1, terms.attempt - before.attempt - PREPARED),
-        cohort=terms.parameters.members,
+        cohort=terms.names,
         survivors=survivors,
         seconds=time.monotonic() - started,
         bytes_up=counts[0],
@@ -156,6 +152,13 @@ class Setting:
         """The cohort of the round `ahead` of the state."""
         return sample(self.plan, self.members, self.state.round + ahead)
 
+    def attempt(self, number: int) -> Coordinator | Grouped:
+        """A fresh attempt at the next round, by group where the plan has groups."""
+        terms = terms_of(self.plan, self.state, self.cohort(1), number)
+        if self.plan.secure_aggregation.groups is None or terms.is_evaluation:
+            return self.coordinator(1, number)
+        return Grouped(terms, self.roster, self.heads)
+
     def coordinator(self, ahead: int, attempt: int) -> Coordinator:
         """A fresh attempt at the round `ahead`, the attempt's number counted from the state's."""
         terms = terms_of(self.plan, self.state, self.cohort(ahead), attempt, ahead)
@@ -164,7 +167,7 @@ class Setting:
 
     def following(self) -> Coordinator | None:
         """The round after the next, to be prepared on the way, if all of its cohort are in the next one too."""
-        if self.state.round + 2 > self.plan.federation.rounds:
+        if self.state.round + 2 > self.plan.federation.rounds or self.plan.secure_aggregation.groups:
             return None
         return self.coordinator(2, PREPARED) if set(self.cohort(2)) <= set(self.cohort(1)) else None
 
@@ -175,16 +178,16 @@ def terms_of(plan: Plan, state: ServerState, members: Members, attempt: int = FI
     return Terms(plan, state.run, number, state.attempt + attempt, members, dimension)
 
 
-def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tuple[Coordinator, RingVector]:
+def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> Coordinator | Grouped:
     """Play the next round until an attempt has a sum; every attempt has keys and masks of its own."""
     failure: TooFewSurvivors | None = None
     for attempt in range(FIRST, FIRST + ATTEMPTS):
         is_prepared = prepared is not None and prepared.is_prepared
-        coordinator = prepared if prepared is not None and is_prepared else setting.coordinator(1, attempt)
+        coordinator = prepared if prepared is not None and is_prepared else setting.attempt(attempt)
         prepared = None
         note_begins(coordinator)
         try:
-            played = _play(coordinator, setting, lines)
+            _play(coordinator, setting, lines)
         except TooFewSurvivors as error:
             failure = error
             coordinator.forget()
@@ -199,14 +202,14 @@ def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> tupl
             raise
         else:
             note_lost(coordinator)
-            return played
+            return coordinator
     raise failure or AssertionError("unreachable")
 
 
-def _keep(setting: Setting, coordinator: Coordinator, total: RingVector) -> str | None:
+def _keep(setting: Setting, coordinator: Coordinator | Grouped) -> str | None:
     """Make what shows the sum of a round durable, before anything follows from it; its digest, None without."""
-    opened = coordinator.opened
-    if setting.transcripts is None or coordinator.uploads is None or opened is None:
+    opened, total = coordinator.opened, coordinator.result
+    if setting.transcripts is None or coordinator.uploads is None or opened is None or total is None:
         return None
     terms, params = coordinator.terms, params_bytes(setting.state.params)
     content = Content(
@@ -232,7 +235,7 @@ def _shown_by(digest: str | None) -> Iterator[None]:
         raise
 
 
-def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:
+def _welcome_back(coordinator: Coordinator | Grouped, lines: Lines) -> None:
     """Greet the sites that restarted during a round, so that they take part in the next one."""
     unknown = Reason.UNKNOWN_RUN.name.lower()
     started = [site for site, reason in coordinator.left.items() if reason == unknown]
@@ -240,13 +243,12 @@ def _welcome_back(coordinator: Coordinator, lines: Lines) -> None:
         lines.greet(started, coordinator.terms.plan.cohort.deadline_seconds)
 
 
-def _play(coordinator: Coordinator, setting: Setting, lines: Lines) -> tuple[Coordinator, RingVector]:
-    """Carry messages until the coordinator has a sum; every step has the plan's deadline."""
+def _play(coordinator: Coordinator | Grouped, setting: Setting, lines: Lines) -> None:
+    """Carry messages until the coordinator has its sums; every step has the plan's deadline."""
     outgoing, ends = coordinator.start(params_bytes(setting.state.params), setting.following()), 0.0
-    while (total := coordinator.result) is None:
+    while not coordinator.is_done:
         if outgoing:
             lines.send(outgoing)
             ends = time.monotonic() + setting.plan.cohort.deadline_seconds
         reply = lines.next(max(0.0, ends - time.monotonic()))
         outgoing = coordinator.deadline() if reply is None else coordinator.receive(*reply)
-    return coordinator, total

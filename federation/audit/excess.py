@@ -8,6 +8,7 @@ from typing import Any
 from federation.audit.receipts import Receipts
 from federation.audit.recounting import excess_levels, left_over_counted
 from federation.plan.plan import Plan
+from federation.round.groups import smallest_sum
 
 
 def told_excess(plan: Plan, receipts: Receipts, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def told_excess(plan: Plan, receipts: Receipts, told: Mapping[str, Any]) -> dict
     is_older = isinstance(of, Mapping) and "levels" not in of
     plan = _with(plan, excess_levels=0) if is_older else plan
     sites = min((len(line.cohort) for line in receipts.rounds.values()), default=plan.cohort.minimum)
-    asked = plan.secure_aggregation
+    sites, asked = smallest_sum(plan, sites), plan.secure_aggregation
     choices = dict.fromkeys((d, c) for c in (asked.colluders, 0) for d in (asked.dropouts, 0))
     rows = [
         {

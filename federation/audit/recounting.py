@@ -49,6 +49,8 @@ def excess_levels(plan: Plan, sites: int) -> tuple[int, ...]:
     steps = min(most, 3 if asked is None else asked)
     if steps == 0 or plan.privacy.noise != "distributed" or shares_along_ring(plan, sites):
         return (most,)
+    if plan.secure_aggregation.groups is not None:
+        return (most,)
     return tuple(math.ceil(most * step / steps) for step in range(steps + 1))
 
 

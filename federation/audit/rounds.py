@@ -22,6 +22,7 @@ from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
 from federation.round.cohort import required_survivors
+from federation.round.groups import partition
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon_by_round
 from privacy.accounting.units import Charge
@@ -47,7 +48,9 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
         if before is not None:
             _check_replay(before, line, found)
         seen[line.round], expected = line, max(expected, line.round + 1)
-        check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found)
+        what = f"round {line.round}"
+        check_cohort(what, line.cohort, line.survivors, plan, roster, found)
+        _check_groups(what, line, plan, found)
     for number in rounds:
         if number > planned:
             found.add("receipt-beyond-plan", f"round {number} took place, {planned} are planned")
@@ -90,6 +93,19 @@ def _check_replay(before: Receipt, line: Receipt, found: Findings) -> None:
     else:
         detail = f"round {line.round} has two receipts, as after a crash; the last one counts"
         found.add("receipt-replayed", detail)
+
+
+def _check_groups(what: str, line: Receipt, plan: Plan, found: Findings) -> None:
+    """Check that every group of a round has enough survivors for a sum of its own."""
+    if plan.secure_aggregation.groups is None or len(line.cohort) < plan.cohort.minimum:
+        return
+    for group in partition(plan, line.round, line.cohort):
+        stayed = len(set(group) & set(line.survivors))
+        if stayed < required_survivors(plan, len(group)):
+            detail = (
+                f"{what} sums up {stayed} sites of a group of {len(group)}, fewer than the noise was shared"
+            )
+            found.add("receipt-cohort", f"{detail} out for")
 
 
 def check_cohort(

@@ -9,6 +9,7 @@ from federation.audit.findings import Findings
 from federation.audit.outcome import Sums
 from federation.audit.receipts import Receipts
 from federation.plan.plan import Plan
+from federation.round.groups import partition
 from federation.round.messages import Invitation, Member
 from federation.round.terms import evaluation_run
 from privacy.accounting.events import GaussianEvent
@@ -66,15 +67,26 @@ class _Step:
     cohort: tuple[str, ...]
     survivors: tuple[str, ...]
     params: str | None
+    is_grouped: bool = False
+
+    def summed_with(self, site: str, plan: Plan) -> tuple[str, ...]:
+        """Whose sum a site helped to open: of the survivors, those of its own group."""
+        if not self.is_grouped:
+            return self.survivors
+        own = next(group for group in partition(plan, self.number, self.cohort) if site in group)
+        return tuple(name for name in self.survivors if name in own)
 
 
 def check_training(site: str, account: Account, setting: Setting, found: Findings) -> Run | None:
     """The site reserved this plan, as it is, and charged every round of which anything left."""
     receipts, rounds = setting.receipts, setting.plan.federation.rounds
     run = _reserved(site, account, setting, _Promise(receipts.run, "run", setting.training, rounds), found)
+    is_grouped = setting.plan.secure_aggregation.groups is not None
     if run is not None:
         steps = [
-            _Step(line.round, f"round {line.round}", line.cohort, line.survivors, line.params_before)
+            _Step(
+                line.round, f"round {line.round}", line.cohort, line.survivors, line.params_before, is_grouped
+            )
             for line in receipts.lines
         ]
         _check_steps(site, run, "run", steps, setting, found)
@@ -156,7 +168,8 @@ def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findi
         found.add("round-uncharged", detail, site)
     if setting.in_process and not run.masked and not run.revealed:
         return
-    opened = digest("federation/survivors/2", *(name.encode() for name in step.survivors)).hex()
+    together = step.summed_with(site, setting.plan)
+    opened = digest("federation/survivors/2", *(name.encode() for name in together)).hex()
     if number not in run.revealed:
         found.add("round-unopened", f"{what} was opened without this site's record of it", site)
     elif run.revealed[number] != opened:
