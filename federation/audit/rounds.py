@@ -48,9 +48,7 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
         if before is not None:
             _check_replay(before, line, found)
         seen[line.round], expected = line, max(expected, line.round + 1)
-        what = f"round {line.round}"
-        check_cohort(what, line.cohort, line.survivors, plan, roster, found)
-        _check_groups(what, line, plan, found)
+        check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found, line.round)
     for number in rounds:
         if number > planned:
             found.add("receipt-beyond-plan", f"round {number} took place, {planned} are planned")
@@ -95,19 +93,6 @@ def _check_replay(before: Receipt, line: Receipt, found: Findings) -> None:
         found.add("receipt-replayed", detail)
 
 
-def _check_groups(what: str, line: Receipt, plan: Plan, found: Findings) -> None:
-    """Check that every group of a round has enough survivors for a sum of its own."""
-    if plan.secure_aggregation.groups is None or len(line.cohort) < plan.cohort.minimum:
-        return
-    for group in partition(plan, line.round, line.cohort):
-        stayed = len(set(group) & set(line.survivors))
-        if stayed < required_survivors(plan, len(group)):
-            detail = (
-                f"{what} sums up {stayed} sites of a group of {len(group)}, fewer than the noise was shared"
-            )
-            found.add("receipt-cohort", f"{detail} out for")
-
-
 def check_cohort(
     what: str,
     cohort: tuple[str, ...],
@@ -115,10 +100,12 @@ def check_cohort(
     plan: Plan,
     roster: Roster | None,
     found: Findings,
+    number: int | None = None,
 ) -> None:
     """Check that the cohort is on the roster, the survivors are in the cohort, and both are enough.
 
-    `what` names the round in the finding, as in "round 3".
+    `what` names the round in the finding, as in "round 3". `number` is there for a training round: where the
+    plan has groups, each of its groups has a sum of its own.
     """
     wrong = ""
     if roster is not None and not set(cohort) <= roster.by_site.keys():
@@ -128,14 +115,20 @@ def check_cohort(
     elif len(cohort) < plan.cohort.minimum:
         wrong = f"invited {len(cohort)} sites, cohort.minimum is {plan.cohort.minimum}"
     else:
-        try:
-            needed = required_survivors(plan, len(cohort))
-        except PrivacyError:
-            needed = len(cohort) + 1
-        if len(survivors) < needed:
-            wrong = f"sums up {len(survivors)} sites, fewer than the noise was shared out for"
+        parts = [cohort] if number is None else partition(plan, number, cohort)
+        stayed = [(len(part), len(set(part) & set(survivors))) for part in parts]
+        few = [count for size, count in stayed if count < _needed(plan, size)]
+        if few:
+            wrong = f"sums up {few[0]} sites, fewer than the noise was shared out for"
     if wrong:
         found.add("receipt-cohort", f"{what} {wrong}")
+
+
+def _needed(plan: Plan, sites: int) -> int:
+    try:
+        return required_survivors(plan, sites)
+    except PrivacyError:
+        return sites + 1
 
 
 def check_params(

@@ -36,6 +36,7 @@ from server.run_folder import RunFolder
 from simulations.simulate import Engine, simulate
 from simulations.world import World, open_sites, read_world
 from tests.federation.audit.audited import ids
+from tests.federation.audit.audited import receipts as receipts_of
 from tests.stories.network import Decide, Fate, Network
 from tests.worlds import load_params, roster_of, rounds_of, rows_of, start, text_of, write_csv
 
@@ -283,3 +284,17 @@ def test_after_three_attempts_the_run_ends(tmp_path: Path) -> None:
         assert roster_of(world).by_site.keys() == set(ALL)
         play(world, sites, decide)
     assert attempts - {0} == set(range(FIRST, FIRST + ATTEMPTS))
+
+
+def test_an_audit_finds_a_group_with_too_few_survivors_though_the_round_has_enough(tmp_path: Path) -> None:
+    plan, sites = parse(text(noise="distributed", rounds=2)), write_forest(tmp_path / "sites")
+    with patch.object(RunFolder, "close"):
+        simulate(plan, sites, tmp_path / "run", engine="vectorized", baseline=False)
+    spread, together = (
+        [group[0] for group in partition(plan, 1, ALL)][:2],
+        list(partition(plan, 1, ALL)[0][:2]),
+    )
+    for missing, is_found in ((spread, False), (together, True)):
+        with receipts_of(tmp_path / "run") as lines:
+            lines[0]["survivors"] = [name for name in ALL if name not in missing]
+        assert ("receipt-cohort" in ids(audit(tmp_path / "run"), "critical")) is is_found
