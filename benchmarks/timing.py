@@ -15,9 +15,9 @@ Work = Callable[[], object]
 def least(works: Mapping[str, Work], seconds: float = 6.0, runs: int = 3) -> dict[str, float]:
     """Milliseconds of each work: the least of at least `runs` runs, and of as many as fit into the seconds.
 
-    Time on the processor: a work of ours has one thread and waits for nothing, and what else runs on a machine then
-    only slows it down. So the least is the nearest to the work itself. The works take turns, so that a neighbor that
-    slows the machine for a while slows them all.
+    Time on the processor: a work of ours has one thread and waits for nothing, and what else runs on a machine
+    then only slows it down. So the least is the nearest to the work itself. The works take turns, so that a
+    neighbor that slows the machine for a while slows them all.
     """
     times = dict.fromkeys(works, float("inf"))
     end, turn = perf_counter() + seconds, 0

@@ -58,6 +58,7 @@ from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.roster import Roster, SignedRoster
 from privacy.secagg.client import ClientMachine, Entropy
+from privacy.secagg.kem import require_kem
 from privacy.secagg.parameters import Floor
 from privacy.suite import SUITE
 from privacy.wire import digest
@@ -99,6 +100,9 @@ class Site:
     _of_data: Exception | None = field(default=None, init=False, repr=False)
     _failing: list[str] = field(default_factory=list, init=False, repr=False)  # plans whose task failed
     _companies: dict[bytes, frozenset[str]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        require_kem()
 
     def receive(self, data: bytes) -> bytes:
         """The reply to a request of the server."""

@@ -15,10 +15,12 @@ from federation.report.numbers import MISSING, downward, spent
 from federation.report.report import Report
 from federation.report.templates import page_template
 from federation.report.wording import NOT_AUDITED
+from federation.sums.record import transcripts_of
 from privacy.accounting.bounds import Bounds
 
 _SAME = 1e-6  # bounds that close are one number
 _MOST_AUDITED = 10_000  # rounds of single sites: above, an audit takes a minute, and is for who asks for it
+_MOST_SHOWN = 10**9  # bytes of transcripts, of which a second verifies about 70 million
 _log = logging.getLogger(__name__)
 _UNITS: Mapping[str, str] = {
     "record": "one record",
@@ -68,7 +70,8 @@ def write_verdict(run: Path, report: Report) -> None:
     page = run / PAGE
     try:
         size = sum(line.cohort for line in report.rounds)
-        if size > _MOST_AUDITED or NOT_AUDITED not in page.read_text("utf-8"):
+        shown = sum(path.stat().st_size for path in transcripts_of(run))
+        if size > _MOST_AUDITED or shown > _MOST_SHOWN or NOT_AUDITED not in page.read_text("utf-8"):
             return
         found = examine(run)
     except Exception as error:

@@ -71,8 +71,8 @@ def _check_older(simulated: Set[bool], found: Findings) -> None:
     if simulated != {True}:
         found.add(
             "suite-outdated",
-            "the run was made with secagg/3, the version before this one. Nobody could read a single update; whoever"
-            " recorded what was sent could, with a quantum computer",
+            "the run was made with secagg/3, the version before this one. Nobody could read a single update then; "
+            "whoever recorded what was sent could, with a quantum computer",
         )
 
 

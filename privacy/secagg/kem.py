@@ -64,6 +64,11 @@ def is_kem_key(public: bytes) -> bool:
     return True
 
 
+def require_kem() -> None:
+    """UnsafeParameters, in one line, if this build has no ML-KEM: before a site is asked for anything."""
+    _loaded(bytes(KEM_KEY_BYTES))
+
+
 def _loaded(public: bytes) -> MLKEM768PublicKey:
     try:
         from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey

@@ -16,6 +16,7 @@ import numpy as np
 
 from privacy.errors import FaultyClient, MalformedMessage, SuspectedClient
 from privacy.roster import Roster
+from privacy.secagg.kem import require_kem
 from privacy.secagg.masks import apply
 from privacy.secagg.messages import (
     Advert,
@@ -104,6 +105,7 @@ class ServerMachine:
         session: bytes,
         sink: Callable[[Upload], None] | None = None,
     ) -> None:
+        require_kem()
         self.phase = Phase.ADVERTISE
         self.result: RingVector | None = None
         self.certificate: Certificate | None = None

@@ -12,7 +12,7 @@ import pytest
 from clients.site import Site
 from federation.round.messages import Frame, Kind
 from privacy.secagg.statements import bind_session
-from tests.adversary.tapped import Call, record
+from tests.adversary.tapped import Call, record, record_secrets
 from tests.clients.sites import FIVE, ROSTER, Round, joined, make_plan, make_terms
 
 ROUNDS = 20
@@ -51,13 +51,16 @@ def test_no_two_rounds_share_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyP
     sites = joined(tmp_path, PLAN, FIVE)
     for site in sites.values():
         _recorded(site, drawn)
-    calls = record(monkeypatch)
+    calls, encapsulated = record(monkeypatch), record_secrets(monkeypatch)
     links, prepared = _play(sites)
     assert prepared == ROUNDS - ROUNDS // 5  # all but the first, and those after a round that lost a site
     _are_all_apart(drawn, calls)
     roots = {secret for secret, _, use, _ in calls if use == "channel secret"}
     assert {salt for _, salt, use, _ in calls if use == "channel secret"} >= set(links)
     assert roots <= set(drawn)
+    # 20 seals in each round, and in each whose keys were prepared in vain.
+    assert len(encapsulated) == len({ciphertext for _, ciphertext in encapsulated.values()}) >= 20 * ROUNDS
+    assert not encapsulated.keys() & (set(calls.values()) | set(drawn))
     assert len(roots) >= ROUNDS * len(sites)
 
 
@@ -90,6 +93,20 @@ def test_no_two_attempts_share_a_value(tmp_path: Path, monkeypatch: pytest.Monke
     _are_all_apart(drawn, calls)
     sessions = {salt for _, salt, use, _ in calls if use == "channel secret"}
     assert len(sessions) == 5
+
+
+def test_control_a_root_that_serves_two_attempts_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bytes] = []
+    sites = joined(tmp_path, PLAN, FIVE)
+    for name, site in sites.items():
+        site.entropy = lambda size, name=name: drawn.append(name.encode().ljust(size)) or drawn[-1]  # type: ignore[misc,func-returns-value]
+    calls = record(monkeypatch)
+    _give_up(Round(TERMS, sites), Kind.BROADCAST)
+    Round(replace(TERMS, attempt=2), sites).play()
+    with pytest.raises(AssertionError):
+        _are_all_apart(drawn, calls)
 
 
 class _Enough(Exception):

@@ -14,7 +14,10 @@ from itertools import combinations, product
 import pytest
 
 from privacy.errors import FaultyServer
+from privacy.mechanism.excess import Levels
+from privacy.mechanism.noise import VARIANCE
 from privacy.secagg.messages import Certificate, Delivery, Masked, Reveal, Survivors, Vote
+from privacy.secagg.parameters import Parameters
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Phase
 from privacy.secagg.statements import accepted_digest, cast, taken_digest, upload_digest
@@ -33,18 +36,19 @@ class Splitter:
 
     n: int
     bad: int
+    levels: tuple[int, ...] = ()  # of excess noise
     round: Tapped = field(init=False)
     uploads: dict[int, Vote] = field(default_factory=dict)
     _given: dict[tuple[int, Asked, Sites], Reveal | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.round = Tapped(self.n, colluders=self.bad).until(Phase.MASK)
+        self.round = Tapped(self.n, colluders=self.bad, levels=self.levels).until(Phase.MASK)
         rules = self.round.parameters
         for slot in range(self.n):
             data = self.round.answer(slot)
             self.round.view.hear(slot, data)
             masked = Masked.from_bytes(data, packed_size(rules.length, rules.ring_bits))
-            delivery = Delivery.from_bytes(self.round.inbox[slot])
+            delivery = Delivery.from_bytes(self.round.inbox[slot], len(self.levels))
             taken = {dealer: taken_digest(sealed.dealt) for dealer, sealed in delivery.by_slot.items()}
             accepted = accepted_digest(self.round.view.bound, taken)
             upload = upload_digest(masked.packed, masked.wraps, accepted)
@@ -147,3 +151,38 @@ def test_control_under_the_old_derivation_some_split_bares_a_vector(
     splitter = Splitter(n, bad)
     outcomes = _outcomes(splitter, _smaller(splitter, at_once=at_once))
     assert any(known.is_bare(slot) for known in outcomes for slot in range(bad, n))
+
+
+EXCESS = [(4, 0, (1,)), (4, 1, (1,)), (5, 0, (1, 2)), (5, 1, (1,))]
+
+
+def _least_left(n: int, bad: int, levels: tuple[int, ...]) -> int:
+    """The least variance that honest sites leave in a sum that some split opens, less what is charged for."""
+    splitter, parts = Splitter(n, bad, levels), Levels(n - bad, (0, *levels))
+    honest, found, sizes = frozenset(range(bad, n)), [], set()
+    for known in _outcomes(splitter, _smaller(splitter, at_once=n == 4)):
+        in_sum = known.knows("self seed") & honest
+        if in_sum and known.knows("mask secret") & honest == honest - in_sum:
+            sizes.add(len(in_sum))
+            found.append(sum(parts.left[_stripped(known, slot, len(levels))] for slot in in_sum))
+    assert len(sizes) > 1, "sums of several sizes can be opened"
+    return min(found) - parts.shares * VARIANCE
+
+
+def _stripped(known: Closure, slot: int, most: int) -> int:
+    """The level down to which a site's noise is known: each seed gives its part, and all above."""
+    return next((each - 1 for each in range(1, most + 1) if slot in known.knows(f"e{each}")), most)
+
+
+@pytest.mark.parametrize(("n", "bad", "levels"), EXCESS)
+def test_no_split_leaves_less_noise_in_a_sum_than_is_charged(
+    n: int, bad: int, levels: tuple[int, ...]
+) -> None:
+    """I9, by what real machines give; all rules of it by counting are in tests/federation/round/test_parts.py."""
+    assert _least_left(n, bad, levels) >= 0
+
+
+def test_control_a_level_too_low_leaves_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the level that of who is lost after sharing, of a sum that lost a site nothing would be kept for it."""
+    monkeypatch.setattr(Parameters, "opened_level", lambda *_: 1)
+    assert _least_left(5, 1, (1,)) < 0

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from federation.audit.examine import audit
+from federation.audit.outcome import Sums
 from federation.ledger.export import load_entries
 from federation.plan.plan import parse
 from privacy.accounting.pld import epsilon
@@ -99,6 +101,11 @@ def test_a_private_run_that_is_killed_spends_what_its_plan_says_and_no_more(
     (tmp_path / "plan.toml").write_text(text)
     kill_until_finished(tmp_path, "protocol")
     check_journals(tmp_path, ROUNDS)
+    found = audit(tmp_path / "run")
+    assert (found.verdict, found.sums) == ("pass", Sums(opened=ROUNDS, verified=ROUNDS, followed=ROUNDS))
+    assert "receipt-replayed" not in {finding.id for finding in found.findings}
+    names = sorted(path.name for path in (tmp_path / "run" / "rounds").iterdir())
+    assert names == [f"{number:04d}.transcript" for number in range(1, ROUNDS + 1)]
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert 2.98 < report["privacy"]["epsilon"] <= 3.0
     for site in report["sites"]:

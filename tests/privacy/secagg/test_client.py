@@ -597,6 +597,14 @@ def test_each_secret_is_gone_as_soon_as_its_step_is_over() -> None:
     assert held == [[name in each for name in names] for each in kept]
 
 
+def test_control_a_root_that_is_kept_is_seen() -> None:
+    round_ = Round().until(Phase.MASK)
+    client, root = round_.clients[0], entropy(site(0))(32)
+    assert not _reaches(client, root)
+    vars(vars(client)["_state"])["kept"] = {"deep": [root]}
+    assert _reaches(client, root)
+
+
 def test_an_abort_by_the_caller_ends_the_round() -> None:
     round_ = Round().until(Phase.MASK)
     round_.clients[0].abort()

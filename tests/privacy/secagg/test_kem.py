@@ -12,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import mlkem
 
 from privacy.errors import UnsafeParameters
-from privacy.secagg.kem import CIPHERTEXT_BYTES, KEM_KEY_BYTES, KemPair, encapsulate, is_kem_key
+from privacy.secagg.kem import CIPHERTEXT_BYTES, KEM_KEY_BYTES, KemPair, encapsulate, is_kem_key, require_kem
 from tests import ROOT
 from tests.privacy.secagg.rounds import Round, entropy
 
@@ -91,13 +91,13 @@ def test_a_build_without_ml_kem_takes_part_in_nothing_and_says_so_in_one_line(
     is_older: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no mode with X25519 alone. Package versions before 47, and builds against an older OpenSSL."""
+    client = Round(3).clients[0]
     if is_older:
         monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.mlkem", None)
     else:
         monkeypatch.setattr(mlkem.MLKEM768PrivateKey, "from_seed_bytes", _unsupported)
         monkeypatch.setattr(mlkem.MLKEM768PublicKey, "from_public_bytes", _unsupported)
-    client = Round(3).clients[0]
-    for ask in (client.advertise, lambda: is_kem_key(bytes(KEM_KEY_BYTES))):
+    for ask in (client.advertise, require_kem, lambda: Round(3), lambda: is_kem_key(bytes(KEM_KEY_BYTES))):
         with pytest.raises(UnsafeParameters, match="no ML-KEM-768") as caught:
             ask()
         assert "\n" not in str(caught.value)
