@@ -32,11 +32,10 @@ from federation.round.groups import noise_factor
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from federation.sums.state import begin
-from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.secagg.graph import permutation
 from privacy.wire import digest
-from simulations.vectorized import run_vectorized
+from simulations.vectorized import Contributed, run_vectorized
 
 SITES, GROUPS, SEEDS = 25, 5, 2
 PLAN = """
@@ -153,12 +152,12 @@ def play(plan: Plan, attack: str, bad: int) -> Outcome:
     }
     culprits = set(names[:bad])
 
-    def contribute(terms: Terms, site: str, params: Tensor) -> RingVector:
+    def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
         vector = contribution(terms, site, params, trainers[site])
         if factor == 1.0 or site not in culprits:
-            return vector
+            return Contributed(vector)
         sent = np.rint(terms.codec.from_ring(vector) * factor).astype(np.int64)
-        return terms.codec.to_ring(sent)
+        return Contributed(terms.codec.to_ring(sent))
 
     members = tuple(Member(name, len(part[1])) for name, part in zip(names, parts, strict=True))
     state, noticed = begin(plan, bytes(16), initial_params(task.model, seed)), 0

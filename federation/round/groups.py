@@ -60,12 +60,14 @@ def noise_factor(plan: Plan, sites: int) -> float:
 
     For sites of one size, if none drops out. 1 without groups, and where every site adds all of the noise itself.
     """
-    parts = [_variance(plan, size) for size in group_sizes(sites, plan.secure_aggregation.groups or 1)]
-    return math.sqrt(sum(parts) / len(parts) ** 2 / _variance(plan, sites))
+    asked = plan.secure_aggregation
+    parts = [_variance(plan, size) for size in group_sizes(sites, asked.groups or 1)]
+    whole = plan.model_copy(update={"secure_aggregation": asked.model_copy(update={"groups": None})})
+    return math.sqrt(math.fsum(parts) / len(parts) ** 2 / _variance(whole, sites))
 
 
 def _variance(plan: Plan, sites: int) -> float:
-    """The variance of the noise on the mean of one sum over so many sites."""
+    """The variance of the noise on the mean of one sum over so many sites, less what is taken out of it."""
     names = [f"{slot:05d}" for slot in range(sites)]
     parties = parties_of(plan, dict.fromkeys(names, 1), 1)
-    return plan.kind.noise_variance(parties, names)
+    return plan.kind.noise_variance(parties, names, sites if len(parties.lost) > 1 else 0)

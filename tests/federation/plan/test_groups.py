@@ -28,6 +28,7 @@ def test_a_plan_with_groups_is_read_and_says_so_in_its_digest() -> None:
         ({"secure_aggregation.groups": 1}, "groups"),
         ({"server.optimizer": "adam-bc"}, "cannot know the noise in a median"),
         ({"secure_aggregation.transcripts": True}, "hold one sum of a round"),
+        ({"secure_aggregation.excess_levels": 1}, "nothing is taken out"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict[str, object], said: str) -> None:
