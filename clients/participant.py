@@ -12,19 +12,27 @@ from dataclasses import dataclass, field
 
 from clients.policy import Policy, require_company
 from federation.plan.plan import Plan
-from federation.round.groups import smallest_sum
+from federation.round.groups import may_be_missing, smallest_sum
 from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.terms import Terms
-from privacy.errors import FaultyServer, PolicyViolation
+from privacy.errors import FaultyServer, PolicyViolation, ProtocolError, SuspectedClient
 from privacy.roster import Roster
 from privacy.secagg.client import ClientMachine
+
+
+class ShareDoesNotOpen(ProtocolError):
+    """What the site in `slot` dealt to this one does not open. Nothing of the round is charged yet."""
+
+    def __init__(self, message: str, slot: int) -> None:
+        super().__init__(message, hint="it was altered, or that site is at fault: the server leaves it out")
+        self.slot = slot
 
 
 @dataclass
 class Participant:
     """One attempt, then discarded. `replies`: by kind of request, its digest and what was answered.
 
-    `excess`: the secret of what may be taken out of the round's noise, until the journal keeps it with the release.
+    `excess`: the secret of what may be taken out of its noise, until the journal keeps it with the release.
     """
 
     terms: Terms
@@ -32,6 +40,14 @@ class Participant:
     excess: bytes = field(default=b"", repr=False)
     replies: dict[Kind, tuple[bytes, tuple[Kind, bytes]]] = field(default_factory=dict, repr=False)
     began: float = field(default_factory=time.monotonic)
+
+    def accept(self, delivery: bytes) -> None:
+        """Open what the others dealt to this site. ShareDoesNotOpen names the slot whose share does not."""
+        try:
+            self.machine.accept(delivery)
+        except SuspectedClient as error:
+            slot = self.terms.parameters.slots[error.site]
+            raise ShareDoesNotOpen(f"{error.message} (slot {slot})", slot) from None
 
     def abort(self) -> None:
         """Leave the round: the secrets go, and nothing is answered any more."""
@@ -66,8 +82,7 @@ def require_same_company(plan: Plan, first: frozenset[str], present: frozenset[s
     """
     if plan.is_private or plan.cohort.sample_rate is not None or plan.cohort.size not in ("all", None):
         return
-    # With another cohort all groups change, and each of their sums is one more equation for single updates.
-    spared = 0 if plan.secure_aggregation.groups is not None else plan.secure_aggregation.dropouts
+    spared = may_be_missing(plan)
     if (other := len(first ^ present)) > spared:
         raise PolicyViolation(
             f"the cohort differs by {other} from that of this run's first round, and there is no noise",

@@ -32,12 +32,14 @@ from clients.journal.journal import Journal
 from clients.training.work import Trainer, contribution, fresh_excess
 from federation.errors import FederationError, TaskError
 from federation.model.params import params_bytes
+from federation.round.messages import Invitation
 from federation.round.terms import Terms
 from privacy.accounting.units import Limit
 from privacy.errors import PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.secagg.keys import SECRET_BYTES
+from privacy.wire import digest
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,15 @@ class Payload:
         self.open(data)
         return data
 
-    def split(self, data: bytes) -> tuple[bytes, bytes]:
-        """The sealed vector, and the secret of its excess noise, if there is one, that is kept with it.
+    def split(self, data: bytes) -> tuple[bytes, bytes, bytes]:
+        """The sealed vector, and what is kept with it: the secret of its excess noise and for which cohort, if any.
 
         PolicyViolation for bytes of another form.
         """
-        vector, excess = data[: 8 * self.length], data[8 * self.length :]
-        if len(excess) not in (0, SECRET_BYTES):
+        vector, beside = data[: 8 * self.length], data[8 * self.length :]
+        if len(beside) not in (0, 2 * SECRET_BYTES):
             raise PolicyViolation("a release is not of the one form that may leave")
-        return vector, excess
+        return vector, beside[:SECRET_BYTES], beside[SECRET_BYTES:]
 
     def open(self, data: bytes) -> RingVector:
         """The vector of sealed bytes, which are all that it holds. PolicyViolation if they have another form."""
@@ -102,26 +104,36 @@ def release(
     sealed = journal.begin(run, number, question, limits, heads, ended)
     form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:
-        sealed = form.seal(_without_text(terms, site, params, trainer, excess)) + excess
+        beside = excess + cohort_digest(terms) if excess else b""
+        sealed = form.seal(_without_text(terms, site, params, trainer, excess)) + beside
         journal.release(run, number, sealed)
-    vector, drawn = form.split(sealed)
+    vector, drawn, _ = form.split(sealed)
     if drawn != excess:
         raise PolicyViolation("a release is kept with another secret of its noise than that of this attempt")
     return form.open(vector)
 
 
-def excess_of(terms: Terms, journal: Journal, known: bytes) -> bytes:
-    """The secret of what may be taken out of a round's noise: of its release if there is one, else `known` or new.
+def excess_of(terms: Terms, journal: Journal) -> bytes:
+    """The secret of what may be taken out of a round's noise, to be shared in an attempt: its release's or new.
 
-    A round has one, in all of its attempts: a second would belong to noise that is not in the vector. Empty where
-    nothing is taken out.
+    Until something is released every attempt has its own. What was released has one, in every attempt with the same
+    cohort: a second would belong to noise that is not in the vector. To another cohort it is never dealt, not even
+    before its params are known and it is refused: fewer sites could open it there, for a set that lost nobody, and
+    strip noise that the sum of the first cohort needs. Empty where nothing is taken out.
     """
     if not terms.takes_out:
         return b""
     sealed = journal.kept(*terms.account)
     if sealed is not None:
-        return Payload(terms.length, terms.codec.ring_bits).split(sealed)[1]
-    return known or fresh_excess(terms)
+        _, excess, cohort = Payload(terms.length, terms.codec.ring_bits).split(sealed)
+        if cohort == cohort_digest(terms):
+            return excess
+    return fresh_excess(terms)
+
+
+def cohort_digest(terms: Terms) -> bytes:
+    """32 bytes for a round's cohort with the declared sizes."""
+    return digest("federation/excess/1", Invitation(terms.members).to_bytes())
 
 
 def _without_text(terms: Terms, site: str, params: Tensor, trainer: Trainer, excess: bytes) -> RingVector:

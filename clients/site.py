@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
 from clients.journal.journal import Journal
-from clients.participant import Participant, require_same_company, settle
+from clients.participant import Participant, ShareDoesNotOpen, require_same_company, settle
 from clients.policy import Policy, consent
 from clients.release import excess_of, release
 from clients.training.screen import said_of, screened, try_out
@@ -114,7 +114,8 @@ class Site:
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
             reason = self._refused(frame, error if isinstance(error, Exception) else _asked_to_exit())
-            return frame.reply(Kind.ABORT, abort_body(reason)).to_bytes()
+            slot = error.slot if isinstance(error, ShareDoesNotOpen) else None
+            return frame.reply(Kind.ABORT, abort_body(reason, slot)).to_bytes()
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -199,11 +200,6 @@ class Site:
         if trainer.tally.raised:
             _log.warning("%s", said_of(self.member.site, trainer.tally.raised))
         trainer.tally.raised = 0
-
-    def excess(self, terms: Terms) -> bytes:
-        """The secret of what may be taken out of this site's noise in a round, the same in every attempt at it."""
-        known = self._joined_run(terms.run).rounds.get(terms.round)
-        return excess_of(terms, self.journal, b"" if known is None else known.excess)
 
     def release(
         self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = (), excess: bytes = b""
@@ -317,7 +313,7 @@ class Site:
         require_same_company(joined.plan, self._companies.get(terms.run, present), present)
         rules, minimum = joined.plan.secure_aggregation, smallest_sum(joined.plan, joined.plan.cohort.minimum)
         floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
-        excess = self.excess(terms)
+        excess = excess_of(terms, self.journal)
         machine = ClientMachine(
             self.member.site,
             self.trust.identity,
@@ -365,7 +361,7 @@ class Site:
                 note_asked(participant)
                 broadcast = Broadcast.from_bytes(body)
                 params = params_from_bytes(broadcast.params, terms.dimension)
-                machine.accept(broadcast.shares)
+                participant.accept(broadcast.shares)
                 excess, participant.excess = participant.excess, b""  # from here on the journal keeps it
                 vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes
                 is_ring = terms.parameters.fewest_neighbors > 0
@@ -398,6 +394,7 @@ def _reason(error: Exception) -> Reason:
         (LedgerRefusal, Reason.POLICY),
         (JournalMisuse, Reason.POLICY),
         (UnknownRun, Reason.UNKNOWN_RUN),
+        (ShareDoesNotOpen, Reason.SHARE),
         (ProtocolError, Reason.PROTOCOL),
         (TrainingDiverged, Reason.DIVERGED),
     )

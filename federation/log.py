@@ -25,7 +25,7 @@ from privacy.errors import Hinted
 Event: TypeAlias = Literal[
     "ready", "stopped", "failed", "warning", "waiting", "complete_already",
     "run_begins", "run_resumed", "run_ends",
-    "invited", "round_begins", "round_ends", "round_failed",
+    "invited", "round_begins", "round_ends", "round_failed", "round_lost",
     "evaluation_begins", "evaluation_ends",
     "site_lost", "sum_unlikely", "site_refused", "refused", "connection_lost",
 ]  # fmt: skip

@@ -4,8 +4,8 @@ The coordinator wraps the secure aggregation's ServerMachine in the frames of a 
 shares, masked vectors and, at the end, one sum. Time is an input: `deadline` closes the step at hand.
 
 A round can carry the beginning of the next one: the keys of `following` travel beside the params and the
-certificate of this round, and their answers beside the masked vectors and the reveals. If no site is lost, the next
-round then begins with its params. If one is, `following` is dropped and the next round starts with invitations.
+certificate of this round, and their answers beside the masked vectors and the reveals. The next round then begins
+with its params. A site that is lost on the way is lost to the next round, too, unless that begins anew.
 """
 
 from __future__ import annotations
@@ -13,7 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from federation.errors import TooFewSurvivors
-from federation.round.messages import Broadcast, Frame, Invitation, Kind, Paired, abort_reason
+from federation.round.messages import (
+    FRAME_ROOM,
+    PEER_ROOM,
+    Broadcast,
+    Frame,
+    Invitation,
+    Kind,
+    Paired,
+    Reason,
+    abort_reason,
+    accused_slot,
+)
 from federation.round.parts import by_site, without_excess
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
@@ -22,6 +33,7 @@ from privacy.errors import FaultyClient, MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
 from privacy.secagg.opened import Opened
+from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Outgoing as MachineOutgoing
 from privacy.secagg.server import Phase, ServerMachine, TooFew
 from server.heads import Heads
@@ -41,6 +53,7 @@ _REPLIES = {
     Phase.REVEAL: Kind.REVEAL,
 }
 SILENT = "silent"  # why a site left that did not answer before the deadline
+_REASONS = {*(reason.name.lower() for reason in Reason), SILENT}
 
 
 class Coordinator:
@@ -53,13 +66,18 @@ class Coordinator:
         self.uploads = uploads
         self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
+        self.accused: dict[str, str] = {}  # whose shares do not open, by the site that says so
+        self.gone: set[str] = (
+            set()
+        )  # sites that were asked and fell silent, or left for a reason of their own
         self.following: Coordinator | None = None
         sink = uploads.keep if uploads is not None else None
         self._machine = ServerMachine(roster, terms.parameters, terms.session, sink)
         self._params: bytes | None = None
-        self._is_masking = False
+        self._asked: set[str] = set()  # sites that were sent the params
         self._deliveries: list[MachineOutgoing] = []  # wait for the params
-        self._heard: set[tuple[Phase, str]] = set()
+        self._answered: set[str] = set()  # in the step at hand, and not found faulty
+        self._departed: set[str] = set()  # are not waited for
         self._onward: dict[str, bytes] = {}  # frames that wait to travel with the round before
 
     @property
@@ -99,15 +117,45 @@ class Coordinator:
         return self.left | self._machine.faulty
 
     @property
+    def reasons(self) -> dict[str, str]:
+        """The same from a fixed list, which tells nothing else: a `Reason` in lower case, or SILENT."""
+        return {site: self._word(site, told) for site, told in sorted(self.lost.items())}
+
+    @property
+    def proven(self) -> frozenset[str]:
+        """The sites that are at fault beyond doubt: what they signed shows it."""
+        return frozenset(site for site, error in self._machine.blame.items() if type(error) is FaultyClient)
+
+    @property
+    def charged(self) -> frozenset[str]:
+        """The sites that may have charged this round: they had the params, and did not refuse what was dealt."""
+        return frozenset(self._asked - self.accused.keys())
+
+    @property
     def is_prepared(self) -> bool:
-        """Keys are exchanged with every site of the cohort: `start` needs no invitation."""
-        return len(self._deliveries) == len(self.terms.members)
+        """Keys are exchanged with enough sites of the cohort: `start` needs no invitation."""
+        return bool(self._deliveries)
+
+    @property
+    def partners(self) -> frozenset[str]:
+        """The sites that a prepared round begins with."""
+        return frozenset(message.to for message in self._deliveries)
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the step at hand is the one in which sites train."""
+        return self._machine.phase is Phase.MASK
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether as many sites have answered in the step at hand as a sum needs."""
+        return len(self._answered) >= self.terms.parameters.required
 
     @property
     def may_repeat(self) -> bool:
         """Whether another attempt at this round can succeed: on a ring a site masks in one attempt only."""
         is_ring = self.terms.parameters.fewest_neighbors > 0
-        return not (is_ring and self._is_masking)
+        return not (is_ring and self._asked)
 
     def forget(self) -> None:
         """Drop what sites sent: the attempt is over, or what it was for is written."""
@@ -121,54 +169,114 @@ class Coordinator:
         self.following = following
         if following is not None:
             following._queue(following._invitations())
+        self.gone.clear()
         if not self.is_prepared:
             return self._invitations()
+        self._departed.update(set(self.terms.parameters.members) - self.partners)
         deliveries, self._deliveries = self._deliveries, []
         return self._frames(Kind.BROADCAST, deliveries)
 
     def receive(self, site: str, data: bytes) -> list[Outgoing]:
-        """Take one reply; what has to be sent now, if it completed a step. TooFewSurvivors voids the round."""
+        """Take one reply; what has to be sent now, if it completed a step. TooFewSurvivors voids the round.
+
+        A reply that no honest site sends, for its length alone, is neither copied nor parsed.
+        """
         try:
-            frame = Frame.from_bytes(data)
-            if (frame.run, frame.round, frame.attempt) != self.terms.place:
+            header = Frame.header(data)
+            if (header.run, header.round, header.attempt) != self.terms.place:
                 return []  # a straggler of an earlier attempt
+            self._require_fits(header.kind, len(data))
+            frame = Frame.from_bytes(data)
             if frame.kind is Kind.ABORT:
-                self.left[site] = abort_reason(frame.body).name.lower()
-                return self._advance(lambda: self._machine.leave(site))
+                return self._aborted(site, frame.body)
             if frame.kind is not _REPLIES.get(self._machine.phase):
                 return []  # late or early: the step it belongs to is closed
-            self._heard.add((self._machine.phase, site))
+            self._answered.add(site)
             own = self._unpaired(site, frame) if frame.kind in (Kind.MASKED, Kind.REVEAL) else frame.body
         except MalformedMessage as error:
-            self.left[site] = error.message
+            self._leaves(site, error.message)
             return []
         except FaultyClient as error:
-            self.left[site] = error.message
+            self._leaves(site, error.message)
+            self._departed.add(site)
             return self._advance(lambda: self._machine.leave(site))
         return self._advance(lambda: self._machine.receive(site, own))
 
     def deadline(self) -> list[Outgoing]:
         """Go on without the sites that have not answered, or void the round with TooFewSurvivors."""
-        for member in self.terms.members:
-            if (self._machine.phase, member.site) not in self._heard and member.site not in self.lost:
-                self.left[member.site] = SILENT
+        missing = (
+            set(self.terms.parameters.members) - self._answered - self._departed - self._machine.blame.keys()
+        )
+        self.left = dict.fromkeys(sorted(missing), SILENT) | self.left
+        self.gone |= missing
         return self._advance(self._machine.deadline)
+
+    def _aborted(self, site: str, body: bytes) -> list[Outgoing]:
+        """A site leaves. Whose share it accuses counts where it was dealt one, and has not answered otherwise."""
+        if site in self._answered or site in self.accused:
+            return []  # it has answered in this step, and is not believed the opposite
+        slot, reason = accused_slot(body), abort_reason(body)
+        why = reason.name.lower()
+        if slot is not None:
+            members = self.terms.parameters.members
+            is_dealt = self.is_training and site in self._asked and site not in self.left
+            if is_dealt and slot < len(members) and members[slot] != site:
+                self.accused[site] = members[slot]
+                why = f"its share from {members[slot]}, slot {slot}, does not open"
+            else:
+                why = "it says that a share does not open which nobody dealt"
+        self._leaves(site, why)
+        self._departed.add(site)
+        if reason not in (Reason.PROTOCOL, Reason.SHARE):  # with those a site speaks of others
+            self.gone.add(site)
+        return self._advance(lambda: self._machine.leave(site))
+
+    def _leaves(self, site: str, why: str) -> None:
+        self.left[site] = why
+        self._answered.discard(site)
+
+    def _word(self, site: str, told: str) -> str:
+        if site in self.accused:
+            return Reason.SHARE.name.lower()
+        # Anything else is what the server itself says of a site that broke the protocol.
+        return told if told in _REASONS else Reason.PROTOCOL.name.lower()
+
+    def _require_fits(self, kind: Kind, length: int) -> None:
+        """MalformedMessage for a reply longer than the plan has room for."""
+        rules = self.terms.parameters
+        most = FRAME_ROOM + PEER_ROOM * rules.count
+        if kind is Kind.MASKED:
+            most += packed_size(rules.length, rules.ring_bits)
+        if length > most:
+            raise MalformedMessage(f"it sent a {kind.name} of {length} bytes, where {most} are the most")
 
     def _unpaired(self, site: str, frame: Frame) -> bytes:
         """This round's part of a reply; the other part is the next round's."""
         paired = Paired.from_bytes(frame.body)
         self._heads.take(site, paired.heads)
-        if self.following is not None and paired.following:
-            try:
-                self.following._queue(self.following.receive(site, paired.following))
-            except TooFewSurvivors:
-                self.following = None
+        if paired.following:
+            self._go_on(lambda following: following.receive(site, paired.following))
         return paired.own
+
+    def _go_on(self, step: Callable[[Coordinator], list[Outgoing]]) -> None:
+        """A step of the next round; it is given up if it becomes void."""
+        if self.following is None:
+            return
+        try:
+            self.following._queue(step(self.following))
+        except TooFewSurvivors:
+            self.following = None
+
+    def _hasten(self, phase: Phase) -> None:
+        """Nothing more can come for this step of the next round: it goes on with the sites that answered."""
+        if self.following is not None and self.following._machine.phase is phase:
+            self._go_on(Coordinator.deadline)
 
     def _queue(self, messages: list[Outgoing]) -> None:
         self._onward.update((message.to, message.data) for message in messages)
 
     def _advance(self, step: Callable[[], list[MachineOutgoing]]) -> list[Outgoing]:
+        before = self._machine.phase
         try:
             messages = step()
         except TooFew as error:
@@ -176,17 +284,26 @@ class Coordinator:
             raise TooFewSurvivors(
                 error.got, error.needed, stage=stage, left=self.lost, round_number=number
             ) from None
+        finally:
+            self._answered -= self._machine.blame.keys()
         self.left.update(self._machine.faulty)
+        if self._machine.phase is not before:
+            self._answered.clear()
         kind = _REQUESTS.get(self._machine.phase)
         if kind is None:
+            if self._machine.phase is Phase.DONE:
+                self._hasten(Phase.SHARE)
             return []
         if kind is Kind.BROADCAST and self._params is None:
             self._deliveries += messages
             return []
+        if kind in (Kind.SURVIVORS, Kind.CERTIFICATE):
+            self._hasten(Phase.ADVERTISE)
         return self._frames(kind, messages)
 
     def _frames(self, kind: Kind, messages: list[MachineOutgoing]) -> list[Outgoing]:
-        self._is_masking |= kind is Kind.BROADCAST
+        if kind is Kind.BROADCAST:
+            self._asked.update(message.to for message in messages)
         return [self._frame(kind, message.to, message.data) for message in messages]
 
     def _frame(self, kind: Kind, site: str, body: bytes) -> Outgoing:

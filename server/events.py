@@ -8,16 +8,12 @@ from federation.kinds.allowed import Unlikely
 from federation.log import Event, Fact, is_on, note, warn
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
-from federation.round.messages import Reason
 from federation.round.terms import Terms
 from federation.sums.state import ServerState
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.roster import Roster
-from server.coordinator import SILENT, Coordinator
-from server.grouped import Grouped
-
-_REASONS = {*(reason.name.lower() for reason in Reason), SILENT}
+from server.grouped import Attempt
 
 
 def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Roster) -> None:
@@ -34,7 +30,7 @@ def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Ro
     )
 
 
-def note_begins(coordinator: Coordinator | Grouped) -> None:
+def note_begins(coordinator: Attempt) -> None:
     """An attempt at a round begins."""
     if is_on():
         terms = coordinator.terms
@@ -42,24 +38,30 @@ def note_begins(coordinator: Coordinator | Grouped) -> None:
         note(name, cohort=terms.names, **_place(coordinator))
 
 
-def note_lost(coordinator: Coordinator | Grouped) -> None:
+def note_lost(coordinator: Attempt) -> None:
     """Each site that the attempt went on without, or failed for, and why: a reason from the fixed list."""
     if not is_on():
         return
-    for site, told in sorted(coordinator.lost.items()):
-        # Anything else is what the server itself says of a site that broke the protocol.
-        reason = told if told in _REASONS else Reason.PROTOCOL.name.lower()
-        warn("site_lost", **_place(coordinator), site=site, reason=reason)
+    for site, reason in coordinator.reasons.items():
+        accused = coordinator.accused.get(site)
+        warn("site_lost", **_place(coordinator), site=site, reason=reason, dealt_by=accused)
 
 
-def note_failed(coordinator: Coordinator | Grouped, got: int, needed: int) -> None:
+def note_lost_round(run: bytes, receipt: Receipt) -> None:
+    """A round has no sum and never will; some sites may have charged it. The next one begins."""
+    accused = [f"{accuser}>{accused}" for accuser, accused in receipt.accused] or None
+    charged = sorted(receipt.charged)
+    warn("round_lost", run=run.hex(), round=receipt.round, charged=charged, accused=accused)
+
+
+def note_failed(coordinator: Attempt, got: int, needed: int) -> None:
     """An attempt has no sum; `site_lost` lines say for whom."""
     warn("round_failed", **_place(coordinator), survivors=got, needed=needed)
 
 
 def note_round(plan: Plan, run: bytes, receipt: Receipt) -> None:
     """A round is done; `epsilon`: of all rounds so far, for one unit that the plan protects."""
-    if is_on():
+    if is_on() and not receipt.is_lost:
         note(
             "round_ends",
             run=run.hex(),
@@ -93,6 +95,6 @@ def _so_far(plan: Plan, rounds: int) -> float | None:
     return epsilon([done.event], delta)
 
 
-def _place(coordinator: Coordinator | Grouped) -> dict[str, Fact]:
+def _place(coordinator: Attempt) -> dict[str, Fact]:
     terms = coordinator.terms
     return {"run": terms.run.hex(), "round": terms.round, "attempt": terms.attempt}

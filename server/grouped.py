@@ -10,6 +10,7 @@ Rounds of groups are not prepared on the way: the groups of the next round are o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
@@ -24,6 +25,7 @@ class Grouped:
 
     following: None = None
     is_prepared = False
+    partners: frozenset[str] = frozenset()
     uploads: None = None
     opened: None = None
     result: None = None
@@ -53,6 +55,41 @@ class Grouped:
     def left(self) -> dict[str, str]:
         """The sites that aborted, broke the protocol or kept silent, and why."""
         return {site: why for part in self._parts for site, why in part.left.items()}
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """The sites that are away, as in `Coordinator`."""
+        return frozenset[str]().union(*(part.gone for part in self._parts))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why sites left, from a fixed list."""
+        return {site: why for part in self._parts for site, why in sorted(part.reasons.items())}
+
+    @property
+    def accused(self) -> dict[str, str]:
+        """Whose shares do not open, by the site that says so."""
+        return {site: other for part in self._parts for site, other in part.accused.items()}
+
+    @property
+    def proven(self) -> frozenset[str]:
+        """The sites that are at fault beyond doubt."""
+        return frozenset[str]().union(*(part.proven for part in self._parts))
+
+    @property
+    def charged(self) -> frozenset[str]:
+        """The sites that may have charged this round."""
+        return frozenset[str]().union(*(part.charged for part in self._parts))
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the step at hand is the one in which sites train."""
+        return any(part.is_training for part in self._waiting)
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether as many sites of each group have answered in the step at hand as its sum needs."""
+        return all(part.has_enough for part in self._waiting)
 
     @property
     def lost(self) -> dict[str, str]:
@@ -98,3 +135,6 @@ class Grouped:
 
     def _unfinished(self) -> Iterator[Coordinator]:
         return (part for part in self._parts if not part.is_done)
+
+
+Attempt: TypeAlias = Coordinator | Grouped

@@ -11,17 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
-from federation.errors import SumRefused, TooFewSurvivors
+from federation.errors import SumRefused
 from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
-from federation.round.cohort import sample
-from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
 from federation.sums.record import Content, Heading
@@ -32,19 +30,16 @@ from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.evaluation import Evaluated, evaluated
-from server.events import note_begins, note_evaluated, note_failed, note_lost, note_unlikely
-from server.grouped import Grouped
-from server.heads import Heads
+from server.events import note_evaluated, note_lost_round, note_unlikely
+from server.grouped import Attempt
+from server.playing import PREPARED, Members, Played, Setting, play_round
 from server.sessions import Lines
 from server.transcripts import Transcripts
 
-Members: TypeAlias = tuple[Member, ...]
 ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise
 
-ATTEMPTS = 3
-# Attempts are numbered: one that the round before prepared comes first, then those that begin with an invitation.
-PREPARED, FIRST = 1, 2
-RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
+LOST_IN_A_ROW = 3
+"""Lost rounds after which a run ends rather than to spend more."""
 
 
 def run(
@@ -58,28 +53,41 @@ def run(
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Yield the state after every round, with its receipt.
 
-    `members` are the sites of the roster that consented. `stream` gives the server's noise, round by round, and is
-    read only where the plan says `noise = "central"`. `transcripts` is where every opened sum is kept, None for
-    nowhere. Raises TooFewSurvivors when every attempt at a round fails, RosterError when no cohort can be formed,
-    TrainingDiverged when a round ended in params that are not finite, SumRefused when honest sites cannot have made
-    the sum of a round and the plan does not have that reported.
+    A round that some sites may have charged, and that no attempt can finish, is lost: its number is used up, params
+    stay, and the next number goes on without those that were in the way. So a plan of R rounds has R numbers,
+    whatever happens. `members` are the sites of the roster that consented. `stream` gives the server's noise, round
+    by round, and is read only where the plan says `noise = "central"`. `transcripts` is where every opened sum is
+    kept, None for nowhere.
+
+    Raises TooFewSurvivors when every attempt at a round fails and no other cohort could do better, or so many
+    rounds in a row are lost; RosterError when no cohort can be formed, TrainingDiverged when a round ended in
+    params that are not finite, SumRefused when honest sites cannot have made the sum of a round and the plan does
+    not have that reported.
     """
     prepared: Coordinator | None = None
+    lost_in_a_row = 0
+    charged = _perhaps_charged(state, members)
     while state.round < plan.federation.rounds:
         require_finite(state)
         started = time.monotonic()
-        setting = Setting(plan, state, members, roster, lines.heads, transcripts)
-        coordinator = _round(setting, lines, prepared)
-        terms, survivors, prepared = coordinator.terms, coordinator.survivors, coordinator.following
-        digest = _keep(setting, coordinator)
-        _welcome_back(coordinator, lines)
-        sums = coordinator.sums()
-        with _shown_by(digest):
-            after, found = advance_by(plan, state, sums, stream(terms.round))
-        heads = lines.heads.of(terms.names)
-        receipt = receipt_of(terms, survivors, state, after, started, lines.take_counts(), heads)
-        told = {"transcript": digest, "excess_left": tuple(sorted(site for one in sums for site in one.left))}
-        yield after, judged(receipt, terms, found).model_copy(update=told)
+        setting = Setting(plan, state, members, roster, lines, transcripts)
+        may_lose = lost_in_a_row + 1 < LOST_IN_A_ROW
+        played = play_round(setting, prepared, may_lose=may_lose, charged=charged)
+        charged, prepared, found, digest = frozenset(), None, None, None
+        left: tuple[str, ...] = ()
+        if not played.has_sums:
+            after = replace(state, round=state.round + 1)
+            lost_in_a_row += 1
+        else:
+            prepared, lost_in_a_row = played.last.following, 0
+            digest, sums = _keep(setting, played.last), played.last.sums()
+            left = tuple(sorted(site for one in sums for site in one.left))
+            with _shown_by(digest):
+                after, found = advance_by(plan, state, sums, stream(setting.number))
+        receipt = judged(_receipt(played, state, after, started, lines), played.last.terms, found)
+        if receipt.is_lost:
+            note_lost_round(state.run, receipt)
+        yield after, receipt.model_copy(update={"transcript": digest, "excess_left": left})
         state = after
 
 
@@ -93,16 +101,24 @@ def evaluate(
     transcripts: Transcripts | None = None,
 ) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
-    setting = Setting(plan, state, members, roster, lines.heads, transcripts)
-    coordinator = _round(setting, lines, None)
-    digest = _keep(setting, coordinator)
-    terms, survivors, cohort = coordinator.terms, coordinator.survivors, coordinator.terms.names
+    charged = _perhaps_charged(state, members)
+    setting = Setting(plan, state, members, roster, lines, transcripts)
+    played = play_round(setting, None, may_lose=False, charged=charged)
+    terms, survivors, cohort = played.last.terms, played.survivors, played.last.terms.names
+    if not played.has_sums:
+        raise AssertionError("an evaluation may not be lost")
+    digest = _keep(setting, played.last)
     with _shown_by(digest):
-        done = evaluated(coordinator.sums()[0], stream(terms.round), lines.heads.of(cohort))
+        done = evaluated(played.last.sums()[0], stream(terms.round), lines.heads.of(cohort))
     if done.unlikely is not None:
         note_unlikely(terms, done.unlikely)
     note_evaluated(state.run, cohort, survivors)
     return replace(done, transcript=digest)
+
+
+def _perhaps_charged(state: ServerState, members: Members) -> frozenset[str]:
+    """Whoever an earlier process may have asked about the round at which this one resumes."""
+    return frozenset(member.site for member in members) if state.attempt else frozenset()
 
 
 def receipt_of(
@@ -129,6 +145,21 @@ def receipt_of(
     )
 
 
+def _receipt(
+    played: Played, before: ServerState, after: ServerState, started: float, lines: Lines
+) -> Receipt:
+    """The same of a round over lines, with its void attempts and all that is known of faults by now."""
+    terms, faults = played.last.terms, lines.attendance.faults
+    heads = lines.heads.of(terms.names)
+    receipt = receipt_of(terms, played.survivors, before, after, started, lines.take_counts(), heads)
+    known = {
+        "void": played.voids,
+        "accused": tuple(faults.accusations),
+        "proven": tuple(sorted(faults.proven)),
+    }
+    return receipt.model_copy(update=known)
+
+
 def judged(receipt: Receipt, terms: Terms, found: Unlikely | None) -> Receipt:
     """The receipt, with what is odd about the round's sum, which is told as well."""
     if found is None:
@@ -137,76 +168,7 @@ def judged(receipt: Receipt, terms: Terms, found: Unlikely | None) -> Receipt:
     return receipt.model_copy(update={"unlikely": UnlikelySum(check=found.check, ratio=found.ratio)})
 
 
-@dataclass(frozen=True)
-class Setting:
-    """The state of a run, and its sites."""
-
-    plan: Plan
-    state: ServerState
-    members: Members
-    roster: Roster
-    heads: Heads
-    transcripts: Transcripts | None = None
-
-    def cohort(self, ahead: int) -> Members:
-        """The cohort of the round `ahead` of the state."""
-        return sample(self.plan, self.members, self.state.round + ahead)
-
-    def attempt(self, number: int) -> Coordinator | Grouped:
-        """A fresh attempt at the next round, by group where the plan has groups."""
-        terms = terms_of(self.plan, self.state, self.cohort(1), number)
-        if self.plan.secure_aggregation.groups is None or terms.is_evaluation:
-            return self.coordinator(1, number)
-        return Grouped(terms, self.roster, self.heads)
-
-    def coordinator(self, ahead: int, attempt: int) -> Coordinator:
-        """A fresh attempt at the round `ahead`, the attempt's number counted from the state's."""
-        terms = terms_of(self.plan, self.state, self.cohort(ahead), attempt, ahead)
-        uploads = self.transcripts.uploads() if self.transcripts is not None else None
-        return Coordinator(terms, self.roster, self.heads, uploads)
-
-    def following(self) -> Coordinator | None:
-        """The round after the next, to be prepared on the way, if all of its cohort are in the next one too."""
-        if self.state.round + 2 > self.plan.federation.rounds or self.plan.secure_aggregation.groups:
-            return None
-        return self.coordinator(2, PREPARED) if set(self.cohort(2)) <= set(self.cohort(1)) else None
-
-
-def terms_of(plan: Plan, state: ServerState, members: Members, attempt: int = FIRST, ahead: int = 1) -> Terms:
-    """The terms of an attempt at the round `ahead` of `state`."""
-    number, dimension = state.round + ahead, state.params.numel()
-    return Terms(plan, state.run, number, state.attempt + attempt, members, dimension)
-
-
-def _round(setting: Setting, lines: Lines, prepared: Coordinator | None) -> Coordinator | Grouped:
-    """Play the next round until an attempt has a sum; every attempt has keys and masks of its own."""
-    failure: TooFewSurvivors | None = None
-    for attempt in range(FIRST, FIRST + ATTEMPTS):
-        is_prepared = prepared is not None and prepared.is_prepared
-        coordinator = prepared if prepared is not None and is_prepared else setting.attempt(attempt)
-        prepared = None
-        note_begins(coordinator)
-        try:
-            _play(coordinator, setting, lines)
-        except TooFewSurvivors as error:
-            failure = error
-            coordinator.forget()
-            note_failed(coordinator, error.got, error.needed)
-            note_lost(coordinator)
-            _welcome_back(coordinator, lines)
-            if not coordinator.may_repeat:
-                failure.hint += "; on a ring a round that failed after masking is over: start another run"
-                break
-        except BaseException:
-            coordinator.forget()
-            raise
-        else:
-            note_lost(coordinator)
-            return coordinator
-    raise failure or AssertionError("unreachable")
-
-
-def _keep(setting: Setting, coordinator: Coordinator | Grouped) -> str | None:
+def _keep(setting: Setting, coordinator: Attempt) -> str | None:
     """Make what shows the sum of a round durable, before anything follows from it; its digest, None without."""
     opened, total = coordinator.opened, coordinator.result
     if setting.transcripts is None or coordinator.uploads is None or opened is None or total is None:
@@ -214,7 +176,7 @@ def _keep(setting: Setting, coordinator: Coordinator | Grouped) -> str | None:
     terms, params = coordinator.terms, params_bytes(setting.state.params)
     content = Content(
         heading=Heading.of(terms, params_digest(params), setting.transcripts.roster),
-        start=params if terms.round == 1 else b"",
+        start=b"" if setting.state.optimizer.steps else params,
         evidence=to_bytes(opened),
         uploads=coordinator.uploads.parts(opened.survivors),
         total=to_packed(total, terms.parameters.ring_bits),
@@ -233,22 +195,3 @@ def _shown_by(digest: str | None) -> Iterator[None]:
     except SumRefused as error:
         error.transcript = digest
         raise
-
-
-def _welcome_back(coordinator: Coordinator | Grouped, lines: Lines) -> None:
-    """Greet the sites that restarted during a round, so that they take part in the next one."""
-    unknown = Reason.UNKNOWN_RUN.name.lower()
-    started = [site for site, reason in coordinator.left.items() if reason == unknown]
-    if started:
-        lines.greet(started, coordinator.terms.plan.cohort.deadline_seconds)
-
-
-def _play(coordinator: Coordinator | Grouped, setting: Setting, lines: Lines) -> None:
-    """Carry messages until the coordinator has its sums; every step has the plan's deadline."""
-    outgoing, ends = coordinator.start(params_bytes(setting.state.params), setting.following()), 0.0
-    while not coordinator.is_done:
-        if outgoing:
-            lines.send(outgoing)
-            ends = time.monotonic() + setting.plan.cohort.deadline_seconds
-        reply = lines.next(max(0.0, ends - time.monotonic()))
-        outgoing = coordinator.deadline() if reply is None else coordinator.receive(*reply)

@@ -35,8 +35,9 @@ from privacy.ledger.heads import Head, head_from_json
 from privacy.roster import Roster, SignedRoster
 from privacy.suite import SUITE
 from server import checkpoint
+from server.attendance.faults import Faults
 from server.evaluation import Evaluated
-from server.run import RESERVED
+from server.playing import RESERVED
 from server.transcripts import Transcripts, clean
 
 RUN_ID_BYTES = 16
@@ -148,6 +149,8 @@ class RunFolder:
         number = state.round + 1
         path, digest = path_of(self.path, number), self._transcripts().get(number)
         receipt = next((one for one in self.receipts() if one.round == number), None)
+        if receipt is not None and receipt.is_lost:
+            return replace(state, round=number)
         if digest is None or receipt is None or not path.exists() or digest_of(path) != digest:
             return state
         after = done(self.plan, state, path, receipt.survivors)
@@ -254,6 +257,14 @@ class RunFolder:
         except ValueError as error:
             reason = f"{self.path / 'receipts.jsonl'} holds no receipt as we write them, at {error}"
             raise CheckpointError(reason, hint="restore the file, or start again in another folder") from None
+
+    def faults(self) -> Faults:
+        """Who is known to be at fault, as the newest receipt says."""
+        receipts = self.receipts()
+        if not receipts:
+            return Faults()
+        last = receipts[-1]
+        return Faults(dict.fromkeys(last.accused), dict.fromkeys(last.proven))
 
     def heads(self) -> tuple[Head, ...]:
         """Every head of a site's ledger on record, older ones first."""

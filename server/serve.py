@@ -54,6 +54,7 @@ def _served(
     folder.write_roster(signed)
     lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
     transcripts = folder.transcripts(signed, state.params.numel())
+    lines.attendance.faults = folder.faults()
     note_joined(plan, state, [member.site for member in members], roster)
     with folder.keeping_refusal(state):
         for after, receipt in run(plan, state, lines, members, roster, _fresh, transcripts):

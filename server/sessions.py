@@ -7,27 +7,50 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from federation.errors import FederationError, RosterError
 from federation.log import warn
 from federation.plan.plan import Plan
-from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_reason, heads_from
+from federation.round.messages import (
+    FRAME_ROOM,
+    PEER_ROOM,
+    Frame,
+    Hello,
+    Kind,
+    Member,
+    Reason,
+    Welcome,
+    abort_reason,
+    heads_from,
+)
 from federation.round.transport import Arrival, Outgoing, Transport
 from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from privacy.roster import Roster, SignedRoster
+from server.attendance.attendance import Attendance
 from server.coordinator import SILENT
 from server.heads import Heads
 
 
 class Lines:
-    """A transport that speaks site ids instead of addresses; `heads` is what the sites have shown over it."""
+    """A transport that speaks site ids instead of addresses; `heads` is what the sites have shown over it.
+
+    `is_welcome` says of a reply of a site whether it is its consent to this run.
+    """
 
     def __init__(
-        self, transport: Transport, addresses: Mapping[str, str], hello: bytes, heads: Heads
+        self,
+        transport: Transport,
+        addresses: Mapping[str, str],
+        hello: bytes,
+        heads: Heads,
+        is_welcome: Callable[[str, bytes], bool] = lambda _site, _reply: False,
     ) -> None:
         self.heads = heads
+        self.attendance = Attendance()
+        self._is_welcome = is_welcome
         self._transport = transport
         self._hello = hello
         self._addresses = dict(addresses)
@@ -43,19 +66,32 @@ class Lines:
         self._transport.send(Outgoing(self._addresses[message.to], message.data) for message in batch)
 
     def next(self, seconds: float) -> tuple[str, bytes] | None:
-        """The next reply as (site id, bytes), or None when `seconds` pass without one."""
+        """The next reply as (site id, bytes), or None when `seconds` pass without one.
+
+        A site that was away and consents again is back from then on.
+        """
         arrival = self._transport.next(seconds)
         if not isinstance(arrival, Arrival):
             return None
         site = self._sites.get(arrival.sender, "")
         self._up[site] += len(arrival.data)
+        if site in self.attendance.absence.away and self._is_welcome(site, arrival.data):
+            self.attendance.absence.back(site)
         return site, arrival.data
 
-    def greet(self, sites: Iterable[str], seconds: float) -> None:
-        """Show the plan again to sites that restarted, and await an answer of each, whatever it says."""
-        waiting = set(sites)
-        for site, _ in self._ask(waiting, self._hello, seconds):
-            waiting.discard(site)
+    def greet(self, number: int, pause: float) -> None:
+        """Show the plan again to the sites that are away and due in this round. Waits for no answer.
+
+        A site that does not answer is greeted again after so many seconds.
+        """
+        due = self.attendance.absence.due(number, time.monotonic(), pause)
+        self.send(Outgoing(site, self._hello) for site in due)
+
+    def await_back(self, is_enough: Callable[[], bool], seconds: float) -> None:
+        """Wait until enough sites are back, so many seconds at most. All else that comes is late, and dropped."""
+        ends = time.monotonic() + seconds
+        while not is_enough() and self.next(max(0.0, ends - time.monotonic())) is not None:
+            pass
 
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
@@ -123,7 +159,7 @@ def open_lines(
         if arrival.sender not in waiting:
             continue  # delivered twice
         waiting.remove(arrival.sender)
-        answer = _answer(arrival.data, run, plan)
+        answer = _answer(arrival.data, run, plan, entries)
         if isinstance(answer, Reason):
             refusals.append(answer)
             warn("site_refused", run=run.hex(), address=arrival.sender, reason=answer.name.lower())
@@ -148,7 +184,16 @@ def open_lines(
     refusals += [Reason.PROTOCOL] * (len(welcomes) - len(members))
     if len(members) < plan.cohort.minimum:
         raise _too_few(plan, len(members), refusals)
-    return Lines(transport, addresses, hello, heads), tuple(sorted(members, key=lambda member: member.site))
+    lines = Lines(transport, addresses, hello, heads, partial(_is_back, run, plan, entries, heads))
+    return lines, tuple(sorted(members, key=lambda member: member.site))
+
+
+def _is_back(run: bytes, plan: Plan, roster: Roster, heads: Heads, site: str, data: bytes) -> bool:
+    """Whether a site that was away consents to the run again, with a ledger that is whole."""
+    answer, entry = _answer(data, run, plan, roster), roster.by_site.get(site)
+    if isinstance(answer, Reason) or entry is None or answer.member != Member(entry.site, entry.size):
+        return False
+    return _is_whole(run, answer, heads)
 
 
 def _is_whole(run: bytes, welcome: Welcome, heads: Heads) -> bool:
@@ -166,7 +211,9 @@ def _warn_protocol(run: bytes, site: str, detail: str) -> None:
     warn("site_refused", run=run.hex(), site=site, reason=reason, detail=detail)
 
 
-def _answer(data: bytes, run: bytes, plan: Plan) -> Welcome | Reason:
+def _answer(data: bytes, run: bytes, plan: Plan, roster: Roster) -> Welcome | Reason:
+    if len(data) > FRAME_ROOM + PEER_ROOM * len(roster.entries):
+        return Reason.PROTOCOL  # not even parsed: a head of each site takes less
     try:
         frame = Frame.from_bytes(data)
         if frame.kind is Kind.ABORT:

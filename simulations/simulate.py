@@ -17,6 +17,7 @@ from torch import Tensor
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.notes import Note
 from clients.journal.lock import alone
+from clients.release import excess_of
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
@@ -32,6 +33,7 @@ from federation.sums.state import ServerState
 from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
 from privacy.roster import Roster
+from server.attendance.faults import Faults
 from server.evaluation import Evaluated
 from server.run import evaluate, run
 from server.run_folder import RunFolder
@@ -273,7 +275,7 @@ def _train(
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with folder.keeping_refusal(state), ExitStack() as stack:
         kept = folder.transcripts(world.roster, state.params.numel())
-        played = _play(world, state, sites, engine, stack, kept)
+        played = _play(world, state, sites, engine, stack, folder.faults(), kept)
         tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
@@ -294,9 +296,10 @@ def _play(
     sites: Mapping[str, Site],
     engine: Engine,
     stack: ExitStack,
+    faults: Faults,
     kept: Transcripts | None,
 ) -> _Played:
-    """What is left of a run. Every site has consented when this returns."""
+    """What is left of a run, whose `faults` are known. Every site has consented when this returns."""
     plan, signed = world.plan, world.roster
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
@@ -304,7 +307,7 @@ def _play(
         present = tuple(site.member for site in sites.values())
 
         def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
-            excess = sites[site].excess(terms)
+            excess = excess_of(terms, sites[site].journal)
             return Contributed(sites[site].release(terms, params, excess=excess), excess)
 
         return _Played(
@@ -319,6 +322,7 @@ def _play(
 
         transport = stack.enter_context(flower_world(receives))
     lines, members = open_lines(plan, state.run, transport, signed)
+    lines.attendance.faults = faults
     roster = Roster.from_bytes(signed.roster)
     names, patience = [member.site for member in members], plan.cohort.deadline_seconds
     return _Played(

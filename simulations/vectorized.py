@@ -21,7 +21,8 @@ from federation.round.terms import Terms
 from federation.sums.state import ServerState, Sum, advance_by, require_finite
 from privacy.mechanism.encoding import RingVector
 from server.evaluation import Evaluated, evaluated
-from server.run import Members, ServerNoise, judged, receipt_of, terms_of
+from server.playing import Members, terms_of
+from server.run import ServerNoise, judged, receipt_of
 
 
 class Contributed(NamedTuple):

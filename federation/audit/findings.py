@@ -32,6 +32,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "receipt-contradiction": "critical",
     "receipt-cohort": "critical",
     "receipt-replayed": "info",
+    "round-without-sum": "warning",
     "sum-unlikely": "warning",
     "sum-refused": "warning",
     "sum-accepted": "critical",

@@ -19,8 +19,17 @@ _LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
+class Void:
+    """An attempt that had no sum: whom it was with, who may have charged it, and why it failed, by site."""
+
+    cohort: tuple[str, ...]
+    charged: tuple[str, ...]
+    reasons: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Receipt:
-    """One finished round, in the server's words."""
+    """One round that is over, in the server's words. Without survivors it is lost: it has no sum."""
 
     round: int
     cohort: tuple[str, ...]
@@ -35,6 +44,24 @@ class Receipt:
     transcript: str | None = None  # the digest of the file that shows its sum
     excess_left: tuple[str, ...] | None = None  # sites whose excess noise stayed in
     unlikely: Mapping[str, Any] | None = None
+    voids: tuple[Void, ...] = ()
+    accused: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server says that the round had no sum."""
+        return not self.survivors
+
+    @property
+    def cohorts(self) -> tuple[tuple[str, ...], ...]:
+        """Whom its attempts were with; the last one is that of the receipt."""
+        return (*(void.cohort for void in self.voids), self.cohort)
+
+    @property
+    def charged(self) -> frozenset[str]:
+        """The sites that may have charged it, as the server knows them."""
+        asked = frozenset(site for void in self.voids for site in void.charged)
+        return asked if self.is_lost else asked.union(self.cohort)
 
 
 @dataclass(frozen=True)
@@ -90,7 +117,8 @@ class Receipts:
     @property
     def sites(self) -> tuple[str, ...]:
         """All sites that were ever invited, sorted."""
-        cohorts = [*(line.cohort for line in self.lines), *(line.cohort for line in self.evaluations)]
+        cohorts = [cohort for line in self.lines for cohort in line.cohorts]
+        cohorts += [line.cohort for line in self.evaluations]
         return tuple(sorted({site for cohort in cohorts for site in cohort}))
 
 
@@ -166,6 +194,7 @@ def _shown(site: str, content: object) -> Head:
 def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
     fields.whole("attempts", 1)
     seconds = fields.number("seconds")
+    _names(_rows(fields, "proven"))
     if not 0 <= seconds < 1e12:
         raise ValueError("took no such time")
     return Receipt(
@@ -181,6 +210,8 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         shown=shown,
         transcript=_transcript(fields),
         excess_left=_excess_left(fields),
+        voids=tuple(_void(row) for row in _rows(fields, "void")),
+        accused=tuple(_pair(row) for row in _rows(fields, "accused")),
         unlikely=_odd(fields),
     )
 
@@ -188,6 +219,29 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
 def _transcript(fields: Fields) -> str | None:
     """The digest of the round's transcript, in hex; None where it has none."""
     return fields.octets("transcript", 32).hex() if fields.has("transcript") else None
+
+
+def _rows(fields: Fields, name: str) -> Sequence[object]:
+    """A list that receipts of earlier versions lack."""
+    return fields.rows(name) if fields.has(name) else []
+
+
+def _void(row: object) -> Void:
+    fields = Fields(row)
+    fields.whole("attempt", 1)
+    cohort, charged = _names(fields.rows("cohort")), _names(fields.rows("charged"))
+    reasons = fields.table("reasons")
+    fields.finish()
+    if not set(charged) | reasons.keys() <= set(cohort):
+        raise ValueError("tells of sites that were not asked")
+    return Void(cohort, charged, reasons)
+
+
+def _pair(row: object) -> tuple[str, str]:
+    if not isinstance(row, list) or len(row) != 2 or row[0] == row[1]:
+        raise ValueError("accuses nobody")
+    accuser, accused = (_names([name])[0] for name in row)
+    return accuser, accused
 
 
 def _evaluation(fields: Fields, shown: frozenset[str]) -> Evaluation:

@@ -142,6 +142,7 @@ def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[st
             "survivors": len(line.survivors),
             "seconds": line.seconds,
             **({} if line.excess_left is None else {"excess_left": len(line.excess_left)}),
+            **({"lost": line.voids[-1].reasons} if line.is_lost and line.voids else {}),
             "unlikely": line.unlikely,
         }
         for number, line in receipts.rounds.items()
@@ -181,7 +182,7 @@ def _privacy(setting: Setting) -> dict[str, Any]:
 def _site(site: str, setting: Setting, booked: Booked | None) -> dict[str, Any]:
     receipts, evaluation = setting.receipts, setting.receipts.evaluation
     lines = receipts.rounds.values()
-    rounds = sum(site in line.cohort for line in lines) if booked is None else booked.rounds
+    rounds = sum(site in line.charged for line in lines) if booked is None else booked.rounds
     tested = None if booked is None else booked.tested
     if tested is None:
         tested = evaluation is None or site in evaluation.cohort

@@ -22,7 +22,7 @@ from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
 from federation.round.cohort import required_survivors
-from federation.round.groups import partition
+from federation.round.groups import sums_of
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon_by_round
 from privacy.accounting.units import Charge
@@ -48,7 +48,10 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
         if before is not None:
             _check_replay(before, line, found)
         seen[line.round], expected = line, max(expected, line.round + 1)
-        check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found, line.round)
+        if line.is_lost and line.voids:
+            _check_lost(line, plan, roster, found)
+        else:
+            check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found, line.round)
     for number in rounds:
         if number > planned:
             found.add("receipt-beyond-plan", f"round {number} took place, {planned} are planned")
@@ -56,6 +59,17 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
     for number in range(1, last + 1):
         if number not in rounds:
             found.add("receipt-missing", f"round {number} has no receipt")
+
+
+def _check_lost(line: Receipt, plan: Plan, roster: Roster | None, found: Findings) -> None:
+    """A round without a sum moved nothing, and was asked of cohorts that could have had one."""
+    for cohort in line.cohorts:
+        check_cohort(f"round {line.round}", cohort, cohort, plan, roster, found, line.round)
+    if line.params_after != line.params_before:
+        found.add("params-chain", f"round {line.round} had no sum, and changed the params")
+    why = ", ".join(f"{site} ({reason})" for site, reason in sorted(line.voids[-1].reasons.items()))
+    detail = f"round {line.round} has no sum; it is charged by up to {len(line.charged)} sites. Lost: {why}"
+    found.add("round-without-sum", detail)
 
 
 def check_unlikely(receipts: Receipts, plan: Plan, found: Findings) -> None:
@@ -86,7 +100,8 @@ def _beyond(told: Mapping[str, Any]) -> str:
 
 
 def _check_replay(before: Receipt, line: Receipt, found: Findings) -> None:
-    if (before.cohort, before.params_before) != (line.cohort, line.params_before):
+    is_other = before.cohort != line.cohort and not (before.is_lost or line.is_lost)
+    if is_other or before.params_before != line.params_before:
         found.add("receipt-contradiction", f"round {line.round} has two receipts that contradict each other")
     else:
         detail = f"round {line.round} has two receipts, as after a crash; the last one counts"
@@ -115,7 +130,7 @@ def check_cohort(
     elif len(cohort) < plan.cohort.minimum:
         wrong = f"invited {len(cohort)} sites, cohort.minimum is {plan.cohort.minimum}"
     else:
-        parts = [cohort] if number is None else partition(plan, number, cohort)
+        parts = (cohort,) if number is None else sums_of(plan, number, cohort)
         stayed = [(len(part), len(set(part) & set(survivors))) for part in parts]
         few = [count for size, count in stayed if count < _needed(plan, size)]
         if few:

@@ -9,7 +9,7 @@ from federation.audit.findings import Findings
 from federation.audit.outcome import Sums
 from federation.audit.receipts import Receipts
 from federation.plan.plan import Plan
-from federation.round.groups import partition
+from federation.round.groups import sums_of
 from federation.round.messages import Invitation, Member
 from federation.round.terms import evaluation_run
 from privacy.accounting.events import GaussianEvent
@@ -60,32 +60,38 @@ class _Promise:
 
 @dataclass(frozen=True)
 class _Step:
-    """A round that a receipt tells of, by the number that ledgers have for it."""
+    """A round that a receipt tells of, by the number that ledgers have for it, with the cohorts of its attempts."""
 
     number: int
     what: str
-    cohort: tuple[str, ...]
+    cohorts: tuple[tuple[str, ...], ...]
     survivors: tuple[str, ...]
     params: str | None
-    is_grouped: bool = False
+    sums: tuple[tuple[str, ...], ...]
 
-    def summed_with(self, site: str, plan: Plan) -> tuple[str, ...]:
-        """Whose sum a site helped to open: of the survivors, those of its own group."""
-        if not self.is_grouped:
-            return self.survivors
-        own = next(group for group in partition(plan, self.number, self.cohort) if site in group)
+    def summed_with(self, site: str) -> tuple[str, ...]:
+        """Whose sum a site helped to open: the survivors among those whose sum it was in."""
+        own = next((names for names in self.sums if site in names), ())
         return tuple(name for name in self.survivors if name in own)
+
+    def asked(self, site: str) -> bool:
+        """Whether the site was in any of them."""
+        return any(site in cohort for cohort in self.cohorts)
 
 
 def check_training(site: str, account: Account, setting: Setting, found: Findings) -> Run | None:
     """The site reserved this plan, as it is, and charged every round of which anything left."""
     receipts, rounds = setting.receipts, setting.plan.federation.rounds
     run = _reserved(site, account, setting, _Promise(receipts.run, "run", setting.training, rounds), found)
-    is_grouped = setting.plan.secure_aggregation.groups is not None
     if run is not None:
         steps = [
             _Step(
-                line.round, f"round {line.round}", line.cohort, line.survivors, line.params_before, is_grouped
+                line.round,
+                f"round {line.round}",
+                line.cohorts,
+                line.survivors,
+                line.params_before,
+                sums_of(setting.plan, line.round, line.cohort),
             )
             for line in receipts.lines
         ]
@@ -107,7 +113,7 @@ def check_evaluated(site: str, account: Account, setting: Setting, found: Findin
     run = _reserved(site, account, setting, _Promise(name, "evaluation", setting.evaluation, 1), found)
     if run is not None:
         steps = [
-            _Step(1, "the evaluation", line.cohort, line.survivors, receipts.ended)
+            _Step(1, "the evaluation", (line.cohort,), line.survivors, receipts.ended, (line.cohort,))
             for line in receipts.evaluations
         ]
         _check_steps(site, run, "evaluation", steps, setting, found)
@@ -138,11 +144,11 @@ def _check_steps(
     told: dict[int, _Step] = {}
     for each in steps:
         told[each.number] = each
-        if site in each.cohort:
+        if each.asked(site):
             _check_step(site, run, each, setting, found)
     for number in sorted(run.released):
         step = told.get(number)
-        if step is None or site not in step.cohort:
+        if step is None or not step.asked(site):
             detail = f"{what}: round {number} was released, and no receipt tells of it"
             found.add("round-without-receipt", detail, site)
         elif site not in step.survivors:
@@ -151,8 +157,8 @@ def _check_steps(
 
 def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findings) -> None:
     number, what = step.number, step.what
-    asked = _question(step, setting.roster)
-    if number in run.begun and asked is not None and run.begun[number] != asked:
+    asked = _questions(step, setting.roster)
+    if number in run.begun and asked and run.begun[number] not in asked:
         detail = f"{what} was begun for other params or another cohort than its receipt says"
         found.add("round-question", detail, site)
     if site not in step.survivors:
@@ -168,7 +174,7 @@ def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findi
         found.add("round-uncharged", detail, site)
     if setting.in_process and not run.masked and not run.revealed:
         return
-    together = step.summed_with(site, setting.plan)
+    together = step.summed_with(site)
     opened = digest("federation/survivors/2", *(name.encode() for name in together)).hex()
     if number not in run.revealed:
         found.add("round-unopened", f"{what} was opened without this site's record of it", site)
@@ -176,12 +182,20 @@ def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findi
         found.add("round-survivors", f"{what} was opened for other sites than its receipt says", site)
 
 
-def _question(step: _Step, roster: Roster | None) -> str | None:
-    if roster is None or step.params is None or not set(step.cohort) <= roster.by_site.keys():
-        return None
-    members = tuple(Member(site, roster.by_site[site].size) for site in step.cohort)
-    asked = digest("federation/question/2", Invitation(members).to_bytes(), bytes.fromhex(step.params))
-    return asked.hex()
+def _questions(step: _Step, roster: Roster | None) -> set[str]:
+    """What a site may have begun the round with: its params, to each of its cohorts. Empty if nobody can tell."""
+    if (
+        roster is None
+        or step.params is None
+        or not all(roster.by_site.keys() >= set(cohort) for cohort in step.cohorts)
+    ):
+        return set()
+    return {_question(cohort, step.params, roster) for cohort in step.cohorts}
+
+
+def _question(cohort: tuple[str, ...], params: str, roster: Roster) -> str:
+    members = tuple(Member(site, roster.by_site[site].size) for site in cohort)
+    return digest("federation/question/2", Invitation(members).to_bytes(), bytes.fromhex(params)).hex()
 
 
 def _check_end(site: str, run: Run, what: str, receipts: Receipts, found: Findings) -> None:

@@ -43,6 +43,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         published=wording.evaluation(report),
         sums=wording.sums(report.transcripts),
         unlikely=wording.unlikely(report),
+        lost=wording.lost(report),
         excess=wording.excess(report),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
@@ -53,7 +54,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         held_out=held_out(report.evaluation.pooled),
         curves=[Markup(drawing) for drawing in drawings],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
-        survived=spread([line.survivors for line in report.rounds]),
+        survived=spread([line.survivors for line in report.rounds if line.lost is None]),
     )
 
 

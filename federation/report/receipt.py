@@ -10,8 +10,24 @@ from federation.report.report import AnyList, Metrics, Part, UnlikelySum
 _Names = Annotated[tuple[str, ...], AnyList]
 
 
+class Void(Part):
+    """An attempt at a round that had no sum. `reasons`: why, by site, from the fixed list.
+
+    `charged`: those that may have charged the round, since they were sent its params.
+    """
+
+    attempt: int
+    cohort: _Names
+    reasons: Mapping[str, str]
+    charged: _Names
+
+
 class Receipt(Part):
-    """One round that is done. `seconds` is wall-clock time; bytes are the round's, by site id.
+    """One round that is over. `seconds` is wall-clock time; bytes are the round's, by site id.
+
+    Without survivors the round is lost: its number is used up, and params are as they were before. `void`: the
+    attempts that had no sum. `accused`: pairs of sites of which the first says that its share from the second does
+    not open. `proven`: sites whose own signatures show that they are at fault.
 
     `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
     `transcript`: the digest of the file that shows the round's sum, in hex; None where none is kept.
@@ -33,3 +49,27 @@ class Receipt(Part):
     transcript: str | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default
     unlikely: UnlikelySum | None = None
+    void: Annotated[tuple[Void, ...], AnyList] = ()
+    accused: Annotated[tuple[Annotated[tuple[str, str], AnyList], ...], AnyList] = ()
+    proven: _Names = ()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the round has no sum, and never will."""
+        return not self.survivors
+
+    @property
+    def lost(self) -> Mapping[str, str] | None:
+        """Why a lost round has no sum, by site: what the last attempt at it tells; None if it has one."""
+        return self.void[-1].reasons if self.is_lost and self.void else None
+
+    @property
+    def invited(self) -> frozenset[str]:
+        """The sites of all attempts."""
+        return frozenset(self.cohort).union(*(void.cohort for void in self.void))
+
+    @property
+    def charged(self) -> frozenset[str]:
+        """The sites that may have charged the round: of one with a sum its cohort, and whoever was asked before."""
+        asked = frozenset(site for void in self.void for site in void.charged)
+        return asked if self.is_lost else asked.union(self.cohort)

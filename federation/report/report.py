@@ -181,6 +181,7 @@ class RoundLine(Part):
     """One round: how many sites were invited, and how many are in the sum; `unlikely` if that is no honest one.
 
     `excess_left`: of how many of these noise is in it that should have been taken out.
+    `lost`: only of a round without a sum, which spent its budget all the same: why, by site.
     """
 
     round: int
@@ -188,6 +189,7 @@ class RoundLine(Part):
     survivors: int
     seconds: float
     excess_left: int = 0
+    lost: Mapping[str, str] | None = None
     unlikely: UnlikelySum | None = None
 
 

@@ -50,13 +50,15 @@ def summary_of(
 ) -> Report:
     """The report of a run.
 
-    `rounds`: by site, for how many rounds it was charged; the default is the rounds to which the server invited it.
+    `rounds`: by site, for how many rounds it was charged; the default is the rounds to which the server invited it,
+    and of those that were lost the ones that it can have charged.
     `evaluated`: the sites that were charged for the evaluation that the plan publishes, if it does; None for all.
     `published`: the figures of the evaluation, None if there are none; `unlikely`: what is odd about them.
     `seconds`: of the whole command.
     """
     if rounds is None:
-        rounds = Counter(site for receipt in receipts for site in receipt.cohort)
+        rounds = Counter({site: 0 for receipt in receipts for site in receipt.invited})
+        rounds.update(site for receipt in receipts for site in receipt.charged)
     spent = sum(receipt.seconds for receipt in receipts)
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
     lines = [_line(one) for one in receipts]
@@ -96,7 +98,8 @@ def _line(receipt: Receipt) -> RoundLine:
         seconds=receipt.seconds,
         excess_left=len(receipt.excess_left),
     )
-    return line if receipt.unlikely is None else line.model_copy(update={"unlikely": receipt.unlikely})
+    told = {"unlikely": receipt.unlikely, "lost": receipt.lost}
+    return line.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
 def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:

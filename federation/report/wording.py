@@ -147,6 +147,16 @@ def unlikely(report: Report) -> list[str]:
     ]
 
 
+def lost(report: Report) -> list[str]:
+    """The rounds without a sum, one sentence each."""
+    return [
+        f"Round {line.round} has no sum, and what it cost stays charged: "
+        f"{', '.join(f'{site} ({reason})' for site, reason in sorted(line.lost.items()))}."
+        for line in report.rounds
+        if line.lost is not None
+    ]
+
+
 def excess(report: Report) -> str:
     """How much more noise there is than epsilon needs, in words; "" where there is none to tell of."""
     of, factor = report.privacy.noise_excess_of, report.privacy.noise_excess

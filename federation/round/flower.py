@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Final
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -29,6 +29,8 @@ LIFETIME: Final = 3600.0
 _RECORD: Final = "federation"
 _KEY: Final = "data"
 _BACKOFF: Final = 1.5
+_OPEN: Final = 16
+"""Requests to one site whose replies are still asked for; of a silent site the oldest ones are given up."""
 
 
 def to_record(data: bytes) -> RecordDict:
@@ -82,6 +84,7 @@ class GridTransport:
             raise TransportError("Flower refused the messages", hint=hint)
         # A message that the SuperLink does not take (the node has left) has no identifier: silence.
         self._asked |= {name: message.to for name, message in zip(identifiers, outgoing, strict=True) if name}
+        self._give_up({message.to for message in outgoing})
 
     def next(self, timeout: float) -> Arrival | Deadline:
         """The next reply; `Deadline` after `timeout` seconds, or when no open request is left."""
@@ -97,6 +100,16 @@ class GridTransport:
                 return Deadline()
             time.sleep(min(pause, left))
             pause = min(pause * _BACKOFF, self._longest)
+
+    def _give_up(self, sites: Set[str]) -> None:
+        """Ask no more for the oldest replies of sites that have too many requests open."""
+        open_: dict[str, list[str]] = {site: [] for site in sites}
+        for name, site in self._asked.items():
+            if site in open_:
+                open_[site].append(name)
+        for names in open_.values():
+            for name in names[:-_OPEN]:
+                del self._asked[name]
 
     def _pull(self) -> None:
         try:

@@ -14,10 +14,10 @@ would be equations for single updates, which change little.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from federation.plan.plan import Plan
-from federation.round.cohort import parties_of
+from federation.round.cohort import parties_of, required_survivors
 from privacy.secagg.graph import permutation
 from privacy.wire import Writer, digest
 
@@ -38,6 +38,27 @@ def partition(plan: Plan, round_number: int, cohort: Sequence[str]) -> tuple[tup
         parts.append(tuple(cohort[slot] for slot in sorted(order[begin : begin + size])))
         begin += size
     return tuple(parts)
+
+
+def sums_of(plan: Plan, round_number: int, cohort: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The sites behind each sum of a round. An evaluation is one sum over all."""
+    if plan.secure_aggregation.groups is None or round_number > plan.federation.rounds:
+        return (tuple(cohort),)
+    return partition(plan, round_number, cohort)
+
+
+def can_sum(plan: Plan, round_number: int, cohort: Sequence[str], here: Set[str]) -> bool:
+    """Whether enough of a cohort are here for each sum of a round."""
+    parts = sums_of(plan, round_number, cohort)
+    return all(len(here & set(part)) >= required_survivors(plan, len(part)) for part in parts)
+
+
+def may_be_missing(plan: Plan) -> int:
+    """How many sites a cohort may lack of the first one of a run without noise.
+
+    None with groups: all groups would be others, and each of their sums one more equation for single updates.
+    """
+    return 0 if plan.secure_aggregation.groups is not None else plan.secure_aggregation.dropouts
 
 
 def group_sizes(sites: int, groups: int) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ message (docs/protocol.md). Requests flow from server to site, each gets exactly
     SURVIVORS -> VOTE        only if a site was lost: the sites in the sum; a vote for them
     CERTIFICATE -> REVEAL    a quorum's votes; the shares that unmask this sum and nothing else
     CLOSE -> CLOSED          the run is over, and what its last params are
-    anything -> ABORT        a reason from a fixed list, never a text: an exception could carry data
+    anything -> ABORT        a reason from a fixed list, never a text: an exception could carry data. Where a share
+                             does not open, also the slot of its dealer, which is public
 
 BROADCAST and CERTIFICATE, and their replies, can carry a whole frame of the next round beside their own content:
 its INVITE or ADVERTS, and the answers. So the keys of a round travel with the round before it, and a round that
@@ -74,6 +75,7 @@ class Reason(IntEnum):
     DIVERGED = 4  # the noised, or never private, update left the ring's range
     FAILED = 5  # anything else
     UNKNOWN_RUN = 6  # the site was started anew and has not been greeted since
+    SHARE = 7  # a share that was dealt to the site does not open; nothing of the round is charged
 
 
 @dataclass(frozen=True)
@@ -241,16 +243,26 @@ def heads_from(body: bytes) -> tuple[Head, ...]:
     return heads
 
 
-def abort_body(reason: Reason) -> bytes:
-    """The body of an ABORT frame."""
-    return bytes([reason])
+def abort_body(reason: Reason, slot: int | None = None) -> bytes:
+    """The body of an ABORT frame. `slot`: with SHARE, and only with it, the place of the dealer in the cohort."""
+    if (slot is None) is (reason is Reason.SHARE):
+        raise ValueError("a slot belongs to a share that does not open, and to nothing else")
+    return bytes([reason]) if slot is None else Writer().u8(reason).u16(slot).finish()
 
 
 def abort_reason(body: bytes) -> Reason:
-    """The reason in the body of an ABORT frame. MalformedMessage if it is not one known byte."""
-    if len(body) != 1:
-        raise MalformedMessage("an abort carries one byte")
-    return _member(Reason, body[0])
+    """The reason in the body of an ABORT frame. MalformedMessage unless it is one known byte, SHARE with a slot."""
+    if not body:
+        raise MalformedMessage("an abort carries a reason")
+    reason = _member(Reason, body[0])
+    if len(body) != (3 if reason is Reason.SHARE else 1):
+        raise MalformedMessage("an abort carries one byte, and with a share that does not open a slot")
+    return reason
+
+
+def accused_slot(body: bytes) -> int | None:
+    """Whose share does not open, by its slot, in the body of an ABORT frame; None with every other reason."""
+    return int.from_bytes(body[1:]) if abort_reason(body) is Reason.SHARE else None
 
 
 def _write(writer: Writer, heads: Sequence[Head]) -> Writer:

@@ -1,10 +1,10 @@
 """The parts of a site's noise that may be taken out of a sum again: their secrets, and what is left without them.
 
-A round has one secret of each site, e_1, 32 random bytes that live as long as the round's release does. The others
-follow, e_(l+1) from e_l, and the part of level l is drawn from e_l. So whoever is given e_(l+1) knows that part and
-all above it, and nothing of those below. Sites share each of them (`privacy.secagg`), and hand in, for the one set
-that they open, their shares of the first that its sum does not need. docs/protocol.md, "Excess noise", says why
-nothing is opened that a sum does need.
+A release has one secret, e_1, 32 random bytes that live as long as it does. The others follow, e_(l+1) from e_l,
+and the part of level l is drawn from e_l. So whoever is given e_(l+1) knows the parts above level l, and nothing of
+those up to it. Sites share each of them (`privacy.secagg`), and hand in, for the one set that they open, their
+shares of the first that its sum does not need. docs/protocol.md, "Excess noise", says why nothing is opened that a
+sum does need.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from federation.kinds.base import Kind, Parties
 from federation.model.params import params_digest
 from federation.plan.plan import Plan
 from federation.round.cohort import parties_of
-from federation.round.groups import partition
+from federation.round.groups import sums_of
 from federation.round.messages import Invitation, Member
 from privacy.mechanism.encoding import Codec
 from privacy.mechanism.excess import Levels
@@ -55,9 +55,9 @@ class Terms:
     @cached_property
     def groups(self) -> tuple[Terms, ...]:
         """The terms of each sum of the round. An evaluation is one sum over all."""
-        if self.plan.secure_aggregation.groups is None or self.is_evaluation:
+        parts = sums_of(self.plan, self.round, self.names)
+        if len(parts) == 1:
             return (self,)
-        parts = partition(self.plan, self.round, self.names)
         by_name = {member.site: member for member in self.invited}
         return tuple(
             replace(self, members=tuple(by_name[name] for name in part), cohort=self.invited)

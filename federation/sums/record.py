@@ -2,11 +2,11 @@
 
     text(LABEL) ‖ u8 suite ‖ blob(heading) ‖ blob(start) ‖ blob(evidence) ‖ uploads ‖ sum
 
-`start` are the params that round 1 began with, empty in every later round. The uploads are those in the sum, by
-slot: the wraps of a site, then its masked vector, packed. The opened sum is packed like them. What is where follows
-from what stands before it, every length is bounded, and nothing follows the sum: so one round has one file. The
-file's digest is in the round's receipt. A reader takes it in parts, and holds one vector at a time. Specified in
-docs/protocol.md, section 11.
+`start` are the params that the run began with, in its first round with a sum; later it is empty. The uploads are
+those in the sum, by slot: the wraps of a site, then its masked vector, packed. The opened sum is packed like them. What is
+where follows from what stands before it, every length is bounded, and nothing follows the sum: so one round has one
+file. The file's digest is in the round's receipt. A reader takes it in parts, and holds one vector at a time.
+Specified in docs/protocol.md, section 11.
 """
 
 from __future__ import annotations
@@ -138,12 +138,9 @@ class Transcript:
         self.heading = Heading.from_bytes(self._blob(_MAX_HEADING))
         self.start = self._blob(_MAX_START)
         self.evidence = self._blob(_MAX_EVIDENCE)
-        is_first = self.heading.round == 1
-        if len(self.start) != (4 * self.heading.dimension if is_first else 0):
-            raise MalformedMessage(
-                "a transcript of round 1 holds the params that the run began with, others none"
-            )
-        if is_first and params_digest(self.start) != self.heading.params:
+        if len(self.start) not in (0, 4 * self.heading.dimension):
+            raise MalformedMessage("a transcript holds params of another model than it names")
+        if self.start and params_digest(self.start) != self.heading.params:
             raise MalformedMessage("a transcript holds other params than it names")
 
     @classmethod

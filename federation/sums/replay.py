@@ -8,6 +8,7 @@ last place of a float and prove nothing more. An auditor trusts neither the file
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,8 +33,9 @@ Excess: TypeAlias = Mapping[int, tuple[int, bytes]]  # level and secret of what 
 
 
 def started(terms: Terms, params: bytes) -> ServerState:
-    """The state before round 1, of its terms. MalformedMessage if these are no params of its model."""
-    return begin(terms.plan, terms.run, params_from_bytes(params, terms.dimension))
+    """The state before the first round with a sum, of its terms. MalformedMessage if these are no params of it."""
+    state = begin(terms.plan, terms.run, params_from_bytes(params, terms.dimension))
+    return replace(state, round=terms.round - 1)
 
 
 def follow(

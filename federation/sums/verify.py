@@ -48,7 +48,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Verified:
-    """A round whose sum is proven. `start`: the params that round 1 began with, b"" in any other round.
+    """A round whose sum is proven. `start`: the params that the run began with, in its first; else b"".
 
     `excess`: what of its noise was opened, by slot, because the sum does not need it; it is still in the sum.
     """

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.release import release
+from clients.release import Payload, release
 from clients.site import Site
 from federation.errors import TooFewSurvivors
 from federation.plan.plan import Plan
-from federation.round.messages import Kind
+from federation.round.messages import Frame, Kind, Reason, abort_reason
 from federation.round.parts import secrets_of, streams_of, without_excess
 from federation.round.terms import Terms
 from privacy.errors import PolicyViolation
@@ -46,7 +46,9 @@ def kept(site: Site, terms: Terms) -> tuple[RingVector, bytes]:
     """What the journal holds of a round: the vector, and the secret."""
     sealed = site.journal.kept(*terms.account)
     assert sealed is not None
-    return np.frombuffer(sealed[: 8 * terms.length], "<u8").astype(np.uint64), sealed[8 * terms.length :]
+    vector, secret, cohort = Payload(terms.length, terms.codec.ring_bits).split(sealed)
+    assert (secret == b"") is (cohort == b"")
+    return np.frombuffer(vector, "<u8").astype(np.uint64), secret
 
 
 def without_parts(site: str, vector: RingVector, secret: bytes, terms: Terms, lost: int) -> RingVector:
@@ -132,22 +134,51 @@ def test_a_site_restarted_between_attempts_shares_the_secret_of_the_noise_it_rel
     assert np.array_equal(total, expected(sites, tuple(FIVE), terms))
 
 
-def test_two_attempts_in_one_process_have_one_secret_and_other_shares(tmp_path: Path) -> None:
-    """Before anything is released it is in memory; attempts differ in their roots, so in their polynomials."""
+def advertised(site: Site, terms: Terms) -> bytes:
+    """The secret that a site shares in an attempt."""
+    assert Frame.from_bytes(site.receive(invite(terms))).kind is Kind.ADVERT
+    return site._joined.rounds[terms.round].excess  # type: ignore[union-attr]
+
+
+def test_until_something_is_released_every_attempt_has_a_secret_of_its_own(tmp_path: Path) -> None:
     _, sites, terms = five(tmp_path)
-    site = sites["berlin"]
-    site.receive(invite(terms))
-    first = site.excess(terms)
-    site.receive(invite(replace(terms, attempt=3)))
-    assert site.excess(replace(terms, attempt=3)) == first
-    assert len(first) == 32
-    assert site.excess(replace(terms, round=2, attempt=3)) != first
+    places = [terms, replace(terms, attempt=3), replace(terms, round=2, attempt=3)]
+    secrets = [advertised(sites["berlin"], place) for place in places]
+    assert len(set(secrets)) == 3
+    assert {len(secret) for secret in secrets} == {32}
+    assert advertised(sites["berlin"], places[-1]) == secrets[-1], "the same invitation again"
+
+
+def test_what_was_released_is_never_dealt_to_another_cohort(tmp_path: Path) -> None:
+    """Its members could be shown, without this site in the sum, a set that lost nobody, and open it.
+
+    The first cohort's sum, if it lost a site, needs all of the noise that follows from it.
+    """
+    _, sites, terms = five(tmp_path)
+    with pytest.raises(TooFewSurvivors):
+        Round(terms, sites).play(lost=(("amsterdam", Kind.BROADCAST), ("essen", Kind.BROADCAST)))
+    secret = kept(sites["berlin"], terms)[1]
+    assert advertised(sites["berlin"], replace(terms, attempt=3)) == secret
+    fewer = tuple(member for member in terms.members if member.site != "essen")
+    other = replace(terms, attempt=4, members=fewer)
+    assert other.takes_out
+    assert advertised(sites["berlin"], other) not in (secret, b"")
+    round_ = Round(replace(other, attempt=5), sites)
+    with pytest.raises(TooFewSurvivors):
+        round_.play()
+    assert refusal_of(round_, "berlin") is Reason.POLICY, "it answers one question in a round"
+    assert kept(sites["berlin"], terms)[1] == secret
+
+
+def refusal_of(round_: Round, name: str) -> Reason:
+    reply = Frame.from_bytes(round_.replies[name, Kind.BROADCAST])
+    assert reply.kind is Kind.ABORT
+    return abort_reason(reply.body)
 
 
 def test_a_site_restarted_before_it_released_has_another_secret(tmp_path: Path) -> None:
     plan, sites, terms = five(tmp_path)
-    sites["berlin"].receive(invite(terms))
-    first = sites["berlin"].excess(terms)
+    first = advertised(sites["berlin"], terms)
     restarted(tmp_path, plan, sites, "berlin")
     again = Round(replace(terms, attempt=3), sites).play()
     assert kept(sites["berlin"], terms)[1] == again.coordinator.excess["berlin"] != first
@@ -181,8 +212,7 @@ def test_the_secret_goes_with_the_release(tmp_path: Path) -> None:
 
 def test_nothing_shows_a_secret(tmp_path: Path) -> None:
     _, sites, terms = five(tmp_path)
-    sites["berlin"].receive(invite(terms))
-    secret = sites["berlin"].excess(terms)
+    secret = advertised(sites["berlin"], terms)
     shown = repr(sites["berlin"]) + repr(sites["berlin"]._joined) + repr(sites["berlin"]._joined.rounds)  # type: ignore[union-attr]
     assert secret.hex() not in shown
     assert repr(secret) not in shown

@@ -15,10 +15,22 @@ from hypothesis import strategies as st
 from clients.site import Site
 from federation.errors import TooFewSurvivors
 from federation.model.params import params_bytes
-from federation.round.messages import Broadcast, Frame, Invitation, Kind, Member, Paired, Reason, abort_body
+from federation.round.messages import (
+    FRAME_ROOM,
+    PEER_ROOM,
+    Broadcast,
+    Frame,
+    Invitation,
+    Kind,
+    Member,
+    Paired,
+    Reason,
+    abort_body,
+)
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
 from privacy.roster import Entry, Roster, SignedRoster
+from privacy.secagg.ring import packed_size
 from privacy.signing import public_identity
 from server.coordinator import Coordinator
 from simulations.world import World
@@ -210,6 +222,77 @@ def test_no_bytes_of_one_site_break_the_round(data: bytes, kind: Kind, framed: b
     assert coordinator.result is None
 
 
+def refused_share(terms: Terms, slot: int) -> bytes:
+    return Frame(Kind.ABORT, *terms.place, abort_body(Reason.SHARE, slot)).to_bytes()
+
+
+def test_who_says_that_a_share_does_not_open_counts_as_lost_and_both_are_named(sites: Sites) -> None:
+    coordinator, requests = opened_round(sites)
+    names, terms = sorted(sites), settled(sites)
+    for _ in range(2):
+        requests = answered(coordinator, sites, requests)
+    assert coordinator.is_training
+    coordinator.receive(names[1], refused_share(terms, 0))
+    coordinator.receive(names[1], refused_share(terms, 2))  # one accusation an attempt
+    for request in requests:
+        if request.to != names[1]:
+            after = coordinator.receive(request.to, sites[request.to].receive(request.data))
+    assert coordinator.accused == {names[1]: names[0]}
+    assert coordinator.reasons == {names[1]: "share"}
+    assert coordinator.lost == {names[1]: f"its share from {names[0]}, slot 0, does not open"}
+    assert coordinator.charged == set(names) - {names[1]}
+    assert coordinator.gone == set(), "it answers, and is not greeted for that"
+    assert kinds(after) == {Kind.SURVIVORS}
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2], ids=["advertise", "share", "train"])
+@pytest.mark.parametrize("slot", [1, 4, 65535], ids=["itself", "beyond", "far beyond"])
+def test_an_accusation_that_cannot_be_true_accuses_nobody(steps: int, slot: int, sites: Sites) -> None:
+    coordinator, requests = opened_round(sites)
+    accuser = sorted(sites)[1]
+    for _ in range(steps):
+        requests = answered(coordinator, sites, requests)
+    coordinator.receive(accuser, refused_share(settled(sites), 0 if steps < 2 and slot == 1 else slot))
+    assert coordinator.accused == {}
+    assert coordinator.reasons == {accuser: "protocol"}
+
+
+def test_who_has_answered_is_not_believed_the_opposite(sites: Sites) -> None:
+    coordinator, requests = opened_round(sites)
+    first = sorted(sites)[0]
+    for _ in range(2):
+        requests = answered(coordinator, sites, requests)
+    coordinator.receive(first, sites[first].receive(requests[0].data))
+    coordinator.receive(first, refused_share(settled(sites), 1))
+    assert (coordinator.accused, coordinator.left) == ({}, {})
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_a_reply_longer_than_the_plan_has_room_for_is_not_even_parsed(
+    stage: Kind, sites: Sites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator, requests = opened_round(sites)
+    first, terms = sorted(sites)[0], settled(sites)
+    while kinds(requests) != {stage}:
+        requests = answered(coordinator, sites, requests)
+    reply = Frame.from_bytes(sites[first].receive(requests[0].data))
+    rules = terms.parameters
+    room = FRAME_ROOM + PEER_ROOM * rules.count
+    if stage is Kind.BROADCAST:
+        room += packed_size(rules.length, rules.ring_bits)
+    long = replace(reply, body=bytes(room)).to_bytes()
+
+    def never(data: bytes) -> Frame:
+        raise AssertionError("its body was copied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Frame, "header", staticmethod(lambda data: replace(reply, body=b"")))
+        patched.setattr(Frame, "from_bytes", staticmethod(never))
+        assert coordinator.receive(first, long) == []
+    assert "are the most" in coordinator.left[first]
+    assert coordinator.receive(first, reply.to_bytes()) == [], "the right one still counts"
+
+
 def following_of(sites: Sites) -> Coordinator:
     """The second round, to be prepared by the first."""
     return Coordinator(replace(settled(sites), round=2), roster_of(sites))
@@ -245,10 +328,12 @@ def test_the_next_round_s_keys_travel_with_this_round_and_it_begins_with_its_par
     assert np.abs(apart).max() <= len(sites), "the same full batches, but for how each site rounds"
 
 
-def test_a_round_is_not_prepared_without_every_one_of_its_cohort(sites: Sites) -> None:
+def test_a_round_is_prepared_with_those_who_stayed(sites: Sites) -> None:
+    silent, *here = sorted(sites)
     coordinator, requests = opened_round(sites, following=following_of(sites))
     while requests:
         if kinds(requests) == {Kind.BROADCAST}:
+            assert requests[0].to == silent
             for request in requests[1:]:
                 coordinator.receive(request.to, sites[request.to].receive(request.data))
             requests = coordinator.deadline()
@@ -256,7 +341,13 @@ def test_a_round_is_not_prepared_without_every_one_of_its_cohort(sites: Sites) -
         requests = answered(coordinator, sites, requests)
     assert coordinator.result is not None
     assert coordinator.following is not None
-    assert not coordinator.following.is_prepared
+    assert coordinator.following.is_prepared
+    assert coordinator.following.partners == set(here)
+    requests = coordinator.following.start(params_bytes(PARAMS), None)
+    while requests:
+        requests = answered(coordinator.following, sites, requests)
+    assert coordinator.following.survivors == tuple(here), "the round after it needs no invitation"
+    assert coordinator.following.gone == set(), "nobody asked for it"
 
 
 @pytest.mark.parametrize("stage", [Kind.BROADCAST, Kind.CERTIFICATE])
@@ -280,4 +371,4 @@ def test_what_a_site_answers_to_the_next_round_never_harms_this_one(
         assert coordinator.survivors == tuple(sorted(sites))
         assert coordinator.result is not None
         assert coordinator.left == {}
-        assert not following.is_prepared
+        assert sorted(sites)[0] not in following.partners

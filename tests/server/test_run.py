@@ -20,7 +20,8 @@ from federation.sums.state import begin
 from privacy.errors import FaultyServer, ProtocolError
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster, SignedRoster
-from server.run import FIRST, PREPARED, run, terms_of
+from server.playing import FIRST, PREPARED, terms_of
+from server.run import run
 from server.sessions import open_lines
 from simulations.world import InProcess, server_stream
 from tests.stories.network import Fate, Network, vanish

@@ -21,7 +21,7 @@ from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
-from server.run import RESERVED
+from server.playing import RESERVED
 from server.run_folder import RunFolder
 from tests import ROOT
 from tests.worlds import load_params, plan_of, start, text_of

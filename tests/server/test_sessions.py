@@ -11,7 +11,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.errors import RosterError
 from federation.plan.plan import Plan
-from federation.round.messages import Frame, Hello, Kind, Member, Reason, Welcome, abort_body, heads_body
+from federation.round.messages import (
+    FRAME_ROOM,
+    PEER_ROOM,
+    Frame,
+    Hello,
+    Kind,
+    Member,
+    Reason,
+    Welcome,
+    abort_body,
+    heads_body,
+)
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.errors import BudgetExceeded, PolicyViolation
 from privacy.ledger.chain import append
@@ -216,27 +227,78 @@ def test_a_site_that_consents_stays_out_unless_the_roster_knows_it() -> None:
         join({**answers, "13": welcome("mallory")})
 
 
-def test_a_greeting_is_the_first_hello_and_awaits_an_answer_of_everyone_greeted() -> None:
-    heard: list[tuple[str, bytes]] = []
+def with_away(answers: Mapping[str, Answer], *away: str) -> tuple[Lines, list[tuple[str, Kind]]]:
+    """Lines to sites of which some are away, and what is sent from then on."""
+    heard: list[tuple[str, Kind]] = []
 
-    def listening(address: str) -> Answer:
-        def answer(data: bytes) -> bytes:
-            heard.append((address, data))
-            return b"any answer will do"
+    def listening(address: str, answer: Answer) -> Answer:
+        def hear(data: bytes) -> bytes:
+            heard.append((address, Frame.from_bytes(data).kind))
+            return answer(data)
 
-        return answer
+        return hear
 
-    sites = {"10": listening("10"), "11": listening("11"), "12": listening("12")}
-    lines = Lines(InProcess(sites), {"ash": "11", "birch": "10", "cedar": "12"}, b"hello", HEADS)
-    lines.greet(["birch", "ash"], 5)
-    assert heard == [("11", b"hello"), ("10", b"hello")]
-    assert lines.next(0) is None, "the answers are read"
+    lines, _ = join({address: listening(address, answer) for address, answer in answers.items()})
+    for site in away:
+        lines.attendance.absence.lost(site, 1)
+    heard.clear()
+    return lines, heard
 
 
-def test_a_greeting_that_nobody_answers_ends_with_its_deadline() -> None:
-    lines = Lines(Later({}, "10"), {"ash": "10"}, b"hello", HEADS)
-    lines.greet(["ash"], 5)
+def test_a_greeting_shows_the_plan_again_and_waits_for_nobody() -> None:
+    lines, heard = with_away(THREE, "birch")
+    lines.greet(1, 60.0)
+    assert heard == [("12", Kind.HELLO)]
+    assert lines.attendance.absence.away == ("birch",), "its answer is not read yet"
+    lines.greet(1, 60.0)
+    assert len(heard) == 1, "it is greeted again after a minute"
+    assert lines.next(0) is not None
+    assert lines.attendance.absence.away == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal(Reason.POLICY),
+        welcome("birch", size=1),
+        welcome("cedar"),
+        welcome("birch", heads=()),
+        welcome("birch", plan=plan_of(rounds=9)),
+        lambda _: b"any answer will not do",
+    ],
+    ids=["refusal", "other size", "other site", "no head", "other plan", "rubbish"],
+)
+def test_who_does_not_consent_again_stays_away(answer: Answer) -> None:
+    answers = iter([welcome("birch"), answer])
+
+    def in_turn(data: bytes) -> bytes:
+        return next(answers)(data)
+
+    lines, _ = with_away({**THREE, "12": in_turn}, "birch")
+    lines.greet(1, 60.0)
+    lines.await_back(lambda: not lines.attendance.absence.away, 5.0)
+    assert lines.attendance.absence.away == ("birch",)
+
+
+def test_a_wait_for_those_who_are_away_ends_with_the_last_or_with_the_deadline() -> None:
+    lines, _ = with_away(THREE, "birch", "ash")
+    lines.greet(1, 60.0)
+    lines.await_back(lambda: not lines.attendance.absence.away, 5.0)
+    assert lines.attendance.absence.away == ()
     assert lines.next(0) is None
+    silent = Lines(Later({}, "10"), {"ash": "10"}, b"hello", HEADS)
+    silent.attendance.absence.lost("ash", 1)
+    silent.greet(1, 60.0)
+    silent.await_back(lambda: not silent.attendance.absence.away, 0.0)
+    assert silent.attendance.absence.away == ("ash",)
+
+
+def test_a_consent_longer_than_the_roster_has_room_for_is_not_parsed() -> None:
+    room = FRAME_ROOM + len(KEYS) * PEER_ROOM
+    count = room // len(head("dogwood").to_bytes())
+    long = welcome("dogwood", heads=(head("dogwood"),) * (count + 1))
+    _, members = join({**THREE, "13": long})
+    assert [member.site for member in members] == ["ash", "birch", "cedar"]
 
 
 def test_a_site_that_shows_no_head_of_its_ledger_does_not_take_part() -> None:

@@ -9,7 +9,7 @@ from enum import Enum
 from federation.round.messages import Frame, Kind
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.mechanism.noise import Stream
-from server.run import FIRST, PREPARED
+from server.playing import FIRST, PREPARED
 
 
 class Fate(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,30 @@ def test_a_receipt_that_says_that_noise_stayed_in_is_found(run: Path, tmp_path: 
         assert "evaluation-figures" in [finding.id for finding in audit_run(run).findings]
     finally:
         (run / "receipts.jsonl").write_text(before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda of: of.pop("levels"),
+        lambda of: of.update(levels=[]),
+        lambda of: of["levels"][0].update(noise_excess=1.0),
+        lambda of: of["levels"].pop(),
+    ],
+    ids=["as of an earlier version", "none", "less", "one fewer"],
+)
+def test_a_report_that_says_otherwise_what_is_left_is_found(
+    change: Callable[[dict[str, Any]], object], run: Path
+) -> None:
+    path = run / "report.json"
+    before = path.read_text()
+    report = json.loads(before)
+    change(report["privacy"]["noise_excess_of"])
+    try:
+        path.write_text(json.dumps(report))
+        assert "report-mismatch" in [finding.id for finding in audit_run(run).findings]
+    finally:
+        path.write_text(before)
 
 
 @pytest.mark.parametrize("stage", [Kind.INVITE, Kind.BROADCAST, Kind.CERTIFICATE])

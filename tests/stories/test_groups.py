@@ -31,7 +31,7 @@ from privacy.errors import LedgerRefusal, PolicyViolation
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Entry, Roster
 from privacy.wire import digest
-from server.run import ATTEMPTS, FIRST
+from server.playing import ATTEMPTS, FIRST
 from server.run_folder import RunFolder
 from simulations.simulate import Engine, simulate
 from simulations.world import World, open_sites, read_world

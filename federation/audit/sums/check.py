@@ -88,14 +88,16 @@ def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
         if isinstance(each.line, Refused) and each.round in proven:
             check_refused(each.line, proven[each.round], found)
     reached = followed(run.plan, run.receipts, proven, found)
-    steps = reached.round if reached is not None else 0
+    steps = reached.optimizer.steps if reached is not None else 0
     sums = Sums(len(rounds), len(proven), steps, left_out="" if proven else why or "")
-    return sums, reached.params if reached is not None and steps == len(run.receipts.rounds) else None
+    return sums, reached.params if reached is not None and reached.round == max(run.receipts.rounds) else None
 
 
 def _rounds(run: Run) -> Iterator[_Opened]:
     receipts = run.receipts
     for number, line in receipts.rounds.items():
+        if line.is_lost and line.transcript is None:
+            continue  # no sum was opened
         yield _Opened(number, f"round {number}", line, line.params_before)
     for refused in receipts.refused:
         if refused.round not in receipts.rounds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from federation.audit.findings import Findings
@@ -23,13 +24,18 @@ _DAMAGE = (PrivacyError, ArithmeticError, LookupError, ValueError, RuntimeError)
 def followed(
     plan: Plan, receipts: Receipts, sums: Mapping[int, Verified], found: Findings
 ) -> ServerState | None:
-    """Take every step again, from the params that round 1 began with; the state that is reached, None if none is.
+    """Take every step again, from the params that the run began with; the state that is reached, None if none is.
 
-    It ends at the first round whose sum is not proven, or whose receipt names other params than follow from it.
+    A round without a sum moves nothing. It ends at the first round whose sum is not proven, or whose receipt names
+    other params than follow from it.
     """
-    state = _start(sums.get(1), found)
+    state: ServerState | None = None
     for number, line in receipts.rounds.items():
         one = sums.get(number)
+        if line.is_lost and one is None:
+            state = state and replace(state, round=number)
+            continue
+        state = state or _start(one, found)
         if state is None or one is None or state.round != number - 1:
             break
         try:
@@ -54,14 +60,14 @@ def followed(
 
 
 def _start(first: Verified | None, found: Findings) -> ServerState | None:
+    """The state before the first round that has a sum."""
     if first is None:
         return None
     try:
         return started(first.terms, first.start)
     except _DAMAGE:
-        found.add(
-            "params-not-followed", "round 1: its transcript holds no params of this model to begin with"
-        )
+        detail = f"round {first.terms.round}: its transcript lacks the params that the run began with"
+        found.add("params-not-followed", detail)
         return None
 
 

@@ -188,6 +188,16 @@ def test_waiting_ends_at_once_when_nobody_is_left_to_answer(grid: ScriptedGrid) 
     assert transport.next(60) == Deadline()
 
 
+def test_the_oldest_requests_of_a_silent_site_are_given_up(grid: ScriptedGrid) -> None:
+    """What is parked for it does not grow with the rounds that it misses."""
+    transport = GridTransport(grid, shortest=0.01, longest=0.01)
+    for number in range(100):
+        transport.send([Outgoing("3", b"%d" % number), Outgoing("4", b"%d" % number)])
+        assert isinstance(transport.next(0), Deadline)
+        assert len(transport._asked) <= 32
+    assert sorted(set(transport._asked.values())) == ["3", "4"]
+
+
 def test_a_node_that_has_left_is_silence(grid: ScriptedGrid) -> None:
     transport = GridTransport(grid, shortest=0.001)
     grid.names = ["", "m1"]

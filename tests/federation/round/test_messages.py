@@ -19,6 +19,7 @@ from federation.round.messages import (
     Welcome,
     abort_body,
     abort_reason,
+    accused_slot,
     closing_digest,
     heads_body,
     heads_from,
@@ -60,6 +61,7 @@ PARSERS = [
     Broadcast.from_bytes,
     Paired.from_bytes,
     abort_reason,
+    accused_slot,
     closing_digest,
     heads_from,
 ]
@@ -98,10 +100,10 @@ def test_kinds_and_reasons_keep_their_numbers() -> None:
         "CERTIFICATE", "REVEAL", "ABORT", "CLOSE", "CLOSED",
     ]  # fmt: skip
     assert [reason.name for reason in sorted(Reason)] == [
-        "POLICY", "BUDGET", "PROTOCOL", "DIVERGED", "FAILED", "UNKNOWN_RUN",
+        "POLICY", "BUDGET", "PROTOCOL", "DIVERGED", "FAILED", "UNKNOWN_RUN", "SHARE",
     ]  # fmt: skip
     assert sorted(Kind) == list(range(1, 16))
-    assert sorted(Reason) == list(range(1, 7))
+    assert sorted(Reason) == list(range(1, 8))
 
 
 def test_a_hello_beyond_its_limits_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,8 +149,16 @@ def test_an_invitation_names_each_site_once_and_in_order(order: tuple[str, str])
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_an_abort_carries_a_reason_and_not_a_byte_more(reason: Reason) -> None:
-    assert abort_reason(abort_body(reason)) is reason
-    assert len(abort_body(reason)) == 1
+    slot = 259 if reason is Reason.SHARE else None
+    body = abort_body(reason, slot)
+    assert abort_reason(body) is reason
+    assert accused_slot(body) == slot
+    assert len(body) == (1 if slot is None else 3)
+    for other in (b"", body + b"\0", body[:-1], bytes([99]), bytes([Reason.SHARE])):
+        with pytest.raises(MalformedMessage):
+            abort_reason(other)
+    with pytest.raises(ValueError, match="slot"):
+        abort_body(reason, None if slot is not None else 0)
 
 
 @given(heads)

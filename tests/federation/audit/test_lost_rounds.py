@@ -1,0 +1,94 @@
+"""An audit of a run with a lost round: it is no gap, it moved nothing, and what it cost is counted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from federation.audit.examine import audit
+from simulations import simulate as simulation
+from simulations.world import InProcess
+from tests.federation.audit.audited import edited_report, finished, ids, receipts
+from tests.stories.liars import BadDealer
+from tests.worlds import text_of
+
+TEXT = text_of(noise="distributed", sample_rate=0.5, rounds=3)
+Receives = Mapping[str, Callable[[bytes], bytes]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ash dealt shares to cedar and dogwood that do not open: round 1 is lost, and ash is left out."""
+
+    def carrier(receives: Receives) -> InProcess:
+        return InProcess(
+            {**receives, "ash": BadDealer(receives["ash"], ("cedar", "dogwood"))}  # charged in round 1
+        )
+
+    with patch.object(simulation, "InProcess", carrier):
+        return finished(tmp_path_factory.mktemp("lost"), "protocol", TEXT, sites=5)
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+def test_a_lost_round_is_told_and_fails_nothing(run: Path) -> None:
+    found = audit(run)
+    assert found.verdict == "pass"
+    assert "round-without-sum" in ids(found, "warning")
+    assert not ids(found, "critical")
+    assert {site.id: site.training.executed for site in found.sites if site.training is not None} == {
+        "ash": 1, "birch": 3, "cedar": 2, "dogwood": 2, "elm": 3,
+    }  # fmt: skip
+
+
+def test_its_page_says_so_in_words(run: Path) -> None:
+    page = (run / "report.html").read_text("utf-8")
+    assert "Round 1 has no sum, and what it cost stays charged: cedar (share), dogwood (share)." in page
+
+
+def changed(run: Path, change: Callable[[dict[str, Any]], object]) -> set[str]:
+    with receipts(run) as lines:
+        change(lines[0])
+    return ids(audit(run), "critical")
+
+
+STRANGER = {"cohort": ["ash", "birch", "zebra"], "charged": [], "reasons": {}}
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        (lambda line: line.update(params_after="00" * 32), "params-chain"),
+        (lambda line: line["void"][0].update(STRANGER), "receipt-cohort"),
+        (lambda line: line["void"][0].update(charged=["zebra"]), "receipt-invalid"),
+        (lambda line: line["void"][0].update(reasons={"zebra": "share"}), "receipt-invalid"),
+        (lambda line: line["void"][0].update(more=1), "receipt-invalid"),
+        (lambda line: line.update(accused=[["ash", "ash"]]), "receipt-invalid"),
+        (lambda line: line.update(accused=[["ash"]]), "receipt-invalid"),
+        (lambda line: line.update(proven=[7]), "receipt-invalid"),
+        (lambda line: line.update(void=[]), "receipt-cohort"),
+        (lambda line: line.update(cohort=["birch", "cedar", "dogwood", "elm"], void=[]), "round-question"),
+        (lambda line: line.update(survivors=["ash", "birch", "cedar", "dogwood"]), "round-uncharged"),
+    ],
+    ids=[
+        "moved params", "a stranger", "charged a stranger", "lost a stranger", "unknown field", "accuses itself",
+        "no pair", "no name", "no attempt", "another cohort", "a sum after all",
+    ],
+)  # fmt: skip
+def test_a_receipt_of_a_lost_round_that_does_not_fit_is_found(
+    change: Callable[[dict[str, Any]], object], finding: str, run: Path
+) -> None:
+    assert finding in changed(run, change)
+
+
+def test_a_report_that_hides_a_lost_round_is_found(run: Path) -> None:
+    found = edited_report(run, lambda report: report["rounds"][0].pop("lost"))
+    assert "report-mismatch" in ids(found, "critical")
