@@ -3,9 +3,9 @@
     text(LABEL) ‖ u8 suite ‖ blob(heading) ‖ blob(start) ‖ blob(evidence) ‖ uploads ‖ sum
 
 `start` are the params that the run began with, in its first round with a sum; later it is empty. The uploads are
-those in the sum, by slot: the wraps of a site, then its masked vector, packed. The opened sum is packed like them. What is
-where follows from what stands before it, every length is bounded, and nothing follows the sum: so one round has one
-file. The file's digest is in the round's receipt. A reader takes it in parts, and holds one vector at a time.
+those in the sum, by slot: the wraps of a site, then its masked vector, packed. The opened sum is packed like them.
+What is where follows from what stands before it, every length is bounded, and nothing follows the sum: so one round
+has one file. Its digest is in the round's receipt. A reader takes it in parts, and holds one vector at a time.
 Specified in docs/protocol.md, section 11.
 """
 

@@ -189,7 +189,8 @@ class Wiretap:
     def hear(self, coordinator: Coordinator, site: str, data: bytes) -> None:
         frame = Frame.from_bytes(data)
         if frame.kind is Kind.SHARES:
-            for each in SealedShares.from_bytes(frame.body).by_slot.values():
+            levels = len(coordinator.terms.parameters.levels)
+            for each in SealedShares.from_bytes(frame.body, levels).by_slot.values():
                 self.seals |= {each.ciphertext, each.sealed}
         elif frame.kind is Kind.MASKED:
             terms = coordinator.terms

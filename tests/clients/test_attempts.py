@@ -137,7 +137,7 @@ def test_a_delivery_that_does_not_open_charges_nothing(hostile: str, tmp_path: P
             return frame
         paired = Paired.from_bytes(frame.body)
         broadcast = Broadcast.from_bytes(paired.own)
-        delivery = Delivery.from_bytes(broadcast.shares)
+        delivery = Delivery.from_bytes(broadcast.shares, len(terms.parameters.levels))
         sealed, sharers = dict(delivery.by_slot), delivery.sharers
         peer = min(sealed)
         first = sealed[peer]

@@ -11,6 +11,8 @@ from unittest.mock import patch
 import pytest
 
 from federation.audit.examine import audit
+from federation.audit.outcome import Sums
+from federation.sums.record import transcripts_of
 from simulations import simulate as simulation
 from simulations.world import InProcess
 from tests.federation.audit.audited import edited_report, finished, ids, receipts
@@ -92,3 +94,21 @@ def test_a_receipt_of_a_lost_round_that_does_not_fit_is_found(
 def test_a_report_that_hides_a_lost_round_is_found(run: Path) -> None:
     found = edited_report(run, lambda report: report["rounds"][0].pop("lost"))
     assert "report-mismatch" in ids(found, "critical")
+
+
+def test_the_sums_that_there_are_are_proven_and_params_followed_past_the_lost_round(run: Path) -> None:
+    """The params that the run began with are in the first transcript that there is."""
+    found = audit(run)
+    assert found.sums == Sums(opened=2, verified=2, followed=2)
+    assert [path.name for path in transcripts_of(run)] == ["0002.transcript", "0003.transcript"]
+
+
+def test_a_round_with_a_sum_cannot_be_told_as_a_lost_one(run: Path) -> None:
+    """Its transcript is no longer named, and the next round began with params that nothing gives."""
+    with receipts(run) as lines:
+        lines[1].update(survivors=[], params_after=lines[1]["params_before"], void=lines[0]["void"])
+        del lines[1]["transcript"]
+    found = audit(run)
+    assert {"params-chain", "transcript-unnamed"} <= ids(found)
+    assert found.verdict == "fail"
+    assert found.sums.followed == 0
