@@ -1,7 +1,7 @@
 """The Flower ClientApp: forwards frames to the service, decides nothing.
 
 Flower starts a process for each message, with this in it. It holds no data, no keys and no decisions: it
-passes bytes to the site's own process (`clients.service`) at the socket that the hospital named when it
+passes bytes to the site's own process (`clients.door`) at the socket that the hospital named when it
 started its SuperNode (`--node-config 'socket="/path"'`), and passes the reply back. Flower sends the text
 of an exception to the server, so no exception leaves: every error is the same sentence.
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
-from clients.service import ask_site
+from clients.door.asking import ask_site
 from federation.errors import ShadowedPackage
 from federation.log import said, to_stderr, warn
 from federation.origins import check_origins

@@ -26,10 +26,9 @@ from privacy.ledger.approvals import (
 )
 from privacy.ledger.chain import Genesis
 from privacy.ledger.heads import pool_tag
+from privacy.ledger.limits import ABANDONED
 from privacy.ledger.state import fold
 from privacy.signing import public_identity
-
-_ABANDONED = "0" * 64  # stands for the last params of a run that was closed by its site's people
 
 
 def propose(path: Path, unit: str, epsilon: float, delta: float | None, reason: str, out: Path) -> None:
@@ -93,7 +92,7 @@ def abandon(path: Path, run: str) -> None:
     from federation.round.terms import evaluation_run
 
     with _journal(path) as journal:
-        journal.abandon_run(run, _ABANDONED, evaluation_run(run))
+        journal.abandon_run(run, ABANDONED, evaluation_run(run))
 
 
 def reclaim(path: Path) -> Path:

@@ -101,6 +101,7 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
     facts["colluders_minimum"] = rules.policy.colluders_demanded(plan)
     facts["survivors_minimum"] = rules.policy.survivors_demanded(plan)
+    facts["runs_left"] = _runs_left(plan, rules, key)
     facts["units"] = units_of(plan, rules, key)
     if "record" in facts["units"]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
@@ -131,6 +132,16 @@ def _records(records: SiteRecords) -> dict[str, int]:
         | counts
         | ({"patients": patients} if patients is not None else {})
     )
+
+
+def _runs_left(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> int | None:
+    """In how many more runs of a plan the site takes part; None where its task is approved. LedgerRefusal for 0."""
+    most = rules.policy.runs_of(plan.digest)
+    if most is None:
+        return None
+    account = _account(rules, key)
+    account.require_approved("", plan.digest, most)
+    return most - account.runs_of(plan.digest)
 
 
 def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from cryptography import x509
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts
 from federation.config.toml import PATHS
 from federation.errors import SiteFileError
+from privacy.signing import is_identity
 
 KEY = re.compile(r"[0-9a-f]{64}")
 _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}\$?")  # as useradd and directories of accounts have them
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _LARGEST = 1 << 20  # bytes of a certificate file; a bundle of every public authority has a quarter of it
 
@@ -103,6 +105,13 @@ def _no_escapes(path: str) -> str:
     return path
 
 
+def _plain_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise Mistake("is no name of a user or group", "see them with: getent passwd; getent group")
+    return name
+
+
+NameText = Annotated[str, AfterValidator(_plain_name)]
 PathText = Annotated[str, AfterValidator(_no_escapes)]
 
 
@@ -123,9 +132,24 @@ class Consortium(Table):
 
 
 class Endpoint(Table):
-    """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate."""
+    """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate.
+
+    `flower_user` runs flower-supernode, and is not the site's own user; `socket_group` is the group to which the
+    site's socket belongs, that user's own if it is left out. Without `flower_user` anybody in the group may call.
+    `coordinator_key` pins the key that the coordinator signs with; without it the roster says which it is.
+    """
 
     address: Annotated[str, AfterValidator(check_address)] = Field(
         min_length=1, examples=['"fed.example.org:8443"']
     )
     certificate: PathText = Field(min_length=1, examples=['"ca.crt"'])
+    flower_user: NameText | None = Field(default=None, min_length=1, examples=['"flwr"'])
+    socket_group: NameText | None = Field(default=None, min_length=1, examples=['"flwr"'])
+    coordinator_key: str | None = Field(default=None, examples=['"64 hexadecimal digits"'])
+
+    @field_validator("coordinator_key")
+    @classmethod
+    def _key(cls, key: str | None) -> str | None:
+        if key is not None and not (KEY.fullmatch(key) and is_identity(bytes.fromhex(key))):
+            raise Mistake("is no public key", "copy it from the coordinator's .pub file")
+        return key

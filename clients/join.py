@@ -11,16 +11,20 @@ from pathlib import Path
 from clients.approvals import open_journal
 from clients.data.load import site_data
 from clients.data.notes import tell_of
-from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints
+from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints, known_ledgers
+from clients.data.readable import require_readable
+from clients.door.callers import Callers
+from clients.door.service import serve_until_signal
+from clients.greeting.greetings import Greetings
 from clients.journal.lock import alone
 from clients.journal.restored import RestoreMemory
-from clients.policy import SiteFile, data_files, load_site, require_complete
-from clients.service import serve_until_signal
+from clients.policy import TABLES, SiteFile, data_files, load_site, require_complete
 from clients.site import Site
 from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import RosterMemory, Trust
-from federation.log import note
+from federation.errors import DataError, SiteFileError
+from federation.log import note, warn
 from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import Member
@@ -36,7 +40,8 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     consortium = require_complete(rules, path)
     pinned = frozenset(map(bytes.fromhex, consortium.keys))
     memory = RosterMemory(rules.rosters_file)
-    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory)
+    coordinator = bytes.fromhex((rules.server.coordinator_key if rules.server else None) or "")
+    trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory, coordinator)
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     begin_registry(rules)  # so that one that is missing later was taken away
     journal = open_journal(rules)
@@ -47,38 +52,78 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
         policy=lambda: load_site(path).policy,
         journal=journal,
         load=partial(load_trainer, rules, path.parent, tell=tell),
+        greetings=Greetings(rules.greetings_file),
+        ledgers=partial(known_ledgers, rules, trust.identity),
         is_timed=True,
     )
 
 
-def attend(path: Path, socket: Path | None, tell: Callable[[str], None] = _untold) -> None:
+def attend(
+    path: Path, socket: Path | None, tell: Callable[[str], None] = _untold, *, same_user: bool = False
+) -> None:
     """Be the site of a site file until SIGTERM or SIGINT: answer what Flower's ClientApp forwards.
 
+    `same_user`: Flower may run as this very user, whose data and keys the code that it runs could then read.
     `tell` gets what a file holds, for a terminal and nothing else. The log has lines for the people at the
     site, among them why something was refused: that is not sent. SiteRunning while another process is this
-    site.
+    site; DataError for files that no plan of tables could use, before anything else happens.
     """
     place = (socket or path.parent / "socket" / "site").absolute()
     rules = load_site(path)
+    has_own_code = any(task != TABLES for task in rules.policy.tasks)
+    require_readable(data_files(rules, path.parent), is_for_own_code=has_own_code)
+    callers = callers_of(rules, path, same_user=same_user)
     with alone(rules.journal), closing(open_site(path, tell)) as site:
         name = site.member.site
 
         def ready() -> None:
             note("ready", site=name, socket=str(place))
+            if same_user:
+                warn("warning", site=name, detail="--same-user: code that Flower runs can read data and keys")
             note("waiting", site=name, command=_supernode(rules, path.parent, place))
 
-        serve_until_signal(padded(site.receive, lambda: site.pace), place, ready, lambda: site.largest)
+        receive = padded(site.receive, lambda: site.pace)
+        serve_until_signal(receive, place, callers, ready, lambda: site.largest)
         note("stopped", site=name)
+
+
+def callers_of(rules: SiteFile, path: Path, *, same_user: bool) -> Callers:
+    """Who may call at the socket of the site file at `path`.
+
+    SiteFileError if that is nobody but the site's own user; DataError if whoever it is can read the records.
+    """
+    server = rules.server
+    user, group = (server.flower_user, server.socket_group) if server is not None else (None, None)
+    callers = Callers.named(user, group, same_user=same_user)
+    if same_user:
+        return callers
+    if not callers.are_others:
+        raise SiteFileError(
+            "is missing: Flower runs code of others as the user that started it, and as this site's user that "
+            "code could read its data and keys",
+            hint='name the user that runs flower-supernode, flower_user = "flwr", or accept that with --same-user',
+            path=path,
+            key="server.flower_user",
+        )
+    for file in data_files(rules, path.parent):
+        if file is not None and callers.can_read(file):
+            raise DataError(
+                f"{file}: can be read by the user that runs Flower, and so by code of others",
+                hint=f"chmod 600 {shlex.quote(str(file))}",
+            )
+    return callers
 
 
 def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
     """The command that connects Flower to this site."""
-    address, certificate = "ADDRESS", "FILE"
+    address, certificate, sudo = "ADDRESS", "FILE", ""
     if rules.server is not None:
+        sudo = f"sudo -u {rules.server.flower_user} " if rules.server.flower_user is not None else ""
         address = shlex.quote(rules.server.address)
         certificate = shlex.quote(str((folder / rules.server.certificate).absolute()))
     config = shlex.quote(f'socket="{socket}"')
-    return f"flower-supernode --superlink {address} --root-certificates {certificate} --node-config {config}"
+    options = f"--superlink {address} --root-certificates {certificate} --node-config {config}"
+    return f"{sudo}flower-supernode {options}"
 
 
 def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str], None] = _untold) -> Trainer:

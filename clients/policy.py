@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, Strict, field_validator, model_validator
 
 from clients.endpoint import KEY, Consortium, Endpoint, PathText, check_certificate
+from clients.rules.approval import Approval, Approvals
 from federation.config.schema import Mistake, Table, Texts, validate
 from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
@@ -35,10 +36,9 @@ Noise = Literal["site", "distributed", "central", "none"]
 
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+TABLES = "tabular-classification"
 MAX_LIMIT = 1e6
 MAX_STEPS = 1_000_000
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class _ClientPolicy(Table):
@@ -67,8 +67,9 @@ class Policy(Table):
 
     `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
     `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
-    server's side it wants to be safe, and how many there are at least in a sum that its update is in. `steps_max`
-    bounds the work of a plan that is approved by its task alone.
+    server's side it wants to be safe, and how many there are at least in a sum that its update is in. Of a plan in
+    `plans` one run is approved, or as many as it says. `steps_max` bounds the work of a plan that is approved by
+    its task alone.
     """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
@@ -80,7 +81,7 @@ class Policy(Table):
         min_length=1, examples=['["distributed", "site"]']
     )
     noise_multiplier_min: float | None = Field(default=None, gt=0, le=1e6, examples=["0.5"])
-    plans: Texts = Field(default=(), examples=['["sha256:..."]'])
+    plans: Approvals = Field(default=(), examples=['["sha256:..."]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
     steps_max: int = Field(default=MAX_STEPS, ge=1, le=1 << 53, examples=["100000"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
@@ -111,7 +112,7 @@ class Policy(Table):
             colluders_minimum=plan.secure_aggregation.colluders,
             survivors_minimum=required_survivors(plan, smallest),
             noise=(plan.privacy.noise,),
-            plans=(plan.digest,),
+            plans=(Approval(digest=plan.digest),),
             patient=patient,
             client=client,
         )
@@ -125,6 +126,10 @@ class Policy(Table):
         if self.client is not None:
             limits.append(Limit("client", self._budget(self.client)))
         return tuple(limits)
+
+    def runs_of(self, digest: str) -> int | None:
+        """How many runs of a plan are approved; None if its digest is not, but perhaps its task."""
+        return next((plan.runs for plan in self.plans if plan.digest == digest), None)
 
     def colluders_demanded(self, plan: Plan) -> int:
         """Against how many colluders a plan has to be safe: one in ten of its smallest cohort, if not told."""
@@ -143,17 +148,16 @@ class Policy(Table):
 
     @field_validator("plans")
     @classmethod
-    def _digests(cls, plans: tuple[str, ...]) -> tuple[str, ...]:
-        for digest in plans:
-            if not _DIGEST.fullmatch(digest):
-                raise Mistake("must be digests", 'copy "sha256:..." from: federation check PLAN')
+    def _once(cls, plans: tuple[Approval, ...]) -> tuple[Approval, ...]:
+        if len({plan.digest for plan in plans}) < len(plans):
+            raise Mistake("name a plan twice", 'say how often: { digest = "sha256:...", runs = 2 }')
         return plans
 
     @field_validator("tasks")
     @classmethod
     def _names(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         for task in tasks:
-            if task != "tabular-classification" and not CODE.fullmatch(task):
+            if task != TABLES and not CODE.fullmatch(task):
                 raise Mistake("must be names of tasks", '"tabular-classification" or "package.module:name"')
         return tasks
 
@@ -249,6 +253,11 @@ class SiteFile:
         return self.keys / f"{self.id}.key"
 
     @property
+    def greetings_file(self) -> Path:
+        """What is remembered of greetings."""
+        return self.keys / f"{self.id}.greetings"
+
+    @property
     def rosters_file(self) -> Path:
         """What is remembered of rosters: it is there once the site has taken part in a run."""
         return self.keys / f"{self.id}.rosters"
@@ -313,12 +322,12 @@ def consent(plan: Plan, policy: Policy) -> None:
         message = f"the plan's cohort.minimum is {plan.cohort.minimum}{of}, the limit {policy.cohort_minimum}"
         raise _violation("cohort_minimum", message)
     require_company(plan, policy, smallest)
-    if plan.digest not in policy.plans and plan.code not in policy.tasks:
+    if policy.runs_of(plan.digest) is None and plan.code not in policy.tasks:
         raise PolicyViolation(
             f"policy.plans: the plan {plan.digest} is not approved",
             hint="read the plan, then add its digest to policy.plans",
         )
-    if plan.digest not in policy.plans:
+    if policy.runs_of(plan.digest) is None:
         _little_enough_work(plan, policy)
     _noisy_enough(plan, policy)  # last, since it may take a second to work out
 

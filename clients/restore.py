@@ -24,6 +24,8 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from clients.approvals import genesis_of, read_proposal
 from clients.journal.lock import alone
 from clients.journal.ownership import require_owner
@@ -144,25 +146,36 @@ def restore(path: Path, known: Known, approved: Path | None, today: date) -> Acc
     """
     rules = load_site(path)
     key = rules.identity()
-    known = known.remembering(rules)
+    with alone(rules.journal):
+        if rules.journal.exists():
+            raise _replaces(rules)
+        known = known.remembering(rules)
+        entries = (*known.entries, _entry(known, key, approved, today))
+        fold(entries)
+        with explained(rules.journal):
+            if not create(rules.journal, entries):
+                raise _replaces(rules)
+        RestoreMemory(rules.restores_file).remember(entries[0].hash, entries[-1].seq)
+    with closing(Store.open(rules.journal)) as store, store.transaction() as account:
+        return account
+
+
+def _entry(known: Known, key: Ed25519PrivateKey, approved: Path | None, today: date) -> Entry:
+    """What the ledger goes on with: the word of two approvers, or none."""
     made, approvals = ("", ()) if approved is None else _vouched(known, approved, today)
     body: dict[str, JSON] = {
         "salt": os.urandom(HASH_BYTES).hex(),
         "made": made,
         "approvals": [approval.to_json() for approval in approvals],
     }
-    entry = ledger.append(known.last, "restore", body, key, beyond=max(known.newest, known.restored))
-    entries = (*known.entries, entry)
-    fold(entries)
-    with alone(rules.journal), explained(rules.journal):
-        if rules.journal.exists() or not create(rules.journal, entries):
-            raise LedgerRefusal(
-                f"there is a journal at {rules.journal}, and nothing replaces it",
-                hint="move it away; if it is a backup, name it with --from; if newer, with --entries",
-            )
-        RestoreMemory(rules.restores_file).remember(known.entries[0].hash, entry.seq)
-    with closing(Store.open(rules.journal)) as store, store.transaction() as account:
-        return account
+    return ledger.append(known.last, "restore", body, key, beyond=max(known.newest, known.restored))
+
+
+def _replaces(rules: SiteFile) -> LedgerRefusal:
+    return LedgerRefusal(
+        f"there is a journal at {rules.journal}, and nothing replaces it",
+        hint="move it away; if it is a backup, name it with --from; if newer, with --entries",
+    )
 
 
 def _longer(one: tuple[Entry, ...], other: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
+from clients.greeting.greeting import greeted
+from clients.greeting.greetings import Greetings
+from clients.greeting.joined import Joined
+from clients.greeting.position import Position
+from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, require_same_company, settle
 from clients.policy import Policy, consent
 from clients.release import excess_of, release
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
-from clients.trust import Trust, genuine_heads
+from clients.trust import Trust, genuine_heads, require_own_ledgers
 from federation.errors import TaskError, TrainingDiverged
 from federation.log import said, warn
 from federation.model.params import Layout, params_from_bytes
@@ -33,7 +39,6 @@ from federation.round.messages import (
     PEER_ROOM,
     Broadcast,
     Frame,
-    Hello,
     Kind,
     Member,
     Paired,
@@ -41,18 +46,16 @@ from federation.round.messages import (
     Welcome,
     abort_body,
     closing_digest,
+    few,
     heads_body,
 )
 from federation.round.parts import secrets_of
+from federation.round.signed import welcome_signed
 from federation.round.terms import Terms, evaluation_run
 from privacy.errors import (
-    BudgetExceeded,
     FaultyServer,
-    JournalMisuse,
     LedgerRefusal,
     MalformedMessage,
-    PolicyViolation,
-    ProtocolError,
 )
 from privacy.ledger.heads import Head
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
@@ -60,27 +63,16 @@ from privacy.roster import Roster, SignedRoster
 from privacy.secagg.client import ClientMachine, Entropy
 from privacy.secagg.kem import require_kem
 from privacy.secagg.parameters import Floor
+from privacy.signing import public_identity
 from privacy.suite import SUITE
 from privacy.wire import digest
 
 _log = logging.getLogger(__name__)
-_REMEMBERED = 256  # runs of which the first cohort is known, and plans whose task failed
+_REMEMBERED = 256  # plans whose task failed
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
 Load = Callable[
     [Plan], Trainer
 ]  # consented plan -> model, data, streams; DataError and TaskError are the site's own
-
-
-@dataclass
-class _Joined:
-    """The run this site has consented to, and the rounds of it that are open: the present one and the next."""
-
-    run: bytes
-    plan: Plan
-    roster: Roster
-    trainer: Trainer
-    dimension: int
-    rounds: dict[int, Participant] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,13 +85,17 @@ class Site:
     journal: Journal
     load: Load
     entropy: Entropy = os.urandom
+    ledgers: Callable[[], frozenset[bytes]] | None = (
+        None  # tags of all ledgers of this site, if it has a registry
+    )
+    greetings: Greetings = field(default_factory=Greetings)
+    clock: Callable[[], float] = time.time
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
-    _joined: _Joined | None = field(default=None, init=False, repr=False)
+    _joined: Joined | None = field(default=None, init=False, repr=False)
     _of_data: Exception | None = field(default=None, init=False, repr=False)
     _failing: list[str] = field(default_factory=list, init=False, repr=False)  # plans whose task failed
-    _companies: dict[bytes, frozenset[str]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_kem()
@@ -113,7 +109,7 @@ class Site:
             frame = Frame.from_bytes(data)
             return self._answer(frame).to_bytes()
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
-            reason = self._refused(frame, error if isinstance(error, Exception) else _asked_to_exit())
+            reason = self._refused(frame, error if isinstance(error, Exception) else asked_to_exit())
             slot = error.slot if isinstance(error, ShareDoesNotOpen) else None
             return frame.reply(Kind.ABORT, abort_body(reason, slot)).to_bytes()
 
@@ -123,7 +119,7 @@ class Site:
 
     def _refused(self, frame: Frame, error: Exception) -> Reason:
         """Tell the people at the site why; the reason that may be sent."""
-        self.last_error, reason = error, Reason.FAILED if error is self._of_data else _reason(error)
+        self.last_error, reason = error, Reason.FAILED if error is self._of_data else reason_of(error)
         self._of_data = None
         word, number = reason.name.lower(), frame.round or None
         warn("refused", run=frame.run.hex(), round=number, reason=word, detail=said(error))
@@ -138,18 +134,27 @@ class Site:
         Idempotent for a run: consenting again keeps the rounds that are open.
         """
         genuine = self.trust.accept(roster, self.member)
-        shown = genuine_heads(heads, genuine, self.member.site)
+        shown = self._believed(heads, genuine)
         joined = self._joined
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
+            self.journal.require_present(run.hex())
             self.journal.witness(shown)
             return
+        self._require_free(run)
         policy = self.policy()
         consent(plan, policy)
+        self.journal.require_approved(run.hex(), plan.digest, policy.runs_of(plan.digest))
         self._require_untried(plan)
         self.journal.accept(genuine.serial, genuine.root.hex())
         self.trust.remember(genuine)
         self.journal.witness(shown)
+        if joined is not None and (joined.run, joined.plan) == (run, plan):
+            joined.regroup(genuine)
+            return
         self._reserve(run.hex(), plan, policy)
+        if not self.journal.is_open(run.hex()):
+            self._joined = Joined(run, plan, genuine, None, 0)
+            return
         trainer = self._loaded(plan)
         self._try_out(run, plan, trainer)
         trainer = screened(trainer, plan, each_alone=self.is_timed)
@@ -159,8 +164,26 @@ class Site:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
             largest = Terms(plan, run, 1, 1, members, dimension)
             self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
-        self._joined = _Joined(run, plan, genuine, trainer, dimension)
+        begun = Position(begun=self.journal.last_begun(run.hex()))
+        self._joined = Joined(run, plan, genuine, trainer, dimension, begun)
         note_joined(run, plan, genuine, self.journal)
+
+    def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
+        """The heads that a server shows. LedgerRefusal if one is of a ledger of this site that it does not know."""
+        shown = genuine_heads(heads, roster, self.member.site)
+        if self.ledgers is not None:
+            site, key = self.member.site, public_identity(self.trust.identity)
+            require_own_ledgers(shown, site, key, self.journal.tag(), self.ledgers)
+        return shown
+
+    def _require_free(self, run: bytes) -> None:
+        """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
+        joined = self._joined
+        if joined is not None and joined.run != run and self.journal.is_open(joined.run.hex()):
+            raise LedgerRefusal(
+                f"this site takes part in run {joined.run.hex()}, which is not over",
+                hint=f"finish it; if it will not go on: federation ledger close SITE {joined.run.hex()}",
+            )
 
     def _loaded(self, plan: Plan) -> Trainer:
         """The data. What is wrong with them, whoever finds it, is sent as one and the same reason."""
@@ -175,7 +198,8 @@ class Site:
         (training, *evaluation), limits = plan.charges, policy.limits()
         if evaluation:
             self.journal.require_room(run, plan.digest, plan.charges, limits)
-        self.journal.reserve(run, plan.digest, training, plan.federation.rounds, limits)
+        most = policy.runs_of(plan.digest)
+        self.journal.reserve(run, plan.digest, training, plan.federation.rounds, limits, most)
         for charge in evaluation:
             self.journal.reserve(evaluation_run(run), plan.digest, charge, 1, limits)
 
@@ -209,10 +233,12 @@ class Site:
         Part of its noise follows from the secret `excess`, if it is given, and may be taken out of the sum again.
         """
         joined = self._joined_run(terms.run)
-        shown = genuine_heads(heads, joined.roster, self.member.site)
+        shown = self._believed(heads, joined.roster)
         policy = self.policy()
         consent(joined.plan, policy)
         limits, trainer = policy.limits(), joined.trainer
+        if trainer is None:
+            raise LedgerRefusal("this run is closed", hint="start a new one")
         try:
             found = release(
                 *(terms, self.member.site, params, trainer, self.journal),
@@ -242,7 +268,7 @@ class Site:
         joined = self._joined
         return MAX_HELLO if joined is None else max(MAX_HELLO, self._largest_of(joined))
 
-    def _largest_of(self, joined: _Joined) -> int:
+    def _largest_of(self, joined: Joined) -> int:
         return FRAME_ROOM + 4 * joined.dimension + PEER_ROOM * len(joined.roster.entries)
 
     def _require_fits(self, frame: Frame, length: int) -> None:
@@ -255,28 +281,38 @@ class Site:
         if frame.kind is Kind.HELLO:
             return self._consented(frame)
         joined = self._joined_run(frame.run)
+        joined.require_said(frame)
         if frame.kind is Kind.CLOSE:
             return frame.reply(Kind.CLOSED, heads_body([self.finish(frame.run, closing_digest(frame.body))]))
         if frame.kind is Kind.INVITE:
             return frame.reply(Kind.ADVERT, self._invited(joined, frame).machine.advertise())
-        participant = joined.rounds.get(frame.round)
+        participant = joined.asked(frame.round)
         if participant is None or participant.terms.place != (frame.run, frame.round, frame.attempt):
             raise FaultyServer("a message of a round that this site was not invited to")
         if frame.kind not in (Kind.BROADCAST, Kind.CERTIFICATE):
             return frame.reply(*self._reply(participant, frame.kind, frame.body))
         paired = Paired.from_bytes(frame.body)
         kind, own = self._reply(participant, frame.kind, paired.own)
+        if kind is Kind.MASKED:
+            joined.position = joined.position.began(frame.round)
         following = self._following(frame, paired.following)
         return frame.reply(kind, Paired(own, following, (self.journal.head(),)).to_bytes())
 
     def _consented(self, frame: Frame) -> Frame:
-        hello = Hello.from_bytes(frame.body)
-        plan = Plan.from_canonical(hello.plan)
-        self.join(frame.run, plan, SignedRoster.from_bytes(hello.roster), hello.heads)
-        heads = (self.journal.head(), *self.journal.witnessed())
-        return frame.reply(
-            Kind.WELCOME, Welcome(self.member, plan.digest, plan.kind.noise_text, heads).to_bytes()
+        """The signed consent to a greeting. Nothing is done for one that is not the coordinator's, and of now."""
+        greeting = greeted(frame, self.trust, self.member, self.greetings, self.clock())
+        self._require_free(greeting.run)
+        self.join(greeting.run, greeting.plan, greeting.signed, greeting.heads)
+        self.greetings.remember(greeting.roster.coordinator, greeting.issued, greeting.run)
+        joined = self._joined_run(greeting.run)
+        joined.position = joined.position.greeted(greeting.stands)
+        plan, root = joined.plan, joined.roster.root
+        welcome = Welcome(
+            self.member, plan.digest, plan.kind.noise_text, root, greeting.digest, self.journal.head()
         )
+        signed = welcome_signed(welcome, frame.run, self.trust.identity)
+        witnessed = few(head for head in self.journal.witnessed() if head.site in joined.roster.by_site)
+        return frame.reply(Kind.WELCOME, replace(signed, heads=witnessed).to_bytes())
 
     def _following(self, present: Frame, data: bytes) -> bytes:
         """The answer to a frame of the next round that came with this one; empty if there is none.
@@ -294,12 +330,15 @@ class Site:
             self._refused(present, error)
             return b""
 
-    def _joined_run(self, run: bytes) -> _Joined:
+    def _joined_run(self, run: bytes) -> Joined:
         if self._joined is None or self._joined.run != run:
             raise UnknownRun("a message of a run that this site has not joined, or not since it started")
         return self._joined
 
-    def _invited(self, joined: _Joined, frame: Frame) -> Participant:
+    def _invited(self, joined: Joined, frame: Frame) -> Participant:
+        self.journal.require_present(frame.run.hex())
+        if joined.trainer is None:
+            raise LedgerRefusal("this run is closed", hint="start a new one")
         consent(joined.plan, self.policy())
         terms = settle(joined.plan, frame, self.member, joined.dimension, joined.roster, self.policy())
         known = joined.rounds.get(terms.round)
@@ -307,10 +346,9 @@ class Site:
             return known  # the same invitation again: the same keys, never a second pair for one attempt
         if known is not None and known.terms.attempt >= terms.attempt:
             raise FaultyServer("an invitation to an attempt that is over")
-        if terms.round + 1 < max(joined.rounds, default=0):
-            raise FaultyServer("an invitation to a round that is over")
+        joined.position.require_near(frame, joined.plan, len(joined.roster.entries))
         present = frozenset(terms.names)
-        require_same_company(joined.plan, self._companies.get(terms.run, present), present)
+        require_same_company(joined.plan, joined.company or present, present)
         rules, minimum = joined.plan.secure_aggregation, smallest_sum(joined.plan, joined.plan.cohort.minimum)
         floor = Floor(max(self.policy().cohort_minimum, minimum), rules.colluders, rules.dropouts)
         excess = excess_of(terms, self.journal)
@@ -324,11 +362,8 @@ class Site:
             self.entropy,
             secrets_of(terms, self.member.site, excess),
         )
-        kept = {number: other for number, other in joined.rounds.items() if number >= terms.round - 1}
-        joined.rounds = {**kept, terms.round: Participant(terms, machine, excess)}
-        self._companies.setdefault(terms.run, present)
-        while len(self._companies) > _REMEMBERED:
-            del self._companies[next(iter(self._companies))]
+        joined.open(terms.round, Participant(terms, machine, excess))
+        joined.company = joined.company or present
         note_invited(terms)
         return joined.rounds[terms.round]
 
@@ -350,8 +385,7 @@ class Site:
         """One step of a round. Each thing is on record before what depends on it is computed.
 
         Shares that do not open end the attempt before anything is charged. Before a sum is opened the journal holds
-        whose it is: a second opening of the round, for other survivors, is then refused for good. The difference of
-        the two would bare a single update.
+        whose it is, and a second opening, for other survivors, is refused: the two would bare a single update.
         """
         terms, machine = participant.terms, participant.machine
         match kind:
@@ -377,25 +411,3 @@ class Site:
                 note_opened(participant, survivors)
                 return Kind.REVEAL, reply
         raise FaultyServer(f"a {kind.name} frame inside a round")
-
-
-def _asked_to_exit() -> TaskError:
-    return TaskError("the task's code asked to exit", hint="let it raise an error of another kind")
-
-
-class UnknownRun(FaultyServer):
-    """A message of a run that this process knows nothing of: the server may greet it again."""
-
-
-def _reason(error: Exception) -> Reason:
-    kinds: tuple[tuple[type[Exception], Reason], ...] = (
-        (BudgetExceeded, Reason.BUDGET),
-        (PolicyViolation, Reason.POLICY),
-        (LedgerRefusal, Reason.POLICY),
-        (JournalMisuse, Reason.POLICY),
-        (UnknownRun, Reason.UNKNOWN_RUN),
-        (ShareDoesNotOpen, Reason.SHARE),
-        (ProtocolError, Reason.PROTOCOL),
-        (TrainingDiverged, Reason.DIVERGED),
-    )
-    return next((reason for kind, reason in kinds if isinstance(error, kind)), Reason.FAILED)

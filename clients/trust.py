@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TypeAlias
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.files import replace_file
+from federation.identity.roster_file import NAME_IT
 from federation.round.messages import Member
 from privacy.errors import FaultyServer, LedgerRefusal, RecordsUnavailable
 from privacy.ledger.heads import Head
@@ -94,6 +95,7 @@ class Trust:
     """`quorum` of the `pinned` consortium keys must have signed a roster; it must be of `serial` or later.
 
     `memory`: of the rosters accepted before. A simulated site has none, whose consortium is made for the occasion.
+    `coordinator`: the only key that a roster may name as the coordinator's, if the site has pinned one.
     """
 
     pinned: frozenset[bytes]
@@ -101,6 +103,7 @@ class Trust:
     serial: int
     identity: Ed25519PrivateKey = field(repr=False)
     memory: RosterMemory | None = None
+    coordinator: bytes = b""
 
     def remember(self, roster: Roster) -> None:
         """Accept no older roster from here on, whatever pool and journal a run is for."""
@@ -118,9 +121,35 @@ class Trust:
                 f"the roster knows {member.site} by another key or size",
                 hint="compare it with this site's keys and data.size",
             )
+        if not genuine.coordinator:
+            raise FaultyServer(
+                "the roster names no coordinator's key, so nobody can begin a run", hint=NAME_IT
+            )
+        if self.coordinator not in (b"", genuine.coordinator):
+            raise FaultyServer(
+                "the roster names another coordinator's key than this site has pinned",
+                hint="if the coordinator has a new one, put it into site.toml: server.coordinator_key",
+            )
         if self.memory is not None:
             self.memory.check(genuine, self.pinned)
         return genuine
+
+
+def require_own_ledgers(
+    heads: Iterable[Head], site: str, key: bytes, own: bytes, known: Callable[[], frozenset[bytes]]
+) -> None:
+    """LedgerRefusal if anybody has seen a ledger of this site, under its key, that is not on this machine.
+
+    Then the registry of pools was lost or removed, and nobody can tell here what the records have spent. `own` is
+    the tag of the ledger at hand; `known` is asked for the others, which takes a moment, only where there is
+    another.
+    """
+    others = [head for head in heads if head.site == site and head.ledger != own and head.is_signed_by(key)]
+    if others and not {head.ledger for head in others} <= known():
+        raise LedgerRefusal(
+            f"others have seen {len(others)} more of this site's ledgers, and not all of them are known here",
+            hint="name pool and journal as they were before, and give: federation ledger reclaim SITE",
+        )
 
 
 def genuine_heads(heads: Iterable[Head], roster: Roster, own: str) -> tuple[Head, ...]:

@@ -60,6 +60,10 @@ class LedgerRefusal(PrivacyError):
     """
 
 
+class RunLeft(LedgerRefusal):
+    """The people at the site have left this run for good."""
+
+
 class JournalMisuse(PrivacyError):
     """The journal was called in an order that only a bug of ours makes: to release a round that was not begun."""
 

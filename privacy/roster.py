@@ -1,8 +1,8 @@
-"""The signed roster: which sites exist, which organization each belongs to, and its public key.
+"""The signed roster: which sites exist, which organization each belongs to, its public key, and the coordinator's.
 
 A consortium's keys sign it, a site pins those keys, and a quorum of them must have signed: no server can invent a
-site. A roster's serial only grows, so a site that has seen a revocation accepts no older roster. See
-docs/protocol.md, section 4.
+site, and none but the coordinator that is named can speak in a run. A roster's serial only grows, so a site that
+has seen a revocation accepts no older roster. See docs/protocol.md, section 4.
 """
 
 from __future__ import annotations
@@ -21,36 +21,56 @@ from privacy.wire import Reader, Writer, digest
 NAME_BYTES = 256
 MAX_SITES = (1 << 16) - 1
 
-_ENTRY_BYTES = 2 * (4 + NAME_BYTES) + IDENTITY_BYTES + 8
-_MAX_BYTES = 1 + 8 + 4 + MAX_SITES * _ENTRY_BYTES
+NODE_BYTES = 49  # a point of P-384, compressed (SEC 1): the kind of key that Flower tells its nodes apart by
+_NAMED_SINCE = 4  # older rosters name sites only
+
+_ENTRY_BYTES = 2 * (4 + NAME_BYTES) + IDENTITY_BYTES + 8 + 4 + NODE_BYTES
+_MAX_BYTES = 1 + 8 + 4 + IDENTITY_BYTES + 4 + MAX_SITES * _ENTRY_BYTES
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One site: its id, the organization it belongs to, its Ed25519 key of 32 bytes, its declared size."""
+    """One site: its id, the organization it belongs to, its Ed25519 key of 32 bytes, its declared size.
+
+    `node`: the key by which Flower knows the site's node, or none.
+    """
 
     site: str
     organization: str
     key: bytes
     size: int
+    node: bytes = b""
 
 
 @dataclass(frozen=True)
 class Roster:
-    """Sites in ascending order of id. Cannot exist with two entries of one site or of one key."""
+    """Sites in ascending order of id, and the coordinator's key; none while nobody has named one.
+
+    Cannot exist with two entries of one site, or with one key twice.
+    """
 
     serial: int
     entries: tuple[Entry, ...]
     suite: int = SUITE  # another one only where an audit looks at old files
+    coordinator: bytes = b""
 
     def __post_init__(self) -> None:
         sites = [entry.site for entry in self.entries]
         if sites != sorted(set(sites)):
             raise MalformedMessage("the sites of a roster are not distinct or not sorted")
-        if len({entry.key for entry in self.entries}) < len(sites):
+        keys = [entry.key for entry in self.entries] + [self.coordinator] * bool(self.coordinator)
+        nodes = [entry.node for entry in self.entries if entry.node]
+        if len(set(keys)) < len(keys) or len(set(nodes)) < len(nodes):
             raise MalformedMessage("a roster holds the same key twice")
-        if not all(is_identity(entry.key) for entry in self.entries):
+        if not all(map(is_identity, keys)):
             raise MalformedMessage("a key of a roster is not canonical, or of small order")
+        if not all(len(node) == NODE_BYTES and node[0] in (2, 3) for node in nodes):
+            raise MalformedMessage("the node key of a site is no compressed point of P-384")
+
+    @property
+    def is_named(self) -> bool:
+        """Whether this form of a roster has a place for the coordinator's key and the nodes'."""
+        return self.suite >= _NAMED_SINCE
 
     @cached_property
     def by_site(self) -> Mapping[str, Entry]:
@@ -64,9 +84,14 @@ class Roster:
 
     def to_bytes(self) -> bytes:
         """Canonical bytes: what is signed."""
-        writer = Writer().u8(self.suite).u64(self.serial).u32(len(self.entries))
+        writer = Writer().u8(self.suite).u64(self.serial)
+        if self.is_named:
+            writer.blob(self.coordinator)
+        writer.u32(len(self.entries))
         for entry in self.entries:
             writer.text(entry.site).text(entry.organization).fixed(entry.key).u64(entry.size)
+            if self.is_named:
+                writer.blob(entry.node)
         return writer.finish()
 
     @classmethod
@@ -74,13 +99,14 @@ class Roster:
         """The roster of canonical bytes, or MalformedMessage."""
         reader = Reader(data)
         require_suite(reader.u8(), "a roster")
-        serial, count = reader.u64(), reader.u32()
+        serial, coordinator, count = reader.u64(), reader.blob(IDENTITY_BYTES), reader.u32()
         entries = []
         for _ in range(count):
             site, organization = reader.text(NAME_BYTES), reader.text(NAME_BYTES)
-            entries.append(Entry(site, organization, reader.fixed(IDENTITY_BYTES), reader.u64()))
+            key, size = reader.fixed(IDENTITY_BYTES), reader.u64()
+            entries.append(Entry(site, organization, key, size, reader.blob(NODE_BYTES)))
         reader.finish()
-        return cls(serial, tuple(entries))
+        return cls(serial, tuple(entries), coordinator=coordinator)
 
     def sign(self, key: Ed25519PrivateKey) -> bytes:
         """A consortium key's signature on this roster."""
@@ -137,6 +163,10 @@ class SignedRoster:
         if roster.serial < serial:
             raise FaultyServer(f"a roster of serial {roster.serial}, after one of serial {serial}")
         return roster
+
+    def read(self) -> Roster:
+        """The roster, on nobody's word. MalformedMessage if it is none."""
+        return Roster.from_bytes(self.roster)
 
     @property
     def _label(self) -> str:

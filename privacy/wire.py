@@ -15,7 +15,10 @@ import hashlib
 
 from privacy.errors import MalformedMessage
 
+TEXT_BYTES = 256
+"""What a text has at most, in UTF-8, unless its reader says otherwise: enforced where it is filled, and read."""
 _LENGTH = 4
+_MAX_BLOB = (1 << 8 * _LENGTH) - 1
 
 
 class Writer:
@@ -45,13 +48,15 @@ class Writer:
         self._out += value
         return self
 
-    def blob(self, value: bytes) -> Writer:
-        """Bytes of any length below 2^32, after their length."""
+    def blob(self, value: bytes, limit: int = _MAX_BLOB) -> Writer:
+        """Bytes of any length below 2^32, after their length. ValueError past the `limit` of who reads them."""
+        if len(value) > limit:
+            raise ValueError(f"a field of a message holds at most {limit} bytes")
         return self._integer(len(value), _LENGTH).fixed(value)
 
-    def text(self, value: str) -> Writer:
-        """Text, as a blob of UTF-8. ValueError for lone surrogates: they have no UTF-8."""
-        return self.blob(value.encode())
+    def text(self, value: str, limit: int = TEXT_BYTES) -> Writer:
+        """Text, as a blob of UTF-8. ValueError for lone surrogates, which have no UTF-8, and past the `limit`."""
+        return self.blob(value.encode(), limit)
 
     def finish(self) -> bytes:
         """Everything written so far."""
@@ -103,7 +108,7 @@ class Reader:
             raise MalformedMessage(f"a field of a message is longer than {limit} bytes")
         return self.fixed(size)
 
-    def text(self, limit: int = 256) -> str:
+    def text(self, limit: int = TEXT_BYTES) -> str:
         """Text of at most `limit` bytes of UTF-8."""
         try:
             return self.blob(limit).decode()
@@ -118,7 +123,8 @@ class Reader:
 
 def digest(label: str, *parts: bytes) -> bytes:
     """SHA-256 over the length-prefixed label and parts, 32 bytes. Labels keep uses of the hash apart."""
-    writer = Writer().text(label)
-    for part in parts:
-        writer.blob(part)
-    return hashlib.sha256(writer.finish()).digest()
+    hashed = hashlib.sha256()
+    for part in (label.encode(), *parts):
+        hashed.update(len(part).to_bytes(_LENGTH, "big"))
+        hashed.update(part)
+    return hashed.digest()

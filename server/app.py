@@ -1,10 +1,11 @@
 """The Flower ServerApp: decides nothing.
 
 `flwr run . --run-config 'plan="/path/plan.toml" roster="/path/roster.toml" state="/path/run" sites=3'` starts it
-beside the SuperLink. It waits until enough sites are connected and hands the wire to the coordinator
-(`server.serve`), which knows no Flower. Its log is one line per event (`federation.log`), which Flower shows with
-`flwr run --stream` and `flwr log`: as JSON with `json_log=true` in the run config, and with other libraries' lines
-and Flower's tracebacks with `debug=true`. Otherwise a failure is one line.
+beside the SuperLink. The key that it signs with is `coordinator.key` beside the roster, or `identity="/path"`. It
+waits until enough sites are connected and hands the wire to the coordinator (`server.serve`), which knows no
+Flower. Its log is one line per event (`federation.log`), which Flower shows with `flwr run --stream` and `flwr
+log`: as JSON with `json_log=true` in the run config, and with other libraries' lines and Flower's tracebacks with
+`debug=true`. Otherwise a failure is one line.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ def main(grid: Grid, context: Context) -> None:
     with _told_once(debug):
         check_origins()
         plan, roster, state, sites = _arguments(context.run_config)
+        identity = Path(str(context.run_config.get("identity", "")))
         from server.serve import serve  # takes seconds (torch): a mistake in the call is reported before
 
         transport = GridTransport(grid)
         note("waiting", sites=sites)
         await_sites(transport, sites, PATIENCE)
-        serve(plan, roster, state, transport)
+        serve(plan, roster, state, transport, identity)
 
 
 @contextmanager

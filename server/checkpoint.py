@@ -16,6 +16,7 @@ from torch import Tensor
 from federation.errors import CheckpointError
 from federation.files import replace_file
 from federation.plan.plan import Plan
+from federation.round.messages import RUN_ID_BYTES
 from federation.sums.optimizers import OptState
 from federation.sums.state import ServerState
 
@@ -44,6 +45,11 @@ def exists(folder: Path) -> bool:
     return (folder / _FILE).exists()
 
 
+def path_of(folder: Path) -> Path:
+    """Where the state is stored in `folder`, if it is."""
+    return folder / _FILE
+
+
 def remove(folder: Path) -> None:
     """Delete the state, and only then what lies beside it: killed in between, nothing is left to be resumed."""
     (folder / _FILE).unlink(missing_ok=True)
@@ -66,6 +72,16 @@ def read(folder: Path, plan: Plan) -> ServerState | None:
         raise CheckpointError(reason, hint="finish the run with that version, or name a new folder")
     if metadata.get("format") != _FORMAT or metadata.get("plan") != plan.digest:
         raise CheckpointError(f"{path} belongs to another plan", hint="use its own plan, or another folder")
+    try:
+        return _state(metadata, tensors)
+    except (ValueError, KeyError, RuntimeError):
+        raise CheckpointError(f"{path} is damaged", hint="start again in another folder") from None
+
+
+def _state(metadata: dict[str, str], tensors: dict[str, Tensor]) -> ServerState:
+    """ValueError, KeyError or RuntimeError where a number, a tensor or the one value of a tensor is not there."""
     moments = {name.removeprefix(_OPTIMIZER): value for name, value in tensors.items() if name != "params"}
     run, done, attempt = bytes.fromhex(metadata["run"]), int(metadata["round"]), int(metadata["attempt"])
+    if len(run) != RUN_ID_BYTES or min(done, attempt) < 0:
+        raise ValueError("no run, or a round before the first")
     return ServerState(run, done, tensors["params"], OptState.from_tensors(moments), attempt)

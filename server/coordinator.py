@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from federation.errors import TooFewSurvivors
+from federation.model.params import params_digest
 from federation.round.messages import (
     FRAME_ROOM,
     PEER_ROOM,
@@ -26,6 +29,7 @@ from federation.round.messages import (
     accused_slot,
 )
 from federation.round.parts import by_site, without_excess
+from federation.round.signed import ordered
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
 from federation.sums.state import Sum
@@ -60,20 +64,25 @@ class Coordinator:
     """One-shot owner of an attempt. Addresses are site ids here; `server.sessions` maps them to the transport's."""
 
     def __init__(
-        self, terms: Terms, roster: Roster, heads: Heads | None = None, uploads: Uploads | None = None
+        self,
+        terms: Terms,
+        roster: Roster,
+        key: Ed25519PrivateKey,
+        heads: Heads | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self.terms = terms
         self.uploads = uploads
+        self._key, self._root = key, roster.root
         self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
         self.accused: dict[str, str] = {}  # whose shares do not open, by the site that says so
-        self.gone: set[str] = (
-            set()
-        )  # sites that were asked and fell silent, or left for a reason of their own
+        self.gone: set[str] = set()  # were asked and fell silent, or left for a reason of their own
         self.following: Coordinator | None = None
         sink = uploads.keep if uploads is not None else None
         self._machine = ServerMachine(roster, terms.parameters, terms.session, sink)
         self._params: bytes | None = None
+        self._params_digest = b""
         self._asked: set[str] = set()  # sites that were sent the params
         self._deliveries: list[MachineOutgoing] = []  # wait for the params
         self._answered: set[str] = set()  # in the step at hand, and not found faulty
@@ -164,7 +173,7 @@ class Coordinator:
 
     def start(self, params: bytes, following: Coordinator | None) -> list[Outgoing]:
         """Begin with these params: with invitations, or at once if the round is prepared."""
-        self._params = params
+        self._params, self._params_digest = params, params_digest(params)
         self._machine.bind(self.terms.context(params))
         self.following = following
         if following is not None:
@@ -307,13 +316,16 @@ class Coordinator:
         return [self._frame(kind, message.to, message.data) for message in messages]
 
     def _frame(self, kind: Kind, site: str, body: bytes) -> Outgoing:
+        said = None
         if kind is Kind.BROADCAST:
             cohort = [member.site for member in self.terms.members]
-            body = Broadcast(self._params or b"", body, self._heads.shown_to(site, cohort)).to_bytes()
+            broadcast = Broadcast(self._params or b"", body, self._heads.shown_to(site, cohort))
+            body, said = broadcast.to_bytes(), broadcast.statement(self._params_digest)
         if kind in (Kind.BROADCAST, Kind.CERTIFICATE):
             onward = self.following._onward.pop(site, b"") if self.following is not None else b""
             body = Paired(body, onward).to_bytes()
-        return Outgoing(site, Frame(kind, *self.terms.place, body).to_bytes())
+        frame = Frame(kind, *self.terms.place, body)
+        return Outgoing(site, ordered(frame, self._key, self.terms.plan.digest, self._root, said).to_bytes())
 
     def _invitations(self) -> list[Outgoing]:
         body = Invitation(self.terms.invited).to_bytes()

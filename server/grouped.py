@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
 from federation.sums.state import Sum
@@ -30,9 +32,9 @@ class Grouped:
     opened: None = None
     result: None = None
 
-    def __init__(self, terms: Terms, roster: Roster, heads: Heads) -> None:
+    def __init__(self, terms: Terms, roster: Roster, key: Ed25519PrivateKey, heads: Heads) -> None:
         self.terms = terms
-        self._parts = tuple(Coordinator(group, roster, heads) for group in terms.groups)
+        self._parts = tuple(Coordinator(group, roster, key, heads) for group in terms.groups)
         self._of = {member.site: part for part in self._parts for member in part.terms.members}
         self._waiting: set[Coordinator] = set()  # for answers, in the step at hand
         self._outgoing: list[Outgoing] = []  # of the groups that do not wait any more

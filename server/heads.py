@@ -4,12 +4,16 @@ A site that restored an old copy of its ledger, or cut off its end, is shown a h
 ledger no longer holds; it then refuses by itself. If a server shows no heads, this check is lost, but an auditor
 still sees the cut in its receipts and in the peers' ledgers. A head is signed by the site it speaks of, so neither
 the server nor a peer can make one up.
+
+What a site says of its ledgers costs little: its consent names the ledger of a run, once, and every later reply
+holds one head, of that ledger. A few ledgers of a site are remembered, and no more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from federation.round.messages import MAX_LEDGERS, few
 from privacy.errors import FaultyClient
 from privacy.ledger.heads import Head
 from privacy.roster import Roster
@@ -26,27 +30,46 @@ class Heads:
     def __init__(self, roster: Roster, known: Iterable[Head] = ()) -> None:
         self._roster = roster
         self._newest: dict[str, dict[bytes, Head]] = {}
+        self._named: dict[str, bytes] = {}  # the ledger of this run
         self._own: dict[str, Head] = {}  # what each site showed last
         for head in known:
             self.note(head)
 
     def note(self, head: Head) -> None:
-        """Remember a head that a peer has witnessed, if its site signed it and it is newer than what is known."""
-        entry = self._roster.by_site.get(head.site)
-        if entry is None or not head.is_signed_by(entry.key):
-            return
-        ledgers = self._newest.setdefault(head.site, {})
-        if head.ledger not in ledgers or ledgers[head.ledger].seq < head.seq:
-            ledgers[head.ledger] = head
+        """Remember a head that a peer has witnessed, if its site signed it and it is newer than what is known.
+
+        What is no news is not verified, and of one site a few ledgers are remembered: a flood of heads costs
+        nothing.
+        """
+        entry, ledgers = self._roster.by_site.get(head.site), self._newest.get(head.site, {})
+        known = ledgers.get(head.ledger)
+        is_news = known.seq < head.seq if known is not None else len(ledgers) < MAX_LEDGERS
+        if entry is not None and is_news and head.is_signed_by(entry.key):
+            self._newest.setdefault(head.site, {})[head.ledger] = head
+
+    def name(self, head: Head) -> bool:
+        """Have a site's consent name its ledger for this run; whether it is new beside others that are known.
+
+        FaultyClient if it is older than what is known of it, or another than this run's.
+        """
+        known = self._newest.get(head.site, {})
+        if head.ledger not in known and len(known) >= MAX_LEDGERS:
+            raise FaultyClient(head.site, f"opens a ledger beside {MAX_LEDGERS} others")
+        is_new = bool(known) and head.ledger not in known
+        self.take(head.site, [head])
+        return is_new
 
     def take(self, site: str, heads: Sequence[Head]) -> Head:
-        """The head that `site` shows of its own ledger. FaultyClient if it is missing, or was set back."""
-        own = next((head for head in heads if head.site == site), None)
+        """The one head that `site` shows of the ledger that it named. FaultyClient otherwise, or if it is older."""
+        own = heads[0] if len(heads) == 1 and heads[0].site == site else None
         entry = self._roster.by_site.get(site)
         if own is None or entry is None or not own.is_signed_by(entry.key):
             raise FaultyClient(site, "shows no head of its ledger")
+        if self._named.get(site, own.ledger) != own.ledger:
+            raise FaultyClient(site, "shows a head of another ledger than its consent names")
         if self.contradicts(own):
             raise FaultyClient(site, "shows a ledger that is older than the one it showed before")
+        self._named[site] = own.ledger
         self._newest.setdefault(site, {})[own.ledger] = self._own[site] = own
         return own
 
@@ -58,10 +81,14 @@ class Heads:
         return head.seq < known.seq or (head.seq == known.seq and head.hash != known.hash)
 
     def shown_to(self, site: str, cohort: Sequence[str]) -> tuple[Head, ...]:
-        """The heads of `site` and of the few that come after it in the cohort, as far as they are known."""
+        """The heads of all that is known of `site`, and one of each of the few that come after it in the cohort."""
         place = cohort.index(site)
-        ring = [*cohort[place:], *cohort[:place]][: PEERS + 1]
-        return tuple(head for name in ring for head in self._newest.get(name, {}).values())
+        ring = [*cohort[place + 1 :], *cohort[:place]][:PEERS]
+        known = [self._own.get(name) or self._longest(name) for name in ring]
+        return few([*self._newest.get(site, {}).values(), *(head for head in known if head is not None)])
+
+    def _longest(self, site: str) -> Head | None:
+        return max(self._newest.get(site, {}).values(), key=lambda head: head.seq, default=None)
 
     def of(self, sites: Iterable[str]) -> Mapping[str, Head]:
         """What these sites showed last of their own ledgers."""
@@ -69,4 +96,4 @@ class Heads:
 
     def all(self) -> tuple[Head, ...]:
         """Every head that is known, in the order of the sites' ids."""
-        return tuple(head for _, ledgers in sorted(self._newest.items()) for head in ledgers.values())
+        return few(head for _, ledgers in sorted(self._newest.items()) for head in ledgers.values())

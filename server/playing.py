@@ -27,6 +27,7 @@ from server.events import note_begins, note_failed, note_lost
 from server.grouped import Attempt, Grouped
 from server.sessions import Lines
 from server.transcripts import Transcripts
+from server.voice import Place
 
 Members: TypeAlias = tuple[Member, ...]
 
@@ -52,6 +53,11 @@ class Setting:
         """The round to be played."""
         return self.state.round + 1
 
+    @property
+    def place(self) -> Place:
+        """Where the run stands, as a greeting says it."""
+        return self.state.round, self.state.attempt
+
     def cohort(self, ahead: int = 1) -> Members:
         """The cohort of the round `ahead` of the state, as things stand."""
         return self.lines.attendance.cohort(self.plan, self.members, self.state.round + ahead)
@@ -69,14 +75,14 @@ class Setting:
         """A fresh attempt at the round `ahead` of the state, the attempt's number counted from the state's."""
         terms = terms_of(self.plan, self.state, cohort, attempt, ahead)
         uploads = self.transcripts.uploads() if self.transcripts is not None else None
-        return Coordinator(terms, self.roster, self.lines.heads, uploads)
+        return Coordinator(terms, self.roster, self.lines.voice.key, self.lines.heads, uploads)
 
     def attempt(self, number: int, cohort: Members) -> Attempt:
         """A fresh attempt at the round to be played: one coordinator, or one for each group."""
         terms = terms_of(self.plan, self.state, cohort, number)
         if len(terms.groups) == 1:
             return self.coordinator(1, number, cohort)
-        return Grouped(terms, self.roster, self.lines.heads)
+        return Grouped(terms, self.roster, self.lines.voice.key, self.lines.heads)
 
     def following(self, present: AbstractSet[str]) -> Coordinator | None:
         """The round after the next, to be prepared on the way, if all who are asked to it are in the next one."""
@@ -119,7 +125,7 @@ def play_round(
     nobody can have charged the round, or it may not be lost, or another number could do no better.
     """
     lines, voids, failure = setting.lines, list[Void](), TooFewSurvivors(0, 0)
-    lines.greet(setting.number, setting.plan.cohort.deadline_seconds)
+    lines.greet(setting.place, setting.plan.cohort.deadline_seconds)
     lines.await_back(lambda: not lines.attendance.absence.away, 0)  # whoever's answer is here already
     cohort = setting.cohort()
     coordinator: Attempt | None = (
@@ -225,4 +231,4 @@ def _play(coordinator: Attempt, setting: Setting, *, is_first: bool, is_last: bo
                 known |= news
                 for site in sorted(news):
                     absence.lost(site, setting.number)
-                lines.greet(setting.number, whole)
+                lines.greet(setting.place, whole)

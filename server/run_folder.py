@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from federation.errors import CheckpointError, SumRefused
 from federation.files import kept, replace_file
 from federation.identity.roster_file import load_roster, write_roster
+from federation.ledger.store import stable_entries
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.report.files import read_report
@@ -159,10 +160,13 @@ class RunFolder:
     def require_whole(self, journals: Mapping[str, Path] = MappingProxyType({})) -> None:
         """CheckpointError if rounds are left, and what the finished ones left behind is gone.
 
-        Nothing could show any more that these were charged, so nothing more is charged for such a run. `journals`:
-        those of its sites that lie on this machine.
+        Nothing could show any more that these were charged, so nothing more is charged for such a run; and a run
+        without its state would begin, and be charged, a second time. `journals`: those of its sites that lie on
+        this machine.
         """
         state = checkpoint.read(self.path / "checkpoint", self.plan)
+        if state is None:
+            self._require_unbegun(journals.values())
         if state is None or not 0 < state.round < self.plan.federation.rounds:
             return
         places = [path for _, path in sorted(journals.items())]
@@ -176,6 +180,19 @@ class RunFolder:
         ]
         if lost:
             message = f"{lost[0]} is gone, or lacks some of the {state.round} rounds that are done"
+            raise CheckpointError(message, hint="put it back as it was, or start again in another folder")
+
+    def _require_unbegun(self, journals: Iterable[Path]) -> None:
+        """No file tells of a run that was begun here. The state is written before anything is charged."""
+        own = sorted(path for path in journals if path.parent == self.path / "journals" and path.exists())
+        left = [path for path in [self.path / "receipts.jsonl"] if path.exists()]
+        left += [path for path in own if any(entry.kind == "reserve" for entry in stable_entries(path))]
+        if left:
+            is_over = (self.path / "report.json").exists()
+            lost = (
+                self.path / "params.safetensors" if is_over else checkpoint.path_of(self.path / "checkpoint")
+            )
+            message = f"{lost} is gone, and {left[0].name} tells of a run that was begun here"
             raise CheckpointError(message, hint="put it back as it was, or start again in another folder")
 
     def store(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> None:
@@ -239,6 +256,16 @@ class RunFolder:
         params = params_digest(params_bytes(state.params)).hex()
         self._append(state, {"closed": True, "params": params, "heads": _in_json(heads)})
 
+    def store_consents(self, run: bytes, consents: Mapping[str, bytes]) -> None:
+        """Keep what the sites signed when they joined, once more when they join anew."""
+        path = self.path / "consents.jsonl"
+        known = path.read_text("utf-8").splitlines() if path.exists() else []
+        for site, consent in sorted(consents.items()):
+            line = {"run": run.hex(), "site": site, "suite": SUITE, "welcome": consent.hex()}
+            known.append(json.dumps(line, sort_keys=True))
+        with kept(path):
+            replace_file(path, "".join(f"{line}\n" for line in known).encode())
+
     def _append(self, state: ServerState, content: dict[str, Any]) -> None:
         place = {"run": state.run.hex(), "plan": self.plan.digest, "suite": SUITE}
         line = json.dumps({**place, **content}, sort_keys=True)
@@ -282,15 +309,18 @@ class RunFolder:
     def write_roster(self, roster: SignedRoster) -> None:
         """Keep the roster that the run goes by.
 
-        Once a round is done, a later roster must be of the same sites: params hold what every site released, and
-        the report is about one set of them. A new key of a site, or a new signature, is none of our business here.
-        CheckpointError names the site.
+        Once a round is done, a later roster has no new sites, and none with another size: what the params hold was
+        released without them. Sites may be gone from one of a higher serial, which revokes them: they are in no
+        later cohort. A new key of a site, or a new signature, is none of our business here. Every roster that a
+        site has consented under is kept. CheckpointError names the site.
         """
         path, state = self.path / "roster.toml", checkpoint.read(self.path / "checkpoint", self.plan)
         if path.exists() and state is not None and state.round > 0:
-            before, after = (_declared(one) for one in (load_roster(path), roster))
+            old, new = load_roster(path), roster
+            before, after = _declared(old), _declared(new)
+            is_later = new.read().serial > old.read().serial
             for site in sorted(before.keys() | after.keys()):
-                if before.get(site) != after.get(site):
+                if before.get(site) != after.get(site) and not (is_later and site not in after):
                     what = "is new" if site not in before else "is gone" if site not in after else "differs"
                     message = (
                         f"site {site} {what} in the roster, and round {state.round} is done without that"
@@ -298,6 +328,11 @@ class RunFolder:
                     raise CheckpointError(
                         message, hint="resume with the roster of this run, or start another run elsewhere"
                     )
+        if path.exists() and (old := load_roster(path)).roster != roster.roster:
+            with kept(self.path / "rosters") as folder:
+                folder.mkdir(exist_ok=True)
+                name = f"{old.read().serial}-{old.read().root.hex()[:8]}.toml"
+                write_roster(folder / name, old)
         with kept(path):
             write_roster(path, roster)
 

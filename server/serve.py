@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from federation.audit.page import write_verdict
@@ -17,15 +19,21 @@ from federation.report.report import Made, whole
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
-from privacy.roster import Roster, SignedRoster
 from server.events import note_joined, note_round
+from server.ledgers import LedgerMemory
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
+from server.voice import Voice, coordinator_key
 
 
-def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport) -> None:
+def serve(
+    plan_path: Path, roster_path: Path, state_dir: Path, transport: Transport, identity: Path = Path()
+) -> None:
     """Run the plan with the sites of the roster in reach, resuming what `state_dir` holds; params end up there.
+
+    `identity` is the coordinator's key, or the folder that holds it; `coordinator.key` beside the roster by
+    default.
 
     Reports no metrics but what the plan pays for with evaluation.epsilon: held-out records are private, too.
     """
@@ -39,22 +47,34 @@ def serve(plan_path: Path, roster_path: Path, state_dir: Path, transport: Transp
             write_page(state_dir, done)
         return
     with folder.alone():
-        _served(folder, task, load_roster(roster_path), transport, started)
+        signed = load_roster(roster_path)
+        path, key = coordinator_key(signed, roster_path, identity)
+        speak, memory = partial(Voice, plan, roster=signed, key=key), LedgerMemory.beside(path)
+        _served(folder, task, speak, transport, memory, started)
 
 
 def _served(
-    folder: RunFolder, task: Task, signed: SignedRoster, transport: Transport, started: float
+    folder: RunFolder,
+    task: Task,
+    speak: Callable[[bytes], Voice],
+    transport: Transport,
+    memory: LedgerMemory,
+    started: float,
 ) -> None:
     """Play what is left of the run, and write what it was for."""
     plan = folder.plan
     folder.require_whole()
     folder.require_accepted()
     state = folder.state(initial_params(task.model, plan.federation.seed))
-    roster = Roster.from_bytes(signed.roster)
+    voice = speak(state.run)
+    signed, roster = voice.roster, voice.sites
     folder.write_roster(signed)
-    lines, members = open_lines(plan, state.run, transport, signed, folder.heads())
     transcripts = folder.transcripts(signed, state.params.numel())
+    known = [*memory.heads(), *folder.heads()]
+    lines, members = open_lines(voice, transport, known, (state.round, state.attempt))
     lines.attendance.faults = folder.faults()
+    memory.remember(lines.heads.all())
+    folder.store_consents(state.run, lines.consents)
     note_joined(plan, state, [member.site for member in members], roster)
     with folder.keeping_refusal(state):
         for after, receipt in run(plan, state, lines, members, roster, _fresh, transcripts):
@@ -67,6 +87,7 @@ def _served(
     names = [member.site for member in members]
     digest = params_digest(params_bytes(state.params))
     folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))
+    memory.remember(lines.heads.all())
     folder.write_params(task.model(), state.params)
     seconds, told = time.perf_counter() - started, folder.evaluation()
     report = summary_of(

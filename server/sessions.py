@@ -1,6 +1,7 @@
 """The lines to the sites: who answers at which address, and how many bytes went each way.
 
 `open_lines` shows plan and roster to everyone in reach; a site of the roster takes part once it has consented.
+Where an answer came from says nothing: an address is a site's once a consent under the site's key came from it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 
 from federation.errors import FederationError, RosterError
 from federation.log import warn
@@ -17,7 +17,6 @@ from federation.round.messages import (
     FRAME_ROOM,
     PEER_ROOM,
     Frame,
-    Hello,
     Kind,
     Member,
     Reason,
@@ -25,34 +24,27 @@ from federation.round.messages import (
     abort_reason,
     heads_from,
 )
+from federation.round.signed import greeting_digest, is_consent
 from federation.round.transport import Arrival, Outgoing, Transport
 from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
-from privacy.roster import Roster, SignedRoster
 from server.attendance.attendance import Attendance
 from server.coordinator import SILENT
 from server.heads import Heads
+from server.voice import Place, Voice
 
 
 class Lines:
-    """A transport that speaks site ids instead of addresses; `heads` is what the sites have shown over it.
-
-    `is_welcome` says of a reply of a site whether it is its consent to this run.
-    """
+    """A transport that speaks site ids instead of addresses; `heads` is what the sites have shown over it."""
 
     def __init__(
-        self,
-        transport: Transport,
-        addresses: Mapping[str, str],
-        hello: bytes,
-        heads: Heads,
-        is_welcome: Callable[[str, bytes], bool] = lambda _site, _reply: False,
+        self, transport: Transport, addresses: Mapping[str, str], voice: Voice, heads: Heads
     ) -> None:
-        self.heads = heads
+        self.heads, self.voice = heads, voice
         self.attendance = Attendance()
-        self._is_welcome = is_welcome
+        self.consents: dict[str, bytes] = {}  # as they were signed, by site
+        self._greetings: dict[str, Frame] = {}  # the newest to each site that was away
         self._transport = transport
-        self._hello = hello
         self._addresses = dict(addresses)
         self._sites = {address: site for site, address in addresses.items()}
         self._up: Counter[str] = Counter()
@@ -75,17 +67,21 @@ class Lines:
             return None
         site = self._sites.get(arrival.sender, "")
         self._up[site] += len(arrival.data)
-        if site in self.attendance.absence.away and self._is_welcome(site, arrival.data):
+        if site in self.attendance.absence.away and self._is_back(site, arrival.data):
             self.attendance.absence.back(site)
         return site, arrival.data
 
-    def greet(self, number: int, pause: float) -> None:
-        """Show the plan again to the sites that are away and due in this round. Waits for no answer.
+    def greet(self, at: Place, pause: float) -> None:
+        """Show the plan again to the sites that are away and due in the round after `at`. Waits for no answer.
 
         A site that does not answer is greeted again after so many seconds.
         """
-        due = self.attendance.absence.due(number, time.monotonic(), pause)
-        self.send(Outgoing(site, self._hello) for site in due)
+        due = self.attendance.absence.due(at[0] + 1, time.monotonic(), pause)
+        if due:
+            hello = self.voice.hello(at, self.heads.all())
+            self._greetings |= dict.fromkeys(due, hello)
+            data = hello.to_bytes()
+            self.send(Outgoing(site, data) for site in due)
 
     def await_back(self, is_enough: Callable[[], bool], seconds: float) -> None:
         """Wait until enough sites are back, so many seconds at most. All else that comes is late, and dropped."""
@@ -93,24 +89,29 @@ class Lines:
         while not is_enough() and self.next(max(0.0, ends - time.monotonic())) is not None:
             pass
 
+    def _is_back(self, site: str, data: bytes) -> bool:
+        """Whether a site that was away consents to the run again, with a ledger that is whole."""
+        hello = self._greetings.get(site)
+        answer = _answer(data, self.voice, hello) if hello is not None else Reason.PROTOCOL
+        if not isinstance(answer, Welcome) or answer.member.site != site:
+            return False
+        return _is_whole(self.voice.run, answer, self.heads)
+
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
         """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
 
-        A site that does not answer in time keeps its budget reserved until its own people close the run.
+        A site that does not hear of it keeps its budget reserved until its own people close the run. One that is
+        away is told, too, and nobody waits for its answer.
         """
-        waiting = set(sites)
-        closing = Frame(Kind.CLOSE, run, 0, 0, params).to_bytes()
-        for site, data in self._ask(waiting, closing, seconds):
-            if site in waiting and self._is_closed(site, run, data):
-                waiting.discard(site)
-        return self.heads.of(sites)
-
-    def _ask(self, waiting: set[str], data: bytes, seconds: float) -> Iterator[tuple[str, bytes]]:
-        """Send the same frame to all that are waited for; replies, until the caller waits for no site any more."""
-        self.send(Outgoing(site, data) for site in sorted(waiting))
-        ends = time.monotonic() + seconds
+        closing, told = self.voice.closing(params).to_bytes(), set(sites)
+        self.send(Outgoing(site, closing) for site in sorted(told))
+        waiting, ends = told - set(self.attendance.absence.away), time.monotonic() + seconds
         while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
-            yield reply
+            site, data = reply
+            if site in told and self._is_closed(site, run, data):
+                waiting.discard(site)
+                told.discard(site)
+        return self.heads.of(sites)
 
     def _is_closed(self, site: str, run: bytes, data: bytes) -> bool:
         """Whether this is the site's last word on the run: its head, or a refusal."""
@@ -132,87 +133,79 @@ class Lines:
 
 
 def open_lines(
-    plan: Plan, run: bytes, transport: Transport, roster: SignedRoster, known: Iterable[Head] = ()
+    voice: Voice, transport: Transport, known: Iterable[Head] = (), at: Place = (0, 0)
 ) -> tuple[Lines, tuple[Member, ...]]:
     """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
 
-    `known` are earlier heads of the sites' ledgers. A site does not take part if it shows a head older than one
-    that the server or a peer knows.
+    `known` are earlier heads of the sites' ledgers, `at` is where the run stands. A site does not take part if it
+    shows a head older than one that the server or a peer knows; nor does a node that answers in a site's name,
+    without its key or after another.
 
     Too few: the sites' reason decides the error. PolicyViolation or BudgetExceeded where sites refused,
     RosterError where they were not there.
     """
-    entries = Roster.from_bytes(roster.roster)
-    heads = Heads(entries, known)
-    body = Hello(plan.canonical(), roster.to_bytes(), heads.all()).to_bytes()
-    hello = Frame(Kind.HELLO, run, 0, 0, body).to_bytes()
-    waiting = set(transport.addresses())
-    transport.send([Outgoing(address, hello) for address in sorted(waiting)])
+    plan, run, heads = voice.plan, voice.run, Heads(voice.sites, known)
+    hello = voice.hello(at, heads.all())
     addresses: dict[str, str] = {}
     welcomes: dict[str, Welcome] = {}
     refusals: list[Reason] = []
-    ends = time.monotonic() + plan.cohort.deadline_seconds
-    while waiting:
-        arrival = transport.next(max(0.0, ends - time.monotonic()))
-        if not isinstance(arrival, Arrival):
-            break
-        if arrival.sender not in waiting:
-            continue  # delivered twice
-        waiting.remove(arrival.sender)
-        answer = _answer(arrival.data, run, plan, entries)
+    for address, data in _answers(transport, hello.to_bytes(), run, plan.cohort.deadline_seconds):
+        answer = _answer(data, voice, hello)
         if isinstance(answer, Reason):
             refusals.append(answer)
-            warn("site_refused", run=run.hex(), address=arrival.sender, reason=answer.name.lower())
-            continue
-        member = answer.member
-        entry = entries.by_site.get(member.site)
-        if entry is None or entry.size != member.size:
+            warn("site_refused", run=run.hex(), address=address, reason=answer.name.lower())
+        elif isinstance(answer, str) or answer.member.site in welcomes:
+            detail = answer if isinstance(answer, str) else f"another node is {answer.member.site} already"
             refusals.append(Reason.PROTOCOL)
-            _warn_protocol(run, member.site, "the roster has no such site of this size")
-        elif member.site in welcomes:
-            raise RosterError(f"two sites call themselves {member.site}", hint="give each an id of its own")
+            warn("site_refused", run=run.hex(), address=address, reason="protocol", detail=detail)
         else:
-            welcomes[member.site] = answer
-            addresses[member.site] = arrival.sender
+            welcomes[answer.member.site] = answer
+            addresses[answer.member.site] = address
     for welcome in welcomes.values():
         for head in welcome.heads:
             if head.site != welcome.member.site:
                 heads.note(head)
     members = [welcome.member for welcome in welcomes.values() if _is_whole(run, welcome, heads)]
-    for address in sorted(waiting):
-        warn("site_refused", run=run.hex(), address=address, reason=SILENT)
     refusals += [Reason.PROTOCOL] * (len(welcomes) - len(members))
     if len(members) < plan.cohort.minimum:
         raise _too_few(plan, len(members), refusals)
-    lines = Lines(transport, addresses, hello, heads, partial(_is_back, run, plan, entries, heads))
+    lines = Lines(transport, addresses, voice, heads)
+    lines.consents.update({member.site: welcomes[member.site].to_consent() for member in members})
     return lines, tuple(sorted(members, key=lambda member: member.site))
 
 
-def _is_back(run: bytes, plan: Plan, roster: Roster, heads: Heads, site: str, data: bytes) -> bool:
-    """Whether a site that was away consents to the run again, with a ledger that is whole."""
-    answer, entry = _answer(data, run, plan, roster), roster.by_site.get(site)
-    if isinstance(answer, Reason) or entry is None or answer.member != Member(entry.site, entry.size):
-        return False
-    return _is_whole(run, answer, heads)
+def _answers(transport: Transport, hello: bytes, run: bytes, seconds: float) -> Iterator[tuple[str, bytes]]:
+    """Greet everyone in reach; the first answer of each, until all have answered or the time is up."""
+    waiting = set(transport.addresses())
+    transport.send([Outgoing(address, hello) for address in sorted(waiting)])
+    ends = time.monotonic() + seconds
+    while waiting:
+        arrival = transport.next(max(0.0, ends - time.monotonic()))
+        if not isinstance(arrival, Arrival):
+            break
+        if arrival.sender in waiting:  # else delivered twice
+            waiting.remove(arrival.sender)
+            yield arrival.sender, arrival.data
+    for address in sorted(waiting):
+        warn("site_refused", run=run.hex(), address=address, reason=SILENT)
 
 
 def _is_whole(run: bytes, welcome: Welcome, heads: Heads) -> bool:
-    """Whether a site's ledger is no shorter than what it showed to anyone before."""
+    """Whether a site's ledger is no shorter than what it showed to anyone before; one that is new is told."""
+    site = welcome.member.site
     try:
-        heads.take(welcome.member.site, welcome.heads)
+        if heads.name(welcome.head):
+            warn("ledger_new", run=run.hex(), site=site, ledger=welcome.head.ledger.hex())
     except FaultyClient as error:
-        _warn_protocol(run, welcome.member.site, error.message)
+        reason = Reason.PROTOCOL.name.lower()
+        warn("site_refused", run=run.hex(), site=site, reason=reason, detail=error.message)
         return False
     return True
 
 
-def _warn_protocol(run: bytes, site: str, detail: str) -> None:
-    reason = Reason.PROTOCOL.name.lower()
-    warn("site_refused", run=run.hex(), site=site, reason=reason, detail=detail)
-
-
-def _answer(data: bytes, run: bytes, plan: Plan, roster: Roster) -> Welcome | Reason:
-    if len(data) > FRAME_ROOM + PEER_ROOM * len(roster.entries):
+def _answer(data: bytes, voice: Voice, hello: Frame) -> Welcome | Reason | str:
+    """The consent to this greeting; or the reason of the refusal, or what is wrong with it."""
+    if len(data) > FRAME_ROOM + PEER_ROOM * len(voice.sites.entries):
         return Reason.PROTOCOL  # not even parsed: a head of each site takes less
     try:
         frame = Frame.from_bytes(data)
@@ -221,10 +214,15 @@ def _answer(data: bytes, run: bytes, plan: Plan, roster: Roster) -> Welcome | Re
         welcome = Welcome.from_bytes(frame.body)
     except MalformedMessage:
         return Reason.PROTOCOL
-    same = (frame.kind, frame.run, welcome.plan_digest) == (Kind.WELCOME, run, plan.digest)
+    entry = voice.sites.by_site.get(welcome.member.site)
+    if entry is None or entry.size != welcome.member.size:
+        return f"the roster has no site {welcome.member.site} of this size"
+    if frame.kind is not Kind.WELCOME or not is_consent(welcome, voice.run, entry.key):
+        return f"the key of site {welcome.member.site} on the roster did not sign this consent"
     # Equal plans and other noise: that site's accountant is of another version, and its grid would not fit ours.
-    same = same and welcome.noise_multiplier == plan.kind.noise_text
-    return welcome if same else Reason.PROTOCOL
+    told = welcome.plan_digest, welcome.noise_multiplier, welcome.root, welcome.greeting
+    asked = voice.plan.digest, voice.plan.kind.noise_text, voice.sites.root, greeting_digest(hello)
+    return welcome if told == asked and frame.run == voice.run else Reason.PROTOCOL
 
 
 def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:

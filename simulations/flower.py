@@ -28,7 +28,8 @@ from flwr.serverapp import Grid  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
 from clients.app import app  # noqa: E402
-from clients.service import SiteService  # noqa: E402
+from clients.door.callers import Callers  # noqa: E402
+from clients.door.service import SiteService  # noqa: E402
 from federation.round.flower import GridTransport  # noqa: E402
 from federation.round.transport import Transport  # noqa: E402
 
@@ -47,7 +48,7 @@ def flower_world(receives: Mapping[str, Callable[[bytes], bytes]]) -> Iterator[T
         pool = ThreadPoolExecutor(max_workers=max(1, len(receives)), thread_name_prefix="flower-node")
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         for receive, socket in zip(receives.values(), sockets.values(), strict=True):
-            stack.enter_context(SiteService(receive, socket))
+            stack.enter_context(SiteService(receive, socket, Callers(same_user=True)))
         yield GridTransport(LocalGrid(sockets, pool), shortest=0.0005, longest=0.01)
 
 

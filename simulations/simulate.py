@@ -32,13 +32,13 @@ from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
 from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
-from privacy.roster import Roster
 from server.attendance.faults import Faults
 from server.evaluation import Evaluated
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.transcripts import Transcripts
+from server.voice import Voice
 from simulations.baseline import FOLDER, without_privacy
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
@@ -275,7 +275,8 @@ def _train(
     state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
     with folder.keeping_refusal(state), ExitStack() as stack:
         kept = folder.transcripts(world.roster, state.params.numel())
-        played = _play(world, state, sites, engine, stack, folder.faults(), kept)
+        stated = partial(folder.store_consents, state.run)
+        played = _play(world, state, sites, engine, stack, stated, folder.faults(), kept)
         tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
@@ -296,10 +297,13 @@ def _play(
     sites: Mapping[str, Site],
     engine: Engine,
     stack: ExitStack,
+    stated: Callable[[Mapping[str, bytes]], None],
     faults: Faults,
     kept: Transcripts | None,
 ) -> _Played:
-    """What is left of a run, whose `faults` are known. Every site has consented when this returns."""
+    """What is left of a run, whose `faults` are known. Every site has consented when this returns; `stated` gets
+    what they signed.
+    """
     plan, signed = world.plan, world.roster
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
@@ -321,9 +325,11 @@ def _play(
         from simulations.flower import flower_world
 
         transport = stack.enter_context(flower_world(receives))
-    lines, members = open_lines(plan, state.run, transport, signed)
+    voice = Voice(plan, state.run, signed, world.coordinator)
+    lines, members = open_lines(voice, transport, at=(state.round, state.attempt))
     lines.attendance.faults = faults
-    roster = Roster.from_bytes(signed.roster)
+    stated(lines.consents)
+    roster = voice.sites
     names, patience = [member.site for member in members], plan.cohort.deadline_seconds
     return _Played(
         run(plan, state, lines, members, roster, server_stream, kept),

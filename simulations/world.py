@@ -58,6 +58,7 @@ class World:
     rules: Mapping[str, SiteFile]  # of the sites that brought a site.toml
     identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # synthetic, or a site.toml's own
     consortium: Ed25519PrivateKey = field(repr=False)
+    coordinator: Ed25519PrivateKey = field(repr=False)
     files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
 
     @property
@@ -67,11 +68,15 @@ class World:
 
     @cached_property
     def roster(self) -> SignedRoster:
-        """All sites, each an organization of its own, under the signature of a consortium made for the occasion."""
+        """All sites, each an organization of its own, signed by a consortium that is made for the occasion.
+
+        So is the coordinator that it names.
+        """
         keys = {name: public_identity(key) for name, key in self.identities.items()}
         entries = tuple(Entry(name, name, keys[name], self._declared(name)) for name in sorted(keys))
         serial = time.time_ns() // 1000  # a journal that outlives this world takes the next one for newer
-        return SignedRoster.by(Roster(serial, entries), [self.consortium])
+        named = public_identity(self.coordinator)
+        return SignedRoster.by(Roster(serial, entries, coordinator=named), [self.consortium])
 
     @property
     def classes(self) -> int:
@@ -113,6 +118,7 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
         rules=rules,
         identities={name: _identity(name, rules.get(name), keys) for name in data},
         consortium=Ed25519PrivateKey.generate(),
+        coordinator=Ed25519PrivateKey.generate(),
         files={name: found for name, (_, found) in read.items()},
     )
     sample(plan, world.members, round_number=1)

@@ -18,6 +18,8 @@ from torch import Tensor
 from clients.data.folders import find_sites
 from clients.site import Site
 from clients.training.work import Trainer, contribution
+from federation.identity.roles import create_coordinator, load_any_public
+from federation.identity.roster_file import add_to_roster
 from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, build_task
 from federation.plan.plan import Plan, load
@@ -30,7 +32,8 @@ from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.run import run
-from server.sessions import open_lines
+from server.sessions import Lines, open_lines
+from server.voice import Voice
 from simulations.vectorized import Contributed
 from simulations.world import World, open_sites, read_world, server_stream
 from tests import plans
@@ -121,8 +124,22 @@ def rounds_of(
     world: World, transport: Transport, state: ServerState, stream: Callable[[int], Stream] = server_stream
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """All rounds that are left after a state, over a transport, with everyone in reach who consents."""
-    lines, members = open_lines(world.plan, state.run, transport, world.roster)
+    lines, members = opened_lines(world, transport, state.run)
     return run(world.plan, state, lines, members, roster_of(world), stream)
+
+
+def opened_lines(
+    world: World, transport: Transport, run_id: bytes, plan: Plan | None = None
+) -> tuple[Lines, tuple[Member, ...]]:
+    """The lines to everyone in reach who consents, opened by the world's coordinator."""
+    voice = Voice(plan or world.plan, run_id, world.roster, world.coordinator)
+    return open_lines(voice, transport)
+
+
+def name_coordinator(roster: Path) -> None:
+    """Make a coordinator's key beside a roster, where the server looks for it, and have the roster name it."""
+    create_coordinator(roster.parent, "coordinator")
+    add_to_roster(roster, load_any_public(roster.parent / "coordinator.pub"))
 
 
 def contribute(trainers: Mapping[str, Trainer]) -> Any:

@@ -23,7 +23,7 @@ import hmac
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -34,11 +34,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clients.data.csv_table import CsvTable, read_bytes
 from clients.policy import SiteFile
-from federation.errors import DataError
+from federation.errors import DataError, FederationError
 from federation.ledger import durable
+from federation.ledger.export import load_entries
 from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.tabular import as_number
-from privacy.errors import PolicyViolation, RecordsUnavailable
+from privacy.errors import PolicyViolation, PrivacyError, RecordsUnavailable
+from privacy.ledger.heads import pool_tag
+from privacy.ledger.state import fold
 
 _FINGERPRINT_BYTES = 16
 _SCHEMA = (
@@ -85,6 +88,25 @@ def check_pool(rules: SiteFile, key: Ed25519PrivateKey, found: frozenset[bytes] 
             with closing(_connected(path, "ro")) as registry:
                 registry.execute("BEGIN")
                 _refuse(registry, rules, _tag(key), found)
+
+
+def known_ledgers(rules: SiteFile, key: Ed25519PrivateKey) -> frozenset[bytes]:
+    """The tags of the ledgers that this site knows to be its own: those of the pools in its registry.
+
+    A pool's tag follows from its name and the first key of its ledger, so a ledger that is older than the site's
+    key is asked, too, as far as it is here.
+    """
+    path = registry_path(rules)
+    with _explained(path):
+        if not path.exists():
+            return frozenset()
+        with closing(_connected(path, "ro")) as registry:
+            pools = list(registry.execute("SELECT name, journal FROM pools"))
+    tags = {pool_tag(key, name) for name, _ in pools}
+    for _, journal in pools:
+        with suppress(FederationError, PrivacyError):
+            tags.add(fold(load_entries(rules.keys / journal)).tip.genesis.ledger)
+    return frozenset(tags)
 
 
 def begin_registry(rules: SiteFile) -> None:

@@ -24,16 +24,17 @@ Others can, and show it its own newest head (`privacy.ledger.heads`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.journal.ownership import open_store, reopen_store, require_approval
-from clients.journal.runs import open_run, with_evaluation
+from clients.journal.questions import Questions
+from clients.journal.runs import open_run, require_present, require_reservable, with_evaluation
 from federation.ledger.store import Kept, Store
-from privacy.accounting.units import Charge, Limit, Unit
+from privacy.accounting.units import Charge, Limit
 from privacy.canonical import JSON
 from privacy.errors import (
     BudgetExceeded,
@@ -51,11 +52,12 @@ from privacy.ledger.state import Account, LimitExceeded, fold, is_even
 from privacy.signing import public_identity
 
 
-class Journal:
+class Journal(Questions):
     """One site's account of one pool. Safe to share among threads, and to open in several processes."""
 
     def __init__(self, store: Store, key: Ed25519PrivateKey, *, keeps_last: bool = False) -> None:
-        self._store, self._key, self._keeps_last = store, key, keeps_last
+        super().__init__(store)
+        self._key, self._keeps_last = key, keeps_last
 
     @classmethod
     def open(
@@ -104,12 +106,6 @@ class Journal:
             tip.require_key(public_identity(self._key))
             return Head.signed(tip.genesis.site, tip.genesis.ledger, tip.last, self._key)
 
-    def reach(self) -> tuple[bytes, int, int]:
-        """The hash of the first entry, the number of the last restore (0 without one), that of the last entry."""
-        with self._store.transaction() as account:
-            restored = account.gaps[-1].next if account.gaps else 0
-            return account.tip.first.hash, restored, account.tip.last.seq
-
     def accept(self, serial: int, root: str) -> None:
         """Record the roster that is taken part under. LedgerRefusal for one older than any accepted before.
 
@@ -126,9 +122,17 @@ class Journal:
                 self._append("roster", {"serial": serial, "root": root})
 
     def reserve(
-        self, run: str, plan_digest: str, charge: Charge, rounds: int, limits: Sequence[Limit]
+        self,
+        run: str,
+        plan_digest: str,
+        charge: Charge,
+        rounds: int,
+        limits: Sequence[Limit],
+        most: int | None = None,
     ) -> None:
         """Charge a whole plan of so many rounds, all alike: `charge` is all of it. The same again is free.
+
+        `most`: how many runs of the plan are approved, if its digest is.
 
         `limits` is the site's policy. The stricter of it and the ledger counts, unit by unit; a unit's first limit
         is put on record with what it admits. PolicyViolation for a policy looser than the ledger; BudgetExceeded,
@@ -138,13 +142,9 @@ class Journal:
         with self._store.transaction() as account:
             known = account.runs.get(run)
             if known is not None:
-                if (known.plan, known.charge, known.rounds) != (plan_digest, charge, rounds):
-                    raise LedgerRefusal(
-                        "this run was reserved for another plan", hint="start it as a new run"
-                    )
-                if known.is_whole:
-                    raise LedgerRefusal("a restore of the ledger ended this run", hint="start a new one")
+                require_reservable(known, plan_digest, charge, rounds)
                 return
+            account.require_approved(run, plan_digest, most)
             if not is_even(charge, rounds):
                 raise UnsafeParameters("every round of a plan is charged the same, and for something")
             terms = account.in_force(limits, charge)
@@ -245,11 +245,6 @@ class Journal:
         with self._store.transaction() as account:
             self._witness(account, heads)
 
-    def witnessed(self) -> tuple[Head, ...]:
-        """The newest head on record of every peer's ledger."""
-        with self._store.transaction() as account:
-            return tuple(account.witnessed.values())
-
     def release(self, run: str, round_number: int, payload: bytes) -> None:
         """Fix the noised bytes of a begun round before they leave. Replaces those kept for the run's last round.
 
@@ -318,6 +313,7 @@ class Journal:
         """
         with self._store.transaction() as account:
             for name in with_evaluation(account, run, evaluation):
+                require_present(account.runs[name])
                 if account.runs[name].closed not in (None, params):
                     raise LedgerRefusal("this run was closed with other params")
                 self._close_open(account, name, params)
@@ -327,11 +323,6 @@ class Journal:
         with self._store.transaction() as account:
             for name in with_evaluation(account, run, evaluation):
                 self._close_open(account, name, params)
-
-    def limits(self) -> Mapping[Unit, Limit]:
-        """The limits on record, by unit."""
-        with self._store.transaction() as account:
-            return {unit: term.limit for unit, term in account.terms.items()}
 
     def propose(self, limit: Limit, reason: str) -> Proposal:
         """What two approvers sign so that `limit` takes the place of its unit's. LedgerRefusal if it has none."""
@@ -357,22 +348,6 @@ class Journal:
             self._append("rotate", ledger.rotation(account.tip, new))
         self._key = new
 
-    def spent(self) -> Mapping[Unit, float]:
-        """Epsilon of everything charged, for each unit that has a limit."""
-        with self._store.transaction() as account:
-            return {unit: account.epsilon(unit) for unit in account.terms}
-
-    def charged(self, *runs: str) -> tuple[Charge, ...]:
-        """What is charged now for each of these runs; nothing for one that is unknown."""
-        with self._store.transaction() as account:
-            known = (account.runs[run].charged for run in runs if run in account.runs)
-            return tuple(charge for charge in known if charge is not None)
-
-    def rounds_begun(self, run: str) -> int:
-        """How many rounds of a run were begun; 0 for an unknown run."""
-        with self._store.transaction() as account:
-            return len(account.runs[run].begun) if run in account.runs else 0
-
     def close(self) -> None:
         """Let go of the file."""
         self._store.close()
@@ -393,6 +368,6 @@ class Journal:
                 account.check_own(head)
             elif account.is_news(head) and (head.site not in news or news[head.site].seq < head.seq):
                 news[head.site] = head
-        if news:
+        if news and account.may_witness:
             rows: dict[str, JSON] = {site: head_body(head) for site, head in news.items()}
             self._append("witness", {"heads": rows})

@@ -11,13 +11,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from federation.audit.figures.exact import check_exact
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
 from federation.audit.recounting import counted_shares, share_left
-from federation.audit.report import check_same, differs, is_same
+from federation.audit.report import check_same, differs
 from federation.audit.rounds import check_cohort
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
-from federation.log import printable
 from federation.plan.plan import Plan
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge
@@ -64,7 +64,7 @@ def check_evaluation(
         differs("evaluation.published is not what its receipt says", found)
     odd = told.get("unlikely") if isinstance(told, Mapping) else None
     check_same(None if line is None else line.unlikely, odd, "evaluation.unlikely", found)
-    _check_exact(report, receipts, found)
+    check_exact(report, receipts, found)
 
 
 def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Findings) -> None:
@@ -100,46 +100,3 @@ def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
             whole = len(line.excess_left)
             shares = whole + (survivors - whole) * share_left(plan, sites, sites - survivors)
     return event.noise_multiplier * FIGURES_NORM * math.sqrt(shares / counted)
-
-
-def _check_exact(report: Mapping[str, Any], receipts: Receipts, found: Findings) -> None:
-    """Exact figures about held-out records exist in simulations only; a real run has only what it published."""
-    evaluation, lines = report.get("evaluation"), list(receipts.rounds.values())
-    told = dict(evaluation) if isinstance(evaluation, Mapping) else {}
-    if report.get("simulated") is not True:
-        told = {name: value for name, value in told.items() if name not in ("published", "unlikely")}
-        if any(told.values()) or any(line.metrics for line in lines):
-            detail = "report or receipts hold exact figures about held-out records, which nobody paid for"
-            found.add("evaluation-unplanned", detail)
-        return
-    if lines and lines[-1].metrics:
-        check_same(lines[-1].metrics, told.get("pooled"), "evaluation.pooled", found)
-    _check_counts(told, found)
-    _check_means(told, found)
-    found.skip("report.json: evaluation of single sites and baselines, which no other file holds")
-
-
-def _check_counts(told: Mapping[str, Any], found: Findings) -> None:
-    """The counts beside the pooled figures are the sums over the sites."""
-    pooled, sites = told.get("pooled"), told.get("sites")
-    if not isinstance(pooled, Mapping) or not isinstance(sites, Mapping):
-        return
-    for name in ("n", "positives"):
-        counts = [site.get(name) if isinstance(site, Mapping) else None for site in sites.values()]
-        known = [count for count in counts if type(count) is int]
-        whole = sum(known) if known and len(known) == len(counts) else None
-        if pooled.get(name) != whole:
-            differs(f"evaluation.pooled.{name} is not the sum over the sites", found)
-
-
-def _check_means(told: Mapping[str, Any], found: Findings) -> None:
-    """A mean of sites is over the sites that have the figure, and says how many those are."""
-    sites = told.get("sites")
-    rows = [row for row in (sites.values() if isinstance(sites, Mapping) else ()) if isinstance(row, Mapping)]
-    means, over = told.get("mean_of_sites"), told.get("mean_of_sites_n")
-    for name, claimed in means.items() if isinstance(means, Mapping) else ():
-        values = [row[name] for row in rows if type(row.get(name)) in (int, float)]
-        mean = math.fsum(values) / len(values) if values else None
-        counted = over.get(name) if isinstance(over, Mapping) and over else len(values)  # an earlier version
-        if not is_same(mean, claimed) or counted != len(values):
-            differs(f"evaluation.mean_of_sites of {printable(str(name))} is not what its sites say", found)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,34 @@ class Ledger:
         return site if isinstance(site, str) else ""
 
 
+@dataclass(frozen=True)
+class Rosters:
+    """The roster that a run ended under, and those that it went by before, if a site was revoked on the way."""
+
+    newest: Roster
+    earlier: tuple[Roster, ...] = ()
+
+    @cached_property
+    def by_root(self) -> Mapping[bytes, Roster]:
+        """Each by its root."""
+        return {roster.root: roster for roster in (*self.earlier, self.newest)}
+
+    @cached_property
+    def everybody(self) -> Roster:
+        """The newest, and beside its sites those that were on an earlier one only."""
+        entries = {entry.site: entry for roster in self.by_root.values() for entry in roster.entries}
+        if len(entries) == len(self.newest.entries):
+            return self.newest
+        gone = [entry for site, entry in entries.items() if site not in self.newest.by_site]
+        known = {entry.key for entry in self.newest.entries}
+        kept = [*self.newest.entries, *(entry for entry in gone if entry.key not in known)]
+        return replace(self.newest, entries=tuple(sorted(kept, key=lambda entry: entry.site)))
+
+    def holds(self, serial: object, root: object) -> bool:
+        """Whether one of them has this serial and root, as a ledger puts it on record."""
+        return any((roster.serial, roster.root.hex()) == (serial, root) for roster in self.by_root.values())
+
+
 _DAMAGE = (FederationError, PrivacyError, OSError, ValueError, RecursionError, sqlite3.Error, OverflowError)
 
 
@@ -76,19 +105,36 @@ def _is_recorded(run: Path, plan: Plan) -> bool:
     return False
 
 
-def read_roster(run: Path, found: Findings) -> Roster | None:
-    """roster.toml, with at least one valid signature; whose they are is for the reader to say."""
-    try:
-        text_of(run / "roster.toml")
-        roster, signed = roster_of(load_roster(run / "roster.toml"))
-    except _DAMAGE:
-        found.add("roster-unreadable", "roster.toml is missing or no roster: no key of a site can be told")
-        return None
-    signers = [key.hex() for key in signed.signatures if signed.is_signed_by(key)]
-    if not signers or len(signers) < len(signed.signatures):
-        found.add("roster-unsigned", "roster.toml is not signed by every key that it names as a signer")
+def read_rosters(run: Path, found: Findings) -> Rosters | None:
+    """roster.toml, and those before it; whose signatures they bear is for the reader to say."""
+    signers: set[str] = set()
+    newest = _roster(run / "roster.toml", "roster.toml", signers, found)
     keys = ", ".join(key[:16] for key in sorted(signers)) or "none"
+    if newest is None:
+        return None
+    earlier = (
+        _roster(path, f"rosters/{printable(path.name)}", signers, found)
+        for path in sorted((run / "rosters").glob("*.toml"))
+    )
+    rosters = Rosters(newest, tuple(roster for roster in earlier if roster is not None))
+    for site in sorted(rosters.everybody.by_site.keys() - newest.by_site.keys()):
+        found.add("site-revoked", "a later roster, which the run went on under, is without this site", site)
     found.skip(f"whether you trust the keys that signed the roster: {keys}")
+    return rosters
+
+
+def _roster(path: Path, name: str, signers: set[str], found: Findings) -> Roster | None:
+    """A roster that is signed by all that it names as signers; these are added to `signers`."""
+    try:
+        text_of(path)
+        roster, signed = roster_of(load_roster(path))
+    except _DAMAGE:
+        found.add("roster-unreadable", f"{name} is missing or no roster: no key of a site can be told")
+        return None
+    genuine = [key.hex() for key in signed.signatures if signed.is_signed_by(key)]
+    if not genuine or len(genuine) < len(signed.signatures):
+        found.add("roster-unsigned", f"{name} is not signed by every key that it names as a signer")
+    signers.update(genuine)
     return roster
 
 

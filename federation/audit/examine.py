@@ -26,17 +26,20 @@ from federation.audit.claims import (
     planned_charges,
     recounted,
 )
+from federation.audit.consents import check_consents
 from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
     Ledger,
     Params,
+    Rosters,
     read_ledgers,
     read_params,
     read_plan,
     read_report,
-    read_roster,
+    read_rosters,
     read_signers,
 )
+from federation.audit.figures.made import check_made
 from federation.audit.findings import Findings
 from federation.audit.heads import check_heads
 from federation.audit.ledger import check_owner, replayed
@@ -77,11 +80,16 @@ _NEVER = (
 class _Evidence:
     """All that was read; `accounts` of those ledgers that verify, `sites` that took part."""
 
-    roster: Roster | None
+    rosters: Rosters | None
     receipts: Receipts
     report: Mapping[str, Any] | None
     books: Mapping[str, Ledger]
     accounts: Mapping[str, Account]
+
+    @property
+    def roster(self) -> Roster | None:
+        """Everybody who was ever on the run's roster."""
+        return None if self.rosters is None else self.rosters.everybody
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -116,12 +124,14 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
         if not is_regular(path):
             raise UnusableFile("there is no such ledger", hint="federation ledger export SITE", path=path)
     found = Findings()
-    plan, roster = read_plan(run, found), read_roster(run, found)
+    plan, rosters = read_plan(run, found), read_rosters(run, found)
     receipts, report = read_receipts(run, plan, found), read_report(run, found)
     params, books = read_params(run, found), read_ledgers(run, handed_in, found)
     read = ((site, replayed(site, ledger, found)) for site, ledger in books.items())
     accounts = {site: account for site, account in read if account is not None}
-    evidence = _Evidence(roster, receipts, report, books, accounts)
+    evidence = _Evidence(rosters, receipts, report, books, accounts)
+    roster = evidence.roster
+    receipts.heads += check_consents(run, receipts, plan, rosters, found)
     _check_owners(evidence, found)
     check_heads(receipts, books, accounts, roster, evidence.is_simulation is True, found)
     charges = planned_charges(plan, found) if plan is not None else None
@@ -142,6 +152,8 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     check_params(run, receipts, params, followed, plan, found)
     setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process)
     _check_both(run, found)
+    if report is not None:
+        check_made(run, report, plan.privacy.unit != "patient", found)
     check_page(run, report, found)
     return _concluded(evidence, setting, found)
 
@@ -179,7 +191,7 @@ def _check_owners(evidence: _Evidence, found: Findings) -> None:
     sites, run = evidence.sites, evidence.receipts.run
     for site, account in evidence.accounts.items():
         if site in sites or not sites:
-            check_owner(site, evidence.books[site], account, evidence.roster, run, found)
+            check_owner(site, evidence.books[site], account, evidence.rosters, run, found)
         else:
             found.add("ledger-of-no-participant", "this site did not take part in the run", site)
     for site in sites:

@@ -59,6 +59,12 @@ SEVERITIES: Mapping[str, Severity] = {
     "params-not-followed": "critical",
     "sums-in-the-clear": "info",
     # a site's ledger
+    "consent-missing": "critical",
+    "consent-invalid": "critical",
+    "consent-forged": "critical",
+    "consent-roster": "critical",
+    "consent-of-another-run": "critical",
+    "site-revoked": "info",
     "ledger-missing": "warning",
     "ledger-missing-in-simulation": "critical",
     "ledger-unreadable": "critical",
@@ -95,6 +101,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "round-without-receipt": "warning",
     "release-not-summed": "info",
     "run-open": "info",
+    "site-left": "info",
     "suite-broken": "critical",
     "suite-outdated": "warning",
     # the evaluation

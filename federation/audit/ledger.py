@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from federation.audit.evidence import Ledger
+from federation.audit.evidence import Ledger, Rosters
 from federation.audit.findings import Findings
 from federation.audit.recounting import bounds, charges
 from privacy.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger.chain import Entry
 from privacy.ledger.state import Account
-from privacy.roster import Roster
 
 _MOMENTS = 64  # reservations of one ledger at which its budget is recounted
 _BROKEN: Mapping[str, str] = {"budget": "budget-raise-unapproved"}
@@ -83,17 +82,16 @@ def _within_budgets(site: str, entry: Entry, account: Account, found: Findings) 
 
 
 def check_owner(
-    site: str, ledger: Ledger, account: Account, roster: Roster | None, run: str, found: Findings
+    site: str, ledger: Ledger, account: Account, rosters: Rosters | None, run: str, found: Findings
 ) -> None:
     """Check that the site's key on the roster signs the ledger, and that the site accepted this very roster."""
-    if roster is None:
+    if rosters is None:
         return
-    entry = roster.by_site.get(site)
+    entry = rosters.everybody.by_site.get(site)
     if entry is None or entry.key not in account.tip.keys:
         found.add("ledger-key", "the ledger is not signed by the site's key on the roster", site)
     accepted = any(
-        step.kind == "roster"
-        and (step.body["serial"], step.body["root"]) == (roster.serial, roster.root.hex())
+        step.kind == "roster" and rosters.holds(step.body["serial"], step.body["root"])
         for step in ledger.entries
     )
     if not accepted and run in account.runs:

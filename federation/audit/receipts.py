@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from federation.audit.findings import Findings
-from federation.audit.untrusted import Torn, json_of, text_of
+from federation.audit.untrusted import Torn, is_regular, json_of, text_of
 from federation.plan.plan import Plan
 from privacy.canonical import Fields
 from privacy.errors import MalformedMessage
@@ -16,6 +19,7 @@ from privacy.ledger.heads import Head, head_from_json
 from privacy.suite import BROKEN
 
 _LONGEST_NAME = 255
+_RUN = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ def read_receipts(run: Path, plan: Plan | None, found: Findings) -> Receipts:
     Half a line is only "receipt-damaged", since a killed server leaves one.
     """
     read = Receipts()
+    if not (run / "receipts.jsonl").exists() and (begun := _begun(run, plan)):
+        read.run = begun
+        return read
     try:
         text = text_of(run / "receipts.jsonl")
     except (OSError, ValueError):
@@ -143,6 +150,20 @@ def read_receipts(run: Path, plan: Plan | None, found: Findings) -> Receipts:
         except (ValueError, MalformedMessage):
             found.add("receipt-invalid", f"{where} is no receipt")
     return read
+
+
+def _begun(run: Path, plan: Plan | None) -> str:
+    """The id of a run of which no round has ended, as its checkpoint has it; "" for any other."""
+    state = run / "checkpoint" / "state.safetensors"
+    if any((run / name).exists() for name in ("report.json", "params.safetensors")) or not is_regular(state):
+        return ""
+    try:
+        with safe_open(state, framework="pt") as file:
+            told: Mapping[str, str] = file.metadata() or {}
+    except (OSError, ValueError, SafetensorError):
+        return ""
+    is_first = told.get("round") == "0" and plan is not None and told.get("plan") == plan.digest
+    return found if is_first and _RUN.fullmatch(found := told.get("run", "")) else ""
 
 
 def _line(content: Any, where: str, read: Receipts, plan: Plan | None, found: Findings) -> None:

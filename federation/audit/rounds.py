@@ -170,7 +170,9 @@ def check_params(
         if receipts.closing is not None and not (run / "params.safetensors").exists():
             found.add("params-unreadable", "the run ended, and params.safetensors is missing")
         elif receipts.closing is None:
-            found.add("run-unfinished", f"{len(lines)} of {plan.federation.rounds} rounds have a receipt")
+            detail = f"{len(lines)} of {plan.federation.rounds} rounds have a receipt"
+            stopped = "" if lines or not receipts.run else ": it was stopped before its first round ended"
+            found.add("run-unfinished", detail + stopped)
         return
     said = {"plan": plan.digest, "private": str(plan.is_private).lower()}
     if dict(params.metadata) != said:

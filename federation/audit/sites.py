@@ -203,6 +203,12 @@ def _check_end(site: str, run: Run, what: str, receipts: Receipts, found: Findin
         left = run.rounds - len(run.begun)
         detail = f"the {what} is not closed in the ledger: what was never begun of it ({left}) stays charged"
         found.add("run-open", detail, site)
+    elif run.is_left:
+        returned = run.charged != run.charge
+        detail = f"the site left the {what} after {len(run.begun)} of {run.rounds} rounds; the rest is " + (
+            "returned" if returned else "charged all the same"
+        )
+        found.add("site-left", detail, site)
     elif receipts.closing is not None and not run.is_whole and run.closed != receipts.closing:
         found.add("closing-mismatch", f"the {what} was closed with other params than the receipts say", site)
 

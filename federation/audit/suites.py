@@ -1,7 +1,8 @@
 """Which secure aggregation a run was made with.
 
-Under suite 2 a hostile server could read single updates. Suite 3 holds against everybody of today; what it sent
-could be read by a quantum computer later, and its sums are the server's word.
+Under suite 2 a hostile server could read single updates, and under suite 3 in cohorts above 128 sites, which share
+along a ring. In smaller ones suite 3 holds against everybody of today; what it sent could be read by a quantum
+computer later, and its sums are the server's word.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from federation.plan.plan import Plan
 from federation.round.cohort import required_survivors
 from privacy.ledger.state import Account
 from privacy.roster import Roster
+from privacy.secagg.graph import COMPLETE_LIMIT
 from privacy.suite import BROKEN, OLDER, SUITE
 
 _LEFT = {
@@ -48,7 +50,7 @@ def check_suites(
         if any(runs.get(site) is None for site in receipts.sites):
             found.skip(f"whether all sites masked with secagg/{SUITE}: of some only the server says so")
         if OLDER in told:
-            _check_older(simulated, found)
+            _check_older(plan, receipts, simulated, found)
         return
     detail = (
         "the run was made with secagg/2, an earlier version of the secure aggregation. A hostile server could read "
@@ -64,21 +66,35 @@ def check_suites(
         found.add("suite-broken", f"{detail}. {_LEFT[plan.privacy.noise]}")
 
 
-def _check_older(simulated: Set[bool], found: Findings) -> None:
+def _check_older(plan: Plan, receipts: Receipts, simulated: Set[bool], found: Findings) -> None:
     found.skip(
         "whether the sums are those of what the sites sent: secagg/3 kept nothing to count them again from"
     )
-    if simulated != {True}:
+    if simulated == {True}:
+        return
+    if any(size > COMPLETE_LIMIT for size in _cohorts(receipts)):
         found.add(
-            "suite-outdated",
-            "the run was made with secagg/3, the version before this one. Nobody could read a single update then; "
-            "whoever recorded what was sent could, with a quantum computer",
+            "suite-broken",
+            f"the run was made with secagg/3, and has cohorts above {COMPLETE_LIMIT} sites. In those a hostile "
+            "server could read the update of a site that it had told of other sharers than its neighbors. "
+            f"{_LEFT[plan.privacy.noise]}",
         )
+        return
+    found.add(
+        "suite-outdated",
+        "the run was made with secagg/3, the version before this one. Nobody could read a single update then; "
+        "whoever recorded what was sent could, with a quantum computer",
+    )
 
 
 def _tolerates_dropouts(plan: Plan, receipts: Receipts) -> bool:
-    cohorts = {len(line.cohort) for line in receipts.lines}
-    cohorts |= {len(line.cohort) for line in receipts.evaluations}
+    cohorts = _cohorts(receipts)
     if not cohorts:
         return plan.secure_aggregation.dropouts > 0
     return any(size < plan.cohort.minimum or required_survivors(plan, size) < size for size in cohorts)
+
+
+def _cohorts(receipts: Receipts) -> set[int]:
+    """The sizes of all cohorts."""
+    cohorts = [line.cohort for line in receipts.lines] + [line.cohort for line in receipts.evaluations]
+    return {len(cohort) for cohort in cohorts}

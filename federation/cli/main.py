@@ -16,6 +16,8 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
+from federation.cli.identities import keys, roster
+from federation.cli.leaving import leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
 from federation.cli.streams import print_json
@@ -32,8 +34,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-keys = typer.Typer(help="Identities.", no_args_is_help=True)
-roster = typer.Typer(help="Who may take part.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
 app.add_typer(ledger, name="ledger")
@@ -146,81 +146,14 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
     show(figures)
 
 
-@keys.command("new", epilog="Example: [bold]federation keys new keys/ --id cleveland --size 300[/bold]")
-def new_keys(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the key files go")],
-    name: Annotated[str, typer.Option("--id", help="the site's id, or a name for a consortium key")],
-    organization: Annotated[str, typer.Option(help="who owns it; the id, if left out")] = "",
-    size: Annotated[int, typer.Option(min=1, help="how many records the site declares in public")] = 1,
-    passphrase_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="seal the private key by the passphrase in it")
-    ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium."""
-    from federation.identity.keys import create, load_passphrase
-
-    passphrase = None if passphrase_file is None else load_passphrase(passphrase_file)
-    private, public = create(folder, name, organization or name, size, passphrase)
-    if as_json:
-        print_json({"id": name, "private": str(private), "public": str(public)})
-    else:
-        typer.echo(f"private  {private}\npublic   {public}")
-
-
-@roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")
-def add_to_roster(
-    path: Annotated[Path, typer.Argument(metavar="ROSTER", help="roster.toml; made if there is none")],
-    public: Annotated[Path, typer.Argument(metavar="ID.pub", help="the site's public key file")],
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Add a site, or replace it. The roster then needs new signatures."""
-    from federation.identity.keys import load_public
-    from federation.identity.roster_file import add_site
-
-    added = add_site(path, load_public(public))
-    if as_json:
-        print_json(
-            {"roster": str(path), "serial": added.serial, "sites": len(added.entries), "signatures": 0}
-        )
-    else:
-        typer.echo(f"{path}: serial {added.serial}, {len(added.entries)} sites, not signed yet")
-
-
-@roster.command(
-    "sign", epilog="Example: [bold]federation roster sign roster.toml --key consortium.key[/bold]"
-)
-def sign_roster_file(
-    path: Annotated[Path, typer.Argument(metavar="ROSTER", help="roster.toml")],
-    key: Annotated[Path, typer.Option(help="a consortium key that sites have pinned")] = Path(
-        "consortium.key"
-    ),
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Sign a roster. Read it first: whoever is on it can take part."""
-    from federation.identity.keys import load_private
-    from federation.identity.roster_file import load_roster, roster_of, sign_roster
-    from privacy.suite import SUITE
-
-    is_older = roster_of(load_roster(path))[0].suite != SUITE
-    signed = sign_roster(path, load_private(key))
-    if as_json:
-        print_json({"roster": str(path), "signatures": len(signed.signatures), "older_suite": is_older})
-        return
-    if is_older:
-        typer.echo(
-            f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
-        )
-    typer.echo(f"{path}: {len(signed.signatures)} signatures")
-
-
 @app.command(epilog="Example: [bold]federation join site.toml[/bold]")
 def join(
     site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
     socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
+    same_user: Annotated[
+        bool,
+        typer.Option("--same-user", help="let Flower run as this user, who can read data and keys"),
+    ] = False,
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Debug = False,
 ) -> None:
@@ -231,7 +164,15 @@ def join(
     to_stderr(as_json=json_log, debug=debug)
     # What the files hold is for a person who looks on, and no part of a log.
     is_watched = sys.stderr.isatty() and not json_log
-    attend(site, socket, lambda line: typer.echo(line, err=True) if is_watched else None)
+    attend(
+        site,
+        socket,
+        lambda line: typer.echo(line, err=True) if is_watched else None,
+        same_user=same_user,
+    )
+
+
+app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")

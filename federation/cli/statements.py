@@ -54,7 +54,7 @@ def _runs(runs: list[Mapping[str, Any]]) -> Table:
         names = (_named(run), run["plan"].removeprefix("sha256:")[:8], run["unit"])
         noise = (short(run[name], "none") for name in ("noise_multiplier", "sample_rate"))
         counts = (str(run[name]) for name in ("rounds_begun", "rounds", "rounds_released"))
-        table.add_row(*names, *noise, *counts, "closed" if run["closed"] else "reserved")
+        table.add_row(*names, *noise, *counts, _state(run))
     return table
 
 
@@ -72,6 +72,12 @@ def _costs(runs: list[Mapping[str, Any]]) -> Table:
         table.caption = "more is charged while a run is open, and where a limit admitted the whole plan only"
         table.caption_justify = "left"
     return table
+
+
+def _state(run: Mapping[str, Any]) -> str:
+    if run["left"]:
+        return "left"
+    return "closed" if run["closed"] else "reserved"
 
 
 def _named(run: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from federation.errors import UnusableFile
 from privacy.roster import NAME_BYTES, Entry
 from privacy.signing import public_identity
 
+ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _SHORTEST = 12  # bytes of a passphrase
 _LARGEST = 1 << 16  # bytes of a key file
 _MAKE_ONE = "make one: federation keys new DIR --id ID"
@@ -37,7 +38,7 @@ _MAKE_ONE = "make one: federation keys new DIR --id ID"
 class PublicFile(Table):
     """The content of `ID.pub`."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=['"cleveland"'])
+    id: str = Field(pattern=ID, examples=['"cleveland"'])
     organization: str = Field(min_length=1, examples=['"Cleveland Clinic"'])
     size: int = Field(ge=1, lt=1 << 53, examples=["300"])
     key: str = Field(pattern=r"^[0-9a-f]{64}$", examples=['"64 hexadecimal digits"'])
@@ -67,11 +68,16 @@ def create(
     key = Ed25519PrivateKey.generate()
     text = write({"id": name, "organization": organization, "size": size, "key": public_identity(key).hex()})
     validate(PublicFile, parse(text))  # before a file is named after it
+    return store_pair(private, private_pem(key, passphrase), public, text)
+
+
+def store_pair(private: Path, secret: bytes, public: Path, text: str) -> tuple[Path, Path]:
+    """Write both files of a key pair; returns their paths. UnusableFile if either exists or cannot be written."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(private, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(private_pem(key, passphrase))
+            file.write(secret)
         public.write_text(text, "utf-8")
     except FileExistsError as error:
         hint = "a key is never replaced; choose another id or folder"

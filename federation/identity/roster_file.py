@@ -1,11 +1,13 @@
 """Who may take part, with verify keys: a roster as a TOML file that people can read and sign.
 
     serial = 3
+    coordinator = "..."
     [[site]]
     id = "cleveland"
     organization = "Cleveland Clinic"
     size = 300
     key = "..."
+    node = "..."
     [[signature]]
     key = "..."
     signature = "..."
@@ -16,6 +18,7 @@ not this text but its canonical bytes (`privacy.roster`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +31,16 @@ from federation.config.toml import read
 from federation.errors import InputError, RosterError
 from federation.files import replace_file
 from federation.identity.keys import PublicFile, toml
+from federation.identity.roles import CoordinatorFile, NodeFile
 from privacy.errors import MalformedMessage
-from privacy.roster import Entry, Roster, SignedRoster
+from privacy.roster import NODE_BYTES, Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 from privacy.suite import BROKEN, OLDER, SUITE
+
+NAME_IT = (
+    "make a key: federation keys new DIR --id coordinator --coordinator; then: federation roster add ROSTER "
+    "DIR/coordinator.pub, and have it signed"
+)
 
 
 class _Signature(Table):
@@ -39,25 +48,87 @@ class _Signature(Table):
     signature: str = Field(pattern=r"^[0-9a-f]{128}$", examples=['"128 hexadecimal digits"'])
 
 
+class _Site(PublicFile):
+    node: str | None = Field(
+        default=None,
+        pattern=rf"^0[23][0-9a-f]{{{2 * NODE_BYTES - 2}}}$",
+        examples=['"98 hexadecimal digits"'],
+    )
+
+    @property
+    def entry(self) -> Entry:
+        return replace(super().entry, node=bytes.fromhex(self.node or ""))
+
+
 class _RosterFile(Table):
     serial: int = Field(ge=0, lt=1 << 53, examples=["1"])
-    site: list[PublicFile] = Field(default=[], examples=["[[site]]"])
+    coordinator: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", examples=['"64 hexadecimal digits"']
+    )
+    site: list[_Site] = Field(default=[], examples=["[[site]]"])
     signature: list[_Signature] = Field(default=[], examples=["[[signature]]"])
 
 
 def load_roster(path: Path) -> SignedRoster:
     """The roster in a file, signed as far as it is. InputError if it is none."""
     content = validate(_RosterFile, read(path))
-    roster = _roster(path, content.serial, [site.entry for site in content.site])
+    entries = [site.entry for site in content.site]
+    roster = _roster(path, content.serial, entries, bytes.fromhex(content.coordinator or ""))
     signatures = {bytes.fromhex(one.key): bytes.fromhex(one.signature) for one in content.signature}
     return SignedRoster(roster.to_bytes(), signatures)
 
 
+def add_to_roster(path: Path, public: PublicFile | CoordinatorFile | NodeFile) -> Roster:
+    """Add a site, or replace the one of its id; name the coordinator; or name the key of a site's node.
+
+    The roster is stored unsigned under the next serial.
+    """
+    if isinstance(public, PublicFile):
+        return add_site(path, public)
+    before = _before(path)
+    if isinstance(public, CoordinatorFile):
+        return _store(path, before, before.entries, bytes.fromhex(public.key))
+    known = before.by_site.get(public.id)
+    if known is None:
+        hint = f"add the site first: federation roster add {path} {public.id}.pub"
+        raise InputError(f"the roster holds no site {public.id}", hint=hint, path=path)
+    changed = replace(known, node=bytes.fromhex(public.key))
+    return _store(path, before, [changed if entry is known else entry for entry in before.entries])
+
+
 def add_site(path: Path, site: PublicFile) -> Roster:
-    """Add a site, or replace the one of its id, and store the roster unsigned under the next serial."""
-    before = Roster.from_bytes(load_roster(path).roster) if path.exists() else Roster(0, ())
-    entries = [*(entry for entry in before.entries if entry.site != site.id), site.entry]
-    after = _roster(path, before.serial + 1, sorted(entries, key=lambda entry: entry.site))
+    """Add a site, or replace the one of its id, and store the roster unsigned under the next serial.
+
+    A node's key that the roster names for the site stays.
+    """
+    before = _before(path)
+    known = before.by_site.get(site.id)
+    entry = replace(site.entry, node=known.node if known is not None else b"")
+    return _store(path, before, [*(other for other in before.entries if other is not known), entry])
+
+
+def remove_site(path: Path, site: str) -> Roster:
+    """Take a site off the roster, and store it unsigned under the next serial. InputError if it is not on it."""
+    before = Roster.from_bytes(load_roster(path).roster)
+    if site not in before.by_site:
+        known = ", ".join(before.by_site) or "none"
+        raise InputError(f"the roster holds no site {site} ({known})", hint="name one it has", path=path)
+    return _store(path, before, [entry for entry in before.entries if entry.site != site])
+
+
+def require_coordinator(roster: Roster, path: Path) -> None:
+    """RosterError if nobody has named the coordinator whose word the sites take."""
+    if not roster.coordinator:
+        raise RosterError(f"{path} names no coordinator's key", hint=NAME_IT)
+
+
+def _before(path: Path) -> Roster:
+    return Roster.from_bytes(load_roster(path).roster) if path.exists() else Roster(0, ())
+
+
+def _store(path: Path, before: Roster, entries: Iterable[Entry], coordinator: bytes = b"") -> Roster:
+    ordered = sorted(entries, key=lambda entry: entry.site)
+    after = _roster(path, before.serial + 1, ordered, coordinator or before.coordinator)
     replace_file(path, _text(after, {}).encode())
     return after
 
@@ -100,15 +171,16 @@ def write_roster(path: Path, roster: SignedRoster) -> None:
     replace_file(path, _text(Roster.from_bytes(roster.roster), roster.signatures).encode())
 
 
-def _roster(path: Path, serial: int, entries: list[Entry]) -> Roster:
+def _roster(path: Path, serial: int, entries: list[Entry], coordinator: bytes) -> Roster:
     try:
-        return Roster(serial, tuple(entries))
+        return Roster(serial, tuple(entries), coordinator=coordinator)
     except MalformedMessage as error:
         raise InputError(error.message, hint="add sites with: federation roster add", path=path) from None
 
 
 def _text(roster: Roster, signatures: Any) -> str:
     lines = [f"serial = {roster.serial}"]
+    lines += [f'coordinator = "{roster.coordinator.hex()}"'] * bool(roster.coordinator)
     for entry in roster.entries:
         lines += [
             "",
@@ -117,6 +189,7 @@ def _text(roster: Roster, signatures: Any) -> str:
             f"organization = {toml(entry.organization)}",
         ]
         lines += [f"size = {entry.size}", f'key = "{entry.key.hex()}"']
+        lines += [f'node = "{entry.node.hex()}"'] * bool(entry.node)
     for key in sorted(signatures):
         lines += ["", "[[signature]]", f'key = "{key.hex()}"', f'signature = "{signatures[key].hex()}"']
     return "\n".join(lines) + "\n"

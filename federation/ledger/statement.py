@@ -69,6 +69,7 @@ def _run(name: str, run: Run) -> dict[str, Any]:
         "rounds_released": len(run.released),
         "releases_charged": held.count if isinstance(held, GaussianEvent) else None,
         "closed": run.closed is not None,
+        "left": run.is_left,
     }
 
 

@@ -1,9 +1,9 @@
 """The messages of a run, and their bytes: one frame, few kinds, every field length-limited.
 
-A frame is `kind, run, round, attempt, body`; the body of a secure-aggregation step is that machine's own
+A frame is `kind, run, round, attempt, body, signature`; the body of a secure-aggregation step is that machine's own
 message (docs/protocol.md). Requests flow from server to site, each gets exactly one reply:
 
-    HELLO -> WELCOME         the plan and the signed roster, and the site's consent
+    HELLO -> WELCOME         the plan and the signed roster, and the site's consent, signed by it
     INVITE -> ADVERT         who is in a round; one-time public keys
     ADVERTS -> SHARES        everyone's keys; sealed shares
     BROADCAST -> MASKED      params and forwarded shares; the masked update, signed, with a vote
@@ -17,19 +17,25 @@ BROADCAST and CERTIFICATE, and their replies, can carry a whole frame of the nex
 its INVITE or ADVERTS, and the answers. So the keys of a round travel with the round before it, and a round that
 loses no site takes two exchanges.
 
+Requests are signed by the coordinator that the roster names (`federation.round.signed`): nothing that is unsigned
+changes a ledger or a run. Of replies, what has to be authentic is signed inside.
+
 Signed heads of ledgers travel along (`privacy.ledger.heads`): a site shows its own with WELCOME, MASKED, REVEAL and
 CLOSED, and is shown its own and some peers' with HELLO and BROADCAST. So others can tell when a ledger was cut.
+What a message may hold of them is bounded, and the same bound holds for who fills it: `few` chooses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import pairwise
 from typing import TypeVar
 
 from privacy.errors import MalformedMessage
 from privacy.ledger.heads import Head
+from privacy.signing import SIGNATURE_BYTES
 from privacy.wire import Reader, Writer
 
 MAX_SITES = 10_000
@@ -40,9 +46,14 @@ FRAME_ROOM, PEER_ROOM = (
     1 << 16,
     1 << 12,
 )  # beside the params: bytes of a request that are always there, and per site: a sealed share and an advert
+MAX_HEADS = MAX_SITES  # in a HELLO or a WELCOME
+MAX_SHOWN = 64  # in a BROADCAST: a site's own ledgers, and those of a few peers
+MAX_LEDGERS = 16  # of one site that anybody remembers
 _MAX_BODY = 1 << 31
 _HEADER = 1 + 16 + 4 + 4
 _MAX_HEAD = 1 << 10
+_MAX_CONSENT = 1 << 12
+_DIGEST_BYTES = 32
 RUN_ID_BYTES = 16
 
 
@@ -76,6 +87,7 @@ class Reason(IntEnum):
     FAILED = 5  # anything else
     UNKNOWN_RUN = 6  # the site was started anew and has not been greeted since
     SHARE = 7  # a share that was dealt to the site does not open; nothing of the round is charged
+    LEFT = 8  # the site's people have left the run
 
 
 @dataclass(frozen=True)
@@ -87,24 +99,25 @@ class Frame:
     round: int
     attempt: int
     body: bytes = b""
+    signature: bytes = b""  # the coordinator's, in a request
 
     def to_bytes(self) -> bytes:
         writer = Writer().u8(self.kind).fixed(self.run).u32(self.round).u32(self.attempt)
-        return writer.blob(self.body).finish()
+        return writer.blob(self.body, _MAX_BODY).blob(self.signature, SIGNATURE_BYTES).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Frame:
         reader = Reader(data)
         kind = _member(Kind, reader.u8())
         run, number, attempt = reader.fixed(RUN_ID_BYTES), reader.u32(), reader.u32()
-        body = reader.blob(_MAX_BODY)
+        body, signature = reader.blob(_MAX_BODY), reader.blob(SIGNATURE_BYTES)
         reader.finish()
-        return cls(kind, run, number, attempt, body)
+        return cls(kind, run, number, attempt, body, signature)
 
     @classmethod
     def header(cls, data: bytes) -> Frame:
         """The frame without its body, of which nothing is looked at. MalformedMessage if there is none."""
-        return cls.from_bytes(data[:_HEADER] + bytes(4))
+        return cls.from_bytes(data[:_HEADER] + bytes(4 + 4))
 
     def reply(self, kind: Kind, body: bytes = b"") -> Frame:
         """A frame of the same run, round and attempt."""
@@ -123,40 +136,75 @@ class Member:
 class Welcome:
     """A site's consent: its id and size, the digest of the plan it read, the noise it derived ("" for none).
 
-    `heads`: of its own ledger, and of the peers' ledgers that it has witnessed.
+    `root`: of the roster that it goes by; `greeting`: digest of the HELLO that it answers. `head` is that of its
+    ledger, which is named by it for the whole run. All this is its `statement`, and `signature` is the site's.
+    `heads`: of the peers' ledgers that it has witnessed, each signed by its own site.
     """
 
     member: Member
     plan_digest: str
     noise_multiplier: str
+    root: bytes
+    greeting: bytes
+    head: Head
+    signature: bytes = bytes(SIGNATURE_BYTES)
     heads: tuple[Head, ...] = ()
 
+    @property
+    def statement(self) -> bytes:
+        """What the site signs."""
+        writer = Writer().text(self.member.site).u64(self.member.size).text(self.plan_digest)
+        writer.text(self.noise_multiplier).fixed(self.root).fixed(self.greeting)
+        return writer.blob(self.head.to_bytes(), _MAX_HEAD).finish()
+
+    def to_consent(self) -> bytes:
+        """What is kept of it: all that the site signed."""
+        return replace(self, heads=()).to_bytes()
+
     def to_bytes(self) -> bytes:
-        writer = Writer().text(self.member.site).u64(self.member.size)
-        return _write(writer.text(self.plan_digest).text(self.noise_multiplier), self.heads).finish()
+        writer = Writer().blob(self.statement, _MAX_CONSENT).fixed(self.signature)
+        return _write(writer, self.heads, MAX_HEADS).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Welcome:
         reader = Reader(data)
-        welcome = cls(Member(reader.text(), reader.u64()), reader.text(), reader.text(), _read(reader))
+        statement, signature = reader.blob(_MAX_CONSENT), reader.fixed(SIGNATURE_BYTES)
+        heads = _read(reader, MAX_HEADS)
         reader.finish()
-        return welcome
+        reader = Reader(statement)
+        member, plan, noise = Member(reader.text(), reader.u64()), reader.text(), reader.text()
+        root, greeting = reader.fixed(_DIGEST_BYTES), reader.fixed(_DIGEST_BYTES)
+        head = Head.from_bytes(reader.blob(_MAX_HEAD))
+        reader.finish()
+        return cls(member, plan, noise, root, greeting, head, signature, heads)
 
 
 @dataclass(frozen=True)
 class Hello:
-    """The start of a run: the plan's canonical bytes, and the roster under the consortium's signatures."""
+    """The start of a run: the plan's canonical bytes, and the roster under the consortium's signatures.
+
+    `issued`, `expires`: when the coordinator said it, and until when it may be believed, in seconds since 1970.
+    """
 
     plan: bytes
     roster: bytes
+    issued: int
+    expires: int
     heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
-        return _write(Writer().blob(self.plan).blob(self.roster), self.heads).finish()
+        writer = Writer().u64(self.issued).u64(self.expires)
+        writer.blob(self.plan, MAX_PLAN).blob(self.roster, MAX_ROSTER)
+        return _write(writer, self.heads, MAX_HEADS).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Hello:
-        return cls(*_two_and_heads(data, MAX_PLAN, MAX_ROSTER))
+        reader = Reader(data)
+        issued, expires = reader.u64(), reader.u64()
+        plan, roster = reader.blob(MAX_PLAN), reader.blob(MAX_ROSTER)
+        heads = _read(reader, MAX_HEADS)
+        reader.finish()
+        return cls(plan, roster, issued, expires, heads)
 
 
 @dataclass(frozen=True)
@@ -197,18 +245,22 @@ class Broadcast:
     heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
-        return _write(Writer().blob(self.params).blob(self.shares), self.heads).finish()
+        return _write(Writer().blob(self.params).blob(self.shares), self.heads, MAX_SHOWN).finish()
+
+    def statement(self, params_digest: bytes) -> bytes:
+        """What is signed of it: much shorter, and the digest of the params is the same for all sites."""
+        return _write(Writer().fixed(params_digest).blob(self.shares), self.heads, MAX_SHOWN).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Broadcast:
-        return cls(*_two_and_heads(data, _MAX_BODY, _MAX_BODY))
+        return cls(*_two_and_heads(data, MAX_SHOWN))
 
 
 @dataclass(frozen=True)
 class Paired:
     """The content of this round, and a whole frame of the next round (empty if the run ends).
 
-    `heads`: in a reply, the head of the site's ledger after what it did.
+    `heads`: in a reply, the head of the site's ledger after what it did, and no other.
     """
 
     own: bytes
@@ -216,31 +268,49 @@ class Paired:
     heads: tuple[Head, ...] = ()
 
     def to_bytes(self) -> bytes:
-        return _write(Writer().blob(self.own).blob(self.following), self.heads).finish()
+        return _write(Writer().blob(self.own).blob(self.following), self.heads, 1).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Paired:
-        return cls(*_two_and_heads(data, _MAX_BODY, _MAX_BODY))
+        return cls(*_two_and_heads(data, 1))
 
 
 def closing_digest(body: bytes) -> bytes:
-    """The 32-byte digest of the last params in the body of a CLOSE frame. MalformedMessage for another length."""
-    if len(body) != 32:
+    """The 32-byte digest of the last params in what a CLOSE frame says. MalformedMessage for another length, and 0.
+
+    Zeros stand for the params of a run that the people of a site closed before it began.
+    """
+    if len(body) != _DIGEST_BYTES or body == bytes(_DIGEST_BYTES):
         raise MalformedMessage("a run is closed with a digest of its params")
     return body
 
 
 def heads_body(heads: Sequence[Head]) -> bytes:
-    """The body of a CLOSED frame."""
-    return _write(Writer(), heads).finish()
+    """The body of a CLOSED frame: one head."""
+    return _write(Writer(), heads, 1).finish()
 
 
 def heads_from(body: bytes) -> tuple[Head, ...]:
-    """The heads in the body of a CLOSED frame. MalformedMessage if it holds anything else."""
+    """The head in the body of a CLOSED frame. MalformedMessage if it holds anything else."""
     reader = Reader(body)
-    heads = _read(reader)
+    heads = _read(reader, 1)
     reader.finish()
     return heads
+
+
+def few(heads: Iterable[Head], most: int = MAX_HEADS) -> tuple[Head, ...]:
+    """As many of these heads as one message may hold: the newest of a ledger, a few ledgers of a site, in order.
+
+    Of a site with more ledgers the first ones stay, so that no number of new ones pushes out what is known.
+    """
+    chosen: dict[str, dict[bytes, Head]] = {}
+    for head in heads:
+        ledgers = chosen.setdefault(head.site, {})
+        known = ledgers.get(head.ledger)
+        if known.seq < head.seq if known is not None else len(ledgers) < MAX_LEDGERS:
+            ledgers[head.ledger] = head
+    found = [head for _, ledgers in sorted(chosen.items()) for _, head in sorted(ledgers.items())]
+    return tuple(found[:most])
 
 
 def abort_body(reason: Reason, slot: int | None = None) -> bytes:
@@ -265,21 +335,34 @@ def accused_slot(body: bytes) -> int | None:
     return int.from_bytes(body[1:]) if abort_reason(body) is Reason.SHARE else None
 
 
-def _write(writer: Writer, heads: Sequence[Head]) -> Writer:
+def _write(writer: Writer, heads: Sequence[Head], most: int) -> Writer:
+    if len(heads) > most:
+        raise ValueError(f"a message holds at most {most} heads of ledgers")
     writer.u16(len(heads))
-    for head in heads:
-        writer.blob(head.to_bytes())
+    for head in sorted(heads, key=_place):
+        writer.blob(head.to_bytes(), _MAX_HEAD)
     return writer
 
 
-def _read(reader: Reader) -> tuple[Head, ...]:
-    return tuple(Head.from_bytes(reader.blob(_MAX_HEAD)) for _ in range(reader.u16()))
+def _read(reader: Reader, most: int) -> tuple[Head, ...]:
+    count = reader.u16()
+    if count > most:
+        raise MalformedMessage(f"a message holds at most {most} heads of ledgers")
+    heads = tuple(Head.from_bytes(reader.blob(_MAX_HEAD)) for _ in range(count))
+    places = [_place(head) for head in heads]
+    if any(one >= other for one, other in pairwise(places)):
+        raise MalformedMessage("the heads of a message are not in order, or two are of one ledger")
+    return heads
 
 
-def _two_and_heads(data: bytes, first: int, second: int) -> tuple[bytes, bytes, tuple[Head, ...]]:
-    """Two blobs up to these lengths, then heads, and nothing after them."""
+def _place(head: Head) -> tuple[str, bytes]:
+    return head.site, head.ledger
+
+
+def _two_and_heads(data: bytes, most: int) -> tuple[bytes, bytes, tuple[Head, ...]]:
+    """Two blobs, then heads, and nothing after them."""
     reader = Reader(data)
-    found = reader.blob(first), reader.blob(second), _read(reader)
+    found = reader.blob(_MAX_BODY), reader.blob(_MAX_BODY), _read(reader, most)
     reader.finish()
     return found
 

@@ -21,6 +21,8 @@ from privacy.errors import CalibrationFailed, UnsafeParameters
 _PER_UNIT = 1000  # noise multipliers are whole numbers of thousandths
 _LOWEST, _HIGHEST = 300, 100_000_000  # in thousandths
 _SECANTS = 20  # after so many steps, bisection, which always ends
+LOOKS = _SECANTS + math.ceil(math.log2(_HIGHEST)) + 2
+"""How often a calibration asks the accountant at the most: a bound on work that is the same on every machine."""
 
 _Cost = Callable[[int], float]  # epsilon by thousandths
 
@@ -65,7 +67,7 @@ def _least(cost: _Cost, epsilon: float, begin: int) -> int:
     """
     low, high, slope = _LOWEST, _HIGHEST + 1, -1.0
     last, found = begin, cost(begin)
-    for step in range(_SECANTS + 64):
+    for step in range(LOOKS):
         low, high = (low, last) if found <= epsilon else (last, high)
         if high - low <= 1:
             break

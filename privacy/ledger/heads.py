@@ -24,7 +24,7 @@ from privacy.canonical import JSON, MAX_WHOLE, Fields
 from privacy.errors import MalformedMessage
 from privacy.ledger.chain import Entry
 from privacy.signing import SIGNATURE_BYTES, is_signed, sign
-from privacy.wire import Reader, Writer
+from privacy.wire import TEXT_BYTES, Reader, Writer
 
 _TAG_BYTES = 32
 _HASH_BYTES = 32
@@ -89,7 +89,7 @@ def head_body(head: Head) -> dict[str, JSON]:
 
 def head_from_fields(site: str, fields: Fields) -> Head:
     """The head of `site` that these fields hold. ValueError if they hold none."""
-    if not site:
+    if not 0 < len(site.encode()) <= TEXT_BYTES:
         raise ValueError("is of no site")
     ledger, seq = fields.octets("ledger", _TAG_BYTES), fields.whole("seq")
     hash_, signature = fields.octets("hash", _HASH_BYTES), fields.octets("signature", SIGNATURE_BYTES)

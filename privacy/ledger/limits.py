@@ -10,7 +10,7 @@ Nor is anything returned of a run that a restore ended: rounds may have begun of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -19,7 +19,7 @@ from privacy.accounting.filters import Filter, admit
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Charge, Limit, Patient, Unit
 from privacy.canonical import JSON
-from privacy.errors import BudgetExceeded
+from privacy.errors import BudgetExceeded, LedgerRefusal
 from privacy.ledger.approvals import Approval, limit_to_json
 
 By = Literal["filter", "plan"]
@@ -115,6 +115,15 @@ class Term:
         }
 
 
+MAX_REFUSALS = 100  # entries of a ledger
+MAX_IDLE = 100
+"""Runs in a row, of plans that are approved by their task alone, of which no round was begun."""
+ABANDONED = "0" * 64
+"""Stands for the last params of a run that was closed by its site's people."""
+LEFT = "left"
+"""The same for a run that they have left: nobody takes part in it again."""
+
+
 @dataclass
 class Run:
     """What the ledger says of one run. Values are digests, by round; of `masked`, the highest attempt.
@@ -140,6 +149,16 @@ class Run:
     is_whole: bool = False
 
     @property
+    def is_left(self) -> bool:
+        """Whether the site has left it on purpose, for good."""
+        return self.closed == LEFT
+
+    @property
+    def is_used(self) -> bool:
+        """Whether this counts as a run of its plan: not if the site's people closed it before its first round."""
+        return bool(self.begun) or self.closed not in (ABANDONED, LEFT)
+
+    @property
     def charged(self) -> Charge | None:
         """What is charged now; None if nothing of a closed run was ever begun."""
         if self.closed is None or self.is_whole or "plan" in self.by.values():
@@ -161,3 +180,19 @@ def is_even(charge: Charge, rounds: int) -> bool:
     """Whether every round is charged the same, and something: so that those never begun can be returned."""
     count = charge.event.count if isinstance(charge.event, GaussianEvent) else rounds
     return 1 <= rounds <= count and count % rounds == 0
+
+
+def require_worthwhile(runs: Mapping[str, Run], refused: Collection[tuple[str, Unit]], plan: str) -> None:
+    """LedgerRefusal where nobody has read the plan, and asking this site has led to nothing many times.
+
+    A run that is reserved and closed without a round is entries for nothing, and a plan that no limit holds is work
+    for nothing. What was done and refused is counted, not timed, so it is the same on every machine.
+    """
+    hint = f'if it is wanted, approve the plan by its digest: policy.plans = ["{plan}"]'
+    made = [known for name, known in runs.items() if name.rpartition("/")[0] not in runs]
+    idle = next((place for place, known in enumerate(reversed(made)) if known.begun), len(made))
+    if idle >= MAX_IDLE:
+        raise LedgerRefusal(f"of the last {idle} runs no round was ever begun", hint=hint)
+    plans = {known for known, _ in refused}
+    if len(refused) >= MAX_REFUSALS and plan not in plans:
+        raise LedgerRefusal(f"{len(plans)} plans were refused that nobody here had read", hint=hint)

@@ -44,7 +44,7 @@ from privacy.ledger.approvals import (
 )
 from privacy.ledger.chain import HASH_BYTES, Entry
 from privacy.ledger.heads import Head, head_from_fields
-from privacy.ledger.limits import By, LimitExceeded, Run, Term, is_even
+from privacy.ledger.limits import MAX_REFUSALS, By, LimitExceeded, Run, Term, is_even, require_worthwhile
 
 __all__ = ["Account", "Gap", "LimitExceeded", "Run", "Term", "fold", "is_even"]
 
@@ -61,7 +61,10 @@ class Gap:
     vouched: bool
 
 
-MAX_REFUSALS = 100  # entries of a ledger
+MAX_WITNESSED = 8
+"""Entries with what peers showed, between two others that this site's own rounds and runs make."""
+MAX_LEDGERS = 16
+"""Ledgers of one peer that are put on record."""
 
 
 class Account:
@@ -74,6 +77,7 @@ class Account:
         self.runs: dict[str, Run] = {}
         self.witnessed: dict[tuple[str, bytes], Head] = {}
         self.gaps: list[Gap] = []
+        self._idle = 0  # witness entries since the last that a run of this site made
         self.refused: set[tuple[str, Unit]] = set()  # plans, each with the unit whose budget did not hold it
         self._hashes = {genesis.seq: genesis.hash}
 
@@ -140,6 +144,20 @@ class Account:
         """How each limit admits a plan on top of all that is charged. LimitExceeded for the first that does not."""
         spent = {unit: self.charged(unit, term.limit.patient) for unit, term in terms.items()}
         return {unit: term.admits(spent[unit], charge) for unit, term in terms.items()}
+
+    def runs_of(self, plan: str) -> int:
+        """How many runs of a plan count: without evaluations, and those that people closed before they began."""
+        made = [name for name, known in self.runs.items() if known.plan == plan and known.is_used]
+        return len([name for name in made if name.rpartition("/")[0] not in self.runs])
+
+    def require_approved(self, run: str, plan: str, most: int | None) -> None:
+        """LedgerRefusal for one more run of a plan than the `most` approved; None: it is approved by its task."""
+        if most is None and run not in self.runs and run.rpartition("/")[0] not in self.runs:  # no evaluation
+            require_worthwhile(self.runs, self.refused, plan)
+        if most is not None and run not in self.runs and (count := self.runs_of(plan)) >= most:
+            made = "one run of this plan, and it was made" if most == 1 else f"{most} runs of this plan only"
+            more = f'another one: plans = [{{ digest = "{plan}", runs = {count + 1} }}]'
+            raise LedgerRefusal(f"policy.plans approves {made}", hint=more)
 
     def require_room(self, policy: Sequence[Limit], charges: Sequence[Charge]) -> None:
         """LimitExceeded unless all of these, one after another, would be admitted. Nothing is charged by asking."""
@@ -208,12 +226,25 @@ class Account:
         tip = self.tip
         return Restoration(tip.genesis.site, tip.first.hash, tip.last.hash, made)
 
+    @property
+    def may_witness(self) -> bool:
+        """Whether there is room for a witness entry: others must not make this ledger grow as they like.
+
+        A round, or a run, makes room again, and how many there are the site's budget and approvals bound.
+        """
+        return self._idle < MAX_WITNESSED
+
     def is_news(self, head: Head) -> bool:
         """Whether a peer's head is newer than the one on record, or contradicts it."""
         known = self.witnessed.get((head.site, head.ledger))
-        return known is None or head.seq > known.seq or (head.seq == known.seq and head.hash != known.hash)
+        if known is None:
+            return len([site for site, _ in self.witnessed if site == head.site]) < MAX_LEDGERS
+        return head.seq > known.seq or (head.seq == known.seq and head.hash != known.hash)
 
     def _apply(self, entry: Entry, fields: Fields) -> None:
+        self._idle += entry.kind == "witness"
+        if entry.kind in ("reserve", "begin"):
+            self._idle = 0
         match entry.kind:
             case "roster":
                 self._accepted(fields)

@@ -42,6 +42,7 @@ from privacy.secagg.statements import (
     bind_session,
     cast,
     check_certificate,
+    check_firsts,
     has_repeated_keys,
     is_genuine,
     make_advert,
@@ -334,6 +335,8 @@ class ClientMachine:
         if state.committed and survivors != state.committed:
             raise FaultyServer("a certificate for another set than this site voted for")
         check_certificate(certificate, state.transcript, self._keys, self._parameters.quorum)
+        needed = self._peers & survivors if self._parameters.is_ring else frozenset[int]()
+        check_firsts(certificate, state.transcript, self._keys, state.sharers, needed)
         return survivors
 
     def _check_survivors(self, state: HasMasked, survivors: frozenset[int]) -> None:

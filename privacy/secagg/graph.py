@@ -13,6 +13,12 @@ dropouts to be random; here a hostile server picks them, among those that leave 
 `Graph.fewest_neighbors` checks (*) for the whole set. Let h bound the colluders among the k/2 sites on either
 side of an honest site. Then, whatever else the server does:
 
+ 0. All honest members of a sum masked for one and the same set of sharers. A holder gives a share of a member's
+    seed only beside the vote that came with that member's vector, for the sharers that the holder was shown, and
+    a quorum votes for one set of sharers. Without that vote, a site that is told that its neighbors vanished masks
+    with nobody, while the others agree on a sum with it (tests/adversary/test_ring_splits.py). In the complete
+    graph nobody needs to be shown it: such a site would have been told of `required` sharers, none of them one of
+    the q - c honest voters, and required + q - c > n.
  1. No part of the sum opens. If the honest members were not connected through one another, some k/2 places in
     a row would hold none of them: with shorter gaps each is a neighbor of the next. The honest member at the
     edge of that stretch then has at most h included neighbors on that side and k/2 on the other: against (*).

@@ -337,12 +337,16 @@ class Vote(_Message):
 
 @dataclass(frozen=True)
 class Certificate(_Message):
-    """Server to site: whose vectors are in the sum, and the votes of a quorum of them for exactly that."""
+    """Server to site: whose vectors are in the sum, and the votes of a quorum of them for exactly that.
+
+    On a ring `firsts` hold the vote that came with each vector in the sum; in the complete graph, none.
+    """
 
     survivors: frozenset[int]
     votes: Mapping[int, Vote]
+    firsts: Mapping[int, Vote] = field(default_factory=dict)
 
-    kind, layout = Kind.CERTIFICATE, (_SLOTS, _by_slot(Vote.entry()))
+    kind, layout = Kind.CERTIFICATE, (_SLOTS, _by_slot(Vote.entry()), _by_slot(Vote.entry()))
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,8 @@ def check(roster: Roster, parameters: Parameters, opened: Opened) -> Bound:
         raise FaultyServer("a sum that leaves a site with too few neighbors")
     check_certificate(opened.certificate, bound.transcript, bound.keys, parameters.quorum)
     _check_dealt(bound, opened)
+    if opened.certificate.firsts != (opened.votes if parameters.is_ring else {}):
+        raise FaultyServer("a certificate without the votes that came with the vectors, or with others")
     if any(opened.votes[slot].upload != vote.upload for slot, vote in opened.certificate.votes.items()):
         raise FaultyServer("a certificate about another upload than its site sent")
     _check_secrets(bound, opened)

@@ -112,9 +112,14 @@ class Parameters:
         return self.shape.threshold
 
     @property
+    def is_ring(self) -> bool:
+        """Whether each site has some neighbors only."""
+        return self.shape.degree < self.count - 1
+
+    @property
     def fewest_neighbors(self) -> int:
         """On a ring, how many neighbors of each survivor must have survived; 0 where all are neighbors."""
-        return 0 if self.shape.degree == self.count - 1 else self.threshold
+        return self.threshold if self.is_ring else 0
 
     def graph(self, session: bytes) -> Graph:
         """Who masks with whom, from a link of the transcript that holds roster, cohort and session."""

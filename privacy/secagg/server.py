@@ -325,13 +325,14 @@ class ServerMachine:
         return [Outgoing(site, data) for site in self._next(Phase.SHARE)]
 
     def _send_shares(self) -> list[Outgoing]:
-        """Relay what was sealed, and keep of it what the dealers signed."""
+        """Relay what was sealed, and keep of it what the dealers signed, also for a sharer blamed since."""
         self._sharers, outgoing = frozenset(self._sealed), []
+        for sender, sealed in self._sealed.items():
+            self._dealt |= {(sender, slot): sealed[slot].dealt for slot in self._sharers & sealed.keys()}
         for site in self._next(Phase.MASK):
             slot = self._parameters.slots[site]
             senders = self._sharers.intersection(self._graph.neighbors(slot))
             delivery = Delivery(self._sharers, {sender: self._sealed[sender][slot] for sender in senders})
-            self._dealt |= {(sender, slot): each.dealt for sender, each in delivery.by_slot.items()}
             self._taken[slot] = {
                 sender: taken_digest(each.dealt) for sender, each in delivery.by_slot.items()
             }
@@ -349,7 +350,9 @@ class ServerMachine:
 
     def _send_certificate(self) -> list[Outgoing]:
         voters = sorted(self._seen.keys() & self._votes.keys())[: self._parameters.quorum]
-        self.certificate = Certificate(frozenset(self._masked), {slot: self._votes[slot] for slot in voters})
+        votes = {slot: self._votes[slot] for slot in voters}
+        firsts = {slot: self._first[slot] for slot in self._masked} if self._parameters.is_ring else {}
+        self.certificate = Certificate(frozenset(self._masked), votes, firsts)
         data = self.certificate.to_bytes()
         return [Outgoing(site, data) for site in self._next(Phase.REVEAL)]
 

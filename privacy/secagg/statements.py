@@ -163,6 +163,21 @@ def is_cast(vote: Vote, key: bytes, transcript: bytes, survivors: Set[int]) -> b
     return is_signed(key, vote.signature, _VOTE, transcript, slots_bytes(survivors), vote.upload)
 
 
+def check_firsts(
+    certificate: Certificate, transcript: bytes, keys: Sequence[bytes], sharers: Set[int], slots: Set[int]
+) -> None:
+    """FaultyServer unless the certificate shows that these sites masked under this transcript.
+
+    On a ring a quorum may vote while a site, with all its neighbors said to be missing, has masked for other
+    sharers. Its seed would bare its vector, so no share of it is given for a vote that is not there.
+    """
+    firsts = certificate.firsts
+    if not slots <= firsts.keys() or not all(
+        is_cast(firsts[slot], keys[slot], transcript, sharers) for slot in slots
+    ):
+        raise FaultyServer("a certificate without the vote that came with a neighbor's vector")
+
+
 def check_certificate(
     certificate: Certificate, transcript: bytes, keys: Sequence[bytes], quorum: int
 ) -> None:

@@ -31,9 +31,9 @@ from privacy.mechanism.noise import SIGMA, Stream
 from server.heads import Heads
 from tests.clients.sites import (
     ROSTER,
-    RUN,
     SIZES,
     Round,
+    closing,
     hello,
     key_of,
     make_data,
@@ -287,7 +287,7 @@ def exchange(folder: Path, plan: Plan, how: str, data: Dataset, timed: bool = Fa
     Round.prepared(played.play()).play()
     for number in (3, 4, *([5] if plan.figures is not None else [])):
         Round(make_terms(plan, round=number, attempt=9), heard.sites, heads=heads).play()
-    heard.receive(Frame(Kind.CLOSE, RUN, 0, 0, bytes(32)).to_bytes())
+    heard.receive(closing(plan, bytes([1]) * 32))
     return heard
 
 

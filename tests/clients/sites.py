@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clients.journal.journal import Journal
-from clients.policy import Policy
+from clients.policy import Approval, Policy
 from clients.site import Site
 from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
@@ -21,7 +21,10 @@ from federation.model.params import params_bytes
 from federation.model.task import Dataset, Task, build_task, cross_entropy
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Hello, Invitation, Kind, Member, Paired, Reason, abort_reason
+from federation.round.signed import ordered as order
+from federation.round.signed import plan_digest
 from federation.round.terms import Terms
+from privacy.errors import MalformedMessage
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream, poisson_sample
 from privacy.roster import Entry, Roster, SignedRoster
@@ -29,6 +32,7 @@ from privacy.signing import public_identity
 from privacy.wire import digest
 from server.coordinator import Coordinator
 from server.heads import Heads
+from server.voice import Voice
 from tests import plans
 
 RUN = bytes(range(16))
@@ -99,13 +103,16 @@ def identity(name: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(key_of("identity", name))
 
 
+COORDINATOR = identity("coordinator")
+
+
 def make_roster(sizes: Mapping[str, int], serial: int = 1) -> Roster:
     """Each of these sites, an organization of its own."""
     entries = (
         Entry(name, f"owner of {name}", public_identity(identity(name)), sizes[name])
         for name in sorted(sizes)
     )
-    return Roster(serial, tuple(entries))
+    return Roster(serial, tuple(entries), coordinator=public_identity(COORDINATOR))
 
 
 CONSORTIUM = identity("consortium")
@@ -205,10 +212,40 @@ def make_sites(folder: Path, plan: Plan, sizes: Mapping[str, int] | None = None)
     }
 
 
-def hello(plan: Plan, run: bytes = RUN, roster: SignedRoster = SIGNED, heads: tuple[Head, ...] = ()) -> bytes:
+def ordered(frame: Frame, plan: Plan, roster: Roster | None = None) -> bytes:
+    """A request as the coordinator signs it."""
+    return order(frame, COORDINATOR, plan.digest, (roster or ROSTER).root).to_bytes()
+
+
+def hello(
+    plan: Plan,
+    run: bytes = RUN,
+    roster: SignedRoster = SIGNED,
+    heads: tuple[Head, ...] = (),
+    stands: tuple[int, int] = (0, 0),
+    key: Ed25519PrivateKey = COORDINATOR,
+) -> bytes:
     """What a server says first."""
-    body = Hello(plan.canonical(), roster.to_bytes(), heads).to_bytes()
-    return Frame(Kind.HELLO, run, 0, 0, body).to_bytes()
+    return Voice(plan, run, roster, key).hello(stands, heads).to_bytes()
+
+
+def greeting_of(body: bytes, run: bytes = RUN) -> bytes:
+    """A HELLO with this body, which the coordinator signs, whatever it is."""
+    try:
+        said = plan_digest(Hello.from_bytes(body))
+    except MalformedMessage:
+        said = ""
+    return order(Frame(Kind.HELLO, run, 0, 0, body), COORDINATOR, said, ROSTER.root).to_bytes()
+
+
+def closing(plan: Plan, params: bytes, run: bytes = RUN) -> bytes:
+    """What a server says last."""
+    return ordered(Frame(Kind.CLOSE, run, 0, 0, params), plan)
+
+
+def approved(*plans: Plan, runs: int = 1) -> tuple[Approval, ...]:
+    """`policy.plans` for so many runs of each."""
+    return tuple(Approval(digest=plan.digest, runs=runs) for plan in plans)
 
 
 def joined(folder: Path, plan: Plan, sizes: Mapping[str, int] = SIZES) -> dict[str, Site]:
@@ -221,7 +258,7 @@ def joined(folder: Path, plan: Plan, sizes: Mapping[str, int] = SIZES) -> dict[s
 
 def invite(terms: Terms) -> bytes:
     body = Invitation(terms.members).to_bytes()
-    return Frame(Kind.INVITE, *terms.place, body).to_bytes()
+    return ordered(Frame(Kind.INVITE, *terms.place, body), terms.plan)
 
 
 def refused(site: Site, data: bytes) -> Reason:
@@ -259,12 +296,12 @@ class Round:
         following: Terms | None = None,
         heads: Heads | None = None,
     ) -> None:
-        self.coordinator = Coordinator(terms, ROSTER, heads)
-        self.following = None if following is None else Coordinator(following, ROSTER, heads)
+        self.coordinator = Coordinator(terms, ROSTER, COORDINATOR, heads)
+        self.following = None if following is None else Coordinator(following, ROSTER, COORDINATOR, heads)
         self.requests: dict[tuple[str, Kind], bytes] = {}
         self.replies: dict[tuple[str, Kind], bytes] = {}
         self._params = make_params(terms.dimension) if params is None else params
-        self.sites = sites
+        self.sites, self.plan = sites, terms.plan
 
     @classmethod
     def prepared(cls, before: Round) -> Round:
@@ -284,9 +321,11 @@ class Round:
         while self.coordinator.result is None:
             arrived = []
             for message in outgoing:
-                frame = alter(message.to, Frame.from_bytes(message.data))
+                sent = Frame.from_bytes(message.data)
+                frame = alter(message.to, sent)
                 at = message.to, frame.kind
-                self.requests[at] = frame.to_bytes()
+                # A hostile coordinator signs what it has altered.
+                self.requests[at] = message.data if frame == sent else ordered(frame, self.plan)
                 if at not in lost:
                     self.replies[at] = self.sites[message.to].receive(self.requests[at])
                     arrived.append((message.to, self.replies[at]))

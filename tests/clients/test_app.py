@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, Metadata, Reco
 from flwr.app.message import make_message
 
 from clients.app import app
-from clients.service import SiteService
+from clients.door import service
+from clients.door.callers import Callers
 from federation import origins
 from federation.round.flower import from_record, to_record
 from tests import ROOT
 
+SiteService = partial(service.SiteService, callers=Callers(same_user=True))
 UNANSWERED = "this site's service did not answer"
 
 
@@ -122,8 +125,8 @@ def test_the_process_that_flower_starts_loads_neither_torch_nor_our_mathematics(
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     ours = [
-        "clients", "clients.app", "clients.service", "federation", "federation.errors", "federation.log",
-        "federation.origins", "federation.round", "federation.round.flower", "federation.round.transport",
-        "privacy", "privacy.errors",
+        "clients", "clients.app", "clients.door", "clients.door.asking", "clients.door.wire", "federation",
+        "federation.errors", "federation.log", "federation.origins", "federation.round",
+        "federation.round.flower", "federation.round.transport", "privacy", "privacy.errors",
     ]  # fmt: skip
     assert done.stdout.strip() == f"[] {ours}"

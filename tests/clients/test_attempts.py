@@ -21,8 +21,11 @@ from privacy.secagg.messages import Certificate, Delivery
 from tests.clients.journal.journals import fill_the_disk
 from tests.clients.sites import (
     FIVE,
+    RUN,
     SIZES,
     Round,
+    approved,
+    closing,
     hello,
     invite,
     joined,
@@ -31,6 +34,7 @@ from tests.clients.sites import (
     make_plan,
     make_site,
     make_terms,
+    ordered,
     refused,
 )
 
@@ -63,16 +67,22 @@ def test_a_restarted_site_knows_no_run_until_it_is_greeted_and_then_takes_part_a
     assert kinds(site).count("reserve") == 1
 
 
-def test_another_run_makes_the_first_one_unknown(tmp_path: Path) -> None:
+def test_another_run_is_refused_until_the_first_one_is_over(tmp_path: Path) -> None:
     plan, terms = make_plan(epsilon=1.0), make_terms(make_plan(epsilon=1.0))
-    policy = Policy.for_plan(plan).model_copy(update={"epsilon_max": 8.0})
-    site = make_site(tmp_path, plan, "berlin", FIVE["berlin"], policy=policy)
+    allows = {"epsilon_max": 8.0, "plans": approved(plan, runs=2)}
+    site = make_site(
+        tmp_path, plan, "berlin", FIVE["berlin"], policy=Policy.for_plan(plan).model_copy(update=allows)
+    )
     site.receive(hello(plan))
-    assert Frame.from_bytes(site.receive(hello(plan, run=bytes(16)))).kind is Kind.WELCOME
+    advert, other = site.receive(invite(terms)), hello(plan, run=bytes(16))
+    assert refused(site, other) is Reason.POLICY
+    assert f"takes part in run {RUN.hex()}, which is not over" in str(site.last_error)
+    assert site.receive(invite(terms)) == advert
+    assert kinds(site) == ["genesis", "roster", "budget", "reserve"]
+    assert Frame.from_bytes(site.receive(closing(plan, bytes([1]) * 32))).kind is Kind.CLOSED
+    assert Frame.from_bytes(site.receive(other)).kind is Kind.WELCOME
     assert refused(site, invite(terms)) is Reason.UNKNOWN_RUN
-    assert Frame.from_bytes(site.receive(hello(plan))).kind is Kind.WELCOME
-    assert Frame.from_bytes(site.receive(invite(terms))).kind is Kind.ADVERT
-    assert kinds(site) == ["genesis", "roster", "budget", "reserve", "reserve"]
+    assert kinds(site) == ["genesis", "roster", "budget", "reserve", "close", "reserve"]
 
 
 @pytest.mark.parametrize("noise", ["distributed", "site", "none"])
@@ -163,8 +173,8 @@ def test_a_delivery_that_does_not_open_charges_nothing(hostile: str, tmp_path: P
     assert accused_slot(reply.body) == (dealer if dealt else None)
     assert kinds(sites["berlin"]) == ["genesis", "roster", "budget", "reserve"]
     assert kinds(sites["essen"])[4:] == ["begin", "release", "mask", "reveal"]  # the control
-    again = replace(Frame.from_bytes(first.requests["essen", Kind.BROADCAST]), body=b"")
-    assert refused(sites["berlin"], again.to_bytes()) is Reason.PROTOCOL  # the attempt is over
+    again = first.requests["essen", Kind.BROADCAST]
+    assert refused(sites["berlin"], again) is Reason.PROTOCOL  # the attempt is over
     assert kinds(sites["berlin"]) == ["genesis", "roster", "budget", "reserve"]
 
 
@@ -189,7 +199,7 @@ def test_after_a_refused_request_an_attempt_is_over_and_the_next_one_goes_well(
     whole = Round(replace(terms, attempt=2), joined(tmp_path / "other", plan, FIVE)).play()
     for request in (Kind.ADVERTS, kind):
         own = replace(Frame.from_bytes(whole.requests["berlin", request]), attempt=1)
-        assert refused(site, own.to_bytes()) is Reason.PROTOCOL
+        assert refused(site, ordered(own, plan)) is Reason.PROTOCOL
     assert refused(site, invite(terms)) is Reason.PROTOCOL
     assert "reveal" not in kinds(site)
     if kind is Kind.CERTIFICATE:  # the others have opened the sum, with berlin in it

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.approvals import open_journal
 from clients.check import preflight
 from clients.data.notes import FileRead
 from clients.data.populations import claim_pool, fingerprints, registry_path
@@ -18,7 +19,7 @@ from federation.identity.keys import create, load_private
 from federation.plan.guarantee import cost_for
 from federation.plan.plan import Plan, parse
 from privacy.accounting.units import Patient
-from privacy.errors import BudgetExceeded, LedgerCorrupt, PolicyViolation, UnsafeParameters
+from privacy.errors import BudgetExceeded, LedgerCorrupt, LedgerRefusal, PolicyViolation, UnsafeParameters
 from tests.clients.sites import RUN, make_plan, make_terms
 from tests.clients.test_join import ROWS, SITE, write_site
 
@@ -74,6 +75,25 @@ def test_the_facts_of_a_site_that_has_never_joined(tmp_path: Path) -> None:
     assert (facts["lines"], facts["records_read"], facts["records_held_out"]) == (31, 30, 5)
     assert 2.9 < facts["epsilon_after_this_plan"] <= 3.0
     assert not (tmp_path / "journal.sqlite").exists()  # looking leaves no trace
+
+
+def test_how_many_runs_of_a_plan_are_left_is_told_and_none_is_a_refusal(tmp_path: Path) -> None:
+    plan = make_plan(epsilon=1.0)
+    tasks = 'tasks = ["tabular-classification"]'
+    assert tasks in SITE
+    path = write_site(tmp_path)
+    assert preflight(plan, path)["site"]["runs_left"] is None, "its task is approved"
+    for runs, left in ((1, 0), (3, 2)):
+        path.write_text(SITE.replace(tasks, f'plans = [{{ digest = "{plan.digest}", runs = {runs} }}]'))
+        if runs == 1:
+            assert preflight(plan, path)["site"]["runs_left"] == 1
+            with closing(open_journal(load_site(path))) as journal:
+                limits = load_site(path).policy.limits()
+                journal.reserve("one", plan.digest, plan.kind.charge, plan.federation.rounds, limits)
+            with pytest.raises(LedgerRefusal, match="approves one run of this plan, and it was made"):
+                preflight(plan, path)
+        else:
+            assert preflight(plan, path)["site"]["runs_left"] == left
 
 
 def test_the_company_that_a_site_demands_is_told_and_asked_for(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from clients import join
+from clients.data.readable import require_readable
+from clients.door.callers import Callers
 from clients.join import attend, load_trainer, open_site
 from clients.journal.lock import alone
 from clients.policy import load_site
@@ -29,7 +31,7 @@ from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
 from tests import ROOT
 from tests.certificates import certificate
-from tests.clients.sites import CONSORTIUM, ROSTER, RUN, hello, kinds, make_plan, refused
+from tests.clients.sites import CONSORTIUM, COORDINATOR, ROSTER, RUN, hello, kinds, make_plan, refused
 from tests.federation.command import Command
 
 SITE = """\
@@ -70,7 +72,7 @@ def signed_for(folder: Path, size: int = 30) -> SignedRoster:
     entry = replace(load_public(folder / "keys" / "berlin.pub").entry, size=size)
     others = (other for other in ROSTER.entries if other.site != "berlin")
     entries = sorted([entry, *others], key=lambda other: other.site)
-    return SignedRoster.by(Roster(1, tuple(entries)), [CONSORTIUM])
+    return SignedRoster.by(Roster(1, tuple(entries), coordinator=public_identity(COORDINATOR)), [CONSORTIUM])
 
 
 def test_a_site_answers_from_its_own_files(tmp_path: Path) -> None:
@@ -135,6 +137,41 @@ def test_data_are_first_read_after_consent(tmp_path: Path) -> None:
         site.join(RUN, make_plan(), signed_for(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no such file"),
+        ("age;pressure;sick\n1;2;yes\n", "semicolons"),
+        ("age,pressure,sick\n1,2\n", "row 2"),
+        ('age,pressure,sick\n1,"2,yes\n3,4,no\n', "quote"),
+    ],
+    ids=["missing", "semicolons", "ragged", "a quote that opens"],
+)
+def test_a_file_that_no_plan_could_use_is_named_when_the_site_starts(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    """Before consent, a socket or a journal: nobody outside learns of it, and nothing is charged."""
+    path = write_site(tmp_path)
+    (tmp_path / "berlin.csv").unlink()
+    if content is not None:
+        (tmp_path / "berlin.csv").write_text(content)
+    with pytest.raises(DataError, match=said):
+        attend(path, None, same_user=True)
+    assert not (tmp_path / "journal.sqlite").exists() and not (tmp_path / "socket").exists()
+
+
+def test_a_file_for_ones_own_code_may_be_anything_but_missing(tmp_path: Path) -> None:
+    files = [tmp_path / "scans.csv", tmp_path / "scans.npz"]
+    for path in files:
+        path.write_bytes(b"\x93NUMPY\x01")
+    require_readable(files, is_for_own_code=True)
+    require_readable([files[1], None], is_for_own_code=False)
+    with pytest.raises(DataError, match="another suffix"):
+        require_readable(files, is_for_own_code=False)
+    with pytest.raises(DataError, match="no regular file"):
+        require_readable([tmp_path], is_for_own_code=True)
+
+
 def test_a_cell_that_is_no_number_is_named_by_row_and_column_and_not_shown(tmp_path: Path) -> None:
     site = open_site(write_site(tmp_path, rows=[*ROWS[:4], "33,low-ish,yes", *ROWS[5:]]))
     reply = site.receive(hello(make_plan(), roster=signed_for(tmp_path)))
@@ -196,7 +233,11 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
     replies: list[bytes] = []
 
     def served(
-        receive: Callable[[bytes], bytes], place: Path, ready: Callable[[], None], largest: Callable[[], int]
+        receive: Callable[[bytes], bytes],
+        place: Path,
+        callers: Callers,
+        ready: Callable[[], None],
+        largest: Callable[[], int],
     ) -> None:
         assert place == tmp_path / "socket" / "site"
         ready()
@@ -205,9 +246,10 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
 
     monkeypatch.setattr(join, "serve_until_signal", served)
     told: list[str] = []
-    attend(path, None, told.append)
+    attend(path, None, told.append, same_user=True)
     assert told == [f"{tmp_path / 'berlin.csv'}: 31 lines, 30 records"], "on the terminal, and not in the log"
-    ready, waiting, refused_line, begins, stopped = lines()
+    ready, warned, waiting, refused_line, begins, stopped = lines()
+    assert "--same-user" in warned["detail"]
     assert (ready["event"], ready["site"]) == ("ready", "berlin")
     assert ("--superlink fed.example.org:9092" in waiting["command"]) is server
     assert (refused_line["event"], refused_line["reason"]) == ("refused", "policy")
@@ -224,13 +266,13 @@ def test_a_key_that_others_can_open_is_no_key_to_join_with(
 ) -> None:
     path = write_site(tmp_path)
     (tmp_path / "keys" / "berlin.key").chmod(mode)
-    monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, ready, largest: ready())
+    monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, callers, ready, largest: ready())
     if mode & 0o077 == 0:
-        attend(path, None)
-        assert [line["event"] for line in lines()] == ["ready", "waiting", "stopped"]
+        attend(path, None, same_user=True)
+        assert [line["event"] for line in lines()] == ["ready", "warning", "waiting", "stopped"]
         return
     with pytest.raises(UnusableFile, match=r"others on this machine can open this private key .* chmod 600"):
-        attend(path, None)
+        attend(path, None, same_user=True)
     assert lines() == []
     assert not (tmp_path / "journal.sqlite").exists()
 
@@ -238,8 +280,8 @@ def test_a_key_that_others_can_open_is_no_key_to_join_with(
 def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_path: Path) -> None:
     path, plan = write_site(tmp_path), make_plan()
     older = signed_for(tmp_path)
-    entries = Roster.from_bytes(older.roster).entries
-    newer = SignedRoster.by(Roster(2, entries[:-1]), [CONSORTIUM])  # essen was revoked
+    whole = replace(older.read(), serial=2)
+    newer = SignedRoster.by(replace(whole, entries=whole.entries[:-1]), [CONSORTIUM])  # essen was revoked
     with closing(open_site(path)) as site:
         assert Frame.from_bytes(site.receive(hello(plan, roster=newer))).kind is Kind.WELCOME
     text = SITE.replace('journal = "journal.sqlite"', 'journal = "other.sqlite"')
@@ -247,7 +289,7 @@ def test_an_older_roster_is_refused_whatever_pool_and_journal_it_comes_to(tmp_pa
     (tmp_path / "others.csv").write_text((tmp_path / "berlin.csv").read_text().replace(",1", ",2"))
     path.write_text(text)
     with closing(open_site(path)) as site:
-        for signed in (older, SignedRoster.by(Roster(2, entries), [CONSORTIUM])):
+        for signed in (older, SignedRoster.by(whole, [CONSORTIUM])):
             assert refused(site, hello(plan, roster=signed)) is Reason.POLICY
             assert "after another of serial 2" in str(site.last_error)
         assert kinds(site) == ["genesis"]
@@ -287,6 +329,44 @@ def test_a_site_that_took_part_does_not_begin_again_under_another_name(
         assert 'used under pool "patients"' in str(site.last_error)
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_whoever_removes_the_registry_and_the_rosters_is_found_by_those_who_saw_the_ledger(
+    shown: bool, tmp_path: Path
+) -> None:
+    """All that this machine knew is gone, pool and journal are renamed; the server or a peer shows the old head."""
+    path, plan = write_site(tmp_path), make_plan(epsilon=3.0)
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
+        seen = (site.journal.head(),)
+    for name in ("pools.sqlite", "rosters"):
+        (tmp_path / "keys" / f"berlin.{name}").unlink()
+    path.write_text(SITE.replace("journal.sqlite", "fresh.sqlite").replace('"patients"', '"others"'))
+    with closing(open_site(path)) as site:
+        greeting = hello(plan, RUN[::-1], roster=signed_for(tmp_path), heads=seen if shown else ())
+        if not shown:  # the control, and what stays possible
+            assert Frame.from_bytes(site.receive(greeting)).kind is Kind.WELCOME
+            return
+        assert refused(site, greeting) is Reason.POLICY
+        assert "1 more of this site's ledgers" in str(site.last_error)
+        assert "federation ledger reclaim SITE" in str(site.last_error)
+        assert kinds(site) == ["genesis"]
+
+
+def test_a_site_with_two_pools_knows_both_of_its_ledgers(tmp_path: Path) -> None:
+    """The control: a second pool, of other people, is none of the first one's business."""
+    path, plan = write_site(tmp_path), make_plan(epsilon=3.0)
+    with closing(open_site(path)) as site:
+        assert Frame.from_bytes(site.receive(hello(plan, roster=signed_for(tmp_path)))).kind is Kind.WELCOME
+        seen = (site.journal.head(),)
+    text = SITE.replace('journal = "journal.sqlite"', 'journal = "other.sqlite"')
+    text = text.replace('pool = "patients"', 'pool = "others"').replace("berlin.csv", "others.csv")
+    (tmp_path / "others.csv").write_text((tmp_path / "berlin.csv").read_text().replace(",1", ",2"))
+    path.write_text(text)
+    with closing(open_site(path)) as site:
+        greeting = hello(plan, RUN[::-1], roster=signed_for(tmp_path), heads=seen)
+        assert Frame.from_bytes(site.receive(greeting)).kind is Kind.WELCOME, site.last_error
+
+
 def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[Any]]
 ) -> None:
@@ -297,7 +377,7 @@ def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
     greeting = hello(make_plan(), roster=signed_for(tmp_path))
     monkeypatch.setattr(join, "serve_until_signal", lambda receive, *_: receive(greeting))
     monkeypatch.setattr(join, "load_trainer", quote)
-    attend(path, None)
+    attend(path, None, same_user=True)
     told = lines()
     assert [line.get("detail") for line in told] == ["unexpected ValueError", None]
     assert "Jane" not in str(told)
@@ -311,7 +391,7 @@ def test_a_second_process_on_a_journal_is_refused_and_told_who_has_it(name: str,
     other.write_text(SITE.replace("journal.sqlite", name))
     with alone(tmp_path / "journal.sqlite"):
         with pytest.raises(SiteRunning, match=f"process {os.getpid()} uses the journal") as refused:
-            attend(other, tmp_path / "socket" / "another")
+            attend(other, tmp_path / "socket" / "another", same_user=True)
         assert refused.value.exit_code == 4
         assert not (tmp_path / "socket").exists()
 
@@ -338,4 +418,4 @@ def test_a_journal_with_two_names_is_refused(tmp_path: Path) -> None:
     open_site(path).close()
     (tmp_path / "second.sqlite").hardlink_to(tmp_path / "journal.sqlite")
     with pytest.raises(RecordsUnavailable, match="second name"):
-        attend(path, None)
+        attend(path, None, same_user=True)

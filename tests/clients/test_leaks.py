@@ -20,9 +20,9 @@ from federation.round.messages import Broadcast, Frame, Kind, Paired, Reason, We
 from server.heads import Heads
 from tests.clients.sites import (
     ROSTER,
-    RUN,
     SIZES,
     Round,
+    closing,
     hello,
     make_data,
     make_plan,
@@ -31,7 +31,7 @@ from tests.clients.sites import (
     make_terms,
 )
 
-PARAMS = bytes(32)
+PARAMS = bytes([1]) * 32
 
 
 def plain(size: int) -> Dataset:
@@ -93,7 +93,7 @@ def whole_run(
     played = Round(first, heard.sites, following=second, heads=heads).play()
     Round.prepared(played).play()
     Round(make_terms(plan, round=3, attempt=9), heard.sites, heads=heads).play()
-    heard.receive(Frame(Kind.CLOSE, RUN, 0, 0, PARAMS).to_bytes())
+    heard.receive(closing(plan, PARAMS))
     return heard.heard, heard.berlin
 
 
@@ -131,10 +131,12 @@ def test_what_a_ledger_says_does_not_depend_on_the_data(
 def test_a_round_s_reply_has_no_place_for_anything_else() -> None:
     """DP-48: an extra metric, an extra array, the exact number of examples; bytes after the end are malformed."""
     fields: dict[type, list[str]] = {
-        Welcome: ["member", "plan_digest", "noise_multiplier", "heads"],
+        Welcome: [
+            *("member", "plan_digest", "noise_multiplier", "root", "greeting", "head", "signature", "heads")
+        ],
         Paired: ["own", "following", "heads"],
         Broadcast: ["params", "shares", "heads"],
-        Frame: ["kind", "run", "round", "attempt", "body"],
+        Frame: ["kind", "run", "round", "attempt", "body", "signature"],
     }
     for message, names in fields.items():
         assert [field.name for field in dataclasses.fields(message)] == names

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from clients.greeting.joined import Joined
 from clients.participant import settle
 from clients.policy import Policy
-from clients.site import Site, _Joined
+from clients.site import Site
 from federation.model.params import params_bytes
 from federation.round.messages import Broadcast, Frame, Invitation, Kind, Member
 from federation.round.terms import Terms
@@ -96,7 +97,7 @@ class Party(Site):
     """One site that was invited. Its release and its journal only say that they were asked."""
 
     def __init__(self, told: Told, member: Member, terms: Terms, cohort_minimum: int) -> None:
-        nothing: Any = None  # neither model nor data
+        nothing: Any = object()  # neither model nor data
         allows = Policy.for_plan(terms.plan)
         demands = allows.model_copy(update={"cohort_minimum": cohort_minimum})
         policies = iter([allows])  # a policy that turned stricter just after the site consented
@@ -105,7 +106,7 @@ class Party(Site):
             member, make_trust(member.site), lambda: next(policies, demands), diary, load=lambda _: nothing
         )
         self._told = told
-        joined = _Joined(terms.run, terms.plan, ROSTER, nothing, terms.dimension)
+        joined = Joined(terms.run, terms.plan, ROSTER, nothing, terms.dimension)
         self.participant = self._invited(joined, invite(terms))
 
     def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> np.ndarray:

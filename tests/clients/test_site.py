@@ -28,6 +28,7 @@ from federation.round.messages import (
     Welcome,
     abort_reason,
 )
+from federation.round.signed import is_consent
 from privacy.errors import (
     BudgetExceeded,
     FaultyServer,
@@ -38,13 +39,17 @@ from privacy.errors import (
     UnsafeParameters,
 )
 from privacy.roster import SignedRoster
+from privacy.signing import public_identity
 from tests.clients.sites import (
     CONSORTIUM,
     FIVE,
+    ROSTER,
     RUN,
     SIGNED,
     SIZES,
     Round,
+    approved,
+    greeting_of,
     hello,
     identity,
     invite,
@@ -55,6 +60,7 @@ from tests.clients.sites import (
     make_roster,
     make_site,
     make_terms,
+    ordered,
     refused,
     without_head,
 )
@@ -70,10 +76,12 @@ def test_a_site_welcomes_a_plan_that_it_allows_and_says_what_it_worked_out(
     site = make_site(tmp_path, plan, "berlin", 24)
     reply = Frame.from_bytes(site.receive(hello(plan)))
     assert (reply.kind, reply.run) == (Kind.WELCOME, RUN)
-    heads = (site.journal.head(),)
-    assert Welcome.from_bytes(reply.body) == Welcome(
-        Member("berlin", 24), plan.digest, plan.kind.noise_text, heads
-    )
+    welcome = Welcome.from_bytes(reply.body)
+    assert (welcome.member, welcome.plan_digest) == (Member("berlin", 24), plan.digest)
+    assert (welcome.noise_multiplier, welcome.root) == (plan.kind.noise_text, ROSTER.root)
+    assert (welcome.head, welcome.heads) == (site.journal.head(), ())
+    assert is_consent(welcome, RUN, public_identity(identity("berlin")))
+    assert not is_consent(welcome, bytes(16), public_identity(identity("berlin")))
     assert site.last_error is None
 
 
@@ -100,13 +108,14 @@ def test_the_roster_comes_first_then_policy_then_the_budget_then_the_data(tmp_pa
         read.append(allowed)
         raise DataError("no such file")
 
+    twice = Policy.for_plan(plan).model_copy(update={"plans": approved(plan, runs=2)})
     strict = Policy.for_plan(make_plan("record", "site"))
     site = make_site(tmp_path / "strict", plan, "berlin", 24, policy=strict, load=load)
     unsigned = SignedRoster(SIGNED.roster, {})
     assert refused(site, hello(plan, roster=unsigned)) is Reason.PROTOCOL
     assert refused(site, hello(plan)) is Reason.POLICY
     assert kinds(site) == ["genesis"]  # not even a reservation
-    site = make_site(tmp_path / "spent", plan, "berlin", 24, load=load)
+    site = make_site(tmp_path / "spent", plan, "berlin", 24, policy=twice, load=load)
     with pytest.raises(DataError):
         site.join(bytes(16), plan, SIGNED)
     assert read == [plan]
@@ -117,7 +126,7 @@ def test_the_roster_comes_first_then_policy_then_the_budget_then_the_data(tmp_pa
 
 def test_another_plan_under_a_joined_run_is_refused_and_the_first_one_goes_on(tmp_path: Path) -> None:
     plan, other = make_plan(), make_plan(learning_rate=0.1)
-    policy = Policy.for_plan(plan).model_copy(update={"plans": (plan.digest, other.digest)})
+    policy = Policy.for_plan(plan).model_copy(update={"plans": approved(plan, other)})
     site = make_site(tmp_path, plan, "berlin", 24, policy=policy)
     site.receive(hello(plan))
     assert refused(site, hello(other)) is Reason.POLICY
@@ -131,8 +140,9 @@ def test_a_plan_that_is_not_in_canonical_form_is_refused(tmp_path: Path) -> None
     plan = make_plan()
     site = make_site(tmp_path, plan, "berlin", 24)
     loose = plan.canonical().replace(b'"rounds":4', b'"rounds": 4')
-    for body in (Hello(loose, SIGNED.to_bytes()).to_bytes(), plan.canonical()):
-        assert refused(site, Frame(Kind.HELLO, RUN, 0, 0, body).to_bytes()) is Reason.PROTOCOL
+    read = Hello.from_bytes(Frame.from_bytes(hello(plan)).body)
+    for body in (replace(read, plan=loose).to_bytes(), plan.canonical()):
+        assert refused(site, greeting_of(body)) is Reason.PROTOCOL
     assert kinds(site) == ["genesis"]
 
 
@@ -373,8 +383,7 @@ def test_two_bare_sums_with_and_without_a_site_are_not_opened(
     sites = joined(tmp_path, plan, FIVE)
     everyone = Round(make_terms(plan, FIVE), sites).play()
     without = make_terms(plan, {name: size for name, size in FIVE.items() if name != "essen"}, round=2)
-    for site in sites.values():  # another run greeted in between, and this one again: it is remembered
-        site.receive(hello(plan, bytes(16)))
+    for site in sites.values():  # greeted again in between: it is remembered
         site.receive(hello(plan))
     if (noise, dropouts) != ("none", 0):
         assert Round(without, sites).play().coordinator.result is not None
@@ -411,25 +420,33 @@ def test_an_attempt_that_is_over_cannot_be_taken_up_again(tmp_path: Path) -> Non
     site, terms = joined(tmp_path, plan)["berlin"], make_terms(plan)
     for newer in (replace(terms, attempt=2), replace(terms, round=3, attempt=3)):
         assert Frame.from_bytes(site.receive(invite(newer))).kind is Kind.ADVERT
-    for older in (terms, replace(terms, attempt=2), replace(terms, attempt=9), replace(terms, round=3)):
+    for older in (terms, replace(terms, round=3)):
         assert refused(site, invite(older)) is Reason.PROTOCOL
     again = site.receive(invite(replace(terms, round=3, attempt=3)))
     assert Frame.from_bytes(again).kind is Kind.ADVERT
 
 
-def test_two_rounds_are_open_at_once_and_no_more(tmp_path: Path) -> None:
-    """The next round is prepared while this one may still need another attempt."""
-    plan = make_plan()
-    site, terms = joined(tmp_path, plan)["berlin"], make_terms(plan)
+def test_a_few_rounds_are_open_at_once_and_no_more(tmp_path: Path) -> None:
+    """The next round is prepared while this one may still need another attempt; what is asked of stays."""
+    plan = make_plan(rounds=9)
+    sites, terms = joined(tmp_path, plan), make_terms(plan)
+    site = sites["berlin"]
     adverts = [site.receive(invite(replace(terms, round=number))) for number in (1, 2)]
     assert [site.receive(invite(replace(terms, round=number))) for number in (1, 2)] == adverts
     assert site.receive(invite(replace(terms, attempt=2))) not in adverts
     assert site.receive(invite(replace(terms, round=2))) == adverts[1]
-    site.receive(invite(replace(terms, round=3)))
+    for number in (3, 4, 5, 9):
+        site.receive(invite(replace(terms, round=number)))
     assert site._joined is not None
-    assert sorted(site._joined.rounds) == [2, 3]
-    assert refused(site, invite(replace(terms, attempt=9))) is Reason.PROTOCOL
-    assert "a round that is over" in str(site.last_error)
+    assert sorted(site._joined.rounds) == [3, 4, 5, 9]
+    Round(replace(terms, round=4, attempt=2), sites).play()
+    assert sorted(site._joined.rounds) == [3, 4, 5, 9]
+    for number, kept in ((5, [4, 5, 9]), (9, [9])):
+        Round(replace(terms, round=number, attempt=number), sites).play()
+        site.receive(invite(replace(terms, round=9, attempt=number + 1)))
+        assert sorted(site._joined.rounds) == kept
+        assert refused(site, invite(replace(terms, round=number - 1, attempt=9))) is Reason.PROTOCOL
+        assert "a round that is over" in str(site.last_error)
 
 
 def test_one_attempt_has_one_pair_of_keys_and_one_cohort(tmp_path: Path) -> None:
@@ -454,6 +471,8 @@ def test_messages_of_runs_and_rounds_that_a_site_is_not_in_are_refused(tmp_path:
     frame = Frame.from_bytes(played.requests["berlin", Kind.BROADCAST])
     for changed in (replace(frame, attempt=2), replace(frame, round=2)):
         assert refused(site, changed.to_bytes()) is Reason.PROTOCOL
+        assert "did not sign" in str(site.last_error)
+        assert refused(site, ordered(changed, plan)) is Reason.PROTOCOL
         assert "not invited" in str(site.last_error)
 
 

@@ -33,11 +33,13 @@ from tests.clients.sites import (
     CONSORTIUM,
     FIVE,
     RUN,
-    SIGNED,
     SIZES,
     Round,
+    approved,
     clipped_sum,
+    closing,
     flat,
+    greeting_of,
     hello,
     identity,
     invite,
@@ -191,14 +193,13 @@ def test_a_plan_that_nobody_approved_is_refused_whatever_was_changed_in_it(lie: 
 @pytest.mark.parametrize("norm", [b"1000000000", b"0", b"1e400", b"null", b"-1"])
 def test_a_clipping_norm_that_is_none_makes_no_plan(norm: bytes, tmp_path: Path) -> None:
     """DP-49: C = 1e9 is not even a plan; nor is one without a norm, which would be one without noise."""
-    body = Hello(
-        PLAN.canonical().replace(b'"clipping_norm":0.5', b'"clipping_norm":' + norm), SIGNED.to_bytes()
-    )
+    read = Hello.from_bytes(Frame.from_bytes(hello(PLAN)).body)
+    body = replace(read, plan=read.plan.replace(b'"clipping_norm":0.5', b'"clipping_norm":' + norm))
     site = make_site(tmp_path, PLAN, "berlin", 24)
     before = site.receive(hello(PLAN))
     assert Frame.from_bytes(before).kind is Kind.WELCOME
     entries = site.journal.entries()
-    assert refused(site, Frame(Kind.HELLO, RUN, 0, 0, body.to_bytes()).to_bytes()) is Reason.PROTOCOL
+    assert refused(site, greeting_of(body.to_bytes())) is Reason.PROTOCOL
     assert site.journal.entries() == entries
 
 
@@ -206,7 +207,7 @@ def test_a_clipping_norm_that_is_none_makes_no_plan(norm: bytes, tmp_path: Path)
 def test_a_run_keeps_its_plan_even_if_the_site_would_allow_the_other_one(lie: str, tmp_path: Path) -> None:
     """DP-49: a new plan in the middle of a job."""
     other = LIES[lie]
-    policy = Policy.for_plan(PLAN).model_copy(update={"plans": (PLAN.digest, other.digest)})
+    policy = Policy.for_plan(PLAN).model_copy(update={"plans": approved(PLAN, other)})
     site = make_site(tmp_path, PLAN, "berlin", 24, policy=policy)
     assert Frame.from_bytes(site.receive(hello(PLAN))).kind is Kind.WELCOME
     before = site.journal.entries()
@@ -222,7 +223,7 @@ def test_a_run_keeps_its_plan_even_if_the_site_would_allow_the_other_one(lie: st
 def test_two_jobs_on_one_pool_compose_and_the_third_is_refused_in_writing(tmp_path: Path) -> None:
     """DP-43: two processes of one site, one journal, rounds in turns."""
     plan = make_plan(epsilon=2.0, rounds=2)
-    policy = Policy.for_plan(plan).model_copy(update={"epsilon_max": 3.0})
+    policy = Policy.for_plan(plan).model_copy(update={"epsilon_max": 3.0, "plans": approved(plan, runs=3)})
     runs = [bytes([number]) * 16 for number in (1, 2, 3)]
     jobs = []
     for run in runs:
@@ -256,7 +257,7 @@ def returned(site: Site) -> int:
 
 
 def close(run: bytes = RUN, body: bytes = PARAMS) -> bytes:
-    return Frame(Kind.CLOSE, run, 0, 0, body).to_bytes()
+    return closing(PLAN, body, run)
 
 
 def test_a_closed_run_returns_the_rounds_that_never_began_and_begins_none(tmp_path: Path) -> None:
@@ -285,7 +286,7 @@ def test_closing_a_run_again_changes_nothing_and_for_other_params_is_refused(tmp
     site = joined(tmp_path, PLAN)["berlin"]
     first, before = site.receive(close()), site.journal.entries()
     assert site.receive(close()) == first
-    assert refused(site, close(body=bytes(32))) is Reason.POLICY
+    assert refused(site, close(body=bytes([9]) * 32)) is Reason.POLICY
     assert "closed with other params" in str(site.last_error)
     assert site.journal.entries() == before
 
@@ -310,14 +311,18 @@ def test_a_plan_that_was_admitted_as_a_whole_is_not_returned(tmp_path: Path) -> 
     site = joined(tmp_path, plan)["berlin"]
     reserve = next(entry for entry in site.journal.entries() if entry.kind == "reserve")
     assert reserve.body["by"] == {"record": "plan"}
-    site.receive(close())
+    site.receive(closing(plan, PARAMS))
     assert returned(site) == 10
+    assert refused(site, hello(plan, bytes(16))) is Reason.POLICY
+    site.policy = lambda: Policy.for_plan(plan).model_copy(update={"plans": approved(plan, runs=2)})
     assert refused(site, hello(plan, bytes(16))) is Reason.BUDGET
 
 
 def test_what_was_returned_can_be_spent_by_the_next_run(tmp_path: Path) -> None:
     site = joined(tmp_path, PLAN)["berlin"]
-    assert refused(site, hello(PLAN, bytes(16))) is Reason.BUDGET  # the control
+    site.policy = lambda: Policy.for_plan(PLAN).model_copy(update={"plans": approved(PLAN, runs=2)})
+    with pytest.raises(BudgetExceeded):  # the control
+        site.journal.require_room("another", PLAN.digest, PLAN.charges, site.policy().limits())
     site.receive(close())
     assert Frame.from_bytes(site.receive(hello(PLAN, bytes(16)))).kind is Kind.WELCOME
 

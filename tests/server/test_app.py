@@ -31,17 +31,17 @@ def context(**config: UserConfigValue) -> Context:
 
 
 def test_the_coordinator_gets_paths_and_a_wire_to_every_site(monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[tuple[Path, Path, Path]] = []
+    served: list[tuple[Path, Path, Path, Path]] = []
 
-    def serve(plan: Path, roster: Path, state: Path, transport: Transport) -> None:
-        served.append((plan, roster, state))
+    def serve(plan: Path, roster: Path, state: Path, transport: Transport, identity: Path) -> None:
+        served.append((plan, roster, state, identity))
         transport.send([Outgoing(address, b"x") for address in transport.addresses()])
         assert {type(transport.next(10)) for _ in range(2)} == {Arrival}
 
     monkeypatch.setitem(sys.modules, "server.serve", SimpleNamespace(serve=serve))
     with flower_world({"a": lambda data: data, "b": lambda data: data}) as world:
-        app(grid_of(world), context(plan="/p/plan.toml", roster="/r", state="/s", sites=2))
-    assert served == [(Path("/p/plan.toml"), Path("/r"), Path("/s"))]
+        app(grid_of(world), context(plan="/p/plan.toml", roster="/r", state="/s", sites=2, identity="/k"))
+    assert served == [(Path("/p/plan.toml"), Path("/r"), Path("/s"), Path("/k"))]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
 from federation.errors import CheckpointError
 from federation.files import replace_file
@@ -53,6 +55,20 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: bytes) -> None:
     checkpoint.write(tmp_path, ADAM, state_of(ADAM))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:60] if damage == b"cut" else damage)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.read(tmp_path, ADAM)
+
+
+@pytest.mark.parametrize(
+    "change", [{"run": "zz" * 16}, {"run": "ab"}, {"round": "five"}, {"attempt": "-1"}, {"round": None}]
+)
+def test_a_state_whose_numbers_are_none_is_damaged(tmp_path: Path, change: dict[str, str | None]) -> None:
+    checkpoint.write(tmp_path, ADAM, state_of(ADAM))
+    (path,) = tmp_path.iterdir()
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    told = {name: value for name, value in {**metadata, **change}.items() if value is not None}
+    path.write_bytes(save(tensors, told))
     with pytest.raises(CheckpointError, match="is damaged"):
         checkpoint.read(tmp_path, ADAM)
 

@@ -37,6 +37,7 @@ from simulations.world import World
 from tests.worlds import contribute, opened, plan_of, start, terms_for
 
 Sites = dict[str, Site]
+COORDINATOR = Ed25519PrivateKey.generate()
 PLAN = plan_of()
 PARAMS = start(PLAN)
 STEPS = (Kind.INVITE, Kind.ADVERTS, Kind.BROADCAST, Kind.CERTIFICATE)  # while nobody is lost
@@ -56,7 +57,9 @@ def settled(sites: Mapping[str, Site], attempt: int = 1) -> Terms:
 
 def roster_for(members: Iterable[Member], keys: Mapping[str, Ed25519PrivateKey]) -> Roster:
     return Roster(
-        1, tuple(Entry(one.site, one.site, public_identity(keys[one.site]), one.size) for one in members)
+        1,
+        tuple(Entry(one.site, one.site, public_identity(keys[one.site]), one.size) for one in members),
+        coordinator=public_identity(COORDINATOR),
     )
 
 
@@ -73,7 +76,7 @@ def join(world: World, sites: Mapping[str, Site]) -> None:
 def opened_round(
     sites: Mapping[str, Site], attempt: int = 1, following: Coordinator | None = None
 ) -> tuple[Coordinator, list[Outgoing]]:
-    coordinator = Coordinator(settled(sites, attempt), roster_of(sites))
+    coordinator = Coordinator(settled(sites, attempt), roster_of(sites), COORDINATOR)
     return coordinator, coordinator.start(params_bytes(PARAMS), following)
 
 
@@ -215,7 +218,7 @@ def test_no_bytes_of_one_site_break_the_round(data: bytes, kind: Kind, framed: b
     members = [Member(name, 40) for name in ("ash", "birch", "cedar", "dogwood")]
     terms = terms_for(PLAN, members, PARAMS)
     keys = {member.site: Ed25519PrivateKey.generate() for member in members}
-    coordinator = Coordinator(terms, roster_for(members, keys))
+    coordinator = Coordinator(terms, roster_for(members, keys), COORDINATOR)
     coordinator.start(params_bytes(PARAMS), None)
     sent = Frame(kind, *terms.place, data).to_bytes() if framed else data
     assert coordinator.receive("ash", sent) == []
@@ -295,7 +298,7 @@ def test_a_reply_longer_than_the_plan_has_room_for_is_not_even_parsed(
 
 def following_of(sites: Sites) -> Coordinator:
     """The second round, to be prepared by the first."""
-    return Coordinator(replace(settled(sites), round=2), roster_of(sites))
+    return Coordinator(replace(settled(sites), round=2), roster_of(sites), COORDINATOR)
 
 
 def test_the_next_round_s_keys_travel_with_this_round_and_it_begins_with_its_params(sites: Sites) -> None:

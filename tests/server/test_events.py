@@ -17,11 +17,10 @@ from federation.sums.state import begin
 from privacy.errors import FaultyServer
 from server.app import _told_once
 from server.events import note_round
-from server.sessions import open_lines
 from tests.federation.audit.audited import EVALUATED, served
 from tests.server.test_run import RUN, network_of
 from tests.stories.network import Fate, vanish
-from tests.worlds import opened, plan_of, rounds_of, start
+from tests.worlds import opened, opened_lines, plan_of, rounds_of, start
 
 Lines = Callable[[], list[Any]]
 
@@ -86,7 +85,7 @@ def test_a_site_that_does_not_join_is_told(tmp_path: Path, lines: Lines) -> None
     plan = plan_of()
     with opened(plan, tmp_path, 4) as (world, sites):
         network = network_of(sites, vanish("ash", Kind.HELLO, 0, attempts=range(1)))
-        open_lines(plan, RUN, network, world.roster)
+        opened_lines(world, network, RUN)
     assert [(line["address"], line["reason"]) for line in of(lines(), "site_refused")] == [("ash", "silent")]
 
 

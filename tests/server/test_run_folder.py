@@ -171,6 +171,25 @@ def test_there_are_no_receipts_before_the_first_round(folder: RunFolder) -> None
     assert folder.receipts() == []
 
 
+@pytest.mark.parametrize(
+    ("left", "lost"),
+    [
+        (("receipts.jsonl",), "checkpoint/state.safetensors"),
+        (("receipts.jsonl", "report.json"), "params.safetensors"),
+    ],
+    ids=["begun", "finished"],
+)
+def test_a_run_without_its_state_is_not_begun_a_second_time(
+    folder: RunFolder, left: tuple[str, ...], lost: str
+) -> None:
+    """It would be charged a second time; the file that is missing is named, not the budget."""
+    folder.require_whole()
+    for name in left:
+        (folder.path / name).touch()
+    with pytest.raises(CheckpointError, match=f"{lost} is gone"):
+        folder.require_whole()
+
+
 def test_params_are_written_by_name_with_the_plan_they_came_from(folder: RunFolder) -> None:
     params = torch.linspace(0, 1, start(PLAN).numel())
     folder.write_params(build_task(PLAN).model(), params)

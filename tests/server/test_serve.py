@@ -27,7 +27,7 @@ from server.serve import serve
 from simulations.simulate import simulate
 from simulations.world import InProcess
 from tests.federation.report.pages import check_quiet
-from tests.worlds import NAMES, by_hand, close, load_params, plan_of, text_of, write_sites
+from tests.worlds import NAMES, by_hand, close, load_params, name_coordinator, plan_of, text_of, write_sites
 
 PLAN = plan_of()
 
@@ -41,6 +41,7 @@ def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
     for number, name in enumerate(NAMES[:count]):
         create(folder / "keys", name, f"Hospital {name}", 30 + 6 * number)
         add_site(folder / "roster.toml", load_public(folder / "keys" / f"{name}.pub"))
+    name_coordinator(folder / "roster.toml")
     sign_roster(folder / "roster.toml", load_private(consortium))
     sites = {}
     for number, name in enumerate(NAMES[:count]):
@@ -59,7 +60,7 @@ def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
             delta_max = 1e-5
             cohort_minimum = 3
             noise = ["none"]
-            plans = ["{PLAN.digest}"]
+            plans = [{{ digest = "{PLAN.digest}", runs = 2 }}]
             [consortium]
             keys = ["{pinned}"]
             quorum = 1
@@ -105,7 +106,15 @@ def test_a_run_folder_ends_with_the_params_and_no_checkpoint(plan: Path, tmp_pat
         sizes = {name: site.member.size for name, site in sites.items()}
     names = sorted(entry.name for entry in (tmp_path / "run").iterdir())
     reports = ["report.html", "report.json"]
-    assert names == ["params.safetensors", "plan.toml", "receipts.jsonl", *reports, "roster.toml", "rounds"]
+    assert names == [
+        "consents.jsonl",
+        "params.safetensors",
+        "plan.toml",
+        "receipts.jsonl",
+        *reports,
+        "roster.toml",
+        "rounds",
+    ]
     assert close(load_params(tmp_path / "run"), by_hand(PLAN, training, [NAMES[:3]] * 3, sizes=sizes))
 
 
@@ -331,6 +340,33 @@ def forget_heads(receipts: Path) -> None:
 def forget(site: Site) -> None:
     """A journal that has witnessed nothing."""
     site.journal.witnessed = lambda: ()  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_records_that_begin_anew_under_another_pool_are_found_in_the_next_run(
+    remembers: bool, plan: Path, tmp_path: Path
+) -> None:
+    """All that the machine of dogwood knew is removed, pool and journal are renamed; the coordinator remembers."""
+    with hospitals(tmp_path / "sites", 4) as sites:
+        roster, home = tmp_path / "sites" / "roster.toml", tmp_path / "sites"
+        serve(plan, roster, tmp_path / "run", carrier(sites))
+        assert (home / "coordinator.ledgers").exists()
+        sites["dogwood"].close()
+        for name in ("dogwood.pools.sqlite", "dogwood.rosters", "dogwood.greetings"):
+            (home / "keys" / name).unlink()
+        text = (home / "dogwood.toml").read_text()
+        changed = text.replace('journal = "dogwood.sqlite"', 'journal = "new.sqlite"')
+        (home / "dogwood.toml").write_text(changed.replace('pool = "dogwood"', 'pool = "new"'))
+        sites["dogwood"] = open_site(home / "dogwood.toml")
+        if not remembers:
+            (home / "coordinator.ledgers").unlink()
+            for name in NAMES[:3]:
+                forget(sites[name])
+        serve(plan, roster, tmp_path / "second", carrier(sites))
+        error = sites["dogwood"].last_error
+    cohort = RunFolder(tmp_path / "second", PLAN).receipts()[0].cohort
+    assert cohort == (NAMES[:3] if remembers else NAMES[:4])
+    assert "more of this site's ledgers" in str(error) if remembers else error is None
 
 
 def played(folder: Path, sites: Mapping[str, Site]) -> None:

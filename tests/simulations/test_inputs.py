@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import copy, copytree, move, rmtree
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from federation.model.task import Dataset
 from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report
-from federation.sums.state import begin
+from federation.sums.state import ServerState, begin
 from privacy.errors import PolicyViolation
 from server import checkpoint
 from server.run_folder import RunFolder
@@ -220,6 +221,26 @@ def test_a_run_that_did_nothing_yet_may_begin_with_anything(
         simulate(PLAN, sites, out)
     edit("ash.csv", ",b,", ",c,")(sites)
     assert resumed(sites, out, engine).engine == engine
+
+
+@pytest.mark.parametrize("rounds", [0, 1], ids=["in its first round", "in its second round"])
+def test_a_run_that_lost_its_state_is_told_so_and_not_that_its_budget_is_spent(
+    tmp_path: Path, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    store = RunFolder.store
+
+    def killed(folder: RunFolder, state: ServerState, *rest: Any) -> None:
+        if state.round > rounds:
+            raise Killed
+        store(folder, state, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(RunFolder, "store", killed)
+        simulate(PLAN, sites, out)
+    (out / "checkpoint" / "state.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"state\.safetensors is gone, and .* was begun here"):
+        resumed(sites, out)
 
 
 def world_of(sites: Path, plan: Plan = PLAN) -> World:

@@ -18,7 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from clients.service import SiteService
+from clients.door.callers import Callers
+from clients.door.service import SiteService
 from federation.identity.keys import create, load_private, load_public
 from federation.identity.roster_file import add_site, sign_roster
 from federation.plan.plan import parse
@@ -26,6 +27,7 @@ from simulations.simulate import simulate
 from tests.patience import patience
 from tests.plans import text_of
 from tests.stories.deployment import ROOT, Deployment
+from tests.worlds import name_coordinator
 
 SITES = ("north", "south", "west")
 
@@ -112,7 +114,7 @@ def test_bytes_travel_through_a_real_flower_and_a_failing_site_is_silent(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fed-")))
         sockets = {name: folder / f"{name}.sock" for name in SITES}
         for name, path in sockets.items():
-            stack.enter_context(SiteService(partial(site, name), path))
+            stack.enter_context(SiteService(partial(site, name), path, Callers(same_user=True)))
         deployment = stack.enter_context(Deployment(sockets))
         log = deployment.run({"result": str(result), "sites": len(SITES)}, 60, app=echo_app)
         assert "12345" not in log + deployment.logs()
@@ -167,7 +169,7 @@ def check_logs(log: str, told: dict[str, list[Any]]) -> None:
     ]  # fmt: skip
     for name in SITES:
         assert [line["event"] for line in told[name] if line["event"] != "invited"] == [
-            "ready", "waiting", "run_begins", *["round_begins", "round_ends"] * 2, "run_ends", "stopped",
+            "ready", "warning", "waiting", "run_begins", *["round_begins", "round_ends"] * 2, "run_ends", "stopped",
         ]  # fmt: skip
         assert {line["run"] for line in told[name] if "run" in line} == {begins["run"]}
 
@@ -187,6 +189,7 @@ def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
         files[name].write_text(SITE.format(name=name, digest=digest, consortium=load_public(public).key))
         _, own = create(site / "keys", name, f"hospital {name}", 30)
         add_site(roster, load_public(own))
+    name_coordinator(roster)
     sign_roster(roster, load_private(consortium))
     return files
 
@@ -196,7 +199,7 @@ def joined(site: Path, socket: Path, told: dict[str, list[Any]]) -> Iterator[Non
     """`federation join` in a process of its own, until the context ends; its log is put into `told`."""
     command = [sys.executable, "-c", "from federation.cli.start import main; main()"]
     with subprocess.Popen(
-        [*command, "join", str(site), "--socket", str(socket), "--json-log"],
+        [*command, "join", str(site), "--socket", str(socket), "--json-log", "--same-user"],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -240,7 +243,7 @@ epsilon_max = inf
 delta_max = 1e-5
 cohort_minimum = 3
 noise = ["none"]
-plans = ["{digest}"]
+plans = [{{ digest = "{digest}", runs = 2 }}]
 [consortium]
 keys = ["{consortium}"]
 quorum = 1

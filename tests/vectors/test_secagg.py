@@ -286,7 +286,7 @@ def test_uploads_and_votes_follow_from_the_specification(second: Second) -> None
         vote = b"\x04\x07" + second.vote(slot, STAYED)
         assert second.steps["commit"]["answers"][str(slot)] == vote.hex()
     votes = b"".join(u(2, slot) + second.vote(slot, STAYED) for slot in STAYED[:3])  # a quorum
-    certificate = b"\x04\x08" + u(2, 4) + slots(STAYED) + u(2, 3) + votes
+    certificate = b"\x04\x08" + u(2, 4) + slots(STAYED) + u(2, 3) + votes + u(2, 0)
     assert set(second.steps["reveal"]["requests"].values()) == {certificate.hex()}
 
 

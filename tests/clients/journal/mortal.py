@@ -16,12 +16,13 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from privacy.accounting.filters import Budget
 from privacy.accounting.units import Limit, Patient
+from privacy.errors import BudgetExceeded
 from privacy.ledger.approvals import approve
 from tests.clients.journal.journals import opened
 from tests.privacy.ledger.ledgers import ANNA, BERT, LIMIT, NEXT, PLAN, head
@@ -29,6 +30,7 @@ from tests.privacy.ledger.ledgers import ANNA, BERT, LIMIT, NEXT, PLAN, head
 LARGER = Limit("record", Budget(6.0, 1e-5))
 PATIENTS = Limit("patient", Budget(30.0, 1e-5), Patient(2, 2))
 LIMITS = (LIMIT, PATIENTS)
+STRICTER = Limit("record", Budget(2.0, 1e-5))
 CALLS = ("open", "link", "unlink", "fsync", "rename")
 
 
@@ -57,6 +59,9 @@ def life(path: Path, say: Callable[..., None]) -> None:
                 say("raised")
                 journal.rotate(NEXT)
                 say("rotated")
+            else:
+                with suppress(BudgetExceeded):  # by a policy that is stricter than the ledger by now
+                    journal.reserve("three", "plan", PLAN, 100, (STRICTER, PATIENTS))
             journal.close_run(run, "params")
             say("closed", run)
 

@@ -159,6 +159,45 @@ def test_a_server_that_asks_for_ever_does_not_make_the_ledger_grow(
         assert kinds(book) == [*RESERVED, "refuse", "refuse", "refuse"]
 
 
+def test_fresh_runs_that_lead_to_nothing_do_not_make_the_ledger_grow(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan that is approved by its task alone, reserved under fresh names and closed before its first round."""
+    monkeypatch.setattr("privacy.ledger.limits.MAX_IDLE", 5)
+    journal.close_run("run", "00" * 32)
+    before = len(journal.entries())
+
+    def asked(name: str, most: int | None = None) -> None:
+        journal.reserve(name, "plan", record(100.0), 20, LIMITS, most)
+
+    for number in range(4):
+        asked(f"fresh {number}")
+        journal.close_run(f"fresh {number}", "00" * 32)
+    for number in range(20):
+        with pytest.raises(LedgerRefusal, match=r"of the last 5 runs no round was ever begun.*policy\.plans"):
+            asked(f"more {number}")
+    assert len(journal.entries()) == before + 8
+    asked("approved by its digest", most=100)
+    asked("approved by its digest/evaluation")  # an evaluation belongs to a run that was approved
+    journal.begin("approved by its digest", 1, "question")
+    asked("once more")  # a round makes room again
+
+
+def test_plans_that_nobody_read_are_worked_on_only_so_often(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new plan is seconds of accounting; those that were refused are on record, also after a restart."""
+    monkeypatch.setattr("privacy.ledger.limits.MAX_REFUSALS", 3)
+    for number in range(3):
+        with pytest.raises(BudgetExceeded):
+            journal.reserve("other", f"sha256:{number}", record(10.0), 20, LIMITS)
+    for book in (journal, opened(path)):
+        with pytest.raises(LedgerRefusal, match="3 plans were refused that nobody here had read"):
+            book.require_approved("other", "sha256:new", None)
+        book.require_approved("other", "sha256:2", None)
+        book.require_approved("other", "sha256:new", 1)
+
+
 def test_two_jobs_compose_and_the_third_is_refused_in_writing(journal: Journal) -> None:
     """DP-43: what is charged to one pool adds up over jobs, as one mechanism would."""
     reserve(journal, "second", record(25.0))

@@ -28,7 +28,7 @@ from server.run_folder import RunFolder
 from server.serve import serve
 from simulations.simulate import Engine, simulate
 from simulations.world import InProcess
-from tests.worlds import rows_of, text_of, write_csv, write_sites
+from tests.worlds import name_coordinator, rows_of, text_of, write_csv, write_sites
 
 ROUNDS = 4
 SITES = ("ash", "birch", "cedar")
@@ -66,7 +66,7 @@ def with_rules(folder: Path, name: str, number: int, text: str, consortium: str 
         delta_max = 1e-5
         cohort_minimum = 3
         noise = ["distributed"]
-        plans = ["{parse(text).digest}"]
+        plans = [{{ digest = "{parse(text).digest}", runs = 2 }}]
         """
         + trusted,
         "utf-8",
@@ -85,6 +85,7 @@ def served(
     files = [with_rules(folder, name, number, text, pinned) for number, name in enumerate(names)]
     for path in files:
         add_site(folder / "roster.toml", load_public(path.parent / "keys" / f"{path.parent.name}.pub"))
+    name_coordinator(folder / "roster.toml")
     sign_roster(folder / "roster.toml", load_private(consortium))
     with ExitStack() as stack:
         sites = {path.parent.name: stack.enter_context(closing(open_site(path))) for path in files}

@@ -3,25 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from federation.audit.examine import audit
 from federation.ledger.export import load_entries
+from federation.plan.plan import parse
+from server.run_folder import RunFolder
+from simulations.simulate import simulate
 from tests.federation.audit.audited import (
     ROUNDS,
     SITES,
+    TEXT,
     ids,
     journal,
     receipts,
     steps_of,
     stored,
 )
+from tests.worlds import write_sites
 
 
 def test_a_run_without_receipts_proves_nothing(run: Path) -> None:
     (run / "receipts.jsonl").unlink()
     assert "receipts-unreadable" in ids(audit(run), "critical")
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A run that was killed when its first round had ended, and nothing of that was on disk yet."""
+    with patch.object(RunFolder, "store", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        simulate(parse(TEXT), write_sites(tmp_path / "sites", 3), tmp_path / "run", engine="protocol")
+    return tmp_path / "run"
+
+
+def test_a_run_that_was_stopped_in_its_first_round_is_called_that(stopped: Path) -> None:
+    found = audit(stopped)
+    assert (found.verdict, ids(found, "critical")) == ("pass", set())
+    assert ids(found, "warning") == {"run-unfinished", "round-without-receipt"}
+    (told,) = [each.detail for each in found.findings if each.id == "run-unfinished"]
+    assert told == f"0 of {ROUNDS} rounds have a receipt: it was stopped before its first round ended"
+    assert [(site.id, site.training.executed) for site in found.sites] == [(site, 1) for site in SITES]
+
+
+@pytest.mark.parametrize("name", ["params.safetensors", "report.json", "state"])
+def test_receipts_that_must_have_been_there_are_missed(stopped: Path, name: str) -> None:
+    """A run of which anything says that it came further has lost its receipts, and is no run that has none yet."""
+    if name == "state":
+        (stopped / "checkpoint" / "state.safetensors").unlink()
+    else:
+        (stopped / name).write_text("{}")
+    assert "receipts-unreadable" in ids(audit(stopped), "critical")
 
 
 def test_a_removed_receipt_is_found(run: Path) -> None:

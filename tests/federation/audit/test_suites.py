@@ -64,6 +64,16 @@ def test_nobody_was_exposed_in_a_simulation_nor_where_no_site_may_be_lost() -> N
         assert (finding.id, finding.severity) == ("suite-outdated", "warning")
 
 
+@pytest.mark.parametrize(("size", "is_exposed"), [(128, False), (129, True)])
+def test_suite_3_exposed_single_updates_in_cohorts_along_a_ring(size: int, is_exposed: bool) -> None:
+    names = tuple(f"site-{slot:03}" for slot in range(size))
+    told = Receipts(suites={OLDER}, lines=[Receipt(1, names, names, "", "", 0.0, {}, {}, {}, frozenset())])
+    gathered = Findings()
+    check_suites(parse(TEXT), told, {}, None, {False}, gathered)
+    (finding,) = gathered.sorted()
+    assert finding.id == ("suite-broken" if is_exposed else "suite-outdated")
+
+
 @pytest.mark.parametrize("simulated", [False, True])
 def test_a_run_of_the_suite_before_this_one_is_told_and_not_failed(simulated: bool) -> None:
     """Nobody could read an update; what was recorded may be read later. A simulation sent nothing."""

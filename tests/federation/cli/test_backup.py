@@ -52,7 +52,11 @@ def test_a_site_on_a_backup_is_refused_with_the_way_out(command: Command, folder
     command("ledger", "backup", site, "--out", out)
     lose(folder)
     shutil.copy(out, folder / "journal.sqlite")
-    for words in (("join", site), ("ledger", "close", site, RUN.hex()), ("ledger", "rotate", site)):
+    for words in (
+        ("join", site, "--same-user"),
+        ("ledger", "close", site, RUN.hex()),
+        ("ledger", "rotate", site),
+    ):
         more = ("--key", folder / "people" / "bob.key") if words[1] == "rotate" else ()
         outcome = command(*words, *more)
         refused(outcome, 3, "is a backup")

@@ -28,7 +28,8 @@ LIMIT = {"epsilon_before": 0.25, "epsilon_after": 2.75, "epsilon_max": 3.0, "del
 SPENT = {"epsilon": 1.0, "epsilon_max": 3.0, "delta": 1e-5, "used": 0.5, "records": 1, "sites": 1}
 RUN = {
     "run": "5c" * 16, "plan": DIGEST, "unit": "record", "noise_multiplier": 1.0, "sample_rate": 0.1,
-    "rounds_begun": 3, "rounds": 4, "rounds_released": 3, "closed": False, "epsilon": 1.0, "delta": 1e-5,
+    "rounds_begun": 3, "rounds": 4, "rounds_released": 3, "closed": False, "left": False,
+    "epsilon": 1.0, "delta": 1e-5,
     "of_its_rounds": {"epsilon": 0.75},
 }  # fmt: skip
 

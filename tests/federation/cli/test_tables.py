@@ -199,6 +199,7 @@ def test_no_epsilon_of_a_terminal_is_below_what_it_stands_for(capsys: pytest.Cap
         "noise_multiplier": 2.0,
         "sample_rate": 1.0,
         "closed": True,
+        "left": False,
         "delta": 1e-5,
         **low,
         "of_its_rounds": low,

@@ -58,6 +58,7 @@ def test_a_run_is_told_with_what_is_charged_for_it(tmp_path: Path) -> None:
         "rounds_released": 1,
         "releases_charged": 20,
         "closed": False,
+        "left": False,
         "epsilon": epsilon([SUMMED.event], 1e-5),
         "of_its_rounds": {"epsilon": epsilon([SUMMED.with_count(2).event], 1e-5)},
         "delta": 1e-5,

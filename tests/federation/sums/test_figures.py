@@ -137,7 +137,7 @@ def test_a_site_that_has_no_room_for_the_evaluation_charges_nothing_at_all(tmp_p
     bare = parse(text.replace("epsilon = 2.0\n", ""))
     with opened(plan, tmp_path) as (world, sites):
         site = sites["ash"]
-        tight = Policy.for_plan(bare).model_copy(update={"plans": (plan.digest,)})
+        tight = Policy.for_plan(bare).model_copy(update={"plans": Policy.for_plan(plan).plans})
         site.policy = lambda: tight  # exactly the training, and nothing for the figures
         with pytest.raises(BudgetExceeded, match="per record"):
             site.join(bytes(16), plan, world.roster)

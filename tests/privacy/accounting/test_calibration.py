@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.accounting.calibration import noise_multiplier
+from privacy.accounting.calibration import LOOKS, _least, noise_multiplier
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.errors import CalibrationFailed, UnsafeParameters
@@ -57,3 +58,36 @@ def test_a_target_out_of_reach_is_refused_with_a_way_out() -> None:
 def test_impossible_arguments_are_refused(target: float, delta: float, rate: float, count: int) -> None:
     with pytest.raises(UnsafeParameters):
         noise_multiplier(target, delta, rate, count)
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        lambda z: 1e9 / z,
+        lambda z: 1.0 if z < 77_777_777 else 0.1,  # a step that no secant can see
+        lambda z: math.inf if z < 400_000 else 0.5,
+        lambda z: 0.0 if z > 5_000 else math.inf,
+        lambda z: 0.3 + 1e-12 * (100_000_000 - z),  # flat
+        lambda z: 1.0 + 1e-9 * (1 << 26) / z,  # never enough
+        lambda z: (z % 7 + 1) * 1e8 / z,  # not even falling
+    ],
+    ids=["falling", "a step", "infinite", "nothing", "flat", "never enough", "jagged"],
+)
+@pytest.mark.parametrize("begin", [301, 10_000, 99_999_999])
+def test_no_plan_makes_a_calibration_ask_more_often_than_is_said(
+    cost: Callable[[int], float], begin: int
+) -> None:
+    """What a plan that nobody has read may cost a site is counted, not timed: the same on every machine."""
+    asked: list[int] = []
+
+    def counted(thousandths: int) -> float:
+        asked.append(thousandths)
+        return cost(thousandths)
+
+    try:
+        found = _least(counted, 0.31, begin)
+    except CalibrationFailed:
+        assert cost(100_000_000) > 0.31
+    else:
+        assert cost(found) <= 0.31
+    assert len(asked) <= LOOKS + 1 <= 50

@@ -238,7 +238,9 @@ def test_layouts_of_uploads_votes_and_reveals_are_those_of_the_specification() -
     vote = Vote(b"u" * 32, b"s" * 64)
     assert vote.to_bytes() == b"\x04\x07" + b"u" * 32 + b"s" * 64
     sharers, votes = b"\0\x02" + b"\0\x01\0\x03", b"\0\x01" + b"\0\x01" + b"u" * 32 + b"s" * 64
-    assert Certificate(frozenset({3, 1}), {1: vote}).to_bytes() == b"\x04\x08" + sharers + votes
+    assert Certificate(frozenset({3, 1}), {1: vote}).to_bytes() == b"\x04\x08" + sharers + votes + b"\0\0"
+    ring = Certificate(frozenset({3, 1}), {1: vote}, {1: vote, 3: vote}).to_bytes()
+    assert ring == b"\x04\x08" + sharers + votes + b"\0\x02" + votes[2:] + b"\0\x03" + votes[4:]
     seed, key = b"\0\x01" + b"\0\x01" + bytes(32) + b"\x09", b"\0\x01" + b"\0\x02" + bytes(32) + b"\x07"
     assert _reveal({1: 9}, {2: 7}).to_bytes() == b"\x04\x09" + seed + key + b"\0\0" + b"s" * 64
     assert _reveal({1: 9}, {2: 7}, {1: 9}).body == seed + key + seed

@@ -629,3 +629,19 @@ def test_on_a_ring_that_chance_cut_too_thin_the_round_is_void() -> None:
         server.deadline()
     needed = round_.parameters.threshold
     assert (caught.value.got, caught.value.needed, caught.value.stage) == (needed - 1, needed, Phase.MASK)
+
+
+@pytest.mark.parametrize("n", [5, 8])
+def test_whoever_shared_and_is_blamed_before_the_shares_are_relayed_is_lost_like_any_other(n: int) -> None:
+    """What it dealt, and what was dealt to it, is needed to take its pair masks out: it was no recipient."""
+    round_ = Round(n, colluders=0).until(Phase.SHARE)
+    round_.receive(1, round_.answer(1))
+    round_.receive(1, bytes([SUITE, 3]))
+    assert isinstance(round_.server.blame[site(1)], SuspectedClient)
+    while round_.server.phase is not Phase.DONE:
+        round_.step(round_.everyone - {1})
+    survivors = round_.everyone - {1}
+    assert round_.result() == round_.sum_over(survivors)
+    assert set(round_.server.blame) == {site(1)}
+    assert round_.server.opened is not None
+    assert {slot for ends in round_.server.opened.dealt for slot in ends} == round_.everyone

@@ -15,20 +15,23 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients import service
-from clients.service import SiteService, ask_site
+from clients.door import service
+from clients.door.asking import ask_site
+from clients.door.callers import Callers
 from federation.errors import TransportError
 from federation.round.transport import LARGEST
 from tests import ROOT
 from tests.patience import patience
 
 WAIT = patience(5)  # for what is there at once
+SiteService = partial(service.SiteService, callers=Callers(same_user=True))
 
 
 @pytest.fixture
@@ -272,9 +275,11 @@ def test_a_request_that_cannot_be_carried_is_refused_by_the_caller(place: Path, 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_serves_until_it_is_told_to_end(place: Path, number: signal.Signals) -> None:
     program = (
-        "import sys; from pathlib import Path; from clients.service import serve_until_signal\n"
+        "import sys; from pathlib import Path; from clients.door.callers import Callers\n"
+        "from clients.door.service import serve_until_signal\n"
         "say = lambda word: (sys.stdout.write(word + '\\n'), sys.stdout.flush())\n"
-        "serve_until_signal(lambda data: data, Path(sys.argv[1]), lambda: say('ready'))\n"
+        "ours = Callers(same_user=True)\n"
+        "serve_until_signal(lambda data: data, Path(sys.argv[1]), ours, lambda: say('ready'))\n"
         "say('ended')\n"
     )
     with subprocess.Popen(

@@ -2,7 +2,8 @@
 
 Flower starts a fresh process for each message and runs code in it that the server sent. Nothing of a site
 may live there. So the site is a process of its own, and the ClientApp hands it bytes through a Unix domain
-socket in a directory that only the site's user can enter; no port is opened.
+socket; no port is opened. Who may call is decided by the kernel's word, before a byte is read
+(`clients.door.callers`).
 
 One connection is one request and one reply, each as a length of 4 octets, big-endian, and that many octets.
 A length of zero is the only error reply: the text of an exception may quote the data, so it never leaves. The
@@ -12,12 +13,9 @@ client that is silent keeps nobody waiting.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
-import stat
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -26,31 +24,35 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Self
 
-from federation.errors import TransportError
+from clients.door.callers import Callers, caller_of
+from clients.door.place import listen, lock, prepare
+from clients.door.wire import read, write
 from federation.log import warn
 from federation.round.transport import LARGEST
 
-_LENGTH: Final = struct.Struct(">I")
-_LONGEST_PATH: Final = 100
-_BACKLOG: Final = 128
 _CLIENTS: Final = 32  # that have not sent their whole request yet
-_CHUNK: Final = 1 << 20
 _PAUSE: Final = 0.1
 EXCHANGE_SECONDS: Final = 10.0
 """Seconds in which a client must have sent its whole request, or have taken its whole reply."""
 
 
 class SiteService:
-    """Answers each request on the socket at `path` with `receive(request)`, as a context manager.
+    """Answers each request of the `callers` on the socket at `path` with `receive(request)`, as a context manager.
 
     Entering raises `TransportError` when the socket cannot be had: another service is answering on it, the
     path is too long for one, its directory is open to others. The socket of a killed process is replaced.
     """
 
     def __init__(
-        self, receive: Callable[[bytes], bytes], path: Path, largest: Callable[[], int] = lambda: LARGEST
+        self,
+        receive: Callable[[bytes], bytes],
+        path: Path,
+        callers: Callers,
+        largest: Callable[[], int] = lambda: LARGEST,
     ) -> None:
         self._receive = receive
+        self._callers = callers
+        self._turned_away: set[str] = set()
         self._largest = largest
         self._answering = threading.Lock()
         self._reading: dict[socket.socket, None] = {}  # in the order of their arrival
@@ -61,10 +63,10 @@ class SiteService:
         self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
-        _check_folder(self._path)
-        self._lock = _lock(self._path)
+        prepare(self._path, self._callers)
+        self._lock = lock(self._path)
         try:
-            self._listener = _listen(self._path)
+            self._listener = listen(self._path, self._callers)
         except BaseException:
             os.close(self._lock)
             raise
@@ -95,7 +97,21 @@ class SiteService:
             except OSError:  # the listener was shut down, or the process has no descriptor left just now
                 self._stopping.wait(_PAUSE)
                 continue
-            self._admit(connection)
+            if self._is_welcome(connection):
+                self._admit(connection)
+            else:
+                connection.close()
+
+    def _is_welcome(self, connection: socket.socket) -> bool:
+        """Whether the caller is one of ours. Each reason to turn one away is told once."""
+        try:
+            why = self._callers.refusal(*caller_of(connection))
+        except OSError as error:  # gone already
+            why = type(error).__name__
+        if why and why not in self._turned_away and len(self._turned_away) < _CLIENTS:
+            self._turned_away.add(why)
+            warn("caller_refused", detail=f"{why}; run flower-supernode as server.flower_user of site.toml")
+        return not why
 
     def _admit(self, connection: socket.socket) -> None:
         """Read it beside the others. Where too many have not sent all, the one that came first is hung up on."""
@@ -125,14 +141,14 @@ class SiteService:
 
     def _exchanged(self, connection: socket.socket) -> None:
         try:
-            request = _read(connection, time.monotonic() + EXCHANGE_SECONDS, min(LARGEST, self._largest()))
+            request = read(connection, time.monotonic() + EXCHANGE_SECONDS, min(LARGEST, self._largest()))
             self._settle(connection)
             with self._answering:
                 if self._stopping.is_set():
                     return
                 reply = self._answer(request)
             del request
-            _write(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
+            write(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
         except OSError as error:
             warn("connection_lost", detail=f"a local client broke off ({type(error).__name__})")
 
@@ -150,29 +166,10 @@ class SiteService:
         return reply
 
 
-def ask_site(path: Path, data: bytes, timeout: float) -> bytes:
-    """Ask the service at `path`; its reply within `timeout` seconds, or `TransportError`."""
-    if not 0 < len(data) <= LARGEST:
-        raise TransportError(f"a request of {len(data)} bytes cannot be carried")
-    deadline = time.monotonic() + timeout
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            _connect(connection, path, deadline)
-            _write(connection, data, deadline)
-            reply = _read(connection, deadline)
-    except OSError as error:
-        raise TransportError(
-            f"the site's service does not answer ({type(error).__name__})",
-            hint="is `federation join` running?",
-        ) from error
-    if not reply:
-        raise TransportError("the site's service could not answer", hint="its own log says why")
-    return reply
-
-
 def serve_until_signal(
     receive: Callable[[bytes], bytes],
     path: Path,
+    callers: Callers,
     ready: Callable[[], None],
     largest: Callable[[], int] = lambda: LARGEST,
 ) -> None:
@@ -187,100 +184,9 @@ def serve_until_signal(
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with SiteService(receive, path, largest):
+        with SiteService(receive, path, callers, largest):
             ready()
             told.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
-    while True:
-        connection.settimeout(_seconds_left(deadline))
-        try:
-            return connection.connect(str(path))
-        except BlockingIOError:  # others connect faster than the service can take them
-            time.sleep(min(_PAUSE, _seconds_left(deadline)))
-
-
-def _read(connection: socket.socket, deadline: float, largest: int = LARGEST) -> bytes:
-    (length,) = _LENGTH.unpack(_read_exactly(connection, _LENGTH.size, deadline))
-    if length > largest:
-        raise ConnectionAbortedError("a frame longer than any that is carried")
-    return _read_exactly(connection, length, deadline)
-
-
-def _read_exactly(connection: socket.socket, length: int, deadline: float) -> bytes:
-    """Grows with what has arrived: a length that lies costs no memory."""
-    data = bytearray()
-    while len(data) < length:
-        connection.settimeout(_seconds_left(deadline))
-        part = connection.recv(min(_CHUNK, length - len(data)))
-        if not part:
-            raise ConnectionAbortedError("the peer left in the middle of a frame")
-        data += part
-    return bytes(data)
-
-
-def _write(connection: socket.socket, data: bytes, deadline: float) -> None:
-    connection.settimeout(_seconds_left(deadline))
-    connection.sendall(_LENGTH.pack(len(data)))
-    connection.sendall(data)
-
-
-def _seconds_left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def _check_folder(path: Path) -> None:
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise TransportError(f"{path} is too long for a socket", hint=f"use at most {_LONGEST_PATH} bytes")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place = path.parent.stat()
-    if place.st_uid != os.geteuid() or stat.S_IMODE(place.st_mode) & 0o077:
-        raise TransportError(f"{path.parent} is open to other users", hint=f"chmod 700 {path.parent}")
-
-
-def _lock(path: Path) -> int:
-    """A lock that ends with the process, so two services never both take a socket for a leftover."""
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise _occupied(path) from None
-    return lock
-
-
-def _listen(path: Path) -> socket.socket:
-    if path.exists():
-        _remove_leftover(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o600)  # between these lines the directory, closed to others, guards the socket
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise TransportError(f"no socket can be made at {path} ({error.strerror})") from error
-    return listener
-
-
-def _remove_leftover(path: Path) -> None:
-    if not path.is_socket():
-        raise TransportError(f"{path} exists and is not a socket", hint="name another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise _occupied(path)
-
-
-def _occupied(path: Path) -> TransportError:
-    return TransportError(f"another process answers at {path}", hint="stop it, or name another socket")

@@ -1,0 +1,117 @@
+"""Checks the consents of a run: what each site signed before it took part, and which ledger it named for it.
+
+A consent binds a site's key to the run, the plan, the roster, the noise and one ledger. So nobody can say later
+that a site took part in something else, and the site cannot say that it took part with another ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from federation.audit.evidence import Rosters
+from federation.audit.findings import Findings
+from federation.audit.receipts import Receipts
+from federation.audit.untrusted import json_of, text_of
+from federation.plan.plan import Plan
+from federation.round.messages import Welcome
+from federation.round.signed import is_consent
+from privacy.canonical import Fields
+from privacy.errors import MalformedMessage
+from privacy.ledger.heads import Head
+
+FILE = "consents.jsonl"
+_SINCE = 4  # the first suite whose sites sign their consent
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One line of the file."""
+
+    run: str
+    site: str
+    suite: int
+    welcome: Welcome
+
+
+def check_consents(
+    run: Path, receipts: Receipts, plan: Plan | None, rosters: Rosters | None, found: Findings
+) -> list[Head]:
+    """Check that every site that was invited had consented, to this run and plan and under its roster.
+
+    The heads that they showed with it, to be compared with the ledgers as those of receipts are.
+    """
+    if rosters is None:
+        return []
+    genuine = [line for line in _read(run, found) if _is_genuine(line, receipts, plan, rosters, found)]
+    named: dict[str, set[bytes]] = {}
+    for line in genuine:
+        named.setdefault(line.site, set()).add(line.welcome.head.ledger)
+    if any(suite >= _SINCE for suite in receipts.suites) and receipts.heads:  # else no message was sent
+        for site in sorted(set(receipts.sites) - named.keys()):
+            found.add("consent-missing", "the site was invited, and no consent of it is here", site)
+    _check_named(receipts, named, found)
+    return [line.welcome.head for line in genuine]
+
+
+def _check_named(receipts: Receipts, named: Mapping[str, set[bytes]], found: Findings) -> None:
+    for site, ledgers in sorted(named.items()):
+        if len(ledgers) > 1:
+            found.add("ledger-forked", "the site named two ledgers for one run", site)
+        if any(head.site == site and head.ledger not in ledgers for head in receipts.heads):
+            detail = "a receipt holds a head of another ledger than the site's consent names"
+            found.add("ledger-of-another-pool", detail, site)
+
+
+def _read(run: Path, found: Findings) -> list[_Line]:
+    path = run / FILE
+    if not path.exists():
+        return []
+    try:
+        rows = text_of(path).removesuffix("\n").split("\n")
+    except (OSError, ValueError):
+        found.add("consent-invalid", f"{FILE} cannot be read")
+        return []
+    lines = []
+    for number, row in enumerate(rows, 1):
+        line = None
+        with suppress(ValueError, MalformedMessage):
+            line = _line(row)
+        if line is None:
+            found.add("consent-invalid", f"line {number} of {FILE} is no consent")
+        else:
+            lines.append(line)
+    return lines
+
+
+def _line(row: str) -> _Line:
+    fields = Fields(json_of(row))
+    run, site, suite = fields.text("run"), fields.text("site"), fields.whole("suite", 1)
+    welcome = Welcome.from_bytes(bytes.fromhex(fields.text("welcome")))
+    fields.finish()
+    if welcome.member.site != site:
+        raise ValueError("is another site's")
+    return _Line(run, site, suite, welcome)
+
+
+def _is_genuine(
+    line: _Line, receipts: Receipts, plan: Plan | None, rosters: Rosters, found: Findings
+) -> bool:
+    """Whether the site signed it, for this run and plan; a finding if not."""
+    roster, welcome = rosters.by_root.get(line.welcome.root), line.welcome
+    entry = roster.by_site.get(line.site) if roster is not None else None
+    if entry is None:
+        found.add("consent-roster", "the site consented under a roster that is not here", line.site)
+        return False
+    run = bytes.fromhex(line.run) if len(line.run) == 32 and set(line.run) <= set("0123456789abcdef") else b""
+    if not is_consent(welcome, run, entry.key, line.suite):
+        found.add("consent-forged", "the site's key on the roster did not sign this consent", line.site)
+        return False
+    if (receipts.run and line.run != receipts.run) or (
+        plan is not None and welcome.plan_digest != plan.digest
+    ):
+        found.add("consent-of-another-run", "the site consented to another run or plan", line.site)
+        return False
+    return True

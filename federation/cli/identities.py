@@ -1,0 +1,116 @@
+"""`federation keys` and `federation roster`: who is who in a federation, and under whose word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from federation.cli.streams import print_json
+
+if TYPE_CHECKING:
+    from privacy.roster import Roster
+
+keys = typer.Typer(help="Identities.", no_args_is_help=True)
+roster = typer.Typer(help="Who may take part.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
+Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
+
+
+@keys.command("new", epilog="Example: [bold]federation keys new keys/ --id cleveland --size 300[/bold]")
+def new_keys(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where the key files go")],
+    name: Annotated[str, typer.Option("--id", help="the site's id, or a name for a consortium key")],
+    organization: Annotated[str, typer.Option(help="who owns it; the id, if left out")] = "",
+    size: Annotated[int, typer.Option(min=1, help="how many records the site declares in public")] = 1,
+    coordinator: Annotated[
+        bool, typer.Option("--coordinator", help="a key that signs what a server asks the sites")
+    ] = False,
+    node: Annotated[bool, typer.Option("--node", help="a key for the site's flower-supernode")] = False,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="seal the private key by the passphrase in it")
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium."""
+    from federation.identity.keys import load_passphrase
+    from federation.identity.roles import Role, make_identity
+
+    passphrase = None if passphrase_file is None else load_passphrase(passphrase_file)
+    role: Role = "coordinator" if coordinator else "node" if node else "site"
+    if coordinator and node:
+        raise typer.BadParameter("--coordinator and --node are two keys: make one after the other")
+    private, public = make_identity(role, folder, name, organization or name, size, passphrase)
+    if as_json:
+        print_json({"id": name, "private": str(private), "public": str(public)})
+    else:
+        typer.echo(f"private  {private}\npublic   {public}")
+
+
+@roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")
+def add_to_roster(
+    path: Annotated[Path, typer.Argument(metavar="ROSTER", help="roster.toml; made if there is none")],
+    public: Annotated[Path, typer.Argument(metavar="ID.pub", help="the site's public key file")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Add a site or replace it, name the coordinator, or a site's node. The roster then needs new signatures."""
+    from federation.identity.roles import load_any_public
+    from federation.identity.roster_file import add_to_roster
+
+    _tell_roster(path, add_to_roster(path, load_any_public(public)), as_json)
+
+
+@roster.command("remove", epilog="Example: [bold]federation roster remove roster.toml cleveland[/bold]")
+def remove_from_roster(
+    path: Annotated[Path, typer.Argument(metavar="ROSTER", help="the roster file")],
+    site: Annotated[str, typer.Argument(metavar="ID", help="the site's id")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Revoke a site. The roster then needs new signatures; a site that has seen them accepts no older roster."""
+    from federation.identity.roster_file import remove_site
+
+    _tell_roster(path, remove_site(path, site), as_json)
+
+
+def _tell_roster(path: Path, roster: Roster, as_json: bool) -> None:
+    sites = len(roster.entries)
+    if as_json:
+        named = roster.coordinator.hex() or None
+        facts = {"roster": str(path), "serial": roster.serial, "sites": sites, "coordinator": named}
+        print_json({**facts, "signatures": 0})
+    else:
+        missing = "" if roster.coordinator else ", no coordinator named"
+        typer.echo(f"{path}: serial {roster.serial}, {sites} sites, not signed yet{missing}")
+
+
+@roster.command(
+    "sign", epilog="Example: [bold]federation roster sign roster.toml --key consortium.key[/bold]"
+)
+def sign_roster_file(
+    path: Annotated[Path, typer.Argument(metavar="ROSTER", help="roster.toml")],
+    key: Annotated[Path, typer.Option(help="a consortium key that sites have pinned")] = Path(
+        "consortium.key"
+    ),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Sign a roster. Read it first: whoever is on it can take part."""
+    from federation.identity.keys import load_private
+    from federation.identity.roster_file import load_roster, roster_of, sign_roster
+    from privacy.suite import SUITE
+
+    is_older = roster_of(load_roster(path))[0].suite != SUITE
+    signed = sign_roster(path, load_private(key))
+    if as_json:
+        print_json({"roster": str(path), "signatures": len(signed.signatures), "older_suite": is_older})
+        return
+    if is_older:
+        typer.echo(
+            f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
+        )
+    typer.echo(f"{path}: {len(signed.signatures)} signatures")

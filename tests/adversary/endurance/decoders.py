@@ -1,0 +1,112 @@
+"""Every decoder of the five packages: found by looking at the modules themselves, and what each may answer with.
+
+A decoder is a public function or method whose name says so (`NAME`, `ALSO`). Who adds one adds it to `samples.py`,
+or says in `EXEMPT` where else it is tried.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from privacy.errors import MalformedMessage
+
+PACKAGES = ("privacy", "federation", "clients", "server", "simulations")
+NAME = re.compile(
+    r"^(\w+_)?from_(bytes|text|json|canonical|record)$|^parsed?$|^(load|read)(_\w+)?$|^kind_of$"
+)
+ALSO = {"heads_from", "closing_digest", "abort_reason"}
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """`decode` takes bytes; `encode`, where there is one form only, gives back those that were decoded."""
+
+    decode: Callable[[bytes], object]
+    samples: Sequence[bytes]
+    errors: type[Exception] | tuple[type[Exception], ...] = MalformedMessage
+    encode: Callable[[Any], bytes] | None = None
+
+
+def found() -> set[str]:
+    """The names of all decoders there are, as "module.Class.name" or "module.name"."""
+    names = set()
+    for package in PACKAGES:
+        for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+            if not module.name.endswith("__main__"):
+                names |= {f"{module.name}.{name}" for name in _decoders(import_module(module.name))}
+    return names
+
+
+def _decoders(module: object) -> Iterator[str]:
+    here = {
+        name: each
+        for name, each in vars(module).items()
+        if getattr(each, "__module__", None) == getattr(module, "__name__", "") and not name.startswith("_")
+    }
+    for name, each in here.items():
+        if inspect.isfunction(each) and _is_decoder(name):
+            yield name
+        elif inspect.isclass(each):
+            inherited = {"from_bytes"} if inspect.ismethod(getattr(each, "from_bytes", None)) else set()
+            own = {member for member in vars(each) if _is_decoder(member)}
+            yield from (f"{name}.{member}" for member in inherited | own)
+
+
+def _is_decoder(name: str) -> bool:
+    return bool(NAME.match(name)) or name in ALSO
+
+
+OWN_DATA = "a site's own data, which nobody else writes: tests/clients/data"
+SAME = "opens a file that is read here under another name"
+NO_BYTES = "takes values, no bytes"
+EXEMPT = {
+    "clients.data.cells.parsed": OWN_DATA,
+    "clients.data.csv_table.CsvTable.parsed": OWN_DATA,
+    "clients.data.csv_table.CsvTable.read": OWN_DATA,
+    "clients.data.csv_table.read_bytes": OWN_DATA,
+    "clients.data.load.read_csv": OWN_DATA,
+    "clients.data.load.read_data": OWN_DATA,
+    "clients.data.load.read_file": OWN_DATA,
+    "clients.data.load.read_table": OWN_DATA,
+    "clients.join.load_trainer": OWN_DATA,
+    "federation.ledger.store.read": "rows of a database: through load_entries",
+    "federation.model.params.Layout.load": NO_BYTES,
+    "federation.plan.plan.kind_of": NO_BYTES,
+    "federation.plan.plan.load": SAME,
+    "federation.report.report.Part.from_json": "through read_report",
+    "federation.round.flower.from_record": "tests/federation/round/test_flower.py: Flower has decoded it",
+    "privacy.accounting.filters.Filter.load": NO_BYTES,
+    "privacy.ledger.limits.Term.load": NO_BYTES,
+    "simulations.world.read_world": SAME,
+}
+
+
+def binary(message: type[Any], samples: Sequence[bytes]) -> Decoder:
+    """Of a class with from_bytes and to_bytes."""
+    return Decoder(message.from_bytes, samples, encode=lambda value: value.to_bytes())
+
+
+class Files:
+    """Decoders of files, at one path that each input is written to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def of(
+        self, name: str, read: Callable[[Path], object], samples: Sequence[bytes], *errors: type[Exception]
+    ) -> Decoder:
+        path = self.folder / name
+        path.touch(mode=0o600)
+
+        def decode(data: bytes) -> object:
+            path.write_bytes(data)
+            return read(path)
+
+        return Decoder(decode, samples, errors)

@@ -1,0 +1,265 @@
+"""Genuine inputs of every decoder: a small round's messages, and the files of a small run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from clients.approvals import read_proposal
+from clients.policy import load_site
+from federation.audit import evidence
+from federation.audit.findings import Findings
+from federation.audit.receipts import read_receipts
+from federation.config import toml
+from federation.errors import CheckpointError, InputError, RosterError, UnusableFile
+from federation.identity import keys
+from federation.identity.roster_file import load_roster
+from federation.ledger.export import export_lines, load_entries
+from federation.model.params import params_bytes, params_from_bytes
+from federation.plan import plan as plans
+from federation.report.files import read_report
+from federation.report.stated import read_stated
+from federation.round import messages as frames
+from privacy.accounting import events, filters, units
+from privacy.canonical import canonical, parsed
+from privacy.errors import LedgerCorrupt, MalformedMessage, PrivacyError, UnsafeParameters, UnsupportedEvent
+from privacy.ledger import approvals, chain
+from privacy.ledger import heads as ledger_heads
+from privacy.ledger.approvals import approve
+from privacy.ledger.heads import Head
+from privacy.ledger.state import fold
+from privacy.roster import Roster, SignedRoster
+from privacy.secagg import messages
+from privacy.secagg.ring import packed_size
+from privacy.secagg.server import Phase
+from server import checkpoint
+from tests.adversary.endurance.decoders import Decoder, Files, binary
+from tests.federation.audit.audited import TEXT, served
+from tests.privacy.ledger.ledgers import ANNA, BERT, FILTER, PLAN, reserved
+from tests.privacy.secagg.rounds import Round, identity, make_roster
+from tests.server.test_checkpoint import state_of
+from tests.worlds import start
+
+PHASES = [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.COMMIT, Phase.REVEAL]
+
+
+def genuine() -> dict[str, bytes]:
+    """One message of each kind, of a round that loses a site."""
+    round_ = Round(5, colluders=0)
+    sent: dict[str, bytes] = {}
+    for phase in PHASES:
+        sent[f"{phase.name} request"] = round_.inbox.get(0, b"")
+        sent[f"{phase.name} answer"] = round_.answer(0)
+        round_.step(round_.everyone - {4} if phase is Phase.MASK else None)
+    roster = make_roster(round_.parameters.members)
+    sent["roster"] = roster.to_bytes()
+    sent["signed roster"] = SignedRoster.by(roster, [identity("consortium")]).to_bytes()
+    del sent["ADVERTISE request"]
+    return sent
+
+
+def of_messages(sent: Mapping[str, bytes]) -> dict[str, Decoder]:
+    """The wire of a round and of the roster."""
+    sealed = messages.SealedShares.from_bytes(sent["SHARE answer"]).by_slot[1]
+    portion = messages.Portion(bytes(range(32)), bytes(32), (5, 6))
+    size = packed_size(7, 21)
+    of_kind = {
+        messages.Advert: "ADVERTISE answer",
+        messages.Adverts: "SHARE request",
+        messages.SealedShares: "SHARE answer",
+        messages.Delivery: "MASK request",
+        messages.Survivors: "COMMIT request",
+        messages.Vote: "COMMIT answer",
+        messages.Certificate: "REVEAL request",
+        messages.Reveal: "REVEAL answer",
+    }
+    found = {
+        f"privacy.secagg.messages.{kind.__name__}": binary(kind, [sent[name]])
+        for kind, name in of_kind.items()
+    }
+    masked = Decoder(
+        lambda data: messages.Masked.from_bytes(data, size),
+        [sent["MASK answer"]],
+        encode=lambda value: value.to_bytes(),
+    )
+    return {f"{name}.from_bytes": each for name, each in found.items()} | {
+        "privacy.secagg.messages.Masked.from_bytes": masked,
+        "privacy.secagg.messages.Portion.from_bytes": binary(messages.Portion, [portion.to_bytes()]),
+        "privacy.secagg.messages.Sealed.from_bytes": binary(messages.Sealed, [sealed.to_bytes()]),
+        "privacy.secagg.messages.Dealt.from_bytes": binary(messages.Dealt, [sealed.dealt.to_bytes()]),
+        "privacy.secagg.messages.kind_of": Decoder(messages.kind_of, list(sent.values())[:9]),
+        "privacy.roster.Roster.from_bytes": binary(Roster, [sent["roster"]]),
+        "privacy.roster.SignedRoster.from_bytes": binary(SignedRoster, [sent["signed roster"]]),
+    }
+
+
+def of_frames(sent: Mapping[str, bytes]) -> dict[str, Decoder]:
+    """The wire of a run."""
+    head = Head("site-1", bytes(32), 7, bytes(range(32)), bytes(64))
+    members = (frames.Member("site-0", 5), frames.Member("site-1", 2**53))
+    paired = frames.Paired(sent["MASK answer"], b"next", (head,))
+    frame = frames.Frame(frames.Kind.MASKED, bytes(16), 3, 1, paired.to_bytes())
+    plan = plans.parse(TEXT)
+    some = {
+        frames.Frame: frame,
+        frames.Hello: frames.Hello(plan.canonical(), sent["signed roster"], (head,)),
+        frames.Welcome: frames.Welcome(members[0], plan.digest, "1.25", (head, replace(head, seq=8))),
+        frames.Invitation: frames.Invitation(members),
+        frames.Broadcast: frames.Broadcast(bytes(40), sent["MASK request"], (head,)),
+        frames.Paired: paired,
+    }
+    room = "federation.round.messages"
+    found = {
+        f"{room}.{kind.__name__}.from_bytes": binary(kind, [value.to_bytes()]) for kind, value in some.items()
+    }
+    return found | {
+        f"{room}.closing_digest": Decoder(frames.closing_digest, [bytes(32)], encode=bytes),
+        f"{room}.heads_from": Decoder(
+            frames.heads_from, [frames.heads_body((head, head))], encode=frames.heads_body
+        ),
+        f"{room}.abort_reason": Decoder(
+            frames.abort_reason, [frames.abort_body(frames.Reason.POLICY)], encode=frames.abort_body
+        ),
+        "privacy.ledger.heads.Head.from_bytes": binary(Head, [head.to_bytes()]),
+        "federation.plan.plan.Plan.from_canonical": Decoder(
+            plans.Plan.from_canonical, [plan.canonical()], encode=lambda value: value.canonical()
+        ),
+        "federation.model.params.params_from_bytes": Decoder(
+            lambda data: params_from_bytes(data, start(plan).numel()),
+            [params_bytes(start(plan))],
+            encode=params_bytes,
+        ),
+    }
+
+
+def of_texts() -> dict[str, Decoder]:
+    """JSON and TOML that files and ledgers are made of. Bytes that are not UTF-8 become lone surrogates."""
+    head = Head("site-1", bytes(32), 7, bytes(range(32)), bytes(64))
+    proposal = reserved().account.tip.replacement(bytes(range(32)))
+    signed = tuple(approve(proposal, key) for key in (ANNA, BERT))
+    genesis = reserved().entries[0].body
+    damage = (UnsupportedEvent, UnsafeParameters)
+    return {
+        "privacy.canonical.parsed": Decoder(
+            lambda data: parsed(_text(data)),
+            [canonical({"a": [1, 0.5, None, True], "b": {"ü": "\x7f"}}).encode()],
+            ValueError,
+            lambda value: canonical(value).encode(),
+        ),
+        "privacy.ledger.approvals.from_text": Decoder(
+            lambda data: approvals.from_text(_text(data)), [approvals.to_text(proposal, signed).encode()]
+        ),
+        "privacy.ledger.approvals.approvals_from_json": _json(
+            approvals.approvals_from_json, [one.to_json() for one in signed], ValueError
+        ),
+        "privacy.ledger.chain.genesis_from_json": _json(chain.genesis_from_json, genesis, ValueError),
+        "privacy.ledger.heads.head_from_json": _json(
+            ledger_heads.head_from_json, head.to_json(), MalformedMessage
+        ),
+        "privacy.accounting.events.event_from_json": _json(
+            events.event_from_json, PLAN.event.to_json(), *damage
+        ),
+        "privacy.accounting.filters.filter_from_json": _json(
+            filters.filter_from_json, FILTER.to_json(), *damage
+        ),
+        "privacy.accounting.units.charge_from_json": _json(units.charge_from_json, PLAN.to_json(), *damage),
+        "federation.config.toml.parse": Decoder(
+            lambda data: toml.parse(_text(data)), [TEXT.encode()], UnusableFile
+        ),
+        "federation.plan.plan.parse": Decoder(
+            lambda data: plans.parse(_text(data)), [TEXT.encode()], (InputError, UnsafeParameters)
+        ),
+    }
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def _json(decode: Callable[[Any], object], content: object, *errors: type[Exception]) -> Decoder:
+    def decoded(data: bytes) -> object:
+        try:
+            value = json.loads(_text(data))
+        except (ValueError, RecursionError):
+            return None  # no JSON: no reader gets that far
+        return decode(value)
+
+    return Decoder(decoded, [json.dumps(content).encode()], errors)
+
+
+def of_files(folder: Path) -> dict[str, Decoder]:
+    """Files: of a site, of a server, and of a run that an auditor is handed."""
+    run = served(folder / "world", TEXT)
+    home = folder / "world" / "ash"
+    (folder / "run" / "journals").mkdir(parents=True)
+    made = Files(folder / "run")
+
+    def audited(read: Callable[[Path, Findings], object]) -> Callable[[Path], object]:
+        return lambda path: read(path.parent, Findings())
+
+    plan = plans.load(run / "plan.toml")
+    checkpoint.write(folder / "state", plan, state_of(plan))
+    state = (folder / "state" / "state.safetensors").read_bytes()
+    journal = (home / "own.sqlite").read_bytes()
+    export = export_lines(load_entries(home / "own.sqlite")).encode()
+    proposal = approvals.to_text(reserved().account.tip.replacement(bytes(range(32)))).encode()
+    key = (home / "keys" / "ash.key").read_bytes()
+    public, roster = (home / "keys" / "ash.pub").read_bytes(), (run / "roster.toml").read_bytes()
+    receipts, report = (run / "receipts.jsonl").read_bytes(), (run / "report.json").read_bytes()
+    room = "federation.audit.evidence"
+    return {
+        "clients.approvals.read_proposal": made.of(
+            "p.json", read_proposal, [proposal], InputError, MalformedMessage
+        ),
+        "clients.policy.load_site": made.of(
+            "site.toml", load_site, [(home / "site.toml").read_bytes()], InputError
+        ),
+        "federation.config.toml.read": made.of("any.toml", toml.read, [TEXT.encode()], UnusableFile),
+        "federation.identity.keys.load_private": made.of("a.key", keys.load_private, [key], UnusableFile),
+        "federation.identity.keys.load_passphrase": made.of(
+            "words", keys.load_passphrase, [b"seven words that nobody guesses\n"], UnusableFile
+        ),
+        "federation.identity.keys.load_public": made.of("a.pub", keys.load_public, [public], InputError),
+        "federation.identity.roster_file.load_roster": made.of(
+            "any-roster.toml", load_roster, [roster], InputError, RosterError, MalformedMessage
+        ),
+        "federation.ledger.export.load_entries": made.of(
+            "ledger", _folded, [export, export, export, journal], LedgerCorrupt, PrivacyError, UnusableFile
+        ),
+        "federation.report.files.read_report": made.of(
+            "report.json", lambda path: read_report(path.parent), [report], CheckpointError
+        ),
+        "federation.report.stated.read_stated": made.of(
+            "page", lambda path: read_stated(path.read_text(errors="replace")), [_page(run)], ValueError
+        ),
+        "federation.audit.receipts.read_receipts": made.of(
+            "receipts.jsonl", lambda path: read_receipts(path.parent, plan, Findings()), [receipts]
+        ),
+        f"{room}.read_plan": made.of("plan.toml", audited(evidence.read_plan), [TEXT.encode()]),
+        f"{room}.read_roster": made.of("roster.toml", audited(evidence.read_roster), [roster]),
+        f"{room}.read_report": made.of("report.json", audited(evidence.read_report), [report]),
+        f"{room}.read_params": made.of(
+            "params.safetensors", audited(evidence.read_params), [(run / "params.safetensors").read_bytes()]
+        ),
+        f"{room}.read_ledgers": made.of(
+            "journals/ash.sqlite",
+            lambda path: evidence.read_ledgers(path.parent.parent, (), Findings()),
+            [export, journal],
+        ),
+        "server.checkpoint.read": made.of(
+            "state.safetensors", lambda path: checkpoint.read(path.parent, plan), [state], CheckpointError
+        ),
+    }
+
+
+def _folded(path: Path) -> object:
+    return fold(load_entries(path))
+
+
+def _page(run: Path) -> bytes:
+    """The part of a page that states numbers; its plots are no business of the reader."""
+    page = (run / "report.html").read_bytes()
+    return page[page.index(b"<body") :][:20_000]

@@ -1,0 +1,142 @@
+"""Keys of the coordinator and of Flower's nodes, and a roster that names them."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
+from flwr.cli.supernode.register import try_load_public_key
+
+from federation.errors import InputError, RosterError, UnusableFile
+from federation.identity.keys import create, load_private, load_public
+from federation.identity.roles import (
+    CoordinatorFile,
+    NodeFile,
+    create_coordinator,
+    create_node,
+    load_any_public,
+    load_coordinator,
+    make_identity,
+)
+from federation.identity.roster_file import (
+    add_site,
+    add_to_roster,
+    load_roster,
+    remove_site,
+    require_coordinator,
+    sign_roster,
+)
+from privacy.errors import MalformedMessage
+from privacy.roster import Entry, Roster
+from privacy.signing import public_identity
+
+
+def test_a_coordinator_s_key_is_named_by_the_roster_and_survives_every_change(tmp_path: Path) -> None:
+    path = tmp_path / "roster.toml"
+    private, public = create_coordinator(tmp_path, "coordinator")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    named = load_any_public(public)
+    assert isinstance(named, CoordinatorFile)
+    _, site = create(tmp_path, "berlin", "Charite", 24)
+    add_site(path, load_public(site))
+    with pytest.raises(
+        RosterError, match=r"roster.toml names no coordinator's key; make a key: federation keys"
+    ):
+        require_coordinator(load_roster(path).read(), path)
+    roster = add_to_roster(path, named)
+    assert roster.coordinator == public_identity(load_private(private))
+    require_coordinator(roster, path)
+    _, node = create_node(tmp_path, "berlin")
+    _, other = create(tmp_path, "cleveland", "Clinic", 30)
+    added = load_any_public(node)
+    assert isinstance(added, NodeFile)
+    add_to_roster(path, added)
+    add_to_roster(path, load_any_public(other))
+    add_site(path, load_public(site))
+    read = load_roster(path).read()
+    assert (read.serial, read.coordinator) == (6 - 1, roster.coordinator)
+    assert read.by_site["berlin"].node.hex() == added.key
+    assert read.by_site["cleveland"].node == b""
+    assert remove_site(path, "berlin").coordinator == roster.coordinator
+    assert sign_roster(path, load_private(private)).read() == load_roster(path).read()
+
+
+def test_a_node_s_files_are_those_that_flower_reads(tmp_path: Path) -> None:
+    private, public = create_node(tmp_path, "berlin")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    key = load_ssh_private_key(private.read_bytes(), None)
+    assert key.public_key() == load_ssh_public_key(public.read_bytes())
+    assert try_load_public_key(public)
+    assert public.read_text().endswith(" berlin\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ecdsa-sha2-nistp384 AAAA berlin\n", "ecdsa-sha2-nistp384 \n", "ecdsa-sha2-nistp384 ../../x\n"],
+)
+def test_what_is_no_node_s_key_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "berlin.node.pub").write_text(text)
+    with pytest.raises(UnusableFile, match="is no node's public key with the site's id behind it; make one"):
+        load_any_public(tmp_path / "berlin.node.pub")
+
+
+def test_a_node_is_that_of_a_site_on_the_roster(tmp_path: Path) -> None:
+    _, node = create_node(tmp_path, "berlin")
+    with pytest.raises(InputError, match="holds no site berlin; add the site first"):
+        add_to_roster(tmp_path / "roster.toml", load_any_public(node))
+    with pytest.raises(InputError, match="no site's id"):
+        create_node(tmp_path, "../berlin")
+    _, site = create(tmp_path, "berlin", "Charite", 24)
+    add_site(tmp_path / "roster.toml", load_public(site))
+    with pytest.raises(InputError, match=r"holds no site essen \(berlin\)"):
+        remove_site(tmp_path / "roster.toml", "essen")
+
+
+def test_a_key_that_a_machine_reads_alone_is_not_sealed(tmp_path: Path) -> None:
+    for role in ("coordinator", "node"):
+        with pytest.raises(InputError, match="is not sealed; leave --passphrase-file out"):
+            make_identity(role, tmp_path, "berlin", "", 1, b"a long enough one")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_coordinator_s_key_is_looked_for_where_it_is_named_or_beside_the_roster(tmp_path: Path) -> None:
+    roster, other = tmp_path / "roster.toml", tmp_path / "other"
+    with pytest.raises(UnusableFile, match=r"coordinator.key: the coordinator's key is not there; make one"):
+        load_coordinator(Path(), roster)
+    beside, _ = create_coordinator(tmp_path, "coordinator")
+    named, _ = create_coordinator(other, "hub")
+    create_node(other, "berlin")
+    for asked, found in ((Path(), beside), (other, named), (named, named)):
+        path, key = load_coordinator(asked, roster)
+        assert path == found
+        assert public_identity(key) == public_identity(load_private(found))
+    create_coordinator(other, "second")
+    with pytest.raises(UnusableFile, match="holds 2 keys, so none is the coordinator's; name the key file"):
+        load_coordinator(other, roster)
+
+
+def keyed(number: int) -> bytes:
+    return bytes([2 + number % 2, number]) + bytes(47)
+
+
+def test_a_roster_cannot_name_one_key_for_two() -> None:
+    entries = (Entry("a", "A", bytes([9]) * 32, 1, keyed(1)), Entry("b", "B", bytes([10]) * 32, 1, keyed(2)))
+    roster = Roster(1, entries, coordinator=bytes([11]) * 32)
+    assert Roster.from_bytes(roster.to_bytes()) == roster
+    assert roster.root != Roster(1, entries, coordinator=bytes([12]) * 32).root
+    for coordinator, nodes, words in (
+        (bytes([9]) * 32, (keyed(1), keyed(2)), "the same key twice"),
+        (bytes([11]) * 32, (keyed(1), keyed(1)), "the same key twice"),
+        (bytes(32), (keyed(1), keyed(2)), "small order"),
+        (bytes([11]) * 31, (keyed(1), keyed(2)), "not canonical"),
+        (bytes([11]) * 32, (keyed(1), bytes(49)), "no compressed point"),
+        (bytes([11]) * 32, (keyed(1), b"\2"), "no compressed point"),
+    ):
+        sites = (
+            Entry("a", "A", bytes([9]) * 32, 1, nodes[0]),
+            Entry("b", "B", bytes([10]) * 32, 1, nodes[1]),
+        )
+        with pytest.raises(MalformedMessage, match=words):
+            Roster(1, sites, coordinator=coordinator)
