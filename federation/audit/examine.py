@@ -131,9 +131,10 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     accounts = {site: account for site, account in read if account is not None}
     evidence = _Evidence(rosters, receipts, report, books, accounts)
     roster = evidence.roster
-    receipts.heads += check_consents(run, receipts, plan, rosters, found)
+    is_simulation = evidence.is_simulation is True
+    consents = check_consents(run, receipts, plan, rosters, is_simulation, found)
     _check_owners(evidence, found)
-    check_heads(receipts, books, accounts, roster, evidence.is_simulation is True, found)
+    check_heads(receipts, books, accounts, roster, is_simulation, found, consents)
     charges = planned_charges(plan, found) if plan is not None else None
     if plan is None or charges is None:
         for line in _NEVER:

@@ -7,7 +7,7 @@ was cut, restored or rewritten.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from federation.audit.evidence import Ledger
@@ -42,8 +42,12 @@ def check_heads(
     roster: Roster | None,
     is_simulation: bool,
     found: Findings,
+    consents: Sequence[Head] = (),
 ) -> None:
-    """Check that every head that a site showed, to the server or a peer, is in its ledger as it is now."""
+    """Check that every head that a site showed, to the server or a peer, is in its ledger as it is now.
+
+    `consents`: the heads in the consents that the sites signed.
+    """
     if roster is None:
         return
     books = _Books(ledgers, accounts, roster)
@@ -55,6 +59,8 @@ def check_heads(
             found.add("head-forged", "a receipt holds a head that the site never signed", head.site)
         else:
             _check_head(head, "a receipt", books, found)
+    for head in consents:
+        _check_head(head, "its own consent", books, found)
     for witness in accounts:
         for head in _witnessed(ledgers[witness]):
             if head.site in roster.by_site:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from clients.check import preflight
 from clients.join import open_site
 from federation.errors import SiteFileError
 from federation.identity.keys import create
+from privacy.signing import public_identity
 from tests.certificates import certificate
-from tests.clients.sites import make_plan
+from tests.clients.sites import COORDINATOR, make_plan
 from tests.clients.test_join import SITE, write_site
 
 GOOD = "fed.example.org:8443"
+PINNED = public_identity(COORDINATOR).hex()
 
 
 def with_server(folder: Path, address: str = GOOD, content: bytes | None = None, extra: str = "") -> Path:
@@ -114,3 +117,17 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     told = refusal(with_server(tmp_path, content=certificate(), extra='adress = "x:1"\n'))
     assert "server.adress" in told
     assert "address" in told.split("server.adress")[1]
+
+
+def test_a_coordinator_s_key_may_be_pinned(tmp_path: Path) -> None:
+    path = with_server(tmp_path, content=certificate(), extra=f'coordinator_key = "{PINNED}"\n')
+    with closing(open_site(path)) as site:
+        assert site.trust.coordinator.hex() == PINNED
+    with closing(open_site(with_server(tmp_path, content=certificate()))) as site:
+        assert site.trust.coordinator == b""
+
+
+@pytest.mark.parametrize("key", ["", "12", "AB" * 32, "00" * 32, "ff" * 32])
+def test_what_is_no_public_key_is_not_pinned(key: str, tmp_path: Path) -> None:
+    path = with_server(tmp_path, content=certificate(), extra=f'coordinator_key = "{key}"\n')
+    assert "is no public key; copy it from the coordinator's .pub file" in refusal(path)

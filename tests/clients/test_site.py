@@ -88,7 +88,8 @@ def test_a_site_welcomes_a_plan_that_it_allows_and_says_what_it_worked_out(
 def test_consent_is_idempotent_and_charges_once(tmp_path: Path) -> None:
     plan = make_plan()
     site = make_site(tmp_path, plan, "berlin", 24)
-    assert site.receive(hello(plan)) == site.receive(hello(plan))
+    greeting = hello(plan)
+    assert site.receive(greeting) == site.receive(greeting)
     assert kinds(site) == ["genesis", "roster", "budget", "reserve"]
 
 

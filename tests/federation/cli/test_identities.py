@@ -92,14 +92,38 @@ def test_each_addition_is_told_with_its_serial_and_drops_signatures(federation: 
     for name in ("consortium", "amsterdam", "berlin"):
         federation("keys", "new", "keys", "--id", name)
     assert federation("roster", "add", "roster.toml", "keys/berlin.pub").out == (
-        "roster.toml: serial 1, 1 sites, not signed yet\n"
+        "roster.toml: serial 1, 1 sites, not signed yet, no coordinator named\n"
     )
     federation("roster", "sign", "roster.toml", "--key", "keys/consortium.key")
     assert len(load_roster(Path("roster.toml")).signatures) == 1
     assert federation("roster", "add", "roster.toml", "keys/amsterdam.pub").out == (
-        "roster.toml: serial 2, 2 sites, not signed yet\n"
+        "roster.toml: serial 2, 2 sites, not signed yet, no coordinator named\n"
     )
     assert load_roster(Path("roster.toml")).signatures == {}
+
+
+def test_a_roster_names_the_coordinator_and_a_node_and_a_site_is_taken_off_it(federation: Federation) -> None:
+    federation("keys", "new", "keys", "--id", "berlin")
+    federation("keys", "new", "keys", "--id", "amsterdam")
+    assert federation("keys", "new", "keys", "--id", "coordinator", "--coordinator").code == 0
+    assert federation("keys", "new", "keys", "--id", "berlin", "--node").out == (
+        "private  keys/berlin.node.key\npublic   keys/berlin.node.pub\n"
+    )
+    for name in ("berlin.pub", "amsterdam.pub", "coordinator.pub"):
+        assert federation("roster", "add", "roster.toml", f"keys/{name}").code == 0
+    named = federation("roster", "add", "roster.toml", "keys/berlin.node.pub", "--json").json
+    key = public_identity(load_private(Path("keys/coordinator.key"))).hex()
+    assert (named["coordinator"], named["sites"], named["serial"]) == (key, 2, 4)
+    assert federation("roster", "remove", "roster.toml", "amsterdam").out == (
+        "roster.toml: serial 5, 1 sites, not signed yet\n"
+    )
+    assert "holds no site amsterdam (berlin)" in federation.refused(
+        "roster", "remove", "roster.toml", "amsterdam"
+    )
+    assert "two keys" in federation.refused("keys", "new", "keys", "--id", "x", "--node", "--coordinator")
+    roster = load_roster(Path("roster.toml")).read()
+    assert roster.by_site["berlin"].node
+    assert roster.coordinator.hex() == key
 
 
 def test_the_consortiums_key_is_looked_for_in_the_folder_at_hand(federation: Federation) -> None:
