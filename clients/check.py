@@ -14,6 +14,7 @@ from clients.data.load import SiteRecords, patients_in, site_data
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, fingerprints
 from clients.data.split import is_on_one_side
+from clients.join import callers_of
 from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from clients.training.screen import try_out
@@ -96,6 +97,8 @@ def _costs(plan: Plan) -> dict[str, Any]:
 def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRead], None]) -> dict[str, Any]:
     """Checks site file, policy, budget, data and pool. Writes nothing, and tells the server nothing."""
     require_complete(rules, path)
+    if rules.server is not None and (rules.server.flower_user or rules.server.socket_group):
+        callers_of(rules, path, same_user=False)
     key = rules.identity()
     consent(plan, rules.policy)
     facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}

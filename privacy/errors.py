@@ -5,6 +5,7 @@
     |  `- LimitExceeded       3  in `privacy.ledger.limits`; `unit` says whose limit
     |- PolicyViolation        3  the site's policy, or the plan it agreed to, forbids it
     |- LedgerRefusal          3  what the ledger has on record forbids it
+    |  `- RunLeft             3  the site has left this run for good
     |- JournalMisuse          3  calls in an order that only a bug of ours makes
     |- UnsafeParameters       3  no safe protocol or mechanism
     |- CalibrationFailed      3  no noise multiplier

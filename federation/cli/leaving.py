@@ -55,5 +55,5 @@ def _story(rounds: int, begun: int, returned: int, units: dict[str, dict[str, fl
         ),
         "the coordinator sees that this site left, and no reason; sums that are opened keep what it gave to them",
         "a round that is under way goes on without it, and may fail if the plan allows for no dropout",
-        "this site cannot join this run again; its plan stays approved for others until site.toml says otherwise",
+        "this site cannot join this run again; other runs of its plan it can, as often as policy.plans says",
     ]

@@ -12,7 +12,7 @@ import shlex
 import stat
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -111,7 +111,12 @@ def load_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateK
         raise UnusableFile("is sealed by a passphrase", hint=hint, path=path)
     try:
         key = load_pem_private_key(data, password=passphrase if is_sealed else None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        InternalError,
+    ):  # the last one: a key of another length
         reason = "does not open with this passphrase" if is_sealed else "is no private key that can be read"
         raise UnusableFile(reason, hint="check the file", path=path) from None
     if not isinstance(key, Ed25519PrivateKey):

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP384R1,
     EllipticCurvePublicKey,
@@ -133,7 +133,7 @@ def _node(path: Path, text: str) -> NodeFile:
     name = text.strip().rpartition(" ")[2]
     try:
         key = load_ssh_public_key(text.encode())
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):
         key = None
     if not isinstance(key, EllipticCurvePublicKey) or not re.match(ID, name):
         hint = "make one: federation keys new DIR --id ID --node"

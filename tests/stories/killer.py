@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import opacus  # noqa: F401 - imports that a simulation would wait for
@@ -30,14 +31,15 @@ PACE = 0.2
 RECEIPTS = Path("run/receipts.jsonl")
 
 
-def fork(engine: str) -> int:
-    """A process that simulates; its id."""
+def fork(engine: str, out: Path = RECEIPTS.parent, before: Callable[[], object] = int) -> int:
+    """A process that simulates, `before` which it does something else; its id."""
     child = os.fork()
     if child:
         return child
     code: object = 1
     try:
-        words = ["simulate", "plan.toml", "--sites", "sites", "--out", "run", "--engine", engine, "--json"]
+        before()
+        words = ["simulate", "plan.toml", "--sites", "sites", "--out", str(out), "--engine", engine, "--json"]
         sys.argv = ["federation", *words]
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         cli.main()

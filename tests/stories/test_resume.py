@@ -26,7 +26,7 @@ from server.run_folder import RunFolder
 from simulations.simulate import simulate
 from tests import ROOT
 from tests.patience import patience
-from tests.scale import scaled
+from tests.scale import SCALE, scaled
 from tests.worlds import NAMES, load_params, text_of, write_sites
 
 SITES = NAMES[:3]
@@ -89,6 +89,41 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["evaluation"] == calm["evaluation"]
     assert report["history"] == calm["history"]
+
+
+EVERY = max(1, round(16 / SCALE))  # of how many steps one is fatal
+
+
+@pytest.mark.soak
+def test_a_run_that_is_killed_before_any_step_of_its_folder_ends_like_one_that_was_not(
+    tmp_path: Path,
+) -> None:
+    """DP-35: every file that is written, renamed or deleted: in `make soak` each of them, here some."""
+    text = text_of(rounds=2, sample_rate=0.5)
+    sites = write_sites(tmp_path / "sites")
+    (tmp_path / "plan.toml").write_text(text)
+    words = [sys.executable, "-m", "tests.stories.stepper", str((EVERY + 1) // 2), str(EVERY)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=patience(100),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10 / EVERY, "a run writes more than that"
+    simulate(parse(text), sites, tmp_path / "calm", engine="vectorized", progress=lambda *_: None)
+    for run in tmp_path.glob("run-*"):
+        assert [entry.round for entry in RunFolder(run, parse(text)).receipts()][-1] == 2
+        assert load_params(run).equal(load_params(tmp_path / "calm"))
+        assert not [each.id for each in audit(run).findings if each.severity == "critical"]
+        assert not list(run.rglob("*.new*"))
+        for site in SITES:
+            kinds = [entry.kind for entry in load_entries(run / "journals" / f"{site}.sqlite")]
+            assert [kinds.count(kind) for kind in ("reserve", "begin", "release")] == [1, 2, 2]
 
 
 @pytest.mark.soak

@@ -75,7 +75,9 @@ EXEMPT = {
     "clients.data.load.read_data": OWN_DATA,
     "clients.data.load.read_file": OWN_DATA,
     "clients.data.load.read_table": OWN_DATA,
+    "clients.door.wire.read": "a socket: tests/clients/door/test_service.py",
     "clients.join.load_trainer": OWN_DATA,
+    "federation.identity.roles.load_coordinator": SAME,
     "federation.ledger.store.read": "rows of a database: through load_entries",
     "federation.model.params.Layout.load": NO_BYTES,
     "federation.plan.plan.kind_of": NO_BYTES,
@@ -84,6 +86,7 @@ EXEMPT = {
     "federation.round.flower.from_record": "tests/federation/round/test_flower.py: Flower has decoded it",
     "privacy.accounting.filters.Filter.load": NO_BYTES,
     "privacy.ledger.limits.Term.load": NO_BYTES,
+    "privacy.roster.SignedRoster.read": NO_BYTES,
     "simulations.world.read_world": SAME,
 }
 

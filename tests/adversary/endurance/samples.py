@@ -16,6 +16,7 @@ from federation.audit.receipts import read_receipts
 from federation.config import toml
 from federation.errors import CheckpointError, InputError, RosterError, UnusableFile
 from federation.identity import keys
+from federation.identity.roles import create_coordinator, load_any_public
 from federation.identity.roster_file import load_roster
 from federation.ledger.export import export_lines, load_entries
 from federation.model.params import params_bytes, params_from_bytes
@@ -105,8 +106,11 @@ def of_frames(sent: Mapping[str, bytes]) -> dict[str, Decoder]:
     plan = plans.parse(TEXT)
     some = {
         frames.Frame: frame,
-        frames.Hello: frames.Hello(plan.canonical(), sent["signed roster"], (head,)),
-        frames.Welcome: frames.Welcome(members[0], plan.digest, "1.25", (head, replace(head, seq=8))),
+        frames.Hello: frames.Hello(plan.canonical(), sent["signed roster"], 1_000, 2_000, (head,)),
+        frames.Welcome: frames.Welcome(
+            *(members[0], plan.digest, "1.25", bytes(32), bytes(range(32)), head),
+            heads=(replace(head, seq=8),),
+        ),
         frames.Invitation: frames.Invitation(members),
         frames.Broadcast: frames.Broadcast(bytes(40), sent["MASK request"], (head,)),
         frames.Paired: paired,
@@ -116,9 +120,9 @@ def of_frames(sent: Mapping[str, bytes]) -> dict[str, Decoder]:
         f"{room}.{kind.__name__}.from_bytes": binary(kind, [value.to_bytes()]) for kind, value in some.items()
     }
     return found | {
-        f"{room}.closing_digest": Decoder(frames.closing_digest, [bytes(32)], encode=bytes),
+        f"{room}.closing_digest": Decoder(frames.closing_digest, [bytes(range(32))], encode=bytes),
         f"{room}.heads_from": Decoder(
-            frames.heads_from, [frames.heads_body((head, head))], encode=frames.heads_body
+            frames.heads_from, [frames.heads_body((head,))], encode=frames.heads_body
         ),
         f"{room}.abort_reason": Decoder(
             frames.abort_reason, [frames.abort_body(frames.Reason.POLICY)], encode=frames.abort_body
@@ -180,12 +184,14 @@ def _text(data: bytes) -> str:
 
 
 def _json(decode: Callable[[Any], object], content: object, *errors: type[Exception]) -> Decoder:
+    """Of what JSON says. Readers look whether a table is a table before they hand it on, so no other type comes."""
+
     def decoded(data: bytes) -> object:
         try:
             value = json.loads(_text(data))
         except (ValueError, RecursionError):
-            return None  # no JSON: no reader gets that far
-        return decode(value)
+            return None
+        return decode(value) if type(value) is type(content) else None
 
     return Decoder(decoded, [json.dumps(content).encode()], errors)
 
@@ -207,6 +213,8 @@ def of_files(folder: Path) -> dict[str, Decoder]:
     export = export_lines(load_entries(home / "own.sqlite")).encode()
     proposal = approvals.to_text(reserved().account.tip.replacement(bytes(range(32)))).encode()
     key = (home / "keys" / "ash.key").read_bytes()
+    _, named = create_coordinator(folder / "keys", "lead")
+    coordinator = named.read_bytes()
     public, roster = (home / "keys" / "ash.pub").read_bytes(), (run / "roster.toml").read_bytes()
     receipts, report = (run / "receipts.jsonl").read_bytes(), (run / "report.json").read_bytes()
     room = "federation.audit.evidence"
@@ -223,6 +231,9 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             "words", keys.load_passphrase, [b"seven words that nobody guesses\n"], UnusableFile
         ),
         "federation.identity.keys.load_public": made.of("a.pub", keys.load_public, [public], InputError),
+        "federation.identity.roles.load_any_public": made.of(
+            "any.pub", load_any_public, [public, coordinator], InputError
+        ),
         "federation.identity.roster_file.load_roster": made.of(
             "any-roster.toml", load_roster, [roster], InputError, RosterError, MalformedMessage
         ),
@@ -239,7 +250,7 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             "receipts.jsonl", lambda path: read_receipts(path.parent, plan, Findings()), [receipts]
         ),
         f"{room}.read_plan": made.of("plan.toml", audited(evidence.read_plan), [TEXT.encode()]),
-        f"{room}.read_roster": made.of("roster.toml", audited(evidence.read_roster), [roster]),
+        f"{room}.read_rosters": made.of("roster.toml", audited(evidence.read_rosters), [roster]),
         f"{room}.read_report": made.of("report.json", audited(evidence.read_report), [report]),
         f"{room}.read_params": made.of(
             "params.safetensors", audited(evidence.read_params), [(run / "params.safetensors").read_bytes()]

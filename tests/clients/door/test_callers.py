@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.check import preflight
 from clients.door.asking import ask_site
 from clients.door.callers import Callers
 from clients.door.service import SiteService
@@ -23,6 +24,7 @@ from federation.errors import DataError, InputError, SiteFileError, TransportErr
 from federation.identity.keys import create
 from tests import ROOT
 from tests.certificates import certificate
+from tests.clients.sites import make_plan
 from tests.clients.test_join import SITE, write_site
 from tests.patience import patience
 
@@ -207,8 +209,10 @@ def test_a_site_that_names_nobody_does_not_start_and_says_what_to_do(tmp_path: P
     ],
 )
 def test_a_user_that_cannot_be_meant_is_refused(tmp_path: Path, keys: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        attend(site_with(tmp_path, keys), None)
+    path = site_with(tmp_path, keys)
+    for refusing in (lambda: attend(path, None), lambda: preflight(make_plan(), path)):
+        with pytest.raises(InputError, match=message):
+            refusing()
 
 
 def test_a_file_that_the_named_user_can_read_is_refused(home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,10 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 CONTENT = "c2VjcmV0IG9mIHRoaXMgc2l0ZQ"
 EC = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+# Its lengths are right, and its key has 31 bytes.
+SHORT = b"-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\n" % b64encode(
+    bytes.fromhex("302d020100300506032b65700421041f") + bytes(31)
+)
 LOCKED = Ed25519PrivateKey.generate().private_bytes(
     Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password")
 )
@@ -135,10 +140,11 @@ LOCKED = Ed25519PrivateKey.generate().private_bytes(
             f"-----BEGIN PRIVATE KEY-----\n{CONTENT}\n-----END PRIVATE KEY-----\n".encode(),
             "is no private key",
         ),
+        (SHORT, "is no private key that can be read"),
         (LOCKED, "is sealed by a passphrase; name the file of its passphrase"),
         (EC, "is a key of another kind"),
     ],
-    ids=["empty", "text", "broken", "with a password", "another kind"],
+    ids=["empty", "text", "broken", "a byte short", "with a password", "another kind"],
 )
 def test_what_is_no_key_of_ours_is_refused_and_not_shown(
     content: bytes, expected: str, tmp_path: Path

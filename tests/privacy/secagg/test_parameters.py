@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import UnsafeParameters
+from privacy.secagg.graph import COMPLETE_LIMIT
 from privacy.secagg.parameters import Parameters
 
 
@@ -119,3 +120,13 @@ def test_everyone_is_a_neighbor_up_to_128_sites_and_few_are_above() -> None:
     assert large.fewest_neighbors == large.threshold > large.shape.degree // 2
     assert len(large.graph(bytes(32)).neighbors(5)) == large.shape.degree
     assert large.graph(bytes(32)).neighbors(5) != large.graph(b"other".ljust(32)).neighbors(5)
+
+
+def test_in_the_complete_graph_whoever_is_shown_other_sharers_has_a_mask_with_an_honest_voter() -> None:
+    """So no certificate needs to show that each site of a sum masked for its sharers. On a ring it does."""
+    for n in range(3, COMPLETE_LIMIT + 1):
+        for c in range(n - 1):
+            for d in (0, 1, n):
+                rules = _choose(n, c, d)
+                assert not rules.is_ring
+                assert rules.required + rules.quorum - c > n
