@@ -69,9 +69,9 @@ def _served(
     voice = speak(state.run)
     signed, roster = voice.roster, voice.sites
     folder.write_roster(signed)
-    transcripts = folder.transcripts(signed, state.params.numel())
     known = [*memory.heads(), *folder.heads()]
     lines, members = open_lines(voice, transport, known, (state.round, state.attempt))
+    transcripts = folder.transcripts(signed, state.params.numel())
     lines.attendance.faults = folder.faults()
     memory.remember(lines.heads.all())
     folder.store_consents(state.run, lines.consents)
