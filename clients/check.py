@@ -24,6 +24,7 @@ from federation.model.task import build_task
 from federation.plan.guarantee import cost_for, epsilons, largest_alone
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
+from federation.round.groups import group_sizes, noise_factor
 from federation.round.messages import Member
 from federation.round.terms import Terms
 from federation.sums.sizes import facts as transcript_facts
@@ -48,10 +49,10 @@ def preflight(
 
 
 def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
-    """Settles the terms of the smallest cohort: this refuses a plan on which no round could agree."""
+    """Settles the terms of the smallest cohort, or group: this refuses a plan on which no round could agree."""
     dimension = Layout.of(build_task(plan).model()).dimension
     members = tuple(Member(f"{slot:05d}", size) for slot in range(plan.cohort.minimum))
-    terms = Terms(plan, bytes(16), 1, 1, members, dimension)
+    terms = Terms(plan, bytes(16), 1, 1, members, dimension).groups[-1]
     event, rules = plan.kind.event, terms.parameters
     return {
         "plan_digest": plan.digest,
@@ -65,6 +66,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
         **_costs(plan),
+        **_groups(plan),
         "smallest_cohort": {
             "sites": rules.count,
             "shares_that_unmask": rules.threshold,
@@ -73,6 +75,15 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
         "transcripts": transcript_facts(plan, planned_cohort(plan), dimension),
     }
+
+
+def _groups(plan: Plan) -> dict[str, Any]:
+    """The groups of the planned cohort, and the noise on the mean of their means over that on one mean of all."""
+    groups, sites = plan.secure_aggregation.groups, planned_cohort(plan)
+    if groups is None:
+        return {}
+    facts: dict[str, Any] = {"sizes": list(group_sizes(sites, groups)), "combine": plan.server.combine}
+    return {"groups": facts | ({"noise_factor": noise_factor(plan, sites)} if plan.is_private else {})}
 
 
 def _costs(plan: Plan) -> dict[str, Any]:

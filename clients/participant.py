@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from clients.policy import Policy, require_company
 from clients.trust import Trust
 from federation.plan.plan import Plan
+from federation.round.groups import may_be_missing, smallest_sum
 from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.parts import secrets_of
 from federation.round.terms import Terms
@@ -58,27 +59,29 @@ class Participant:
 
 
 def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Roster, policy: Policy) -> Terms:
-    """The terms of an invitation, or the reason not to take part in them."""
+    """The terms of an invitation, those of the site's group if there are groups; or the reason not to take part."""
     invitation = Invitation.from_bytes(frame.body)
     terms = Terms(plan, frame.run, frame.round, frame.attempt, invitation.members, dimension)
     if not 1 <= frame.round <= plan.last_round:
         raise FaultyServer(f"round {frame.round} of a plan of {plan.federation.rounds} rounds")
     _require_sampled(plan, len(terms.members))
-    require_company(plan, policy, len(terms.members))
+    require_company(plan, policy, smallest_sum(plan, len(terms.members)))
     if member not in terms.members:
         raise FaultyServer("the invitation does not show this site as it introduced itself")
     for other in terms.members:
         entry = roster.by_site.get(other.site)
         if entry is None or entry.size != other.size:
             raise FaultyServer("the invitation shows a site otherwise than the roster does")
-    return terms
+    if len({roster.by_site[other.site].organization for other in terms.members}) < len(terms.members):
+        raise PolicyViolation("two members of the cohort belong to one organization")
+    return terms.of(member.site)
 
 
 def machine_of(
     terms: Terms, site: str, trust: Trust, roster: Roster, policy: Policy, entropy: Entropy, excess: bytes
 ) -> ClientMachine:
     """The site's side of the secure aggregation, held to the floor of its policy and of the plan it approved."""
-    rules, minimum = terms.plan.secure_aggregation, terms.plan.cohort.minimum
+    rules, minimum = terms.plan.secure_aggregation, smallest_sum(terms.plan, terms.plan.cohort.minimum)
     floor = Floor(max(policy.cohort_minimum, minimum), rules.colluders, rules.dropouts)
     parts = secrets_of(terms, site, excess)
     parameters, session = terms.parameters, terms.session
@@ -93,10 +96,11 @@ def require_same_company(plan: Plan, first: frozenset[str], present: frozenset[s
     """
     if plan.is_private or plan.cohort.sample_rate is not None or plan.cohort.size not in ("all", None):
         return
-    if (other := len(first ^ present)) > plan.secure_aggregation.dropouts:
+    spared = may_be_missing(plan)
+    if (other := len(first ^ present)) > spared:
         raise PolicyViolation(
             f"the cohort differs by {other} from that of this run's first round, and there is no noise",
-            hint=f"wait for the same sites, or start a new run; {plan.secure_aggregation.dropouts} may be missing",
+            hint=f"wait for the same sites, or start a new run; {spared} may be missing",
         )
 
 

@@ -25,6 +25,7 @@ from federation.identity.keys import credential, load_passphrase, load_private
 from federation.plan.plan import Plan
 from federation.plan.tabular import CODE
 from federation.round.cohort import required_survivors
+from federation.round.groups import smallest_sum
 from privacy.accounting.events import MAX_GROUP
 from privacy.accounting.filters import Budget
 from privacy.accounting.pld import epsilon
@@ -90,7 +91,11 @@ class Policy(Table):
     @classmethod
     def for_plan(cls, plan: Plan) -> Self:
         """Exactly what a plan asks: the policy of a simulated site."""
-        claimed, unit = plan.privacy.epsilon, plan.privacy.unit
+        claimed, unit, smallest = (
+            plan.privacy.epsilon,
+            plan.privacy.unit,
+            smallest_sum(plan, plan.cohort.minimum),
+        )
         if claimed is not None and plan.evaluation.epsilon is not None:
             # Two charges, of which the second has to fit the filter, which is coarser than a plan's own epsilon.
             claimed = 2 * (claimed + plan.evaluation.epsilon)
@@ -103,9 +108,9 @@ class Policy(Table):
         return cls(
             epsilon_max=(claimed if unit == "record" else _asked_per_record(plan)) or math.inf,
             delta_max=plan.privacy.delta or 1e-5,
-            cohort_minimum=plan.cohort.minimum,
+            cohort_minimum=smallest,
             colluders_minimum=plan.secure_aggregation.colluders,
-            survivors_minimum=required_survivors(plan, plan.cohort.minimum),
+            survivors_minimum=required_survivors(plan, smallest),
             noise=(plan.privacy.noise,),
             plans=(Approval(digest=plan.digest),),
             patient=patient,
@@ -311,10 +316,12 @@ def consent(plan: Plan, policy: Policy) -> None:
         allowed = ", ".join(policy.noise)
         raise _violation("noise", f"the plan's privacy.noise is {plan.privacy.noise}, allowed: {allowed}")
     _within_limits(plan, policy)
-    if plan.cohort.minimum < policy.cohort_minimum:
-        message = f"the plan's cohort.minimum is {plan.cohort.minimum}, the limit {policy.cohort_minimum}"
+    smallest = smallest_sum(plan, plan.cohort.minimum)
+    if smallest < policy.cohort_minimum:
+        of = "" if plan.secure_aggregation.groups is None else f" in {plan.secure_aggregation.groups} groups"
+        message = f"the plan's cohort.minimum is {plan.cohort.minimum}{of}, the limit {policy.cohort_minimum}"
         raise _violation("cohort_minimum", message)
-    require_company(plan, policy, plan.cohort.minimum)
+    require_company(plan, policy, smallest)
     if policy.runs_of(plan.digest) is None and plan.code not in policy.tasks:
         raise PolicyViolation(
             f"policy.plans: the plan {plan.digest} is not approved",

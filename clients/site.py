@@ -327,7 +327,7 @@ class Site:
         if known is not None and known.terms.attempt >= terms.attempt:
             raise FaultyServer("an invitation to an attempt that is over")
         joined.position.require_near(frame, joined.plan, len(joined.roster.entries))
-        present = frozenset(terms.parameters.members)
+        present = frozenset(terms.names)
         require_same_company(joined.plan, joined.company or present, present)
         excess = excess_of(terms, self.journal)
         machine = machine_of(

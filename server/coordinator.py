@@ -28,10 +28,11 @@ from federation.round.messages import (
     abort_reason,
     accused_slot,
 )
-from federation.round.parts import by_site
+from federation.round.parts import by_site, without_excess
 from federation.round.signed import ordered
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
+from federation.sums.state import Sum
 from privacy.errors import FaultyClient, MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
@@ -92,6 +93,17 @@ class Coordinator:
     def result(self) -> RingVector | None:
         """The sum over `survivors`, once there is one."""
         return self._machine.result
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a sum."""
+        return self.result is not None
+
+    def sums(self) -> tuple[Sum, ...]:
+        """The sum, without the noise that it does not need, as the one of its round; none before it is there."""
+        if self.result is None:
+            return ()
+        return (Sum.of(self.terms, without_excess(self.terms, self.result, self.survivors, self.excess)),)
 
     @property
     def survivors(self) -> tuple[str, ...]:
@@ -316,5 +328,5 @@ class Coordinator:
         return Outgoing(site, ordered(frame, self._key, self.terms.plan.digest, self._root, said).to_bytes())
 
     def _invitations(self) -> list[Outgoing]:
-        body = Invitation(self.terms.members).to_bytes()
+        body = Invitation(self.terms.invited).to_bytes()
         return [self._frame(Kind.INVITE, member.site, body) for member in self.terms.members]

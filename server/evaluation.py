@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from federation.kinds.allowed import Unlikely
-from federation.round.parts import Opened
-from federation.round.terms import Terms
 from federation.sums.figures import published
 from federation.sums.judging import judge
+from federation.sums.state import Sum
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
 
@@ -34,15 +33,13 @@ class Evaluated:
 
 
 def evaluated(
-    terms: Terms,
-    opened: Opened,
+    opened: Sum,
     stream: Stream,
     heads: Mapping[str, Head] = MappingProxyType({}),
 ) -> Evaluated:
     """What an evaluation round publishes. SumRefused: nothing."""
-    survivors, reduced = opened.survivors, len(opened.reduced)
+    terms, survivors = opened.terms, tuple(opened.survivors)
     released = terms.kind.released(terms.parties, opened.total, stream)
     found = judge(terms, released, survivors)
-    figures = published(terms, released, len(survivors), reduced)
-    cohort = terms.parameters.members
-    return Evaluated(figures, cohort, survivors, heads, found, excess_left=opened.left)
+    figures = published(terms, released, len(survivors), opened.reduced)
+    return Evaluated(figures, terms.names, survivors, heads, found, excess_left=opened.left)

@@ -13,7 +13,7 @@ from federation.sums.state import ServerState
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.roster import Roster
-from server.coordinator import Coordinator
+from server.grouped import Attempt
 
 
 def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Roster) -> None:
@@ -30,15 +30,15 @@ def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Ro
     )
 
 
-def note_begins(coordinator: Coordinator) -> None:
+def note_begins(coordinator: Attempt) -> None:
     """An attempt at a round begins."""
     if is_on():
         terms = coordinator.terms
         name: Event = "evaluation_begins" if terms.is_evaluation else "round_begins"
-        note(name, cohort=[member.site for member in terms.members], **_place(coordinator))
+        note(name, cohort=terms.names, **_place(coordinator))
 
 
-def note_lost(coordinator: Coordinator) -> None:
+def note_lost(coordinator: Attempt) -> None:
     """Each site that the attempt went on without, or failed for, and why: a reason from the fixed list."""
     if not is_on():
         return
@@ -54,7 +54,7 @@ def note_lost_round(run: bytes, receipt: Receipt) -> None:
     warn("round_lost", run=run.hex(), round=receipt.round, charged=charged, accused=accused)
 
 
-def note_failed(coordinator: Coordinator, got: int, needed: int) -> None:
+def note_failed(coordinator: Attempt, got: int, needed: int) -> None:
     """An attempt has no sum; `site_lost` lines say for whom."""
     warn("round_failed", **_place(coordinator), survivors=got, needed=needed)
 
@@ -95,6 +95,6 @@ def _so_far(plan: Plan, rounds: int) -> float | None:
     return epsilon([done.event], delta)
 
 
-def _place(coordinator: Coordinator) -> dict[str, Fact]:
+def _place(coordinator: Attempt) -> dict[str, Fact]:
     terms = coordinator.terms
     return {"run": terms.run.hex(), "round": terms.round, "attempt": terms.attempt}

@@ -17,14 +17,14 @@ from federation.errors import TooFewSurvivors
 from federation.model.params import params_bytes
 from federation.plan.plan import Plan
 from federation.report.receipt import Void
-from federation.round.cohort import required_survivors
+from federation.round.groups import can_sum
 from federation.round.messages import Member, Reason
 from federation.round.terms import Terms
 from federation.sums.state import ServerState
-from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.events import note_begins, note_failed, note_lost
+from server.grouped import Attempt, Grouped
 from server.sessions import Lines
 from server.transcripts import Transcripts
 from server.voice import Place
@@ -67,8 +67,9 @@ class Setting:
         return frozenset(member.site for member in cohort) - set(self.lines.attendance.absence.away)
 
     def can_sum(self, cohort: Members) -> bool:
-        """Whether enough of a cohort are here."""
-        return len(self.here(cohort)) >= required_survivors(self.plan, len(cohort))
+        """Whether enough of a cohort are here, for each sum of the round to be played."""
+        names = [member.site for member in cohort]
+        return can_sum(self.plan, self.number, names, self.here(cohort))
 
     def coordinator(self, ahead: int, attempt: int, cohort: Members) -> Coordinator:
         """A fresh attempt at the round `ahead` of the state, the attempt's number counted from the state's."""
@@ -76,9 +77,16 @@ class Setting:
         uploads = self.transcripts.uploads() if self.transcripts is not None else None
         return Coordinator(terms, self.roster, self.lines.voice.key, self.lines.heads, uploads)
 
+    def attempt(self, number: int, cohort: Members) -> Attempt:
+        """A fresh attempt at the round to be played: one coordinator, or one for each group."""
+        terms = terms_of(self.plan, self.state, cohort, number)
+        if len(terms.groups) == 1:
+            return self.coordinator(1, number, cohort)
+        return Grouped(terms, self.roster, self.lines.voice.key, self.lines.heads)
+
     def following(self, present: AbstractSet[str]) -> Coordinator | None:
         """The round after the next, to be prepared on the way, if all who are asked to it are in the next one."""
-        if self.state.round + 2 > self.plan.federation.rounds:
+        if self.state.round + 2 > self.plan.federation.rounds or self.plan.secure_aggregation.groups:
             return None
         cohort = self.cohort(2)
         return self.coordinator(2, PREPARED, cohort) if self.here(cohort) <= present else None
@@ -86,16 +94,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Played:
-    """A round that is over: its last attempt, the void ones, and the sum; None if the round is lost."""
+    """A round that is over: its last attempt, the void ones, and whether it has its sums, or is lost."""
 
-    last: Coordinator
+    last: Attempt
     voids: tuple[Void, ...]
-    total: RingVector | None
+    has_sums: bool
 
     @property
     def survivors(self) -> tuple[str, ...]:
         """The sites in the sum; none if the round is lost."""
-        return () if self.total is None else self.last.survivors
+        return self.last.survivors if self.has_sums else ()
 
 
 def terms_of(plan: Plan, state: ServerState, members: Members, attempt: int = FIRST, ahead: int = 1) -> Terms:
@@ -120,12 +128,14 @@ def play_round(
     lines.greet(setting.place, setting.plan.cohort.deadline_seconds)
     lines.await_back(lambda: not lines.attendance.absence.away, 0)  # whoever's answer is here already
     cohort = setting.cohort()
-    coordinator = prepared if prepared is not None and _fits(prepared, setting, cohort) else None
+    coordinator: Attempt | None = (
+        prepared if prepared is not None and _fits(prepared, setting, cohort) else None
+    )
     for attempt in range(FIRST, RESERVED):
-        coordinator = coordinator or setting.coordinator(1, attempt, cohort)
+        coordinator = coordinator or setting.attempt(attempt, cohort)
         note_begins(coordinator)
         try:
-            total = _play(coordinator, setting, is_first=not voids, is_last=attempt == RESERVED - 1)
+            _play(coordinator, setting, is_first=not voids, is_last=attempt == RESERVED - 1)
         except TooFewSurvivors as error:
             failure = error
             coordinator.forget()
@@ -135,7 +145,7 @@ def play_round(
             raise
         else:
             _learn(coordinator, setting)
-            return Played(coordinator, tuple(voids), total)
+            return Played(coordinator, tuple(voids), has_sums=True)
         _learn(coordinator, setting)
         charged |= coordinator.charged
         voids.append(_void(coordinator))
@@ -146,13 +156,13 @@ def play_round(
         if attempt < RESERVED - 1:
             lines.await_back(partial(setting.can_sum, cohort), setting.plan.cohort.deadline_seconds)
     if charged and may_lose and _may_do_better(last, setting):
-        return Played(last, tuple(voids), None)
+        return Played(last, tuple(voids), has_sums=False)
     if told := lines.attendance.faults.told():
         failure.hint += f"; {told}"
     raise failure
 
 
-def _again(last: Coordinator, setting: Setting, charged: AbstractSet[str]) -> Members | None:
+def _again(last: Attempt, setting: Setting, charged: AbstractSet[str]) -> Members | None:
     """The cohort of another attempt at the same number after a void one; None if it would help nothing."""
     fresh = setting.cohort()
     if not charged & {member.site for member in fresh}:
@@ -166,7 +176,7 @@ def _fits(prepared: Coordinator, setting: Setting, cohort: Members) -> bool:
     return prepared.is_prepared and prepared.partners == setting.here(cohort)
 
 
-def _may_do_better(last: Coordinator, setting: Setting) -> bool:
+def _may_do_better(last: Attempt, setting: Setting) -> bool:
     """Whether the next number can have a sum where this one has none."""
     fresh = setting.cohort()
     if fresh != last.terms.members and (last.accused or last.proven):
@@ -177,29 +187,29 @@ def _may_do_better(last: Coordinator, setting: Setting) -> bool:
     return is_other and setting.can_sum(fresh) and setting.number < setting.plan.federation.rounds
 
 
-def _void(coordinator: Coordinator) -> Void:
+def _void(coordinator: Attempt) -> Void:
     terms = coordinator.terms
     return Void(
         attempt=terms.attempt,
-        cohort=terms.parameters.members,
+        cohort=terms.names,
         reasons=coordinator.reasons,
         charged=tuple(sorted(coordinator.charged)),
     )
 
 
-def _learn(coordinator: Coordinator, setting: Setting) -> None:
+def _learn(coordinator: Attempt, setting: Setting) -> None:
     """Note who was lost in an attempt, and who is at fault; in one with a sum, also who stayed to its end."""
     note_lost(coordinator)
     attendance = setting.lines.attendance
     attendance.faults.accuse(coordinator.accused.items())
     attendance.faults.prove(sorted(coordinator.proven))
-    if coordinator.result is not None:
-        for site in set(coordinator.terms.parameters.members) - coordinator.lost.keys():
+    if coordinator.is_done:
+        for site in set(coordinator.terms.names) - coordinator.lost.keys():
             attendance.absence.stayed(site)
 
 
-def _play(coordinator: Coordinator, setting: Setting, *, is_first: bool, is_last: bool) -> RingVector:
-    """Carry messages until the coordinator has a sum. A site that falls silent is greeted at once.
+def _play(coordinator: Attempt, setting: Setting, *, is_first: bool, is_last: bool) -> None:
+    """Carry messages until the coordinator has its sums. A site that falls silent is greeted at once.
 
     Only the first attempt at a round prepares the next one: a prepared attempt has a number, which is used once.
     """
@@ -209,7 +219,7 @@ def _play(coordinator: Coordinator, setting: Setting, *, is_first: bool, is_last
     present = coordinator.partners or members
     following = setting.following(present) if is_first else None
     outgoing = coordinator.start(params_bytes(setting.state.params), following)
-    while (total := coordinator.result) is None:
+    while not coordinator.is_done:
         if outgoing:
             lines.send(outgoing)
             patience.begins(whole, is_training=coordinator.is_training, is_last=is_last)
@@ -222,4 +232,3 @@ def _play(coordinator: Coordinator, setting: Setting, *, is_first: bool, is_last
                 for site in sorted(news):
                     absence.lost(site, setting.number)
                 lines.greet(setting.place, whole)
-    return total

@@ -20,19 +20,18 @@ from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
-from federation.round.parts import without_excess
 from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
 from federation.sums.record import Content, Heading
 from federation.sums.replay import to_packed
-from federation.sums.state import ServerState, advance, require_finite
+from federation.sums.state import ServerState, advance_by, require_finite
 from privacy.ledger.heads import Head
-from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.evaluation import Evaluated, evaluated
 from server.events import note_evaluated, note_lost_round, note_unlikely
+from server.grouped import Attempt
 from server.playing import PREPARED, Members, Played, Setting, play_round
 from server.sessions import Lines
 from server.transcripts import Transcripts
@@ -76,16 +75,15 @@ def run(
         played = play_round(setting, prepared, may_lose=may_lose, charged=charged)
         charged, prepared, found, digest = frozenset(), None, None, None
         left: tuple[str, ...] = ()
-        if played.total is None:
+        if not played.has_sums:
             after = replace(state, round=state.round + 1)
             lost_in_a_row += 1
         else:
-            terms, prepared, lost_in_a_row = played.last.terms, played.last.following, 0
-            digest = _keep(setting, played.last, played.total)
-            opened = without_excess(terms, played.total, played.survivors, played.last.excess)
-            left, names, reduced = opened.left, opened.survivors, len(opened.reduced)
+            prepared, lost_in_a_row = played.last.following, 0
+            digest, sums = _keep(setting, played.last), played.last.sums()
+            left = tuple(sorted(site for one in sums for site in one.left))
             with _shown_by(digest):
-                after, found = advance(plan, state, terms, opened.total, names, stream(terms.round), reduced)
+                after, found = advance_by(plan, state, sums, stream(setting.number))
         receipt = judged(_receipt(played, state, after, started, lines), played.last.terms, found)
         if receipt.is_lost:
             note_lost_round(state.run, receipt)
@@ -106,14 +104,12 @@ def evaluate(
     charged = _perhaps_charged(state, members)
     setting = Setting(plan, state, members, roster, lines, transcripts)
     played = play_round(setting, None, may_lose=False, charged=charged)
-    terms, survivors, total = played.last.terms, played.survivors, played.total
-    if total is None:
+    terms, survivors, cohort = played.last.terms, played.survivors, played.last.terms.names
+    if not played.has_sums:
         raise AssertionError("an evaluation may not be lost")
-    digest = _keep(setting, played.last, total)
-    opened = without_excess(terms, total, survivors, played.last.excess)
-    cohort = terms.parameters.members
+    digest = _keep(setting, played.last)
     with _shown_by(digest):
-        done = evaluated(terms, opened, stream(terms.round), lines.heads.of(cohort))
+        done = evaluated(played.last.sums()[0], stream(terms.round), lines.heads.of(cohort))
     if done.unlikely is not None:
         note_unlikely(terms, done.unlikely)
     note_evaluated(state.run, cohort, survivors)
@@ -138,7 +134,7 @@ def receipt_of(
     return Receipt(
         round=terms.round,
         attempts=max(1, terms.attempt - before.attempt - PREPARED),
-        cohort=terms.parameters.members,
+        cohort=terms.names,
         survivors=survivors,
         seconds=time.monotonic() - started,
         bytes_up=counts[0],
@@ -154,7 +150,7 @@ def _receipt(
 ) -> Receipt:
     """The same of a round over lines, with its void attempts and all that is known of faults by now."""
     terms, faults = played.last.terms, lines.attendance.faults
-    heads = lines.heads.of(terms.parameters.members)
+    heads = lines.heads.of(terms.names)
     receipt = receipt_of(terms, played.survivors, before, after, started, lines.take_counts(), heads)
     known = {
         "void": played.voids,
@@ -172,10 +168,10 @@ def judged(receipt: Receipt, terms: Terms, found: Unlikely | None) -> Receipt:
     return receipt.model_copy(update={"unlikely": UnlikelySum(check=found.check, ratio=found.ratio)})
 
 
-def _keep(setting: Setting, coordinator: Coordinator, total: RingVector) -> str | None:
+def _keep(setting: Setting, coordinator: Attempt) -> str | None:
     """Make what shows the sum of a round durable, before anything follows from it; its digest, None without."""
-    opened = coordinator.opened
-    if setting.transcripts is None or coordinator.uploads is None or opened is None:
+    opened, total = coordinator.opened, coordinator.result
+    if setting.transcripts is None or coordinator.uploads is None or opened is None or total is None:
         return None
     terms, params = coordinator.terms, params_bytes(setting.state.params)
     content = Content(

@@ -16,9 +16,9 @@ from torch import Tensor
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
-from federation.round.parts import Opened, without_excess
+from federation.round.parts import without_excess
 from federation.round.terms import Terms
-from federation.sums.state import ServerState, advance, require_finite
+from federation.sums.state import ServerState, Sum, advance_by, require_finite
 from privacy.mechanism.encoding import RingVector
 from server.evaluation import Evaluated, evaluated
 from server.playing import Members, terms_of
@@ -43,9 +43,8 @@ def run_vectorized(
         require_finite(state)
         started = time.monotonic()
         terms = terms_of(plan, state, sample(plan, members, state.round + 1))
-        opened = _opened(terms, state, contribute)
-        names, reduced = opened.survivors, len(opened.reduced)
-        after, found = advance(plan, state, terms, opened.total, names, stream(terms.round), reduced)
+        names, sums = terms.names, [_opened(group, state, contribute) for group in terms.groups]
+        after, found = advance_by(plan, state, sums, stream(terms.round))
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
         receipt = receipt_of(terms, names, state, after, started, (nothing, nothing), {})
         yield after, judged(receipt, terms, found)
@@ -57,14 +56,14 @@ def evaluate_vectorized(
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
-    return evaluated(terms, _opened(terms, state, contribute), stream(terms.round))
+    return evaluated(_opened(terms, state, contribute), stream(terms.round))
 
 
-def _opened(terms: Terms, state: ServerState, contribute: Contribute) -> Opened:
+def _opened(terms: Terms, state: ServerState, contribute: Contribute) -> Sum:
     total, excess = np.zeros(terms.length, np.uint64), {}
     for name in terms.parameters.members:
         given = contribute(terms, name, state.params)
         total += given.vector  # wraps at 2^64, a multiple of 2^ring_bits
         if given.excess:
             excess[name] = given.excess
-    return without_excess(terms, total, terms.parameters.members, excess)
+    return Sum.of(terms, without_excess(terms, total, terms.parameters.members, excess))

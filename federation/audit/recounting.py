@@ -13,6 +13,7 @@ from typing import Any
 
 from federation.plan.plan import Plan
 from federation.round.cohort import required_survivors, shares_along_ring
+from federation.round.groups import smallest_sum
 from privacy.accounting.bounds import Bounds, Mechanism, recount
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Charge, Patient, Unit
@@ -50,6 +51,8 @@ def excess_levels(plan: Plan, sites: int) -> tuple[int, ...]:
     steps = min(most, 3 if asked is None else asked)
     if steps == 0 or plan.privacy.noise != "distributed" or shares_along_ring(plan, sites):
         return (most,)
+    if plan.secure_aggregation.groups is not None:
+        return (most,)
     return tuple(math.ceil(most * step / steps) for step in range(steps + 1))
 
 
@@ -80,7 +83,7 @@ def told_excess(plan: Plan, sites: int, told: Mapping[str, Any]) -> dict[str, An
     of = told.get("noise_excess_of")
     is_older = isinstance(of, Mapping) and "levels" not in of
     plan = _with(plan, excess_levels=0) if is_older else plan
-    asked = plan.secure_aggregation
+    sites, asked = smallest_sum(plan, sites), plan.secure_aggregation
     choices = dict.fromkeys((d, c) for c in (asked.colluders, 0) for d in (asked.dropouts, 0))
     rows = [
         {

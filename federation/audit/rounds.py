@@ -22,6 +22,7 @@ from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
 from federation.round.cohort import required_survivors
+from federation.round.groups import sums_of
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon_by_round
 from privacy.accounting.units import Charge
@@ -50,7 +51,7 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
         if line.is_lost and line.voids:
             _check_lost(line, plan, roster, found)
         else:
-            check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found)
+            check_cohort(f"round {line.round}", line.cohort, line.survivors, plan, roster, found, line.round)
     for number in rounds:
         if number > planned:
             found.add("receipt-beyond-plan", f"round {number} took place, {planned} are planned")
@@ -63,7 +64,7 @@ def check_receipts(receipts: Receipts, plan: Plan, roster: Roster | None, found:
 def _check_lost(line: Receipt, plan: Plan, roster: Roster | None, found: Findings) -> None:
     """A round without a sum moved nothing, and was asked of cohorts that could have had one."""
     for cohort in line.cohorts:
-        check_cohort(f"round {line.round}", cohort, cohort, plan, roster, found)
+        check_cohort(f"round {line.round}", cohort, cohort, plan, roster, found, line.round)
     if line.params_after != line.params_before:
         found.add("params-chain", f"round {line.round} had no sum, and changed the params")
     why = ", ".join(f"{site} ({reason})" for site, reason in sorted(line.voids[-1].reasons.items()))
@@ -114,10 +115,12 @@ def check_cohort(
     plan: Plan,
     roster: Roster | None,
     found: Findings,
+    number: int | None = None,
 ) -> None:
     """Check that the cohort is on the roster, the survivors are in the cohort, and both are enough.
 
-    `what` names the round in the finding, as in "round 3".
+    `what` names the round in the finding, as in "round 3". `number` is there for a training round: where the
+    plan has groups, each of its groups has a sum of its own.
     """
     wrong = ""
     if roster is not None and not set(cohort) <= roster.by_site.keys():
@@ -127,14 +130,20 @@ def check_cohort(
     elif len(cohort) < plan.cohort.minimum:
         wrong = f"invited {len(cohort)} sites, cohort.minimum is {plan.cohort.minimum}"
     else:
-        try:
-            needed = required_survivors(plan, len(cohort))
-        except PrivacyError:
-            needed = len(cohort) + 1
-        if len(survivors) < needed:
-            wrong = f"sums up {len(survivors)} sites, fewer than the noise was shared out for"
+        parts = (cohort,) if number is None else sums_of(plan, number, cohort)
+        stayed = [(len(part), len(set(part) & set(survivors))) for part in parts]
+        few = [count for size, count in stayed if count < _needed(plan, size)]
+        if few:
+            wrong = f"sums up {few[0]} sites, fewer than the noise was shared out for"
     if wrong:
         found.add("receipt-cohort", f"{what} {wrong}")
+
+
+def _needed(plan: Plan, sites: int) -> int:
+    try:
+        return required_survivors(plan, sites)
+    except PrivacyError:
+        return sites + 1
 
 
 def check_params(

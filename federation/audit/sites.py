@@ -9,6 +9,7 @@ from federation.audit.findings import Findings
 from federation.audit.outcome import Sums
 from federation.audit.receipts import Receipts
 from federation.plan.plan import Plan
+from federation.round.groups import sums_of
 from federation.round.messages import Invitation, Member
 from federation.round.terms import evaluation_run
 from privacy.accounting.events import GaussianEvent
@@ -66,6 +67,12 @@ class _Step:
     cohorts: tuple[tuple[str, ...], ...]
     survivors: tuple[str, ...]
     params: str | None
+    sums: tuple[tuple[str, ...], ...]
+
+    def summed_with(self, site: str) -> tuple[str, ...]:
+        """Whose sum a site helped to open: the survivors among those whose sum it was in."""
+        own = next((names for names in self.sums if site in names), ())
+        return tuple(name for name in self.survivors if name in own)
 
     def asked(self, site: str) -> bool:
         """Whether the site was in any of them."""
@@ -78,7 +85,14 @@ def check_training(site: str, account: Account, setting: Setting, found: Finding
     run = _reserved(site, account, setting, _Promise(receipts.run, "run", setting.training, rounds), found)
     if run is not None:
         steps = [
-            _Step(line.round, f"round {line.round}", line.cohorts, line.survivors, line.params_before)
+            _Step(
+                line.round,
+                f"round {line.round}",
+                line.cohorts,
+                line.survivors,
+                line.params_before,
+                sums_of(setting.plan, line.round, line.cohort),
+            )
             for line in receipts.lines
         ]
         _check_steps(site, run, "run", steps, setting, found)
@@ -99,7 +113,7 @@ def check_evaluated(site: str, account: Account, setting: Setting, found: Findin
     run = _reserved(site, account, setting, _Promise(name, "evaluation", setting.evaluation, 1), found)
     if run is not None:
         steps = [
-            _Step(1, "the evaluation", (line.cohort,), line.survivors, receipts.ended)
+            _Step(1, "the evaluation", (line.cohort,), line.survivors, receipts.ended, (line.cohort,))
             for line in receipts.evaluations
         ]
         _check_steps(site, run, "evaluation", steps, setting, found)
@@ -160,7 +174,8 @@ def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findi
         found.add("round-uncharged", detail, site)
     if setting.in_process and not run.masked and not run.revealed:
         return
-    opened = digest("federation/survivors/2", *(name.encode() for name in step.survivors)).hex()
+    together = step.summed_with(site)
+    opened = digest("federation/survivors/2", *(name.encode() for name in together)).hex()
     if number not in run.revealed:
         found.add("round-unopened", f"{what} was opened without this site's record of it", site)
     elif run.revealed[number] != opened:

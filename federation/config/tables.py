@@ -129,6 +129,7 @@ class SecureAggregation(Table):
 
     `excess_levels`: in how many steps the noise that is there for lost sites can be taken out again where fewer are
     lost; 0 leaves it in. Absent, it is DEFAULT_LEVELS where that is possible.
+    `groups`: into how many groups a cohort is cut, each with a sum of its own; absent, there is one sum of all.
     `transcripts`: whether the run keeps what shows an auditor every sum (docs/protocol.md, section 11).
     `transcripts_max`: the gigabytes (10^9 bytes) that all of them may take; above, none is kept. Both are absent
     where the plan leaves them out, so that a plan without them keeps its digest.
@@ -137,20 +138,23 @@ class SecureAggregation(Table):
     colluders: _Count = Field(examples=["1"])
     dropouts: _Count = Field(examples=["1"])
     excess_levels: int | None = Field(default=None, ge=0, le=DEFAULT_LEVELS, examples=["3"])
+    groups: int | None = Field(default=None, ge=2, le=1000, examples=["4"])
     transcripts: bool | None = Field(default=None, examples=["true"])
     transcripts_max: float | None = Field(default=None, gt=0, le=_MAX_COUNT, examples=["10"])
 
     @property
     def tolerance(self) -> dict[str, int]:
-        """Colluders and dropouts, by name."""
-        return {"colluders": self.colluders, "dropouts": self.dropouts}
+        """Colluders and dropouts, and groups where there are any, by name."""
+        groups = {} if self.groups is None else {"groups": self.groups}
+        return {"colluders": self.colluders, "dropouts": self.dropouts, **groups}
 
 
 class Server(Table):
     """`[server]`: the server optimizer (Reddi et al. 2021, "Adaptive Federated Optimization").
 
     "adam-bc" is Adam with the noise taken out of its second moment (Tang et al. 2024). `unlikely_sum`: what becomes
-    of a sum that honest sites do not make; "refuse" if the plan does not say.
+    of a sum that honest sites do not make; "refuse" if the plan does not say. `combine`: what is made of the means
+    of groups, where the cohort is cut into groups.
     """
 
     optimizer: Literal["average", "momentum", "adagrad", "adam", "adam-bc", "yogi"] = Field(
@@ -160,6 +164,7 @@ class Server(Table):
     beta1: float = Field(default=0.9, ge=0, lt=1, examples=["0.9"])
     beta2: float = Field(default=0.99, ge=0, lt=1, examples=["0.99"])
     tau: float | None = Field(default=None, gt=0, le=1, examples=["1e-8"])
+    combine: Literal["mean", "trimmed-mean", "median"] | None = Field(default=None, examples=['"median"'])
     unlikely_sum: Literal["refuse", "report"] | None = Field(default=None, examples=['"refuse"'])
 
 

@@ -31,6 +31,8 @@ from federation.plan.tabular import CODE, MODELS, TabularTask
 from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
+_FEWEST_TO_COMBINE = 3
+
 
 def _kind_of_task(task: Any) -> str:
     return "tabular" if isinstance(task, Mapping | TabularTask) else "code"
@@ -203,6 +205,9 @@ def _excess_fits(plan: Plan) -> None:
         reason = f'means nothing beside noise = "{plan.privacy.noise}"'
         hint = 'remove it, or choose privacy.noise = "distributed"'
         raise Mistake(reason, hint, ("secure_aggregation", "excess_levels"))
+    if plan.secure_aggregation.excess_levels and plan.secure_aggregation.groups is not None:
+        reason = "means nothing beside groups, of whose sums nothing is taken out"
+        raise Mistake(reason, "remove it", ("secure_aggregation", "excess_levels"))
 
 
 def _sums_hide(plan: Plan) -> None:
@@ -215,6 +220,45 @@ def _sums_hide(plan: Plan) -> None:
             ("secure_aggregation", "transcripts"),
             unsafe=True,
         )
+
+
+def _groups_fit(plan: Plan) -> None:
+    """Groups and their combination come together; what is left out of a median has no known noise."""
+    groups, combine, place = plan.secure_aggregation.groups, plan.server.combine, ("server", "combine")
+    if groups is None and combine is not None:
+        raise Mistake("means nothing without groups", "add secure_aggregation.groups, or remove it", place)
+    if groups is None:
+        return
+    if combine is None:
+        raise missing("combine", 'combine = "median"').under("server")
+    if combine != "mean" and groups < _FEWEST_TO_COMBINE:
+        hint = f"set it to {_FEWEST_TO_COMBINE} or more"
+        reason = f"leave no {combine} that one bad group could not move"
+        raise Mistake(reason, hint, ("secure_aggregation", "groups"))
+    if combine != "mean" and plan.server.optimizer == "adam-bc":
+        reason = f"cannot know the noise in a {combine} of groups"
+        raise Mistake(reason, 'set it to "adam", or server.combine to "mean"', ("server", "optimizer"))
+    if plan.secure_aggregation.transcripts:
+        reason = "hold one sum of a round, and groups make several"
+        raise Mistake(reason, "remove it", ("secure_aggregation", "transcripts"))
+
+
+def _groups_hide(plan: Plan) -> None:
+    """Every group hides its sites by itself, also with all the colluders in it and after all the dropouts."""
+    groups, rules = plan.secure_aggregation.groups, plan.secure_aggregation
+    if groups is None:
+        return
+    needed = max(3, rules.colluders + rules.dropouts + 2)
+    if plan.cohort.minimum // groups < needed:
+        least = needed * groups
+        hint = f"raise cohort.minimum to {least} or more, or make fewer groups"
+        small = plan.cohort.minimum // groups
+        reason = f"leave groups of {small}, and each needs colluders + dropouts + 2, here {needed}"
+        raise Mistake(reason, hint, ("secure_aggregation", "groups"), unsafe=True)
+    if not plan.is_private and (plan.cohort.sample_rate is not None or plan.cohort.size != "all"):
+        hint = 'set cohort.size to "all", or choose noise'
+        reason = "of changing cohorts are bare sums that differ by single updates"
+        raise Mistake(reason, hint, ("secure_aggregation", "groups"), unsafe=True)
 
 
 def _noise_known(plan: Plan) -> None:
@@ -240,5 +284,5 @@ def _metrics_exist(plan: Plan) -> None:
 
 _CHECKS = (
     *(_patients_known, _kind_fits, _cohort_hides, _metrics_exist),
-    *(_figures_fit, _noise_known, _excess_fits, _sums_hide),
+    *(_figures_fit, _noise_known, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
 )

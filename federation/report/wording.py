@@ -76,9 +76,11 @@ def _total(known: Tried, delta: str) -> str:
 
 def departures(report: Report) -> list[str]:
     """What left each site, one sentence each."""
+    groups = report.secure_aggregation.get("groups")
+    whose = "sites" if groups is None else f"sites of its group, one of {groups}"
     lines = [
         "In every round, one vector of whole numbers as long as the model, each number hidden under masks that "
-        "cancel only in the sum over the sites. By itself it looks random, to the server and to anyone.",
+        f"cancel only in the sum over the {whose}. By itself it looks random, to the server and to anyone.",
         _NOISE[report.privacy.noise],
         "Public keys for that round, and shares of the site's mask secrets, sealed for the other sites.",
         "The number of records that the site declares, and its name.",

@@ -77,11 +77,13 @@ def required_survivors(plan: Plan, cohort: int) -> int:
 def noise_levels(plan: Plan, cohort: int) -> tuple[int, ...]:
     """For which numbers of lost sites, ascending, less noise can be left in a sum of `cohort`; () for none.
 
-    On a ring of neighbors nothing is taken out: that a site's excess is opened for one set only is proven for the
-    complete graph. UnsafeParameters where the plan asks for it there.
+    Of groups nothing is taken out (decision 21). On a ring of neighbors neither: that a site's excess is opened for
+    one set only is proven for the complete graph. UnsafeParameters where the plan asks for it there.
     """
     asked, rules = plan.secure_aggregation.excess_levels, _rules(plan, cohort)
     if plan.privacy.noise != "distributed" or rules.tolerated == 0 or asked == 0:
+        return ()
+    if plan.secure_aggregation.groups is not None:
         return ()
     if shares_along_ring(plan, cohort):
         if asked is None:

@@ -18,6 +18,7 @@ from typing import Any
 from federation.kinds.base import Parties
 from federation.plan.plan import Plan
 from federation.round.cohort import parties_of
+from federation.round.groups import smallest_sum
 
 _ONE_SOURCE = {
     "site": "every site adds all of its noise by itself: no share can be missing",
@@ -43,9 +44,10 @@ def noise_excess(plan: Plan, sites: int, lost: int = 0) -> float:
 def excess_facts(plan: Plan, sites: int) -> dict[str, Any]:
     """`noise_excess`, and what it would be with no dropouts, no colluders or neither, as plain data.
 
-    `levels`: by how many sites may be lost before more noise is left, the most that is left until then.
+    Of a cohort of so many sites; where it is cut into groups, of the smallest of them. `levels`: by how many sites
+    may be lost before more noise is left, the most that is left until then.
     """
-    asked = plan.secure_aggregation
+    asked, sites = plan.secure_aggregation, smallest_sum(plan, sites)
     facts: dict[str, Any] = {"noise_excess": noise_excess(plan, sites)}
     if plan.privacy.noise != "distributed":
         return {**facts, "noise_excess_why": _ONE_SOURCE[plan.privacy.noise]}

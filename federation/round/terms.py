@@ -7,13 +7,14 @@ different things gets masks that do not cancel, that is, noise (docs/protocol.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from federation.kinds.base import Kind, Parties
 from federation.model.params import params_digest
 from federation.plan.plan import Plan
 from federation.round.cohort import parties_of
+from federation.round.groups import sums_of
 from federation.round.messages import Invitation, Member
 from privacy.mechanism.encoding import Codec
 from privacy.mechanism.excess import Levels
@@ -26,6 +27,9 @@ from privacy.wire import Writer, digest
 class Terms:
     """One attempt at one round, as agreed. `dimension` is the number of params.
 
+    `members` are those of one sum. Where the plan cuts the cohort into groups, `cohort` are all who are invited,
+    and `groups` has the terms of each group: sizes, noise, thresholds and ring are the group's.
+
     The round after the last, where the plan has one, is the evaluation: its sum is of figures about held-out
     records, not of updates.
     """
@@ -36,6 +40,33 @@ class Terms:
     attempt: int
     members: tuple[Member, ...]
     dimension: int
+    cohort: tuple[Member, ...] = ()
+
+    @property
+    def invited(self) -> tuple[Member, ...]:
+        """All who are invited to the round."""
+        return self.cohort or self.members
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their ids, in order."""
+        return tuple(member.site for member in self.invited)
+
+    @cached_property
+    def groups(self) -> tuple[Terms, ...]:
+        """The terms of each sum of the round. An evaluation is one sum over all."""
+        parts = sums_of(self.plan, self.round, self.names)
+        if len(parts) == 1:
+            return (self,)
+        by_name = {member.site: member for member in self.invited}
+        return tuple(
+            replace(self, members=tuple(by_name[name] for name in part), cohort=self.invited)
+            for part in parts
+        )
+
+    def of(self, site: str) -> Terms:
+        """The terms of the sum that a site of the cohort is in."""
+        return next(one for one in self.groups if any(member.site == site for member in one.members))
 
     @property
     def place(self) -> tuple[bytes, int, int]:
@@ -111,15 +142,16 @@ class Terms:
         """The request digest: 32 bytes for params, cohort and declared sizes, the same in every attempt.
 
         A site answers one request per round. Grid, weights and share of the noise follow from the cohort, so a
-        stored answer would be wrong for another cohort, with less noise on it than was agreed.
+        stored answer would be wrong for another cohort, with less noise on it than was agreed. The groups follow
+        from plan, round and cohort: so does the group of a site.
         """
-        return digest("federation/question/2", Invitation(self.members).to_bytes(), params_digest(params))
+        return digest("federation/question/2", Invitation(self.invited).to_bytes(), params_digest(params))
 
     @cached_property
     def session(self) -> bytes:
         """32 bytes that all keys of this attempt are bound to: what every party knows before the params."""
         place = Writer().fixed(self.run).u32(self.round).u32(self.attempt).u64(self.dimension).finish()
-        cohort, calibration = Invitation(self.members).to_bytes(), self.plan.kind.noise_text.encode()
+        cohort, calibration = Invitation(self.invited).to_bytes(), self.plan.kind.noise_text.encode()
         return digest("federation/terms/2", self.plan.canonical(), place, cohort, calibration)
 
     def context(self, params: bytes) -> bytes:

@@ -16,6 +16,7 @@ from privacy.secagg.ring import packed_size
 GIGABYTE = 10**9
 MAX_GIGABYTES = 10.0  # unless the plan says transcripts_max
 CENTRAL = 'noise = "central": sum not verifiable, as a transcript would show it without its noise'
+GROUPS = "a transcript holds one sum of a round, and groups make several"
 UNMASKED = "the engine added them up in one process: nothing was masked, and no site signed anything"
 _WIDEST = 62  # bits of a ring
 _SITE, _PAIR = 2 << 10, 1 << 8  # of a site, and of two: what stands beside the vectors, at most
@@ -46,6 +47,8 @@ def left_out(plan: Plan, sizes: Iterable[int], dimension: int) -> str:
     rules = plan.secure_aggregation
     if plan.privacy.noise == "central":
         return CENTRAL
+    if rules.groups is not None:
+        return GROUPS
     if rules.transcripts is False:
         return "the plan says transcripts = false"
     most, needed = rules.transcripts_max or MAX_GIGABYTES, room(plan, sizes, dimension).whole / GIGABYTE

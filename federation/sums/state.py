@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from federation.errors import TrainingDiverged
 from federation.kinds.allowed import Unlikely
 from federation.plan.plan import Plan
+from federation.round.parts import Opened
 from federation.round.terms import Terms
+from federation.sums.combining import combined
 from federation.sums.judging import judge
 from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
 from privacy.mechanism.encoding import RingVector
@@ -36,6 +39,25 @@ def begin(plan: Plan, run: bytes, params: Tensor) -> ServerState:
     return ServerState(run, 0, params, optimizer(plan).init(params))
 
 
+@dataclass(frozen=True)
+class Sum:
+    """One opened sum of a round: its terms, the unmasked ring sum, and whose it is.
+
+    `total` is without the excess noise of `reduced` of its survivors; that of `left` stayed in.
+    """
+
+    terms: Terms
+    total: RingVector = field(repr=False)
+    survivors: Sequence[str]
+    reduced: int = 0
+    left: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, terms: Terms, opened: Opened) -> Sum:
+        """A sum from which the noise that it does not need was taken out."""
+        return cls(terms, opened.total, opened.survivors, len(opened.reduced), opened.left)
+
+
 def advance(
     plan: Plan,
     state: ServerState,
@@ -45,18 +67,29 @@ def advance(
     stream: Stream,
     reduced: int = 0,
 ) -> tuple[ServerState, Unlikely | None]:
-    """The state after a round, and what is odd about its sum: the mean delta, one step of the server optimizer.
+    """The state after a round of one sum: see `advance_by`."""
+    return advance_by(plan, state, [Sum(terms, total, survivors, reduced)], stream)
 
-    `total` is the unmasked ring sum over `survivors`, without the excess noise of `reduced` of them. With central
-    noise the noise is added first, from `stream`, so all that follows is post-processing of what the secure sum
-    released. SumRefused: the sum is not applied.
+
+def advance_by(
+    plan: Plan, state: ServerState, sums: Sequence[Sum], stream: Stream
+) -> tuple[ServerState, Unlikely | None]:
+    """The state after a round, and what is odd about its sums: means, one delta, one step of the optimizer.
+
+    With central noise the noise is added to each sum first, from `stream`, so all that follows is post-processing
+    of what the secure sums released. SumRefused: nothing is applied.
     """
-    released = terms.kind.released(terms.parties, total, stream)
-    found = judge(terms, released, survivors)
-    delta = terms.kind.mean(terms.parties, released, survivors)
-    noise = terms.kind.noise_variance(terms.parties, survivors, reduced)
+    means, variances, odd = [], [], []
+    for one in sums:
+        kind, parties = one.terms.kind, one.terms.parties
+        released = kind.released(parties, one.total, stream)
+        odd.append(judge(one.terms, released, one.survivors))
+        means.append(kind.mean(parties, released, one.survivors))
+        variances.append(kind.noise_variance(parties, one.survivors, one.reduced))
+    delta, noise = combined(means, plan.server.combine), math.fsum(variances) / len(sums) ** 2
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
-    return replace(state, round=terms.round, params=params, optimizer=moments), found
+    worst = max((one for one in odd if one is not None), key=lambda one: one.ratio, default=None)
+    return replace(state, round=sums[0].terms.round, params=params, optimizer=moments), worst
 
 
 def require_finite(state: ServerState) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from federation.errors import RosterError
 from federation.plan.plan import Plan
 from federation.round.cohort import required_survivors, sample
+from federation.round.groups import can_sum, may_be_missing
 from federation.round.messages import Member
 from privacy.errors import UnsafeParameters
 from server.attendance.absence import Absence
@@ -42,7 +43,7 @@ class Attendance:
         away = [site for site in self.absence.away if site not in out]
         for count in range(len(away), 0, -1):
             found = _without(plan, members, number, out | set(away[:count]))
-            if found is not None and _can_sum(plan, found, away):
+            if found is not None and _can_sum(plan, found, number, away):
                 return found
         return sample(plan, members, number, out)
 
@@ -58,9 +59,9 @@ def _without(
         return None
     # Without noise no site takes part in a cohort that differs from the first one by more than the dropouts.
     is_fixed = not plan.is_private and plan.cohort.sample_rate is None and plan.cohort.size in ("all", None)
-    return None if is_fixed and len(members) - len(found) > plan.secure_aggregation.dropouts else found
+    return None if is_fixed and len(members) - len(found) > may_be_missing(plan) else found
 
 
-def _can_sum(plan: Plan, cohort: Sequence[Member], away: Sequence[str]) -> bool:
-    here = sum(member.site not in away for member in cohort)
-    return here >= required_survivors(plan, len(cohort))
+def _can_sum(plan: Plan, cohort: Sequence[Member], number: int, away: Sequence[str]) -> bool:
+    names = [member.site for member in cohort]
+    return can_sum(plan, number, names, set(names) - set(away))

@@ -15,7 +15,7 @@ from privacy.accounting.units import Limit, Patient
 from privacy.errors import BudgetExceeded, MalformedMessage, PolicyViolation, UnsafeParameters
 from tests.certificates import certificate
 from tests.patience import within
-from tests.plans import TEXT, changed, for_patients
+from tests.plans import TEXT, changed, for_patients, plan_of
 
 SITE = """\
 [site]
@@ -570,3 +570,19 @@ def test_a_source_that_may_hold_a_password_is_never_shown(tmp_path: Path) -> Non
             load_site(path)
         assert "SECRET" not in str(caught.value)
         assert "site.toml:6 data.sour" in str(caught.value)
+
+
+def test_the_minimums_of_a_policy_are_asked_of_the_smallest_group() -> None:
+    """Twenty sites in groups of five: a sum is of five, and the site that demands six refuses."""
+    one = plan_of({"cohort.minimum": 20})
+    grouped = plan_of({"cohort.minimum": 20, "secure_aggregation.groups": 4, "server.combine": "median"})
+    asked = {"plans": (grouped.digest, one.digest), "colluders_minimum": 1}
+    consent(grouped, policy(cohort_minimum=5, survivors_minimum=4, **asked))
+    for stricter in ({"cohort_minimum": 6}, {"survivors_minimum": 5}):
+        (rule,) = stricter
+        with pytest.raises(PolicyViolation, match=rule):
+            consent(grouped, policy(**{**asked, **stricter}))
+        consent(one, policy(**{**asked, **stricter}))
+    own = Policy.for_plan(grouped)
+    assert (own.cohort_minimum, own.survivors_minimum) == (5, 4)
+    consent(grouped, own)
