@@ -22,9 +22,11 @@ Receives = dict[str, Callable[[bytes], bytes]]
 Change = Callable[[Receives], None]
 
 
-def deals_badly(site: str, *to: str) -> Change:
+def deals_badly(site: str, *to: str, levels: int = 1) -> Change:
+    """`levels`: of excess noise, of which there is none in a plan without noise."""
+
     def change(receives: Receives) -> None:
-        receives[site] = BadDealer(receives[site], to)
+        receives[site] = BadDealer(receives[site], to, levels=levels)
 
     return change
 
@@ -122,7 +124,7 @@ def test_who_lies_takes_one_other_along_and_the_rest_goes_on(changes: list[Chang
 
 def test_the_sum_without_the_bad_dealer_is_exact(tmp_path: Path) -> None:
     with opened(EXACT, tmp_path, 5) as (world, sites):
-        state, receipts = play(world, sites, deals_badly(ASH, BIRCH, CEDAR, DOGWOOD, ELM))
+        state, receipts = play(world, sites, deals_badly(ASH, BIRCH, CEDAR, DOGWOOD, ELM, levels=0))
         survivors = [receipt.survivors for receipt in receipts]
         assert survivors == [(BIRCH, CEDAR, DOGWOOD, ELM)] * 3
         assert close(state.params, by_hand(EXACT, world.training, survivors))
