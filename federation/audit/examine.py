@@ -26,7 +26,6 @@ from federation.audit.claims import (
     planned_charges,
     recounted,
 )
-from federation.audit.consents import check_consents
 from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
     Ledger,
@@ -41,7 +40,6 @@ from federation.audit.evidence import (
 )
 from federation.audit.figures.made import check_made
 from federation.audit.findings import Findings
-from federation.audit.heads import check_heads
 from federation.audit.ledger import check_owner, replayed
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
@@ -54,6 +52,8 @@ from federation.audit.rounds import (
     check_unlikely,
     dimension_of,
 )
+from federation.audit.signed.consents import check_consents
+from federation.audit.signed.heads import check_heads
 from federation.audit.sites import Booked, Setting, check_evaluated, check_training
 from federation.audit.suites import check_suites
 from federation.audit.sums.check import Run as SumsOf

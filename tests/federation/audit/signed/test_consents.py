@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.audit.consents import FILE
 from federation.audit.examine import audit
+from federation.audit.signed.consents import FILE
 from federation.identity.keys import load_private
 from federation.identity.roster_file import load_roster
 from federation.round.messages import Welcome
