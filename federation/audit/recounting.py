@@ -62,7 +62,8 @@ def share_left(plan: Plan, sites: int, lost: int) -> float:
     With it the shares that are still there, less those of the colluders, are what the guarantee counts on, if as
     many are lost as the level is for; in whole 2^-28 of a share, rounded up.
     """
-    level = min(each for each in excess_levels(plan, sites) if each >= lost)
+    levels = excess_levels(plan, sites)
+    level = next((each for each in levels if each >= lost), levels[-1])
     honest = sites - plan.secure_aggregation.colluders
     return math.ceil(Fraction(_PARTS * counted_shares(plan, sites), honest - level)) / _PARTS
 

@@ -42,12 +42,14 @@ def test_figures_that_cannot_be_are_found_though_the_report_says_the_same(
 
 
 def test_figures_that_the_noise_hides_are_none_at_all(paid: Path) -> None:
+    """Which they are follows from the sum in the transcript: to hide other figures is found."""
     hidden = dict.fromkeys(("records", "accuracy", "loss", "standard_error"))
+    are_hidden = line_of(paid)["evaluation"] == hidden
     with receipts(paid) as lines:
         lines[2]["evaluation"] = hidden
     edited_report(paid, lambda report: report["evaluation"].update(published=hidden))
     write_page(paid, read_report(paid))
-    assert ids(audit(paid)) == set()
+    assert ids(audit(paid)) == (set() if are_hidden else {"evaluation-figures"})
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def stopped(tmp_path: Path) -> Path:
 def test_a_run_that_was_stopped_in_its_first_round_is_called_that(stopped: Path) -> None:
     found = audit(stopped)
     assert (found.verdict, ids(found, "critical")) == ("pass", set())
-    assert ids(found, "warning") == {"run-unfinished", "round-without-receipt"}
+    assert ids(found, "warning") == {"run-unfinished", "round-without-receipt", "transcript-unnamed"}
     (told,) = [each.detail for each in found.findings if each.id == "run-unfinished"]
     assert told == f"0 of {ROUNDS} rounds have a receipt: it was stopped before its first round ended"
     assert [(site.id, site.training.executed) for site in found.sites] == [(site, 1) for site in SITES]
