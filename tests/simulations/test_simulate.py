@@ -21,7 +21,6 @@ from federation.report.receipt import Receipt
 from federation.report.report import Report, metrics_of
 from federation.sums.optimizers import ServerOptimizer, build
 from privacy.accounting.pld import epsilon
-from privacy.errors import LedgerRefusal
 from privacy.ledger.heads import head_from_json
 from privacy.ledger.state import fold
 from privacy.roster import Roster
@@ -251,7 +250,7 @@ def test_journals_that_are_spent_end_a_second_run_on_every_engine(
     for name in ("journals", "checkpoint/keys"):  # the same sites; what they are asked is another run
         copytree(stopped / name, tmp_path / "run" / name)
     (tmp_path / "run" / "plan.toml").write_text(PRIVATE)
-    with pytest.raises(LedgerRefusal, match="approves one run of this plan, and it was made"):
+    with pytest.raises(CheckpointError, match="tells of a run that was begun here"):
         simulated(PRIVATE, sites, tmp_path / "run", engine)
     assert not (tmp_path / "run" / "params.safetensors").exists()
     assert not (tmp_path / "run" / "receipts.jsonl").exists()
