@@ -109,7 +109,9 @@ class Party(Site):
         joined = Joined(terms.run, terms.plan, ROSTER, nothing, terms.dimension)
         self.participant = self._invited(joined, invite(terms))
 
-    def release(self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = ()) -> np.ndarray:
+    def release(
+        self, terms: Terms, params: Tensor, heads: tuple[Head, ...] = (), excess: bytes = b""
+    ) -> np.ndarray:
         self._told.ask(self.member.site, "release")
         self._told.released.append(params)
         self._told.shown.append(heads)

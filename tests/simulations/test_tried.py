@@ -199,7 +199,7 @@ def test_a_run_counts_before_its_first_round(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("simulations.vectorized._total", killed)
+        patch.setattr("simulations.vectorized._opened", killed)
         simulate(PLAN, sites, tmp_path / "crashed")
     assert told(sites, tmp_path / "next").runs == 2
 
