@@ -15,9 +15,10 @@
     `- ProtocolError          3  a peer or the server; this round ends here for us
        |- MalformedMessage    3  bytes that cannot be parsed
        |- FaultyServer        3  the server, beyond doubt
-       |  `- UnknownRun       3  in `clients.site`: the server may greet it again
+       |  `- UnknownRun       3  in `clients.greeting.refusals`: the server may greet it again
        |- FaultyClient        3  the named `site`, beyond doubt
-       `- SuspectedClient     3  the named `site` or the server
+       |- SuspectedClient     3  the named `site` or the server
+       `- ShareDoesNotOpen    3  in `clients.participant`; `slot` is the dealer's place
 
 A message is one line and never holds vectors, secrets or values of the data. The hint says what to do.
 """
