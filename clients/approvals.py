@@ -87,12 +87,23 @@ def apply(path: Path, proposal: Path) -> str:
     return _raised(statement)
 
 
-def abandon(path: Path, run: str) -> None:
-    """Close a run that will not go on, and its evaluation: what never began is returned, and nothing can begin."""
+SHORTEST = 8
+"""Letters of a run's id that may stand for it: as many as tables show."""
+
+
+def abandon(path: Path, run: str) -> str:
+    """Close a run that will not go on, and its evaluation: what never began is returned, and nothing can begin.
+
+    `run` is its id, or how that begins; returned is the id.
+    """
     from federation.round.terms import evaluation_run
 
     with _journal(path) as journal:
-        journal.abandon_run(run, ABANDONED, evaluation_run(run))
+        runs = fold(load_entries(load_site(path).journal, may_be_backup=False)).runs
+        known = [name for name in runs if name.startswith(run) and "/" not in name]
+        name = known[0] if run not in runs and len(known) == 1 and len(run) >= SHORTEST else run
+        journal.abandon_run(name, ABANDONED, evaluation_run(name))
+    return name
 
 
 def reclaim(path: Path) -> Path:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clients.approvals import open_journal
+from clients.approvals import SHORTEST, open_journal
 from clients.policy import load_site
 from federation.errors import InputError, UnusableFile
 from federation.ledger.export import load_entries
@@ -24,8 +24,6 @@ from privacy.canonical import finite
 from privacy.errors import LedgerRefusal
 from privacy.ledger.limits import LEFT
 from privacy.ledger.state import Account, fold
-
-_SHORTEST = 8  # letters of a run's id that may stand for it: as many as tables show
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def leave(path: Path, leaving: Leaving) -> None:
 def _named(account: Account, run: str) -> str:
     """The id of a run that is open."""
     known = [name for name in account.runs if name.startswith(run) and "/" not in name]
-    if run not in account.runs and (len(known) != 1 or len(run) < _SHORTEST):
+    if run not in account.runs and (len(known) != 1 or len(run) < SHORTEST):
         raise InputError(
             f"the ledger has {'no run' if not known else 'more than one run'} that begins with {run[:64]!r}",
             hint="federation ledger show SITE names them; a site cannot leave what it has not joined",

@@ -254,18 +254,20 @@ def apply(
     _tell(as_json, {"proposal": str(proposal), "done": done}, done)
 
 
-@ledger.command(epilog="Example: [bold]federation ledger close site.toml 3f2a...[/bold]")
+@ledger.command(epilog="Example: [bold]federation ledger close site.toml 3f2a91c0[/bold]")
 def close(
     site: SiteFile,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="its id, as `show --json` has it")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="its id, or the first 8 letters of it")],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """End a run that will not go on: rounds that it never began are returned to the budget."""
     from clients.approvals import abandon
 
-    abandon(site, run)
-    _tell(as_json, {"run": run, "closed": True}, f"{run}: closed; none of its rounds can begin any more")
+    closed = abandon(site, run)
+    _tell(
+        as_json, {"run": closed, "closed": True}, f"{closed}: closed; none of its rounds can begin any more"
+    )
 
 
 @ledger.command(epilog="Example: [bold]federation ledger reclaim site.toml[/bold]")

@@ -167,6 +167,7 @@ def _explanation(detail: ErrorDetails, name: str, field: FieldInfo) -> tuple[str
         "int_type": "must be a whole number",
         "int_from_float": "must be a whole number",
         "float_type": "must be a number",
+        "bool_type": "must be true or false",
         "finite_number": "must be a finite number",
         "string_type": "must be text in quotes",
         "list_type": "must be a list in brackets",

@@ -81,3 +81,14 @@ def test_a_run_that_the_site_never_joined_is_refused(command: Command, site: Pat
     refused = command("leave", site, run, "--yes")
     assert refused.code == 2
     assert "cannot leave what it has not joined" in refused.err
+
+
+def test_a_run_is_closed_by_the_letters_that_tables_show(command: Command, site: Path) -> None:
+    reserve(site, 0, "ab" * 16)
+    short = command("ledger", "close", site, NAME[:7])
+    assert (short.code, short.out) == (3, "") and not closed(site)
+    done = command("ledger", "close", site, NAME[:8])
+    assert (done.code, closed(site)) == (0, True) and done.out.startswith(f"{NAME}: closed")
+    reserve(site, 0, "ab" * 4 + "f" * 24)
+    twice = command("ledger", "close", site, "ab" * 4)
+    assert (twice.code, twice.out) == (3, "") and not closed(site)

@@ -82,6 +82,11 @@ SLIPS = [
     ("rounds = 200", "rounds = 2.5", "federation.rounds = 2.5: must be a whole number"),
     ("rounds = 200", "rounds = true", "federation.rounds = true: must be a whole number"),
     ("rounds = 200", "rounds = 0", "federation.rounds = 0: must be at least 1"),
+    (
+        "[secure_aggregation]",
+        '[secure_aggregation]\ntranscripts = "yes"',
+        'secure_aggregation.transcripts = "yes": must be true or false; write for example: transcripts = true',
+    ),
     ("seed = 7", "seed = 9007199254740992", "federation.seed = 9007199254740992: must be below 9"),
     ("sample_rate = 0.1", "sample_rate = 1.5", "training.sample_rate = 1.5: must be at most 1"),
     ("sample_rate = 0.1", "sample_rate = 1" + "0" * 400, "training.sample_rate = 1000"),
