@@ -77,7 +77,7 @@ class Coordinator:
         self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
         self.accused: dict[str, str] = {}  # whose shares do not open, by the site that says so
-        self.gone: set[str] = set()  # were asked and fell silent, or left for a reason of their own
+        self.gone: set[str] = set()  # fell silent, left for a reason of their own, or broke the protocol
         self.following: Coordinator | None = None
         sink = uploads.keep if uploads is not None else None
         self._machine = ServerMachine(roster, terms.parameters, terms.session, sink)
@@ -305,6 +305,7 @@ class Coordinator:
             ) from None
         finally:
             self._answered -= self._machine.blame.keys()
+            self.gone |= self._machine.blame.keys()  # not listened to any more: as if it had vanished
         self.left.update(self._machine.faulty)
         if self._machine.phase is not before:
             self._answered.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,26 @@ def test_a_run_ends_for_updates_that_diverge_if_more_sites_say_so_than_may_lie(
             return
         _, receipts = play(world, sites, *changes)
         assert [bool(receipt.survivors) for receipt in receipts] == [False, True, True]
+
+
+@pytest.mark.parametrize("kind", [Kind.INVITE, Kind.ADVERTS, Kind.BROADCAST])
+def test_one_site_that_answers_rubbish_time_and_again_ends_no_run(kind: Kind, tmp_path: Path) -> None:
+    """No sum may lack a site here: so the rounds go on without it."""
+
+    def rubbish(receives: Receives) -> None:
+        receive = receives[ASH]
+
+        def answer(data: bytes) -> bytes:
+            reply = Frame.from_bytes(receive(data))
+            return (
+                replace(reply, body=b"").to_bytes()
+                if Frame.from_bytes(data).kind is kind
+                else reply.to_bytes()
+            )
+
+        receives[ASH] = answer
+
+    plan = plan_of(noise="distributed", sample_rate=0.5, dropouts=0, colluders=1, deadline_seconds=1)
+    with opened(plan, tmp_path, 5) as (world, sites):
+        _, receipts = play(world, sites, rubbish)
+        assert any(receipt.survivors for receipt in receipts)
