@@ -77,7 +77,7 @@ class Coordinator:
         self._heads = heads or Heads(roster)
         self.left: dict[str, str] = {}  # sites that aborted, broke the protocol or kept silent, and why
         self.accused: dict[str, str] = {}  # whose shares do not open, by the site that says so
-        self.gone: set[str] = set()  # were asked and fell silent, or left for a reason of their own
+        self.gone: set[str] = set()  # fell silent, left for a reason of their own, or broke the protocol
         self.following: Coordinator | None = None
         sink = uploads.keep if uploads is not None else None
         self._machine = ServerMachine(roster, terms.parameters, terms.session, sink)
@@ -156,6 +156,12 @@ class Coordinator:
         return self._machine.phase is Phase.MASK
 
     @property
+    def _due(self) -> Kind | None:
+        """What sites answer in the step at hand. A prepared round has asked for no vector before it has params."""
+        is_waiting = self.is_training and self._params is None
+        return None if is_waiting else _REPLIES.get(self._machine.phase)
+
+    @property
     def has_enough(self) -> bool:
         """Whether as many sites have answered in the step at hand as a sum needs."""
         return len(self._answered) >= self.terms.parameters.required
@@ -188,8 +194,12 @@ class Coordinator:
     def receive(self, site: str, data: bytes) -> list[Outgoing]:
         """Take one reply; what has to be sent now, if it completed a step. TooFewSurvivors voids the round.
 
-        A reply that no honest site sends, for its length alone, is neither copied nor parsed.
+        A reply that no honest site sends, for its length alone, is neither copied nor parsed. Of a sender that is
+        not in the cohort nothing is looked at.
         """
+        return self._received(site, data) if site in self.terms.parameters.slots else []
+
+    def _received(self, site: str, data: bytes) -> list[Outgoing]:
         try:
             header = Frame.header(data)
             if (header.run, header.round, header.attempt) != self.terms.place:
@@ -198,7 +208,7 @@ class Coordinator:
             frame = Frame.from_bytes(data)
             if frame.kind is Kind.ABORT:
                 return self._aborted(site, frame.body)
-            if frame.kind is not _REPLIES.get(self._machine.phase):
+            if frame.kind is not self._due:
                 return []  # late or early: the step it belongs to is closed
             self._answered.add(site)
             own = self._unpaired(site, frame) if frame.kind in (Kind.MASKED, Kind.REVEAL) else frame.body
@@ -295,6 +305,7 @@ class Coordinator:
             ) from None
         finally:
             self._answered -= self._machine.blame.keys()
+            self.gone |= self._machine.blame.keys()  # not listened to any more: as if it had vanished
         self.left.update(self._machine.faulty)
         if self._machine.phase is not before:
             self._answered.clear()

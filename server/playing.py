@@ -181,10 +181,16 @@ def _may_do_better(last: Attempt, setting: Setting) -> bool:
     fresh = setting.cohort()
     if fresh != last.terms.members and (last.accused or last.proven):
         return True  # also where no number is left: the run ends without this round
-    if Reason.DIVERGED.name.lower() in last.reasons.values():
+    if _has_diverged(last, setting.plan):
         return False  # others would diverge, too, at a charge of their own
     is_other = fresh != last.terms.members or not last.may_repeat
     return is_other and setting.can_sum(fresh) and setting.number < setting.plan.federation.rounds
+
+
+def _has_diverged(last: Attempt, plan: Plan) -> bool:
+    """Whether more sites say that their updates left the ring than may lie about it, to end the run."""
+    told = list(last.reasons.values()).count(Reason.DIVERGED.name.lower())
+    return told > plan.secure_aggregation.colluders
 
 
 def _void(coordinator: Attempt) -> Void:

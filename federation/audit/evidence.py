@@ -26,6 +26,7 @@ from federation.log import printable
 from federation.plan.plan import Plan, load
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Entry
+from privacy.roster import Entry as RosterEntry
 from privacy.roster import Roster
 
 
@@ -105,37 +106,68 @@ def _is_recorded(run: Path, plan: Plan) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class _Signed:
+    """A roster file: what it says, and whose signatures it bears."""
+
+    name: str
+    roster: Roster
+    signers: frozenset[bytes]
+
+
 def read_rosters(run: Path, found: Findings) -> Rosters | None:
-    """roster.toml, and those before it; whose signatures they bear is for the reader to say."""
-    signers: set[str] = set()
-    newest = _roster(run / "roster.toml", "roster.toml", signers, found)
-    keys = ", ".join(key[:16] for key in sorted(signers)) or "none"
+    """roster.toml, and those before it that it vouches for; whose signatures it bears is for the reader to say."""
+    newest = _roster(run / "roster.toml", "roster.toml", found)
     if newest is None:
         return None
-    earlier = (
-        _roster(path, f"rosters/{printable(path.name)}", signers, found)
+    read = (
+        _roster(path, f"rosters/{printable(path.name)}", found)
         for path in sorted((run / "rosters").glob("*.toml"))
     )
-    rosters = Rosters(newest, tuple(roster for roster in earlier if roster is not None))
-    for site in sorted(rosters.everybody.by_site.keys() - newest.by_site.keys()):
+    rosters = Rosters(newest.roster, _vouched(newest, [each for each in read if each is not None], found))
+    for site in sorted(rosters.everybody.by_site.keys() - newest.roster.by_site.keys()):
         found.add("site-revoked", "a later roster, which the run went on under, is without this site", site)
+    keys = ", ".join(sorted(key.hex()[:16] for key in newest.signers)) or "none"
     found.skip(f"whether you trust the keys that signed the roster: {keys}")
     return rosters
 
 
-def _roster(path: Path, name: str, signers: set[str], found: Findings) -> Roster | None:
-    """A roster that is signed by all that it names as signers; these are added to `signers`."""
+def _vouched(newest: _Signed, earlier: Sequence[_Signed], found: Findings) -> tuple[Roster, ...]:
+    """The earlier rosters that one of the newest's signers signed, or that say nothing else than these.
+
+    Whoever keeps the run can sign a roster of sites of its own making. The consortium may have had other keys then.
+    """
+    kept = [each for each in earlier if each.signers & newest.signers]
+    known = {_told(entry) for each in (newest, *kept) for entry in each.roster.entries}
+    for each in earlier:
+        if each in kept:
+            continue
+        if {_told(entry) for entry in each.roster.entries} <= known:
+            kept.append(each)
+        else:
+            detail = (
+                "nobody who signed roster.toml signed it, and it names other sites or keys: it is not used"
+            )
+            found.add("roster-of-others", f"{each.name}: {detail}")
+    return tuple(each.roster for each in kept)
+
+
+def _told(entry: RosterEntry) -> tuple[str, str, bytes, int]:
+    return entry.site, entry.organization, entry.key, entry.size
+
+
+def _roster(path: Path, name: str, found: Findings) -> _Signed | None:
+    """A roster that is signed by all that it names as signers."""
     try:
         text_of(path)
         roster, signed = roster_of(load_roster(path))
     except _DAMAGE:
         found.add("roster-unreadable", f"{name} is missing or no roster: no key of a site can be told")
         return None
-    genuine = [key.hex() for key in signed.signatures if signed.is_signed_by(key)]
+    genuine = frozenset(key for key in signed.signatures if signed.is_signed_by(key))
     if not genuine or len(genuine) < len(signed.signatures):
         found.add("roster-unsigned", f"{name} is not signed by every key that it names as a signer")
-    signers.update(genuine)
-    return roster
+    return _Signed(name, roster, genuine)
 
 
 def read_signers(run: Path) -> tuple[bytes, ...]:

@@ -163,6 +163,7 @@ def _run_of(path: Path, plan: Plan, evidence: _Evidence, params: Params | None, 
     """What the sums are held against."""
     runs = [account.runs.get(evidence.receipts.run) for account in evidence.accounts.values()]
     told = set(evidence.receipts.suites).union(*(run.suites for run in runs if run is not None))
+    told |= {evidence.roster.suite} if evidence.roster is not None else set()  # not the server's word
     unmasked = ""
     if in_process or (evidence.simulated == {True} and not any(run and run.masked for run in runs)):
         unmasked = UNMASKED

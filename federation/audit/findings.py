@@ -22,6 +22,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "plan-older": "info",
     "roster-unreadable": "critical",
     "roster-unsigned": "critical",
+    "roster-of-others": "warning",
     "receipts-unreadable": "critical",
     "receipt-damaged": "info",
     "receipt-invalid": "critical",

@@ -211,6 +211,16 @@ def test_a_stranger_is_not_counted(sites: Sites) -> None:
     assert coordinator.survivors == tuple(sorted(sites))
 
 
+@pytest.mark.parametrize("body", [abort_body(Reason.BUDGET), b"no reason"], ids=["aborts", "babbles"])
+def test_a_stranger_neither_leaves_nor_is_missed(body: bytes, sites: Sites) -> None:
+    """A node without a site has the name "", and a site that is left out has its own: neither is in the cohort."""
+    coordinator, _ = opened_round(sites)
+    for name in ("", "elm"):
+        assert coordinator.receive(name, Frame(Kind.ABORT, *settled(sites).place, body).to_bytes()) == []
+        assert coordinator.receive(name, b"") == []
+    assert (coordinator.left, coordinator.gone, coordinator.reasons) == ({}, set(), {})
+
+
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=200), kind=st.sampled_from(list(Kind)), framed=st.booleans())
 def test_no_bytes_of_one_site_break_the_round(data: bytes, kind: Kind, framed: bool) -> None:
@@ -375,3 +385,26 @@ def test_what_a_site_answers_to_the_next_round_never_harms_this_one(
         assert coordinator.result is not None
         assert coordinator.left == {}
         assert sorted(sites)[0] not in following.partners
+
+
+def test_a_vector_for_the_next_round_before_it_has_params_is_ignored(sites: Sites) -> None:
+    """One site holds this round open, until the next one has all its shares and waits for its params."""
+    following, bad, vectors = following_of(sites), min(sites), dict[str, Paired]()
+    coordinator, requests = opened_round(sites, following=following)
+    while requests:
+        replies = {request.to: sites[request.to].receive(request.data) for request in requests}
+        if kinds(requests) == {Kind.BROADCAST}:
+            vectors = {to: Paired.from_bytes(Frame.from_bytes(data).body) for to, data in replies.items()}
+        if kinds(requests) == {Kind.CERTIFICATE}:
+            frame = Frame.from_bytes(replies[bad])
+            held, paired = vectors[bad], Paired.from_bytes(frame.body)
+            of_old = replace(frame, body=replace(paired, own=held.own).to_bytes())
+            assert coordinator.receive(bad, of_old.to_bytes()) == [], "a message of the step before"
+            early = replace(held, following=b"", heads=paired.heads).to_bytes()
+            onward = Frame(Kind.MASKED, *following.terms.place, early).to_bytes()
+            replies = {to: data for to, data in replies.items() if to != bad}
+            replies[bad] = replace(frame, body=replace(paired, following=onward).to_bytes()).to_bytes()
+        requests = [one for reply in replies.items() for one in coordinator.receive(*reply)]
+    assert coordinator.survivors == tuple(sorted(sites))
+    assert following.partners == set(sites)
+    assert (coordinator.left, following.left) == ({}, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from clients.site import Site
 from federation.errors import TooFewSurvivors
 from federation.plan.plan import parse
 from federation.report.receipt import Receipt
+from federation.round.messages import Frame, Kind, Reason, abort_body
 from federation.sums.state import ServerState, begin
 from simulations import simulate as simulation
 from simulations.world import InProcess, World
@@ -155,3 +157,57 @@ def test_a_report_tells_a_lost_round_and_what_it_cost(
     assert [line.lost for line in report.rounds] == [{CEDAR: "share", DOGWOOD: "share"}, None, None]
     assert [line.survivors for line in report.rounds] == [0, 4, 4]
     assert {site.id: site.rounds for site in report.sites} == {ASH: 1, BIRCH: 3, CEDAR: 2, DOGWOOD: 2, ELM: 3}
+
+
+def says_that_it_diverges(site: str, number: int) -> Change:
+    def change(receives: Receives) -> None:
+        receive = receives[site]
+
+        def lying(data: bytes) -> bytes:
+            frame = Frame.from_bytes(data)
+            if (frame.kind, frame.round) == (Kind.BROADCAST, number):
+                return frame.reply(Kind.ABORT, abort_body(Reason.DIVERGED)).to_bytes()
+            return receive(data)
+
+        receives[site] = lying
+
+    return change
+
+
+@pytest.mark.parametrize("liars", [1, 2])
+def test_a_run_ends_for_updates_that_diverge_if_more_sites_say_so_than_may_lie(
+    liars: int, tmp_path: Path
+) -> None:
+    """The next number is without them; it would diverge as well if one of them were honest."""
+    plan = plan_of(noise="distributed", sample_rate=0.5, dropouts=0, colluders=1)
+    with opened(plan, tmp_path, 5) as (world, sites):
+        changes = [says_that_it_diverges(name, 1) for name in NAMES[:liars]]
+        if liars > 1:
+            with pytest.raises(TooFewSurvivors):
+                play(world, sites, *changes)
+            return
+        _, receipts = play(world, sites, *changes)
+        assert [bool(receipt.survivors) for receipt in receipts] == [False, True, True]
+
+
+@pytest.mark.parametrize("kind", [Kind.INVITE, Kind.ADVERTS, Kind.BROADCAST])
+def test_one_site_that_answers_rubbish_time_and_again_ends_no_run(kind: Kind, tmp_path: Path) -> None:
+    """No sum may lack a site here: so the rounds go on without it."""
+
+    def rubbish(receives: Receives) -> None:
+        receive = receives[ASH]
+
+        def answer(data: bytes) -> bytes:
+            reply = Frame.from_bytes(receive(data))
+            return (
+                replace(reply, body=b"").to_bytes()
+                if Frame.from_bytes(data).kind is kind
+                else reply.to_bytes()
+            )
+
+        receives[ASH] = answer
+
+    plan = plan_of(noise="distributed", sample_rate=0.5, dropouts=0, colluders=1, deadline_seconds=1)
+    with opened(plan, tmp_path, 5) as (world, sites):
+        _, receipts = play(world, sites, rubbish)
+        assert any(receipt.survivors for receipt in receipts)

@@ -19,6 +19,7 @@ from federation.audit.receipts import Evaluation, Receipt, Receipts, Refused
 from federation.audit.sums.steps import check_figures, check_refused, followed
 from federation.audit.untrusted import is_regular
 from federation.plan.plan import Plan
+from federation.round.parts import by_site
 from federation.sums.record import Transcript, digest_of, path_of, transcripts_of
 from federation.sums.sizes import CENTRAL, left_out
 from federation.sums.verify import Expected, NotVerified, Verified, verified
@@ -83,6 +84,8 @@ def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
         detail = "the plan adds no noise: whoever holds the transcripts has the sums in the clear"
         found.add("sums-in-the-clear", detail)
     for each in rounds:
+        if each.round in proven:
+            _check_left(each, proven[each.round], found)
         if isinstance(each.line, Evaluation) and each.round in proven:
             check_figures(each.line, proven[each.round], found)
         if isinstance(each.line, Refused) and each.round in proven:
@@ -91,6 +94,18 @@ def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
     steps = reached.optimizer.steps if reached is not None else 0
     sums = Sums(len(rounds), len(proven), steps, left_out="" if proven else why or "")
     return sums, reached.params if reached is not None and reached.round == max(run.receipts.rounds) else None
+
+
+def _check_left(each: _Opened, one: Verified, found: Findings) -> None:
+    """The receipt names those whose excess noise is still in the sum, though the sum does not need it."""
+    if isinstance(each.line, Refused):
+        return
+    is_due = one.terms.parameters.opened_level(len(one.survivors)) is not None
+    out = by_site(one.terms, one.excess)
+    left = tuple(site for site in one.survivors if is_due and site not in out)
+    if (each.line.excess_left or ()) != left:
+        detail = f"{each.what}: its receipt does not name the sites whose excess noise stayed in"
+        found.add("receipt-contradiction", detail)
 
 
 def _rounds(run: Run) -> Iterator[_Opened]:

@@ -222,3 +222,17 @@ def test_a_cohort_that_can_lose_nobody_was_not_exposed(size: int, is_exposed: bo
     check_suites(parse(TEXT), told, {}, None, set(), gathered)
     (finding,) = gathered.sorted()
     assert finding.id == ("suite-broken" if is_exposed else "suite-outdated")
+
+
+def test_no_server_calls_a_run_of_today_older_to_be_rid_of_what_shows_its_sums(tmp_path: Path) -> None:
+    """The roster was signed for this suite, under which sites consent, and every sum has a transcript."""
+    home = served(tmp_path, TEXT, names=NAMES)
+    rmtree(home / "rounds")
+    (home / "consents.jsonl").unlink()
+    with receipts(home) as lines:
+        for line in lines:
+            line["suite"] = OLDER
+            line.pop("transcript", None)
+    kept = {"kept": 0, "left_out": f"the run was made with secagg/{OLDER}, under which nothing was kept"}
+    result = edited_report(home, lambda report: report.update(transcripts=kept))
+    assert {"transcript-missing", "consent-missing"} <= ids(result, "critical")

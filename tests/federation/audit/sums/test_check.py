@@ -293,3 +293,15 @@ def test_what_is_odd_about_a_sum_that_was_used_is_held_against_the_sum(tmp_path:
     with receipts(run) as lines:
         lines[1].pop("unlikely")
     assert "receipt-contradiction" in only(run)
+
+
+@pytest.mark.parametrize("number", [1, 4], ids=["a round", "the evaluation"])
+def test_a_receipt_that_names_other_sites_whose_excess_noise_stayed_in_is_found(
+    run: Path, number: int
+) -> None:
+    with receipts(run) as lines:
+        line = next(each for each in lines if each.get("round", 4) == number)
+        line["excess_left"] = [] if line["excess_left"] else ["ash"]
+    found = audit(run)
+    assert any("excess noise stayed in" in each.detail for each in found.findings)
+    assert "receipt-contradiction" in ids(found, "critical")
