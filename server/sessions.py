@@ -228,8 +228,13 @@ def _answer(data: bytes, voice: Voice, hello: Frame) -> Welcome | Reason | str:
 def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
     story = f"{joined} sites joined, cohort.minimum is {plan.cohort.minimum}"
     hint = "ask the sites: their own log says why"
+    if joined:
+        hint += (
+            "; those that joined stay in this run: start it again with the same state, or let them close it"
+        )
     if count := refusals.count(Reason.BUDGET):
         return BudgetExceeded(f"{count} sites have no budget left for this plan: {story}", hint=hint)
     if count := refusals.count(Reason.POLICY):
-        return PolicyViolation(f"{count} sites' policy refuses this plan: {story}", hint=hint)
+        reason = f"{count} sites' policy refuses this plan, or another run is open there: {story}"
+        return PolicyViolation(reason, hint=hint)
     return RosterError(story, hint=hint if refusals else "wait for more sites or lower cohort.minimum")
