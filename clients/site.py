@@ -291,7 +291,7 @@ class Site:
         joined = self._joined_run(greeting.run)
         joined.position = joined.position.greeted(greeting.stands)
         witnessed = few(head for head in self.journal.witnessed() if head.site in joined.roster.by_site)
-        welcome = agreed(greeting, self.member, self.journal.head(), self.trust.identity)
+        welcome = agreed(greeting, self.member, self.journal.head(), joined.dimension, self.trust.identity)
         return frame.reply(Kind.WELCOME, replace(welcome, heads=witnessed).to_bytes())
 
     def _following(self, present: Frame, data: bytes) -> bytes:

@@ -70,7 +70,7 @@ def _served(
     signed, roster = voice.roster, voice.sites
     folder.write_roster(signed)
     known = [*memory.heads(), *folder.heads()]
-    lines, members = open_lines(voice, transport, known, (state.round, state.attempt))
+    lines, members = open_lines(voice, transport, known, (state.round, state.attempt), state.params.numel())
     transcripts = folder.transcripts(signed, state.params.numel())
     lines.attendance.faults = folder.faults()
     memory.remember(lines.heads.all())

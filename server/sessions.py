@@ -133,13 +133,18 @@ class Lines:
 
 
 def open_lines(
-    voice: Voice, transport: Transport, known: Iterable[Head] = (), at: Place = (0, 0)
+    voice: Voice,
+    transport: Transport,
+    known: Iterable[Head] = (),
+    at: Place = (0, 0),
+    dimension: int = 0,
 ) -> tuple[Lines, tuple[Member, ...]]:
     """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
 
     `known` are earlier heads of the sites' ledgers, `at` is where the run stands. A site does not take part if it
     shows a head older than one that the server or a peer knows; nor does a node that answers in a site's name,
-    without its key or after another.
+    without its key or after another, or a site whose model has another number of params than `dimension`, if
+    that is told.
 
     Too few: the sites' reason decides the error. PolicyViolation or BudgetExceeded where sites refused,
     RosterError where they were not there.
@@ -150,7 +155,7 @@ def open_lines(
     welcomes: dict[str, Welcome] = {}
     refusals: list[Reason] = []
     for address, data in _answers(transport, hello.to_bytes(), run, plan.cohort.deadline_seconds):
-        answer = _answer(data, voice, hello)
+        answer = _of_size(_answer(data, voice, hello), dimension)
         if isinstance(answer, Reason):
             refusals.append(answer)
             warn("site_refused", run=run.hex(), address=address, reason=answer.name.lower())
@@ -201,6 +206,13 @@ def _is_whole(run: bytes, welcome: Welcome, heads: Heads) -> bool:
         warn("site_refused", run=run.hex(), site=site, reason=reason, detail=error.message)
         return False
     return True
+
+
+def _of_size(answer: Welcome | Reason | str, dimension: int) -> Welcome | Reason | str:
+    """What is wrong with a consent to a model of another size; else the answer as it is."""
+    if not isinstance(answer, Welcome) or not dimension or answer.dimension in (0, dimension):
+        return answer
+    return f"the model of site {answer.member.site} has {answer.dimension} params, and ours {dimension}"
 
 
 def _answer(data: bytes, voice: Voice, hello: Frame) -> Welcome | Reason | str:

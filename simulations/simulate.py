@@ -326,7 +326,9 @@ def _play(
 
         transport = stack.enter_context(flower_world(receives))
     voice = Voice(plan, state.run, signed, world.coordinator)
-    lines, members = open_lines(voice, transport, at=(state.round, state.attempt))
+    lines, members = open_lines(
+        voice, transport, at=(state.round, state.attempt), dimension=state.params.numel()
+    )
     lines.attendance.faults = faults
     stated(lines.consents)
     roster = voice.sites

@@ -49,8 +49,13 @@ def greeted(frame: Frame, trust: Trust, member: Member, memory: Greetings, now: 
     )
 
 
-def agreed(greeting: Greeting, member: Member, head: Head, identity: Ed25519PrivateKey) -> Welcome:
-    """The site's signed consent to just this greeting. `head` names the ledger that the run is charged in."""
+def agreed(
+    greeting: Greeting, member: Member, head: Head, dimension: int, identity: Ed25519PrivateKey
+) -> Welcome:
+    """The site's signed consent to just this greeting. `head` names the ledger that the run is charged in.
+
+    `dimension` is the number of params of the site's own model of the plan, which an auditor believes.
+    """
     plan, root = greeting.plan, greeting.roster.root
-    welcome = Welcome(member, plan.digest, plan.kind.noise_text, root, greeting.digest, head)
+    welcome = Welcome(member, plan.digest, plan.kind.noise_text, root, greeting.digest, head, dimension)
     return welcome_signed(welcome, greeting.run, identity)

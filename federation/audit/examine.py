@@ -29,7 +29,6 @@ from federation.audit.claims import (
 from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
     Ledger,
-    Params,
     Rosters,
     read_ledgers,
     read_params,
@@ -134,7 +133,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     is_simulation = evidence.is_simulation is True
     consents = check_consents(run, receipts, plan, rosters, is_simulation, found)
     _check_owners(evidence, found)
-    check_heads(receipts, books, accounts, roster, is_simulation, found, consents)
+    check_heads(receipts, books, accounts, roster, is_simulation, found, consents.heads)
     charges = planned_charges(plan, found) if plan is not None else None
     if plan is None or charges is None:
         for line in _NEVER:
@@ -149,7 +148,8 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
         "vectorized",
         True,
     )
-    sums, followed = check_sums(_run_of(run, plan, evidence, params, in_process), found)
+    size = dimension_of(params, plan, consents.dimension, found)
+    sums, followed = check_sums(_run_of(run, plan, evidence, size, in_process), found)
     check_params(run, receipts, params, followed, plan, found)
     setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process)
     _check_both(run, found)
@@ -159,7 +159,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     return _concluded(evidence, setting, found)
 
 
-def _run_of(path: Path, plan: Plan, evidence: _Evidence, params: Params | None, in_process: bool) -> SumsOf:
+def _run_of(path: Path, plan: Plan, evidence: _Evidence, size: int | None, in_process: bool) -> SumsOf:
     """What the sums are held against."""
     runs = [account.runs.get(evidence.receipts.run) for account in evidence.accounts.values()]
     told = set(evidence.receipts.suites).union(*(run.suites for run in runs if run is not None))
@@ -175,7 +175,7 @@ def _run_of(path: Path, plan: Plan, evidence: _Evidence, params: Params | None, 
         roster=evidence.roster,
         signers=read_signers(path),
         receipts=evidence.receipts,
-        dimension=dimension_of(params, plan),
+        dimension=size,
         unmasked=unmasked,
     )
 

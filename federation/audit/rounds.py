@@ -203,10 +203,19 @@ def is_laid_out(flat: Tensor, tensors: Sequence[Tensor]) -> bool:
     return at == flat.numel()
 
 
-def dimension_of(params: Params | None, plan: Plan) -> int | None:
-    """How many params the model has: by the file, or by a built-in model; None where neither tells."""
-    if params is not None:
-        return sum(tensor.numel() for tensor in params.tensors.values())
+def dimension_of(params: Params | None, plan: Plan, signed: int | None, found: Findings) -> int | None:
+    """How many params the model has: as sites `signed`, else by the file, or a built-in model; None if none tells.
+
+    The file is the operator's. One of another size than the sites signed is found, and believed in nothing.
+    """
+    told = None if params is None else sum(tensor.numel() for tensor in params.tensors.values())
+    if signed is not None:
+        if told not in (None, signed):
+            detail = f"params.safetensors holds {told} params, and the sites consented to {signed}"
+            found.add("params-mismatch", detail)
+        return signed
+    if told is not None:
+        return told
     if isinstance(plan.task, TabularTask) and plan.task.model in MODELS:
         return Layout.of(build_task(plan).model()).dimension
     return None

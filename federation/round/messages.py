@@ -137,7 +137,8 @@ class Welcome:
     """A site's consent: its id and size, the digest of the plan it read, the noise it derived ("" for none).
 
     `root`: of the roster that it goes by; `greeting`: digest of the HELLO that it answers. `head` is that of its
-    ledger, which is named by it for the whole run. All this is its `statement`, and `signature` is the site's.
+    ledger, which is named by it for the whole run; `dimension` is the number of params of the model that it made
+    for the plan, 0 if the run is over there. All this is its `statement`, and `signature` is the site's.
     `heads`: of the peers' ledgers that it has witnessed, each signed by its own site.
     """
 
@@ -147,6 +148,7 @@ class Welcome:
     root: bytes
     greeting: bytes
     head: Head
+    dimension: int = 0
     signature: bytes = bytes(SIGNATURE_BYTES)
     heads: tuple[Head, ...] = ()
 
@@ -155,7 +157,7 @@ class Welcome:
         """What the site signs."""
         writer = Writer().text(self.member.site).u64(self.member.size).text(self.plan_digest)
         writer.text(self.noise_multiplier).fixed(self.root).fixed(self.greeting)
-        return writer.blob(self.head.to_bytes(), _MAX_HEAD).finish()
+        return writer.blob(self.head.to_bytes(), _MAX_HEAD).u64(self.dimension).finish()
 
     def to_consent(self) -> bytes:
         """What is kept of it: all that the site signed."""
@@ -174,9 +176,9 @@ class Welcome:
         reader = Reader(statement)
         member, plan, noise = Member(reader.text(), reader.u64()), reader.text(), reader.text()
         root, greeting = reader.fixed(_DIGEST_BYTES), reader.fixed(_DIGEST_BYTES)
-        head = Head.from_bytes(reader.blob(_MAX_HEAD))
+        head, dimension = Head.from_bytes(reader.blob(_MAX_HEAD)), reader.u64()
         reader.finish()
-        return cls(member, plan, noise, root, greeting, head, signature, heads)
+        return cls(member, plan, noise, root, greeting, head, dimension, signature, heads)
 
 
 @dataclass(frozen=True)

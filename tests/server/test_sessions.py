@@ -158,6 +158,15 @@ def test_a_refusal_that_arrives_twice_is_one_refusal() -> None:
         open_lines(VOICE, Doubling(answers))
 
 
+def test_a_site_whose_model_is_of_another_size_is_refused_and_one_whose_run_is_over_is_not() -> None:
+    """What it consents to is what an auditor believes of the model's size."""
+    sizes = {"10": 6, "11": 7, "12": 6, "13": 0}
+    sites = dict(zip(sizes, ("ash", "birch", "cedar", "dogwood"), strict=True))
+    answers = {name: welcome(sites[name], dimension=size) for name, size in sizes.items()}
+    _, members = open_lines(VOICE, InProcess(answers), dimension=6)
+    assert [member.site for member in members] == ["ash", "cedar", "dogwood"]
+
+
 def test_a_second_node_that_answers_as_a_site_is_refused_and_the_run_begins_with_the_others() -> None:
     lines, members = join({**THREE, "13": welcome("ash")})
     assert [member.site for member in members] == ["ash", "birch", "cedar"]

@@ -6,7 +6,7 @@ that a site took part in something else, and the site cannot say that it took pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,14 @@ _SINCE = 4  # the first suite whose sites sign their consent
 
 
 @dataclass(frozen=True)
+class Consents:
+    """What sites signed: the heads that they showed, and of how many params their model is; None if none says."""
+
+    heads: tuple[Head, ...] = ()
+    dimension: int | None = None
+
+
+@dataclass(frozen=True)
 class _Line:
     """One line of the file."""
 
@@ -43,13 +51,13 @@ def check_consents(
     rosters: Rosters | None,
     is_simulation: bool,
     found: Findings,
-) -> list[Head]:
+) -> Consents:
     """Check that every site that was invited had consented, to this run and plan and under its roster.
 
-    The heads that they showed with it, to be compared with the ledgers as those of receipts are.
+    The heads that they showed with it are to be compared with the ledgers as those of receipts are.
     """
     if rosters is None:
-        return []
+        return Consents()
     genuine = [line for line in _read(run, found) if _is_genuine(line, receipts, plan, rosters, found)]
     named: dict[str, set[bytes]] = {}
     for line in genuine:
@@ -62,7 +70,16 @@ def check_consents(
         for site in sorted(set(receipts.sites) - named.keys()):
             found.add("consent-missing", "the site was invited, and no consent of it is here", site)
     _check_named(receipts, named, found)
-    return [line.welcome.head for line in genuine]
+    return Consents(tuple(line.welcome.head for line in genuine), _dimension(genuine, found))
+
+
+def _dimension(genuine: Sequence[_Line], found: Findings) -> int | None:
+    """The size of the model, by the sites' word. Where they differ the smallest: it excuses the least."""
+    told = {line.welcome.dimension for line in genuine} - {0}
+    if len(told) > 1:
+        detail = "sites consented to models of different sizes, which the coordinator had to refuse"
+        found.add("consent-of-another-run", detail)
+    return min(told, default=None)
 
 
 def _check_named(receipts: Receipts, named: Mapping[str, set[bytes]], found: Findings) -> None:

@@ -111,7 +111,7 @@ def of_frames(sent: Mapping[str, bytes]) -> dict[str, Decoder]:
         frames.Frame: frame,
         frames.Hello: frames.Hello(plan.canonical(), sent["signed roster"], 1_000, 2_000, (head,)),
         frames.Welcome: frames.Welcome(
-            *(members[0], plan.digest, "1.25", bytes(32), bytes(range(32)), head),
+            *(members[0], plan.digest, "1.25", bytes(32), bytes(range(32)), head, 12),
             heads=(replace(head, seq=8),),
         ),
         frames.Invitation: frames.Invitation(members),

@@ -64,7 +64,7 @@ PARSERS = [
 ]
 BODIES = st.one_of(
     st.builds(Hello, st.binary(), st.binary(), sizes, sizes, heads),
-    st.builds(Welcome, members, names, names, bytes_32, bytes_32, head, bytes_64, heads),
+    st.builds(Welcome, members, names, names, bytes_32, bytes_32, head, sizes, bytes_64, heads),
     invitations,
     st.builds(Broadcast, st.binary(), st.binary(), heads),
     st.builds(Paired, st.binary(), st.binary(), one),
