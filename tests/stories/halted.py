@@ -19,7 +19,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -69,8 +68,6 @@ def fork(request: dict[str, Any]) -> int:
         return child
     code: object = 1
     try:
-        # Tests that run under nohup would hand on that a hang-up is ignored, and the command leaves that as it is.
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.chdir(request["folder"])
         redirect(1, request.get("stdout", OUT))
         redirect(2, request.get("stderr", ERR))
