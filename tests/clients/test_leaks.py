@@ -133,7 +133,11 @@ def test_a_round_s_reply_has_no_place_for_anything_else() -> None:
     fields: dict[type, list[str]] = {
         Welcome: [
             *("member", "plan_digest", "noise_multiplier", "root", "greeting", "head"),
-            *("dimension", "signature", "heads"),  # the dimension is the plan's model's, whatever the data are
+            *(
+                "dimension",
+                "signature",
+                "heads",
+            ),  # the dimension is the plan's model's, whatever the data are
         ],
         Paired: ["own", "following", "heads"],
         Broadcast: ["params", "shares", "heads"],
