@@ -39,14 +39,25 @@ RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
 
 @dataclass(frozen=True)
 class Setting:
-    """The state of a run, and its sites."""
+    """The state of a run, its sites that consented, and the lines to them.
 
-    plan: Plan
+    `transcripts` is where every opened sum is kept, None for nowhere.
+    """
+
     state: ServerState
     members: Members
-    roster: Roster
     lines: Lines
     transcripts: Transcripts | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """What the sites consented to."""
+        return self.lines.voice.plan
+
+    @property
+    def roster(self) -> Roster:
+        """Who the sites are."""
+        return self.lines.voice.sites
 
     @property
     def number(self) -> int:

@@ -17,7 +17,6 @@ from typing import TypeAlias
 from federation.errors import SumRefused
 from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
-from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
 from federation.round.terms import Terms
@@ -27,14 +26,12 @@ from federation.sums.replay import to_packed
 from federation.sums.state import ServerState, advance_by, require_finite
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
-from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.evaluation import Evaluated, evaluated
 from server.events import note_evaluated, note_lost_round, note_unlikely
 from server.grouped import Attempt
-from server.playing import PREPARED, Members, Played, Setting, play_round
+from server.playing import PREPARED, Played, Setting, play_round
 from server.sessions import Lines
-from server.transcripts import Transcripts
 
 ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise
 
@@ -42,35 +39,26 @@ LOST_IN_A_ROW = 3
 """Lost rounds after which a run ends rather than to spend more."""
 
 
-def run(
-    plan: Plan,
-    state: ServerState,
-    lines: Lines,
-    members: Members,
-    roster: Roster,
-    stream: ServerNoise,
-    transcripts: Transcripts | None = None,
-) -> Iterator[tuple[ServerState, Receipt]]:
-    """Yield the state after every round, with its receipt.
+def run(setting: Setting, stream: ServerNoise) -> Iterator[tuple[ServerState, Receipt]]:
+    """Yield the state after every round that is left in this setting, with its receipt.
 
     A round that some sites may have charged, and that no attempt can finish, is lost: its number is used up, params
     stay, and the next number goes on without those that were in the way. So a plan of R rounds has R numbers,
-    whatever happens. `members` are the sites of the roster that consented. `stream` gives the server's noise, round
-    by round, and is read only where the plan says `noise = "central"`. `transcripts` is where every opened sum is
-    kept, None for nowhere.
+    whatever happens. `stream` gives the server's noise, round by round, and is read only where the plan says
+    `noise = "central"`.
 
     Raises TooFewSurvivors when every attempt at a round fails and no other cohort could do better, or so many
     rounds in a row are lost; RosterError when no cohort can be formed, TrainingDiverged when a round ended in
     params that are not finite, SumRefused when honest sites cannot have made the sum of a round and the plan does
     not have that reported.
     """
+    plan, lines = setting.plan, setting.lines
     prepared: Coordinator | None = None
     lost_in_a_row = 0
-    charged = _perhaps_charged(state, members)
-    while state.round < plan.federation.rounds:
+    charged = _perhaps_charged(setting)
+    while (state := setting.state).round < plan.federation.rounds:
         require_finite(state)
         started = time.monotonic()
-        setting = Setting(plan, state, members, roster, lines, transcripts)
         may_lose = lost_in_a_row + 1 < LOST_IN_A_ROW
         played = play_round(setting, prepared, may_lose=may_lose, charged=charged)
         charged, prepared, found, digest = frozenset(), None, None, None
@@ -88,37 +76,27 @@ def run(
         if receipt.is_lost:
             note_lost_round(state.run, receipt)
         yield after, receipt.model_copy(update={"transcript": digest, "excess_left": left})
-        state = after
+        setting = replace(setting, state=after)
 
 
-def evaluate(
-    plan: Plan,
-    state: ServerState,
-    lines: Lines,
-    members: Members,
-    roster: Roster,
-    stream: ServerNoise,
-    transcripts: Transcripts | None = None,
-) -> Evaluated:
+def evaluate(setting: Setting, stream: ServerNoise) -> Evaluated:
     """The round after the last: noised figures of the final params on what the sites held out."""
-    charged = _perhaps_charged(state, members)
-    setting = Setting(plan, state, members, roster, lines, transcripts)
-    played = play_round(setting, None, may_lose=False, charged=charged)
+    played = play_round(setting, None, may_lose=False, charged=_perhaps_charged(setting))
     terms, survivors, cohort = played.last.terms, played.survivors, played.last.terms.names
     if not played.has_sums:
         raise AssertionError("an evaluation may not be lost")
     digest = _keep(setting, played.last)
     with _shown_by(digest):
-        done = evaluated(played.last.sums()[0], stream(terms.round), lines.heads.of(cohort))
+        done = evaluated(played.last.sums()[0], stream(terms.round), setting.lines.heads.of(cohort))
     if done.unlikely is not None:
         note_unlikely(terms, done.unlikely)
-    note_evaluated(state.run, cohort, survivors)
+    note_evaluated(setting.state.run, cohort, survivors)
     return replace(done, transcript=digest)
 
 
-def _perhaps_charged(state: ServerState, members: Members) -> frozenset[str]:
+def _perhaps_charged(setting: Setting) -> frozenset[str]:
     """Whoever an earlier process may have asked about the round at which this one resumes."""
-    return frozenset(member.site for member in members) if state.attempt else frozenset()
+    return frozenset(member.site for member in setting.members) if setting.state.attempt else frozenset()
 
 
 def receipt_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
 from server.events import note_joined, note_round
 from server.ledgers import LedgerMemory
+from server.playing import Setting
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
@@ -67,22 +69,22 @@ def _served(
     folder.require_accepted()
     state = folder.state(initial_params(task.model, plan.federation.seed))
     voice = speak(state.run)
-    signed, roster = voice.roster, voice.sites
+    signed = voice.roster
     folder.write_roster(signed)
     known = [*memory.heads(), *folder.heads()]
     lines, members = open_lines(voice, transport, known, (state.round, state.attempt), state.params.numel())
-    transcripts = folder.transcripts(signed, state.params.numel())
+    setting = Setting(state, members, lines, folder.transcripts(signed, state.params.numel()))
     lines.attendance.faults = folder.faults()
     memory.remember(lines.heads.all())
     folder.store_consents(state.run, lines.consents)
-    note_joined(plan, state, [member.site for member in members], roster)
+    note_joined(plan, state, [member.site for member in members], voice.sites)
     with folder.keeping_refusal(state):
-        for after, receipt in run(plan, state, lines, members, roster, _fresh, transcripts):
+        for after, receipt in run(setting, _fresh):
             state = after
             folder.store(state, receipt, {})
             note_round(plan, state.run, receipt)
         if plan.evaluation.epsilon is not None and folder.evaluation() is None:
-            done = evaluate(plan, state, lines, members, roster, _fresh, transcripts)
+            done = evaluate(replace(setting, state=state), _fresh)
             folder.store_evaluation(state, done)
     names = [member.site for member in members]
     digest = params_digest(params_bytes(state.params))

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -34,6 +34,7 @@ from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
 from server.attendance.faults import Faults
 from server.evaluation import Evaluated
+from server.playing import Setting
 from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
@@ -331,10 +332,10 @@ def _play(
     )
     lines.attendance.faults = faults
     stated(lines.consents)
-    roster = voice.sites
+    setting = Setting(state, members, lines, kept)
     names, patience = [member.site for member in members], plan.cohort.deadline_seconds
     return _Played(
-        run(plan, state, lines, members, roster, server_stream, kept),
-        lambda final: evaluate(plan, final, lines, members, roster, server_stream, kept),
+        run(setting, server_stream),
+        lambda final: evaluate(replace(setting, state=final), server_stream),
         lambda digest: lines.close(state.run, digest, names, patience),
     )

@@ -31,6 +31,7 @@ from federation.sums.state import ServerState
 from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
+from server.playing import Setting
 from server.run import run
 from server.sessions import Lines, open_lines
 from server.voice import Voice
@@ -125,7 +126,7 @@ def rounds_of(
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """All rounds that are left after a state, over a transport, with everyone in reach who consents."""
     lines, members = opened_lines(world, transport, state.run)
-    return run(world.plan, state, lines, members, roster_of(world), stream)
+    return run(Setting(state, members, lines), stream)
 
 
 def opened_lines(

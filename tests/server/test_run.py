@@ -21,7 +21,7 @@ from federation.sums.state import begin
 from privacy.errors import FaultyServer, ProtocolError
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster, SignedRoster
-from server.playing import FIRST, PREPARED, terms_of
+from server.playing import FIRST, PREPARED, Setting, terms_of
 from server.run import run
 from simulations.world import InProcess, World, server_stream
 from tests.stories.network import Fate, Network, vanish
@@ -78,7 +78,7 @@ def test_a_run_is_the_rounds_of_the_plan_and_its_params_are_those_worked_out_on_
         state = begin(plan, RUN, start(plan))
         lines, members = opened_lines(world, carrier(sites), RUN)
         assert members == world.members
-        done = list(run(plan, state, lines, members, roster_of(world), server_stream))
+        done = list(run(Setting(state, members, lines), server_stream))
         names = tuple(sorted(sites))
         assert [report.round for _, report in done] == [after.round for after, _ in done] == [1, 2, 3]
         assert {(report.cohort, report.survivors, report.attempts) for _, report in done} == {
@@ -211,7 +211,7 @@ def test_a_cohort_below_the_minimum_is_no_round(tmp_path: Path) -> None:
         lines, members = opened_lines(world, carrier(sites), RUN)
         state = begin(plan, RUN, start(plan))
         with pytest.raises(RosterError):
-            next(run(plan, state, lines, members[:2], roster_of(world), server_stream))
+            next(run(Setting(state, members[:2], lines), server_stream))
 
 
 def test_the_server_s_noise_is_asked_for_round_by_round(tmp_path: Path) -> None:
