@@ -6,26 +6,23 @@ too, but another pool has another journal, and a new one remembers nothing.
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.files import replace_file
+from clients.journal.remembered import Memory
 from federation.identity.roster_file import NAME_IT
 from federation.round.messages import Member
-from privacy.errors import FaultyServer, LedgerRefusal, RecordsUnavailable
+from privacy.errors import FaultyServer, LedgerRefusal
 from privacy.ledger.heads import Head
 from privacy.roster import Roster, SignedRoster
 from privacy.signing import public_identity
 
-_Known: TypeAlias = dict[str, tuple[int, str]]  # consortium key -> serial and root of its newest roster
+_Newest: TypeAlias = tuple[int, str]  # serial and root of the newest roster
+_Known: TypeAlias = dict[str, _Newest]  # by consortium key
 
 
 @dataclass(frozen=True)
@@ -34,50 +31,30 @@ class RosterMemory:
 
     path: Path
 
+    @property
+    def _memory(self) -> Memory[_Newest]:
+        return Memory(self.path, "rosters that were accepted", _newest)
+
     def check(self, roster: Roster, pinned: Iterable[bytes]) -> None:
         """LedgerRefusal for a roster older than the newest under any of these keys, or another of its serial.
 
         Any of them: a consortium that replaces one of its keys is known by the others.
         """
-        _require_newest(self._read(), roster, pinned)
+        _require_newest(self._memory.read(), roster, pinned)
 
     def remember(self, roster: Roster, pinned: frozenset[bytes]) -> None:
         """`check`, and from here on this roster is the newest under all these keys. Durable when it returns."""
-        with self._alone():
-            known = self._read()
+
+        def change(known: _Known) -> _Known:
             _require_newest(known, roster, pinned)
-            newest = known | {key.hex(): (roster.serial, roster.root.hex()) for key in pinned}
-            if newest != known:
-                replace_file(self.path, json.dumps(newest, indent=1, sort_keys=True).encode(), is_secret=True)
+            return known | {key.hex(): (roster.serial, roster.root.hex()) for key in pinned}
 
-    def _read(self) -> _Known:
-        try:
-            content = json.loads(self.path.read_bytes())
-            return {str(key): (int(serial), str(root)) for key, (serial, root) in content.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError, AttributeError):
-            raise self._unavailable("it cannot be read") from None
+        self._memory.update(change)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other process of this site, for another pool, writes meanwhile. Ends with the process, too."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise self._unavailable(error.strerror or "it cannot be written") from None
 
-    def _unavailable(self, reason: str) -> RecordsUnavailable:
-        return RecordsUnavailable(
-            f"{self.path}: the rosters that were accepted are not known: {reason}",
-            hint="check the disk and the permissions, or put its newest copy back",
-        )
+def _newest(content: tuple[int, str]) -> _Newest:
+    serial, root = content
+    return int(serial), str(root)
 
 
 def _require_newest(known: _Known, roster: Roster, pinned: Iterable[bytes]) -> None:

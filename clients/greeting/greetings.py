@@ -6,12 +6,15 @@ older than the newest that was answered, is refused: by a process that was start
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
-from federation.files import replace_file
-from privacy.errors import FaultyServer, RecordsUnavailable
+from clients.journal.remembered import Memory
+from privacy.errors import FaultyServer
+
+_Newest: TypeAlias = tuple[int, str]  # when the newest greeting was issued, and of which run
+_Known: TypeAlias = dict[str, _Newest]  # by the coordinator's key
 
 
 @dataclass
@@ -19,44 +22,37 @@ class Greetings:
     """`path` is None where a site is simulated: it outlives no process."""
 
     path: Path | None = None
-    _held: dict[str, tuple[int, str]] = field(default_factory=dict, init=False)  # key -> issued, run
+    _held: _Known = field(default_factory=dict, init=False)
 
     def check(self, coordinator: bytes, issued: int, run: bytes) -> None:
         """FaultyServer for a greeting that is older than one of another run."""
-        newest, known = self._read().get(coordinator.hex(), (0, ""))
-        if issued < newest and run.hex() != known:
+        memory = self._memory
+        known = self._held if memory is None else memory.read()
+        newest, before = known.get(coordinator.hex(), (0, ""))
+        if issued < newest and run.hex() != before:
             raise FaultyServer(
-                f"a HELLO of run {run.hex()} that is older than the newest, of run {known}",
+                f"a HELLO of run {run.hex()} that is older than the newest, of run {before}",
                 hint="it was kept back, or sent again by somebody else: nothing is to be done",
             )
 
     def remember(self, coordinator: bytes, issued: int, run: bytes) -> None:
         """From here on this greeting is the newest, unless a newer one of this run is known."""
-        known = self._read()
-        newest, before = known.get(coordinator.hex(), (0, ""))
-        if (issued, run.hex()) == (newest, before) or issued < newest:
-            return
-        self._held = {**known, coordinator.hex(): (issued, run.hex())}
-        if self.path is not None:
-            content = json.dumps(self._held, indent=1, sort_keys=True).encode()
-            try:
-                replace_file(self.path, content, is_secret=True)
-            except OSError as error:
-                raise self._unavailable(error.strerror or "it cannot be written") from None
 
-    def _read(self) -> dict[str, tuple[int, str]]:
-        if self.path is None:
-            return self._held
-        try:
-            content = json.loads(self.path.read_bytes())
-            return {str(key): (int(issued), str(run)) for key, (issued, run) in content.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError, AttributeError):
-            raise self._unavailable("it cannot be read") from None
+        def change(known: _Known) -> _Known:
+            newest, _ = known.get(coordinator.hex(), (0, ""))
+            return known if issued < newest else {**known, coordinator.hex(): (issued, run.hex())}
 
-    def _unavailable(self, reason: str) -> RecordsUnavailable:
-        return RecordsUnavailable(
-            f"{self.path}: the greetings that were answered are not known: {reason}",
-            hint="check the disk and the permissions, or put its newest copy back",
-        )
+        memory = self._memory
+        if memory is None:
+            self._held = change(self._held)
+        else:
+            memory.update(change)
+
+    @property
+    def _memory(self) -> Memory[_Newest] | None:
+        return None if self.path is None else Memory(self.path, "greetings that were answered", _newest)
+
+
+def _newest(content: tuple[int, str]) -> _Newest:
+    issued, run = content
+    return int(issued), str(run)

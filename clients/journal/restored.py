@@ -7,16 +7,11 @@ entry that ended a restore: a copy that ends before it lacks something beyond do
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from federation.files import replace_file
-from privacy.errors import LedgerCorrupt, RecordsUnavailable
+from clients.journal.remembered import Memory
+from privacy.errors import LedgerCorrupt
 
 
 @dataclass(frozen=True)
@@ -25,19 +20,19 @@ class RestoreMemory:
 
     path: Path
 
+    @property
+    def _memory(self) -> Memory[int]:
+        return Memory(self.path, "restores of this site's ledgers", int)
+
     def newest(self, ledger: bytes) -> int:
         """The number of the entry that ended this ledger's newest restore; 0 if there was none."""
-        return self._read().get(ledger.hex(), 0)
+        return self._memory.read().get(ledger.hex(), 0)
 
     def remember(self, ledger: bytes, entry: int) -> None:
         """From here on, what ends before `entry` is no whole copy of this ledger. Durable when it returns."""
-        if self.newest(ledger) >= entry:
-            return
-        with self._alone():
-            known = self._read()
-            if known.get(ledger.hex(), 0) < entry:
-                content = json.dumps(known | {ledger.hex(): entry}, indent=1, sort_keys=True)
-                replace_file(self.path, content.encode(), is_secret=True)
+        if self.newest(ledger) < entry:
+            key = ledger.hex()
+            self._memory.update(lambda known: known | {key: max(entry, known.get(key, 0))})
 
     def settle(self, ledger: bytes, restored: int, last: int) -> None:
         """Before a site works on a journal: remember its last restore, whatever came between that and its noting.
@@ -51,32 +46,3 @@ class RestoreMemory:
                 "cut",
                 hint="put the newest copy back, or restore from it: federation ledger restore SITE --from FILE",
             )
-
-    def _read(self) -> dict[str, int]:
-        try:
-            content = json.loads(self.path.read_bytes())
-            return {str(ledger): int(entry) for ledger, entry in content.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError, AttributeError):
-            raise self._unavailable("it cannot be read") from None
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other process of this site, for another pool, writes meanwhile. Ends with the process, too."""
-        try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise self._unavailable(error.strerror or "it cannot be written") from None
-
-    def _unavailable(self, reason: str) -> RecordsUnavailable:
-        return RecordsUnavailable(
-            f"{self.path}: the restores of this site's ledgers are not known: {reason}",
-            hint="check the disk and the permissions, or put its newest copy back",
-        )

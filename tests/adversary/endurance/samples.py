@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.approvals import read_proposal
+from clients.journal.remembered import Memory
 from clients.policy import load_site
 from federation.audit import evidence
 from federation.audit.findings import Findings
@@ -29,7 +30,14 @@ from federation.sums.evidence import to_bytes as shown_bytes
 from federation.sums.record import Heading, Transcript, path_of
 from privacy.accounting import events, filters, units
 from privacy.canonical import canonical, parsed
-from privacy.errors import LedgerCorrupt, MalformedMessage, PrivacyError, UnsafeParameters, UnsupportedEvent
+from privacy.errors import (
+    LedgerCorrupt,
+    MalformedMessage,
+    PrivacyError,
+    RecordsUnavailable,
+    UnsafeParameters,
+    UnsupportedEvent,
+)
 from privacy.ledger import approvals, chain
 from privacy.ledger import heads as ledger_heads
 from privacy.ledger.approvals import approve
@@ -228,6 +236,9 @@ def of_files(folder: Path) -> dict[str, Decoder]:
         "clients.approvals.read_proposal": made.of(
             "p.json", read_proposal, [proposal], InputError, MalformedMessage
         ),
+        "clients.journal.remembered.Memory.read": made.of(
+            "ash.restores", _remembered, [b'{"00ff": 3, "ff00": 12}'], RecordsUnavailable
+        ),
         "clients.policy.load_site": made.of(
             "site.toml", load_site, [(home / "site.toml").read_bytes()], InputError
         ),
@@ -285,6 +296,10 @@ def _of_transcript(path: Path) -> dict[str, Decoder]:
             lambda data: shown_from(data, 0, bytes(32), bytes(32)), [shown], encode=shown_bytes
         ),
     }
+
+
+def _remembered(path: Path) -> dict[str, int]:
+    return Memory(path, "restores", int).read()
 
 
 def _folded(path: Path) -> object:
