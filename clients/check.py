@@ -23,6 +23,7 @@ from federation.model.params import Layout
 from federation.model.task import build_task
 from federation.plan.guarantee import cost_for, epsilons, largest_alone
 from federation.plan.plan import Plan
+from federation.round.cohort import stand_ins
 from federation.round.excess import excess_facts, planned_cohort
 from federation.round.groups import group_sizes, noise_factor
 from federation.round.messages import Member
@@ -51,7 +52,7 @@ def preflight(
 def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
     """Settles the terms of the smallest cohort, or group: this refuses a plan on which no round could agree."""
     dimension = Layout.of(build_task(plan).model()).dimension
-    members = tuple(Member(f"{slot:05d}", size) for slot in range(plan.cohort.minimum))
+    members = tuple(Member(site, size) for site in stand_ins(plan.cohort.minimum))
     terms = Terms(plan, bytes(16), 1, 1, members, dimension).groups[-1]
     event, rules = plan.kind.event, terms.parameters
     return {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from clients.policy import Policy, require_company
 from clients.trust import Trust
 from federation.plan.plan import Plan
-from federation.round.groups import may_be_missing, smallest_sum
+from federation.round.groups import may_differ, smallest_sum
 from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.parts import secrets_of
 from federation.round.terms import Terms
@@ -89,15 +89,9 @@ def machine_of(
 
 
 def require_same_company(plan: Plan, first: frozenset[str], present: frozenset[str]) -> None:
-    """PolicyViolation if a cohort of a run without noise is not the one of its first round, but for the dropouts.
-
-    Two bare sums, one with a site in it and one without, differ by that site's update. A plan that samples its
-    cohorts says that they differ; one that takes all sites says that only `dropouts` of them may be missing.
-    """
-    if plan.is_private or plan.cohort.sample_rate is not None or plan.cohort.size not in ("all", None):
-        return
-    spared = may_be_missing(plan)
-    if (other := len(first ^ present)) > spared:
+    """PolicyViolation if a cohort differs more from the one of its run's first round than `may_differ` allows."""
+    spared, other = may_differ(plan), len(first ^ present)
+    if spared is not None and other > spared:
         raise PolicyViolation(
             f"the cohort differs by {other} from that of this run's first round, and there is no noise",
             hint=f"wait for the same sites, or start a new run; {spared} may be missing",

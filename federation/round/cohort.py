@@ -106,9 +106,13 @@ def shares_along_ring(plan: Plan, cohort: int) -> bool:
     return _rules(plan, cohort).fewest_neighbors > 0
 
 
+def stand_ins(count: int) -> tuple[str, ...]:
+    """Ids in order for so many sites of whom nothing but the number matters."""
+    return tuple(f"{slot:05d}" for slot in range(count))
+
+
 def _rules(plan: Plan, cohort: int) -> Parameters:
-    names = tuple(f"{index:05d}" for index in range(cohort))
     asked = plan.secure_aggregation
     return Parameters.choose(
-        names, colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
+        stand_ins(cohort), colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from federation.kinds.base import Parties
 from federation.plan.plan import Plan
-from federation.round.cohort import parties_of
+from federation.round.cohort import parties_of, stand_ins
 from federation.round.groups import smallest_sum
 
 _ONE_SOURCE = {
@@ -74,4 +74,4 @@ def _row(plan: Plan, sites: int, dropouts: int, colluders: int) -> Mapping[str, 
 
 
 def _parties(plan: Plan, sites: int) -> Parties:
-    return parties_of(plan, {f"{slot:05d}": 1 for slot in range(sites)}, 1)
+    return parties_of(plan, dict.fromkeys(stand_ins(sites), 1), 1)

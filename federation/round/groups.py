@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence, Set
 
 from federation.plan.plan import Plan
-from federation.round.cohort import parties_of, required_survivors
+from federation.round.cohort import parties_of, required_survivors, stand_ins
 from privacy.secagg.graph import permutation
 from privacy.wire import Writer, digest
 
@@ -53,11 +53,15 @@ def can_sum(plan: Plan, round_number: int, cohort: Sequence[str], here: Set[str]
     return all(len(here & set(part)) >= required_survivors(plan, len(part)) for part in parts)
 
 
-def may_be_missing(plan: Plan) -> int:
-    """How many sites a cohort may lack of the first one of a run without noise.
+def may_differ(plan: Plan) -> int | None:
+    """By how many sites a cohort may differ from the first one of its run; None for any number.
 
-    None with groups: all groups would be others, and each of their sums one more equation for single updates.
+    Without noise two sums, one with a site in it and one without, differ by that site's update. A plan that samples
+    its cohorts says that they differ; one that takes all sites says that only `dropouts` of them may be missing. Of
+    groups none may: all groups would be others, and each of their sums one more equation for single updates.
     """
+    if plan.is_private or plan.cohort.sample_rate is not None or plan.cohort.size not in ("all", None):
+        return None
     return 0 if plan.secure_aggregation.groups is not None else plan.secure_aggregation.dropouts
 
 
@@ -89,6 +93,6 @@ def noise_factor(plan: Plan, sites: int) -> float:
 
 def _variance(plan: Plan, sites: int) -> float:
     """The variance of the noise on the mean of one sum over so many sites, less what is taken out of it."""
-    names = [f"{slot:05d}" for slot in range(sites)]
+    names = stand_ins(sites)
     parties = parties_of(plan, dict.fromkeys(names, 1), 1)
     return plan.kind.noise_variance(parties, names, sites if len(parties.lost) > 1 else 0)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from federation.plan.plan import Plan
-from federation.round.cohort import parties_of
+from federation.round.cohort import parties_of, stand_ins
 from privacy.errors import PrivacyError
 from privacy.secagg.ring import packed_size
 
@@ -72,7 +72,7 @@ def facts(plan: Plan, sites: int, dimension: int) -> Mapping[str, object]:
 def _vector(plan: Plan, sizes: list[int], dimension: int) -> int:
     """Bytes of one packed vector."""
     try:
-        parties = parties_of(plan, {f"{slot:05d}": size for slot, size in enumerate(sizes)}, dimension)
+        parties = parties_of(plan, dict(zip(stand_ins(len(sizes)), sizes, strict=True)), dimension)
         return packed_size(dimension, plan.kind.codec(parties).ring_bits)
     except PrivacyError:  # so many sites could not form a round, but fewer may
         return packed_size(dimension, _WIDEST)

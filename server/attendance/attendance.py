@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from federation.errors import RosterError
 from federation.plan.plan import Plan
 from federation.round.cohort import required_survivors, sample
-from federation.round.groups import can_sum, may_be_missing
+from federation.round.groups import can_sum, may_differ
 from federation.round.messages import Member
 from privacy.errors import UnsafeParameters
 from server.attendance.absence import Absence
@@ -57,9 +57,8 @@ def _without(
         required_survivors(plan, len(found))
     except (RosterError, UnsafeParameters):
         return None
-    # Without noise no site takes part in a cohort that differs from the first one by more than the dropouts.
-    is_fixed = not plan.is_private and plan.cohort.sample_rate is None and plan.cohort.size in ("all", None)
-    return None if is_fixed and len(members) - len(found) > may_be_missing(plan) else found
+    spared = may_differ(plan)
+    return None if spared is not None and len(members) - len(found) > spared else found
 
 
 def _can_sum(plan: Plan, cohort: Sequence[Member], number: int, away: Sequence[str]) -> bool:
