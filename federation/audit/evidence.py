@@ -28,6 +28,7 @@ from privacy.errors import PrivacyError
 from privacy.ledger.chain import Entry
 from privacy.roster import Entry as RosterEntry
 from privacy.roster import Roster
+from privacy.suite import SUITE
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,14 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Rosters:
-    """The roster that a run ended under, and those that it went by before, if a site was revoked on the way."""
+    """The roster that a run ended under, and those that it went by before, if a site was revoked on the way.
+
+    `signers`: the keys that signed the newest under the present suite, as those of a transcript's roster have to.
+    """
 
     newest: Roster
     earlier: tuple[Roster, ...] = ()
+    signers: frozenset[bytes] = frozenset()
 
     @cached_property
     def by_root(self) -> Mapping[bytes, Roster]:
@@ -124,7 +129,9 @@ def read_rosters(run: Path, found: Findings) -> Rosters | None:
         _roster(path, f"rosters/{printable(path.name)}", found)
         for path in sorted((run / "rosters").glob("*.toml"))
     )
-    rosters = Rosters(newest.roster, _vouched(newest, [each for each in read if each is not None], found))
+    earlier = _vouched(newest, [each for each in read if each is not None], found)
+    signers = newest.signers if newest.roster.suite == SUITE else frozenset[bytes]()
+    rosters = Rosters(newest.roster, earlier, signers)
     for site in sorted(rosters.everybody.by_site.keys() - newest.roster.by_site.keys()):
         found.add("site-revoked", "a later roster, which the run went on under, is without this site", site)
     keys = ", ".join(sorted(key.hex()[:16] for key in newest.signers)) or "none"
@@ -168,16 +175,6 @@ def _roster(path: Path, name: str, found: Findings) -> _Signed | None:
     if not genuine or len(genuine) < len(signed.signatures):
         found.add("roster-unsigned", f"{name} is not signed by every key that it names as a signer")
     return _Signed(name, roster, genuine)
-
-
-def read_signers(run: Path) -> tuple[bytes, ...]:
-    """The keys whose signatures roster.toml bears; none if it cannot be read, which is a finding by itself."""
-    try:
-        text_of(run / "roster.toml")
-        signed = load_roster(run / "roster.toml")
-        return tuple(key for key in signed.signatures if signed.is_signed_by(key))
-    except _DAMAGE:
-        return ()
 
 
 def read_report(run: Path, found: Findings) -> Mapping[str, Any] | None:

@@ -35,7 +35,6 @@ from federation.audit.evidence import (
     read_plan,
     read_report,
     read_rosters,
-    read_signers,
 )
 from federation.audit.figures.made import check_made
 from federation.audit.findings import Findings
@@ -173,7 +172,7 @@ def _run_of(path: Path, plan: Plan, evidence: _Evidence, size: int | None, in_pr
         path=path,
         plan=plan,
         roster=evidence.roster,
-        signers=read_signers(path),
+        signers=evidence.rosters.signers if evidence.rosters is not None else (),
         receipts=evidence.receipts,
         dimension=size,
         unmasked=unmasked,

@@ -268,9 +268,6 @@ def of_files(folder: Path) -> dict[str, Decoder]:
         ),
         f"{room}.read_plan": made.of("plan.toml", audited(evidence.read_plan), [TEXT.encode()]),
         f"{room}.read_rosters": made.of("roster.toml", audited(evidence.read_rosters), [roster]),
-        f"{room}.read_signers": made.of(
-            "roster.toml", lambda path: evidence.read_signers(path.parent), [roster]
-        ),
         f"{room}.read_report": made.of("report.json", audited(evidence.read_report), [report]),
         f"{room}.read_params": made.of(
             "params.safetensors", audited(evidence.read_params), [(run / "params.safetensors").read_bytes()]

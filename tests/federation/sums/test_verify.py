@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.audit.evidence import read_signers
 from federation.identity.roster_file import load_roster
 from federation.plan.plan import Plan, load
 from federation.sums.record import Transcript, path_of
@@ -35,9 +34,9 @@ def expected(run: Path, number: int) -> Expected:
     parts = parts_of(run, number)
     names = tuple(member.site for member in parts.heading.members)
     survivors = tuple(names[slot] for slot in sorted(parts.opened.survivors))
-    roster = Roster.from_bytes(load_roster(run / "roster.toml").roster)
+    signed = load_roster(run / "roster.toml")
     place = parts.heading.run.hex(), number, names, survivors, parts.heading.params.hex()
-    return Expected(*place, roster, read_signers(run))
+    return Expected(*place, signed.read(), tuple(signed.signatures))
 
 
 def plan_of(run: Path) -> Plan:
