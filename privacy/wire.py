@@ -12,8 +12,12 @@ the bytes say. Specified in docs/protocol.md, section 2.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from privacy.errors import MalformedMessage
+
+_Value = TypeVar("_Value")
 
 TEXT_BYTES = 256
 """What a text has at most, in UTF-8, unless its reader says otherwise: enforced where it is filled, and read."""
@@ -57,6 +61,13 @@ class Writer:
     def text(self, value: str, limit: int = TEXT_BYTES) -> Writer:
         """Text, as a blob of UTF-8. ValueError for lone surrogates, which have no UTF-8, and past the `limit`."""
         return self.blob(value.encode(), limit)
+
+    def by_slot(self, entries: Mapping[int, _Value], write: Callable[[Writer, _Value], object]) -> Writer:
+        """A map: how many entries, then each slot (16 bits), ascending, and what `write` appends for its entry."""
+        self.u16(len(entries))
+        for slot in sorted(entries):
+            write(self.u16(slot), entries[slot])
+        return self
 
     def finish(self) -> bytes:
         """Everything written so far."""
@@ -114,6 +125,17 @@ class Reader:
             return self.blob(limit).decode()
         except UnicodeDecodeError:
             raise MalformedMessage("a text in a message is not UTF-8") from None
+
+    def by_slot(self, read: Callable[[Reader], _Value]) -> dict[int, _Value]:
+        """A map that `Writer.by_slot` wrote. Slots have to ascend strictly, so that a map has one encoding."""
+        entries: dict[int, _Value] = {}
+        last = -1
+        for _ in range(self.u16()):
+            slot = self.u16()
+            if slot <= last:
+                raise MalformedMessage("slots are not in ascending order")
+            entries[slot], last = read(self), slot
+        return entries
 
     def finish(self) -> None:
         """MalformedMessage if bytes follow: a byte that is not read would be a byte that is not checked."""

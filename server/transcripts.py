@@ -16,9 +16,9 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from federation.files import kept, sync_folder
-from federation.sums.evidence import wraps_bytes
 from federation.sums.record import FOLDER, SUFFIX, Content, path_of, transcripts_of, write
 from privacy.roster import SignedRoster
+from privacy.secagg.messages import wraps_bytes
 from privacy.secagg.opened import Upload
 
 _UNDONE = ".new"

@@ -9,11 +9,10 @@ Session and context are not in it: a reader works them out. Specified in docs/pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Iterator
 
 from privacy.errors import MalformedMessage
-from privacy.secagg.messages import WRAP_BYTES, Adverts, Certificate, Dealt, Vote, part_names
+from privacy.secagg.messages import Adverts, Certificate, Dealt, Vote, part_names
 from privacy.secagg.opened import Opened
 from privacy.signing import SIGNATURE_BYTES
 from privacy.wire import Reader, Writer
@@ -22,23 +21,19 @@ _DIGEST = 32
 _MAX_ADVERTS = 1 << 28
 _MAX_CERTIFICATE = 1 << 24
 
-_Value = TypeVar("_Value")
-
 
 def to_bytes(opened: Opened) -> bytes:
     """Canonical bytes of what was opened."""
     writer = Writer().blob(Adverts(opened.adverts).to_bytes())
-    _write(writer, dict.fromkeys(opened.sharers, b""))
-    _write(writer, {slot: vote.upload + vote.signature for slot, vote in opened.votes.items()})
+    writer.by_slot(dict.fromkeys(opened.sharers, b""), Writer.fixed)
+    writer.by_slot(opened.votes, lambda out, vote: out.fixed(vote.upload + vote.signature))
     writer.blob(opened.certificate.to_bytes())
-    _write(writer, {slot: _map_bytes(taken) for slot, taken in opened.taken.items()})
+    writer.by_slot(opened.taken, lambda out, taken: out.by_slot(taken, Writer.fixed))
     writer.u32(len(opened.dealt))
     for dealer, recipient in sorted(opened.dealt):
         writer.u16(dealer).u16(recipient).fixed(opened.dealt[dealer, recipient].to_bytes())
-    _write(writer, opened.seeds)
-    _write(writer, opened.secrets)
-    _write(writer, {slot: bytes([level]) + seed for slot, (level, seed) in opened.excess.items()})
-    return writer.finish()
+    writer.by_slot(opened.seeds, Writer.fixed).by_slot(opened.secrets, Writer.fixed)
+    return writer.by_slot(opened.excess, lambda out, each: out.u8(each[0]).fixed(each[1])).finish()
 
 
 def from_bytes(data: bytes, levels: int, session: bytes, context: bytes) -> Opened:
@@ -49,54 +44,17 @@ def from_bytes(data: bytes, levels: int, session: bytes, context: bytes) -> Open
         session=session,
         context=context,
         adverts=adverts.by_slot,
-        sharers=frozenset(_read(reader, lambda _: None)),
-        votes=_read(reader, lambda each: Vote(each.fixed(_DIGEST), each.fixed(SIGNATURE_BYTES))),
+        sharers=frozenset(reader.by_slot(lambda _: None)),
+        votes=reader.by_slot(lambda each: Vote(each.fixed(_DIGEST), each.fixed(SIGNATURE_BYTES))),
         certificate=Certificate.from_bytes(reader.blob(_MAX_CERTIFICATE)),
-        taken=_read(reader, lambda each: _read(each, _secret)),
+        taken=reader.by_slot(lambda each: each.by_slot(_secret)),
         dealt=dict(_dealt(reader, levels)),
-        seeds=_read(reader, _secret),
-        secrets=_read(reader, _secret),
-        excess=_read(reader, lambda each: (each.u8(), each.fixed(_DIGEST))),
+        seeds=reader.by_slot(_secret),
+        secrets=reader.by_slot(_secret),
+        excess=reader.by_slot(lambda each: (each.u8(), each.fixed(_DIGEST))),
     )
     reader.finish()
     return opened
-
-
-def wraps_bytes(wraps: Mapping[int, bytes]) -> bytes:
-    """The wraps that came with a vector, as they stand before it."""
-    return _map_bytes(wraps)
-
-
-def wraps_from(data: bytes) -> dict[int, bytes]:
-    """The inverse of `wraps_bytes`."""
-    reader = Reader(data)
-    wraps = _read(reader, lambda each: each.fixed(WRAP_BYTES))
-    reader.finish()
-    return wraps
-
-
-def _map_bytes(entries: Mapping[int, bytes]) -> bytes:
-    writer = Writer()
-    _write(writer, entries)
-    return writer.finish()
-
-
-def _write(writer: Writer, entries: Mapping[int, bytes]) -> None:
-    writer.u16(len(entries))
-    for slot in sorted(entries):
-        writer.u16(slot).fixed(entries[slot])
-
-
-def _read(reader: Reader, entry: Callable[[Reader], _Value]) -> dict[int, _Value]:
-    """A map by slot; MalformedMessage unless slots ascend strictly, so that a map has one encoding."""
-    found: dict[int, _Value] = {}
-    last = -1
-    for _ in range(reader.u16()):
-        slot = reader.u16()
-        if slot <= last:
-            raise MalformedMessage("the slots of a transcript are not in ascending order")
-        found[slot], last = entry(reader), slot
-    return found
 
 
 def _secret(reader: Reader) -> bytes:

@@ -22,10 +22,10 @@ from federation.model.params import params_digest
 from federation.plan.plan import Plan
 from federation.round.messages import MAX_ROSTER, RUN_ID_BYTES, Invitation, Member
 from federation.round.terms import Terms
-from federation.sums.evidence import wraps_from
+from federation.sums.evidence import from_bytes
 from privacy.errors import MalformedMessage
 from privacy.roster import SignedRoster
-from privacy.secagg.messages import WRAP_BYTES
+from privacy.secagg.messages import WRAP_BYTES, wraps_from
 from privacy.secagg.opened import Opened, Upload
 from privacy.suite import SUITE, require_suite
 from privacy.wire import Reader, Writer
@@ -160,6 +160,11 @@ class Transcript:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    def opened(self, terms: Terms) -> Opened:
+        """What was signed and opened, in the session and context of these terms; else MalformedMessage."""
+        levels, context = len(terms.parameters.levels), terms.context_of(self.heading.params)
+        return from_bytes(self.evidence, levels, terms.session, context)
 
     def uploads(self, opened: Opened, size: int) -> Iterator[Upload]:
         """The uploads of the survivors, one at a time; packed vectors have `size` bytes."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from torch import Tensor
 
 from federation.kinds.allowed import Unlikely
 from federation.model.params import params_from_bytes
 from federation.plan.plan import Plan
 from federation.round.parts import by_site, without_excess
 from federation.round.terms import Terms
-from federation.sums.evidence import from_bytes
 from federation.sums.figures import published
 from federation.sums.judging import judge
 from federation.sums.record import Transcript
@@ -58,27 +58,32 @@ def follow(
 def done(plan: Plan, state: ServerState, path: Path, survivors: Sequence[str]) -> ServerState:
     """The state after a round, from a transcript that is one's own: nothing of it is verified."""
     with Transcript.open(path) as transcript:
-        terms, heading = transcript.heading.terms(plan), transcript.heading
-        context, levels = terms.context_of(heading.params), len(terms.parameters.levels)
-        evidence = from_bytes(transcript.evidence, levels, terms.session, context)
+        terms = transcript.heading.terms(plan)
+        opened = transcript.opened(terms)
         bits, size = terms.parameters.ring_bits, packed_size(terms.length, terms.parameters.ring_bits)
         total = from_packed(transcript.own_total(size), terms.length, bits)
-    return follow(plan, state, terms, total, survivors, evidence.excess)[0]
+    return follow(plan, state, terms, total, survivors, opened.excess)[0]
 
 
 def figures(
     terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess
 ) -> tuple[dict[str, float | None], Unlikely | None]:
     """What an evaluation with this sum publishes, and what is odd about it. SumRefused if the plan refuses it."""
-    opened = without_excess(terms, total, survivors, by_site(terms, excess))
-    released = terms.kind.released(terms.parties, opened.total, _no_stream(terms.plan))
-    return published(terms, released, len(survivors), len(opened.reduced)), judge(terms, released, survivors)
+    released, reduced = _released(terms, total, survivors, excess)
+    return published(terms, released, len(survivors), reduced), judge(terms, released, survivors)
 
 
 def oddity(terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess) -> Unlikely | None:
     """What is odd about a sum. SumRefused if the plan refuses it."""
+    return judge(terms, _released(terms, total, survivors, excess)[0], survivors)
+
+
+def _released(
+    terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess
+) -> tuple[Tensor, int]:
+    """What a sum releases, and from how many sites' shares excess noise was taken out."""
     opened = without_excess(terms, total, survivors, by_site(terms, excess))
-    return judge(terms, terms.kind.released(terms.parties, opened.total, _no_stream(terms.plan)), survivors)
+    return terms.kind.released(terms.parties, opened.total, _no_stream(terms.plan)), len(opened.reduced)
 
 
 def to_packed(total: RingVector, bits: int) -> bytes:

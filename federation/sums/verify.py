@@ -14,7 +14,6 @@ import numpy as np
 
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
-from federation.sums.evidence import from_bytes
 from federation.sums.record import Heading, Transcript
 from federation.sums.replay import from_packed
 from privacy.errors import FaultyServer, MalformedMessage, PrivacyError
@@ -100,7 +99,7 @@ def _roster(heading: Heading, expected: Expected) -> Roster:
     or the cohort's keys are in both.
     """
     signed = SignedRoster.from_bytes(heading.roster)
-    roster = Roster.from_bytes(signed.roster)
+    roster = signed.read()
     for member in heading.members:
         entry = roster.by_site.get(member.site)
         if entry is None or entry.size != member.size:
@@ -120,8 +119,7 @@ def _roster(heading: Heading, expected: Expected) -> Roster:
 
 def _opened(transcript: Transcript, terms: Terms, expected: Expected) -> Opened:
     """What was signed and opened, if it is of the survivors that the receipt names."""
-    context = terms.context_of(transcript.heading.params)
-    opened = from_bytes(transcript.evidence, len(terms.parameters.levels), terms.session, context)
+    opened = transcript.opened(terms)
     names = terms.parameters.members
     if not all(slot < len(names) for slot in opened.sharers | opened.survivors):
         raise MalformedMessage("a transcript names a slot beyond the cohort")

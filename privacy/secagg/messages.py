@@ -74,23 +74,10 @@ def _each(form: _Format[_Value], count: int) -> _Format[tuple[_Value, ...]]:
 
 def _by_slot(entry: _Format[_Value]) -> _Format[Mapping[int, _Value]]:
     """A map by slot: how many, then each slot and its entry; MalformedMessage unless slots ascend strictly."""
-
-    def write(writer: Writer, entries: Mapping[int, _Value]) -> None:
-        writer.u16(len(entries))
-        for slot in sorted(entries):
-            entry.write(writer.u16(slot), entries[slot])
-
-    def read(reader: Reader, levels: int) -> dict[int, _Value]:
-        entries: dict[int, _Value] = {}
-        last = -1
-        for _ in range(reader.u16()):
-            slot = reader.u16()
-            if slot <= last:
-                raise MalformedMessage("slots are not in ascending order")
-            entries[slot], last = entry.read(reader, levels), slot
-        return entries
-
-    return _Format(write, read)
+    return _Format(
+        lambda writer, entries: writer.by_slot(entries, entry.write),
+        lambda reader, levels: reader.by_slot(lambda each: entry.read(each, levels)),
+    )
 
 
 def _read_key(reader: Reader, _: int) -> bytes:
@@ -310,10 +297,18 @@ class Masked:
 
 
 def wraps_bytes(wraps: Mapping[int, bytes]) -> bytes:
-    """Wraps as they enter the digest of an upload."""
+    """Wraps as they enter the digest of an upload, and stand before its vector where that is kept."""
     writer = Writer()
     _WRAPS.write(writer, wraps)
     return writer.finish()
+
+
+def wraps_from(data: bytes) -> Mapping[int, bytes]:
+    """The inverse of `wraps_bytes`; MalformedMessage for anything else."""
+    reader = Reader(data)
+    wraps = _WRAPS.read(reader, 0)
+    reader.finish()
+    return wraps
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.plan.plan import load
-from federation.sums.evidence import from_bytes, to_bytes, wraps_from
+from federation.sums.evidence import from_bytes, to_bytes
 from federation.sums.record import LABEL, Heading, Transcript, digest_of, path_of, transcripts_of
 from privacy.errors import MalformedMessage
+from privacy.secagg.messages import wraps_from
 from privacy.secagg.opened import Opened
 from privacy.suite import SUITE
 from privacy.wire import Writer
