@@ -33,7 +33,7 @@ from federation.sums.replay import done
 from federation.sums.sizes import left_out
 from federation.sums.state import ServerState, begin
 from privacy.ledger.heads import Head, head_from_json
-from privacy.roster import Roster, SignedRoster
+from privacy.roster import SignedRoster
 from privacy.suite import SUITE
 from server import checkpoint
 from server.attendance.faults import Faults
@@ -132,7 +132,7 @@ class RunFolder:
         )
 
     def _left_out(self, roster: SignedRoster, dimension: int) -> str:
-        sizes = [entry.size for entry in Roster.from_bytes(roster.roster).entries]
+        sizes = [entry.size for entry in roster.read().entries]
         return left_out(self.plan, sizes, dimension)
 
     def _transcripts(self) -> dict[int, str]:
@@ -216,10 +216,8 @@ class RunFolder:
 
     def unlikely_evaluation(self) -> UnlikelySum | None:
         """What is odd about the sums of the evaluation on record, or None."""
-        found = [
-            entry["unlikely"] for entry in self._lines() if "evaluation" in entry and "unlikely" in entry
-        ]
-        return UnlikelySum.from_json(found[0]) if found else None
+        odd = self._evaluation.get("unlikely")
+        return None if odd is None else UnlikelySum.from_json(odd)
 
     @contextmanager
     def keeping_refusal(self, state: ServerState) -> Iterator[None]:
@@ -243,13 +241,17 @@ class RunFolder:
 
     def evaluation(self) -> Metrics | None:
         """The published figures on record, or None."""
-        found = [entry["evaluation"] for entry in self._lines() if "evaluation" in entry]
-        return found[0] if found else None
+        return self._evaluation.get("evaluation")
 
     def evaluated(self) -> tuple[str, ...] | None:
         """The sites that were invited to the evaluation, or None while there is none on record."""
-        found = [entry["cohort"] for entry in self._lines() if "evaluation" in entry]
-        return tuple(found[0]) if found else None
+        cohort = self._evaluation.get("cohort")
+        return None if cohort is None else tuple(cohort)
+
+    @property
+    def _evaluation(self) -> dict[str, Any]:
+        """The first line of an evaluation, which is drawn once; empty while there is none."""
+        return next((entry for entry in self._lines() if "evaluation" in entry), {})
 
     def store_closing(self, state: ServerState, heads: Mapping[str, Head]) -> None:
         """Make the end of a run durable: its last params, and the heads of the sites' ledgers after it."""
@@ -366,7 +368,7 @@ def _lock(descriptor: int, path: Path) -> None:
 
 def _declared(signed: SignedRoster) -> dict[str, tuple[str, int]]:
     """Who takes part, by site: the organization, and how many records it declares."""
-    entries = Roster.from_bytes(signed.roster).entries
+    entries = signed.read().entries
     return {entry.site: (entry.organization, entry.size) for entry in entries}
 
 

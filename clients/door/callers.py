@@ -13,13 +13,15 @@ import os
 import pwd
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from federation.errors import InputError
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
+_Record = TypeVar("_Record", pwd.struct_passwd, grp.struct_group)
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,10 @@ class Callers:
         """By the names of a user and a group. InputError for one that this machine does not know."""
         uid = gid = None
         if user is not None:
-            found = _user(user)
+            found = _found(pwd.getpwnam, "flower_user", user, "user")
             uid, gid = found.pw_uid, found.pw_gid
         if group is not None:
-            gid = _group(group).gr_gid
+            gid = _found(grp.getgrnam, "socket_group", group, "group").gr_gid
         if uid is not None and not same_user and uid in (0, os.geteuid()):
             who = "root, who can read everything" if uid == 0 else "the site's own user"
             raise InputError(
@@ -112,21 +114,12 @@ def _groups(uid: int, gid: int | None) -> set[int | None]:
     return {gid, *os.getgrouplist(user.pw_name, user.pw_gid)}
 
 
-def _user(name: str) -> pwd.struct_passwd:
+def _found(lookup: Callable[[str], _Record], key: str, name: str, what: str) -> _Record:
+    """The user or group of this name. InputError, which says how to make it, if this machine knows none."""
     try:
-        return pwd.getpwnam(name)
+        return lookup(name)
     except KeyError:
         raise InputError(
-            f'server.flower_user = "{name}": there is no such user on this machine',
-            hint=f"make it: useradd --system {name}",
-        ) from None
-
-
-def _group(name: str) -> grp.struct_group:
-    try:
-        return grp.getgrnam(name)
-    except KeyError:
-        raise InputError(
-            f'server.socket_group = "{name}": there is no such group on this machine',
-            hint=f"make it: groupadd --system {name}",
+            f'server.{key} = "{name}": there is no such {what} on this machine',
+            hint=f"make it: {what}add --system {name}",
         ) from None

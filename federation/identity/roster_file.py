@@ -109,7 +109,7 @@ def add_site(path: Path, site: PublicFile) -> Roster:
 
 def remove_site(path: Path, site: str) -> Roster:
     """Take a site off the roster, and store it unsigned under the next serial. InputError if it is not on it."""
-    before = Roster.from_bytes(load_roster(path).roster)
+    before = load_roster(path).read()
     if site not in before.by_site:
         known = ", ".join(before.by_site) or "none"
         raise InputError(f"the roster holds no site {site} ({known})", hint="name one it has", path=path)
@@ -123,7 +123,7 @@ def require_coordinator(roster: Roster, path: Path) -> None:
 
 
 def _before(path: Path) -> Roster:
-    return Roster.from_bytes(load_roster(path).roster) if path.exists() else Roster(0, ())
+    return load_roster(path).read() if path.exists() else Roster(0, ())
 
 
 def _store(path: Path, before: Roster, entries: Iterable[Entry], coordinator: bytes = b"") -> Roster:
@@ -139,7 +139,7 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
     A roster that was signed for an older suite only is signed under the next serial, and its old signatures go.
     """
     signed = load_roster(path)
-    roster = Roster.from_bytes(signed.roster)
+    roster = signed.read()
     if not roster.entries:
         raise RosterError("a roster without sites is not signed", hint="federation roster add ROSTER ID.pub")
     if roster_of(signed)[0].suite != SUITE:
@@ -152,7 +152,7 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
 
 def roster_of(signed: SignedRoster) -> tuple[Roster, SignedRoster]:
     """A roster as its signers saw it: of an older suite, if their signatures fit that one and not the present."""
-    roster = Roster.from_bytes(signed.roster)
+    roster = signed.read()
     if not _is_signed(signed):
         for suite in (OLDER, BROKEN):
             before = replace(roster, suite=suite)
@@ -168,7 +168,7 @@ def _is_signed(signed: SignedRoster) -> bool:
 
 def write_roster(path: Path, roster: SignedRoster) -> None:
     """Store a roster as it travels."""
-    replace_file(path, _text(Roster.from_bytes(roster.roster), roster.signatures).encode())
+    replace_file(path, _text(roster.read(), roster.signatures).encode())
 
 
 def _roster(path: Path, serial: int, entries: list[Entry], coordinator: bytes) -> Roster:
