@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from privacy.secagg.keys import Secrets, channel_pair, kem_pair
 from privacy.secagg.parameters import Parameters
 from privacy.secagg.states import Advertised, Shares
 from tests.adversary.closure import LABELS, Closure, attack
+from tests.adversary.cohorts import Case
 from tests.adversary.tapped import (
     Call,
     Tapped,
@@ -29,33 +29,13 @@ from tests.scale import SCALE
 
 CONTROLS = [share_the_channel, derive_the_channel]
 Patch = pytest.MonkeyPatch
-Played = tuple["Case", Tapped, Closure]
+Played = tuple[Case, Tapped, Closure]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A cohort; the first `bad` sites work with the server, the last `lost` are called lost."""
-
-    n: int
-    colluders: int
-    bad: int
-    lost: int
-
-    @property
-    def gone(self) -> set[int]:
-        return set(range(self.n - self.lost, self.n))
-
-    @property
-    def corrupt(self) -> set[int]:
-        return set(range(self.bad))
-
-    @property
-    def honest(self) -> set[int]:
-        return set(range(self.bad, self.n))
-
-    def play(self) -> tuple[Tapped, Closure]:
-        round_ = Tapped(self.n, colluders=self.colluders).open(self.gone)
-        return round_, attack(round_.view, [round_.root(slot) for slot in range(self.bad)])
+def play(case: Case) -> tuple[Tapped, Closure]:
+    """The round of a case, and all that follows for the server and its colluders."""
+    round_ = Tapped(case.n, colluders=case.colluders).open(case.gone)
+    return round_, attack(round_.view, [round_.root(slot) for slot in range(case.bad)])
 
 
 def _cases(n: int) -> Iterator[Case]:
@@ -74,7 +54,7 @@ CONTROLLED = CASES if SCALE > 1 else [case for case in CASES if case.n < 7] + li
 def played(request: pytest.FixtureRequest) -> Played:
     """A case, its round, and all that the attacker knows: played once for all that is checked of it."""
     case: Case = request.param
-    return (case, *case.play())
+    return (case, *play(case))
 
 
 def _pairs(known: Closure) -> set[tuple[int, int]]:
@@ -132,7 +112,7 @@ def test_control_when_shared_secrets_open_seals_a_lost_site_counts_and_is_read(
     case: Case, control: Callable[[Patch], None], monkeypatch: Patch
 ) -> None:
     control(monkeypatch)
-    round_, known = case.play()
+    round_, known = play(case)
     for owner in case.honest - case.gone:
         assert _held(known, owner)["mask secret"] == case.bad + case.lost > case.bad
     for owner in case.gone:

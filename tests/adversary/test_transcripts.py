@@ -8,7 +8,7 @@ them and by them, what they revealed. All that follows is worked out (`tests.adv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,34 +25,12 @@ from privacy.secagg.ring import packed_size
 from server.coordinator import Coordinator
 from simulations.world import InProcess
 from tests.adversary.closure import Closure, attack
+from tests.adversary.cohorts import Case
 from tests.adversary.tapped import Tapped, View, share_the_channel
 from tests.federation.audit.audited import finished
 from tests.federation.sums.kept import LOST
 from tests.privacy.secagg.rounds import CONTEXT, SESSION, unpack
 from tests.scale import SCALE
-
-
-@dataclass(frozen=True)
-class Case:
-    """A cohort; the first `bad` sites are colluders of whoever holds the file, the last `lost` were lost."""
-
-    n: int
-    colluders: int
-    bad: int
-    lost: int
-
-    @property
-    def gone(self) -> set[int]:
-        return set(range(self.n - self.lost, self.n))
-
-    @property
-    def corrupt(self) -> set[int]:
-        return set(range(self.bad))
-
-    @property
-    def others(self) -> set[int]:
-        """Those in the sum who collude with nobody."""
-        return set(range(self.bad, self.n - self.lost))
 
 
 def _cases(n: int) -> list[Case]:
