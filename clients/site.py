@@ -369,8 +369,8 @@ class Site:
                 participant.accept(broadcast.shares)
                 excess, participant.excess = participant.excess, b""  # from here on the journal keeps it
                 vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes
-                is_ring = terms.parameters.fewest_neighbors > 0
-                self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=is_ring)
+                once = terms.parameters.is_ring
+                self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=once)
                 return Kind.MASKED, machine.mask(vector, terms.context(broadcast.params))
             case Kind.SURVIVORS:
                 return Kind.VOTE, machine.commit(body)

@@ -28,11 +28,10 @@ from federation.round.messages import (
     abort_reason,
     accused_slot,
 )
-from federation.round.parts import by_site, without_excess
+from federation.round.parts import Sum, by_site, without_excess
 from federation.round.signed import ordered
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
-from federation.sums.state import Sum
 from privacy.errors import FaultyClient, MalformedMessage
 from privacy.mechanism.encoding import RingVector
 from privacy.roster import Roster
@@ -103,7 +102,7 @@ class Coordinator:
         """The sum, without the noise that it does not need, as the one of its round; none before it is there."""
         if self.result is None:
             return ()
-        return (Sum.of(self.terms, without_excess(self.terms, self.result, self.survivors, self.excess)),)
+        return (without_excess(self.terms, self.result, self.survivors, self.excess),)
 
     @property
     def survivors(self) -> tuple[str, ...]:
@@ -169,8 +168,7 @@ class Coordinator:
     @property
     def may_repeat(self) -> bool:
         """Whether another attempt at this round can succeed: on a ring a site masks in one attempt only."""
-        is_ring = self.terms.parameters.fewest_neighbors > 0
-        return not (is_ring and self._asked)
+        return not (self.terms.parameters.is_ring and self._asked)
 
     def forget(self) -> None:
         """Drop what sites sent: the attempt is over, or what it was for is written."""

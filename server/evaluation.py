@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from federation.kinds.allowed import Unlikely
+from federation.round.parts import Sum
 from federation.sums.figures import published
 from federation.sums.judging import judge
-from federation.sums.state import Sum
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
 
@@ -41,5 +41,5 @@ def evaluated(
     terms, survivors = opened.terms, tuple(opened.survivors)
     released = terms.kind.released(terms.parties, opened.total, stream)
     found = judge(terms, released, survivors)
-    figures = published(terms, released, len(survivors), opened.reduced)
+    figures = published(terms, released, len(survivors), len(opened.reduced))
     return Evaluated(figures, terms.names, survivors, heads, found, excess_left=opened.left)

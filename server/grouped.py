@@ -14,9 +14,9 @@ from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from federation.round.parts import Sum
 from federation.round.terms import Terms
 from federation.round.transport import Outgoing
-from federation.sums.state import Sum
 from privacy.roster import Roster
 from server.coordinator import Coordinator
 from server.heads import Heads

@@ -23,7 +23,7 @@ from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
 from federation.sums.record import Content, Heading
 from federation.sums.replay import to_packed
-from federation.sums.state import ServerState, advance_by, require_finite
+from federation.sums.state import ServerState, advance, require_finite
 from privacy.ledger.heads import Head
 from privacy.mechanism.noise import Stream
 from server.coordinator import Coordinator
@@ -71,7 +71,7 @@ def run(setting: Setting, stream: ServerNoise) -> Iterator[tuple[ServerState, Re
             digest, sums = _keep(setting, played.last), played.last.sums()
             left = tuple(sorted(site for one in sums for site in one.left))
             with _shown_by(digest):
-                after, found = advance_by(plan, state, sums, stream(setting.number))
+                after, found = advance(plan, state, sums, stream(setting.number))
         receipt = judged(_receipt(played, state, after, started, lines), played.last.terms, found)
         if receipt.is_lost:
             note_lost_round(state.run, receipt)

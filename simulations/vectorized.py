@@ -16,9 +16,9 @@ from torch import Tensor
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
-from federation.round.parts import without_excess
+from federation.round.parts import Sum, without_excess
 from federation.round.terms import Terms
-from federation.sums.state import ServerState, Sum, advance_by, require_finite
+from federation.sums.state import ServerState, advance, require_finite
 from privacy.mechanism.encoding import RingVector
 from server.evaluation import Evaluated, evaluated
 from server.playing import Members, terms_of
@@ -44,7 +44,7 @@ def run_vectorized(
         started = time.monotonic()
         terms = terms_of(plan, state, sample(plan, members, state.round + 1))
         names, sums = terms.names, [_opened(group, state, contribute) for group in terms.groups]
-        after, found = advance_by(plan, state, sums, stream(terms.round))
+        after, found = advance(plan, state, sums, stream(terms.round))
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
         receipt = receipt_of(terms, names, state, after, started, (nothing, nothing), {})
         yield after, judged(receipt, terms, found)
@@ -66,4 +66,4 @@ def _opened(terms: Terms, state: ServerState, contribute: Contribute) -> Sum:
         total += given.vector  # wraps at 2^64, a multiple of 2^ring_bits
         if given.excess:
             excess[name] = given.excess
-    return Sum.of(terms, without_excess(terms, total, terms.parameters.members, excess))
+    return without_excess(terms, total, terms.parameters.members, excess)

@@ -103,7 +103,7 @@ def parties_of(plan: Plan, sizes: Mapping[str, int], dimension: int) -> Parties:
 
 def shares_along_ring(plan: Plan, cohort: int) -> bool:
     """Whether a site of so many shares secrets with its neighbors on a ring only, rather than with all others."""
-    return _rules(plan, cohort).fewest_neighbors > 0
+    return _rules(plan, cohort).is_ring
 
 
 def stand_ins(count: int) -> tuple[str, ...]:

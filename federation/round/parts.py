@@ -10,7 +10,7 @@ sum does need.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,13 +23,15 @@ from privacy.wire import Writer, digest
 
 
 @dataclass(frozen=True)
-class Opened:
-    """An opened sum, after the excess noise of the `reduced` among its `survivors` was taken out.
+class Sum:
+    """One opened sum of a round: its terms, the unmasked ring sum, and whose it is.
 
-    That of `left` stayed in, though the sum does not need it: its secret could not be rebuilt.
+    `total` is without the excess noise of the `reduced` among its `survivors`. That of `left` stayed in, though the
+    sum does not need it: its secret could not be rebuilt.
     """
 
-    total: RingVector
+    terms: Terms
+    total: RingVector = field(repr=False)
     survivors: tuple[str, ...]
     reduced: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
@@ -56,7 +58,7 @@ def by_site(terms: Terms, opened: Mapping[int, tuple[int, bytes]]) -> dict[str, 
 
 def without_excess(
     terms: Terms, total: RingVector, survivors: Sequence[str], opened: Mapping[str, bytes]
-) -> Opened:
+) -> Sum:
     """The sum over `survivors` without the noise that it does not need, as far as that was opened.
 
     `opened` holds, by site, the first secret above the sum's level. What of a site could not be rebuilt stays in.
@@ -64,13 +66,14 @@ def without_excess(
     names, lost = tuple(survivors), len(terms.members) - len(survivors)
     above = terms.levels.secrets - terms.levels.level(lost) if terms.takes_out else 0
     if not above:
-        return Opened(total, names)
+        return Sum(terms, total, names)
     reduced = tuple(site for site in names if site in opened)
     for site in reduced:
         streams = streams_of(terms, site, _chain(terms, site, opened[site], above))
         total = total - terms.kind.excess(terms.parties, lost, streams)
     ring = np.uint64((1 << terms.codec.ring_bits) - 1)
-    return Opened(total & ring, names, reduced, tuple(site for site in names if site not in opened))
+    left = tuple(site for site in names if site not in opened)
+    return Sum(terms, total & ring, names, reduced, left)
 
 
 def _chain(terms: Terms, site: str, first: bytes, count: int) -> tuple[bytes, ...]:

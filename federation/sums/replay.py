@@ -52,7 +52,7 @@ def follow(
     no transcript holds.
     """
     opened = without_excess(terms, total, survivors, by_site(terms, excess))
-    return advance(plan, state, terms, opened.total, survivors, _no_stream(plan), len(opened.reduced))
+    return advance(plan, state, [opened], _no_stream(plan))
 
 
 def done(plan: Plan, state: ServerState, path: Path, survivors: Sequence[str]) -> ServerState:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from federation.errors import TrainingDiverged
 from federation.kinds.allowed import Unlikely
 from federation.plan.plan import Plan
-from federation.round.parts import Opened
-from federation.round.terms import Terms
+from federation.round.parts import Sum
 from federation.sums.combining import combined
 from federation.sums.judging import judge
 from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
-from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 
 
@@ -39,39 +37,7 @@ def begin(plan: Plan, run: bytes, params: Tensor) -> ServerState:
     return ServerState(run, 0, params, optimizer(plan).init(params))
 
 
-@dataclass(frozen=True)
-class Sum:
-    """One opened sum of a round: its terms, the unmasked ring sum, and whose it is.
-
-    `total` is without the excess noise of `reduced` of its survivors; that of `left` stayed in.
-    """
-
-    terms: Terms
-    total: RingVector = field(repr=False)
-    survivors: Sequence[str]
-    reduced: int = 0
-    left: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, terms: Terms, opened: Opened) -> Sum:
-        """A sum from which the noise that it does not need was taken out."""
-        return cls(terms, opened.total, opened.survivors, len(opened.reduced), opened.left)
-
-
 def advance(
-    plan: Plan,
-    state: ServerState,
-    terms: Terms,
-    total: RingVector,
-    survivors: Sequence[str],
-    stream: Stream,
-    reduced: int = 0,
-) -> tuple[ServerState, Unlikely | None]:
-    """The state after a round of one sum: see `advance_by`."""
-    return advance_by(plan, state, [Sum(terms, total, survivors, reduced)], stream)
-
-
-def advance_by(
     plan: Plan, state: ServerState, sums: Sequence[Sum], stream: Stream
 ) -> tuple[ServerState, Unlikely | None]:
     """The state after a round, and what is odd about its sums: means, one delta, one step of the optimizer.
@@ -85,7 +51,7 @@ def advance_by(
         released = kind.released(parties, one.total, stream)
         odd.append(judge(one.terms, released, one.survivors))
         means.append(kind.mean(parties, released, one.survivors))
-        variances.append(kind.noise_variance(parties, one.survivors, one.reduced))
+        variances.append(kind.noise_variance(parties, one.survivors, len(one.reduced)))
     delta, noise = combined(means, plan.server.combine), math.fsum(variances) / len(sums) ** 2
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     worst = max((one for one in odd if one is not None), key=lambda one: one.ratio, default=None)

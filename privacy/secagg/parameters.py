@@ -85,7 +85,7 @@ class Parameters:
             raise UnsafeParameters(
                 f"levels of excess noise ascend from 1 to {self.tolerated}, as many as may be missing"
             )
-        if self.fewest_neighbors:
+        if self.is_ring:
             raise UnsafeParameters(
                 "excess noise is taken out in the complete graph only",
                 hint=f"this cohort of {self.count} shares along a ring: leave excess noise in",

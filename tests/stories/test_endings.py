@@ -90,7 +90,7 @@ def started(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 INSTANTS = {
     "while data are read": "simulations.simulate:read_world",
-    "in a round": "simulations.vectorized:advance_by",
+    "in a round": "simulations.vectorized:advance",
     "while epsilon is counted": "simulations.simulate:summarize",
     "in the comparison": "simulations.simulate:without_privacy",
     "while the page is drawn": "federation.report.page:render",
@@ -121,7 +121,7 @@ def test_a_simulation_that_a_signal_ends_says_so_and_goes_on_by_the_command_that
 @pytest.mark.parametrize("engine", ["protocol", "flower"])
 def test_an_engine_with_threads_ends_in_the_same_way(command: Command, home: Path, engine: str) -> None:
     words = [*SIMULATE, "--engine", engine]
-    assert command(home, words, place="server.run:advance_by", signal=signal.SIGTERM) == 143
+    assert command(home, words, place="server.run:advance", signal=signal.SIGTERM) == 143
     assert command.error.startswith("error: terminated; resume with: ")
     assert command(home, words) == 0, command.err
 

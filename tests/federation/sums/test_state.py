@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from federation.round.messages import Member
+from federation.round.parts import Sum
 from federation.sums.state import advance, begin, optimizer
 from privacy.mechanism.noise import Stream
 from tests.worlds import plan_of, start, terms_for
@@ -32,7 +33,7 @@ def test_a_round_moves_the_params_by_the_mean_and_leaves_the_old_state_alone() -
     delta = torch.linspace(-1, 1, params.numel()).double()
     vector = terms.codec.to_ring(terms.codec.encode(delta))
     total = (3 * vector) & np.uint64((1 << terms.codec.ring_bits) - 1)
-    after, found = advance(plan, state, terms, total, NAMES, Stream(bytes(32)))
+    after, found = advance(plan, state, [Sum(terms, total, NAMES)], Stream(bytes(32)))
     assert found is None
     assert (after.round, after.run, after.attempt) == (1, state.run, state.attempt)
     assert torch.allclose(after.params.double(), params.double() + delta, atol=1e-5)
