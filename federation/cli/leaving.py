@@ -1,23 +1,31 @@
-"""`federation leave`: a site leaves a run on purpose."""
+"""What cannot be taken back: `federation leave`, a site leaves a run; `federation forget`, what a run kept goes."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from federation.cli.streams import print_json
 from federation.errors import InputError
+from federation.log import printable
+
+if TYPE_CHECKING:
+    from federation.report.deleting import Found, Part
+
+Yes = Annotated[bool, typer.Option("--yes", help="do it without asking")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
+Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 
 
 def leave(
     site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml; its process may be running")],
     run: Annotated[str, typer.Argument(metavar="RUN", help="its id, or the first 8 letters of it")],
-    yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Leave a run, at once and for good. Says what stays charged, what is given back, and what others see."""
     from clients.leaving import about
@@ -27,15 +35,88 @@ def leave(
     if not as_json:
         typer.echo("\n".join(_story(found.rounds, found.begun, found.returned, found.to_json()["units"])))
     if not yes:
-        if as_json or not sys.stdin.isatty():
-            raise InputError("leaving cannot be taken back", hint="give --yes to do it without being asked")
-        if not typer.confirm(f"leave run {found.run}?", err=True):
-            raise InputError("nothing was changed", hint="answer y to leave")
+        _ask("leaving", f"leave run {found.run}?", as_json)
     go(site, found)
     if as_json:
         print_json({**found.to_json(), "left": True})
     else:
         typer.echo(f"{found.site} has left run {found.run}")
+
+
+def forget(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, of a real run or a simulation")],
+    model: Annotated[
+        bool, typer.Option("--model", help="also the params, the report, and the figures of a simulation")
+    ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="also where the run is not over; it ends for good")
+    ] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Delete what a run kept of data: its transcripts and all that it would be resumed from. It is put on record.
+
+    Nothing proves the sums of the run any more: `federation audit` it before. Ledgers of real sites stay.
+    """
+    from federation.files import alone_in
+    from federation.report.deleting import examine
+    from federation.report.deleting import forget as go
+
+    examine(run, with_model=model)  # before its folder is locked: it may be none
+    with alone_in(run):
+        found = examine(run, with_model=model)
+        if not (found.is_over or unfinished):
+            raise InputError(
+                "the run is not over, and would be for good",
+                hint="let it end, or give --unfinished; its sites then give: federation ledger close SITE RUN",
+                path=run,
+            )
+        if found.files:
+            if not as_json:
+                typer.echo("\n".join(_lines(found)))
+            if not yes:
+                _ask("deleting", f"delete {_counted(len(found.files))} for good?", as_json)
+            go(found)
+    if as_json:
+        print_json({"run": str(run), "deleted": _named(found), "left": list(found.strange)})
+    else:
+        typer.echo(f"{run}: {_counted(len(found.files))} deleted")
+
+
+def _ask(what: str, question: str, as_json: bool) -> None:
+    """InputError unless a person says yes."""
+    if as_json or not sys.stdin.isatty():
+        raise InputError(f"{what} cannot be taken back", hint="give --yes to do it without being asked")
+    if not typer.confirm(question, err=True):
+        raise InputError("nothing was changed", hint="answer y to go on")
+
+
+_SAYS: dict[Part, str] = {
+    "proofs": "transcripts, checkpoint, keys of a simulation",
+    "model": "params and report",
+    "figures": "receipts and journals of a simulation, whose figures are exact",
+}
+
+
+def _lines(found: Found) -> list[str]:
+    return [
+        *(
+            f"deletes  {_counted(len(files))}, {found.bytes_of(part):,} bytes: {_SAYS[part]}"
+            for part, files in found.parts.items()
+        ),
+        f"keeps    {', '.join(found.stays)}",
+        *(f"leaves   {printable(name)}: none of this program's" for name in found.strange),
+        "no audit can prove the sums of this run after that",
+    ]
+
+
+def _counted(files: int) -> str:
+    return "1 file" if files == 1 else f"{files} files"
+
+
+def _named(found: Found) -> list[str]:
+    return [path.relative_to(found.folder).as_posix() for path in found.files]
 
 
 def _story(rounds: int, begun: int, returned: int, units: dict[str, dict[str, float | None]]) -> list[str]:

@@ -17,7 +17,7 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.identities import keys, roster
-from federation.cli.leaving import leave
+from federation.cli.leaving import forget, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
 from federation.cli.streams import print_json
@@ -173,6 +173,7 @@ def join(
 
 
 app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
+app.command(epilog="Example: [bold]federation forget runs/first[/bold]")(forget)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
