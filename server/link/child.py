@@ -99,7 +99,7 @@ class Place:
 
 
 class SuperLink:
-    """A SuperLink for these nodes while the context lasts; its coordinator needs `address`, `token` and `secret`."""
+    """A SuperLink for these nodes while the context lasts; `address`, `token`, `secret` are its coordinator's."""
 
     def __init__(
         self, place: Place, public: socket.socket, certificate: Certificate, nodes: tuple[bytes, ...]
