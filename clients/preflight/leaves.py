@@ -1,4 +1,4 @@
-"""What leaves a site under a plan, how many bytes a round, to whom, and what that means in risk: by public numbers."""
+"""What leaves a site under a plan, how many bytes a round, to whom, and what that means in risk."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What (epsilon, delta) means to one unit: how well anybody can tell whether it is in the data.
 
 An attack guesses "in" or "out" from all that was released, and may know every other unit. (epsilon, delta) bounds
-both of its errors: TPR <= e^epsilon FPR + delta, and the same with the complements (Wasserman and Zhou 2010; Kairouz,
-Oh and Viswanath 2015). Where both hold with equality FPR is (1 - delta) / (e^epsilon + 1), and there TPR - FPR is
-largest.
+both of its errors: TPR <= e^epsilon FPR + delta, and the same with the complements (Wasserman and Zhou 2010;
+Kairouz, Oh and Viswanath 2015). Where both hold with equality FPR is (1 - delta) / (e^epsilon + 1), and there
+TPR - FPR is largest.
 """
 
 from __future__ import annotations
