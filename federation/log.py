@@ -40,6 +40,7 @@ Fact: TypeAlias = str | int | float | Sequence[str] | None
 LOGGER: Final = logging.getLogger("federation")
 LOGGER.addHandler(logging.NullHandler())
 _OURS: Final = ("federation", "clients", "server", "simulations")
+_SIGNALS: Final = 128  # a status above it names the signal
 _LONGEST: Final = 400  # letters of a name or a detail
 _PLAIN: Final = re.compile(r"[\w.:/@+,-]+")
 _FOREIGN: Final = ("flwr", "httpx", "httpcore", "urllib3", "requests", "uvicorn")
@@ -107,6 +108,19 @@ def heard_by(hear: Callable[[Line], None]) -> Iterator[None]:
         for logger, level in zip(loggers, levels, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+def ends_as_json(words: str, status: int) -> bool:
+    """Tell how this process ends as an object, like the lines before it; False if its lines are none.
+
+    The event is "failed"; "stopped" where a signal asked for the end.
+    """
+    handlers = LOGGER.handlers
+    if not any(isinstance(handler.formatter, _AsJson) for handler in handlers):
+        return False
+    event: Event = "stopped" if status > _SIGNALS else "failed"
+    warn(event, status=status, detail=words)
+    return True
 
 
 def warnings_to_stderr() -> None:

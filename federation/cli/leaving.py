@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,11 +61,12 @@ def forget(
     Nothing proves the sums of the run any more: `federation audit` it before. Ledgers of real sites stay.
     """
     from federation.files import alone_in
-    from federation.report.deleting import examine
+    from federation.report.deleting import LINK, examine
     from federation.report.deleting import forget as go
 
     examine(run, with_model=model)  # before its folder is locked: it may be none
-    with alone_in(run):
+    link = run / LINK
+    with alone_in(run), alone_in(link) if link.is_dir() else nullcontext():
         found = examine(run, with_model=model)
         if not (found.is_over or unfinished):
             raise InputError(
@@ -93,7 +95,7 @@ def _ask(what: str, question: str, as_json: bool) -> None:
 
 
 _SAYS: dict[Part, str] = {
-    "proofs": "transcripts, checkpoint, keys of a simulation",
+    "proofs": "transcripts, checkpoint, messages under way, keys of a simulation",
     "model": "params and report",
     "figures": "receipts and journals of a simulation, whose figures are exact",
 }

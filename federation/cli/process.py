@@ -93,6 +93,9 @@ def fail(message: str, code: int) -> int:
 
 
 def _tell(line: str, code: int) -> int:
+    log = sys.modules.get("federation.log")  # only where a line was written there can it be one of objects
+    if log is not None and log.ends_as_json(line, code):
+        return code
     with suppress(OSError, AttributeError):  # stderr is closed or gone: the status says it all
         sys.stderr.write(f"error: {line}\n")
         sys.stderr.flush()

@@ -2,8 +2,9 @@
 
 What the parts of a run folder hold, and so when they may go:
 
-    proofs    rounds/ holds what opened every sum, checkpoint/ the params of a run that is not over, keys/ the
-              made-up identities of a simulation. They prove and resume; a run that is over works without them.
+    proofs    rounds/ holds what opened every sum, checkpoint/ the params of a run that is not over, link/ messages
+              that were under way when a coordinator was killed, keys/ the made-up identities of a simulation. They
+              prove and resume; a run that is over works without them.
     model     the params, and what was computed with them: report.json, report.html.
     figures   of a simulation: receipts and journals, whose figures are exact. Those of a real run are none of data
               (digests, heads of ledgers, names) but for figures that were published and paid for.
@@ -31,10 +32,12 @@ from federation.files import kept, replace_file, sync_folder
 from federation.sums.record import FOLDER
 
 RECORD: Final = "forgotten.json"
+LINK: Final = "link"
+"""What a SuperLink keeps; its coordinator is the only one at work in it."""
 SCHEMA: Final = "federation.forgotten/1"
 Part = Literal["proofs", "model", "figures"]
 
-_PROOFS: Final = (FOLDER, "checkpoint", "keys")
+_PROOFS: Final = (FOLDER, "checkpoint", "keys", LINK)
 _MODEL: Final = ("params.safetensors", "report.json", "report.html")
 _FIGURES: Final = ("receipts.jsonl", "journals")
 _OTHERS: Final = (
