@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clients.policy import SiteFile
 from clients.preflight.finding import Finding, wrong
+from clients.preflight.network import network
 from clients.preflight.own import own_findings
 from clients.preflight.plans import PlanSeen, look_at, missing_plans, plans_at_hand
 from clients.preflight.program import program
@@ -48,7 +49,9 @@ def look(
     `by_socket`: flower-supernode connects, and not this process. `is_patient`: a coordinator that does not answer
     now is no error, since the site will wait for it.
     """
-    findings = [program(), *own_findings(rules, path)]
+    findings = [program(), *own_findings(rules, path, is_node=not by_socket)]
+    if not by_socket:
+        findings += network(rules, path, is_patient=is_patient)
     known = plans_at_hand(rules, path, named)
     plans = [plan for plan in known.values() if isinstance(plan, Plan)]
     findings += [wrong("plan", error) for error in known.values() if isinstance(error, PlanError)]

@@ -29,10 +29,15 @@ _PER_SECOND: Final = 2
 
 def join(
     site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
-    socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
+    socket: Annotated[
+        Path | None,
+        typer.Option(help="be no node: listen there for the ClientApp of a flower-supernode"),
+    ] = None,
     same_user: Annotated[
         bool,
-        typer.Option("--same-user", help="let Flower run as this user, who can read data and keys"),
+        typer.Option(
+            "--same-user", help="with --socket: let Flower run as this user, who can read data and keys"
+        ),
     ] = False,
     plan: Annotated[
         list[Path] | None,
@@ -49,7 +54,7 @@ def join(
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
 ) -> None:
-    """Be a site: own data, keys and journal, and answer the coordinator until stopped. The log is stderr.
+    """Be a site: connect to the coordinator of [server], and answer it until stopped. The log is stderr.
 
     First everything is looked at that can be looked at before, and what will leave this site is said. Then one
     question, and nothing is sent before the answer.
@@ -76,7 +81,7 @@ def join(
             running.enter_context(_page(board, status))
         if is_watched and not plain and "NO_COLOR" not in os.environ:
             running.enter_context(live_table(board))
-        attend(site, socket, _aloud if is_watched else _untold, same_user=same_user)
+        attend(site, socket, _aloud if is_watched else _untold, same_user=same_user, board=board)
     _tell_of_open_run(board, site)
 
 
