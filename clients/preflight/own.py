@@ -12,13 +12,14 @@ from clients.journal.lock import user_of
 from clients.policy import TABLES, SiteFile, data_files, require_complete
 from clients.preflight.finding import Finding, looked
 from federation.errors import SiteRunning
+from federation.identity.roles import load_node
 from federation.report.numbers import spent
 
 
-def own_findings(rules: SiteFile, path: Path) -> Iterator[Finding]:
-    """Site file, keys, ledger and data of the site file at `path`."""
+def own_findings(rules: SiteFile, path: Path, *, is_node: bool = True) -> Iterator[Finding]:
+    """Site file, keys, ledger and data of the site file at `path`. `is_node`: it needs a node's key, too."""
     yield looked("site file", lambda: _complete(rules, path))
-    keys = looked("keys", lambda: _keys(rules))
+    keys = looked("keys", lambda: _keys(rules, is_node=is_node))
     yield keys
     if keys.level != "error":  # without them nothing can be said of a ledger
         yield looked("ledger", lambda: _ledger(rules))
@@ -30,9 +31,12 @@ def _complete(rules: SiteFile, path: Path) -> str:
     return f"{path}: site {rules.id}, {consortium.quorum} of {len(consortium.keys)} consortium keys must sign"
 
 
-def _keys(rules: SiteFile) -> str:
+def _keys(rules: SiteFile, *, is_node: bool) -> str:
     rules.identity()
-    return f"{rules.key_file}, for its owner alone"
+    if not is_node:
+        return f"{rules.key_file}, for its owner alone"
+    load_node(rules.node_file)
+    return f"{rules.key_file} and {rules.node_file.name}, for their owner alone"
 
 
 def _ledger(rules: SiteFile) -> str:

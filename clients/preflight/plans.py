@@ -30,6 +30,11 @@ class PlanSeen:
     findings: tuple[Finding, ...]
     leaves: tuple[tuple[str, str], ...]
 
+    @property
+    def name(self) -> str:
+        """As the plan calls itself."""
+        return self.plan.federation.name
+
 
 def plans_at_hand(rules: SiteFile, path: Path, named: Sequence[Path]) -> dict[Path, Plan | PlanError]:
     """The plans that the call or `plan_files` names, then those beside the site file that `plans` approves.
