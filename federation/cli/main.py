@@ -51,6 +51,25 @@ Out = Annotated[
 ]
 
 
+def _told_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+        from platform import python_version
+
+        parts = [f"{name} {version(name)}" for name in ("private-federation", "flwr", "torch", "cryptography")]
+        typer.echo("\n".join([*parts, f"python {python_version()}"]))
+        raise Exit(0)
+
+
+@app.callback()
+def front(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_told_version, help="versions, and exit")
+    ] = False,
+) -> None:
+    """What stands before every command."""
+
+
 class Population(StrEnum):
     """Bundled data to try things on."""
 
