@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from types import MappingProxyType
 
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ def ranges() -> st.SearchStrategy[dict[str, float]]:
 
 
 @st.composite
-def random_plans(draw: st.DrawFn, **changes: object) -> Plan:
+def random_plans(draw: st.DrawFn, changes: plans.Changes = MappingProxyType({})) -> Plan:
     """A plan with up to five columns, with patients or without."""
     names = draw(st.lists(NAMES, min_size=3, max_size=7, unique=True))
     target, patient, *columns = names

@@ -16,6 +16,7 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
+from federation.cli.drafting import mock
 from federation.cli.identities import keys, roster
 from federation.cli.leaving import leave
 from federation.cli.ledger import ledger
@@ -172,6 +173,7 @@ def join(
     )
 
 
+app.command(epilog="Example: [bold]federation mock plan.toml --rows 500 --out mock/[/bold]")(mock)
 app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
 
 
