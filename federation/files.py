@@ -47,6 +47,12 @@ def write_output(path: Path, text: str) -> None:
         raise UnusableFile(f"cannot be written ({reason})", hint="name another file", path=path) from None
 
 
+def refuse_existing(path: Path) -> None:
+    """UnusableFile if something is at a path where a new file is to be."""
+    if path.exists() or path.is_symlink():
+        raise UnusableFile("exists already", hint="name another; no file is replaced", path=path)
+
+
 def write_new(path: Path, text: str, *, is_secret: bool = False) -> None:
     """Write a file that was not there, with text as UTF-8; a secret is readable by its owner only.
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clients.policy import SITE_ID
-from federation.errors import InputError, UnusableFile
-from federation.files import write_new
+from federation.errors import InputError
+from federation.files import refuse_existing, write_new
 from federation.plan.mock import README, README_TEXT, MockTable, mock_table
 from federation.plan.plan import Plan
 
@@ -41,10 +41,7 @@ def write_mock_sites(plan: Plan, out: Path, sites: Sequence[str], rows: int, see
         raise InputError(f"{wrong!r} cannot be a site's name", hint="use up to 64 letters, digits, . - and _")
     paths = [path for site in sites for path in _paths(plan, out, site)]
     for path in paths:
-        if path.exists() or path.is_symlink():
-            raise UnusableFile(
-                "exists already", hint="name another folder or site; no file is replaced", path=path
-            )
+        refuse_existing(path)
     for site in sites:
         training, *test = (
             mock_table(plan, f"{site}{part}", count, seed) for part, count in _parts(plan, rows)

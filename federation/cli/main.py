@@ -16,7 +16,7 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
-from federation.cli.drafting import mock
+from federation.cli.drafting import mock, plan_commands
 from federation.cli.identities import keys, roster
 from federation.cli.leaving import leave
 from federation.cli.ledger import ledger
@@ -37,6 +37,7 @@ app = typer.Typer(
 
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+app.add_typer(plan_commands, name="plan")
 app.add_typer(ledger, name="ledger")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
