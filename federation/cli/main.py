@@ -16,7 +16,7 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
-from federation.cli.drafting import mock, plan_commands
+from federation.cli.drafting import invite, mock, plan_commands, site_commands
 from federation.cli.identities import keys, roster
 from federation.cli.leaving import leave
 from federation.cli.ledger import ledger
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
 app.add_typer(plan_commands, name="plan")
+app.add_typer(site_commands, name="site")
 app.add_typer(ledger, name="ledger")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
@@ -180,6 +181,9 @@ def join(
 
 
 app.command(epilog="Example: [bold]federation mock plan.toml --rows 500 --out mock/[/bold]")(mock)
+app.command(epilog="Example: [bold]federation invite --plan plan.toml --roster-key consortium.pub[/bold]")(
+    invite
+)
 app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
 
 
