@@ -40,5 +40,6 @@ def random_plans(draw: st.DrawFn, changes: plans.Changes = MappingProxyType({}))
     tables["task"]["features"] = {name: draw(one) for name in columns}
     if draw(st.booleans()):
         tables["task"]["patient"] = patient
-        tables["privacy"] |= draw(st.sampled_from([{}, {"unit": "patient"}, {"records_per_patient": 3}]))
+        if (tables["privacy"]["unit"], tables["privacy"]["noise"]) == ("record", "distributed"):
+            tables["privacy"] |= draw(st.sampled_from([{}, {"unit": "patient"}, {"records_per_patient": 3}]))
     return parse(write(tables))

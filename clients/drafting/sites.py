@@ -122,6 +122,7 @@ def made(draft: Draft) -> Iterator[bool]:
         hint = "put the public file beside the key, or name another folder"
         raise UnusableFile("is missing beside its private key", hint=hint, path=draft.public)
     written: list[Path] = []
+    _own_folder(draft.folder)
     try:
         if known is None:
             sealed = None if draft.passphrase_file is None else load_passphrase(draft.passphrase_file)
@@ -139,11 +140,21 @@ def made(draft: Draft) -> Iterator[bool]:
 def unpack(invitation: Invitation, folder: Path) -> tuple[Path, Path | None]:
     """Write plan and certificate of an invitation to the site's folder, where they are not yet; their paths."""
     plan, certificate = folder / PLAN_FILE, folder / CERTIFICATE_FILE
+    _own_folder(folder)
     _keep(plan, invitation.plan.toml)
     if invitation.server is None:
         return plan, None
     _keep(certificate, invitation.server.certificate)
     return plan, certificate
+
+
+def _own_folder(folder: Path) -> None:
+    """A folder for its owner alone, if there is none yet."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"cannot be made ({error.strerror or type(error).__name__})"
+        raise UnusableFile(reason, hint="name another folder", path=folder) from None
 
 
 def _keep(path: Path, text: str) -> None:
