@@ -211,7 +211,7 @@ def _page(board: Board, status: str) -> Iterator[None]:
     from federation.log import note
 
     with serve_page(status, html(), lambda: as_json(board.standing())) as url:
-        note("status_page", detail=url)
+        note("status_page", url=url)
         yield
 
 

@@ -95,7 +95,7 @@ def _ask(what: str, question: str, as_json: bool) -> None:
 
 
 _SAYS: dict[Part, str] = {
-    "proofs": "transcripts, checkpoint, messages under way, keys of a simulation",
+    "proofs": "transcripts, checkpoint, messages under way",
     "model": "params and report",
     "figures": "receipts and journals of a simulation, whose figures are exact",
 }

@@ -2,9 +2,9 @@
 
 What the parts of a run folder hold, and so when they may go:
 
-    proofs    rounds/ holds what opened every sum, checkpoint/ the params of a run that is not over, link/ messages
-              that were under way when a coordinator was killed, keys/ the made-up identities of a simulation. They
-              prove and resume; a run that is over works without them.
+    proofs    rounds/ holds what opened every sum, checkpoint/ the params of a run that is not over (of a simulation
+              also its made-up identities, and fingerprints of the data), link/ messages that were under way when a
+              coordinator was killed. They prove and resume; a run that is over works without them.
     model     the params, and what was computed with them: report.json, report.html.
     figures   of a simulation: receipts and journals, whose figures are exact. Those of a real run are none of data
               (digests, heads of ledgers, names) but for figures that were published and paid for.
@@ -19,6 +19,7 @@ signed and proves nothing: an audit tells what it says, and finds what is missin
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ LINK: Final = "link"
 SCHEMA: Final = "federation.forgotten/1"
 Part = Literal["proofs", "model", "figures"]
 
-_PROOFS: Final = (FOLDER, "checkpoint", "keys", LINK)
+_PROOFS: Final = (FOLDER, "checkpoint", LINK)
 _MODEL: Final = ("params.safetensors", "report.json", "report.html")
 _FIGURES: Final = ("receipts.jsonl", "journals")
 _OTHERS: Final = (
@@ -99,9 +100,10 @@ def forget(found: Found) -> None:
     with kept(found.folder):
         for path in found.files:
             path.unlink(missing_ok=True)
-        for folder in sorted({path.parent for path in found.files} - {found.folder}, reverse=True):
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        for folder in {path.relative_to(found.folder).parts[0] for path in found.files}:
+            for inside in _folders(found.folder / folder):
+                if not any(inside.iterdir()):
+                    inside.rmdir()
         sync_folder(found.folder)
 
 
@@ -117,12 +119,16 @@ def _files(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
     """
     for name in names:
         for path in (folder / name, folder / f"{name}{_UNDONE}"):
-            if path.is_dir() and not path.is_symlink():
-                yield from sorted(
-                    entry for entry in path.iterdir() if entry.is_symlink() or not entry.is_dir()
-                )
-            elif path.is_symlink() or path.exists():
+            if path.is_symlink() or path.is_file():
                 yield path
+            for inside, folders, files in os.walk(path):  # into no link
+                links = [each for each in folders if (Path(inside) / each).is_symlink()]
+                yield from (Path(inside) / each for each in sorted([*files, *links]))
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Those that may be empty now, the innermost first."""
+    return [Path(inside) for inside, _, _ in os.walk(folder, topdown=False) if not Path(inside).is_symlink()]
 
 
 def _told(found: Found) -> dict[str, Any]:

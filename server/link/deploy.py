@@ -162,7 +162,7 @@ def _serve_all(
         with SteadyTransport(line, superlink.require) as transport:
             transport.addresses()  # the SuperLink is there
             wanted = call.sites or len(nodes)
-            note("waiting", plan=part.plan.federation.name, sites=wanted)
+            note("waiting", name=part.plan.federation.name, needed=wanted)
             presence.wait(wanted, part.plan.cohort.minimum, call.patience)
             with presence.watched():
                 serve(part.path, call.roster, part.folder, transport, call.identity)

@@ -124,9 +124,14 @@ def test_a_record_that_cannot_be_read_is_a_finding_and_no_traceback(run: Path, r
 
 
 def test_what_is_none_of_ours_stays_and_a_link_is_deleted_as_a_link(run: Path, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
+    outside = tmp_path / "elsewhere" / "outside"
+    outside.parent.mkdir()
     outside.write_text("precious")
     (run / "rounds" / "9999.transcript").symlink_to(outside)
+    (run / "rounds" / "more").symlink_to(outside.parent)
+    (run / "checkpoint" / "keys").mkdir(parents=True)
+    (run / "checkpoint" / "keys" / "ash.key").write_text("secret")
+    (run / "checkpoint.new").symlink_to(outside.parent)
     (run / "notes.txt").write_text("mine")
     (run / "report.json.new").write_text("half")
     found = examine(run, with_model=True)
@@ -134,6 +139,7 @@ def test_what_is_none_of_ours_stays_and_a_link_is_deleted_as_a_link(run: Path, t
     forget(found)
     assert outside.read_text() == "precious" and (run / "notes.txt").exists()
     assert not (run / "rounds").exists() and not (run / "report.json.new").exists()
+    assert not (run / "checkpoint").exists() and not (run / "checkpoint.new").is_symlink()
 
 
 def test_a_folder_that_holds_no_run_is_left_alone(tmp_path: Path) -> None:
