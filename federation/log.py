@@ -111,17 +111,16 @@ def heard_by(hear: Callable[[Line], None]) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def ends_as_json(words: str, status: int) -> bool:
-    """Tell how this process ends as an object, like the lines before it; False if its lines are none.
+def tell_end(words: str, status: int) -> bool:
+    """Tell how this process ends in a line like those before it, if they are objects; True if it did.
 
     The event is "failed"; "stopped" where a signal asked for the end.
     """
-    handlers = LOGGER.handlers
-    if not any(isinstance(handler.formatter, _AsJson) for handler in handlers):
-        return False
-    event: Event = "stopped" if status > _SIGNALS else "failed"
-    warn(event, status=status, detail=words)
-    return True
+    is_json = any(isinstance(handler.formatter, _AsJson) for handler in LOGGER.handlers)
+    if is_json:
+        event: Event = "stopped" if status > _SIGNALS else "failed"
+        warn(event, status=status, detail=words)
+    return is_json
 
 
 def warnings_to_stderr() -> None:

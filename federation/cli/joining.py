@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from clients.data.notes import printable
+from federation.cli.process import command_line, end_by
 from federation.cli.screen import styled
 from federation.errors import InputError
 
@@ -63,9 +64,10 @@ def join(
     from clients.board.past import remind
     from clients.join import attend
     from clients.policy import load_site
-    from federation.log import heard_by, to_stderr
+    from federation.log import heard_by, tell_end, to_stderr
 
     to_stderr(as_json=json_log, debug=debug)
+    end_by(tell_end)
     if status is not None:
         from federation.live.page import local_address
 
@@ -217,7 +219,6 @@ def _page(board: Board, status: str) -> Iterator[None]:
 
 def _tell_of_open_run(board: Board, site: Path) -> None:
     """What becomes of a run that was not over when the process was told to stop."""
-    from federation.cli.process import command_line
     from federation.log import note
 
     run = board.standing().open_run

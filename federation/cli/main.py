@@ -60,7 +60,9 @@ def _told_version(asked: bool) -> None:
         from importlib.metadata import version
         from platform import python_version
 
-        parts = [f"{name} {version(name)}" for name in ("private-federation", "flwr", "torch", "cryptography")]
+        parts = [
+            f"{name} {version(name)}" for name in ("private-federation", "flwr", "torch", "cryptography")
+        ]
         typer.echo("\n".join([*parts, f"python {python_version()}"]))
         raise Exit(0)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from federation.cli.process import advise, command_line
+from federation.cli.process import advise, command_line, end_by
 from federation.cli.progress import Shown, show_progress
 from federation.cli.streams import print_json
 from federation.log import LOGGER
@@ -50,11 +50,12 @@ def serve(
     debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
 ) -> None:
     """Be the coordinator: let the sites of the roster connect, run each plan with them, write its run folder."""
-    from federation.log import to_stderr
+    from federation.log import tell_end, to_stderr
     from server.link.deploy import Call, deploy
 
     advise(lambda: "resume with: " + command_line(["federation", *sys.argv[1:]]))
     to_stderr(as_json=json_log, debug=debug)
+    end_by(tell_end)
     call = Call(
         plans=tuple(plan),
         roster=roster,
