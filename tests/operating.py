@@ -129,6 +129,7 @@ def named(cell: str) -> list[str]:
 
 
 def commands(page: Path = PAGE) -> list[str]:
-    """The lines that begin with a dollar, in blocks of a console."""
+    """What stands behind a dollar in blocks of a console; a backslash goes on in the next line."""
     blocks = re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line[2:] for line in lines if line.startswith("$ ")]

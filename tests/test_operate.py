@@ -30,6 +30,7 @@ from privacy.errors import PrivacyError
 from server.link.certificates import own
 from server.link.child import Place
 from server.serve import serve
+from server.showing.now import FILE as NOW
 from simulations.simulate import simulate
 from simulations.tried import registry_path
 from simulations.world import InProcess
@@ -103,7 +104,8 @@ def test_exit_codes_are_those_of_the_program_and_the_units_leave_what_a_person_h
     left = [re.findall(r"\d+", line) for line in text.splitlines() if "leaves it: a person" in line]
     assert [row[0] for row in left] == ["2", "3"]
     for unit in UNITS:
-        assert "\nRestartPreventExitStatus=2 3\n" in unit.read_text("utf-8")
+        told = unit.read_text("utf-8")
+        assert "\nRestartPreventExitStatus=2 3\nSuccessExitStatus=129 130 143\n" in told, unit
 
 
 def _below(kind: type) -> set[Any]:
@@ -165,6 +167,7 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
     place.make()
     place.database.touch()
     place.log.touch()
+    (place.folder / NOW).touch()
     look()
     forget(examine(run, with_model=False))
     look()
