@@ -6,8 +6,9 @@ What the parts of a run folder hold, and so when they may go:
               also its made-up identities, and fingerprints of the data), link/ messages that were under way when a
               coordinator was killed. They prove and resume; a run that is over works without them.
     model     the params, and what was computed with them: report.json, report.html.
-    figures   of a simulation: receipts and journals, whose figures are exact. Those of a real run are none of data
-              (digests, heads of ledgers, names) but for figures that were published and paid for.
+    figures   of a simulation: receipts and journals, whose figures are exact; a journal also holds the last vector
+              while its run is not over. Receipts of a real run hold none of data (digests, heads of ledgers, names)
+              but for figures that were published and paid for.
     record    plan, rosters, consents, and of a real run its receipts: who took part, under what, and what it cost.
               They stay: whoever deletes has to be able to show later what there was and that it is gone.
 
@@ -80,17 +81,18 @@ def examine(folder: Path, *, with_model: bool) -> Found:
         raise UnusableFile(
             "holds no run: there is no plan.toml", hint="name the folder of a run", path=folder
         )
+    is_over = not (folder / _STATE).exists()
     parts: dict[Part, tuple[Path, ...]] = {"proofs": tuple(_files(folder, _PROOFS))}
     if with_model:
         parts["model"] = tuple(_files(folder, _MODEL))
-        is_simulation = (folder / "journals").is_dir()
-        parts["figures"] = tuple(_files(folder, _FIGURES)) if is_simulation else ()
+    if (folder / "journals").is_dir() and (with_model or not is_over):
+        parts["figures"] = tuple(_files(folder, _FIGURES))
     known = {*_PROOFS, *_MODEL, *_OTHERS}
     there = sorted(entry.name for entry in folder.iterdir())
     gone = {path.relative_to(folder).parts[0] for paths in parts.values() for path in paths}
     stays = tuple(name for name in there if name in known - gone)
     strange = tuple(name for name in there if name.removesuffix(_UNDONE) not in known)
-    return Found(folder, not (folder / _STATE).exists(), parts, stays, strange)
+    return Found(folder, is_over, parts, stays, strange)
 
 
 def forget(found: Found) -> None:

@@ -105,6 +105,11 @@ def test_a_run_that_lost_its_state_by_it_is_neither_resumed_nor_begun_anew(run: 
         RunFolder.open(run, PLAN, text_of())
 
 
+def test_of_a_simulation_that_is_not_over_the_journals_go_too_with_the_last_vector(run: Path) -> None:
+    forget(examine(unfinished(run), with_model=False))
+    assert names(run) == {"plan.toml", "roster.toml", "consents.jsonl", "report.json", "report.html", RECORD}
+
+
 def test_an_audit_tells_what_the_record_says_and_finds_what_is_missing_all_the_same(run: Path) -> None:
     assert audit(run).verdict == "pass"
     forget(examine(run, with_model=False))
