@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from clients.node.fleet import OTHER_VERSION, UNKNOWN_NODE, Refused, Strange
-from clients.node.line import HandshakeFailed, Place, TooLong, TooSlow, shown_by
+from clients.node.line import HandshakeFailed, Place, TooLong, TooSlow, Unreached, shown_by
 
 _WRONG_NAME: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
@@ -51,8 +51,8 @@ def trouble_of(error: Exception, place: Place, site: str) -> Trouble:
             found = _stranger(place)
         case httpcore.ProxyError():
             found = _proxy_refuses(str(error)[:3], place)
-        case httpcore.ConnectError() | httpcore.ConnectTimeout():
-            found = _unreached(error.__cause__ or error, place)
+        case Unreached():
+            found = _unreached(error.reason, place)
         case TooSlow() | httpcore.TimeoutException() | httpcore.NetworkError():
             found = Trouble(f"the connection to {place.address} broke off", "it is tried again")
         case _:
@@ -69,6 +69,8 @@ def _handshake(error: HandshakeFailed, place: Place) -> Trouble:
     if isinstance(reason, ssl.SSLError):
         what = f"{place.address} answers, and not by TLS 1.2 or later"
         return Trouble(what, "check host and port of server.address with the coordinator", lasts=True)
+    if isinstance(reason, TimeoutError):
+        return Trouble(f"{place.address} takes the connection and says nothing", "it is tried again")
     return Trouble(f"{place.address} hung up during the TLS handshake", "it is tried again")
 
 
@@ -150,7 +152,7 @@ def _unreached(reason: BaseException, place: Place) -> Trouble:
     if isinstance(reason, ConnectionRefusedError):
         what = f"{target} refuses the connection"
         return Trouble(what, "is federation serve running there, and is the port right?")
-    if isinstance(reason, TimeoutError | httpcore.TimeoutException):
+    if isinstance(reason, TimeoutError):
         what = f"{target} does not answer"
         return Trouble(
             what, f"ask for a rule that lets this machine reach {place.address}, or set HTTPS_PROXY"
