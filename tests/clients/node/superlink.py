@@ -120,6 +120,7 @@ class Handler(BaseHTTPRequestHandler):
 
     superlink: SuperLink
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         """One call."""

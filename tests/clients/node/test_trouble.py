@@ -48,9 +48,10 @@ def test_an_authority_that_is_pinned_is_trusted_and_nobody_else(link: SuperLink,
     other.write_bytes(Authority("Hospital Proxy CA").pem)
     place = Place(f"localhost:{link.port}", other)
     assert told(place) == (
-        "something between this site and the coordinator opens TLS: its certificate is signed by the federation's "
-        "something between this site and the coordinator opens TLS: its certificate is signed by the "
-        "authority: ask it for the file"
+        "something between this site and the coordinator opens TLS: its certificate is signed by "
+        "the federation's authority, not by other.crt; "
+        f"ask for an exception for localhost:{link.port}; "
+        "or the coordinator has a new authority: ask it for the file"
     )
     assert len(link.calls) == 4, "nothing was said to whoever is not trusted"
 
