@@ -22,6 +22,7 @@ from clients.node.fleet import OTHER_VERSION, UNKNOWN_NODE, Refused, Strange
 from clients.node.line import HandshakeFailed, Place, TooLong, TooSlow, Unreached, shown_by
 
 _WRONG_NAME: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_HUNG_UP: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a balancer whose server is away, say
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _TOO_NEW: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 _SKEW: Final = 60.0  # seconds between two clocks that are worth telling
@@ -66,7 +67,7 @@ def _handshake(error: HandshakeFailed, place: Place) -> Trouble:
         return _proxy_distrusted(place.proxy.place)
     if isinstance(reason, ssl.SSLCertVerificationError):
         return _certificate(reason, place)
-    if isinstance(reason, ssl.SSLError):
+    if isinstance(reason, ssl.SSLError) and not isinstance(reason, _HUNG_UP):
         what = f"{place.address} answers, and not by TLS 1.2 or later"
         return Trouble(what, "check host and port of server.address with the coordinator", lasts=True)
     if isinstance(reason, TimeoutError):
@@ -105,9 +106,6 @@ def _certificate(error: ssl.SSLCertVerificationError, place: Place) -> Trouble:
 
 
 def _refused(error: Refused, place: Place, site: str) -> Trouble:
-    if error.code == UNKNOWN_NODE:
-        what = "the coordinator does not know this node's key"
-        return Trouble(what, f"send {site}.pub, have it run serve with the new roster", lasts=True)
     if error.code == OTHER_VERSION:
         what = "the coordinator runs another version of Flower"
         return Trouble(what, "install the same version of private-federation on both sides", lasts=True)
@@ -118,11 +116,10 @@ def _refused(error: Refused, place: Place, site: str) -> Trouble:
             f"this machine's clock is {abs(skew):.0f} s {side} the coordinator's, which refuses its signature"
         )
         return Trouble(what, "set the clock, by NTP", lasts=True)
-    if error.status == 401:
-        what = "the coordinator refuses this node's signature"
-        return Trouble(
-            what, "check that it has this node's key, and that no proxy removes headers", lasts=True
-        )
+    if error.status == 401 or error.code == UNKNOWN_NODE:  # a coordinator's gate says no more than the status
+        what = "the coordinator does not know this node's key"
+        hint = f"send {site}.pub, have it run serve with the new roster; check that no proxy removes headers"
+        return Trouble(what, hint, lasts=True)
     if error.status in NOT_READY:
         return Trouble(f"{place.address} answers {error.status}: it is not ready", "it is tried again")
     return _stranger(place, f" (HTTP status {error.status})")
