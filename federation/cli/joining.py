@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from clients.board.board import Board
-    from clients.policy import SiteFile
     from clients.preflight.before import Seen
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -63,6 +63,7 @@ def join(
     from clients.board.past import remind
     from clients.join import attend
     from clients.policy import load_site
+    from clients.preflight.before import look
     from federation.log import heard_by, to_stderr
 
     to_stderr(as_json=json_log, debug=debug)
@@ -72,14 +73,21 @@ def join(
         local_address(status)
     rules = load_site(site)
     is_watched = sys.stderr.isatty() and not json_log
-    _consented(rules, site, plan or [], yes=yes, is_watched=is_watched, by_socket=socket is not None)
+    is_plain = plain or not is_watched or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    look_at = partial(look, rules, site, plan or [], by_socket=socket is not None, is_patient=yes)
+    if is_watched:
+        _show(look_at, is_plain=is_plain)
+    else:
+        _note(look_at())
+    if not yes:
+        _ask()
     board = Board(rules.id)
     remind(board, rules.journal)
     with ExitStack() as running:
         running.enter_context(heard_by(board.hear))
         if status is not None:
             running.enter_context(_page(board, status))
-        if is_watched and not plain and "NO_COLOR" not in os.environ:
+        if not is_plain:
             running.enter_context(live_table(board))
         attend(site, socket, _aloud if is_watched else _untold, same_user=same_user, board=board)
     _tell_of_open_run(board, site)
@@ -94,58 +102,60 @@ def _untold(_: str) -> None:
     """Where nobody looks on."""
 
 
-def _consented(
-    rules: SiteFile, site: Path, plans: Sequence[Path], *, yes: bool, is_watched: bool, by_socket: bool
-) -> None:
-    """Look at everything, show it, and ask. Raises what is wrong; InputError without a yes. Nothing is sent."""
-    from clients.preflight.before import look
+def _note(seen: Seen) -> None:
+    """For a service. What is wrong is raised, and then nothing else is said."""
     from clients.preflight.finding import require
 
-    if is_watched:
-        with _console().status("looking at this site ..."):
-            seen = look(rules, site, plans, by_socket=by_socket, is_patient=yes)
-        _show(seen)
-    else:
-        seen = look(rules, site, plans, by_socket=by_socket, is_patient=yes)
-        seen.note()
     require(seen.findings)
-    if yes:
-        return
+    seen.note()
+
+
+def _show(look_at: Callable[[], Seen], *, is_plain: bool) -> None:
+    """Look at everything, and show it. What is wrong is raised."""
+    from clients.preflight.finding import require
+
+    console = _console(is_plain=is_plain)
+    with nullcontext() if is_plain else console.status("looking at this site ..."):
+        seen = look_at()
+    width = max((len(finding.name) for finding in seen.findings), default=0)
+    for finding in seen.findings:
+        told = "see below" if finding.level == "error" else finding.detail
+        _line(console, finding.name, width, finding.level, told)
+        if finding.cure and finding.level == "warning":
+            _line(console, "", width, "", finding.cure)
+    for plan in seen.plans:
+        _line(console)
+        _line(console, f'What leaves this site under "{plan.name}"')
+        wide = max(len(name) for name, _ in plan.leaves)
+        for name, words in plan.leaves:
+            _line(console, name, wide, None, words)
+    _line(console)
+    require(seen.findings)
+
+
+def _ask() -> None:
+    """InputError without a yes. Nothing has been sent."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise InputError(
-            "nobody is here to be asked whether to join", hint="give --yes to join without a question"
-        )
+        hint = "give --yes to join without a question"
+        raise InputError("nobody is here to be asked whether to join", hint=hint)
     if not typer.confirm("join?", err=True):
         raise InputError("nothing was sent", hint="answer y to join")
 
 
-def _show(seen: Seen) -> None:
-    console = _console()
-    width = max((len(finding.name) for finding in seen.findings), default=0)
-    for finding in seen.findings:
-        told = "see below" if finding.level == "error" else finding.detail
-        console.print(_line(finding.name, width, finding.level, told), soft_wrap=True)
-        if finding.cure and finding.level == "warning":
-            console.print(f"{'':{width}}           {printable(finding.cure)}", style="dim", soft_wrap=True)
-    for plan in seen.plans:
-        console.print()
-        console.print(_line(f'What leaves this site under "{plan.name}"', 0, None, ""), soft_wrap=True)
-        wide = max(len(name) for name, _ in plan.leaves)
-        for name, words in plan.leaves:
-            console.print(_line(name, wide, None, words), soft_wrap=True)
-    console.print()
-
-
-def _console() -> Console:
-    """Stderr. No line that is printed there is broken: paths and commands are copied from it."""
+def _console(*, is_plain: bool = False) -> Console:
+    """Stderr; without any code for a terminal where lines are to be plain."""
     from rich.console import Console
 
-    return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+    plain = False if is_plain else None
+    return Console(file=sys.stderr, force_terminal=plain, markup=False, highlight=False, emoji=False)
 
 
-def _line(name: str, width: int, level: str | None, words: str) -> RenderableType:
-    mark = () if level is None else ((f"{level:7}", _STYLES[level]), "  ")
-    return styled((f"{name:{width}}", "bold"), "  ", *mark, words)
+def _line(
+    console: Console, name: str = "", width: int = 0, level: str | None = None, words: str = ""
+) -> None:
+    """One line, however long: paths and commands are copied from it."""
+    mark = () if level is None else ((f"{level:7}", _STYLES.get(level, "")), "  ")
+    console.print(styled((f"{name:{width}}", "bold"), "  " if words else "", *mark, words), soft_wrap=True)
 
 
 @contextmanager
