@@ -169,7 +169,7 @@ def test_three_sites_are_their_own_nodes_and_get_what_a_simulation_gets(tmp_path
         nodes = [entry.node for entry in load_roster(roster).read().entries]
         with ExitStack() as stack:
             deployment = stack.enter_context(Deployment.of_nodes(nodes))
-            for site, path in institutions.items():
+            for path in institutions.values():
                 server = (
                     f'address = "localhost:{deployment.port}"\ncertificate = "{deployment.certificate}"\n'
                 )
