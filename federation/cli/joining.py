@@ -1,8 +1,10 @@
-"""`federation join`: what would be wrong, what would leave, one question; then the site, and how it stands."""
+"""`federation join`: what is wrong, what would leave, one question; then the site, and how it stands.
+
+`federation leave`: a site leaves a run on purpose.
+"""
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from clients.data.notes import printable
 from federation.cli.screen import styled
+from federation.cli.streams import print_json
 from federation.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from clients.preflight.before import Seen
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
-_PER_SECOND: Final = 2
 
 
 def join(
@@ -64,6 +65,7 @@ def join(
     from clients.join import attend
     from clients.policy import load_site
     from clients.preflight.before import look
+    from federation.live.terminal import live_view
     from federation.log import heard_by, to_stderr
 
     to_stderr(as_json=json_log, debug=debug)
@@ -88,7 +90,7 @@ def join(
         if status is not None:
             running.enter_context(_page(board, status))
         if not is_plain:
-            running.enter_context(live_table(board))
+            running.enter_context(live_view(partial(table_of, board)))
         attend(site, socket, _aloud if is_watched else _untold, same_user=same_user, board=board)
     _tell_of_open_run(board, site)
 
@@ -158,40 +160,6 @@ def _line(
     console.print(styled((f"{name:{width}}", "bold"), "  " if words else "", *mark, words), soft_wrap=True)
 
 
-@contextmanager
-def live_table(board: Board) -> Iterator[None]:
-    """A table of how the site stands, on the terminal, until the context ends. Log lines scroll above it."""
-    from rich.live import Live
-
-    console, before = _console(), sys.stderr
-    shown = Live(
-        get_renderable=lambda: table_of(board, console.width),
-        console=console,
-        refresh_per_second=_PER_SECOND,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with shown:
-        sys.stderr = _Above(console)
-        try:
-            yield
-        finally:
-            sys.stderr = before
-
-
-class _Above(io.TextIOBase):
-    """Takes whole lines and prints them above the table, none of them broken."""
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._begun = console, ""
-
-    def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._console.print(printable(line), soft_wrap=True)
-        return len(text)
-
-
 def table_of(board: Board, width: int) -> RenderableType:
     """The table at this moment."""
     from rich.table import Table
@@ -221,7 +189,7 @@ def _page(board: Board, status: str) -> Iterator[None]:
     from federation.log import note
 
     with serve_page(status, html(), lambda: as_json(board.standing())) as url:
-        note("status_page", detail=url)
+        note("status_page", url=url)
         yield
 
 
@@ -240,3 +208,50 @@ def _tell_of_open_run(board: Board, site: Path) -> None:
             detail="it goes on when this site joins again; what was charged stays charged",
             command=command_line(["federation", "join", str(site)]),
         )
+
+
+def leave(
+    site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml; its process may be running")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="its id, or the first 8 letters of it")],
+    yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+) -> None:
+    """Leave a run, at once and for good. Says what stays charged, what is given back, and what others see."""
+    from clients.leaving import about
+    from clients.leaving import leave as go
+
+    found = about(site, run)
+    if not as_json:
+        typer.echo("\n".join(_story(found.rounds, found.begun, found.returned, found.to_json()["units"])))
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise InputError("leaving cannot be taken back", hint="give --yes to do it without being asked")
+        if not typer.confirm(f"leave run {found.run}?", err=True):
+            raise InputError("nothing was changed", hint="answer y to leave")
+    go(site, found)
+    if as_json:
+        print_json({**found.to_json(), "left": True})
+    else:
+        typer.echo(f"{found.site} has left run {found.run}")
+
+
+def _story(rounds: int, begun: int, returned: int, units: dict[str, dict[str, float | None]]) -> list[str]:
+    from federation.report.numbers import spent
+
+    rest = (
+        f"the {returned} that never began are given back"
+        if returned
+        else "nothing is given back"
+        + (": the limit admitted the plan as a whole only" if begun < rounds else "")
+    )
+    return [
+        f"{begun} of {rounds} rounds were begun and stay charged; {rest}",
+        *(
+            f"epsilon charged per {unit}: {spent(told['epsilon_before'])} now, {spent(told['epsilon_after'])} after"
+            for unit, told in units.items()
+        ),
+        "the coordinator sees that this site left, and no reason; sums that are opened keep what it gave to them",
+        "a round that is under way goes on without it, and may fail if the plan allows for no dropout",
+        "this site cannot join this run again; other runs of its plan it can, as often as policy.plans says",
+    ]

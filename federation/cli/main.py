@@ -18,8 +18,7 @@ from click.exceptions import Exit
 
 from federation.cli.checking import doctor
 from federation.cli.identities import keys, roster
-from federation.cli.joining import join
-from federation.cli.leaving import leave
+from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
 from federation.cli.serving import serve, status
