@@ -69,26 +69,23 @@ def join(
     from federation.log import heard_by, to_stderr
 
     to_stderr(as_json=json_log, debug=debug)
-    if status is not None:
-        from federation.live.page import local_address
-
-        local_address(status)
     rules = load_site(site)
-    is_watched = sys.stderr.isatty() and not json_log
+    board, is_watched = Board(rules.id), sys.stderr.isatty() and not json_log
     is_plain = plain or not is_watched or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     look_at = partial(look, rules, site, plan or [], by_socket=socket is not None, is_patient=yes)
-    if is_watched:
-        _show(look_at, is_plain=is_plain)
-    else:
-        _note(look_at())
-    if not yes:
-        _ask()
-    board = Board(rules.id)
-    remind(board, rules.journal)
     with ExitStack() as running:
         running.enter_context(heard_by(board.hear))
-        if status is not None:
+        if status is not None:  # before all else, as its address may be taken
             running.enter_context(_page(board, status))
+        if is_watched:
+            _show(look_at, is_plain=is_plain)
+        else:
+            _note(look_at())
+        if not yes:
+            _ask()
+        if socket is None and rules.server is not None:
+            board.connecting(rules.server.address)
+        remind(board, rules.journal)
         if not is_plain:
             running.enter_context(live_view(partial(table_of, board)))
         attend(site, socket, _aloud if is_watched else _untold, same_user=same_user, board=board)
