@@ -52,7 +52,7 @@ def trouble_of(error: Exception, place: Place, site: str) -> Trouble:
         case httpcore.ProxyError():
             found = _proxy_refuses(str(error)[:3], place)
         case httpcore.ConnectError() | httpcore.ConnectTimeout():
-            found = _unreached(error.__cause__ or error, place)
+            found = _unreached(error.__cause__ or error.__context__ or error, place)
         case TooSlow() | httpcore.TimeoutException() | httpcore.NetworkError():
             found = Trouble(f"the connection to {place.address} broke off", "it is tried again")
         case _:
