@@ -176,10 +176,11 @@ def _read(shown: bytes | None) -> x509.Certificate | None:
 def _signer(shown: x509.Certificate) -> str:
     if shown.issuer == shown.subject:
         return "itself"
-    return _common(shown.issuer)
+    return common_name(shown.issuer)
 
 
-def _common(name: x509.Name) -> str:
+def common_name(name: x509.Name) -> str:
+    """Whom a certificate names, in one of its two places."""
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
         for found in name.get_attributes_for_oid(kind):
             return str(found.value)
@@ -191,4 +192,4 @@ def _names(shown: x509.Certificate) -> str:
         found = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return ", ".join(str(each.value) for each in list(found)[:5])
     except (x509.ExtensionNotFound, ValueError):
-        return _common(shown.subject)
+        return common_name(shown.subject)

@@ -120,13 +120,13 @@ def test_older_tls_is_refused(tmp_path: Path) -> None:
             "does not know this node's key; send berlin.pub, have it run serve",
         ),
         (412, '{"code": 1001, "detail": "x"}', "runs another version of Flower; install the same"),
-        (401, "", "refuses this node's signature; check that it has this node's key"),
+        (401, "", "does not know this node's key; send berlin.pub, have it run serve"),
         (302, "", "speaks as no coordinator does (HTTP status 302)"),
         (503, "", "answers 503: it is not ready"),
         (404, "<html>", "speaks as no coordinator does (HTTP status 404)"),
         (200, "<html>", "speaks as no coordinator does; check host and port"),
     ],
-    ids=["unknown", "version", "signature", "portal", "not ready", "no such page", "a page"],
+    ids=["unknown", "version", "unknown to the gate", "portal", "not ready", "no such page", "a page"],
 )
 def test_what_the_coordinator_answers_is_told_in_words_of_ours(
     status: int, body: str, said: str, link: SuperLink
