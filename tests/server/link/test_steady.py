@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import httpx
 import pytest
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from federation.errors import TransportError
 from federation.round.transport import Arrival, Deadline, Outgoing, Transport
