@@ -211,6 +211,11 @@ def is_away(error: BaseException | None) -> bool:
     return isinstance(error, httpx.TransportError | ObjectPushError)
 
 
+def is_stuck(error: BaseException | None) -> bool:
+    """Whether a call got no answer from a SuperLink that took it."""
+    return isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
+
+
 def _registered(control: ControlHttpClient) -> dict[bytes, Any]:
     found = control.ListNodes(ListNodesRequest()).nodes_info
     return {node.public_key: node for node in found if node.status != NodeStatus.UNREGISTERED}

@@ -181,6 +181,19 @@ def test_it_is_started_again_and_the_run_goes_on(running: Running) -> None:
     assert running.ask("/v1/fleet/pull-messages", {})[0] == 401  # at the same port
 
 
+def test_one_that_does_not_answer_or_whose_database_is_damaged_is_followed_by_another(
+    running: Running,
+) -> None:
+    before = running.superlink.process
+    os.kill(before, signal.SIGSTOP)
+    running.place.forget()
+    running.place.database.write_bytes(b"no database" * 999)
+    running.superlink.renew()
+    back_in(running)
+    assert running.superlink.process != before
+    assert running.place.database.read_bytes().startswith(b"SQLite format 3")
+
+
 def test_it_ends_with_its_coordinator_however_that_ends(running: Running, tmp_path: Path) -> None:
     script = f"""
 import os, sys, time
