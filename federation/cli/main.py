@@ -19,11 +19,10 @@ from click.exceptions import Exit
 from federation.cli.checking import doctor
 from federation.cli.drafting import invite, mock, plan_commands, site_commands
 from federation.cli.identities import keys, roster
-from federation.cli.joining import join
-from federation.cli.leaving import forget, leave
+from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
-from federation.cli.serving import serve, status
+from federation.cli.serving import forget, serve, status
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr

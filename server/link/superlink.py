@@ -100,7 +100,9 @@ def flower_app(order: Order) -> Any:
         ),
         SuperLinkLifespan,
     )
-    app.user_middleware = [layer for layer in app.user_middleware if layer.cls.__name__ not in _IDLE]
+    app.user_middleware = [
+        layer for layer in app.user_middleware if getattr(layer.cls, "__name__", "") not in _IDLE
+    ]
     return app
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from clients.node.line import Line, Place
+from clients.node.trouble import trouble_of
 from clients.policy import load_site
 from clients.preflight.finding import Finding
 from clients.preflight.network import network
 from tests.certificates import Authority
 from tests.clients.preflight.listener import listening, proxying
 from tests.clients.test_join import SITE, write_site
+from tests.patience import patience
 
 AUTHORITY = Authority()
 STRANGER = Authority("Corporate Inspection")
@@ -170,3 +173,20 @@ def test_a_site_without_a_server_is_told_so(tmp_path: Path) -> None:
     path = write_site(tmp_path)
     (finding,) = network(load_site(path), path)
     assert (finding.name, finding.level) == ("server", "error")
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("localhost", "refuses the connection"),
+        ("no-such-host.invalid", "the name no-such-host.invalid is not known"),
+    ],
+)
+def test_a_connection_that_is_lost_later_is_told_in_the_same_words(
+    tmp_path: Path, host: str, words: str
+) -> None:
+    (tmp_path / "ca.crt").write_bytes(AUTHORITY.pem)
+    place = Place(f"{host}:{closed_port()}", tmp_path / "ca.crt")
+    with closing(Line(place)) as line, pytest.raises(Exception) as caught:
+        line.post("/", {}, b"", largest=1, seconds=patience(20))
+    assert words in trouble_of(caught.value, place, "berlin").what
