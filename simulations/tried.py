@@ -36,6 +36,7 @@ from typing import Any, Final
 
 from clients.data.folders import SiteFiles
 from clients.data.populations import fingerprints_under
+from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.ledger import durable
 from federation.plan.plan import Plan
@@ -123,7 +124,7 @@ def _uses(secret: bytes, files: Sequence[SiteFiles]) -> Iterator[_Use]:
     """One for each file of each site. A data set is known by the fingerprint of its sketch."""
     for origin in (one for site in files for one in site.places() if one is not None):
         rows = nsmallest(SKETCH, fingerprints_under(secret, origin))
-        path = origin if isinstance(origin, Path) else origin.file or Path(str(origin))
+        path = Origin.of(origin).file
         place = hmac.digest(secret, b"path\0" + os.fsencode(path.resolve()), "sha256")
         yield place, hmac.digest(secret, b"set\0" + b"".join(rows), "sha256"), rows
 

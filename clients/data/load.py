@@ -163,7 +163,7 @@ def _read_by(task: Task, place: Place) -> Reading:
     if task.data is None:
         raise TaskError(f"{task.name}: has no data function", hint="pass data=, from a Source to a Dataset")
     path = Origin.of(place).file
-    if path is None or Origin.of(place).query is not None:
+    if Origin.of(place).query is not None:
         hint = "name a file in data.source, such as what the query answers"
         raise DataError(f"{place}: the plan's task reads files by its own code, and no database", hint=hint)
     if not path.exists():

@@ -205,7 +205,7 @@ def _table(place: Origin) -> Table | None:
     if place.query is not None:
         return parsed(place)
     try:
-        return parsed(place) if place.file is not None and place.file.is_file() else None
+        return parsed(place) if place.file.is_file() else None
     except DataError:
         return None
 
@@ -240,8 +240,6 @@ def _plain(cell: str) -> str:
 def _contents(place: Origin) -> Iterator[bytes]:
     """The content of a file, or of every file in a folder."""
     path = place.file
-    if path is None:
-        return iter(())
     files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
     return map(read_bytes, files)
 

@@ -12,21 +12,19 @@ from clients.data.sources.opened import format_of
 from clients.data.sources.postgresql import require_query as require_answer_of_server
 from clients.data.sources.reading import read
 from clients.data.sources.sqlite import require_query
-from clients.rules.origin import Origin
+from clients.rules.origin import Origin, Place
 from federation.errors import DataError
 
 _ASKED = {"postgresql": require_answer_of_server, "sqlite": require_query}
 _OWN = "if it is for your own task and no table, give it another suffix than .csv"
 
 
-def require_readable(places: Iterable[Origin | None], *, is_for_own_code: bool) -> None:
+def require_readable(places: Iterable[Place | None], *, is_for_own_code: bool) -> None:
     """DataError for a source that is missing, cannot be opened or asked, or is called a table and is none.
 
     `is_for_own_code`: the site approves a task of its own, whose files may be anything.
     """
-    for place in places:
-        if place is None:
-            continue
+    for place in (Origin.of(each) for each in places if each is not None):
         if place.kind in _ASKED:
             _ASKED[place.kind](place)
             continue

@@ -32,9 +32,9 @@ class SiteData(Table):
     """`[data]`: the records. `pool` is the population whose budget they spend; `size` is public.
 
     `test` holds records to evaluate on, where the plan publishes an evaluation; without it some of `source` are
-    held out. `test_query` and `test_sheet` ask the same source, unless `test` names another. `quasi_identifiers` are
-    columns by which somebody outside might know a person, `sensitive` is what they must not learn: `check --site`
-    warns on the terminal where few people share them.
+    held out. `test_query` and `test_sheet` ask the same source, unless `test` names another. `quasi_identifiers`
+    are columns by which somebody outside might know a person, `sensitive` is what they must not learn:
+    `check --site` warns on the terminal where few people share them.
     """
 
     source: PathText = Field(min_length=1, examples=['"cleveland.csv"'])

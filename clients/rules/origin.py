@@ -98,10 +98,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Origin:
-    """A table: a `file`, which a query may be asked of, or a query's answer by a `server`; how to read either."""
+    """A table: a `file`, which a query may be asked of, or a query's answer by a `server`; and how to read it."""
 
     kind: Kind
-    file: Path | None = None
+    file: Path = Path()
     server: Server | None = None
     query: str | None = field(default=None, repr=False)
     sheet: str | None = None
@@ -122,10 +122,9 @@ class Origin:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that hold the records, or what opens them: nobody else may read these."""
-        pattern = self.file.name if self.file is not None else ""
-        found = [] if self.file is None else [self.file]
-        if self.kind == "ndjson" and self.file is not None and any(mark in pattern for mark in "*?["):
-            found = sorted(self.file.parent.glob(pattern))
+        found = [] if self.server is not None else [self.file]
+        if self.kind == "ndjson" and any(mark in self.file.name for mark in "*?["):
+            found = sorted(self.file.parent.glob(self.file.name))
         return (*found, *([self.password_file] if self.password_file is not None else []))
 
 

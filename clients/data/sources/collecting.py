@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from clients.data.sources.packed import BLOCK, HoldsNul, Packer
@@ -13,10 +13,11 @@ from federation.errors import DataError
 from federation.plan.identifiers import cleaned
 
 Row = Sequence[object]
+Write = Callable[[object], str]
 
 
 def table_of_rows(
-    place: Origin, names: Sequence[object], rows: Iterable[Row], *, first: int = 1, write: object = written
+    place: Origin, names: Sequence[object], rows: Iterable[Row], *, first: int = 1, write: Write = written
 ) -> Table:
     """The table of these rows, the first of which its people know as row `first`.
 
@@ -31,7 +32,7 @@ def table_of_batches(
     batches: Iterable[Sequence[Sequence[object]]],
     *,
     first: int = 1,
-    write: object = written,
+    write: Write = written,
     aside: dict[str, str] | None = None,
 ) -> Table:
     """The same of columns that arrive in parts; columns of texts are taken as they are. `aside` holds no cells."""
@@ -44,6 +45,7 @@ def table_of_batches(
             ]
             packer.add(columns, range(line, line + len(columns[0])))
             line += len(columns[0])
+        packed = packer.done()
     except HoldsNul as error:
         message = f'{place}: row {error.line}, column "{error.column}": holds a NUL character'
         raise DataError(
@@ -52,7 +54,7 @@ def table_of_batches(
     if not packer.lines:
         hint = "it needs records: to train on, or to evaluate if it is a test file"
         raise DataError(f"{place}: has no rows", hint=hint)
-    return Table(place, header, packer.done(), packer.lines, blank=packer.blank, aside=aside or {})
+    return Table(place, header, packed, packer.lines, blank=packer.blank, aside=aside or {})
 
 
 def _header(place: Origin, names: Sequence[object]) -> tuple[str, ...]:
@@ -61,8 +63,7 @@ def _header(place: Origin, names: Sequence[object]) -> tuple[str, ...]:
     return tuple(cleaned(written(name)) for name in names)
 
 
-def _cells(place: Origin, name: str, column: Sequence[object], line: int, write: object) -> list[str]:
-    assert callable(write)
+def _cells(place: Origin, name: str, column: Sequence[object], line: int, write: Write) -> list[str]:
     cells: list[str] = []
     try:
         cells.extend(map(write, column))

@@ -19,28 +19,26 @@ Column = Callable[[Any], Sequence[object]]
 """From an Arrow array to the values, or the texts, of its cells."""
 
 
-def read_columnar(place: Origin) -> Table:
+def read_columnar(origin: Origin) -> Table:
     """The table in a Parquet or Arrow file. DataError if it is damaged, or holds no rows.
 
     Columns of lists, structs and bytes are no cells: they are left aside, and refused when a plan asks for one.
     """
-    arrow = library(place)
-    with _explained(place, arrow), _opened(place) as (schema, batches):
-        readers = [_reader(arrow, field.type) for field in schema]
-        kept = [position for position, reader in enumerate(readers) if reader is not None]
-        aside = {
-            cleaned(field.name): f"values of the type {_named(field.type)}"
-            for field, reader in zip(schema, readers, strict=True)
-            if reader is None
-        }
-        read = ([readers[position](batch.column(position)) for position in kept] for batch in batches)
-        return table_of_batches(place, [schema.field(position).name for position in kept], read, aside=aside)
+    arrow = library(origin)
+    with _explained(origin, arrow), _opened(origin) as (schema, batches):
+        readers = [(place, _reader(arrow, field.type)) for place, field in enumerate(schema)]
+        kept = [(place, reader) for place, reader in readers if reader is not None]
+        no_cells = [schema.field(place) for place, reader in readers if reader is None]
+        aside = {cleaned(field.name): f"values of the type {_named(field.type)}" for field in no_cells}
+        names = [schema.field(place).name for place, _ in kept]
+        read = ([reader(batch.column(place)) for place, reader in kept] for batch in batches)
+        return table_of_batches(origin, names, read, aside=aside)
 
 
 @contextmanager
 def _opened(place: Origin) -> Iterator[tuple[Any, Iterator[Any]]]:
     """Schema and batches of a file."""
-    with open(str(place.file), "rb") as file:
+    with place.file.open("rb") as file:
         if place.kind == "parquet":
             parquet = library(place, "parquet").ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)
             yield parquet.schema_arrow, parquet.iter_batches(BLOCK, use_threads=False)
@@ -66,23 +64,36 @@ def _reader(arrow: Any, kind: Any) -> Column | None:
     types = arrow.types
     if types.is_dictionary(kind):
         inner = _reader(arrow, kind.value_type)
-        return None if inner is None else lambda column: inner(column.dictionary_decode())
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return lambda column: column.to_pylist()
+        return None if inner is None else _decoded(inner)
+    if any(is_of(kind) for is_of in (types.is_timestamp, types.is_time, types.is_date)):
+        return _times(arrow, kind)
     if types.is_float32(
         kind
     ):  # the shortest text of a float of 32 bits, not that of the double it would become
         return lambda column: of_floats(_texts(arrow, column))
     if types.is_integer(kind) or types.is_boolean(kind):
         return lambda column: _texts(arrow, column)
-    if types.is_date(kind):
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    by_value = (*texts, types.is_floating, types.is_decimal, types.is_null)
+    return _values if any(is_of(kind) for is_of in by_value) else None
+
+
+def _decoded(inner: Column) -> Column:
+    return lambda column: inner(column.dictionary_decode())
+
+
+def _times(arrow: Any, kind: Any) -> Column:
+    """Dates, times of day, and moments, in UTC where it is known in which zone they are."""
+    if arrow.types.is_date(kind):
         return lambda column: _texts(arrow, column.cast(arrow.date32()))
-    if types.is_timestamp(kind) or types.is_time(kind):
-        utc = kind if types.is_time(kind) or kind.tz is None else arrow.timestamp(kind.unit, "UTC")
-        return lambda column: list(map(stamped, _texts(arrow, column.cast(utc))))
-    if types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind):
-        return lambda column: column.to_pylist()
-    return None
+    has_zone = arrow.types.is_timestamp(kind) and kind.tz is not None
+    plain = arrow.timestamp(kind.unit, "UTC") if has_zone else kind
+    return lambda column: list(map(stamped, _texts(arrow, column.cast(plain))))
+
+
+def _values(column: Any) -> Sequence[object]:
+    found: Sequence[object] = column.to_pylist()
+    return found
 
 
 def _texts(arrow: Any, column: Any) -> list[str]:
@@ -99,9 +110,8 @@ def _explained(place: Origin, arrow: Any) -> Iterator[None]:
     name = "Parquet" if place.kind == "parquet" else "Arrow"
     try:
         yield
-    except FileNotFoundError:
-        raise DataError(f"{place}: cannot be read: there is no such file", hint="check the path") from None
     except (OSError, arrow.ArrowException) as error:
-        hint = "write the file again; a Feather file of version 1 is written anew as version 2"
+        again = "write it again"
+        hint = again if place.kind == "parquet" else f"{again}; Feather of version 1 as version 2"
         message = f"{place}: is no {name} file that can be read, or is damaged ({type(error).__name__})"
         raise DataError(message, hint=hint) from None

@@ -35,12 +35,9 @@ def read_excel(place: Origin) -> Table:
 
 def _require_bounded(place: Origin) -> None:
     """DataError for what is no workbook, or would unpack to many times its size."""
-    assert place.file is not None
     try:
         with zipfile.ZipFile(place.file) as archive:
             size = sum(part.file_size for part in archive.infolist())
-    except FileNotFoundError:
-        raise DataError(f"{place}: cannot be read: there is no such file", hint="check the path") from None
     except OSError as error:
         message = f"{place}: cannot be read ({error.strerror})"
         raise DataError(message, hint="is it a file you may read?") from None

@@ -57,25 +57,28 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
 def other_format(head: bytes, separator: str = ",", encoding: str = "utf-8") -> tuple[str, str] | None:
-    """What a file with these first bytes is instead of the CSV that was declared, and what to do; None if it may be.
+    """What a file with these first bytes is instead of the CSV that was declared, and what to do; or None.
 
     >>> other_format(b"PAR1..."), other_format(b"age,sick\\n40,1\\n")
     (('is a Parquet file', 'export it as CSV, UTF-8'), None)
     """
     if head.startswith(b"PK\x03\x04"):
         return _archive(head)
-    if encoding.startswith(_WIDE) and b"\0" in head:
+    is_wide = encoding.startswith(_WIDE)
+    if is_wide and b"\0" in head:
         return _other_separator(head.decode(encoding, errors="ignore"), separator)
-    for magic, what, cure in _MAGIC:
-        if head.startswith(magic):
-            return what, cure
-    if encoding.startswith(_WIDE):
-        return (
+    binary = next(((what, cure) for magic, what, cure in _MAGIC if head.startswith(magic)), None)
+    if binary is None and b"\0" in head:
+        binary = ("is UTF-16 text", _DECLARE) if _is_utf16(head) else ("is a binary file", SAVE)
+    if binary is None and is_wide:
+        binary = (
             f"is no {encoding} text",
             "set data.encoding in site.toml to what it is, or leave it out for UTF-8",
         )
-    if b"\0" in head:
-        return ("is UTF-16 text", _DECLARE) if _is_utf16(head) else ("is a binary file", SAVE)
+    return binary or _other_text(head, separator, encoding)
+
+
+def _other_text(head: bytes, separator: str, encoding: str) -> tuple[str, str] | None:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:16].lower()
     for mark, name in _MARKUP:
         if start.startswith(mark):

@@ -18,7 +18,7 @@ from clients.data.sources.formats import HEAD, SAVE, other_format
 from clients.rules.origin import Origin
 from federation.errors import DataError
 
-MAX_LINE = 1 << 24  # bytes
+MAX_LINE = 1 << 25  # bytes
 MAX_RATIO = 400  # unpacked to packed
 _FREE = 1 << 26  # bytes that any file may unpack to
 _WIDE = ("utf-16", "utf-32")  # encodings in which a line break is no single byte
@@ -55,9 +55,9 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: object) -> int:
-        assert isinstance(buffer, memoryview)
-        data = self._unpacked.read1(len(buffer))
-        buffer[: len(data)] = data
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self._unpacked.read1(len(view))
+        view[: len(data)] = data
         if self._unpacked.tell() > max(_FREE, MAX_RATIO * self._size):
             message = f"{self._path}: unpacks to more than {MAX_RATIO} times its size"
             raise DataError(message, hint="no table of records does; unpack it and look at it")
@@ -77,14 +77,12 @@ def read_bytes(path: Path) -> bytes:
 
 def format_of(place: Origin) -> tuple[str, str] | None:
     """What a file is instead of the CSV that `place` declares, and what to do; None if it may be that."""
-    assert place.file is not None
     with opened(place.file) as file:
         return other_format(file.read(HEAD), place.separator, place.encoding)
 
 
 def lines_of(place: Origin) -> Iterator[str]:
     """The lines of a text file, with their ends: one at a time, so that a large file is in memory once."""
-    assert place.file is not None
     with opened(place.file) as file:
         yield from _wide_lines(place, file) if place.encoding.startswith(_WIDE) else _lines(place, file)
 

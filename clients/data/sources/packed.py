@@ -29,6 +29,9 @@ class Cells:
         for block in self.blocks:
             yield from unpack(block)
 
+    def __len__(self) -> int:
+        return sum(block.count(_BETWEEN) + 1 for block in self.blocks)
+
     def at(self, row: int) -> str:
         """The cell of a row."""
         return unpack(self.blocks[row // BLOCK])[row % BLOCK]
@@ -66,7 +69,7 @@ class Packer:
         columns, kept = self._filled(columns, kept)
         self.lines.extend(kept)
         for waiting, cells in zip(self._waiting, columns, strict=True):
-            waiting += cells
+            waiting.extend(cells)
         while len(self._waiting[0]) >= BLOCK:
             self._pack(BLOCK)
 

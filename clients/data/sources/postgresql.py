@@ -1,7 +1,7 @@
 """Asks one query of a PostgreSQL database, in a transaction that can only read, and streams the answer.
 
-* The session is read-only from its first moment (default_transaction_read_only), and so is the transaction; both are
-  asked of the server before the query is. A query that writes is refused by PostgreSQL.
+* The session is read-only from its first moment (default_transaction_read_only), and so is the transaction; the
+  server is asked whether it is, before the query is sent. A query that writes is refused by PostgreSQL.
 * One statement: the server parses the query by itself first, in the protocol that takes no second one.
 * A query that takes longer than data.timeout_seconds is ended by the server.
 * COPY hands over text, as a CSV file would have it; of the answer no more is in memory than a block of rows.
@@ -62,8 +62,9 @@ def _bare(place: Origin) -> str:
 @contextmanager
 def _session(place: Origin) -> Iterator[Any]:
     """A connection in a transaction that can only read."""
-    assert place.server is not None
     psycopg, server = library(place), place.server
+    if server is None:
+        raise TypeError("a database needs a server")
     secret = None if place.password_file is None else load_password(place.password_file)
     try:
         connection = psycopg.connect(**_parameters(place, server, secret))
@@ -169,23 +170,27 @@ _WRITERS: dict[
 }
 
 
-def _unreachable(place: Origin, server: Server, error: Any) -> DataError:
+_WHY = (  # words of libpq and of the server, which gives no code before it lets anybody in
+    (
+        ("password", "no pg_hba.conf entry", "authentication failed", "role "),
+        "the server does not let this user in",
+        "set data.password_file in site.toml, PGPASSWORD or ~/.pgpass; check user and pg_hba.conf",
+    ),
+    (("SSL", "certificate"), "no encrypted connection can be made", "set sslmode and sslrootcert in the URL"),
+    (("database ",), "there is no such database", "check data.source in site.toml"),
+)
+
+
+def _unreachable(place: Origin, server: Server, error: Exception) -> DataError:
     """Why there is no connection. What libpq says may hold what was typed as a password, and is not told."""
-    state, said = error.sqlstate or "", str(error)
-    if state.startswith("28") or "password" in said:
-        hint = "set data.password_file in site.toml, PGPASSWORD or ~/.pgpass; check user and pg_hba.conf"
-        return DataError(
-            f"{place}: the server does not let this user in ({state or 'no password'})", hint=hint
-        )
-    if state == "3D000":
-        return DataError(f"{place}: there is no such database", hint="check data.source in site.toml")
-    if "SSL" in said or "certificate" in said:
-        hint = "set sslmode and sslrootcert in the URL as the server's people say"
-        return DataError(f"{place}: no encrypted connection can be made", hint=hint)
+    said = str(error)
+    if "FATAL" in said or "SSL" in said or "password" in said:
+        for words, message, hint in _WHY:
+            if any(word in said.replace(server.name, "") for word in words):
+                return DataError(f"{place}: {message}", hint=hint)
     where = f"{server.host or 'the local socket'}, port {server.port}"
-    return DataError(
-        f"{place}: no server answers at {where}", hint="is it running, and open to this machine?"
-    )
+    message = f"{place}: no server answers at {where}, or it refuses to"
+    return DataError(message, hint="is it running, and open to this machine? its log says why it refuses")
 
 
 @contextmanager
@@ -205,6 +210,8 @@ def _refusal(place: Origin, state: str, name: str) -> DataError:
     if state == "57014":
         message = f"{place}: data.query took more than {place.timeout_seconds} s"
         return DataError(message, hint="make it faster, or raise data.timeout_seconds")
+    if state == "42601":  # it was parsed before, and is wrong in brackets alone
+        return DataError(f"{place}: data.query goes on after a semicolon", hint="end it there")
     if state == "42501":
         return DataError(f"{place}: the user may not read all that data.query asks for", hint="grant select")
     return DataError(f"{place}: data.query fails ({name} {state})", hint="try it by hand")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from clients.data.sources.columnar import read_columnar
 from clients.data.sources.csv_table import parsed_csv, read_csv
 from clients.data.sources.excel import read_excel
+from clients.data.sources.opened import opened
 from clients.data.sources.postgresql import read_postgresql
 from clients.data.sources.sqlite import read_ndjson, read_sqlite
 from clients.data.sources.table import Table
@@ -27,6 +28,9 @@ _READERS: Mapping[Kind, Callable[[Origin], Table]] = {
 def read(place: Place) -> Table:
     """The table at a place. DataError if there is none, or if rows may be lost."""
     origin = Origin.of(place)
+    if origin.kind not in ("csv", "own", "ndjson", "postgresql"):  # those find out by themselves
+        with opened(origin.file):
+            """It is there, and may be read."""
     return _READERS[origin.kind](origin)
 
 

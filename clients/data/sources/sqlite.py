@@ -7,6 +7,7 @@ writing, no other file (ATTACH), no PRAGMA, no extension. A query that takes too
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,9 +20,6 @@ from clients.data.sources.opened import MAX_LINE, opened
 from clients.data.sources.table import Table
 from clients.rules.origin import Origin
 from federation.errors import DataError
-
-RESOURCES = "resources"
-"""The table in which a query finds NDJSON: file, type, id, body."""
 
 _ALLOWED = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
@@ -36,13 +34,16 @@ def read_sqlite(place: Origin) -> Table:
 
 
 def read_ndjson(place: Origin) -> Table:
-    """The answer to a query over files of JSON, one object a line, such as a FHIR bulk export."""
+    """The answer to a query over files of JSON, one object a line, such as a FHIR bulk export.
+
+    The query finds them in a table, resources: file, type, id, and the object itself as body.
+    """
     with closing(sqlite3.connect(":memory:")) as database:
-        database.execute(f"CREATE TABLE {RESOURCES} (file TEXT, type TEXT, id TEXT, body TEXT)")
+        database.execute("CREATE TABLE resources (file TEXT, type TEXT, id TEXT, body TEXT)")
         files = place.files
         if not files:
             raise DataError(f"{place}: there are no such files", hint="check the path")
-        database.executemany(f"INSERT INTO {RESOURCES} VALUES (?, ?, ?, ?)", _all(files))
+        database.executemany("INSERT INTO resources VALUES (?, ?, ?, ?)", _all(files))
         database.commit()
         return _answer(place, database)
 
@@ -56,12 +57,14 @@ def require_query(place: Origin) -> None:
 
 
 def _database(place: Origin) -> sqlite3.Connection:
-    assert place.file is not None
-    if not place.file.is_file():
-        raise DataError(f"{place}: there is no such database", hint="check data.source in site.toml")
-    with place.file.open("rb") as file:
-        if not file.read(16).startswith(b"SQLite format 3\0"):
-            raise DataError(f"{place}: is no SQLite database", hint="check data.source in site.toml")
+    with opened(place.file) as file:
+        head = file.read(100)
+    if not head.startswith(b"SQLite format 3\0"):
+        raise DataError(f"{place}: is no SQLite database", hint="check data.source in site.toml")
+    # A file that was cut off is read as if zeros stood there. Pages and their size: sqlite.org/fileformat, 1.3.
+    size, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+    if head[24:28] == head[92:96] and place.file.stat().st_size < pages * (size if size > 1 else 1 << 16):
+        raise DataError(f"{place}: is cut off", hint="name a copy that is whole")
     return sqlite3.connect(
         f"file:{quote(str(place.file.absolute()))}?mode=ro", uri=True, isolation_level=None
     )
@@ -107,24 +110,31 @@ def _explained(place: Origin) -> Iterator[None]:
         raise _second(place) from None
 
 
+_SAID = (
+    (("SQLITE_AUTH",), "data.query may only read", "write one select"),
+    (
+        ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_READONLY"),
+        "another program is at work in it",
+        "try again, or name a copy of it",
+    ),
+    (("SQLITE_NOTADB", "SQLITE_CORRUPT"), "is damaged, or is encrypted", "name a copy that is whole"),
+)
+_OF_THE_QUERY = re.compile(
+    r"no such (table|column|function): .*|ambiguous column name: .*|near .*: syntax error|incomplete input"
+)
+
+
 def _refusal(place: Origin, error: sqlite3.Error) -> DataError:
     name, said = getattr(error, "sqlite_errorname", ""), str(error)
     if isinstance(error, sqlite3.ProgrammingError) and "one statement" in said:
         return _second(place)
-    if name == "SQLITE_AUTH":
-        return DataError(f"{place}: data.query may only read", hint="write one select")
     if name == "SQLITE_INTERRUPT":
         message = f"{place}: data.query took more than {place.timeout_seconds} s"
         return DataError(message, hint="make it faster, or raise data.timeout_seconds")
-    if name in ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_READONLY_DIRECTORY"):
-        return DataError(f"{place}: another program is at work in it", hint="try again, or name a copy of it")
-    if name == "SQLITE_NOTADB" or name.startswith("SQLITE_CORRUPT"):
-        return DataError(
-            f"{place}: the database is damaged, or is encrypted", hint="name a copy that is whole"
-        )
-    if said.startswith(("no such table", "no such column", "no such function", "ambiguous column")) or (
-        said.endswith("syntax error") or said == "incomplete input"
-    ):
+    for names, message, hint in _SAID:
+        if name.startswith(names):
+            return DataError(f"{place}: {message}", hint=hint)
+    if _OF_THE_QUERY.fullmatch(said):
         return DataError(f"{place}: data.query: {said}", hint="correct the query")
     return DataError(f"{place}: data.query fails ({name or type(error).__name__})", hint="try it by hand")
 

@@ -1,9 +1,9 @@
 """Finds a quoted cell that swallowed rows: a stray quote in one row and another further down are legal CSV.
 
 A quoted cell may span lines; notes do. What gives a stray pair away is that the lines inside are rows of the table.
-If commas part the cells and the quotes stand in column k (from 0) of n, the cell's first line ends a row and has n - 1 - k commas, its last
-line begins one and has k, and every line between is a whole row and has n - 1. A note that looks like that by
-chance is refused, too: a person can change it, and nobody would see the rows that are gone.
+If commas part the cells and the quotes stand in column k (from 0) of n, the cell's first line ends a row and has
+n - 1 - k commas, its last line begins one and has k, and every line between is a whole row and has n - 1. A note
+that looks like that by chance is refused, too: a person can change it, and nobody would see the rows that are gone.
 """
 
 from __future__ import annotations

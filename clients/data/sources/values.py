@@ -1,21 +1,23 @@
 """Values of a database, a workbook or a columnar file as the cells that a CSV file would have.
 
 One table has the same cells wherever it is kept, so that it gives the same records, and the same fingerprints to
-the registry of pools. NULL and NaN are an empty cell; numbers are written in the shortest way that reads back as the
-same number; dates and times as ISO 8601 has them, with a blank between.
+the registry of pools. NULL and NaN are an empty cell; numbers are written in the shortest way that reads back as
+the same number; dates and times as ISO 8601 has them, with a blank between.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from federation.plan.identifiers import MAX_DIGITS
+
 _FRACTION = re.compile(r"(:\d\d)\.(\d*?)0*(?=$|[^0-9])")
 _UTC = re.compile(r"(Z|[+-]00(:?00)?)$")
-_WHOLE = 1e15  # below it a float shows whole numbers exactly
 
 
 class NoCell(ValueError):
@@ -33,7 +35,7 @@ def written(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return "" if value != value else repr(value)
+        return "" if math.isnan(value) else repr(value)
     if isinstance(value, Decimal):
         return "" if value.is_nan() else format(value, "f")
     if isinstance(value, datetime | time):
@@ -45,9 +47,8 @@ def written(value: object) -> str:
 
 def as_a_sheet_shows(value: object) -> str:
     """The same for a spreadsheet, in which 5 and 5.0 are one number that is shown as 5."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
-        return str(int(value))
-    return written(value)
+    whole = str(int(value)) if isinstance(value, float) and value.is_integer() else ""
+    return whole if 0 < len(whole) <= MAX_DIGITS else written(value)
 
 
 def of_floats(texts: Iterable[str]) -> list[str]:

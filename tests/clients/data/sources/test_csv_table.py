@@ -75,7 +75,7 @@ def test_a_stray_quote_in_the_header_or_after_a_note_of_several_lines_is_named_b
 
 def test_a_note_may_span_lines(path: Path) -> None:
     table = read(path, f'{HEADER}\n1,"feels well,\n\nslept badly; ""fine"", she says",40,no\n2,x,41,no\n')
-    assert (len(table), table.line_count, table.lines, table.blank) == (2, 5, [2, 5], 0)
+    assert (len(table), table.line_count, list(table.lines), table.blank) == (2, 5, [2, 5], 0)
 
 
 def test_in_a_file_of_one_column_no_cell_spans_lines(path: Path) -> None:
@@ -161,7 +161,8 @@ def test_the_line_that_is_not_utf8_is_named_whatever_ends_the_lines(path: Path) 
         content = end.join([HEADER.encode(), b"1,a,2,no", b"2,M\xfcller,3,no", b"3,b,4,no"])
         line = refused(path, content)
         assert (
-            line == "row 3 is not UTF-8 text; save it as CSV, UTF-8 (it may be Windows-1252 or Latin-1 now)"
+            line == "row 3 is not UTF-8 text; save it as CSV, UTF-8, or set data.encoding in site.toml "
+            '(it may be "windows-1252" or "iso-8859-1" now)'
         )
 
 
