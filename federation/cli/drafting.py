@@ -285,6 +285,10 @@ def invite(
     certificate: Annotated[
         Path | None, typer.Option(metavar="FILE", help="the authority to pin for it")
     ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="the coordinator's key, beside which serve keeps its own authority"),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="it is never replaced")] = Path("invite.toml"),
     as_json: AsJson = False,
     debug: Debug = False,
@@ -293,6 +297,10 @@ def invite(
     from clients.drafting.invitation import invite as make
     from federation.files import write_new
 
+    if identity is not None and certificate is not None:
+        raise InputError("--identity and --certificate are two authorities", hint="sites pin one: name that")
+    if identity is not None:
+        certificate = _own_authority(identity, address)
     found = make(plan, roster_key, quorum, address, certificate)
     write_new(out, found.to_toml(out.name))
     if as_json:
@@ -303,3 +311,18 @@ def invite(
         f"{out}: public, for every site; its fingerprint, to be told over another channel:", found.fingerprint
     )
     show(f"each site: federation site new --invite {out.name} --id ID --data FILE")
+
+
+def _own_authority(identity: Path, address: str | None) -> Path:
+    """The authority beside a coordinator's key, as `federation serve` would make it; made if there is none."""
+    from clients.drafting.invitation import require_address
+    from federation.identity.roles import load_coordinator
+    from server.link.certificates import own
+
+    if address is None:
+        raise InputError("--identity goes with --address", hint="say what sites dial: HOST:PORT")
+    require_address(address)
+    key, _ = load_coordinator(identity, identity)
+    pinned = own(key.parent / "tls", address.rpartition(":")[0].strip("[]")).pinned
+    assert pinned is not None  # noqa: S101  # of an authority of our own
+    return pinned

@@ -13,6 +13,7 @@ from clients.policy import load_site
 from federation.identity.roster_file import load_roster
 from federation.plan.mock import mock_table
 from federation.plan.plan import load
+from server.link.certificates import own
 from tests import plans
 from tests.certificates import certificate
 from tests.clients.drafting.drafts import FAST
@@ -266,3 +267,22 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...], federati
     shown = federation.done(*words, "--help").out
     assert f"Example: federation {' '.join(words)}" in shown
     assert "--json" in shown and "--debug" in shown
+
+
+def test_an_invitation_takes_the_authority_that_serve_will_use(federation: Federation) -> None:
+    federation.done("keys", "new", ".", "--id", "consortium", "--consortium")
+    words = ("invite", "--plan", "plan.toml", "--roster-key", "consortium.pub", "--identity", "c")
+    assert "goes with --address" in federation.refused(*words)
+    assert "the coordinator's key is not there" in federation.refused(*words, "--address", "localhost:1")
+    federation.done("keys", "new", "c", "--id", "coordinator", "--coordinator")
+    assert "has no port" in federation.refused(*words, "--address", "localhost")
+    assert not Path("c/tls").exists(), "nothing is made for an address that is none"
+    federation.done(*words, "--address", "localhost:8443")
+    made = own(Path("c/tls"), "localhost")
+    assert made.pinned is not None
+    pem = made.pinned.read_text()
+    assert pem in Path("invite.toml").read_text()
+    assert "PRIVATE" not in Path("invite.toml").read_text()
+    assert "two authorities" in federation.refused(
+        *words, "--address", "a:1", "--certificate", "x", "--out", "y"
+    )
