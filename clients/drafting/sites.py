@@ -55,6 +55,7 @@ class Draft:
     certificate: Path | None = None
     test: Path | None = None
     passphrase_file: Path | None = None
+    invitation: str | None = None  # the fingerprint of the one that it follows
 
     @property
     def path(self) -> Path:

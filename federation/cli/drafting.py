@@ -184,7 +184,7 @@ def new_site(
 
     On a terminal, what is left out is asked for. The file consents to one run of this plan and to nothing else.
     """
-    from clients.drafting.answers import Given, drafted, invitation_in
+    from clients.drafting.answers import Given, drafted
     from clients.drafting.sites import SITE_FILE, Limits
     from federation.files import refuse_existing
 
@@ -206,11 +206,6 @@ def new_site(
         folder=out,
         limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
     )
-    if (invitation := invitation_in(given)) is not None and not as_json:
-        show(
-            f"invitation {invitation.fingerprint}",
-            "ask whoever sent it whether theirs has the same fingerprint",
-        )
     draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
     facts = _checked(draft, as_json)
     if as_json:
@@ -250,6 +245,7 @@ def _checked(draft: Draft, as_json: bool) -> dict[str, Any]:
         "key": key,
         "keys_made": new_keys,
         "plan_digest": draft.plan.digest,
+        "invitation": draft.invitation,
         "pool": draft.pool,
         "size": draft.size,
     }
@@ -265,6 +261,8 @@ def _tell_next(draft: Draft, key: str, new_keys: bool) -> None:
     show("", f'{draft.path}: consents to one run of "{draft.plan.federation.name}", {epsilon}; read it')
     show(f"{draft.keys}: {'keys made' if new_keys else 'keys found'}; they stay here, back them up")
     show("next:")
+    if draft.invitation is not None:
+        show(f"  ask whoever invited you whether theirs has this fingerprint: {draft.invitation}")
     show(
         f"  send {draft.public} to whoever signs the roster, and tell them its key over another channel: {key}"
     )
