@@ -114,9 +114,8 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     task = build_task(plan)
     records = site_data(source, test, plan, task, rules.policy)
     try_out(task, records.training, plan, rules.data.size or len(records.training))
-    for file in (source, test):
-        if file is not None:
-            check_pool(rules, key, fingerprints(file, plan.patient_column, key))
+    for table in records.read:
+        check_pool(rules, key, fingerprints(table, plan.patient_column, key))
     for read in records.files:
         tell(read)
     parted = test is None and is_on_one_side(records.training, plan.privacy.unit)

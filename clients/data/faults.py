@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clients.data.csv_table import CsvTable
 from clients.data.notes import some
+from clients.data.sources.table import Table
 from federation.errors import DataError
 
 _MAX_LISTED = 6  # faults in one line
@@ -32,7 +32,7 @@ def collected(column: str, found: Iterable[tuple[int, tuple[str, str]]]) -> tupl
     return tuple(Fault(column, message, hint, tuple(places)) for (message, hint), places in rows.items())
 
 
-def refuse(table: CsvTable, faults: Sequence[Fault]) -> None:
+def refuse(table: Table, faults: Sequence[Fault]) -> None:
     """Return if there are no faults. DataError names the first row and column, then all others in brief."""
     if not faults:
         return
@@ -46,7 +46,7 @@ def refuse(table: CsvTable, faults: Sequence[Fault]) -> None:
     raise DataError(f"{table.path}: {text}", hint=", and ".join(list(hints)[:2]))
 
 
-def _told(table: CsvTable, fault: Fault) -> str:
+def _told(table: Table, fault: Fault) -> str:
     name = fault.column if len(fault.column) <= _MAX_NAME else fault.column[:_MAX_NAME] + "..."
     lines = [table.lines[row] for row in fault.rows[:4]]
     many = f" ({len(fault.rows)} rows: {some(lines)})" if len(fault.rows) > 1 else ""

@@ -177,13 +177,22 @@ def test_a_wrong_cell_is_named_by_its_place(site: Path, row: str, expected: str)
         ("age,cp\n1,1\n", 'has no column "num"'),
         ('"x\ny",cp,num\n1,1,0\n', 'has no column "age"; the first row must be'),
         (",".join(f"c{i:03}" for i in range(99)) + "\n" + "1," * 98 + "1\n", "c013, c014, ..."),
-        ("55.0,1,0\n60,1,0\n", 'has no column "age"; the first row must be the columns\' names'),
-        ("age;cp;num\n1;1;0\n", "has its cells separated by semicolons; save it with commas"),
-        ("age;cp (a, b);num\n1;0,5;0\n", 'has no column "age"; separate the cells by commas'),
+        (
+            "55.0,1,0\n60,1,0\n",
+            'has no columns "age", "cp", "num"; the first row must be the columns\' names',
+        ),
+        (
+            "age;cp;num\n1;1;0\n",
+            'separated by semicolons; set data.separator = ";" in site.toml',
+        ),
+        (
+            "age;cp (a, b);num\n1;0,5;0\n",
+            'no columns "age", "cp", "num"; set data.separator = ";" in site.toml',
+        ),
         ("age,cp,num,age\n1,1,0,1\n", 'has two columns "age"; rename or remove one'),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file; save it as CSV, UTF-8"),
         (b"age,cp,num\n1,1,0\n\xe9,1,0\n", "row 3 is not UTF-8 text; save it as CSV, UTF-8"),
-        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is UTF-16 text; save it as CSV, UTF-8"),
+        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is UTF-16 text; set data.encoding in site.toml"),
     ],
 )
 def test_a_wrong_file_is_one_line(site: Path, content: str | bytes, expected: str) -> None:
@@ -200,7 +209,7 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         read_csv(tmp_path / "absent.csv", TASK)
     with pytest.raises(DataError, match="cannot be read"):
         read_csv(tmp_path, TASK)
-    with pytest.raises(DataError, match="Parquet cannot be read yet; save it as CSV"):
+    with pytest.raises(DataError, match="no such file"):
         read_csv(tmp_path / "site.parquet", TASK)
 
 
