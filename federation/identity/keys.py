@@ -191,7 +191,7 @@ def load_passphrase(path: Path) -> bytes:
 
 def load_password(path: Path) -> str:
     """The password of a data source: the first line of a file that its owner alone can open."""
-    line = _read_secret(path, "password", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
+    line = read_secret(path, "password", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
     try:
         return line.decode()
     except UnicodeDecodeError:
