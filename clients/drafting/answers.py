@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clients.drafting.invitation import Invitation, consortium_of, load_invitation, require_address
 from clients.drafting.sites import Draft, Limits, declared_size, policy_for, unpack
+from clients.drafting.sources import Reading
 from clients.endpoint import Consortium, check_certificate
 from clients.policy import SITE_ID
 from federation.config.toml import read
@@ -28,8 +29,7 @@ class Given:
     plan: Path | None = None
     consortium: tuple[Path, ...] = ()
     quorum: int | None = None
-    data: Path | None = None
-    test: Path | None = None
+    data: Reading | None = None
     pool: str | None = None
     size: int | None = None
     organization: str | None = None
@@ -71,7 +71,8 @@ def drafted(given: Given, ask: Ask | None) -> Draft:
         )
     terms = _terms(given, ask)
     policy = policy_for(terms.plan, given.limits)
-    data = given.data or Path(_asked(ask, "the file with the records"))
+    data = given.data or Reading(_asked(ask, "the file with the records"))
+    data.origin()  # refuses a reading that fits no source
     known = known or declared_size(given.folder, name)
     size = given.size or known or _number(_asked(ask, "about how many records, declared in public"))
     return Draft(
@@ -87,7 +88,6 @@ def drafted(given: Given, ask: Ask | None) -> Draft:
         consortium=terms.consortium,
         address=terms.address,
         certificate=terms.certificate,
-        test=given.test,
         passphrase_file=given.passphrase_file,
         invitation=terms.fingerprint,
     )
