@@ -97,6 +97,11 @@ def invite(
     return validate(Invitation, Document("", content))
 
 
+def require_address(address: str) -> None:
+    """InputError unless this is HOST:PORT."""
+    validate(_Server, Document("", {"address": address, "certificate": ""}))
+
+
 def load_invitation(path: Path) -> Invitation:
     """The invitation in a file. InputError names the file, and what is wrong with it."""
     found = validate(Invitation, read(path))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from federation.cli.process import command_line, end_by
 from federation.cli.screen import styled
 from federation.cli.streams import print_json
 from federation.errors import InputError

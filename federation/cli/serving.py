@@ -1,4 +1,4 @@
-"""`federation serve`: be the coordinator. `status`: what its runs have come to. `forget`: what they kept is deleted."""
+"""`federation serve`: be the coordinator. `status`: what its runs came to. `forget`: what they kept is deleted."""
 
 from __future__ import annotations
 

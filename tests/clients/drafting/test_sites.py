@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from clients.check import preflight
 from clients.drafting.answers import drafted
 from clients.drafting.sites import Draft, Limits, made, policy_for
+from clients.drafting.sources import Reading
 from clients.policy import Policy, consent, load_site
 from federation.errors import DataError, InputError, SiteFileError, UnusableFile
 from federation.identity.keys import create, load_private, load_public
@@ -180,13 +181,13 @@ def test_any_printable_path_is_written_as_it_is(name: str, tmp_path: Path) -> No
     (tmp_path / "site").mkdir()
     data = tmp_path / "site" / name
     data.write_text(mock_table(plans.plan_of(FAST), "a", 30).csv)
-    draft = draft_in(tmp_path, data=data)
+    draft = draft_in(tmp_path, data=Reading(str(data)))
     with made(draft):
         assert load_site(draft.path).data.source == name
 
 
 def test_a_path_with_a_line_break_is_refused_in_one_line(tmp_path: Path) -> None:
-    draft = draft_in(tmp_path, data=tmp_path / "a\nb.csv")
+    draft = draft_in(tmp_path, data=Reading(f"{tmp_path}/a\nb.csv"))
     with pytest.raises(SiteFileError) as error, made(draft):
         load_site(draft.path)
     assert "\n" not in str(error.value)
