@@ -17,7 +17,7 @@ from clients.data.cells import codes, numbers
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
 from clients.data.people import people
-from clients.data.sources.reading import read
+from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
 from clients.data.split import apart
 from clients.policy import Policy
@@ -117,17 +117,21 @@ def read_table(place: Place, task: TabularTask) -> Reading:
     Numbers are scaled from their public range and clipped to it; values become one-hot columns. DataError names
     all columns whose cells cannot be used. Columns are unpacked one at a time.
     """
-    table = read(place)
+    table = examined(place)
     names = [*(feature.name for feature in task.features), task.target]
-    table.require([*names, *([task.patient] if task.patient is not None else [])])
+    lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])
+    there = {name for name in (*names, task.patient) if name is not None and not table.lacking([name])}
     features, found, at = np.empty((len(table), task.inputs), np.float32), list[Fault](), 0
     for feature in task.features:
-        block, wrong = _encoded(table, feature)
-        features[:, at : at + block.shape[1]] = block
-        found, at = [*found, *wrong], at + block.shape[1]
-    labels, faults = codes(table.column(task.target), task.target, task.classes)
-    owners = None if task.patient is None else people(table, task.patient)
-    refuse(table, [*found, *faults, *(owners.faults if owners else ())])
+        if feature.name in there:
+            block, wrong = _encoded(table, feature)
+            features[:, at : at + block.shape[1]] = block
+            found, at = [*found, *wrong], at + block.shape[1]
+    cells = table.column(task.target) if task.target in there else []
+    labels, faults = codes(cells, task.target, task.classes)
+    owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
+    found = [*found, *faults, *(owners.faults if owners else ())]
+    refuse(table, found, [*table.problems, *lacking])
     patients = None if owners is None else torch.from_numpy(owners.numbers)
     ids = None if owners is None else hashed(owners.names)
     data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)

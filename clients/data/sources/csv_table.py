@@ -9,14 +9,15 @@ No row gets lost without a word: every line belongs to the header, a record or a
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from clients.data.notes import some
+from clients.data.sources.formats import SAVE
 from clients.data.sources.opened import format_of, lines_of
 from clients.data.sources.packed import BLOCK, Packer
 from clients.data.sources.swallowed import opened_at
-from clients.data.sources.table import Table
+from clients.data.sources.table import Problem, Table, refuse_problems
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
@@ -26,19 +27,22 @@ _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
 def read_csv(place: Origin) -> Table:
-    """The table in a file. DataError if it is no such CSV with a header and rows, or if rows may be lost."""
+    """The table in a file, with all that is wrong with it as a table. DataError if it is none at all."""
     if (other := format_of(place)) is not None:
         raise DataError(f"{place}: {other[0]}", hint=other[1])
     scan = _scanned(place)
-    _refuse_swallowed(place, scan)
     table = _table(place, scan)
-    _refuse_second_header(table)
-    return table
+    problems = (*_undecoded(place, scan), *_swallowed(scan), *_ragged(scan), *_second_headers(table))
+    if not len(table) or scan.undecoded:  # of cells that are no text, nothing more can be told
+        refuse_problems(place, problems)
+    return replace(table, problems=problems)
 
 
 def parsed_csv(place: Origin) -> Table:
     """The table in a file, of which no more is asked than that all rows are of the same length."""
-    return _table(place, _scanned(place))
+    scan = _scanned(place)
+    refuse_problems(place, [*_undecoded(place, scan), *_ragged(scan)])
+    return _table(place, scan)
 
 
 @dataclass
@@ -54,6 +58,7 @@ class _Scan:
     opened: list[int] = field(default_factory=list)
     ragged: list[tuple[int, list[str]]] = field(default_factory=list)
     ragged_lines: list[int] = field(default_factory=list)
+    undecoded: list[int] = field(default_factory=list)
     _cells: list[str] = field(default_factory=list)
     _lines: list[int] = field(default_factory=list)
 
@@ -94,7 +99,7 @@ class _Scan:
 def _scanned(place: Origin) -> _Scan:
     """All rows of a file. DataError if it is no CSV as declared, or has no rows."""
     scan, start = _Scan(place.separator), 1
-    reader = csv.reader(lines_of(place), delimiter=place.separator, strict=True)
+    reader = csv.reader(lines_of(place, scan.undecoded), delimiter=place.separator, strict=True)
     try:
         for row in reader:
             scan.add(row, start, reader.line_num)
@@ -111,8 +116,7 @@ def _scanned(place: Origin) -> _Scan:
 
 
 def _table(place: Origin, scan: _Scan) -> Table:
-    """The table of a scan. DataError if its rows are not all as long as its header."""
-    _refuse_ragged(place, scan)
+    """The table of a scan: its rows that are as long as its header."""
     packer = scan.pack()
     return Table(
         path=place,
@@ -139,23 +143,31 @@ def _not_csv(place: Origin, start: int, end: int, reason: str) -> DataError:
     return DataError(message, hint=f'{hint}; inside quotes, write a quote twice ("")')
 
 
-def _refuse_swallowed(place: Origin, scan: _Scan) -> None:
+def _undecoded(place: Origin, scan: _Scan) -> Iterator[Problem]:
+    if not scan.undecoded:
+        return
+    name = "UTF-8" if place.encoding == "utf-8" else place.encoding
+    hint = "set data.encoding in site.toml to what the file is, or save it as CSV, UTF-8"
+    if place.encoding == "utf-8":
+        hint = f'{SAVE}, or set data.encoding in site.toml (it may be "windows-1252" or "iso-8859-1" now)'
+    yield Problem(f"row {scan.undecoded[0]} is not {name} text{_many(scan.undecoded)}", hint)
+
+
+def _swallowed(scan: _Scan) -> Iterator[Problem]:
     """A stray quote swallows the rows up to the next one, and the result is legal CSV."""
     if scan.opened:
-        raise DataError(
-            f"{place}: row {scan.opened[0]}: a quote opens a cell whose lines look like rows{_many(scan.opened)}",
-            hint="close the quote where the cell ends, or take the line breaks out of that cell",
+        yield Problem(
+            f"row {scan.opened[0]}: a quote opens a cell whose lines look like rows{_many(scan.opened)}",
+            "close the quote where the cell ends, or take the line breaks out of that cell",
         )
 
 
-def _refuse_ragged(place: Origin, scan: _Scan) -> None:
-    if not scan.ragged:
-        return
-    line, first = scan.ragged[0]
-    cells = f"{len(first)} cell{'s' * (len(first) > 1)}"
-    many = _many(scan.ragged_lines)
-    message = f"row {line} has {cells}, the header has {len(scan.header)}{many}"
-    raise DataError(f"{place}: {message}", hint=_ragged_hint(scan))
+def _ragged(scan: _Scan) -> Iterator[Problem]:
+    if scan.ragged:
+        line, first = scan.ragged[0]
+        cells = f"{len(first)} cell{'s' * (len(first) > 1)}"
+        many = _many(scan.ragged_lines)
+        yield Problem(f"row {line} has {cells}, the header has {len(scan.header)}{many}", _ragged_hint(scan))
 
 
 def _ragged_hint(scan: _Scan) -> str:
@@ -179,12 +191,17 @@ def _many(lines: Sequence[int]) -> str:
     return f" ({len(lines)} such rows: {some(lines)})" if len(lines) > 1 else ""
 
 
-def _refuse_second_header(table: Table) -> None:
+def _second_headers(table: Table) -> Iterator[Problem]:
     first = table.header[0]
-    for place, cell in enumerate(table.columns[0]):
-        if (first in cell or not cell.isascii()) and all(
+    found = [
+        table.lines[place]
+        for place, cell in enumerate(table.columns[0])
+        if (first in cell or not cell.isascii())
+        and all(
             cleaned(column.at(place)) == name
             for column, name in zip(table.columns, table.header, strict=True)
-        ):
-            message = f"{table.path}: row {table.lines[place]} is the header once more"
-            raise DataError(message, hint="remove that row: two files were put one after the other")
+        )
+    ]
+    if found:
+        hint = "remove that row: two files were put one after the other"
+        yield Problem(f"row {found[0]} is the header once more{_many(found)}", hint)

@@ -81,22 +81,31 @@ def format_of(place: Origin) -> tuple[str, str] | None:
         return other_format(file.read(HEAD), place.separator, place.encoding)
 
 
-def lines_of(place: Origin) -> Iterator[str]:
-    """The lines of a text file, with their ends: one at a time, so that a large file is in memory once."""
+def lines_of(place: Origin, undecoded: list[int]) -> Iterator[str]:
+    """The lines of a text file, with their ends: one at a time, so that a large file is in memory once.
+
+    `undecoded` gets the numbers of the lines that are no text in the declared encoding.
+    """
     with opened(place.file) as file:
-        yield from _wide_lines(place, file) if place.encoding.startswith(_WIDE) else _lines(place, file)
+        yield from (
+            _wide_lines(place, file) if place.encoding.startswith(_WIDE) else _lines(place, file, undecoded)
+        )
 
 
-def _lines(place: Origin, file: IO[bytes]) -> Iterator[str]:
+def _lines(place: Origin, file: IO[bytes], undecoded: list[int]) -> Iterator[str]:
     number, is_utf8, is_declared_otherwise = 0, False, place.encoding != "utf-8"
     while line := file.readline(MAX_LINE):
         if len(line) == MAX_LINE:
             raise DataError(f"{place}: row {number + 1}: a line of over {MAX_LINE >> 20} MiB", hint=SAVE)
         if not number and not is_declared_otherwise:
             line = line.removeprefix(_BOM)
-        text = _decoded(place, line, number)
         if is_declared_otherwise and not line.isascii():
             is_utf8, is_declared_otherwise = _is_utf8(line), _is_utf8(line)
+        try:
+            text = line.decode(place.encoding)
+        except UnicodeDecodeError as error:
+            undecoded.append(number + 1 + line.count(b"\r", 0, error.start))
+            text = line.decode(place.encoding, errors="replace")
         if "\0" in text:
             raise DataError(f"{place}: is a binary file", hint=SAVE)
         for piece in io.StringIO(text, newline="") if "\r" in text[:-2] else (text,):
@@ -105,18 +114,6 @@ def _lines(place: Origin, file: IO[bytes]) -> Iterator[str]:
     if is_utf8:
         hint = 'set data.encoding = "utf-8" in site.toml, or leave it out'
         raise DataError(f"{place}: is UTF-8 text, and data.encoding says {place.encoding}", hint=hint)
-
-
-def _decoded(place: Origin, line: bytes, number: int) -> str:
-    try:
-        return line.decode(place.encoding)
-    except UnicodeDecodeError as error:
-        row = number + 1 + line.count(b"\r", 0, error.start)
-        if place.encoding != "utf-8":
-            hint = "set data.encoding in site.toml to what the file is, or save it as CSV, UTF-8"
-            raise DataError(f"{place}: row {row} is not {place.encoding} text", hint=hint) from None
-        hint = f'{SAVE}, or set data.encoding in site.toml (it may be "windows-1252" or "iso-8859-1" now)'
-        raise DataError(f"{place}: row {row} is not UTF-8 text", hint=hint) from None
 
 
 def _wide_lines(place: Origin, file: IO[bytes]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from clients.data.sources.excel import read_excel
 from clients.data.sources.opened import opened
 from clients.data.sources.postgresql import read_postgresql
 from clients.data.sources.sqlite import read_ndjson, read_sqlite
-from clients.data.sources.table import Table
+from clients.data.sources.table import Table, refuse_problems
 from clients.rules.origin import Kind, Origin, Place
 
 _READERS: Mapping[Kind, Callable[[Origin], Table]] = {
@@ -27,6 +27,13 @@ _READERS: Mapping[Kind, Callable[[Origin], Table]] = {
 
 def read(place: Place) -> Table:
     """The table at a place. DataError if there is none, or if rows may be lost."""
+    table = examined(place)
+    refuse_problems(table.path, table.problems)
+    return table
+
+
+def examined(place: Place) -> Table:
+    """The same with its problems, for who can tell more of them. DataError if there is no table at all."""
     origin = Origin.of(place)
     if origin.kind not in ("csv", "own", "ndjson", "postgresql"):  # those find out by themselves
         with opened(origin.file):

@@ -24,12 +24,29 @@ _WITH_A_COMMA = re.compile(r"(?<![^\0])(\s*[-+]?[0-9]*),([0-9]+(?:[eE][-+]?[0-9]
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What is wrong with a table beside its cells, and what to do: rows that may be lost, absent columns."""
+
+    message: str
+    hint: str
+
+
+def refuse_problems(path: Place, problems: Sequence[Problem]) -> None:
+    """Return if there are none; a DataError tells all of them."""
+    if problems:
+        hints = list(dict.fromkeys(problem.hint for problem in problems))
+        message = ", also ".join(problem.message for problem in problems)
+        raise DataError(f"{path}: {message}", hint=", and ".join(hints[:2]))
+
+
+@dataclass(frozen=True)
 class Table:
     """A header and at least one row. `lines[i]` is where row i starts: a line, or the row of a sheet or an answer.
 
     `columns` are the cells under each name of the header. A file of text has `line_count` lines. `blank` rows hold
     nothing and are left out. Columns that hold no cells, but lists or bytes, are `aside`, each with what it holds.
-    Where `decimal` is a comma, 1,5 is a number and 1.500 is none.
+    Where `decimal` is a comma, 1,5 is a number and 1.500 is none. A table with `problems` is there to tell what
+    else is wrong with it, and for nothing else.
     """
 
     path: Place
@@ -41,23 +58,31 @@ class Table:
     decimal: str = "."
     separator: str = ","
     aside: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def require(self, names: Iterable[str]) -> None:
         """Return if there is one column of each name; DataError names all that are not there."""
+        refuse_problems(self.path, self.lacking(names))
+
+    def lacking(self, names: Iterable[str]) -> list[Problem]:
+        """What keeps these columns from being read."""
         wrong = [name for name in dict.fromkeys(names) if self.header.count(cleaned(name)) != 1]
-        if not wrong:
-            return
-        if twice := [name for name in wrong if cleaned(name) in self.header]:
-            raise DataError(f"{self.path}: has two columns {_quoted(twice)}", hint="rename or remove one")
-        if no_cells := [name for name in wrong if cleaned(name) in self.aside]:
-            what = self.aside[cleaned(no_cells[0])]
-            message = f"{self.path}: column {_quoted(no_cells)} holds {what}, and no cells"
-            raise DataError(message, hint="write each as a column of numbers or text of its own")
-        many = "columns" if len(wrong) > 1 else "column"
-        raise DataError(f"{self.path}: has no {many} {_quoted(wrong)}", hint=self._header_hint(wrong))
+        twice = [name for name in wrong if cleaned(name) in self.header]
+        no_cells = [name for name in wrong if cleaned(name) in self.aside]
+        absent = [name for name in wrong if name not in twice and name not in no_cells]
+        found = []
+        if absent:
+            many = "columns" if len(absent) > 1 else "column"
+            found.append(Problem(f"has no {many} {_quoted(absent)}", self._header_hint(absent)))
+        if twice:
+            found.append(Problem(f"has two columns {_quoted(twice)}", "rename or remove one"))
+        if no_cells:
+            message = f"column {_quoted(no_cells)} holds {self.aside[cleaned(no_cells[0])]}, and no cells"
+            found.append(Problem(message, "write each as a column of numbers or text of its own"))
+        return found
 
     def column(self, name: str) -> list[str]:
         """The cells of a column as texts, without blanks around them. Numbers have a point."""

@@ -475,3 +475,18 @@ def test_the_users_function_may_say_whose_the_records_are_and_must_where_patient
 def test_the_users_function_is_not_asked_for_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FederationError, match="no such file"):
         read_data(tmp_path / "absent.csv", own_plan(), own_task(ValueError("unreachable")))
+
+
+def test_all_that_is_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "site.csv").write_text(
+        "age,cp,extra\n55,1,a\n,1,a\n60,9,a\n61,1,a,0\nage,cp,extra\n62,x,a\n63,1\n"
+    )
+    with pytest.raises(DataError) as caught:
+        read_csv(tmp_path / "site.csv", TASK)
+    line = str(caught.value)
+    assert "row 5 has 4 cells, the header has 3 (2 such rows: 5, 8)" in line
+    assert "row 6 is the header once more" in line
+    assert 'has no column "num"' in line
+    assert 'row 3, column "age": is empty' in line
+    assert 'row 4, column "cp": is not one of the plan\'s values' in line
+    assert "\n" not in line
