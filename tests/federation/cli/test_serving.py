@@ -101,8 +101,9 @@ def test_a_run_is_interrupted_resumed_and_gets_what_a_simulation_gets(tmp_path: 
         assert Glance(state)()["running"]
         first.process.send_signal(signal.SIGINT)
         code, line = first.ends()
-        assert (code, line.partition("; ")[0]) == (130, "error: interrupted")
-        assert f"resume with: federation serve {plan}" in line
+        told_last = json.loads(line)
+        assert (code, told_last["event"], told_last["status"]) == (130, "stopped", 130)
+        assert told_last["detail"].startswith(f"interrupted; resume with: federation serve {plan}")
         assert Glance(state)()["phase"] == "interrupted"
         second = Serving(words, tmp_path / "second.log")
         stack.callback(second.process.kill)
@@ -207,14 +208,14 @@ def test_on_a_terminal_a_round_is_a_bar_and_not_two_lines() -> None:
         rounds=lambda name, done, total, _: seen.append((name, done, total)),
     )
     with _bars(shown):
-        note("waiting", plan="heart", sites=3)
+        note("waiting", name="heart", needed=3)
         note("run_begins", rounds=5, rounds_done=0)
         note("round_begins", round=1)
         note("round_ends", round=1, rounds=5)
         note("run_ends")
     assert seen == [("waiting for sites", 0, 0), ("heart", 0, 5), ("heart", 1, 5)]
     told = listener.stream.getvalue().splitlines()
-    assert [line.partition(" rounds")[0].partition(" plan")[0] for line in told] == [
+    assert [line.partition(" rounds")[0].partition(" name")[0] for line in told] == [
         "waiting",
         "run begins",
         "run ends",
