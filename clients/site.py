@@ -124,6 +124,7 @@ class Site:
 
         Idempotent for a run: consenting again keeps the rounds that are open.
         """
+        self.trust.require_of_its_kind(plan)
         genuine = self.trust.accept(roster, self.member)
         shown = self._believed(heads, genuine)
         joined = self._joined
@@ -161,7 +162,7 @@ class Site:
 
     def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
         """The heads that a server shows. LedgerRefusal if one is of a ledger of this site that it does not know."""
-        shown = genuine_heads(heads, roster, self.member.site)
+        shown = genuine_heads(heads, roster, self.member.site, rehearsed=self.trust.rehearses)
         if self.ledgers is not None:
             site, key = self.member.site, public_identity(self.trust.identity)
             require_own_ledgers(shown, site, key, self.journal.tag(), self.ledgers)
