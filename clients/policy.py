@@ -69,7 +69,7 @@ class Policy(Table):
     `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
     server's side it wants to be safe, and how many there are at least in a sum that its update is in. Of a plan in
     `plans` one run is approved, or as many as it says. `steps_max` bounds the work of a plan that is approved by
-    its task alone.
+    its task alone. `rehearsals`: how many a day of the plans that it allows, on made-up records; 0 for none.
     """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
@@ -84,6 +84,7 @@ class Policy(Table):
     plans: Approvals = Field(default=(), examples=['["sha256:..."]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
     steps_max: int = Field(default=MAX_STEPS, ge=1, le=1 << 53, examples=["100000"])
+    rehearsals: int = Field(default=8, ge=0, le=1000, examples=["8"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
     client: _ClientPolicy | None = Field(default=None, examples=["[policy.client]"])
     approvers: Texts = Field(default=(), examples=['["64 hexadecimal digits", "64 others"]'])

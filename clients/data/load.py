@@ -158,11 +158,11 @@ def _read_by(task: Task, path: Path) -> Reading:
         # The text of this exception may quote a record; its type cannot.
         message = f"{task.name}: reading {path} failed with {type(error).__name__}"
         raise TaskError(message, hint="see the traceback with --debug") from error
-    data = _checked(dataset, task.name)
+    data = checked(dataset, task.name)
     return Reading(data, FileRead(path, len(data)))
 
 
-def _checked(dataset: object, name: str) -> Dataset:
+def checked(dataset: object, name: str) -> Dataset:
     """The Dataset of a user's function, or a TaskError that says what it lacks."""
     hint = "correct the task's data function"
     if not isinstance(dataset, Dataset):

@@ -117,6 +117,11 @@ class Plan(Rules):
         return self.task.kind if self.task.model in MODELS else self.task.model
 
     @property
+    def has_own_code(self) -> bool:
+        """Whether that is the user's own."""
+        return bool(CODE.fullmatch(self.code))
+
+    @property
     def patient_column(self) -> str | None:
         """The column with the patient of each row, if the plan names one."""
         return self.task.patient if isinstance(self.task, TabularTask) else None
@@ -223,6 +228,13 @@ def _kind_fits(plan: Plan) -> None:
     plan.kind.check()
 
 
+def _code_is_own(plan: Plan) -> None:
+    """Only files of the user's own can be pinned: ours are those of the version."""
+    if plan.federation.code is not None and not plan.has_own_code:
+        reason = f'means nothing beside "{plan.code}", which runs no code but ours'
+        raise Mistake(reason, "remove it", ("federation", "code"))
+
+
 def _cohort_hides(plan: Plan) -> None:
     """An honest site needs a second one beside it, or its update is the sum less what colluders know."""
     needed = plan.secure_aggregation.colluders + 2
@@ -315,6 +327,6 @@ def _metrics_exist(plan: Plan) -> None:
 
 
 _CHECKS = (
-    *(_patients_known, _kind_fits, _cohort_hides, _metrics_exist),
+    *(_code_is_own, _patients_known, _kind_fits, _cohort_hides, _metrics_exist),
     *(_figures_fit, _noise_known, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
 )
