@@ -18,6 +18,9 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
     if not is_on():  # an epsilon takes a moment
         return
     begun = journal.rounds_begun(run.hex())
+    if plan.is_rehearsal:
+        note("rehearsal_begins", run=run.hex(), plan=plan.rehearsed().digest, rounds=plan.rounds)
+        return
     note(
         "run_resumed" if begun else "run_begins",
         run=run.hex(),
@@ -33,6 +36,9 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
 def note_ended(run: bytes, plan: Plan | None, journal: Journal) -> None:
     """The run is closed."""
     if not is_on():
+        return
+    if plan is not None and plan.is_rehearsal:
+        note("rehearsal_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()))
         return
     epsilon = _charged(plan, journal) if plan is not None else None
     note("run_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()), epsilon=epsilon)
@@ -78,4 +84,5 @@ def _place(terms: Terms) -> dict[str, Fact]:
         "round": terms.round,
         "attempt": terms.attempt,
         "cohort": len(terms.members),
+        "rehearsal": "yes" if terms.plan.is_rehearsal else None,
     }

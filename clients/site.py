@@ -24,8 +24,8 @@ from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
 from clients.policy import Policy, consent
-from clients.release import excess_of, release
 from clients.rehearsing.understudy import Understudy
+from clients.release import excess_of, release
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
 from clients.trust import Trust, genuine_heads, require_own_ledgers

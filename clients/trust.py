@@ -148,8 +148,6 @@ def genuine_heads(
     shown = tuple(heads)
     for head in shown:
         entry = roster.by_site.get(head.site)
-        if head.site != own and (
-            entry is None or not head.is_signed_by(entry.key, rehearsed=rehearsed)
-        ):
+        if head.site != own and (entry is None or not head.is_signed_by(entry.key, rehearsed=rehearsed)):
             raise FaultyServer("the server shows a head of a ledger that its site did not sign")
     return shown

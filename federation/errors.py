@@ -90,7 +90,7 @@ class TaskError(InputError):
 
 
 class CodeError(TaskError):
-    """The user's own code is not there, cannot be imported, or is other code than the plan pins: seen before data."""
+    """The user's own code is not there, cannot be imported, or is not what the plan pins. It has seen no data."""
 
 
 class DataError(InputError):

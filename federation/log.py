@@ -24,7 +24,7 @@ from privacy.errors import Hinted
 
 Event: TypeAlias = Literal[
     "ready", "stopped", "failed", "warning", "waiting", "complete_already",
-    "run_begins", "run_resumed", "run_ends",
+    "run_begins", "run_resumed", "run_ends", "rehearsal_begins", "rehearsal_ends",
     "invited", "round_begins", "round_ends", "round_failed", "round_lost",
     "evaluation_begins", "evaluation_ends",
     "site_lost", "sum_unlikely", "site_refused", "ledger_new", "refused", "caller_refused", "connection_lost",

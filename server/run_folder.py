@@ -42,6 +42,10 @@ from server.playing import RESERVED
 from server.transcripts import Transcripts, clean
 
 RUN_ID_BYTES = 16
+_MAY_STAND = (
+    "plan.toml.new",
+    "rehearsals",
+)  # of a killed process; records of rehearsals, before there is a run
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             stored = path / "plan.toml"
             if not stored.exists():
-                if any(entry.name != "plan.toml.new" for entry in path.iterdir()):  # of a killed process
+                if any(entry.name not in _MAY_STAND for entry in path.iterdir()):
                     raise CheckpointError(f"{path} is not empty and holds no run", hint="name a new folder")
                 replace_file(stored, text.encode())
             elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:

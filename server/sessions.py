@@ -155,7 +155,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why whoever answers at an address takes no part; None if nothing came. `detail`: what the server makes of it."""
+    """Why an address takes no part; None if nothing came from it. `detail`: what the server makes of it."""
 
     reason: Reason | None
     detail: str | None = None
@@ -265,10 +265,22 @@ def _answer(data: bytes, voice: Voice, hello: Frame) -> Welcome | Reason | str:
         welcome, voice.run, entry.key, rehearsed=voice.plan.is_rehearsal
     ):
         return f"the key of site {welcome.member.site} on the roster did not sign this consent"
-    # Equal plans and other noise: that site's accountant is of another version, and its grid would not fit ours.
+    return _agreed(welcome, voice, hello) if frame.run == voice.run else Reason.PROTOCOL
+
+
+def _agreed(welcome: Welcome, voice: Voice, hello: Frame) -> Welcome | str:
+    """The consent, or in what it is one to something else than what was asked.
+
+    Equal plans and other noise: that site's accountant is of another version, and its grid would not fit ours.
+    """
     told = welcome.plan_digest, welcome.noise_multiplier, welcome.root, welcome.greeting
     asked = voice.plan.digest, voice.plan.kind.noise_text, voice.sites.root, greeting_digest(hello)
-    return welcome if told == asked and frame.run == voice.run else Reason.PROTOCOL
+    for what, its, ours in zip(("plan", "noise multiplier", "roster", "greeting"), told, asked, strict=True):
+        if its != ours:
+            return (
+                f"site {welcome.member.site} consents to another {what}: another version may be at work there"
+            )
+    return welcome
 
 
 def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from clients.data.load import checked, read_data
-from federation.errors import TaskError
+from federation.errors import CodeError
 from federation.model.builtin import said
 from federation.model.task import Dataset, Task
 from federation.plan.mock import mock_table
@@ -24,7 +24,7 @@ NO_MOCK = "pass mock=, a function from a number to a Dataset of so many made-up 
 
 
 def made_records(plan: Plan, task: Task, site: str, count: int) -> Dataset:
-    """So many made-up records for a site. TaskError if the task is the user's own and makes none."""
+    """So many made-up records for a site. CodeError if the task is the user's own and makes none."""
     if isinstance(plan.task, TabularTask):
         with TemporaryDirectory(prefix="federation-") as folder:
             path = Path(folder) / "mock.csv"
@@ -40,15 +40,15 @@ def made_records(plan: Plan, task: Task, site: str, count: int) -> Dataset:
 def made_by(task: Task, count: int) -> Dataset:
     """What a task's own `mock` makes. It has seen no data, so what it raises may be shown."""
     if task.mock is None:
-        raise TaskError(f"{task.name}: the task makes no mock records", hint=NO_MOCK)
+        raise CodeError(f"{task.name}: the task makes no mock records", hint=NO_MOCK)
     try:
         with torch.random.fork_rng(devices=[]):
             found = task.mock(count)
     except (Exception, SystemExit) as error:
         message = f"{task.name}: mock({count}) failed with {said(error)}"
-        raise TaskError(message, hint="call it by hand") from error
+        raise CodeError(message, hint="call it by hand") from error
     data = checked(found, task.name)
     if len(data) != count:
         message = f"{task.name}: mock({count}) makes {len(data)} records"
-        raise TaskError(message, hint="make as many as are asked for")
+        raise CodeError(message, hint="make as many as are asked for")
     return data

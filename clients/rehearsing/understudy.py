@@ -8,8 +8,8 @@ Nothing of the site's data can be in a reply, because nothing of it is within re
 journal, no registry, and the only number is the declared size, which the roster shows to everybody. Nothing stays:
 what stands for a journal is in memory, and no roster and no greeting is remembered on disk.
 
-What a rehearsal signs is good for nothing else. Adverts, votes and consents are over the digest of the plan, which is
-another, and heads are those of no ledger (`privacy.ledger.heads`). A run goes before a rehearsal: while one is open
+What a rehearsal signs is good for nothing else. Adverts, votes and consents are over the digest of the plan, which
+is another, and heads are those of no ledger (`privacy.ledger.heads`). A run goes before a rehearsal: while one is open
 here none is played, and the rehearsal ends when a run begins.
 
 It is bounded, since a coordinator could ask for rehearsals all day: `policy.rehearsals` a day, one at a time, of two
@@ -37,12 +37,14 @@ from clients.trust import RosterMemory, Trust
 from federation.log import said, warn
 from federation.model.task import build_task
 from federation.plan.plan import Plan
-from federation.round.messages import Frame, Hello, Kind, Member, abort_body
+from federation.round.messages import MAX_HELLO, Frame, Hello, Kind, Member, abort_body
 from privacy.errors import LedgerRefusal, MalformedMessage, PolicyViolation
 from privacy.roster import Roster
 
 A_DAY, LONGEST = 86_400.0, 3_600.0
-_MARK = b'"rehearsal":true'  # in canonical JSON it stands for the key alone: within a text, quotes are escaped
+_MARK = (
+    b'"rehearsal":true'  # in canonical JSON it stands for the key alone: within a text, quotes are escaped
+)
 
 
 class Player(Protocol):
@@ -99,7 +101,9 @@ class Understudy:
     clock: Callable[[], float] = time.time
     wait: Callable[[float], None] = time.sleep
     _greetings: Greetings = field(default_factory=Greetings, init=False, repr=False)
-    _counted: dict[bytes, float] = field(default_factory=dict, init=False, repr=False)  # by run, when it began
+    _counted: dict[bytes, float] = field(
+        default_factory=dict, init=False, repr=False
+    )  # by run, when it began
     _playing: _Playing | None = field(default=None, init=False, repr=False)
 
     def answer(self, data: bytes, is_busy: Callable[[], bool]) -> bytes | None:
@@ -111,7 +115,11 @@ class Understudy:
             frame = Frame.header(data)
             if frame.kind is not Kind.HELLO:
                 playing = self._now()
-                return None if playing is None or frame.run != playing.run else self._played(playing, frame, data)
+                return (
+                    None
+                    if playing is None or frame.run != playing.run
+                    else self._played(playing, frame, data)
+                )
             if not _is_rehearsal(data):
                 return None
         except MalformedMessage:
@@ -120,7 +128,13 @@ class Understudy:
             return self._greeted(Frame.from_bytes(data), data, is_busy)
         except (Exception, SystemExit) as error:  # nothing may leave but the reason
             reason = reason_of(error if isinstance(error, Exception) else RuntimeError())
-            warn("refused", run=frame.run.hex(), rehearsal="yes", reason=reason.name.lower(), detail=said(error))
+            warn(
+                "refused",
+                run=frame.run.hex(),
+                rehearsal="yes",
+                reason=reason.name.lower(),
+                detail=said(error),
+            )
             return frame.reply(Kind.ABORT, abort_body(reason)).to_bytes()
 
     def leave(self) -> None:
@@ -152,7 +166,9 @@ class Understudy:
         greeting = greeted(frame, trust, self.member, self._greetings, self.clock())
         trust.require_of_its_kind(greeting.plan)
         if is_busy():
-            raise LedgerRefusal("a run is open at this site", hint="rehearse before it begins, or when it is over")
+            raise LedgerRefusal(
+                "a run is open at this site", hint="rehearse before it begins, or when it is over"
+            )
         policy = self.policy()
         consent(greeting.plan.rehearsed(), policy)
         playing = self._now()
@@ -172,12 +188,15 @@ class Understudy:
         self._counted.setdefault(run, now)
 
     def _opened(self, run: bytes, plan: Plan, trust: Trust) -> _Playing:
+        task, site = build_task(plan), self.member.site
+        records = made_records(plan, task, site, self.member.size)  # as many as are declared in public
+        trainer = Trainer(task, records, partial(site_stream, plan, site), records)
         player = self.make(
             member=self.member,
             trust=trust,
             policy=partial(self._policy, plan),
-            journal=Journal.for_rehearsal(self.member.site, self.trust.identity),
-            load=self._load,
+            journal=Journal.for_rehearsal(site, self.trust.identity),
+            load=lambda _: trainer,
             greetings=self._greetings,
             clock=self.clock,
             is_timed=True,
@@ -191,12 +210,6 @@ class Understudy:
         consent(plan.rehearsed(), policy)
         return policy.model_copy(update={"plans": (Approval(digest=plan.digest),)})
 
-    def _load(self, plan: Plan) -> Trainer:
-        """Made-up records, as many as the site declares in public."""
-        task, site = build_task(plan), self.member.site
-        records = made_records(plan, task, site, self.member.size)
-        return Trainer(task, records, partial(site_stream, plan, site), records)
-
     @property
     def _trust(self) -> Trust:
         memory = self.trust.memory
@@ -205,6 +218,6 @@ class Understudy:
 
 def _is_rehearsal(data: bytes) -> bool:
     """Whether a HELLO is of a rehearsal. It is believed later."""
-    if _MARK not in data:
+    if len(data) > MAX_HELLO or _MARK not in data:
         return False
     return _MARK in Hello.from_bytes(Frame.from_bytes(data).body).plan

@@ -22,9 +22,9 @@ _Positive = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
 class Federation(Table):
     """`[federation]`: the run's name, length and public seed (initial params and cohorts, never noise).
 
-    `code` pins the files of the user's own package by their digest (federation/model/code.py). `rehearsal` is no key
-    of a file: the coordinator sets it, so that a rehearsal of a plan has a digest of its own. Both are absent where
-    a plan leaves them out, so that it keeps its digest.
+    `code` pins the files of the user's own package by their digest (federation/model/code.py). `rehearsal` is no
+    key of a file: the coordinator sets it, so that a rehearsal of a plan has a digest of its own. Both are absent
+    where a plan leaves them out, so that it keeps its digest.
     """
 
     name: str = Field(examples=['"heart-disease"'])

@@ -101,7 +101,7 @@ class Store:
 
     @classmethod
     def in_memory(cls, first: Entry) -> Store:
-        """A journal that begins so and is never in a file: gone with the process, or with the last that knows it."""
+        """A journal that begins so and is never in a file."""
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         for table in _SCHEMA:
             connection.execute(table)

@@ -192,7 +192,9 @@ def _to_be_run(plan: Plan, path: Path | None) -> Plan:
     """PlanError for the plan of a rehearsal: a file says what is run, so no folder of one can pass for a run."""
     if plan.is_rehearsal:
         hint = "remove the line; a plan is rehearsed with: federation serve PLAN ... --rehearse"
-        raise PlanError("is for rehearsals, which are no runs", hint=hint, path=path, key="federation.rehearsal")
+        raise PlanError(
+            "is for rehearsals, which are no runs", hint=hint, path=path, key="federation.rehearsal"
+        )
     return plan
 
 

@@ -9,9 +9,9 @@ replaced, and the site refuses by itself. A head is signed, so only the site can
 the site (HKDF, RFC 5869; HMAC-SHA256). A new journal for the same pool has the same tag, so it cannot pass for the
 ledger of another pool.
 
-A rehearsal has no ledger; what stands in its place has a tag that is known to all. Whoever verifies heads says which
-of the two is meant, and the other is nobody's: so no head of a rehearsal is held against a site in a run, as one of
-a ledger that it hides.
+A rehearsal has no ledger; what stands in its place has a tag that is known to all. Whoever verifies heads says
+which of the two is meant, and the other is nobody's: so no head of a rehearsal is held against a site in a run, as
+one of a ledger that it hides.
 """
 
 from __future__ import annotations
