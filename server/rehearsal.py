@@ -82,7 +82,7 @@ class Rehearsed:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What came of it. `plan_digest` is of the plan that was rehearsed; `unnamed` are answers of unknown senders."""
+    """What came of it. `plan_digest` is of the plan that was rehearsed; `unnamed`: answers of unknown senders."""
 
     plan_digest: str
     rehearsal_digest: str

@@ -9,11 +9,11 @@ journal, no registry, and the only number is the declared size, which the roster
 what stands for a journal is in memory, and no roster and no greeting is remembered on disk.
 
 What a rehearsal signs is good for nothing else. Adverts, votes and consents are over the digest of the plan, which
-is another, and heads are those of no ledger (`privacy.ledger.heads`). A run goes before a rehearsal: while one is open
-here none is played, and the rehearsal ends when a run begins.
+is another, and heads are those of no ledger (`privacy.ledger.heads`). A run goes before a rehearsal: while one is
+open here none is played, and the rehearsal ends when a run begins.
 
-It is bounded, since a coordinator could ask for rehearsals all day: `policy.rehearsals` a day, one at a time, of two
-rounds. Only a greeting that the coordinator's key signed is counted.
+It is bounded, since a coordinator could ask for rehearsals all day: `policy.rehearsals` a day, one at a time, of
+two rounds. Only a greeting that the coordinator's key signed is counted.
 """
 
 from __future__ import annotations
