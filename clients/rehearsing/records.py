@@ -23,6 +23,10 @@ from federation.plan.tabular import TabularTask
 NO_MOCK = "pass mock=, a function from a number to a Dataset of so many made-up records"
 
 
+class NoMock(CodeError):
+    """The task makes no mock records, so it cannot be tried without data."""
+
+
 def made_records(plan: Plan, task: Task, site: str, count: int) -> Dataset:
     """So many made-up records for a site. CodeError if the task is the user's own and makes none."""
     if isinstance(plan.task, TabularTask):
@@ -40,7 +44,7 @@ def made_records(plan: Plan, task: Task, site: str, count: int) -> Dataset:
 def made_by(task: Task, count: int) -> Dataset:
     """What a task's own `mock` makes. It has seen no data, so what it raises may be shown."""
     if task.mock is None:
-        raise CodeError(f"{task.name}: the task makes no mock records", hint=NO_MOCK)
+        raise NoMock(f"{task.name}: the task makes no mock records", hint=NO_MOCK)
     try:
         with torch.random.fork_rng(devices=[]):
             found = task.mock(count)
