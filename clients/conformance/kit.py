@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - its state is compared, and nothing is drawn
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
@@ -227,7 +227,7 @@ class _Mock(Trial):
 def _reach_parameters(kit: _Kit, called: Called) -> None:
     model, losses = called.trial.model, called.losses
     try:
-        found = torch.autograd.grad(
+        found: Sequence[Tensor | None] = torch.autograd.grad(
             losses.sum(), called.trial.parameters, allow_unused=True, retain_graph=True
         )
     except RuntimeError:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class Trial:
         self._like = Dataset(features, labels)
 
     @classmethod
-    def of(cls, task: Task, like: Dataset, dtype: torch.dtype) -> Trial:
+    def of(cls, task: Task, like: Dataset, dtype: torch.dtype) -> Self:
         """A task's, on records of the shape of `like`."""
         model = task.model().to(dtype).train()
         features = like.features[:0].to(dtype) if like.features.is_floating_point() else like.features[:0]
