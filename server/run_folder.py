@@ -62,7 +62,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             stored = path / "plan.toml"
             if not stored.exists():
-                if any(entry.name not in _MAY_STAND for entry in path.iterdir()):
+                if {entry.name for entry in path.iterdir()} - _MAY_STAND:
                     raise CheckpointError(f"{path} is not empty and holds no run", hint="name a new folder")
                 replace_file(stored, text.encode())
             elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:
