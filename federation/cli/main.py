@@ -17,6 +17,7 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.identities import keys, roster
+from federation.cli.joining import join
 from federation.cli.leaving import leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
@@ -147,32 +148,7 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
     show(figures)
 
 
-@app.command(epilog="Example: [bold]federation join site.toml[/bold]")
-def join(
-    site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
-    socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
-    same_user: Annotated[
-        bool,
-        typer.Option("--same-user", help="let Flower run as this user, who can read data and keys"),
-    ] = False,
-    json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
-    debug: Debug = False,
-) -> None:
-    """Be a site: own data, keys and journal, and answer the coordinator until stopped. The log is stderr."""
-    from clients.join import attend
-    from federation.log import to_stderr
-
-    to_stderr(as_json=json_log, debug=debug)
-    # What the files hold is for a person who looks on, and no part of a log.
-    is_watched = sys.stderr.isatty() and not json_log
-    attend(
-        site,
-        socket,
-        lambda line: typer.echo(line, err=True) if is_watched else None,
-        same_user=same_user,
-    )
-
-
+app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
 
 _SERVE = "federation serve plan.toml --roster roster.toml --state runs/first --address fed.example.org:8443"
