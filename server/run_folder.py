@@ -42,10 +42,8 @@ from server.playing import RESERVED
 from server.transcripts import Transcripts, clean
 
 RUN_ID_BYTES = 16
-_MAY_STAND = (
-    "plan.toml.new",
-    "rehearsals",
-)  # of a killed process; records of rehearsals, before there is a run
+_MAY_STAND = {"plan.toml.new", "link", "rehearsals"}
+"""What lies in a folder before there is a run: of a killed process, of the SuperLink, of rehearsals."""
 
 
 @dataclass(frozen=True)

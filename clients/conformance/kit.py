@@ -18,22 +18,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.conformance.watched import Reached, watched
-from clients.rehearsing.records import NoMock, made_by
+from clients.conformance.watched import Reached, unwatched, watched
+from clients.rehearsing.records import NoMock, made_by, made_records
 from clients.training.dpsgd import chosen_route
 from clients.training.isolation import undisturbed
 from clients.training.known import is_known
+from clients.training.screen import dtype_of
 from clients.training.trial import BY_ITSELF, CHECKS, MADE_UP, MIXES, Called, Trial, blaming
 from federation.errors import FederationError, TaskError
 from federation.model.builtin import said
 from federation.model.params import Layout
-from federation.model.task import Dataset, Task
+from federation.model.task import Dataset, Task, build_task
+from federation.plan.plan import Plan
 
 Outcome = Literal["pass", "note", "fault", "skipped"]
 LARGEST: Final = 64  # records at a time, where no plan says how many
@@ -77,6 +80,12 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """As `federation check --json` prints it."""
         return asdict(self)
+
+
+def of_plan(plan: Plan) -> list[Finding]:
+    """The same of the task of a plan, on records that are made up from its public ranges, or by the task."""
+    task = build_task(plan)
+    return conformance(task, records=partial(made_records, plan, task, "mock"), dtype=dtype_of(plan))
 
 
 @dataclass
@@ -216,7 +225,7 @@ class _Mock(Trial):
 
     def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """The same for the same seed, also if `mock` draws from torch."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), unwatched():
             torch.default_generator.manual_seed(seed)
             found = self.source(count)
         dtype = next(iter(self.parameters)).dtype
@@ -276,7 +285,8 @@ def _outputs(kit: _Kit) -> None:
     """The user's own metrics."""
     for name, metric in kit.task.metrics.items():
         with kit.asking("metrics"), torch.no_grad():
-            data = kit.records(_FEW)
+            with unwatched():
+                data = kit.records(_FEW)
             found: object = metric(kit.task.model()(data.features), data.labels)
             if found is not None and not isinstance(found, int | float):
                 kind = type(found).__name__

@@ -80,6 +80,17 @@ def watched(reached: Reached) -> Iterator[None]:
             _once(reached.told, "logs")
 
 
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Within the context, inside of the other: what is done for the task, and not by it."""
+    before = getattr(_local, "reached", None)
+    _local.reached = None
+    try:
+        yield
+    finally:
+        _local.reached = before
+
+
 class _Counting(logging.Handler):
     """Counts what comes, and keeps nothing of it."""
 

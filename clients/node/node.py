@@ -143,7 +143,7 @@ class Node:
             except Refused as error:
                 if error.code == RUN_OVER or error.status not in (502, 503, 504):
                     self._tell_once("the coordinator did not take a reply: its run may be over")
-                    return
+                    return None
             except Exception:
                 if number == _TRIES - 1:
                     raise

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from federation.cli.process import advise, command_line
+from federation.errors import InputError
+
+if TYPE_CHECKING:
+    from server.rehearsal import Rehearsal
 
 
 def serve(
@@ -36,15 +40,29 @@ def serve(
     patience: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="then begin with fewer, if the plan allows it")
     ] = 300.0,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", help="no run: two rounds on made-up records, which cost no budget"),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --rehearse: print what came of it")] = False,
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
 ) -> None:
-    """Be the coordinator: let the sites of the roster connect, run each plan with them, write its run folder."""
+    """Be the coordinator: let the sites of the roster connect, run each plan with them, write its run folder.
+
+    With --rehearse each plan is tried with the same sites, keys and network on made-up records: nothing is charged
+    and no params are written. Exit code 4 unless every site of the roster took part.
+    """
+    from federation.cli.streams import print_json
+    from federation.cli.tables import print_rehearsal
     from federation.log import to_stderr
     from server.link.deploy import Call, deploy
 
+    if as_json and not rehearse:
+        raise InputError("--json prints what came of a rehearsal", hint="add --rehearse, or leave it out")
     advise(lambda: "resume with: " + command_line(["federation", *sys.argv[1:]]))
     to_stderr(as_json=json_log, debug=debug)
+    rehearsed: list[Rehearsal] = []
     deploy(
         Call(
             plans=tuple(plan),
@@ -56,5 +74,14 @@ def serve(
             key=tls_key,
             sites=sites,
             patience=patience,
-        )
+            rehearse=rehearse,
+        ),
+        rehearsed.append,
     )
+    if as_json:
+        print_json({"rehearsals": [found.to_json() for found in rehearsed]})
+    for found in rehearsed:
+        if not as_json:
+            print_rehearsal(found.to_json())
+    for found in rehearsed:
+        found.require_complete()

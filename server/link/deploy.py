@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from federation.errors import CheckpointError, InputError, RosterError
 from federation.identity.roles import load_coordinator
@@ -20,6 +20,9 @@ from federation.plan.plan import Plan, load
 from federation.round.transport import Transport
 from server.link.certificates import Certificate, given, own
 from server.link.child import Place, SuperLink, listen
+
+if TYPE_CHECKING:
+    from server.rehearsal import Rehearsal
 
 PATIENCE: Final = 300.0
 """Seconds for all sites to connect."""
@@ -31,7 +34,10 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 
 @dataclass(frozen=True)
 class Call:
-    """What was asked for. `sites`: for how many it waits; None for every site that has a node's key."""
+    """What was asked for. `sites`: for how many it waits; None for every site that has a node's key.
+
+    `rehearse`: nothing is run; each plan is rehearsed on made-up records.
+    """
 
     plans: tuple[Path, ...]
     roster: Path
@@ -42,6 +48,7 @@ class Call:
     key: Path | None = None
     sites: int | None = None
     patience: float = PATIENCE
+    rehearse: bool = False
 
     @property
     def host_and_port(self) -> tuple[str, int]:
@@ -62,11 +69,14 @@ class Part:
     folder: Path
 
 
-def deploy(call: Call) -> None:
-    """Run each plan with the sites that connect, one after the other, resuming what the folders hold."""
+def deploy(call: Call, told: Callable[[Rehearsal], None] = lambda _: None) -> None:
+    """Run each plan with the sites that connect, one after the other, resuming what the folders hold.
+
+    Of plans that are rehearsed `told` gets what came of it.
+    """
     parts = parts_of(call)
     nodes = nodes_of(call, parts)
-    left = [part for part in parts if not _is_done(part)]
+    left = [part for part in parts if call.rehearse or not _is_done(part)]
     for part in parts:
         if part not in left:
             note("complete_already", state=str(part.folder))
@@ -81,7 +91,7 @@ def deploy(call: Call) -> None:
             SuperLink(place, public, certificate, tuple(nodes.values())) as superlink,
         ):
             _tell(call, certificate, public.getsockname()[1])
-            _serve_all(call, left, nodes, superlink)
+            _serve_all(call, left, nodes, superlink, told)
         place.forget()
 
 
@@ -164,10 +174,17 @@ def await_sites(
     warn("warning", detail=f"begins without {', '.join(missing)}, as --patience is over")
 
 
-def _serve_all(call: Call, parts: Sequence[Part], nodes: dict[str, bytes], superlink: SuperLink) -> None:
+def _serve_all(
+    call: Call,
+    parts: Sequence[Part],
+    nodes: dict[str, bytes],
+    superlink: SuperLink,
+    told: Callable[[Rehearsal], None],
+) -> None:
     from federation.round.flower import GridTransport  # both take seconds, while the SuperLink starts
     from server.link.flower import Link
     from server.link.steady import SteadyTransport
+    from server.rehearsal import rehearse
     from server.serve import serve
 
     link = Link(superlink.address, superlink.token, superlink.secret)
@@ -183,9 +200,13 @@ def _serve_all(call: Call, parts: Sequence[Part], nodes: dict[str, bytes], super
             transport.addresses()  # the SuperLink is there
             wanted = call.sites or len(nodes)
             note("waiting", plan=part.plan.federation.name, sites=wanted)
-            minimum = part.plan.cohort.minimum
+            minimum = 0 if call.rehearse else part.plan.cohort.minimum  # who is missing is what it finds
             await_sites(lambda: link.connected(nodes), wanted, minimum, call.patience, sorted(nodes))
-            serve(part.path, call.roster, part.folder, transport, call.identity)
+            if call.rehearse:
+                named = link.connected(nodes).get
+                told(rehearse(part.path, call.roster, part.folder, transport, call.identity, named))
+            else:
+                serve(part.path, call.roster, part.folder, transport, call.identity)
 
 
 def _is_done(part: Part) -> bool:
