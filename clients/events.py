@@ -99,7 +99,7 @@ def _spent(plan: Plan, journal: Journal) -> dict[str, Fact]:
 
 
 def _so_far(terms: Terms, journal: Journal) -> float | None:
-    if not terms.plan.is_private:
+    if not terms.plan.is_private or terms.plan.is_rehearsal:
         return None
     rounds = journal.rounds_begun(terms.run.hex())
     return finite(site_cost(terms.plan, rounds, terms.is_evaluation).together)

@@ -27,6 +27,7 @@ _PROCESS: Final = (
     "os.fork",
     "pty.spawn",
 )
+_THREADS: Final = ("_thread.start_new_thread", "_thread.start_joinable_thread")
 _CHANGES: Final = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "shutil.rmtree")
 _OWN: Final = ("/proc/", "/sys/", "/dev/null")
 _CODE: Final = (".py", ".pyc", ".so", ".pyi")  # what an import reads, and a warning that quotes its line
@@ -55,7 +56,7 @@ class Reached:
             _once(self.network, event)
         elif event in _PROCESS:
             _once(self.processes, event)
-        elif event == "_thread.start_new_thread":
+        elif event in _THREADS:
             _once(self.threads, "a thread")
 
 
