@@ -27,7 +27,6 @@ _PROCESS: Final = (
     "os.fork",
     "pty.spawn",
 )
-_THREADS: Final = ("_thread.start_new_thread", "_thread.start_joinable_thread")
 _CHANGES: Final = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "shutil.rmtree")
 _OWN: Final = ("/proc/", "/sys/", "/dev/null")
 _CODE: Final = (".py", ".pyc", ".so", ".pyi")  # what an import reads, and a warning that quotes its line
@@ -56,8 +55,6 @@ class Reached:
             _once(self.network, event)
         elif event in _PROCESS:
             _once(self.processes, event)
-        elif event in _THREADS:
-            _once(self.threads, "a thread")
 
 
 @contextmanager
@@ -69,7 +66,7 @@ def watched(reached: Reached) -> Iterator[None]:
     root = logging.getLogger()
     root.addHandler(log)
     try:
-        with redirect_stdout(out), redirect_stderr(out):
+        with redirect_stdout(out), redirect_stderr(out), _threads_noted():
             _local.reached = reached
             yield
     finally:
@@ -79,6 +76,23 @@ def watched(reached: Reached) -> Iterator[None]:
             _once(reached.told, "prints")
         if log.count:
             _once(reached.told, "logs")
+
+
+@contextmanager
+def _threads_noted() -> Iterator[None]:
+    """Of threads Python tells nothing before 3.12."""
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        if (reached := getattr(_local, "reached", None)) is not None:
+            _once(reached.threads, "a thread")
+        start(thread)
+
+    threading.Thread.start = noted  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
 
 
 @contextmanager

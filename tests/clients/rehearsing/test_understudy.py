@@ -70,7 +70,7 @@ def test_every_kind_of_plan_is_rehearsed_in_two_rounds(unit: str, noise: str, tm
 
 
 def test_a_rehearsal_touches_no_file_of_the_site_and_does_not_ask_for_its_data(tmp_path: Path) -> None:
-    """DP-90: neither the journal, nor data, nor what is remembered of rosters and greetings."""
+    """Neither the journal, nor data, nor what is remembered of rosters and greetings."""
     sites, opened = stage(tmp_path, PLAN), list[str]()
     before, watching = files(tmp_path), True
 
@@ -128,7 +128,7 @@ def relabelled(data: bytes, run: bytes) -> bytes:
 
 @pytest.mark.parametrize("is_renamed", [False, True])
 def test_what_was_said_in_a_rehearsal_is_refused_in_a_run(is_renamed: bool, tmp_path: Path) -> None:
-    """DP-91: under its own run's id, and under that of the run."""
+    """Under its own run's id, and under that of the run."""
     sites, tape = stage(tmp_path, PLAN), Taped()
     play(DRY, sites, tape)
     for site in sites.values():
@@ -168,7 +168,7 @@ def heads_in(tape: Taped) -> list[Head]:
 
 
 def test_a_head_of_a_rehearsal_is_no_head_of_a_ledger_to_site_server_and_auditor(tmp_path: Path) -> None:
-    """DP-92: else a server could show it later, as one of a ledger that its site hides or has cut."""
+    """Else a server could show it later, as one of a ledger that its site hides or has cut."""
     sites, tape = stage(tmp_path, PLAN), Taped()
     play(DRY, sites, tape)
     heads = heads_in(tape)
