@@ -1,7 +1,7 @@
 """The way to the coordinator, step by step: proxy, name, port, TLS, clock. Nothing is said there but that we look.
 
-The last steps are one request without content, over the very line that a site uses; what may be wrong with it is told
-by the same words as later, when a connection is lost (`clients.node.trouble`).
+The last steps are one request without content, over the very line that a site uses; what may be wrong with it is
+told by the same words as later, when a connection is lost (`clients.node.trouble`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from privacy.errors import PrivacyError
 PROXIES: Final = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 AHEAD: Final = 5.0
 BEHIND: Final = 300.0
-"""Seconds that this machine's clock may be ahead of the coordinator's, or behind, when it refuses a node's signature."""
+"""Seconds that this machine may be ahead of the coordinator, or behind it: beyond that its signature is void."""
 _WORTH_TELLING: Final = 2.0
 _SECONDS: Final = 20.0
 _SOON: Final = 14  # days

@@ -10,19 +10,24 @@ from clients.data.populations import check_pool
 from clients.data.readable import require_readable
 from clients.journal.lock import user_of
 from clients.policy import TABLES, SiteFile, data_files, require_complete
-from clients.preflight.finding import Finding, looked
+from clients.preflight.finding import Finding, looked, odd
 from federation.errors import SiteRunning
 from federation.identity.roles import load_node
 from federation.report.numbers import spent
 
 
-def own_findings(rules: SiteFile, path: Path, *, is_node: bool = True) -> Iterator[Finding]:
-    """Site file, keys, ledger and data of the site file at `path`. `is_node`: it needs a node's key, too."""
+def own_findings(
+    rules: SiteFile, path: Path, *, is_node: bool = True, may_run: bool = False
+) -> Iterator[Finding]:
+    """Site file, keys, ledger and data of the site file at `path`.
+
+    `is_node`: it needs a node's key, too. `may_run`: it is no error that the site runs at this moment.
+    """
     yield looked("site file", lambda: _complete(rules, path))
     keys = looked("keys", lambda: _keys(rules, is_node=is_node))
     yield keys
     if keys.level != "error":  # without them nothing can be said of a ledger
-        yield looked("ledger", lambda: _ledger(rules))
+        yield looked("ledger", lambda: _ledger(rules, may_run=may_run))
     yield looked("data", lambda: _data(rules, path.parent))
 
 
@@ -39,12 +44,15 @@ def _keys(rules: SiteFile, *, is_node: bool) -> str:
     return f"{rules.key_file} and {rules.node_file.name}, for their owner alone"
 
 
-def _ledger(rules: SiteFile) -> str:
+def _ledger(rules: SiteFile, *, may_run: bool) -> str | Finding:
     """Verified as a whole; of this site, pool and key; and nobody else's at this moment."""
     key = rules.identity()
     check_pool(rules, key)
     account = account_of(rules, key)
-    if (process := user_of(rules.journal)) is not None:
+    process = user_of(rules.journal)
+    if process is not None and may_run:
+        return odd("ledger", f"{process} uses {rules.journal} now", "if it is not this site's, stop it")
+    if process is not None:
         raise SiteRunning(
             f"{process} uses the journal {rules.journal.name} already",
             hint="stop it first: one journal, one site",

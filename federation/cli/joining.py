@@ -1,30 +1,31 @@
-"""`federation join`: what would be wrong, what would leave, one question; then the site, and how it stands."""
+"""`federation join`: what is wrong, what would leave, one question; then the site, and how it stands.
+
+`federation leave`: a site leaves a run on purpose.
+"""
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from clients.data.notes import printable
 from federation.cli.screen import styled
+from federation.cli.streams import print_json
 from federation.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from clients.board.board import Board
-    from clients.policy import SiteFile
     from clients.preflight.before import Seen
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
-_PER_SECOND: Final = 2
 
 
 def join(
@@ -63,24 +64,30 @@ def join(
     from clients.board.past import remind
     from clients.join import attend
     from clients.policy import load_site
+    from clients.preflight.before import look
+    from federation.live.terminal import live_view
     from federation.log import heard_by, to_stderr
 
     to_stderr(as_json=json_log, debug=debug)
-    if status is not None:
-        from federation.live.page import local_address
-
-        local_address(status)
     rules = load_site(site)
-    is_watched = sys.stderr.isatty() and not json_log
-    _consented(rules, site, plan or [], yes=yes, is_watched=is_watched, by_socket=socket is not None)
-    board = Board(rules.id)
-    remind(board, rules.journal)
+    board, is_watched = Board(rules.id), sys.stderr.isatty() and not json_log
+    is_plain = plain or not is_watched or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    look_at = partial(look, rules, site, plan or [], by_socket=socket is not None, is_patient=yes)
     with ExitStack() as running:
         running.enter_context(heard_by(board.hear))
-        if status is not None:
+        if status is not None:  # before all else, as its address may be taken
             running.enter_context(_page(board, status))
-        if is_watched and not plain and "NO_COLOR" not in os.environ:
-            running.enter_context(live_table(board))
+        if is_watched:
+            _show(look_at, is_plain=is_plain)
+        else:
+            _note(look_at())
+        if not yes:
+            _ask()
+        if socket is None and rules.server is not None:
+            board.connecting(rules.server.address)
+        remind(board, rules.journal)
+        if not is_plain:
+            running.enter_context(live_view(partial(table_of, board)))
         attend(site, socket, _aloud if is_watched else _untold, same_user=same_user, board=board)
     _tell_of_open_run(board, site)
 
@@ -94,92 +101,60 @@ def _untold(_: str) -> None:
     """Where nobody looks on."""
 
 
-def _consented(
-    rules: SiteFile, site: Path, plans: Sequence[Path], *, yes: bool, is_watched: bool, by_socket: bool
-) -> None:
-    """Look at everything, show it, and ask. Raises what is wrong; InputError without a yes. Nothing is sent."""
-    from clients.preflight.before import look
+def _note(seen: Seen) -> None:
+    """For a service. What is wrong is raised, and then nothing else is said."""
     from clients.preflight.finding import require
 
-    if is_watched:
-        with _console().status("looking at this site ..."):
-            seen = look(rules, site, plans, by_socket=by_socket, is_patient=yes)
-        _show(seen)
-    else:
-        seen = look(rules, site, plans, by_socket=by_socket, is_patient=yes)
-        seen.note()
     require(seen.findings)
-    if yes:
-        return
+    seen.note()
+
+
+def _show(look_at: Callable[[], Seen], *, is_plain: bool) -> None:
+    """Look at everything, and show it. What is wrong is raised."""
+    from clients.preflight.finding import require
+
+    console = _console(is_plain=is_plain)
+    with nullcontext() if is_plain else console.status("looking at this site ..."):
+        seen = look_at()
+    width = max((len(finding.name) for finding in seen.findings), default=0)
+    for finding in seen.findings:
+        told = "see below" if finding.level == "error" else finding.detail
+        _line(console, finding.name, width, finding.level, told)
+        if finding.cure and finding.level == "warning":
+            _line(console, "", width, "", finding.cure)
+    for plan in seen.plans:
+        _line(console)
+        _line(console, f'What leaves this site under "{plan.name}"')
+        wide = max(len(name) for name, _ in plan.leaves)
+        for name, words in plan.leaves:
+            _line(console, name, wide, None, words)
+    _line(console)
+    require(seen.findings)
+
+
+def _ask() -> None:
+    """InputError without a yes. Nothing has been sent."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise InputError(
-            "nobody is here to be asked whether to join", hint="give --yes to join without a question"
-        )
+        hint = "give --yes to join without a question"
+        raise InputError("nobody is here to be asked whether to join", hint=hint)
     if not typer.confirm("join?", err=True):
         raise InputError("nothing was sent", hint="answer y to join")
 
 
-def _show(seen: Seen) -> None:
-    console = _console()
-    width = max((len(finding.name) for finding in seen.findings), default=0)
-    for finding in seen.findings:
-        told = "see below" if finding.level == "error" else finding.detail
-        console.print(_line(finding.name, width, finding.level, told), soft_wrap=True)
-        if finding.cure and finding.level == "warning":
-            console.print(f"{'':{width}}           {printable(finding.cure)}", style="dim", soft_wrap=True)
-    for plan in seen.plans:
-        console.print()
-        console.print(_line(f'What leaves this site under "{plan.name}"', 0, None, ""), soft_wrap=True)
-        wide = max(len(name) for name, _ in plan.leaves)
-        for name, words in plan.leaves:
-            console.print(_line(name, wide, None, words), soft_wrap=True)
-    console.print()
-
-
-def _console() -> Console:
-    """Stderr. No line that is printed there is broken: paths and commands are copied from it."""
+def _console(*, is_plain: bool = False) -> Console:
+    """Stderr; without any code for a terminal where lines are to be plain."""
     from rich.console import Console
 
-    return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+    plain = False if is_plain else None
+    return Console(file=sys.stderr, force_terminal=plain, markup=False, highlight=False, emoji=False)
 
 
-def _line(name: str, width: int, level: str | None, words: str) -> RenderableType:
-    mark = () if level is None else ((f"{level:7}", _STYLES[level]), "  ")
-    return styled((f"{name:{width}}", "bold"), "  ", *mark, words)
-
-
-@contextmanager
-def live_table(board: Board) -> Iterator[None]:
-    """A table of how the site stands, on the terminal, until the context ends. Log lines scroll above it."""
-    from rich.live import Live
-
-    console, before = _console(), sys.stderr
-    shown = Live(
-        get_renderable=lambda: table_of(board, console.width),
-        console=console,
-        refresh_per_second=_PER_SECOND,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with shown:
-        sys.stderr = _Above(console)
-        try:
-            yield
-        finally:
-            sys.stderr = before
-
-
-class _Above(io.TextIOBase):
-    """Takes whole lines and prints them above the table, none of them broken."""
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._begun = console, ""
-
-    def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
-        for line in lines:
-            self._console.print(printable(line), soft_wrap=True)
-        return len(text)
+def _line(
+    console: Console, name: str = "", width: int = 0, level: str | None = None, words: str = ""
+) -> None:
+    """One line, however long: paths and commands are copied from it."""
+    mark = () if level is None else ((f"{level:7}", _STYLES.get(level, "")), "  ")
+    console.print(styled((f"{name:{width}}", "bold"), "  " if words else "", *mark, words), soft_wrap=True)
 
 
 def table_of(board: Board, width: int) -> RenderableType:
@@ -211,7 +186,7 @@ def _page(board: Board, status: str) -> Iterator[None]:
     from federation.log import note
 
     with serve_page(status, html(), lambda: as_json(board.standing())) as url:
-        note("status_page", detail=url)
+        note("status_page", url=url)
         yield
 
 
@@ -230,3 +205,50 @@ def _tell_of_open_run(board: Board, site: Path) -> None:
             detail="it goes on when this site joins again; what was charged stays charged",
             command=command_line(["federation", "join", str(site)]),
         )
+
+
+def leave(
+    site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml; its process may be running")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="its id, or the first 8 letters of it")],
+    yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+) -> None:
+    """Leave a run, at once and for good. Says what stays charged, what is given back, and what others see."""
+    from clients.leaving import about
+    from clients.leaving import leave as go
+
+    found = about(site, run)
+    if not as_json:
+        typer.echo("\n".join(_story(found.rounds, found.begun, found.returned, found.to_json()["units"])))
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise InputError("leaving cannot be taken back", hint="give --yes to do it without being asked")
+        if not typer.confirm(f"leave run {found.run}?", err=True):
+            raise InputError("nothing was changed", hint="answer y to leave")
+    go(site, found)
+    if as_json:
+        print_json({**found.to_json(), "left": True})
+    else:
+        typer.echo(f"{found.site} has left run {found.run}")
+
+
+def _story(rounds: int, begun: int, returned: int, units: dict[str, dict[str, float | None]]) -> list[str]:
+    from federation.report.numbers import spent
+
+    rest = (
+        f"the {returned} that never began are given back"
+        if returned
+        else "nothing is given back"
+        + (": the limit admitted the plan as a whole only" if begun < rounds else "")
+    )
+    return [
+        f"{begun} of {rounds} rounds were begun and stay charged; {rest}",
+        *(
+            f"epsilon charged per {unit}: {spent(told['epsilon_before'])} now, {spent(told['epsilon_after'])} after"
+            for unit, told in units.items()
+        ),
+        "the coordinator sees that this site left, and no reason; sums that are opened keep what it gave to them",
+        "a round that is under way goes on without it, and may fail if the plan allows for no dropout",
+        "this site cannot join this run again; other runs of its plan it can, as often as policy.plans says",
+    ]

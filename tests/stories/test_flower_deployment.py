@@ -169,7 +169,7 @@ def test_three_sites_are_their_own_nodes_and_get_what_a_simulation_gets(tmp_path
         nodes = [entry.node for entry in load_roster(roster).read().entries]
         with ExitStack() as stack:
             deployment = stack.enter_context(Deployment.of_nodes(nodes))
-            for site, path in institutions.items():
+            for path in institutions.values():
                 server = (
                     f'address = "localhost:{deployment.port}"\ncertificate = "{deployment.certificate}"\n'
                 )
@@ -236,15 +236,17 @@ def joined(site: Path, socket: Path | None, told: dict[str, list[Any]]) -> Itera
     command = [sys.executable, "-c", "from federation.cli.start import main; main()"]
     door = [] if socket is None else ["--socket", str(socket), "--same-user"]
     with subprocess.Popen(
-        [*command, "join", str(site), "--json-log", *door],
+        [*command, "join", str(site), "--yes", "--json-log", *door],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         try:
             assert process.stderr is not None
-            first = process.stderr.readline()
-            assert json.loads(first)["event"] == "ready"
+            before = []  # what was looked at before
+            while json.loads(first := process.stderr.readline())["event"] != "ready":
+                before.append(json.loads(first)["event"])
+            assert before[-1] == "checked"
             yield
         finally:
             process.terminate()

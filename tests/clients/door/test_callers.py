@@ -238,7 +238,7 @@ def test_code_that_flower_runs_as_another_user_reaches_the_socket_and_neither_ke
     (home / "site" / "berlin.csv").chmod(0o600)
     program = "from federation.cli.start import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-c", program, "join", str(path), "--socket", str(home / "run" / "site")],
+        [sys.executable, "-c", program, "join", str(path), "--yes", "--socket", str(home / "run" / "site")],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
