@@ -19,9 +19,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from clients.node.fleet import OTHER_VERSION, UNKNOWN_NODE, Refused, Strange
-from clients.node.line import HandshakeFailed, Place, TooLong, TooSlow, shown_by
+from clients.node.line import HandshakeFailed, Place, TooLong, TooSlow, Unreached, shown_by
 
 _WRONG_NAME: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_HUNG_UP: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a balancer whose server is away, say
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _TOO_NEW: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 _SKEW: Final = 60.0  # seconds between two clocks that are worth telling
@@ -51,8 +52,8 @@ def trouble_of(error: Exception, place: Place, site: str) -> Trouble:
             found = _stranger(place)
         case httpcore.ProxyError():
             found = _proxy_refuses(str(error)[:3], place)
-        case httpcore.ConnectError() | httpcore.ConnectTimeout():
-            found = _unreached(error.__cause__ or error.__context__ or error, place)
+        case Unreached():
+            found = _unreached(error.reason, place)
         case TooSlow() | httpcore.TimeoutException() | httpcore.NetworkError():
             found = Trouble(f"the connection to {place.address} broke off", "it is tried again")
         case _:
@@ -66,9 +67,11 @@ def _handshake(error: HandshakeFailed, place: Place) -> Trouble:
         return _proxy_distrusted(place.proxy.place)
     if isinstance(reason, ssl.SSLCertVerificationError):
         return _certificate(reason, place)
-    if isinstance(reason, ssl.SSLError):
+    if isinstance(reason, ssl.SSLError) and not isinstance(reason, _HUNG_UP):
         what = f"{place.address} answers, and not by TLS 1.2 or later"
         return Trouble(what, "check host and port of server.address with the coordinator", lasts=True)
+    if isinstance(reason, TimeoutError):
+        return Trouble(f"{place.address} takes the connection and says nothing", "it is tried again")
     return Trouble(f"{place.address} hung up during the TLS handshake", "it is tried again")
 
 
@@ -103,9 +106,6 @@ def _certificate(error: ssl.SSLCertVerificationError, place: Place) -> Trouble:
 
 
 def _refused(error: Refused, place: Place, site: str) -> Trouble:
-    if error.code == UNKNOWN_NODE:
-        what = "the coordinator does not know this node's key"
-        return Trouble(what, f"send {site}.pub, have it run serve with the new roster", lasts=True)
     if error.code == OTHER_VERSION:
         what = "the coordinator runs another version of Flower"
         return Trouble(what, "install the same version of private-federation on both sides", lasts=True)
@@ -116,11 +116,10 @@ def _refused(error: Refused, place: Place, site: str) -> Trouble:
             f"this machine's clock is {abs(skew):.0f} s {side} the coordinator's, which refuses its signature"
         )
         return Trouble(what, "set the clock, by NTP", lasts=True)
-    if error.status == 401:
-        what = "the coordinator refuses this node's signature"
-        return Trouble(
-            what, "check that it has this node's key, and that no proxy removes headers", lasts=True
-        )
+    if error.status == 401 or error.code == UNKNOWN_NODE:  # a coordinator's gate says no more than the status
+        what = "the coordinator does not know this node's key"
+        hint = f"send {site}.pub, have it run serve with the new roster; check that no proxy removes headers"
+        return Trouble(what, hint, lasts=True)
     if error.status in NOT_READY:
         return Trouble(f"{place.address} answers {error.status}: it is not ready", "it is tried again")
     return _stranger(place, f" (HTTP status {error.status})")
@@ -150,7 +149,7 @@ def _unreached(reason: BaseException, place: Place) -> Trouble:
     if isinstance(reason, ConnectionRefusedError):
         what = f"{target} refuses the connection"
         return Trouble(what, "is federation serve running there, and is the port right?")
-    if isinstance(reason, TimeoutError | httpcore.TimeoutException):
+    if isinstance(reason, TimeoutError):
         what = f"{target} does not answer"
         return Trouble(
             what, f"ask for a rule that lets this machine reach {place.address}, or set HTTPS_PROXY"
