@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from types import MappingProxyType
 
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ def ranges() -> st.SearchStrategy[dict[str, float]]:
 
 
 @st.composite
-def random_plans(draw: st.DrawFn, **changes: object) -> Plan:
+def random_plans(draw: st.DrawFn, changes: plans.Changes = MappingProxyType({})) -> Plan:
     """A plan with up to five columns, with patients or without."""
     names = draw(st.lists(NAMES, min_size=3, max_size=7, unique=True))
     target, patient, *columns = names
@@ -39,5 +40,6 @@ def random_plans(draw: st.DrawFn, **changes: object) -> Plan:
     tables["task"]["features"] = {name: draw(one) for name in columns}
     if draw(st.booleans()):
         tables["task"]["patient"] = patient
-        tables["privacy"] |= draw(st.sampled_from([{}, {"unit": "patient"}, {"records_per_patient": 3}]))
+        if (tables["privacy"]["unit"], tables["privacy"]["noise"]) == ("record", "distributed"):
+            tables["privacy"] |= draw(st.sampled_from([{}, {"unit": "patient"}, {"records_per_patient": 3}]))
     return parse(write(tables))

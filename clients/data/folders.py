@@ -14,6 +14,7 @@ from clients.data.csv_table import format_of
 from clients.data.notes import Note, printable, some
 from clients.policy import SITE_ID
 from federation.errors import DataError
+from federation.plan.mock import README
 
 _CSV = ".csv"
 _SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__pycache__", "__macosx", "lost+found"})
@@ -78,11 +79,12 @@ def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
         raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
     entries = sorted(directory.iterdir())
     passed = [entry for entry in entries if _is_aside(entry, any_format)]
+    told = [entry for entry in passed if entry.name != README]  # that one is ours
     sites = [_site(entry, any_format) for entry in entries if entry not in set(passed)]
     if not sites:
         raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
     _refuse_twins(directory, sites)
-    notes = (*_passed_over(directory, passed), *_left_aside(directory, [] if any_format else entries))
+    notes = (*_passed_over(directory, told), *_left_aside(directory, [] if any_format else entries))
     return SitesFolder(tuple(sorted(sites, key=lambda site: site.name)), notes)
 
 

@@ -30,6 +30,16 @@ _FINE = 1000  # steps on a range, or a few times more
 _WHOLE = 20  # from this width on, a range between whole numbers has whole numbers in it
 _ROWS_OF_ONE = 3  # of a patient, where the plan sets no bound
 
+README = "MADE-UP.md"
+"""The name of the file that lies beside made-up records and says so."""
+README_TEXT = """\
+# MADE UP
+
+The tables in this folder hold nothing of anybody. `federation mock` drew every cell from the public ranges and
+values of a plan, with a public seed. What can be learned from them was made up, too: it says nothing about the
+world, and no figure of a model that was trained on them is a result.
+"""
+
 Places = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
@@ -43,6 +53,10 @@ class MockTable:
 
     def __len__(self) -> int:
         return len(self.columns[0])
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """The cells of a column."""
+        return self.columns[self.header.index(name)]
 
     @property
     def csv(self) -> str:

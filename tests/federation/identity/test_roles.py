@@ -21,7 +21,6 @@ from federation.identity.roles import (
     make_identity,
 )
 from federation.identity.roster_file import (
-    add_site,
     add_to_roster,
     load_roster,
     remove_site,
@@ -40,7 +39,7 @@ def test_a_coordinator_s_key_is_named_by_the_roster_and_survives_every_change(tm
     named = load_any_public(public)
     assert isinstance(named, CoordinatorFile)
     _, site = create(tmp_path, "berlin", "Charite", 24)
-    add_site(path, load_public(site))
+    add_to_roster(path, load_public(site))
     with pytest.raises(
         RosterError, match=r"roster.toml names no coordinator's key; make a key: federation keys"
     ):
@@ -54,7 +53,7 @@ def test_a_coordinator_s_key_is_named_by_the_roster_and_survives_every_change(tm
     assert isinstance(added, NodeFile)
     add_to_roster(path, added)
     add_to_roster(path, load_any_public(other))
-    add_site(path, load_public(site))
+    add_to_roster(path, load_public(site))
     read = load_roster(path).read()
     assert (read.serial, read.coordinator) == (6 - 1, roster.coordinator)
     assert read.by_site["berlin"].node.hex() == added.key
@@ -89,7 +88,7 @@ def test_a_node_is_that_of_a_site_on_the_roster(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no site's id"):
         create_node(tmp_path, "../berlin")
     _, site = create(tmp_path, "berlin", "Charite", 24)
-    add_site(tmp_path / "roster.toml", load_public(site))
+    add_to_roster(tmp_path / "roster.toml", load_public(site))
     with pytest.raises(InputError, match=r"holds no site essen \(berlin\)"):
         remove_site(tmp_path / "roster.toml", "essen")
 

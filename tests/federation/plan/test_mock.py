@@ -25,10 +25,6 @@ from tests import plans
 from tests.random_plans import random_plans
 
 
-def column(table: MockTable, name: str) -> tuple[str, ...]:
-    return table.columns[table.header.index(name)]
-
-
 def table_of(plan: Plan) -> TabularTask:
     assert isinstance(plan.task, TabularTask)
     return plan.task
@@ -60,12 +56,12 @@ def test_whatever_the_plan_its_reader_takes_made_up_records(plan: Plan, rows: in
 def test_every_cell_is_of_the_range_or_list_that_the_plan_makes_public(plan: Plan, seed: int) -> None:
     table, task = mock_table(plan, "a", 80, seed), table_of(plan)
     for feature in task.features:
-        cells = column(table, feature.name)
+        cells = table.column(feature.name)
         if isinstance(feature, Numeric):
             assert all(feature.low <= float(cell) <= feature.high for cell in cells)
         else:
             assert set(cells) <= set(feature.values)
-    assert set(column(table, task.target)) <= set(task.classes)
+    assert set(table.column(task.target)) <= set(task.classes)
 
 
 @settings(max_examples=30)
@@ -100,7 +96,7 @@ def _numbers(table: MockTable) -> tuple[np.ndarray, tuple[str, ...]]:
 
 def test_all_classes_are_there_equally_often() -> None:
     plan = plans.plan_of(classes=["0", "1", "2"])
-    counts = [column(mock_table(plan, "a", 90), "num").count(name) for name in ("0", "1", "2")]
+    counts = [mock_table(plan, "a", 90).column("num").count(name) for name in ("0", "1", "2")]
     assert counts == [30, 30, 30]
 
 
@@ -111,9 +107,9 @@ def test_all_classes_are_there_equally_often() -> None:
 )
 def test_a_patient_has_no_more_rows_than_the_plan_allows(changes: plans.Changes, most: int) -> None:
     table = mock_table(plans.plan_of({"task.patient": "mrn"}, changes), "a", 300)
-    names = column(table, "mrn")
+    names = table.column("mrn")
     assert max(map(names.count, set(names))) == most
-    others = column(mock_table(plans.plan_of({"task.patient": "mrn"}, changes), "b", 300), "mrn")
+    others = mock_table(plans.plan_of({"task.patient": "mrn"}, changes), "b", 300).column("mrn")
     assert not set(names) & set(others)
 
 
@@ -128,7 +124,7 @@ def test_a_patient_has_no_more_rows_than_the_plan_allows(changes: plans.Changes,
 )
 def test_numbers_are_as_fine_as_their_range(low: float, high: float, shape: str) -> None:
     plan = plans.plan_of({"task.features": {"x": {"low": low, "high": high}}})
-    cells = column(mock_table(plan, "a", 300), "x")
+    cells = mock_table(plan, "a", 300).column("x")
     assert all(re.fullmatch(shape, cell) for cell in cells), cells
     assert len(set(cells)) > 30
     assert min(map(float, cells)) < low + (high / 2 - low / 2) / 4
