@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from federation.errors import CodeError
+from federation.plan.plan import Plan
 from privacy.wire import Writer, digest
 
 _INSTALL = "install it, or add its folder to PYTHONPATH"
@@ -41,6 +42,16 @@ def note_before_import(name: str) -> None:
     package = package_of(name)
     if package not in sys.modules and package not in _loaded and _places(package):
         _loaded[package] = _digest(package)
+
+
+def require_here(plan: Plan) -> None:
+    """CodeError if the plan's own code is not here, or is not what it pins: told without importing it."""
+    if not plan.has_own_code:
+        return
+    if plan.federation.code is not None:
+        require_code(plan.code, plan.federation.code)
+    elif package_of(plan.code) not in sys.modules and not _places(package_of(plan.code)):
+        raise _missing(plan.code)
 
 
 def require_code(name: str, pinned: str) -> None:
@@ -69,7 +80,7 @@ def _places(package: str) -> list[Path]:
 def _digest(package: str) -> str:
     places = _places(package)
     if not places:
-        raise CodeError(f'there is no module "{package}"', hint=_INSTALL)
+        raise _missing(package)
     listed = Writer()
     try:
         for name, path in sorted(pair for place in places for pair in _files(place)):
@@ -78,6 +89,10 @@ def _digest(package: str) -> str:
     except (OSError, ValueError) as error:
         raise CodeError(f"{package}: its files cannot be read: {error}", hint="check them") from None
     return f"sha256:{digest('federation/code/1', listed.finish()).hex()}"
+
+
+def _missing(name: str) -> CodeError:
+    return CodeError(f'{name}: there is no module "{package_of(name)}"', hint=_INSTALL)
 
 
 def _files(place: Path) -> Iterator[tuple[str, Path]]:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from federation.errors import TaskError
 from federation.model.builtin import BUILT_IN, factory, imported, said
-from federation.model.code import require_code
+from federation.model.code import require_here
 from federation.model.params import Layout
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
@@ -93,8 +93,7 @@ def build_task(plan: Plan) -> Task:
     CodeError if it is not there, or not the code that the plan pins.
     """
     name, table = plan.federation.name, plan.task
-    if plan.federation.code is not None:
-        require_code(plan.code, plan.federation.code)
+    require_here(plan)
     task = _tabular(name, table) if isinstance(table, TabularTask) else _own(table)
     with torch.random.fork_rng(devices=[]):
         model = _model(task)

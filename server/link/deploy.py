@@ -16,6 +16,7 @@ from federation.identity.roles import load_coordinator
 from federation.identity.roster_file import load_roster, require_coordinator
 from federation.live.page import serve_page
 from federation.log import note, said, warn
+from federation.model.code import require_here
 from federation.plan.plan import Plan, load
 from federation.round.transport import Transport
 from server.link.certificates import Certificate, given, own
@@ -104,9 +105,11 @@ def deploy(call: Call, told: Callable[[Rehearsal], None] = lambda _: None) -> No
 def parts_of(call: Call) -> tuple[Part, ...]:
     """The runs: one plan has the state folder itself, several have a folder in it each.
 
-    InputError for a plan that cannot be used, or that is named twice.
+    InputError for a plan that cannot be used, whose code is not here, or that is named twice.
     """
     plans = [load(path) for path in call.plans]
+    for plan in plans:
+        require_here(plan)
     if len({plan.digest for plan in plans}) < len(plans):
         raise InputError("the same plan is named twice", hint="each run has a state folder of its own")
     if len(plans) == 1:
