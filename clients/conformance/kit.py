@@ -34,7 +34,7 @@ from clients.training.screen import dtype_of
 from clients.training.trial import BY_ITSELF, CHECKS, MADE_UP, MIXES, Called, Trial, blaming
 from federation.errors import FederationError, TaskError
 from federation.model.builtin import said
-from federation.model.params import Layout
+from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan
 
@@ -166,6 +166,10 @@ def _model(kit: _Kit) -> None:
             raise TaskError(f"{kit.task.name}: the model is not a torch.nn.Module", hint="return one")
         if Layout.of(first) != Layout.of(second):
             raise TaskError(f"{kit.task.name}: two models differ", hint="make the same model every time")
+        starts = initial_params(kit.task.model, 7), initial_params(kit.task.model, 7)
+        if not torch.equal(*starts):
+            message = f"{kit.task.name}: two models with the same seed begin with other params"
+            raise TaskError(message, hint="draw them from torch's own generator")
 
 
 def _mock(kit: _Kit) -> Dataset | None:

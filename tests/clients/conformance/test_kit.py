@@ -113,6 +113,13 @@ def prints() -> None:
 TWO = nn.Linear(3, 2), nn.Linear(3, 3)
 
 
+def drifting() -> nn.Module:
+    model = nn.Linear(3, 2)
+    with torch.no_grad():
+        model.weight += float(np.random.rand())  # noqa: TID251 - a habit that is found
+    return model
+
+
 def looks(model: Own, x: Tensor) -> Tensor:
     outputs: Tensor = model.layer(x if x.sum() > -1 else 2 * x)
     return outputs
@@ -122,6 +129,7 @@ FAULTS: dict[str, tuple[str, Task]] = {
     "batch norm": ("model", Task("mine", lambda: nn.BatchNorm1d(3), cross_entropy, mock=mock)),
     "no module": ("model", Task("mine", lambda: 3, cross_entropy, mock=mock)),  # type: ignore[arg-type,return-value]
     "another model": ("model", Task("mine", partial(next, iter(TWO)), cross_entropy, mock=mock)),
+    "other params": ("model", Task("mine", drifting, cross_entropy, mock=mock)),
     "too few": ("mock", task_of(mock=lambda _: mock(3))),
     "no data": ("mock", task_of(mock=lambda _: None)),
     "no number": ("mock", task_of(mock=lambda n: Dataset(math.nan * torch.rand(n, 3), mock(n).labels))),
