@@ -44,6 +44,7 @@ class Lines:
         self.heads, self.voice = heads, voice
         self.attendance = Attendance()
         self.consents: dict[str, bytes] = {}  # as they were signed, by site
+        self.greeted: frozenset[str] = frozenset(addresses.values())  # addresses, whatever they answered
         self._greetings: dict[str, Frame] = {}  # the newest to each site that was away
         self._transport = transport
         self._addresses = dict(addresses)
@@ -71,6 +72,11 @@ class Lines:
         if site in self.attendance.absence.away and self._is_back(site, arrival.data):
             self.attendance.absence.back(site)
         return site, arrival.data
+
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether somebody can be reached now who has not been shown the plan in this run."""
+        return not self.greeted.issuperset(self._transport.addresses())
 
     def greet(self, at: Place, pause: float) -> None:
         """Show the plan again to the sites that are away and due in the round after `at`. Waits for no answer.
@@ -140,6 +146,7 @@ class Answers:
     welcomes: dict[str, Welcome] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
+    greeted: frozenset[str] = frozenset()
 
     def take(self, address: str, answer: Welcome | Reason | str) -> None:
         """Note an answer: a consent, a reason, or what is wrong with it. One site is at one address, the first."""
@@ -198,13 +205,15 @@ def open_lines(
     if len(members) < plan.cohort.minimum:
         raise _too_few(plan, len(members), refusals)
     lines = Lines(transport, answers.addresses, voice, heads)
+    lines.greeted = answers.greeted
     lines.consents.update({member.site: welcomes[member.site].to_consent() for member in members})
     return lines, tuple(sorted(members, key=lambda member: member.site))
 
 
 def _asked(voice: Voice, transport: Transport, hello: Frame, dimension: int) -> Answers:
     """Greet everyone in reach; the first answer of each, until all have answered or the time is up."""
-    answers, waiting = Answers(), set(transport.addresses())
+    answers = Answers(greeted=frozenset(transport.addresses()))
+    waiting = set(answers.greeted)
     transport.send([Outgoing(address, hello.to_bytes()) for address in sorted(waiting)])
     ends = time.monotonic() + voice.plan.cohort.deadline_seconds
     while waiting:

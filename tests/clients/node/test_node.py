@@ -35,8 +35,9 @@ LARGEST = 20_000
 def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SuperLink]:
     """A SuperLink, and nodes that lose no time."""
     for module, name, value in (
-        (node, "_FIRST", 0.01), (node, "_LAST", 0.02), (node, "_LASTING", 0.02), (node, "_BEAT", 0.05),
-        (node, "_BEAT_AGAIN", 0.02), (node, "_SHORTEST", 0.01), (node, "_LONGEST", 0.02), (fleet, "_SECONDS", 0.3),
+        (node, "_FIRST", 0.01), (node, "_LAST", 0.02), (node, "_LASTING", 0.02), (node, "_SHORTEST", 0.01),
+        (node, "_LONGEST", 0.02), (node, "_BEAT", 0.05), (node, "_BEAT_AGAIN", 0.02),
+        (fleet, "_SECONDS", patience(2)),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
@@ -104,6 +105,11 @@ def dripping(handler: Handler) -> None:
             time.sleep(0.02)
 
 
+def slow_drip(handler: Handler) -> None:
+    """Goes on beyond the end of the node."""
+    dripping(handler)
+
+
 def no_http(handler: Handler) -> None:
     handler.wfile.write(b"220 mail.example.org ESMTP\r\n" * 10)
     handler.hang_up()
@@ -157,8 +163,12 @@ def test_requests_are_answered_one_after_the_other_and_the_board_knows(link: Sup
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_whatever_is_answered_to_whatever_call_the_node_goes_on(link: SuperLink, fault: Behave) -> None:
+def test_whatever_is_answered_to_whatever_call_the_node_goes_on(
+    link: SuperLink, fault: Behave, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each call in turn is answered badly, and the next request finds the node at work."""
+    if fault in (dripping, only_hints):
+        monkeypatch.setattr(fleet, "_SECONDS", 0.3)  # a busy machine may miss it, and lose more requests
     heard: list[bytes] = []
 
     def receive(data: bytes) -> bytes:
@@ -170,10 +180,11 @@ def test_whatever_is_answered_to_whatever_call_the_node_goes_on(link: SuperLink,
     with serving(link, receive) as found:
         for number in range(4):  # each of the later calls spoils one request, at most
             link.ask(b"request %d" % number)
-        link.ask(b"the last")
         ends = time.monotonic() + patience(20)
         while b"the last" not in [*map(bytes_of, link.replies)] and time.monotonic() < ends:
-            time.sleep(0.01)
+            if not link.messages:
+                link.ask(b"the last")
+            time.sleep(0.02)
         assert bytes_of(link.replies[-1]) == b"the last", link.calls
         assert all(thread.is_alive() for thread in found._threads)
     assert not any(link.faults.values())
@@ -357,7 +368,7 @@ def test_a_node_ends_at_once_but_for_a_request_in_progress(link: SuperLink, is_b
             assert begun.wait(patience(10))
             threading.Timer(0.3, go_on.set).start()
         else:
-            link.misbehave("pull-messages", dripping)
+            link.misbehave("pull-messages", slow_drip)
         time.sleep(0.1)
         told = time.monotonic()
     assert time.monotonic() - told < patience(4)
