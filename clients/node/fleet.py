@@ -160,10 +160,12 @@ class Fleet:
         """
         if asked.fault:
             raise NotOurs(asked.fault)
-        _, outer, inner = asked.objects
+        whole, outer, inner = asked.objects
         try:
             record = self._object(node, asked, inner, min(largest, LARGEST) + _ROOM)
             content = self._object(node, asked, outer, _ROOM)
+            # Not looked at, but waited for: what is confirmed is deleted, and the sender may still be storing it.
+            self._object(node, asked, whole, _ROOM)
         except TooLong:
             raise NotOurs(
                 f"it is longer than the {largest} bytes that can be asked of this site now"
