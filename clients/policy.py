@@ -253,6 +253,11 @@ class SiteFile:
         return self.keys / f"{self.id}.key"
 
     @property
+    def node_file(self) -> Path:
+        """The file of the key by which Flower knows the site's node."""
+        return self.keys / f"{self.id}.node.key"
+
+    @property
     def greetings_file(self) -> Path:
         """What is remembered of greetings."""
         return self.keys / f"{self.id}.greetings"
@@ -304,6 +309,8 @@ def require_complete(rules: SiteFile, path: Path) -> Consortium:
         raise SiteFileError("is missing", hint=hint, path=path, key="consortium")
     if rules.server is not None:
         check_certificate(rules.server.certificate, path)
+        if rules.server.proxy_ca is not None:
+            check_certificate(rules.server.proxy_ca, path, key="server.proxy_ca")
     return rules.consortium
 
 

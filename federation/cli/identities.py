@@ -28,26 +28,35 @@ def new_keys(
     coordinator: Annotated[
         bool, typer.Option("--coordinator", help="a key that signs what a server asks the sites")
     ] = False,
-    node: Annotated[bool, typer.Option("--node", help="a key for the site's flower-supernode")] = False,
+    node: Annotated[bool, typer.Option("--node", help="the key of the site's Flower node alone")] = False,
+    consortium: Annotated[
+        bool, typer.Option("--consortium", help="a key that signs rosters, or approves: no site")
+    ] = False,
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="seal the private key by the passphrase in it")
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium."""
+    """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium.
+
+    A site gets two keys, ID.key to sign with and ID.node.key to connect with; ID.pub names both.
+    """
     from federation.identity.keys import load_passphrase
     from federation.identity.roles import Role, make_identity
 
     passphrase = None if passphrase_file is None else load_passphrase(passphrase_file)
-    role: Role = "coordinator" if coordinator else "node" if node else "site"
-    if coordinator and node:
-        raise typer.BadParameter("--coordinator and --node are two keys: make one after the other")
-    private, public = make_identity(role, folder, name, organization or name, size, passphrase)
+    told: dict[Role, bool] = {"coordinator": coordinator, "node": node, "consortium": consortium}
+    asked = [role for role, is_asked in told.items() if is_asked]
+    if len(asked) > 1:
+        raise typer.BadParameter(f"--{asked[0]} and --{asked[1]} are two keys: make one after the other")
+    role: Role = asked[0] if asked else "site"
+    private, public, *others = make_identity(role, folder, name, organization or name, size, passphrase)
+    files = {"private": private, "public": public} | ({"node": others[0]} if others else {})
     if as_json:
-        print_json({"id": name, "private": str(private), "public": str(public)})
+        print_json({"id": name, **{what: str(file) for what, file in files.items()}})
     else:
-        typer.echo(f"private  {private}\npublic   {public}")
+        typer.echo("\n".join(f"{what:<8} {file}" for what, file in files.items()))
 
 
 @roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")

@@ -149,15 +149,20 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
 @app.command(epilog="Example: [bold]federation join site.toml[/bold]")
 def join(
     site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
-    socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
+    socket: Annotated[
+        Path | None,
+        typer.Option(help="be no node: listen there for the ClientApp of a flower-supernode"),
+    ] = None,
     same_user: Annotated[
         bool,
-        typer.Option("--same-user", help="let Flower run as this user, who can read data and keys"),
+        typer.Option(
+            "--same-user", help="with --socket: let Flower run as this user, who can read data and keys"
+        ),
     ] = False,
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Debug = False,
 ) -> None:
-    """Be a site: own data, keys and journal, and answer the coordinator until stopped. The log is stderr."""
+    """Be a site: connect to the coordinator of [server], and answer it until stopped. The log is stderr."""
     from clients.join import attend
     from federation.log import to_stderr
 

@@ -30,10 +30,10 @@ from federation.config.schema import Table, validate
 from federation.config.toml import read
 from federation.errors import InputError, RosterError
 from federation.files import replace_file
-from federation.identity.keys import PublicFile, toml
+from federation.identity.keys import NodeKey, PublicFile, Row, toml
 from federation.identity.roles import CoordinatorFile, NodeFile
 from privacy.errors import MalformedMessage
-from privacy.roster import NODE_BYTES, Entry, Roster, SignedRoster
+from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 from privacy.suite import BROKEN, OLDER, SUITE
 
@@ -48,12 +48,8 @@ class _Signature(Table):
     signature: str = Field(pattern=r"^[0-9a-f]{128}$", examples=['"128 hexadecimal digits"'])
 
 
-class _Site(PublicFile):
-    node: str | None = Field(
-        default=None,
-        pattern=rf"^0[23][0-9a-f]{{{2 * NODE_BYTES - 2}}}$",
-        examples=['"98 hexadecimal digits"'],
-    )
+class _Site(Row):
+    node: NodeKey | None = None
 
     @property
     def entry(self) -> Entry:
@@ -99,11 +95,13 @@ def add_to_roster(path: Path, public: PublicFile | CoordinatorFile | NodeFile) -
 def add_site(path: Path, site: PublicFile) -> Roster:
     """Add a site, or replace the one of its id, and store the roster unsigned under the next serial.
 
-    A node's key that the roster names for the site stays.
+    A node's key that the roster names for the site stays, unless the site's file names another.
     """
     before = _before(path)
     known = before.by_site.get(site.id)
-    entry = replace(site.entry, node=known.node if known is not None else b"")
+    entry = site.entry
+    if not entry.node and known is not None:
+        entry = replace(entry, node=known.node)
     return _store(path, before, [*(other for other in before.entries if other is not known), entry])
 
 
