@@ -22,6 +22,7 @@ from clients.node.fleet import OTHER_VERSION, UNKNOWN_NODE, Refused, Strange
 from clients.node.line import HandshakeFailed, Place, TooLong, TooSlow, shown_by
 
 _WRONG_NAME: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_HUNG_UP: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a balancer whose server is away, say
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _TOO_NEW: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 _SKEW: Final = 60.0  # seconds between two clocks that are worth telling
@@ -63,7 +64,7 @@ def _handshake(error: HandshakeFailed, place: Place) -> Trouble:
         return _proxy_distrusted(place.proxy.place)
     if isinstance(reason, ssl.SSLCertVerificationError):
         return _certificate(reason, place)
-    if isinstance(reason, ssl.SSLError):
+    if isinstance(reason, ssl.SSLError) and not isinstance(reason, _HUNG_UP):
         what = f"{place.address} answers, and not by TLS 1.2 or later"
         return Trouble(what, "check host and port of server.address with the coordinator", lasts=True)
     return Trouble(f"{place.address} hung up during the TLS handshake", "it is tried again")
