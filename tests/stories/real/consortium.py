@@ -42,6 +42,7 @@ RECORDS = {
     "dogwood": 1223,
     "stranger": 30,
 }  # what nobody else may learn
+QUIETLY = ("--json-log",)  # and asks nothing
 DECLARED = 1000  # what everybody knows
 RECEIPTS = "receipts.jsonl"
 SITE = """
@@ -166,7 +167,7 @@ class Consortium:
 
     def join(self, name: str, halt: Halt | None = None) -> Party:
         """A site."""
-        words = ["join", str(self.site(name) / "site.toml"), "--yes", "--plain", "--json-log"]
+        words = ["join", str(self.site(name) / "site.toml"), *QUIETLY]
         return self._start(name, words, halt)
 
     def join_all(self, halts: Mapping[str, Halt] = MappingProxyType({})) -> dict[str, Party]:

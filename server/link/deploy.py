@@ -1,0 +1,224 @@
+"""`federation serve`: a SuperLink of our own, the sites of a roster, and one run after the other over it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from federation.errors import CheckpointError, InputError, RosterError
+from federation.identity.roles import load_coordinator
+from federation.identity.roster_file import load_roster, require_coordinator
+from federation.log import note, warn
+from federation.plan.plan import Plan, load
+from federation.round.transport import Transport
+from server.link.certificates import Certificate, given, own
+from server.link.child import Place, SuperLink, listen
+
+PATIENCE: Final = 300.0
+"""Seconds for all sites to connect."""
+LINK: Final = "link"
+"""The folder, in the one that `--state` names, of what the SuperLink keeps; no part of a run."""
+_PAUSE: Final = 0.5
+_HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What was asked for. `sites`: for how many it waits; None for every site that has a node's key."""
+
+    plans: tuple[Path, ...]
+    roster: Path
+    state: Path
+    address: str
+    identity: Path = Path()
+    certificate: Path | None = None
+    key: Path | None = None
+    sites: int | None = None
+    patience: float = PATIENCE
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        """What sites dial. InputError if it is none."""
+        host, _, port = self.address.rpartition(":")
+        if not _HOST.fullmatch(host) or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+            hint = "write HOST:PORT, such as fed.example.org:8443: the host is what sites dial"
+            raise InputError(f"--address {self.address}: is no address", hint=hint)
+        return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One run of several: its plan, and its folder."""
+
+    plan: Plan
+    path: Path
+    folder: Path
+
+
+def deploy(call: Call) -> None:
+    """Run each plan with the sites that connect, one after the other, resuming what the folders hold."""
+    parts = parts_of(call)
+    nodes = nodes_of(call, parts)
+    left = [part for part in parts if not _is_done(part)]
+    for part in parts:
+        if part not in left:
+            note("complete_already", state=str(part.folder))
+    if not left:
+        return
+    certificate = certificate_of(call)
+    place = Place(call.state / LINK)
+    with _alone(call, place):
+        host, port = call.host_and_port
+        with (
+            listen(host, port) as public,
+            SuperLink(place, public, certificate, tuple(nodes.values())) as superlink,
+        ):
+            _tell(call, certificate, public.getsockname()[1])
+            _serve_all(call, left, nodes, superlink)
+        place.forget()
+
+
+def parts_of(call: Call) -> tuple[Part, ...]:
+    """The runs: one plan has the state folder itself, several have a folder in it each.
+
+    InputError for a plan that cannot be used, or that is named twice.
+    """
+    plans = [load(path) for path in call.plans]
+    if len({plan.digest for plan in plans}) < len(plans):
+        raise InputError("the same plan is named twice", hint="each run has a state folder of its own")
+    if len(plans) == 1:
+        return (Part(plans[0], call.plans[0], call.state),)
+    if (call.state / "plan.toml").exists():
+        reason = f"{call.state} holds a run already"
+        raise InputError(reason, hint="give its plan alone, or name another folder for several")
+    return tuple(
+        Part(plan, path, call.state / _name(plan)) for plan, path in zip(plans, call.plans, strict=True)
+    )
+
+
+def nodes_of(call: Call, parts: Sequence[Part]) -> dict[str, bytes]:
+    """The key of each site's node, by site, as the roster names them. RosterError if there are too few."""
+    roster = load_roster(call.roster).read()
+    require_coordinator(roster, call.roster)
+    nodes = {entry.site: entry.node for entry in roster.entries if entry.node}
+    missing = [entry.site for entry in roster.entries if not entry.node]
+    minimum = max(part.plan.cohort.minimum for part in parts)
+    hint = (
+        "add each ID.node.pub that federation keys new made: federation roster add; then sign the roster anew"
+    )
+    if len(nodes) < minimum:
+        told = f"{call.roster} names the node's key of {len(nodes)} sites, and cohort.minimum is {minimum}"
+        raise RosterError(f"{told} (without: {', '.join(missing) or 'none'})", hint=hint)
+    if missing:
+        warn("warning", detail=f"the roster names no node's key of {', '.join(missing)}: they cannot connect")
+    if call.sites is not None and not minimum <= call.sites <= len(nodes):
+        told = f"--sites {call.sites}: cohort.minimum is {minimum}, and {len(nodes)} sites have a node's key"
+        raise InputError(told, hint="name a number between these")
+    return nodes
+
+
+def certificate_of(call: Call) -> Certificate:
+    """The certificate that was named, or one of our own beside the coordinator's key."""
+    host, _ = call.host_and_port
+    if (call.certificate is None) is not (call.key is None):
+        raise InputError("--tls-certificate and --tls-key go together", hint="name both, or neither")
+    if call.certificate is not None and call.key is not None:
+        return given(call.certificate, call.key, host)
+    path, _ = load_coordinator(call.identity, call.roster)
+    return own(path.parent / "tls", host)
+
+
+def await_sites(
+    connected: Callable[[], dict[str, str]], wanted: int, minimum: int, patience: float, sites: Sequence[str]
+) -> None:
+    """Return when so many sites are connected; after `patience` seconds also with fewer, down to `minimum`.
+
+    RosterError names those that are missing.
+    """
+    ends, known = time.monotonic() + patience, set[str]()
+    while True:
+        here = set(connected().values())
+        for site in sorted(here - known):
+            note("site_connected", site=site, connected=len(here), wanted=wanted)
+        for site in sorted(known - here):
+            warn("site_gone", site=site, connected=len(here), wanted=wanted)
+        known = here
+        if len(here) >= wanted:
+            return
+        if time.monotonic() >= ends:
+            break
+        time.sleep(_PAUSE)
+    missing = sorted(set(sites) - known)
+    if len(known) < minimum:
+        told = f"{len(known)} of {wanted} sites are connected after {patience:.0f} s, cohort.minimum is {minimum}"
+        raise RosterError(
+            f"{told} (missing: {', '.join(missing)})", hint="start federation join there, then this again"
+        )
+    warn("warning", detail=f"begins without {', '.join(missing)}, as --patience is over")
+
+
+def _serve_all(call: Call, parts: Sequence[Part], nodes: dict[str, bytes], superlink: SuperLink) -> None:
+    from federation.round.flower import GridTransport  # both take seconds, while the SuperLink starts
+    from server.link.flower import Link
+    from server.link.steady import SteadyTransport
+    from server.serve import serve
+
+    link = Link(superlink.address, superlink.token, superlink.secret)
+
+    @contextmanager
+    def line() -> Iterator[Transport]:
+        link.settle(nodes)
+        with link.run() as grid:
+            yield GridTransport(grid, shortest=0.02, longest=0.25)
+
+    for part in parts:
+        with SteadyTransport(line, superlink.require) as transport:
+            transport.addresses()  # the SuperLink is there
+            wanted = call.sites or len(nodes)
+            note("waiting", plan=part.plan.federation.name, sites=wanted)
+            minimum = part.plan.cohort.minimum
+            await_sites(lambda: link.connected(nodes), wanted, minimum, call.patience, sorted(nodes))
+            serve(part.path, call.roster, part.folder, transport, call.identity)
+
+
+def _is_done(part: Part) -> bool:
+    from server.run_folder import RunFolder
+
+    text = part.path.read_text("utf-8-sig")
+    return RunFolder.open(part.folder, part.plan, text).finished("flower", simulated=False) is not None
+
+
+def _tell(call: Call, certificate: Certificate, port: int) -> None:
+    host, _ = call.host_and_port
+    pinned = certificate.pinned or "the certificate of the authority that signed the given one"
+    note("ready", address=f"{host}:{port}", pin=str(pinned))
+
+
+def _name(plan: Plan) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", plan.federation.name.lower()).strip("-") or "run"
+    return f"{words[:40]}-{plan.digest.removeprefix('sha256:')[:8]}"
+
+
+@contextmanager
+def _alone(call: Call, place: Place) -> Iterator[None]:
+    """Be the only coordinator of this state folder."""
+    place.make()
+    descriptor = os.open(place.folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "stop it first, or name another folder"
+            raise CheckpointError(f"another federation serve is at work in {call.state}", hint=hint) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
