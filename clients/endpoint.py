@@ -128,9 +128,9 @@ class Endpoint(Table):
     """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate.
 
     `proxy_ca` is the authority of a proxy that is itself spoken to by TLS, and counts for nothing else.
-    For `join --socket`: `flower_user` runs flower-supernode, and is not the site's own user; `socket_group` is the
-    group to which the site's socket belongs, that user's own if it is left out. Without `flower_user` anybody in the
-    group may call.
+    For `join --socket`: `flower_user` runs flower-supernode, and is not the site's own user; `socket_group` is
+    the group to which the site's socket belongs, that user's own if it is left out. Without `flower_user` anybody
+    in the group may call.
     `coordinator_key` pins the key that the coordinator signs with; without it the roster says which it is.
     """
 

@@ -1,4 +1,4 @@
-"""Joining: opens the site of a site file, connects to the coordinator and answers it, in the hospital's own process."""
+"""Joining: opens the site of a site file, connects to the coordinator and answers it, in one process."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def attend(
     same_user: bool = False,
     board: Board | None = None,
 ) -> None:
-    """Be the site of a site file until SIGTERM or SIGINT: a node of the coordinator's SuperLink, in this process.
+    """Be the site of a site file until SIGTERM or SIGINT: a node of the coordinator's SuperLink.
 
-    With a `socket`, another program is that node: flower-supernode, whose ClientApp forwards messages to the socket.
+    With a `socket` another program is that node, flower-supernode, whose ClientApp forwards messages to the socket.
     `same_user`: it may run as this very user, whose data and keys the code that it runs could then read.
     `tell` gets what a file holds, for a terminal and nothing else. The log has lines for the people at the
     site, among them why something was refused: that is not sent. SiteRunning while another process is this
@@ -112,7 +112,7 @@ def place_of(rules: SiteFile, path: Path) -> Place:
     """
     server = rules.server
     if server is None:
-        hint = "add the table: address and certificate of the coordinator; or be served by flower-supernode: --socket PATH"
+        hint = "add the table: address and certificate of the coordinator; or use flower-supernode: --socket PATH"
         raise SiteFileError("is missing", hint=hint, path=path, key="server")
     authority = None if server.proxy_ca is None else path.parent / server.proxy_ca
     return Place(server.address, path.parent / server.certificate, proxy_for(server.address), authority)

@@ -1,9 +1,8 @@
 """Flower's Fleet API as a node speaks it, wrapped: the one file of a site that imports Flower's private modules.
 
-A node is activated by its key, sends heartbeats, and fetches messages. A message is a tree of objects, each known by
-the SHA-256 of its bytes; a reply goes the other way. Flower's own client is not used: it reads answers of any length,
-follows redirects, trusts the proxies and authorities of the environment, and ends the process when the other end says
-so. What is never called here: registering, runs and bundles. A node needs none of it.
+A node is activated by its key, sends heartbeats, and fetches messages. A message is a tree of objects, each known
+by the SHA-256 of its bytes; a reply goes the other way. Flower's own client is not used: it reads answers of any
+length, follows redirects, trusts what the environment names, and ends the process when the other end says so. What is never called here: registering, runs and bundles. A node needs none of it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar, cast
+from typing import Final, Self, TypeVar, cast
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
@@ -80,6 +79,30 @@ class Asked:
     message: Message = field(repr=False)
     objects: tuple[str, ...]
     fault: str = ""  # why it is none of ours, where that shows at once
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply as Flower has it: the message, the tree of its objects, and their bytes."""
+
+    message: Message = field(repr=False)
+    tree: message_pb2.ObjectTree = field(repr=False)
+    objects: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def to(cls, asked: Asked, data: bytes | None) -> Self:
+        """The reply to a message; None is the one fixed error."""
+        content = UNANSWERED if data is None else to_record(data)
+        reply = Message(content, reply_to=asked.message)
+        with no_object_id_recompute():
+            reply.metadata.__dict__["_message_id"] = reply.object_id
+            objects = {name: part.deflate() for name, part in get_all_nested_objects(reply).items()}
+            return cls(reply, get_object_tree(reply), objects)
+
+    def wanted(self, names: Iterable[str]) -> list[str]:
+        """Those of our objects that are asked for, each once, and no others."""
+        asked = set(names)
+        return [name for name in self.objects if name in asked]
 
 
 class Fleet:
@@ -159,30 +182,29 @@ class Fleet:
         )
         self._call("confirm-message-received", told, message_pb2.ConfirmMessageReceivedResponse)
 
-    def reply(self, node: int, asked: Asked, data: bytes | None) -> None:
-        """Send the reply to a message; None is the one fixed error. Saying it twice does no harm.
+    def send(self, node: int, reply: Reply) -> None:
+        """Send a reply. Sending it twice does no harm: the SuperLink knows it by its id.
 
         How long the answer took is told as zero: what a site does with its data decides it.
         """
-        run, (message, tree, objects) = asked.message.metadata.run_id, _reply(asked.message, data)
         told = fleet_pb2.PushMessagesRequest(
             node=Node(node_id=node),
-            messages_list=[message_to_proto(remove_content_from_message(message))],
-            message_object_trees=[tree],
+            messages_list=[message_to_proto(remove_content_from_message(reply.message))],
+            message_object_trees=[reply.tree],
             clientapp_runtime_list=[0.0],
         )
         found = self._call("push-messages", told, fleet_pb2.PushMessagesResponse)
-        for name in _wanted(found.objects_to_push, objects):
+        for name in reply.wanted(found.objects_to_push):
+            content = reply.objects[name]
             given = message_pb2.PushObjectRequest(
                 node=Node(node_id=node),
-                run_id=run,
+                run_id=reply.message.metadata.run_id,
                 object_id=name,
-                object_content=objects[name],
+                object_content=content,
                 session_id=found.session_id,
             )
-            stored = self._call(
-                "push-object", given, message_pb2.PushObjectResponse, seconds=_time(len(objects[name]))
-            )
+            seconds = _time(len(content))
+            stored = self._call("push-object", given, message_pb2.PushObjectResponse, seconds=seconds)
             if not stored.stored:
                 raise Strange("it does not take a reply that it asked for")
 
@@ -239,7 +261,7 @@ def _time(length: int) -> float:
 
 
 def _asked(message: Message, tree: message_pb2.ObjectTree, node: int) -> Asked:
-    """A message as announced, and whether it can be ours: a chain of three objects, and Flower's word for asking."""
+    """A message as announced, and whether it can be ours: a chain of three objects, and Flower's word `query`."""
     names = [tree.object_id]
     while len(tree.children) == 1 and len(names) < 4:
         tree = tree.children[0]
@@ -252,19 +274,3 @@ def _asked(message: Message, tree: message_pb2.ObjectTree, node: int) -> Asked:
     elif len(names) != 3 or tree.children or not all(map(is_valid_sha256_hash, names)):
         fault = "it has other objects than one record"
     return Asked(message, tuple(names), fault)
-
-
-def _reply(message: Message, data: bytes | None) -> tuple[Message, message_pb2.ObjectTree, dict[str, bytes]]:
-    """A reply as Flower has it: the message, the tree of its objects, and their bytes."""
-    reply = (
-        Message(UNANSWERED, reply_to=message) if data is None else Message(to_record(data), reply_to=message)
-    )
-    with no_object_id_recompute():
-        reply.metadata.__dict__["_message_id"] = reply.object_id
-        objects = {name: part.deflate() for name, part in get_all_nested_objects(reply).items()}
-        return reply, get_object_tree(reply), objects
-
-
-def _wanted(names: Iterable[str], objects: Mapping[str, bytes]) -> list[str]:
-    asked = set(names)
-    return [name for name in objects if name in asked]  # ours alone, each once

@@ -60,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Place:
-    """HOST:PORT of the coordinator and the certificate that is pinned; the proxy before it, and its authority."""
+    """HOST:PORT of the coordinator, the certificate that is pinned; the proxy before it, its authority."""
 
     address: str
     certificate: Path
@@ -201,7 +201,7 @@ class _Backend(httpcore.SyncBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """`meets_proxy`: the next handshake is one with the proxy. `is_look`: the one with the coordinator is the end."""
+    """`meets_proxy`: the next handshake is one with the proxy. `is_look`: that with the coordinator is the end."""
 
     def __init__(
         self, inner: httpcore.NetworkStream, due: _Due, *, meets_proxy: bool, is_look: bool = False

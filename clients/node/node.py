@@ -1,9 +1,9 @@
 """The loop of a node: connect, fetch a request, hand it to the site, send its reply; for ever, whatever happens.
 
-Whoever answers at the other end can make this loop wait, and nothing else: each fault of it is told once, in the log
-and on the site's board, and the loop goes on. Requests are answered one after the other, since a site is a state machine;
-heartbeats go on meanwhile. Looks for a request are as far apart as a tenth of the silence so far: quick after a
-message, a few seconds apart in the night.
+Whoever answers at the other end can make this loop wait, and nothing else: each fault is told once, in the log and on
+the site's board, and the loop goes on. Requests are answered one after the other, since a site is a state
+machine; heartbeats go on meanwhile. Looks for a request are as far apart as a tenth of the silence so far: quick
+after a message, a few seconds apart in the night.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from clients.board.board import Board
-from clients.node.fleet import RUN_OVER, Asked, Fleet, NotOurs, Refused
+from clients.node.fleet import RUN_OVER, Asked, Fleet, NotOurs, Refused, Reply
 from clients.node.line import Place
-from clients.node.trouble import trouble_of
+from clients.node.trouble import NOT_READY, trouble_of
 from federation.log import warn
 
 _SHORTEST: Final = 0.05  # seconds between two looks for a request
@@ -29,8 +29,9 @@ _LAST: Final = 30.0
 _LASTING: Final = 60.0
 _BEAT: Final = 12.0  # seconds between heartbeats; a node counts as gone after 60 s
 _BEAT_AGAIN: Final = 3.0
-_TRIES: Final = 6  # to send a reply
+_TRIES: Final = 6  # to fetch a request, and to send a reply
 _TOLD: Final = 64  # faults of messages that are told, each once
+_Result = TypeVar("_Result")
 EXCHANGE_SECONDS: Final = 10.0
 """Seconds that a request in progress has when the process is told to end."""
 _GOING: Final = 2.0  # seconds to say that we go
@@ -87,20 +88,23 @@ class Node:
             try:
                 pause = step()
             except Exception as error:
+                if self._stopping.is_set():
+                    return
                 pause = self._failed(error)
             self._stopping.wait(pause)
 
     def _step(self) -> float:
         """Connect, or look for a request and answer it; seconds until the next step."""
-        if self._node is None:
-            self._node = self._fleet.activate()
+        node = self._node
+        if node is None:
+            node = self._node = self._fleet.activate()
             self._last = time.monotonic()
-        asked = self._pull(self._node)
+        asked = self._pull(node)
         if asked is None:
             return min(_LONGEST, max(_SHORTEST, _OF_SILENCE * (time.monotonic() - self._last)))
         with self._busy:
             if not self._stopping.is_set():
-                self._answer(self._node, asked)
+                self._answer(node, asked)
         self._last = time.monotonic()
         return 0.0
 
@@ -112,7 +116,7 @@ class Node:
 
     def _answer(self, node: int, asked: Asked) -> None:
         try:
-            data = self._fleet.fetch(node, asked, self._largest())
+            data = self._persist(lambda: self._fleet.fetch(node, asked, self._largest()))
         except NotOurs as error:
             self._tell_once(f"a message of the coordinator's was not answered: {error}")
             data = None
@@ -120,7 +124,7 @@ class Node:
             if error.code == RUN_OVER:  # nobody waits for the answer
                 return
             raise
-        with suppress(Refused):  # it only tidies up there
+        with suppress(Exception):  # it only tidies up there
             self._fleet.confirm(node, asked)
         self._send(node, asked, None if data is None else self._received(data))
         self._board.exchanged()
@@ -136,18 +140,29 @@ class Node:
             return None
 
     def _send(self, node: int, asked: Asked, reply: bytes | None) -> None:
-        """Send a reply, several times if need be: what it took may have been charged to the ledger."""
-        for number in range(_TRIES):
+        ready = Reply.to(asked, reply)
+        try:
+            self._persist(lambda: self._fleet.send(node, ready))
+        except Refused as error:
+            if error.code != RUN_OVER:
+                raise
+            self._tell_once("the coordinator did not take a reply: its run is over")
+
+    def _persist(self, call: Callable[[], _Result]) -> _Result:
+        """The result of a call, tried several times if the line breaks: what it is about may have been charged."""
+        for number in range(_TRIES - 1):
             try:
-                return self._fleet.reply(node, asked, reply)
+                return call()
+            except NotOurs:
+                raise
             except Refused as error:
-                if error.code == RUN_OVER or error.status not in (502, 503, 504):
-                    self._tell_once("the coordinator did not take a reply: its run may be over")
-                    return
+                if error.status not in NOT_READY:
+                    raise
             except Exception:
-                if number == _TRIES - 1:
+                if self._stopping.is_set():
                     raise
             self._stopping.wait(_backoff(number))
+        return call()
 
     def _beat(self) -> float:
         node = self._node

@@ -26,7 +26,7 @@ _HUNG_UP: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a balancer whose 
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _TOO_NEW: Final = 9  # X509_V_ERR_CERT_NOT_YET_VALID
 _SKEW: Final = 60.0  # seconds between two clocks that are worth telling
-_NOT_READY: Final = (429, 500, 502, 503, 504)
+NOT_READY: Final = (429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,22 @@ class Trouble:
 
 def trouble_of(error: Exception, place: Place, site: str) -> Trouble:
     """What an error of `Fleet` means. May connect once more, to see whose certificate is shown."""
-    if isinstance(error, HandshakeFailed):
-        return _handshake(error, place)
-    if isinstance(error, Refused):
-        return _refused(error, place, site)
-    if isinstance(error, Strange | TooLong | httpcore.ProtocolError):
-        return _stranger(place)
-    if isinstance(error, httpcore.ProxyError):
-        return _proxy_refuses(str(error)[:3], place)
-    if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
-        return _unreached(error.__cause__ or error, place)
-    if isinstance(error, TooSlow | httpcore.TimeoutException | httpcore.NetworkError):
-        return Trouble(f"the connection to {place.address} broke off", "it is tried again")
-    return Trouble(f"unexpected {type(error).__name__}", "it is tried again; --debug shows more")
+    match error:
+        case HandshakeFailed():
+            found = _handshake(error, place)
+        case Refused():
+            found = _refused(error, place, site)
+        case Strange() | TooLong() | httpcore.ProtocolError():
+            found = _stranger(place)
+        case httpcore.ProxyError():
+            found = _proxy_refuses(str(error)[:3], place)
+        case httpcore.ConnectError() | httpcore.ConnectTimeout():
+            found = _unreached(error.__cause__ or error, place)
+        case TooSlow() | httpcore.TimeoutException() | httpcore.NetworkError():
+            found = Trouble(f"the connection to {place.address} broke off", "it is tried again")
+        case _:
+            found = Trouble(f"unexpected {type(error).__name__}", "it is tried again")
+    return found
 
 
 def _handshake(error: HandshakeFailed, place: Place) -> Trouble:
@@ -119,7 +122,7 @@ def _refused(error: Refused, place: Place, site: str) -> Trouble:
         return Trouble(
             what, "check that it has this node's key, and that no proxy removes headers", lasts=True
         )
-    if error.status in _NOT_READY:
+    if error.status in NOT_READY:
         return Trouble(f"{place.address} answers {error.status}: it is not ready", "it is tried again")
     return _stranger(place, f" (HTTP status {error.status})")
 

@@ -103,8 +103,8 @@ def create(
 ) -> tuple[Path, Path]:
     """Write a new key pair to `folder`/NAME.key, sealed if there is a passphrase, and NAME.pub; returns both paths.
 
-    `node`: the key of the site's node, which the new key signs. InputError if a value does not fit a roster; UnusableFile if a file exists already (a key is never replaced) or
-    cannot be written.
+    `node`: the key of the site's node, which the new key signs. InputError if a value does not fit a roster;
+    UnusableFile if a file exists already (a key is never replaced) or cannot be written.
     """
     private, public = folder / f"{name}.key", folder / f"{name}.pub"
     key = Ed25519PrivateKey.generate()

@@ -128,11 +128,11 @@ def load_node(path: Path) -> EllipticCurvePrivateKey:
     site = path.name.removesuffix(".node.key")
     folder = shlex.quote(str(path.parent))
     make = f"make one: federation keys new {folder} --id {site} --node; then send {site}.node.pub"
-    data = read_secret(path, "key of the node", make, b"PRIVATE KEY-----")
+    data = read_secret(path, "node key", make, b"PRIVATE KEY-----")
     try:
         key = load_ssh_private_key(data, None) if b"OPENSSH" in data else load_pem_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
-        raise UnusableFile("is no key of a node that can be read", hint="check the file", path=path) from None
+        raise UnusableFile("is no node key that can be read", hint="check the file", path=path) from None
     if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP384R1):
         raise UnusableFile("is a key of another kind", hint=make, path=path)
     return key
