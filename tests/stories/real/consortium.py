@@ -35,13 +35,9 @@ from tests.stories.real.wire import is_database
 from tests.worlds import NAMES, load_params, rows_of, text_of, write_csv
 
 SITES = NAMES[:4]
-RECORDS = {
-    "ash": 1201,
-    "birch": 1213,
-    "cedar": 1217,
-    "dogwood": 1223,
-    "stranger": 30,
-}  # what nobody else may learn
+RECORDS = dict(
+    zip((*SITES, "elm", "stranger"), (1201, 1213, 1217, 1223, 1229, 1231), strict=True)
+)  # what nobody else may learn
 QUIETLY = ("--json-log",)  # and asks nothing
 DECLARED = 1000  # what everybody knows
 RECEIPTS = "receipts.jsonl"
@@ -105,11 +101,15 @@ class Consortium:
         self.logs.mkdir(parents=True)
         (folder / "plan.toml").write_text(self.text)
         self.authority = Authority(folder / "authority")
-        self._found()
 
     def __enter__(self) -> Self:
         for relay in self.relays.values():
             relay.__enter__()
+        try:
+            self._found()
+        except BaseException as error:
+            self.__exit__(type(error), error)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:

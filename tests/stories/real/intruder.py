@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-MEDIA: Final = "application/x-protobuf"
 _INTEGERS: Final = {
     FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_UINT64, FieldDescriptor.TYPE_SINT64,
     FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_UINT32, FieldDescriptor.TYPE_SINT32,
@@ -74,15 +73,18 @@ class Intruder:
 
     def send(self, method: str, path: str, content: bytes, headers: Mapping[str, str] = {}) -> Answer:
         """Send bytes to a path."""
-        everything = {"content-type": MEDIA, "accept": MEDIA, **self._signed(), **headers}
+        media = _media()
+        everything = {"content-type": media, "accept": media, **self._signed(), **headers}
         try:
             with self._client.stream(method, path, content=content, headers=everything) as response:
                 return Answer(response.status_code, b"".join(_first(response.iter_raw())))
         except httpx.TransportError:
             return Answer(0, b"")
 
-    def close(self) -> None:
-        """End the connection."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def _signed(self) -> dict[str, str]:
@@ -139,6 +141,12 @@ def _fill(message: Message, field: FieldDescriptor, claims: Mapping[str, Any], d
         getattr(message, field.name).append(value)
     else:
         setattr(message, field.name, value)
+
+
+def _media() -> str:
+    from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
+
+    return str(PROTOBUF_MEDIA_TYPE)
 
 
 def _header_names() -> tuple[str, str, str]:

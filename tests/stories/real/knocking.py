@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from itertools import product
 from typing import Any
 
 from flwr.proto.control_pb2 import StartRunRequest
@@ -90,13 +91,11 @@ def refused_without_token(processes: list[int], public: int, offers: tuple[Offer
     inner = [port for port in ports if port != public]
     for port in inner:
         assert ports[port] in _LOOPBACK, "listens to the network"
-        intruder = Intruder(port, None)
-        for offer in offers:
-            for headers in _GUESSES:
+        with Intruder(port, None) as intruder:
+            for offer, headers in product(offers, _GUESSES):
                 answer = intruder.ask(offer, headers)
                 assert answer.status in (0, 401, 403, 404, 405), (port, offer, answer)
                 assert len(answer.body) < 200, (port, offer, answer)
-        intruder.close()
     return len(inner)
 
 

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from tests.stories.real.wire import database
 
-PAUSE: Final = 0.02
+PAUSE: Final = 0.1
 PIECE: Final = 4096  # a page of SQLite
 
 
