@@ -29,7 +29,7 @@ Event: TypeAlias = Literal[
     "run_begins", "run_resumed", "run_ends",
     "invited", "round_begins", "update_sent", "round_ends", "round_failed", "round_lost",
     "evaluation_begins", "evaluation_ends",
-    "site_connected", "site_gone", "superlink_ended", "superlink_away", "superlink_back",
+    "site_connected", "site_gone", "status_page", "superlink_ended", "superlink_away", "superlink_back",
     "site_lost", "sum_unlikely", "site_refused", "ledger_new", "refused", "caller_refused", "connection_lost",
 ]  # fmt: skip
 Fact: TypeAlias = str | int | float | Sequence[str] | None

@@ -20,7 +20,7 @@ from federation.cli.identities import keys, roster
 from federation.cli.leaving import leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
-from federation.cli.serving import serve
+from federation.cli.serving import serve, status
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
@@ -182,6 +182,7 @@ app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(
 
 _SERVE = "federation serve plan.toml --roster roster.toml --state runs/first --address fed.example.org:8443"
 app.command(epilog=f"Example: [bold]{_SERVE}[/bold]")(serve)
+app.command(epilog="Example: [bold]federation status runs/first[/bold]")(status)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")

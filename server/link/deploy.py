@@ -5,8 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,21 @@ from typing import Final
 from federation.errors import CheckpointError, InputError, RosterError
 from federation.identity.roles import load_coordinator
 from federation.identity.roster_file import load_roster, require_coordinator
-from federation.log import note, warn
+from federation.live.page import serve_page
+from federation.log import note, said, warn
 from federation.plan.plan import Plan, load
 from federation.round.transport import Transport
 from server.link.certificates import Certificate, given, own
 from server.link.child import Place, SuperLink, listen
+from server.link.presence import Presence
+from server.showing.now import Now
+from server.showing.page import page
+from server.showing.snapshot import LINK, Glance
 
 PATIENCE: Final = 300.0
 """Seconds for all sites to connect."""
-LINK: Final = "link"
-"""The folder, in the one that `--state` names, of what the SuperLink keeps; no part of a run."""
-_PAUSE: Final = 0.5
+_SHORTEST, _LONGEST = 0.02, 0.25
+"""Seconds between two looks for replies: a look costs 10 ms of this machine."""
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -42,6 +45,7 @@ class Call:
     key: Path | None = None
     sites: int | None = None
     patience: float = PATIENCE
+    status: str | None = None
 
     @property
     def host_and_port(self) -> tuple[str, int]:
@@ -77,11 +81,13 @@ def deploy(call: Call) -> None:
     with _alone(call, place):
         host, port = call.host_and_port
         with (
+            _noted(place, tuple(nodes)) as now,
             listen(host, port) as public,
             SuperLink(place, public, certificate, tuple(nodes.values())) as superlink,
+            _shown(call),
         ):
             _tell(call, certificate, public.getsockname()[1])
-            _serve_all(call, left, nodes, superlink)
+            _serve_all(call, left, nodes, superlink, now)
         place.forget()
 
 
@@ -135,57 +141,31 @@ def certificate_of(call: Call) -> Certificate:
     return own(path.parent / "tls", host)
 
 
-def await_sites(
-    connected: Callable[[], dict[str, str]], wanted: int, minimum: int, patience: float, sites: Sequence[str]
+def _serve_all(
+    call: Call, parts: Sequence[Part], nodes: dict[str, bytes], superlink: SuperLink, now: Now
 ) -> None:
-    """Return when so many sites are connected; after `patience` seconds also with fewer, down to `minimum`.
-
-    RosterError names those that are missing.
-    """
-    ends, known = time.monotonic() + patience, set[str]()
-    while True:
-        here = set(connected().values())
-        for site in sorted(here - known):
-            note("site_connected", site=site, connected=len(here), wanted=wanted)
-        for site in sorted(known - here):
-            warn("site_gone", site=site, connected=len(here), wanted=wanted)
-        known = here
-        if len(here) >= wanted:
-            return
-        if time.monotonic() >= ends:
-            break
-        time.sleep(_PAUSE)
-    missing = sorted(set(sites) - known)
-    if len(known) < minimum:
-        told = f"{len(known)} of {wanted} sites are connected after {patience:.0f} s, cohort.minimum is {minimum}"
-        raise RosterError(
-            f"{told} (missing: {', '.join(missing)})", hint="start federation join there, then this again"
-        )
-    warn("warning", detail=f"begins without {', '.join(missing)}, as --patience is over")
-
-
-def _serve_all(call: Call, parts: Sequence[Part], nodes: dict[str, bytes], superlink: SuperLink) -> None:
-    from federation.round.flower import GridTransport  # both take seconds, while the SuperLink starts
+    from federation.round.flower import GridTransport  # these take seconds, while the SuperLink starts
     from server.link.flower import Link
     from server.link.steady import SteadyTransport
     from server.serve import serve
 
     link = Link(superlink.address, superlink.token, superlink.secret)
+    presence = Presence(tuple(nodes), lambda: link.connected(nodes), now.connected)
 
     @contextmanager
     def line() -> Iterator[Transport]:
         link.settle(nodes)
         with link.run() as grid:
-            yield GridTransport(grid, shortest=0.02, longest=0.25)
+            yield GridTransport(grid, shortest=_SHORTEST, longest=_LONGEST)
 
     for part in parts:
         with SteadyTransport(line, superlink.require) as transport:
             transport.addresses()  # the SuperLink is there
             wanted = call.sites or len(nodes)
             note("waiting", plan=part.plan.federation.name, sites=wanted)
-            minimum = part.plan.cohort.minimum
-            await_sites(lambda: link.connected(nodes), wanted, minimum, call.patience, sorted(nodes))
-            serve(part.path, call.roster, part.folder, transport, call.identity)
+            presence.wait(wanted, part.plan.cohort.minimum, call.patience)
+            with presence.watched():
+                serve(part.path, call.roster, part.folder, transport, call.identity)
 
 
 def _is_done(part: Part) -> bool:
@@ -199,6 +179,32 @@ def _tell(call: Call, certificate: Certificate, port: int) -> None:
     host, _ = call.host_and_port
     pinned = certificate.pinned or "the certificate of the authority that signed the given one"
     note("ready", address=f"{host}:{port}", pin=str(pinned))
+
+
+@contextmanager
+def _noted(place: Place, sites: tuple[str, ...]) -> Iterator[Now]:
+    """Keep what happens in a file, for whoever looks."""
+    now = Now(place.folder, sites)
+    now.attach()
+    try:
+        yield now
+    except BaseException as error:
+        is_stopped = isinstance(error, KeyboardInterrupt)
+        now.tell(phase="interrupted" if is_stopped else "failed", error=None if is_stopped else said(error))
+        raise
+    finally:
+        now.detach()
+
+
+@contextmanager
+def _shown(call: Call) -> Iterator[None]:
+    """Show what happens on a page, if that was asked for."""
+    if call.status is None:
+        yield
+        return
+    with serve_page(call.status, page(), Glance(call.state)) as url:
+        note("status_page", url=url)
+        yield
 
 
 def _name(plan: Plan) -> str:

@@ -1,8 +1,9 @@
 """A transport over a SuperLink that may die and come back: an outage is waited out, and then a step goes on.
 
-Nothing of a run depends on it: a message that was lost on the way is a site that is silent, and what is sent twice
-is answered twice. So a call that failed for a reason that may pass is made again, for two minutes at most; and
-where the SuperLink knows the run no more, another one takes its place.
+Nothing of a run depends on it: a message that was lost on the way is a site that is silent. It saves the time that
+such silence costs. A call that failed for a reason that may pass is made again, for two minutes at most; then what
+was asked and not answered is asked again, since a reply may have been lost (a site answers the same request with
+the same bytes). Where the SuperLink knows the run no more, another one takes its place.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from federation.errors import TransportError
@@ -39,16 +39,15 @@ class SteadyTransport:
         self._opens, self._require, self._longest = opens, require, longest
         self._stack = ExitStack()
         self._line: Transport | None = None
-        self._since: float | None = None  # the last call that worked, while none does
+        self._unanswered: dict[str, Outgoing] = {}  # the newest request to each address
+        self._since: float | None = None  # when calls began to fail
         self._pause = _SHORTEST_PAUSE
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._close()
 
     def addresses(self) -> tuple[str, ...]:
         """The addresses that can be reached now."""
@@ -58,22 +57,27 @@ class SteadyTransport:
         """Send each message; after an outage all of them again."""
         batch = list(messages)
         self._insist(lambda line: line.send(batch))
+        self._unanswered |= {message.to: message for message in batch}
 
     def next(self, timeout: float) -> Arrival | Deadline:
         """The next reply, or `Deadline` after so many seconds in which the SuperLink was there."""
-        return self._insist(lambda line: line.next(timeout))
+        found = self._insist(lambda line: line.next(timeout))
+        if isinstance(found, Arrival):
+            self._unanswered.pop(found.sender, None)
+        return found
 
     def _insist(self, call: Callable[[Transport], T]) -> T:
         while True:
             try:
-                answer = call(self._open())
-            except Exception as error:  # only what may pass is caught: `_await` raises the rest
-                self._await(error)
-            else:
+                line = self._open()
                 if self._since is not None:
+                    line.addresses()
+                    line.send(list(self._unanswered.values()))
                     note("superlink_back", seconds=time.monotonic() - self._since)
-                self._since, self._pause = None, _SHORTEST_PAUSE
-                return answer
+                    self._since, self._pause = None, _SHORTEST_PAUSE
+                return call(line)
+            except Exception as error:  # only what may pass is caught: the rest is raised again
+                self._await(error)
 
     def _open(self) -> Transport:
         if self._line is None:
@@ -104,9 +108,9 @@ class SteadyTransport:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _close(self) -> None:
-        """Let go of a run that is over."""
+        """Let go of a run. What it was for is written: how the SuperLink takes its end changes nothing."""
         old, self._stack = self._stack, ExitStack()
         try:
             old.close()
-        except Exception:  # it cannot be ended properly any more
+        except Exception:  # it is away, or does not know the run any more
             return
