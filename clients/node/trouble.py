@@ -104,9 +104,6 @@ def _certificate(error: ssl.SSLCertVerificationError, place: Place) -> Trouble:
 
 
 def _refused(error: Refused, place: Place, site: str) -> Trouble:
-    if error.code == UNKNOWN_NODE:
-        what = "the coordinator does not know this node's key"
-        return Trouble(what, f"send {site}.pub, have it run serve with the new roster", lasts=True)
     if error.code == OTHER_VERSION:
         what = "the coordinator runs another version of Flower"
         return Trouble(what, "install the same version of private-federation on both sides", lasts=True)
@@ -117,11 +114,10 @@ def _refused(error: Refused, place: Place, site: str) -> Trouble:
             f"this machine's clock is {abs(skew):.0f} s {side} the coordinator's, which refuses its signature"
         )
         return Trouble(what, "set the clock, by NTP", lasts=True)
-    if error.status == 401:
-        what = "the coordinator refuses this node's signature"
-        return Trouble(
-            what, "check that it has this node's key, and that no proxy removes headers", lasts=True
-        )
+    if error.status == 401 or error.code == UNKNOWN_NODE:  # a coordinator's gate says no more than the status
+        what = "the coordinator does not know this node's key"
+        hint = f"send {site}.pub, have it run serve with the new roster; check that no proxy removes headers"
+        return Trouble(what, hint, lasts=True)
     if error.status in NOT_READY:
         return Trouble(f"{place.address} answers {error.status}: it is not ready", "it is tried again")
     return _stranger(place, f" (HTTP status {error.status})")
