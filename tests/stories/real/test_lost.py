@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,10 +34,12 @@ def test_whoever_is_lost_is_let_in_again_and_every_sum_is_of_those_who_were_ther
     """Ash, which is never lost, holds a round where something has to happen before it ends."""
     with Consortium(tmp_path / "c", nursery, noise="none", rounds=9, deadline_seconds=60) as consortium:
         serve = consortium.serve(halt=(PLAYS, (9,)))
-        sites = consortium.join_all({"birch": (TRAINS, (2,)), "ash": (TRAINS, (3, 5, 7))})
+        halts = {"birch": (TRAINS, (2,)), "ash": (TRAINS, (3, 5, 7)), "dogwood": (TRAINS, (1,))}
+        sites = consortium.join_all(halts)
         yesterday = consortium.folder / "yesterday"
-        sites["dogwood"].tells("round_begins", round=1)
-        shutil.copy(consortium.journal("dogwood"), yesterday)
+        sites["dogwood"].halts(1)
+        copy_database(consortium.journal("dogwood"), yesterday)
+        sites["dogwood"].go(1)
 
         sites["birch"].halts(2)  # charged, not trained
         sites["birch"].kill()
@@ -72,6 +76,12 @@ def test_whoever_is_lost_is_let_in_again_and_every_sum_is_of_those_who_were_ther
         consortium.stop()
         shutil.move(today, consortium.journal("dogwood"))
         check(consortium)
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A whole copy of a database that is in use."""
+    with closing(sqlite3.connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
+        reading.backup(writing)
 
 
 def superlink(serve: Party) -> int:
