@@ -6,7 +6,7 @@ SCALE  ?= 100
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras check bench soak power vectors clean
+.PHONY: help demo test test-extras check bench bench-exchange soak power vectors clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ check: $(READY) ## format, lint, types, import contracts
 
 bench: $(READY) ## how fast, as ratios to this machine's own limits; writes benchmarks/results.md
 	$(BIN)/python -m benchmarks.secagg
+
+bench-exchange: $(READY) ## an exchange over a real Flower, both ways; writes benchmarks/exchange.md
+	$(BIN)/python -m benchmarks.exchange
 
 soak: $(READY) ## hours of hostile networks, strange bytes and SIGKILL; writes benchmarks/soak.md
 	$(BIN)/python -m benchmarks.endurance soak $(SCALE)

@@ -90,7 +90,7 @@ def attend(
             raise InputError("--same-user is about flower-supernode, which --socket serves", hint=hint)
         _as_node(rules, path, tell, board or Board(rules.id))
     else:
-        _behind_socket(rules, path, socket.absolute(), tell, same_user=same_user)
+        _behind_socket(rules, path, socket.absolute(), tell, board or Board(rules.id), same_user=same_user)
 
 
 def _as_node(rules: SiteFile, path: Path, tell: Callable[[str], None], board: Board) -> None:
@@ -119,7 +119,13 @@ def place_of(rules: SiteFile, path: Path) -> Place:
 
 
 def _behind_socket(
-    rules: SiteFile, path: Path, place: Path, tell: Callable[[str], None], *, same_user: bool
+    rules: SiteFile,
+    path: Path,
+    place: Path,
+    tell: Callable[[str], None],
+    board: Board,
+    *,
+    same_user: bool,
 ) -> None:
     """Answer what Flower's ClientApp forwards to the socket."""
     callers = callers_of(rules, path, same_user=same_user)
@@ -132,7 +138,7 @@ def _behind_socket(
                 warn("warning", site=name, detail="--same-user: code that Flower runs can read data and keys")
             note("waiting", site=name, command=_supernode(rules, path.parent, place))
 
-        receive = padded(site.receive, lambda: site.pace)
+        receive = board.counted(padded(site.receive, lambda: site.pace))
         serve_until_signal(receive, place, callers, ready, lambda: site.largest)
         note("stopped", site=name)
 

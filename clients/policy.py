@@ -68,8 +68,8 @@ class Policy(Table):
     `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
     `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
     server's side it wants to be safe, and how many there are at least in a sum that its update is in. Of a plan in
-    `plans` one run is approved, or as many as it says. `steps_max` bounds the work of a plan that is approved by
-    its task alone.
+    `plans` one run is approved, or as many as it says. `plan_files` are files of plans to be looked at before
+    joining; they approve nothing. `steps_max` bounds the work of a plan that is approved by its task alone.
     """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
@@ -82,6 +82,7 @@ class Policy(Table):
     )
     noise_multiplier_min: float | None = Field(default=None, gt=0, le=1e6, examples=["0.5"])
     plans: Approvals = Field(default=(), examples=['["sha256:..."]'])
+    plan_files: Texts = Field(default=(), examples=['["plan.toml"]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
     steps_max: int = Field(default=MAX_STEPS, ge=1, le=1 << 53, examples=["100000"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])

@@ -77,10 +77,6 @@ class Board:
         with self._guard:
             self._now = replace(self._now, exchanges=self._now.exchanges + 1, last_contact=self._clock())
 
-    def stopping(self) -> None:
-        """The process was told to end."""
-        self._change(is_stopping=True)
-
     def counted(self, receive: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
         """`receive`, each of whose replies is an exchange."""
 

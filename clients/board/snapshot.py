@@ -89,12 +89,16 @@ class Standing:
     rounds: tuple[RoundSeen, ...] = ()
     troubles: tuple[Trouble, ...] = ()
     refusals: int = 0
-    is_stopping: bool = False
 
     @property
     def present(self) -> RunSeen | None:
         """The run that goes on, or the last one."""
         return self.runs[-1] if self.runs else None
+
+    @property
+    def open_run(self) -> RunSeen | None:
+        """The newest run that is not over."""
+        return next((run for run in reversed(self.runs) if run.state not in ("finished", "left")), None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with what is left of each pool."""

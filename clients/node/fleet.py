@@ -2,7 +2,8 @@
 
 A node is activated by its key, sends heartbeats, and fetches messages. A message is a tree of objects, each known
 by the SHA-256 of its bytes; a reply goes the other way. Flower's own client is not used: it reads answers of any
-length, follows redirects, trusts what the environment names, and ends the process when the other end says so. What is never called here: registering, runs and bundles. A node needs none of it.
+length, follows redirects, trusts what the environment names, and ends the process when the other end says so. What
+is never called here: registering, runs and bundles. A node needs none of it.
 """
 
 from __future__ import annotations
@@ -159,10 +160,12 @@ class Fleet:
         """
         if asked.fault:
             raise NotOurs(asked.fault)
-        _, outer, inner = asked.objects
+        whole, outer, inner = asked.objects
         try:
             record = self._object(node, asked, inner, min(largest, LARGEST) + _ROOM)
             content = self._object(node, asked, outer, _ROOM)
+            # Not looked at, but waited for: what is confirmed is deleted, and the sender may still be storing it.
+            self._object(node, asked, whole, _ROOM)
         except TooLong:
             raise NotOurs(
                 f"it is longer than the {largest} bytes that can be asked of this site now"
@@ -234,11 +237,12 @@ class Fleet:
         kind: Callable[[], _Result],
         *,
         largest: int = _SMALL,
-        seconds: float = _SECONDS,
+        seconds: float | None = None,
     ) -> _Result:
         body = told.SerializeToString(deterministic=True)
+        within = _SECONDS if seconds is None else seconds
         answer = self._line.post(
-            f"/v1/fleet/{name}", self._signed(), body, largest=largest + _ROOM, seconds=seconds
+            f"/v1/fleet/{name}", self._signed(), body, largest=largest + _ROOM, seconds=within
         )
         if answer.status != 200:
             raise Refused(answer)

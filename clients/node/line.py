@@ -34,11 +34,19 @@ class TooSlow(Exception):
 
 
 class HandshakeFailed(Exception):
-    """TLS does not stand: with the coordinator, or with the proxy before it. The cause is what Python's ssl says."""
+    """TLS does not stand: with the coordinator, or with the proxy before it. `reason` is what ssl says."""
 
     def __init__(self, cause: BaseException, *, is_proxy: bool) -> None:
         super().__init__()
         self.reason, self.is_proxy = cause, is_proxy
+
+
+class Unreached(Exception):
+    """Nothing takes the connection, at the coordinator's place or the proxy's. `reason` is what the system says."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__()
+        self.reason = cause
 
 
 class _Seen(Exception):
@@ -195,7 +203,10 @@ class _Backend(httpcore.SyncBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         within = self._due.within(timeout)
-        plain = super().connect_tcp(host, port, within, local_address, socket_options)
+        try:
+            plain = super().connect_tcp(host, port, within, local_address, socket_options)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            raise Unreached(error.__cause__ or error) from error
         is_tls_proxy = self._place.proxy is not None and self._place.proxy.is_tls
         return _Stream(plain, self._due, meets_proxy=is_tls_proxy, is_look=self._is_look)
 
@@ -223,7 +234,7 @@ class _Stream(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         try:
             secure = self._inner.start_tls(ssl_context, server_hostname, self._due.within(timeout))
-        except httpcore.ConnectError as error:
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
             raise HandshakeFailed(error.__cause__ or error, is_proxy=self._meets_proxy) from error
         if self._is_look and not self._meets_proxy:
             shown = secure.get_extra_info("ssl_object").getpeercert(True)

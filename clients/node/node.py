@@ -1,7 +1,7 @@
 """The loop of a node: connect, fetch a request, hand it to the site, send its reply; for ever, whatever happens.
 
-Whoever answers at the other end can make this loop wait, and nothing else: each fault is told once, in the log and on
-the site's board, and the loop goes on. Requests are answered one after the other, since a site is a state
+Whoever answers at the other end can make this loop wait, and nothing else: each fault is told once, in the log and
+on the site's board, and the loop goes on. Requests are answered one after the other, since a site is a state
 machine; heartbeats go on meanwhile. Looks for a request are as far apart as a tenth of the silence so far: quick
 after a message, a few seconds apart in the night.
 """
@@ -81,6 +81,10 @@ class Node:
         if node is not None:
             with suppress(Exception):
                 self._fleet.deactivate(node, _GOING)
+        for thread in self._threads:
+            thread.join(
+                _GOING
+            )  # whatever it waits for has a deadline, and the process need not wait for that
 
     def _run(self, step: Callable[[], float]) -> None:
         """One step after the other, with as many seconds between two as the first returns."""
@@ -101,7 +105,7 @@ class Node:
             self._last = time.monotonic()
         asked = self._pull(node)
         if asked is None:
-            return min(_LONGEST, max(_SHORTEST, _OF_SILENCE * (time.monotonic() - self._last)))
+            return _pause(time.monotonic() - self._last)
         with self._busy:
             if not self._stopping.is_set():
                 self._answer(node, asked)
@@ -190,6 +194,11 @@ class Node:
         if text not in self._told and len(self._told) < _TOLD:
             self._told.add(text)
             warn("warning", site=self._site, detail=text)
+
+
+def _pause(silence: float) -> float:
+    """Seconds until the next look for a request, after so many without one."""
+    return min(_LONGEST, max(_SHORTEST, _OF_SILENCE * silence))
 
 
 def _backoff(number: int, most: float = _LAST) -> float:

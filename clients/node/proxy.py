@@ -49,7 +49,7 @@ def proxy_for(address: str) -> Proxy | None:
 
 
 def _is_excepted(address: str, exceptions: str) -> bool:
-    """Whether NO_PROXY names a host: by "*", name, domain around it, address, network, or one of these with a port."""
+    """Whether NO_PROXY names a host: "*", its name, a domain around it, its address, a network; or HOST:PORT."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]").rstrip(".").lower()
     return any(_names(each.strip().lower(), host, port) for each in exceptions.split(",") if each.strip())

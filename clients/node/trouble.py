@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from clients.node.fleet import OTHER_VERSION, UNKNOWN_NODE, Refused, Strange
-from clients.node.line import HandshakeFailed, Place, TooLong, TooSlow, shown_by
+from clients.node.line import HandshakeFailed, Place, TooLong, TooSlow, Unreached, shown_by
 
 _WRONG_NAME: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _HUNG_UP: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # a balancer whose server is away, say
@@ -52,8 +52,8 @@ def trouble_of(error: Exception, place: Place, site: str) -> Trouble:
             found = _stranger(place)
         case httpcore.ProxyError():
             found = _proxy_refuses(str(error)[:3], place)
-        case httpcore.ConnectError() | httpcore.ConnectTimeout():
-            found = _unreached(error.__cause__ or error, place)
+        case Unreached():
+            found = _unreached(error.reason, place)
         case TooSlow() | httpcore.TimeoutException() | httpcore.NetworkError():
             found = Trouble(f"the connection to {place.address} broke off", "it is tried again")
         case _:
@@ -70,6 +70,8 @@ def _handshake(error: HandshakeFailed, place: Place) -> Trouble:
     if isinstance(reason, ssl.SSLError) and not isinstance(reason, _HUNG_UP):
         what = f"{place.address} answers, and not by TLS 1.2 or later"
         return Trouble(what, "check host and port of server.address with the coordinator", lasts=True)
+    if isinstance(reason, TimeoutError):
+        return Trouble(f"{place.address} takes the connection and says nothing", "it is tried again")
     return Trouble(f"{place.address} hung up during the TLS handshake", "it is tried again")
 
 
@@ -147,7 +149,7 @@ def _unreached(reason: BaseException, place: Place) -> Trouble:
     if isinstance(reason, ConnectionRefusedError):
         what = f"{target} refuses the connection"
         return Trouble(what, "is federation serve running there, and is the port right?")
-    if isinstance(reason, TimeoutError | httpcore.TimeoutException):
+    if isinstance(reason, TimeoutError):
         what = f"{target} does not answer"
         return Trouble(
             what, f"ask for a rule that lets this machine reach {place.address}, or set HTTPS_PROXY"
@@ -174,10 +176,11 @@ def _read(shown: bytes | None) -> x509.Certificate | None:
 def _signer(shown: x509.Certificate) -> str:
     if shown.issuer == shown.subject:
         return "itself"
-    return _common(shown.issuer)
+    return common_name(shown.issuer)
 
 
-def _common(name: x509.Name) -> str:
+def common_name(name: x509.Name) -> str:
+    """Whom a certificate names, in one of its two places."""
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
         for found in name.get_attributes_for_oid(kind):
             return str(found.value)
@@ -189,4 +192,4 @@ def _names(shown: x509.Certificate) -> str:
         found = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return ", ".join(str(each.value) for each in list(found)[:5])
     except (x509.ExtensionNotFound, ValueError):
-        return _common(shown.subject)
+        return common_name(shown.subject)

@@ -16,8 +16,9 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
+from federation.cli.checking import doctor
 from federation.cli.identities import keys, roster
-from federation.cli.leaving import leave
+from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
 from federation.cli.serving import serve, status
@@ -147,35 +148,8 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
     show(figures)
 
 
-@app.command(epilog="Example: [bold]federation join site.toml[/bold]")
-def join(
-    site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
-    socket: Annotated[
-        Path | None,
-        typer.Option(help="be no node: listen there for the ClientApp of a flower-supernode"),
-    ] = None,
-    same_user: Annotated[
-        bool,
-        typer.Option(
-            "--same-user", help="with --socket: let Flower run as this user, who can read data and keys"
-        ),
-    ] = False,
-    json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
-    debug: Debug = False,
-) -> None:
-    """Be a site: connect to the coordinator of [server], and answer it until stopped. The log is stderr."""
-    from clients.join import attend
-    from federation.log import to_stderr
-
-    to_stderr(as_json=json_log, debug=debug)
-    # What the files hold is for a person who looks on, and no part of a log.
-    is_watched = sys.stderr.isatty() and not json_log
-    attend(
-        site,
-        socket,
-        lambda line: typer.echo(line, err=True) if is_watched else None,
-        same_user=same_user,
-    )
+app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
+app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
 
 app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
@@ -231,7 +205,8 @@ def dispatch() -> int:
     """
     quiet_flower()
     warnings_to_stderr()
-    check_origins()
+    if sys.argv[1:2] != ["doctor"]:  # which says it among the other things
+        check_origins()
     command = typer.main.get_command(app)
     try:
         with command.make_context("federation", sys.argv[1:]) as context:

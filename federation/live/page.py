@@ -121,6 +121,7 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Without asking the network for the name of this machine, as the base class does."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else no restart for a minute
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "localhost", int(self.server_address[1])

@@ -205,11 +205,7 @@ def is_over(error: BaseException | None) -> bool:
 
 
 def is_away(error: BaseException | None) -> bool:
-    """Whether a call failed for a reason that may pass.
-
-    There is no connection, or the SuperLink is just starting, or it took an object of this run with it when it
-    cleaned up after the one before.
-    """
+    """Whether a call failed for a reason that may pass: no connection, a SuperLink that starts, a lost object."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500
     return isinstance(error, httpx.TransportError | ObjectPushError)

@@ -127,6 +127,15 @@ class Deployment:
             if done.returncode:
                 raise AssertionError(f"a node was not registered\n{done.stdout}\n{self.logs()}")
 
+    def start_supernodes(self, sites: Mapping[str, Path], keys: Mapping[str, Path]) -> None:
+        """A flower-supernode for each socket, with its node's key, over TLS."""
+        for name, path in sites.items():
+            self._spawn(
+                name, "flower-supernode", "--root-certificates", str(self.certificate), "--superlink", self.address,
+                "--port", str(_free_port()), "--auth-supernode-private-key", str(keys[name]),
+                "--node-config", f"socket={json.dumps(str(path))}",
+            )  # fmt: skip
+
     def start_superlink(self) -> subprocess.Popen[bytes]:
         """A SuperLink on this deployment's port, which goes on with what the last one kept; the process."""
         tls = self.certificate.parent

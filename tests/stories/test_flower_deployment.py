@@ -236,15 +236,17 @@ def joined(site: Path, socket: Path | None, told: dict[str, list[Any]]) -> Itera
     command = [sys.executable, "-c", "from federation.cli.start import main; main()"]
     door = [] if socket is None else ["--socket", str(socket), "--same-user"]
     with subprocess.Popen(
-        [*command, "join", str(site), "--json-log", *door],
+        [*command, "join", str(site), "--yes", "--json-log", *door],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         try:
             assert process.stderr is not None
-            first = process.stderr.readline()
-            assert json.loads(first)["event"] == "ready"
+            before = []  # what was looked at before
+            while json.loads(first := process.stderr.readline())["event"] != "ready":
+                before.append(json.loads(first)["event"])
+            assert before[-1] == "checked"
             yield
         finally:
             process.terminate()

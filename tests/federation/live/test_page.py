@@ -122,3 +122,15 @@ def test_an_address_that_others_could_reach_is_refused(address: str) -> None:
 def test_a_port_that_is_taken_is_named(port: int) -> None:
     with pytest.raises(InputError, match=f"127.0.0.1:{port}"), serve_page(f"127.0.0.1:{port}", "", dict):
         pass
+
+
+def test_a_page_can_be_had_again_at_once_where_another_was() -> None:
+    """A site that is started again finds the address still held by connections that ended."""
+    with serve_page("127.0.0.1:0", HTML, dict) as url:
+        place = urlsplit(url)
+        with socket.create_connection(("127.0.0.1", place.port or 0)) as client:
+            client.sendall(f"GET / HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
+            while client.recv(1 << 16):  # the other end closes first, and holds on to the address
+                pass
+    with serve_page(place.netloc, HTML, dict) as again:
+        assert again == url
