@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clients.data.csv_table import CsvTable
 from clients.data.described import Description, describe, describe_dataset
 from clients.data.doubts import differing, doubts_of_size, hints_of_length
 from clients.data.load import read_data
 from clients.data.rows import shared
+from clients.data.sources.reading import read
 from clients.policy import data_files, load_site
+from clients.rules.origin import Place
 from federation.model.task import Task, build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
@@ -35,7 +36,7 @@ def look_at_site(plan: Plan, path: Path) -> Look:
     return look(plan, build_task(plan), *data_files(rules, path.parent), rules.data.size)
 
 
-def look(plan: Plan, task: Task, source: Path, test: Path | None, declared: int | None) -> Look:
+def look(plan: Plan, task: Task, source: Place, test: Place | None, declared: int | None) -> Look:
     """A look at a site's records and those that it keeps to evaluate on; `declared` is the size it told in public.
 
     Cells that cannot be trained on are counted, not refused. DataError or TaskError if a file cannot be read.
@@ -55,9 +56,9 @@ def look(plan: Plan, task: Task, source: Path, test: Path | None, declared: int 
     return Look(tuple(files), tuple(doubts), tuple(hints_of_length(plan, files[0].length)))
 
 
-def _description(path: Path, plan: Plan, task: Task) -> Description:
+def _description(path: Place, plan: Plan, task: Task) -> Description:
     if isinstance(plan.task, TabularTask):
-        return describe(CsvTable.read(path), plan.task)
+        return describe(read(path), plan.task)
     return describe_dataset(path, read_data(path, plan, task))
 
 
