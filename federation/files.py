@@ -53,8 +53,8 @@ def refuse_existing(path: Path) -> None:
         raise UnusableFile("exists already", hint="name another; no file is replaced", path=path)
 
 
-def write_new(path: Path, text: str, *, is_secret: bool = False) -> None:
-    """Write a file that was not there, with text as UTF-8; a secret is readable by its owner only.
+def write_new(path: Path, content: str | bytes, *, is_secret: bool = False) -> None:
+    """Write a file that was not there, text as UTF-8; a secret is readable by its owner only.
 
     UnusableFile if it is there already, whatever it is, or cannot be written.
     """
@@ -62,7 +62,7 @@ def write_new(path: Path, text: str, *, is_secret: bool = False) -> None:
         path.parent.mkdir(mode=0o700 if is_secret else 0o777, parents=True, exist_ok=True)
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY  # O_EXCL follows no link
         with open(os.open(path, flags, 0o600 if is_secret else 0o666), "wb") as file:
-            file.write(text.encode())
+            file.write(content.encode() if isinstance(content, str) else content)
     except FileExistsError:
         hint = "name another; no file is replaced"
         raise UnusableFile("exists already", hint=hint, path=path) from None

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clients.drafting.invitation import Invitation, consortium_of, load_invitation
+from clients.drafting.invitation import Invitation, consortium_of, load_invitation, require_address
 from clients.drafting.sites import Draft, Limits, declared_size, policy_for, unpack
-from clients.endpoint import Consortium
+from clients.drafting.sources import Reading
+from clients.endpoint import Consortium, check_certificate
 from clients.policy import SITE_ID
+from federation.config.toml import read
 from federation.errors import InputError
 from federation.plan.plan import Plan
 from federation.plan.plan import load as load_plan
@@ -27,8 +29,7 @@ class Given:
     plan: Path | None = None
     consortium: tuple[Path, ...] = ()
     quorum: int | None = None
-    data: Path | None = None
-    test: Path | None = None
+    data: Reading | None = None
     pool: str | None = None
     size: int | None = None
     organization: str | None = None
@@ -47,6 +48,7 @@ class _Terms:
     consortium: Consortium
     address: str | None
     certificate: Path | None
+    fingerprint: str | None = None  # of the invitation that said it all
 
 
 def drafted(given: Given, ask: Ask | None) -> Draft:
@@ -69,7 +71,8 @@ def drafted(given: Given, ask: Ask | None) -> Draft:
         )
     terms = _terms(given, ask)
     policy = policy_for(terms.plan, given.limits)
-    data = given.data or Path(_asked(ask, "the file with the records"))
+    data = given.data or Reading(_asked(ask, "the file with the records"))
+    data.origin()  # refuses a reading that fits no source
     known = known or declared_size(given.folder, name)
     size = given.size or known or _number(_asked(ask, "about how many records, declared in public"))
     return Draft(
@@ -85,14 +88,9 @@ def drafted(given: Given, ask: Ask | None) -> Draft:
         consortium=terms.consortium,
         address=terms.address,
         certificate=terms.certificate,
-        test=given.test,
         passphrase_file=given.passphrase_file,
+        invitation=terms.fingerprint,
     )
-
-
-def invitation_in(given: Given) -> Invitation | None:
-    """The invitation that the call names, if it names one."""
-    return None if given.invite is None else load_invitation(given.invite)
 
 
 def _refuse_doubled(given: Given) -> None:
@@ -128,19 +126,15 @@ def _require_all(given: Given, known: int | None) -> None:
 
 def _terms(given: Given, ask: Ask | None) -> _Terms:
     """Plan, consortium and coordinator, from an invitation or piece by piece."""
-    if given.invite is None and given.plan is None:
-        return _named(given, Path(_asked(ask, "the invitation, or the plan")), ask)
+    if given.invite is not None:
+        return _of(load_invitation(given.invite), given.folder)
     if given.plan is not None:
         return _pieces(given, given.plan, ask)
-    invitation = invitation_in(given)
-    assert invitation is not None  # noqa: S101
-    return _of(invitation, given.folder)
+    return _named(given, Path(_asked(ask, "the invitation, or the plan")), ask)
 
 
 def _named(given: Given, path: Path, ask: Ask | None) -> _Terms:
     """What a file brings that may be an invitation or a plan."""
-    from federation.config.toml import read
-
     if "version" in read(path).data:
         return _of(load_invitation(path), given.folder)
     return _pieces(given, path, ask)
@@ -154,6 +148,7 @@ def _of(invitation: Invitation, folder: Path) -> _Terms:
         invitation.consortium,
         None if server is None else server.address,
         certificate,
+        invitation.fingerprint,
     )
 
 
@@ -168,6 +163,9 @@ def _pieces(given: Given, path: Path, ask: Ask | None) -> _Terms:
         and (said := ask("the coordinator's HOST:PORT, or - for later", "-")) != "-"
     ):
         address, certificate = said, Path(_asked(ask, "the file of the certificate to pin"))
+    if address is not None and certificate is not None:
+        require_address(address)
+        check_certificate(certificate.name, certificate)
     return _Terms(plan, consortium, address, certificate)
 
 

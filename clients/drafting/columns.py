@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from clients.data.cells import codes, is_missing, parsed
@@ -53,22 +54,20 @@ class Judged:
     names_people: bool = False
 
 
-def judged(name: str, cells: Sequence[str]) -> Judged:
-    """What a plan could say of a column with these cells."""
-    texts = list(map(cleaned, cells))
+def judged(name: str, cells: Sequence[str], numerals: Sequence[str] | None = None) -> Judged:
+    """What a plan could say of a column with these cells; `numerals` are the same as numbers would be read."""
+    texts, numerals = list(map(cleaned, cells)), cells if numerals is None else numerals
     apart = _left_out(name, texts) or _told_by_name(name, texts)
     if apart is not None:
         return apart
-    numbers = parsed(texts)
+    numbers = parsed(list(map(str.strip, numerals)))
     if not np.isnan(numbers).any() and not any(map(_PADDED.fullmatch, set(texts))):
         found = _of_numbers(name, texts, numbers.tolist())
     else:
         found = _of_texts(name, texts)
-    return (
-        found
-        if found.feature is None or _fits(found.feature, cells)
-        else Judged(name, None, "its cells are odd")
-    )
+    if found.feature is not None and not _fits(found.feature, cells, numbers):
+        return Judged(name, None, "a reader would refuse some of its cells")
+    return found
 
 
 def listed(texts: Sequence[str]) -> tuple[str, ...] | None:
@@ -158,7 +157,7 @@ def _of_texts(name: str, texts: list[str]) -> Judged:
     different, count = len(set(texts)), len(texts)
     longest, said = max(map(len, texts)), f"{different} different texts in {count} rows"
     missing = sum(map(is_missing, texts))
-    numbers = sum(not math.isnan(number) for number in parsed(texts))
+    numbers = int(np.isfinite(parsed(texts)).sum())
     if numbers > count / 2 and not any(map(_PADDED.fullmatch, set(texts))):
         return Judged(name, None, f"{count - numbers} of {count} cells are no numbers, the others are")
     if longest > _LONG:
@@ -181,10 +180,10 @@ def _proposed(name: str, shape: Mapping[str, object], why: str) -> Judged:
         return Judged(name, None, "no plan can hold its numbers or values")
 
 
-def _fits(feature: Feature, cells: Sequence[str]) -> bool:
+def _fits(feature: Feature, cells: Sequence[str], numbers: NDArray[np.float64]) -> bool:
+    """Whether the plan's own reader takes every cell."""
     if isinstance(feature, Categorical):
         return not codes(cells, feature.name, feature.values)[1]
-    numbers = parsed(list(map(str.strip, cells)))
     return bool(((feature.low <= numbers) & (numbers <= feature.high)).all())
 
 

@@ -10,12 +10,12 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from clients.data.cells import codes
-from clients.data.csv_table import CsvTable
 from clients.data.faults import refuse
 from clients.data.notes import printable
+from clients.data.sources.table import Table
 from clients.drafting.columns import MOST_VALUES, Judged, judged, listed, plain
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
@@ -58,14 +58,14 @@ class Proposal:
         return tuple(column for column in self.columns if column.feature is None)
 
 
-def targets_of(table: CsvTable) -> tuple[str, ...]:
+def targets_of(table: Table) -> tuple[str, ...]:
     """The columns that a plan could predict: those of a few different values."""
     names = dict.fromkeys(name for name in table.header[:MOST_COLUMNS] if table.header.count(name) == 1)
-    found = (judged(name, table.column(name)) for name in names if name)
+    found = (_judged(table, name) for name in names)
     return tuple(column.name for column in found if isinstance(column.feature, Categorical))
 
 
-def propose(table: CsvTable, target: str, name: str, only: Sequence[str] = ()) -> Proposal:
+def propose(table: Table, target: str, name: str, only: Sequence[str] = ()) -> Proposal:
     """A plan that predicts `target` from the other columns, or from those in `only`.
 
     DataError for a target that has no classes, and where no column is left to learn from.
@@ -89,13 +89,13 @@ def propose(table: CsvTable, target: str, name: str, only: Sequence[str] = ()) -
     return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), classes)
 
 
-def _judged(table: CsvTable, name: str) -> Judged:
+def _judged(table: Table, name: str) -> Judged:
     if table.header.count(name) > 1:
         return Judged(name, None, "is there twice")
-    return judged(name, table.column(name))
+    return judged(name, table.column(name), table.numerals(name))
 
 
-def _classes(table: CsvTable, target: str) -> tuple[str, ...]:
+def _classes(table: Table, target: str) -> tuple[str, ...]:
     """The classes of the target, in order."""
     cells = table.column(target)
     texts = [cleaned(cell) for cell in cells]
@@ -109,9 +109,7 @@ def _classes(table: CsvTable, target: str) -> tuple[str, ...]:
     return classes
 
 
-def _text(
-    table: CsvTable, target: str, name: str, classes: tuple[str, ...], columns: Sequence[Judged]
-) -> str:
+def _text(table: Table, target: str, name: str, classes: tuple[str, ...], columns: Sequence[Judged]) -> str:
     lines = [
         *_head(table),
         "[federation]",
@@ -137,9 +135,10 @@ def _text(
     return "\n".join(lines) + "\n"
 
 
-def _head(table: CsvTable) -> Iterator[str]:
-    yield f"# A plan proposed by `federation plan new` from {printable(table.path.name)}. Read each line: GUESS is"
-    yield "# what a program took for likely, DECIDE what only people know. All sites see it, and approve it by"
+def _head(table: Table) -> Iterator[str]:
+    source = printable(PurePath(str(table.path)).name)
+    yield f"# A plan proposed by `federation plan new` from {source}. Read each line: GUESS is what a program"
+    yield "# took for likely, DECIDE what only people know. All sites see this file, and approve it by"
     yield "# its digest (federation check). To try it on made-up records: federation mock plan.toml --out mock/"
     yield ""
 

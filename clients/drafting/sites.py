@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.drafting.invitation import Invitation
+from clients.drafting.sources import Reading, path_in
 from clients.endpoint import Consortium
 from clients.policy import Policy, consent
 from federation.config.schema import validate
@@ -46,15 +47,15 @@ class Draft:
     folder: Path
     organization: str
     plan: Plan
-    data: Path
+    data: Reading
     pool: str
     size: int
     policy: Policy
     consortium: Consortium
     address: str | None = None
     certificate: Path | None = None
-    test: Path | None = None
     passphrase_file: Path | None = None
+    invitation: str | None = None  # the fingerprint of the one that it follows
 
     @property
     def path(self) -> Path:
@@ -174,15 +175,13 @@ def _head(draft: Draft) -> Iterator[str]:
     yield f'keys = "keys/"  # {draft.id}.key signs, {draft.id}.node.key connects; {draft.id}.pub is sent'
     yield 'journal = "journal.sqlite"  # the ledger of what was spent; made by join. Never copy it back by hand'
     if draft.passphrase_file is not None:
-        yield f"passphrase_file = {_path(draft, draft.passphrase_file)}  # opens the key"
+        yield f"passphrase_file = {path_in(draft.folder, draft.passphrase_file)}  # opens the key"
     yield ""
 
 
 def _data(draft: Draft) -> Iterator[str]:
     yield "[data]"
-    yield f"source = {_path(draft, draft.data)}  # read on this machine, and nowhere else"
-    if draft.test is not None:
-        yield f"test = {_path(draft, draft.test)}  # records to evaluate on"
+    yield from draft.data.lines(draft.folder)
     yield f"pool = {inline(draft.pool)}  # a name for these people: what any plan spends on them counts under it"
     yield f"size = {draft.size}  # about how many records; public, as in {draft.id}.pub"
     yield ""
@@ -231,11 +230,4 @@ def _others(draft: Draft) -> Iterator[str]:
         return
     yield "[server]  # the coordinator; the connection begins here, so no port is opened to this machine"
     yield f"address = {inline(draft.address)}"
-    yield f"certificate = {_path(draft, draft.certificate)}  # the only authority that is believed"
-
-
-def _path(draft: Draft, file: Path) -> str:
-    """A path as the site file has it: within its folder from there, any other from the root."""
-    whole, folder = file.resolve(), draft.folder.resolve()
-    inside = whole.is_relative_to(folder)
-    return inline((whole.relative_to(folder) if inside else whole).as_posix())
+    yield f"certificate = {path_in(draft.folder, draft.certificate)}  # the only authority that is believed"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,12 +18,32 @@ from federation.errors import FederationError, InputError
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
-    from clients.data.csv_table import CsvTable
+    from clients.data.sources.table import Table
     from clients.drafting.plans import Proposal
     from clients.drafting.sites import Draft
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
+
+Query = Annotated[str | None, typer.Option(metavar="SQL", help="of a database or NDJSON: its answer")]
+Sheet = Annotated[str | None, typer.Option(help="of an Excel workbook")]
+Separator = Annotated[
+    str | None, typer.Option(metavar="CHAR", help='of text: ";", "tab"; a comma, if left out')
+]
+Decimal = Annotated[str | None, typer.Option(metavar="CHAR", help='of text: ","; a point, if left out')]
+Encoding = Annotated[str | None, typer.Option(help="of text; utf-8, if left out")]
+
+
+class Format(StrEnum):
+    """What made-up records are written as."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+    @property
+    def suffix(self) -> Literal[".csv", ".parquet"]:
+        """Of the files' names."""
+        return ".csv" if self is Format.CSV else ".parquet"
 
 
 site_commands = typer.Typer(help="Sites.", no_args_is_help=True)
@@ -38,6 +59,9 @@ def mock(
     ] = None,
     site: Annotated[str | None, typer.Option(metavar="ID", help="one site of this name instead")] = None,
     seed: Annotated[int, typer.Option(min=0, help="another seed, other records")] = 0,
+    written: Annotated[
+        Format, typer.Option("--format", help="Parquet needs the extra [tables]")
+    ] = Format.CSV,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -49,7 +73,7 @@ def mock(
         raise InputError("--site and --sites contradict each other", hint="name one site, or say how many")
     agreed = load(plan)
     names = (site,) if site is not None else mock_names(sites or sites_for(agreed))
-    paths = write_mock_sites(agreed, out, names, rows, seed)
+    paths = write_mock_sites(agreed, out, names, rows, seed, written.suffix)
     if as_json:
         print_json({"made_up": True, "sites": list(names), "files": list(map(str, paths)), "rows": rows})
         return
@@ -62,7 +86,7 @@ def mock(
     "new", epilog="Example: [bold]federation plan new public.csv --target num --public[/bold]"
 )
 def new_plan(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="a table that is public or made up")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="a table that is public or made up")],
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column to predict")] = None,
     out: Annotated[
         Path, typer.Option(metavar="PLAN", help="where the plan goes; it is never replaced")
@@ -76,18 +100,25 @@ def new_plan(
     public: Annotated[
         bool, typer.Option("--public", help="the table holds nobody's private records")
     ] = False,
+    query: Query = None,
+    sheet: Sheet = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Propose a plan from a public or made-up table, and say what was guessed and what people have to decide."""
-    from clients.data.csv_table import CsvTable
+    from clients.data.sources.reading import read
     from clients.drafting.plans import propose
+    from clients.drafting.sources import Reading
     from federation.files import refuse_existing, write_new
 
     refuse_existing(out)
     _confirm_public(data, public)
-    table = CsvTable.read(data)
-    found = propose(table, target or _asked_target(table), name or data.stem, feature or ())
+    reading = Reading(data, query=query, sheet=sheet, separator=separator, decimal=decimal, encoding=encoding)
+    table = read(reading.origin())
+    found = propose(table, target or _asked_target(table), name or Path(data).stem, feature or ())
     write_new(out, found.text)
     if as_json:
         named = {column.name: column.why for column in found.left_out}
@@ -99,10 +130,10 @@ def new_plan(
     _tell_proposal(found, out)
 
 
-def _confirm_public(data: Path, public: bool) -> None:
+def _confirm_public(data: str, public: bool) -> None:
     """Ranges and values that are read from private records would be published by the plan, outside any budget."""
     typer.echo(
-        f"WARNING: ranges, values and classes are read from the rows of {printable(str(data))} and will stand in "
+        f"WARNING: ranges, values and classes are read from the rows of {printable(data)} and will stand in "
         "the plan, which every party sees. From private records, that would publish the least and the greatest "
         "of people, and no budget would count it. Use a public or made-up table only.",
         err=True,
@@ -117,7 +148,7 @@ def _confirm_public(data: Path, public: bool) -> None:
         raise InputError("nothing was read", hint="write the ranges by hand, from what is possible")
 
 
-def _asked_target(table: CsvTable) -> str:
+def _asked_target(table: Table) -> str:
     """The column to predict, which nobody guesses."""
     from clients.drafting.plans import targets_of
 
@@ -161,8 +192,18 @@ def new_site(
     quorum: Annotated[
         int | None, typer.Option(help="how many of them have to sign; all, if left out")
     ] = None,
-    data: Annotated[Path | None, typer.Option(metavar="FILE", help="the site's records")] = None,
-    test: Annotated[Path | None, typer.Option(metavar="FILE", help="records to evaluate on")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="FILE", help="the site's records: a file, or a database's URL")
+    ] = None,
+    query: Query = None,
+    sheet: Sheet = None,
+    test: Annotated[str | None, typer.Option(metavar="FILE", help="records to evaluate on")] = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    password_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="of a database: its password, in a file of mode 600")
+    ] = None,
     pool: Annotated[str | None, typer.Option(help="a name for these people; the id, if left out")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="about how many records; public")] = None,
     organization: Annotated[str | None, typer.Option(help="who owns the site; the id, if left out")] = None,
@@ -184,19 +225,22 @@ def new_site(
 
     On a terminal, what is left out is asked for. The file consents to one run of this plan and to nothing else.
     """
-    from clients.drafting.answers import Given, drafted, invitation_in
+    from clients.drafting.answers import Given, drafted
     from clients.drafting.sites import SITE_FILE, Limits
+    from clients.drafting.sources import Reading
     from federation.files import refuse_existing
 
     refuse_existing(out / SITE_FILE)
+    said = {"query": query, "sheet": sheet, "test": test, "separator": separator, "decimal": decimal}
+    said |= {"encoding": encoding, "password_file": password_file}
+    reading = None if data is None else Reading(data, **said)
     given = Given(
         id=name,
         invite=invite,
         plan=plan,
         consortium=tuple(consortium or ()),
         quorum=quorum,
-        data=data,
-        test=test,
+        data=reading,
         pool=pool,
         size=size,
         organization=organization,
@@ -206,11 +250,6 @@ def new_site(
         folder=out,
         limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
     )
-    if (invitation := invitation_in(given)) is not None and not as_json:
-        show(
-            f"invitation {invitation.fingerprint}",
-            "ask whoever sent it whether theirs has the same fingerprint",
-        )
     draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
     facts = _checked(draft, as_json)
     if as_json:
@@ -250,6 +289,7 @@ def _checked(draft: Draft, as_json: bool) -> dict[str, Any]:
         "key": key,
         "keys_made": new_keys,
         "plan_digest": draft.plan.digest,
+        "invitation": draft.invitation,
         "pool": draft.pool,
         "size": draft.size,
     }
@@ -265,6 +305,8 @@ def _tell_next(draft: Draft, key: str, new_keys: bool) -> None:
     show("", f'{draft.path}: consents to one run of "{draft.plan.federation.name}", {epsilon}; read it')
     show(f"{draft.keys}: {'keys made' if new_keys else 'keys found'}; they stay here, back them up")
     show("next:")
+    if draft.invitation is not None:
+        show(f"  ask whoever invited you whether theirs has this fingerprint: {draft.invitation}")
     show(
         f"  send {draft.public} to whoever signs the roster, and tell them its key over another channel: {key}"
     )

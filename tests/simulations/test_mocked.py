@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from federation.errors import InputError, UnusableFile
+from clients.data.load import read_file
+from federation.errors import DataError, InputError, UnusableFile
+from federation.model.task import build_task
 from federation.plan.mock import README, mock_table
 from federation.plan.plan import Plan
 from simulations.mocked import mock_names, sites_for, write_mock_sites
@@ -124,4 +127,27 @@ def test_more_than_a_simulation_takes_is_told_at_once(
 def test_a_name_that_is_no_sites_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be a site's name"):
         write_mock_sites(plans.plan_of(), tmp_path, (name,), 40, 0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("holdout", [0.2, 0.0])
+def test_parquet_holds_the_same_records(holdout: float, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs the extra: make test-extras")
+    plan = plans.plan_of(FAST, holdout=holdout)
+    names = mock_names(3)
+    texts = write_mock_sites(plan, tmp_path / "csv", names, 40, 0)
+    tables = write_mock_sites(plan, tmp_path / "parquet", names, 40, 0, ".parquet")
+    for text, table in zip(texts, tables, strict=True):
+        one, other = (read_file(path, plan, build_task(plan)).data for path in (text, table))
+        assert one.features.equal(other.features) and one.labels.equal(other.labels)
+    survey(plan, tmp_path / "parquet").require()
+
+
+def test_parquet_without_its_library_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"pip install 'private-federation\[tables\]'"):
+        write_mock_sites(plans.plan_of(FAST), tmp_path, ("a",), 40, 0, ".parquet")
     assert not list(tmp_path.iterdir())

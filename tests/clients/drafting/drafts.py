@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clients.drafting.answers import Given
+from clients.drafting.sources import Reading
 from federation.identity.keys import create
 from federation.plan.mock import mock_table
 from federation.plan.plan import Plan
@@ -28,7 +29,7 @@ def given_in(folder: Path, plan: Plan | None = None, **changes: object) -> Given
         id="cleveland",
         plan=folder / "plan.toml",
         consortium=(folder / "consortium.pub",),
-        data=folder / "heart.csv",
+        data=Reading(str(folder / "heart.csv")),
         size=60,
         address="fed.example.org:8443",
         certificate=folder / "ca.crt",

@@ -51,7 +51,8 @@ def test_an_invitation_a_name_records_and_a_size_are_enough(tmp_path: Path) -> N
         id="cleveland", invite=invitation_in(tmp_path), data=whole.data, size=60, folder=tmp_path / "b"
     )
     draft = drafted(invited, None)
-    assert replace(draft, folder=whole.folder, certificate=whole.certificate) == whole
+    assert draft.invitation is not None
+    assert replace(draft, folder=whole.folder, certificate=whole.certificate, invitation=None) == whole
     pinned = tmp_path / "b" / "ca.crt"
     assert (draft.certificate, draft.pool, draft.organization) == (pinned, "cleveland", "cleveland")
     assert (tmp_path / "b" / "plan.toml").read_text() == (tmp_path / "plan.toml").read_text()
@@ -135,3 +136,11 @@ def test_all_keys_of_a_consortium_have_to_sign_unless_fewer_are_asked_for(tmp_pa
         drafted(given_in(tmp_path, consortium=both, quorum=3), None)
     with pytest.raises(InputError, match="distinct public keys"):
         drafted(given_in(tmp_path, consortium=both[:1] * 2), None)
+
+
+def test_an_address_or_certificate_that_is_none_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r'address = "http://x": is a URL'):
+        drafted(given_in(tmp_path, address="http://x"), None)
+    with pytest.raises(InputError, match=r"heart\.csv.*is no certificate in PEM form"):
+        drafted(given_in(tmp_path, certificate=tmp_path / "heart.csv"), None)
+    assert not (tmp_path / "site").exists()

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 
-from clients.data.csv_table import CsvTable
+from clients.data.sources.reading import read as read_table
+from clients.data.sources.table import Table
 from clients.drafting.plans import MOST_COLUMNS, Proposal, propose, targets_of
 from federation.errors import DataError
 from federation.plan.mock import MockTable, mock_table
@@ -25,8 +26,8 @@ DRAWN = MockTable(
 )
 
 
-def read(table: MockTable, folder: Path) -> CsvTable:
-    return CsvTable.read(write_table(folder / "table.csv", table))
+def read(table: MockTable, folder: Path) -> Table:
+    return read_table(write_table(folder / "table.csv", table))
 
 
 def proposed(table: MockTable, folder: Path, target: str = "sick") -> Proposal:

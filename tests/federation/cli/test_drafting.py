@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.drafting.invitation import load_invitation
 from clients.policy import load_site
 from federation.identity.roster_file import load_roster
 from federation.plan.mock import mock_table
@@ -155,8 +156,8 @@ def test_a_hospital_joins_by_one_file_that_it_gets_and_one_that_it_sends(federat
         60,
     )
     told = federation.done(*words, "--out", "h")
-    fingerprint = [line for line in told.out.splitlines() if line.startswith("invitation sha256:")]
-    assert len(fingerprint) == 1
+    fingerprint = load_invitation(Path("invite.toml")).fingerprint
+    assert f"ask whoever invited you whether theirs has this fingerprint: {fingerprint}" in told.out
     assert "heart.csv: 61 lines, 60 records" in told.out, "the look at the records"
     assert "send h/keys/cleveland.pub to whoever signs the roster" in told.out
     assert told.out.splitlines()[-1].strip() == "federation join h/site.toml"
@@ -188,6 +189,7 @@ def test_json_says_what_was_made_and_nothing_about_the_records(federation: Feder
     assert done.json == {
         "id": "cleveland", "site_file": "site.toml", "public": "keys/cleveland.pub", "key": done.json["key"],
         "keys_made": True, "plan_digest": load(Path("plan.toml")).digest, "pool": "cleveland", "size": 61,
+        "invitation": load_invitation(Path("invite.toml")).fingerprint,
     }  # fmt: skip
     invited = ("--plan", "plan.toml", "--roster-key", "consortium.pub", "--out", "i2.toml", "--json")
     assert set(federation.done("invite", *invited).json) == {"invitation", "fingerprint", "plan_digest"}

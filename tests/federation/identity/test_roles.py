@@ -130,13 +130,13 @@ def test_a_node_s_key_that_the_site_did_not_sign_is_no_part_of_its_public_file(t
 def test_a_public_file_without_a_node_is_read_as_before_and_takes_no_node_away(tmp_path: Path) -> None:
     path = tmp_path / "roster.toml"
     _, public = create(tmp_path, "berlin", "Charite", 24)
-    assert add_site(path, load_public(public)).by_site["berlin"].node == b""
+    assert add_to_roster(path, load_public(public)).by_site["berlin"].node == b""
     _, node = create_node(tmp_path, "berlin")
     named = add_to_roster(path, load_any_public(node)).by_site["berlin"].node
     assert len(named) == 49
-    assert add_site(path, load_public(public)).by_site["berlin"].node == named
+    assert add_to_roster(path, load_public(public)).by_site["berlin"].node == named
     _, renewed, _ = create_site(tmp_path / "new", "berlin", "Charite", 24)
-    assert add_site(path, load_public(renewed)).by_site["berlin"].node not in (b"", named)
+    assert add_to_roster(path, load_public(renewed)).by_site["berlin"].node not in (b"", named)
 
 
 def test_no_key_of_a_site_is_ever_replaced(tmp_path: Path) -> None:
