@@ -11,12 +11,12 @@ import typer
 
 from federation.cli.progress import working
 from federation.errors import FederationError, InputError, TaskError
-from federation.plan.plan import Plan
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
     from clients.conformance.kit import Finding as Asked
     from clients.preflight.finding import Finding
+    from federation.plan.plan import Plan
 
 AsJson = Callable[[Mapping[str, Any]], None]
 """Prints JSON; None where people read."""
