@@ -6,6 +6,7 @@
     |  |- PlanError      2  plan.toml asks for what cannot be done
     |  |- SiteFileError  2  site.toml asks for what cannot be done
     |  |- TaskError      2  the user's own code
+    |  |  `- CodeError   2  it is not installed, or is not the code that the plan pins
     |  `- DataError      2  a site's data
     |- ShadowedPackage   2  the installation
     |- RosterError       4  who takes part
@@ -86,6 +87,10 @@ class SiteFileError(InputError):
 
 class TaskError(InputError):
     """The task (the user's own code, or a built-in one) does not fit the plan."""
+
+
+class CodeError(TaskError):
+    """The user's own code is not there, cannot be imported, or is not what the plan pins. It has seen no data."""
 
 
 class DataError(InputError):
