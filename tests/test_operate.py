@@ -184,6 +184,7 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
         "keys/ID.node.key",
         "socket/site",
         "rosters/N-R.toml",
+        "rehearsals/R.json",
         "tried.sqlite",
     }
     simulated = ("checkpoint/inputs", "checkpoint/keys/", "journals/", ".baselines/")
