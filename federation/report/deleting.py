@@ -49,6 +49,7 @@ _OTHERS: Final = (
     "consents.jsonl",
     "receipts.jsonl",
     "journals",
+    "rehearsals",
     RECORD,
 )
 _STATE: Final = Path("checkpoint") / "state.safetensors"

@@ -138,6 +138,7 @@ def test_what_is_none_of_ours_stays_and_a_link_is_deleted_as_a_link(run: Path, t
     (run / "checkpoint" / "keys" / "ash.key").write_text("secret")
     (run / "checkpoint.new").symlink_to(outside.parent)
     (run / "notes.txt").write_text("mine")
+    (run / "rehearsals").mkdir()
     (run / "report.json.new").write_text("half")
     found = examine(run, with_model=True)
     assert found.strange == ("notes.txt",)
