@@ -135,9 +135,6 @@ def test_what_the_coordinator_answers_is_told_in_words_of_ours(
     assert said in told(link.place())
 
 
-@pytest.mark.parametrize(
-    ("ahead", "said"), [(400, "400 s behind the coord"), (-400, "400 s ahead of the coord")]
-)
 def test_a_coordinator_that_is_killed_in_an_answer_is_no_stranger(link: SuperLink) -> None:
     link.misbehave("activate-node", lambda handler: handler.hang_up())
     assert "broke off; it is tried again" in told(link.place())
@@ -150,6 +147,9 @@ def test_a_coordinator_that_is_killed_in_an_answer_is_no_stranger(link: SuperLin
     assert "broke off; it is tried again" in told(link.place())
 
 
+@pytest.mark.parametrize(
+    ("ahead", "said"), [(400, "400 s behind the coord"), (-400, "400 s ahead of the coord")]
+)
 def test_a_clock_that_is_off_is_told(ahead: int, said: str, link: SuperLink) -> None:
     def refuse(handler: Handler) -> None:
         handler.date_time_string = lambda timestamp=None: formatdate(time.time() + ahead, usegmt=True)  # type: ignore[method-assign]
