@@ -177,7 +177,12 @@ class Fleet:
         return data
 
     def confirm(self, node: int, asked: Asked) -> None:
-        """Say that a message has been fetched: the SuperLink forgets its objects."""
+        """Say that a message has been fetched: the SuperLink forgets its objects.
+
+        The outer ones are waited for: their sender may still be storing them, and fails if they are forgotten.
+        """
+        for name in reversed(asked.objects[:2]):
+            self._object(node, asked, name, _ROOM)
         told = message_pb2.ConfirmMessageReceivedRequest(
             node=Node(node_id=node), run_id=asked.message.metadata.run_id, message_object_id=asked.objects[0]
         )

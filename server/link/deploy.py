@@ -13,7 +13,7 @@ from typing import Final
 
 from federation.errors import CheckpointError, InputError, RosterError
 from federation.identity.roles import load_coordinator
-from federation.identity.roster_file import load_roster, require_coordinator
+from federation.identity.roster_file import load_roster
 from federation.live.page import serve_page
 from federation.log import note, said, warn
 from federation.plan.plan import Plan, load
@@ -24,6 +24,7 @@ from server.link.presence import Presence
 from server.showing.now import Now
 from server.showing.page import page
 from server.showing.snapshot import LINK, Glance
+from server.voice import Voice, coordinator_key
 
 PATIENCE: Final = 300.0
 """Seconds for all sites to connect."""
@@ -111,13 +112,15 @@ def parts_of(call: Call) -> tuple[Part, ...]:
 
 def nodes_of(call: Call, parts: Sequence[Part]) -> dict[str, bytes]:
     """The key of each site's node, by site, as the roster names them. RosterError if there are too few."""
-    roster = load_roster(call.roster).read()
-    require_coordinator(roster, call.roster)
+    signed = load_roster(call.roster)
+    roster = signed.read()
+    _, key = coordinator_key(signed, call.roster, call.identity)
+    Voice(parts[0].plan, b"", signed, key)  # it is the one that the roster names
     nodes = {entry.site: entry.node for entry in roster.entries if entry.node}
     missing = [entry.site for entry in roster.entries if not entry.node]
     minimum = max(part.plan.cohort.minimum for part in parts)
     hint = (
-        "add each ID.node.pub that federation keys new made: federation roster add; then sign the roster anew"
+        "add the ID.pub that federation keys new makes, which names it (or ID.node.pub of --node); sign anew"
     )
     if len(nodes) < minimum:
         told = f"{call.roster} names the node's key of {len(nodes)} sites, and cohort.minimum is {minimum}"

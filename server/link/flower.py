@@ -41,6 +41,7 @@ from flwr.proto.runtime_pb2 import (
 )
 from flwr.supercore.constant import NodeStatus, TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -204,10 +205,10 @@ def is_over(error: BaseException | None) -> bool:
 
 
 def is_away(error: BaseException | None) -> bool:
-    """Whether a call failed for a reason that may pass: no connection, or a SuperLink that is just starting."""
+    """Whether a call failed for a reason that may pass: no connection, a SuperLink that starts, a lost object."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500
-    return isinstance(error, httpx.TransportError)
+    return isinstance(error, httpx.TransportError | ObjectPushError)
 
 
 def _registered(control: ControlHttpClient) -> dict[bytes, Any]:

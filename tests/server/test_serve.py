@@ -13,6 +13,7 @@ import pytest
 
 from clients.join import open_site
 from clients.site import Site
+from federation.audit.examine import audit
 from federation.errors import CheckpointError, RosterError
 from federation.identity.keys import create, load_private, load_public
 from federation.identity.roster_file import add_to_roster, load_roster, sign_roster
@@ -135,6 +136,57 @@ def test_a_server_killed_anywhere_resumes_and_every_round_is_charged_once(
     with hospitals(tmp_path / "calm") as sites:
         serve(plan, tmp_path / "calm" / "roster.toml", tmp_path / "other", carrier(sites))
     assert killed.equal(load_params(tmp_path / "other"))
+
+
+class Growing(InProcess):
+    """A network that a site joins later: after so many batches it can be reached."""
+
+    def __init__(self, sites: Mapping[str, Site], late: str, batches: int) -> None:
+        super().__init__({name: site.receive for name, site in sites.items()})
+        self.late, self.left = late, batches
+
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(name for name in super().addresses() if self.left <= 0 or name != self.late)
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        self.left -= 1
+        super().send(messages)
+
+
+@pytest.mark.parametrize("batches", [1, 3, 6, 8])
+def test_a_site_that_comes_late_is_in_from_the_next_round_on(
+    plan: Path, tmp_path: Path, batches: int
+) -> None:
+    """At whatever step it comes; every site charges every round of its own once, and an audit finds nothing."""
+    plan.write_text(plan.read_text("utf-8-sig"))
+    with hospitals(tmp_path / "sites", 4) as sites:
+        run, late = tmp_path / "run", NAMES[3]
+        serve(plan, tmp_path / "sites" / "roster.toml", run, Growing(sites, late, batches))
+        receipts = RunFolder(run, PLAN).receipts()
+        joined = [receipt.round for receipt in receipts if late in receipt.cohort]
+        assert [receipt.round for receipt in receipts] == [1, 2, 3]
+        assert joined == [number for number in (1, 2, 3) if number > 3 - len(joined)]
+        assert joined or batches > 6
+        assert all(receipt.survivors == receipt.cohort for receipt in receipts)
+        for name, site in sites.items():
+            begun = [entry.body["round"] for entry in site.journal.entries() if entry.kind == "begin"]
+            assert begun == (joined if name == late else [1, 2, 3])
+    assert audit(run, []).verdict == "pass"
+
+
+def test_whoever_comes_late_and_does_not_consent_disturbs_once(plan: Path, tmp_path: Path) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        asked: list[bytes] = []
+
+        def stranger(data: bytes) -> bytes:
+            asked.append(data)
+            return b"?"
+
+        world = Growing(sites, "stranger", 3)
+        world._sites["stranger"] = stranger
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", world)
+    assert len(asked) == 1
+    assert [receipt.round for receipt in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
 
 
 def test_a_complete_run_asks_nobody_anything(plan: Path, tmp_path: Path) -> None:

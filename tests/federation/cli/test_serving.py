@@ -154,6 +154,8 @@ def words(tmp_path: Path) -> list[str]:
         f"{tmp_path / 'roster.toml'}",
         "--state",
         f"{tmp_path / 'run'}",
+        "--identity",
+        f"{tmp_path / 'own'}",
     ]
 
 
@@ -163,6 +165,7 @@ def test_what_is_wrong_with_a_call_is_told_before_anything_is_started(
     done = federation(*words)
     assert (done.code, done.out) == (4, "")
     assert "names the node's key of 0 sites, and cohort.minimum is 3" in done.err
+    assert "coordinator's key is not there" in federation(*words[:-1], tmp_path / "none").err
     (tmp_path / "roster.toml").write_text("serial = 1\n")
     assert "names no coordinator's key" in federation(*words).err
     (tmp_path / "plan.toml").write_text("[federation]\nnam = 1")

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import httpx
 import pytest
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from federation.errors import TransportError
 from federation.round.transport import Arrival, Deadline, Outgoing, Transport
@@ -80,7 +81,13 @@ def breaks(line: Line, fault: Exception | None) -> Callable[[], None]:
 
 @pytest.mark.parametrize(
     "fault",
-    [httpx.ConnectError(""), httpx.ReadTimeout(""), httpx.RemoteProtocolError(""), status(503), status(500)],
+    [
+        httpx.ConnectError(""),
+        httpx.ReadTimeout(""),
+        httpx.RemoteProtocolError(""),
+        status(503),
+        ObjectPushError("object", 1, "session"),
+    ],
     ids=repr,
 )
 def test_what_was_asked_before_an_outage_is_asked_again(
