@@ -128,10 +128,10 @@ class Node:
             if error.code == RUN_OVER:  # nobody waits for the answer
                 return
             raise
-        with suppress(Exception):  # it only tidies up there
-            self._fleet.confirm(node, asked)
         self._send(node, asked, None if data is None else self._received(data))
         self._board.exchanged()
+        with suppress(Exception):  # it only tidies up there
+            self._fleet.confirm(node, asked)
 
     def _received(self, data: bytes) -> bytes | None:
         """The site's reply, or none where it failed."""

@@ -160,6 +160,7 @@ def test_requests_are_answered_one_after_the_other_and_the_board_knows(link: Sup
     assert (standing.connection, standing.exchanges) == ("connected", 6)
     assert {"get-run", "get-fab", "register-node"}.isdisjoint(link.calls)
     assert link.calls[-1] == "deactivate-node"
+    assert link.calls.count("pull-object") == 6, "what is around our bytes is known by its name"
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
