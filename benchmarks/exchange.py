@@ -2,10 +2,10 @@
 
     python -m benchmarks.exchange [SITES] [EXCHANGES]
 
-One SuperLink with TLS and node authentication after the other, on loopback; the sites are `federation join` processes
-both times, and answer the same frames. Each refuses them: what is measured is the way there and back. Memory is the
-resident set of all processes of one site, at rest and at most; pages that processes share are counted for each. It
-writes benchmarks/exchange.md.
+One SuperLink with TLS and node authentication after the other, on loopback; the sites are `federation join`
+processes both times, and answer the same frames. Each refuses them: what is measured is the way there and back.
+Memory is the resident set of all processes of one site, at rest and at most; pages that processes share are counted
+for each. It writes benchmarks/exchange.md.
 """
 
 from __future__ import annotations
@@ -206,28 +206,26 @@ class _Memory:
 
 def page(sites: int, found: Mapping[str, Figures]) -> str:
     """The figures as a table."""
-    rows = [
-        f"| {name} | {statistics.median(of.exchanges):.2f} | {max(of.exchanges):.2f} | {of.rest:.0f} | {of.most:.0f} |"
-        for name, of in found.items()
-    ]
-    old, new = (statistics.median(of.exchanges) for of in reversed(list(found.values())))
-    return "\n".join(
-        [
-            f"# An exchange with {sites} sites",
-            "",
-            f"{datetime.now(UTC):%Y-%m-%d}, {machine()}, flwr {version('flwr')}; load {os.getloadavg()[1]:.1f}.",
-            f"Frames of {FRAME} bytes over one SuperLink on loopback, TLS and node authentication, one way after the other.",
-            "Written by `make bench-exchange`.",
-            "",
-            "| way | seconds, median | at most | MB of a site at rest | at most |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-            f"{old / new:.1f} times as fast. {sites} sites were ready {list(found.values())[0].start:.1f} s after they "
-            "were started, one after the other.",
-            "",
-        ]
-    )
+    rows = [_row(name, of) for name, of in found.items()]
+    new, old = (statistics.median(of.exchanges) for of in found.values())
+    start = next(iter(found.values())).start
+    return f"""# An exchange with {sites} sites
+
+{datetime.now(UTC):%Y-%m-%d}, {machine()}, flwr {version("flwr")}; load {os.getloadavg()[1]:.1f}.
+Frames of {FRAME} bytes over a SuperLink on loopback, with TLS and node authentication, one way after the other.
+Written by `make bench-exchange`.
+
+| way | seconds, median | at most | MB of a site at rest | at most |
+|---|---|---|---|---|
+{chr(10).join(rows)}
+
+{old / new:.1f} times as fast. A site was ready {start / sites:.1f} s after it was started.
+"""
+
+
+def _row(name: str, of: Figures) -> str:
+    seconds = f"{statistics.median(of.exchanges):.2f} | {max(of.exchanges):.2f}"
+    return f"| {name} | {seconds} | {of.rest:.0f} | {of.most:.0f} |"
 
 
 def main() -> None:

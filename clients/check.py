@@ -130,9 +130,8 @@ def fitting(plan: Plan, rules: SiteFile, path: Path) -> SiteRecords:
     """The site's records as the plan reads them, if they are of this pool. DataError names row and column."""
     source, test = data_files(rules, path.parent)
     records, key = site_data(source, test, plan, build_task(plan), rules.policy), rules.identity()
-    for file in (source, test):
-        if file is not None:
-            check_pool(rules, key, fingerprints(file, plan.patient_column, key))
+    for table in records.read:
+        check_pool(rules, key, fingerprints(table, plan.patient_column, key))
     return records
 
 

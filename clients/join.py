@@ -161,8 +161,9 @@ def callers_of(rules: SiteFile, path: Path, *, same_user: bool) -> Callers:
             path=path,
             key="server.flower_user",
         )
-    for file in data_files(rules, path.parent):
-        if file is not None and callers.can_read(file):
+    places = [place for place in data_files(rules, path.parent) if place is not None]
+    for file in (file for place in places for file in place.files):
+        if callers.can_read(file):
             raise DataError(
                 f"{file}: can be read by the user that runs Flower, and so by code of others",
                 hint=f"chmod 600 {shlex.quote(str(file))}",
@@ -192,7 +193,6 @@ def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str]
     for read in records.files:
         tell_of(read, tell)
     key = rules.identity()
-    for path in (source, test):
-        if path is not None:
-            claim_pool(rules, key, fingerprints(path, plan.patient_column, key))
+    for table in records.read:
+        claim_pool(rules, key, fingerprints(table, plan.patient_column, key))
     return Trainer(task, records.training, partial(site_stream, plan, rules.id), records.held_out)

@@ -9,12 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clients.data.csv_table import CsvTable
+from clients.data.anonymity import anonymity, summary_of, warnings_of
 from clients.data.described import Description, describe, describe_dataset
 from clients.data.doubts import differing, doubts_of_size, hints_of_length
 from clients.data.load import read_data
+from clients.data.people import people
 from clients.data.rows import shared
+from clients.data.sources.reading import read
 from clients.policy import data_files, load_site
+from clients.rules.data import SiteData
+from clients.rules.origin import Place
+from federation.errors import DataError
 from federation.model.task import Task, build_task
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
@@ -27,15 +32,20 @@ class Look:
     files: tuple[Description, ...]
     doubts: tuple[str, ...]
     hints: tuple[str, ...]
+    summary: str = ""  # of how many share what the site's quasi-identifiers say
 
 
 def look_at_site(plan: Plan, path: Path) -> Look:
     """A look at the files of a site file. DataError or TaskError if one cannot be read at all."""
     rules = load_site(path)
-    return look(plan, build_task(plan), *data_files(rules, path.parent), rules.data.size)
+    seen = look(plan, build_task(plan), *data_files(rules, path.parent), rules.data.size)
+    if not rules.data.quasi_identifiers:
+        return seen
+    warnings, summary = _anonymity(plan, rules.data, data_files(rules, path.parent)[0])
+    return replace(seen, doubts=(*seen.doubts, *warnings), summary=summary)
 
 
-def look(plan: Plan, task: Task, source: Path, test: Path | None, declared: int | None) -> Look:
+def look(plan: Plan, task: Task, source: Place, test: Place | None, declared: int | None) -> Look:
     """A look at a site's records and those that it keeps to evaluate on; `declared` is the size it told in public.
 
     Cells that cannot be trained on are counted, not refused. DataError or TaskError if a file cannot be read.
@@ -55,9 +65,22 @@ def look(plan: Plan, task: Task, source: Path, test: Path | None, declared: int 
     return Look(tuple(files), tuple(doubts), tuple(hints_of_length(plan, files[0].length)))
 
 
-def _description(path: Path, plan: Plan, task: Task) -> Description:
+def _anonymity(plan: Plan, data: SiteData, place: Place) -> tuple[tuple[str, ...], str]:
+    """How many share what an outsider may know of them: warnings, and the figures in a line."""
+    quasi, sensitive = data.quasi_identifiers, data.sensitive
+    try:
+        table = read(place)
+        table.require([*quasi, *([sensitive] if sensitive is not None else [])])
+        owners = None if plan.patient_column is None else people(table, plan.patient_column).numbers
+    except DataError as error:
+        return (f"data.quasi_identifiers: {error.message}",), ""
+    found, unit = anonymity(table, quasi, sensitive, owners), "record" if owners is None else "patient"
+    return tuple(warnings_of(found, quasi, sensitive, unit)), summary_of(found, quasi, sensitive, unit)
+
+
+def _description(path: Place, plan: Plan, task: Task) -> Description:
     if isinstance(plan.task, TabularTask):
-        return describe(CsvTable.read(path), plan.task)
+        return describe(read(path), plan.task)
     return describe_dataset(path, read_data(path, plan, task))
 
 

@@ -18,6 +18,8 @@ from pydantic import Field, Strict, field_validator, model_validator
 
 from clients.endpoint import KEY, Consortium, Endpoint, PathText, check_certificate
 from clients.rules.approval import Approval, Approvals
+from clients.rules.data import SiteData
+from clients.rules.origin import Origin
 from federation.config.schema import Mistake, Table, Texts, validate
 from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
@@ -206,30 +208,12 @@ class _Identity(Table):
         return name
 
 
-class SiteData(Table):
-    """`[data]`: the records. `pool` is the population whose budget they spend; `size` is public.
-
-    `test` holds records to evaluate on, where the plan publishes an evaluation; without it some of `source` are
-    held out.
-    """
-
-    source: PathText = Field(min_length=1, examples=['"cleveland.csv"'])
-    test: PathText | None = Field(default=None, min_length=1, examples=['"cleveland-test.csv"'])
-    pool: str = Field(min_length=1, examples=['"cardiology-patients-2024"'])
-    size: int | None = Field(default=None, ge=1, lt=1 << 53, examples=["300"])
-
-    @field_validator("source", "test")
-    @classmethod
-    def _file(cls, source: str | None) -> str | None:
-        if source is not None and "://" in source:
-            raise Mistake("is a database, which cannot be read yet", "export the query to a CSV file")
-        return source
-
-
 class _Tables(Table):
     refusal: ClassVar[type[InputError]] = SiteFileError
     site: _Identity = Field(examples=["[site]"])
-    data: SiteData = Field(examples=["[data]"], repr=False)  # a source may be a URL with a password
+    data: SiteData = Field(
+        examples=["[data]"], repr=False
+    )  # a source and a query may say more than a screen should
     policy: Policy = Field(examples=["[policy]"])
     consortium: Consortium | None = Field(default=None, examples=["[consortium]"])
     server: Endpoint | None = Field(default=None, examples=["[server]"])
@@ -292,9 +276,9 @@ def load_site(path: Path) -> SiteFile:
     return SiteFile(site, keys, journal, tables.data, tables.policy, tables.consortium, tables.server, sealed)
 
 
-def data_files(rules: SiteFile, folder: Path) -> tuple[Path, Path | None]:
-    """A site's records, and those to evaluate on if it keeps them in a file of their own."""
-    return folder / rules.data.source, folder / rules.data.test if rules.data.test else None
+def data_files(rules: SiteFile, folder: Path) -> tuple[Origin, Origin | None]:
+    """A site's records, and those to evaluate on if it keeps them apart."""
+    return rules.data.origins(folder)
 
 
 def require_complete(rules: SiteFile, path: Path) -> Consortium:

@@ -24,6 +24,7 @@ from clients.data.rows import shared
 from clients.data.split import split
 from clients.look import Look, look
 from clients.policy import SiteFile, consent
+from clients.rules.origin import Place
 from federation.errors import FederationError
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
@@ -89,24 +90,30 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
     """One site: its records are read, checked and let go."""
     errors, size = list[Refusal](), None
     rules: SiteFile | None = None
+    source: Place
+    test: Place | None
     training: Dataset | None = None
     held_out: Dataset | None = None
-    with _kept(errors):
-        training = read_data(entry.train, plan, task)
-    with _kept(errors):
-        held_out = None if entry.test is None else read_data(entry.test, plan, task)
-    is_readable = not errors
+    source, test = entry.train, entry.test
     with _kept(errors):
         rules = own_rules(entry)
+    unruly = len(errors)
+    if not errors:
+        source, test = entry.places()
+    with _kept(errors):
+        training = read_data(source, plan, task)
+    with _kept(errors):
+        held_out = None if test is None else read_data(test, plan, task)
+    is_readable = len(errors) == unruly
     if rules is not None:
         with _kept(errors):
             consent(plan, rules.policy)
             units_of(plan, rules, rules.identity())
-            for file in (entry.train, entry.test):
+            for file in (source, test):
                 if file is not None:
                     check_pool(rules, key := rules.identity(), fingerprints(file, plan.patient_column, key))
     if is_readable and training is not None:
-        if entry.test is None:
+        if test is None:
             training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed)
         size = (rules.data.size if rules else None) or protected(plan, training)
         with _kept(errors):
@@ -114,14 +121,14 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
                 check_delta(plan, protected(plan, training))
     holds_out = held_out is not None
     del training, held_out  # the look reads the files once more, and both at once would be twice the memory
-    seen = _look(plan, task, entry, rules)
+    seen = _look(plan, task, source, test, rules.data.size if rules else None)
     return CheckedSite(entry.name, seen, size, holds_out, tuple(errors))
 
 
-def _look(plan: Plan, task: Task, entry: SiteFiles, rules: SiteFile | None) -> Look | None:
+def _look(plan: Plan, task: Task, source: Place, test: Place | None, declared: int | None) -> Look | None:
     """A look at a site's files; None if one cannot be read at all, which is a refusal already."""
     try:
-        return look(plan, task, entry.train, entry.test, rules.data.size if rules else None)
+        return look(plan, task, source, test, declared)
     except (FederationError, PrivacyError):
         return None
 

@@ -36,6 +36,7 @@ from typing import Any, Final
 
 from clients.data.folders import SiteFiles
 from clients.data.populations import fingerprints_under
+from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.ledger import durable
 from federation.plan.plan import Plan
@@ -121,8 +122,9 @@ _Use = tuple[bytes, bytes, list[bytes]]  # of a path, of a data set, and of its 
 
 def _uses(secret: bytes, files: Sequence[SiteFiles]) -> Iterator[_Use]:
     """One for each file of each site. A data set is known by the fingerprint of its sketch."""
-    for path in (one for site in files for one in (site.train, site.test) if one is not None):
-        rows = nsmallest(SKETCH, fingerprints_under(secret, path))
+    for origin in (one for site in files for one in site.places() if one is not None):
+        rows = nsmallest(SKETCH, fingerprints_under(secret, origin))
+        path = Origin.of(origin).file
         place = hmac.digest(secret, b"path\0" + os.fsencode(path.resolve()), "sha256")
         yield place, hmac.digest(secret, b"set\0" + b"".join(rows), "sha256"), rows
 

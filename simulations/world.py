@@ -174,9 +174,10 @@ def _read(
     plan: Plan, task: Task, entry: SiteFiles
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
     """A site's records to train on and to evaluate on, and the files that they are from."""
-    everything = read_file(entry.train, plan, task)
-    if entry.test is not None:
-        test = read_file(entry.test, plan, task)
+    source, held_out = entry.places()
+    everything = read_file(source, plan, task)
+    if held_out is not None:
+        test = read_file(held_out, plan, task)
         return (everything.data, test.data), (everything.file, test.file)
     return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
 

@@ -26,6 +26,14 @@ _DROP = "drop or fill such rows at the site, before training"
 _ALONE = "write the number alone"
 _NUMBER = "is not a finite number"
 _TOO_LARGE = re.compile(r"[-+]?[0-9.]+e[-+]?[0-9]+", re.IGNORECASE)
+_MARKED = (
+    f"{_NUMBER}: it has a comma, or a mark between thousands",
+    'write it like 1234.5, with a point alone; decimal commas are declared by data.decimal = "," in site.toml',
+)
+_WITH_COMMAS = (
+    f"{_NUMBER}: it has a point, or a mark between thousands, and data.decimal says commas",
+    "write it like 1234,5, with a comma alone",
+)
 _SHAPES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
     (
         re.compile(
@@ -35,10 +43,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
     ),
     (
         re.compile(r"[-+]?[0-9]+([., '\u00a0\u2009\u202f][0-9]+)+"),
-        (
-            f"{_NUMBER}: it has a comma, or a mark between thousands",
-            "write it like 1234.5, with a point alone",
-        ),
+        _MARKED,
     ),
     (re.compile("#+"), (f"{_NUMBER}: a spreadsheet's column was too narrow", "widen it and export again")),
     (re.compile("['\"`\u2018\u2019=].*"), (f"{_NUMBER}: it begins with a quote or =", _ALONE)),
@@ -50,11 +55,18 @@ _SHAPES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
 )
 
 
-def numbers(cells: Sequence[str], column: str) -> tuple[NDArray[np.float64], tuple[Fault, ...]]:
-    """The cells as finite numbers, (n,), and what is wrong; the numbers mean nothing if anything is."""
+def numbers(
+    cells: Sequence[str], column: str, decimal: str = "."
+) -> tuple[NDArray[np.float64], tuple[Fault, ...]]:
+    """The cells as finite numbers, (n,), and what is wrong; the numbers mean nothing if anything is.
+
+    `decimal` is what marks decimals in the file. The cells have a point for it, and a comma for its points.
+    """
     found = parsed(cells)
     wrong = np.flatnonzero(np.isnan(found)).tolist()
     said = {cell: _no_number(cell) for cell in {cells[row] for row in wrong}}
+    if decimal == ",":
+        said = {cell: _WITH_COMMAS if fault is _MARKED else fault for cell, fault in said.items()}
     return found, collected(column, ((row, said[cells[row]]) for row in wrong))
 
 

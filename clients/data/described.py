@@ -12,13 +12,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from clients.data.cells import is_missing, parsed
-from clients.data.csv_table import CsvTable
 from clients.data.doubts import (
     Doubt,
     Numbers,
@@ -30,6 +28,8 @@ from clients.data.doubts import (
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
+from clients.data.sources.table import Table
+from clients.rules.origin import Place
 from federation.model.task import Dataset
 from federation.plan.identifiers import cleaned, spellings
 from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask
@@ -82,25 +82,27 @@ class _Seen:
     squares: Numbers
 
 
-def describe(table: CsvTable, task: TabularTask) -> Description:
+def describe(table: Table, task: TabularTask) -> Description:
     """The figures of a table's columns, whether or not every cell can be trained on.
 
     DataError if a column of the plan is not there.
     """
     marks, squares = np.zeros(len(table), np.uint64), np.zeros(len(table))
     columns, doubts = list[Column](), list[Doubt]()
+    table.require(_names(task))
     for feature in task.features:
-        seen = _look(table.column(feature.name), feature)
+        seen = _look(table, feature)
         marks, squares = marks + seen.marks, squares + seen.squares
         columns.append(seen.column)
         doubts += seen.doubts
     patients, notes = _people(table, task)
-    names = [*(feature.name for feature in task.features), task.target]
     cells = table.column(task.target)
     labels = _values(cells, Categorical(name=task.target, values=task.classes))
     classes = tuple(zip(task.classes, _counts(cells, task.classes), strict=True))
     return Description(
-        file=FileRead(table.path, len(table), table.line_count, table.blank, table.twins(names) + notes),
+        file=FileRead(
+            table.path, len(table), table.line_count, table.blank, table.twins(_names(task)) + notes
+        ),
         patients=patients,
         columns=(*columns, labels.column),
         classes=classes,
@@ -110,7 +112,7 @@ def describe(table: CsvTable, task: TabularTask) -> Description:
     )
 
 
-def describe_dataset(path: Path, data: Dataset) -> Description:
+def describe_dataset(path: Place, data: Dataset) -> Description:
     """What can be said of data that only the user's own task can read."""
     flat = data.features.reshape(len(data), -1)
     same = int((flat == flat[:1]).all(dim=0).sum()) if len(data) > 1 else 0
@@ -136,15 +138,21 @@ def describe_dataset(path: Path, data: Dataset) -> Description:
     )
 
 
-def _people(table: CsvTable, task: TabularTask) -> tuple[int | None, tuple[Note, ...]]:
+def _people(table: Table, task: TabularTask) -> tuple[int | None, tuple[Note, ...]]:
     if task.patient is None:
         return None, ()
     found = people(table, task.patient)
     return len(set(found.names)), found.notes
 
 
-def _look(cells: list[str], feature: Feature) -> _Seen:
-    return _numbers(cells, feature) if isinstance(feature, Numeric) else _values(cells, feature)
+def _names(task: TabularTask) -> list[str]:
+    return [*(feature.name for feature in task.features), task.target]
+
+
+def _look(table: Table, feature: Feature) -> _Seen:
+    if isinstance(feature, Numeric):
+        return _numbers(table.numerals(feature.name), feature)
+    return _values(table.column(feature.name), feature)
 
 
 def _numbers(cells: list[str], feature: Numeric) -> _Seen:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clients.data.csv_table import CsvTable
 from clients.data.notes import some
+from clients.data.sources.table import Problem, Table, refuse_problems
 from federation.errors import DataError
 
 _MAX_LISTED = 6  # faults in one line
@@ -32,21 +32,24 @@ def collected(column: str, found: Iterable[tuple[int, tuple[str, str]]]) -> tupl
     return tuple(Fault(column, message, hint, tuple(places)) for (message, hint), places in rows.items())
 
 
-def refuse(table: CsvTable, faults: Sequence[Fault]) -> None:
-    """Return if there are no faults. DataError names the first row and column, then all others in brief."""
+def refuse(table: Table, faults: Sequence[Fault], problems: Sequence[Problem] = ()) -> None:
+    """Return if nothing is wrong. DataError tells all: of the table, then of its cells, by column and kind."""
     if not faults:
+        refuse_problems(table.path, problems)
         return
     listed = faults[:_MAX_LISTED]
-    text = ", also ".join(_told(table, fault) for fault in listed)
+    text = ", also ".join(
+        [*(problem.message for problem in problems), *(_told(table, fault) for fault in listed)]
+    )
     if left := len(faults) - len(listed):
         text += f", and {left} more"
     if len(rows := {row for fault in faults for row in fault.rows}) > 1 < len(faults):
         text += f", {len(rows)} of {len(table)} rows in all"
-    hints = dict.fromkeys(fault.hint for fault in listed)
+    hints = dict.fromkeys([*(problem.hint for problem in problems), *(fault.hint for fault in listed)])
     raise DataError(f"{table.path}: {text}", hint=", and ".join(list(hints)[:2]))
 
 
-def _told(table: CsvTable, fault: Fault) -> str:
+def _told(table: Table, fault: Fault) -> str:
     name = fault.column if len(fault.column) <= _MAX_NAME else fault.column[:_MAX_NAME] + "..."
     lines = [table.lines[row] for row in fault.rows[:4]]
     many = f" ({len(fault.rows)} rows: {some(lines)})" if len(fault.rows) > 1 else ""

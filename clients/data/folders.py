@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clients.data.csv_table import format_of
 from clients.data.notes import Note, printable, some
-from clients.policy import SITE_ID
+from clients.data.sources.opened import format_of
+from clients.policy import SITE_ID, load_site
+from clients.rules.origin import TABLES, Origin, Place
 from federation.errors import DataError
+from federation.plan.mock import README
 
-_CSV = ".csv"
+_ENDINGS = f"remove it, or name it by what it is: {', '.join(TABLES)}"
 _SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__pycache__", "__macosx", "lost+found"})
 _TEXTS = ("readme", "license", "licence", "copying", "notice", "changelog", "citation", "authors", "makefile")
 _PAPERS = (
@@ -59,6 +61,20 @@ class SiteFiles:
     test: Path | None = None
     site_file: Path | None = None
 
+    def places(self) -> tuple[Place, Place | None]:
+        """The records, and those to evaluate on, read as the site's own site.toml says, if it brought one.
+
+        SiteFileError if that cannot be read.
+        """
+        if self.site_file is None:
+            return self.train, self.test
+        data = load_site(self.site_file).data
+        train, test = (
+            None if path is None else data.read_as(path.name, path.parent, sheet=sheet)
+            for path, sheet in ((self.train, data.sheet), (self.test, data.test_sheet or data.sheet))
+        )
+        return train or self.train, test
+
 
 @dataclass(frozen=True)
 class SitesFolder:
@@ -78,11 +94,12 @@ def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
         raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
     entries = sorted(directory.iterdir())
     passed = [entry for entry in entries if _is_aside(entry, any_format)]
+    told = [entry for entry in passed if entry.name != README]  # that one is ours
     sites = [_site(entry, any_format) for entry in entries if entry not in set(passed)]
     if not sites:
         raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
     _refuse_twins(directory, sites)
-    notes = (*_passed_over(directory, passed), *_left_aside(directory, [] if any_format else entries))
+    notes = (*_passed_over(directory, told), *_left_aside(directory, [] if any_format else entries))
     return SitesFolder(tuple(sorted(sites, key=lambda site: site.name)), notes)
 
 
@@ -119,7 +136,7 @@ def _is_aside(entry: Path, any_format: bool) -> bool:
     if entry.is_dir():
         return False
     suffix = Path(name).suffix
-    is_text = name.split(".")[0] in _TEXTS and suffix != _CSV
+    is_text = name.split(".")[0] in _TEXTS and _suffix(entry) is None
     return is_text or suffix in _PAPERS or (not any_format and suffix in _PAPERS_OF_TABLES)
 
 
@@ -138,7 +155,7 @@ def _left_aside(directory: Path, entries: Sequence[Path]) -> tuple[Note, ...]:
         f"{folder.name}/{table.name}"
         for folder in folders
         for table in sorted(folder.iterdir())
-        if table.suffix.lower() == _CSV and table.stem.lower() not in ("train", "test")
+        if (suffix := _suffix(table)) and table.name.lower().removesuffix(suffix) not in ("train", "test")
         if not _is_aside(table, False)
     ]
     if not tables:
@@ -155,8 +172,9 @@ def _site(entry: Path, any_format: bool) -> SiteFiles:
         raise DataError(f"{shown}: is a link that leads nowhere", hint="mend or remove it")
     if not entry.is_file() and not entry.is_dir():
         raise DataError(f"{shown}: is neither a file nor a folder", hint="remove it")
-    if entry.is_file() and not any_format and entry.suffix.lower() != _CSV:
-        raise _no_csv(entry)
+    suffix = _suffix(entry)
+    if entry.is_file() and not any_format and suffix is None:
+        raise _no_table(entry)
     is_packed = entry.suffix.lower() in _PACKED
     name = entry.name if entry.is_dir() else Path(entry.stem).stem if is_packed else entry.stem
     if not SITE_ID.fullmatch(name):
@@ -174,19 +192,22 @@ def _part(folder: Path, part: str, any_format: bool) -> Path | None:
     """The file of a site's folder that holds a part of its records, in capitals or not; None if there is none."""
     entries = (entry for entry in sorted(folder.iterdir()) if not _is_aside(entry, any_format))
     found = [entry for entry in entries if entry.name.lower().split(".")[0] == part]
-    usable = [entry for entry in found if any_format or entry.name.lower() == part + _CSV]
+    usable = [entry for entry in found if any_format or entry.name.lower() == part + (_suffix(entry) or "?")]
     if len(usable) > 1:
         raise DataError(f"{folder}: holds {some([entry.name for entry in usable])}", hint="keep one of them")
     if not usable and found:
-        raise _no_csv(found[0])
+        raise _no_table(found[0])
     return usable[0] if usable else None
 
 
-def _no_csv(entry: Path) -> DataError:
-    shown, suffix = printable(str(entry)), entry.suffix.lower()
-    if suffix == ".parquet":
-        return DataError(f"{shown}: Parquet cannot be read yet", hint="save it as CSV")
+def _suffix(entry: Path) -> str | None:
+    """The suffix of a file that is a table by its name, such as .csv.gz; None for any other."""
+    return next((suffix for suffix in TABLES if entry.name.lower().endswith(suffix)), None)
+
+
+def _no_table(entry: Path) -> DataError:
+    shown = printable(str(entry))
     if entry.is_dir():
         return DataError(f"{shown}: is a folder and no CSV file", hint="put the records in a file")
-    what, hint = format_of(entry) or ("is no CSV file by its name", "remove it, or save it as CSV, UTF-8")
+    what, hint = format_of(Origin.of(entry)) or ("is no table by its name", _ENDINGS)
     return DataError(f"{shown}: {what}", hint=hint)

@@ -1,4 +1,4 @@
-"""Reads a site's files into checked tensors: CSV by the plan's columns, other data by the user's own task.
+"""Reads a site's records into checked tensors: tables by the plan's columns, other data by the user's own task.
 
 Every error names file, row and column and never shows a value: people paste messages into tickets and mails, and a
 cell may be a diagnosis. We guess and repair nothing, since a repair that depends on other rows (a mean, a scale, a
@@ -7,20 +7,21 @@ new category) would leak past the noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from clients.data.cells import codes, numbers
-from clients.data.csv_table import CsvTable
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
 from clients.data.people import people
+from clients.data.sources.reading import examined
+from clients.data.sources.table import Table
 from clients.data.split import apart
 from clients.policy import Policy
+from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
 from federation.model.task import Dataset, Source, Task, hashed
 from federation.plan.plan import Plan, check_delta
@@ -30,22 +31,30 @@ from privacy.errors import PolicyViolation
 
 @dataclass(frozen=True)
 class Reading:
-    """A file's records, and what the people at the site should know about the file."""
+    """A file's records, and what the people at the site should know about the file.
+
+    `table` is what was read, where it was a table: whoever asks whose records these are asks it of the very rows.
+    """
 
     data: Dataset
     file: FileRead
+    table: Table | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class SiteRecords:
-    """What a site trains on and what it keeps to evaluate on, and the files that they are from."""
+    """What a site trains on and what it keeps to evaluate on, and the files that they are from.
+
+    `read` is each file's table, or its place where only the task's own code can read it.
+    """
 
     training: Dataset
     held_out: Dataset | None
     files: tuple[FileRead, ...]
+    read: tuple[Table | Place, ...] = field(default=(), repr=False)
 
 
-def read_file(path: Path, plan: Plan, task: Task) -> Reading:
+def read_file(path: Place, plan: Plan, task: Task) -> Reading:
     """A site's file as the plan's task reads it. DataError; TaskError if the user's own code is at fault."""
     reading = read_table(path, plan.task) if isinstance(plan.task, TabularTask) else _read_by(task, path)
     if plan.privacy.unit == "patient" and reading.data.patients is None:
@@ -57,12 +66,12 @@ def read_file(path: Path, plan: Plan, task: Task) -> Reading:
     return reading
 
 
-def read_data(path: Path, plan: Plan, task: Task) -> Dataset:
+def read_data(path: Place, plan: Plan, task: Task) -> Dataset:
     """The records of a site's file."""
     return read_file(path, plan, task).data
 
 
-def site_data(source: Path, test: Path | None, plan: Plan, task: Task, policy: Policy) -> SiteRecords:
+def site_data(source: Place, test: Place | None, plan: Plan, task: Task, policy: Policy) -> SiteRecords:
     """What a site trains on, and what it keeps to evaluate on: `test`, or else a part of `source` held out.
 
     DataError or TaskError for the data; PolicyViolation if a patient has more records than the policy allows;
@@ -80,7 +89,8 @@ def site_data(source: Path, test: Path | None, plan: Plan, task: Task, policy: P
             )
     if plan.privacy.unit != "client":  # a site does not know how many clients there are
         check_delta(plan, protected(plan, training))
-    return SiteRecords(training, held_out, tuple(reading.file for reading in readings))
+    tables = tuple(reading.table or reading.file.path for reading in readings)
+    return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
 
 
 def protected(plan: Plan, data: Dataset) -> int:
@@ -96,39 +106,45 @@ def patients_in(data: Dataset) -> int | None:
     return int(data.patients.max()) + 1
 
 
-def read_csv(path: Path, task: TabularTask) -> Dataset:
-    """The records of a CSV file."""
+def read_csv(path: Place, task: TabularTask) -> Dataset:
+    """The records of a table."""
     return read_table(path, task).data
 
 
-def read_table(path: Path, task: TabularTask) -> Reading:
-    """The rows of a CSV file: features (n, task.inputs) float32 in [-1, 1], labels (n,) int64.
+def read_table(place: Place, task: TabularTask) -> Reading:
+    """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels (n,) int64.
 
     Numbers are scaled from their public range and clipped to it; values become one-hot columns. DataError names
-    all columns whose cells cannot be used.
+    all columns whose cells cannot be used. Columns are unpacked one at a time.
     """
-    table = CsvTable.read(path)
-    names = [feature.name for feature in task.features]
-    columns = {name: table.column(name) for name in [*names, task.target]}
-    encoded = [_encoded(columns[feature.name], feature) for feature in task.features]
-    labels, faults = codes(columns[task.target], task.target, task.classes)
-    owners = None if task.patient is None else people(table, task.patient)
-    found = [fault for _, faults_of_one in encoded for fault in faults_of_one]
-    refuse(table, [*found, *faults, *(owners.faults if owners else ())])
-    features = np.concatenate([block for block, _ in encoded], axis=1)
+    table = examined(place)
+    names = [*(feature.name for feature in task.features), task.target]
+    lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])
+    there = {name for name in (*names, task.patient) if name is not None and not table.lacking([name])}
+    features, found, at = np.empty((len(table), task.inputs), np.float32), list[Fault](), 0
+    for feature in task.features:
+        if feature.name in there:
+            block, wrong = _encoded(table, feature)
+            features[:, at : at + block.shape[1]] = block
+            found, at = [*found, *wrong], at + block.shape[1]
+    cells = table.column(task.target) if task.target in there else []
+    labels, faults = codes(cells, task.target, task.classes)
+    owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
+    found = [*found, *faults, *(owners.faults if owners else ())]
+    refuse(table, found, [*table.problems, *lacking])
     patients = None if owners is None else torch.from_numpy(owners.numbers)
     ids = None if owners is None else hashed(owners.names)
     data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
-    notes = table.twins(columns) + (owners.notes if owners else ())
-    return Reading(data, FileRead(path, len(data), table.line_count, table.blank, notes))
+    notes = table.twins(names) + (owners.notes if owners else ())
+    return Reading(data, FileRead(table.path, len(data), table.line_count, table.blank, notes), table)
 
 
-def _encoded(cells: list[str], feature: Feature) -> tuple[NDArray[np.float32], tuple[Fault, ...]]:
+def _encoded(table: Table, feature: Feature) -> tuple[NDArray[np.float32], tuple[Fault, ...]]:
     """The columns of a feature, (n, width); they mean nothing if there are faults."""
     if isinstance(feature, Numeric):
-        found, faults = numbers(cells, feature.name)
+        found, faults = numbers(table.numerals(feature.name), feature.name, table.decimal)
         return _scaled(found, feature)[:, None].astype(np.float32), faults
-    places, faults = codes(cells, feature.name, feature.values)
+    places, faults = codes(table.column(feature.name), feature.name, feature.values)
     return np.eye(len(feature.values), dtype=np.float32)[places], faults
 
 
@@ -146,10 +162,14 @@ def _more_than(most: int, data: Dataset, plan: Plan) -> bool:
     return int(torch.bincount(data.patients).max()) > most
 
 
-def _read_by(task: Task, path: Path) -> Reading:
+def _read_by(task: Task, place: Place) -> Reading:
     """What the user's own function makes of a file."""
     if task.data is None:
         raise TaskError(f"{task.name}: has no data function", hint="pass data=, from a Source to a Dataset")
+    path = Origin.of(place).file
+    if Origin.of(place).query is not None:
+        hint = "name a file in data.source, such as what the query answers"
+        raise DataError(f"{place}: the plan's task reads files by its own code, and no database", hint=hint)
     if not path.exists():
         raise DataError(f"{path}: there is no such file", hint="check the path")
     try:
@@ -159,7 +179,7 @@ def _read_by(task: Task, path: Path) -> Reading:
         message = f"{task.name}: reading {path} failed with {type(error).__name__}"
         raise TaskError(message, hint="see the traceback with --debug") from error
     data = _checked(dataset, task.name)
-    return Reading(data, FileRead(path, len(data)))
+    return Reading(data, FileRead(place, len(data)))
 
 
 def _checked(dataset: object, name: str) -> Dataset:

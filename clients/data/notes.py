@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+from clients.rules.origin import Place
 
 _MAX_NAMED = 3
 
@@ -17,7 +18,7 @@ _MAX_NAMED = 3
 class Note:
     """Something odd about a file or folder, and what to do about it."""
 
-    path: Path
+    path: Place
     text: str
     hint: str
 
@@ -29,7 +30,7 @@ class Note:
 class FileRead:
     """A file that was read. `lines` as a text editor counts them; None if only the user's own task knows them."""
 
-    path: Path
+    path: Place
     records: int
     lines: int | None = None
     blank: int = 0  # rows without a cell that is filled in, which are no records

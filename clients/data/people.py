@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.cells import is_missing
-from clients.data.csv_table import CsvTable
 from clients.data.faults import Fault, collected
 from clients.data.notes import Note, some
+from clients.data.sources.table import Table
 from federation.plan.identifiers import MAX_DIGITS, cleaned, folded
 
 # 1.23457E+11: a spreadsheet took the identifier for a number. 12E4 and 1e5 may be codes.
@@ -42,7 +42,7 @@ class People:
     notes: tuple[Note, ...]
 
 
-def people(table: CsvTable, column: str) -> People:
+def people(table: Table, column: str) -> People:
     """The patients of a table, what is wrong with their names, and what looks odd."""
     cells = table.column(column)
     known = {cell: cleaned(cell) for cell in set(cells)}
@@ -66,7 +66,7 @@ def _no_name(name: str) -> tuple[str, str] | None:
     return None
 
 
-def _notes(table: CsvTable, column: str, names: Sequence[str]) -> tuple[Note, ...]:
+def _notes(table: Table, column: str, names: Sequence[str]) -> tuple[Note, ...]:
     lines: dict[str, int] = {}
     for name, line in zip(names, table.lines, strict=True):
         lines.setdefault(name, line)

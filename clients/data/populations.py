@@ -32,8 +32,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from clients.data.csv_table import CsvTable, read_bytes
+from clients.data.sources.opened import read_bytes
+from clients.data.sources.reading import parsed
+from clients.data.sources.table import Table
 from clients.policy import SiteFile
+from clients.rules.origin import Origin, Place
 from federation.errors import DataError, FederationError
 from federation.ledger import durable
 from federation.ledger.export import load_entries
@@ -44,6 +47,7 @@ from privacy.ledger.heads import pool_tag
 from privacy.ledger.state import fold
 
 _FINGERPRINT_BYTES = 16
+_REMEMBERED = 1 << 16  # cells of which it is known how they are written
 _SCHEMA = (
     "CREATE TABLE fingerprints (value BLOB PRIMARY KEY, pool TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE pools (name TEXT PRIMARY KEY, journal TEXT NOT NULL, key BLOB NOT NULL) WITHOUT ROWID",
@@ -55,27 +59,25 @@ def registry_path(rules: SiteFile) -> Path:
     return rules.keys / f"{rules.id}.pools.sqlite"
 
 
-def fingerprints(path: Path, patient: str | None, key: Ed25519PrivateKey) -> frozenset[bytes]:
-    """The fingerprints of a site's data: of every row of a CSV file, held out or not, and of every patient.
+def fingerprints(source: Table | Place, patient: str | None, key: Ed25519PrivateKey) -> frozenset[bytes]:
+    """The fingerprints of a site's data: of every row of a table, held out or not, and of every patient.
 
-    `patient` is the column that names them, if the plan says. In data of another format, which only the user's
-    own task can read, each file counts as one record.
+    `patient` is the column that names them, if the plan says. Of a table that is in memory the very rows are taken
+    that a site trains on: a database may answer otherwise the next time. A file that only the user's own task can
+    read counts as one record, beside the rows of those that are tables by their name.
     """
-    return fingerprints_under(_secret(key), path, patient)
+    return fingerprints_under(_secret(key), source, patient)
 
 
-def fingerprints_under(secret: bytes, path: Path, patient: str | None = None) -> frozenset[bytes]:
+def fingerprints_under(secret: bytes, source: Table | Place, patient: str | None = None) -> frozenset[bytes]:
     """The same under any secret key of 32 bytes."""
-    try:
-        table = CsvTable.parsed(path) if path.is_file() else None
-    except DataError:
-        table = None
-    if table is None:
-        return frozenset(_fingerprint(secret, b"file", content) for content in _contents(path))
-    found = {_fingerprint(secret, b"record", row) for row in _rows(table)}
-    if patient is not None:
-        names = set(map(cleaned, table.column(patient)))
-        found |= {_fingerprint(secret, b"patient", name.encode()) for name in names}
+    if isinstance(source, Table):
+        return frozenset(_of_table(secret, source, patient))
+    place = Origin.of(source)
+    table = _table(place)
+    found = set() if table is None else _of_table(secret, table, patient)
+    if place.query is None and (table is None or place.kind not in ("csv", "own")):
+        found |= {_fingerprint(secret, b"file", content) for content in _contents(place)}
     return frozenset(found)
 
 
@@ -198,13 +200,31 @@ def _refuse_blind(registry: sqlite3.Connection, pool: str, tag: bytes) -> None:
         )
 
 
-def _rows(table: CsvTable) -> Iterator[bytes]:
+def _table(place: Origin) -> Table | None:
+    """The table at a place, or None if only the user's own code can read it. A query that fails is an error."""
+    if place.query is not None:
+        return parsed(place)
+    try:
+        return parsed(place) if place.file.is_file() else None
+    except DataError:
+        return None
+
+
+def _of_table(secret: bytes, table: Table, patient: str | None) -> set[bytes]:
+    found = {_fingerprint(secret, b"record", row) for row in _rows(table)}
+    if patient is not None:
+        names = set(map(cleaned, table.column(patient)))
+        found |= {_fingerprint(secret, b"patient", name.encode()) for name in names}
+    return found
+
+
+def _rows(table: Table) -> Iterator[bytes]:
     """Each row as bytes that depend neither on its place nor on the order of the columns."""
     order = sorted(range(len(table.header)), key=table.header.__getitem__)
     names = repr([table.header[place] for place in order])
-    plain = lru_cache(maxsize=None)(_plain)
-    for row in zip(*(table.columns[place] for place in order), strict=True):
-        yield f"{names}{list(map(plain, row))!r}".encode()
+    plain = lru_cache(maxsize=_REMEMBERED)(_plain)
+    for row in table.rows(order):
+        yield f"{names}{list(map(plain, row))!r}".encode("utf-8", "surrogatepass")
 
 
 def _plain(cell: str) -> str:
@@ -217,8 +237,9 @@ def _plain(cell: str) -> str:
     return cell if number is None else repr(number + 0.0)
 
 
-def _contents(path: Path) -> Iterator[bytes]:
+def _contents(place: Origin) -> Iterator[bytes]:
     """The content of a file, or of every file in a folder."""
+    path = place.file
     files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
     return map(read_bytes, files)
 

@@ -7,35 +7,39 @@ plan of tables, and its people had better know while they sit in front of it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
-from clients.data.csv_table import CsvTable, format_of
+from clients.data.sources.opened import format_of
+from clients.data.sources.postgresql import require_query as require_answer_of_server
+from clients.data.sources.reading import read
+from clients.data.sources.sqlite import require_query
+from clients.rules.origin import Origin, Place
 from federation.errors import DataError
 
+_ASKED = {"postgresql": require_answer_of_server, "sqlite": require_query}
 _OWN = "if it is for your own task and no table, give it another suffix than .csv"
 
 
-def require_readable(files: Iterable[Path | None], *, is_for_own_code: bool) -> None:
-    """DataError for a file that is missing, cannot be opened, or is called .csv and is no table.
+def require_readable(places: Iterable[Place | None], *, is_for_own_code: bool) -> None:
+    """DataError for a source that is missing, cannot be opened or asked, or is called a table and is none.
 
     `is_for_own_code`: the site approves a task of its own, whose files may be anything.
     """
-    for path in files:
-        if path is None:
+    for place in (Origin.of(each) for each in places if each is not None):
+        if place.kind in _ASKED:
+            _ASKED[place.kind](place)
             continue
-        if not path.exists():
-            raise DataError(f"{path}: cannot be read: there is no such file", hint="check data in site.toml")
-        if not path.is_file():
-            raise DataError(f"{path}: is no regular file", hint="name the file itself in site.toml")
-        if is_for_own_code or path.suffix.lower() != ".csv":
-            _opened(path)
+        for path in place.files or (place.file,):
+            if path is None or not path.exists():
+                raise DataError(
+                    f"{place}: cannot be read: there is no such file", hint="check data in site.toml"
+                )
+            if not path.is_file():
+                raise DataError(f"{path}: is no regular file", hint="name the file itself in site.toml")
+        if is_for_own_code or place.kind == "own":
+            format_of(place)  # DataError if it cannot be opened; whatever it holds is its task's business
             continue
         try:
-            CsvTable.read(path)
+            read(place)
         except DataError as error:
-            raise DataError(error.message, hint="; ".join(filter(None, (error.hint, _OWN)))) from None
-
-
-def _opened(path: Path) -> None:
-    """DataError if the file cannot be opened; whatever it holds is its task's business."""
-    format_of(path)
+            hint = "; ".join(filter(None, (error.hint, _OWN))) if place.kind == "csv" else error.hint
+            raise DataError(error.message, hint=hint) from None

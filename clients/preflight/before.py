@@ -49,11 +49,12 @@ def look(
     `by_socket`: flower-supernode connects, and not this process. `is_patient`: a coordinator that does not answer
     now is no error, since the site will wait for it.
     """
-    findings = [program(), *own_findings(rules, path, is_node=not by_socket)]
-    if not by_socket:
-        findings += network(rules, path, is_patient=is_patient)
     known = plans_at_hand(rules, path, named)
     plans = [plan for plan in known.values() if isinstance(plan, Plan)]
+    # Data are read once: a plan says more about them than that they are a table.
+    findings = [program(), *own_findings(rules, path, is_node=not by_socket, reads_data=not plans)]
+    if not by_socket:
+        findings += network(rules, path, is_patient=is_patient)
     findings += [wrong("plan", error) for error in known.values() if isinstance(error, PlanError)]
     seen: list[PlanSeen] = []
     if not any(finding.level == "error" for finding in findings):

@@ -45,8 +45,9 @@ def _own(rules: SiteFile, path: Path) -> Iterator[Finding]:
 
 
 def _records(rules: SiteFile, path: Path) -> Iterator[Finding]:
-    for file in data_files(rules, path.parent):
-        if file is not None and _mode(file) & 0o004:
+    places = [place for place in data_files(rules, path.parent) if place is not None]
+    for file in (file for place in places for file in place.files):
+        if _mode(file) & 0o004:
             yield odd(
                 "file modes", f"{file}: everybody on this machine can read it", f"chmod 600 {_quoted(file)}"
             )

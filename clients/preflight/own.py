@@ -17,7 +17,7 @@ from federation.report.numbers import spent
 
 
 def own_findings(
-    rules: SiteFile, path: Path, *, is_node: bool = True, may_run: bool = False
+    rules: SiteFile, path: Path, *, is_node: bool = True, may_run: bool = False, reads_data: bool = True
 ) -> Iterator[Finding]:
     """Site file, keys, ledger and data of the site file at `path`.
 
@@ -28,7 +28,8 @@ def own_findings(
     yield keys
     if keys.level != "error":  # without them nothing can be said of a ledger
         yield looked("ledger", lambda: _ledger(rules, may_run=may_run))
-    yield looked("data", lambda: _data(rules, path.parent))
+    if reads_data:
+        yield looked("data", lambda: _data(rules, path.parent))
 
 
 def _complete(rules: SiteFile, path: Path) -> str:

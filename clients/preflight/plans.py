@@ -23,7 +23,10 @@ from privacy.errors import PrivacyError
 
 @dataclass(frozen=True)
 class PlanSeen:
-    """A plan as a site sees it before joining: findings, and what leaves under it, a name and words each."""
+    """A plan as a site sees it before joining: findings, and what leaves under it, a name and words each.
+
+    Nothing leaves under a plan that the policy refuses.
+    """
 
     file: Path
     plan: Plan
@@ -86,16 +89,14 @@ def missing_plans(rules: SiteFile, plans: Iterable[Plan]) -> Iterator[Finding]:
 
 
 def look_at(plan: Plan, file: Path, rules: SiteFile, path: Path) -> PlanSeen:
-    """What a plan asks of this site. Nothing is written."""
+    """What a plan asks of this site. Nothing is written; of a plan that the policy refuses no code is loaded."""
+    known = looked("plan", lambda: _known(plan, file, rules))
+    if known.level == "error":
+        return PlanSeen(file, plan, (known,), ())
     open_run = _open_run(plan, rules)
-    findings = [
-        looked("plan", lambda: _known(plan, file, rules)),
-        looked("budget", lambda: _budget(plan, rules) if open_run is None else open_run),
-        looked("schema", lambda: _schema(plan, rules, path)),
-    ]
-    if findings[0].level == "error":  # a plan that is not allowed is not held against the data
-        findings = findings[:1]
-    return PlanSeen(file, plan, tuple(findings), tuple(leaves(plan, rules)))
+    budget = looked("budget", lambda: _budget(plan, rules) if open_run is None else open_run)
+    schema = looked("schema", lambda: _schema(plan, rules, path))
+    return PlanSeen(file, plan, (known, budget, schema), tuple(leaves(plan, rules)))
 
 
 def _known(plan: Plan, file: Path, rules: SiteFile) -> str:

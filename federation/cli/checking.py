@@ -40,11 +40,11 @@ def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
     except InputError:
         if as_json is None:
             with suppress(FederationError, PrivacyError):
-                _look(plan, site)
+                show_look(plan, site)
         raise
     _print_facts(facts, as_json)
     if as_json is None:
-        _look(plan, site)
+        show_look(plan, site)
 
 
 def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
@@ -62,7 +62,8 @@ def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
     found.require()
 
 
-def _look(plan: Plan, site: Path) -> None:
+def show_look(plan: Plan, site: Path) -> None:
+    """What a site's files hold, on its terminal."""
     from clients.look import look_at_site
     from federation.cli.descriptions import print_look
 

@@ -34,7 +34,8 @@ def print_look(look: Look) -> None:
         if file.columns:
             show(*_table([file]))
         show(*map(_warning, (*map(str, file.file.notes), *in_brief([("", doubt) for doubt in file.doubts]))))
-    show(*map(_warning, look.doubts), *map(_hint, look.hints), _HERE_ONLY)
+    told = [look.summary] * bool(look.summary)
+    show(*told, *map(_warning, look.doubts), *map(_hint, look.hints), _HERE_ONLY)
 
 
 def print_sites(sites: Mapping[str, Look | None], doubts: Sequence[str], hints: Sequence[str]) -> None:

@@ -59,18 +59,30 @@ def new_keys(
         typer.echo("\n".join(f"{what:<8} {file}" for what, file in files.items()))
 
 
-@roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")
+@roster.command(
+    "add",
+    epilog="Example: [bold]federation roster add roster.toml cleveland.pub --sign consortium.key[/bold]",
+)
 def add_to_roster(
     path: Annotated[Path, typer.Argument(metavar="ROSTER", help="roster.toml; made if there is none")],
-    public: Annotated[Path, typer.Argument(metavar="ID.pub", help="the site's public key file")],
+    public: Annotated[
+        list[Path], typer.Argument(metavar="ID.pub...", help="public files of sites, of the coordinator")
+    ],
+    key: Annotated[
+        Path | None, typer.Option("--sign", metavar="KEY", help="then sign it by this consortium key")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Add a site or replace it, name the coordinator, or a site's node. The roster then needs new signatures."""
+    """Add sites or replace them, name the coordinator, or a site's node. The roster then needs new signatures."""
+    from federation.identity.keys import load_private
     from federation.identity.roles import load_any_public
-    from federation.identity.roster_file import add_to_roster
+    from federation.identity.roster_file import add_to_roster, sign_roster
 
-    _tell_roster(path, add_to_roster(path, load_any_public(public)), as_json)
+    signer = None if key is None else load_private(key)
+    roster = add_to_roster(path, *map(load_any_public, public))
+    signatures = 0 if signer is None else len(sign_roster(path, signer).signatures)
+    _tell_roster(path, roster, as_json, signatures)
 
 
 @roster.command("remove", epilog="Example: [bold]federation roster remove roster.toml cleveland[/bold]")
@@ -86,15 +98,16 @@ def remove_from_roster(
     _tell_roster(path, remove_site(path, site), as_json)
 
 
-def _tell_roster(path: Path, roster: Roster, as_json: bool) -> None:
+def _tell_roster(path: Path, roster: Roster, as_json: bool, signatures: int = 0) -> None:
     sites = len(roster.entries)
     if as_json:
         named = roster.coordinator.hex() or None
         facts = {"roster": str(path), "serial": roster.serial, "sites": sites, "coordinator": named}
-        print_json({**facts, "signatures": 0})
+        print_json({**facts, "signatures": signatures})
     else:
         missing = "" if roster.coordinator else ", no coordinator named"
-        typer.echo(f"{path}: serial {roster.serial}, {sites} sites, not signed yet{missing}")
+        signed = f"{signatures} signatures" if signatures else "not signed yet"
+        typer.echo(f"{path}: serial {roster.serial}, {sites} sites, {signed}{missing}")
 
 
 @roster.command(

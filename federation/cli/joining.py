@@ -122,7 +122,7 @@ def _show(look_at: Callable[[], Seen], *, is_plain: bool) -> None:
         _line(console, finding.name, width, finding.level, told)
         if finding.cure and finding.level == "warning":
             _line(console, "", width, "", finding.cure)
-    for plan in seen.plans:
+    for plan in (plan for plan in seen.plans if plan.leaves):
         _line(console)
         _line(console, f'What leaves this site under "{plan.name}"')
         wide = max(len(name) for name, _ in plan.leaves)

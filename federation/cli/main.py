@@ -17,6 +17,7 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.checking import doctor
+from federation.cli.drafting import invite, mock, plan_commands, site_commands
 from federation.cli.identities import keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
@@ -38,6 +39,8 @@ app = typer.Typer(
 
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+app.add_typer(plan_commands, name="plan")
+app.add_typer(site_commands, name="site")
 app.add_typer(ledger, name="ledger")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
@@ -152,6 +155,10 @@ app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
 
+app.command(epilog="Example: [bold]federation mock plan.toml --rows 500 --out mock/[/bold]")(mock)
+app.command(epilog="Example: [bold]federation invite --plan plan.toml --roster-key consortium.pub[/bold]")(
+    invite
+)
 app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
 
 _SERVE = "federation serve plan.toml --roster roster.toml --state runs/first --address fed.example.org:8443"

@@ -189,6 +189,15 @@ def load_passphrase(path: Path) -> bytes:
     return line
 
 
+def load_password(path: Path) -> str:
+    """The password of a data source: the first line of a file that its owner alone can open."""
+    line = read_secret(path, "password", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise UnusableFile("is no text in UTF-8", hint="write the password to it", path=path) from None
+
+
 def credential(name: str, folder: Path) -> Path:
     """The file of "credential:NAME", which the service manager put into $CREDENTIALS_DIRECTORY; else a path."""
     kind, _, rest = name.partition(":")

@@ -523,7 +523,7 @@ def test_a_site_file_may_leave_out_the_server_and_in_a_simulation_the_consortium
         (
             '"cleveland.csv"',
             '"sqlite:///db"',
-            "site.toml:6 data.source: is a database, which cannot be read yet",
+            "data.query: is missing; add a line such as: query = ",
         ),
         (
             '"cleveland.csv"',

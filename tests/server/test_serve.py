@@ -16,7 +16,7 @@ from clients.site import Site
 from federation.audit.examine import audit
 from federation.errors import CheckpointError, RosterError
 from federation.identity.keys import create, load_private, load_public
-from federation.identity.roster_file import add_site, load_roster, sign_roster
+from federation.identity.roster_file import add_to_roster, load_roster, sign_roster
 from federation.model.params import params_bytes, params_digest
 from federation.report.files import read_report
 from federation.round.transport import Outgoing
@@ -41,7 +41,7 @@ def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
     pinned = load_public(folder / "consortium" / "consortium.pub").key
     for number, name in enumerate(NAMES[:count]):
         create(folder / "keys", name, f"Hospital {name}", 30 + 6 * number)
-        add_site(folder / "roster.toml", load_public(folder / "keys" / f"{name}.pub"))
+        add_to_roster(folder / "roster.toml", load_public(folder / "keys" / f"{name}.pub"))
     name_coordinator(folder / "roster.toml")
     sign_roster(folder / "roster.toml", load_private(consortium))
     sites = {}
@@ -250,7 +250,7 @@ def test_before_its_first_round_is_done_a_run_may_get_another_roster(plan: Path,
         with pytest.raises(RosterError, match="2 sites joined"):
             serve(plan, roster, tmp_path / "run", carrier(two))
         create(tmp_path / "sites" / "keys", "elm", "Hospital elm", 30)
-        add_site(roster, load_public(tmp_path / "sites" / "keys" / "elm.pub"))
+        add_to_roster(roster, load_public(tmp_path / "sites" / "keys" / "elm.pub"))
         sign_roster(roster, load_private(tmp_path / "sites" / "consortium" / "consortium.key"))
         serve(plan, roster, tmp_path / "run", carrier(sites))
     assert RunFolder(tmp_path / "run", PLAN).is_finished

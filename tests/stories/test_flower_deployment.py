@@ -22,7 +22,7 @@ from clients.door.callers import Callers
 from clients.door.service import SiteService
 from federation.identity.keys import create, load_private, load_public
 from federation.identity.roles import create_site
-from federation.identity.roster_file import add_site, load_roster, sign_roster
+from federation.identity.roster_file import add_to_roster, load_roster, sign_roster
 from federation.plan.plan import parse
 from simulations.simulate import simulate
 from tests.patience import patience
@@ -224,7 +224,7 @@ def write_institutions(folder: Path, digest: str, *, with_nodes: bool = False) -
         files[name].write_text(SITE.format(name=name, digest=digest, consortium=load_public(public).key))
         make = create_site if with_nodes else create
         own = make(site / "keys", name, f"hospital {name}", 30)[1]
-        add_site(roster, load_public(own))
+        add_to_roster(roster, load_public(own))
     name_coordinator(roster)
     sign_roster(roster, load_private(consortium))
     return files

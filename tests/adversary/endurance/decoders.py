@@ -68,9 +68,9 @@ SAME = "opens a file that is read here under another name"
 NO_BYTES = "takes values, no bytes"
 EXEMPT = {
     "clients.data.cells.parsed": OWN_DATA,
-    "clients.data.csv_table.CsvTable.parsed": OWN_DATA,
-    "clients.data.csv_table.CsvTable.read": OWN_DATA,
-    "clients.data.csv_table.read_bytes": OWN_DATA,
+    "clients.data.sources.csv_table.parsed_csv": OWN_DATA,
+    "clients.data.sources.csv_table.read_csv": OWN_DATA,
+    "clients.data.sources.opened.read_bytes": OWN_DATA,
     "clients.data.load.read_csv": OWN_DATA,
     "clients.data.load.read_data": OWN_DATA,
     "clients.data.load.read_file": OWN_DATA,

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.data.cells import codes, numbers, parsed
-from clients.data.csv_table import CsvTable
 from clients.data.faults import Fault, refuse
 from clients.data.load import read_csv
+from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.plan.tabular import TabularTask, as_number
 
@@ -61,7 +61,7 @@ def test_a_line_is_of_bounded_length_however_much_is_wrong(tmp_path: Path) -> No
     path.write_text("a\n" + "1\n" * 5000)
     faults = [Fault("c" * 500, f"is wrong {n}", f"mend {n}", tuple(range(5000))) for n in range(900)]
     with pytest.raises(DataError) as caught:
-        refuse(CsvTable.read(path), faults)
+        refuse(read_from(path), faults)
     assert len(str(caught.value).removeprefix(str(path))) < 1200
     assert ", and 894 more, 5000 of 5000 rows in all; mend 0, and mend 1" in str(caught.value)
 

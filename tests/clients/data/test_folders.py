@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clients.data.folders import find_sites, mixed_hold_outs
+from clients.rules.origin import TABLES
 from federation.errors import DataError
 
 ROWS = "age,cp,num\n55,1,0\n"
@@ -42,7 +43,7 @@ def test_sites_are_files_and_folders_by_name(tmp_path: Path) -> None:
     [
         ([], "holds no sites"),
         ([".hidden.csv"], "holds no sites"),
-        (["a.parquet"], "Parquet cannot be read yet; save it as CSV"),
+        (["a.csv", "a.parquet"], "a is there twice, in a.csv and a.parquet"),
         (["a.csv", "a/train.csv"], "a is there twice, in a and a.csv"),
         (["a/data.csv"], r"holds no train\.csv"),
         (["my site.csv"], "cannot be a site's name"),
@@ -109,22 +110,18 @@ def test_the_name_of_a_file_cannot_write_on_the_terminal(tmp_path: Path) -> None
     ("name", "content", "expected"),
     [
         (
-            "clinic.csv.gz",
+            "clinic.gz",
             ZIPPED,
-            r"clinic\.csv\.gz: is compressed by gzip; unpack it",
+            r"clinic\.gz: is no table by its name; remove it, or name it by what it is: \.csv",
         ),
-        (
-            "clinic.xlsx",
-            b"PK\x03\x04....[Content_Types].xml",
-            r"clinic\.xlsx: is an Excel workbook; save it as CSV",
-        ),
-        ("clinic.tsv", ROWS.replace(",", "\t").encode(), "has its cells separated by tabs"),
+        ("clinic.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"clinic\.xls: is an old Office file"),
+        ("clinic.sqlite", b"SQLite format 3\0", r"clinic\.sqlite: is a SQLite database"),
         ("clinic.npz", b"PK\x03\x04....x.npy", "is a NumPy archive"),
-        ("clinic.dat", ROWS.encode(), "is no CSV file by its name; remove it, or save it as CSV"),
-        ("clinic", ROWS.encode(), "is no CSV file by its name"),
+        ("clinic.dat", ROWS.encode(), "is no table by its name; remove it, or name it"),
+        ("clinic", ROWS.encode(), "is no table by its name"),
         ("A.csv", ROWS.encode(), "a is there twice"),
-        ("a/train.csv.gz", ZIPPED, r"train\.csv\.gz: is compressed by gzip"),
-        ("b/train.xlsx", b"PK\x03\x04....xl/", r"train\.xlsx: is an Excel workbook"),
+        ("b/train.gz", ZIPPED, r"train\.gz: is no table by its name"),
+        ("b/train.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", r"train\.xls: is an old Office file"),
     ],
 )
 def test_what_may_be_a_sites_data_is_refused_by_name(
@@ -140,13 +137,28 @@ def test_what_may_be_a_sites_data_is_refused_by_name(
 def test_a_test_file_that_cannot_be_read_is_not_left_out(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "train.csv").write_text(ROWS)
-    for name in ("test.xlsx", "test.csv.gz", "test.tsv"):
+    for name in ("test.xls", "test.gz", "test.dat"):
         (tmp_path / "b" / name).write_text(ROWS)
         with pytest.raises(DataError, match=name.replace(".", r"\.")):
             find_sites(tmp_path)
         (tmp_path / "b" / name).unlink()
     (tmp_path / "b" / "test.log").write_text("")
     assert find_sites(tmp_path).sites[0].test is None
+
+
+@pytest.mark.parametrize("suffix", TABLES)
+def test_every_kind_of_table_is_a_sites_data(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "b").mkdir()
+    for name in (f"a{suffix}", f"b/train{suffix}", f"b/TEST{suffix.upper()}"):
+        (tmp_path / name).write_bytes(b"")
+    a, b = find_sites(tmp_path).sites
+    assert (a.name, a.train, b.name, b.train) == (
+        "a",
+        tmp_path / f"a{suffix}",
+        "b",
+        tmp_path / "b" / f"train{suffix}",
+    )
+    assert b.test == tmp_path / "b" / f"TEST{suffix.upper()}"
 
 
 def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:

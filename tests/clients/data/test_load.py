@@ -177,13 +177,22 @@ def test_a_wrong_cell_is_named_by_its_place(site: Path, row: str, expected: str)
         ("age,cp\n1,1\n", 'has no column "num"'),
         ('"x\ny",cp,num\n1,1,0\n', 'has no column "age"; the first row must be'),
         (",".join(f"c{i:03}" for i in range(99)) + "\n" + "1," * 98 + "1\n", "c013, c014, ..."),
-        ("55.0,1,0\n60,1,0\n", 'has no column "age"; the first row must be the columns\' names'),
-        ("age;cp;num\n1;1;0\n", "has its cells separated by semicolons; save it with commas"),
-        ("age;cp (a, b);num\n1;0,5;0\n", 'has no column "age"; separate the cells by commas'),
+        (
+            "55.0,1,0\n60,1,0\n",
+            'has no columns "age", "cp", "num"; the first row must be the columns\' names',
+        ),
+        (
+            "age;cp;num\n1;1;0\n",
+            'separated by semicolons; set data.separator = ";" in site.toml',
+        ),
+        (
+            "age;cp (a, b);num\n1;0,5;0\n",
+            'no columns "age", "cp", "num"; set data.separator = ";" in site.toml',
+        ),
         ("age,cp,num,age\n1,1,0,1\n", 'has two columns "age"; rename or remove one'),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file; save it as CSV, UTF-8"),
         (b"age,cp,num\n1,1,0\n\xe9,1,0\n", "row 3 is not UTF-8 text; save it as CSV, UTF-8"),
-        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is UTF-16 text; save it as CSV, UTF-8"),
+        ("age,cp,num\n1,1,0\n".encode("utf-16"), "is UTF-16 text; set data.encoding in site.toml"),
     ],
 )
 def test_a_wrong_file_is_one_line(site: Path, content: str | bytes, expected: str) -> None:
@@ -200,7 +209,7 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         read_csv(tmp_path / "absent.csv", TASK)
     with pytest.raises(DataError, match="cannot be read"):
         read_csv(tmp_path, TASK)
-    with pytest.raises(DataError, match="Parquet cannot be read yet; save it as CSV"):
+    with pytest.raises(DataError, match="no such file"):
         read_csv(tmp_path / "site.parquet", TASK)
 
 
@@ -466,3 +475,18 @@ def test_the_users_function_may_say_whose_the_records_are_and_must_where_patient
 def test_the_users_function_is_not_asked_for_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FederationError, match="no such file"):
         read_data(tmp_path / "absent.csv", own_plan(), own_task(ValueError("unreachable")))
+
+
+def test_all_that_is_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "site.csv").write_text(
+        "age,cp,extra\n55,1,a\n,1,a\n60,9,a\n61,1,a,0\nage,cp,extra\n62,x,a\n63,1\n"
+    )
+    with pytest.raises(DataError) as caught:
+        read_csv(tmp_path / "site.csv", TASK)
+    line = str(caught.value)
+    assert "row 5 has 4 cells, the header has 3 (2 such rows: 5, 8)" in line
+    assert "row 6 is the header once more" in line
+    assert 'has no column "num"' in line
+    assert 'row 3, column "age": is empty' in line
+    assert 'row 4, column "cp": is not one of the plan\'s values' in line
+    assert "\n" not in line

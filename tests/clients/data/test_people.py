@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.data.csv_table import CsvTable
 from clients.data.faults import refuse
 from clients.data.people import people
+from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 
 
@@ -18,7 +18,7 @@ def named(folder: Path, *names: str) -> tuple[list[int], list[str]]:
     path = folder / "site.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["mrn", "age"], *([name, "40"] for name in names)])
-    table = CsvTable.read(path)
+    table = read_from(path)
     found = people(table, "mrn")
     refuse(table, found.faults)
     assert [found.names.index(name) for name in dict.fromkeys(found.names)] == [

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.data.csv_table import CsvTable
 from clients.data.described import describe
 from clients.data.rows import Marks, marks_of_rows, marks_of_texts, shared
+from clients.data.sources.reading import read as read_from
 from federation.plan.tabular import TabularTask
 from tests.worlds import plan_of, rows_of
 
@@ -24,7 +24,7 @@ def marks(folder: Path, rows: list[list[str]], header: list[str] = HEADER) -> Ma
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     assert isinstance(TASK, TabularTask)
-    return describe(CsvTable.read(path), TASK).marks
+    return describe(read_from(path), TASK).marks
 
 
 def test_a_mark_is_of_the_record_and_not_of_its_place_or_spelling(tmp_path: Path) -> None:

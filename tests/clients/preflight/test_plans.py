@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -190,3 +191,18 @@ def test_the_bytes_of_a_round_are_those_that_are_sent(tmp_path: Path, sites: int
 
 def replace_cohort(plan: Plan, sites: int) -> Plan:
     return plan.model_copy(update={"cohort": plan.cohort.model_copy(update={"size": sites})})
+
+
+def test_of_a_plan_that_the_policy_refuses_no_code_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "strangers.py").write_text("raise AssertionError('loaded')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    head, _, rest = TEXT.partition("[task]")
+    text = 'task = "strangers:task"\n' + head + rest[rest.index("[cohort]") :]
+    (tmp_path / "stranger.txt").write_text(text)
+    path = write(tmp_path, "sha256:" + "a" * 64)
+    found = seen(path, tmp_path / "stranger.txt")
+    assert only_error(found)[:2] == ("plan", 3)
+    assert found.plans[0].leaves == ()
+    assert "strangers" not in sys.modules

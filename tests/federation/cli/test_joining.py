@@ -83,7 +83,7 @@ def test_a_service_logs_what_was_looked_at_and_what_will_leave(
 ) -> None:
     done = command("join", site, "--socket", site.parent / "s", "--yes", "--json-log")
     checked, leaves = map(json.loads, done.err.splitlines())
-    assert checked["checks"] == ["program", "site file", "keys", "ledger", "data", "plan", "budget", "schema"]
+    assert checked["checks"] == ["program", "site file", "keys", "ledger", "plan", "budget", "schema"]
     assert "a masked vector of 6 numbers" in leaves["detail"]
     assert leaves["risk"].startswith("epsilon 3.000 at delta 1e-05 for one record")
 

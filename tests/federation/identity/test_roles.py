@@ -25,7 +25,6 @@ from federation.identity.roles import (
     node_point,
 )
 from federation.identity.roster_file import (
-    add_site,
     add_to_roster,
     load_roster,
     remove_site,
@@ -44,7 +43,7 @@ def test_a_coordinator_s_key_is_named_by_the_roster_and_survives_every_change(tm
     named = load_any_public(public)
     assert isinstance(named, CoordinatorFile)
     _, site = create(tmp_path, "berlin", "Charite", 24)
-    add_site(path, load_public(site))
+    add_to_roster(path, load_public(site))
     with pytest.raises(
         RosterError, match=r"roster.toml names no coordinator's key; make a key: federation keys"
     ):
@@ -58,7 +57,7 @@ def test_a_coordinator_s_key_is_named_by_the_roster_and_survives_every_change(tm
     assert isinstance(added, NodeFile)
     add_to_roster(path, added)
     add_to_roster(path, load_any_public(other))
-    add_site(path, load_public(site))
+    add_to_roster(path, load_public(site))
     read = load_roster(path).read()
     assert (read.serial, read.coordinator) == (6 - 1, roster.coordinator)
     assert read.by_site["berlin"].node.hex() == added.key
@@ -131,13 +130,13 @@ def test_a_node_s_key_that_the_site_did_not_sign_is_no_part_of_its_public_file(t
 def test_a_public_file_without_a_node_is_read_as_before_and_takes_no_node_away(tmp_path: Path) -> None:
     path = tmp_path / "roster.toml"
     _, public = create(tmp_path, "berlin", "Charite", 24)
-    assert add_site(path, load_public(public)).by_site["berlin"].node == b""
+    assert add_to_roster(path, load_public(public)).by_site["berlin"].node == b""
     _, node = create_node(tmp_path, "berlin")
     named = add_to_roster(path, load_any_public(node)).by_site["berlin"].node
     assert len(named) == 49
-    assert add_site(path, load_public(public)).by_site["berlin"].node == named
+    assert add_to_roster(path, load_public(public)).by_site["berlin"].node == named
     _, renewed, _ = create_site(tmp_path / "new", "berlin", "Charite", 24)
-    assert add_site(path, load_public(renewed)).by_site["berlin"].node not in (b"", named)
+    assert add_to_roster(path, load_public(renewed)).by_site["berlin"].node not in (b"", named)
 
 
 def test_no_key_of_a_site_is_ever_replaced(tmp_path: Path) -> None:
@@ -178,7 +177,7 @@ def test_a_node_is_that_of_a_site_on_the_roster(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no site's id"):
         create_node(tmp_path, "../berlin")
     _, site = create(tmp_path, "berlin", "Charite", 24)
-    add_site(tmp_path / "roster.toml", load_public(site))
+    add_to_roster(tmp_path / "roster.toml", load_public(site))
     with pytest.raises(InputError, match=r"holds no site essen \(berlin\)"):
         remove_site(tmp_path / "roster.toml", "essen")
 

@@ -13,6 +13,8 @@ HEAD = 4096  # bytes from the beginning of a file that are looked at
 
 _UNPACK = f"unpack it, and if needed {SAVE}"
 _EXPORT = "export it as CSV, UTF-8"
+_WIDE = ("utf-16", "utf-32")
+_DECLARE = f'set data.encoding in site.toml ("utf-16"), or {SAVE}'
 _WORKBOOK = ("is an Excel workbook", SAVE)
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
@@ -39,8 +41,8 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"{\\rtf", "is a text document (RTF)", SAVE),
     (b"\xff\xfe\0\0", "is UTF-32 text", SAVE),
     (b"\0\0\xfe\xff", "is UTF-32 text", SAVE),
-    (b"\xff\xfe", "is UTF-16 text", SAVE),
-    (b"\xfe\xff", "is UTF-16 text", SAVE),
+    (b"\xff\xfe", "is UTF-16 text", _DECLARE),
+    (b"\xfe\xff", "is UTF-16 text", _DECLARE),
     (b"version https://git-lfs", "is a pointer to a file in Git LFS", "fetch the file itself"),
 )
 _MARKUP = (
@@ -51,27 +53,40 @@ _MARKUP = (
     (b"{", "JSON"),
     (b"[{", "JSON"),
 )
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
-def other_format(head: bytes) -> tuple[str, str] | None:
-    """What a file with these first bytes is instead of CSV, and what to do; None if it may be CSV.
+def other_format(head: bytes, separator: str = ",", encoding: str = "utf-8") -> tuple[str, str] | None:
+    """What a file with these first bytes is instead of the CSV that was declared, and what to do; or None.
 
     >>> other_format(b"PAR1..."), other_format(b"age,sick\\n40,1\\n")
     (('is a Parquet file', 'export it as CSV, UTF-8'), None)
     """
     if head.startswith(b"PK\x03\x04"):
         return _archive(head)
-    for magic, what, cure in _MAGIC:
-        if head.startswith(magic):
-            return what, cure
-    if b"\0" in head:
-        return ("is UTF-16 text", SAVE) if _is_utf16(head) else ("is a binary file", SAVE)
+    is_wide = encoding.startswith(_WIDE)
+    if is_wide and b"\0" in head:
+        return _other_separator(head.decode(encoding, errors="ignore"), separator)
+    binary = next(((what, cure) for magic, what, cure in _MAGIC if head.startswith(magic)), None)
+    if binary is None and b"\0" in head:
+        binary = ("is UTF-16 text", _DECLARE) if _is_utf16(head) else ("is a binary file", SAVE)
+    if binary is None and is_wide:
+        binary = (
+            f"is no {encoding} text",
+            "set data.encoding in site.toml to what it is, or leave it out for UTF-8",
+        )
+    return binary or _other_text(head, separator, encoding)
+
+
+def _other_text(head: bytes, separator: str, encoding: str) -> tuple[str, str] | None:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:16].lower()
     for mark, name in _MARKUP:
         if start.startswith(mark):
             return f"is {name}", SAVE
-    return _other_separator(head.decode("utf-8-sig", errors="replace"))
+    is_utf8 = encoding == "utf-8"
+    if not is_utf8 and head.startswith(b"\xef\xbb\xbf"):
+        return f"is UTF-8 text, and data.encoding says {encoding}", 'set data.encoding = "utf-8" in site.toml'
+    return _other_separator(head.decode("utf-8-sig" if is_utf8 else encoding, errors="replace"), separator)
 
 
 def _archive(head: bytes) -> tuple[str, str]:
@@ -89,20 +104,30 @@ def _is_utf16(head: bytes) -> bool:
     return max(zeros) > len(head) / 4 and min(zeros) < len(head) / 20
 
 
-def _other_separator(text: str) -> tuple[str, str] | None:
-    """Told by the header, or by header and first row where some commas are in them, too."""
+def _other_separator(text: str, declared: str) -> tuple[str, str] | None:
+    """Told by the header, or by header and first row where some of the declared separators are in them, too."""
     lines = [line for line in text.splitlines() if line.strip()][:2]
     if not lines:
         return None
     if lines[0].lower().startswith("sep=") and len(lines[0].strip()) <= len("sep=,"):
         return "begins with a line for Excel (sep=), not with the columns' names", "remove that line"
-    commas = [_width(line, ",") for line in lines]
+    commas = [_width(line, declared) for line in lines]
     for separator, name in _SEPARATORS.items():
         widths = [_width(line, separator) for line in lines]
         same, ragged = widths[0] == widths[-1], commas[0] != commas[-1]
         if widths[0] > 1 and (commas[0] == 1 or (widths[0] > commas[0] and same and ragged)):
-            return f"has its cells separated by {name}", "save it with commas, and with points in decimals"
+            return f"has its cells separated by {name}", _cure_of(separator)
     return None
+
+
+def _cure_of(separator: str) -> str:
+    if separator == ",":
+        return "take data.separator out of site.toml"
+    named = "tab" if separator == "\t" else separator
+    return (
+        f'set data.separator = "{named}" in site.toml (and data.decimal), or '
+        "save it with commas, and with points in decimals"
+    )
 
 
 def _width(line: str, separator: str) -> int:

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from clients.data.formats import other_format
+from clients.data.sources.formats import other_format
 
 TABLE = "age,dose,sick\n40,0.5,no\n41,1.5,yes\n"
 

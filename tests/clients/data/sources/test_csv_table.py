@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.data.csv_table import CsvTable
+from clients.data.sources.reading import read as read_from
+from clients.data.sources.table import Table
 from federation.errors import DataError
 from tests.patience import within
 
@@ -23,15 +24,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "site.csv"
 
 
-def read(path: Path, text: str, end: str = "\n") -> CsvTable:
+def read(path: Path, text: str, end: str = "\n") -> Table:
     path.write_bytes(text.replace("\n", end).encode())
-    return CsvTable.read(path)
+    return read_from(path)
 
 
 def refused(path: Path, text: str | bytes) -> str:
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(DataError) as caught:
-        CsvTable.read(path)
+        read_from(path)
     line = str(caught.value)
     assert "\n" not in line and "; " in line
     return line.removeprefix(f"{path}: ")
@@ -74,7 +75,7 @@ def test_a_stray_quote_in_the_header_or_after_a_note_of_several_lines_is_named_b
 
 def test_a_note_may_span_lines(path: Path) -> None:
     table = read(path, f'{HEADER}\n1,"feels well,\n\nslept badly; ""fine"", she says",40,no\n2,x,41,no\n')
-    assert (len(table), table.line_count, table.lines, table.blank) == (2, 5, [2, 5], 0)
+    assert (len(table), table.line_count, list(table.lines), table.blank) == (2, 5, [2, 5], 0)
 
 
 def test_in_a_file_of_one_column_no_cell_spans_lines(path: Path) -> None:
@@ -101,7 +102,7 @@ def test_every_row_written_is_read_or_counted_or_the_file_is_refused(
     path = tmp_path_factory.mktemp("rows") / "site.csv"
     path.write_bytes(buffer.getvalue().encode())
     try:
-        table = CsvTable.read(path)
+        table = read_from(path)
     except DataError:
         return
     assert list(map(list, zip(*table.columns, strict=True))) == [
@@ -140,7 +141,7 @@ REFUSED = [
 def test_what_may_be_lost_or_doubled_is_refused(path: Path, text: str, expected: str) -> None:
     path.write_text(text)
     with pytest.raises(DataError) as caught:
-        CsvTable.read(path).column("age")
+        read_from(path).column("age")
     assert expected in str(caught.value)
 
 
@@ -160,7 +161,8 @@ def test_the_line_that_is_not_utf8_is_named_whatever_ends_the_lines(path: Path) 
         content = end.join([HEADER.encode(), b"1,a,2,no", b"2,M\xfcller,3,no", b"3,b,4,no"])
         line = refused(path, content)
         assert (
-            line == "row 3 is not UTF-8 text; save it as CSV, UTF-8 (it may be Windows-1252 or Latin-1 now)"
+            line == "row 3 is not UTF-8 text; save it as CSV, UTF-8, or set data.encoding in site.toml "
+            '(it may be "windows-1252" or "iso-8859-1" now)'
         )
 
 
@@ -184,7 +186,7 @@ def test_a_line_of_a_million_columns_and_a_cell_of_twenty_megabytes_are_seconds_
 def test_rows_of_another_length_are_explained(path: Path, text: str, hint: str) -> None:
     path.write_text(text)
     with pytest.raises(DataError) as raised:
-        CsvTable.read(path)
+        read_from(path)
     assert hint in str(raised.value)
 
 
