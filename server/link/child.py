@@ -29,6 +29,8 @@ from server.link.order import Order
 
 _AGAIN: Final = 5
 """Times in a minute that a SuperLink is started again before its coordinator gives up."""
+_ANEW: Final = 3
+"""Times after which it gets a new database: nothing in the old one is needed, and it may be what is wrong."""
 _MINUTE: Final = 60.0
 _END_SECONDS: Final = 5.0
 _BIND_SECONDS: Final = 10.0  # for one of a coordinator before to end
@@ -126,6 +128,7 @@ class SuperLink:
 
     def __enter__(self) -> Self:
         self._place.make()
+        self._place.forget()  # what a coordinator before this one had under way is nobody's
         self._start()
         threading.Thread(target=self._supervise, name="superlink", daemon=True).start()
         return self
@@ -148,6 +151,11 @@ class SuperLink:
         """TransportError if it has ended for good."""
         if self.failure is not None:
             raise TransportError(self.failure, hint=f"see {self._place.log}")
+
+    def renew(self) -> None:
+        """Have another one take the place of one that is there and does not answer."""
+        if self._child is not None:
+            self._child.kill()
 
     def _start(self) -> None:
         """Start one, unless this has ended."""
@@ -185,8 +193,10 @@ class SuperLink:
             if len(self._starts) > _AGAIN:
                 self.failure = f"the SuperLink ended {len(self._starts)} times in a minute (status {code})"
                 return
-            warn("superlink_ended", status=code, detail="another one is started")
             _end(child)
+            if len(self._starts) >= _ANEW:
+                self._place.forget()
+            warn("superlink_ended", status=code, detail="another one is started")
             self._start()
 
 

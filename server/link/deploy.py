@@ -176,12 +176,11 @@ def _serve_all(
 
     @contextmanager
     def line() -> Iterator[Transport]:
-        link.settle(nodes)
         with link.run() as grid:
             yield GridTransport(grid, shortest=_SHORTEST, longest=_LONGEST)
 
     for part in parts:
-        with SteadyTransport(line, superlink.require) as transport:
+        with SteadyTransport(line, superlink.require, superlink.renew) as transport:
             transport.addresses()  # the SuperLink is there
             wanted = call.sites or len(nodes)
             note("waiting", plan=part.plan.federation.name, sites=wanted)

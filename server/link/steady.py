@@ -16,7 +16,7 @@ from typing import Final, Self, TypeVar
 from federation.errors import TransportError
 from federation.log import note, warn
 from federation.round.transport import Arrival, Deadline, Outgoing, Transport
-from server.link.flower import is_away, is_over
+from server.link.flower import is_away, is_over, is_stuck
 
 LONGEST: Final = 120.0
 """Seconds without a SuperLink after which a run ends; it can be resumed."""
@@ -25,7 +25,9 @@ T = TypeVar("T")
 
 
 class SteadyTransport:
-    """The transports that `opens` makes, one after the other, as one. `require` raises if there will be no more.
+    """The transports that `opens` makes, one after the other, as one.
+
+    `require` raises if there will be no more; `renew` is for a SuperLink that is there and does not answer.
 
     Time for answers begins anew after an outage: it was not the sites that were slow.
     """
@@ -34,9 +36,10 @@ class SteadyTransport:
         self,
         opens: Callable[[], AbstractContextManager[Transport]],
         require: Callable[[], None] = lambda: None,
+        renew: Callable[[], None] = lambda: None,
         longest: float = LONGEST,
     ) -> None:
-        self._opens, self._require, self._longest = opens, require, longest
+        self._opens, self._require, self._renew, self._longest = opens, require, renew, longest
         self._stack = ExitStack()
         self._line: Transport | None = None
         self._unanswered: dict[str, Outgoing] = {}  # the newest request to each address
@@ -101,6 +104,8 @@ class SteadyTransport:
             raise TransportError(
                 f"the SuperLink has been away for {self._longest:.0f} s", hint=hint
             ) from error
+        if is_stuck(cause):
+            self._renew()
         if is_over(cause) and self._line is not None:
             self._line = None
             self._close()

@@ -159,6 +159,20 @@ def test_after_a_limit_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steady.LONGEST < now[0] < 1.1 * steady.LONGEST
 
 
+def test_a_superlink_that_does_not_answer_is_renewed(sleeps: list[Callable[[], None]]) -> None:
+    line, renewed = Line(), list[int]()
+
+    @contextmanager
+    def opens() -> Iterator[Transport]:
+        yield line
+
+    with SteadyTransport(opens, renew=lambda: renewed.append(1)) as transport:
+        line.fault = httpx.ConnectError("")
+        sleeps += [breaks(line, httpx.ReadTimeout("")), breaks(line, None)]
+        assert transport.addresses() == ("1",)
+    assert renewed == [1]
+
+
 def test_where_there_will_be_no_other_it_says_so_at_once() -> None:
     def require() -> NoReturn:
         raise TransportError("the SuperLink ended 6 times in a minute")
