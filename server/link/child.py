@@ -128,6 +128,7 @@ class SuperLink:
 
     def __enter__(self) -> Self:
         self._place.make()
+        self._place.forget()  # what a coordinator before this one had under way is nobody's
         self._start()
         threading.Thread(target=self._supervise, name="superlink", daemon=True).start()
         return self

@@ -176,7 +176,6 @@ def _serve_all(
 
     @contextmanager
     def line() -> Iterator[Transport]:
-        link.settle(nodes)
         with link.run() as grid:
             yield GridTransport(grid, shortest=_SHORTEST, longest=_LONGEST)
 

@@ -1,6 +1,6 @@
 """The coordinator's end of its SuperLink, over the interfaces that nobody else may use.
 
-It registers the nodes of the roster, submits a run, takes the run's task itself and speaks to the sites as the app
+It submits a run, takes the run's task itself and speaks to the sites as the app
 of that task. What it submits is a manifest without a line of code: nothing anywhere is started for it, and nothing
 could be, since only who has the secret gets a task.
 
@@ -22,15 +22,11 @@ from typing import Any, Final, TypeAlias
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SUPERLINK_NODE_ID, Status, SubStatus
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SUPERLINK_NODE_ID, SubStatus
 from flwr.common.serde import run_from_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
-    ListRunsRequest,
-    RegisterNodeRequest,
     StartRunRequest,
-    StopRunRequest,
-    UnregisterNodeRequest,
 )
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.runtime_pb2 import (
@@ -82,19 +78,6 @@ class Link:
     address: str
     token: str = field(repr=False)
     secret: str = field(repr=False)
-
-    def settle(self, points: Points) -> None:
-        """Have exactly these nodes registered, and no run going on."""
-        with self._control() as control:
-            for run in control.ListRuns(ListRunsRequest()).run_dict.values():
-                if run.status.status != Status.FINISHED:
-                    control.StopRun(StopRunRequest(run_id=run.run_id))
-            wanted = {_as_flower_writes(point) for point in points.values()}
-            known = _registered(control)
-            for key in known.keys() - wanted:
-                control.UnregisterNode(UnregisterNodeRequest(node_id=known[key].node_id))
-            for key in wanted - known.keys():
-                control.RegisterNode(RegisterNodeRequest(public_key=key))
 
     def connected(self, points: Points) -> dict[str, str]:
         """Site ids of the nodes that are connected now, by address."""

@@ -48,8 +48,8 @@ class Now(logging.Handler):
         }
 
     def attach(self) -> None:
-        """Listen from now on."""
-        LOGGER.addHandler(self)
+        """Listen from now on, before others: whoever reads a line of the log finds it here."""
+        LOGGER.handlers.insert(0, self)
 
     def detach(self) -> None:
         """Listen no more."""

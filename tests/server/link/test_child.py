@@ -25,6 +25,8 @@ from server.link.certificates import own
 from server.link.child import Place, SuperLink, listen
 from server.link.flower import Link
 from server.link.listening import Doors
+from server.link.order import Order
+from server.link.superlink import flower_app, node_key, settle
 from tests import ROOT
 from tests.patience import patience
 from tests.server.link.nodes import node, signed
@@ -72,11 +74,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def back_in(running: Running) -> None:
-    """Wait until it answers its coordinator, and knows the nodes."""
+    """Wait until it answers its coordinator."""
     ends = time.monotonic() + patience(30)
     while True:
         try:
-            return running.link.settle(running.points)
+            running.link.connected({})
+            return
         except Exception:
             assert time.monotonic() < ends, running.place.log.read_text()
             time.sleep(0.2)
@@ -134,6 +137,20 @@ def test_its_secrets_are_in_no_argument_and_no_environment_and_its_files_are_its
     assert running.place.folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_nodes_are_registered_before_anybody_can_ask_and_keep_their_number(tmp_path: Path) -> None:
+    """Else a site would be told that its key is not known; and after a restart its messages are still its own."""
+    one, other = node()[1], node()[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        order = Order(0, 0, "", "", str(tmp_path / "state.db"), (), token="", secret="00")  # noqa: S106
+        state = flower_app(order).state.linkstate_factory.state()
+    settle(state, [one])
+    first = state.get_node_id_by_public_key(node_key(one))
+    settle(state, [one, other])
+    assert state.get_node_id_by_public_key(node_key(one)) == first is not None
+    assert state.get_node_id_by_public_key(node_key(other)) not in (None, first)
+
+
 def test_another_process_of_this_machine_has_no_token(running: Running) -> None:
     host, _, port = running.superlink.address.partition(":")
     line = http.client.HTTPConnection(host, int(port), timeout=patience(20))
@@ -142,7 +159,7 @@ def test_another_process_of_this_machine_has_no_token(running: Running) -> None:
         assert line.getresponse().status == 403
     wrong = Link(running.superlink.address, "00" * 32, running.superlink.secret)
     with pytest.raises(Exception, match="403"):
-        wrong.settle({})
+        wrong.connected({})
 
 
 def test_a_task_needs_the_secret(running: Running) -> None:
