@@ -114,7 +114,7 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     task = build_task(plan)
     records = site_data(source, test, plan, task, rules.policy)
     try_out(task, records.training, plan, rules.data.size or len(records.training))
-    for table in records.read:
+    for table in records.tables:
         check_pool(rules, key, fingerprints(table, plan.patient_column, key))
     for read in records.files:
         tell(read)
