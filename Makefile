@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras check bench soak power vectors clean
+.PHONY: help demo test test-extras check bench bench-exchange soak power vectors clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ check: $(READY) ## format, lint, types, import contracts
 
 bench: $(READY) ## how fast, as ratios to this machine's own limits; writes benchmarks/results.md
 	$(BIN)/python -m benchmarks.secagg
+
+bench-exchange: $(READY) ## an exchange over a real Flower, both ways; writes benchmarks/exchange.md
+	$(BIN)/python -m benchmarks.exchange
 
 soak: $(READY) ## hours of hostile networks, strange bytes and SIGKILL; writes benchmarks/soak.md
 	$(BIN)/python -m benchmarks.endurance soak $(SCALE)

@@ -101,8 +101,21 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     if rules.server is not None and (rules.server.flower_user or rules.server.socket_group):
         callers_of(rules, path, same_user=False)
     key = rules.identity()
+    facts = {"id": rules.id, "pool": rules.data.pool, **admitted(plan, rules, key)}
+    records = fitting(plan, rules, path)
+    try_out(build_task(plan), records.training, plan, rules.data.size or len(records.training))
+    for read in records.files:
+        tell(read)
+    parted = rules.data.test is None and is_on_one_side(records.training, plan.privacy.unit)
+    largest = largest_alone(plan) if parted else None
+    alone = {} if largest is None else {"epsilon_of_this_run_alone": largest}
+    return {**facts, **alone, **_records(records)}
+
+
+def admitted(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, Any]:
+    """What policy and ledger say of one more run of a plan. Refusals are raised as in a real run."""
     consent(plan, rules.policy)
-    facts: dict[str, Any] = {"id": rules.id, "pool": rules.data.pool, "policy": "allows this plan"}
+    facts: dict[str, Any] = {"policy": "allows this plan"}
     facts["colluders_minimum"] = rules.policy.colluders_demanded(plan)
     facts["survivors_minimum"] = rules.policy.survivors_demanded(plan)
     facts["runs_left"] = _runs_left(plan, rules, key)
@@ -110,18 +123,16 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     if "record" in facts["units"]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
         facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
+    return facts
+
+
+def fitting(plan: Plan, rules: SiteFile, path: Path) -> SiteRecords:
+    """The site's records as the plan reads them, if they are of this pool. DataError names row and column."""
     source, test = data_files(rules, path.parent)
-    task = build_task(plan)
-    records = site_data(source, test, plan, task, rules.policy)
-    try_out(task, records.training, plan, rules.data.size or len(records.training))
+    records, key = site_data(source, test, plan, build_task(plan), rules.policy), rules.identity()
     for table in records.tables:
         check_pool(rules, key, fingerprints(table, plan.patient_column, key))
-    for read in records.files:
-        tell(read)
-    parted = test is None and is_on_one_side(records.training, plan.privacy.unit)
-    largest = largest_alone(plan) if parted else None
-    alone = {} if largest is None else {"epsilon_of_this_run_alone": largest}
-    return {**facts, **alone, **_records(records)}
+    return records
 
 
 def _records(records: SiteRecords) -> dict[str, int]:
@@ -142,14 +153,14 @@ def _runs_left(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> int | Non
     most = rules.policy.runs_of(plan.digest)
     if most is None:
         return None
-    account = _account(rules, key)
+    account = account_of(rules, key)
     account.require_approved("", plan.digest, most)
     return most - account.runs_of(plan.digest)
 
 
 def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
     """Epsilon spent of each limit in force, before and after this plan. BudgetExceeded if a limit is too low."""
-    account, limits = _account(rules, key), rules.policy.limits()
+    account, limits = account_of(rules, key), rules.policy.limits()
     charges = plan.charges
     account.require_room(limits, charges)
     terms = account.in_force(limits, charges[0])
@@ -167,7 +178,7 @@ def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, d
     return units
 
 
-def _account(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
+def account_of(rules: SiteFile, key: Ed25519PrivateKey) -> Account:
     """The account of the site's ledger, or of a new one if the site has none yet. Only reads the file."""
     new = genesis_of(rules)
     if not rules.journal.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Self
@@ -37,52 +38,44 @@ def check_address(address: str) -> str:
     return address
 
 
-def check_certificate(certificate: str, path: Path, now: datetime | None = None) -> None:
+def check_certificate(
+    certificate: str, path: Path, now: datetime | None = None, key: str = "server.certificate"
+) -> None:
     """SiteFileError unless the certificate of the site file at `path` can be pinned: PEM, public, valid today."""
-    now, data = now or datetime.now(UTC), _read(certificate, path)
+    now, data, value = now or datetime.now(UTC), _read(certificate, path, key), json.dumps(certificate)
+    refuse, issuer = partial(SiteFileError, path=path, key=key, value=value), _issuer(key)
     if b"PRIVATE KEY" in data:
-        raise _refusal(
-            certificate, path, "holds a private key", "name the certificate alone, and keep the key elsewhere"
-        )
+        raise refuse("holds a private key", hint="name the certificate alone, and keep the key elsewhere")
     try:
         found = x509.load_pem_x509_certificates(data)
         ends = [each.not_valid_after_utc for each in found]
         begins = [each.not_valid_before_utc for each in found]
     except ValueError:
-        hint = "ask the coordinator for it: a text that begins with -----BEGIN CERTIFICATE-----"
-        raise _refusal(certificate, path, "is no certificate in PEM form", hint) from None
+        hint = f"ask {issuer} for it: a text that begins with -----BEGIN CERTIFICATE-----"
+        raise refuse("is no certificate in PEM form", hint=hint) from None
     # A bundle may hold authorities that have passed; one that is valid is enough.
     if any(begin <= now <= end for begin, end in zip(begins, ends, strict=True)):
         return
     if min(begins) > now:
-        raise _refusal(
-            certificate, path, f"is not valid before {min(begins):%Y-%m-%d}", "check this machine's clock"
-        )
-    raise _refusal(
-        certificate, path, f"expired on {max(ends):%Y-%m-%d}", "ask the coordinator for the new one"
-    )
+        raise refuse(f"is not valid before {min(begins):%Y-%m-%d}", hint="check this machine's clock")
+    raise refuse(f"expired on {max(ends):%Y-%m-%d}", hint=f"ask {issuer} for the new one")
 
 
-def _read(certificate: str, path: Path) -> bytes:
+def _issuer(key: str) -> str:
+    return "the coordinator" if key == "server.certificate" else "whoever runs the proxy"
+
+
+def _read(certificate: str, path: Path, key: str) -> bytes:
     file = path.parent / certificate
+    refuse = partial(SiteFileError, path=path, key=key, value=json.dumps(certificate))
     try:
         if not file.is_file():
-            raise _refusal(
-                certificate,
-                path,
-                "names no file",
-                "ask the coordinator for the certificate, and put it there",
-            )
+            raise refuse("names no file", hint=f"ask {_issuer(key)} for the certificate, and put it there")
         with file.open("rb") as stream:
             return stream.read(_LARGEST)
     except OSError as error:
         reason = f"cannot be read ({error.strerror or type(error).__name__})"
-        raise _refusal(certificate, path, reason, "check the file's permissions") from None
-
-
-def _refusal(certificate: str, path: Path, message: str, hint: str) -> SiteFileError:
-    value = json.dumps(certificate)
-    return SiteFileError(message, hint=hint, path=path, key="server.certificate", value=value)
+        raise refuse(reason, hint="check the file's permissions") from None
 
 
 def _is_host(host: str) -> bool:
@@ -134,8 +127,10 @@ class Consortium(Table):
 class Endpoint(Table):
     """`[server]`: where the coordinator is, and the certificate of the authority that signed its certificate.
 
-    `flower_user` runs flower-supernode, and is not the site's own user; `socket_group` is the group to which the
-    site's socket belongs, that user's own if it is left out. Without `flower_user` anybody in the group may call.
+    `proxy_ca` is the authority of a proxy that is itself spoken to by TLS, and counts for nothing else.
+    For `join --socket`: `flower_user` runs flower-supernode, and is not the site's own user; `socket_group` is
+    the group to which the site's socket belongs, that user's own if it is left out. Without `flower_user` anybody
+    in the group may call.
     `coordinator_key` pins the key that the coordinator signs with; without it the roster says which it is.
     """
 
@@ -143,6 +138,7 @@ class Endpoint(Table):
         min_length=1, examples=['"fed.example.org:8443"']
     )
     certificate: PathText = Field(min_length=1, examples=['"ca.crt"'])
+    proxy_ca: PathText | None = Field(default=None, min_length=1, examples=['"proxy-ca.crt"'])
     flower_user: NameText | None = Field(default=None, min_length=1, examples=['"flwr"'])
     socket_group: NameText | None = Field(default=None, min_length=1, examples=['"flwr"'])
     coordinator_key: str | None = Field(default=None, examples=['"64 hexadecimal digits"'])

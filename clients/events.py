@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from clients.journal.journal import Journal
 from clients.participant import Participant
 from federation.log import Event, Fact, is_on, note
+from federation.plan.guarantee import site_cost
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
+from privacy.canonical import finite
 from privacy.roster import Roster
 
 
@@ -21,12 +23,12 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
     note(
         "run_resumed" if begun else "run_begins",
         run=run.hex(),
+        name=plan.federation.name,
         plan=plan.digest,
         sites=[entry.site for entry in roster.entries],
         rounds=plan.federation.rounds,
         rounds_begun=begun,
-        unit=plan.privacy.unit,
-        epsilon=_charged(plan, journal),
+        **_spent(plan, journal),
     )
 
 
@@ -34,8 +36,8 @@ def note_ended(run: bytes, plan: Plan | None, journal: Journal) -> None:
     """The run is closed."""
     if not is_on():
         return
-    epsilon = _charged(plan, journal) if plan is not None else None
-    note("run_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()), epsilon=epsilon)
+    spent = {} if plan is None else _spent(plan, journal)
+    note("run_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()), **spent)
 
 
 def note_invited(terms: Terms) -> None:
@@ -50,8 +52,16 @@ def note_asked(participant: Participant) -> None:
     note(name, **_place(participant.terms))
 
 
-def note_opened(participant: Participant, survivors: Sequence[str]) -> None:
-    """The round ends: whose sum this site opens. Why another was lost the server knows."""
+def note_sent(terms: Terms) -> None:
+    """This site's part of the sum is made, masked, and handed over."""
+    note("update_sent", **_place(terms))
+
+
+def note_opened(participant: Participant, survivors: Sequence[str], journal: Journal) -> None:
+    """The round ends: whose sum this site opens. Why another was lost the server knows.
+
+    `epsilon`: of all rounds of the run that this site began so far, for one unit that the plan protects.
+    """
     if not is_on():
         return
     terms, inside = participant.terms, set(survivors)
@@ -61,15 +71,32 @@ def note_opened(participant: Participant, survivors: Sequence[str]) -> None:
         survivors=len(survivors),
         lost=[member.site for member in terms.members if member.site not in inside],
         seconds=time.monotonic() - participant.began,
+        epsilon=_so_far(terms, journal),
     )
 
 
-def _charged(plan: Plan, journal: Journal) -> float | None:
-    """Epsilon of all that the ledger has charged to one unit that the plan protects; None without a limit for it.
+def _spent(plan: Plan, journal: Journal) -> dict[str, Fact]:
+    """Epsilon of all that the ledger has charged to one unit that the plan protects, and its limit on record.
 
-    A plan is charged as a whole before its first round, so this grows when a run begins, and not in between.
+    None without a limit for it. A plan is charged as a whole before its first round, so this grows when a run
+    begins, and not in between.
     """
-    return journal.spent().get(plan.privacy.unit)
+    unit = plan.privacy.unit
+    limit = journal.limits().get(unit)
+    budget = limit.budget if limit is not None else None
+    return {
+        "unit": unit,
+        "epsilon": journal.spent().get(unit),
+        "epsilon_max": budget.epsilon if budget is not None else None,
+        "delta": budget.delta if budget is not None else None,
+    }
+
+
+def _so_far(terms: Terms, journal: Journal) -> float | None:
+    if not terms.plan.is_private:
+        return None
+    rounds = journal.rounds_begun(terms.run.hex())
+    return finite(site_cost(terms.plan, rounds, terms.is_evaluation).together)
 
 
 def _place(terms: Terms) -> dict[str, Fact]:

@@ -1,4 +1,4 @@
-"""Joining: opens the site of a site file and answers the server, in the hospital's own process."""
+"""Joining: opens the site of a site file, connects to the coordinator and answers it, in one process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from clients.approvals import open_journal
+from clients.board.board import Board
 from clients.data.load import site_data
 from clients.data.notes import tell_of
 from clients.data.populations import begin_registry, check_pool, claim_pool, fingerprints, known_ledgers
@@ -18,12 +19,18 @@ from clients.door.service import serve_until_signal
 from clients.greeting.greetings import Greetings
 from clients.journal.lock import alone
 from clients.journal.restored import RestoreMemory
+from clients.node.fleet import Fleet
+from clients.node.line import Line, Place
+from clients.node.node import Node
+from clients.node.proxy import proxy_for
+from clients.node.stopping import until_signal
 from clients.policy import TABLES, SiteFile, data_files, load_site, require_complete
 from clients.site import Site
 from clients.timing import padded
 from clients.training.work import Trainer, site_stream
 from clients.trust import RosterMemory, Trust
-from federation.errors import DataError, SiteFileError
+from federation.errors import DataError, InputError, SiteFileError
+from federation.identity.roles import load_node
 from federation.log import note, warn
 from federation.model.task import build_task
 from federation.plan.plan import Plan
@@ -59,19 +66,68 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
 
 
 def attend(
-    path: Path, socket: Path | None, tell: Callable[[str], None] = _untold, *, same_user: bool = False
+    path: Path,
+    socket: Path | None,
+    tell: Callable[[str], None] = _untold,
+    *,
+    same_user: bool = False,
+    board: Board | None = None,
 ) -> None:
-    """Be the site of a site file until SIGTERM or SIGINT: answer what Flower's ClientApp forwards.
+    """Be the site of a site file until SIGTERM or SIGINT: a node of the coordinator's SuperLink.
 
-    `same_user`: Flower may run as this very user, whose data and keys the code that it runs could then read.
+    With a `socket` another program is that node, flower-supernode, whose ClientApp forwards messages to the socket.
+    `same_user`: it may run as this very user, whose data and keys the code that it runs could then read.
     `tell` gets what a file holds, for a terminal and nothing else. The log has lines for the people at the
     site, among them why something was refused: that is not sent. SiteRunning while another process is this
     site; DataError for files that no plan of tables could use, before anything else happens.
     """
-    place = (socket or path.parent / "socket" / "site").absolute()
     rules = load_site(path)
     has_own_code = any(task != TABLES for task in rules.policy.tasks)
     require_readable(data_files(rules, path.parent), is_for_own_code=has_own_code)
+    if socket is None:
+        if same_user:
+            hint = "leave it out: no code of others runs here; or name the socket: --socket PATH"
+            raise InputError("--same-user is about flower-supernode, which --socket serves", hint=hint)
+        _as_node(rules, path, tell, board or Board(rules.id))
+    else:
+        _behind_socket(rules, path, socket.absolute(), tell, board or Board(rules.id), same_user=same_user)
+
+
+def _as_node(rules: SiteFile, path: Path, tell: Callable[[str], None], board: Board) -> None:
+    """Connect to the coordinator, and answer it."""
+    place = place_of(rules, path)
+    key = load_node(rules.node_file)
+    with alone(rules.journal), closing(open_site(path, tell)) as site, closing(Line(place)) as line:
+        name = site.member.site
+        receive = padded(site.receive, lambda: site.pace)
+        node = Node(name, Fleet(line, key), place, receive, lambda: site.largest, board)
+        until_signal(node, lambda: note("ready", site=name))
+        note("stopped", site=name)
+
+
+def place_of(rules: SiteFile, path: Path) -> Place:
+    """Where the coordinator is, by the site file at `path`, and the proxy before it, by the environment.
+
+    SiteFileError without a `[server]`; InputError for a proxy that cannot be used.
+    """
+    server = rules.server
+    if server is None:
+        hint = "add the table: address and certificate of the coordinator; or use flower-supernode: --socket PATH"
+        raise SiteFileError("is missing", hint=hint, path=path, key="server")
+    authority = None if server.proxy_ca is None else path.parent / server.proxy_ca
+    return Place(server.address, path.parent / server.certificate, proxy_for(server.address), authority)
+
+
+def _behind_socket(
+    rules: SiteFile,
+    path: Path,
+    place: Path,
+    tell: Callable[[str], None],
+    board: Board,
+    *,
+    same_user: bool,
+) -> None:
+    """Answer what Flower's ClientApp forwards to the socket."""
     callers = callers_of(rules, path, same_user=same_user)
     with alone(rules.journal), closing(open_site(path, tell)) as site:
         name = site.member.site
@@ -82,7 +138,7 @@ def attend(
                 warn("warning", site=name, detail="--same-user: code that Flower runs can read data and keys")
             note("waiting", site=name, command=_supernode(rules, path.parent, place))
 
-        receive = padded(site.receive, lambda: site.pace)
+        receive = board.counted(padded(site.receive, lambda: site.pace))
         serve_until_signal(receive, place, callers, ready, lambda: site.largest)
         note("stopped", site=name)
 

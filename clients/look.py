@@ -15,7 +15,7 @@ from clients.data.doubts import differing, doubts_of_size, hints_of_length
 from clients.data.load import read_data
 from clients.data.people import people
 from clients.data.rows import shared
-from clients.data.sources.readers import read
+from clients.data.sources.reading import read
 from clients.policy import data_files, load_site
 from clients.rules.data import SiteData
 from clients.rules.origin import Place

@@ -70,8 +70,8 @@ class Policy(Table):
     `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
     `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
     server's side it wants to be safe, and how many there are at least in a sum that its update is in. Of a plan in
-    `plans` one run is approved, or as many as it says. `steps_max` bounds the work of a plan that is approved by
-    its task alone.
+    `plans` one run is approved, or as many as it says. `plan_files` are files of plans to be looked at before
+    joining; they approve nothing. `steps_max` bounds the work of a plan that is approved by its task alone.
     """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
@@ -84,6 +84,7 @@ class Policy(Table):
     )
     noise_multiplier_min: float | None = Field(default=None, gt=0, le=1e6, examples=["0.5"])
     plans: Approvals = Field(default=(), examples=['["sha256:..."]'])
+    plan_files: Texts = Field(default=(), examples=['["plan.toml"]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
     steps_max: int = Field(default=MAX_STEPS, ge=1, le=1 << 53, examples=["100000"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
@@ -237,6 +238,11 @@ class SiteFile:
         return self.keys / f"{self.id}.key"
 
     @property
+    def node_file(self) -> Path:
+        """The file of the key by which Flower knows the site's node."""
+        return self.keys / f"{self.id}.node.key"
+
+    @property
     def greetings_file(self) -> Path:
         """What is remembered of greetings."""
         return self.keys / f"{self.id}.greetings"
@@ -288,6 +294,8 @@ def require_complete(rules: SiteFile, path: Path) -> Consortium:
         raise SiteFileError("is missing", hint=hint, path=path, key="consortium")
     if rules.server is not None:
         check_certificate(rules.server.certificate, path)
+        if rules.server.proxy_ca is not None:
+            check_certificate(rules.server.proxy_ca, path, key="server.proxy_ca")
     return rules.consortium
 
 

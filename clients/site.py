@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened
+from clients.events import note_asked, note_ended, note_invited, note_joined, note_opened, note_sent
 from clients.greeting.greeting import agreed, greeted
 from clients.greeting.greetings import Greetings
 from clients.greeting.joined import Joined
@@ -371,7 +371,9 @@ class Site:
                 vector = self.release(terms, params, broadcast.heads, excess)  # charges, trains, fixes
                 once = terms.parameters.is_ring
                 self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=once)
-                return Kind.MASKED, machine.mask(vector, terms.context(broadcast.params))
+                masked = machine.mask(vector, terms.context(broadcast.params))
+                note_sent(terms)
+                return Kind.MASKED, masked
             case Kind.SURVIVORS:
                 return Kind.VOTE, machine.commit(body)
             case Kind.CERTIFICATE:
@@ -379,6 +381,6 @@ class Site:
                 asked = digest("federation/survivors/2", *(name.encode() for name in survivors))
                 self.journal.reveal(*terms.account, asked.hex())
                 reply = machine.reveal(body)
-                note_opened(participant, survivors)
+                note_opened(participant, survivors, self.journal)
                 return Kind.REVEAL, reply
         raise FaultyServer(f"a {kind.name} frame inside a round")

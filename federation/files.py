@@ -47,6 +47,30 @@ def write_output(path: Path, text: str) -> None:
         raise UnusableFile(f"cannot be written ({reason})", hint="name another file", path=path) from None
 
 
+def refuse_existing(path: Path) -> None:
+    """UnusableFile if something is at a path where a new file is to be."""
+    if path.exists() or path.is_symlink():
+        raise UnusableFile("exists already", hint="name another; no file is replaced", path=path)
+
+
+def write_new(path: Path, content: str | bytes, *, is_secret: bool = False) -> None:
+    """Write a file that was not there, text as UTF-8; a secret is readable by its owner only.
+
+    UnusableFile if it is there already, whatever it is, or cannot be written.
+    """
+    try:
+        path.parent.mkdir(mode=0o700 if is_secret else 0o777, parents=True, exist_ok=True)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY  # O_EXCL follows no link
+        with open(os.open(path, flags, 0o600 if is_secret else 0o666), "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+    except FileExistsError:
+        hint = "name another; no file is replaced"
+        raise UnusableFile("exists already", hint=hint, path=path) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UnusableFile(f"cannot be written ({reason})", hint="name another", path=path) from None
+
+
 @contextmanager
 def kept(path: Path) -> Iterator[Path]:
     """Turn a failure to write a file of a run folder into a CheckpointError that names it: the disk may be full."""

@@ -16,17 +16,21 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 from privacy.errors import Hinted
 
 Event: TypeAlias = Literal[
-    "ready", "stopped", "failed", "warning", "waiting", "complete_already",
+    "ready", "stopped", "failed", "warning", "waiting", "complete_already", "connected",
+    "checked", "will_leave", "run_open",
     "run_begins", "run_resumed", "run_ends",
-    "invited", "round_begins", "round_ends", "round_failed", "round_lost",
+    "invited", "round_begins", "update_sent", "round_ends", "round_failed", "round_lost",
     "evaluation_begins", "evaluation_ends",
+    "site_connected", "site_gone", "status_page", "superlink_ended", "superlink_away", "superlink_back",
     "site_lost", "sum_unlikely", "site_refused", "ledger_new", "refused", "caller_refused", "connection_lost",
 ]  # fmt: skip
 Fact: TypeAlias = str | int | float | Sequence[str] | None
@@ -37,6 +41,16 @@ _OURS: Final = ("federation", "clients", "server", "simulations")
 _LONGEST: Final = 400  # letters of a name or a detail
 _PLAIN: Final = re.compile(r"[\w.:/@+,-]+")
 _FOREIGN: Final = ("flwr", "httpx", "httpcore", "urllib3", "requests", "uvicorn")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line as a listener in this process gets it. `event` is empty for words that are no event of ours."""
+
+    at: float  # seconds since 1970
+    event: str
+    facts: Mapping[str, Fact]
+    is_warning: bool
 
 
 def note(event: Event, **facts: Fact) -> None:
@@ -75,6 +89,22 @@ def to_stderr(*, as_json: bool = False, debug: bool = False) -> None:
     logging.basicConfig(handlers=[logging.NullHandler()])  # before a library sets one up, as opacus does
     for name in _FOREIGN:  # those with a handler of their own
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def heard_by(hear: Callable[[Line], None]) -> Iterator[None]:
+    """Have `hear` called with every line, too, in the thread that writes it. Begin with it after `to_stderr`."""
+    handler, loggers = _Listener(hear), [logging.getLogger(name) for name in _OURS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 def warnings_to_stderr() -> None:
@@ -122,6 +152,19 @@ class _Stderr(logging.Handler):
             sys.stderr.flush()
         except (OSError, ValueError):
             pass  # a closed terminal or a full disk must not end a round
+
+
+class _Listener(logging.Handler):
+    """Hands events to a function. What it raises must not end a round."""
+
+    def __init__(self, hear: Callable[[Line], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        facts, is_warning = getattr(record, "facts", {}), record.levelno >= logging.WARNING
+        with suppress(Exception):
+            self._hear(Line(record.created, getattr(record, "event", ""), facts, is_warning))
 
 
 class _AsText(logging.Formatter):

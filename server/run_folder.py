@@ -58,7 +58,8 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             stored = path / "plan.toml"
             if not stored.exists():
-                if any(entry.name != "plan.toml.new" for entry in path.iterdir()):  # of a killed process
+                # Of a killed process, and of the SuperLink.
+                if {entry.name for entry in path.iterdir()} - {"plan.toml.new", "link"}:
                     raise CheckpointError(f"{path} is not empty and holds no run", hint="name a new folder")
                 replace_file(stored, text.encode())
             elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:

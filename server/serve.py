@@ -52,7 +52,8 @@ def serve(
         signed = load_roster(roster_path)
         path, key = coordinator_key(signed, roster_path, identity)
         speak, memory = partial(Voice, plan, roster=signed, key=key), LedgerMemory.beside(path)
-        _served(folder, task, speak, transport, memory, started)
+        while not _served(folder, task, speak, transport, memory, started):
+            pass  # a site has come: all are asked for consent again, as after a restart
 
 
 def _served(
@@ -62,8 +63,12 @@ def _served(
     transport: Transport,
     memory: LedgerMemory,
     started: float,
-) -> None:
-    """Play what is left of the run, and write what it was for."""
+) -> bool:
+    """Play what is left of the run, and write what it was for; whether it is over.
+
+    It is not where somebody comes into reach after the greeting: between two rounds the run is then resumed with
+    whoever consents, as it is after the server was stopped.
+    """
     plan = folder.plan
     folder.require_whole()
     folder.require_accepted()
@@ -83,6 +88,8 @@ def _served(
             state = after
             folder.store(state, receipt, {})
             note_round(plan, state.run, receipt)
+            if state.round < plan.federation.rounds and lines.has_newcomers:
+                return False
         if plan.evaluation.epsilon is not None and folder.evaluation() is None:
             done = evaluate(replace(setting, state=state), _fresh)
             folder.store_evaluation(state, done)
@@ -113,6 +120,7 @@ def _served(
     folder.close()
     write_verdict(folder.path, report)
     note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=whole(report.privacy))
+    return True
 
 
 def _fresh(_: int) -> Stream:

@@ -43,6 +43,7 @@ class Lines:
         self.heads, self.voice = heads, voice
         self.attendance = Attendance()
         self.consents: dict[str, bytes] = {}  # as they were signed, by site
+        self.greeted: frozenset[str] = frozenset(addresses.values())  # addresses, whatever they answered
         self._greetings: dict[str, Frame] = {}  # the newest to each site that was away
         self._transport = transport
         self._addresses = dict(addresses)
@@ -70,6 +71,11 @@ class Lines:
         if site in self.attendance.absence.away and self._is_back(site, arrival.data):
             self.attendance.absence.back(site)
         return site, arrival.data
+
+    @property
+    def has_newcomers(self) -> bool:
+        """Whether somebody can be reached now who has not been shown the plan in this run."""
+        return not self.greeted.issuperset(self._transport.addresses())
 
     def greet(self, at: Place, pause: float) -> None:
         """Show the plan again to the sites that are away and due in the round after `at`. Waits for no answer.
@@ -154,7 +160,8 @@ def open_lines(
     addresses: dict[str, str] = {}
     welcomes: dict[str, Welcome] = {}
     refusals: list[Reason] = []
-    for address, data in _answers(transport, hello.to_bytes(), run, plan.cohort.deadline_seconds):
+    greeted = frozenset(transport.addresses())
+    for address, data in _answers(transport, greeted, hello.to_bytes(), run, plan.cohort.deadline_seconds):
         answer = _of_size(_answer(data, voice, hello), dimension)
         if isinstance(answer, Reason):
             refusals.append(answer)
@@ -175,13 +182,16 @@ def open_lines(
     if len(members) < plan.cohort.minimum:
         raise _too_few(plan, len(members), refusals)
     lines = Lines(transport, addresses, voice, heads)
+    lines.greeted = greeted
     lines.consents.update({member.site: welcomes[member.site].to_consent() for member in members})
     return lines, tuple(sorted(members, key=lambda member: member.site))
 
 
-def _answers(transport: Transport, hello: bytes, run: bytes, seconds: float) -> Iterator[tuple[str, bytes]]:
-    """Greet everyone in reach; the first answer of each, until all have answered or the time is up."""
-    waiting = set(transport.addresses())
+def _answers(
+    transport: Transport, greeted: Iterable[str], hello: bytes, run: bytes, seconds: float
+) -> Iterator[tuple[str, bytes]]:
+    """Greet these addresses; the first answer of each, until all have answered or the time is up."""
+    waiting = set(greeted)
     transport.send([Outgoing(address, hello) for address in sorted(waiting)])
     ends = time.monotonic() + seconds
     while waiting:

@@ -15,6 +15,7 @@ from clients.data.sources.opened import format_of
 from clients.policy import SITE_ID, load_site
 from clients.rules.origin import TABLES, Origin, Place
 from federation.errors import DataError
+from federation.plan.mock import README
 
 _ENDINGS = f"remove it, or name it by what it is: {', '.join(TABLES)}"
 _SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__pycache__", "__macosx", "lost+found"})
@@ -93,11 +94,12 @@ def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
         raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
     entries = sorted(directory.iterdir())
     passed = [entry for entry in entries if _is_aside(entry, any_format)]
+    told = [entry for entry in passed if entry.name != README]  # that one is ours
     sites = [_site(entry, any_format) for entry in entries if entry not in set(passed)]
     if not sites:
         raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
     _refuse_twins(directory, sites)
-    notes = (*_passed_over(directory, passed), *_left_aside(directory, [] if any_format else entries))
+    notes = (*_passed_over(directory, told), *_left_aside(directory, [] if any_format else entries))
     return SitesFolder(tuple(sorted(sites, key=lambda site: site.name)), notes)
 
 

@@ -17,7 +17,7 @@ from clients.data.cells import codes, numbers
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
 from clients.data.people import people
-from clients.data.sources.readers import examined
+from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
 from clients.data.split import apart
 from clients.policy import Policy

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clients.data.sources.opened import read_bytes
-from clients.data.sources.readers import parsed
+from clients.data.sources.reading import parsed
 from clients.data.sources.table import Table
 from clients.policy import SiteFile
 from clients.rules.origin import Origin, Place

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from clients.data.sources.opened import format_of
 from clients.data.sources.postgresql import require_query as require_answer_of_server
-from clients.data.sources.readers import read
+from clients.data.sources.reading import read
 from clients.data.sources.sqlite import require_query
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError

@@ -14,19 +14,18 @@ client that is silent keeps nobody waiting.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Final, Self
 
 from clients.door.callers import Callers, caller_of
 from clients.door.place import listen, lock, prepare
 from clients.door.wire import read, write
+from clients.node.stopping import until_signal
 from federation.log import warn
 from federation.round.transport import LARGEST
 
@@ -173,20 +172,5 @@ def serve_until_signal(
     ready: Callable[[], None],
     largest: Callable[[], int] = lambda: LARGEST,
 ) -> None:
-    """Answer on the socket at `path` until SIGTERM or SIGINT; `ready` is called when it is open.
-
-    For the main thread of a process. Signals are caught before the socket exists, so none leaves it behind.
-    """
-    told = threading.Event()
-
-    def note(_signal: int, _frame: FrameType | None) -> None:
-        told.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with SiteService(receive, path, callers, largest):
-            ready()
-            told.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Answer on the socket at `path` until SIGTERM or SIGINT; `ready` is called when it is open."""
+    until_signal(SiteService(receive, path, callers, largest), ready)

@@ -36,6 +36,29 @@ def alone(journal: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def user_of(journal: Path) -> str | None:
+    """Who uses this journal now, in words; None if nobody does. Nothing is written, and no file is made."""
+    place = journal.resolve()
+    try:
+        lock = os.open(place.with_name(place.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None  # whoever wants to lock it is told
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(lock)
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+    return None
+
+
+def _holder(lock: int) -> str:
+    who = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+    return f"process {who}" if who.isdecimal() else "another process"
+
+
 def _locked(place: Path) -> int:
     path = place.with_name(place.name + ".lock")
     try:
@@ -45,9 +68,8 @@ def _locked(place: Path) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        who = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        process = _holder(lock)
         os.close(lock)
-        process = f"process {who}" if who.isdecimal() else "another process"
         raise SiteRunning(
             f"{process} uses the journal {place.name} already", hint="stop it first: one journal, one site"
         ) from None

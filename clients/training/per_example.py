@@ -29,12 +29,11 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -59,6 +58,16 @@ class _Note:
     layer: nn.Module
     inputs: tuple[Tensor, ...]
     backprop: Tensor
+
+
+def _formulas() -> Mapping[type[nn.Module], Callable[..., dict[nn.Parameter, Tensor]]]:
+    """Opacus's formulas, layer by layer. Imported late: a site that waits for a run need not carry them."""
+    from opacus.grad_sample import GradSampleModule
+
+    found: Mapping[type[nn.Module], Callable[..., dict[nn.Parameter, Tensor]]] = (
+        GradSampleModule.GRAD_SAMPLERS
+    )
+    return found
 
 
 def losses_of(model: Callable[[Tensor], Tensor], loss: Loss, features: Tensor, labels: Tensor) -> Tensor:
@@ -190,7 +199,7 @@ def _watched(model: nn.Module, loss: Loss) -> Iterator[Callable[[Tensor, Tensor]
     try:
         for part in model.modules():
             if _own(part):
-                if type(part) not in GradSampleModule.GRAD_SAMPLERS:
+                if type(part) not in _formulas():
                     raise Unsupported(f"Opacus has no formula for {type(part).__name__}")
                 handles.append(part.register_forward_hook(note))
         yield watch
@@ -210,7 +219,7 @@ def _rows(notes: list[_Note], records: int) -> dict[nn.Parameter, Tensor]:
     """Gradients of all records by parameter, added up where a layer is called twice or a parameter is shared."""
     found: dict[nn.Parameter, Tensor] = {}
     for note in notes:
-        formula = GradSampleModule.GRAD_SAMPLERS[type(note.layer)]
+        formula = _formulas()[type(note.layer)]
         for parameter, rows in formula(note.layer, note.inputs, note.backprop).items():
             if rows.shape != (records, *parameter.shape):
                 raise Unsupported("the first dimension of a layer's input is not the record")

@@ -1,16 +1,21 @@
-"""`federation check`: the facts as tables or JSON; a look at the files on the terminal only."""
+"""`federation check`: facts as tables or JSON, a look at files on the terminal only. `federation doctor`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from federation.cli.progress import working
 from federation.errors import FederationError, InputError
 from federation.plan.plan import Plan
 from privacy.errors import PrivacyError
+
+if TYPE_CHECKING:
+    from clients.preflight.finding import Finding
 
 AsJson = Callable[[Mapping[str, Any]], None]
 """Prints JSON; None where people read."""
@@ -35,11 +40,11 @@ def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
     except InputError:
         if as_json is None:
             with suppress(FederationError, PrivacyError):
-                _look(plan, site)
+                show_look(plan, site)
         raise
     _print_facts(facts, as_json)
     if as_json is None:
-        _look(plan, site)
+        show_look(plan, site)
 
 
 def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
@@ -57,7 +62,8 @@ def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
     found.require()
 
 
-def _look(plan: Plan, site: Path) -> None:
+def show_look(plan: Plan, site: Path) -> None:
+    """What a site's files hold, on its terminal."""
     from clients.look import look_at_site
     from federation.cli.descriptions import print_look
 
@@ -71,3 +77,56 @@ def _print_facts(facts: Mapping[str, Any], as_json: AsJson | None) -> None:
     from federation.cli.tables import print_facts
 
     print_facts(facts)
+
+
+def doctor(
+    site: Annotated[
+        Path | None,
+        typer.Argument(metavar="[SITE]", help="a site.toml: its files, and the way to its coordinator"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+) -> None:
+    """Say what is wrong with this installation: packages, disk, clock, proxy; of a site also keys, ledger, network.
+
+    Exit code 0 if nothing is wrong, 2 otherwise; a warning is nothing wrong. Nothing is changed.
+    """
+    findings = list(_examined(site))
+    errors = sum(finding.level == "error" for finding in findings)
+    if as_json:
+        from federation.cli.streams import print_json
+
+        rows = [finding.to_json() for finding in findings]
+        print_json({"verdict": "wrong" if errors else "well", "findings": rows})
+    else:
+        _print_findings(findings)
+    if errors:
+        things = "1 thing is wrong" if errors == 1 else f"{errors} things are wrong"
+        raise InputError(f"{things} here", hint="each line above that says error has its cure")
+
+
+def _examined(site: Path | None) -> list[Finding]:
+    """First that our packages are ours: nothing else can be trusted to look."""
+    from clients.preflight.finding import looked
+    from federation.origins import PACKAGES, check_origins
+
+    def packages() -> str:
+        check_origins()
+        return f"{', '.join(PACKAGES)} are ours"
+
+    first = looked("packages", packages)
+    if first.level == "error":
+        return [first]
+    from clients.preflight.doctor import examine
+
+    return [first, *examine(site)]
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    from federation.cli.screen import show, styled
+
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        mark = (f"{finding.level:7}", {"ok": "green", "warning": "yellow"}.get(finding.level, "bold red"))
+        cure = f"; {finding.cure}" if finding.cure else ""
+        show(styled((f"{finding.name:{width}}", "bold"), "  ", mark, "  ", finding.detail + cure))

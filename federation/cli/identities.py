@@ -28,40 +28,61 @@ def new_keys(
     coordinator: Annotated[
         bool, typer.Option("--coordinator", help="a key that signs what a server asks the sites")
     ] = False,
-    node: Annotated[bool, typer.Option("--node", help="a key for the site's flower-supernode")] = False,
+    node: Annotated[bool, typer.Option("--node", help="the key of the site's Flower node alone")] = False,
+    consortium: Annotated[
+        bool, typer.Option("--consortium", help="a key that signs rosters, or approves: no site")
+    ] = False,
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="seal the private key by the passphrase in it")
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium."""
+    """Make an identity: ID.key stays with its owner, ID.pub goes to the consortium.
+
+    A site gets two keys, ID.key to sign with and ID.node.key to connect with; ID.pub names both.
+    """
     from federation.identity.keys import load_passphrase
     from federation.identity.roles import Role, make_identity
 
     passphrase = None if passphrase_file is None else load_passphrase(passphrase_file)
-    role: Role = "coordinator" if coordinator else "node" if node else "site"
-    if coordinator and node:
-        raise typer.BadParameter("--coordinator and --node are two keys: make one after the other")
-    private, public = make_identity(role, folder, name, organization or name, size, passphrase)
+    told: dict[Role, bool] = {"coordinator": coordinator, "node": node, "consortium": consortium}
+    asked = [role for role, is_asked in told.items() if is_asked]
+    if len(asked) > 1:
+        raise typer.BadParameter(f"--{asked[0]} and --{asked[1]} are two keys: make one after the other")
+    role: Role = asked[0] if asked else "site"
+    private, public, *others = make_identity(role, folder, name, organization or name, size, passphrase)
+    files = {"private": private, "public": public} | ({"node": others[0]} if others else {})
     if as_json:
-        print_json({"id": name, "private": str(private), "public": str(public)})
+        print_json({"id": name, **{what: str(file) for what, file in files.items()}})
     else:
-        typer.echo(f"private  {private}\npublic   {public}")
+        typer.echo("\n".join(f"{what:<8} {file}" for what, file in files.items()))
 
 
-@roster.command("add", epilog="Example: [bold]federation roster add roster.toml cleveland.pub[/bold]")
+@roster.command(
+    "add",
+    epilog="Example: [bold]federation roster add roster.toml cleveland.pub --sign consortium.key[/bold]",
+)
 def add_to_roster(
     path: Annotated[Path, typer.Argument(metavar="ROSTER", help="roster.toml; made if there is none")],
-    public: Annotated[Path, typer.Argument(metavar="ID.pub", help="the site's public key file")],
+    public: Annotated[
+        list[Path], typer.Argument(metavar="ID.pub...", help="public files of sites, of the coordinator")
+    ],
+    key: Annotated[
+        Path | None, typer.Option("--sign", metavar="KEY", help="then sign it by this consortium key")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Add a site or replace it, name the coordinator, or a site's node. The roster then needs new signatures."""
+    """Add sites or replace them, name the coordinator, or a site's node. The roster then needs new signatures."""
+    from federation.identity.keys import load_private
     from federation.identity.roles import load_any_public
-    from federation.identity.roster_file import add_to_roster
+    from federation.identity.roster_file import add_to_roster, sign_roster
 
-    _tell_roster(path, add_to_roster(path, load_any_public(public)), as_json)
+    signer = None if key is None else load_private(key)
+    roster = add_to_roster(path, *map(load_any_public, public))
+    signatures = 0 if signer is None else len(sign_roster(path, signer).signatures)
+    _tell_roster(path, roster, as_json, signatures)
 
 
 @roster.command("remove", epilog="Example: [bold]federation roster remove roster.toml cleveland[/bold]")
@@ -77,15 +98,16 @@ def remove_from_roster(
     _tell_roster(path, remove_site(path, site), as_json)
 
 
-def _tell_roster(path: Path, roster: Roster, as_json: bool) -> None:
+def _tell_roster(path: Path, roster: Roster, as_json: bool, signatures: int = 0) -> None:
     sites = len(roster.entries)
     if as_json:
         named = roster.coordinator.hex() or None
         facts = {"roster": str(path), "serial": roster.serial, "sites": sites, "coordinator": named}
-        print_json({**facts, "signatures": 0})
+        print_json({**facts, "signatures": signatures})
     else:
         missing = "" if roster.coordinator else ", no coordinator named"
-        typer.echo(f"{path}: serial {roster.serial}, {sites} sites, not signed yet{missing}")
+        signed = f"{signatures} signatures" if signatures else "not signed yet"
+        typer.echo(f"{path}: serial {roster.serial}, {sites} sites, {signed}{missing}")
 
 
 @roster.command(

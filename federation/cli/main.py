@@ -16,10 +16,13 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
+from federation.cli.checking import doctor
+from federation.cli.drafting import invite, mock, plan_commands, site_commands
 from federation.cli.identities import keys, roster
-from federation.cli.leaving import leave
+from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
+from federation.cli.serving import serve, status
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
@@ -36,6 +39,8 @@ app = typer.Typer(
 
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+app.add_typer(plan_commands, name="plan")
+app.add_typer(site_commands, name="site")
 app.add_typer(ledger, name="ledger")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
@@ -146,33 +151,19 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
     show(figures)
 
 
-@app.command(epilog="Example: [bold]federation join site.toml[/bold]")
-def join(
-    site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml: identity, data, policy")],
-    socket: Annotated[Path | None, typer.Option(help="where Flower's ClientApp finds this site")] = None,
-    same_user: Annotated[
-        bool,
-        typer.Option("--same-user", help="let Flower run as this user, who can read data and keys"),
-    ] = False,
-    json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
-    debug: Debug = False,
-) -> None:
-    """Be a site: own data, keys and journal, and answer the coordinator until stopped. The log is stderr."""
-    from clients.join import attend
-    from federation.log import to_stderr
-
-    to_stderr(as_json=json_log, debug=debug)
-    # What the files hold is for a person who looks on, and no part of a log.
-    is_watched = sys.stderr.isatty() and not json_log
-    attend(
-        site,
-        socket,
-        lambda line: typer.echo(line, err=True) if is_watched else None,
-        same_user=same_user,
-    )
+app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
+app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
 
+app.command(epilog="Example: [bold]federation mock plan.toml --rows 500 --out mock/[/bold]")(mock)
+app.command(epilog="Example: [bold]federation invite --plan plan.toml --roster-key consortium.pub[/bold]")(
+    invite
+)
 app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
+
+_SERVE = "federation serve plan.toml --roster roster.toml --state runs/first --address fed.example.org:8443"
+app.command(epilog=f"Example: [bold]{_SERVE}[/bold]")(serve)
+app.command(epilog="Example: [bold]federation status runs/first[/bold]")(status)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
@@ -221,7 +212,8 @@ def dispatch() -> int:
     """
     quiet_flower()
     warnings_to_stderr()
-    check_origins()
+    if sys.argv[1:2] != ["doctor"]:  # which says it among the other things
+        check_origins()
     command = typer.main.get_command(app)
     try:
         with command.make_context("federation", sys.argv[1:]) as context:

@@ -135,21 +135,27 @@ def write(data: Mapping[str, Any], *above: str) -> str:
     lines, tables = [], []
     for name, value in data.items():
         if isinstance(value, Mapping) and len(above) < 2:
-            place = (*above, _name(name))
+            place = (*above, key_of(name))
             tables.append(f"\n[{'.'.join(place)}]\n{write(value, *place)}")
         else:
-            lines.append(f"{_name(name)} = {_value(value)}\n")
+            lines.append(f"{key_of(name)} = {inline(value)}\n")
     return "".join([*lines, *tables])
 
 
-def _name(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+def key_of(name: str) -> str:
+    """A key as TOML writes it: bare, or in quotes."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else inline(name)
 
 
-def _value(value: Any) -> str:
-    """JSON writes texts, numbers, booleans and lists as TOML does, but for DEL in a text."""
+def inline(value: Any) -> str:
+    """A value as TOML writes it in one line.
+
+    >>> print(inline({"values": ["a", "b"]}))
+    { values = ["a", "b"] }
+    """
+    # JSON writes texts, numbers, booleans and lists as TOML does, but for DEL in a text.
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_name(name)} = {_value(item)}" for name, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{key_of(name)} = {inline(item)}" for name, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

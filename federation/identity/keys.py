@@ -10,7 +10,9 @@ import json
 import os
 import shlex
 import stat
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Self
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,22 +23,25 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, validate
 from federation.config.toml import parse, read, write
 from federation.errors import UnusableFile
-from privacy.roster import NAME_BYTES, Entry
-from privacy.signing import public_identity
+from privacy.roster import NAME_BYTES, NODE_BYTES, Entry
+from privacy.signing import is_identity, is_signed, public_identity, sign
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _SHORTEST = 12  # bytes of a passphrase
 _LARGEST = 1 << 16  # bytes of a key file
+_NODE = "federation/node/1"  # what a site signs: that the node of this key is its own
+_AGAIN = "have the site send its .pub file again, as federation keys new wrote it"
+NEVER_REPLACED = "a key is never replaced; choose another id or folder"
 _MAKE_ONE = "make one: federation keys new DIR --id ID"
 
 
-class PublicFile(Table):
-    """The content of `ID.pub`."""
+class Row(Table):
+    """What is public of a site: its line of a roster, but for the key of its node."""
 
     id: str = Field(pattern=ID, examples=['"cleveland"'])
     organization: str = Field(min_length=1, examples=['"Cleveland Clinic"'])
@@ -56,36 +61,87 @@ class PublicFile(Table):
         return Entry(self.id, self.organization, bytes.fromhex(self.key), self.size)
 
 
+NodeKey = Annotated[
+    str, Field(pattern=rf"^0[23][0-9a-f]{{{2 * NODE_BYTES - 2}}}$", examples=['"98 hexadecimal digits"'])
+]
+"""The key of a node: a compressed point of P-384."""
+
+
+class PublicFile(Row):
+    """The content of `ID.pub`. `node` is the key of the site's own node, if it has one, in the site's own word."""
+
+    node: NodeKey | None = None
+    node_signature: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{128}$", examples=['"128 hexadecimal digits"']
+    )
+
+    @model_validator(mode="after")
+    def _own_node(self) -> Self:
+        if (self.node is None) != (self.node_signature is None):
+            raise Mistake("and node_signature belong together", _AGAIN, ("node",))
+        if self.node is not None and self.node_signature is not None:
+            key, node = bytes.fromhex(self.key), bytes.fromhex(self.node)
+            if not is_identity(key) or not is_signed(
+                key, bytes.fromhex(self.node_signature), _NODE, self.id.encode(), node
+            ):
+                raise Mistake("was not signed by the key of this file", _AGAIN, ("node",))
+        return self
+
+    @property
+    def entry(self) -> Entry:
+        """As a line of a roster."""
+        return replace(super().entry, node=bytes.fromhex(self.node or ""))
+
+
 def create(
-    folder: Path, name: str, organization: str, size: int, passphrase: bytes | None = None
+    folder: Path,
+    name: str,
+    organization: str,
+    size: int,
+    passphrase: bytes | None = None,
+    node: bytes = b"",
 ) -> tuple[Path, Path]:
     """Write a new key pair to `folder`/NAME.key, sealed if there is a passphrase, and NAME.pub; returns both paths.
 
-    InputError if a value does not fit a roster; UnusableFile if a file exists already (a key is never replaced) or
-    cannot be written.
+    `node`: the key of the site's node, which the new key signs. InputError if a value does not fit a roster;
+    UnusableFile if a file exists already (a key is never replaced) or cannot be written.
     """
     private, public = folder / f"{name}.key", folder / f"{name}.pub"
     key = Ed25519PrivateKey.generate()
-    text = write({"id": name, "organization": organization, "size": size, "key": public_identity(key).hex()})
+    told: dict[str, str | int] = {"id": name, "organization": organization, "size": size}
+    told["key"] = public_identity(key).hex()
+    if node:
+        told |= {"node": node.hex(), "node_signature": sign(key, _NODE, name.encode(), node).hex()}
+    text = write(told)
     validate(PublicFile, parse(text))  # before a file is named after it
     return store_pair(private, private_pem(key, passphrase), public, text)
 
 
 def store_pair(private: Path, secret: bytes, public: Path, text: str) -> tuple[Path, Path]:
     """Write both files of a key pair; returns their paths. UnusableFile if either exists or cannot be written."""
+    store_secret(private, secret)
     try:
-        private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(private, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        public.write_text(text, "utf-8")
+    except OSError as error:
+        raise _unwritten(public, error) from None
+    return private, public
+
+
+def store_secret(path: Path, secret: bytes) -> None:
+    """Write a private key to a file for its owner alone. UnusableFile if it exists or cannot be written."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret)
-        public.write_text(text, "utf-8")
     except FileExistsError as error:
-        hint = "a key is never replaced; choose another id or folder"
-        raise UnusableFile("exists already", hint=hint, path=Path(error.filename)) from None
+        raise UnusableFile("exists already", hint=NEVER_REPLACED, path=Path(error.filename)) from None
     except OSError as error:
-        reason = f"cannot be written ({error.strerror})"
-        raise UnusableFile(reason, hint="check the folder", path=private) from None
-    return private, public
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> UnusableFile:
+    return UnusableFile(f"cannot be written ({error.strerror})", hint="check the folder", path=path)
 
 
 def private_pem(key: Ed25519PrivateKey, passphrase: bytes | None = None) -> bytes:
@@ -104,7 +160,7 @@ def load_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateK
 
     As with ssh, a key that others on the machine can open is no key. `passphrase` is for a file that is sealed.
     """
-    data = _read_secret(path, "private key", _MAKE_ONE, b"PRIVATE KEY-----")
+    data = read_secret(path, "private key", _MAKE_ONE, b"PRIVATE KEY-----")
     is_sealed = b"ENCRYPTED" in data
     if is_sealed and passphrase is None:
         hint = "name the file of its passphrase: passphrase_file, in [site] of site.toml"
@@ -126,7 +182,7 @@ def load_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateK
 
 def load_passphrase(path: Path) -> bytes:
     """The first line of a file that its owner alone can open, such as a credential of the service manager."""
-    line = _read_secret(path, "passphrase", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
+    line = read_secret(path, "passphrase", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
     if len(line) < _SHORTEST:
         reason = f"has no passphrase of {_SHORTEST} bytes or more in its first line"
         raise UnusableFile(reason, hint="try: openssl rand -base64 24", path=path)
@@ -135,7 +191,7 @@ def load_passphrase(path: Path) -> bytes:
 
 def load_password(path: Path) -> str:
     """The password of a data source: the first line of a file that its owner alone can open."""
-    line = _read_secret(path, "password", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
+    line = read_secret(path, "password", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
     try:
         return line.decode()
     except UnicodeDecodeError:
@@ -149,7 +205,7 @@ def credential(name: str, folder: Path) -> Path:
     return Path(given or "/run/credentials") / rest if kind == "credential" and rest else folder / name
 
 
-def _read_secret(path: Path, what: str, make: str, begins: bytes = b"") -> bytes:
+def read_secret(path: Path, what: str, make: str, begins: bytes = b"") -> bytes:
     """The content of a file, if nobody else on this machine can open it. Asked of the opened file, not of its name.
 
     A file of another owner (the service manager hands such in) may be readable by our group, and by no more. A file

@@ -1,19 +1,22 @@
 """Identities beside those of sites: the coordinator, which signs what it asks, and the nodes that Flower knows.
 
 A coordinator's key is an Ed25519 key as a site's is; its public file says `role = "coordinator"`. A node's is a key
-of the curve P-384 in OpenSSH's form, since Flower reads no other: `ID.node.key` for flower-supernode, and
+of the curve P-384 in OpenSSH's form, since Flower reads no other: `ID.node.key`, for `federation join` or for
+flower-supernode. A site's `ID.pub` names it, signed by the site. A key of a node that is made alone comes with
 `ID.node.pub`, which both `flwr supernode register` and `federation roster add` read.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP384R1,
+    EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
     generate_private_key,
 )
@@ -23,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
     load_ssh_public_key,
 )
 from pydantic import Field
@@ -30,13 +35,23 @@ from pydantic import Field
 from federation.config.schema import Table, validate
 from federation.config.toml import parse, read, write
 from federation.errors import InputError, UnusableFile
-from federation.identity.keys import ID, PublicFile, create, load_private, private_pem, store_pair
-from privacy.roster import NODE_BYTES
+from federation.identity.keys import (
+    ID,
+    NEVER_REPLACED,
+    NodeKey,
+    PublicFile,
+    create,
+    load_private,
+    private_pem,
+    read_secret,
+    store_pair,
+    store_secret,
+)
 from privacy.signing import public_identity
 
 COORDINATOR_KEY = "coordinator.key"
 """The coordinator's key file, beside the roster, unless the call names another."""
-Role: TypeAlias = Literal["site", "coordinator", "node"]
+Role: TypeAlias = Literal["site", "coordinator", "node", "consortium"]
 _SSH = "ecdsa-sha2-nistp384 "
 _LARGEST = 1 << 16
 
@@ -53,9 +68,7 @@ class NodeFile(Table):
     """The content of `ID.node.pub`: a site's id, and its node's key as a compressed point."""
 
     id: str = Field(pattern=ID, examples=['"cleveland"'])
-    key: str = Field(
-        pattern=rf"^0[23][0-9a-f]{{{2 * NODE_BYTES - 2}}}$", examples=['"98 hexadecimal digits"']
-    )
+    key: NodeKey
 
 
 def create_coordinator(folder: Path, name: str) -> tuple[Path, Path]:
@@ -68,12 +81,65 @@ def create_coordinator(folder: Path, name: str) -> tuple[Path, Path]:
 
 def create_node(folder: Path, name: str) -> tuple[Path, Path]:
     """Write a Flower node's key pair to `folder`/NAME.node.key and NAME.node.pub; returns both paths."""
+    require_id(name)
+    key = generate_private_key(SECP384R1())
+    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return store_pair(
+        folder / f"{name}.node.key", _node_pem(key), folder / f"{name}.node.pub", f"{line} {name}\n"
+    )
+
+
+def create_site(
+    folder: Path, name: str, organization: str, size: int, passphrase: bytes | None = None
+) -> tuple[Path, Path, Path]:
+    """Write both keys of a site, its identity and its node's, and the one public file that names both.
+
+    Returns the paths of the identity, of NAME.pub, and of NAME.node.key. Neither key replaces another. The node's
+    is not sealed: it opens the door of the coordinator and no message.
+    """
+    require_id(name)
+    place = folder / f"{name}.node.key"
+    if place.exists():
+        raise UnusableFile("exists already", hint=NEVER_REPLACED, path=place)
+    key = generate_private_key(SECP384R1())
+    private, public = create(folder, name, organization, size, passphrase, node_point(key.public_key()))
+    store_secret(place, _node_pem(key))
+    return private, public, place
+
+
+def require_id(name: str) -> None:
+    """InputError for what cannot be a site's id."""
     if not re.match(ID, name):
         raise InputError(f"{name!r} is no site's id", hint="use letters, digits, dots, - and _, up to 64")
-    key = generate_private_key(SECP384R1())
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    return store_pair(folder / f"{name}.node.key", private, folder / f"{name}.node.pub", f"{line} {name}\n")
+
+
+def node_point(key: EllipticCurvePublicKey) -> bytes:
+    """A node's public key as rosters have it."""
+    return key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+
+
+def node_from_point(point: bytes) -> EllipticCurvePublicKey:
+    """The public key of a node from its line of a roster. ValueError if it is no point of the curve."""
+    return EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
+
+
+def load_node(path: Path) -> EllipticCurvePrivateKey:
+    """The key of a site's node. UnusableFile, which shows nothing of the content, if the file has none."""
+    site = path.name.removesuffix(".node.key")
+    folder = shlex.quote(str(path.parent))
+    make = f"make one: federation keys new {folder} --id {site} --node; then send {site}.node.pub"
+    data = read_secret(path, "node key", make, b"PRIVATE KEY-----")
+    try:
+        key = load_ssh_private_key(data, None) if b"OPENSSH" in data else load_pem_private_key(data, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+        raise UnusableFile("is no node key that can be read", hint="check the file", path=path) from None
+    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP384R1):
+        raise UnusableFile("is a key of another kind", hint=make, path=path)
+    return key
+
+
+def _node_pem(key: EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
 def make_identity(
@@ -83,9 +149,14 @@ def make_identity(
     organization: str,
     size: int,
     passphrase: bytes | None,
-) -> tuple[Path, Path]:
-    """A new key pair for a role; the paths of both files. InputError if a passphrase cannot be used for it."""
+) -> tuple[Path, ...]:
+    """A new key pair for a role; the paths of both files, and for a site that of its node's key.
+
+    InputError if a passphrase cannot be used for it.
+    """
     if role == "site":
+        return create_site(folder, name, organization, size, passphrase)
+    if role == "consortium":
         return create(folder, name, organization, size, passphrase)
     if passphrase is not None:
         hint = "leave --passphrase-file out, and keep the file where nobody else can read it"
@@ -138,5 +209,4 @@ def _node(path: Path, text: str) -> NodeFile:
     if not isinstance(key, EllipticCurvePublicKey) or not re.match(ID, name):
         hint = "make one: federation keys new DIR --id ID --node"
         raise UnusableFile("is no node's public key with the site's id behind it", hint=hint, path=path)
-    point = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-    return NodeFile(id=name, key=point.hex())
+    return NodeFile(id=name, key=node_point(key).hex())

@@ -30,10 +30,10 @@ from federation.config.schema import Table, validate
 from federation.config.toml import read
 from federation.errors import InputError, RosterError
 from federation.files import replace_file
-from federation.identity.keys import PublicFile, toml
+from federation.identity.keys import NodeKey, PublicFile, Row, toml
 from federation.identity.roles import CoordinatorFile, NodeFile
 from privacy.errors import MalformedMessage
-from privacy.roster import NODE_BYTES, Entry, Roster, SignedRoster
+from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 from privacy.suite import BROKEN, OLDER, SUITE
 
@@ -48,12 +48,8 @@ class _Signature(Table):
     signature: str = Field(pattern=r"^[0-9a-f]{128}$", examples=['"128 hexadecimal digits"'])
 
 
-class _Site(PublicFile):
-    node: str | None = Field(
-        default=None,
-        pattern=rf"^0[23][0-9a-f]{{{2 * NODE_BYTES - 2}}}$",
-        examples=['"98 hexadecimal digits"'],
-    )
+class _Site(Row):
+    node: NodeKey | None = None
 
     @property
     def entry(self) -> Entry:
@@ -78,33 +74,30 @@ def load_roster(path: Path) -> SignedRoster:
     return SignedRoster(roster.to_bytes(), signatures)
 
 
-def add_to_roster(path: Path, public: PublicFile | CoordinatorFile | NodeFile) -> Roster:
-    """Add a site, or replace the one of its id; name the coordinator; or name the key of a site's node.
+def add_to_roster(path: Path, *public: PublicFile | CoordinatorFile | NodeFile) -> Roster:
+    """Add sites, or replace those of their ids; name the coordinator; or name the key of a site's node.
 
-    The roster is stored unsigned under the next serial.
-    """
-    if isinstance(public, PublicFile):
-        return add_site(path, public)
-    before = _before(path)
-    if isinstance(public, CoordinatorFile):
-        return _store(path, before, before.entries, bytes.fromhex(public.key))
-    known = before.by_site.get(public.id)
-    if known is None:
-        hint = f"add the site first: federation roster add {path} {public.id}.pub"
-        raise InputError(f"the roster holds no site {public.id}", hint=hint, path=path)
-    changed = replace(known, node=bytes.fromhex(public.key))
-    return _store(path, before, [changed if entry is known else entry for entry in before.entries])
-
-
-def add_site(path: Path, site: PublicFile) -> Roster:
-    """Add a site, or replace the one of its id, and store the roster unsigned under the next serial.
-
-    A node's key that the roster names for the site stays.
+    The roster is stored once, unsigned, under the next serial; not at all if one of them does not fit.
     """
     before = _before(path)
-    known = before.by_site.get(site.id)
-    entry = replace(site.entry, node=known.node if known is not None else b"")
-    return _store(path, before, [*(other for other in before.entries if other is not known), entry])
+    entries, coordinator = dict(before.by_site), before.coordinator
+    for one in sorted(public, key=lambda file: isinstance(file, NodeFile)):  # a node goes with a site
+        if isinstance(one, CoordinatorFile):
+            coordinator = bytes.fromhex(one.key)
+        elif isinstance(one, PublicFile):
+            entries[one.id] = _entry(one, entries.get(one.id))
+        elif one.id in entries:
+            entries[one.id] = replace(entries[one.id], node=bytes.fromhex(one.key))
+        else:
+            hint = f"add the site first: federation roster add {path} {one.id}.pub"
+            raise InputError(f"the roster holds no site {one.id}", hint=hint, path=path)
+    return _store(path, before, entries.values(), coordinator)
+
+
+def _entry(site: PublicFile, known: Entry | None) -> Entry:
+    """A site's row. A node's key that the roster names for it stays, unless the site's file names another."""
+    entry = site.entry
+    return replace(entry, node=known.node) if known is not None and not entry.node else entry
 
 
 def remove_site(path: Path, site: str) -> Roster:
@@ -142,6 +135,10 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
     roster = signed.read()
     if not roster.entries:
         raise RosterError("a roster without sites is not signed", hint="federation roster add ROSTER ID.pub")
+    own = next((entry.site for entry in roster.entries if entry.key == public_identity(key)), None)
+    if own is not None:  # whoever decides who takes part is nobody's data, and a slip of the shell adds *.pub
+        hint = f"take it off: federation roster remove {path} {own}; or sign by a consortium's own key"
+        raise RosterError(f"{path} lists the key that signs it as site {own}", hint=hint)
     if roster_of(signed)[0].suite != SUITE:
         roster = replace(roster, serial=roster.serial + 1)  # sites know this serial by another root
         signed = SignedRoster(roster.to_bytes(), {})

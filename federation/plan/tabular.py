@@ -104,14 +104,19 @@ class TabularTask(Table):
         for name in (self.target, self.patient or self.target, *names):
             if not name.isprintable():
                 raise Mistake("names a column with a line break or the like", "rename it in the data")
-        if "" in names or len(set(names)) < len(names):
+        # A reader compares names as `cleaned` text, so "age" and "age " are one column of a file.
+        read = {cleaned(name): name for name in names}
+        target, patient = cleaned(self.target), None if self.patient is None else cleaned(self.patient)
+        if "" in read or len(read) < len(names):
             raise Mistake("names a column twice, or by nothing", "give each column one line", ("features",))
-        if self.target in names:
-            raise Mistake("is the target, which a model must not see", "remove it", ("features", self.target))
-        if self.patient in names:
+        if target in read:
+            raise Mistake(
+                "is the target, which a model must not see", "remove it", ("features", read[target])
+            )
+        if patient in read:
             reason = "says whose a row is, which a model must not see"
-            raise Mistake(reason, "remove it", ("features", str(self.patient)))
-        if self.patient == self.target:
+            raise Mistake(reason, "remove it", ("features", read[patient]))
+        if patient == target:
             raise Mistake("is the target", "name the column that says whose a row is", ("patient",))
         return self
 

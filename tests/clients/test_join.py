@@ -21,8 +21,9 @@ from clients.door.callers import Callers
 from clients.join import attend, load_trainer, open_site
 from clients.journal.lock import alone
 from clients.policy import load_site
-from federation.errors import DataError, SiteFileError, SiteRunning, UnusableFile
+from federation.errors import DataError, InputError, SiteFileError, SiteRunning, UnusableFile
 from federation.identity.keys import create, load_public
+from federation.identity.roles import create_node
 from federation.log import to_stderr
 from federation.plan.plan import Plan
 from federation.round.messages import Frame, Kind, Member, Reason, abort_reason
@@ -54,6 +55,7 @@ tasks = ["tabular-classification"]
 keys = ["PINNED"]
 quorum = 1
 """.replace("PINNED", public_identity(CONSORTIUM).hex())
+SERVER = '[server]\naddress = "fed.example.org:9092"\ncertificate = "ca.crt"\n'
 ROWS = [f"{20 + number},{100 + 3 * number},{'yes' if number % 3 else 'no'}" for number in range(30)]
 
 
@@ -156,7 +158,7 @@ def test_a_file_that_no_plan_could_use_is_named_when_the_site_starts(
     if content is not None:
         (tmp_path / "berlin.csv").write_text(content)
     with pytest.raises(DataError, match=said):
-        attend(path, None, same_user=True)
+        attend(path, tmp_path / "socket" / "site", same_user=True)
     assert not (tmp_path / "journal.sqlite").exists() and not (tmp_path / "socket").exists()
 
 
@@ -227,8 +229,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[Any]]:
 def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refused(
     server: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[Any]]
 ) -> None:
-    endpoint = '[server]\naddress = "fed.example.org:9092"\ncertificate = "ca.crt"\n' if server else ""
-    path = write_site(tmp_path, SITE + endpoint)
+    path = write_site(tmp_path, SITE + (SERVER if server else ""))
     (tmp_path / "ca.crt").write_bytes(certificate())
     replies: list[bytes] = []
 
@@ -246,7 +247,7 @@ def test_people_at_the_site_are_told_how_to_connect_and_why_something_was_refuse
 
     monkeypatch.setattr(join, "serve_until_signal", served)
     told: list[str] = []
-    attend(path, None, told.append, same_user=True)
+    attend(path, tmp_path / "socket" / "site", told.append, same_user=True)
     assert told == [f"{tmp_path / 'berlin.csv'}: 31 lines, 30 records"], "on the terminal, and not in the log"
     ready, warned, waiting, refused_line, begins, stopped = lines()
     assert "--same-user" in warned["detail"]
@@ -268,11 +269,11 @@ def test_a_key_that_others_can_open_is_no_key_to_join_with(
     (tmp_path / "keys" / "berlin.key").chmod(mode)
     monkeypatch.setattr(join, "serve_until_signal", lambda receive, place, callers, ready, largest: ready())
     if mode & 0o077 == 0:
-        attend(path, None, same_user=True)
+        attend(path, tmp_path / "site", same_user=True)
         assert [line["event"] for line in lines()] == ["ready", "warning", "waiting", "stopped"]
         return
     with pytest.raises(UnusableFile, match=r"others on this machine can open this private key .* chmod 600"):
-        attend(path, None, same_user=True)
+        attend(path, tmp_path / "site", same_user=True)
     assert lines() == []
     assert not (tmp_path / "journal.sqlite").exists()
 
@@ -377,7 +378,7 @@ def test_of_an_error_that_is_not_ours_only_the_kind_is_told(
     greeting = hello(make_plan(), roster=signed_for(tmp_path))
     monkeypatch.setattr(join, "serve_until_signal", lambda receive, *_: receive(greeting))
     monkeypatch.setattr(join, "load_trainer", quote)
-    attend(path, None, same_user=True)
+    attend(path, tmp_path / "site", same_user=True)
     told = lines()
     assert [line.get("detail") for line in told] == ["unexpected ValueError", None]
     assert "Jane" not in str(told)
@@ -418,4 +419,34 @@ def test_a_journal_with_two_names_is_refused(tmp_path: Path) -> None:
     open_site(path).close()
     (tmp_path / "second.sqlite").hardlink_to(tmp_path / "journal.sqlite")
     with pytest.raises(RecordsUnavailable, match="second name"):
-        attend(path, None, same_user=True)
+        attend(path, tmp_path / "site", same_user=True)
+
+
+@pytest.mark.parametrize(
+    ("server", "refusal", "message"),
+    [
+        ("", SiteFileError, r"site.toml server: is missing; add the table: .* or use flower-supernode"),
+        (
+            SERVER,
+            UnusableFile,
+            r"berlin.node.key: there is no such key; make one: federation keys new .* --node",
+        ),
+        (f'{SERVER}proxy_ca = "none.crt"\n', SiteFileError, r"server.proxy_ca .* ask whoever runs the proxy"),
+    ],
+    ids=["no coordinator", "no key of the node", "no authority of the proxy"],
+)
+def test_what_a_node_needs_is_looked_at_before_there_is_a_journal(
+    server: str, refusal: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = write_site(tmp_path, SITE + server)
+    (tmp_path / "ca.crt").write_bytes(certificate())
+    if "proxy_ca" in server:
+        create_node(tmp_path / "keys", "berlin")
+    with pytest.raises(refusal, match=message):
+        attend(path, None)
+    assert not (tmp_path / "journal.sqlite").exists()
+
+
+def test_same_user_is_for_the_socket_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no code of others runs here"):
+        attend(write_site(tmp_path), None, same_user=True)

@@ -13,9 +13,10 @@ import pytest
 
 from clients.join import open_site
 from clients.site import Site
+from federation.audit.examine import audit
 from federation.errors import CheckpointError, RosterError
 from federation.identity.keys import create, load_private, load_public
-from federation.identity.roster_file import add_site, load_roster, sign_roster
+from federation.identity.roster_file import add_to_roster, load_roster, sign_roster
 from federation.model.params import params_bytes, params_digest
 from federation.report.files import read_report
 from federation.round.transport import Outgoing
@@ -40,7 +41,7 @@ def hospitals(folder: Path, count: int = 3) -> Iterator[dict[str, Site]]:
     pinned = load_public(folder / "consortium" / "consortium.pub").key
     for number, name in enumerate(NAMES[:count]):
         create(folder / "keys", name, f"Hospital {name}", 30 + 6 * number)
-        add_site(folder / "roster.toml", load_public(folder / "keys" / f"{name}.pub"))
+        add_to_roster(folder / "roster.toml", load_public(folder / "keys" / f"{name}.pub"))
     name_coordinator(folder / "roster.toml")
     sign_roster(folder / "roster.toml", load_private(consortium))
     sites = {}
@@ -137,6 +138,57 @@ def test_a_server_killed_anywhere_resumes_and_every_round_is_charged_once(
     assert killed.equal(load_params(tmp_path / "other"))
 
 
+class Growing(InProcess):
+    """A network that a site joins later: after so many batches it can be reached."""
+
+    def __init__(self, sites: Mapping[str, Site], late: str, batches: int) -> None:
+        super().__init__({name: site.receive for name, site in sites.items()})
+        self.late, self.left = late, batches
+
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(name for name in super().addresses() if self.left <= 0 or name != self.late)
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        self.left -= 1
+        super().send(messages)
+
+
+@pytest.mark.parametrize("batches", [1, 3, 6, 8])
+def test_a_site_that_comes_late_is_in_from_the_next_round_on(
+    plan: Path, tmp_path: Path, batches: int
+) -> None:
+    """At whatever step it comes; every site charges every round of its own once, and an audit finds nothing."""
+    plan.write_text(plan.read_text("utf-8-sig"))
+    with hospitals(tmp_path / "sites", 4) as sites:
+        run, late = tmp_path / "run", NAMES[3]
+        serve(plan, tmp_path / "sites" / "roster.toml", run, Growing(sites, late, batches))
+        receipts = RunFolder(run, PLAN).receipts()
+        joined = [receipt.round for receipt in receipts if late in receipt.cohort]
+        assert [receipt.round for receipt in receipts] == [1, 2, 3]
+        assert joined == [number for number in (1, 2, 3) if number > 3 - len(joined)]
+        assert joined or batches > 6
+        assert all(receipt.survivors == receipt.cohort for receipt in receipts)
+        for name, site in sites.items():
+            begun = [entry.body["round"] for entry in site.journal.entries() if entry.kind == "begin"]
+            assert begun == (joined if name == late else [1, 2, 3])
+    assert audit(run, []).verdict == "pass"
+
+
+def test_whoever_comes_late_and_does_not_consent_disturbs_once(plan: Path, tmp_path: Path) -> None:
+    with hospitals(tmp_path / "sites") as sites:
+        asked: list[bytes] = []
+
+        def stranger(data: bytes) -> bytes:
+            asked.append(data)
+            return b"?"
+
+        world = Growing(sites, "stranger", 3)
+        world._sites["stranger"] = stranger
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", world)
+    assert len(asked) == 1
+    assert [receipt.round for receipt in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
+
+
 def test_a_complete_run_asks_nobody_anything(plan: Path, tmp_path: Path) -> None:
     with hospitals(tmp_path / "sites") as sites:
         serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", carrier(sites))
@@ -198,7 +250,7 @@ def test_before_its_first_round_is_done_a_run_may_get_another_roster(plan: Path,
         with pytest.raises(RosterError, match="2 sites joined"):
             serve(plan, roster, tmp_path / "run", carrier(two))
         create(tmp_path / "sites" / "keys", "elm", "Hospital elm", 30)
-        add_site(roster, load_public(tmp_path / "sites" / "keys" / "elm.pub"))
+        add_to_roster(roster, load_public(tmp_path / "sites" / "keys" / "elm.pub"))
         sign_roster(roster, load_private(tmp_path / "sites" / "consortium" / "consortium.key"))
         serve(plan, roster, tmp_path / "run", carrier(sites))
     assert RunFolder(tmp_path / "run", PLAN).is_finished

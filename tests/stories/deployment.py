@@ -1,5 +1,7 @@
 """A real Flower deployment on loopback: one flower-superlink, a flower-supernode for each site, `flwr run`.
 
+Or without supernodes: `Deployment.of_nodes` has TLS and node authentication, for sites that are nodes themselves.
+
 Everything lives in one short temporary folder and carries its path in `FLWR_HOME`; whatever still carries it
 at the end is killed, so nothing is left behind even where Flower starts processes in sessions of their own.
 """
@@ -16,13 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from federation.identity.roles import node_from_point
 from federation.quiet import QUIET
 from tests import ROOT
+from tests.certificates import Authority
 from tests.patience import patience
 
 START_SECONDS = 60.0  # on a quiet machine a few
@@ -33,9 +39,17 @@ END_SECONDS = 5.0
 class Deployment:
     """A SuperLink and a SuperNode for each socket in `sites`, as a context manager; `run` submits an app."""
 
-    def __init__(self, sites: Mapping[str, Path]) -> None:
+    def __init__(
+        self, sites: Mapping[str, Path], nodes: Sequence[bytes] = (), *, is_secure: bool = False
+    ) -> None:
         self._sites = dict(sites)
+        self._nodes, self._is_secure = nodes, is_secure or bool(nodes)
         self._started: list[subprocess.Popen[bytes]] = []
+
+    @classmethod
+    def of_nodes(cls, nodes: Sequence[bytes]) -> Self:
+        """One whose SuperLink knows these keys of nodes, compressed points, and no others."""
+        return cls({}, nodes)
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="fed-"))
@@ -86,25 +100,59 @@ class Deployment:
         return list(self._alive())
 
     def _start(self) -> None:
-        port = _free_port()
-        address = f"127.0.0.1:{port}"
-        self._spawn(
-            "superlink", "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port),
-            "--disable-runtime-dependency-installation",
-        )  # fmt: skip
-        self._await_port(port)
+        self.port = _free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.certificate = Authority().write(self.folder / "tls", "localhost", "127.0.0.1")
+        self.start_superlink()
         for name, path in self._sites.items():
             self._spawn(
-                name, "flower-supernode", "--insecure", "--superlink", address, "--port", str(_free_port()),
+                name, "flower-supernode", "--insecure", "--superlink", self.address, "--port", str(_free_port()),
                 "--node-config", f"socket={json.dumps(str(path))}",
             )  # fmt: skip
         home = self.folder / "cli"
         home.mkdir()
-        connection = f'[superlink.loopback]\naddress = "{address}"\ninsecure = true\n'
+        trust = (
+            f"root-certificates = {json.dumps(str(self.certificate))}"
+            if self._is_secure
+            else "insecure = true"
+        )
+        connection = f'[superlink.loopback]\naddress = "{self.address}"\n{trust}\n'
         (home / "config.toml").write_text(f'[superlink]\ndefault = "loopback"\n{connection}')
+        for number, point in enumerate(self._nodes):
+            line = node_from_point(point).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+            (home / f"{number}.pub").write_bytes(line)
+            done = self._call(
+                "supernode", "register", str(home / f"{number}.pub"), "loopback", timeout=patience(60)
+            )
+            if done.returncode:
+                raise AssertionError(f"a node was not registered\n{done.stdout}\n{self.logs()}")
 
-    def _spawn(self, name: str, program: str, *arguments: str) -> None:
-        with (self.folder / f"{name}.log").open("wb") as log:
+    def start_supernodes(self, sites: Mapping[str, Path], keys: Mapping[str, Path]) -> None:
+        """A flower-supernode for each socket, with its node's key, over TLS."""
+        for name, path in sites.items():
+            self._spawn(
+                name, "flower-supernode", "--root-certificates", str(self.certificate), "--superlink", self.address,
+                "--port", str(_free_port()), "--auth-supernode-private-key", str(keys[name]),
+                "--node-config", f"socket={json.dumps(str(path))}",
+            )  # fmt: skip
+
+    def start_superlink(self) -> subprocess.Popen[bytes]:
+        """A SuperLink on this deployment's port, which goes on with what the last one kept; the process."""
+        tls = self.certificate.parent
+        secure = [
+            "--ssl-ca-certfile", str(self.certificate), "--ssl-certfile", str(tls / "server.crt"),
+            "--ssl-keyfile", str(tls / "server.key"), "--enable-supernode-auth",
+            "--database", str(self.folder / "state.db"),
+        ]  # fmt: skip
+        process = self._spawn(
+            "superlink", "flower-superlink", *(secure if self._is_secure else ["--insecure"]),
+            "--host", "127.0.0.1", "--port", str(self.port), "--disable-runtime-dependency-installation",
+        )  # fmt: skip
+        self._await_port(self.port, process)
+        return process
+
+    def _spawn(self, name: str, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [_program(program), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -115,6 +163,7 @@ class Deployment:
                 start_new_session=True,
             )
         self._started.append(process)
+        return process
 
     def _call(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -155,9 +204,9 @@ class Deployment:
             "NO_COLOR": "1",
         }
 
-    def _await_port(self, port: int) -> None:
+    def _await_port(self, port: int, process: subprocess.Popen[bytes]) -> None:
         ends = time.monotonic() + patience(START_SECONDS)
-        while time.monotonic() < ends and self._started[0].poll() is None:
+        while time.monotonic() < ends and process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return

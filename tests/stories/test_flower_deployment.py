@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from clients.door.callers import Callers
 from clients.door.service import SiteService
 from federation.identity.keys import create, load_private, load_public
-from federation.identity.roster_file import add_site, sign_roster
+from federation.identity.roles import create_site
+from federation.identity.roster_file import add_to_roster, load_roster, sign_roster
 from federation.plan.plan import parse
 from simulations.simulate import simulate
 from tests.patience import patience
@@ -155,7 +156,41 @@ def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_g
     check_logs(log, told)
 
 
-def check_logs(log: str, told: dict[str, list[Any]]) -> None:
+@pytest.mark.waits
+def test_three_sites_are_their_own_nodes_and_get_what_a_simulation_gets(tmp_path: Path) -> None:
+    """One process for each site, over TLS with node keys; params to the bit those of `protocol`."""
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    told: dict[str, list[Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="fed-") as name:
+        folder = Path(name)
+        institutions = write_institutions(folder / "sites", parse(PLAN).digest, with_nodes=True)
+        roster = folder / "roster.toml"
+        nodes = [entry.node for entry in load_roster(roster).read().entries]
+        with ExitStack() as stack:
+            deployment = stack.enter_context(Deployment.of_nodes(nodes))
+            for path in institutions.values():
+                server = (
+                    f'address = "localhost:{deployment.port}"\ncertificate = "{deployment.certificate}"\n'
+                )
+                path.write_text(f"{path.read_text()}[server]\n{server}")
+                stack.enter_context(joined(path, None, told))
+            state = tmp_path / "served"
+            files = {"plan": str(plan), "roster": str(roster), "state": str(state)}
+            log = deployment.run({**files, "sites": 3, "json_log": True}, 60)
+            assert "get-fab" not in deployment.logs() and "get-run" not in deployment.logs()
+        simulated = tmp_path / "simulated"
+        simulate(parse(PLAN), folder / "sites", simulated, engine="protocol", progress=lambda *_: None)
+    served = load_file(state / "params.safetensors")
+    expected = load_file(simulated / "params.safetensors")
+    assert all(torch.equal(served[name], expected[name]) for name in expected)
+    assert deployment.leftovers() == []
+    check_logs(log, told, begin=["ready", "connected"])
+
+
+def check_logs(
+    log: str, told: dict[str, list[Any]], begin: Sequence[str] = ("ready", "warning", "waiting")
+) -> None:
     """One line per event on both sides, and no other library's."""
     assert "HTTP Request" not in log
     server = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
@@ -168,13 +203,13 @@ def check_logs(log: str, told: dict[str, list[Any]]) -> None:
         (1, 3), (2, 3),
     ]  # fmt: skip
     for name in SITES:
-        assert [line["event"] for line in told[name] if line["event"] != "invited"] == [
-            "ready", "warning", "waiting", "run_begins", *["round_begins", "round_ends"] * 2, "run_ends", "stopped",
+        assert [line["event"] for line in told[name] if line["event"] not in ("invited", "update_sent")] == [
+            *begin, "run_begins", *["round_begins", "round_ends"] * 2, "run_ends", "stopped",
         ]  # fmt: skip
         assert {line["run"] for line in told[name] if "run" in line} == {begins["run"]}
 
 
-def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
+def write_institutions(folder: Path, digest: str, *, with_nodes: bool = False) -> dict[str, Path]:
     """Three sites with a table, a policy that approves the plan, and a journal each; a roster that they trust."""
     files = {}
     roster = folder.parent / "roster.toml"
@@ -187,27 +222,31 @@ def write_institutions(folder: Path, digest: str) -> dict[str, Path]:
         (site / "test.csv").write_text("\n".join(["age,ill", *rows[:5]]) + "\n")  # else each holds out others
         files[name] = site / "site.toml"
         files[name].write_text(SITE.format(name=name, digest=digest, consortium=load_public(public).key))
-        _, own = create(site / "keys", name, f"hospital {name}", 30)
-        add_site(roster, load_public(own))
+        make = create_site if with_nodes else create
+        own = make(site / "keys", name, f"hospital {name}", 30)[1]
+        add_to_roster(roster, load_public(own))
     name_coordinator(roster)
     sign_roster(roster, load_private(consortium))
     return files
 
 
 @contextmanager
-def joined(site: Path, socket: Path, told: dict[str, list[Any]]) -> Iterator[None]:
+def joined(site: Path, socket: Path | None, told: dict[str, list[Any]]) -> Iterator[None]:
     """`federation join` in a process of its own, until the context ends; its log is put into `told`."""
     command = [sys.executable, "-c", "from federation.cli.start import main; main()"]
+    door = [] if socket is None else ["--socket", str(socket), "--same-user"]
     with subprocess.Popen(
-        [*command, "join", str(site), "--socket", str(socket), "--json-log", "--same-user"],
+        [*command, "join", str(site), "--yes", "--json-log", *door],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         try:
             assert process.stderr is not None
-            first = process.stderr.readline()
-            assert json.loads(first)["event"] == "ready"
+            before = []  # what was looked at before
+            while json.loads(first := process.stderr.readline())["event"] != "ready":
+                before.append(json.loads(first)["event"])
+            assert before[-1] == "checked"
             yield
         finally:
             process.terminate()

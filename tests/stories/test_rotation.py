@@ -14,7 +14,7 @@ from federation.audit.examine import audit
 from federation.errors import CheckpointError, RosterError
 from federation.identity.keys import create, load_private, load_public
 from federation.identity.roles import create_coordinator, load_any_public
-from federation.identity.roster_file import add_site, add_to_roster, load_roster, remove_site, sign_roster
+from federation.identity.roster_file import add_to_roster, load_roster, remove_site, sign_roster
 from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.signed import ordered
 from privacy.errors import FaultyServer, LedgerRefusal
@@ -121,7 +121,7 @@ def test_a_consortium_s_key_is_replaced(middle: bool, tmp_path: Path) -> None:
         parties.key = tmp_path / "later" / "later.key"
         old = load_public(tmp_path / "sites" / "consortium" / "consortium.pub").key
         new = load_public(tmp_path / "later" / "later.pub").key
-        add_site(parties.roster, load_public(tmp_path / "sites" / "keys" / "ash.pub"))  # the next serial
+        add_to_roster(parties.roster, load_public(tmp_path / "sites" / "keys" / "ash.pub"))  # the next serial
         parties.signed()
         if middle:
             with pytest.raises(RosterError, match="0 sites joined"):

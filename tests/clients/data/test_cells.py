@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clients.data.cells import codes, numbers, parsed
 from clients.data.faults import Fault, refuse
 from clients.data.load import read_csv
-from clients.data.sources.readers import read as read_from
+from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.plan.tabular import TabularTask, as_number
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.data.described import Column, Description, describe, describe_dataset
-from clients.data.sources.readers import read as read_from
+from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.model.task import Dataset
 from federation.plan.tabular import TabularTask

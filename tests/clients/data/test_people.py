@@ -9,7 +9,7 @@ import pytest
 
 from clients.data.faults import refuse
 from clients.data.people import people
-from clients.data.sources.readers import read as read_from
+from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from clients.data.described import describe
 from clients.data.rows import Marks, marks_of_rows, marks_of_texts, shared
-from clients.data.sources.readers import read as read_from
+from clients.data.sources.reading import read as read_from
 from federation.plan.tabular import TabularTask
 from tests.worlds import plan_of, rows_of
 

@@ -194,7 +194,7 @@ def site_with(folder: Path, keys: str = "") -> Path:
 def test_a_site_that_names_nobody_does_not_start_and_says_what_to_do(tmp_path: Path) -> None:
     for path in (write_site(tmp_path), site_with(tmp_path)):
         with pytest.raises(SiteFileError, match=r"server\.flower_user: is missing.*--same-user"):
-            attend(path, None)
+            attend(path, tmp_path / "site")
         assert not (tmp_path / "journal.sqlite").exists()
 
 
@@ -210,7 +210,7 @@ def test_a_site_that_names_nobody_does_not_start_and_says_what_to_do(tmp_path: P
 )
 def test_a_user_that_cannot_be_meant_is_refused(tmp_path: Path, keys: str, message: str) -> None:
     path = site_with(tmp_path, keys)
-    for refusing in (lambda: attend(path, None), lambda: preflight(make_plan(), path)):
+    for refusing in (lambda: attend(path, tmp_path / "site"), lambda: preflight(make_plan(), path)):
         with pytest.raises(InputError, match=message):
             refusing()
 
@@ -238,7 +238,7 @@ def test_code_that_flower_runs_as_another_user_reaches_the_socket_and_neither_ke
     (home / "site" / "berlin.csv").chmod(0o600)
     program = "from federation.cli.start import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-c", program, "join", str(path), "--socket", str(home / "run" / "site")],
+        [sys.executable, "-c", program, "join", str(path), "--yes", "--socket", str(home / "run" / "site")],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -16,7 +16,7 @@ from clients.join import open_site
 from federation.audit.examine import audit
 from federation.audit.outcome import Audit
 from federation.identity.keys import create, load_private, load_public
-from federation.identity.roster_file import add_site, sign_roster
+from federation.identity.roster_file import add_to_roster, sign_roster
 from federation.ledger import store as chain
 from federation.ledger.export import load_entries
 from federation.plan.plan import parse
@@ -84,7 +84,7 @@ def served(
     pinned = load_public(folder / "consortium" / "consortium.pub").key
     files = [with_rules(folder, name, number, text, pinned) for number, name in enumerate(names)]
     for path in files:
-        add_site(folder / "roster.toml", load_public(path.parent / "keys" / f"{path.parent.name}.pub"))
+        add_to_roster(folder / "roster.toml", load_public(path.parent / "keys" / f"{path.parent.name}.pub"))
     name_coordinator(folder / "roster.toml")
     sign_roster(folder / "roster.toml", load_private(consortium))
     with ExitStack() as stack:

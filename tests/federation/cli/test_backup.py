@@ -53,7 +53,7 @@ def test_a_site_on_a_backup_is_refused_with_the_way_out(command: Command, folder
     lose(folder)
     shutil.copy(out, folder / "journal.sqlite")
     for words in (
-        ("join", site, "--same-user"),
+        ("join", site, "--same-user", "--socket", folder / "door"),
         ("ledger", "close", site, RUN.hex()),
         ("ledger", "rotate", site),
     ):

@@ -16,12 +16,15 @@ from federation.identity.roles import (
     NodeFile,
     create_coordinator,
     create_node,
+    create_site,
     load_any_public,
     load_coordinator,
+    load_node,
     make_identity,
+    node_from_point,
+    node_point,
 )
 from federation.identity.roster_file import (
-    add_site,
     add_to_roster,
     load_roster,
     remove_site,
@@ -40,7 +43,7 @@ def test_a_coordinator_s_key_is_named_by_the_roster_and_survives_every_change(tm
     named = load_any_public(public)
     assert isinstance(named, CoordinatorFile)
     _, site = create(tmp_path, "berlin", "Charite", 24)
-    add_site(path, load_public(site))
+    add_to_roster(path, load_public(site))
     with pytest.raises(
         RosterError, match=r"roster.toml names no coordinator's key; make a key: federation keys"
     ):
@@ -54,7 +57,7 @@ def test_a_coordinator_s_key_is_named_by_the_roster_and_survives_every_change(tm
     assert isinstance(added, NodeFile)
     add_to_roster(path, added)
     add_to_roster(path, load_any_public(other))
-    add_site(path, load_public(site))
+    add_to_roster(path, load_public(site))
     read = load_roster(path).read()
     assert (read.serial, read.coordinator) == (6 - 1, roster.coordinator)
     assert read.by_site["berlin"].node.hex() == added.key
@@ -82,6 +85,91 @@ def test_what_is_no_node_s_key_is_told(text: str, tmp_path: Path) -> None:
         load_any_public(tmp_path / "berlin.node.pub")
 
 
+def test_a_site_has_two_keys_and_one_public_file_that_names_both(tmp_path: Path) -> None:
+    private, public, node = create_site(tmp_path / "keys", "berlin", "Charite", 24)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (private, node)} == {0o600}
+    key, read = load_node(node), load_public(public)
+    assert read.node == node_point(key.public_key()).hex()
+    assert node_from_point(bytes.fromhex(read.node)).public_numbers() == key.public_key().public_numbers()
+    roster = add_to_roster(tmp_path / "roster.toml", load_any_public(public))
+    assert roster.by_site["berlin"].node == bytes.fromhex(read.node)
+    assert sorted(file.name for file in (tmp_path / "keys").iterdir()) == [
+        "berlin.key",
+        "berlin.node.key",
+        "berlin.pub",
+    ]
+
+
+def test_a_node_s_key_that_the_site_did_not_sign_is_no_part_of_its_public_file(tmp_path: Path) -> None:
+    """Whoever carries the file could put a node of his own on the roster, and fetch what is for the site."""
+    _, public, _ = create_site(tmp_path / "a", "berlin", "Charite", 24)
+    _, other, _ = create_site(tmp_path / "b", "berlin", "Charite", 24)
+    _, namesake, _ = create_site(tmp_path / "c", "essen", "Charite", 24)
+    text, foreign = public.read_text(), load_public(other)
+    mine = load_public(public)
+    assert mine.node and mine.node_signature and foreign.node and foreign.node_signature
+    for changed in (
+        text.replace(mine.node, foreign.node),
+        text.replace(mine.node_signature, foreign.node_signature),
+        text.replace(mine.node, foreign.node).replace(mine.node_signature, foreign.node_signature),
+        text.replace('"berlin"', '"essen"'),
+        text.replace(mine.key, load_public(namesake).key),
+        "".join(line for line in text.splitlines(True) if "node_signature" not in line),
+        "".join(line for line in text.splitlines(True) if not line.startswith("node =")),
+    ):
+        assert changed != text
+        public.write_text(changed)
+        with pytest.raises(
+            InputError, match=r"node.* (was not signed by the key of this file|belong together); have the"
+        ):
+            load_any_public(public)
+    public.write_text(text.replace('"Charite"', '"Charité"'))  # the control: of this the consortium decides
+    assert load_public(public).organization == "Charité"
+
+
+def test_a_public_file_without_a_node_is_read_as_before_and_takes_no_node_away(tmp_path: Path) -> None:
+    path = tmp_path / "roster.toml"
+    _, public = create(tmp_path, "berlin", "Charite", 24)
+    assert add_to_roster(path, load_public(public)).by_site["berlin"].node == b""
+    _, node = create_node(tmp_path, "berlin")
+    named = add_to_roster(path, load_any_public(node)).by_site["berlin"].node
+    assert len(named) == 49
+    assert add_to_roster(path, load_public(public)).by_site["berlin"].node == named
+    _, renewed, _ = create_site(tmp_path / "new", "berlin", "Charite", 24)
+    assert add_to_roster(path, load_public(renewed)).by_site["berlin"].node not in (b"", named)
+
+
+def test_no_key_of_a_site_is_ever_replaced(tmp_path: Path) -> None:
+    for name, make in (("berlin.node.key", create_site), ("berlin.key", create_site)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text("precious")
+        with pytest.raises(UnusableFile, match=rf"{name}: exists already; a key is never replaced"):
+            make(folder, "berlin", "Charite", 24)
+        assert [file.name for file in folder.iterdir()] == [name]
+        assert (folder / name).read_text() == "precious"
+
+
+def test_what_is_no_key_of_a_node_is_told_and_not_shown(tmp_path: Path) -> None:
+    private, _, node = create_site(tmp_path, "berlin", "Charite", 24)
+    with pytest.raises(
+        UnusableFile, match=r"essen.node.key: there is no such key; make one: .* --id essen --node; then"
+    ):
+        load_node(tmp_path / "essen.node.key")
+    for content, words in (
+        (b"secret", "is no node key that can be read"),
+        (b"-----BEGIN OPENSSH PRIVATE KEY-----\nsecret", "is no node key that can be read"),
+        (private.read_bytes(), "is a key of another kind"),
+    ):
+        node.write_bytes(content)
+        with pytest.raises(UnusableFile, match=words) as refused:
+            load_node(node)
+        assert "secret" not in str(refused.value)
+    node.chmod(0o640)
+    with pytest.raises(UnusableFile, match="others on this machine can open this node key"):
+        load_node(node)
+
+
 def test_a_node_is_that_of_a_site_on_the_roster(tmp_path: Path) -> None:
     _, node = create_node(tmp_path, "berlin")
     with pytest.raises(InputError, match="holds no site berlin; add the site first"):
@@ -89,7 +177,7 @@ def test_a_node_is_that_of_a_site_on_the_roster(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no site's id"):
         create_node(tmp_path, "../berlin")
     _, site = create(tmp_path, "berlin", "Charite", 24)
-    add_site(tmp_path / "roster.toml", load_public(site))
+    add_to_roster(tmp_path / "roster.toml", load_public(site))
     with pytest.raises(InputError, match=r"holds no site essen \(berlin\)"):
         remove_site(tmp_path / "roster.toml", "essen")
 

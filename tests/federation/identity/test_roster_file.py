@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from federation.errors import InputError, RosterError, UnusableFile
 from federation.identity.keys import PublicFile
-from federation.identity.roster_file import add_site, load_roster, sign_roster, write_roster
+from federation.identity.roles import create_coordinator, create_node, load_any_public
+from federation.identity.roster_file import add_to_roster, load_roster, sign_roster, write_roster
 from federation.identity.roster_file import roster_of as as_signed
 from privacy.errors import FaultyServer
 from privacy.roster import Roster, SignedRoster
@@ -43,7 +44,7 @@ def path(tmp_path: Path) -> Path:
     """Where a roster of three sites lies."""
     place = tmp_path / "roster.toml"
     for name in ("cleveland", "amsterdam", "berlin"):
-        add_site(place, public(name))
+        add_to_roster(place, public(name))
     return place
 
 
@@ -60,7 +61,7 @@ def test_a_roster_holds_its_sites_in_order_and_a_serial_that_counts_its_changes(
 
 def test_adding_a_site_raises_the_serial_and_drops_the_signatures(path: Path) -> None:
     sign_roster(path, CONSORTIUM[0])
-    assert add_site(path, public("dresden")).serial == 4
+    assert add_to_roster(path, public("dresden")).serial == 4
     assert load_roster(path).signatures == {}
     assert roster_of(path).by_site.keys() == {"amsterdam", "berlin", "cleveland", "dresden"}
     with pytest.raises(FaultyServer, match="signed by 0"):
@@ -69,12 +70,12 @@ def test_adding_a_site_raises_the_serial_and_drops_the_signatures(path: Path) ->
 
 def test_adding_a_site_again_replaces_it_and_is_a_new_statement_all_the_same(path: Path) -> None:
     sign_roster(path, CONSORTIUM[0])
-    add_site(path, public("berlin", size=7, key="a new key"))
+    add_to_roster(path, public("berlin", size=7, key="a new key"))
     after = roster_of(path)
     assert after.serial == 4
     assert after.by_site["berlin"] == public("berlin", size=7, key="a new key").entry
     assert len(after.entries) == 3
-    add_site(path, public("berlin", size=7, key="a new key"))
+    add_to_roster(path, public("berlin", size=7, key="a new key"))
     assert roster_of(path) == replace(after, serial=5)
     assert load_roster(path).signatures == {}
 
@@ -83,7 +84,7 @@ def test_two_sites_with_one_key_are_refused_and_the_file_stays(path: Path) -> No
     sign_roster(path, CONSORTIUM[0])
     before = path.read_bytes()
     with pytest.raises(InputError, match=r"roster\.toml: a roster holds the same key twice"):
-        add_site(path, public("mallory", key="berlin"))
+        add_to_roster(path, public("mallory", key="berlin"))
     assert path.read_bytes() == before
 
 
@@ -147,7 +148,7 @@ def test_a_changed_signature_counts_for_nothing(path: Path) -> None:
 
 def test_an_old_signed_roster_stays_genuine_but_older(path: Path) -> None:
     old = sign_roster(path, CONSORTIUM[0])
-    add_site(path, public("berlin", key="after a break-in"))
+    add_to_roster(path, public("berlin", key="after a break-in"))
     new = sign_roster(path, CONSORTIUM[0])
     assert old.verified(PINNED, 1, serial=3).by_site["berlin"] == public("berlin").entry
     with pytest.raises(FaultyServer, match="serial 3, after one of serial 4"):
@@ -170,7 +171,7 @@ def test_what_is_written_is_what_was_signed_and_reads_as_toml(
 ) -> None:
     path = tmp_path_factory.mktemp("roster") / "roster.toml"
     for name, (size, organization) in sites.items():
-        add_site(path, public(name, size, organization))
+        add_to_roster(path, public(name, size, organization))
     for number in signers:
         sign_roster(path, CONSORTIUM[number])
     entries = tuple(public(name, *sites[name]).entry for name in sorted(sites))
@@ -211,7 +212,7 @@ def test_a_mistake_in_a_roster_is_one_line(old: str, new: str, expected: str, pa
     acts: list[Callable[[Path], object]] = [
         load_roster,
         lambda place: sign_roster(place, CONSORTIUM[1]),
-        lambda place: add_site(place, public("dresden")),
+        lambda place: add_to_roster(place, public("dresden")),
     ]
     for act in acts:
         with pytest.raises(InputError) as caught:
@@ -236,7 +237,7 @@ def test_a_roster_that_is_not_there_is_only_made_by_adding(tmp_path: Path) -> No
     with pytest.raises(UnusableFile, match="there is no such file"):
         sign_roster(path, CONSORTIUM[0])
     assert not path.exists()
-    assert add_site(path, public("berlin")) == Roster(1, (public("berlin").entry,))
+    assert add_to_roster(path, public("berlin")) == Roster(1, (public("berlin").entry,))
 
 
 # Signatures of earlier suites.
@@ -273,3 +274,27 @@ def test_a_stray_signature_of_the_broken_suite_takes_no_signature_away(path: Pat
     signed = sign_roster(path, identity("another"))
     assert Roster.from_bytes(signed.roster).serial == Roster.from_bytes(good.roster).serial
     assert good.signatures.keys() < signed.signatures.keys()
+
+
+def test_several_files_are_one_statement_in_any_order_or_none_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "many.toml"
+    _, coordinator = create_coordinator(tmp_path, "coordinator")
+    _, node = create_node(tmp_path, "berlin")
+    files = [load_any_public(node), load_any_public(coordinator), public("berlin"), public("amsterdam")]
+    roster = add_to_roster(path, *files)
+    assert (roster.serial, [entry.site for entry in roster.entries]) == (1, ["amsterdam", "berlin"])
+    assert roster.coordinator and roster.by_site["berlin"].node
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="holds the same key twice"):
+        add_to_roster(path, public("dresden"), public("mallory", key="berlin"))
+    assert path.read_bytes() == before
+
+
+def test_a_key_does_not_sign_a_roster_that_lists_it_as_a_site(path: Path) -> None:
+    """Whoever adds *.pub adds the consortium's own, too."""
+    own = PublicFile(id="consortium", organization="x", size=1, key=public_identity(CONSORTIUM[0]).hex())
+    add_to_roster(path, own)
+    with pytest.raises(RosterError, match=r"lists the key that signs it as site consortium; take it off"):
+        sign_roster(path, CONSORTIUM[0])
+    assert load_roster(path).signatures == {}
+    sign_roster(path, CONSORTIUM[1])

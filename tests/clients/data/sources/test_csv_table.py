@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.data.sources.readers import read as read_from
+from clients.data.sources.reading import read as read_from
 from clients.data.sources.table import Table
 from federation.errors import DataError
 from tests.patience import within

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.data.sources.readers import read
+from clients.data.sources.reading import read
 from federation.errors import DataError
 from tests.clients.data.sources.stores import SOME, excel
 

@@ -10,12 +10,12 @@ import pytest
 
 from clients.data.load import read_table
 from clients.data.readable import require_readable
-from clients.data.sources.readers import read
+from clients.data.sources.reading import read
 from clients.rules.origin import Server
 from federation.errors import DataError
 from tests.clients.data.sources.clinic import SECRET, SELECT, Clinic, running, without_password
 from tests.clients.data.sources.stores import COLUMNS, SOME, TASK, csv
-from tests.clients.data.sources.test_readers import same
+from tests.clients.data.sources.test_reading import same
 
 pytestmark = [pytest.mark.extras, pytest.mark.waits]
 PLAIN = f"select {', '.join(COLUMNS)} from admissions order by id"  # noqa: S608

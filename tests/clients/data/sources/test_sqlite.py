@@ -14,7 +14,7 @@ import pytest
 
 from clients.data.load import read_table
 from clients.data.readable import require_readable
-from clients.data.sources.readers import read
+from clients.data.sources.reading import read
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.tabular import TabularTask

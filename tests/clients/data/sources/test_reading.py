@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from clients.data.load import read_table
 from clients.data.populations import fingerprints_under
-from clients.data.sources.readers import read
+from clients.data.sources.reading import read
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from tests.clients.data.sources.stores import COLUMNS, SOME, STAGES, STORES, TASK, Rows, Store, csv

@@ -1,0 +1,214 @@
+"""A plan proposed from a public or made-up table: everything in it is a guess that says so, for people to decide.
+
+Ranges, values and classes are read from the rows and stand in the plan, which all parties see. So the table must
+not be anybody's private records (`federation plan new` asks), and nothing here may run inside a site.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from clients.data.cells import codes
+from clients.data.faults import refuse
+from clients.data.notes import printable
+from clients.data.sources.table import Table
+from clients.drafting.columns import MOST_VALUES, Judged, judged, listed, plain
+from federation.config.toml import inline, key_of
+from federation.errors import DataError
+from federation.plan.identifiers import cleaned
+from federation.plan.plan import Plan, parse
+from federation.plan.tabular import Categorical, Feature, Numeric
+
+MOST_COLUMNS = 1000  # in a plan that people are to read
+_NAMED = 40  # columns that are left out, in a comment
+
+DECISIONS = (
+    "every range: from what is possible, not from what is in one file; values beyond it are clipped",
+    "every list of values: a site with another value is refused, so list what any site may have",
+    "the order of the classes: of two, the second is the positive one of AUC, F1 and recall",
+    "privacy: the unit (is a patient in several rows?), epsilon, delta",
+    "cohort.minimum, colluders and dropouts: how many sites there are, and how many may fail or collude",
+    "rounds, sample_rate and learning rates: try them on made-up data (federation mock), never on private ones",
+)
+"""What a person has to decide, whatever the table."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan, the text of its file, and what became of each column but the target."""
+
+    plan: Plan
+    text: str
+    columns: tuple[Judged, ...]
+    target: str
+    classes: tuple[str, ...]
+
+    @property
+    def used(self) -> tuple[Judged, ...]:
+        """The columns that the plan has."""
+        return tuple(column for column in self.columns if column.feature is not None)
+
+    @property
+    def left_out(self) -> tuple[Judged, ...]:
+        """The columns that it has not."""
+        return tuple(column for column in self.columns if column.feature is None)
+
+
+def targets_of(table: Table) -> tuple[str, ...]:
+    """The columns that a plan could predict: those of a few different values."""
+    names = dict.fromkeys(name for name in table.header[:MOST_COLUMNS] if table.header.count(name) == 1)
+    found = (_judged(table, name) for name in names)
+    return tuple(column.name for column in found if isinstance(column.feature, Categorical))
+
+
+def propose(table: Table, target: str, name: str, only: Sequence[str] = ()) -> Proposal:
+    """A plan that predicts `target` from the other columns, or from those in `only`.
+
+    DataError for a target that has no classes, and where no column is left to learn from.
+    """
+    classes = _classes(table, target)
+    names = [wanted for column in only if (wanted := cleaned(column)) != cleaned(target)] or [
+        column for column in dict.fromkeys(table.header) if column != cleaned(target)
+    ]
+    if len(names) > MOST_COLUMNS:
+        hint = "name those that matter: --feature COLUMN, once for each"
+        raise DataError(f"{table.path}: has {len(names)} columns, too many for people to approve", hint=hint)
+    columns = tuple(_judged(table, column) for column in names)
+    features = [column.feature for column in columns if column.feature is not None]
+    if not features:
+        reasons = f'; column "{columns[0].name}": {columns[0].why}' if len(columns) == 1 else ""
+        raise DataError(
+            f"{table.path}: no column is left to learn from{reasons}",
+            hint="see what a plan can hold: README.md",
+        )
+    text = _text(table, target, name, classes, columns)
+    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), classes)
+
+
+def _judged(table: Table, name: str) -> Judged:
+    if table.header.count(name) > 1:
+        return Judged(name, None, "is there twice")
+    return judged(name, table.column(name), table.numerals(name))
+
+
+def _classes(table: Table, target: str) -> tuple[str, ...]:
+    """The classes of the target, in order."""
+    cells = table.column(target)
+    texts = [cleaned(cell) for cell in cells]
+    filled = [text for text in texts if text]
+    classes = listed(filled) if 2 <= len(set(filled)) <= MOST_VALUES else None
+    if classes is None:
+        count = len(set(filled))
+        hint = f"a plan learns 2 to {MOST_VALUES} classes: name another column, or group the values first"
+        raise DataError(f'{table.path}: column "{target}" has {count} different values', hint=hint)
+    refuse(table, codes(cells, target, classes)[1])  # empty cells
+    return classes
+
+
+def _text(table: Table, target: str, name: str, classes: tuple[str, ...], columns: Sequence[Judged]) -> str:
+    lines = [
+        *_head(table),
+        "[federation]",
+        f"name = {inline(_title(name))}  # for people",
+        "rounds = 100  # GUESS: training rounds; each one costs time, and a fixed epsilon is spread over all",
+        "seed = 7  # public: cohorts, held-out rows and first params follow from it; noise and keys never do",
+        "",
+        "[task]",
+        'kind = "tabular-classification"',
+        f"target = {inline(cleaned(target))}  # what is predicted",
+        f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
+        *_patients(columns),
+        'model = "logistic"  # or "mlp": one hidden layer; or "package.module:factory"',
+        "",
+        "# GUESS, each line: write what is possible, not what is in one file. A number beyond its range is",
+        "# clipped; a text that is not in its list is refused. The order of lines is the layout of the input.",
+        "[task.features]",
+        *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
+        *_without(columns),
+        "",
+        *_rules(len(table)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(table: Table) -> Iterator[str]:
+    source = printable(PurePath(str(table.path)).name)
+    yield f"# A plan proposed by `federation plan new` from {source}. Read each line: GUESS is what a program"
+    yield "# took for likely, DECIDE what only people know. All sites see this file, and approve it by"
+    yield "# its digest (federation check). To try it on made-up records: federation mock plan.toml --out mock/"
+    yield ""
+
+
+def _title(name: str) -> str:
+    return printable(name).strip()[:100] or "federation"
+
+
+def _patients(columns: Sequence[Judged]) -> Iterator[str]:
+    """The column that says whose a row is decides what is protected, so it is never set by a guess."""
+    for column in columns:
+        if column.names_people:
+            yield f"# patient = {inline(column.name)}  # DECIDE: is it whose a row is? then unit is patient"
+
+
+def line_of(feature: Feature, why: str = "") -> str:
+    """A feature as its line in a plan, with a comment."""
+    if isinstance(feature, Numeric):
+        shape = f"{{ low = {plain(feature.low)}, high = {plain(feature.high)} }}"
+    else:
+        shape = inline({"values": list(feature.values)})
+    return f"{key_of(feature.name)} = {shape}" + f"  # {printable(why)}" * bool(why)
+
+
+def _without(columns: Sequence[Judged]) -> Iterator[str]:
+    left = [column for column in columns if column.feature is None]
+    if left:
+        yield "# Left out, and why. Whoever knows better adds a line above."
+    for column in left[:_NAMED]:
+        yield f"#   {printable(column.name)}: {printable(column.why)}"
+    if len(left) > _NAMED:
+        yield f"#   and {len(left) - _NAMED} more"
+
+
+def _rules(rows: int) -> Iterator[str]:
+    """The tables that no data decide."""
+    power = max(5, math.ceil(math.log10(rows)) + 1)
+    yield from re.sub(r"1e-5\b", f"1e-{power}", _RULES).splitlines()
+
+
+_RULES = """\
+[cohort]
+size = "all"  # GUESS: every round asks all sites; or a number of them
+minimum = 3  # GUESS: no sum is opened of fewer sites
+weights = "uniform"  # each site counts alike; "declared": by the size in its public file
+deadline_seconds = 60  # for each stage of a round; who is later is left out
+
+[training]
+optimizer = "sgd"  # the only one that noise = "distributed" covers
+learning_rate = 1.0  # GUESS
+local_steps = 1  # noise = "distributed" takes one
+sample_rate = 0.2  # GUESS: each row takes part in a round with this chance
+
+[privacy]
+unit = "record"  # DECIDE: "patient" where one person has several rows
+noise = "distributed"  # each site adds a share; nobody sees a sum without noise
+epsilon = 3.0  # DECIDE: what the whole run may tell of one unit; smaller is safer, and learns less
+delta = 1e-5  # DECIDE: has to be well below 1 / rows of the largest site
+clipping_norm = 1.0  # GUESS: the most that one row may move a sum
+
+[secure_aggregation]
+colluders = 1  # DECIDE: so many sites may conspire with the server and learn nothing more
+dropouts = 1  # DECIDE: so many sites may vanish in a round, and it still ends
+
+[server]
+optimizer = "adam"  # what is done with a sum costs no privacy
+learning_rate = 0.02  # GUESS
+
+[evaluation]
+holdout = 0.2  # of a site without a test file
+metrics = ["accuracy", "balanced_accuracy", "auc", "f1", "recall"]
+# epsilon = 0.5  # DECIDE: with it, noised figures over the held-out rows of all sites are published
+"""

@@ -1,0 +1,73 @@
+"""Where a table is and how it is read, as the call says it: the keys that `[data]` of a site file has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from clients.rules.data import SiteData
+from clients.rules.origin import Origin
+from federation.config.schema import Table, validate
+from federation.config.toml import Document, inline
+
+_PLACES = ("source", "test", "password_file")
+_SAID = {
+    "source": "read on this machine, and nowhere else",
+    "query": "the answer is the table",
+    "test": "records to evaluate on",
+    "separator": "parts the cells",
+    "decimal": "marks the decimals",
+    "encoding": "of the text",
+    "password_file": "of mode 600",
+}
+
+
+class _Said(Table):
+    data: SiteData = Field(examples=["[data]"], repr=False)  # a source may hold a password, by mistake
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`source` is a file, seen from where the command was given, or a database. None is what is usual."""
+
+    source: str
+    query: str | None = None
+    sheet: str | None = None
+    test: str | None = None
+    test_query: str | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    password_file: str | None = None
+
+    @property
+    def content(self) -> dict[str, str]:
+        """What was said, by key."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+    def origin(self) -> Origin:
+        """The table. InputError for a reading that fits no source."""
+        said = validate(_Said, Document("", {"data": {**self.content, "pool": "none"}}))
+        return said.data.origins(Path())[0]
+
+    def lines(self, folder: Path) -> list[str]:
+        """The lines of a site file in a folder."""
+        said = self.content.items()
+        return [f"{key} = {self._written(key, value, folder)}{_comment(key)}" for key, value in said]
+
+    def _written(self, key: str, value: str, folder: Path) -> str:
+        is_path = key in _PLACES and "://" not in value and not value.startswith("credential:")
+        return path_in(folder, Path(value)) if is_path else inline(value)
+
+
+def path_in(folder: Path, file: Path) -> str:
+    """A path as a file in `folder` has it: within the folder from there, any other from the root."""
+    whole, base = file.resolve(), folder.resolve()
+    inside = whole.is_relative_to(base)
+    return inline((whole.relative_to(base) if inside else whole).as_posix())
+
+
+def _comment(key: str) -> str:
+    return f"  # {_SAID[key]}" if key in _SAID else ""

@@ -1,0 +1,99 @@
+"""What leaves a site under a plan, how many bytes a round, to whom, and what that means in risk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clients.policy import SiteFile
+from federation.errors import FederationError
+from federation.model.params import Layout
+from federation.model.task import build_task
+from federation.plan.guarantee import cost_for
+from federation.plan.plan import Plan
+from federation.report.numbers import spent, upward
+from federation.round.cohort import stand_ins
+from federation.round.excess import planned_cohort
+from federation.round.messages import Member
+from federation.round.terms import Terms
+from privacy.accounting.risk import advantage
+from privacy.accounting.units import Patient
+from privacy.errors import PrivacyError
+
+_ALWAYS, _NEIGHBOR = (
+    2400,
+    1500,
+)  # bytes of a round beside the vector: keys and signatures; what is sealed for one site
+
+
+def bytes_a_round(plan: Plan, size: int) -> tuple[int, int]:
+    """About how many bytes a site sends in a round of the planned cohort, and of how many numbers its vector is."""
+    dimension = Layout.of(build_task(plan).model()).dimension
+    members = tuple(Member(site, size) for site in stand_ins(planned_cohort(plan)))
+    terms = Terms(plan, bytes(16), 1, 1, members, dimension).groups[0]
+    vector = (terms.length * terms.codec.ring_bits + 7) // 8
+    return vector + _ALWAYS + _NEIGHBOR * terms.parameters.shape.degree, terms.length
+
+
+def leaves(plan: Plan, rules: SiteFile) -> Iterator[tuple[str, str]]:
+    """Each thing that leaves, or does not, by name and in words."""
+    to = "the coordinator that the roster names" if rules.server is None else rules.server.address
+    yield "to whom", f"{to}, which passes on to the other sites what is sealed for them"
+    yield (
+        "at the start",
+        f"this site's id, its declared size {rules.data.size}, its signed consent, its ledger's head",
+    )
+    try:
+        count, length = bytes_a_round(plan, rules.data.size or 1)
+        noise = "without noise" if plan.privacy.noise in ("none", "central") else "with noise"
+        yield (
+            "each round",
+            f"about {_size(count)}: a masked vector of {length} numbers, {noise}; keys, sealed shares, signatures",
+        )
+    except (FederationError, PrivacyError) as error:
+        yield "each round", f"unknown: {error.message}"
+    least = rules.policy.survivors_demanded(plan)
+    yield (
+        "is opened",
+        f"the sum over {least} sites or more, and whose it is; never what this site alone added to it",
+    )
+    yield from _evaluation(plan)
+    yield "never leaves", "a record, how many there are, a loss, a metric of this site, the text of an error"
+    yield "risk", risk_of(plan)
+
+
+def _evaluation(plan: Plan) -> Iterator[tuple[str, str]]:
+    if plan.evaluation.epsilon is not None:
+        yield (
+            "at the end",
+            "counts over this site's held-out records, with noise and masked: their sum is published",
+        )
+
+
+def risk_of(plan: Plan) -> str:
+    """What the whole plan may tell of one unit that it protects, in words."""
+    if not plan.is_private or plan.privacy.delta is None:
+        return 'NOT PRIVATE: noise = "none", so what is opened may show whether a record was trained on'
+    unit, delta = plan.privacy.unit, plan.privacy.delta
+    epsilon = cost_for(plan, unit, Patient()).together
+    one = "this whole site" if unit == "client" else f"one {unit}"
+    most = upward(advantage(epsilon, delta), 3)
+    seen = (
+        " (the coordinator adds the noise and sees the sum without it)"
+        if plan.privacy.noise == "central"
+        else ""
+    )
+    return (
+        f"epsilon {spent(epsilon)} at delta {delta:g} for {one}{seen}: whoever guesses from all that is opened "
+        f"whether it was in has a hit rate at most {most} above the rate of false alarms (0: blind, 1: certain)"
+    )
+
+
+def _size(count: int) -> str:
+    """Bytes in words.
+
+    >>> _size(812), _size(12_345), _size(3_200_000)
+    ('812 bytes', '12.3 kB', '3.2 MB')
+    """
+    if count < 1000:
+        return f"{count} bytes"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"

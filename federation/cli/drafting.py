@@ -1,0 +1,371 @@
+"""`federation mock`, `federation plan new`, `federation site new`: files that people begin with."""
+
+from __future__ import annotations
+
+import math
+import sys
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from clients.data.notes import printable, some
+from federation.cli.screen import show
+from federation.cli.streams import print_json
+from federation.errors import FederationError, InputError
+from privacy.errors import PrivacyError
+
+if TYPE_CHECKING:
+    from clients.data.sources.table import Table
+    from clients.drafting.plans import Proposal
+    from clients.drafting.sites import Draft
+
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
+Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
+
+Query = Annotated[str | None, typer.Option(metavar="SQL", help="of a database or NDJSON: its answer")]
+Sheet = Annotated[str | None, typer.Option(help="of an Excel workbook")]
+Separator = Annotated[
+    str | None, typer.Option(metavar="CHAR", help='of text: ";", "tab"; a comma, if left out')
+]
+Decimal = Annotated[str | None, typer.Option(metavar="CHAR", help='of text: ","; a point, if left out')]
+Encoding = Annotated[str | None, typer.Option(help="of text; utf-8, if left out")]
+
+
+class Format(StrEnum):
+    """What made-up records are written as."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+    @property
+    def suffix(self) -> Literal[".csv", ".parquet"]:
+        """Of the files' names."""
+        return ".csv" if self is Format.CSV else ".parquet"
+
+
+site_commands = typer.Typer(help="Sites.", no_args_is_help=True)
+plan_commands = typer.Typer(help="Plans.", no_args_is_help=True)
+
+
+def mock(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml: its columns, ranges and values")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the files; none is replaced")],
+    rows: Annotated[int, typer.Option(min=1, max=10_000_000, help="records of each site")] = 500,
+    sites: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="how many sites; as many as a round needs")
+    ] = None,
+    site: Annotated[str | None, typer.Option(metavar="ID", help="one site of this name instead")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="another seed, other records")] = 0,
+    written: Annotated[
+        Format, typer.Option("--format", help="Parquet needs the extra [tables]")
+    ] = Format.CSV,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make up records of a plan's columns, to try a plan and a pipeline with: they hold nothing of anybody."""
+    from federation.plan.plan import load
+    from simulations.mocked import mock_names, sites_for, write_mock_sites
+
+    if site is not None and sites is not None:
+        raise InputError("--site and --sites contradict each other", hint="name one site, or say how many")
+    agreed = load(plan)
+    names = (site,) if site is not None else mock_names(sites or sites_for(agreed))
+    paths = write_mock_sites(agreed, out, names, rows, seed, written.suffix)
+    if as_json:
+        print_json({"made_up": True, "sites": list(names), "files": list(map(str, paths)), "rows": rows})
+        return
+    typer.echo(f"{out}: {len(names)} sites, {rows} records each, MADE UP: nothing in them is of anybody")
+    if site is None:
+        typer.echo(f"try them: federation simulate {plan} --sites {out}")
+
+
+@plan_commands.command(
+    "new", epilog="Example: [bold]federation plan new public.csv --target num --public[/bold]"
+)
+def new_plan(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="a table that is public or made up")],
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column to predict")] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="PLAN", help="where the plan goes; it is never replaced")
+    ] = Path("plan.toml"),
+    feature: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="learn from these alone; may be repeated")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="the name of the federation; the file's, if left out")
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="the table holds nobody's private records")
+    ] = False,
+    query: Query = None,
+    sheet: Sheet = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Propose a plan from a public or made-up table, and say what was guessed and what people have to decide."""
+    from clients.data.sources.reading import read
+
+    from clients.drafting.plans import propose
+    from clients.drafting.sources import Reading
+    from federation.files import refuse_existing, write_new
+
+    refuse_existing(out)
+    _confirm_public(data, public)
+    reading = Reading(data, query=query, sheet=sheet, separator=separator, decimal=decimal, encoding=encoding)
+    table = read(reading.origin())
+    found = propose(table, target or _asked_target(table), name or Path(data).stem, feature or ())
+    write_new(out, found.text)
+    if as_json:
+        named = {column.name: column.why for column in found.left_out}
+        features = [column.name for column in found.used]
+        print_json(
+            {"plan": str(out), "plan_digest": found.plan.digest, "features": features, "left_out": named}
+        )
+        return
+    _tell_proposal(found, out)
+
+
+def _confirm_public(data: str, public: bool) -> None:
+    """Ranges and values that are read from private records would be published by the plan, outside any budget."""
+    typer.echo(
+        f"WARNING: ranges, values and classes are read from the rows of {printable(data)} and will stand in "
+        "the plan, which every party sees. From private records, that would publish the least and the greatest "
+        "of people, and no budget would count it. Use a public or made-up table only.",
+        err=True,
+    )
+    if public:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"{data}: nobody has said that it is public", hint="give --public, if it is public or made up"
+        )
+    if not typer.confirm("is this table public or made up?", err=True):
+        raise InputError("nothing was read", hint="write the ranges by hand, from what is possible")
+
+
+def _asked_target(table: Table) -> str:
+    """The column to predict, which nobody guesses."""
+    from clients.drafting.plans import targets_of
+
+    few = targets_of(table)
+    if not sys.stdin.isatty():
+        said = f"of few values: {some(few)}" if few else "no column has few values"
+        raise InputError("--target is missing: which column is to be predicted?", hint=said)
+    chosen: str = typer.prompt(f"which column is to be predicted? ({some(few)})", err=True)
+    return chosen
+
+
+def _tell_proposal(found: Proposal, out: Path) -> None:
+    from clients.drafting.plans import DECISIONS, line_of
+
+    show(f"{found.target}: predicted, {len(found.classes)} classes")
+    show(*(f"{line_of(c.feature)}  {c.why}" for c in found.used if c.feature is not None))
+    show(*(f"left out: {column.name}: {column.why}" for column in found.left_out))
+    for column in found.columns:
+        if column.names_people:
+            show(
+                f'is "{column.name}" whose a row is? then set task.patient to it, and privacy.unit to "patient"'
+            )
+    show("", "People decide, and all of it is a guess so far:", *(f"  {line}" for line in DECISIONS))
+    show("", f"{out}: {len(found.used)} features, {found.plan.digest}")
+    show(f"next: read it; federation check {out}; federation mock {out} --out mock/")
+
+
+@site_commands.command(
+    "new",
+    epilog="Example: [bold]federation site new --invite invite.toml --id cleveland --data heart.csv[/bold]",
+)
+def new_site(
+    name: Annotated[str | None, typer.Option("--id", help="the site's id")] = None,
+    invite: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="an invitation: plan, consortium and coordinator")
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(metavar="PLAN", help="the plan to consent to")] = None,
+    consortium: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE.pub", help="who signs the roster; may be repeated")
+    ] = None,
+    quorum: Annotated[
+        int | None, typer.Option(help="how many of them have to sign; all, if left out")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="FILE", help="the site's records: a file, or a database's URL")
+    ] = None,
+    query: Query = None,
+    sheet: Sheet = None,
+    test: Annotated[str | None, typer.Option(metavar="FILE", help="records to evaluate on")] = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    password_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="of a database: its password, in a file of mode 600")
+    ] = None,
+    pool: Annotated[str | None, typer.Option(help="a name for these people; the id, if left out")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="about how many records; public")] = None,
+    organization: Annotated[str | None, typer.Option(help="who owns the site; the id, if left out")] = None,
+    address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the coordinator is")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the authority to pin for it")
+    ] = None,
+    epsilon_max: Annotated[float | None, typer.Option(help="the plan's, if left out")] = None,
+    colluders_minimum: Annotated[int | None, typer.Option(help="accept a plan that counts so few")] = None,
+    survivors_minimum: Annotated[int | None, typer.Option(help="accept sums of so few sites")] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="seal the private key by the passphrase in it")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="the site's folder; no file is replaced")] = Path(),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Draft the site file of a site, and its keys; check its records against the plan; say what to send to whom.
+
+    On a terminal, what is left out is asked for. The file consents to one run of this plan and to nothing else.
+    """
+    from clients.drafting.answers import Given, drafted
+    from clients.drafting.sites import SITE_FILE, Limits
+    from clients.drafting.sources import Reading
+    from federation.files import refuse_existing
+
+    refuse_existing(out / SITE_FILE)
+    said = {"query": query, "sheet": sheet, "test": test, "separator": separator, "decimal": decimal}
+    said |= {"encoding": encoding, "password_file": password_file}
+    reading = None if data is None else Reading(data, **said)
+    given = Given(
+        id=name,
+        invite=invite,
+        plan=plan,
+        consortium=tuple(consortium or ()),
+        quorum=quorum,
+        data=reading,
+        pool=pool,
+        size=size,
+        organization=organization,
+        address=address,
+        certificate=certificate,
+        passphrase_file=passphrase_file,
+        folder=out,
+        limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
+    )
+    draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
+    facts = _checked(draft, as_json)
+    if as_json:
+        print_json(facts)
+
+
+def _ask(question: str, otherwise: str) -> str:
+    answer: str = typer.prompt(question, default=otherwise or None, err=True)
+    return answer.strip()
+
+
+def _checked(draft: Draft, as_json: bool) -> dict[str, Any]:
+    """Write keys and site file, check all that `check --site` checks, and say what comes next."""
+    from clients.check import preflight
+    from clients.drafting.sites import made
+    from federation.cli.checking import show_look
+    from federation.cli.progress import working
+    from federation.identity.keys import load_public
+
+    with made(draft) as new_keys:
+        try:
+            with working("checking the site"):
+                preflight(draft.plan, draft.path)
+        except InputError:
+            if not as_json:
+                with suppress(FederationError, PrivacyError):
+                    show_look(draft.plan, draft.path)
+            raise
+    key = load_public(draft.public).key
+    if not as_json:
+        show_look(draft.plan, draft.path)
+        _tell_next(draft, key, new_keys)
+    return {
+        "id": draft.id,
+        "site_file": str(draft.path),
+        "public": str(draft.public),
+        "key": key,
+        "keys_made": new_keys,
+        "plan_digest": draft.plan.digest,
+        "invitation": draft.invitation,
+        "pool": draft.pool,
+        "size": draft.size,
+    }
+
+
+def _tell_next(draft: Draft, key: str, new_keys: bool) -> None:
+    """What was written, and the two commands that are left."""
+    epsilon = (
+        "no limit"
+        if math.isinf(draft.policy.epsilon_max)
+        else f"epsilon {draft.policy.epsilon_max:g} a record"
+    )
+    show("", f'{draft.path}: consents to one run of "{draft.plan.federation.name}", {epsilon}; read it')
+    show(f"{draft.keys}: {'keys made' if new_keys else 'keys found'}; they stay here, back them up")
+    show("next:")
+    if draft.invitation is not None:
+        show(f"  ask whoever invited you whether theirs has this fingerprint: {draft.invitation}")
+    show(
+        f"  send {draft.public} to whoever signs the roster, and tell them its key over another channel: {key}"
+    )
+    later = "" if draft.address else ", when the coordinator has told [server]"
+    show(f"  federation join {draft.path}{later}")
+
+
+def invite(
+    plan: Annotated[Path, typer.Option(metavar="PLAN", help="what the sites are asked to agree to")],
+    roster_key: Annotated[
+        list[Path],
+        typer.Option("--roster-key", metavar="FILE.pub", help="who signs the roster; may be repeated"),
+    ],
+    quorum: Annotated[
+        int | None, typer.Option(help="how many of them have to sign; all, if left out")
+    ] = None,
+    address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the coordinator is")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the authority to pin for it")
+    ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="the coordinator's key, beside which serve keeps its own authority"),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="it is never replaced")] = Path("invite.toml"),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Put all that a site needs to join into one public file: plan, consortium keys, coordinator, certificate."""
+    from clients.drafting.invitation import invite as make
+    from federation.files import write_new
+
+    if identity is not None and certificate is not None:
+        raise InputError("--identity and --certificate are two authorities", hint="sites pin one: name that")
+    if identity is not None:
+        certificate = _own_authority(identity, address)
+    found = make(plan, roster_key, quorum, address, certificate)
+    write_new(out, found.to_toml(out.name))
+    if as_json:
+        digest = found.parsed_plan().digest
+        print_json({"invitation": str(out), "fingerprint": found.fingerprint, "plan_digest": digest})
+        return
+    show(
+        f"{out}: public, for every site; its fingerprint, to be told over another channel:", found.fingerprint
+    )
+    show(f"each site: federation site new --invite {out.name} --id ID --data FILE")
+
+
+def _own_authority(identity: Path, address: str | None) -> Path:
+    """The authority beside a coordinator's key, as `federation serve` would make it; made if there is none."""
+    from clients.drafting.invitation import require_address
+    from federation.identity.roles import load_coordinator
+    from server.link.certificates import own
+
+    if address is None:
+        raise InputError("--identity goes with --address", hint="say what sites dial: HOST:PORT")
+    require_address(address)
+    key, _ = load_coordinator(identity, identity)
+    pinned = own(key.parent / "tls", address.rpartition(":")[0].strip("[]")).pinned
+    assert pinned is not None  # noqa: S101  # of an authority of our own
+    return pinned

@@ -1,0 +1,1 @@
+"""A page on this machine that shows what is going on now."""

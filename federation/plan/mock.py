@@ -1,0 +1,160 @@
+"""Made-up records of a plan's table: drawn from its public ranges and values alone, they hold nothing of anybody.
+
+No file is read here and no data can be handed in. Every value of a column is within the plan's range or list. So
+that a pipeline has something to learn, the classes lean, column by column, towards one end of the range or one of
+the values; which way is made up, too, the same at all sites, and says nothing about the world.
+
+The draws come from a stream with a public seed: a plan's table, a site and a seed give the same records everywhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federation.errors import TaskError
+from federation.plan.plan import Plan
+from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask
+from privacy.canonical import canonical
+from privacy.mechanism.noise import Stream
+
+_LABEL = "federation/mock/1"
+_LEAN = 0.9  # of all columns together; with it, half the records of a class can be told from those of another
+_FINE = 1000  # steps on a range, or a few times more
+_WHOLE = 20  # from this width on, a range between whole numbers has whole numbers in it
+_ROWS_OF_ONE = 3  # of a patient, where the plan sets no bound
+
+README = "MADE-UP.md"
+"""The name of the file that lies beside made-up records and says so."""
+README_TEXT = """\
+# MADE UP
+
+The tables in this folder hold nothing of anybody. `federation mock` drew every cell from the public ranges and
+values of a plan, with a public seed. What can be learned from them was made up, too: it says nothing about the
+world, and no figure of a model that was trained on them is a result.
+"""
+
+Places = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MockTable:
+    """Made-up records: the names of the columns, then for each column a cell per record."""
+
+    header: tuple[str, ...]
+    columns: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """The cells of a column."""
+        return self.columns[self.header.index(name)]
+
+    @property
+    def csv(self) -> str:
+        """As the text of a CSV file."""
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows([self.header, *zip(*self.columns, strict=True)])
+        return text.getvalue()
+
+
+def mock_table(plan: Plan, site: str, rows: int, seed: int = 0) -> MockTable:
+    """So many made-up records for a site. TaskError if only code of the plan's own knows what a record is."""
+    task = plan.task
+    if not isinstance(task, TabularTask):
+        hint = "write such files by hand: only that code knows what is in them"
+        raise TaskError(f"{task}: the plan names code and no columns, so nothing can be made up", hint=hint)
+    signal, draws = _stream(task, seed, ""), _stream(task, seed, site)
+    owners = _owners(draws, rows, _most_rows(plan) if task.patient is not None else 1)
+    labels = (_shuffled(draws, int(owners[-1]) + 1) % len(task.classes))[owners]
+    strength = _LEAN / math.sqrt(len(task.features))
+    columns = {task.patient: _names(site, owners)} if task.patient is not None else {}
+    for feature in task.features:
+        leans = _shuffled(signal, len(task.classes))[labels]
+        columns[feature.name] = _cells(feature, draws, leans, len(task.classes), strength)
+    columns[task.target] = tuple(task.classes[label] for label in labels.tolist())
+    return MockTable(tuple(columns), tuple(columns.values()))
+
+
+def _stream(task: TabularTask, seed: int, site: str) -> Stream:
+    """Draws for a site, or without one those that all sites share. Model and privacy of a plan have no say."""
+    table = task.model_dump(mode="json", include={"target", "patient", "classes", "features"})
+    text = canonical({"use": _LABEL, "task": table, "seed": seed, "site": site})
+    return Stream(hashlib.sha256(text.encode()).digest())
+
+
+def _most_rows(plan: Plan) -> int:
+    """Rows of one patient: as few as the plan allows where it protects single records."""
+    is_bounded = plan.is_private and plan.privacy.unit == "record"
+    return (plan.privacy.records_per_patient or 1) if is_bounded else _ROWS_OF_ONE
+
+
+def _owners(stream: Stream, rows: int, most: int) -> Places:
+    """The patient of each row, from 0: each has one row, or up to `most`."""
+    sizes = 1 + (stream.words(rows) % np.uint64(most)).astype(np.int64)
+    return np.repeat(np.arange(rows), sizes)[:rows]
+
+
+def _names(site: str, owners: Places) -> tuple[str, ...]:
+    width = len(str(int(owners[-1]) + 1))
+    return tuple(f"{site}-patient-{owner + 1:0{width}}" for owner in owners.tolist())
+
+
+def _cells(feature: Feature, stream: Stream, leans: Places, classes: int, strength: float) -> tuple[str, ...]:
+    """A cell per record. `leans` ranks the record's class among all classes, as this column has it."""
+    if isinstance(feature, Numeric):
+        return _numbers(feature, stream, 2 * leans / (classes - 1) - 1, strength)
+    return _values(feature, stream, leans, strength)
+
+
+def _numbers(feature: Numeric, stream: Stream, leans: Numbers, strength: float) -> tuple[str, ...]:
+    """Numbers all over the range, more of them in the half that the record's class leans to."""
+    place = 2 * _uniform(stream, len(leans)) - 1
+    place = np.where(
+        _uniform(stream, len(leans)) < strength * np.abs(leans), np.copysign(place, leans), place
+    )
+    share = (place + 1) / 2
+    found = feature.low * (1 - share) + feature.high * share  # no difference: that may be infinite
+    digits = _digits(feature)
+    return tuple(_text(min(max(round(value, digits), feature.low), feature.high)) for value in found.tolist())
+
+
+def _values(feature: Categorical, stream: Stream, leans: Places, strength: float) -> tuple[str, ...]:
+    """All values, one of them more often than the others."""
+    count = len(feature.values)
+    drawn = np.minimum((_uniform(stream, len(leans)) * count).astype(np.int64), count - 1)
+    drawn = np.where(_uniform(stream, len(leans)) < strength, leans % count, drawn)
+    return tuple(feature.values[place] for place in drawn.tolist())
+
+
+def _digits(feature: Numeric) -> int:
+    """Decimals that make about `_FINE` steps of the range, and whole numbers of a wide whole one."""
+    half = feature.high / 2 - feature.low / 2
+    if feature.low.is_integer() and feature.high.is_integer() and half >= _WHOLE / 2:
+        return min(0, _decimals(half))
+    return _decimals(half)
+
+
+def _decimals(half: float) -> int:
+    return math.ceil(math.log10(_FINE) - math.log10(half)) if half else 0
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def _uniform(stream: Stream, size: int) -> Numbers:
+    return (stream.words(size) >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def _shuffled(stream: Stream, size: int) -> Places:
+    """A permutation of 0 .. size - 1."""
+    return np.argsort(stream.words(size), kind="stable")

@@ -1,0 +1,229 @@
+"""The coordinator's end of its SuperLink, over the interfaces that nobody else may use.
+
+It registers the nodes of the roster, submits a run, takes the run's task itself and speaks to the sites as the app
+of that task. What it submits is a manifest without a line of code: nothing anywhere is started for it, and nothing
+could be, since only who has the secret gets a task.
+
+Calls are made once. Whoever calls decides whether to try again (`server.link.steady`): Flower's own way is to wait
+for ever, and to interrupt this process where it is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SUPERLINK_NODE_ID, Status, SubStatus
+from flwr.common.serde import run_from_proto
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+)
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullTaskInputRequest,
+    PushTaskOutputRequest,
+    SendTaskHeartbeatRequest,
+)
+from flwr.supercore.constant import NodeStatus, TaskType
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid.http_grid import HttpGrid
+
+from federation.errors import TransportError
+from server.link.gate import GATE_HEADER
+
+_ACQUIRE: Final = "/flwr.proto.Runtime/AcquireTask"
+_MANIFEST: Final = b"""[project]
+name = "coordinator"
+version = "1.0.0"
+license = "Apache-2.0"
+[tool.flwr.app]
+publisher = "private-federation"
+[tool.flwr.app.components]
+serverapp = "nothing:here"
+clientapp = "nothing:here"
+"""
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+Points: TypeAlias = Mapping[str, bytes]
+"""The key of each site's node, as the roster names it: a compressed point."""
+
+
+class RunOver(TransportError):
+    """The SuperLink does not know this run any more: it took the coordinator for dead, or lost its database."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where a SuperLink of ours listens for us, and what shows it that it is us."""
+
+    address: str
+    token: str = field(repr=False)
+    secret: str = field(repr=False)
+
+    def settle(self, points: Points) -> None:
+        """Have exactly these nodes registered, and no run going on."""
+        with self._control() as control:
+            for run in control.ListRuns(ListRunsRequest()).run_dict.values():
+                if run.status.status != Status.FINISHED:
+                    control.StopRun(StopRunRequest(run_id=run.run_id))
+            wanted = {_as_flower_writes(point) for point in points.values()}
+            known = _registered(control)
+            for key in known.keys() - wanted:
+                control.UnregisterNode(UnregisterNodeRequest(node_id=known[key].node_id))
+            for key in wanted - known.keys():
+                control.RegisterNode(RegisterNodeRequest(public_key=key))
+
+    def connected(self, points: Points) -> dict[str, str]:
+        """Site ids of the nodes that are connected now, by address."""
+        names = {_as_flower_writes(point): site for site, point in points.items()}
+        with self._control() as control:
+            nodes = _registered(control).items()
+            return {
+                str(node.node_id): names[key]
+                for key, node in nodes
+                if node.status == NodeStatus.ONLINE and key in names
+            }
+
+    @contextmanager
+    def run(self) -> Iterator[HttpGrid]:
+        """A run of our own, as its app sees it, until the context ends; sites have nothing to run for it."""
+        with self._control() as control:
+            run = control.StartRun(StartRunRequest(fab=Fab(content=_bundle()))).run_id
+        token = self._take(run)
+        grid = _Grid(self, token)
+        try:
+            given = grid.client.PullTaskInput(PullTaskInputRequest())
+            TaskIdentity.task_id, TaskIdentity.run_id = given.task_id, given.run.run_id
+            TaskIdentity.node_id = SUPERLINK_NODE_ID
+            grid.set_run(run_from_proto(given.run))
+            with _alive(grid.client):
+                yield grid
+            grid.finish()
+        finally:
+            grid.close()
+
+    def _take(self, run: int) -> str:
+        """The token of the run's task: nobody else is asked to run it."""
+        proof = SuperExecAuthHttpInterceptor(
+            master_secret=bytes.fromhex(self.secret), protected_methods=frozenset({_ACQUIRE})
+        )
+        version = RuntimeVersionHttpInterceptor(component_name="SuperExec")
+        with RuntimeHttpClient.from_server_address(
+            self.address, True, None, interceptors=[version, proof, self._gate()]
+        ) as client:
+            wanted = AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP])
+            for _ in range(100):  # tasks of runs that ended before they were taken come first
+                answer = client.AcquireTask(wanted)
+                if answer.token and answer.task.run_id == run:
+                    return str(answer.token)
+                time.sleep(0 if answer.token else 0.1)
+        raise RunOver("the SuperLink has no task for the run that it was given", hint="start it again")
+
+    def _control(self) -> ControlHttpClient:
+        return ControlHttpClient.from_server_address(self.address, True, None, interceptors=[self._gate()])
+
+    def _gate(self) -> _Shown:
+        return _Shown(self.token)
+
+
+class _Shown:
+    """Puts the token of the local gate on each request."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Add the token, and go on."""
+        context.request.headers[GATE_HEADER] = self._token
+        return call_next(context)
+
+
+class _Grid(HttpGrid):
+    """Flower's Grid through our gate, which makes each call once."""
+
+    def __init__(self, link: Link, token: str) -> None:
+        super().__init__(link.address, insecure=True, token=token)
+        version = RuntimeVersionHttpInterceptor(component_name="flwr-serverapp")
+        shown: list[Any] = [version, RuntimeTokenHttpInterceptor(token=token), _Shown(link.token)]
+        self.client = RuntimeHttpClient.from_server_address(link.address, True, None, interceptors=shown)
+        self._client = self.client
+
+    def finish(self) -> None:
+        """Have the run end as done."""
+        self.client.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.COMPLETED, details=""))
+
+
+@contextmanager
+def _alive(client: RuntimeHttpClient) -> Iterator[None]:
+    """Tells the SuperLink that the app of a run is alive; what fails is tried again, and shows in other calls."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.is_set():
+            pause = HEARTBEAT_DEFAULT_INTERVAL / 3
+            try:
+                client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+            except Exception:  # the SuperLink is away: it is needed again in a moment
+                pause = 1.0
+            ended.wait(pause)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def is_over(error: BaseException | None) -> bool:
+    """Whether a call failed since the SuperLink knows no such run any more."""
+    status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+    return status in (401, 403) or isinstance(error, RunOver)
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether a call failed for a reason that may pass: no connection, a SuperLink that starts, a lost object."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500
+    return isinstance(error, httpx.TransportError | ObjectPushError)
+
+
+def _registered(control: ControlHttpClient) -> dict[bytes, Any]:
+    found = control.ListNodes(ListNodesRequest()).nodes_info
+    return {node.public_key: node for node in found if node.status != NodeStatus.UNREGISTERED}
+
+
+def _as_flower_writes(point: bytes) -> bytes:
+    key = EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _bundle() -> bytes:
+    """What a run is submitted with: a manifest, and nothing that it names."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("pyproject.toml", _EPOCH), _MANIFEST)
+    return packed.getvalue()

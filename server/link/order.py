@@ -1,0 +1,30 @@
+"""What the coordinator tells its SuperLink, in one line over a pipe; it holds secrets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True)
+class Order:
+    """`public` and `local` are descriptors of listening sockets, `nodes` compressed points in hexadecimal."""
+
+    public: int
+    local: int
+    certificate: str
+    key: str
+    database: str
+    nodes: tuple[str, ...]
+    token: str = field(repr=False)
+    secret: str = field(repr=False)
+
+    def to_line(self) -> bytes:
+        """The order as it goes over the pipe."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Order:
+        """What `to_line` wrote."""
+        told = json.loads(line)
+        return cls(**{**told, "nodes": tuple(told["nodes"])})

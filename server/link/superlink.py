@@ -1,0 +1,216 @@
+"""The SuperLink as a child of the coordinator: `python -m server.link.superlink`, told by its stdin what to be.
+
+This file, and flower.py beside it, are where modules of Flower's are used that it keeps to itself. It makes
+Flower's own app with what would run other people's code turned off, and puts our gates in front of it: one
+listener for the sites, with TLS, and one for the coordinator, on this machine. Both sockets are handed down open,
+so a SuperLink that died is followed by another at the same ports, and a site that dials in between waits instead
+of being refused.
+
+The first line of stdin is the order, with the secrets in it: they are in no argument and no environment, which
+other users of a machine can read. When stdin ends, the coordinator has ended, and so does this process, at once:
+all that it keeps is in its database, which bears that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import logging
+import os
+import resource
+import ssl
+import sys
+import threading
+from base64 import b64decode
+from collections.abc import Callable
+from datetime import datetime
+from socket import socket
+from typing import Any, Final
+
+import uvicorn
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.common.constant import (
+    ISOLATION_MODE_PROCESS,
+    SYSTEM_TIME_TOLERANCE,
+    TIMESTAMP_HEADER,
+    TIMESTAMP_TOLERANCE,
+    TRANSPORT_TYPE_GRPC_RERE,
+)
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.date import now
+from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
+from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
+from flwr.superlink.config_loader import SuperLinkLifespanConfig
+from flwr.superlink.main import create_app
+
+from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send
+from server.link.listening import Doors, GuardedServer, PlainServer
+from server.link.order import Order
+
+_FILES: Final = 4096  # open at once, if the system allows it
+_IDLE: Final = (
+    "ControlEventLogMiddleware",
+    "ControlLicenseMiddleware",
+    "ControlSensitiveResponseMiddleware",
+    "FleetEventLogMiddleware",
+    "RuntimeTracingMiddleware",
+)
+"""Layers of Flower's app that, as it is set up here, pass everything on; they take a quarter of its time."""
+
+
+def main() -> None:
+    """Be a SuperLink until stdin ends."""
+    order = Order.from_line(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
+    os.umask(0o077)
+    _raise_limit()
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    asyncio.run(_serve(order, flower_app(order)))
+
+
+def flower_app(order: Order) -> Any:
+    """Flower's own app: nodes have to be registered, tasks need the secret, nothing is started or installed."""
+    app = create_app(
+        SuperLinkLifespanConfig(
+            control_address="",
+            health_server_address=None,
+            host="",
+            port=0,
+            insecure=False,
+            certificates=None,
+            superexec_auth_secret=bytes.fromhex(order.secret),
+            authn_plugin=NoOpControlAuthnPlugin(),  # asks nobody who he is; our gate does
+            event_log_plugin=None,
+            fleet_event_log_plugin=None,
+            enable_event_log=False,
+            artifact_provider=None,
+            enable_supernode_auth=True,
+            fleet_api_type=TRANSPORT_TYPE_GRPC_RERE,
+            fleet_api_address=None,
+            simulation=False,
+            ssl_ca_certfile=None,
+            ssl_certfile=None,
+            ssl_keyfile=None,
+            database=order.database,
+            isolation=ISOLATION_MODE_PROCESS,
+            runtime_dependency_install=False,
+        ),
+        SuperLinkLifespan,
+    )
+    app.user_middleware = [
+        layer for layer in app.user_middleware if getattr(layer.cls, "__name__", "") not in _IDLE
+    ]
+    return app
+
+
+def node_key(point: bytes) -> bytes:
+    """A node's key as Flower writes it, from the compressed point that a roster names."""
+    key = EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+class Signed:
+    """Tells whose node's key signed the headers of a request, as Flower's nodes sign them."""
+
+    def __init__(self, points: tuple[bytes, ...], clock: Callable[[], datetime] = now) -> None:
+        self._clock = clock
+        self._keys = {
+            node_key(point): EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point) for point in points
+        }
+
+    def __call__(self, headers: Headers) -> bytes | None:
+        """The key, or None for a stranger, an old request or a forged one."""
+        try:
+            public = b64decode(headers[_name(FLEET_HTTP_PUBLIC_KEY_HEADER)], validate=True)
+            signature = b64decode(headers[_name(FLEET_HTTP_SIGNATURE_HEADER)], validate=True)
+            moment = headers[_name(TIMESTAMP_HEADER)]
+            key = self._keys[public]
+            age = (self._clock() - datetime.fromisoformat(moment.decode("ascii"))).total_seconds()
+            if not -SYSTEM_TIME_TOLERANCE < age < TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE:
+                return None
+            key.verify(signature, moment, ECDSA(SHA256()))
+        except (KeyError, ValueError, TypeError, binascii.Error, InvalidSignature):
+            return None
+        return public
+
+
+def _name(header: str) -> bytes:
+    return header.lower().encode()
+
+
+class Returning:
+    """Lets a node that is back before its old connection was given up come in at once.
+
+    Flower refuses to activate a node that it takes to be connected, for as long as a minute after it was killed.
+    Whoever signed with a node's key is that node, so what is left of its old connection is closed first.
+    """
+
+    def __init__(self, app: App, state: Any, node_of: Callable[[Headers], bytes | None]) -> None:
+        self._app, self._state, self._node_of = app, state, node_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/v1/fleet/activate-node":
+            public = self._node_of(dict(scope["headers"]))
+            if public is not None:
+                await asyncio.to_thread(self._close, public)
+        await self._app(scope, receive, send)
+
+    def _close(self, public: bytes) -> None:
+        state = self._state.state()
+        node = state.get_node_id_by_public_key(public)
+        if node is not None:
+            state.deactivate_node(node)
+
+
+async def _serve(order: Order, app: Any) -> None:
+    doors, node_of = Doors(), Signed(tuple(map(bytes.fromhex, order.nodes)))
+    state = app.state.linkstate_factory
+    shown = PublicGate(Returning(app, state, node_of), node_of, doors.welcome)
+    local = PlainServer(_config(LocalGate(app, order.token), lifespan="on"))
+    public = GuardedServer(_config(shown, lifespan="off"), doors, _tls(order))
+    await asyncio.gather(
+        local.serve([socket(fileno=order.local)]), public.serve([socket(fileno=order.public)])
+    )
+
+
+def _config(app: Any, lifespan: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan=lifespan,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=70,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def _tls(order: Order) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(order.certificate, order.key)
+    return context
+
+
+def _end_with(pipe: Any) -> None:
+    while pipe.read(1):
+        pass
+    os._exit(0)
+
+
+def _raise_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a coordinator shows of its runs while they go on: files, a snapshot of them, a page."""

@@ -1,0 +1,107 @@
+"""What is going on at this moment, kept in a file beside a run: what no file of the run tells.
+
+It is made of the lines of the log, so it holds what the log may hold: names of sites, counts, reasons from the
+fixed list. It is for people who look; nothing reads it to go on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from federation.log import LOGGER
+
+FILE = "now.json"
+_PHASES = {
+    "ready": "waiting",
+    "waiting": "waiting",
+    "run_begins": "running",
+    "run_resumed": "running",
+    "evaluation_begins": "evaluating",
+    "run_ends": "finished",
+    "failed": "failed",
+}
+_KEPT = {
+    "ready": ("address", "pin"),
+    "round_begins": ("run", "round", "attempt", "cohort"),
+    "evaluation_begins": ("run", "round", "attempt", "cohort"),
+    "round_ends": ("epsilon",),
+}
+
+
+class Now(logging.Handler):
+    """Keeps `folder`/now.json; a second listener beside the log."""
+
+    def __init__(self, folder: Path, sites: tuple[str, ...]) -> None:
+        super().__init__(logging.INFO)
+        self._path = folder / FILE
+        self._told: dict[str, Any] = {
+            "process": os.getpid(),
+            "phase": "starting",
+            "sites": {site: {"connected": False, "reason": None} for site in sites},
+        }
+
+    def attach(self) -> None:
+        """Listen from now on."""
+        LOGGER.addHandler(self)
+
+    def detach(self) -> None:
+        """Listen no more."""
+        LOGGER.removeHandler(self)
+
+    def tell(self, **facts: Any) -> None:
+        """Note something that the log does not say."""
+        self._told |= facts
+        self._store()
+
+    def connected(self, names: Mapping[str, bool]) -> None:
+        """Note which sites are connected, if that is news."""
+        sites = self._told["sites"]
+        if any(sites[name]["connected"] is not here for name, here in names.items() if name in sites):
+            for name, here in names.items():
+                sites.setdefault(name, {"connected": False, "reason": None})["connected"] = here
+            self._store()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event, facts = getattr(record, "event", ""), getattr(record, "facts", {})
+        self._told["phase"] = _PHASES.get(event, self._told["phase"])
+        self._told |= {name: facts[name] for name in _KEPT.get(event, ()) if name in facts}
+        for name, change in _changes(event, facts).items():
+            self._told["sites"].setdefault(name, {"connected": False, "reason": None}).update(change)
+        if event == "round_ends":
+            for name in self._told["sites"].keys() - set(facts.get("lost", ())):
+                self._told["sites"][name]["reason"] = None
+        self._store()
+
+    def _store(self) -> None:
+        self._told["updated"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        beside = self._path.with_suffix(".new")
+        with suppress(OSError):  # a full disk: the run itself will say so
+            beside.write_text(json.dumps(self._told), "utf-8")
+            beside.replace(self._path)
+
+
+def _changes(event: str, facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a line says of single sites."""
+    site = facts.get("site")
+    if event == "site_connected" and site:
+        return {site: {"connected": True}}
+    if event == "site_gone" and site:
+        return {site: {"connected": False}}
+    if event == "site_lost" and site:
+        return {site: {"reason": facts.get("reason")}}
+    return {}
+
+
+def read_now(folder: Path) -> dict[str, Any]:
+    """What `Now` wrote last; empty if there is nothing that can be read."""
+    with suppress(OSError, ValueError):
+        told = json.loads((folder / FILE).read_text("utf-8"))
+        return told if isinstance(told, dict) else {}
+    return {}

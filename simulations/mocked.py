@@ -1,0 +1,101 @@
+"""A folder of made-up sites for `federation simulate`, so that a plan and a pipeline can be tried without data.
+
+What is in the files comes from the plan alone (federation/plan/mock.py). No file is ever replaced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from clients.data.sources.extra import library
+from clients.policy import SITE_ID
+from clients.rules.origin import Origin
+from federation.errors import InputError
+from federation.files import refuse_existing, write_new
+from federation.plan.mock import README, README_TEXT, MockTable, mock_table
+from federation.plan.plan import Plan
+from federation.plan.tabular import Numeric, TabularTask
+
+Suffix = Literal[".csv", ".parquet"]
+
+_TEST_SHARE = 4  # of so many rows one, for a plan that holds nothing out and evaluates on files of their own
+
+
+def sites_for(plan: Plan) -> int:
+    """How many sites the plan's rounds need at least, so that a simulation can begin."""
+    cohort = plan.cohort
+    if cohort.sample_rate is not None:
+        return math.ceil(cohort.minimum / cohort.sample_rate)
+    return cohort.size if isinstance(cohort.size, int) else cohort.minimum
+
+
+def mock_names(count: int) -> tuple[str, ...]:
+    """Names of made-up sites."""
+    return tuple(f"mock-{number:0{len(str(count))}}" for number in range(1, count + 1))
+
+
+def write_mock_sites(
+    plan: Plan, out: Path, sites: Sequence[str], rows: int, seed: int, suffix: Suffix = ".csv"
+) -> tuple[Path, ...]:
+    """Write made-up records for these sites to the folder `out`; the paths of the files.
+
+    UnusableFile if one is there already; nothing is written then. InputError for what no simulation would take.
+    """
+    wrong = next((site for site in sites if not SITE_ID.fullmatch(site)), None)
+    if wrong is not None:
+        raise InputError(f"{wrong!r} cannot be a site's name", hint="use up to 64 letters, digits, . - and _")
+    paths = [path for site in sites for path in _paths(plan, out, site, suffix)]
+    for path in paths:
+        refuse_existing(path)
+    for site in sites:
+        training, *test = (
+            mock_table(plan, f"{site}{part}", count, seed) for part, count in _parts(plan, rows)
+        )
+        _require_small(plan, training, len(sites))
+        for path, table in zip(_paths(plan, out, site, suffix), [training, *test], strict=True):
+            write_new(path, table.csv if suffix == ".csv" else _parquet(plan, table, path))
+    readme = out / README
+    if not readme.exists():
+        write_new(readme, README_TEXT)
+    return tuple(paths)
+
+
+def _paths(plan: Plan, out: Path, site: str, suffix: Suffix) -> tuple[Path, ...]:
+    if plan.evaluation.holdout:
+        return (out / f"{site}{suffix}",)
+    return (out / site / f"train{suffix}", out / site / f"test{suffix}")
+
+
+def _parts(plan: Plan, rows: int) -> tuple[tuple[str, int], ...]:
+    """A suffix and a number of rows for each file of a site."""
+    return (("", rows),) if plan.evaluation.holdout else (("", rows), ("-test", max(1, rows // _TEST_SHARE)))
+
+
+def _require_small(plan: Plan, table: MockTable, sites: int) -> None:
+    """InputError where a simulation would refuse so many records, patients or sites for the plan's delta."""
+    delta, unit = plan.privacy.delta, plan.privacy.unit
+    patient = plan.patient_column
+    units = {"record": len(table), "client": sites}.get(unit) or len(set(table.column(patient or "")))
+    if delta is not None and delta * units >= 1:
+        hint = f"ask for fewer than {1 / delta:.6g}, or lower privacy.delta"
+        raise InputError(f"{units} {unit}s are too many for the plan's privacy.delta = {delta:g}", hint=hint)
+
+
+def _parquet(plan: Plan, table: MockTable, path: Path) -> bytes:
+    """A Parquet file: numbers where the plan has a range, texts elsewhere. DataError where pyarrow is not here."""
+    place, task = Origin.of(path), plan.task
+    arrow, parquet = library(place), library(place, "parquet")
+    numeric = (
+        {f.name for f in task.features if isinstance(f, Numeric)} if isinstance(task, TabularTask) else set()
+    )
+    columns = {
+        name: list(map(float, cells)) if name in numeric else list(cells)
+        for name, cells in zip(table.header, table.columns, strict=True)
+    }
+    stream = arrow.BufferOutputStream()
+    parquet.write_table(arrow.table(columns), stream)
+    content: bytes = stream.getvalue().to_pybytes()
+    return content

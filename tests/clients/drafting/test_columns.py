@@ -1,0 +1,125 @@
+"""What is said of one column: nothing is guessed of what may tell people apart."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients.drafting.columns import judged, outwards, plain
+from federation.plan.tabular import Categorical, Numeric
+
+MANY = 40
+AGES = [str(20 + 2 * (number % 31)) for number in range(MANY)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "low", "high"),
+    [
+        (AGES, 20, 80),
+        ([f"{0.0512 + 0.0007 * number:.4f}" for number in range(MANY)], 0.05, 0.08),
+        ([str(-1.5 * number) for number in range(MANY)], -60, 0),
+        ([f"{11.3 + number % 20}e5" for number in range(MANY)], 1.1e6, 3.1e6),
+        (["1.0", "2.5"] * MANY, 1, 2.5),
+    ],
+    ids=["whole", "small", "negative", "exponents", "two"],
+)
+def test_numbers_get_a_plain_range_around_them(cells: list[str], low: float, high: float) -> None:
+    feature = judged("x", cells).feature
+    assert isinstance(feature, Numeric)
+    assert (feature.low, feature.high) == (low, high)
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["b", "a", "10", "9"], ("9", "10", "a", "b")),
+        (["1", "2", "3"], ("1", "2", "3")),
+        (["1.0", "0.0"], ("0", "1")),
+        (["1.0", "2"], ("1", "2")),
+        (["01", "02", "10"], ("01", "02", "10")),
+        (["yes", "no", "unknown"], ("no", "unknown", "yes")),
+    ],
+    ids=["numbers first", "codes", "of pandas", "both spellings", "padded", "a mark"],
+)
+def test_few_texts_and_few_whole_numbers_are_values(cells: list[str], values: tuple[str, ...]) -> None:
+    feature = judged("x", cells * MANY).feature
+    assert isinstance(feature, Categorical)
+    assert feature.values == values
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["id", "ID", "patient_id", "PatientID", "patientId", "patient no", "MRN", "mrn", "row_id", "study.id", "Name",
+     "first name", "lastname", "e-mail", "phone", "ZIP", "postal_code", "ssn", "Unnamed: 0", "case_number",
+     "nhs_number"],
+)  # fmt: skip
+def test_a_column_that_is_called_as_identifiers_are_is_left_out(name: str) -> None:
+    column = judged(name, AGES)
+    assert column.feature is None
+    assert "identifier" in column.why
+
+
+@pytest.mark.parametrize(
+    "name", ["age", "num", "bmi", "idle", "nrs", "bad", "mean_radius", "video", "naming", "codeine"]
+)
+def test_a_name_that_only_looks_alike_is_none(name: str) -> None:
+    assert judged(name, AGES).feature is not None
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        ([f"P{number:04}" for number in range(MANY)], "possible identifier"),
+        ([str(5000 + 37 * number) for number in range(MANY)], "possible identifier"),
+        ([str(number) for number in range(7)], "possible identifier"),
+        ([str(10**16 + number % 30) for number in range(MANY)], "possible identifier"),
+        ([f"note {number % 30}" for number in range(MANY)], "free text"),
+        (["a long story " * 8, "short"] * MANY, "free text"),
+        ([f"2020-01-{1 + number % 28}" for number in range(MANY)], "dates"),
+        ([f"{1 + number % 28}.3.2020" for number in range(MANY)], "dates"),
+        (["", *AGES], "1 of 41 cells are empty"),
+        ([""] * MANY, "is empty"),
+        (["7"] * MANY, "the same in every row"),
+        (["?", *AGES], "1 of 41 cells are no numbers"),
+        (["1,5", *AGES], "1 of 41 cells are no numbers"),
+        (["-1.7e308", "1.7e308"] * MANY, "more than 15 digits"),
+    ],
+    ids=["codes", "numbers", "in a row", "digits", "many texts", "long", "dates", "german dates", "gap", "empty",
+         "constant", "mark", "comma", "infinite"],
+)  # fmt: skip
+def test_what_is_not_guessed_is_left_out_and_said_why(cells: list[str], why: str) -> None:
+    column = judged("x", cells)
+    assert column.feature is None
+    assert why in column.why
+
+
+def test_a_column_of_people_is_suggested_where_it_recurs_and_never_used() -> None:
+    assert judged("patient_id", ["7", "8"] * MANY).names_people
+    assert not judged("patient_id", [str(number) for number in range(MANY)]).names_people
+    assert not judged("row_id", ["7", "8"] * MANY).names_people
+    assert judged("subject", [f"S{number // 2}" for number in range(80)]).names_people
+
+
+@settings(max_examples=200)
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_a_range_goes_outwards_and_not_far(one: float, other: float) -> None:
+    low, high = min(one, other), max(one, other)
+    if low == high:
+        return
+    ends = tuple(map(float, outwards(low, high)))
+    assert ends[0] <= low and high <= ends[1]
+    width = high / 2 - low / 2
+    if width > 1e-300 and not math.isinf(ends[1] / 2 - ends[0] / 2):
+        assert ends[1] / 2 - ends[0] / 2 <= 1.3 * width
+    assert all(float(plain(end)) == end for end in ends)
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=8), st.lists(st.text(max_size=5), min_size=1, max_size=30))
+def test_any_cells_are_judged_and_cells_of_another_order_alike(name: str, cells: list[str]) -> None:
+    column = judged(name, cells)
+    assert column.why
+    assert judged(name, cells[::-1]) == column

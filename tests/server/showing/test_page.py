@@ -1,0 +1,28 @@
+"""The live page: one file, which loads nothing but its own snapshots and puts no name in as markup."""
+
+from __future__ import annotations
+
+import re
+
+from federation.live.page import policy_of
+from server.showing.page import page
+from tests.federation.report.pages import Page
+
+
+def test_it_loads_nothing_and_writes_text_only() -> None:
+    text = page()
+    found = Page(text)
+    assert found.loads == []
+    assert found.handlers == []
+    assert found.open == []
+    assert not {"link", "img", "iframe", "object", "embed", "base", "form"} & set(found.tags)
+    assert re.findall(r"https?://", text) == []
+    assert re.findall(r"url\(", text) == []
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\(|Function\(", text)
+    assert re.findall(r"fetch\(\"([^\"]*)\"", text) == ["snapshot.json"]
+
+
+def test_its_own_script_and_style_are_allowed_and_no_other() -> None:
+    policy = policy_of(page())
+    assert policy.count("sha256-") == 2
+    assert "style=" not in page()  # an attribute would be refused by the policy

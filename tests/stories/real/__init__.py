@@ -1,0 +1,1 @@
+"""Whole federations of real processes over a real Flower: TLS, node keys, kills and intruders."""
