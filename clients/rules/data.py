@@ -83,7 +83,7 @@ class SiteData(Table):
         hint = 'write for example "utf-8", "windows-1252", "iso-8859-15" or "utf-16"'
         try:
             name = codecs.lookup(encoding).name
-            b"".decode(name)  # refuses what is no encoding of text, such as "hex"
+            "a".encode(name)  # refuses what is no encoding of text, such as "hex"
         except (LookupError, ValueError):
             raise Mistake("is no encoding", hint) from None
         if name in ("utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"):

@@ -84,7 +84,7 @@ EXEMPT = {
     "clients.data.load.read_table": OWN_DATA,
     "clients.door.wire.read": "a socket: tests/clients/door/test_service.py",
     "clients.join.load_trainer": OWN_DATA,
-    "federation.identity.keys.load_password": "a file of the site's own: tests/federation/identity/test_keys.py",
+    "federation.identity.keys.load_password": "a file of the site's own: tests/clients/rules/test_data.py",
     "federation.identity.roles.load_coordinator": SAME,
     "federation.ledger.store.read": "rows of a database: through load_entries",
     "federation.model.params.Layout.load": NO_BYTES,
