@@ -88,7 +88,7 @@ def site_data(source: Place, test: Place | None, plan: Plan, task: Task, policy:
                 hint="bring fewer of each patient, or have the budget changed",
             )
     if plan.privacy.unit != "client":  # a site does not know how many clients there are
-        check_delta(plan, protected(plan, training))
+        check_delta(plan, protected(plan, training), is_told=False)
     tables = tuple(reading.table or reading.file.path for reading in readings)
     return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
 

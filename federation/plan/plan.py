@@ -167,16 +167,21 @@ def _features_by_name(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def check_delta(plan: Plan, protected: int) -> None:
+def check_delta(plan: Plan, protected: int, *, is_told: bool = True) -> None:
     """UnsafeParameters unless delta is below 1/`protected`: from there on, it allows to publish one unit in full.
 
     `protected` counts what the unit protects: records or patients of a site, or sites where it is "client".
+    Unless it `is_told`, the error keeps the number to itself: a service writes errors to its log.
     """
     delta = plan.privacy.delta
     if delta is not None and delta * protected >= 1:
+        told = (
+            f"1/N = {1 / protected:.3g} (N = {protected})"
+            if is_told
+            else "1/N, for the N that it protects here"
+        )
         raise UnsafeParameters(
-            f"privacy.delta = {delta}: must be below 1/N = {1 / protected:.3g} (N = {protected})",
-            hint="choose a tenth of that or less",
+            f"privacy.delta = {delta}: must be below {told}", hint="choose a tenth of that or less"
         )
 
 

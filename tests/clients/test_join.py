@@ -239,8 +239,13 @@ def with_delta(unit: str) -> Plan:
 
 def test_a_delta_at_which_a_record_may_be_published_is_refused(tmp_path: Path) -> None:
     path = write_site(tmp_path)
-    with pytest.raises(UnsafeParameters, match=r"privacy\.delta = 0\.05: must be below 1/N"):
+    with pytest.raises(
+        UnsafeParameters, match=r"privacy\.delta = 0\.05: must be below 1/N, for the N that"
+    ) as error:
         load_trainer(load_site(path), tmp_path, with_delta("record"))
+    assert not set("123456789") & set(
+        str(error.value).replace("0.05", "").replace("1/N", "")
+    )  # N is of the data
     load_trainer(load_site(path), tmp_path, with_delta("client"))  # N counts clients then, not records
 
 
