@@ -139,7 +139,7 @@ def fitting(plan: Plan, rules: SiteFile, path: Path) -> SiteRecords:
     """The site's records as the plan reads them, if they are of this pool. DataError names row and column."""
     source, test = data_files(rules, path.parent)
     records, key = site_data(source, test, plan, build_task(plan), rules.policy), rules.identity()
-    for table in records.read:
+    for table in records.tables:
         check_pool(rules, key, fingerprints(table, plan.patient_column, key))
     return records
 

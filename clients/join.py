@@ -195,6 +195,6 @@ def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str]
     for read in records.files:
         tell_of(read, tell)
     key = rules.identity()
-    for table in records.read:
+    for table in records.tables:
         claim_pool(rules, key, fingerprints(table, plan.patient_column, key))
     return Trainer(task, records.training, partial(site_stream, plan, rules.id), records.held_out)

@@ -26,13 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from clients.conformance.watched import Reached, unwatched, watched
-from clients.rehearsing.records import NoMock, made_by, made_records
+from clients.rehearsing.records import made_by, made_records
 from clients.training.dpsgd import chosen_route
 from clients.training.isolation import undisturbed
 from clients.training.known import is_known
 from clients.training.screen import dtype_of
 from clients.training.trial import BY_ITSELF, CHECKS, MADE_UP, MIXES, Called, Trial, blaming
-from federation.errors import FederationError, TaskError
+from federation.errors import FederationError, NoMock, TaskError
 from federation.model.builtin import said
 from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, Task, build_task

@@ -45,13 +45,13 @@ class Reading:
 class SiteRecords:
     """What a site trains on and what it keeps to evaluate on, and the files that they are from.
 
-    `read` is each file's table, or its place where only the task's own code can read it.
+    `tables` is each file's table, or its place where only the task's own code can read it.
     """
 
     training: Dataset
     held_out: Dataset | None
     files: tuple[FileRead, ...]
-    read: tuple[Table | Place, ...] = field(default=(), repr=False)
+    tables: tuple[Table | Place, ...] = field(default=(), repr=False)
 
 
 def read_file(path: Place, plan: Plan, task: Task) -> Reading:

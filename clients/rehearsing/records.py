@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from clients.data.load import checked, read_data
-from federation.errors import CodeError
+from federation.errors import CodeError, NoMock
 from federation.model.builtin import said
 from federation.model.task import Dataset, Task
 from federation.plan.mock import mock_table
@@ -21,10 +21,6 @@ from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 
 NO_MOCK = "pass mock=, a function from a number to a Dataset of so many made-up records"
-
-
-class NoMock(CodeError):
-    """The task makes no mock records, so it cannot be tried without data."""
 
 
 def made_records(plan: Plan, task: Task, site: str, count: int) -> Dataset:
