@@ -7,6 +7,8 @@ ARG BASE=python:3.11.13-slim-bookworm
 FROM ${BASE} AS build
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
+# For files other than CSV and for databases: --build-arg EXTRAS=[tables]
+ARG EXTRAS=
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY privacy privacy
@@ -15,7 +17,7 @@ COPY clients clients
 COPY server server
 COPY simulations simulations
 RUN python3 -m venv /opt/federation \
- && /opt/federation/bin/python -m pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt . \
+ && /opt/federation/bin/python -m pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt ".${EXTRAS}" \
  && /opt/federation/bin/python -m pip uninstall --yes --quiet --disable-pip-version-check pip
 
 FROM ${BASE}
