@@ -183,7 +183,7 @@ def _serve_all(
         with SteadyTransport(line, superlink.require, superlink.renew) as transport:
             transport.addresses()  # the SuperLink is there
             wanted = call.sites or len(nodes)
-            note("waiting", plan=part.plan.federation.name, sites=wanted)
+            note("waiting", name=part.plan.federation.name, needed=wanted)
             presence.wait(wanted, 0 if call.rehearse else part.plan.cohort.minimum, call.patience)
             with presence.watched():
                 if call.rehearse:
