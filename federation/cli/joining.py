@@ -56,7 +56,7 @@ def join(
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
 ) -> None:
-    """Be a site: connect to the coordinator of [server], and answer it until stopped. The log is stderr.
+    """Be a site: connect to the coordinator that site.toml names, and answer it until stopped. The log is stderr.
 
     First everything is looked at that can be looked at before, and what will leave this site is said. Then one
     question, and nothing is sent before the answer.
