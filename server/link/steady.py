@@ -105,7 +105,7 @@ class SteadyTransport:
                 self._await(error)
 
     def _await_back(self, line: Transport) -> None:
-        """Wait a while for those who were asked: an empty SuperLink takes no message for who is not back."""
+        """Wait a while for those who were asked: an empty SuperLink takes no message for who is not back yet."""
         ends = time.monotonic() + _BACK_SECONDS
         while not self._unanswered.keys() <= set(line.addresses()) and time.monotonic() < ends:
             time.sleep(_SHORTEST_PAUSE)
