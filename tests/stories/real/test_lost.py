@@ -118,6 +118,6 @@ def check(consortium: Consortium) -> None:
 def check_ledger(consortium: Consortium, name: str, receipts: Iterable[Receipt]) -> None:
     """Every round that a site is in the sum of is begun once in its ledger, and none is begun twice."""
     begun = consortium.charged(name)
-    assert set(begun.values()) == {1}
+    assert set(begun.values()) <= {1}
     assert {receipt.round for receipt in receipts if name in receipt.survivors} <= set(begun)
-    assert sum(entry.kind == "reserve" for entry in consortium.entries(name)) == 1
+    assert sum(entry.kind == "reserve" for entry in consortium.entries(name)) <= 1
