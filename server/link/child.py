@@ -29,8 +29,6 @@ from server.link.order import Order
 
 _AGAIN: Final = 5
 """Times in a minute that a SuperLink is started again before its coordinator gives up."""
-_ANEW: Final = 3
-"""Times after which it gets a new database: nothing in the old one is needed, and it may be what is wrong."""
 _MINUTE: Final = 60.0
 _END_SECONDS: Final = 5.0
 _BIND_SECONDS: Final = 10.0  # for one of a coordinator before to end
@@ -128,7 +126,6 @@ class SuperLink:
 
     def __enter__(self) -> Self:
         self._place.make()
-        self._place.forget()  # what a coordinator before this one had under way is nobody's
         self._start()
         threading.Thread(target=self._supervise, name="superlink", daemon=True).start()
         return self
@@ -162,6 +159,7 @@ class SuperLink:
         with self._changing:
             if self._ended.is_set():
                 return
+            self._place.forget()  # what was under way is asked again, also what was half sent
             descriptor = os.open(self._place.log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
             try:
                 child = subprocess.Popen(
@@ -194,8 +192,6 @@ class SuperLink:
                 self.failure = f"the SuperLink ended {len(self._starts)} times in a minute (status {code})"
                 return
             _end(child)
-            if len(self._starts) >= _ANEW:
-                self._place.forget()
             warn("superlink_ended", status=code, detail="another one is started")
             self._start()
 

@@ -149,7 +149,7 @@ def _serve_all(
 ) -> None:
     from federation.round.flower import GridTransport  # these take seconds, while the SuperLink starts
     from server.link.flower import Link
-    from server.link.steady import SteadyTransport
+    from server.link.steady import Named, SteadyTransport
     from server.serve import serve
 
     link = Link(superlink.address, superlink.token, superlink.secret)
@@ -158,7 +158,7 @@ def _serve_all(
     @contextmanager
     def line() -> Iterator[Transport]:
         with link.run() as grid:
-            yield GridTransport(grid, shortest=_SHORTEST, longest=_LONGEST)
+            yield Named(GridTransport(grid, shortest=_SHORTEST, longest=_LONGEST), link.numbers(nodes))
 
     for part in parts:
         with SteadyTransport(line, superlink.require, superlink.renew) as transport:

@@ -79,16 +79,21 @@ class Link:
     token: str = field(repr=False)
     secret: str = field(repr=False)
 
-    def connected(self, points: Points) -> dict[str, str]:
-        """Site ids of the nodes that are connected now, by address."""
+    def numbers(self, points: Points) -> dict[str, str]:
+        """By site, the number under which this SuperLink knows its node."""
+        return {site: str(node.node_id) for site, node in self._nodes(points).items()}
+
+    def connected(self, points: Points) -> frozenset[str]:
+        """The sites whose nodes are connected now."""
+        return frozenset(
+            site for site, node in self._nodes(points).items() if node.status == NodeStatus.ONLINE
+        )
+
+    def _nodes(self, points: Points) -> dict[str, Any]:
         names = {_as_flower_writes(point): site for site, point in points.items()}
         with self._control() as control:
-            nodes = _registered(control).items()
-            return {
-                str(node.node_id): names[key]
-                for key, node in nodes
-                if node.status == NodeStatus.ONLINE and key in names
-            }
+            found = control.ListNodes(ListNodesRequest()).nodes_info
+        return {names[node.public_key]: node for node in found if node.public_key in names}
 
     @contextmanager
     def run(self) -> Iterator[HttpGrid]:
@@ -197,11 +202,6 @@ def is_away(error: BaseException | None) -> bool:
 def is_stuck(error: BaseException | None) -> bool:
     """Whether a call got no answer from a SuperLink that took it."""
     return isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
-
-
-def _registered(control: ControlHttpClient) -> dict[bytes, Any]:
-    found = control.ListNodes(ListNodesRequest()).nodes_info
-    return {node.public_key: node for node in found if node.status != NodeStatus.UNREGISTERED}
 
 
 def _as_flower_writes(point: bytes) -> bytes:

@@ -9,7 +9,7 @@ the same bytes). Where the SuperLink knows the run no more, another one takes it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Final, Self, TypeVar
 
@@ -22,6 +22,27 @@ LONGEST: Final = 120.0
 """Seconds without a SuperLink after which a run ends; it can be resumed."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 T = TypeVar("T")
+
+
+class Named:
+    """A transport whose addresses are site ids: a SuperLink that follows another gives the nodes other numbers."""
+
+    def __init__(self, line: Transport, numbers: Mapping[str, str]) -> None:
+        self._line, self._numbers = line, numbers
+        self._names = {number: site for site, number in numbers.items()}
+
+    def addresses(self) -> tuple[str, ...]:
+        """The sites that can be reached now."""
+        return tuple(self._names[number] for number in self._line.addresses() if number in self._names)
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Send each message to its site."""
+        self._line.send(Outgoing(self._numbers[message.to], message.data) for message in messages)
+
+    def next(self, timeout: float) -> Arrival | Deadline:
+        """The next reply, under the id of the site that was asked."""
+        found = self._line.next(timeout)
+        return Arrival(self._names[found.sender], found.data) if isinstance(found, Arrival) else found
 
 
 class SteadyTransport:

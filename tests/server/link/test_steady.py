@@ -15,7 +15,7 @@ from federation.errors import TransportError
 from federation.round.transport import Arrival, Deadline, Outgoing, Transport
 from server.link import steady
 from server.link.flower import RunOver
-from server.link.steady import SteadyTransport
+from server.link.steady import Named, SteadyTransport
 
 HELLO = Outgoing("1", b"hello")
 
@@ -195,3 +195,13 @@ def test_a_superlink_that_is_gone_at_the_end_changes_nothing() -> None:
 
     with SteadyTransport(opens) as transport:
         assert transport.addresses() == ("1",)
+
+
+def test_addresses_are_sites_whatever_their_numbers() -> None:
+    line = Line()
+    named = Named(line, {"ash": "1", "birch": "2"})
+    assert named.addresses() == ("ash",)
+    named.send([Outgoing("birch", b"hello")])
+    assert line.sent == [Outgoing("2", b"hello")]
+    assert named.next(1) == Arrival("birch", b"re hello")
+    assert named.next(1) == Deadline()
