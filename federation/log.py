@@ -27,7 +27,7 @@ from privacy.errors import Hinted
 Event: TypeAlias = Literal[
     "ready", "stopped", "failed", "warning", "waiting", "complete_already", "connected",
     "checked", "will_leave", "run_open",
-    "run_begins", "run_resumed", "run_ends",
+    "run_begins", "run_resumed", "run_ends", "rehearsal_begins", "rehearsal_ends",
     "invited", "round_begins", "update_sent", "round_ends", "round_failed", "round_lost",
     "evaluation_begins", "evaluation_ends",
     "site_connected", "site_gone", "status_page", "superlink_ended", "superlink_away", "superlink_back",

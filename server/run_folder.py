@@ -42,6 +42,8 @@ from server.playing import RESERVED
 from server.transcripts import Transcripts, clean
 
 RUN_ID_BYTES = 16
+_MAY_STAND = {"plan.toml.new", "link", "rehearsals"}
+"""What lies in a folder before there is a run: of a killed process, of the SuperLink, of rehearsals."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             stored = path / "plan.toml"
             if not stored.exists():
-                # Of a killed process, and of the SuperLink.
-                if {entry.name for entry in path.iterdir()} - {"plan.toml.new", "link"}:
+                if {entry.name for entry in path.iterdir()} - _MAY_STAND:
                     raise CheckpointError(f"{path} is not empty and holds no run", hint="name a new folder")
                 replace_file(stored, text.encode())
             elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:

@@ -160,12 +160,10 @@ class Fleet:
         """
         if asked.fault:
             raise NotOurs(asked.fault)
-        whole, outer, inner = asked.objects
+        _, outer, inner = asked.objects
         try:
             record = self._object(node, asked, inner, min(largest, LARGEST) + _ROOM)
             content = None if _is_around(outer, record) else self._object(node, asked, outer, _ROOM)
-            # Not looked at, but waited for: what is confirmed is deleted, and the sender may still be storing it.
-            self._object(node, asked, whole, _ROOM)
         except TooLong:
             raise NotOurs(
                 f"it is longer than the {largest} bytes that can be asked of this site now"
@@ -179,7 +177,12 @@ class Fleet:
         return data
 
     def confirm(self, node: int, asked: Asked) -> None:
-        """Say that a message has been fetched: the SuperLink forgets its objects."""
+        """Say that a message has been fetched: the SuperLink forgets its objects.
+
+        The outer ones are waited for: their sender may still be storing them, and fails if they are forgotten.
+        """
+        for name in reversed(asked.objects[:2]):
+            self._object(node, asked, name, _ROOM)
         told = message_pb2.ConfirmMessageReceivedRequest(
             node=Node(node_id=node), run_id=asked.message.metadata.run_id, message_object_id=asked.objects[0]
         )

@@ -115,8 +115,9 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     """
     run, handed_in = Path(run), [Path(ledger) for ledger in ledgers]
     if not is_regular(run / "plan.toml"):
+        what = "rehearsals, which are no runs" if (run / "rehearsals").is_dir() else "no plan.toml"
         raise UnusableFile(
-            "this is no run folder: it holds no plan.toml", hint="name the RUN of --out", path=run
+            f"this is no run folder: it holds {what}", hint="name the RUN of --out, or of --state", path=run
         )
     for path in handed_in:
         if not is_regular(path):

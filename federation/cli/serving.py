@@ -7,14 +7,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from federation.cli.process import advise, command_line
 from federation.cli.progress import Shown, show_progress
 from federation.cli.streams import print_json
+from federation.errors import InputError
 from federation.log import LOGGER
+
+if TYPE_CHECKING:
+    from server.rehearsal import Rehearsal
 
 
 def serve(
@@ -42,6 +46,11 @@ def serve(
     patience: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="then begin with fewer, if the plan allows it")
     ] = 300.0,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", help="no run: two rounds on made-up records, which cost no budget"),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --rehearse: print what came of it")] = False,
     status_page: Annotated[
         str | None,
         typer.Option("--status", metavar="HOST:PORT", help="show a live page at this address of the machine"),
@@ -49,10 +58,16 @@ def serve(
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
 ) -> None:
-    """Be the coordinator: let the sites of the roster connect, run each plan with them, write its run folder."""
+    """Be the coordinator: let the sites of the roster connect, run each plan with them, write its run folder.
+
+    With --rehearse each plan is tried with the same sites, keys and network on made-up records: nothing is charged
+    and no params are written. Exit code 4 unless every site of the roster took part.
+    """
     from federation.log import to_stderr
     from server.link.deploy import Call, deploy
 
+    if as_json and not rehearse:
+        raise InputError("--json prints what came of a rehearsal", hint="add --rehearse, or leave it out")
     advise(lambda: "resume with: " + command_line(["federation", *sys.argv[1:]]))
     to_stderr(as_json=json_log, debug=debug)
     call = Call(
@@ -66,12 +81,28 @@ def serve(
         sites=sites,
         patience=patience,
         status=status_page,
+        rehearse=rehearse,
     )
+    rehearsed: list[Rehearsal] = []
     if sys.stderr.isatty() and not json_log:
         with show_progress() as shown, _bars(shown):
-            deploy(call)
+            deploy(call, rehearsed.append)
     else:
-        deploy(call)
+        deploy(call, rehearsed.append)
+    _tell(rehearsed, as_json=as_json)
+
+
+def _tell(rehearsed: list[Rehearsal], *, as_json: bool) -> None:
+    """What came of rehearsals. RosterError unless all sites took part in each."""
+    from federation.cli.tables import print_rehearsal
+
+    if as_json:
+        print_json({"rehearsals": [found.to_json() for found in rehearsed]})
+    for found in rehearsed:
+        if not as_json:
+            print_rehearsal(found.to_json())
+    for found in rehearsed:
+        found.require_complete()
 
 
 def status(

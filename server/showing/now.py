@@ -101,7 +101,7 @@ def _changes(event: str, facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def read_now(folder: Path) -> dict[str, Any]:
     """What `Now` wrote last; empty if there is nothing that can be read."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         told = json.loads((folder / FILE).read_text("utf-8"))
         return told if isinstance(told, dict) else {}
     return {}
