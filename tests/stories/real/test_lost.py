@@ -70,7 +70,7 @@ def test_whoever_is_lost_is_let_in_again_and_every_sum_is_of_those_who_were_ther
         copy_database(yesterday, consortium.journal("dogwood"))
         restored, again = consortium.join("dogwood"), consortium.serve()
         assert "an older copy was restored" in restored.tells("refused")["detail"]
-        again.tells("site_refused")
+        assert "dogwood" in again.tells("site_refused").values(), "it is named"
         assert again.ends() == 0, again.told()
         consortium.stop()
         move_database(consortium.journal("dogwood"), consortium.folder / "refused")
