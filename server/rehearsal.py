@@ -143,7 +143,7 @@ def rehearse(
         name = f"{found.date.replace(':', '').replace('-', '')}-{found.run[:8]}.json"
         replace_file(folder / name, (json.dumps(found.to_json(), indent=1) + "\n").encode())
     well = sum(site.is_well for site in found.sites)
-    note("rehearsal_ends", run=found.run, sites_well=well, sites=len(found.sites), detail=found.failure)
+    note("rehearsal_ends", run=found.run, sites_well=well, of=len(found.sites), detail=found.failure)
     return found
 
 

@@ -30,6 +30,7 @@ from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
     Ledger,
     Rosters,
+    check_forgotten,
     read_ledgers,
     read_params,
     read_plan,
@@ -125,6 +126,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     found = Findings()
     plan, rosters = read_plan(run, found), read_rosters(run, found)
     receipts, report = read_receipts(run, plan, found), read_report(run, found)
+    check_forgotten(run, found)
     params, books = read_params(run, found), read_ledgers(run, handed_in, found)
     read = ((site, replayed(site, ledger, found)) for site, ledger in books.items())
     accounts = {site: account for site, account in read if account is not None}
