@@ -89,7 +89,6 @@ def deploy(call: Call) -> None:
         ):
             _tell(call, certificate, public.getsockname()[1])
             _serve_all(call, left, nodes, superlink, now)
-        place.forget()
 
 
 def parts_of(call: Call) -> tuple[Part, ...]:
