@@ -5,9 +5,10 @@ BIN    := $(VENV)/bin
 SCALE  ?= 100
 READY  := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras
+NEWEST := build/flower
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras check bench bench-exchange soak power vectors clean
+.PHONY: help demo test test-extras test-flower check bench bench-exchange soak power vectors clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +21,11 @@ test: $(READY) ## all tests, in about five minutes on two cores
 
 test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs first
 	$(BIN)/python -m pytest -m extras -q
+
+test-flower: $(READY) ## what touches Flower, on the newest Flower of our range instead of the one in constraints.txt
+	rm -rf $(NEWEST)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NEWEST) '$(shell grep -o 'flwr>=[0-9.]*,<[0-9.]*' pyproject.toml)'
+	PYTHONPATH=$(CURDIR)/$(NEWEST) $(BIN)/python -m pytest -q tests/clients/node tests/server/link tests/federation/round/test_flower.py
 
 check: $(READY) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

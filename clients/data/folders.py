@@ -70,7 +70,7 @@ class SiteFiles:
             return self.train, self.test
         data = load_site(self.site_file).data
         train, test = (
-            None if path is None else data.read_as(path.name, path.parent, sheet=sheet)
+            None if path is None else data.origin(path.name, path.parent, sheet=sheet)
             for path, sheet in ((self.train, data.sheet), (self.test, data.test_sheet or data.sheet))
         )
         return train or self.train, test
@@ -94,12 +94,11 @@ def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
         raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
     entries = sorted(directory.iterdir())
     passed = [entry for entry in entries if _is_aside(entry, any_format)]
-    told = [entry for entry in passed if entry.name != README]  # that one is ours
     sites = [_site(entry, any_format) for entry in entries if entry not in set(passed)]
     if not sites:
         raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
     _refuse_twins(directory, sites)
-    notes = (*_passed_over(directory, told), *_left_aside(directory, [] if any_format else entries))
+    notes = (*_passed_over(directory, passed), *_left_aside(directory, [] if any_format else entries))
     return SitesFolder(tuple(sorted(sites, key=lambda site: site.name)), notes)
 
 
@@ -141,11 +140,15 @@ def _is_aside(entry: Path, any_format: bool) -> bool:
 
 
 def _passed_over(directory: Path, entries: Sequence[Path]) -> tuple[Note, ...]:
+    made_up = [entry for entry in entries if entry.name == README]
+    entries = [entry for entry in entries if entry not in made_up]
+    said = "records in this folder were made up by federation mock"
+    notes = [Note(path, said, "take no figure of a run with them for a result") for path in made_up]
     if not entries:
-        return ()
+        return tuple(notes)
     all_of_them = f" ({len(entries)} in all)" if len(entries) > 3 else ""
     said = f"passed over {some([entry.name for entry in entries])}{all_of_them}: no site's data"
-    return (Note(directory, said, "keep only sites there"),)
+    return (*notes, Note(directory, said, "keep only sites there"))
 
 
 def _left_aside(directory: Path, entries: Sequence[Path]) -> tuple[Note, ...]:

@@ -20,6 +20,7 @@ from server.link.flower import is_away, is_over, is_stuck
 
 LONGEST: Final = 120.0
 """Seconds without a SuperLink after which a run ends; it can be resumed."""
+_BACK_SECONDS: Final = 15.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 T = TypeVar("T")
 
@@ -95,13 +96,19 @@ class SteadyTransport:
             try:
                 line = self._open()
                 if self._since is not None:
-                    line.addresses()
+                    self._await_back(line)
                     line.send(list(self._unanswered.values()))
                     note("superlink_back", seconds=time.monotonic() - self._since)
                     self._since, self._pause = None, _SHORTEST_PAUSE
                 return call(line)
             except Exception as error:  # only what may pass is caught: the rest is raised again
                 self._await(error)
+
+    def _await_back(self, line: Transport) -> None:
+        """Wait a while for those who were asked: an empty SuperLink takes no message for who is not back yet."""
+        ends = time.monotonic() + _BACK_SECONDS
+        while not self._unanswered.keys() <= set(line.addresses()) and time.monotonic() < ends:
+            time.sleep(_SHORTEST_PAUSE)
 
     def _open(self) -> Transport:
         if self._line is None:

@@ -8,7 +8,7 @@ of being refused.
 
 The first line of stdin is the order, with the secrets in it: they are in no argument and no environment, which
 other users of a machine can read. When stdin ends, the coordinator has ended, and so does this process, at once:
-it keeps nothing that anybody needs.
+it keeps nothing that anybody needs later.
 """
 
 from __future__ import annotations

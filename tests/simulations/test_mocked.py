@@ -40,6 +40,7 @@ def test_check_finds_nothing_to_refuse_in_made_up_sites_whatever_the_plan(plan: 
     assert not found.errors
     assert {site.name for site in found.sites} == set(names)
     assert not any("passed over" in doubt for doubt in found.doubts), "our own note is no surprise"
+    assert any("made up by federation mock; take no figure" in doubt for doubt in found.doubts)
 
 
 @settings(max_examples=4, deadline=None)

@@ -181,14 +181,14 @@ def test_on_a_terminal_a_round_is_a_bar_and_not_two_lines() -> None:
         rounds=lambda name, done, total, _: seen.append((name, done, total)),
     )
     with _bars(shown):
-        note("waiting", plan="heart", sites=3)
+        note("waiting", name="heart", needed=3)
         note("run_begins", rounds=5, rounds_done=0)
         note("round_begins", round=1)
         note("round_ends", round=1, rounds=5)
         note("run_ends")
     assert seen == [("waiting for sites", 0, 0), ("heart", 0, 5), ("heart", 1, 5)]
     told = listener.stream.getvalue().splitlines()
-    assert [line.partition(" rounds")[0].partition(" plan")[0] for line in told] == [
+    assert [line.partition(" rounds")[0].partition(" name")[0] for line in told] == [
         "waiting",
         "run begins",
         "run ends",

@@ -159,6 +159,18 @@ def test_after_a_limit_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steady.LONGEST < now[0] < 1.1 * steady.LONGEST
 
 
+def test_sites_are_asked_again_when_they_are_back(sleeps: list[Callable[[], None]]) -> None:
+    first, second = Line(), Line()
+    second.addresses = lambda: ()  # type: ignore[method-assign]
+    with over([first, second]) as transport:
+        first.loses = 1
+        transport.send([HELLO])
+        first.fault = RunOver("")
+        sleeps += [lambda: None, lambda: None, lambda: setattr(second, "addresses", lambda: ("1",))]
+        assert transport.next(1) == Arrival("1", b"re hello")
+        assert not sleeps
+
+
 def test_a_superlink_that_does_not_answer_is_renewed(sleeps: list[Callable[[], None]]) -> None:
     line, renewed = Line(), list[int]()
 
