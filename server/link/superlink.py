@@ -42,7 +42,11 @@ from flwr.common.constant import (
     TIMESTAMP_TOLERANCE,
     TRANSPORT_TYPE_GRPC_RERE,
 )
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.constant import (
+    FLEET_HTTP_PUBLIC_KEY_HEADER,
+    FLEET_HTTP_SIGNATURE_HEADER,
+    FLWR_IN_MEMORY_DB_NAME,
+)
 from flwr.supercore.date import now
 from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
@@ -99,7 +103,7 @@ def flower_app(order: Order) -> Any:
             ssl_ca_certfile=None,
             ssl_certfile=None,
             ssl_keyfile=None,
-            database=order.database,
+            database=FLWR_IN_MEMORY_DB_NAME,  # three times as fast; whatever was under way is asked again
             isolation=ISOLATION_MODE_PROCESS,
             runtime_dependency_install=False,
         ),
@@ -120,7 +124,7 @@ def node_key(point: bytes) -> bytes:
 def settle(state: Any, points: Iterable[bytes]) -> None:
     """Have these nodes registered: before anybody can ask, so that none of them is ever told otherwise.
 
-    No others are: a coordinator begins with an empty database, and hands the same nodes to each SuperLink.
+    No others are: each SuperLink begins empty, and is handed the nodes of the roster.
     """
     for key in map(node_key, points):
         if state.get_node_id_by_public_key(key) is None:
