@@ -111,13 +111,14 @@ def new_plan(
     """Propose a plan from a public or made-up table, and say what was guessed and what people have to decide."""
     from clients.data.sources.reading import read
     from clients.drafting.plans import propose
-    from clients.drafting.sources import Reading
+    from clients.drafting.sources import Reading, by_options
     from federation.files import refuse_existing, write_new
 
     refuse_existing(out)
     _confirm_public(data, public)
     reading = Reading(data, query=query, sheet=sheet, separator=separator, decimal=decimal, encoding=encoding)
-    table = read(reading.origin())
+    with by_options("DATA"):
+        table = read(reading.origin())
     found = propose(table, target or _asked_target(table), name or Path(data).stem, feature or ())
     write_new(out, found.text)
     if as_json:
@@ -155,7 +156,7 @@ def _asked_target(table: Table) -> str:
     few = targets_of(table)
     if not sys.stdin.isatty():
         said = f"of few values: {some(few)}" if few else "no column has few values"
-        raise InputError("--target is missing: which column is to be predicted?", hint=said)
+        raise InputError("--target is missing: it names the column to predict", hint=said)
     chosen: str = typer.prompt(f"which column is to be predicted? ({some(few)})", err=True)
     return chosen
 
@@ -227,7 +228,7 @@ def new_site(
     """
     from clients.drafting.answers import Given, drafted
     from clients.drafting.sites import SITE_FILE, Limits
-    from clients.drafting.sources import Reading
+    from clients.drafting.sources import Reading, by_options
     from federation.files import refuse_existing
 
     refuse_existing(out / SITE_FILE)
@@ -250,8 +251,9 @@ def new_site(
         folder=out,
         limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
     )
-    draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
-    facts = _checked(draft, as_json)
+    with by_options("--data"):
+        draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
+        facts = _checked(draft, as_json)
     if as_json:
         print_json(facts)
 
