@@ -12,8 +12,8 @@ no start-up, and there can be many. The process, its sockets, its children and e
     place    "module:function" or "module:Class.method" to halt at; without it, it is never halted
     calls    at which calls of it; at the second, it touches NAME.halted.2 and waits for NAME.go.2
 
-A coordinator is overheard: NAME.frames has all that it gives to its SuperLink and gets from it, and NAME.link how it
-reaches it (address, token, number of the run), as somebody knows who owns that machine.
+A coordinator is overheard: NAME.frames has all that it gives to its SuperLink and gets from it, and NAME.link how
+it reaches it (address, token, number of the run), as somebody knows who owns that machine.
 
 When stdin ends, or this process is told to end, whatever descends from it is killed: nothing is left behind, in
 whatever session it runs and whoever its parent was.
