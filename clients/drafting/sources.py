@@ -81,7 +81,7 @@ def _comment(key: str) -> str:
 
 @contextmanager
 def by_options(source: str) -> Iterator[None]:
-    """Errors name the options of the command, `source` among them: there is no site file yet, or it was taken back."""
+    """Errors name the options of the command, `source` among them: no site file is there, or it was taken back."""
     try:
         yield
     except InputError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from clients.data.notes import printable, some
+from federation.cli.process import command_line
 from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import FederationError, InputError
@@ -79,7 +80,8 @@ def mock(
         return
     typer.echo(f"{out}: {len(names)} sites, {rows} records each, MADE UP: nothing in them is of anybody")
     if site is None:
-        typer.echo(f"try them: federation simulate {plan} --sites {out}")
+        words = ["federation", "simulate", str(plan), "--sites", str(out)]
+        typer.echo(f"try them: {command_line(words)}")
 
 
 @plan_commands.command(
@@ -174,7 +176,8 @@ def _tell_proposal(found: Proposal, out: Path) -> None:
             )
     show("", "People decide, and all of it is a guess so far:", *(f"  {line}" for line in DECISIONS))
     show("", f"{out}: {len(found.used)} features, {found.plan.digest}")
-    show(f"next: read it; federation check {out}; federation mock {out} --out mock/")
+    name = command_line([str(out)])
+    show(f"next: read it; federation check {name}; federation mock {name} --out mock/")
 
 
 @site_commands.command(
@@ -313,7 +316,7 @@ def _tell_next(draft: Draft, key: str, new_keys: bool) -> None:
         f"  send {draft.public} to whoever signs the roster, and tell them its key over another channel: {key}"
     )
     later = "" if draft.address else ", when the coordinator has told [server]"
-    show(f"  federation join {draft.path}{later}")
+    show("  " + command_line(["federation", "join", str(draft.path)]) + later)
 
 
 def invite(

@@ -69,9 +69,8 @@ def test_more_than_a_fifth_clipped(clipped: int, is_told: bool, value: float, si
 def test_in_another_unit_no_number_is_taken_for_a_code() -> None:
     """888 is then no mark for missing: it belongs to one person."""
     found = doubts("chol", [*range(860, 900), 1776])
-    assert found == [
-        'column "chol": 100% of the records are above the range 100 to 600 and are clipped: is the unit the plan\'s?'
-    ]
+    clipped = "100% of the records are above the range 100 to 600 and are clipped: is the unit the plan's?"
+    assert found == [f'column "chol": {clipped}']
     assert any(
         "999 stands in 30 records" in line for line in doubts("chol", [*ordinary("chol", 20), *[999] * 30])
     )

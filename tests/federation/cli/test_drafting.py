@@ -307,7 +307,9 @@ def test_a_cure_names_options_where_there_is_no_site_file(
 ) -> None:
     """It would send its reader to keys of a file that was taken back a moment ago."""
     table = mock_table(plans.plan_of(), "a", 90).csv
-    Path("t.csv").write_text(table.replace(",", ";").replace(".", ","))
+    header, first, *rest = table.replace(",", ";").splitlines()
+    cell, _, others = first.partition(";")  # the age, with decimals
+    Path("t.csv").write_text("\n".join([header, f"{cell},5;{others}", *rest, ""]))
     Path("latin.csv").write_bytes(table.encode() + "\xfc,\n".encode("latin-1"))
     Path("t.db").write_bytes(b"SQLite format 3\0")
     federation.done("keys", "new", "consortium", "--id", "consortium", "--consortium")
@@ -315,9 +317,32 @@ def test_a_cure_names_options_where_there_is_no_site_file(
         "site": ("site", "new", "--plan", "plan.toml", "--consortium", "consortium/consortium.pub"),
         "plan": ("plan", "new"),
     }[command]
-    given = ("--id", "basel", "--size", 90, "--data", data) if command == "site" else (data, "--public", "--out", "p.toml")
+    given = (
+        ("--id", "basel", "--size", 90, "--data", data)
+        if command == "site"
+        else (data, "--public", "--out", "p.toml")
+    )
     if command == "plan" and words:
         return  # a column of texts is no fault there
     line = federation.refused(*said, *given, *words)
     assert cure in line
     assert "data." not in line and "site.toml" not in line
+
+
+def test_the_next_command_can_be_copied_from_a_folder_with_a_space(federation: Federation) -> None:
+    federation.done("keys", "new", "consortium", "--id", "consortium", "--consortium")
+    Path("t.csv").write_text(mock_table(plans.plan_of(), "a", 60).csv)
+    words = (
+        "--plan",
+        "plan.toml",
+        "--consortium",
+        "consortium/consortium.pub",
+        "--id",
+        "basel",
+        "--size",
+        60,
+    )
+    told = federation.done("site", "new", *words, "--data", "t.csv", "--out", "Klinik Süd")
+    assert "  federation join 'Klinik Süd/site.toml'" in told.out
+    told = federation.done("mock", "plan.toml", "--rows", 60, "--out", "made up")
+    assert "try them: federation simulate plan.toml --sites 'made up'\n" in told.out
