@@ -114,7 +114,12 @@ class RosterError(FederationError):
 
 
 class TooFewSurvivors(FederationError):
-    """Too many sites left mid-round: their sum stays hidden and the round is void. `left` says why, by site."""
+    """Too many sites left mid-round: their sum stays hidden and the round is void. `left` says why, by site.
+
+    `is_free`: nobody can have charged it, so to play it again costs nothing.
+    """
+
+    is_free = False
 
     def __init__(
         self,

@@ -170,6 +170,7 @@ def play_round(
         return Played(last, tuple(voids), has_sums=False)
     if told := lines.attendance.faults.told():
         failure.hint += f"; {told}"
+    failure.is_free = not charged
     raise failure
 
 

@@ -10,16 +10,19 @@ from functools import partial
 from pathlib import Path
 
 from federation.audit.page import write_verdict
+from federation.errors import RosterError, TooFewSurvivors
 from federation.identity.roster_file import load_roster
-from federation.log import note
+from federation.log import note, warn
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import Task, build_task
-from federation.plan.plan import load
+from federation.plan.plan import Plan, load
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.report import Made, whole
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
 from privacy.mechanism.noise import Stream
+from server.attendance.newcomers import Newcomers
+from server.coordinator import SILENT
 from server.events import note_joined, note_round
 from server.ledgers import LedgerMemory
 from server.playing import Setting
@@ -27,6 +30,10 @@ from server.run import evaluate, run
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.voice import Voice, coordinator_key
+
+RESUMED = 3
+"""Times in a row that a round without a sum is played again by the same process."""
+_PAUSE, _LEAST = 1.0, 30.0  # seconds between two looks for sites, and for which they are waited for at least
 
 
 def serve(
@@ -52,8 +59,44 @@ def serve(
         signed = load_roster(roster_path)
         path, key = coordinator_key(signed, roster_path, identity)
         speak, memory = partial(Voice, plan, roster=signed, key=key), LedgerMemory.beside(path)
-        while not _served(folder, task, speak, transport, memory, started):
-            pass  # a site has come: all are asked for consent again, as after a restart
+        given = folder, task, speak, transport, memory, Newcomers(), started
+        _insist(
+            lambda: _served(*given), lambda: len(folder.receipts()), partial(_await_sites, plan, transport)
+        )
+
+
+def _insist(play: Callable[[], bool], rounds: Callable[[], int], wait: Callable[[], None]) -> None:
+    """Play until the run is over. Each time all are asked for consent, as after a restart of this process.
+
+    Where sites fell silent and nobody can have charged the round, it is played again when they are back, a few
+    times: many that are lost at once end a round and not the run. TooFewSurvivors after that, and where another try
+    would cost the sites something, or change nothing since they refuse.
+    """
+    done, left, is_again = rounds(), RESUMED, False
+    while True:
+        try:
+            if play():
+                return
+        except (TooFewSurvivors, RosterError) as error:
+            done, left = rounds(), RESUMED if rounds() > done else left - 1
+            if not left or not (_is_worth_it(error) if isinstance(error, TooFewSurvivors) else is_again):
+                raise
+            warn("warning", detail=f"{error.args[0]}; it is played again when the sites are back")
+            wait()
+            is_again = True
+
+
+def _is_worth_it(error: TooFewSurvivors) -> bool:
+    return error.is_free and SILENT in error.left.values()
+
+
+def _await_sites(plan: Plan, transport: Transport) -> None:
+    """Wait until enough sites can be reached, for as long as a round may wait for them."""
+    ends = time.monotonic() + max(_LEAST, plan.cohort.deadline_seconds)
+    while True:
+        time.sleep(_PAUSE)
+        if len(transport.addresses()) >= plan.cohort.minimum or time.monotonic() >= ends:
+            return
 
 
 def _served(
@@ -62,6 +105,7 @@ def _served(
     speak: Callable[[bytes], Voice],
     transport: Transport,
     memory: LedgerMemory,
+    newcomers: Newcomers,
     started: float,
 ) -> bool:
     """Play what is left of the run, and write what it was for; whether it is over.
@@ -78,6 +122,7 @@ def _served(
     folder.write_roster(signed)
     known = [*memory.heads(), *folder.heads()]
     lines, members = open_lines(voice, transport, known, (state.round, state.attempt), state.params.numel())
+    newcomers.asked(lines.greeted, lines.joined, state.round)
     setting = Setting(state, members, lines, folder.transcripts(signed, state.params.numel()))
     lines.attendance.faults = folder.faults()
     memory.remember(lines.heads.all())
@@ -88,7 +133,7 @@ def _served(
             state = after
             folder.store(state, receipt, {})
             note_round(plan, state.run, receipt)
-            if state.round < plan.federation.rounds and lines.has_newcomers:
+            if state.round < plan.federation.rounds and newcomers.are_due(lines.others, state.round):
                 return False
         if plan.evaluation.epsilon is not None and folder.evaluation() is None:
             done = evaluate(replace(setting, state=state), _fresh)

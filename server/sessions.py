@@ -74,9 +74,14 @@ class Lines:
         return site, arrival.data
 
     @property
-    def has_newcomers(self) -> bool:
-        """Whether somebody can be reached now who has not been shown the plan in this run."""
-        return not self.greeted.issuperset(self._transport.addresses())
+    def joined(self) -> frozenset[str]:
+        """The addresses of the sites that these lines lead to."""
+        return frozenset(self._sites)
+
+    @property
+    def others(self) -> frozenset[str]:
+        """Who else can be reached now."""
+        return frozenset(self._transport.addresses()) - self.joined
 
     def greet(self, at: Place, pause: float) -> None:
         """Show the plan again to the sites that are away and due in the round after `at`. Waits for no answer.

@@ -3,8 +3,8 @@
 What the parts of a run folder hold, and so when they may go:
 
     proofs    rounds/ holds what opened every sum, checkpoint/ the params of a run that is not over (of a simulation
-              also its made-up identities, and fingerprints of the data), link/ messages that were under way when a
-              coordinator was killed. They prove and resume; a run that is over works without them.
+              also its made-up identities, and fingerprints of the data), link/ what the SuperLink said.
+              They prove and resume; a run that is over works without them.
     model     the params, and what was computed with them: report.json, report.html.
     figures   of a simulation: receipts and journals, whose figures are exact; a journal also holds the last vector
               while its run is not over. Receipts of a real run hold none of data (digests, heads of ledgers, names)

@@ -68,7 +68,7 @@ Points: TypeAlias = Mapping[str, bytes]
 
 
 class RunOver(TransportError):
-    """The SuperLink does not know this run any more: it took the coordinator for dead, or another followed it."""
+    """The SuperLink knows this run no more: it took the coordinator for dead, or was followed by another."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
@@ -14,7 +14,7 @@ import pytest
 from clients.join import open_site
 from clients.site import Site
 from federation.audit.examine import audit
-from federation.errors import CheckpointError, RosterError
+from federation.errors import CheckpointError, FederationError, RosterError
 from federation.identity.keys import create, load_private, load_public
 from federation.identity.roster_file import add_to_roster, load_roster, sign_roster
 from federation.model.params import params_bytes, params_digest
@@ -24,7 +24,7 @@ from privacy.errors import LedgerCorrupt
 from privacy.ledger.heads import head_from_json
 from privacy.roster import Roster
 from server.run_folder import RunFolder
-from server.serve import serve
+from server.serve import RESUMED, serve
 from simulations.simulate import simulate
 from simulations.world import InProcess
 from tests.federation.report.pages import check_quiet
@@ -187,6 +187,50 @@ def test_whoever_comes_late_and_does_not_consent_disturbs_once(plan: Path, tmp_p
         serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", world)
     assert len(asked) == 1
     assert [receipt.round for receipt in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
+
+
+class Failing(InProcess):
+    """A network that loses every message to some sites, from one batch to another."""
+
+    def __init__(self, sites: Mapping[str, Site], lost: Set[str], batches: range) -> None:
+        super().__init__({name: site.receive for name, site in sites.items()})
+        self.lost, self.batches, self.sent = lost, batches, 0
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        self.sent += 1
+        is_down = self.sent in self.batches
+        super().send(message for message in messages if not (is_down and message.to in self.lost))
+
+
+@pytest.mark.parametrize("batches", [6, 7, 8])
+def test_many_that_are_lost_at_once_end_a_round_and_not_the_run(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    """Two of three are away for all attempts at the first round, and back then or at the second greeting."""
+    monkeypatch.setattr("server.serve._PAUSE", 0.0)
+    with hospitals(tmp_path / "sites") as sites:
+        world = Failing(sites, {"ash", "birch"}, range(2, batches))
+        serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", world)
+        for site in sites.values():
+            begun = [entry.body["round"] for entry in site.journal.entries() if entry.kind == "begin"]
+            assert begun == [1, 2, 3]
+    assert [receipt.round for receipt in RunFolder(tmp_path / "run", PLAN).receipts()] == [1, 2, 3]
+    assert audit(tmp_path / "run", []).verdict == "pass"
+
+
+def test_sites_that_stay_away_end_the_run_after_some_tries(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.serve._PAUSE", 0.0)
+    waits: list[None] = []
+    monkeypatch.setattr("server.serve._await_sites", lambda *_: waits.append(None))
+    with hospitals(tmp_path / "sites") as sites:
+        world = Failing(sites, {"ash", "birch"}, range(2, 1000))
+        with pytest.raises(FederationError) as caught:
+            serve(plan, tmp_path / "sites" / "roster.toml", tmp_path / "run", world)
+        assert caught.value.exit_code == 4
+        assert 1 <= len(waits) < RESUMED
+        assert not any(entry.kind == "begin" for site in sites.values() for entry in site.journal.entries())
 
 
 def test_a_complete_run_asks_nobody_anything(plan: Path, tmp_path: Path) -> None:
