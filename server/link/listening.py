@@ -40,7 +40,8 @@ class Doors:
 
     def enter(self, address: str) -> bool:
         """Whether one more connection from there is let in; it then has to `leave`."""
-        if sum(self._open.values()) >= ALL:
+        free = ALL - sum(self._open.values())
+        if self._open[address] >= free:  # so that no address, known or not, leaves nothing for the next one
             return False
         if address not in self._known:
             strangers = sum(count for name, count in self._open.items() if name not in self._known)

@@ -24,6 +24,7 @@ import threading
 from base64 import b64decode
 from collections.abc import Callable
 from datetime import datetime
+from math import isfinite
 from socket import socket
 from typing import Any, Final
 
@@ -32,21 +33,26 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.app import MessageType
 from flwr.common.constant import (
     ISOLATION_MODE_PROCESS,
+    SUPERLINK_NODE_ID,
     SYSTEM_TIME_TOLERANCE,
     TIMESTAMP_HEADER,
     TIMESTAMP_TOLERANCE,
     TRANSPORT_TYPE_GRPC_RERE,
 )
+from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.date import now
+from flwr.supercore.inflatable.inflatable_object import is_valid_sha256_hash
 from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
+from google.protobuf.message import DecodeError
 
-from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send
+from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send, refuse
 from server.link.listening import Doors, GuardedServer, PlainServer
 from server.link.order import Order
 
@@ -165,10 +171,76 @@ class Returning:
             state.deactivate_node(node)
 
 
+class Replying:
+    """Lets a node push one reply at a time, in its own name, and nothing else.
+
+    Flower takes from a node whatever message it has: requests to any other node, replies in another's name, with as
+    many objects as it likes.
+    """
+
+    def __init__(self, app: App, state: Any, node_of: Callable[[Headers], bytes | None]) -> None:
+        self._app, self._state, self._node_of = app, state, node_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/v1/fleet/push-messages":
+            await self._app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:  # the gate bounds it
+            part = await receive()
+            if part["type"] != "http.request":
+                return
+            body, more = body + part.get("body", b""), part.get("more_body", False)
+        public = self._node_of(dict(scope["headers"]))
+        if public is None or not await asyncio.to_thread(self._is_own, public, body):
+            await refuse(send, 400)
+            return
+        given = False
+
+        async def again() -> dict[str, Any]:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, again, send)
+
+    def _is_own(self, public: bytes, body: bytes) -> bool:
+        try:
+            return is_own_reply(
+                PushMessagesRequest.FromString(body), self._state.state().get_node_id_by_public_key(public)
+            )
+        except DecodeError:
+            return False
+
+
+def is_own_reply(told: PushMessagesRequest, node: int | None) -> bool:
+    """Whether this is one reply of a node to the coordinator, whose objects are a chain of at most three."""
+    if len(told.messages_list) != 1 or len(told.message_object_trees) != 1:
+        return False
+    message, tree, depth = told.messages_list[0], told.message_object_trees[0], 1
+    about = message.metadata
+    is_named = about.message_id == tree.object_id and is_valid_sha256_hash(about.reply_to_message_id)
+    while len(tree.children) == 1 and depth < 3:
+        tree, depth = tree.children[0], depth + 1
+    return (
+        is_named
+        and not tree.children
+        and about.src_node_id == node
+        and about.dst_node_id == SUPERLINK_NODE_ID
+        and about.message_type == MessageType.QUERY
+        and not about.group_id
+        and isfinite(about.created_at)
+        and isfinite(about.ttl)
+        and (message.HasField("error") or message.content.ByteSize() == 0)
+    )
+
+
 async def _serve(order: Order, app: Any) -> None:
     doors, node_of = Doors(), Signed(tuple(map(bytes.fromhex, order.nodes)))
     state = app.state.linkstate_factory
-    shown = PublicGate(Returning(app, state, node_of), node_of, doors.welcome)
+    shown = PublicGate(Replying(Returning(app, state, node_of), state, node_of), node_of, doors.welcome)
     local = PlainServer(_config(LocalGate(app, order.token), lifespan="on"))
     public = GuardedServer(_config(shown, lifespan="off"), doors, _tls(order))
     await asyncio.gather(

@@ -237,6 +237,16 @@ def test_strangers_share_few_places_and_sites_have_their_own() -> None:
     assert not doors.enter("10.0.0.1")
 
 
+def test_no_address_leaves_nothing_for_the_next_one_though_a_site_has_spoken_from_it() -> None:
+    doors, sites = Doors(), [f"192.0.2.{number}" for number in range(5)]
+    for address in sites:
+        doors.welcome(address)
+        while doors.enter(address):
+            pass
+    doors.welcome("198.51.100.1")
+    assert all(doors.enter("198.51.100.1") for _ in range(3))  # as many as a site has
+
+
 def test_a_connection_that_asks_nothing_is_closed(running: Running) -> None:
     """With TLS and without, and however slowly the headers of a request drip in."""
     context = ssl.create_default_context(cafile=running.pinned)
