@@ -13,6 +13,7 @@ import typer
 
 from federation.cli.process import advise, command_line
 from federation.cli.progress import Shown, show_progress
+from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.log import LOGGER
 
@@ -88,7 +89,7 @@ def status(
     if as_json:
         print_json(now)
     else:
-        typer.echo("\n".join(_lines(now)))
+        show(*_lines(now))
 
 
 def _lines(now: Mapping[str, Any]) -> Iterator[str]:

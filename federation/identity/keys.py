@@ -13,6 +13,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
+from unicodedata import normalize
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
@@ -54,6 +55,9 @@ class Row(Table):
     def _fits(cls, name: str) -> str:
         if len(name.encode()) > NAME_BYTES:
             raise Mistake("is too long a name", f"use at most {NAME_BYTES} bytes")
+        if not name.isprintable() or name != normalize("NFC", name).strip():
+            # People tell by it who is whose, and sites that no two are of one organization: what looks alike is.
+            raise Mistake("holds what cannot be seen, or written so", "write the name in plain letters")
         return name
 
     @property
