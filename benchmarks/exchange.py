@@ -22,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.timing import machine
@@ -211,7 +210,7 @@ def page(sites: int, found: Mapping[str, Figures]) -> str:
     start = next(iter(found.values())).start
     return f"""# An exchange with {sites} sites
 
-{datetime.now(UTC):%Y-%m-%d}, {machine()}, flwr {version("flwr")}; load {os.getloadavg()[1]:.1f}.
+{datetime.now(UTC):%Y-%m-%d}, {machine()}; load {os.getloadavg()[1]:.1f}.
 Frames of {FRAME} bytes over a SuperLink on loopback, with TLS and node authentication, one way after the other.
 Written by `make bench-exchange`.
 

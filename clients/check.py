@@ -19,6 +19,7 @@ from clients.journal.ownership import require_owner
 from clients.policy import SiteFile, consent, data_files, load_site, require_complete
 from clients.training.screen import try_out
 from federation.ledger.export import load_entries
+from federation.model.code import code_digest
 from federation.model.params import Layout
 from federation.model.task import build_task
 from federation.plan.guarantee import cost_for, epsilons, largest_alone
@@ -60,6 +61,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "name": plan.federation.name,
         "rounds": plan.federation.rounds,
         "model_parameters": dimension,
+        **_code(plan),
         "private": plan.is_private,
         "unit": plan.privacy.unit,
         "noise": plan.privacy.noise,
@@ -76,6 +78,13 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
         "transcripts": transcript_facts(plan, planned_cohort(plan), dimension),
     }
+
+
+def _code(plan: Plan) -> dict[str, Any]:
+    """The files of the user's own package as they are here, and whether the plan has every site use just them."""
+    if not plan.has_own_code:
+        return {}
+    return {"code": {"digest": code_digest(plan.code), "pinned": plan.federation.code is not None}}
 
 
 def _groups(plan: Plan) -> dict[str, Any]:
@@ -130,7 +139,7 @@ def fitting(plan: Plan, rules: SiteFile, path: Path) -> SiteRecords:
     """The site's records as the plan reads them, if they are of this pool. DataError names row and column."""
     source, test = data_files(rules, path.parent)
     records, key = site_data(source, test, plan, build_task(plan), rules.policy), rules.identity()
-    for table in records.read:
+    for table in records.tables:
         check_pool(rules, key, fingerprints(table, plan.patient_column, key))
     return records
 

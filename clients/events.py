@@ -20,6 +20,9 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
     if not is_on():  # an epsilon takes a moment
         return
     begun = journal.rounds_begun(run.hex())
+    if plan.is_rehearsal:
+        note("rehearsal_begins", run=run.hex(), plan=plan.rehearsed().digest, rounds=plan.rounds)
+        return
     note(
         "run_resumed" if begun else "run_begins",
         run=run.hex(),
@@ -35,6 +38,9 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
 def note_ended(run: bytes, plan: Plan | None, journal: Journal) -> None:
     """The run is closed."""
     if not is_on():
+        return
+    if plan is not None and plan.is_rehearsal:
+        note("rehearsal_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()))
         return
     spent = {} if plan is None else _spent(plan, journal)
     note("run_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()), **spent)
@@ -93,7 +99,7 @@ def _spent(plan: Plan, journal: Journal) -> dict[str, Fact]:
 
 
 def _so_far(terms: Terms, journal: Journal) -> float | None:
-    if not terms.plan.is_private:
+    if not terms.plan.is_private or terms.plan.is_rehearsal:
         return None
     rounds = journal.rounds_begun(terms.run.hex())
     return finite(site_cost(terms.plan, rounds, terms.is_evaluation).together)
@@ -105,4 +111,5 @@ def _place(terms: Terms) -> dict[str, Fact]:
         "round": terms.round,
         "attempt": terms.attempt,
         "cohort": len(terms.members),
+        "rehearsal": "yes" if terms.plan.is_rehearsal else None,
     }

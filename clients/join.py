@@ -25,6 +25,7 @@ from clients.node.node import Node
 from clients.node.proxy import proxy_for
 from clients.node.stopping import until_signal
 from clients.policy import TABLES, SiteFile, data_files, load_site, require_complete
+from clients.rehearsing.understudy import Understudy
 from clients.site import Site
 from clients.timing import padded
 from clients.training.work import Trainer, site_stream
@@ -51,16 +52,17 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
     trust = Trust(pinned, consortium.quorum, consortium.serial, rules.identity(), memory, coordinator)
     check_pool(rules, trust.identity)  # before a journal is made that would be a second budget
     begin_registry(rules)  # so that one that is missing later was taken away
-    journal = open_journal(rules)
+    journal, member = open_journal(rules), Member(rules.id, rules.data.size or 0)
     RestoreMemory(rules.restores_file).settle(*journal.reach())
     return Site(
-        member=Member(rules.id, rules.data.size or 0),
+        member=member,
         trust=trust,
         policy=lambda: load_site(path).policy,
         journal=journal,
         load=partial(load_trainer, rules, path.parent, tell=tell),
         greetings=Greetings(rules.greetings_file),
         ledgers=partial(known_ledgers, rules, trust.identity),
+        understudy=Understudy(member, trust, lambda: load_site(path).policy, Site),
         is_timed=True,
     )
 
@@ -193,6 +195,6 @@ def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str]
     for read in records.files:
         tell_of(read, tell)
     key = rules.identity()
-    for table in records.read:
+    for table in records.tables:
         claim_pool(rules, key, fingerprints(table, plan.patient_column, key))
     return Trainer(task, records.training, partial(site_stream, plan, rules.id), records.held_out)

@@ -63,7 +63,7 @@ def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Ros
     invitation = Invitation.from_bytes(frame.body)
     terms = Terms(plan, frame.run, frame.round, frame.attempt, invitation.members, dimension)
     if not 1 <= frame.round <= plan.last_round:
-        raise FaultyServer(f"round {frame.round} of a plan of {plan.federation.rounds} rounds")
+        raise FaultyServer(f"round {frame.round} of {plan.rounds} that are played")
     _require_sampled(plan, len(terms.members))
     require_company(plan, policy, smallest_sum(plan, len(terms.members)))
     if member not in terms.members:

@@ -72,6 +72,7 @@ class Policy(Table):
     server's side it wants to be safe, and how many there are at least in a sum that its update is in. Of a plan in
     `plans` one run is approved, or as many as it says. `plan_files` are files of plans to be looked at before
     joining; they approve nothing. `steps_max` bounds the work of a plan that is approved by its task alone.
+    `rehearsals`: how many a day of the plans that it allows, on made-up records; 0 for none.
     """
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
@@ -87,6 +88,7 @@ class Policy(Table):
     plan_files: Texts = Field(default=(), examples=['["plan.toml"]'])
     tasks: Texts = Field(default=(), examples=['["tabular-classification"]'])
     steps_max: int = Field(default=MAX_STEPS, ge=1, le=1 << 53, examples=["100000"])
+    rehearsals: int = Field(default=8, ge=0, le=1000, examples=["8"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
     client: _ClientPolicy | None = Field(default=None, examples=["[policy.client]"])
     approvers: Texts = Field(default=(), examples=['["64 hexadecimal digits", "64 others"]'])

@@ -24,6 +24,7 @@ from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
 from clients.policy import Policy, consent
+from clients.rehearsing.understudy import Understudy
 from clients.release import excess_of, release
 from clients.training.screen import said_of, screened, try_out
 from clients.training.work import Trainer, worst_case_seconds
@@ -31,6 +32,7 @@ from clients.trust import Trust, genuine_heads, require_own_ledgers
 from federation.errors import TaskError, TrainingDiverged
 from federation.log import said, warn
 from federation.model.params import Layout, params_from_bytes
+from federation.model.task import build_task
 from federation.plan.plan import Plan
 from federation.round.messages import (
     FRAME_ROOM,
@@ -81,6 +83,7 @@ class Site:
     )
     greetings: Greetings = field(default_factory=Greetings)
     clock: Callable[[], float] = time.time
+    understudy: Understudy | None = None  # takes the site's place in rehearsals
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
@@ -93,6 +96,8 @@ class Site:
 
     def receive(self, data: bytes) -> bytes:
         """The reply to a request of the server."""
+        if self.understudy is not None and (reply := self.understudy.answer(data, self._is_busy)) is not None:
+            return reply
         frame = Frame(Kind.ABORT, bytes(16), 0, 0)
         try:
             frame = Frame.header(data)
@@ -124,6 +129,7 @@ class Site:
 
         Idempotent for a run: consenting again keeps the rounds that are open.
         """
+        self.trust.require_of_its_kind(plan)
         genuine = self.trust.accept(roster, self.member)
         shown = self._believed(heads, genuine)
         joined = self._joined
@@ -136,6 +142,7 @@ class Site:
         consent(plan, policy)
         self.journal.require_approved(run.hex(), plan.digest, policy.runs_of(plan.digest))
         self._require_untried(plan)
+        build_task(plan)  # what is missing, or is not what the plan pins, is told before anything is charged
         self.journal.accept(genuine.serial, genuine.root.hex())
         self.trust.remember(genuine)
         self.journal.witness(shown)
@@ -161,16 +168,20 @@ class Site:
 
     def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
         """The heads that a server shows. LedgerRefusal if one is of a ledger of this site that it does not know."""
-        shown = genuine_heads(heads, roster, self.member.site)
+        shown = genuine_heads(heads, roster, self.member.site, rehearsed=self.trust.rehearses)
         if self.ledgers is not None:
             site, key = self.member.site, public_identity(self.trust.identity)
             require_own_ledgers(shown, site, key, self.journal.tag(), self.ledgers)
         return shown
 
+    def _is_busy(self) -> bool:
+        """Whether a run is open in this process."""
+        return self._joined is not None and self.journal.is_open(self._joined.run.hex())
+
     def _require_free(self, run: bytes) -> None:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
         joined = self._joined
-        if joined is not None and joined.run != run and self.journal.is_open(joined.run.hex()):
+        if joined is not None and joined.run != run and self._is_busy():
             raise LedgerRefusal(
                 f"this site takes part in run {joined.run.hex()}, which is not over",
                 hint=f"finish it; if it will not go on: federation ledger close SITE {joined.run.hex()}",
@@ -249,8 +260,8 @@ class Site:
     @property
     def largest(self) -> int:
         """Bytes of the longest request that this site can be sent by an honest server, now."""
-        joined = self._joined
-        return MAX_HELLO if joined is None else max(MAX_HELLO, self._largest_of(joined))
+        joined, rehearsed = self._joined, 0 if self.understudy is None else self.understudy.largest
+        return max(MAX_HELLO, rehearsed, 0 if joined is None else self._largest_of(joined))
 
     def _largest_of(self, joined: Joined) -> int:
         return FRAME_ROOM + 4 * joined.dimension + PEER_ROOM * len(joined.roster.entries)
@@ -286,6 +297,8 @@ class Site:
         """The signed consent to a greeting. Nothing is done for one that is not the coordinator's, and of now."""
         greeting = greeted(frame, self.trust, self.member, self.greetings, self.clock())
         self._require_free(greeting.run)
+        if self.understudy is not None:
+            self.understudy.leave()
         self.join(greeting.run, greeting.plan, greeting.signed, greeting.heads)
         self.greetings.remember(greeting.roster.coordinator, greeting.issued, greeting.run)
         joined = self._joined_run(greeting.run)

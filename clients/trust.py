@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.journal.remembered import Memory
 from federation.identity.roster_file import NAME_IT
+from federation.plan.plan import Plan
 from federation.round.messages import Member
 from privacy.errors import FaultyServer, LedgerRefusal
 from privacy.ledger.heads import Head
@@ -73,6 +74,7 @@ class Trust:
 
     `memory`: of the rosters accepted before. A simulated site has none, whose consortium is made for the occasion.
     `coordinator`: the only key that a roster may name as the coordinator's, if the site has pinned one.
+    `rehearses`: what is trusted here takes part in rehearsals, and in nothing else.
     """
 
     pinned: frozenset[bytes]
@@ -81,6 +83,13 @@ class Trust:
     identity: Ed25519PrivateKey = field(repr=False)
     memory: RosterMemory | None = None
     coordinator: bytes = b""
+    rehearses: bool = False
+
+    def require_of_its_kind(self, plan: Plan) -> None:
+        """FaultyServer for a rehearsal where a run is meant, or a run where a rehearsal is."""
+        if plan.is_rehearsal is not self.rehearses:
+            kind = "a rehearsal" if plan.is_rehearsal else "a run"
+            raise FaultyServer(f"{kind} cannot be played here", hint="it is for the coordinator to correct")
 
     def remember(self, roster: Roster) -> None:
         """Accept no older roster from here on, whatever pool and journal a run is for."""
@@ -129,7 +138,9 @@ def require_own_ledgers(
         )
 
 
-def genuine_heads(heads: Iterable[Head], roster: Roster, own: str) -> tuple[Head, ...]:
+def genuine_heads(
+    heads: Iterable[Head], roster: Roster, own: str, *, rehearsed: bool = False
+) -> tuple[Head, ...]:
     """The heads of ledgers that a server shows, each signed by the site it belongs to. FaultyServer otherwise.
 
     Those of `own` are passed on as they are: this site's journal knows all the keys that ever signed it.
@@ -137,6 +148,6 @@ def genuine_heads(heads: Iterable[Head], roster: Roster, own: str) -> tuple[Head
     shown = tuple(heads)
     for head in shown:
         entry = roster.by_site.get(head.site)
-        if head.site != own and (entry is None or not head.is_signed_by(entry.key)):
+        if head.site != own and (entry is None or not head.is_signed_by(entry.key, rehearsed=rehearsed)):
             raise FaultyServer("the server shows a head of a ledger that its site did not sign")
     return shown

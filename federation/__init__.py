@@ -1,7 +1,7 @@
 """What the parties agree on, and the front door: `from federation import Plan, simulate, audit_run`.
 
     for a researcher      Plan, load_plan, simulate, Report, budget_of
-    for a site engineer   preflight; Task, Dataset, Source and adapted, for a task of your own
+    for a site engineer   preflight; Task, Dataset, Source, adapted and conformance, for a task of your own
     for an auditor        audit_run
     for everybody         FederationError and PrivacyError, the roots of every error we raise
 
@@ -26,6 +26,7 @@ _HOMES = {
     "adapted": "clients.training.adapt:adapted",
     "audit_run": "federation.audit.examine:audit",
     "budget_of": "simulations.budgets:budget_of",
+    "conformance": "clients.conformance.kit:conformance",
     "load_plan": "federation.plan.plan:load",
     "preflight": "clients.check:preflight",
     "simulate": "simulations.simulate:simulate",

@@ -1,6 +1,7 @@
 """The types behind the front door. `__init__.py` says where each name lives."""
 
 from clients.check import preflight
+from clients.conformance.kit import conformance
 from clients.training.adapt import adapted
 from federation.audit.examine import audit as audit_run
 from federation.errors import FederationError
@@ -23,6 +24,7 @@ __all__ = [
     "adapted",
     "audit_run",
     "budget_of",
+    "conformance",
     "load_plan",
     "preflight",
     "simulate",

@@ -6,12 +6,15 @@
     |  |- PlanError      2  plan.toml asks for what cannot be done
     |  |- SiteFileError  2  site.toml asks for what cannot be done
     |  |- TaskError      2  the user's own code
+    |  |  `- CodeError   2  it is not installed, or is not the code that the plan pins
+    |  |     `- NoMock   2  it makes no records to be tried on
     |  `- DataError      2  a site's data
     |- ShadowedPackage   2  the installation
     |- RosterError       4  who takes part
     |- TooFewSurvivors   4  `got`, `needed`, `left`
     |- SumRefused        4  `round`, `check`, `ratio`
     |- TransportError    4
+    |  `- RunOver        4  the SuperLink does not know the run any more
     |- SiteRunning       4  another process is this site
     |- CheckpointError   4
     |- TrainingDiverged  4
@@ -86,6 +89,14 @@ class SiteFileError(InputError):
 
 class TaskError(InputError):
     """The task (the user's own code, or a built-in one) does not fit the plan."""
+
+
+class CodeError(TaskError):
+    """The user's own code is not there, cannot be imported, or is not what the plan pins. It has seen no data."""
+
+
+class NoMock(CodeError):
+    """The task makes no mock records, so it cannot be tried without data."""
 
 
 class DataError(InputError):

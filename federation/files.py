@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from federation.errors import CheckpointError, UnusableFile
@@ -79,3 +80,23 @@ def kept(path: Path) -> Iterator[Path]:
         reason = error.strerror or type(error).__name__
         hint = "make room, then give the same command again: the run goes on where it was"
         raise CheckpointError(f"{path} cannot be written ({reason})", hint=hint) from None
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only process at work in a run folder; CheckpointError while another one is.
+
+    The kernel lets go of the lock when the process ends, however it ends. On a file system without locks two runs
+    at once are refused by their journals, in worse words.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                hint = "wait until it is done, or name another folder"
+                raise CheckpointError(f"another process is at work in {folder}", hint=hint) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -2,6 +2,9 @@
 
     2026-03-01T09:30:00.000Z round ends run=3f2a... round=3 cohort=4 survivors=3 lost=west seconds=2.1 epsilon=0.61
 
+As JSON a line also says how much it matters, `level`: "info", or "warning" for what somebody should look at. Events
+and their fields are a contract (docs/operate.md): a field has one meaning and one type wherever it stands.
+
 What other libraries and a task's own code log or warn of is dropped, since it could quote a record; Flower, which
 has a handler of its own, still warns. `debug` shows all of it. A line holds site ids, counts, digests, our own
 messages and reasons from the fixed list, and never a value of the data, a secret, or the text of an error that is
@@ -27,7 +30,7 @@ from privacy.errors import Hinted
 Event: TypeAlias = Literal[
     "ready", "stopped", "failed", "warning", "waiting", "complete_already", "connected",
     "checked", "will_leave", "run_open",
-    "run_begins", "run_resumed", "run_ends",
+    "run_begins", "run_resumed", "run_ends", "rehearsal_begins", "rehearsal_ends",
     "invited", "round_begins", "update_sent", "round_ends", "round_failed", "round_lost",
     "evaluation_begins", "evaluation_ends",
     "site_connected", "site_gone", "status_page", "superlink_ended", "superlink_away", "superlink_back",
@@ -38,6 +41,7 @@ Fact: TypeAlias = str | int | float | Sequence[str] | None
 LOGGER: Final = logging.getLogger("federation")
 LOGGER.addHandler(logging.NullHandler())
 _OURS: Final = ("federation", "clients", "server", "simulations")
+_SIGNALS: Final = 128  # a status above it names the signal
 _LONGEST: Final = 400  # letters of a name or a detail
 _PLAIN: Final = re.compile(r"[\w.:/@+,-]+")
 _FOREIGN: Final = ("flwr", "httpx", "httpcore", "urllib3", "requests", "uvicorn")
@@ -105,6 +109,18 @@ def heard_by(hear: Callable[[Line], None]) -> Iterator[None]:
         for logger, level in zip(loggers, levels, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+def tell_end(words: str, status: int) -> bool:
+    """Tell how this process ends in a line like those before it, if they are objects; True if it did.
+
+    The event is "failed"; "stopped" where a signal asked for the end.
+    """
+    is_json = any(isinstance(handler.formatter, _AsJson) for handler in LOGGER.handlers)
+    if is_json:
+        event: Event = "stopped" if status > _SIGNALS else "failed"
+        warn(event, status=status, detail=words)
+    return is_json
 
 
 def warnings_to_stderr() -> None:
@@ -182,7 +198,9 @@ class _AsJson(logging.Formatter):
         facts = getattr(record, "facts", None)
         if facts is None:
             facts = {"detail": _one_line(record.getMessage())}
-        return json.dumps({"time": _time(record), "event": getattr(record, "event", "warning"), **facts})
+        level = "info" if record.levelno < logging.WARNING else "warning"
+        head = {"time": _time(record), "event": getattr(record, "event", "warning"), "level": level}
+        return json.dumps({**head, **facts})
 
 
 def _write(level: int, event: Event, facts: Mapping[str, Fact]) -> None:

@@ -46,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
         from server.serve import serve  # takes seconds (torch): a mistake in the call is reported before
 
         transport = GridTransport(grid)
-        note("waiting", sites=sites)
+        note("waiting", needed=sites)
         await_sites(transport, sites, PATIENCE)
         serve(plan, roster, state, transport, identity)
 

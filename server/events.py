@@ -35,7 +35,7 @@ def note_begins(coordinator: Attempt) -> None:
     if is_on():
         terms = coordinator.terms
         name: Event = "evaluation_begins" if terms.is_evaluation else "round_begins"
-        note(name, cohort=terms.names, **_place(coordinator))
+        note(name, **_place(coordinator), cohort=len(terms.names), sites=terms.names)
 
 
 def note_lost(coordinator: Attempt) -> None:

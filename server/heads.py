@@ -24,11 +24,11 @@ PEERS = 4  # so many others are shown, and keep, each site's head
 class Heads:
     """By site of the roster, and ledger, since a site has one for each of its pools.
 
-    A head that contradicts a known one is refused; an older head is forgotten.
+    A head that contradicts a known one is refused; an older head is forgotten. `rehearsed`: those of a rehearsal.
     """
 
-    def __init__(self, roster: Roster, known: Iterable[Head] = ()) -> None:
-        self._roster = roster
+    def __init__(self, roster: Roster, known: Iterable[Head] = (), *, rehearsed: bool = False) -> None:
+        self._roster, self._rehearsed = roster, rehearsed
         self._newest: dict[str, dict[bytes, Head]] = {}
         self._named: dict[str, bytes] = {}  # the ledger of this run
         self._own: dict[str, Head] = {}  # what each site showed last
@@ -44,7 +44,7 @@ class Heads:
         entry, ledgers = self._roster.by_site.get(head.site), self._newest.get(head.site, {})
         known = ledgers.get(head.ledger)
         is_news = known.seq < head.seq if known is not None else len(ledgers) < MAX_LEDGERS
-        if entry is not None and is_news and head.is_signed_by(entry.key):
+        if entry is not None and is_news and self._is_signed(head, entry.key):
             self._newest.setdefault(head.site, {})[head.ledger] = head
 
     def name(self, head: Head) -> bool:
@@ -63,7 +63,7 @@ class Heads:
         """The one head that `site` shows of the ledger that it named. FaultyClient otherwise, or if it is older."""
         own = heads[0] if len(heads) == 1 and heads[0].site == site else None
         entry = self._roster.by_site.get(site)
-        if own is None or entry is None or not own.is_signed_by(entry.key):
+        if own is None or entry is None or not self._is_signed(own, entry.key):
             raise FaultyClient(site, "shows no head of its ledger")
         if self._named.get(site, own.ledger) != own.ledger:
             raise FaultyClient(site, "shows a head of another ledger than its consent names")
@@ -72,6 +72,9 @@ class Heads:
         self._named[site] = own.ledger
         self._newest.setdefault(site, {})[own.ledger] = self._own[site] = own
         return own
+
+    def _is_signed(self, head: Head, key: bytes) -> bool:
+        return head.is_signed_by(key, rehearsed=self._rehearsed)
 
     def contradicts(self, head: Head) -> bool:
         """Whether a newer head of the same ledger is known, or another one of the same length."""

@@ -97,7 +97,7 @@ class Setting:
 
     def following(self, present: AbstractSet[str]) -> Coordinator | None:
         """The round after the next, to be prepared on the way, if all who are asked to it are in the next one."""
-        if self.state.round + 2 > self.plan.federation.rounds or self.plan.secure_aggregation.groups:
+        if self.state.round + 2 > self.plan.rounds or self.plan.secure_aggregation.groups:
             return None
         cohort = self.cohort(2)
         return self.coordinator(2, PREPARED, cohort) if self.here(cohort) <= present else None
@@ -195,7 +195,7 @@ def _may_do_better(last: Attempt, setting: Setting) -> bool:
     if _has_diverged(last, setting.plan):
         return False  # others would diverge, too, at a charge of their own
     is_other = fresh != last.terms.members or not last.may_repeat
-    return is_other and setting.can_sum(fresh) and setting.number < setting.plan.federation.rounds
+    return is_other and setting.can_sum(fresh) and setting.number < setting.plan.rounds
 
 
 def _has_diverged(last: Attempt, plan: Plan) -> bool:

@@ -56,7 +56,7 @@ def run(setting: Setting, stream: ServerNoise) -> Iterator[tuple[ServerState, Re
     prepared: Coordinator | None = None
     lost_in_a_row = 0
     charged = _perhaps_charged(setting)
-    while (state := setting.state).round < plan.federation.rounds:
+    while (state := setting.state).round < plan.rounds:
         require_finite(state)
         started = time.monotonic()
         may_lose = lost_in_a_row + 1 < LOST_IN_A_ROW

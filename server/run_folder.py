@@ -5,7 +5,6 @@ Opening a folder that already holds a run resumes it; the plan must be the same 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,11 +18,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from federation.errors import CheckpointError, SumRefused
-from federation.files import kept, replace_file
+from federation.files import alone_in, kept, replace_file
 from federation.identity.roster_file import load_roster, write_roster
 from federation.ledger.store import stable_entries
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
+from federation.report.deleting import RECORD, is_forgotten
 from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report, UnlikelySum
@@ -42,6 +42,8 @@ from server.playing import RESERVED
 from server.transcripts import Transcripts, clean
 
 RUN_ID_BYTES = 16
+_MAY_STAND = {"plan.toml.new", "link", "rehearsals"}
+"""What lies in a folder before there is a run: of a killed process, of the SuperLink, of rehearsals."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             stored = path / "plan.toml"
             if not stored.exists():
-                # Of a killed process, and of the SuperLink.
-                if {entry.name for entry in path.iterdir()} - {"plan.toml.new", "link"}:
+                if {entry.name for entry in path.iterdir()} - _MAY_STAND:
                     raise CheckpointError(f"{path} is not empty and holds no run", hint="name a new folder")
                 replace_file(stored, text.encode())
             elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:
@@ -67,20 +68,17 @@ class RunFolder:
         except OSError as error:
             message = f"{path} cannot be written: {error.strerror}"
             raise CheckpointError(message, hint="name another folder") from None
-        return cls(path, plan)
+        folder = cls(path, plan)
+        if is_forgotten(path) and not folder.is_finished:
+            message = f"{path} held a run of which something was deleted on purpose ({RECORD})"
+            raise CheckpointError(message, hint="it goes on no more; name a new folder")
+        return folder
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Be the only process at work in this folder; CheckpointError while another one is.
-
-        The kernel lets go of the lock when the process ends, however it ends.
-        """
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _lock(descriptor, self.path)
+        """Be the only process at work in this folder; CheckpointError while another one is."""
+        with alone_in(self.path):
             yield
-        finally:
-            os.close(descriptor)
 
     def finished(self, engine: str, *, simulated: bool) -> Report | None:
         """The report of the run in this folder, or None while there is more to do.
@@ -355,16 +353,6 @@ class RunFolder:
     def is_finished(self) -> bool:
         """The run in this folder is over."""
         return (self.path / "params.safetensors").exists() and not checkpoint.exists(self.path / "checkpoint")
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        hint = "wait until it is done, or name another folder"
-        raise CheckpointError(f"another process is at work in {path}", hint=hint) from None
-    except OSError:
-        pass  # a file system without locks: two runs at once are then refused by their journals, in worse words
 
 
 def _declared(signed: SignedRoster) -> dict[str, tuple[str, int]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from federation.errors import FederationError, RosterError
 from federation.log import warn
@@ -138,71 +139,101 @@ class Lines:
         return counts
 
 
+@dataclass
+class Answers:
+    """Who consented to a greeting, by site: with what, and from where. Who did not, by address, and why."""
+
+    welcomes: dict[str, Welcome] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, Refusal] = field(default_factory=dict)
+    greeted: frozenset[str] = frozenset()
+
+    def take(self, address: str, answer: Welcome | Reason | str) -> None:
+        """Note an answer: a consent, a reason, or what is wrong with it. One site is at one address, the first."""
+        if isinstance(answer, Welcome) and answer.member.site not in self.welcomes:
+            self.welcomes[answer.member.site] = answer
+            self.addresses[answer.member.site] = address
+        elif isinstance(answer, Reason):
+            self.refusals[address] = Refusal(answer)
+        else:
+            known = answer if isinstance(answer, str) else f"another node is {answer.member.site} already"
+            self.refusals[address] = Refusal(Reason.PROTOCOL, known)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an address takes no part; None if nothing came from it. `detail`: what the server makes of it."""
+
+    reason: Reason | None
+    detail: str | None = None
+
+    @property
+    def word(self) -> str:
+        """The reason, as logs and receipts have it."""
+        return SILENT if self.reason is None else self.reason.name.lower()
+
+
 def open_lines(
     voice: Voice,
     transport: Transport,
     known: Iterable[Head] = (),
     at: Place = (0, 0),
     dimension: int = 0,
+    told: Callable[[Answers], None] = lambda _: None,
 ) -> tuple[Lines, tuple[Member, ...]]:
     """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
 
     `known` are earlier heads of the sites' ledgers, `at` is where the run stands. A site does not take part if it
     shows a head older than one that the server or a peer knows; nor does a node that answers in a site's name,
     without its key or after another, or a site whose model has another number of params than `dimension`, if
-    that is told.
+    that is told. `told` gets the answers, also where they are too few.
 
     Too few: the sites' reason decides the error. PolicyViolation or BudgetExceeded where sites refused,
     RosterError where they were not there.
     """
-    plan, run, heads = voice.plan, voice.run, Heads(voice.sites, known)
-    hello = voice.hello(at, heads.all())
-    addresses: dict[str, str] = {}
-    welcomes: dict[str, Welcome] = {}
-    refusals: list[Reason] = []
-    greeted = frozenset(transport.addresses())
-    for address, data in _answers(transport, greeted, hello.to_bytes(), run, plan.cohort.deadline_seconds):
-        answer = _of_size(_answer(data, voice, hello), dimension)
-        if isinstance(answer, Reason):
-            refusals.append(answer)
-            warn("site_refused", run=run.hex(), address=address, reason=answer.name.lower())
-        elif isinstance(answer, str) or answer.member.site in welcomes:
-            detail = answer if isinstance(answer, str) else f"another node is {answer.member.site} already"
-            refusals.append(Reason.PROTOCOL)
-            warn("site_refused", run=run.hex(), address=address, reason="protocol", detail=detail)
-        else:
-            welcomes[answer.member.site] = answer
-            addresses[answer.member.site] = address
+    plan, run, heads = voice.plan, voice.run, Heads(voice.sites, known, rehearsed=voice.plan.is_rehearsal)
+    answers = _asked(voice, transport, voice.hello(at, heads.all()), dimension)
+    told(answers)
+    welcomes = answers.welcomes
     for welcome in welcomes.values():
         for head in welcome.heads:
             if head.site != welcome.member.site:
                 heads.note(head)
     members = [welcome.member for welcome in welcomes.values() if _is_whole(run, welcome, heads)]
+    refusals = [one.reason for one in answers.refusals.values() if one.reason is not None]
     refusals += [Reason.PROTOCOL] * (len(welcomes) - len(members))
     if len(members) < plan.cohort.minimum:
         raise _too_few(plan, len(members), refusals)
-    lines = Lines(transport, addresses, voice, heads)
-    lines.greeted = greeted
+    lines = Lines(transport, answers.addresses, voice, heads)
+    lines.greeted = answers.greeted
     lines.consents.update({member.site: welcomes[member.site].to_consent() for member in members})
     return lines, tuple(sorted(members, key=lambda member: member.site))
 
 
-def _answers(
-    transport: Transport, greeted: Iterable[str], hello: bytes, run: bytes, seconds: float
-) -> Iterator[tuple[str, bytes]]:
-    """Greet these addresses; the first answer of each, until all have answered or the time is up."""
-    waiting = set(greeted)
-    transport.send([Outgoing(address, hello) for address in sorted(waiting)])
-    ends = time.monotonic() + seconds
+def _asked(voice: Voice, transport: Transport, hello: Frame, dimension: int) -> Answers:
+    """Greet everyone in reach; the first answer of each, until all have answered or the time is up."""
+    answers = Answers(greeted=frozenset(transport.addresses()))
+    waiting = set(answers.greeted)
+    transport.send([Outgoing(address, hello.to_bytes()) for address in sorted(waiting)])
+    ends = time.monotonic() + voice.plan.cohort.deadline_seconds
     while waiting:
         arrival = transport.next(max(0.0, ends - time.monotonic()))
         if not isinstance(arrival, Arrival):
             break
         if arrival.sender in waiting:  # else delivered twice
             waiting.remove(arrival.sender)
-            yield arrival.sender, arrival.data
+            answers.take(arrival.sender, _of_size(_answer(arrival.data, voice, hello), dimension))
+            _tell_refusal(voice.run, arrival.sender, answers)
     for address in sorted(waiting):
-        warn("site_refused", run=run.hex(), address=address, reason=SILENT)
+        answers.refusals[address] = Refusal(None)
+        _tell_refusal(voice.run, address, answers)
+    return answers
+
+
+def _tell_refusal(run: bytes, address: str, answers: Answers) -> None:
+    """A line in the log for an address that takes no part."""
+    if (refusal := answers.refusals.get(address)) is not None:
+        warn("site_refused", run=run.hex(), address=address, reason=refusal.word, detail=refusal.detail)
 
 
 def _is_whole(run: bytes, welcome: Welcome, heads: Heads) -> bool:
@@ -239,12 +270,26 @@ def _answer(data: bytes, voice: Voice, hello: Frame) -> Welcome | Reason | str:
     entry = voice.sites.by_site.get(welcome.member.site)
     if entry is None or entry.size != welcome.member.size:
         return f"the roster has no site {welcome.member.site} of this size"
-    if frame.kind is not Kind.WELCOME or not is_consent(welcome, voice.run, entry.key):
+    if frame.kind is not Kind.WELCOME or not is_consent(
+        welcome, voice.run, entry.key, rehearsed=voice.plan.is_rehearsal
+    ):
         return f"the key of site {welcome.member.site} on the roster did not sign this consent"
-    # Equal plans and other noise: that site's accountant is of another version, and its grid would not fit ours.
+    return _agreed(welcome, voice, hello) if frame.run == voice.run else Reason.PROTOCOL
+
+
+def _agreed(welcome: Welcome, voice: Voice, hello: Frame) -> Welcome | str:
+    """The consent, or in what it is one to something else than what was asked.
+
+    Equal plans and other noise: that site's accountant is of another version, and its grid would not fit ours.
+    """
     told = welcome.plan_digest, welcome.noise_multiplier, welcome.root, welcome.greeting
     asked = voice.plan.digest, voice.plan.kind.noise_text, voice.sites.root, greeting_digest(hello)
-    return welcome if told == asked and frame.run == voice.run else Reason.PROTOCOL
+    for what, its, ours in zip(("plan", "noise multiplier", "roster", "greeting"), told, asked, strict=True):
+        if its != ours:
+            return (
+                f"site {welcome.member.site} consents to another {what}: another version may be at work there"
+            )
+    return welcome
 
 
 def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:

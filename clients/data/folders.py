@@ -70,7 +70,7 @@ class SiteFiles:
             return self.train, self.test
         data = load_site(self.site_file).data
         train, test = (
-            None if path is None else data.read_as(path.name, path.parent, sheet=sheet)
+            None if path is None else data.origin(path.name, path.parent, sheet=sheet)
             for path, sheet in ((self.train, data.sheet), (self.test, data.test_sheet or data.sheet))
         )
         return train or self.train, test

@@ -45,13 +45,13 @@ class Reading:
 class SiteRecords:
     """What a site trains on and what it keeps to evaluate on, and the files that they are from.
 
-    `read` is each file's table, or its place where only the task's own code can read it.
+    `tables` is each file's table, or its place where only the task's own code can read it.
     """
 
     training: Dataset
     held_out: Dataset | None
     files: tuple[FileRead, ...]
-    read: tuple[Table | Place, ...] = field(default=(), repr=False)
+    tables: tuple[Table | Place, ...] = field(default=(), repr=False)
 
 
 def read_file(path: Place, plan: Plan, task: Task) -> Reading:
@@ -178,11 +178,11 @@ def _read_by(task: Task, place: Place) -> Reading:
         # The text of this exception may quote a record; its type cannot.
         message = f"{task.name}: reading {path} failed with {type(error).__name__}"
         raise TaskError(message, hint="see the traceback with --debug") from error
-    data = _checked(dataset, task.name)
+    data = checked(dataset, task.name)
     return Reading(data, FileRead(place, len(data)))
 
 
-def _checked(dataset: object, name: str) -> Dataset:
+def checked(dataset: object, name: str) -> Dataset:
     """The Dataset of a user's function, or a TaskError that says what it lacks."""
     hint = "correct the task's data function"
     if not isinstance(dataset, Dataset):

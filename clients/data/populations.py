@@ -20,9 +20,10 @@ the file can be read without creating another beside it.
 from __future__ import annotations
 
 import hmac
+import math
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -223,8 +224,25 @@ def _rows(table: Table) -> Iterator[bytes]:
     order = sorted(range(len(table.header)), key=table.header.__getitem__)
     names = repr([table.header[place] for place in order])
     plain = lru_cache(maxsize=_REMEMBERED)(_plain)
-    for row in table.rows(order):
-        yield f"{names}{list(map(plain, row))!r}".encode("utf-8", "surrogatepass")
+    for columns in table.blocks(order):
+        for row in zip(*(_plain_all(cells, plain) for cells in columns), strict=True):
+            yield f"{names}{list(row)!r}".encode("utf-8", "surrogatepass")
+
+
+def _plain_all(cells: list[str], plain: Callable[[str], str]) -> list[str]:
+    """`_plain` of each cell; of a column of short numbers in a third of the time."""
+    stripped = list(map(str.strip, cells))
+    try:
+        numbers = list(map(float, stripped))
+    except ValueError:
+        return list(map(plain, cells))
+    text = "".join(stripped)
+    if not text.isascii() or "_" in text or not all(map(math.isfinite, numbers)):
+        return list(map(plain, cells))
+    if max(map(len, stripped)) <= MAX_DIGITS:
+        return [repr(number + 0.0) for number in numbers]
+    both = zip(stripped, numbers, strict=True)
+    return [repr(number + 0.0) if len(cell) <= MAX_DIGITS else cell for cell, number in both]
 
 
 def _plain(cell: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clients.participant import ShareDoesNotOpen
-from federation.errors import TaskError, TrainingDiverged
+from federation.errors import CodeError, TaskError, TrainingDiverged
 from federation.round.messages import Reason
 from privacy.errors import (
     BudgetExceeded,
@@ -37,5 +37,6 @@ def reason_of(error: Exception) -> Reason:
         (ShareDoesNotOpen, Reason.SHARE),
         (ProtocolError, Reason.PROTOCOL),
         (TrainingDiverged, Reason.DIVERGED),
+        (CodeError, Reason.CODE),
     )
     return next((reason for kind, reason in kinds if isinstance(error, kind)), Reason.FAILED)

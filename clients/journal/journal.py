@@ -47,7 +47,7 @@ from privacy.errors import (
 from privacy.ledger import chain as ledger
 from privacy.ledger.approvals import Approval, Proposal, is_approved
 from privacy.ledger.chain import HASH_BYTES, Entry, Genesis
-from privacy.ledger.heads import Head, head_body, pool_tag
+from privacy.ledger.heads import REHEARSED, Head, head_body, pool_tag
 from privacy.ledger.state import Account, LimitExceeded, fold, is_even
 from privacy.signing import public_identity
 
@@ -81,6 +81,12 @@ class Journal(Questions):
         salt = os.urandom(HASH_BYTES)
         first = Genesis(site, pool, tag, public_identity(key), tuple(approvers), simulated, salt)
         return cls(open_store(path, first, key), key, keeps_last=keeps_last or simulated)
+
+    @classmethod
+    def for_rehearsal(cls, site: str, key: Ed25519PrivateKey) -> Journal:
+        """What stands for a journal in a rehearsal: in memory, of no pool, and its heads are no ledger's."""
+        first = Genesis(site, "rehearsal", REHEARSED, public_identity(key), (), True, os.urandom(HASH_BYTES))
+        return cls(Store.in_memory(ledger.append(None, "genesis", first.to_json(), key)), key)
 
     @classmethod
     def replace_key(

@@ -160,18 +160,16 @@ class Fleet:
         """
         if asked.fault:
             raise NotOurs(asked.fault)
-        whole, outer, inner = asked.objects
+        _, outer, inner = asked.objects
         try:
             record = self._object(node, asked, inner, min(largest, LARGEST) + _ROOM)
-            content = self._object(node, asked, outer, _ROOM)
-            # Not looked at, but waited for: what is confirmed is deleted, and the sender may still be storing it.
-            self._object(node, asked, whole, _ROOM)
+            content = None if _is_around(outer, record) else self._object(node, asked, outer, _ROOM)
         except TooLong:
             raise NotOurs(
                 f"it is longer than the {largest} bytes that can be asked of this site now"
             ) from None
         try:
-            data = from_record(RecordDict.inflate(content, {inner: ConfigRecord.inflate(record)}))
+            data = from_record(_content(content, inner, record))
         except Exception:
             raise NotOurs("it carries none of our records") from None
         if len(data) > largest:
@@ -179,7 +177,12 @@ class Fleet:
         return data
 
     def confirm(self, node: int, asked: Asked) -> None:
-        """Say that a message has been fetched: the SuperLink forgets its objects."""
+        """Say that a message has been fetched: the SuperLink forgets its objects.
+
+        The outer ones are waited for: their sender may still be storing them, and fails if they are forgotten.
+        """
+        for name in reversed(asked.objects[:2]):
+            self._object(node, asked, name, _ROOM)
         told = message_pb2.ConfirmMessageReceivedRequest(
             node=Node(node_id=node), run_id=asked.message.metadata.run_id, message_object_id=asked.objects[0]
         )
@@ -262,6 +265,22 @@ class Fleet:
 
 def _time(length: int) -> float:
     return _SECONDS + length / _SLOWEST
+
+
+def _is_around(name: str, record: bytes) -> bool:
+    """Whether the object of a name is our record around these bytes: then it need not be fetched."""
+    try:
+        return _content(None, "", record).object_id == name
+    except Exception:
+        return False  # it is fetched then, and looked at
+
+
+def _content(outer: bytes | None, name: str, inner: bytes) -> RecordDict:
+    """What a message carries: the object around the inner one of a name; without it, ours."""
+    record = ConfigRecord.inflate(inner)
+    if outer is None:
+        return RecordDict({next(iter(to_record(b"x"))): record})
+    return RecordDict.inflate(outer, {name: record})
 
 
 def _asked(message: Message, tree: message_pb2.ObjectTree, node: int) -> Asked:

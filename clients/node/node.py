@@ -24,6 +24,7 @@ from federation.log import warn
 _SHORTEST: Final = 0.05  # seconds between two looks for a request
 _LONGEST: Final = 3.0
 _OF_SILENCE: Final = 0.1
+_OF_LOOK: Final = 4.0
 _FIRST: Final = 0.5  # seconds until the first new try to connect; doubled each time
 _LAST: Final = 30.0
 _LASTING: Final = 60.0
@@ -103,9 +104,10 @@ class Node:
         if node is None:
             node = self._node = self._fleet.activate()
             self._last = time.monotonic()
+        began = time.monotonic()
         asked = self._pull(node)
         if asked is None:
-            return _pause(time.monotonic() - self._last)
+            return _pause(time.monotonic() - self._last, time.monotonic() - began)
         with self._busy:
             if not self._stopping.is_set():
                 self._answer(node, asked)
@@ -128,10 +130,10 @@ class Node:
             if error.code == RUN_OVER:  # nobody waits for the answer
                 return
             raise
-        with suppress(Exception):  # it only tidies up there
-            self._fleet.confirm(node, asked)
         self._send(node, asked, None if data is None else self._received(data))
         self._board.exchanged()
+        with suppress(Exception):  # it only tidies up there
+            self._fleet.confirm(node, asked)
 
     def _received(self, data: bytes) -> bytes | None:
         """The site's reply, or none where it failed."""
@@ -196,9 +198,12 @@ class Node:
             warn("warning", site=self._site, detail=text)
 
 
-def _pause(silence: float) -> float:
-    """Seconds until the next look for a request, after so many without one."""
-    return min(_LONGEST, max(_SHORTEST, _OF_SILENCE * silence))
+def _pause(silence: float, took: float) -> float:
+    """Seconds until the next look for a request, after so many without one and a look that took so long.
+
+    A coordinator that answers slowly has many to answer, so each asks it less often.
+    """
+    return min(_LONGEST, max(_SHORTEST, _OF_SILENCE * silence, _OF_LOOK * took))
 
 
 def _backoff(number: int, most: float = _LAST) -> float:

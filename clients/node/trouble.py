@@ -48,6 +48,8 @@ def trouble_of(error: Exception, place: Place, site: str) -> Trouble:
             found = _handshake(error, place)
         case Refused():
             found = _refused(error, place, site)
+        case httpcore.RemoteProtocolError() if _is_cut(error):
+            found = Trouble(f"the connection to {place.address} broke off", "it is tried again")
         case Strange() | TooLong() | httpcore.ProtocolError():
             found = _stranger(place)
         case httpcore.ProxyError():
@@ -59,6 +61,11 @@ def trouble_of(error: Exception, place: Place, site: str) -> Trouble:
         case _:
             found = Trouble(f"unexpected {type(error).__name__}", "it is tried again")
     return found
+
+
+def _is_cut(error: Exception) -> bool:
+    """Whether the other end hung up before its answer was whole; httpcore tells it as a fault of the protocol."""
+    return any(words in str(error) for words in ("disconnected", "closed connection"))
 
 
 def _handshake(error: HandshakeFailed, place: Place) -> Trouble:

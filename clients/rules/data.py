@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from clients.endpoint import PathText
-from clients.rules.origin import Origin, Server, kind_of, sqlite_file
+from clients.rules.origin import Origin, Server, reader_of, sqlite_file
 from federation.config.schema import Mistake, Table, Texts, missing
 from federation.identity.keys import credential
 
@@ -83,7 +83,7 @@ class SiteData(Table):
         hint = 'write for example "utf-8", "windows-1252", "iso-8859-15" or "utf-16"'
         try:
             name = codecs.lookup(encoding).name
-            b"".decode(name)  # refuses what is no encoding of text, such as "hex"
+            "a".encode(name)  # refuses what is no encoding of text, such as "hex"
         except (LookupError, ValueError):
             raise Mistake("is no encoding", hint) from None
         if name in ("utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"):
@@ -92,7 +92,7 @@ class SiteData(Table):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        kinds = [kind_of(name) for name in (self.source, self.test) if name is not None]
+        kinds = [reader_of(name) for name in (self.source, self.test) if name is not None]
         for key, (takers, reason) in _ONLY_FOR.items():
             if (
                 key in self.model_fields_set
@@ -116,14 +116,14 @@ class SiteData(Table):
 
     def origins(self, folder: Path) -> tuple[Origin, Origin | None]:
         """The records, and those to evaluate on if they are apart; files are seen from the site file's folder."""
-        source = self.read_as(self.source, folder, self.query, self.sheet)
+        source = self.origin(self.source, folder, self.query, self.sheet)
         if self.test is None and self.test_query is None and self.test_sheet is None:
             return source, None
-        return source, self.read_as(self.test or self.source, folder, self.test_query, self.test_sheet)
+        return source, self.origin(self.test or self.source, folder, self.test_query, self.test_sheet)
 
-    def read_as(self, place: str, folder: Path, query: str | None = None, sheet: str | None = None) -> Origin:
+    def origin(self, place: str, folder: Path, query: str | None = None, sheet: str | None = None) -> Origin:
         """A file or database as this table says it is read."""
-        kind = kind_of(place)
+        kind = reader_of(place)
         origin = Origin(
             kind=kind,
             query=query,

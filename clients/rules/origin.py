@@ -42,10 +42,10 @@ _OPTIONS = ("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "connect_time
 _EXAMPLE = 'write it like "postgresql://reader@db.example.org/clinic", and the password to data.password_file'
 
 
-def kind_of(source: str) -> Kind:
+def reader_of(source: str) -> Kind:
     """What reads a source, told by its name alone.
 
-    >>> kind_of("a.csv.gz"), kind_of("a.PARQUET"), kind_of("postgres://db/x"), kind_of("scans/")
+    >>> reader_of("a.csv.gz"), reader_of("a.PARQUET"), reader_of("postgres://db/x"), reader_of("scans/")
     ('csv', 'parquet', 'postgresql', 'own')
     """
     if "://" in source:
@@ -114,7 +114,7 @@ class Origin:
     @classmethod
     def of(cls, place: Place) -> Origin:
         """A file that says of itself how it is read: CSV with commas, points and UTF-8, where it is text."""
-        return place if isinstance(place, Origin) else cls(kind_of(place.name), place)
+        return place if isinstance(place, Origin) else cls(reader_of(place.name), place)
 
     def __str__(self) -> str:
         return str(self.server or self.file)

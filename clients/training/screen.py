@@ -43,7 +43,7 @@ def try_out(task: Task, like: Dataset, plan: Plan, size: int) -> None:
     if is_built_in(task):
         return
     with torch.random.fork_rng(devices=[]):
-        largest, dtype = plan.kind.largest_batch(Parties({"": size}, 1, 1)), _dtype(plan)
+        largest, dtype = plan.kind.largest_batch(Parties({"": size}, 1, 1)), dtype_of(plan)
         require_fit(task, like, largest, dtype)
         if dtype == torch.float64:
             _require_route(task, like, plan, size)
@@ -101,7 +101,7 @@ class _Run:
     """The task's code on some of the data, at the params that round 1 starts from, in a fresh copy of the model."""
 
     def __init__(self, task: Task, plan: Plan, data: Dataset) -> None:
-        self._task, self._data, self._dtype = task, data, _dtype(plan)
+        self._task, self._data, self._dtype = task, data, dtype_of(plan)
         model = task.model()
         Layout.of(model).load(model, initial_params(task.model, plan.federation.seed))
         self._model = model.to(self._dtype).train()
@@ -127,6 +127,6 @@ class _Run:
         torch.autograd.grad(losses.sum(), list(fresh.parameters()), materialize_grads=True)
 
 
-def _dtype(plan: Plan) -> torch.dtype:
+def dtype_of(plan: Plan) -> torch.dtype:
     """What a round computes in: see `clients.training.dpsgd`."""
     return torch.float64 if plan.is_private and plan.privacy.unit != "client" else torch.float32

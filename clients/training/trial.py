@@ -12,9 +12,12 @@ for the user, who learns of a mistake at once; that no record reaches another do
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +45,19 @@ class Trial:
         self.model, self.loss = model, loss
         self.parameters = list(model.parameters())
         self._like = Dataset(features, labels)
+
+    @classmethod
+    def of(cls, task: Task, like: Dataset, dtype: torch.dtype) -> Self:
+        """A task's, on records of the shape of `like`."""
+        model = task.model().to(dtype).train()
+        features = like.features[:0].to(dtype) if like.features.is_floating_point() else like.features[:0]
+        return cls(model, task.loss, features, like.labels[:0])
+
+    def sizes(self, largest: int) -> list[int]:
+        """How many records are tried at a time: none, one, two, and as many as `largest` if memory allows."""
+        features = self._like.features
+        one = max(1, row_bytes(self.model), features.element_size() * math.prod(features.shape[1:]))
+        return sorted({0, 1, 2, max(2, min(largest, _MEMORY // one))})
 
     def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         found = made_up(self._like, count, seed)
@@ -104,28 +120,25 @@ class Trial:
 def require_fit(task: Task, like: Dataset, largest: int, dtype: torch.dtype) -> None:
     """TaskError unless the task's code treats made-up records shaped like `like` as it must."""
     with torch.random.fork_rng(devices=[]):
-        model = task.model().to(dtype).train()
-        features = like.features[:0].to(dtype) if like.features.is_floating_point() else like.features[:0]
-        trial = Trial(model, task.loss, features, like.labels[:0])
-        one = max(
-            1, row_bytes(model), features.element_size() * features[:0].new_zeros(features.shape[1:]).numel()
-        )
-        for size in sorted({0, 1, 2, max(2, min(largest, _MEMORY // one))}):
-            with _blaming(task.name, size), undisturbed():
-                _require_fit(trial, task.name, size)
-        with _blaming(task.name, TRIED):
+        trial = Trial.of(task, like, dtype)
+        for size in trial.sizes(largest):
+            with blaming(task.name, size), undisturbed():
+                called = Called.on(trial, task.name, size)
+                for check in CHECKS.values():
+                    check(called)
+        with blaming(task.name, TRIED):
             if trial.mixes():
-                raise TaskError(_MIXES.format(task.name, TRIED), hint=_BY_ITSELF)
+                raise TaskError(MIXES.format(task.name, TRIED), hint=BY_ITSELF)
 
 
-_MIXES = (
+MIXES = (
     "{}: with {} made-up records a record's loss is not what it is alone: the model or its loss mixes records"
 )
-_BY_ITSELF = "compute every record by itself: no mean, squeeze, rank or statistic over the first dimension"
+BY_ITSELF = "compute every record by itself: no mean, squeeze, rank or statistic over the first dimension"
 
 
 @contextmanager
-def _blaming(name: str, size: int) -> Iterator[None]:
+def blaming(name: str, size: int) -> Iterator[None]:
     """A TaskError for whatever the task's code raises within: it has seen no data, so its text may be shown."""
     count = f"{size} made-up record{'' if size == 1 else 's'}"
     try:
@@ -140,30 +153,88 @@ def _blaming(name: str, size: int) -> Iterator[None]:
         raise TaskError(message, hint=MADE_UP) from error
 
 
-def _require_fit(trial: Trial, name: str, size: int) -> None:
-    features, labels = trial.records(size, 0)
-    before = [parameter.detach().clone() for parameter in trial.parameters]
-    settings = _settings()
-    losses = trial.losses(features, labels)
-    drawn = torch.random.get_rng_state()
-    same = trial.records(size, 0)
-    if not (torch.equal(features, same[0]) and torch.equal(labels, same[1])):
-        raise TaskError(f"{name}: the model or its loss edits its inputs", hint="work on a clone of them")
-    if not all(map(torch.equal, before, trial.parameters)):
-        raise TaskError(f"{name}: the model moves its own parameters", hint="leave that to the optimizer")
-    if _settings() != settings:
-        raise TaskError(
-            f"{name}: the model or its loss changes torch's settings", hint="leave them as they are"
-        )
-    trial.losses(features, labels, seed=1)
-    if _draws(drawn) and torch.equal(torch.random.get_rng_state(), drawn):
-        raise TaskError(f"{name}: the model or its loss seeds torch's generator", hint="leave the seed alone")
-    if not trial.close(trial.losses(features, labels), losses):
+@dataclass(frozen=True)
+class Called:
+    """One call of the task's code on made-up records, and what it left behind."""
+
+    trial: Trial
+    name: str
+    records: tuple[Tensor, Tensor]
+    losses: Tensor
+    drawn: Tensor
+    moved: bool
+    changed: bool
+
+    @classmethod
+    def on(cls, trial: Trial, name: str, size: int) -> Called:
+        """Call the code on so many."""
+        features, labels = trial.records(size, 0)
+        before = [parameter.detach().clone() for parameter in trial.parameters]
+        settings = _settings()
+        losses = trial.losses(features, labels)
+        drawn = torch.random.get_rng_state()
+        moved = not all(map(torch.equal, before, trial.parameters))
+        return cls(trial, name, (features, labels), losses, drawn, moved, _settings() != settings)
+
+    @property
+    def size(self) -> int:
+        """How many records there were."""
+        return len(self.records[1])
+
+
+def _inputs(called: Called) -> None:
+    if not all(map(torch.equal, called.records, called.trial.records(called.size, 0))):
+        message = f"{called.name}: the model or its loss edits its inputs"
+        raise TaskError(message, hint="work on a clone of them")
+
+
+def _parameters(called: Called) -> None:
+    if called.moved:
+        message = f"{called.name}: the model moves its own parameters"
+        raise TaskError(message, hint="leave that to the optimizer")
+
+
+def _kept_settings(called: Called) -> None:
+    if called.changed:
+        message = f"{called.name}: the model or its loss changes torch's settings"
+        raise TaskError(message, hint="leave them as they are")
+
+
+def _seed(called: Called) -> None:
+    called.trial.losses(*called.records, seed=1)
+    if _draws(called.drawn) and torch.equal(torch.random.get_rng_state(), called.drawn):
+        message = f"{called.name}: the model or its loss seeds torch's generator"
+        raise TaskError(message, hint="leave the seed alone")
+
+
+def _repeats(called: Called) -> None:
+    if not called.trial.close(called.trial.losses(*called.records), called.losses):
         hint = "keep no state between calls, and draw from torch's own generator"
-        raise TaskError(f"{name}: a second call on the same records gives another loss", hint=hint)
-    if size > 0:
-        torch.autograd.grad(losses.sum(), trial.parameters, materialize_grads=True)
-        _require_alone(trial, name, size, _draws(drawn))
+        raise TaskError(f"{called.name}: a second call on the same records gives another loss", hint=hint)
+
+
+def _gradients(called: Called) -> None:
+    if called.size > 0:
+        torch.autograd.grad(
+            called.losses.sum(), called.trial.parameters, materialize_grads=True, retain_graph=True
+        )
+
+
+def _alone(called: Called) -> None:
+    if called.size > 0:
+        _require_alone(called.trial, called.name, called.size, _draws(called.drawn))
+
+
+CHECKS: Final[Mapping[str, Callable[[Called], None]]] = {
+    "inputs": _inputs,
+    "parameters": _parameters,
+    "settings": _kept_settings,
+    "seed": _seed,
+    "repeats": _repeats,
+    "gradients": _gradients,
+    "alone": _alone,
+}
+"""What is asked of a call, by name, in this order."""
 
 
 def _require_alone(trial: Trial, name: str, size: int, draws: bool) -> None:
@@ -182,7 +253,7 @@ def _compare(trial: Trial, name: str, features: Tensor, labels: Tensor, places: 
         if not trial.close(
             trial.losses(features[place : place + 1], labels[place : place + 1]), whole[place : place + 1]
         ):
-            raise TaskError(_MIXES.format(name, len(labels)), hint=_BY_ITSELF)
+            raise TaskError(MIXES.format(name, len(labels)), hint=BY_ITSELF)
 
 
 def _some(size: int) -> list[int]:

@@ -24,6 +24,7 @@ from federation.identity.roster_file import load_roster, roster_of
 from federation.ledger.export import load_entries
 from federation.log import printable
 from federation.plan.plan import Plan, load
+from federation.report.deleting import RECORD
 from privacy.errors import PrivacyError
 from privacy.ledger.chain import Entry
 from privacy.roster import Entry as RosterEntry
@@ -190,6 +191,20 @@ def read_report(run: Path, found: Findings) -> Mapping[str, Any] | None:
         pass
     found.add("report-unreadable", "report.json is no report that all readers read alike")
     return None
+
+
+def check_forgotten(run: Path, found: Findings) -> None:
+    """Tell of what was deleted on purpose, as the folder says itself. It excuses nothing: nobody signed it."""
+    path = run / RECORD
+    if not path.exists():
+        return
+    try:
+        deletions = [(str(one["time"]), len(one["files"])) for one in json_of(text_of(path))["deletions"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        found.add("run-forgotten", f"{RECORD} is there and cannot be read")
+        return
+    for time, files in deletions:
+        found.add("run-forgotten", f"{RECORD} says that {files} files were deleted on purpose at {time}")
 
 
 def read_params(run: Path, found: Findings) -> Params | None:

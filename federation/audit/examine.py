@@ -30,6 +30,7 @@ from federation.audit.evaluation import check_evaluation
 from federation.audit.evidence import (
     Ledger,
     Rosters,
+    check_forgotten,
     read_ledgers,
     read_params,
     read_plan,
@@ -115,8 +116,9 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     """
     run, handed_in = Path(run), [Path(ledger) for ledger in ledgers]
     if not is_regular(run / "plan.toml"):
+        what = "rehearsals, which are no runs" if (run / "rehearsals").is_dir() else "no plan.toml"
         raise UnusableFile(
-            "this is no run folder: it holds no plan.toml", hint="name the RUN of --out", path=run
+            f"this is no run folder: it holds {what}", hint="name the RUN of --out, or of --state", path=run
         )
     for path in handed_in:
         if not is_regular(path):
@@ -124,6 +126,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     found = Findings()
     plan, rosters = read_plan(run, found), read_rosters(run, found)
     receipts, report = read_receipts(run, plan, found), read_report(run, found)
+    check_forgotten(run, found)
     params, books = read_params(run, found), read_ledgers(run, handed_in, found)
     read = ((site, replayed(site, ledger, found)) for site, ledger in books.items())
     accounts = {site: account for site, account in read if account is not None}

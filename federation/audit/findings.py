@@ -44,6 +44,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "closing-missing": "critical",
     "closing-mismatch": "critical",
     "run-unfinished": "warning",
+    "run-forgotten": "info",
     "report-unreadable": "critical",
     "report-mismatch": "critical",
     "page-mismatch": "critical",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,24 +10,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from federation.cli.progress import working
-from federation.errors import FederationError, InputError
-from federation.plan.plan import Plan
+from federation.errors import FederationError, InputError, TaskError
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
+    from clients.conformance.kit import Finding as Asked
     from clients.preflight.finding import Finding
+    from federation.plan.plan import Plan
 
 AsJson = Callable[[Mapping[str, Any]], None]
 """Prints JSON; None where people read."""
 
 
 def check_plan(plan: Plan, as_json: AsJson | None) -> None:
-    """What can be known of a plan alone."""
+    """What can be known of a plan alone. TaskError, when all is printed, if its task is not fit to be trained."""
     from clients.check import preflight
+    from clients.conformance.kit import of_plan
 
     with working("checking the plan"):
         facts = preflight(plan)
-    _print_facts(facts, as_json)
+    with working("trying the task on made-up records"):
+        found = of_plan(plan)
+    if as_json is not None:
+        as_json({**facts, "conformance": [one.to_json() for one in found]})
+    else:
+        _print_facts(facts, None)
+        _print_conformance(found, plan)
+    if faults := [one.check for one in found if one.is_fault]:
+        told = f"{plan.code}: the task is not fit to be trained: {', '.join(faults)}"
+        raise TaskError(told, hint="see what was found of each")
+
+
+def _print_conformance(found: Sequence[Asked], plan: Plan) -> None:
+    """All of a user's own task; of ours what is not as it should be."""
+    from federation.cli.tables import print_findings
+
+    well = sum(one.outcome == "pass" for one in found)
+    shown = [one for one in found if plan.has_own_code or one.is_fault]
+    print_findings(
+        [one.to_json() for one in shown], f"the task, on made-up records: {well} things asked hold"
+    )
 
 
 def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:

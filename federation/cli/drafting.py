@@ -60,7 +60,7 @@ def mock(
     site: Annotated[str | None, typer.Option(metavar="ID", help="one site of this name instead")] = None,
     seed: Annotated[int, typer.Option(min=0, help="another seed, other records")] = 0,
     written: Annotated[
-        Format, typer.Option("--format", help="Parquet needs the extra [tables]")
+        Format, typer.Option("--format", help="Parquet needs the extra of tables")
     ] = Format.CSV,
     as_json: AsJson = False,
     debug: Debug = False,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from federation.cli.process import command_line, end_by
 from federation.cli.screen import styled
 from federation.cli.streams import print_json
 from federation.errors import InputError
@@ -55,7 +56,7 @@ def join(
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
 ) -> None:
-    """Be a site: connect to the coordinator of [server], and answer it until stopped. The log is stderr.
+    """Be a site: connect to the coordinator that site.toml names, and answer it until stopped. The log is stderr.
 
     First everything is looked at that can be looked at before, and what will leave this site is said. Then one
     question, and nothing is sent before the answer.
@@ -66,9 +67,10 @@ def join(
     from clients.policy import load_site
     from clients.preflight.before import look
     from federation.live.terminal import live_view
-    from federation.log import heard_by, to_stderr
+    from federation.log import heard_by, tell_end, to_stderr
 
     to_stderr(as_json=json_log, debug=debug)
+    end_by(tell_end)
     rules = load_site(site)
     board, is_watched = Board(rules.id), sys.stderr.isatty() and not json_log
     is_plain = plain or not is_watched or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
@@ -192,7 +194,6 @@ def _page(board: Board, status: str) -> Iterator[None]:
 
 def _tell_of_open_run(board: Board, site: Path) -> None:
     """What becomes of a run that was not over when the process was told to stop."""
-    from federation.cli.process import command_line
     from federation.log import note
 
     run = board.standing().open_run

@@ -22,7 +22,7 @@ from federation.cli.identities import keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
-from federation.cli.serving import serve, status
+from federation.cli.serving import forget, serve, status
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
@@ -52,6 +52,27 @@ Seed = Annotated[
 Out = Annotated[
     Path | None, typer.Option(metavar="RUN", help="run folder; resumed if it holds a run already")
 ]
+
+
+def _told_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+        from platform import python_version
+
+        parts = [
+            f"{name} {version(name)}" for name in ("private-federation", "flwr", "torch", "cryptography")
+        ]
+        typer.echo("\n".join([*parts, f"python {python_version()}"]))
+        raise Exit(0)
+
+
+@app.callback()
+def front(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_told_version, help="versions, and exit")
+    ] = False,
+) -> None:
+    """What stands before every command."""
 
 
 class Population(StrEnum):
@@ -160,6 +181,7 @@ app.command(epilog="Example: [bold]federation invite --plan plan.toml --roster-k
     invite
 )
 app.command(epilog="Example: [bold]federation leave site.toml 3f2a91c0[/bold]")(leave)
+app.command(epilog="Example: [bold]federation forget runs/first[/bold]")(forget)
 
 _SERVE = "federation serve plan.toml --roster roster.toml --state runs/first --address fed.example.org:8443"
 app.command(epilog=f"Example: [bold]{_SERVE}[/bold]")(serve)

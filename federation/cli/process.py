@@ -47,6 +47,21 @@ class _Advice:
     give: Callable[[], str] = staticmethod(lambda: _AGAIN)
 
 
+def _in_no_other_form(_line: str, _code: int) -> bool:
+    return False
+
+
+class _End:
+    """Another form for the last line; False where it has none. A command sets it when its lines have that form."""
+
+    tell: Callable[[str, int], bool] = staticmethod(_in_no_other_form)
+
+
+def end_by(tell: Callable[[str, int], bool]) -> None:
+    """From here on, how the command ends is told by `tell(words, status)`, if it returns True."""
+    _End.tell = staticmethod(tell)
+
+
 def advise(give: Callable[[], str]) -> None:
     """From here on, an interruption ends with `give()`: what to do about it, in one line."""
     _Advice.give = staticmethod(give)
@@ -74,6 +89,7 @@ def _quoted(word: str) -> str:
 def run(work: Callable[[], int]) -> int:
     """The exit status of `work`. Errors are told on stderr; with --debug, those that are no signals are raised."""
     advise(lambda: _AGAIN)
+    end_by(_in_no_other_form)
     with _Signals() as signals, streams():
         try:
             code = work()
@@ -93,6 +109,8 @@ def fail(message: str, code: int) -> int:
 
 
 def _tell(line: str, code: int) -> int:
+    if _End.tell(line, code):
+        return code
     with suppress(OSError, AttributeError):  # stderr is closed or gone: the status says it all
         sys.stderr.write(f"error: {line}\n")
         sys.stderr.flush()

@@ -1,21 +1,26 @@
-"""`federation serve`: be the coordinator. `federation status`: what its runs have come to."""
+"""`federation serve`: be the coordinator. `status`: what its runs came to. `forget`: what they kept is deleted."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.process import advise, command_line
+from federation.cli.process import advise, command_line, end_by
 from federation.cli.progress import Shown, show_progress
 from federation.cli.screen import show
 from federation.cli.streams import print_json
-from federation.log import LOGGER
+from federation.errors import InputError
+from federation.log import LOGGER, printable
+
+if TYPE_CHECKING:
+    from federation.report.deleting import Found, Part
+    from server.rehearsal import Rehearsal
 
 
 def serve(
@@ -43,6 +48,11 @@ def serve(
     patience: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="then begin with fewer, if the plan allows it")
     ] = 300.0,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", help="no run: two rounds on made-up records, which cost no budget"),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --rehearse: print what came of it")] = False,
     status_page: Annotated[
         str | None,
         typer.Option("--status", metavar="HOST:PORT", help="show a live page at this address of the machine"),
@@ -50,12 +60,19 @@ def serve(
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
 ) -> None:
-    """Be the coordinator: let the sites of the roster connect, run each plan with them, write its run folder."""
-    from federation.log import to_stderr
+    """Be the coordinator: let the sites of the roster connect, run each plan with them, write its run folder.
+
+    With --rehearse each plan is tried with the same sites, keys and network on made-up records: nothing is charged
+    and no params are written. Exit code 4 unless every site of the roster took part.
+    """
+    from federation.log import tell_end, to_stderr
     from server.link.deploy import Call, deploy
 
+    if as_json and not rehearse:
+        raise InputError("--json prints what came of a rehearsal", hint="add --rehearse, or leave it out")
     advise(lambda: "resume with: " + command_line(["federation", *sys.argv[1:]]))
     to_stderr(as_json=json_log, debug=debug)
+    end_by(tell_end)
     call = Call(
         plans=tuple(plan),
         roster=roster,
@@ -67,12 +84,28 @@ def serve(
         sites=sites,
         patience=patience,
         status=status_page,
+        rehearse=rehearse,
     )
+    rehearsed: list[Rehearsal] = []
     if sys.stderr.isatty() and not json_log:
         with show_progress() as shown, _bars(shown):
-            deploy(call)
+            deploy(call, rehearsed.append)
     else:
-        deploy(call)
+        deploy(call, rehearsed.append)
+    _tell(rehearsed, as_json=as_json)
+
+
+def _tell(rehearsed: list[Rehearsal], *, as_json: bool) -> None:
+    """What came of rehearsals. RosterError unless all sites took part in each."""
+    from federation.cli.tables import print_rehearsal
+
+    if as_json:
+        print_json({"rehearsals": [found.to_json() for found in rehearsed]})
+    for found in rehearsed:
+        if not as_json:
+            print_rehearsal(found.to_json())
+    for found in rehearsed:
+        found.require_complete()
 
 
 def status(
@@ -113,6 +146,83 @@ def _lines(now: Mapping[str, Any]) -> Iterator[str]:
         yield f"last event   {now['updated']}"
 
 
+def forget(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, of a real run or a simulation")],
+    model: Annotated[
+        bool, typer.Option("--model", help="also the params, the report, and the figures of a simulation")
+    ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="also where the run is not over; it ends for good")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+) -> None:
+    """Delete what a run kept of data: its transcripts and all that it would be resumed from. It is put on record.
+
+    Nothing proves the sums of the run any more: `federation audit` it before. Ledgers of real sites stay.
+    """
+    from federation.files import alone_in
+    from federation.report.deleting import LINK, examine
+    from federation.report.deleting import forget as go
+
+    examine(run, with_model=model)  # before its folder is locked: it may be none
+    link = run / LINK
+    with alone_in(run), alone_in(link) if link.is_dir() else nullcontext():
+        found = examine(run, with_model=model)
+        if not (found.is_over or unfinished):
+            raise InputError(
+                "the run is not over, and would be for good",
+                hint="let it end, or give --unfinished; its sites then give: federation ledger close SITE RUN",
+                path=run,
+            )
+        if found.files:
+            if not as_json:
+                typer.echo("\n".join(_parts_of(found)))
+            if not yes:
+                _ask(f"delete {_counted(len(found.files))} for good?", as_json)
+            go(found)
+    if as_json:
+        print_json({"run": str(run), "deleted": _named(found), "left": list(found.strange)})
+    else:
+        typer.echo(f"{run}: {_counted(len(found.files))} deleted")
+
+
+def _ask(question: str, as_json: bool) -> None:
+    """InputError unless a person says yes."""
+    if as_json or not sys.stdin.isatty():
+        raise InputError("deleting cannot be taken back", hint="give --yes to do it without being asked")
+    if not typer.confirm(question, err=True):
+        raise InputError("nothing was changed", hint="answer y to go on")
+
+
+_SAYS: dict[Part, str] = {
+    "proofs": "transcripts, checkpoint, messages under way",
+    "model": "params and report",
+    "figures": "receipts and journals of a simulation, whose figures are exact",
+}
+
+
+def _parts_of(found: Found) -> list[str]:
+    return [
+        *(
+            f"deletes  {_counted(len(files))}, {found.bytes_of(part):,} bytes: {_SAYS[part]}"
+            for part, files in found.parts.items()
+        ),
+        f"keeps    {', '.join(found.stays)}",
+        *(f"leaves   {printable(name)}: none of this program's" for name in found.strange),
+        "no audit can prove the sums of this run after that",
+    ]
+
+
+def _counted(files: int) -> str:
+    return "1 file" if files == 1 else f"{files} files"
+
+
+def _named(found: Found) -> list[str]:
+    return [path.relative_to(found.folder).as_posix() for path in found.files]
+
+
 @contextmanager
 def _bars(shown: Shown) -> Iterator[None]:
     """Show rounds as a bar in place of two lines each; all else is still told, above it."""
@@ -143,7 +253,7 @@ class _Bars(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         event, facts = getattr(record, "event", ""), getattr(record, "facts", {})
         if event == "waiting":
-            self._name = str(facts.get("plan", self._name))
+            self._name = str(facts.get("name", self._name))
             self._shown.stage("waiting for sites")
         elif event in ("run_begins", "run_resumed"):
             self._shown.rounds(self._name, facts["rounds_done"], facts["rounds"], {})

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from clients.data.notes import printable
 from federation.cli.screen import show, styled, titled
 from federation.report import wording
 from federation.report.files import PAGE
@@ -215,3 +216,48 @@ def _fact(value: object, name: str) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_fact(item, name) for item in value)
     return MISSING if value is None else str(value)
+
+
+def print_findings(findings: Sequence[Mapping[str, Any]], summary: str) -> None:
+    """Print what was found of a task, and what to do about it; the summary alone if nothing is to be shown."""
+    if not findings:
+        show(summary)
+        return
+    table = Table(title=summary, title_justify="left")
+    for column in ("asked", "", "found"):
+        table.add_column(column)
+    for one in findings:
+        table.add_row(one["check"], one["outcome"], printable(one["detail"]))
+    show(table, *(f"{one['check']}: {one['hint']}" for one in findings if one["hint"]))
+
+
+def print_rehearsal(found: Mapping[str, Any]) -> None:
+    """Print what came of a rehearsal: who took part, how long each stage took, and what was odd."""
+    head = styled(
+        ("REHEARSAL", "bold"), " on made-up records: no budget was charged, and no params were written"
+    )
+    stages = list(dict.fromkeys(stage for site in found["sites"] for stage in site["seconds"]))
+    table = titled("Sites: seconds, the longest of each", "site", "", "rounds", *stages, "KiB up", "KiB down")
+    for site in found["sites"]:
+        state = site["state"] + (f" ({site['reason']})" if site["reason"] else "")
+        seconds = [
+            f"{site['seconds'][stage]:.2f}" if stage in site["seconds"] else MISSING for stage in stages
+        ]
+        sizes = (_kib(site[name]) for name in ("bytes_up", "bytes_down"))
+        table.add_row(site["id"], state, str(site["rounds"]), *seconds, *sizes)
+    show(head, table, *_oddities(found))
+
+
+def _oddities(found: Mapping[str, Any]) -> list[str]:
+    """A line for each thing that somebody should look at, and how long a run would take."""
+    lines = [f"{site['id']}: {site['detail']}" for site in found["sites"] if site["detail"]]
+    for other in found["unnamed"]:
+        detail = f": {other['detail']}" if other["detail"] else ""
+        lines.append(f"somebody at {other['address']} refused ({other['reason']}){detail}")
+    lines += [f"warning: {warning}" for warning in found["warnings"]]
+    if found["failure"]:
+        lines.append(f"it ended early: {found['failure']}")
+    if found["seconds_a_round"] is not None:
+        rounds, seconds = found["planned_rounds"], found["seconds_a_round"]
+        lines.append(f"a round takes {seconds:.2f} s here; {rounds} rounds about {short(rounds * seconds)} s")
+    return lines

@@ -20,11 +20,18 @@ _Positive = Annotated[int, Field(ge=1, le=_MAX_COUNT)]
 
 
 class Federation(Table):
-    """`[federation]`: the run's name, length and public seed (initial params and cohorts, never noise)."""
+    """`[federation]`: the run's name, length and public seed (initial params and cohorts, never noise).
+
+    `code` pins the files of the user's own package by their digest (federation/model/code.py). `rehearsal` is no
+    key of a file: the coordinator sets it, so that a rehearsal of a plan has a digest of its own. Both are absent
+    where a plan leaves them out, so that it keeps its digest.
+    """
 
     name: str = Field(examples=['"heart-disease"'])
     rounds: _Positive = Field(examples=["200"])
     seed: int = Field(ge=0, lt=1 << 53, examples=["7"])
+    code: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$", examples=['"sha256:..."'])
+    rehearsal: Literal[True] | None = Field(default=None, examples=["true"])
 
     @field_validator("name")
     @classmethod

@@ -134,7 +134,9 @@ def create(
 
 
 def store_pair(private: Path, secret: bytes, public: Path, text: str) -> tuple[Path, Path]:
-    """Write both files of a key pair; returns their paths. UnusableFile if either exists or cannot be written."""
+    """Write both files of a key pair; returns their paths. UnusableFile if the private one exists, or for one that
+    cannot be written.
+    """
     store_secret(private, secret)
     try:
         public.write_text(text, "utf-8")

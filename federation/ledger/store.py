@@ -99,6 +99,15 @@ class Store:
                 raise
         return store
 
+    @classmethod
+    def in_memory(cls, first: Entry) -> Store:
+        """A journal that begins so and is never in a file."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        for table in _SCHEMA:
+            connection.execute(table)
+        insert(connection, first)
+        return cls(Path(":memory:"), connection)
+
     @property
     def account(self) -> Account:
         """The account as it stands within this transaction."""

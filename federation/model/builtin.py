@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from torch import nn
 
-from federation.errors import TaskError
+from federation.errors import CodeError, TaskError
+from federation.model.code import note_before_import
 
 _HIDDEN = 64  # width of the one hidden layer: public and fixed, like every shape
 
@@ -39,18 +40,19 @@ def factory(name: str) -> _Factory:
 
 
 def imported(name: str) -> Any:
-    """What "package.module:attribute" names. TaskError, in one line, whatever the user's code does."""
+    """What "package.module:attribute" names. CodeError, in one line, whatever the user's code does."""
     module, _, attribute = name.partition(":")
+    note_before_import(name)
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
         hint = "install it, or add its folder to PYTHONPATH"
-        raise TaskError(f'{name}: there is no module "{error.name}"', hint=hint) from error
+        raise CodeError(f'{name}: there is no module "{error.name}"', hint=hint) from error
     except (Exception, SystemExit) as error:
         reason = f"{name}: importing it failed with {said(error)}"
-        raise TaskError(reason, hint="import it by hand") from error
+        raise CodeError(reason, hint="import it by hand") from error
     if not hasattr(found, attribute):
-        raise TaskError(f'{name}: the module has no "{attribute}"', hint="check the name after the colon")
+        raise CodeError(f'{name}: the module has no "{attribute}"', hint="check the name after the colon")
     return getattr(found, attribute)
 
 

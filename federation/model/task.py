@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from federation.errors import TaskError
 from federation.model.builtin import BUILT_IN, factory, imported, said
+from federation.model.code import require_here
 from federation.model.params import Layout
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
@@ -72,18 +73,27 @@ Metric = Callable[[Tensor, Tensor], float | None]
 
 @dataclass(frozen=True)
 class Task:
-    """`loss` maps outputs and labels to one number per example. `data` is None for the plan's own table."""
+    """`loss` maps outputs and labels to one number per example. `data` is None for the plan's own table.
+
+    `mock` makes so many made-up records, shaped like what `data` reads: for `federation check` and for rehearsals,
+    which see no data.
+    """
 
     name: str
     model: Callable[[], nn.Module]
     loss: Callable[[Tensor, Tensor], Tensor]
     data: Callable[[Source], Dataset] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    mock: Callable[[int], Dataset] | None = None
 
 
 def build_task(plan: Plan) -> Task:
-    """The plan's task, its model tried once. TaskError if the user's code fails or does not fit."""
+    """The plan's task, its model tried once. TaskError if the user's code fails or does not fit.
+
+    CodeError if it is not there, or not the code that the plan pins.
+    """
     name, table = plan.federation.name, plan.task
+    require_here(plan)
     task = _tabular(name, table) if isinstance(table, TabularTask) else _own(table)
     with torch.random.fork_rng(devices=[]):
         model = _model(task)

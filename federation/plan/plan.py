@@ -32,6 +32,8 @@ from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
 _FEWEST_TO_COMBINE = 3
+REHEARSED_ROUNDS = 2
+"""What a rehearsal plays: a round that begins with an invitation, and one that was prepared on the way."""
 
 
 def _kind_of_task(task: Any) -> str:
@@ -81,9 +83,31 @@ class Plan(Rules):
         return (self.kind.charge,) if self.figures is None else (self.kind.charge, self.figures.charge)
 
     @property
+    def is_rehearsal(self) -> bool:
+        """Whether this is a plan with mock data in the place of all records: nothing is charged for it."""
+        return self.federation.rehearsal is True
+
+    @property
+    def rounds(self) -> int:
+        """How many training rounds are played."""
+        return min(self.federation.rounds, REHEARSED_ROUNDS) if self.is_rehearsal else self.federation.rounds
+
+    @property
     def last_round(self) -> int:
         """The number of the evaluation's round, or of the last training round."""
-        return self.federation.rounds + (self.figures is not None)
+        return self.rounds + (self.figures is not None and not self.is_rehearsal)
+
+    def rehearsal(self) -> Plan:
+        """The same plan as it is rehearsed, under a digest of its own."""
+        content = self.model_dump(mode="json", exclude_none=True)
+        content["federation"]["rehearsal"] = True
+        return Plan.from_canonical(rfc8785.dumps(content))  # a copy would keep the digest of this one
+
+    def rehearsed(self) -> Plan:
+        """The plan that this one rehearses: what a site has to have approved."""
+        content = self.model_dump(mode="json", exclude_none=True)
+        content["federation"].pop("rehearsal", None)
+        return Plan.from_canonical(rfc8785.dumps(content))
 
     @property
     def code(self) -> str:
@@ -91,6 +115,11 @@ class Plan(Rules):
         if isinstance(self.task, str):
             return self.task
         return self.task.kind if self.task.model in MODELS else self.task.model
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether that is the user's own."""
+        return bool(CODE.fullmatch(self.code))
 
     @property
     def patient_column(self) -> str | None:
@@ -151,12 +180,22 @@ def kind_of(rules: Rules) -> Kind:
 
 def load(path: Path | str) -> Plan:
     """The plan in a file. PlanError names line and key; UnsafeParameters where its claim cannot hold."""
-    return validate(Plan, read_toml(Path(path)))
+    return _to_be_run(validate(Plan, read_toml(Path(path))), Path(path))
 
 
 def parse(text: str, path: Path | None = None) -> Plan:
     """The plan in a text. `path` is only for messages."""
-    return validate(Plan, parse_toml(text, path))
+    return _to_be_run(validate(Plan, parse_toml(text, path)), path)
+
+
+def _to_be_run(plan: Plan, path: Path | None) -> Plan:
+    """PlanError for the plan of a rehearsal: a file says what is run, so no folder of one can pass for a run."""
+    if plan.is_rehearsal:
+        hint = "remove the line; a plan is rehearsed with: federation serve PLAN ... --rehearse"
+        raise PlanError(
+            "is for rehearsals, which are no runs", hint=hint, path=path, key="federation.rehearsal"
+        )
+    return plan
 
 
 def _features_by_name(document: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +233,13 @@ def _patients_known(plan: Plan) -> None:
 def _kind_fits(plan: Plan) -> None:
     """What is released in a round has to be what the noise covers."""
     plan.kind.check()
+
+
+def _code_is_own(plan: Plan) -> None:
+    """Only files of the user's own can be pinned: ours are those of the version."""
+    if plan.federation.code is not None and not plan.has_own_code:
+        reason = f'means nothing beside "{plan.code}", which runs no code but ours'
+        raise Mistake(reason, "remove it", ("federation", "code"))
 
 
 def _cohort_hides(plan: Plan) -> None:
@@ -288,6 +334,6 @@ def _metrics_exist(plan: Plan) -> None:
 
 
 _CHECKS = (
-    *(_patients_known, _kind_fits, _cohort_hides, _metrics_exist),
+    *(_code_is_own, _patients_known, _kind_fits, _cohort_hides, _metrics_exist),
     *(_figures_fit, _noise_known, _excess_fits, _sums_hide, _groups_fit, _groups_hide),
 )

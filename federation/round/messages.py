@@ -88,6 +88,7 @@ class Reason(IntEnum):
     UNKNOWN_RUN = 6  # the site was started anew and has not been greeted since
     SHARE = 7  # a share that was dealt to the site does not open; nothing of the round is charged
     LEFT = 8  # the site's people have left the run
+    CODE = 9  # the task's code is not there, or is not what the plan pins
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,12 @@ def welcome_signed(welcome: Welcome, run: bytes, key: Ed25519PrivateKey) -> Welc
     return replace(welcome, signature=sign(key, _label(Kind.WELCOME), *_consent(welcome, run)))
 
 
-def is_consent(welcome: Welcome, run: bytes, key: bytes, suite: int = SUITE) -> bool:
+def is_consent(
+    welcome: Welcome, run: bytes, key: bytes, suite: int = SUITE, *, rehearsed: bool = False
+) -> bool:
     """Whether the holder of this key consented so to this run, and showed the head of a ledger of its own."""
-    if welcome.head.site != welcome.member.site or not welcome.head.is_signed_by(key):
+    head = welcome.head
+    if head.site != welcome.member.site or not head.is_signed_by(key, rehearsed=rehearsed):
         return False
     return is_signed(key, welcome.signature, _label(Kind.WELCOME, suite), *_consent(welcome, run))
 

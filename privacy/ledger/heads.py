@@ -8,6 +8,10 @@ replaced, and the site refuses by itself. A head is signed, so only the site can
 `ledger` tells the pools of one site apart without naming them: a pseudorandom function of the pool's name, keyed by
 the site (HKDF, RFC 5869; HMAC-SHA256). A new journal for the same pool has the same tag, so it cannot pass for the
 ledger of another pool.
+
+A rehearsal has no ledger; what stands in its place has a tag that is known to all. Whoever verifies heads says
+which of the two is meant, and the other is nobody's: so no head of a rehearsal is held against a site in a run, as
+one of a ledger that it hides.
 """
 
 from __future__ import annotations
@@ -24,11 +28,13 @@ from privacy.canonical import JSON, MAX_WHOLE, Fields
 from privacy.errors import MalformedMessage
 from privacy.ledger.chain import Entry
 from privacy.signing import SIGNATURE_BYTES, is_signed, sign
-from privacy.wire import TEXT_BYTES, Reader, Writer
+from privacy.wire import TEXT_BYTES, Reader, Writer, digest
 
 _TAG_BYTES = 32
 _HASH_BYTES = 32
 _LABEL = "privacy/ledger/head/1"
+REHEARSED = digest("privacy/ledger/rehearsal/1")
+"""The tag of what stands for a ledger in a rehearsal."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,10 @@ class Head:
         signature = sign(key, _LABEL, *_parts(site, ledger, entry.seq, entry.hash))
         return cls(site, ledger, entry.seq, entry.hash, signature)
 
-    def is_signed_by(self, public: bytes) -> bool:
-        """Whether the holder of this public key, 32 bytes, showed this head."""
+    def is_signed_by(self, public: bytes, *, rehearsed: bool = False) -> bool:
+        """Whether the holder of this public key, 32 bytes, showed this head: of a ledger, or in a rehearsal."""
+        if (self.ledger == REHEARSED) is not rehearsed:
+            return False
         return is_signed(public, self.signature, _LABEL, *_parts(self.site, self.ledger, self.seq, self.hash))
 
     def to_bytes(self) -> bytes:

@@ -149,11 +149,17 @@ class SuperLink:
         if self.failure is not None:
             raise TransportError(self.failure, hint=f"see {self._place.log}")
 
+    def renew(self) -> None:
+        """Have another one take the place of one that is there and does not answer."""
+        if self._child is not None:
+            self._child.kill()
+
     def _start(self) -> None:
         """Start one, unless this has ended."""
         with self._changing:
             if self._ended.is_set():
                 return
+            self._place.forget()  # what was under way is asked again, also what was half sent
             descriptor = os.open(self._place.log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
             try:
                 child = subprocess.Popen(
@@ -185,8 +191,8 @@ class SuperLink:
             if len(self._starts) > _AGAIN:
                 self.failure = f"the SuperLink ended {len(self._starts)} times in a minute (status {code})"
                 return
-            warn("superlink_ended", status=code, detail="another one is started")
             _end(child)
+            warn("superlink_ended", status=code, detail="another one is started")
             self._start()
 
 

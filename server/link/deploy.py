@@ -5,17 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from federation.errors import CheckpointError, InputError, RosterError
 from federation.identity.roles import load_coordinator
 from federation.identity.roster_file import load_roster
 from federation.live.page import serve_page
 from federation.log import note, said, warn
+from federation.model.code import require_here
 from federation.plan.plan import Plan, load
 from federation.round.transport import Transport
 from server.link.certificates import Certificate, given, own
@@ -26,6 +27,9 @@ from server.showing.page import page
 from server.showing.snapshot import LINK, Glance
 from server.voice import Voice, coordinator_key
 
+if TYPE_CHECKING:
+    from server.rehearsal import Rehearsal
+
 PATIENCE: Final = 300.0
 """Seconds for all sites to connect."""
 _SHORTEST, _LONGEST = 0.02, 0.25
@@ -35,7 +39,10 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 
 @dataclass(frozen=True)
 class Call:
-    """What was asked for. `sites`: for how many it waits; None for every site that has a node's key."""
+    """What was asked for. `sites`: for how many it waits; None for every site that has a node's key.
+
+    `rehearse`: nothing is run; each plan is rehearsed on made-up records.
+    """
 
     plans: tuple[Path, ...]
     roster: Path
@@ -47,6 +54,7 @@ class Call:
     sites: int | None = None
     patience: float = PATIENCE
     status: str | None = None
+    rehearse: bool = False
 
     @property
     def host_and_port(self) -> tuple[str, int]:
@@ -67,11 +75,14 @@ class Part:
     folder: Path
 
 
-def deploy(call: Call) -> None:
-    """Run each plan with the sites that connect, one after the other, resuming what the folders hold."""
+def deploy(call: Call, told: Callable[[Rehearsal], None] = lambda _: None) -> None:
+    """Run each plan with the sites that connect, one after the other, resuming what the folders hold.
+
+    Of plans that are rehearsed `told` gets what came of it.
+    """
     parts = parts_of(call)
     nodes = nodes_of(call, parts)
-    left = [part for part in parts if not _is_done(part)]
+    left = [part for part in parts if call.rehearse or not _is_done(part)]
     for part in parts:
         if part not in left:
             note("complete_already", state=str(part.folder))
@@ -88,16 +99,18 @@ def deploy(call: Call) -> None:
             _shown(call),
         ):
             _tell(call, certificate, public.getsockname()[1])
-            _serve_all(call, left, nodes, superlink, now)
+            _serve_all(call, left, nodes, superlink, now, told)
         place.forget()
 
 
 def parts_of(call: Call) -> tuple[Part, ...]:
     """The runs: one plan has the state folder itself, several have a folder in it each.
 
-    InputError for a plan that cannot be used, or that is named twice.
+    InputError for a plan that cannot be used, whose code is not here, or that is named twice.
     """
     plans = [load(path) for path in call.plans]
+    for plan in plans:
+        require_here(plan)
     if len({plan.digest for plan in plans}) < len(plans):
         raise InputError("the same plan is named twice", hint="each run has a state folder of its own")
     if len(plans) == 1:
@@ -145,11 +158,17 @@ def certificate_of(call: Call) -> Certificate:
 
 
 def _serve_all(
-    call: Call, parts: Sequence[Part], nodes: dict[str, bytes], superlink: SuperLink, now: Now
+    call: Call,
+    parts: Sequence[Part],
+    nodes: dict[str, bytes],
+    superlink: SuperLink,
+    now: Now,
+    told: Callable[[Rehearsal], None],
 ) -> None:
     from federation.round.flower import GridTransport  # these take seconds, while the SuperLink starts
     from server.link.flower import Link
-    from server.link.steady import SteadyTransport
+    from server.link.steady import Named, SteadyTransport
+    from server.rehearsal import rehearse
     from server.serve import serve
 
     link = Link(superlink.address, superlink.token, superlink.secret)
@@ -157,17 +176,20 @@ def _serve_all(
 
     @contextmanager
     def line() -> Iterator[Transport]:
-        link.settle(nodes)
         with link.run() as grid:
-            yield GridTransport(grid, shortest=_SHORTEST, longest=_LONGEST)
+            yield Named(GridTransport(grid, shortest=_SHORTEST, longest=_LONGEST), link.numbers(nodes))
 
     for part in parts:
-        with SteadyTransport(line, superlink.require) as transport:
+        with SteadyTransport(line, superlink.require, superlink.renew) as transport:
             transport.addresses()  # the SuperLink is there
             wanted = call.sites or len(nodes)
-            note("waiting", plan=part.plan.federation.name, sites=wanted)
-            presence.wait(wanted, part.plan.cohort.minimum, call.patience)
+            note("waiting", name=part.plan.federation.name, needed=wanted)
+            presence.wait(wanted, 0 if call.rehearse else part.plan.cohort.minimum, call.patience)
             with presence.watched():
+                if call.rehearse:
+                    given = part.path, call.roster, part.folder, transport, call.identity
+                    told(rehearse(*given, str))  # an address is a site's name here
+                    continue
                 serve(part.path, call.roster, part.folder, transport, call.identity)
 
 

@@ -1,6 +1,6 @@
 """The coordinator's end of its SuperLink, over the interfaces that nobody else may use.
 
-It registers the nodes of the roster, submits a run, takes the run's task itself and speaks to the sites as the app
+It submits a run, takes the run's task itself and speaks to the sites as the app
 of that task. What it submits is a manifest without a line of code: nothing anywhere is started for it, and nothing
 could be, since only who has the secret gets a task.
 
@@ -24,16 +24,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurv
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.app.message import make_message
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SUPERLINK_NODE_ID, Status, SubStatus
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SUPERLINK_NODE_ID, SubStatus
 from flwr.common.serde import run_from_proto
 from flwr.common.serde_utils import metadata_from_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
-    ListRunsRequest,
-    RegisterNodeRequest,
     StartRunRequest,
-    StopRunRequest,
-    UnregisterNodeRequest,
 )
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
@@ -91,29 +87,21 @@ class Link:
     token: str = field(repr=False)
     secret: str = field(repr=False)
 
-    def settle(self, points: Points) -> None:
-        """Have exactly these nodes registered, and no run going on."""
-        with self._control() as control:
-            for run in control.ListRuns(ListRunsRequest()).run_dict.values():
-                if run.status.status != Status.FINISHED:
-                    control.StopRun(StopRunRequest(run_id=run.run_id))
-            wanted = {_as_flower_writes(point) for point in points.values()}
-            known = _registered(control)
-            for key in known.keys() - wanted:
-                control.UnregisterNode(UnregisterNodeRequest(node_id=known[key].node_id))
-            for key in wanted - known.keys():
-                control.RegisterNode(RegisterNodeRequest(public_key=key))
+    def numbers(self, points: Points) -> dict[str, str]:
+        """By site, the number under which this SuperLink knows its node."""
+        return {site: str(node.node_id) for site, node in self._nodes(points).items()}
 
-    def connected(self, points: Points) -> dict[str, str]:
-        """Site ids of the nodes that are connected now, by address."""
+    def connected(self, points: Points) -> frozenset[str]:
+        """The sites whose nodes are connected now."""
+        return frozenset(
+            site for site, node in self._nodes(points).items() if node.status == NodeStatus.ONLINE
+        )
+
+    def _nodes(self, points: Points) -> dict[str, Any]:
         names = {_as_flower_writes(point): site for site, point in points.items()}
         with self._control() as control:
-            nodes = _registered(control).items()
-            return {
-                str(node.node_id): names[key]
-                for key, node in nodes
-                if node.status == NodeStatus.ONLINE and key in names
-            }
+            found = control.ListNodes(ListNodesRequest()).nodes_info
+        return {names[node.public_key]: node for node in found if node.public_key in names}
 
     @contextmanager
     def run(self) -> Iterator[HttpGrid]:
@@ -287,9 +275,9 @@ def is_away(error: BaseException | None) -> bool:
     return isinstance(error, httpx.TransportError | ObjectPushError)
 
 
-def _registered(control: ControlHttpClient) -> dict[bytes, Any]:
-    found = control.ListNodes(ListNodesRequest()).nodes_info
-    return {node.public_key: node for node in found if node.status != NodeStatus.UNREGISTERED}
+def is_stuck(error: BaseException | None) -> bool:
+    """Whether a call got no answer from a SuperLink that took it."""
+    return isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
 
 
 def _as_flower_writes(point: bytes) -> bytes:

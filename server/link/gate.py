@@ -46,7 +46,7 @@ FLEET: Final[Mapping[str, int]] = MappingProxyType(
 OWN: Final = frozenset(
     {
         *(f"/v1/control/{name}" for name in (
-            "list-nodes", "register-node", "unregister-node", "start-run", "list-runs", "stop-run",
+            "list-nodes", "start-run",
         )),
         *(f"/v1/runtime/{name}" for name in (
             "acquire-task", "pull-task-input", "send-task-heartbeat", "push-task-output", "get-nodes",

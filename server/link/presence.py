@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -17,12 +18,12 @@ _BETWEEN: Final = 3.0
 
 
 class Presence:
-    """Notes in the log who comes and goes. `connected` asks for site ids by address, `tell` gets who is here."""
+    """Notes in the log who comes and goes. `connected` asks who is, `tell` gets who is here."""
 
     def __init__(
         self,
         sites: Sequence[str],
-        connected: Callable[[], Mapping[str, str]],
+        connected: Callable[[], AbstractSet[str]],
         tell: Callable[[Mapping[str, bool]], None] = lambda _: None,
     ) -> None:
         self._sites, self._connected, self._tell = tuple(sorted(sites)), connected, tell
@@ -32,7 +33,7 @@ class Presence:
     def look(self) -> frozenset[str]:
         """The sites that are connected now; what has changed is told."""
         with self._looking:
-            here, before = frozenset(self._connected().values()), self._known
+            here, before = frozenset(self._connected()), self._known
             self._known = here
             self._tell({site: site in here for site in self._sites})
         for number, site in enumerate(sorted(here - before), len(here & before) + 1):

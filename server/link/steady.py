@@ -9,23 +9,47 @@ the same bytes). Where the SuperLink knows the run no more, another one takes it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Final, Self, TypeVar
 
 from federation.errors import TransportError
 from federation.log import note, warn
 from federation.round.transport import Arrival, Deadline, Outgoing, Transport
-from server.link.flower import is_away, is_over
+from server.link.flower import is_away, is_over, is_stuck
 
 LONGEST: Final = 120.0
 """Seconds without a SuperLink after which a run ends; it can be resumed."""
+_BACK_SECONDS: Final = 15.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 T = TypeVar("T")
 
 
+class Named:
+    """A transport whose addresses are site ids: a SuperLink that follows another gives the nodes other numbers."""
+
+    def __init__(self, line: Transport, numbers: Mapping[str, str]) -> None:
+        self._line, self._numbers = line, numbers
+        self._names = {number: site for site, number in numbers.items()}
+
+    def addresses(self) -> tuple[str, ...]:
+        """The sites that can be reached now."""
+        return tuple(self._names[number] for number in self._line.addresses() if number in self._names)
+
+    def send(self, messages: Iterable[Outgoing]) -> None:
+        """Send each message to its site."""
+        self._line.send(Outgoing(self._numbers[message.to], message.data) for message in messages)
+
+    def next(self, timeout: float) -> Arrival | Deadline:
+        """The next reply, under the id of the site that was asked."""
+        found = self._line.next(timeout)
+        return Arrival(self._names[found.sender], found.data) if isinstance(found, Arrival) else found
+
+
 class SteadyTransport:
-    """The transports that `opens` makes, one after the other, as one. `require` raises if there will be no more.
+    """The transports that `opens` makes, one after the other, as one.
+
+    `require` raises if there will be no more; `renew` is for a SuperLink that is there and does not answer.
 
     Time for answers begins anew after an outage: it was not the sites that were slow.
     """
@@ -34,9 +58,10 @@ class SteadyTransport:
         self,
         opens: Callable[[], AbstractContextManager[Transport]],
         require: Callable[[], None] = lambda: None,
+        renew: Callable[[], None] = lambda: None,
         longest: float = LONGEST,
     ) -> None:
-        self._opens, self._require, self._longest = opens, require, longest
+        self._opens, self._require, self._renew, self._longest = opens, require, renew, longest
         self._stack = ExitStack()
         self._line: Transport | None = None
         self._unanswered: dict[str, Outgoing] = {}  # the newest request to each address
@@ -71,13 +96,19 @@ class SteadyTransport:
             try:
                 line = self._open()
                 if self._since is not None:
-                    line.addresses()
+                    self._await_back(line)
                     line.send(list(self._unanswered.values()))
                     note("superlink_back", seconds=time.monotonic() - self._since)
                     self._since, self._pause = None, _SHORTEST_PAUSE
                 return call(line)
             except Exception as error:  # only what may pass is caught: the rest is raised again
                 self._await(error)
+
+    def _await_back(self, line: Transport) -> None:
+        """Wait a while for those who were asked: an empty SuperLink takes no message for who is not back yet."""
+        ends = time.monotonic() + _BACK_SECONDS
+        while not self._unanswered.keys() <= set(line.addresses()) and time.monotonic() < ends:
+            time.sleep(_SHORTEST_PAUSE)
 
     def _open(self) -> Transport:
         if self._line is None:
@@ -101,6 +132,8 @@ class SteadyTransport:
             raise TransportError(
                 f"the SuperLink has been away for {self._longest:.0f} s", hint=hint
             ) from error
+        if is_stuck(cause):
+            self._renew()
         if is_over(cause) and self._line is not None:
             self._line = None
             self._close()

@@ -8,7 +8,7 @@ of being refused.
 
 The first line of stdin is the order, with the secrets in it: they are in no argument and no environment, which
 other users of a machine can read. When stdin ends, the coordinator has ended, and so does this process, at once:
-all that it keeps is in its database, which bears that.
+it keeps nothing that anybody needs later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import ssl
 import sys
 import threading
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from math import isfinite
 from socket import socket
@@ -35,7 +35,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flwr.app import MessageType
 from flwr.common.constant import (
+    HEARTBEAT_DEFAULT_INTERVAL,
     ISOLATION_MODE_PROCESS,
+    NOOP_ACCOUNT_NAME,
+    NOOP_FLWR_AID,
     SUPERLINK_NODE_ID,
     SYSTEM_TIME_TOLERANCE,
     TIMESTAMP_HEADER,
@@ -74,7 +77,9 @@ def main() -> None:
     os.umask(0o077)
     _raise_limit()
     logging.getLogger("flwr").setLevel(logging.WARNING)
-    asyncio.run(_serve(order, flower_app(order)))
+    app, points = flower_app(order), tuple(map(bytes.fromhex, order.nodes))
+    settle(app.state.linkstate_factory.state(), points)
+    asyncio.run(_serve(order, app, Signed(points)))
 
 
 def flower_app(order: Order) -> Any:
@@ -116,6 +121,16 @@ def node_key(point: bytes) -> bytes:
     """A node's key as Flower writes it, from the compressed point that a roster names."""
     key = EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def settle(state: Any, points: Iterable[bytes]) -> None:
+    """Have these nodes registered: before anybody can ask, so that none of them is ever told otherwise.
+
+    No others are: a coordinator begins with an empty database, and hands the same nodes to each SuperLink.
+    """
+    for key in map(node_key, points):
+        if state.get_node_id_by_public_key(key) is None:
+            state.create_node(NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key, HEARTBEAT_DEFAULT_INTERVAL)
 
 
 class Signed:
@@ -237,8 +252,8 @@ def is_own_reply(told: PushMessagesRequest, node: int | None) -> bool:
     )
 
 
-async def _serve(order: Order, app: Any) -> None:
-    doors, node_of = Doors(), Signed(tuple(map(bytes.fromhex, order.nodes)))
+async def _serve(order: Order, app: Any, node_of: Signed) -> None:
+    doors = Doors()
     state = app.state.linkstate_factory
     shown = PublicGate(Replying(Returning(app, state, node_of), state, node_of), node_of, doors.welcome)
     local = PlainServer(_config(LocalGate(app, order.token), lifespan="on"))

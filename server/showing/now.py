@@ -29,8 +29,8 @@ _PHASES = {
 }
 _KEPT = {
     "ready": ("address", "pin"),
-    "round_begins": ("run", "round", "attempt", "cohort"),
-    "evaluation_begins": ("run", "round", "attempt", "cohort"),
+    "round_begins": ("run", "round", "attempt"),
+    "evaluation_begins": ("run", "round", "attempt"),
     "round_ends": ("epsilon",),
 }
 
@@ -48,8 +48,8 @@ class Now(logging.Handler):
         }
 
     def attach(self) -> None:
-        """Listen from now on."""
-        LOGGER.addHandler(self)
+        """Listen from now on, before others: whoever reads a line of the log finds it here."""
+        LOGGER.handlers.insert(0, self)
 
     def detach(self) -> None:
         """Listen no more."""
@@ -72,6 +72,8 @@ class Now(logging.Handler):
         event, facts = getattr(record, "event", ""), getattr(record, "facts", {})
         self._told["phase"] = _PHASES.get(event, self._told["phase"])
         self._told |= {name: facts[name] for name in _KEPT.get(event, ()) if name in facts}
+        if event in ("round_begins", "evaluation_begins"):
+            self._told["cohort"] = facts.get("sites", [])
         for name, change in _changes(event, facts).items():
             self._told["sites"].setdefault(name, {"connected": False, "reason": None}).update(change)
         if event == "round_ends":
@@ -101,7 +103,7 @@ def _changes(event: str, facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def read_now(folder: Path) -> dict[str, Any]:
     """What `Now` wrote last; empty if there is nothing that can be read."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         told = json.loads((folder / FILE).read_text("utf-8"))
         return told if isinstance(told, dict) else {}
     return {}

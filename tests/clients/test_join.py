@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,10 @@ import pytest
 import torch
 
 from clients import join
+from clients.data import load
+from clients.data.populations import fingerprints, registry_path
 from clients.data.readable import require_readable
+from clients.data.sources.reading import examined
 from clients.door.callers import Callers
 from clients.join import attend, load_trainer, open_site
 from clients.journal.lock import alone
@@ -196,6 +200,28 @@ def test_held_out_records_are_not_trained_on(tmp_path: Path) -> None:
     rows = {tuple(row.tolist()) for row in trainer.data.features}
     assert not rows & {tuple(row.tolist()) for row in trainer.held_out.features}
     assert trainer.data.features.dtype == torch.float32
+
+
+ANEW = """query = "with n(i) as (select 1 union all select i + 1 from n where i < 30)
+ select 20 + abs(random()) % 60 as age, 100 + i as pressure, iif(i % 3, 'yes', 'no') as sick from n"
+""".replace("\n ", " ")
+
+
+def test_the_rows_that_are_claimed_are_those_that_are_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_site(tmp_path, SITE.replace('source = "berlin.csv"\n', f'source = "berlin.db"\n{ANEW}'))
+    with closing(sqlite3.connect(tmp_path / "berlin.db")) as database:
+        database.execute("create table unused (column1)")
+    read = []
+    monkeypatch.setattr(load, "examined", lambda place: read.append(examined(place)) or read[-1])
+    open_site(path).close()
+    rules = load_site(path)
+    load_trainer(rules, tmp_path, make_plan())
+    with closing(sqlite3.connect(registry_path(rules))) as registry:
+        claimed = {value for (value,) in registry.execute("select value from fingerprints")}
+    assert claimed == fingerprints(read[0], None, rules.identity())
+    assert claimed != fingerprints(examined(read[0].path), None, rules.identity())  # it answers anew
 
 
 def test_every_round_of_a_private_plan_gets_a_stream_of_its_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from clients.policy import Policy
 from clients.site import Site
 from clients.training.work import Trainer
 from federation.errors import DataError, TooFewSurvivors, TrainingDiverged
-from federation.plan.plan import Plan
+from federation.plan.plan import Plan, parse
 from federation.round.messages import Frame, Kind, Reason, abort_reason
 from privacy.errors import (
     BudgetExceeded,
@@ -28,15 +28,19 @@ from privacy.errors import (
 )
 from tests.clients.sites import (
     RUN,
+    SIZES,
+    SMALL,
     Round,
     hello,
     invite,
     joined,
+    kinds,
     make_plan,
     make_site,
     make_terms,
     refused,
 )
+from tests.plans import text_of
 
 QUOTED = "Jane Doe, born 1970, HIV positive"
 
@@ -178,3 +182,20 @@ def test_a_site_lets_go_of_its_journal(tmp_path: Path) -> None:
     site = make_site(tmp_path, plan, "berlin", 24)
     site.close()
     assert refused(site, hello(plan)) is Reason.FAILED
+
+
+@pytest.mark.parametrize("code", ["", "sha256:" + 64 * "0"])
+@pytest.mark.parametrize("module", ["no_such_study", "tests.clients.sites"])
+def test_code_that_is_not_there_or_not_pinned_is_told_as_that_and_nothing_is_charged(
+    code: str, module: str, tmp_path: Path
+) -> None:
+    """Before the budget is touched, whatever the data are. `sites` is there, and no task of that name is in it."""
+    changes: dict[str, object] = {"federation.code": code} if code else {}
+    text = text_of(SMALL, {"task": None, "noise": "none", **changes})
+    plan = parse(f'task = "{module}:task"\n{text}')
+    site = make_site(tmp_path, make_plan(), "berlin", SIZES["berlin"], policy=Policy.for_plan(plan))
+    assert refused(site, hello(plan)) is Reason.CODE
+    assert kinds(site) == ["genesis"]
+    assert (
+        "pins" in str(site.last_error) if code and module != "no_such_study" else "no" in str(site.last_error)
+    )

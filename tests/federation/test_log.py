@@ -77,7 +77,8 @@ def test_json_is_one_object_a_line(fresh: None, capsys: pytest.CaptureFixture[st
     note("round_ends", run="ab", round=3, lost=[], epsilon=float("inf"))
     warn("site_lost", site=HOSTILE, reason="silent")
     first, second = map(json.loads, capsys.readouterr().err.splitlines())
-    assert list(first) == ["time", "event", "run", "round", "lost", "epsilon"]
+    assert list(first) == ["time", "event", "level", "run", "round", "lost", "epsilon"]
+    assert (first["level"], second["level"]) == ("info", "warning")
     assert (first["lost"], first["epsilon"]) == ([], None)
     assert second["site"].startswith("west?2026-01-01")
 

@@ -140,7 +140,7 @@ def tag(number: int) -> bytes:
 def test_a_flood_of_heads_is_neither_remembered_nor_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sites' 40,000 signed heads: 98 s, then the server died of an uncaught ValueError."""
     heads, verified = Heads(ROSTER), []
-    monkeypatch.setattr(Head, "is_signed_by", lambda *_: verified.append(1) is None)
+    monkeypatch.setattr(Head, "is_signed_by", lambda *_, **__: verified.append(1) is None)
     genuine = head(A, 1)
     for name in (A, B):
         for number in range(20_000):

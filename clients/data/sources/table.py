@@ -95,10 +95,15 @@ class Table:
             blocks = tuple(block.translate(_SWAPPED) for block in blocks)
         return [cell.strip() for block in blocks for cell in unpack(block)]
 
+    def blocks(self, order: Sequence[int]) -> Iterator[list[list[str]]]:
+        """A few thousand rows at a time: for each, the cells as texts of the columns at these places."""
+        for blocks in zip(*(self.columns[place].blocks for place in order), strict=True):
+            yield list(map(self._texts, blocks))
+
     def rows(self, order: Sequence[int]) -> Iterator[tuple[str, ...]]:
         """Each row's cells as texts, by the places of their columns."""
-        for blocks in zip(*(self.columns[place].blocks for place in order), strict=True):
-            yield from zip(*map(self._texts, blocks), strict=True)
+        for columns in self.blocks(order):
+            yield from zip(*columns, strict=True)
 
     def twins(self, columns: Iterable[str]) -> tuple[Note, ...]:
         """A note for each of these columns that has another beside it whose name differs in capitals alone."""

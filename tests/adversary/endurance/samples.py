@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.approvals import read_proposal
+from clients.drafting.invitation import Invitation, load_invitation
 from clients.journal.remembered import Memory
 from clients.policy import load_site
 from federation.audit import evidence
@@ -17,7 +18,7 @@ from federation.audit.receipts import read_receipts
 from federation.config import toml
 from federation.errors import CheckpointError, InputError, RosterError, UnusableFile
 from federation.identity import keys
-from federation.identity.roles import create_coordinator, load_any_public
+from federation.identity.roles import create_coordinator, create_node, load_any_public, load_node
 from federation.identity.roster_file import load_roster
 from federation.ledger.export import export_lines, load_entries
 from federation.model.params import params_bytes, params_from_bytes
@@ -48,6 +49,8 @@ from privacy.secagg import messages
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Phase
 from server import checkpoint
+from server.showing.now import FILE as NOW
+from server.showing.now import read_now
 from tests.adversary.endurance.decoders import Decoder, Files, binary
 from tests.federation.audit.audited import TEXT, served
 from tests.privacy.ledger.ledgers import ANNA, BERT, FILTER, PLAN, reserved
@@ -228,13 +231,19 @@ def of_files(folder: Path) -> dict[str, Decoder]:
     proposal = approvals.to_text(reserved().account.tip.replacement(bytes(range(32)))).encode()
     key = (home / "keys" / "ash.key").read_bytes()
     _, named = create_coordinator(folder / "keys", "lead")
-    coordinator = named.read_bytes()
+    coordinator, (node, _) = named.read_bytes(), create_node(folder / "keys", "ash")
+    consortium = {"keys": [keys.load_public(home / "keys" / "ash.pub").key], "quorum": 1}
+    known = {"version": "federation.invitation/1", "consortium": consortium, "plan": {"toml": TEXT}}
+    invitation = Invitation.model_validate(known).to_toml("ash").encode()
     public, roster = (home / "keys" / "ash.pub").read_bytes(), (run / "roster.toml").read_bytes()
     receipts, report = (run / "receipts.jsonl").read_bytes(), (run / "report.json").read_bytes()
     room = "federation.audit.evidence"
     return _of_transcript(path_of(run, 1)) | {
         "clients.approvals.read_proposal": made.of(
             "p.json", read_proposal, [proposal], InputError, MalformedMessage
+        ),
+        "clients.drafting.invitation.load_invitation": made.of(
+            "invite.toml", load_invitation, [invitation], InputError
         ),
         "clients.journal.remembered.Memory.read": made.of(
             "ash.restores", _remembered, [b'{"00ff": 3, "ff00": 12}'], RecordsUnavailable
@@ -248,6 +257,9 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             "words", keys.load_passphrase, [b"seven words that nobody guesses\n"], UnusableFile
         ),
         "federation.identity.keys.load_public": made.of("a.pub", keys.load_public, [public], InputError),
+        "federation.identity.roles.load_node": made.of(
+            "ash.node.key", load_node, [node.read_bytes()], UnusableFile
+        ),
         "federation.identity.roles.load_any_public": made.of(
             "any.pub", load_any_public, [public, coordinator], InputError
         ),
@@ -276,6 +288,11 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             "journals/ash.sqlite",
             lambda path: evidence.read_ledgers(path.parent.parent, (), Findings()),
             [export, journal],
+        ),
+        "server.showing.now.read_now": made.of(
+            NOW,
+            lambda path: read_now(path.parent),
+            [b'{"phase": "playing", "sites": {"ash": {"connected": true}}}'],
         ),
         "server.checkpoint.read": made.of(
             "state.safetensors", lambda path: checkpoint.read(path.parent, plan), [state], CheckpointError

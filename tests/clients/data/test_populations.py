@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clients.data.populations import (
     begin_registry,
@@ -27,6 +29,7 @@ from clients.policy import Policy, SiteData, SiteFile
 from federation.errors import DataError
 from federation.plan.plan import parse
 from privacy.errors import PolicyViolation, RecordsUnavailable
+from tests.clients.data.tables import table_of
 from tests.patience import within
 from tests.plans import TEXT
 
@@ -432,3 +435,28 @@ def test_a_hundred_thousand_records_are_claimed_in_seconds(tmp_path: Path) -> No
     for _ in ("first", "again"):
         with within(8):  # about 1.5
             ward.claim(path, "cardiology", "journal.sqlite", "mrn")
+
+
+CELLS = (
+    "1",
+    "1.0",
+    " 2 ",
+    "-0.0",
+    "1e5",
+    "nan",
+    "inf",
+    "1_0",
+    "é1",
+    "\u0661",
+    "12345678901234567",
+    "",
+    "abc",
+    "1e400",
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.sampled_from(CELLS), st.floats(width=32).map(repr)), min_size=1, max_size=5))
+def test_a_row_is_known_whatever_rows_are_beside_it(rows: list[tuple[str, str]]) -> None:
+    alone = [fingerprints(table_of(("a", "b"), [row]), None, KEY) for row in rows]
+    assert fingerprints(table_of(("a", "b"), rows), None, KEY) == frozenset[bytes]().union(*alone)

@@ -160,6 +160,9 @@ def test_requests_are_answered_one_after_the_other_and_the_board_knows(link: Sup
     assert (standing.connection, standing.exchanges) == ("connected", 6)
     assert {"get-run", "get-fab", "register-node"}.isdisjoint(link.calls)
     assert link.calls[-1] == "deactivate-node"
+    first = link.calls.index("push-messages")
+    assert link.calls[:first].count("pull-object") == 1, "what is around our bytes is known by its name"
+    assert link.calls.count("confirm-message-received") == 6
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
@@ -298,6 +301,19 @@ def test_what_is_not_ours_never_reaches_the_site_and_gets_one_fixed_error(
     )
 
 
+def test_a_message_is_confirmed_when_all_of_it_is_stored_since_that_deletes_it(link: SuperLink) -> None:
+    message = message_of(to_record(b"something"))
+    link.late = {message.object_id: 3, message.content.object_id: 3}
+    link.messages.append(message)
+    with serving(link, backwards):
+        assert link.heard(1, patience(10)) == [b"gnihtemos"]
+        ends = time.monotonic() + patience(10)
+        while "confirm-message-received" not in link.calls and time.monotonic() < ends:
+            time.sleep(0.01)
+    assert "confirm-message-received" in link.calls
+    assert list(link.late.values()) == [0, 0]
+
+
 def test_an_object_that_is_not_there_yet_is_waited_for(link: SuperLink) -> None:
     never_there(link)
     with serving(link, backwards):
@@ -377,7 +393,16 @@ def test_a_node_ends_at_once_but_for_a_request_in_progress(link: SuperLink, is_b
 
 
 def test_looks_are_quick_after_a_message_and_rare_in_the_night() -> None:
-    assert [node._pause(silence) for silence in (0.0, 0.5, 1.0, 20.0, 3600.0)] == [0.05, 0.05, 0.1, 2.0, 3.0]
+    assert [node._pause(silence, 0.0) for silence in (0.0, 0.5, 1.0, 20.0, 3600.0)] == [
+        0.05,
+        0.05,
+        0.1,
+        2.0,
+        3.0,
+    ]
+    assert [node._pause(0.0, took) for took in (0.01, 0.1, 60.0)] == [0.05, 0.4, 3.0], (
+        "a coordinator is spared"
+    )
 
 
 def test_tries_to_connect_are_further_and_further_apart_and_never_in_step() -> None:

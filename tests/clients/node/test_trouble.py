@@ -135,6 +135,18 @@ def test_what_the_coordinator_answers_is_told_in_words_of_ours(
     assert said in told(link.place())
 
 
+def test_a_coordinator_that_is_killed_in_an_answer_is_no_stranger(link: SuperLink) -> None:
+    link.misbehave("activate-node", lambda handler: handler.hang_up())
+    assert "broke off; it is tried again" in told(link.place())
+
+    def half(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
+        handler.hang_up()
+
+    link.misbehave("activate-node", half)
+    assert "broke off; it is tried again" in told(link.place())
+
+
 @pytest.mark.parametrize(
     ("ahead", "said"), [(400, "400 s behind the coord"), (-400, "400 s ahead of the coord")]
 )

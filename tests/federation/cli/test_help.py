@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -40,3 +41,7 @@ def test_help_explains_every_argument(words: tuple[str, ...], command: Command) 
         text = str(getattr(each, "help", None) or "")
         assert text and text in done.out, f"{' '.join(words)}: {each.name} is not explained"
     assert ("Arguments" in done.out) == bool(arguments)
+    texts = [ALL[words].help or "", *(str(getattr(each, "help", None) or "") for each in ALL[words].params)]
+    assert not any(re.search(r"\[[a-z_]+\]", text) for text in texts), (
+        "rich takes [words] for markup, and drops them"
+    )

@@ -40,7 +40,9 @@ def test_from_new_keys_to_a_roster_that_sites_accept(federation: Federation) -> 
         words = ["keys", "new", "keys", "--id", name, "--organization", f"Clinic of {name}", "--size", size]
         added = federation(*words)
         assert (added.code, added.err) == (0, "")
-        assert added.out == f"private  keys/{name}.key\npublic   keys/{name}.pub\n"
+        assert added.out == (
+            f"private  keys/{name}.key\npublic   keys/{name}.pub\nnode     keys/{name}.node.key\n"
+        )
         assert federation("roster", "add", "roster.toml", f"keys/{name}.pub").code == 0
     signed = federation("roster", "sign", "roster.toml", "--key", "consortium/consortium.key")
     assert signed == Outcome(0, "roster.toml: 1 signatures\n", "")
@@ -65,16 +67,20 @@ def test_new_keys_are_their_owners_and_never_shown(federation: Federation) -> No
 
 def test_a_key_that_exists_is_kept(federation: Federation) -> None:
     federation("keys", "new", "keys", "--id", "berlin")
-    before = Path("keys/berlin.key").read_bytes()
+    private, node = Path("keys/berlin.key"), Path("keys/berlin.node.key")
+    before = private.read_bytes(), node.read_bytes()
     line = federation.refused("keys", "new", "keys", "--id", "berlin", "--size", 24)
-    assert "keys/berlin.key: exists already; a key is never replaced" in line
-    assert Path("keys/berlin.key").read_bytes() == before
+    assert "exists already; a key is never replaced" in line
+    assert (private.read_bytes(), node.read_bytes()) == before
+    private.unlink()
+    assert str(node) in federation.refused("keys", "new", "keys", "--id", "berlin", "--size", 24)
+    assert (private.exists(), node.read_bytes()) == (False, before[1])
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--id", "../berlin"], "is not of the right form"),
+        (["--id", "../berlin"], "'../berlin' is no site's id"),
         (["--id", "berlin", "--size", "0"], "--size"),
         (["--id", "berlin", "--size", "many"], "--size"),
         (["--id", "berlin", "--size", str(1 << 53)], "size = 9007199254740992"),
@@ -136,6 +142,7 @@ def test_a_roster_names_the_coordinator_and_a_node_and_a_site_is_taken_off_it(fe
     federation("keys", "new", "keys", "--id", "berlin")
     federation("keys", "new", "keys", "--id", "amsterdam")
     assert federation("keys", "new", "keys", "--id", "coordinator", "--coordinator").code == 0
+    Path("keys/berlin.node.key").unlink()
     assert federation("keys", "new", "keys", "--id", "berlin", "--node").out == (
         "private  keys/berlin.node.key\npublic   keys/berlin.node.pub\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ import sys
 
 import pytest
 
-from federation.cli.process import advise, command_line, run
+from federation.cli.process import advise, command_line, end_by, run
 from federation.cli.streams import OutputLost
+from federation.errors import InputError
+from federation.log import tell_end, to_stderr, warnings_to_stderr
 from tests import ROOT
 
 
@@ -103,3 +106,30 @@ def test_nothing_slow_is_imported_before_a_signal_is_answered() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     roots = {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
     assert roots.isdisjoint({"click", "typer", "rich", "torch", "numpy", "pydantic"})
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "status"),
+    [(InputError("no such file"), "failed", 2), (KeyboardInterrupt(), "stopped", 130)],
+)
+def test_a_log_of_objects_ends_with_one_and_the_next_command_has_its_own_form(
+    capsys: pytest.CaptureFixture[str], error: BaseException, event: str, status: int
+) -> None:
+    def work() -> int:
+        to_stderr(as_json=True)
+        end_by(tell_end)
+        raise error
+
+    try:
+        assert run(work) == status
+        (line,) = capsys.readouterr().err.splitlines()
+        told = json.loads(line)
+        assert (told["event"], told["level"], told["status"]) == (event, "warning", status)
+        assert told["detail"]
+        assert raising(InputError("no such file")) == 2
+        assert capsys.readouterr().err == "error: no such file\n"
+        to_stderr()
+        end_by(tell_end)
+        assert not tell_end("words", 2)
+    finally:
+        warnings_to_stderr()

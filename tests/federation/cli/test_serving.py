@@ -1,6 +1,6 @@
 """`federation serve` and `federation status`: what a call gets, and a whole run in real processes.
 
-The run: sites by `federation join`, TLS, node keys; interrupted, and resumed.
+The run: a coordinator, a SuperLink, TLS and node keys.
 """
 
 from __future__ import annotations
@@ -9,33 +9,34 @@ import io
 import json
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
+from clients.board.board import Board
+from clients.join import open_site, place_of
+from clients.node.fleet import Fleet
+from clients.node.line import Line
+from clients.node.node import Node
+from clients.policy import load_site
 from federation.audit.examine import audit
 from federation.cli.serving import _bars
-from federation.identity.roles import create_coordinator, load_any_public
+from federation.identity.roles import create_coordinator, load_any_public, load_node
 from federation.identity.roster_file import add_to_roster
 from federation.log import LOGGER, note, to_stderr
 from federation.plan.plan import parse
 from server.link.certificates import own
 from server.showing.snapshot import Glance
-from simulations.simulate import simulate
 from tests import ROOT
 from tests.federation.command import Command
-from tests.patience import patience
-from tests.stories.test_flower_deployment import PLAN, SITES, joined, write_institutions
+from tests.stories.test_flower_deployment import PLAN, SITES, write_institutions
 from tests.worlds import text_of
 
 COMMAND = [sys.executable, "-c", "from federation.cli.start import main; main()"]
@@ -48,37 +49,26 @@ def free_port() -> int:
     return port
 
 
-class Serving:
-    """The command in a process of its own; what it has said, line by line."""
-
-    def __init__(self, words: list[str], log: Path) -> None:
-        self._log = log
-        with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [*COMMAND, "serve", *words, "--json-log"],
-                stderr=stderr,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+@contextmanager
+def as_nodes(institutions: Mapping[str, Path], server: str) -> Iterator[None]:
+    """The sites as nodes in this process: `federation join` without the seconds in which a process starts."""
+    with ExitStack() as stack:
+        for name, path in institutions.items():
+            path.write_text(f"{path.read_text()}[server]\n{server}")
+            site, place = stack.enter_context(closing(open_site(path))), place_of(load_site(path), path)
+            key, line = (
+                load_node(path.parent / "keys" / f"{name}.node.key"),
+                stack.enter_context(closing(Line(place))),
             )
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
-
-    def until(self, event: str) -> None:
-        ends = time.monotonic() + patience(60)
-        while event not in [line["event"] for line in self.events()]:
-            assert self.process.poll() is None, self._log.read_text()
-            assert time.monotonic() < ends, self._log.read_text()
-            time.sleep(0.05)
-
-    def ends(self) -> tuple[int, str]:
-        """Its exit status and its last line."""
-        code = self.process.wait(patience(60))
-        return code, self._log.read_text().splitlines()[-1]
+            largest = partial(getattr, site, "largest")
+            stack.enter_context(Node(name, Fleet(line, key), place, site.receive, largest, Board(name)))
+        yield
 
 
 @pytest.mark.waits
-def test_a_run_is_interrupted_resumed_and_gets_what_a_simulation_gets(tmp_path: Path) -> None:
-    plan, state, told = tmp_path / "plan.toml", tmp_path / "runs" / "first", dict[str, list[Any]]()
+def test_a_run_from_the_command_line_with_sites_that_are_nodes(tmp_path: Path) -> None:
+    """Interruptions of all kinds, and what a run comes to without: tests/stories/real."""
+    plan, state = tmp_path / "plan.toml", tmp_path / "runs" / "first"
     plan.write_text(PLAN)
     institutions = write_institutions(tmp_path / "sites", parse(PLAN).digest, with_nodes=True)
     pinned, address = own(tmp_path / "tls", "localhost").pinned, f"localhost:{free_port()}"
@@ -91,48 +81,32 @@ def test_a_run_is_interrupted_resumed_and_gets_what_a_simulation_gets(tmp_path: 
         "--address",
         address,
     ]
-    with ExitStack() as stack:
-        first = Serving(words, tmp_path / "first.log")
-        stack.callback(first.process.kill)
-        for path in institutions.values():
-            path.write_text(f'{path.read_text()}[server]\naddress = "{address}"\ncertificate = "{pinned}"\n')
-            stack.enter_context(joined(path, None, told))
-        first.until("round_ends")
-        assert Glance(state)()["running"]
-        first.process.send_signal(signal.SIGINT)
-        code, line = first.ends()
-        assert (code, line.partition("; ")[0]) == (130, "error: interrupted")
-        assert f"resume with: federation serve {plan}" in line
-        assert Glance(state)()["phase"] == "interrupted"
-        second = Serving(words, tmp_path / "second.log")
-        stack.callback(second.process.kill)
-        assert second.ends()[0] == 0, (tmp_path / "second.log").read_text()
-    check_story(first.events(), second.events())
-    check_folder(state)
-    simulate(
-        parse(PLAN), tmp_path / "sites", tmp_path / "simulated", engine="protocol", progress=lambda *_: None
-    )
-    served, expected = (load_file(path / "params.safetensors") for path in (state, tmp_path / "simulated"))
-    assert all(torch.equal(served[name], expected[name]) for name in expected)
-
-
-def check_story(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
-    """Each site was told when it came; the second process went on after the rounds of the first."""
-    assert sorted(line["site"] for line in first if line["event"] == "site_connected") == [*SITES]
-    done = [line["round"] for line in first + second if line["event"] == "round_ends"]
-    assert done == [1, 2]
-    assert next(line for line in second if line["event"] == "run_resumed")["rounds_done"] == 1
-    assert second[-1]["event"] == "run_ends"
-
-
-def check_folder(state: Path) -> None:
-    """All files of a run, an audit that passes, and nothing of what was under way."""
+    with (
+        as_nodes(institutions, f'address = "{address}"\ncertificate = "{pinned}"\n'),
+        subprocess.Popen(
+            [*COMMAND, "serve", *words, "--json-log"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as process,
+    ):
+        assert process.stderr is not None
+        told = []
+        for line in process.stderr:
+            told.append(json.loads(line))
+            if told[-1]["event"] == "round_begins":
+                now = Glance(state)()
+                assert (now["running"], now["phase"], now["cohort"]) == (True, "running", [*SITES])
+                assert {site["connected"] for site in now["sites"]} == {True}
+        assert process.wait() == 0, told
+    assert sorted(line["site"] for line in told if line["event"] == "site_connected") == [*SITES]
+    assert [line["round"] for line in told if line["event"] == "round_ends"] == [1, 2]
     names = {path.name for path in state.iterdir()}
     assert {"report.html", "report.json", "receipts.jsonl", "rounds", "params.safetensors"} <= names
     assert {path.name for path in (state / "link").iterdir()} == {"now.json", "superlink.log"}
     assert audit(state, []).verdict == "pass"
     now = Glance(state)()
-    assert (now["phase"], now["runs"][0]["rounds_done"]) == ("finished", 2)
+    assert (now["running"], now["phase"], now["runs"][0]["rounds_done"]) == (False, "finished", 2)
 
 
 @pytest.fixture
@@ -207,14 +181,14 @@ def test_on_a_terminal_a_round_is_a_bar_and_not_two_lines() -> None:
         rounds=lambda name, done, total, _: seen.append((name, done, total)),
     )
     with _bars(shown):
-        note("waiting", plan="heart", sites=3)
+        note("waiting", name="heart", needed=3)
         note("run_begins", rounds=5, rounds_done=0)
         note("round_begins", round=1)
         note("round_ends", round=1, rounds=5)
         note("run_ends")
     assert seen == [("waiting for sites", 0, 0), ("heart", 0, 5), ("heart", 1, 5)]
     told = listener.stream.getvalue().splitlines()
-    assert [line.partition(" rounds")[0].partition(" plan")[0] for line in told] == [
+    assert [line.partition(" rounds")[0].partition(" name")[0] for line in told] == [
         "waiting",
         "run begins",
         "run ends",

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from federation.errors import InputError, TransportError
+from federation.round.flower import GridTransport
+from federation.round.transport import Deadline, Outgoing, Transport
 from server.link import listening
 from server.link.certificates import own
 from server.link.child import Place, SuperLink, listen
 from server.link.flower import Link
 from server.link.listening import Doors
+from server.link.order import Order
+from server.link.steady import Named, SteadyTransport
+from server.link.superlink import flower_app, node_key, settle
 from tests import ROOT
 from tests.patience import patience
 from tests.server.link.nodes import node, signed
@@ -72,11 +78,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def back_in(running: Running) -> None:
-    """Wait until it answers its coordinator, and knows the nodes."""
+    """Wait until it answers its coordinator."""
     ends = time.monotonic() + patience(30)
     while True:
         try:
-            return running.link.settle(running.points)
+            running.link.connected({})
+            return
         except Exception:
             assert time.monotonic() < ends, running.place.log.read_text()
             time.sleep(0.2)
@@ -98,7 +105,7 @@ def test_a_stranger_gets_nothing_and_a_node_of_the_roster_is_answered(running: R
         for method in ("GET", "POST"):
             assert running.ask(path, signed(running.key), method=method)[0] == 404
     public = running.link
-    assert public.connected(running.points) == {}
+    assert public.connected(running.points) == frozenset()
     # It is signed by a node of the roster, so the app itself answers; an empty message names no key.
     status, body = running.ask("/v1/fleet/activate-node", signed(running.key))
     assert status != 404
@@ -115,7 +122,7 @@ def test_a_node_that_comes_back_at_once_is_let_in(running: Running) -> None:
     assert [running.ask("/v1/fleet/activate-node", signed(running.key), body)[0] for _ in range(3)] == [
         200
     ] * 3
-    assert list(running.link.connected(running.points).values()) == ["ash"]
+    assert running.link.connected(running.points) == {"ash"}
 
 
 def test_its_secrets_are_in_no_argument_and_no_environment_and_its_files_are_its_owners(
@@ -134,6 +141,20 @@ def test_its_secrets_are_in_no_argument_and_no_environment_and_its_files_are_its
     assert running.place.folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_nodes_are_registered_before_anybody_can_ask_and_keep_their_number(tmp_path: Path) -> None:
+    """Else a site would be told that its key is not known; and after a restart its messages are still its own."""
+    one, other = node()[1], node()[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        order = Order(0, 0, "", "", str(tmp_path / "state.db"), (), token="", secret="00")  # noqa: S106
+        state = flower_app(order).state.linkstate_factory.state()
+    settle(state, [one])
+    first = state.get_node_id_by_public_key(node_key(one))
+    settle(state, [one, other])
+    assert state.get_node_id_by_public_key(node_key(one)) == first is not None
+    assert state.get_node_id_by_public_key(node_key(other)) not in (None, first)
+
+
 def test_another_process_of_this_machine_has_no_token(running: Running) -> None:
     host, _, port = running.superlink.address.partition(":")
     line = http.client.HTTPConnection(host, int(port), timeout=patience(20))
@@ -142,7 +163,7 @@ def test_another_process_of_this_machine_has_no_token(running: Running) -> None:
         assert line.getresponse().status == 403
     wrong = Link(running.superlink.address, "00" * 32, running.superlink.secret)
     with pytest.raises(Exception, match="403"):
-        wrong.settle({})
+        wrong.connected({})
 
 
 def test_a_task_needs_the_secret(running: Running) -> None:
@@ -165,20 +186,32 @@ def test_old_tls_is_refused(running: Running) -> None:
         context.wrap_socket(plain, server_hostname="localhost")
 
 
-def test_it_is_started_again_and_the_run_goes_on(running: Running) -> None:
-    with running.link.run() as grid:
+def test_another_one_takes_its_place_and_a_line_over_it_goes_on(running: Running) -> None:
+    @contextmanager
+    def line() -> Iterator[Transport]:
+        with running.link.run() as grid:
+            yield Named(GridTransport(grid), running.link.numbers(running.points))
+
+    with SteadyTransport(line, longest=patience(60)) as transport:
+        transport.addresses()
         before = running.superlink.process
         os.kill(before, signal.SIGKILL)
-        ends = time.monotonic() + patience(30)
-        while True:  # the same task and token: its database has them
-            try:
-                grid.get_node_ids()
-                break
-            except Exception:
-                assert time.monotonic() < ends, running.place.log.read_text()
-                time.sleep(0.1)
+        transport.send([Outgoing("ash", b"hello")])
+        assert transport.next(0) == Deadline()
         assert running.superlink.process != before
     assert running.ask("/v1/fleet/pull-messages", {})[0] == 401  # at the same port
+
+
+def test_one_that_does_not_answer_or_whose_database_is_damaged_is_followed_by_another(
+    running: Running,
+) -> None:
+    before = running.superlink.process
+    os.kill(before, signal.SIGSTOP)
+    running.place.database.write_bytes(b"no database" * 999)
+    running.superlink.renew()
+    back_in(running)
+    assert running.superlink.process != before
+    assert running.place.database.read_bytes().startswith(b"SQLite format 3")
 
 
 def test_it_ends_with_its_coordinator_however_that_ends(running: Running, tmp_path: Path) -> None:

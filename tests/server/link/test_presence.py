@@ -27,7 +27,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def coming(*looks: tuple[str, ...]) -> Presence:
     """Sites as they are found, look by look; the last one stays."""
     left: Iterator[tuple[str, ...]] = iter(looks)
-    return Presence(SITES, lambda: {str(number): site for number, site in enumerate(next(left, looks[-1]))})
+    return Presence(SITES, lambda: frozenset(next(left, looks[-1])))
 
 
 def test_each_site_is_told_when_it_comes_and_goes(told: list[tuple[Any, ...]]) -> None:

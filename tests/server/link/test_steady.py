@@ -15,7 +15,7 @@ from federation.errors import TransportError
 from federation.round.transport import Arrival, Deadline, Outgoing, Transport
 from server.link import steady
 from server.link.flower import RunOver
-from server.link.steady import SteadyTransport
+from server.link.steady import Named, SteadyTransport
 
 HELLO = Outgoing("1", b"hello")
 
@@ -159,6 +159,32 @@ def test_after_a_limit_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert steady.LONGEST < now[0] < 1.1 * steady.LONGEST
 
 
+def test_sites_are_asked_again_when_they_are_back(sleeps: list[Callable[[], None]]) -> None:
+    first, second = Line(), Line()
+    second.addresses = lambda: ()  # type: ignore[method-assign]
+    with over([first, second]) as transport:
+        first.loses = 1
+        transport.send([HELLO])
+        first.fault = RunOver("")
+        sleeps += [lambda: None, lambda: None, lambda: setattr(second, "addresses", lambda: ("1",))]
+        assert transport.next(1) == Arrival("1", b"re hello")
+        assert not sleeps
+
+
+def test_a_superlink_that_does_not_answer_is_renewed(sleeps: list[Callable[[], None]]) -> None:
+    line, renewed = Line(), list[int]()
+
+    @contextmanager
+    def opens() -> Iterator[Transport]:
+        yield line
+
+    with SteadyTransport(opens, renew=lambda: renewed.append(1)) as transport:
+        line.fault = httpx.ConnectError("")
+        sleeps += [breaks(line, httpx.ReadTimeout("")), breaks(line, None)]
+        assert transport.addresses() == ("1",)
+    assert renewed == [1]
+
+
 def test_where_there_will_be_no_other_it_says_so_at_once() -> None:
     def require() -> NoReturn:
         raise TransportError("the SuperLink ended 6 times in a minute")
@@ -181,3 +207,13 @@ def test_a_superlink_that_is_gone_at_the_end_changes_nothing() -> None:
 
     with SteadyTransport(opens) as transport:
         assert transport.addresses() == ("1",)
+
+
+def test_addresses_are_sites_whatever_their_numbers() -> None:
+    line = Line()
+    named = Named(line, {"ash": "1", "birch": "2"})
+    assert named.addresses() == ("ash",)
+    named.send([Outgoing("birch", b"hello")])
+    assert line.sent == [Outgoing("2", b"hello")]
+    assert named.next(1) == Arrival("birch", b"re hello")
+    assert named.next(1) == Deadline()

@@ -97,7 +97,7 @@ def test_what_goes_on_now_is_known_while_a_coordinator_is_at_work(tmp_path: Path
         note("ready", address="fed:1", pin="ca.crt")
         now.connected({"ash": True, "birch": True, "cedar": False})
         note("run_begins", run="ab" * 16, sites=["ash"], rounds=3, rounds_done=0)
-        note("round_begins", run="ab" * 16, round=2, attempt=1, cohort=["ash", "birch"])
+        note("round_begins", run="ab" * 16, round=2, attempt=1, cohort=2, sites=["ash", "birch"])
         warn("site_lost", site="birch", reason="silent")
         descriptor = os.open(place, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -38,7 +38,7 @@ SITES = NAMES[:4]
 RECORDS = dict(
     zip((*SITES, "elm", "stranger"), (1201, 1213, 1217, 1223, 1229, 1231), strict=True)
 )  # what nobody else may learn
-QUIETLY = ("--json-log",)  # and asks nothing
+QUIETLY = ("--yes", "--plain", "--json-log")  # asks nothing
 DECLARED = 1000  # what everybody knows
 RECEIPTS = "receipts.jsonl"
 SITE = """

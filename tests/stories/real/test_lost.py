@@ -61,7 +61,9 @@ def test_whoever_is_lost_is_let_in_again_and_every_sum_is_of_those_who_were_ther
         sites["ash"].go(7)
 
         serve.halts(9)
-        serve.kill()
+        serve.signal(signal.SIGTERM)
+        assert serve.ends() == 143
+        assert "resume with: federation serve" in serve.err
         sites["dogwood"].kill()
         today = consortium.folder / "today"
         move_database(consortium.journal("dogwood"), today)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -17,36 +18,10 @@ from clients.data.sources.reading import read
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.tabular import TabularTask
+from tests import ROOT
 from tests.clients.data.sources.stores import SOME, TASK, sqlite
 
-OMOP = """
-select p.person_id as mrn,
-       2024 - p.year_of_birth as age,
-       case p.gender_concept_id when 8507 then 'M' when 8532 then 'F' end as sex,
-       (select max(m.value_as_number) from measurement m
-         where m.person_id = p.person_id and m.measurement_concept_id = 3004249) as systolic,
-       exists (select 1 from condition_occurrence c
-                where c.person_id = p.person_id and c.condition_concept_id = 201826) as diabetes
-from person p
-order by p.person_id
-"""
-FHIR = """
-select json_extract(p.body, '$.id') as mrn,
-       2024 - cast(substr(json_extract(p.body, '$.birthDate'), 1, 4) as integer) as age,
-       case json_extract(p.body, '$.gender') when 'male' then 'M' when 'female' then 'F' end as sex,
-       max(json_extract(o.body, '$.valueQuantity.value')) as systolic,
-       exists (select 1 from resources c
-                where c.type = 'Condition'
-                  and json_extract(c.body, '$.subject.reference') = 'Patient/' || p.id
-                  and json_extract(c.body, '$.code.coding[0].code') = '44054006') as diabetes
-from resources p
-join resources o on o.type = 'Observation'
-                and json_extract(o.body, '$.subject.reference') = 'Patient/' || p.id
-                and json_extract(o.body, '$.code.coding[0].code') = '8480-6'
-where p.type = 'Patient'
-group by p.id
-order by p.id
-"""
+OMOP, FHIR = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL)
 PEOPLE = [
     ("1", 1950, "M", [128, 141.5], True),
     ("2", 1987, "F", [119], False),
