@@ -73,7 +73,7 @@ def _address(host: str) -> tuple[str, socket.AddressFamily]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a SuperLink keeps what it has, 0700: its database, its home and its log."""
+    """Where a SuperLink keeps what it has, 0700: its home and its log."""
 
     folder: Path
 
@@ -83,19 +83,9 @@ class Place:
         self.folder.chmod(0o700)
 
     @property
-    def database(self) -> Path:
-        """Messages under way, and which nodes there are."""
-        return self.folder / "state.db"
-
-    @property
     def log(self) -> Path:
         """What it said; of the newest one only."""
         return self.folder / "superlink.log"
-
-    def forget(self) -> None:
-        """Remove the messages: whatever was under way has ended."""
-        for path in self.folder.glob("state.db*"):
-            path.unlink(missing_ok=True)
 
 
 class SuperLink:
@@ -113,7 +103,6 @@ class SuperLink:
             local=self._local.fileno(),
             certificate=str(certificate.chain),
             key=str(certificate.key),
-            database=str(place.database),
             nodes=tuple(node.hex() for node in nodes),
             token=self.token,
             secret=self.secret,
@@ -159,7 +148,6 @@ class SuperLink:
         with self._changing:
             if self._ended.is_set():
                 return
-            self._place.forget()  # what was under way is asked again, also what was half sent
             descriptor = os.open(self._place.log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
             try:
                 child = subprocess.Popen(

@@ -100,7 +100,6 @@ def deploy(call: Call, told: Callable[[Rehearsal], None] = lambda _: None) -> No
         ):
             _tell(call, certificate, public.getsockname()[1])
             _serve_all(call, left, nodes, superlink, now, told)
-        place.forget()
 
 
 def parts_of(call: Call) -> tuple[Part, ...]:

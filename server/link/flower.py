@@ -76,7 +76,7 @@ Points: TypeAlias = Mapping[str, bytes]
 
 
 class RunOver(TransportError):
-    """The SuperLink does not know this run any more: it took the coordinator for dead, or lost its database."""
+    """The SuperLink does not know this run any more: it took the coordinator for dead, or was followed by another."""
 
 
 @dataclass(frozen=True)

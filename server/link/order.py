@@ -14,7 +14,6 @@ class Order:
     local: int
     certificate: str
     key: str
-    database: str
     nodes: tuple[str, ...]
     token: str = field(repr=False)
     secret: str = field(repr=False)

@@ -74,10 +74,9 @@ def ask(
 
 
 @pytest.fixture(scope="module")
-def routes(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def routes() -> list[str]:
     """Every path of Flower's own app."""
-    database = tmp_path_factory.mktemp("flower") / "state.db"
-    order = Order(0, 0, "", "", str(database), (POINT.hex(),), token=TOKEN, secret="00" * 32)
+    order = Order(0, 0, "", "", (POINT.hex(),), token=TOKEN, secret="00" * 32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Flower's own, of a library that it uses
         app = flower_app(order)
@@ -296,7 +295,7 @@ def test_only_the_coordinator_reaches_what_it_calls_itself(routes: list[str]) ->
 
 
 def test_secrets_of_an_order_are_not_shown(tmp_path: Path) -> None:
-    order = Order(3, 4, "c", "k", "d", ("aa",), token="tttt", secret="ssss")  # noqa: S106
+    order = Order(3, 4, "c", "k", ("aa",), token="tttt", secret="ssss")  # noqa: S106
     assert "tttt" not in repr(order)
     assert "ssss" not in repr(order)
     assert Order.from_line(order.to_line()) == order

@@ -179,3 +179,15 @@ def test_a_reply_has_three_objects_and_no_more(two: Two) -> None:
     reply.tree.object_id = "ab" * 32
     with pytest.raises(Refused):
         announced(fleet, number, reply.message, reply.tree)
+
+
+def test_replies_do_not_hang_on_one_another(two: Two) -> None:
+    """Each would be told with all that hangs on it: deeper with every reply, until nothing can be told any more."""
+    fleet, number = two.hostile
+    two.transport.send([Outgoing(str(number), b"one"), Outgoing(str(number), b"two")])
+    first, second = (Reply.to(asked_of(fleet, number), data) for data in (b"first", b"second"))
+    announced(fleet, number, first.message, first.tree)
+    announced(fleet, number, first.message, first.tree)  # again, as after a lost answer
+    second.tree.children[0].children[0].object_id = first.tree.object_id
+    with pytest.raises(Refused):
+        announced(fleet, number, second.message, second.tree)

@@ -14,4 +14,3 @@ def nursery() -> Iterator[Nursery]:
     """Starts processes, and ends them whatever happens."""
     with Nursery() as running:
         yield running
-        print(f"CPU {running.seconds()}")  # noqa: T201

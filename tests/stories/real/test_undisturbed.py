@@ -19,7 +19,6 @@ from tests.stories.real.family import descendants
 from tests.stories.real.intruder import Intruder, node_key, offers
 from tests.stories.real.party import Nursery, Party
 from tests.stories.real.replayed import protocol, replayed
-from tests.stories.real.watching import Watch
 from tests.stories.real.wire import DATA, check_line, counts_in, forms_of, records
 
 TRAINS = "clients.release:contribution"  # where a site has charged a round and not yet read a record
@@ -30,24 +29,23 @@ def test_nobody_else_learns_or_changes_anything(nursery: Nursery, tmp_path: Path
     """Without noise, so that what is secret is known to the bit, and the result as well."""
     plan = {"noise": "none", "rounds": 3, "deadline_seconds": 600}
     with Consortium(tmp_path / "c", nursery, (*SITES, "elm"), **plan) as consortium:
-        with Watch(consortium.state) as watch:
-            serve = consortium.serve()
-            serve.tells("waiting")
-            wrong_certificate(consortium)
-            consortium.disown("elm")
-            sites = consortium.join_all({"ash": (TRAINS, (2,))})
-            impostor = consortium.join("elm")
-            sites["ash"].halts(2)
-            serve.tells("site_refused", reason="protocol")
-            assert not impostor.events("round_begins")
-            knock(consortium, serve)
-            stranger(consortium, serve)
-            sites["ash"].go(2)
-            assert serve.ends() == 0, serve.told()
+        serve = consortium.serve()
+        serve.tells("waiting")
+        wrong_certificate(consortium)
+        consortium.disown("elm")
+        sites = consortium.join_all({"ash": (TRAINS, (2,))})
+        impostor = consortium.join("elm")
+        sites["ash"].halts(2)
+        serve.tells("site_refused", reason="protocol")
+        assert not impostor.events("round_begins")
+        knock(consortium, serve)
+        stranger(consortium, serve)
+        sites["ash"].go(2)
+        assert serve.ends() == 0, serve.told()
         consortium.stop()
         assert torch.equal(consortium.params(), protocol(consortium))
         check_run(consortium)
-        check_wire(consortium, watch.seen)
+        check_wire(consortium, consortium.frames)
 
 
 def wrong_certificate(consortium: Consortium) -> None:
@@ -88,7 +86,7 @@ def knock(consortium: Consortium, serve: Party) -> None:
     inner = knocking.refused_without_token(descendants(serve.pid), port, everything)
     assert inner >= 1
     assert ids == consortium.nodes(), "no node came or went"
-    assert consortium.run_number() == run, "no run was begun"
+    assert consortium.run_number() == run, "no other run was begun"
 
 
 def check_run(consortium: Consortium) -> None:
@@ -108,8 +106,8 @@ def check_run(consortium: Consortium) -> None:
     assert outcome.verdict == "pass", outcome.findings
 
 
-def check_wire(consortium: Consortium, stored: bytes) -> None:
-    """The lines carry TLS and nothing else; what the server stores holds no contribution and no count."""
+def check_wire(consortium: Consortium, carried: bytes) -> None:
+    """The lines carry TLS and nothing else; what the SuperLink carries holds no contribution and no count."""
     secrets: dict[str, bytes] = {}
 
     def at(terms: Terms, params: Tensor, trainers: dict[str, Trainer]) -> None:
@@ -119,13 +117,13 @@ def check_wire(consortium: Consortium, stored: bytes) -> None:
 
     assert torch.equal(replayed(consortium, consortium.receipts(), at), consortium.params())
     assert len(secrets) == 4 * 3 * 4
-    assert b"hospital dogwood" in stored, "messages are seen in what was stored, in the clear"
+    assert b"hospital dogwood" in carried, "messages are seen in what was carried, in the clear"
     for name, secret in secrets.items():
-        assert secret not in stored, name
+        assert secret not in carried, name
     for name, count in RECORDS.items():
-        assert counts_in(stored, count) == [], name
+        assert counts_in(carried, count) == [], name
     run = bytes.fromhex(consortium.run_id())
-    assert run in stored
+    assert run in carried
     plain = {
         "a run": run,
         "a name": b"hospital dogwood",

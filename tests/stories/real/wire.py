@@ -1,11 +1,10 @@
-"""What may be seen of a federation from outside: TLS on the line, masked vectors in the server's database."""
+"""What may be seen of a federation from outside: TLS on the line, masked vectors in what is carried."""
 
 from __future__ import annotations
 
 import re
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -72,16 +71,3 @@ def counts_in(data: bytes, count: int) -> list[int]:
     found = [data.find(form) for form in forms]
     found += [match.start() for match in re.finditer(rb"(?<![0-9A-Za-z])%d(?![0-9A-Za-z])" % count, data)]
     return [place for place in found if place >= 0]
-
-
-def database(folder: Path) -> bytes:
-    """All bytes of the server's databases and their logs as they lie there now."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_database(path)]
-    more = [path.with_name(path.name + end) for path in files for end in ("-wal", "-journal")]
-    return b"".join(path.read_bytes() for path in [*files, *more] if path.exists())
-
-
-def is_database(path: Path) -> bool:
-    """Whether a file is one of SQLite's."""
-    with path.open("rb") as file:
-        return file.read(6) == b"SQLite"
