@@ -76,7 +76,7 @@ Points: TypeAlias = Mapping[str, bytes]
 
 
 class RunOver(TransportError):
-    """The SuperLink does not know this run any more: it took the coordinator for dead, or was followed by another."""
+    """The SuperLink does not know this run any more: it took the coordinator for dead, or is another one."""
 
 
 @dataclass(frozen=True)

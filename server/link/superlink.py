@@ -61,7 +61,7 @@ from flwr.superlink.main import create_app
 from google.protobuf.message import DecodeError
 
 from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send, refuse
-from server.link.listening import Doors, GuardedServer, PlainServer
+from server.link.listening import Doors, GuardedServer, LocalServer
 from server.link.order import Order
 
 _FILES: Final = 4096  # open at once, if the system allows it
@@ -271,7 +271,7 @@ async def _serve(order: Order, app: Any, node_of: Signed) -> None:
     doors = Doors()
     state = app.state.linkstate_factory
     shown = PublicGate(Replying(Returning(app, state, node_of), state, node_of), node_of, doors.welcome)
-    local = PlainServer(_config(LocalGate(app, order.token), lifespan="on"))
+    local = LocalServer(_config(LocalGate(app, order.token), lifespan="on"))
     public = GuardedServer(_config(shown, lifespan="off"), doors, _tls(order))
     await asyncio.gather(
         local.serve([socket(fileno=order.local)]), public.serve([socket(fileno=order.public)])
