@@ -18,11 +18,10 @@ def replace_file(path: Path, data: bytes, *, is_secret: bool = False) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".new")
-    if is_secret:
-        beside.unlink(missing_ok=True)  # its mode may be another
-    with open(
-        os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600 if is_secret else 0o666), "wb"
-    ) as file:
+    beside.unlink(missing_ok=True)  # its mode may be another, or it is a link
+    # O_EXCL follows no link, and takes no file that somebody else has made or opened
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    with open(os.open(beside, flags, 0o600 if is_secret else 0o666), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

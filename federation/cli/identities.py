@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from federation.cli.screen import show
 from federation.cli.streams import print_json
 
 if TYPE_CHECKING:
@@ -77,10 +78,13 @@ def add_to_roster(
     """Add sites or replace them, name the coordinator, or a site's node. The roster then needs new signatures."""
     from federation.identity.keys import load_private
     from federation.identity.roles import load_any_public
-    from federation.identity.roster_file import add_to_roster, sign_roster
+    from federation.identity.roster_file import add_to_roster, changes, load_roster, sign_roster
 
     signer = None if key is None else load_private(key)
+    before = load_roster(path).read() if path.exists() else None
     roster = add_to_roster(path, *map(load_any_public, public))
+    if not as_json:
+        show(*changes(before, roster))
     signatures = 0 if signer is None else len(sign_roster(path, signer).signatures)
     _tell_roster(path, roster, as_json, signatures)
 

@@ -12,6 +12,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from clients.data.notes import printable
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure
 from privacy.errors import LedgerCorrupt
@@ -82,7 +83,7 @@ def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> N
     if as_json:
         print_json({"verdict": "pass", "site": tip.genesis.site, "entries_verified": entries, "head": head})
         return
-    typer.echo(f"{path}: {entries} entries of {tip.genesis.site} verify, head {head}")
+    typer.echo(printable(f"{path}: {entries} entries of {tip.genesis.site} verify, head {head}"))
     typer.echo("That nothing was cut off its end only others can tell: federation audit RUN --ledger FILE")
 
 

@@ -13,6 +13,7 @@ import typer
 
 from federation.cli.process import advise, command_line, end_by
 from federation.cli.progress import Shown, show_progress
+from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import InputError
 from federation.log import LOGGER, printable
@@ -121,7 +122,7 @@ def status(
     if as_json:
         print_json(now)
     else:
-        typer.echo("\n".join(_lines(now)))
+        show(*_lines(now))
 
 
 def _lines(now: Mapping[str, Any]) -> Iterator[str]:

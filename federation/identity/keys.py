@@ -13,8 +13,10 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Self
+from unicodedata import normalize
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -23,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, validate
 from federation.config.toml import parse, read, write
@@ -53,6 +55,9 @@ class Row(Table):
     def _fits(cls, name: str) -> str:
         if len(name.encode()) > NAME_BYTES:
             raise Mistake("is too long a name", f"use at most {NAME_BYTES} bytes")
+        if not name.isprintable() or name != normalize("NFC", name).strip():
+            # People tell by it who is whose, and sites that no two are of one organization: what looks alike is.
+            raise Mistake("holds what cannot be seen, or written so", "write the name in plain letters")
         return name
 
     @property
@@ -61,8 +66,19 @@ class Row(Table):
         return Entry(self.id, self.organization, bytes.fromhex(self.key), self.size)
 
 
+def _on_curve(node: str) -> str:
+    """A node's key, if it is one: half of what looks like a point is none, and would end the coordinator's link."""
+    try:
+        EllipticCurvePublicKey.from_encoded_point(SECP384R1(), bytes.fromhex(node))
+    except ValueError:
+        raise Mistake("is no point of the curve P-384", _AGAIN) from None
+    return node
+
+
 NodeKey = Annotated[
-    str, Field(pattern=rf"^0[23][0-9a-f]{{{2 * NODE_BYTES - 2}}}$", examples=['"98 hexadecimal digits"'])
+    str,
+    Field(pattern=rf"^0[23][0-9a-f]{{{2 * NODE_BYTES - 2}}}$", examples=['"98 hexadecimal digits"']),
+    AfterValidator(_on_curve),
 ]
 """The key of a node: a compressed point of P-384."""
 

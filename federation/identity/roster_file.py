@@ -95,6 +95,36 @@ def add_to_roster(path: Path, *public: PublicFile | CoordinatorFile | NodeFile) 
     return _store(path, before, entries.values(), coordinator)
 
 
+def changes(before: Roster | None, after: Roster) -> list[str]:
+    """What became of a roster by an addition, a line for each site, for whoever signs it.
+
+    A file says itself which site it is of: one that was sent by another takes a site's place, so keys are named.
+    """
+    known = {} if before is None else before.by_site
+    told: list[str] = []
+    if after.coordinator and after.coordinator != (before.coordinator if before is not None else b""):
+        old = "" if before is None or not before.coordinator else f", and was {before.coordinator.hex()}"
+        told.append(f"the coordinator's key is {after.coordinator.hex()}{old}")
+    for entry in after.entries:
+        old_entry = known.get(entry.site)
+        if old_entry is None:
+            told.append(
+                f"{entry.site}: added, of {entry.organization}, {entry.size} records, key {entry.key.hex()}"
+            )
+        elif entry != old_entry:
+            parts = (
+                ("key", entry.key.hex(), old_entry.key.hex()),
+                ("node", entry.node.hex(), old_entry.node.hex()),
+                ("organization", entry.organization, old_entry.organization),
+                ("size", str(entry.size), str(old_entry.size)),
+            )
+            changed = "; ".join(
+                f"{name} is {now}, and was {was or 'none'}" for name, now, was in parts if now != was
+            )
+            told.append(f"{entry.site}: REPLACED: {changed}")
+    return told
+
+
 def _entry(site: PublicFile, known: Entry | None) -> Entry:
     """A site's row. A node's key that the roster names for it stays, unless the site's file names another."""
     entry = site.entry

@@ -14,23 +14,29 @@ import io
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app.message import make_message
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SUPERLINK_NODE_ID, SubStatus
 from flwr.common.serde import run_from_proto
+from flwr.common.serde_utils import metadata_from_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
     StartRunRequest,
 )
 from flwr.proto.fab_pb2 import Fab
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
+    PullAppMessagesRequest,
     PullTaskInputRequest,
     PushTaskOutputRequest,
     SendTaskHeartbeatRequest,
@@ -63,6 +69,8 @@ serverapp = "nothing:here"
 clientapp = "nothing:here"
 """
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_ROOM: Final = 1 << 12  # bytes of an object that carries no bytes of ours
+_SILENCE: Final = Error(code=0, reason="")
 Points: TypeAlias = Mapping[str, bytes]
 """The key of each site's node, as the roster names it: a compressed point."""
 
@@ -150,7 +158,12 @@ class _Shown:
 
 
 class _Grid(HttpGrid):
-    """Flower's Grid through our gate, which makes each call once."""
+    """Flower's Grid through our gate, which makes each call once.
+
+    Flower's own way to pull waits for hours until all of a reply is there, while nobody else's is handed over, and
+    fails as a whole where one reply is none. So a reply is looked at here object by object, and is silence if it is
+    none of ours; which request it answers is what the SuperLink checked, and not what the reply says inside.
+    """
 
     def __init__(self, link: Link, token: str) -> None:
         super().__init__(link.address, insecure=True, token=token)
@@ -158,10 +171,73 @@ class _Grid(HttpGrid):
         shown: list[Any] = [version, RuntimeTokenHttpInterceptor(token=token), _Shown(link.token)]
         self.client = RuntimeHttpClient.from_server_address(link.address, True, None, interceptors=shown)
         self._client = self.client
+        self._coming: dict[str, _Coming] = {}
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """The replies that are there as a whole, to these requests."""
+        asked = set(message_ids)
+        self._coming = {name: coming for name, coming in self._coming.items() if name in asked}
+        if wanted := sorted(asked - self._coming.keys()):
+            found = self.client.PullMessages(PullAppMessagesRequest(message_ids=wanted))
+            for message, tree in zip(found.messages_list, found.message_object_trees, strict=True):
+                if message.metadata.reply_to_message_id in asked:
+                    coming = _Coming(message, tree)
+                    self._coming[coming.answers] = coming
+        return [reply for coming in list(self._coming.values()) if (reply := self._reply(coming)) is not None]
+
+    def _reply(self, coming: _Coming) -> Message | None:
+        """The reply if all of it is there, or silence where it can be none; else None."""
+        content = None
+        if coming.is_ours:
+            for name in coming.missing:
+                wanted = PullObjectRequest(node=self.node, run_id=coming.run, object_id=name)
+                found = self.client.PullObject(wanted)
+                if not found.object_found:
+                    break
+                if not found.object_available:
+                    return None
+                coming.held[name] = bytes(found.object_content)
+            content = coming.content()
+        del self._coming[coming.answers]
+        told = ConfirmMessageReceivedRequest(
+            node=self.node, run_id=coming.run, message_object_id=coming.names[0]
+        )
+        with suppress(httpx.HTTPError):  # it only tidies up there
+            self.client.ConfirmMessageReceived(told)
+        return make_message(coming.metadata, content, None if content is not None else _SILENCE)
 
     def finish(self) -> None:
         """Have the run end as done."""
         self.client.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.COMPLETED, details=""))
+
+
+class _Coming:
+    """A reply that was announced, and what of it is here: a message, in it records, in them one record."""
+
+    def __init__(self, message: ProtoMessage, tree: ObjectTree) -> None:
+        self.metadata = metadata_from_proto(message.metadata)
+        self.answers, self.run = self.metadata.reply_to_message_id, self.metadata.run_id
+        self.names = [tree.object_id]
+        while len(tree.children) == 1 and len(self.names) < 4:
+            tree = tree.children[0]
+            self.names.append(tree.object_id)
+        self.held: dict[str, bytes] = {}
+        self._is_error = message.HasField("error")
+        self.is_ours = not tree.children and len(self.names) == (1 if self._is_error else 3)
+
+    @property
+    def missing(self) -> list[str]:
+        """What is not here yet; the message first, which a site sends last."""
+        return [name for name in self.names if name not in self.held]
+
+    def content(self) -> RecordDict | None:
+        """What it carries, if all of it is here and it is of our form."""
+        if self._is_error or self.missing or any(len(self.held[name]) > _ROOM for name in self.names[:2]):
+            return None
+        _, outer, inner = self.names
+        with suppress(Exception):  # whatever a site sent
+            return RecordDict.inflate(self.held[outer], {inner: ConfigRecord.inflate(self.held[inner])})
+        return None
 
 
 @contextmanager

@@ -29,15 +29,14 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = Mapping[bytes, bytes]
 
 _SMALL: Final = 1 << 16
-_LISTS: Final = 1 << 20  # of messages without their content, and of objects
-_OBJECT: Final = (1 << 28) + _LISTS  # the largest message that we carry, and what Flower puts around it
+_OBJECT: Final = (1 << 28) + _SMALL  # the largest message that we carry, and what Flower puts around it
 FLEET: Final[Mapping[str, int]] = MappingProxyType(
     {
         "/v1/fleet/activate-node": _SMALL,
         "/v1/fleet/deactivate-node": _SMALL,
         "/v1/fleet/send-node-heartbeat": _SMALL,
         "/v1/fleet/pull-messages": _SMALL,
-        "/v1/fleet/push-messages": _LISTS,
+        "/v1/fleet/push-messages": _SMALL,
         "/v1/fleet/pull-object": _SMALL,
         "/v1/fleet/push-object": _OBJECT,
         "/v1/fleet/confirm-message-received": _SMALL,
@@ -74,31 +73,37 @@ class PublicGate:
     ) -> None:
         self._app, self._node_of, self._welcome = app, node_of, welcome
         self._busy: Counter[bytes] = Counter()
+        self._heavy: set[bytes] = (
+            set()
+        )  # nodes that are sending something large: a body is in memory as a whole
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return None  # a web socket is closed unanswered
         largest = FLEET.get(scope["path"])
         if largest is None or scope["method"] != "POST" or scope.get("query_string"):
-            return await _refuse(send, 404)
+            return await refuse(send, 404)
         headers = _headers(scope)
         node = None if headers is None else self._node_of(headers)
         if headers is None or node is None:
-            return await _refuse(send, 401)
+            return await refuse(send, 401)
         length = headers.get(b"content-length", b"")
         if b"transfer-encoding" in headers or not length.isdigit():
-            return await _refuse(send, 411)
+            return await refuse(send, 411)
         if len(length) > len(str(largest)) or int(length) > largest:
-            return await _refuse(send, 413)
-        if self._busy[node] >= _AT_ONCE:
-            return await _refuse(send, 503)
+            return await refuse(send, 413)
+        is_heavy = int(length) > _SMALL
+        if self._busy[node] >= _AT_ONCE or (is_heavy and node in self._heavy):
+            return await refuse(send, 503)
         self._welcome(scope["client"][0] if scope.get("client") else "")
         self._busy[node] += 1
+        self._heavy |= {node} if is_heavy else set()
         try:
             await self._app(scope, _in_time(receive, int(length)), send)
         finally:
             self._busy[node] -= 1
             self._busy += Counter()  # forgets who is idle
+            self._heavy -= {node} if is_heavy else set()
 
 
 class LocalGate:
@@ -114,9 +119,9 @@ class LocalGate:
             return None
         shown = [value for name, value in scope["headers"] if name.lower() == GATE_HEADER.encode()]
         if len(shown) != 1 or not hmac.compare_digest(shown[0], self._token):
-            return await _refuse(send, 403)
+            return await refuse(send, 403)
         if scope["path"] not in OWN or scope["method"] != "POST":
-            return await _refuse(send, 404)
+            return await refuse(send, 404)
         return await self._app(scope, receive, send)
 
 
@@ -146,7 +151,8 @@ def _in_time(receive: Receive, length: int) -> Receive:
     return receive_in_time
 
 
-async def _refuse(send: Send, status: int) -> None:
+async def refuse(send: Send, status: int) -> None:
+    """An answer that says nothing, and ends the connection."""
     headers = [(b"content-length", b"0"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -8,11 +8,14 @@ descriptors of this process nor keep sites out.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -40,7 +43,8 @@ class Doors:
 
     def enter(self, address: str) -> bool:
         """Whether one more connection from there is let in; it then has to `leave`."""
-        if sum(self._open.values()) >= ALL:
+        free = ALL - sum(self._open.values())
+        if self._open[address] >= free:  # so that no address, known or not, leaves nothing for the next one
             return False
         if address not in self._known:
             strangers = sum(count for name, count in self._open.items() if name not in self._known)
@@ -68,7 +72,7 @@ class PlainServer(uvicorn.Server):
 class GuardedServer(PlainServer):
     """A server on one open socket, whose connections go through `doors` before TLS begins."""
 
-    def __init__(self, config: uvicorn.Config, doors: Doors, tls: ssl.SSLContext) -> None:
+    def __init__(self, config: uvicorn.Config, doors: Doors, tls: ssl.SSLContext | None) -> None:
         super().__init__(config)
         self._doors, self._tls = doors, tls
         self._entering: set[asyncio.Task[None]] = set()
@@ -91,12 +95,18 @@ class GuardedServer(PlainServer):
                 await asyncio.sleep(0.1)
                 continue
             address = str(peer[0])
-            if not self._doors.enter(address):
+            if not self._admits(int(peer[1]), int(listener.getsockname()[1])) or not self._doors.enter(
+                address
+            ):
                 connection.close()
                 continue
             task = asyncio.create_task(self._enter(connection, address))
             self._entering.add(task)
             task.add_done_callback(self._entering.discard)
+
+    def _admits(self, _port: int, _to: int) -> bool:
+        """Whether whoever connects from a port to ours may, whatever room there is."""
+        return True
 
     async def _enter(self, connection: socket.socket, address: str) -> None:
         loop = asyncio.get_running_loop()
@@ -116,13 +126,36 @@ class GuardedServer(PlainServer):
                 protocol,
                 connection,
                 ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=5.0,
+                ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=None if self._tls is None else 5.0,
             )
         except (OSError, ssl.SSLError, ConnectionError, TimeoutError):
             with suppress(OSError):
                 connection.close()
             leave()
+
+
+class LocalServer(GuardedServer):
+    """The same on this machine, without TLS, for this user: others could use up descriptors, without any token."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        doors = Doors()
+        doors.welcome("127.0.0.1")
+        super().__init__(config, doors, None)
+
+    def _admits(self, port: int, to: int) -> bool:
+        return owner_of(port, to) in (None, os.geteuid())
+
+
+def owner_of(port: int, to: int, table: Path = Path("/proc/net/tcp")) -> int | None:
+    """The user whose connection goes from this port of 127.0.0.1 to that one; None if the system does not tell."""
+    here = "0100007F" if sys.byteorder == "little" else "7F000001"
+    ends = [f"{here}:{port:04X}", f"{here}:{to:04X}"]
+    try:
+        lines = table.read_text("ascii").splitlines()[1:]
+    except (OSError, ValueError):
+        return None
+    return next((int(line.split()[7]) for line in lines if line.split()[1:3] == ends), None)
 
 
 class _Guarded(H11Protocol):

@@ -24,6 +24,7 @@ import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from math import isfinite
 from socket import socket
 from typing import Any, Final
 
@@ -32,29 +33,35 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flwr.app import MessageType
 from flwr.common.constant import (
     HEARTBEAT_DEFAULT_INTERVAL,
     ISOLATION_MODE_PROCESS,
     NOOP_ACCOUNT_NAME,
     NOOP_FLWR_AID,
+    SUPERLINK_NODE_ID,
     SYSTEM_TIME_TOLERANCE,
     TIMESTAMP_HEADER,
     TIMESTAMP_TOLERANCE,
     TRANSPORT_TYPE_GRPC_RERE,
 )
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.constant import (
     FLEET_HTTP_PUBLIC_KEY_HEADER,
     FLEET_HTTP_SIGNATURE_HEADER,
     FLWR_IN_MEMORY_DB_NAME,
 )
 from flwr.supercore.date import now
+from flwr.supercore.inflatable.inflatable_object import is_valid_sha256_hash
 from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
+from google.protobuf.message import DecodeError
 
-from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send
-from server.link.listening import Doors, GuardedServer, PlainServer
+from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send, refuse
+from server.link.listening import Doors, GuardedServer, LocalServer
 from server.link.order import Order
 
 _FILES: Final = 4096  # open at once, if the system allows it
@@ -184,11 +191,87 @@ class Returning:
             state.deactivate_node(node)
 
 
+class Replying:
+    """Lets a node push one reply at a time, in its own name, and nothing else.
+
+    Flower takes from a node whatever message it has: requests to any other node, replies in another's name, with as
+    many objects as it likes, each of which may hang on any other. A tree in which two objects stand twice on every
+    level takes for ever to be told, and one that is too deep cannot be.
+    """
+
+    def __init__(self, app: App, state: Any, node_of: Callable[[Headers], bytes | None]) -> None:
+        self._app, self._state, self._node_of = app, state, node_of
+        self._alone = asyncio.Lock()  # what was looked at is still so when it is stored
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/v1/fleet/push-messages":
+            await self._app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:  # the gate bounds it
+            part = await receive()
+            if part["type"] != "http.request":
+                return
+            body, more = body + part.get("body", b""), part.get("more_body", False)
+        public, given = self._node_of(dict(scope["headers"])), False
+
+        async def again() -> dict[str, Any]:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async with self._alone:
+            if public is None or not await asyncio.to_thread(self._is_own, public, body):
+                await refuse(send, 400)
+            else:
+                await self._app(scope, again, send)
+
+    def _is_own(self, public: bytes, body: bytes) -> bool:
+        try:
+            told = PushMessagesRequest.FromString(body)
+        except DecodeError:
+            return False
+        state = self._state.state()
+        node = state.get_node_id_by_public_key(public)
+        return is_own_reply(told, node) and _fits(told.message_object_trees[0], state.object_store)
+
+
+def is_own_reply(told: PushMessagesRequest, node: int | None) -> bool:
+    """Whether this is one reply of a node to the coordinator, whose objects are a chain of at most three."""
+    if len(told.messages_list) != 1 or len(told.message_object_trees) != 1:
+        return False
+    message, tree, depth = told.messages_list[0], told.message_object_trees[0], 1
+    about = message.metadata
+    is_named = about.message_id == tree.object_id and is_valid_sha256_hash(about.reply_to_message_id)
+    while len(tree.children) == 1 and depth < 3:
+        tree, depth = tree.children[0], depth + 1
+    return (
+        is_named
+        and not tree.children
+        and about.src_node_id == node
+        and about.dst_node_id == SUPERLINK_NODE_ID
+        and about.message_type == MessageType.QUERY
+        and not about.group_id
+        and isfinite(about.created_at)
+        and isfinite(about.ttl)
+        and (message.HasField("error") or message.content.ByteSize() == 0)
+    )
+
+
+def _fits(tree: ObjectTree, store: Any) -> bool:
+    """Whether what is known of a chain's objects is what the chain says: so no two chains grow to a longer one."""
+    if tree.object_id in store and store.get_object_tree(tree.object_id) != tree:
+        return False
+    return all(_fits(child, store) for child in tree.children)
+
+
 async def _serve(order: Order, app: Any, node_of: Signed) -> None:
     doors = Doors()
     state = app.state.linkstate_factory
-    shown = PublicGate(Returning(app, state, node_of), node_of, doors.welcome)
-    local = PlainServer(_config(LocalGate(app, order.token), lifespan="on"))
+    shown = PublicGate(Replying(Returning(app, state, node_of), state, node_of), node_of, doors.welcome)
+    local = LocalServer(_config(LocalGate(app, order.token), lifespan="on"))
     public = GuardedServer(_config(shown, lifespan="off"), doors, _tls(order))
     await asyncio.gather(
         local.serve([socket(fileno=order.local)]), public.serve([socket(fileno=order.public)])

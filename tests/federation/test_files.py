@@ -51,3 +51,14 @@ def test_an_output_that_cannot_be_written_is_a_mistake_in_its_name(tmp_path: Pat
     with pytest.raises(UnusableFile, match=r"cannot be written \(.*\); name another file") as caught:
         write_output(tmp_path / "page.html" / "below", "page")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("is_secret", [False, True])
+def test_a_link_where_a_file_is_written_beside_leads_nowhere(tmp_path: Path, is_secret: bool) -> None:
+    """Whoever can write to the folder could else choose what is overwritten, or read what is to be a secret."""
+    other = tmp_path / "other"
+    other.write_text("of somebody else")
+    (tmp_path / "key.new").symlink_to(other)
+    replace_file(tmp_path / "key", b"ours", is_secret=is_secret)
+    assert other.read_text() == "of somebody else"
+    assert not (tmp_path / "key").is_symlink()

@@ -202,7 +202,7 @@ class Failing(InProcess):
         super().send(message for message in messages if not (is_down and message.to in self.lost))
 
 
-@pytest.mark.parametrize("batches", [6, 7, 8])
+@pytest.mark.parametrize("batches", [6, 7])
 def test_many_that_are_lost_at_once_end_a_round_and_not_the_run(
     plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:

@@ -97,15 +97,45 @@ def test_keys_that_cannot_be_made_leave_no_file(
 def test_each_addition_is_told_with_its_serial_and_drops_signatures(federation: Federation) -> None:
     for name in ("consortium", "amsterdam", "berlin"):
         federation("keys", "new", "keys", "--id", name)
+    berlin, amsterdam = (load_public(Path(f"keys/{name}.pub")).key for name in ("berlin", "amsterdam"))
     assert federation("roster", "add", "roster.toml", "keys/berlin.pub").out == (
+        f"berlin: added, of berlin, 1 records, key {berlin}\n"
         "roster.toml: serial 1, 1 sites, not signed yet, no coordinator named\n"
     )
     federation("roster", "sign", "roster.toml", "--key", "keys/consortium.key")
     assert len(load_roster(Path("roster.toml")).signatures) == 1
     assert federation("roster", "add", "roster.toml", "keys/amsterdam.pub").out == (
+        f"amsterdam: added, of amsterdam, 1 records, key {amsterdam}\n"
         "roster.toml: serial 2, 2 sites, not signed yet, no coordinator named\n"
     )
     assert load_roster(Path("roster.toml")).signatures == {}
+
+
+def test_whose_place_a_file_takes_is_told_as_its_name_says_nothing(federation: Federation) -> None:
+    """Somebody else's file can say that it is of a site which the roster holds."""
+    federation("keys", "new", "keys", "--id", "berlin")
+    federation("keys", "new", "other", "--id", "berlin", "--organization", "Mallory")
+    federation("keys", "new", "third", "--id", "berlin", "--node")
+    Path("other/berlin.pub").rename("essen.pub")
+    Path("third/berlin.node.pub").rename("essen.node.pub")
+    old, new = load_public(Path("keys/berlin.pub")), load_public(Path("essen.pub"))
+    federation("roster", "add", "roster.toml", "keys/berlin.pub")
+    told = federation("roster", "add", "roster.toml", "essen.pub").out.splitlines()
+    assert told[0].startswith(f"berlin: REPLACED: key is {new.key}, and was {old.key}; node is {new.node}")
+    assert told[0].endswith("; organization is Mallory, and was berlin")
+    told = federation("roster", "add", "roster.toml", "essen.node.pub").out.splitlines()
+    assert told[0].startswith("berlin: REPLACED: node is ")
+    assert len(federation("roster", "add", "roster.toml", "essen.node.pub").out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["A\\u001b[2J", "A ", "A\u202eB", "Charite\u0301", "A\\nB"], ids=ascii)
+def test_an_organization_is_called_what_everybody_sees(name: str, federation: Federation) -> None:
+    """Whoever signs a roster tells by it that no two sites are of one."""
+    federation("keys", "new", "keys", "--id", "berlin")
+    public = Path("keys/berlin.pub")
+    text = public.read_text().replace('organization = "berlin"', f'organization = "{name}"')
+    public.write_text(text)
+    assert "organization" in federation.refused("roster", "add", "roster.toml", "keys/berlin.pub")
 
 
 def test_a_roster_names_the_coordinator_and_a_node_and_a_site_is_taken_off_it(federation: Federation) -> None:

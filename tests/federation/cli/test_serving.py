@@ -171,6 +171,16 @@ def test_status_tells_rounds_and_who_was_missing(federation: Command, tmp_path: 
     assert federation("status", tmp_path / "none").code == 2
 
 
+def test_status_of_somebodys_run_folder_steers_no_terminal(federation: Command, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(text_of())
+    line = {"run": "ab" * 16, "round": 1, "cohort": ["a\x1b]0;x\x07\nb"], "survivors": [], "seconds": 2}
+    (tmp_path / "receipts.jsonl").write_text(json.dumps(line) + "\n")
+    told = federation("status", tmp_path).out
+    assert "0;x" in told
+    assert all(c.isprintable() or c == "\n" for c in told)
+    assert not any(row.startswith("b") for row in told.splitlines())
+
+
 def test_on_a_terminal_a_round_is_a_bar_and_not_two_lines() -> None:
     seen: list[tuple[str, int, int]] = []
     listener = logging.StreamHandler(io.StringIO())

@@ -33,7 +33,7 @@ from federation.identity.roster_file import (
 )
 from privacy.errors import MalformedMessage
 from privacy.roster import Entry, Roster
-from privacy.signing import public_identity
+from privacy.signing import public_identity, sign
 
 
 def test_a_coordinator_s_key_is_named_by_the_roster_and_survives_every_change(tmp_path: Path) -> None:
@@ -230,3 +230,23 @@ def test_a_roster_cannot_name_one_key_for_two() -> None:
         )
         with pytest.raises(MalformedMessage, match=words):
             Roster(1, sites, coordinator=coordinator)
+
+
+def test_a_node_s_key_that_is_no_point_of_the_curve_is_refused_though_its_site_signed_it(
+    tmp_path: Path,
+) -> None:
+    """On a roster it would keep the coordinator's link from starting, for everybody."""
+    private, public, _ = create_site(tmp_path, "berlin", "Charite", 24)
+    text, mine, key = public.read_text(), load_public(public), load_private(private)
+    assert mine.node and mine.node_signature
+    for x in range(20):  # half of them are none
+        point = b"\x02" + x.to_bytes(48, "big")
+        signature = sign(key, "federation/node/1", b"berlin", point).hex()
+        public.write_text(text.replace(mine.node, point.hex()).replace(mine.node_signature, signature))
+        try:
+            node_from_point(point)
+        except ValueError:
+            with pytest.raises(InputError, match="is no point of the curve"):
+                load_any_public(public)
+        else:
+            assert load_public(public).node == point.hex()

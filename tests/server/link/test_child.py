@@ -268,6 +268,44 @@ def test_strangers_share_few_places_and_sites_have_their_own() -> None:
     assert not doors.enter("10.0.0.1")
 
 
+def test_no_address_leaves_nothing_for_the_next_one_though_a_site_has_spoken_from_it() -> None:
+    doors, sites = Doors(), [f"192.0.2.{number}" for number in range(5)]
+    for address in sites:
+        doors.welcome(address)
+        while doors.enter(address):
+            pass
+    doors.welcome("198.51.100.1")
+    assert all(doors.enter("198.51.100.1") for _ in range(3))  # as many as a site has
+
+
+def test_whose_a_connection_of_this_machine_is(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as line,
+    ):
+        ends = line.getsockname()[1], listener.getsockname()[1]
+        assert listening.owner_of(*ends) == os.geteuid()
+        assert listening.owner_of(*reversed(ends)) in (0, os.geteuid())  # the other end, not accepted yet
+        assert listening.owner_of(*ends, tmp_path / "none") is None
+        assert listening.owner_of(1, 1) is None
+
+
+def test_another_user_of_this_machine_cannot_hold_the_coordinators_port(running: Running) -> None:
+    """Nor can anybody who asks nothing: each connection is a descriptor, and sites need some."""
+    if os.geteuid():
+        pytest.skip("only root can be somebody else")
+    host, _, port = running.superlink.address.partition(":")
+    code = (
+        "import encodings.idna, os, socket; os.setuid(65534); "
+        f"line = socket.create_connection(('{host}', {port}), 20); "
+        "line.settimeout(20); line.sendall(b'G'); print(line.recv(1))"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=patience(40))
+    assert done.stdout == "b''\n" or "ConnectionResetError" in done.stderr
+    running.link.connected({})
+
+
 def test_a_connection_that_asks_nothing_is_closed(running: Running) -> None:
     """With TLS and without, and however slowly the headers of a request drip in."""
     context = ssl.create_default_context(cafile=running.pinned)

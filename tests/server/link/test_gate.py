@@ -240,6 +240,41 @@ def test_one_node_has_few_requests_in_work() -> None:
     assert asyncio.run(story()) == [503] * 3 + [200] * (gate._AT_ONCE + 1)
 
 
+def test_a_node_sends_one_large_body_at_a_time_and_small_ones_beside_it() -> None:
+    """A body is in memory as a whole, three times over: eight of one site would be gigabytes."""
+
+    async def story() -> list[int]:
+        free, answers = asyncio.Event(), [0] * 4
+
+        async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+            await free.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        door = PublicGate(busy, Signed((POINT,)))
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def one(number: int, path: str, length: int) -> None:
+            async def send(message: dict[str, Any]) -> None:
+                answers[number] = message.get("status", answers[number])
+
+            told = {**signed(KEY), "content-length": str(length)}
+            pairs = [(name.encode(), value.encode()) for name, value in told.items()]
+            await door({"type": "http", "path": path, "method": "POST", "headers": pairs}, receive, send)
+
+        push, beat = "/v1/fleet/push-object", "/v1/fleet/send-node-heartbeat"
+        tasks = [asyncio.create_task(one(0, push, 1 << 20)), asyncio.create_task(one(1, push, 1 << 20))]
+        tasks.append(asyncio.create_task(one(2, beat, 9)))
+        await asyncio.sleep(0)
+        free.set()
+        await asyncio.gather(*tasks)
+        await one(3, push, 1 << 20)
+        return answers
+
+    assert asyncio.run(story()) == [200, 503, 200, 200]
+
+
 def test_only_the_coordinator_reaches_what_it_calls_itself(routes: list[str]) -> None:
     behind = Behind()
     door = LocalGate(behind, TOKEN)
