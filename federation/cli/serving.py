@@ -128,9 +128,10 @@ def status(
 def _lines(now: Mapping[str, Any]) -> Iterator[str]:
     """A snapshot, for people."""
     at = f" at {now['address']}" if now["running"] and now["address"] else ""
-    yield f"coordinator  {now['phase']}{at}" + (f" ({now['error']})" if now["error"] else "")
+    if now["phase"] != "none":
+        yield f"coordinator  {now['phase']}{at}" + (f" ({now['error']})" if now["error"] else "")
     for run in now["runs"]:
-        done = "finished" if run["finished"] else "a sum was refused" if run["refused"] else "not finished"
+        done = _state(run) + (f" ({run['phase']})" if _is_news(now, run) else "")
         yield f"run          {run['name']}: {run['rounds_done']} of {run['rounds']} rounds, {done}; {run['folder']}"
         if run["history"]:
             last = run["history"][-1]
@@ -144,6 +145,17 @@ def _lines(now: Mapping[str, Any]) -> Iterator[str]:
         yield f"site         {site['id']}  in {site['answered']} of {site['asked']} sums  {here}{why}".rstrip()
     if now["updated"]:
         yield f"last event   {now['updated']}"
+
+
+def _state(run: Mapping[str, Any]) -> str:
+    if run["finished"] or run["refused"]:
+        return "finished" if run["finished"] else "a sum was refused"
+    return "not finished" if run["begun"] else "never begun"
+
+
+def _is_news(now: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    """Whether a run has a coordinator of its own, of which nothing else is told."""
+    return now["phase"] == "none" and bool(run["phase"]) and not run["finished"]
 
 
 def forget(

@@ -22,6 +22,7 @@ from federation.round.transport import Transport
 from server.link.certificates import Certificate, given, own
 from server.link.child import Place, SuperLink, listen
 from server.link.presence import Presence
+from server.link.unbegun import taken_back
 from server.showing.now import Now
 from server.showing.page import page
 from server.showing.snapshot import LINK, Glance
@@ -82,6 +83,18 @@ def deploy(call: Call, told: Callable[[Rehearsal], None] = lambda _: None) -> No
     """
     parts = parts_of(call)
     nodes = nodes_of(call, parts)
+    place = Place(call.state / LINK)
+    with taken_back(call.state, place, [part.folder for part in parts]):
+        _deploy(call, parts, nodes, place, told)
+
+
+def _deploy(
+    call: Call,
+    parts: Sequence[Part],
+    nodes: dict[str, bytes],
+    place: Place,
+    told: Callable[[Rehearsal], None],
+) -> None:
     left = [part for part in parts if call.rehearse or not _is_done(part)]
     for part in parts:
         if part not in left:
@@ -89,14 +102,13 @@ def deploy(call: Call, told: Callable[[Rehearsal], None] = lambda _: None) -> No
     if not left:
         return
     certificate = certificate_of(call)
-    place = Place(call.state / LINK)
     with _alone(call, place):
         host, port = call.host_and_port
         with (
             _noted(place, tuple(nodes)) as now,
             listen(host, port) as public,
-            SuperLink(place, public, certificate, tuple(nodes.values())) as superlink,
             _shown(call),
+            SuperLink(place, public, certificate, tuple(nodes.values())) as superlink,
         ):
             _tell(call, certificate, public.getsockname()[1])
             _serve_all(call, left, nodes, superlink, now, told)

@@ -28,7 +28,7 @@ class Glance:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+        self._read: dict[Path, tuple[object, dict[str, Any]]] = {}
 
     def __call__(self) -> dict[str, Any]:
         """The snapshot, as JSON. InputError if the folder holds no run."""
@@ -40,7 +40,7 @@ class Glance:
         return {
             "schema": SCHEMA,
             "running": is_running,
-            "phase": _phase(now, runs, is_running=is_running),
+            "phase": self._phase(now, runs, is_running=is_running),
             "address": now.get("address"),
             "pin": now.get("pin"),
             "sites": _sites(now, runs, is_running=is_running),
@@ -53,12 +53,22 @@ class Glance:
             "runs": runs,
         }
 
+    def _phase(self, now: Mapping[str, Any], runs: list[dict[str, Any]], *, is_running: bool) -> str:
+        """Of the coordinator of all these runs; "none" where each has one of its own, which says so itself."""
+        if not (self._folder / LINK).is_dir() and any(run["phase"] for run in runs):
+            return "none"
+        return _phase(now, runs, is_running=is_running)
+
     def _run(self, folder: Path) -> dict[str, Any]:
-        files = [folder / name for name in ("plan.toml", "receipts.jsonl", "report.json")]
-        mark = _mark(files)
+        link = folder / LINK
+        own = (read_now(link), is_locked(link)) if link.is_dir() else None
+        files = [folder / name for name in ("plan.toml", "receipts.jsonl", "report.json", "checkpoint")]
+        mark = _mark(files), own
         known = self._read.get(folder)
         if known is None or known[0] != mark:
-            self._read[folder] = known = mark, _read_run(folder)
+            run = _read_run(folder)
+            run["phase"] = None if own is None else _phase(own[0], [run], is_running=own[1])
+            self._read[folder] = known = mark, run
         return known[1]
 
 
@@ -101,6 +111,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
         "run": next((line["run"] for line in lines if "run" in line), None),
         "rounds": plan.federation.rounds,
         "rounds_done": max(rounds, default=0),
+        "begun": bool(lines) or (folder / "checkpoint").exists(),
         "finished": bool(report),
         "refused": next((line["check"] for line in lines if "refused" in line), None),
         "epsilon": _epsilon(report),

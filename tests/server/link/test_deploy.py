@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from federation.identity.keys import create, load_public
 from federation.identity.roles import create_coordinator, create_node, load_any_public
 from federation.identity.roster_file import add_to_roster
 from server.link.child import Place
-from server.link.deploy import Call, _alone, certificate_of, nodes_of, parts_of
+from server.link.deploy import Call, _alone, certificate_of, deploy, nodes_of, parts_of
 from tests.worlds import text_of
 
 SITES = ("ash", "birch", "cedar")
@@ -108,3 +109,40 @@ def test_a_state_folder_has_one_coordinator(call: Call) -> None:
             pass
     with _alone(call, place):
         pass
+
+
+@pytest.mark.parametrize("fault", ["port", "status", "certificate"])
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+def test_a_coordinator_that_cannot_start_leaves_no_folder_behind(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, several: bool
+) -> None:
+    monkeypatch.setattr("server.link.child._BIND_SECONDS", 0.0)
+    (tmp_path / "other.toml").write_text(text_of(seed=8, name="second"))
+    call = replace(call, state=tmp_path / "runs" / "run", address="127.0.0.1:0")
+    if several:
+        call = replace(call, plans=(*call.plans, tmp_path / "other.toml"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        here = f"127.0.0.1:{taken.getsockname()[1]}"
+        bad = {
+            "port": {"address": here},
+            "status": {"status": here},
+            "certificate": {"certificate": call.roster, "key": call.roster},
+        }
+        with pytest.raises(InputError):
+            deploy(replace(call, **bad[fault]))  # type: ignore[arg-type]
+        assert not (tmp_path / "runs").exists()
+        call.state.mkdir(parents=True)
+        with pytest.raises(InputError):
+            deploy(replace(call, **bad[fault]))  # type: ignore[arg-type]
+    assert list(call.state.iterdir()) == []
+
+
+def test_what_was_there_before_a_coordinator_that_cannot_start_stays(call: Call) -> None:
+    call.state.mkdir()
+    (call.state / "plan.toml").write_text(text_of())
+    with pytest.raises(UnusableFile):
+        deploy(replace(call, certificate=call.roster, key=call.roster))
+    assert [path.name for path in call.state.iterdir()] == ["plan.toml"]
+    with _alone(call, Place(call.state / "link")), pytest.raises(CheckpointError, match="another federation"):
+        deploy(call)
+    assert {path.name for path in call.state.iterdir()} == {"plan.toml", "link"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from federation.cli.serving import _lines
 from federation.errors import InputError
 from federation.log import LOGGER, note, to_stderr, warn
 from server.showing.now import Now, read_now
@@ -70,6 +71,29 @@ def test_a_finished_run_and_several_runs(tmp_path: Path) -> None:
     now = Glance(tmp_path)()
     assert now["phase"] == "finished"
     assert [(run["name"], run["epsilon"]) for run in now["runs"]] == [("one", 3.0), ("two", 3.0)]
+
+
+def test_the_coordinator_of_one_run_says_nothing_of_the_run_beside_it(tmp_path: Path) -> None:
+    done = a_run(tmp_path / "first", receipt(1, "ash"))
+    (done / "report.json").write_text(json.dumps({"privacy": {}}))
+    never = tmp_path / "second"
+    never.mkdir()
+    (never / "plan.toml").write_text(text_of(name="never"))
+    os.utime(done / "plan.toml", (1, 1))
+    for folder in (done, never):
+        (folder / "link").mkdir()
+    (never / "link" / "now.json").write_text(json.dumps({"phase": "failed", "error": "port in use"}))
+    now = Glance(tmp_path)()
+    assert (now["phase"], now["error"]) == ("none", None)
+    assert [(run["phase"], run["begun"], run["finished"]) for run in now["runs"]] == [
+        ("finished", True, True),
+        ("failed", False, False),
+    ]
+    lines = list(_lines(now))
+    assert not any(line.startswith("coordinator") for line in lines)
+    assert "1 of 3 rounds, finished;" in lines[0]
+    assert "0 of 3 rounds, never begun (failed);" in next(line for line in lines if "never:" in line)
+    assert Glance(done)()["phase"] == "finished"
 
 
 def test_what_changed_is_read_again_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
