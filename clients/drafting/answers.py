@@ -10,7 +10,7 @@ from clients.drafting.invitation import Invitation, consortium_of, load_invitati
 from clients.drafting.sites import Draft, Limits, declared_size, policy_for, unpack
 from clients.drafting.sources import Reading
 from clients.endpoint import Consortium, check_certificate
-from clients.policy import SITE_ID
+from clients.policy import SITE_ID, Policy
 from federation.config.toml import read
 from federation.errors import InputError
 from federation.plan.plan import Plan
@@ -49,6 +49,7 @@ class _Terms:
     address: str | None
     certificate: Path | None
     fingerprint: str | None = None  # of the invitation that said it all
+    plan_file: Path | None = None  # where it was named by itself
 
 
 def drafted(given: Given, ask: Ask | None) -> Draft:
@@ -70,7 +71,7 @@ def drafted(given: Given, ask: Ask | None) -> Draft:
             f"{name!r} cannot be a site's id", hint="use letters, digits, dots, - and _, up to 64"
         )
     terms = _terms(given, ask)
-    policy = policy_for(terms.plan, given.limits)
+    policy = _looked_up(policy_for(terms.plan, given.limits), terms.plan_file, given.folder)
     data = given.data or Reading(_asked(ask, "the file with the records"))
     data.origin()  # refuses a reading that fits no source
     known = known or declared_size(given.folder, name)
@@ -91,6 +92,13 @@ def drafted(given: Given, ask: Ask | None) -> Draft:
         passphrase_file=given.passphrase_file,
         invitation=terms.fingerprint,
     )
+
+
+def _looked_up(policy: Policy, plan_file: Path | None, folder: Path) -> Policy:
+    """The policy that names the file of its plan, where `join` would not find it beside the site file."""
+    if plan_file is None or plan_file.resolve().parent == folder.resolve():
+        return policy
+    return policy.model_copy(update={"plan_files": (str(plan_file.resolve()),)})
 
 
 def _refuse_doubled(given: Given) -> None:
@@ -166,7 +174,7 @@ def _pieces(given: Given, path: Path, ask: Ask | None) -> _Terms:
     if address is not None and certificate is not None:
         require_address(address)
         check_certificate(certificate.name, certificate)
-    return _Terms(plan, consortium, address, certificate)
+    return _Terms(plan, consortium, address, certificate, plan_file=path)
 
 
 def _asked(ask: Ask | None, question: str, otherwise: str = "") -> str:

@@ -204,6 +204,7 @@ def _policy(draft: Draft) -> Iterator[str]:
 def _meaning(draft: Draft, name: str) -> str:
     title = draft.plan.federation.name
     said = {
+        "plan_files": "where join looks at the plan before it connects",
         "plans": f'one run of "{title}"; {{ digest = "sha256:...", runs = 3 }} would approve three',
         "epsilon_max": "of a record, over all plans together and for ever",
         "delta_max": "the same for delta",

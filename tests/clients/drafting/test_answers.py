@@ -9,8 +9,12 @@ import pytest
 
 from clients.drafting.answers import Given, drafted
 from clients.drafting.invitation import invite
+from clients.drafting.sites import made
+from clients.policy import load_site
+from clients.preflight.plans import missing_plans, plans_at_hand
 from federation.errors import InputError, UnusableFile
 from federation.identity.keys import create
+from federation.plan.plan import Plan
 from tests.clients.drafting.drafts import given_in
 
 
@@ -52,7 +56,16 @@ def test_an_invitation_a_name_records_and_a_size_are_enough(tmp_path: Path) -> N
     )
     draft = drafted(invited, None)
     assert draft.invitation is not None
-    assert replace(draft, folder=whole.folder, certificate=whole.certificate, invitation=None) == whole
+    assert (
+        replace(
+            draft,
+            folder=whole.folder,
+            certificate=whole.certificate,
+            invitation=None,
+            policy=draft.policy.model_copy(update={"plan_files": whole.policy.plan_files}),
+        )
+        == whole
+    )
     pinned = tmp_path / "b" / "ca.crt"
     assert (draft.certificate, draft.pool, draft.organization) == (pinned, "cleveland", "cleveland")
     assert (tmp_path / "b" / "plan.toml").read_text() == (tmp_path / "plan.toml").read_text()
@@ -93,6 +106,16 @@ def test_what_was_said_is_not_asked_again(tmp_path: Path) -> None:
 def test_a_coordinator_may_be_named_later(tmp_path: Path) -> None:
     draft = drafted(given_in(tmp_path, address=None, certificate=None), Person())
     assert (draft.address, draft.certificate) == (None, None)
+
+
+def test_join_finds_the_plan_that_was_named_by_itself(tmp_path: Path) -> None:
+    draft = drafted(given_in(tmp_path), None)
+    with made(draft):
+        rules = load_site(draft.path)
+    found = plans_at_hand(rules, draft.path, [])
+    assert list(missing_plans(rules, [plan for plan in found.values() if isinstance(plan, Plan)])) == []
+    beside = replace(given_in(tmp_path), folder=tmp_path)
+    assert "plan_files" not in drafted(beside, None).text
 
 
 @pytest.mark.parametrize("said", ["", "many", "0", "-3", "3.5", "³"])
