@@ -168,7 +168,7 @@ def unknown_name(place: Place) -> Trouble:
         return Trouble(
             f"the proxy's name {place.proxy.host} is not known here", "check HTTPS_PROXY, or ALL_PROXY"
         )
-    hint = "check server.address and this machine's DNS, or set HTTPS_PROXY"
+    hint = "is server.address in site.toml misspelled? if not, check this machine's DNS, or set HTTPS_PROXY"
     return Trouble(f"the name {place.host} is not known here", hint)
 
 

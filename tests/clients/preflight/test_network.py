@@ -129,7 +129,7 @@ def closed_port() -> int:
     ("host", "step", "words"),
     [
         ("localhost", "port", "refuses the connection"),
-        ("no-such-host.invalid", "name", "the name no-such-host.invalid is not known here"),
+        ("no-such-host.invalid", "name", "is server.address in site.toml misspelled?"),
     ],
 )
 def test_a_coordinator_that_cannot_be_reached_now_is_an_error_unless_the_site_will_wait(
@@ -142,6 +142,7 @@ def test_a_coordinator_that_cannot_be_reached_now_is_an_error_unless_the_site_wi
     patient = found(tmp_path, address, is_patient=True)[step]
     assert (patient.level, patient.error) == ("warning", None)
     assert "keeps trying" in patient.cure
+    assert words in f"{patient.detail}; {patient.cure}"
 
 
 @pytest.mark.parametrize(
