@@ -46,21 +46,21 @@ def note_ended(run: bytes, plan: Plan | None, journal: Journal) -> None:
     note("run_ends", run=run.hex(), rounds_begun=journal.rounds_begun(run.hex()), **spent)
 
 
-def note_invited(terms: Terms) -> None:
+def note_invited(participant: Participant) -> None:
     """The site is in the cohort of a round to come."""
-    note("invited", **_place(terms))
+    note("invited", **_place(participant))
 
 
 def note_asked(participant: Participant) -> None:
     """The round begins: its params are here."""
     participant.began = time.monotonic()
     name: Event = "evaluation_begins" if participant.terms.is_evaluation else "round_begins"
-    note(name, **_place(participant.terms))
+    note(name, **_place(participant))
 
 
-def note_sent(terms: Terms) -> None:
+def note_sent(participant: Participant) -> None:
     """This site's part of the sum is made, masked, and handed over."""
-    note("update_sent", **_place(terms))
+    note("update_sent", **_place(participant))
 
 
 def note_opened(participant: Participant, survivors: Sequence[str], journal: Journal) -> None:
@@ -73,7 +73,7 @@ def note_opened(participant: Participant, survivors: Sequence[str], journal: Jou
     terms, inside = participant.terms, set(survivors)
     note(
         "evaluation_ends" if terms.is_evaluation else "round_ends",
-        **_place(terms),
+        **_place(participant),
         survivors=len(survivors),
         lost=[member.site for member in terms.members if member.site not in inside],
         seconds=time.monotonic() - participant.began,
@@ -105,11 +105,12 @@ def _so_far(terms: Terms, journal: Journal) -> float | None:
     return finite(site_cost(terms.plan, rounds, terms.is_evaluation).together)
 
 
-def _place(terms: Terms) -> dict[str, Fact]:
+def _place(participant: Participant) -> dict[str, Fact]:
+    terms = participant.terms
     return {
         "run": terms.run.hex(),
         "round": terms.round,
-        "attempt": terms.attempt,
+        "attempt": participant.tried,
         "cohort": len(terms.members),
         "rehearsal": "yes" if terms.plan.is_rehearsal else None,
     }

@@ -36,6 +36,7 @@ class Participant:
     """One attempt, then discarded. `replies`: by kind of request, its digest and what was answered.
 
     `excess`: the secret of what may be taken out of its noise, until the journal keeps it with the release.
+    `tried`: the how-manieth try of its round it is.
     """
 
     terms: Terms
@@ -43,6 +44,7 @@ class Participant:
     excess: bytes = field(default=b"", repr=False)
     replies: dict[Kind, tuple[bytes, tuple[Kind, bytes]]] = field(default_factory=dict, repr=False)
     began: float = field(default_factory=time.monotonic)
+    tried: int = 1
 
     def accept(self, delivery: bytes) -> None:
         """Open what the others dealt to this site. ShareDoesNotOpen names the slot whose share does not."""

@@ -346,9 +346,10 @@ class Site:
         machine = machine_of(
             terms, self.member.site, self.trust, joined.roster, self.policy(), self.entropy, excess
         )
-        joined.open(terms.round, Participant(terms, machine, excess))
+        tried = joined.position.tried(terms.attempt)
+        joined.open(terms.round, Participant(terms, machine, excess, tried=tried))
         joined.company = joined.company or present
-        note_invited(terms)
+        note_invited(joined.rounds[terms.round])
         return joined.rounds[terms.round]
 
     def _reply(self, participant: Participant, kind: Kind, body: bytes) -> tuple[Kind, bytes]:
@@ -385,7 +386,7 @@ class Site:
                 once = terms.parameters.is_ring
                 self.journal.mask(*terms.account, terms.attempt, suite=SUITE, once=once)
                 masked = machine.mask(vector, terms.context(broadcast.params))
-                note_sent(terms)
+                note_sent(participant)
                 return Kind.MASKED, masked
             case Kind.SURVIVORS:
                 return Kind.VOTE, machine.commit(body)

@@ -30,21 +30,21 @@ def note_joined(plan: Plan, state: ServerState, sites: Iterable[str], roster: Ro
     )
 
 
-def note_begins(coordinator: Attempt) -> None:
-    """An attempt at a round begins."""
+def note_begins(coordinator: Attempt, tried: int) -> None:
+    """An attempt at a round begins, the `tried`th at it."""
     if is_on():
         terms = coordinator.terms
         name: Event = "evaluation_begins" if terms.is_evaluation else "round_begins"
-        note(name, **_place(coordinator), cohort=len(terms.names), sites=terms.names)
+        note(name, **_place(coordinator, tried), cohort=len(terms.names), sites=terms.names)
 
 
-def note_lost(coordinator: Attempt) -> None:
+def note_lost(coordinator: Attempt, tried: int) -> None:
     """Each site that the attempt went on without, or failed for, and why: a reason from the fixed list."""
     if not is_on():
         return
     for site, reason in coordinator.reasons.items():
         accused = coordinator.accused.get(site)
-        warn("site_lost", **_place(coordinator), site=site, reason=reason, dealt_by=accused)
+        warn("site_lost", **_place(coordinator, tried), site=site, reason=reason, dealt_by=accused)
 
 
 def note_lost_round(run: bytes, receipt: Receipt) -> None:
@@ -54,9 +54,9 @@ def note_lost_round(run: bytes, receipt: Receipt) -> None:
     warn("round_lost", run=run.hex(), round=receipt.round, charged=charged, accused=accused)
 
 
-def note_failed(coordinator: Attempt, got: int, needed: int) -> None:
+def note_failed(coordinator: Attempt, tried: int, got: int, needed: int) -> None:
     """An attempt has no sum; `site_lost` lines say for whom."""
-    warn("round_failed", **_place(coordinator), survivors=got, needed=needed)
+    warn("round_failed", **_place(coordinator, tried), survivors=got, needed=needed)
 
 
 def note_round(plan: Plan, run: bytes, receipt: Receipt) -> None:
@@ -95,6 +95,7 @@ def _so_far(plan: Plan, rounds: int) -> float | None:
     return epsilon([done.event], delta)
 
 
-def _place(coordinator: Attempt) -> dict[str, Fact]:
+def _place(coordinator: Attempt, tried: int) -> dict[str, Fact]:
+    """People count tries of a round from 1; the protocol's number goes on over rounds' and processes' ends."""
     terms = coordinator.terms
-    return {"run": terms.run.hex(), "round": terms.round, "attempt": terms.attempt}
+    return {"run": terms.run.hex(), "round": terms.round, "attempt": tried}

@@ -19,6 +19,7 @@ from federation.plan.plan import Plan
 from federation.report.receipt import Void
 from federation.round.groups import can_sum
 from federation.round.messages import Member, Reason
+from federation.round.signed import PREPARED
 from federation.round.terms import Terms
 from federation.sums.state import ServerState
 from privacy.roster import Roster
@@ -32,8 +33,7 @@ from server.voice import Place
 Members: TypeAlias = tuple[Member, ...]
 
 ATTEMPTS = 3
-# Attempts are numbered: one that the round before prepared comes first, then those that begin with an invitation.
-PREPARED, FIRST = 1, 2
+FIRST = PREPARED + 1
 RESERVED = FIRST + ATTEMPTS  # how many numbers a round may use
 
 
@@ -144,20 +144,20 @@ def play_round(
     )
     for attempt in range(FIRST, RESERVED):
         coordinator = coordinator or setting.attempt(attempt, cohort)
-        note_begins(coordinator)
+        note_begins(coordinator, len(voids) + 1)
         try:
             _play(coordinator, setting, is_first=not voids, is_last=attempt == RESERVED - 1)
         except TooFewSurvivors as error:
             failure = error
             coordinator.forget()
-            note_failed(coordinator, error.got, error.needed)
+            note_failed(coordinator, len(voids) + 1, error.got, error.needed)
         except BaseException:
             coordinator.forget()
             raise
         else:
-            _learn(coordinator, setting)
+            _learn(coordinator, setting, len(voids) + 1)
             return Played(coordinator, tuple(voids), has_sums=True)
-        _learn(coordinator, setting)
+        _learn(coordinator, setting, len(voids) + 1)
         charged |= coordinator.charged
         voids.append(_void(coordinator))
         last, coordinator = coordinator, None
@@ -215,9 +215,9 @@ def _void(coordinator: Attempt) -> Void:
     )
 
 
-def _learn(coordinator: Attempt, setting: Setting) -> None:
+def _learn(coordinator: Attempt, setting: Setting, tried: int) -> None:
     """Note who was lost in an attempt, and who is at fault; in one with a sum, also who stayed to its end."""
-    note_lost(coordinator)
+    note_lost(coordinator, tried)
     attendance = setting.lines.attendance
     attendance.faults.accuse(coordinator.accused.items())
     attendance.faults.prove(sorted(coordinator.proven))

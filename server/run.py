@@ -19,6 +19,7 @@ from federation.kinds.allowed import Unlikely
 from federation.model.params import params_bytes, params_digest
 from federation.report.receipt import Receipt
 from federation.report.report import UnlikelySum
+from federation.round.signed import PREPARED
 from federation.round.terms import Terms
 from federation.sums.evidence import to_bytes
 from federation.sums.record import Content, Heading
@@ -30,7 +31,7 @@ from server.coordinator import Coordinator
 from server.evaluation import Evaluated, evaluated
 from server.events import note_evaluated, note_lost_round, note_unlikely
 from server.grouped import Attempt
-from server.playing import PREPARED, Played, Setting, play_round
+from server.playing import Played, Setting, play_round
 from server.sessions import Lines
 
 ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the server's noise

@@ -125,16 +125,20 @@ def rounds_of(
     world: World, transport: Transport, state: ServerState, stream: Callable[[int], Stream] = server_stream
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """All rounds that are left after a state, over a transport, with everyone in reach who consents."""
-    lines, members = opened_lines(world, transport, state.run)
+    lines, members = opened_lines(world, transport, state.run, stands=(state.round, state.attempt))
     return run(Setting(state, members, lines), stream)
 
 
 def opened_lines(
-    world: World, transport: Transport, run_id: bytes, plan: Plan | None = None
+    world: World,
+    transport: Transport,
+    run_id: bytes,
+    plan: Plan | None = None,
+    stands: tuple[int, int] = (0, 0),
 ) -> tuple[Lines, tuple[Member, ...]]:
     """The lines to everyone in reach who consents, opened by the world's coordinator."""
     voice = Voice(plan or world.plan, run_id, world.roster, world.coordinator)
-    return open_lines(voice, transport)
+    return open_lines(voice, transport, (), stands)
 
 
 def name_coordinator(roster: Path) -> None:

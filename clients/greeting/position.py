@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from federation.plan.plan import Plan
 from federation.round.messages import Frame
-from federation.round.signed import ATTEMPTS_AHEAD, rounds_ahead
+from federation.round.signed import ATTEMPTS_AHEAD, PREPARED, rounds_ahead
 from privacy.errors import FaultyServer
 
 OPEN = 4  # rounds of which keys are kept at once: the present one, the next, and two by mistake
@@ -36,6 +36,10 @@ class Position:
     def began(self, number: int) -> Position:
         """A round began."""
         return replace(self, begun=max(self.begun, number))
+
+    def tried(self, attempt: int) -> int:
+        """The how-manieth try of its round an attempt is, as people count."""
+        return max(1, attempt - self.attempts - PREPARED)
 
     def require_near(self, frame: Frame, plan: Plan, sites: int) -> None:
         """FaultyServer for an invitation to a round that is over, or to one too far ahead."""

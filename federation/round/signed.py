@@ -35,6 +35,8 @@ from privacy.wire import Writer, digest
 CLOCK_SKEW: Final = 600
 LONGEST: Final = 86_400
 """Seconds for which a HELLO can count: a site of a plan with a longer deadline is greeted again."""
+PREPARED: Final = 1
+"""The number, counted from a greeting's, of an attempt that the round before prepared; invited ones follow."""
 ATTEMPTS_AHEAD: Final = 64
 ROUNDS_AHEAD: Final = 64
 

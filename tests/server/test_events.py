@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,19 @@ def test_the_end_of_a_run_tells_what_all_of_it_cost(tmp_path: Path, lines: Lines
     report = json.loads((run / "report.json").read_text("utf-8"))
     assert end["epsilon"] == pytest.approx(report["privacy"]["together"]["epsilon"], rel=1e-5)
     assert end["epsilon"] > report["privacy"]["epsilon"] + 0.1
+
+
+def test_tries_of_a_round_are_counted_from_one_on_both_sides_also_after_a_restart(
+    tmp_path: Path, lines: Lines
+) -> None:
+    plan = plan_of(rounds=2, dropouts=0)
+    with opened(plan, tmp_path) as (world, sites):
+        network = network_of(sites, vanish("ash", Kind.BROADCAST, 1, attempts=range(12, 14)))
+        list(rounds_of(world, network, replace(begin(plan, RUN, start(plan)), attempt=10)))
+    told = lines()
+    here = [line for line in of(told, "round_begins") if "sites" in line]
+    assert [(line["round"], line["attempt"]) for line in here] == [(1, 1), (1, 2), (1, 3), (2, 1)]
+    assert [line["attempt"] for line in of(told, "round_failed")] == [1, 2]
+    assert [line["attempt"] for line in of(told, "site_lost")] == [1, 2]
+    there = [line for line in told if "attempt" in line and "sites" not in line]
+    assert {(line["round"], line["attempt"]) for line in there} == {(1, 1), (1, 2), (1, 3), (2, 1)}

@@ -15,13 +15,13 @@ from federation.errors import RosterError, TooFewSurvivors
 from federation.model.params import params_bytes, params_digest
 from federation.round.cohort import sample
 from federation.round.messages import Broadcast, Frame, Hello, Kind, Member, Paired
-from federation.round.signed import ordered
+from federation.round.signed import PREPARED, ordered
 from federation.round.transport import Outgoing
 from federation.sums.state import begin
 from privacy.errors import FaultyServer, ProtocolError
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster, SignedRoster
-from server.playing import FIRST, PREPARED, Setting, terms_of
+from server.playing import FIRST, Setting, terms_of
 from server.run import run
 from simulations.world import InProcess, World, server_stream
 from tests.stories.network import Fate, Network, vanish
