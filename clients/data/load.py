@@ -17,6 +17,7 @@ from clients.data.cells import codes, numbers
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
 from clients.data.people import people
+from clients.data.sources.opened import SOURCE
 from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
 from clients.data.split import apart
@@ -171,7 +172,7 @@ def _read_by(task: Task, place: Place) -> Reading:
         hint = "name a file in data.source, such as what the query answers"
         raise DataError(f"{place}: the plan's task reads files by its own code, and no database", hint=hint)
     if not path.exists():
-        raise DataError(f"{path}: there is no such file", hint="check the path")
+        raise DataError(f"{path}: there is no such file", hint=SOURCE)
     try:
         dataset = task.data(Source(path))
     except (Exception, SystemExit) as error:

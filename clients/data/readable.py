@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from clients.data.sources.opened import format_of
+from clients.data.sources.opened import SOURCE, format_of
 from clients.data.sources.postgresql import require_query as require_answer_of_server
 from clients.data.sources.reading import read
 from clients.data.sources.sqlite import require_query
@@ -30,11 +30,9 @@ def require_readable(places: Iterable[Place | None], *, is_for_own_code: bool) -
             continue
         for path in place.files or (place.file,):
             if path is None or not path.exists():
-                raise DataError(
-                    f"{place}: cannot be read: there is no such file", hint="check data in site.toml"
-                )
+                raise DataError(f"{place}: cannot be read: there is no such file", hint=SOURCE)
             if not path.is_file():
-                raise DataError(f"{path}: is no regular file", hint="name the file itself in site.toml")
+                raise DataError(f"{path}: is no regular file", hint=f"it has to be the file itself: {SOURCE}")
         if is_for_own_code or place.kind == "own":
             format_of(place)  # DataError if it cannot be opened; whatever it holds is its task's business
             continue

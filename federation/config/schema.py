@@ -126,6 +126,19 @@ def nearest(name: str, valid: Sequence[str] | Mapping[str, object]) -> str:
     return f"valid here: {', '.join(list(valid)[:_MAX_LISTED])}{', ...' * (len(valid) > _MAX_LISTED)}"
 
 
+def nearest_of(names: Sequence[str], valid: Sequence[str]) -> str:
+    """The same for several names at once: one suggestion for each that is like a valid name.
+
+    >>> nearest_of(["agee", "thalachh"], ["age", "thalach"]), nearest_of(["agee", "x"], ["age", "thalach"])
+    ('did you mean "age" for "agee", "thalach" for "thalachh"?', 'did you mean "age" for "agee"?')
+    """
+    close = {name: get_close_matches(name.lower(), valid, n=1) for name in names[:_MAX_LISTED]}
+    told = [f'"{found[0]}" for "{name}"' for name, found in close.items() if found]
+    if len(names) == 1 or not told:
+        return nearest(names[0], valid)
+    return f"did you mean {', '.join(told)}?"
+
+
 def _way_out(name: str, valid: Mapping[str, object]) -> str:
     """For an unknown key: a valid one that is a letter away, or how this says what the name means elsewhere."""
     is_slip = bool(get_close_matches(name.lower(), list(valid), n=1, cutoff=_SLIP))

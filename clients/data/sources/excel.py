@@ -9,7 +9,7 @@ from typing import Any
 from clients.data.notes import some
 from clients.data.sources.collecting import table_of_rows
 from clients.data.sources.extra import library
-from clients.data.sources.opened import MAX_RATIO
+from clients.data.sources.opened import MAX_RATIO, SOURCE
 from clients.data.sources.table import Table
 from clients.data.sources.values import as_a_sheet_shows, written
 from clients.rules.origin import Origin
@@ -40,7 +40,8 @@ def _require_bounded(place: Origin) -> None:
             size = sum(part.file_size for part in archive.infolist())
     except OSError as error:
         message = f"{place}: cannot be read ({error.strerror})"
-        raise DataError(message, hint="is it a file you may read?") from None
+        hint = f"it has to be a file that you may read: {SOURCE}"
+        raise DataError(message, hint=hint) from None
     except zipfile.BadZipFile:
         raise DataError(
             f"{place}: is no Excel workbook (.xlsx), or is damaged", hint="save it again"
@@ -55,11 +56,11 @@ def _sheet(place: Origin) -> Any:
     try:
         book = calamine.load_workbook(str(place.file))
         names = book.sheet_names
+        hint = f"set data.sheet in site.toml to one of: {some(names)}"
         if place.sheet is None and len(names) > 1:
-            hint = f"set data.sheet in site.toml to one of: {some(names)}"
             raise DataError(f"{place}: has {len(names)} sheets", hint=hint)
         if place.sheet is not None and place.sheet not in names:
-            raise DataError(f'{place}: has no sheet "{place.sheet}"', hint=f"it has: {some(names)}")
+            raise DataError(f'{place}: has no sheet "{place.sheet}"', hint=hint)
         return book.get_sheet_by_name(place.sheet or names[0])
     except calamine.CalamineError as error:
         message = f"{place}: is no Excel workbook that can be read, or is damaged ({type(error).__name__})"

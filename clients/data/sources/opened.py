@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from clients.data.sources.formats import HEAD, SAVE, other_format
 from clients.rules.origin import Origin
@@ -22,6 +22,7 @@ MAX_LINE = 1 << 25  # bytes
 MAX_RATIO = 400  # unpacked to packed
 _FREE = 1 << 26  # bytes that any file may unpack to
 _WIDE = ("utf-16", "utf-32")  # encodings in which a line break is no single byte
+SOURCE: Final = "check data.source (or data.test) in site.toml"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -36,13 +37,14 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     yield io.BufferedReader(_Bounded(unpacked, path), 1 << 17)
     except FileNotFoundError:
-        raise DataError(f"{path}: cannot be read: there is no such file", hint="check the path") from None
+        raise DataError(f"{path}: cannot be read: there is no such file", hint=SOURCE) from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
         hint = "pack it again; a file that is not packed is not called .gz"
         raise DataError(f"{path}: is no gzip file, or is cut off or damaged", hint=hint) from None
     except OSError as error:
         message = f"{path}: cannot be read ({error.strerror})"
-        raise DataError(message, hint="is it a file you may read?") from None
+        hint = f"it has to be a file that you may read: {SOURCE}"
+        raise DataError(message, hint=hint) from None
 
 
 class _Bounded(io.RawIOBase):
@@ -70,7 +72,7 @@ def read_bytes(path: Path) -> bytes:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})", hint="check the path") from None
+            raise DataError(f"{path}: cannot be read ({error.strerror})", hint=SOURCE) from None
     with opened(path) as file:
         return file.read()
 

@@ -184,6 +184,9 @@ _WHY = (  # words of libpq and of the server, which gives no code before it lets
 def _unreachable(place: Origin, server: Server, error: Exception) -> DataError:
     """Why there is no connection. What libpq says may hold what was typed as a password, and is not told."""
     said = str(error)
+    if place.password_file is not None and "password authentication failed" in said:
+        message = f"{place}: the server does not take the password in {place.password_file}"
+        return DataError(message, hint="write the right one there (data.password_file); check the user, too")
     if "FATAL" in said or "SSL" in said or "password" in said:
         for words, message, hint in _WHY:
             if any(word in said.replace(server.name, "") for word in words):

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from clients.data.sources.collecting import table_of_rows
-from clients.data.sources.opened import MAX_LINE, opened
+from clients.data.sources.opened import MAX_LINE, SOURCE, opened
 from clients.data.sources.table import Table
 from clients.rules.origin import Origin
 from federation.errors import DataError
@@ -42,7 +42,7 @@ def read_ndjson(place: Origin) -> Table:
         database.execute("CREATE TABLE resources (file TEXT, type TEXT, id TEXT, body TEXT)")
         files = place.files
         if not files:
-            raise DataError(f"{place}: there are no such files", hint="check the path")
+            raise DataError(f"{place}: there are no such files", hint=SOURCE)
         database.executemany("INSERT INTO resources VALUES (?, ?, ?, ?)", _all(files))
         database.commit()
         return _answer(place, database)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from clients.data.notes import Note, some
 from clients.data.sources.packed import Cells, unpack
 from clients.rules.origin import Place
-from federation.config.schema import nearest
+from federation.config.schema import nearest_of
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
 from federation.plan.tabular import as_number
@@ -135,7 +135,7 @@ class Table:
         if odd is not None:
             named = '"tab"' if odd == "\t" else f'"{odd}"'
             return f"set data.separator = {named} in site.toml, or separate the cells by commas"
-        return nearest(wrong[0], header[:_MAX_COMPARED])
+        return nearest_of(wrong, header[:_MAX_COMPARED])
 
 
 def _quoted(names: Sequence[str]) -> str:

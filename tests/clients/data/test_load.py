@@ -173,6 +173,10 @@ def test_a_wrong_cell_is_named_by_its_place(site: Path, row: str, expected: str)
         ("age,cp,num\n", "has a header and no rows"),
         ("age,cp,num", "has a header and no rows"),
         ("aeg,cp,num\n1,1,0\n", 'has no column "age"; did you mean "aeg"?'),
+        (
+            "Age,cp,nun\n1,1,0\n",
+            'has no columns "age", "num"; did you mean "Age" for "age", "nun" for "num"?',
+        ),
         ("x,cp,num\n1,1,0\n", 'has no column "age"; valid here: x, cp, num'),
         ("age,cp\n1,1\n", 'has no column "num"'),
         ('"x\ny",cp,num\n1,1,0\n', 'has no column "age"; the first row must be'),
@@ -205,9 +209,9 @@ def test_a_header_that_may_be_data_is_not_shown(site: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match=r"no such file; check data\.source"):
         read_csv(tmp_path / "absent.csv", TASK)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read .*: check data\.source"):
         read_csv(tmp_path, TASK)
     with pytest.raises(DataError, match="no such file"):
         read_csv(tmp_path / "site.parquet", TASK)

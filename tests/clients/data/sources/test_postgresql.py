@@ -10,8 +10,9 @@ import pytest
 
 from clients.data.load import read_table
 from clients.data.readable import require_readable
+from clients.data.sources.postgresql import _unreachable
 from clients.data.sources.reading import read
-from clients.rules.origin import Server
+from clients.rules.origin import Origin, Server
 from federation.errors import DataError
 from tests.clients.data.sources.clinic import SECRET, SELECT, Clinic, running, without_password
 from tests.clients.data.sources.stores import COLUMNS, SOME, TASK, csv
@@ -132,13 +133,26 @@ def test_no_value_is_told_where_the_server_would_tell_it(clinic: Clinic) -> None
 def test_who_is_not_let_in_is_told_where_the_password_goes(clinic: Clinic, tmp_path: Path) -> None:
     (tmp_path / "wrong").touch(mode=0o600)
     (tmp_path / "wrong").write_text("another secret")
-    for origin in (
-        without_password(clinic.origin()),
-        replace(clinic.origin(), password_file=tmp_path / "wrong"),
+    for origin, told in (
+        (without_password(clinic.origin()), r"does not let this user in; set data\.password_file"),
+        (
+            replace(clinic.origin(), password_file=tmp_path / "wrong"),
+            r"does not take the password in .*wrong; write the right one there \(data\.password_file\)",
+        ),
     ):
-        with pytest.raises(DataError, match=r"does not let this user in; set data\.password_file") as caught:
+        with pytest.raises(DataError, match=told) as caught:
             read(origin)
         assert "another secret" not in str(caught.value)
+
+
+def test_a_password_that_is_wrong_is_told_by_its_file(tmp_path: Path) -> None:
+    error = Exception('FATAL:  password authentication failed for user "reader"')
+    server, file = Server("localhost", 5432, "clinic"), tmp_path / "word"
+    place = Origin("postgresql", server=server, password_file=file)
+    assert f"does not take the password in {file}; write the right one" in str(
+        _unreachable(place, server, error)
+    )
+    assert "set data.password_file" in str(_unreachable(replace(place, password_file=None), server, error))
 
 
 def test_a_server_or_database_that_is_not_there_is_one_line(clinic: Clinic) -> None:
