@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -61,14 +61,35 @@ def write_new(path: Path, content: str | bytes, *, is_secret: bool = False) -> N
     try:
         path.parent.mkdir(mode=0o700 if is_secret else 0o777, parents=True, exist_ok=True)
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY  # O_EXCL follows no link
-        with open(os.open(path, flags, 0o600 if is_secret else 0o666), "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        descriptor = os.open(path, flags, 0o600 if is_secret else 0o666)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+        except BaseException:  # a full disk, an interruption: half a file is none
+            path.unlink(missing_ok=True)
+            raise
     except FileExistsError:
         hint = "name another; no file is replaced"
         raise UnusableFile("exists already", hint=hint, path=path) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UnusableFile(f"cannot be written ({reason})", hint="name another", path=path) from None
+
+
+@contextmanager
+def taken_back(folder: Path, paths: Iterable[Path]) -> Iterator[None]:
+    """If the body fails or is interrupted, remove of these paths, and then the folder, what was not there before.
+
+    A folder goes only where it is empty.
+    """
+    fresh = [path for path in (*paths, folder) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in sorted(fresh, key=lambda path: len(path.parts), reverse=True):
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from clients.data.sources.extra import library
 from clients.policy import SITE_ID
 from clients.rules.origin import Origin
 from federation.errors import InputError
-from federation.files import refuse_existing, write_new
+from federation.files import refuse_existing, taken_back, write_new
 from federation.plan.mock import README, README_TEXT, MockTable, mock_table
 from federation.plan.plan import Plan
 from federation.plan.tabular import Numeric, TabularTask
@@ -50,6 +50,15 @@ def write_mock_sites(
     paths = [path for site in sites for path in _paths(plan, out, site, suffix)]
     for path in paths:
         refuse_existing(path)
+    readme = out / README
+    with taken_back(out, (*paths, *{path.parent for path in paths}, readme)):
+        if not readme.exists():
+            write_new(readme, README_TEXT)
+        _write(plan, out, sites, rows, seed, suffix)
+    return tuple(paths)
+
+
+def _write(plan: Plan, out: Path, sites: Sequence[str], rows: int, seed: int, suffix: Suffix) -> None:
     for site in sites:
         training, *test = (
             mock_table(plan, f"{site}{part}", count, seed) for part, count in _parts(plan, rows)
@@ -57,10 +66,6 @@ def write_mock_sites(
         _require_small(plan, training, len(sites))
         for path, table in zip(_paths(plan, out, site, suffix), [training, *test], strict=True):
             write_new(path, table.csv if suffix == ".csv" else _parquet(plan, table, path))
-    readme = out / README
-    if not readme.exists():
-        write_new(readme, README_TEXT)
-    return tuple(paths)
 
 
 def _paths(plan: Plan, out: Path, site: str, suffix: Suffix) -> tuple[Path, ...]:

@@ -182,7 +182,7 @@ def _rules(rows: int) -> Iterator[str]:
 _RULES = """\
 [cohort]
 size = "all"  # GUESS: every round asks all sites; or a number of them
-minimum = 3  # GUESS: no sum is opened of fewer sites
+minimum = 3  # GUESS: no sum is opened of fewer sites; with 3 sites in all, none may then be missing
 weights = "uniform"  # each site counts alike; "declared": by the size in its public file
 deadline_seconds = 60  # for each stage of a round; who is later is left out
 

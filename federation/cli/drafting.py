@@ -230,9 +230,9 @@ def new_site(
     On a terminal, what is left out is asked for. The file consents to one run of this plan and to nothing else.
     """
     from clients.drafting.answers import Given, drafted
-    from clients.drafting.sites import SITE_FILE, Limits
+    from clients.drafting.sites import CERTIFICATE_FILE, PLAN_FILE, SITE_FILE, Limits
     from clients.drafting.sources import Reading, by_options
-    from federation.files import refuse_existing
+    from federation.files import refuse_existing, taken_back
 
     refuse_existing(out / SITE_FILE)
     said = {"query": query, "sheet": sheet, "test": test, "separator": separator, "decimal": decimal}
@@ -254,7 +254,8 @@ def new_site(
         folder=out,
         limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
     )
-    with by_options("--data"):
+    made_here = [out / each for each in (PLAN_FILE, CERTIFICATE_FILE, "keys")]
+    with by_options("--data"), taken_back(out, made_here):
         draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
         facts = _checked(draft, as_json)
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from federation.errors import UnusableFile
-from federation.files import replace_file, write_output
+from federation.files import replace_file, write_new, write_output
 
 
 def test_a_file_is_made_with_its_folder_and_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -62,3 +62,14 @@ def test_a_link_where_a_file_is_written_beside_leads_nowhere(tmp_path: Path, is_
     replace_file(tmp_path / "key", b"ours", is_secret=is_secret)
     assert other.read_text() == "of somebody else"
     assert not (tmp_path / "key").is_symlink()
+
+
+def test_half_a_file_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "half"
+    with pytest.raises(UnicodeEncodeError):
+        write_new(path, "\ud800")
+    assert not path.exists()
+    path.write_text("mine")
+    with pytest.raises(UnusableFile, match="exists already"):
+        write_new(path, "other")
+    assert path.read_text() == "mine"

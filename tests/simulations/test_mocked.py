@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clients.data.load import read_file
 from federation.errors import DataError, InputError, UnusableFile
+from federation.files import write_new
 from federation.model.task import build_task
 from federation.plan.mock import README, mock_table
 from federation.plan.plan import Plan
@@ -152,3 +153,23 @@ def test_parquet_without_its_library_is_told_in_one_line(
     with pytest.raises(DataError, match=r"pip install 'private-federation\[tables\]'"):
         write_mock_sites(plans.plan_of(FAST), tmp_path, ("a",), 40, 0, ".parquet")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["a new folder", "beside others"])
+def test_what_was_written_is_taken_back_where_the_disk_is_full(
+    beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, plan = tmp_path / "mock", plans.plan_of()
+    if beside:
+        write_mock_sites(plan, out, ["first"], 20, 0)
+    known = sorted(tmp_path.rglob("*"))
+
+    def full(path: Path, content: str | bytes) -> None:
+        if "mock-2" in path.as_posix():
+            raise UnusableFile("cannot be written (No space left on device)", path=path)
+        write_new(path, content)
+
+    monkeypatch.setattr("simulations.mocked.write_new", full)
+    with pytest.raises(UnusableFile, match="No space"):
+        write_mock_sites(plan, out, ["mock-1", "mock-2"], 20, 0)
+    assert sorted(tmp_path.rglob("*")) == known

@@ -230,7 +230,12 @@ def test_records_that_do_not_fit_are_shown_refused_and_leave_no_key_behind(feder
     assert outcome.code == 2
     assert 'column "num": is not one of the plan\'s values' in outcome.err
     assert "not usable" in outcome.out, "what can be read is shown"
-    assert sorted(file.name for file in Path("h").rglob("*") if file.is_file()) == ["ca.crt", "plan.toml"]
+    assert not Path("h").exists(), "all that the call made is taken back"
+    Path("h").mkdir()
+    Path("h", "ca.crt").write_bytes(b"")
+    federation(*words, "heart.csv")
+    assert [path.name for path in Path("h").iterdir()] == ["ca.crt"], "and nothing else"
+    Path("h", "ca.crt").unlink()
     Path("other.csv").write_text("a,b\n1,2\n")
     assert "other.csv: has no column" in federation.refused(*words, "other.csv")
     assert "no such file" in federation.refused(*words, "nothing.csv")
