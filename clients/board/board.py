@@ -57,13 +57,17 @@ class Board:
         if is_news:
             note("connected", server=server or None)
 
-    def lost(self, why: str) -> None:
-        """The coordinator does not answer, for a reason in plain words. The log has each reason once in a row."""
+    def lost(self, why: str, *, is_gone: bool = False) -> None:
+        """The coordinator does not answer, for a reason in plain words. The log has each reason once in a row.
+
+        `is_gone`: nobody listens there.
+        """
         with self._guard:
             known = (self._now.connection, self._now.why)
             is_news, is_first = known != ("lost", printable(why)), known[0] != "lost"
             began = self._clock() if is_first else self._now.connection_since
-            self._now = replace(self._now, connection="lost", why=printable(why), connection_since=began)
+            told = replace(self._now, connection="lost", why=printable(why), connection_since=began)
+            self._now = replace(told, is_gone=is_gone)
         if is_news:
             warn("connection_lost", detail=why)
             self._troubled(Trouble(self._clock(), "connection_lost", printable(why)))

@@ -73,7 +73,10 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Standing:
-    """A site at one moment. Times are seconds since 1970; `last_contact` is the coordinator's last answer."""
+    """A site at one moment. Times are seconds since 1970; `last_contact` is the coordinator's last answer.
+
+    `is_gone`: where it was reached, nobody listens any more.
+    """
 
     site: str
     since: float
@@ -81,6 +84,7 @@ class Standing:
     server: str = ""
     connection: Connection = "none"
     why: str = ""
+    is_gone: bool = False
     connection_since: float | None = None
     last_contact: float | None = None
     exchanges: int = 0
@@ -94,6 +98,12 @@ class Standing:
     def present(self) -> RunSeen | None:
         """The run that goes on, or the last one."""
         return self.runs[-1] if self.runs else None
+
+    @property
+    def is_between_runs(self) -> bool:
+        """Whether the connection is lost because the run is over and its coordinator went home."""
+        run = self.present
+        return self.connection == "lost" and self.is_gone and run is not None and run.state == "finished"
 
     @property
     def open_run(self) -> RunSeen | None:

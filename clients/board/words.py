@@ -32,7 +32,9 @@ def rows(standing: Standing) -> list[tuple[str, str]]:
 
 def lately(standing: Standing) -> list[tuple[str, str]]:
     """What somebody should look at, of the last minutes: when, and what. The newest last."""
-    news = [trouble for trouble in standing.troubles if trouble.at >= standing.now - LATELY]
+    since = standing.now - LATELY
+    over = ("connection_lost",) if standing.is_between_runs else ()
+    news = [trouble for trouble in standing.troubles if trouble.at >= since and trouble.event not in over]
     return [(clock(trouble.at), _told(trouble)) for trouble in news[-MOST:]]
 
 
@@ -74,6 +76,8 @@ def _connection(standing: Standing) -> str:
     match standing.connection:
         case "connected":
             return f"connected to {to}{since}; {tail}"
+        case "lost" if standing.is_between_runs:
+            return f"the coordinator has ended; waiting for the next run; {tail}"
         case "lost":
             return f"lost{since}, trying again: {standing.why}; {tail}"
         case "connecting":

@@ -188,7 +188,7 @@ class Node:
             self._tries += 1
             return _FIRST * _chance() if self._tries == 1 else _backoff(self._tries)
         trouble = trouble_of(error, self._place, self._site)
-        self._board.lost(str(trouble))
+        self._board.lost(str(trouble), is_gone=trouble.is_gone)
         self._tries += 1
         return _backoff(self._tries, _LASTING if trouble.lasts else _LAST)
 

@@ -31,11 +31,15 @@ NOT_READY: Final = (429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is wrong, and what to do. `lasts`: nothing changes until somebody does that."""
+    """What is wrong, and what to do. `lasts`: nothing changes until somebody does that.
+
+    `is_gone`: the machine is there, and nobody listens: a coordinator that has ended, say.
+    """
 
     what: str
     hint: str
     lasts: bool = False
+    is_gone: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}; {self.hint}"
@@ -152,7 +156,7 @@ def _unreached(reason: BaseException, place: Place) -> Trouble:
     if isinstance(reason, socket.gaierror):
         return unknown_name(place)
     if isinstance(reason, ConnectionRefusedError):
-        return Trouble(f"{target} refuses the connection", refused(place))
+        return Trouble(f"{target} refuses the connection", refused(place), is_gone=place.proxy is None)
     if isinstance(reason, TimeoutError):
         reach = place.address if place.proxy is None else place.proxy.place
         other = "set" if place.proxy is None else "check"

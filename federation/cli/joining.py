@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from clients.board.board import Board
     from clients.preflight.before import Seen
 
+_FRAME: Final = 4  # lines of the table around its rows, and the cursor's
+_Rows: TypeAlias = list[tuple[str, str]]
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
@@ -159,8 +161,8 @@ def _line(
     console.print(styled((f"{name:{width}}", "bold"), "  " if words else "", *mark, words), soft_wrap=True)
 
 
-def table_of(board: Board, width: int) -> RenderableType:
-    """The table at this moment."""
+def table_of(board: Board, width: int, height: int = 1000) -> RenderableType:
+    """The table at this moment. Where the terminal is too short, the newest event stays and older things go."""
     from rich.table import Table
 
     from clients.board.words import lately, rows
@@ -171,13 +173,30 @@ def table_of(board: Board, width: int) -> RenderableType:
     )
     table.add_column(style="bold", no_wrap=True)
     table.add_column(ratio=1)
-    bad = standing.connection == "lost"
-    for name, words in rows(standing):
+    bad = standing.connection == "lost" and not standing.is_between_runs
+    known, news = _fitting(rows(standing), lately(standing), width, height - _FRAME)
+    for name, words in known:
         style = "red" if (name == "connection" and bad) or words.startswith("refused") else ""
         table.add_row(name, styled((words, style)))
-    for at, words in lately(standing):
+    for at, words in news:
         table.add_row(at, styled((words, "yellow")))
     return table
+
+
+def _fitting(known: _Rows, news: _Rows, width: int, height: int) -> tuple[_Rows, _Rows]:
+    """What fits: older events go first, then what is no part of the run at hand."""
+    known, news = list(known), list(news)
+    names = max(len(name) for name, _ in (*known, *news))
+
+    def lines() -> int:
+        return sum(-(-len(words) // max(1, width - names - 7)) or 1 for _, words in (*known, *news))
+
+    while lines() > height and len(news) > 1:
+        del news[0]
+    for name in ("site", "refusals", "budget", "this run", "round", "run"):
+        if lines() > height:
+            known = [row for row in known if row[0] != name]
+    return known, news
 
 
 @contextmanager

@@ -15,15 +15,15 @@ _PER_SECOND: Final = 2
 
 
 @contextmanager
-def live_view(view: Callable[[int], RenderableType]) -> Iterator[None]:
-    """Show what `view(width)` makes, until the context ends. What is written to stderr meanwhile goes above it.
+def live_view(view: Callable[[int, int], RenderableType]) -> Iterator[None]:
+    """Show what `view(width, height)` makes until the context ends. What is written to stderr goes above it.
 
     `view` is called in a thread of its own.
     """
     before = sys.stderr
     console = Console(file=before, markup=False, highlight=False, emoji=False)
     shown = Live(
-        get_renderable=lambda: view(console.width),
+        get_renderable=lambda: view(console.width, console.height),
         console=console,
         refresh_per_second=_PER_SECOND,
         redirect_stdout=False,

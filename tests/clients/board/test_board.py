@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from clients.board.board import MAX_ROUNDS, MAX_RUNS, MAX_TROUBLES, Board
 from clients.board.past import remind
 from clients.board.snapshot import Pool, RunSeen
+from clients.board.words import lately, rows
 from clients.site import Site
 from federation.log import Line, heard_by, note, warn
 from federation.round.messages import Kind
@@ -231,3 +232,18 @@ def test_a_site_without_a_ledger_begins_with_an_empty_board(tmp_path: Path) -> N
     remind(board, tmp_path / "none.sqlite")
     assert board.standing().runs == ()
     assert not (tmp_path / "none.sqlite").exists()
+
+
+def test_a_coordinator_that_ended_after_its_run_is_no_alarm(board: Board) -> None:
+    note("run_begins", run=RUN.hex(), rounds=2)
+    board.connected()
+    board.lost("fed:1 refuses the connection", is_gone=True)
+    assert "lost" in dict(rows(board.standing()))["connection"], "in the middle of a run it is one"
+    assert lately(board.standing())
+    note("run_ends", run=RUN.hex())
+    told = dict(rows(board.standing()))["connection"]
+    assert told.startswith("the coordinator has ended; waiting for the next run")
+    assert lately(board.standing()) == []
+    board.lost("the certificate is for another")
+    assert "trying again: the certificate" in dict(rows(board.standing()))["connection"]
+    assert lately(board.standing())

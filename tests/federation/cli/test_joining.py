@@ -282,3 +282,16 @@ def test_a_no_sends_and_makes_nothing_and_plain_shows_no_table(site: Path) -> No
     assert "error: nothing was sent; answer y to join" in terminal.written
     assert not (site.parent / "journal.sqlite").exists()
     assert "\x1b[" not in terminal.written.replace("\x1b[?25l", "").replace("\x1b[?25h", "")
+
+
+@pytest.mark.parametrize("height", [8, 10, 12, 24])
+def test_on_a_short_terminal_the_newest_event_is_seen(height: int) -> None:
+    board = Board("ash")
+    board.connecting("fed.example.org:1")
+    for number in range(5):
+        board.lost(f"reason {number} " + "in many words " * 6)
+    console = Console(width=80, height=height, file=io.StringIO())
+    lines = console.render_lines(table_of(board, 80, height), pad=False)
+    text = "".join(segment.text for line in lines for segment in line)
+    assert len(lines) <= height
+    assert text.count("reason 4") == 2, "the connection's, and the event's"
