@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from federation.words import many
 from privacy.errors import Hinted
 
 
@@ -134,7 +135,7 @@ class TooFewSurvivors(FederationError):
         cure = "; lower training.learning_rate or training.local_steps" if "(diverged)" in reasons else ""
         which = "" if round_number is None else f"round {round_number}: "
         super().__init__(
-            f"{which}{got} sites sent {stage}, {needed} are needed: the round is void",
+            f"{which}{many(got, 'site')} sent {stage}, {needed} are needed: the round is void",
             hint=f"sites that left: {reasons}{cure}" if reasons else "run again when the sites are back",
         )
         self.got, self.needed, self.left = got, needed, dict(left or {})

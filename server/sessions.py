@@ -27,6 +27,7 @@ from federation.round.messages import (
 )
 from federation.round.signed import greeting_digest, is_consent
 from federation.round.transport import Arrival, Outgoing, Transport
+from federation.words import many
 from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from server.attendance.attendance import Attendance
@@ -298,7 +299,7 @@ def _agreed(welcome: Welcome, voice: Voice, hello: Frame) -> Welcome | str:
 
 
 def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
-    story = f"{joined} sites joined, cohort.minimum is {plan.cohort.minimum}"
+    story = f"{many(joined, 'site')} joined, cohort.minimum is {plan.cohort.minimum}"
     hint = "ask the sites: their own log says why"
     if joined:
         hint += (

@@ -16,6 +16,7 @@ from federation.cli.process import command_line
 from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import FederationError, InputError
+from federation.words import many
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def mock(
     if as_json:
         print_json({"made_up": True, "sites": list(names), "files": list(map(str, paths)), "rows": rows})
         return
-    typer.echo(f"{out}: {len(names)} sites, {rows} records each, MADE UP: nothing in them is of anybody")
+    size = f"{many(len(names), 'site')}, {many(rows, 'record')} each"
+    typer.echo(f"{out}: {size}, MADE UP: nothing in them is of anybody")
     if site is None:
         words = ["federation", "simulate", str(plan), "--sites", str(out)]
         typer.echo(f"try them: {command_line(words)}")
@@ -175,7 +177,7 @@ def _tell_proposal(found: Proposal, out: Path) -> None:
                 f'is "{column.name}" whose a row is? then set task.patient to it, and privacy.unit to "patient"'
             )
     show("", "People decide, and all of it is a guess so far:", *(f"  {line}" for line in DECISIONS))
-    show("", f"{out}: {len(found.used)} features, {found.plan.digest}")
+    show("", f"{out}: {many(len(found.used), 'feature')}, {found.plan.digest}")
     name = command_line([str(out)])
     show(f"next: read it; federation check {name}; federation mock {name} --out mock/")
 

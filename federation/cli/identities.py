@@ -9,6 +9,7 @@ import typer
 
 from federation.cli.screen import show
 from federation.cli.streams import print_json
+from federation.words import many
 
 if TYPE_CHECKING:
     from privacy.roster import Roster
@@ -110,8 +111,8 @@ def _tell_roster(path: Path, roster: Roster, as_json: bool, signatures: int = 0)
         print_json({**facts, "signatures": signatures})
     else:
         missing = "" if roster.coordinator else ", no coordinator named"
-        signed = f"{signatures} signatures" if signatures else "not signed yet"
-        typer.echo(f"{path}: serial {roster.serial}, {sites} sites, {signed}{missing}")
+        signed = many(signatures, "signature") if signatures else "not signed yet"
+        typer.echo(f"{path}: serial {roster.serial}, {many(sites, 'site')}, {signed}{missing}")
 
 
 @roster.command(
@@ -139,4 +140,4 @@ def sign_roster_file(
         typer.echo(
             f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
         )
-    typer.echo(f"{path}: {len(signed.signatures)} signatures")
+    typer.echo(f"{path}: {many(len(signed.signatures), 'signature')}")

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from clients.data.notes import printable
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure
+from federation.words import many
 from privacy.errors import LedgerCorrupt
 
 
@@ -83,7 +84,9 @@ def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> N
     if as_json:
         print_json({"verdict": "pass", "site": tip.genesis.site, "entries_verified": entries, "head": head})
         return
-    typer.echo(printable(f"{path}: {entries} entries of {tip.genesis.site} verify, head {head}"))
+    typer.echo(
+        printable(f"{path}: {many(entries, 'entry', 'entries')} of {tip.genesis.site} verify, head {head}")
+    )
     typer.echo("That nothing was cut off its end only others can tell: federation audit RUN --ledger FILE")
 
 
@@ -107,15 +110,20 @@ def export(
     plain = sum(len(run.unblinded) for run in fold(entries).runs.values())
     if plain:
         typer.echo(
-            f"warning: {plain} entries of an earlier version hold plain hashes of releases: a reader can find a "
-            "small release from its hash, such as a published evaluation; give it only to who may know those",
+            f"warning: {many(plain, 'entry', 'entries')} of an earlier version with plain hashes of releases: a "
+            "reader can find a small release from its hash, such as a published evaluation; "
+            "give it only to who may know those",
             err=True,
         )
     if out is None:
         sys.stdout.write(export_lines(entries))
         return
     write_output(out, export_lines(entries))
-    _tell(as_json, {"out": str(out), "entries": len(entries)}, f"{out}: {len(entries)} entries")
+    _tell(
+        as_json,
+        {"out": str(out), "entries": len(entries)},
+        f"{out}: {many(len(entries), 'entry', 'entries')}",
+    )
 
 
 @ledger.command(epilog="Example: [bold]federation ledger backup site.toml --out cleveland.backup[/bold]")

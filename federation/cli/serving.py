@@ -17,6 +17,7 @@ from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import InputError
 from federation.log import LOGGER, printable
+from federation.words import many
 
 if TYPE_CHECKING:
     from federation.report.deleting import Found, Part
@@ -192,12 +193,12 @@ def forget(
             if not as_json:
                 typer.echo("\n".join(_parts_of(found)))
             if not yes:
-                _ask(f"delete {_counted(len(found.files))} for good?", as_json)
+                _ask(f"delete {many(len(found.files), 'file')} for good?", as_json)
             go(found)
     if as_json:
         print_json({"run": str(run), "deleted": _named(found), "left": list(found.strange)})
     else:
-        typer.echo(f"{run}: {_counted(len(found.files))} deleted")
+        typer.echo(f"{run}: {many(len(found.files), 'file')} deleted")
 
 
 def _ask(question: str, as_json: bool) -> None:
@@ -218,17 +219,13 @@ _SAYS: dict[Part, str] = {
 def _parts_of(found: Found) -> list[str]:
     return [
         *(
-            f"deletes  {_counted(len(files))}, {found.bytes_of(part):,} bytes: {_SAYS[part]}"
+            f"deletes  {many(len(files), 'file')}, {found.bytes_of(part):,} bytes: {_SAYS[part]}"
             for part, files in found.parts.items()
         ),
         f"keeps    {', '.join(found.stays)}",
         *(f"leaves   {printable(name)}: none of this program's" for name in found.strange),
         "no audit can prove the sums of this run after that",
     ]
-
-
-def _counted(files: int) -> str:
-    return "1 file" if files == 1 else f"{files} files"
 
 
 def _named(found: Found) -> list[str]:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from federation.cli.screen import show, styled, titled
 from federation.report.numbers import short, spent
+from federation.words import many
 
 _NO_LIMIT = "no limit"
 
@@ -17,10 +18,10 @@ def print_statement(facts: Mapping[str, Any]) -> None:
     """Print `facts` (`federation.ledger.statement`): the site, units, what they are charged, the runs."""
     kind = [("SIMULATED", "bold red"), " ledger"] if facts["simulated"] else ["ledger"]
     show(styled(*kind, " of ", (facts["site"], "bold"), f", pool {facts['pool']}"))
-    show(f"{facts['entries']} entries verified, head {facts['head']}")
+    show(f"{many(facts['entries'], 'entry', 'entries')} verified, head {facts['head']}")
     show(_units(facts["units"]), _runs(facts["runs"]), _costs(facts["runs"]))
     if facts["refusals"]:
-        show(f"{facts['refusals']} plans were refused: they asked for more than was left")
+        show(f"{many(facts['refusals'], 'refusal')} of plans: they asked for more than was left")
     for restored in facts["restored"]:
         told = (
             "two approvers vouch that nothing is missing"
@@ -36,7 +37,9 @@ def print_statement(facts: Mapping[str, Any]) -> None:
 def _units(units: Mapping[str, Any]) -> Table:
     table = titled("Budget", "unit", "epsilon charged", "allowed", "delta", "filter", "one person")
     for unit, told in units.items():
-        people = f"{told['records']} records, {told['sites']} sites" if unit == "patient" else ""
+        people = (
+            f"{many(told['records'], 'record')}, {many(told['sites'], 'site')}" if unit == "patient" else ""
+        )
         used = "full" if told["used"] is None or told["used"] > 1 else f"{told['used']:.0%} full"
         limit = short(told["epsilon_max"], _NO_LIMIT)
         table.add_row(unit, spent(told["epsilon"]), limit, f"{told['delta']:g}", used, people)

@@ -33,6 +33,7 @@ from federation.errors import InputError, RosterError
 from federation.files import replace_file
 from federation.identity.keys import NodeKey, PublicFile, Row, toml
 from federation.identity.roles import CoordinatorFile, NodeFile
+from federation.words import many
 from privacy.errors import MalformedMessage
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
@@ -109,7 +110,7 @@ def changes(before: Roster | None, after: Roster) -> list[str]:
         old_entry = known.get(entry.site)
         if old_entry is None:
             told.append(
-                f"{entry.site}: added, of {entry.organization}, {entry.size} records, key {entry.key.hex()}"
+                f"{entry.site}: added, of {entry.organization}, {many(entry.size, 'record')}, key {entry.key.hex()}"
             )
         elif entry != old_entry:
             parts = (

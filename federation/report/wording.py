@@ -18,6 +18,7 @@ from federation.report.report import (
     UnitCost,
     whole,
 )
+from federation.words import many
 
 UNITS = {
     "record": "one record",
@@ -171,17 +172,13 @@ def excess(report: Report) -> str:
         return said
     said += " What is added for dropouts is taken out of a sum again if they do not come."
     if stayed := sum(line.excess_left > 0 for line in report.rounds):
-        said += f" In {_many(stayed, 'round')} some of it could not be taken out."
+        said += f" In {many(stayed, 'round')} some of it could not be taken out."
     return said
 
 
 def allowing(choice: ExcessChoice) -> str:
     """A choice of dropouts and colluders, as in "1 dropout and 0 colluders"."""
-    return f"{_many(choice.dropouts, 'dropout')} and {_many(choice.colluders, 'colluder')}"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{many(choice.dropouts, 'dropout')} and {many(choice.colluders, 'colluder')}"
 
 
 def _and_evaluation(privacy: PrivacyClaim) -> str:

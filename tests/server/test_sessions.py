@@ -195,7 +195,7 @@ def test_a_node_that_answers_as_another_site_takes_nothing_from_it() -> None:
     [
         ((Reason.BUDGET, Reason.POLICY), BudgetExceeded, "1 sites have no budget left"),
         ((Reason.POLICY, Reason.POLICY), PolicyViolation, "2 sites' policy refuses"),
-        ((Reason.FAILED, Reason.PROTOCOL), RosterError, "1 sites joined, cohort.minimum is 3"),
+        ((Reason.FAILED, Reason.PROTOCOL), RosterError, "1 site joined, cohort.minimum is 3"),
     ],
 )
 def test_with_too_few_the_sites_reasons_decide_the_error(

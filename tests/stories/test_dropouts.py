@@ -157,7 +157,7 @@ def test_at_the_command_line_too_few_survivors_are_one_line_and_exit_code_4(
     assert caught.value.code == 4
     errors = capsys.readouterr().err.strip().split("\n")
     assert len(errors) == 1
-    assert errors[0].startswith("error: round 1: 1 sites sent shares, 3 are needed: the round is void; ")
+    assert errors[0].startswith("error: round 1: 1 site sent shares, 3 are needed: the round is void; ")
 
 
 def test_a_late_vector_is_in_no_sum_and_its_site_is_back_in_the_next_round(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_hospital_joins_by_one_file_that_it_gets_and_one_that_it_sends(federat
     signed = federation.done(
         "roster", "add", "roster.toml", "h/keys/cleveland.pub", "coordinator.pub", "--sign", "consortium.key"
     )
-    assert signed.out.endswith("roster.toml: serial 1, 1 sites, 1 signatures\n")
+    assert signed.out.endswith("roster.toml: serial 1, 1 site, 1 signature\n")
     assert len(load_roster(Path("roster.toml")).signatures) == 1
     assert "exists already" in federation.refused(*words, "--out", "h")
 

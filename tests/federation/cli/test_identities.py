@@ -45,7 +45,7 @@ def test_from_new_keys_to_a_roster_that_sites_accept(federation: Federation) -> 
         )
         assert federation("roster", "add", "roster.toml", f"keys/{name}.pub").code == 0
     signed = federation("roster", "sign", "roster.toml", "--key", "consortium/consortium.key")
-    assert signed == Outcome(0, "roster.toml: 1 signatures\n", "")
+    assert signed == Outcome(0, "roster.toml: 1 signature\n", "")
     pinned = load_public(Path("consortium/consortium.pub")).entry.key
     roster = load_roster(Path("roster.toml")).verified({pinned}, 1, serial=2)
     assert [(entry.site, entry.organization, entry.size) for entry in roster.entries] == [
@@ -100,7 +100,7 @@ def test_each_addition_is_told_with_its_serial_and_drops_signatures(federation: 
     berlin, amsterdam = (load_public(Path(f"keys/{name}.pub")).key for name in ("berlin", "amsterdam"))
     assert federation("roster", "add", "roster.toml", "keys/berlin.pub").out == (
         f"berlin: added, of berlin, 1 records, key {berlin}\n"
-        "roster.toml: serial 1, 1 sites, not signed yet, no coordinator named\n"
+        "roster.toml: serial 1, 1 site, not signed yet, no coordinator named\n"
     )
     federation("roster", "sign", "roster.toml", "--key", "keys/consortium.key")
     assert len(load_roster(Path("roster.toml")).signatures) == 1
@@ -152,7 +152,7 @@ def test_a_roster_names_the_coordinator_and_a_node_and_a_site_is_taken_off_it(fe
     key = public_identity(load_private(Path("keys/coordinator.key"))).hex()
     assert (named["coordinator"], named["sites"], named["serial"]) == (key, 2, 4)
     assert federation("roster", "remove", "roster.toml", "amsterdam").out == (
-        "roster.toml: serial 5, 1 sites, not signed yet\n"
+        "roster.toml: serial 5, 1 site, not signed yet\n"
     )
     assert "holds no site amsterdam (berlin)" in federation.refused(
         "roster", "remove", "roster.toml", "amsterdam"
