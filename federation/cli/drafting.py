@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clients.data.notes import printable, some
 from federation.cli.process import command_line
 from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import FederationError, InputError
+from federation.text import printable, some
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
