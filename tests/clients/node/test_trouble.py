@@ -227,7 +227,7 @@ def test_a_proxy_that_refuses_is_told(answer: bytes, said: str, link: SuperLink)
 
 def test_a_proxy_s_name_that_is_not_known_is_told(link: SuperLink) -> None:
     place = link.place(proxy=Proxy("no-such-host.invalid", 3128, False))
-    assert "the name no-such-host.invalid is not known here" in told(place)
+    assert "the proxy's name no-such-host.invalid is not known here" in told(place)
 
 
 def test_whoever_takes_the_connection_and_says_nothing_is_left_in_time(
