@@ -270,6 +270,8 @@ def _checked(draft: Draft, as_json: bool, *, is_compared: bool) -> dict[str, Any
     """Write keys and site file, check all that `check --site` checks, and say what comes next."""
     from clients.check import preflight
     from clients.drafting.sites import made
+    from clients.policy import load_site
+    from clients.preflight.own import authorities
     from federation.cli.checking import show_look
     from federation.cli.progress import working
     from federation.identity.keys import load_public
@@ -283,6 +285,8 @@ def _checked(draft: Draft, as_json: bool, *, is_compared: bool) -> dict[str, Any
                 with suppress(FederationError, PrivacyError):
                     show_look(draft.plan, draft.path)
             raise
+    for finding in authorities(load_site(draft.path), draft.path):
+        typer.echo(f"WARNING: {finding.detail}; {finding.cure}", err=True)
     key = load_public(draft.public).key
     if not as_json:
         show_look(draft.plan, draft.path)

@@ -240,6 +240,23 @@ def test_records_that_do_not_fit_are_shown_refused_and_leave_no_key_behind(feder
     federation.done(*words, "heart.csv")
 
 
+@pytest.mark.parametrize(("count", "is_told"), [(3, False), (4, True)])
+def test_a_bundle_of_authorities_is_told_when_it_is_pinned(
+    federation: Federation, count: int, is_told: bool
+) -> None:
+    prepared(federation)
+    Path("invite.toml").unlink()
+    Path("ca.crt").write_bytes(b"".join(certificate() for _ in range(count)))
+    words = ("--plan", "plan.toml", "--roster-key", "consortium.pub", "--address", "fed.example.org:8443")
+    federation.done("invite", *words, "--certificate", "ca.crt")
+    site = ("--invite", "invite.toml", "--id", "cleveland", "--data", "heart.csv", "--size", 60, "--json")
+    told = federation.done("site", "new", *site).err
+    expected = (
+        "WARNING: ca.crt holds 4 certificates, and each of their owners can vouch for another coordinator"
+    )
+    assert (expected in told) is is_told
+
+
 @pytest.fixture
 def invited(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[object, ...]]:
     """Words for a site whose invitation names a module that says when it is loaded."""
