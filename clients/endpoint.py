@@ -64,7 +64,7 @@ def check_certificate(
 
 
 def many_authorities(certificate: str, path: Path) -> str | None:
-    """What is odd about pinning all that a file holds, of which each can vouch for a coordinator; None if nothing is.
+    """What is odd about pinning all that a file holds, if each of many could vouch for a coordinator; or None.
 
     A federation's own authority is one certificate, or a few while it changes; a bundle is of strangers.
     """
