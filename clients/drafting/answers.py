@@ -170,7 +170,7 @@ def _require_same(invitation: Invitation, told: str | None, ask: Ask | None) -> 
     what = f"the plan in it has code of its own, {plan.code}, which would be loaded and run here"
     if ask is None:
         raise InputError(what, hint=f"{compare}: {found}; then give --fingerprint")
-    if ask(f"{what}. {compare}: {found}. Is it the same (yes or no)", "no").lower() not in ("y", "yes"):
+    if ask(f"{what}; {compare}: {found}. Is it the same (yes or no)", "no").lower() not in ("y", "yes"):
         raise InputError("nothing was loaded or made", hint=compare)
 
 

@@ -81,7 +81,7 @@ class Server:
             if option not in _OPTIONS:
                 raise Mistake("has an option that is not known here", nearest(option, _OPTIONS))
         host = options.pop("host", None) or unquote(parts.hostname or "")
-        mode = options.setdefault("sslmode", "prefer" if _is_local(host) else "verify-full")
+        mode = options.setdefault("sslmode", "prefer" if is_local(host) else "verify-full")
         if "sslmode" in parts.query and mode not in _SECURITY:
             raise Mistake(
                 "may go over the network unencrypted", f"set sslmode to {' or '.join(_SECURITY[1:])}"
@@ -94,7 +94,7 @@ class Server:
     @property
     def security(self) -> Literal["local", "verified", "unverified"]:
         """What keeps others out of the connection: no network, a certificate that is verified, or nothing sure."""
-        if _is_local(self.host):
+        if is_local(self.host):
             return "local"
         return "verified" if dict(self.options).get("sslmode", "").startswith("verify-") else "unverified"
 
@@ -153,6 +153,6 @@ def sqlite_file(url: str) -> str:
     return found[1]
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
     """Whether nothing goes over a network: this machine, or a socket in a folder."""
     return host.lower() in _LOCAL or host.startswith("/")

@@ -26,7 +26,7 @@ from clients.data.sources.extra import library
 from clients.data.sources.packed import BLOCK
 from clients.data.sources.table import Table
 from clients.data.sources.values import of_floats, stamped
-from clients.rules.origin import Origin, Server
+from clients.rules.origin import Origin, Server, is_local
 from federation.errors import DataError
 from federation.identity.keys import load_password
 
@@ -126,6 +126,8 @@ def _guarded(place: Origin, server: Server, libpq: int) -> dict[str, str]:
     DataError if this libpq cannot be told so.
     """
     options = dict(server.options)
+    if server.security == "local":
+        _require_local(place, server)
     if server.security == "unverified":
         if libpq < _LIBPQ:
             message = f"{place}: libpq {libpq // 10000} might send the password in clear to anybody between"
@@ -137,6 +139,15 @@ def _guarded(place: Origin, server: Server, libpq: int) -> dict[str, str]:
     if not is_full or is_named or _OWN_ROOTS.expanduser().exists():
         return {}
     return {"sslrootcert": _public_roots(libpq)}
+
+
+def _require_local(place: Origin, server: Server) -> None:
+    """DataError if the environment leads elsewhere what the URL calls local, and is therefore not verified."""
+    for name in ("PGHOSTADDR", *(() if server.host else ("PGHOST",))):
+        if not is_local(os.environ.get(name, "")):
+            raise DataError(
+                f"{place}: {name} names a server that data.source does not", hint="name it there, or unset it"
+            )
 
 
 def _public_roots(libpq: int) -> str:

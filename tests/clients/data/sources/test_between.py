@@ -93,6 +93,17 @@ def test_who_stands_between_is_told_no_password(
     )
 
 
+@pytest.mark.parametrize(("name", "host"), [("PGHOST", ""), ("PGHOSTADDR", "localhost")])
+def test_the_environment_leads_nobody_to_a_server_that_is_taken_for_local(
+    name: str, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("psycopg", reason="needs the extra: make test-extras")
+    monkeypatch.setenv(name, HOST)
+    data = SiteData(source=f"postgresql://{host}:1/clinic", query="select 1", pool="p")
+    with pytest.raises(DataError, match=f"{name} names a server that data.source does not; name it there"):
+        require_query(data.origins(tmp_path)[0])
+
+
 def test_a_server_that_shows_who_it_is_may_ask_for_it(between: Between, tmp_path: Path) -> None:
     refused(between, tmp_path, f"?sslrootcert={tmp_path / 'ca.crt'}")  # it hangs up when it has heard enough
     assert SECRET in between.heard
