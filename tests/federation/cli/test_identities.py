@@ -128,6 +128,53 @@ def test_whose_place_a_file_takes_is_told_as_its_name_says_nothing(federation: F
     assert len(federation("roster", "add", "roster.toml", "essen.node.pub").out.splitlines()) == 1
 
 
+@pytest.fixture
+def listed(federation: Federation) -> Federation:
+    """A signed roster of berlin and a coordinator, and files by others that say the same of themselves."""
+    federation("keys", "new", ".", "--id", "consortium", "--consortium")
+    for folder, more in (("keys", ()), ("other", ("--organization", "Mallory"))):
+        federation("keys", "new", folder, "--id", "berlin", *more)
+        federation("keys", "new", folder, "--id", "coordinator", "--coordinator")
+        federation("keys", "new", folder, "--id", "essen")
+    federation("keys", "new", "node", "--id", "berlin", "--node")
+    words = ("keys/berlin.pub", "keys/coordinator.pub", "--sign", "consortium.key")
+    assert federation("roster", "add", "roster.toml", *words).code == 0
+    return federation
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["other/berlin.pub"], "berlin"),
+        (["node/berlin.node.pub"], "berlin"),
+        (["other/coordinator.pub"], "the coordinator"),
+        (["keys/essen.pub", "other/essen.pub"], "essen"),
+        (["keys/essen.pub", "other/berlin.pub", "other/coordinator.pub"], "berlin, the coordinator"),
+    ],
+    ids=["key", "node", "coordinator", "twice", "several"],
+)
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["plain", "json"])
+def test_a_key_that_takes_the_place_of_another_is_not_signed_in_the_same_breath(
+    files: list[str], names: str, more: list[str], listed: Federation
+) -> None:
+    before = Path("roster.toml").read_bytes()
+    line = listed.refused("roster", "add", "roster.toml", *files, "--sign", "consortium.key", *more)
+    assert line == (
+        f"error: roster.toml: another key takes the place of one: {names}; run `roster add` without --sign, "
+        "compare the keys over another channel, then `roster sign`\n"
+    )
+    assert Path("roster.toml").read_bytes() == before
+    assert listed("roster", "add", "roster.toml", *files).code == 0, "without --sign as before"
+    assert listed("roster", "sign", "roster.toml").code == 0
+
+
+def test_what_changes_no_key_is_signed_at_once(listed: Federation) -> None:
+    Path("keys/berlin.pub").write_text(Path("keys/berlin.pub").read_text().replace("size = 1", "size = 2"))
+    words = ("keys/berlin.pub", "keys/essen.pub", "keys/coordinator.pub", "--sign", "consortium.key")
+    told = listed("roster", "add", "roster.toml", *words)
+    assert (told.code, told.out.splitlines()[-1]) == (0, "roster.toml: serial 2, 2 sites, 1 signatures")
+
+
 @pytest.mark.parametrize("name", ["A\\u001b[2J", "A ", "A\u202eB", "Charite\u0301", "A\\nB"], ids=ascii)
 def test_an_organization_is_called_what_everybody_sees(name: str, federation: Federation) -> None:
     """Whoever signs a roster tells by it that no two sites are of one."""
