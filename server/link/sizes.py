@@ -6,7 +6,7 @@ from federation.plan.plan import Plan
 from federation.round.messages import FRAME_ROOM, PEER_ROOM
 from federation.round.transport import LARGEST
 
-_ELEMENT = 8  # bytes of one element of the largest ring
+_ELEMENT, _PERIOD = 8, 64  # bytes of one element of the largest ring, and elements that are packed together
 
 
 def largest_reply(plan: Plan, sites: int) -> int:
@@ -21,4 +21,4 @@ def largest_reply(plan: Plan, sites: int) -> int:
     parties = Parties({}, 0, Layout.of(build_task(plan).model()).dimension, ())
     kinds = [plan.kind] if plan.figures is None else [plan.kind, plan.figures]
     length = max(kind.length(parties) for kind in kinds)
-    return min(FRAME_ROOM + PEER_ROOM * sites + _ELEMENT * length, LARGEST)
+    return min(FRAME_ROOM + PEER_ROOM * sites + _ELEMENT * (length + _PERIOD), LARGEST)
