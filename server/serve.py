@@ -164,7 +164,8 @@ def _served(
     write_page(folder.path, report)
     folder.close()
     write_verdict(folder.path, report)
-    note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=whole(report.privacy))
+    cost, page = whole(report.privacy), str(folder.path / "report.html")
+    note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=cost, report=page)
     return True
 
 

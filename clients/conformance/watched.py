@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 _NETWORK: Final = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto", "urllib.Request")
 _PROCESS: Final = (
@@ -30,6 +30,7 @@ _PROCESS: Final = (
 _CHANGES: Final = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "shutil.rmtree")
 _OWN: Final = ("/proc/", "/sys/", "/dev/null")
 _CODE: Final = (".py", ".pyc", ".so", ".pyi")  # what an import reads, and a warning that quotes its line
+_SEARCHED: Final = (".__path_hook__",)  # no file: setuptools' entry of sys.path for an editable installation
 _local = threading.local()
 _is_hooked = False
 
@@ -62,17 +63,18 @@ def watched(reached: Reached) -> Iterator[None]:
     """Within the context: what this thread reaches for is noted, and what is printed or logged goes no further."""
     _hook()
     before = getattr(_local, "reached", None)
-    out, log = StringIO(), _Counting()
+    out, log = _Printed(sys.stdout), _Counting()
+    err = _Printed(sys.stderr)
     root = logging.getLogger()
     root.addHandler(log)
     try:
-        with redirect_stdout(out), redirect_stderr(out), _threads_noted():
+        with redirect_stdout(out), redirect_stderr(err), _threads_noted():
             _local.reached = reached
             yield
     finally:
         _local.reached = before
         root.removeHandler(log)
-        if out.getvalue():
+        if out.getvalue() or err.getvalue():
             _once(reached.told, "prints")
         if log.count:
             _once(reached.told, "logs")
@@ -104,6 +106,17 @@ def unwatched() -> Iterator[None]:
         yield
     finally:
         _local.reached = before
+
+
+class _Printed(StringIO):
+    """What this thread prints. Another's goes on: the command tells from one of its own how far it is."""
+
+    def __init__(self, other: TextIO) -> None:
+        super().__init__()
+        self._thread, self._other = threading.get_ident(), other
+
+    def write(self, text: str) -> int:
+        return super().write(text) if threading.get_ident() == self._thread else self._other.write(text)
 
 
 class _Counting(logging.Handler):
@@ -140,7 +153,7 @@ def _outside(path: object, mode: object = None) -> str | None:
     is_written = isinstance(mode, str) and any(letter in mode for letter in "wax+")
     if name is None or name.startswith(_OWN):
         return None
-    if not is_written and (name.endswith(_CODE) or os.path.abspath(name).startswith(_roots())):
+    if not is_written and (name.endswith(_CODE + _SEARCHED) or os.path.abspath(name).startswith(_roots())):
         return None
     return name
 

@@ -90,7 +90,11 @@ def _clipped(below: int, above: int, records: int, bounds: str) -> tuple[str, fl
     share = (below + above) / records
     for clipped, side in ((below, "below"), (above, "above")):
         if clipped > _CLIPPED * records:
-            return f"{percent(clipped / records)} of the records are {side} {bounds} and are clipped", share
+            unit = ": is the unit the plan's?" if clipped > records / 2 else ""
+            return (
+                f"{percent(clipped / records)} of the records are {side} {bounds} and are clipped{unit}",
+                share,
+            )
     return (f"{percent(share)} of the records are clipped to {bounds}", share) if share > _CLIPPED else None
 
 
@@ -176,8 +180,11 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
     """Values that stand for "missing" in many files, and any single value outside the range that piles up."""
     records, most = int(counts.sum()), np.sort(counts)[-2:]
     is_outside, is_code = (found < feature.low) | (found > feature.high), np.isin(found, _CODES)
+    outside = int(counts[is_outside].sum())
     for place in np.flatnonzero(is_code & (counts < records)).tolist():
         value, count = float(found[place]), int(counts[place])
+        if is_outside[place] and outside - count > records / 2:
+            continue  # the unit does not fit, and somebody's number is a code by chance
         if is_outside[place]:
             is_far = max(feature.low - value, value - feature.high) > feature.high - feature.low
             doubtful = count > 1 or is_far or value < 0 <= feature.low
@@ -190,7 +197,7 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
             yield Doubt("missing", feature.name, text, count / records)
     piles = is_outside & ~is_code & (counts < records) & (counts >= max(_FEWEST, _PILE * records))
     # Where most numbers are outside, the range or the unit does not fit, and numbers pile up as they do anywhere.
-    if piles.any() and counts[is_outside].sum() <= records / 2:
+    if piles.any() and outside <= records / 2:
         count = int(counts[piles].max())
         text = f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
         yield Doubt("missing", feature.name, text, count / records)

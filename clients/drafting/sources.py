@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from clients.rules.data import SiteData
 from clients.rules.origin import Origin
 from federation.config.schema import Table, validate
 from federation.config.toml import Document, inline
+from federation.errors import InputError
 
 _PLACES = ("source", "test", "password_file")
 _SAID = {
@@ -22,6 +26,8 @@ _SAID = {
     "encoding": "of the text",
     "password_file": "of mode 600",
 }
+
+_KEY = re.compile(r"\bdata\.(source|query|sheet|test|separator|decimal|encoding|password_file)\b(?: = )?")
 
 
 class _Said(Table):
@@ -71,3 +77,32 @@ def path_in(folder: Path, file: Path) -> str:
 
 def _comment(key: str) -> str:
     return f"  # {_SAID[key]}" if key in _SAID else ""
+
+
+@contextmanager
+def by_options(source: str) -> Iterator[None]:
+    """Errors name the options of the command, `source` among them: no site file is there, or it was taken back."""
+    try:
+        yield
+    except InputError as error:
+        error.message, error.hint = _by_options(error.message, source), _by_options(error.hint, source)
+        error.key = _by_options(error.key, source)
+        raise
+
+
+def _by_options(text: str, source: str) -> str:
+    """What is said of keys, said of options.
+
+    >>> print(_by_options('set data.separator = ";" in site.toml (and data.decimal), or save it', "--data"))
+    set --separator ";" (and --decimal), or save it
+    >>> print(_by_options('add a line such as: query = "select age"; check data.source in site.toml', "DATA"))
+    give --query "select age"; check DATA
+    """
+    if "add a line such as: " in text:
+        text = re.sub(r"add a line such as: (\w+) = ", r"give data.\1 = ", text)
+    changed = _KEY.sub(lambda found: _option(found[1], source) + " " * found[0].endswith(" = "), text)
+    return changed.replace(" in site.toml", "") if changed != text else text
+
+
+def _option(key: str, source: str) -> str:
+    return source if key == "source" else "--" + key.replace("_", "-")

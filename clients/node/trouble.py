@@ -149,20 +149,34 @@ def _proxy_refuses(status: str, place: Place) -> Trouble:
 
 def _unreached(reason: BaseException, place: Place) -> Trouble:
     target = f"the proxy {place.proxy.place}" if place.proxy is not None else place.address
-    host = place.proxy.host if place.proxy is not None else place.host
     if isinstance(reason, socket.gaierror):
-        what = f"the name {host} is not known here"
-        return Trouble(what, "check server.address and this machine's DNS, or set HTTPS_PROXY")
+        return unknown_name(place)
     if isinstance(reason, ConnectionRefusedError):
-        what = f"{target} refuses the connection"
-        return Trouble(what, "is federation serve running there, and is the port right?")
+        return Trouble(f"{target} refuses the connection", refused(place))
     if isinstance(reason, TimeoutError):
-        what = f"{target} does not answer"
-        return Trouble(
-            what, f"ask for a rule that lets this machine reach {place.address}, or set HTTPS_PROXY"
-        )
+        reach = place.address if place.proxy is None else place.proxy.place
+        other = "set" if place.proxy is None else "check"
+        hint = f"ask for a rule that lets this machine reach {reach}, or {other} HTTPS_PROXY"
+        return Trouble(f"{target} does not answer", hint)
     told = (reason.strerror if isinstance(reason, OSError) else None) or type(reason).__name__
     return Trouble(f"{target} cannot be reached ({told})", "check this machine's network")
+
+
+def unknown_name(place: Place) -> Trouble:
+    """DNS knows no such name: the proxy's, if one is used, since nobody here looks up the coordinator's then."""
+    if place.proxy is not None:
+        return Trouble(
+            f"the proxy's name {place.proxy.host} is not known here", "check HTTPS_PROXY, or ALL_PROXY"
+        )
+    hint = "check server.address and this machine's DNS, or set HTTPS_PROXY"
+    return Trouble(f"the name {place.host} is not known here", hint)
+
+
+def refused(place: Place) -> str:
+    """What to do where nothing listens."""
+    if place.proxy is not None:
+        return "check host and port of HTTPS_PROXY, or ALL_PROXY, with whoever runs the proxy"
+    return "is federation serve running there, and is the port right?"
 
 
 def _skew(date: str) -> float:

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from clients.join import place_of
 from clients.node.line import Answer, Line, Place, shown_by
-from clients.node.trouble import common_name, trouble_of
+from clients.node.trouble import common_name, refused, trouble_of, unknown_name
 from clients.policy import SiteFile
 from clients.preflight.finding import Finding, fine, odd, wrong
 from federation.errors import FederationError, InputError, TransportError
@@ -67,28 +67,28 @@ def _name(place: Place, is_patient: bool) -> Finding:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        what = f"the name {host} is not known here"
-        return _passing(
-            "name", what, "check server.address and this machine's DNS, or set HTTPS_PROXY", is_patient
-        )
+        trouble = unknown_name(place)
+        return _passing("name", trouble.what, trouble.hint, is_patient)
     addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
     return fine("name", f"{host} is {', '.join(addresses[:3])}")
 
 
 def _port(place: Place, is_patient: bool) -> Finding:
     host, port = _first(place)
+    target = f"{'the proxy ' if place.proxy is not None else ''}{host} port {port}"
     began = time.monotonic()
     try:
         socket.create_connection((host, port), timeout=_SECONDS).close()
     except ConnectionRefusedError:
-        hint = "is federation serve running there, and is the port right?"
-        return _passing("port", f"{host} port {port} refuses the connection", hint, is_patient)
+        hint = refused(place)
+        return _passing("port", f"{target} refuses the connection", hint, is_patient)
     except OSError as error:
         why = (
             "does not answer" if isinstance(error, TimeoutError) else f"cannot be reached ({error.strerror})"
         )
-        hint = f"ask for a rule that lets this machine reach {host} port {port}, or set HTTPS_PROXY"
-        return _passing("port", f"{host} port {port} {why}", hint, is_patient)
+        other = "check" if place.proxy is not None else "set"
+        hint = f"ask for a rule that lets this machine reach {host} port {port}, or {other} HTTPS_PROXY"
+        return _passing("port", f"{target} {why}", hint, is_patient)
     return fine("port", f"{host} port {port} answers in {1000 * (time.monotonic() - began):.0f} ms")
 
 
@@ -101,7 +101,14 @@ def _first(place: Place) -> tuple[str, int]:
 
 def _talk(place: Place, site: str, is_patient: bool) -> Iterator[Finding]:
     """TLS with the certificate that is pinned, and the clock that the answer tells."""
-    line = Line(place)
+    try:
+        line = Line(place)
+    except OSError:  # also ssl.SSLError: the file is gone, closed to us, or no certificate
+        told = f"{place.certificate.name} holds no certificate that can be read"
+        yield wrong(
+            "TLS", InputError(told, hint="ask the coordinator for it, and name it in server.certificate")
+        )
+        return
     began = time.time()
     try:
         answer = line.post("/", {}, b"", largest=_LARGEST, seconds=_SECONDS)

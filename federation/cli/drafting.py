@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clients.data.notes import printable, some
+from federation.cli.process import command_line
 from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import FederationError, InputError
+from federation.text import printable, some
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def mock(
         return
     typer.echo(f"{out}: {len(names)} sites, {rows} records each, MADE UP: nothing in them is of anybody")
     if site is None:
-        typer.echo(f"try them: federation simulate {plan} --sites {out}")
+        words = ["federation", "simulate", str(plan), "--sites", str(out)]
+        typer.echo(f"try them: {command_line(words)}")
 
 
 @plan_commands.command(
@@ -111,13 +113,14 @@ def new_plan(
     """Propose a plan from a public or made-up table, and say what was guessed and what people have to decide."""
     from clients.data.sources.reading import read
     from clients.drafting.plans import propose
-    from clients.drafting.sources import Reading
+    from clients.drafting.sources import Reading, by_options
     from federation.files import refuse_existing, write_new
 
     refuse_existing(out)
     _confirm_public(data, public)
     reading = Reading(data, query=query, sheet=sheet, separator=separator, decimal=decimal, encoding=encoding)
-    table = read(reading.origin())
+    with by_options("DATA"):
+        table = read(reading.origin())
     found = propose(table, target or _asked_target(table), name or Path(data).stem, feature or ())
     write_new(out, found.text)
     if as_json:
@@ -155,7 +158,7 @@ def _asked_target(table: Table) -> str:
     few = targets_of(table)
     if not sys.stdin.isatty():
         said = f"of few values: {some(few)}" if few else "no column has few values"
-        raise InputError("--target is missing: which column is to be predicted?", hint=said)
+        raise InputError("--target is missing: it names the column to predict", hint=said)
     chosen: str = typer.prompt(f"which column is to be predicted? ({some(few)})", err=True)
     return chosen
 
@@ -173,7 +176,8 @@ def _tell_proposal(found: Proposal, out: Path) -> None:
             )
     show("", "People decide, and all of it is a guess so far:", *(f"  {line}" for line in DECISIONS))
     show("", f"{out}: {len(found.used)} features, {found.plan.digest}")
-    show(f"next: read it; federation check {out}; federation mock {out} --out mock/")
+    name = command_line([str(out)])
+    show(f"next: read it; federation check {name}; federation mock {name} --out mock/")
 
 
 @site_commands.command(
@@ -227,7 +231,7 @@ def new_site(
     """
     from clients.drafting.answers import Given, drafted
     from clients.drafting.sites import SITE_FILE, Limits
-    from clients.drafting.sources import Reading
+    from clients.drafting.sources import Reading, by_options
     from federation.files import refuse_existing
 
     refuse_existing(out / SITE_FILE)
@@ -250,8 +254,9 @@ def new_site(
         folder=out,
         limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
     )
-    draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
-    facts = _checked(draft, as_json)
+    with by_options("--data"):
+        draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
+        facts = _checked(draft, as_json)
     if as_json:
         print_json(facts)
 
@@ -311,7 +316,7 @@ def _tell_next(draft: Draft, key: str, new_keys: bool) -> None:
         f"  send {draft.public} to whoever signs the roster, and tell them its key over another channel: {key}"
     )
     later = "" if draft.address else ", when the coordinator has told [server]"
-    show(f"  federation join {draft.path}{later}")
+    show("  " + command_line(["federation", "join", str(draft.path)]) + later)
 
 
 def invite(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import click
 import typer
 from typer.core import TyperGroup
 
-from clients.data.notes import printable
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure
+from federation.text import printable
 from privacy.errors import LedgerCorrupt
 
 
@@ -291,4 +292,4 @@ def rotate(site: SiteFile, key: KeyFile, as_json: AsJson = False, debug: Debug =
 
 
 def _to_sign(out: Path) -> str:
-    return f"{out}: now two approvers sign it: federation ledger approve {out} --key NAME.key"
+    return f"{out}: now two approvers sign it: federation ledger approve {quote(str(out))} --key NAME.key"

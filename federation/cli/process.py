@@ -31,7 +31,7 @@ from privacy.errors import PrivacyError
 
 _WORDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_AGAIN: Final = "what was charged stays charged; give the same command again"
+_AGAIN: Final = "give the same command again"
 _OUR_BUG: Final = "a bug of ours; run again with --debug and report it"
 _ECHO: Final = 1.0  # seconds: `timeout` sends its signal twice, and people press Ctrl-C twice
 _BROKEN_PIPE: Final = 128 + signal.SIGPIPE
@@ -112,9 +112,14 @@ def _tell(line: str, code: int) -> int:
     if _End.tell(line, code):
         return code
     with suppress(OSError, AttributeError):  # stderr is closed or gone: the status says it all
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"{_off_the_echo(code)}error: {line}\n")
         sys.stderr.flush()
     return code
+
+
+def _off_the_echo(code: int) -> str:
+    """A terminal has just written ^C where somebody was typing: the error goes to a line of its own."""
+    return "\n" * (code == 128 + signal.SIGINT and sys.stderr.isatty())
 
 
 def _status(error: BaseException, told: int | None) -> int:

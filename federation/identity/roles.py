@@ -187,7 +187,10 @@ def load_coordinator(named: Path, beside: Path) -> tuple[Path, Ed25519PrivateKey
             raise UnusableFile(reason, hint="name the key file itself", path=path)
         (path,) = found
     if not path.exists():
-        hint = f"make one: federation keys new {path.parent} --id coordinator --coordinator; or name it: identity"
+        folder = shlex.quote(str(path if not path.suffix else path.parent))  # a folder that was named is made
+        hint = (
+            f"make one: federation keys new {folder} --id coordinator --coordinator; or name another identity"
+        )
         raise UnusableFile("the coordinator's key is not there", hint=hint, path=path)
     return path, load_private(path)
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -89,7 +90,7 @@ def add_to_roster(path: Path, *public: PublicFile | CoordinatorFile | NodeFile) 
         elif one.id in entries:
             entries[one.id] = replace(entries[one.id], node=bytes.fromhex(one.key))
         else:
-            hint = f"add the site first: federation roster add {path} {one.id}.pub"
+            hint = f"add the site first: federation roster add {quote(str(path))} {one.id}.pub"
             raise InputError(f"the roster holds no site {one.id}", hint=hint, path=path)
     return _store(path, before, entries.values(), coordinator)
 
@@ -167,7 +168,7 @@ def sign_roster(path: Path, key: Ed25519PrivateKey) -> SignedRoster:
         raise RosterError("a roster without sites is not signed", hint="federation roster add ROSTER ID.pub")
     own = next((entry.site for entry in roster.entries if entry.key == public_identity(key)), None)
     if own is not None:  # whoever decides who takes part is nobody's data, and a slip of the shell adds *.pub
-        hint = f"take it off: federation roster remove {path} {own}; or sign by a consortium's own key"
+        hint = f"take it off: federation roster remove {quote(str(path))} {own}; or sign by a consortium's own key"
         raise RosterError(f"{path} lists the key that signs it as site {own}", hint=hint)
     if roster_of(signed)[0].suite != SUITE:
         roster = replace(roster, serial=roster.serial + 1)  # sites know this serial by another root

@@ -106,6 +106,7 @@ def test_a_failure_is_told_once_and_a_foreign_text_goes_nowhere(
 def test_the_end_of_a_run_tells_what_all_of_it_cost(tmp_path: Path, lines: Lines) -> None:
     run = served(tmp_path, EVALUATED)
     (end,) = [line for line in of(lines(), "run_ends") if "rounds" in line]
+    assert end["report"] == str(run / "report.html"), "where to look next"
     report = json.loads((run / "report.json").read_text("utf-8"))
     assert end["epsilon"] == pytest.approx(report["privacy"]["together"]["epsilon"], rel=1e-5)
     assert end["epsilon"] > report["privacy"]["epsilon"] + 0.1

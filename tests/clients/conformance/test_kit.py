@@ -7,6 +7,7 @@ import math
 import random  # noqa: TID251 - a habit that is found
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -236,3 +237,27 @@ def test_what_is_read_to_import_a_module_is_no_fault(tmp_path: Path, monkeypatch
     with watched(reached):
         __import__("imported_late_by_a_task")
     assert reached == Reached()
+
+
+def test_what_another_thread_prints_meanwhile_is_none_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    """`federation check` says after a while how far it is: on a slow machine that was taken for the task's."""
+    reached = Reached()
+    other = threading.Thread(target=lambda: sys.stderr.write("trying the task ...\n"))
+    with watched(reached):
+        other.start()
+        other.join()
+    assert reached.told == []
+    assert capsys.readouterr().err == "trying the task ...\n"
+    with watched(reached):
+        sys.stderr.write("a record")
+    assert reached.told == ["prints"]
+
+
+def test_the_entry_of_an_editable_installation_is_no_file_of_the_task() -> None:
+    """importlib.metadata looks into each entry of sys.path, and torch asks it when it is first used."""
+    reached = Reached()
+    with watched(reached):
+        for name in ("__editable__.private_federation-0.1.0.finder.__path_hook__", "records.csv"):
+            with suppress(FileNotFoundError):
+                open(name).close()
+    assert reached.files == ["records.csv"]

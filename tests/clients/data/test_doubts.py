@@ -48,7 +48,10 @@ def test_a_cholesterol_of_zero_in_all_rows() -> None:
     """The Swiss file of the UCI heart data."""
     found = doubts("chol", [0] * 123)
     assert any("every record holds the same number" in line for line in found)
-    assert any("100% of the records are below the range 100 to 600 and are clipped" in line for line in found)
+    assert any(
+        "100% of the records are below the range 100 to 600 and are clipped: is the unit the plan's?" in line
+        for line in found
+    )
 
 
 @pytest.mark.parametrize(("clipped", "is_told"), [(20, False), (21, True)])
@@ -61,6 +64,16 @@ def test_more_than_a_fifth_clipped(clipped: int, is_told: bool, value: float, si
         found == [f'column "chol": 21.0% of the records are {side} the range 100 to 600 and are clipped']
     ) is is_told
     assert is_told or found == []
+
+
+def test_in_another_unit_no_number_is_taken_for_a_code() -> None:
+    """888 is then no mark for missing: it belongs to one person."""
+    found = doubts("chol", [*range(860, 900), 1776])
+    clipped = "100% of the records are above the range 100 to 600 and are clipped: is the unit the plan's?"
+    assert found == [f'column "chol": {clipped}']
+    assert any(
+        "999 stands in 30 records" in line for line in doubts("chol", [*ordinary("chol", 20), *[999] * 30])
+    )
 
 
 def test_a_fifth_clipped_at_both_ends_together() -> None:

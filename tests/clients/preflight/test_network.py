@@ -190,3 +190,34 @@ def test_a_connection_that_is_lost_later_is_told_in_the_same_words(
     with closing(Line(place)) as line, pytest.raises(Exception) as caught:
         line.post("/", {}, b"", largest=1, seconds=patience(20))
     assert words in trouble_of(caught.value, place, "berlin").what
+
+
+def test_a_proxy_that_is_not_there_is_not_taken_for_the_coordinator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+    told = f"the proxy 127.0.0.1 port {port} refuses the connection; check host and port of HTTPS_PROXY"
+    name, code, words = only_wrong(found(tmp_path, "fed.example.org:8443"))
+    assert (name, code) == ("port", 4)
+    assert words.startswith(told)
+    monkeypatch.setenv("HTTPS_PROXY", "http://nowhere.invalid:3128")
+    name, code, words = only_wrong(found(tmp_path, "fed.example.org:8443"))
+    assert (name, code, words) == (
+        "name", 4, "the proxy's name nowhere.invalid is not known here; check HTTPS_PROXY, or ALL_PROXY",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"], ids=["gone", "empty", "other"])
+def test_a_certificate_file_that_cannot_be_used_is_no_bug_of_ours(
+    tmp_path: Path, stack: ExitStack, content: str | None
+) -> None:
+    """The site file's own check tells it too, but the way to the coordinator is looked at all the same."""
+    port = stack.enter_context(listening(tmp_path, AUTHORITY, "localhost"))
+    path = write_site(tmp_path, f'{SITE}[server]\naddress = "localhost:{port}"\ncertificate = "pin.crt"\n')
+    if content is not None:
+        (tmp_path / "pin.crt").write_text(content)
+    findings = {finding.name: finding for finding in network(load_site(path), path)}
+    assert only_wrong(findings)[0] in {"proxy", "TLS"}
+    assert "pin.crt" in only_wrong(findings)[2] or "certificate" in only_wrong(findings)[2]

@@ -108,7 +108,7 @@ def test_nothing_is_read_until_somebody_says_that_it_is_public(
     assert load(Path("new.toml")).task.target == "num"  # type: ignore[union-attr]
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert (
-        "--target is missing: which column is to be predicted?; of few values: cp, num"
+        "--target is missing: it names the column to predict; of few values: cp, num"
         in federation.refused("plan", "new", "public.csv", "--public", "--out", "other.toml")
     )
 
@@ -166,7 +166,7 @@ def test_a_hospital_joins_by_one_file_that_it_gets_and_one_that_it_sends(federat
     signed = federation.done(
         "roster", "add", "roster.toml", "h/keys/cleveland.pub", "coordinator.pub", "--sign", "consortium.key"
     )
-    assert signed.out == "roster.toml: serial 1, 1 sites, 1 signatures\n"
+    assert signed.out.endswith("roster.toml: serial 1, 1 sites, 1 signatures\n")
     assert len(load_roster(Path("roster.toml")).signatures) == 1
     assert "exists already" in federation.refused(*words, "--out", "h")
 
@@ -288,3 +288,61 @@ def test_an_invitation_takes_the_authority_that_serve_will_use(federation: Feder
     assert "two authorities" in federation.refused(
         *words, "--address", "a:1", "--certificate", "x", "--out", "y"
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "cure"),
+    [
+        ("t.csv", (), 'set --separator ";" (and --decimal), or save it'),
+        ("t.csv", ("--separator", ";"), '--decimal ","'),
+        ("t.db", (), 'give --query "'),
+        ("latin.csv", (), "or set --encoding (it may be"),
+        ("gone.csv", (), "gone.csv"),
+    ],
+    ids=["separator", "decimal", "query", "encoding", "source"],
+)
+@pytest.mark.parametrize("command", ["site", "plan"])
+def test_a_cure_names_options_where_there_is_no_site_file(
+    command: str, data: str, words: tuple[str, ...], cure: str, federation: Federation
+) -> None:
+    """It would send its reader to keys of a file that was taken back a moment ago."""
+    table = mock_table(plans.plan_of(), "a", 90).csv
+    header, first, *rest = table.replace(",", ";").splitlines()
+    cell, _, others = first.partition(";")  # the age, with decimals
+    Path("t.csv").write_text("\n".join([header, f"{cell},5;{others}", *rest, ""]))
+    Path("latin.csv").write_bytes(table.encode() + "\xfc,\n".encode("latin-1"))
+    Path("t.db").write_bytes(b"SQLite format 3\0")
+    federation.done("keys", "new", "consortium", "--id", "consortium", "--consortium")
+    said = {
+        "site": ("site", "new", "--plan", "plan.toml", "--consortium", "consortium/consortium.pub"),
+        "plan": ("plan", "new"),
+    }[command]
+    given = (
+        ("--id", "basel", "--size", 90, "--data", data)
+        if command == "site"
+        else (data, "--public", "--out", "p.toml")
+    )
+    if command == "plan" and words:
+        return  # a column of texts is no fault there
+    line = federation.refused(*said, *given, *words)
+    assert cure in line
+    assert "data." not in line and "site.toml" not in line
+
+
+def test_the_next_command_can_be_copied_from_a_folder_with_a_space(federation: Federation) -> None:
+    federation.done("keys", "new", "consortium", "--id", "consortium", "--consortium")
+    Path("t.csv").write_text(mock_table(plans.plan_of(), "a", 60).csv)
+    words = (
+        "--plan",
+        "plan.toml",
+        "--consortium",
+        "consortium/consortium.pub",
+        "--id",
+        "basel",
+        "--size",
+        60,
+    )
+    told = federation.done("site", "new", *words, "--data", "t.csv", "--out", "Klinik Süd")
+    assert "  federation join 'Klinik Süd/site.toml'" in told.out
+    told = federation.done("mock", "plan.toml", "--rows", 60, "--out", "made up")
+    assert "try them: federation simulate plan.toml --sites 'made up'\n" in told.out

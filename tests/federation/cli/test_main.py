@@ -214,7 +214,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     [
         (FederationError("one\ntwo", hint="do\tthis"), 4, "error: one two; do this\n"),
         (PrivacyError("no"), 3, "error: no\n"),
-        (KeyboardInterrupt(), 130, "error: interrupted; what was charged stays charged"),
+        (KeyboardInterrupt(), 130, "error: interrupted; give the same command again\n"),
         (ZeroDivisionError("patient 987654"), 1, "error: unexpected ZeroDivisionError: a bug of ours"),
     ],
     ids=["federation", "privacy", "interrupt", "bug"],

@@ -193,6 +193,8 @@ def test_the_coordinator_s_key_is_looked_for_where_it_is_named_or_beside_the_ros
     roster, other = tmp_path / "roster.toml", tmp_path / "other"
     with pytest.raises(UnusableFile, match=r"coordinator.key: the coordinator's key is not there; make one"):
         load_coordinator(Path(), roster)
+    with pytest.raises(UnusableFile, match=r"federation keys new '.*/not made' --id coordinator"):
+        load_coordinator(tmp_path / "not made", roster)
     beside, _ = create_coordinator(tmp_path, "coordinator")
     named, _ = create_coordinator(other, "hub")
     create_node(other, "berlin")
