@@ -25,7 +25,7 @@ test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs 
 test-flower: $(READY) ## what touches Flower, on the newest Flower of our range instead of the one in constraints.txt
 	rm -rf $(NEWEST)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NEWEST) '$(shell grep -o 'flwr>=[0-9.]*,<[0-9.]*' pyproject.toml)'
-	PYTHONPATH=$(CURDIR)/$(NEWEST) $(BIN)/python -m pytest -q tests/clients/node tests/server/link tests/federation/round/test_flower.py
+	PYTHONPATH=$(CURDIR)/$(NEWEST) $(BIN)/python -m pytest -q -n auto tests/clients/node tests/server/link tests/federation/round/test_flower.py
 
 check: $(READY) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -23,6 +23,8 @@ _LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}\$?")  # as useradd and directories of accounts have them
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
+_PEM = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
+_FEW = 3
 _LARGEST = 1 << 20  # bytes of a certificate file; a bundle of every public authority has a quarter of it
 
 
@@ -59,6 +61,20 @@ def check_certificate(
     if min(begins) > now:
         raise refuse(f"is not valid before {min(begins):%Y-%m-%d}", hint="check this machine's clock")
     raise refuse(f"expired on {max(ends):%Y-%m-%d}", hint=f"ask {issuer} for the new one")
+
+
+def many_authorities(certificate: str, path: Path) -> str | None:
+    """What is odd about pinning all that a file holds, if each of many could vouch for a coordinator; or None.
+
+    A federation's own authority is one certificate, or a few while it changes; a bundle is of strangers.
+    """
+    count = len(_PEM.findall(_read(certificate, path, "server.certificate")))
+    if count <= _FEW:
+        return None
+    told = (
+        f"{certificate} holds {count} certificates" if certificate.isprintable() else f"{count} certificates"
+    )
+    return f"{told}, and each of their owners can vouch for another coordinator"
 
 
 def _issuer(key: str) -> str:

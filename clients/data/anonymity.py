@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.cells import parsed
-from clients.data.notes import some
 from clients.data.sources.table import Table
+from federation.text import some
 
 SMALL = 5  # people: fewer in a cell of a table are not shown by most statistical offices
 _FAR = 0.5

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clients.data.notes import some
 from clients.data.sources.table import Problem, Table, refuse_problems
 from federation.errors import DataError
+from federation.text import some
 
 _MAX_LISTED = 6  # faults in one line
 _MAX_NAME = 60  # characters of a column's name

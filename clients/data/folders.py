@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clients.data.notes import Note, printable, some
+from clients.data.notes import Note
 from clients.data.sources.opened import format_of
 from clients.policy import SITE_ID, load_site
 from clients.rules.origin import TABLES, Origin, Place
 from federation.errors import DataError
 from federation.plan.mock import README
+from federation.text import printable, some
 
 _ENDINGS = f"remove it, or name it by what it is: {', '.join(TABLES)}"
 _SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__pycache__", "__macosx", "lost+found"})

@@ -6,12 +6,11 @@ changes what is read or sent. Like an error it names file, row and column, and n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from clients.rules.origin import Place
-
-_MAX_NAMED = 3
+from federation.text import printable
 
 
 @dataclass(frozen=True)
@@ -48,17 +47,3 @@ def tell_of(read: FileRead, tell: Callable[[str], None]) -> None:
     tell(str(read))
     for note in read.notes:
         tell(f"warning: {note}")
-
-
-def printable(text: str) -> str:
-    """The text on one line: file names may hold anything."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def some(things: Sequence[object]) -> str:
-    """The first few of many.
-
-    >>> some([2, 5, 7, 9]), some(["a", "b"])
-    ('2, 5, 7, ...', 'a, b')
-    """
-    return ", ".join([str(thing) for thing in things[:_MAX_NAMED]] + ["..."] * (len(things) > _MAX_NAMED))

@@ -26,6 +26,7 @@ class Given:
 
     id: str | None = None
     invite: Path | None = None
+    fingerprint: str | None = None
     plan: Path | None = None
     consortium: tuple[Path, ...] = ()
     quorum: int | None = None
@@ -135,7 +136,7 @@ def _require_all(given: Given, known: int | None) -> None:
 def _terms(given: Given, ask: Ask | None) -> _Terms:
     """Plan, consortium and coordinator, from an invitation or piece by piece."""
     if given.invite is not None:
-        return _of(load_invitation(given.invite), given.folder)
+        return _of(load_invitation(given.invite), given, ask)
     if given.plan is not None:
         return _pieces(given, given.plan, ask)
     return _named(given, Path(_asked(ask, "the invitation, or the plan")), ask)
@@ -144,12 +145,13 @@ def _terms(given: Given, ask: Ask | None) -> _Terms:
 def _named(given: Given, path: Path, ask: Ask | None) -> _Terms:
     """What a file brings that may be an invitation or a plan."""
     if "version" in read(path).data:
-        return _of(load_invitation(path), given.folder)
+        return _of(load_invitation(path), given, ask)
     return _pieces(given, path, ask)
 
 
-def _of(invitation: Invitation, folder: Path) -> _Terms:
-    _, certificate = unpack(invitation, folder)
+def _of(invitation: Invitation, given: Given, ask: Ask | None) -> _Terms:
+    _require_same(invitation, given.fingerprint, ask)
+    _, certificate = unpack(invitation, given.folder)
     server = invitation.server
     return _Terms(
         invitation.parsed_plan(),
@@ -160,7 +162,29 @@ def _of(invitation: Invitation, folder: Path) -> _Terms:
     )
 
 
+def _require_same(invitation: Invitation, told: str | None, ask: Ask | None) -> None:
+    """InputError unless the invitation is the one of which somebody `told` the fingerprint.
+
+    Without that it is taken on trust, unless its plan names code: nothing of a stranger's choice is loaded.
+    """
+    plan, found = invitation.parsed_plan(), invitation.fingerprint
+    compare = "compare it with whoever invited you, over another channel than the file came by"
+    if told is not None:
+        if told.strip() != found:
+            raise InputError(f"the invitation has another fingerprint: {found}", hint=compare)
+        return
+    if not plan.has_own_code:
+        return
+    what = f"the plan in it has code of its own, {plan.code}, which would be loaded and run here"
+    if ask is None:
+        raise InputError(what, hint=f"{compare}: {found}; then give --fingerprint")
+    if ask(f"{what}; {compare}: {found}. Is it the same (yes or no)", "no").lower() not in ("y", "yes"):
+        raise InputError("nothing was loaded or made", hint=compare)
+
+
 def _pieces(given: Given, path: Path, ask: Ask | None) -> _Terms:
+    if given.fingerprint is not None:
+        raise InputError("--fingerprint is of an invitation", hint="leave it out, or name one with --invite")
     plan = load_plan(path)
     signers = given.consortium or (Path(_asked(ask, "the .pub file of whoever signs the roster")),)
     consortium = consortium_of(signers, given.quorum)

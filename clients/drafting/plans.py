@@ -14,7 +14,6 @@ from pathlib import Path, PurePath
 
 from clients.data.cells import codes
 from clients.data.faults import refuse
-from clients.data.notes import printable
 from clients.data.sources.table import Table
 from clients.drafting.columns import MOST_VALUES, Judged, judged, listed, plain
 from federation.config.toml import inline, key_of
@@ -22,6 +21,7 @@ from federation.errors import DataError
 from federation.plan.identifiers import cleaned
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import Categorical, Feature, Numeric
+from federation.text import printable
 
 MOST_COLUMNS = 1000  # in a plan that people are to read
 _NAMED = 40  # columns that are left out, in a comment

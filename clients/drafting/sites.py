@@ -138,6 +138,26 @@ def made(draft: Draft) -> Iterator[bool]:
         raise
 
 
+@contextmanager
+def nothing_left(folder: Path) -> Iterator[None]:
+    """If the body fails, the parts of an invitation go, and folders without content, as far as it made them."""
+    files, folders = (
+        (folder / PLAN_FILE, folder / CERTIFICATE_FILE),
+        (folder / "keys", folder, *folder.parents),
+    )
+    new = {path for path in (*files, *folders) if not path.exists() and not path.is_symlink()}
+    try:
+        yield
+    except BaseException:
+        for path in (each for each in files if each in new):
+            with suppress(OSError):
+                path.unlink()
+        for path in (each for each in folders if each in new):
+            with suppress(OSError):  # somebody else's file keeps it
+                path.rmdir()
+        raise
+
+
 def unpack(invitation: Invitation, folder: Path) -> tuple[Path, Path | None]:
     """Write plan and certificate of an invitation to the site's folder, where they are not yet; their paths."""
     plan, certificate = folder / PLAN_FILE, folder / CERTIFICATE_FILE

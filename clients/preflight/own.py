@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from clients.check import account_of
 from clients.data.populations import check_pool
 from clients.data.readable import require_readable
+from clients.endpoint import many_authorities
 from clients.journal.lock import user_of
 from clients.policy import TABLES, SiteFile, data_files, require_complete
 from clients.preflight.finding import Finding, looked, odd
-from federation.errors import SiteRunning
+from federation.errors import FederationError, SiteRunning
 from federation.identity.roles import load_node
 from federation.report.numbers import spent
 
@@ -24,12 +26,24 @@ def own_findings(
     `is_node`: it needs a node's key, too. `may_run`: it is no error that the site runs at this moment.
     """
     yield looked("site file", lambda: _complete(rules, path))
+    yield from authorities(rules, path)
     keys = looked("keys", lambda: _keys(rules, is_node=is_node))
     yield keys
     if keys.level != "error":  # without them nothing can be said of a ledger
         yield looked("ledger", lambda: _ledger(rules, may_run=may_run))
     if reads_data:
         yield looked("data", lambda: _data(rules, path.parent))
+
+
+def authorities(rules: SiteFile, path: Path) -> Iterator[Finding]:
+    """A warning of more authorities than a federation has. A file that cannot be read is told elsewhere."""
+    if rules.server is None:
+        return
+    with suppress(FederationError):
+        told = many_authorities(rules.server.certificate, path)
+        if told is not None:
+            hint = "ask the coordinator for the certificate of its own authority, and pin that alone"
+            yield odd("certificate", told, hint)
 
 
 def _complete(rules: SiteFile, path: Path) -> str:

@@ -81,7 +81,7 @@ class Server:
             if option not in _OPTIONS:
                 raise Mistake("has an option that is not known here", nearest(option, _OPTIONS))
         host = options.pop("host", None) or unquote(parts.hostname or "")
-        mode = options.setdefault("sslmode", "prefer" if _is_local(host) else "require")
+        mode = options.setdefault("sslmode", "prefer" if is_local(host) else "verify-full")
         if "sslmode" in parts.query and mode not in _SECURITY:
             raise Mistake(
                 "may go over the network unencrypted", f"set sslmode to {' or '.join(_SECURITY[1:])}"
@@ -90,6 +90,13 @@ class Server:
             raise Mistake("names no database", _EXAMPLE)
         user = None if parts.username is None else unquote(parts.username)
         return cls(host, port, unquote(parts.path[1:]), user, tuple(sorted(options.items())))
+
+    @property
+    def security(self) -> Literal["local", "verified", "unverified"]:
+        """What keeps others out of the connection: no network, a certificate that is verified, or nothing sure."""
+        if is_local(self.host):
+            return "local"
+        return "verified" if dict(self.options).get("sslmode", "").startswith("verify-") else "unverified"
 
     def __str__(self) -> str:
         port = "" if self.port == 5432 else f":{self.port}"
@@ -146,6 +153,6 @@ def sqlite_file(url: str) -> str:
     return found[1]
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
     """Whether nothing goes over a network: this machine, or a socket in a folder."""
     return host.lower() in _LOCAL or host.startswith("/")

@@ -177,7 +177,8 @@ def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findi
     together = step.summed_with(site)
     opened = digest("federation/survivors/2", *(name.encode() for name in together)).hex()
     if number not in run.revealed:
-        found.add("round-unopened", f"{what} was opened without this site's record of it", site)
+        detail = f"{what} was opened without this site's record of it: by the others, if it was lost before"
+        found.add("round-unopened", detail, site)
     elif run.revealed[number] != opened:
         found.add("round-survivors", f"{what} was opened for other sites than its receipt says", site)
 

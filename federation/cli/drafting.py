@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clients.data.notes import printable, some
 from federation.cli.process import command_line
 from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import FederationError, InputError
+from federation.text import printable, some
 from federation.words import many
 from privacy.errors import PrivacyError
 
@@ -191,6 +191,9 @@ def new_site(
     invite: Annotated[
         Path | None, typer.Option(metavar="FILE", help="an invitation: plan, consortium and coordinator")
     ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(metavar="sha256:...", help="refuse any other invitation than this")
+    ] = None,
     plan: Annotated[Path | None, typer.Option(metavar="PLAN", help="the plan to consent to")] = None,
     consortium: Annotated[
         list[Path] | None, typer.Option(metavar="FILE.pub", help="who signs the roster; may be repeated")
@@ -232,9 +235,9 @@ def new_site(
     On a terminal, what is left out is asked for. The file consents to one run of this plan and to nothing else.
     """
     from clients.drafting.answers import Given, drafted
-    from clients.drafting.sites import CERTIFICATE_FILE, PLAN_FILE, SITE_FILE, Limits
+    from clients.drafting.sites import SITE_FILE, Limits, nothing_left
     from clients.drafting.sources import Reading, by_options
-    from federation.files import refuse_existing, taken_back
+    from federation.files import refuse_existing
 
     refuse_existing(out / SITE_FILE)
     said = {"query": query, "sheet": sheet, "test": test, "separator": separator, "decimal": decimal}
@@ -243,6 +246,7 @@ def new_site(
     given = Given(
         id=name,
         invite=invite,
+        fingerprint=fingerprint,
         plan=plan,
         consortium=tuple(consortium or ()),
         quorum=quorum,
@@ -256,10 +260,9 @@ def new_site(
         folder=out,
         limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
     )
-    made_here = [out / each for each in (PLAN_FILE, CERTIFICATE_FILE, "keys")]
-    with by_options("--data"), taken_back(out, made_here):
+    with by_options("--data"), nothing_left(out):
         draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)
-        facts = _checked(draft, as_json)
+        facts = _checked(draft, as_json, is_compared=fingerprint is not None)
     if as_json:
         print_json(facts)
 
@@ -269,10 +272,12 @@ def _ask(question: str, otherwise: str) -> str:
     return answer.strip()
 
 
-def _checked(draft: Draft, as_json: bool) -> dict[str, Any]:
+def _checked(draft: Draft, as_json: bool, *, is_compared: bool) -> dict[str, Any]:
     """Write keys and site file, check all that `check --site` checks, and say what comes next."""
     from clients.check import preflight
     from clients.drafting.sites import made
+    from clients.policy import load_site
+    from clients.preflight.own import authorities
     from federation.cli.checking import show_look
     from federation.cli.progress import working
     from federation.identity.keys import load_public
@@ -286,10 +291,12 @@ def _checked(draft: Draft, as_json: bool) -> dict[str, Any]:
                 with suppress(FederationError, PrivacyError):
                     show_look(draft.plan, draft.path)
             raise
+    for finding in authorities(load_site(draft.path), draft.path):
+        typer.echo(f"WARNING: {finding.detail}; {finding.cure}", err=True)
     key = load_public(draft.public).key
     if not as_json:
         show_look(draft.plan, draft.path)
-        _tell_next(draft, key, new_keys)
+        _tell_next(draft, key, new_keys, is_compared=is_compared)
     return {
         "id": draft.id,
         "site_file": str(draft.path),
@@ -303,7 +310,7 @@ def _checked(draft: Draft, as_json: bool) -> dict[str, Any]:
     }
 
 
-def _tell_next(draft: Draft, key: str, new_keys: bool) -> None:
+def _tell_next(draft: Draft, key: str, new_keys: bool, *, is_compared: bool) -> None:
     """What was written, and the two commands that are left."""
     epsilon = (
         "no limit"
@@ -313,7 +320,7 @@ def _tell_next(draft: Draft, key: str, new_keys: bool) -> None:
     show("", f'{draft.path}: consents to one run of "{draft.plan.federation.name}", {epsilon}; read it')
     show(f"{draft.keys}: {'keys made' if new_keys else 'keys found'}; they stay here, back them up")
     show("next:")
-    if draft.invitation is not None:
+    if draft.invitation is not None and not is_compared:
         show(f"  ask whoever invited you whether theirs has this fingerprint: {draft.invitation}")
     show(
         f"  send {draft.public} to whoever signs the roster, and tell them its key over another channel: {key}"

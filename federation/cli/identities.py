@@ -76,14 +76,17 @@ def add_to_roster(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Add sites or replace them, name the coordinator, or a site's node. The roster then needs new signatures."""
+    """Add sites or replace them, name the coordinator, or a site's node. The roster then needs new signatures.
+
+    With --sign no key of a site or coordinator that the roster knows is replaced: people compare it first.
+    """
     from federation.identity.keys import load_private
     from federation.identity.roles import load_any_public
     from federation.identity.roster_file import add_to_roster, changes, load_roster, sign_roster
 
     signer = None if key is None else load_private(key)
     before = load_roster(path).read() if path.exists() else None
-    roster = add_to_roster(path, *map(load_any_public, public))
+    roster = add_to_roster(path, *map(load_any_public, public), keeps_keys=signer is not None)
     if not as_json:
         show(*changes(before, roster))
     signatures = 0 if signer is None else len(sign_roster(path, signer).signatures)

@@ -12,9 +12,9 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from clients.data.notes import printable
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure
+from federation.text import printable
 from federation.words import many
 from privacy.errors import LedgerCorrupt
 

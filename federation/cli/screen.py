@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clients.data.notes import printable
+from federation.text import printable
 
 _WIDEST = 1 << 20
 

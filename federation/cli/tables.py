@@ -9,12 +9,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clients.data.notes import printable
 from federation.cli.screen import show, styled, titled
 from federation.report import wording
 from federation.report.files import PAGE
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
+from federation.text import printable
 
 _ROUNDING = 1e-9
 _SPENT = (

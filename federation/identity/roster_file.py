@@ -18,7 +18,7 @@ not this text but its canonical bytes (`privacy.roster`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -76,10 +76,13 @@ def load_roster(path: Path) -> SignedRoster:
     return SignedRoster(roster.to_bytes(), signatures)
 
 
-def add_to_roster(path: Path, *public: PublicFile | CoordinatorFile | NodeFile) -> Roster:
+def add_to_roster(
+    path: Path, *public: PublicFile | CoordinatorFile | NodeFile, keeps_keys: bool = False
+) -> Roster:
     """Add sites, or replace those of their ids; name the coordinator; or name the key of a site's node.
 
-    The roster is stored once, unsigned, under the next serial; not at all if one of them does not fit.
+    The roster is stored once, unsigned, under the next serial; not at all if one of them does not fit,
+    or if it changes a key where the roster `keeps_keys`: then it is about to be signed.
     """
     before = _before(path)
     entries, coordinator = dict(before.by_site), before.coordinator
@@ -93,7 +96,32 @@ def add_to_roster(path: Path, *public: PublicFile | CoordinatorFile | NodeFile) 
         else:
             hint = f"add the site first: federation roster add {quote(str(path))} {one.id}.pub"
             raise InputError(f"the roster holds no site {one.id}", hint=hint, path=path)
+    if keeps_keys and (changed := _rekeyed(before, entries, coordinator) | _doubled(public)):
+        hint = "run `roster add` without --sign, compare the keys over another channel, then `roster sign`"
+        raise InputError(
+            f"another key takes the place of one: {', '.join(sorted(changed))}", hint=hint, path=path
+        )
     return _store(path, before, entries.values(), coordinator)
+
+
+def _rekeyed(before: Roster, entries: Mapping[str, Entry], coordinator: bytes) -> set[str]:
+    """Who is on the roster already, and would be known by another key to sign with, or to connect with."""
+    changed = {
+        name
+        for name, known in before.by_site.items()
+        if (known.key, known.node) != (entries[name].key, entries[name].node)
+    }
+    return changed | ({"the coordinator"} if before.coordinator not in (b"", coordinator) else set())
+
+
+def _doubled(public: Sequence[PublicFile | CoordinatorFile | NodeFile]) -> set[str]:
+    """Of whom there are several files with different keys: the last would count, and nobody chose it."""
+    keys: dict[tuple[type, str], set[tuple[str, str | None]]] = {}
+    for one in public:
+        name = "the coordinator" if isinstance(one, CoordinatorFile) else one.id
+        known = keys.setdefault((type(one), name), set())
+        known.add((one.key, one.node if isinstance(one, PublicFile) else None))
+    return {name for (_, name), known in keys.items() if len(known) > 1}
 
 
 def changes(before: Roster | None, after: Roster) -> list[str]:

@@ -20,7 +20,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from federation.errors import TransportError
-from federation.round.transport import LARGEST, Arrival, Deadline, Outgoing
+from federation.round.transport import LARGEST, OPEN, Arrival, Deadline, Outgoing
 from privacy.errors import MalformedMessage
 
 LIFETIME: Final = 3600.0
@@ -29,8 +29,6 @@ LIFETIME: Final = 3600.0
 _RECORD: Final = "federation"
 _KEY: Final = "data"
 _BACKOFF: Final = 1.5
-_OPEN: Final = 16
-"""Requests to one site whose replies are still asked for; of a silent site the oldest ones are given up."""
 
 
 def to_record(data: bytes) -> RecordDict:
@@ -108,7 +106,7 @@ class GridTransport:
             if site in open_:
                 open_[site].append(name)
         for names in open_.values():
-            for name in names[:-_OPEN]:
+            for name in names[:-OPEN]:
                 del self._asked[name]
 
     def _pull(self) -> None:

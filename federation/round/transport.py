@@ -13,6 +13,8 @@ from typing import Final, Protocol
 
 LARGEST: Final = 1 << 28
 """Bytes in the largest message that is carried: 33 million params at 8 bytes each. No more is read."""
+OPEN: Final = 16
+"""Requests to one site whose replies are still asked for; of a silent site the oldest ones are given up."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from typing import Final, Self
 from federation.errors import InputError, TransportError
 from federation.log import warn
 from federation.quiet import QUIET
+from federation.round.transport import LARGEST
 from server.link.certificates import Certificate
 from server.link.order import Order
 
@@ -89,10 +90,18 @@ class Place:
 
 
 class SuperLink:
-    """A SuperLink for these nodes while the context lasts; `address`, `token`, `secret` are its coordinator's."""
+    """A SuperLink for these nodes while the context lasts; `address`, `token`, `secret` are its coordinator's.
+
+    `largest`: bytes of the longest reply of a node.
+    """
 
     def __init__(
-        self, place: Place, public: socket.socket, certificate: Certificate, nodes: tuple[bytes, ...]
+        self,
+        place: Place,
+        public: socket.socket,
+        certificate: Certificate,
+        nodes: tuple[bytes, ...],
+        largest: int = LARGEST,
     ) -> None:
         self._place, self._public = place, public
         self._local = listen("127.0.0.1", 0)
@@ -106,6 +115,7 @@ class SuperLink:
             nodes=tuple(node.hex() for node in nodes),
             token=self.token,
             secret=self.secret,
+            largest=largest,
         )
         self._changing, self._ended = threading.Lock(), threading.Event()
         self._child: subprocess.Popen[bytes] | None = None

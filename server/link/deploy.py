@@ -22,6 +22,7 @@ from federation.round.transport import Transport
 from server.link.certificates import Certificate, given, own
 from server.link.child import Place, SuperLink, listen
 from server.link.presence import Presence
+from server.link.sizes import largest_reply
 from server.link.unbegun import taken_back
 from server.showing.now import Now
 from server.showing.page import page
@@ -101,14 +102,15 @@ def _deploy(
             note("complete_already", state=str(part.folder))
     if not left:
         return
-    certificate = certificate_of(call)
+    certificate, sites = certificate_of(call), len(load_roster(call.roster).read().entries)
+    largest = max(largest_reply(part.plan, sites) for part in left)
     with _alone(call, place):
         host, port = call.host_and_port
         with (
             _noted(place, tuple(nodes)) as now,
             listen(host, port) as public,
             _shown(call),
-            SuperLink(place, public, certificate, tuple(nodes.values())) as superlink,
+            SuperLink(place, public, certificate, tuple(nodes.values()), largest) as superlink,
         ):
             _tell(call, certificate, public.getsockname()[1])
             _serve_all(call, left, nodes, superlink, now, told)

@@ -22,6 +22,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from federation.round.transport import LARGEST
+
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
@@ -29,7 +31,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = Mapping[bytes, bytes]
 
 _SMALL: Final = 1 << 16
-_OBJECT: Final = (1 << 28) + _SMALL  # the largest message that we carry, and what Flower puts around it
+_OBJECT: Final = "/v1/fleet/push-object"
 FLEET: Final[Mapping[str, int]] = MappingProxyType(
     {
         "/v1/fleet/activate-node": _SMALL,
@@ -38,7 +40,7 @@ FLEET: Final[Mapping[str, int]] = MappingProxyType(
         "/v1/fleet/pull-messages": _SMALL,
         "/v1/fleet/push-messages": _SMALL,
         "/v1/fleet/pull-object": _SMALL,
-        "/v1/fleet/push-object": _OBJECT,
+        _OBJECT: LARGEST + _SMALL,  # and what Flower puts around a message
         "/v1/fleet/confirm-message-received": _SMALL,
     }
 )
@@ -63,14 +65,19 @@ _SLOWEST: Final = 16 << 10  # bytes a second
 
 
 class PublicGate:
-    """Lets nodes of the roster in, to what a site needs. `node_of` tells whose known key signed some headers."""
+    """Lets nodes of the roster in, to what a site needs. `node_of` tells whose known key signed some headers.
+
+    `largest`: bytes of the longest reply of any of them.
+    """
 
     def __init__(
         self,
         app: App,
         node_of: Callable[[Headers], bytes | None],
         welcome: Callable[[str], None] = lambda _: None,
+        largest: int = LARGEST,
     ) -> None:
+        self._limits = {**FLEET, _OBJECT: largest + _SMALL}
         self._app, self._node_of, self._welcome = app, node_of, welcome
         self._busy: Counter[bytes] = Counter()
         self._heavy: set[bytes] = (
@@ -80,7 +87,7 @@ class PublicGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return None  # a web socket is closed unanswered
-        largest = FLEET.get(scope["path"])
+        largest = self._limits.get(scope["path"])
         if largest is None or scope["method"] != "POST" or scope.get("query_string"):
             return await refuse(send, 404)
         headers = _headers(scope)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from federation.round.transport import LARGEST
+
 
 @dataclass(frozen=True)
 class Order:
-    """`public` and `local` are descriptors of listening sockets, `nodes` compressed points in hexadecimal."""
+    """`public` and `local` are descriptors of listening sockets, `nodes` compressed points in hexadecimal.
+
+    `largest`: bytes of the longest reply that a site may send.
+    """
 
     public: int
     local: int
@@ -17,6 +22,7 @@ class Order:
     nodes: tuple[str, ...]
     token: str = field(repr=False)
     secret: str = field(repr=False)
+    largest: int = LARGEST
 
     def to_line(self) -> bytes:
         """The order as it goes over the pipe."""

@@ -61,10 +61,13 @@ from flwr.superlink.main import create_app
 from google.protobuf.message import DecodeError
 
 from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send, refuse
+from server.link.keeping import Keeping
 from server.link.listening import Doors, GuardedServer, LocalServer
 from server.link.order import Order
 
 _FILES: Final = 4096  # open at once, if the system allows it
+LONGEST_LOG: Final = 1 << 24
+"""Bytes of any file that it writes; it writes a log, and no other of any size."""
 _IDLE: Final = (
     "ControlEventLogMiddleware",
     "ControlLicenseMiddleware",
@@ -80,10 +83,12 @@ def main() -> None:
     order = Order.from_line(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
     os.umask(0o077)
-    _raise_limit()
+    _set_limits()
     logging.getLogger("flwr").setLevel(logging.WARNING)
     app, points = flower_app(order), tuple(map(bytes.fromhex, order.nodes))
-    settle(app.state.linkstate_factory.state(), points)
+    state = app.state.linkstate_factory.state()
+    Keeping(state)
+    settle(state, points)
     asyncio.run(_serve(order, app, Signed(points)))
 
 
@@ -242,14 +247,17 @@ def is_own_reply(told: PushMessagesRequest, node: int | None) -> bool:
     """Whether this is one reply of a node to the coordinator, whose objects are a chain of at most three."""
     if len(told.messages_list) != 1 or len(told.message_object_trees) != 1:
         return False
-    message, tree, depth = told.messages_list[0], told.message_object_trees[0], 1
-    about = message.metadata
+    message, tree = told.messages_list[0], told.message_object_trees[0]
+    about, names = message.metadata, [tree.object_id]
     is_named = about.message_id == tree.object_id and is_valid_sha256_hash(about.reply_to_message_id)
-    while len(tree.children) == 1 and depth < 3:
-        tree, depth = tree.children[0], depth + 1
+    while len(tree.children) == 1 and len(names) < 3:
+        tree = tree.children[0]
+        names.append(tree.object_id)
     return (
         is_named
         and not tree.children
+        and len(set(names)) == len(names)  # one that hangs on itself is never forgotten
+        and all(map(is_valid_sha256_hash, names))
         and about.src_node_id == node
         and about.dst_node_id == SUPERLINK_NODE_ID
         and about.message_type == MessageType.QUERY
@@ -270,7 +278,9 @@ def _fits(tree: ObjectTree, store: Any) -> bool:
 async def _serve(order: Order, app: Any, node_of: Signed) -> None:
     doors = Doors()
     state = app.state.linkstate_factory
-    shown = PublicGate(Replying(Returning(app, state, node_of), state, node_of), node_of, doors.welcome)
+    shown = PublicGate(
+        Replying(Returning(app, state, node_of), state, node_of), node_of, doors.welcome, order.largest
+    )
     local = LocalServer(_config(LocalGate(app, order.token), lifespan="on"))
     public = GuardedServer(_config(shown, lifespan="off"), doors, _tls(order))
     await asyncio.gather(
@@ -307,7 +317,12 @@ def _end_with(pipe: Any) -> None:
     os._exit(0)
 
 
-def _raise_limit() -> None:
+def _set_limits() -> None:
+    """Many descriptors; and no file of it grows for ever: what a node makes it log could fill the disk.
+
+    Python ignores the signal, and what logs takes an error in its stride.
+    """
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LONGEST_LOG, LONGEST_LOG))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft < most:

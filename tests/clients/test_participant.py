@@ -154,7 +154,7 @@ def test_a_site_derives_the_terms_from_its_own_plan_and_the_cohort_it_is_shown()
 
 @pytest.mark.parametrize("number", [0, 5, 2**32 - 1])
 def test_a_round_outside_the_plan_is_refused(number: int) -> None:
-    with pytest.raises(FaultyServer, match="of a plan of 4 rounds"):
+    with pytest.raises(FaultyServer, match="of 4 that are played"):
         settle(PLAN, invite(replace(TERMS, round=number)), AMSTERDAM, DIMENSION, ROSTER, POLICY)
 
 

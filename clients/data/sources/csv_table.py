@@ -12,7 +12,6 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from clients.data.notes import some
 from clients.data.sources.formats import SAVE
 from clients.data.sources.opened import format_of, lines_of
 from clients.data.sources.packed import BLOCK, Packer
@@ -21,6 +20,7 @@ from clients.data.sources.table import Problem, Table, refuse_problems
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
+from federation.text import some
 
 _LOOKED_AT = 1000  # rows of another length than the header, by which to tell what may have happened
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

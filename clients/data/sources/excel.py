@@ -6,7 +6,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from clients.data.notes import some
 from clients.data.sources.collecting import table_of_rows
 from clients.data.sources.extra import library
 from clients.data.sources.opened import MAX_RATIO, SOURCE
@@ -14,6 +13,7 @@ from clients.data.sources.table import Table
 from clients.data.sources.values import as_a_sheet_shows, written
 from clients.rules.origin import Origin
 from federation.errors import DataError
+from federation.text import some
 
 _FREE = 1 << 26  # bytes that any workbook may unpack to
 

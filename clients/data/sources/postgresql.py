@@ -6,13 +6,19 @@
 * A query that takes longer than data.timeout_seconds is ended by the server.
 * COPY hands over text, as a CSV file would have it; of the answer no more is in memory than a block of rows.
 
+* Over a network the server's certificate is verified, unless the URL says otherwise; then no password is sent in
+  clear, since nobody knows who asks for it.
+
 What the server says may quote a value, so it is told only if it is about the query: before anything was read.
 """
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from clients.data.sources.collecting import table_of_batches
@@ -20,11 +26,18 @@ from clients.data.sources.extra import library
 from clients.data.sources.packed import BLOCK
 from clients.data.sources.table import Table
 from clients.data.sources.values import of_floats, stamped
-from clients.rules.origin import Origin, Server
+from clients.rules.origin import Origin, Server, is_local
 from federation.errors import DataError
 from federation.identity.keys import load_password
 
 _CONNECT_SECONDS = 10
+_OWN_ROOTS = Path("~/.postgresql/root.crt")  # where libpq looks by itself
+_BUNDLES = (  # of Debian, of Red Hat, of others
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+_LIBPQ = 160000  # the first that takes require_auth, and "system"
 _BYTES = frozenset((17, 1001))  # oid: bytea, and arrays of it
 Texts = Sequence[str | None]
 
@@ -66,8 +79,9 @@ def _session(place: Origin) -> Iterator[Any]:
     if server is None:
         raise TypeError("a database needs a server")
     secret = None if place.password_file is None else load_password(place.password_file)
+    parameters = {**_parameters(place, server, secret), **_guarded(place, server, psycopg.pq.version())}
     try:
-        connection = psycopg.connect(**_parameters(place, server, secret))
+        connection = psycopg.connect(**parameters)
     except psycopg.Error as error:
         raise _unreachable(place, server, error) from None
     with connection:
@@ -104,6 +118,43 @@ def _parameters(place: Origin, server: Server, secret: str | None) -> dict[str, 
         "application_name": "federation",
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
     }
+
+
+def _guarded(place: Origin, server: Server, libpq: int) -> dict[str, str]:
+    """What libpq is told besides, so that nobody between can pass for the server or be told the password.
+
+    DataError if this libpq cannot be told so.
+    """
+    options = dict(server.options)
+    if server.security == "local":
+        _require_local(place, server)
+    if server.security == "unverified":
+        if libpq < _LIBPQ:
+            message = f"{place}: libpq {libpq // 10000} might send the password in clear to anybody between"
+            raise DataError(message, hint="set sslmode=verify-full in data.source; or use psycopg[binary]")
+        # a stricter demand of the user's own stays
+        return {} if os.environ.get("PGREQUIREAUTH") else {"require_auth": "!password"}
+    is_named = "sslrootcert" in options or os.environ.get("PGSSLROOTCERT")
+    is_full = server.security == "verified" and options["sslmode"] == "verify-full"
+    if not is_full or is_named or _OWN_ROOTS.expanduser().exists():
+        return {}
+    return {"sslrootcert": _public_roots(libpq)}
+
+
+def _require_local(place: Origin, server: Server) -> None:
+    """DataError if the environment leads elsewhere what the URL calls local, and is therefore not verified."""
+    for name in ("PGHOSTADDR", *(() if server.host else ("PGHOST",))):
+        if not is_local(os.environ.get(name, "")):
+            raise DataError(
+                f"{place}: {name} names a server that data.source does not", hint="name it there, or unset it"
+            )
+
+
+def _public_roots(libpq: int) -> str:
+    """The authorities of this machine: a wheel's own libpq looks for "system" where nothing is."""
+    found = (ssl.get_default_verify_paths().cafile, *_BUNDLES)
+    file = next((name for name in found if name is not None and Path(name).is_file()), None)
+    return file or ("system" if libpq >= _LIBPQ else str(_OWN_ROOTS.expanduser()))
 
 
 def _described(place: Origin, connection: Any) -> tuple[list[str], list[int]]:
@@ -170,13 +221,24 @@ _WRITERS: dict[
 }
 
 
+_VERIFY = "set sslmode=verify-full in data.source, and sslrootcert to the file of the server's authority"
 _WHY = (  # words of libpq and of the server, which gives no code before it lets anybody in
+    (
+        ("method requirement",),
+        "the server asks for the password in clear, and nothing shows that it is the server",
+        _VERIFY,
+    ),
+    (
+        ("certificate verify failed", "server certificate", "root certificate"),
+        "the server's certificate is by no authority that is believed here, or of another name",
+        _VERIFY,
+    ),
     (
         ("password", "no pg_hba.conf entry", "authentication failed", "role "),
         "the server does not let this user in",
         "set data.password_file in site.toml, PGPASSWORD or ~/.pgpass; check user and pg_hba.conf",
     ),
-    (("SSL", "certificate"), "no encrypted connection can be made", "set sslmode and sslrootcert in the URL"),
+    (("SSL", "certificate"), "no encrypted connection can be made", _VERIFY),
     (("database ",), "there is no such database", "check data.source in site.toml"),
 )
 
@@ -187,7 +249,7 @@ def _unreachable(place: Origin, server: Server, error: Exception) -> DataError:
     if place.password_file is not None and "password authentication failed" in said:
         message = f"{place}: the server does not take the password in {place.password_file}"
         return DataError(message, hint="write the right one there (data.password_file); check the user, too")
-    if "FATAL" in said or "SSL" in said or "password" in said:
+    if any(word in said for word in ("FATAL", "SSL", "password", "certificate")):
         for words, message, hint in _WHY:
             if any(word in said.replace(server.name, "") for word in words):
                 return DataError(f"{place}: {message}", hint=hint)

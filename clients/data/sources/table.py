@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from clients.data.notes import Note, some
+from clients.data.notes import Note
 from clients.data.sources.packed import Cells, unpack
 from clients.rules.origin import Place
 from federation.config.schema import nearest_of
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
 from federation.plan.tabular import as_number
+from federation.text import some
 
 _MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 _SWAPPED = str.maketrans(".,", ",.")

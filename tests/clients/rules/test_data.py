@@ -96,15 +96,17 @@ def test_a_test_query_asks_the_same_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "mode"),
     [
-        ("postgresql://db.org/x", "require"),
+        ("postgresql://db.org/x", "verify-full"),
+        ("postgresql://db.org/x?sslmode=require", "require"),
+        ("postgresql://db.org/x?sslmode=verify-ca", "verify-ca"),
         ("postgresql://db.org/x?sslmode=disable", "disable"),
         ("postgresql://db.org/x?sslmode=verify-full", "verify-full"),
         ("postgresql://localhost/x", "prefer"),
         ("postgresql:///x?host=/run/postgresql", "prefer"),
-        ("postgresql://localhost/x?host=db.org", "require"),
+        ("postgresql://localhost/x?host=db.org", "verify-full"),
     ],
 )
-def test_a_connection_over_a_network_is_encrypted_unless_told_otherwise(url: str, mode: str) -> None:
+def test_the_server_is_verified_over_a_network_unless_told_otherwise(url: str, mode: str) -> None:
     assert dict(Server.named(url).options)["sslmode"] == mode
 
 

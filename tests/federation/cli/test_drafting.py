@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -230,17 +232,99 @@ def test_records_that_do_not_fit_are_shown_refused_and_leave_no_key_behind(feder
     assert outcome.code == 2
     assert 'column "num": is not one of the plan\'s values' in outcome.err
     assert "not usable" in outcome.out, "what can be read is shown"
-    assert not Path("h").exists(), "all that the call made is taken back"
-    Path("h").mkdir()
-    Path("h", "ca.crt").write_bytes(b"")
-    federation(*words, "heart.csv")
-    assert [path.name for path in Path("h").iterdir()] == ["ca.crt"], "and nothing else"
-    Path("h", "ca.crt").unlink()
+    assert not Path("h").exists()
     Path("other.csv").write_text("a,b\n1,2\n")
     assert "other.csv: has no column" in federation.refused(*words, "other.csv")
     assert "no such file" in federation.refused(*words, "nothing.csv")
     Path("heart.csv").write_text(text)
     federation.done(*words, "heart.csv")
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(3, False), (4, True)])
+def test_a_bundle_of_authorities_is_told_when_it_is_pinned(
+    federation: Federation, count: int, is_told: bool
+) -> None:
+    prepared(federation)
+    Path("invite.toml").unlink()
+    Path("ca.crt").write_bytes(b"".join(certificate() for _ in range(count)))
+    words = ("--plan", "plan.toml", "--roster-key", "consortium.pub", "--address", "fed.example.org:8443")
+    federation.done("invite", *words, "--certificate", "ca.crt")
+    site = ("--invite", "invite.toml", "--id", "cleveland", "--data", "heart.csv", "--size", 60, "--json")
+    told = federation.done("site", "new", *site).err
+    expected = (
+        "WARNING: ca.crt holds 4 certificates, and each of their owners can vouch for another coordinator"
+    )
+    assert (expected in told) is is_told
+
+
+@pytest.fixture
+def invited(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[object, ...]]:
+    """Words for a site whose invitation names a module that says when it is loaded."""
+    prepared(federation)
+    Path("invite.toml").unlink()
+    Path("plan.toml").write_text(plans.text_of(FAST, model="strange_code:task"))
+    words = ("--plan", "plan.toml", "--roster-key", "consortium.pub")
+    federation.done("invite", *words)
+    Path("strange_code.py").write_text("open('loaded', 'w').close()\nraise ImportError('no')\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    site = (
+        "--invite",
+        "invite.toml",
+        "--id",
+        "cleveland",
+        "--data",
+        "heart.csv",
+        "--size",
+        60,
+        "--out",
+        "d/h",
+    )
+    yield ("site", "new", *site)
+    sys.modules.pop("strange_code", None)
+
+
+def test_code_of_an_invitation_is_not_loaded_before_its_fingerprint_was_compared(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, invited: tuple[object, ...]
+) -> None:
+    fingerprint = load_invitation(Path("invite.toml")).fingerprint
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    for more in ((), ("--json",)):
+        line = federation.refused(*invited, *more)
+        assert "code of its own, strange_code:task, which would be loaded" in line
+        assert fingerprint in line and "--fingerprint" in line
+    for said in ("no\n", "\n"):
+        monkeypatch.setattr("sys.stdin", Terminal(said + "\n" * 5))
+        shown = federation(*invited)
+        assert (shown.code, "nothing was loaded or made" in shown.err) == (2, True)
+        assert "strange_code:task" in shown.err and fingerprint in shown.err
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    other = "sha256:" + "0" * 64
+    assert "another fingerprint" in federation.refused(*invited, "--fingerprint", other)
+    assert not Path("loaded").exists() and not Path("d").exists()
+    assert federation(*invited, "--fingerprint", fingerprint).code != 0, "it is loaded now, and fails"
+    assert Path("loaded").exists() and not Path("d").exists(), "and nothing of the site is left"
+
+
+def test_a_fingerprint_is_held_against_any_invitation_before_anything_is_made(federation: Federation) -> None:
+    prepared(federation)
+    words = ("--id", "cleveland", "--data", "heart.csv", "--size", 60, "--out", "h", "--fingerprint")
+    invited = ("site", "new", "--invite", "invite.toml", *words)
+    for wrong in ("sha256:" + "0" * 64, "", "sha256:"):
+        assert "another fingerprint" in federation.refused(*invited, wrong)
+    pieces = ("--plan", "plan.toml", "--consortium", "consortium.pub", *words)
+    assert "--fingerprint is of an invitation" in federation.refused("site", "new", *pieces, "sha256:0")
+    assert not Path("h").exists()
+    told = federation.done(*invited, load_invitation(Path("invite.toml")).fingerprint)
+    assert "ask whoever invited you" not in told.out, "it was compared"
+
+
+def test_what_was_there_before_stays_where_a_site_cannot_be_made(federation: Federation) -> None:
+    prepared(federation)
+    Path("h/keys").mkdir(parents=True)
+    shutil.copy("plan.toml", "h/plan.toml")
+    words = ("--invite", "invite.toml", "--id", "cleveland", "--data", "ca.crt", "--size", 60, "--out", "h")
+    federation.refused("site", "new", *words)
+    assert sorted(map(str, Path("h").rglob("*"))) == ["h/keys", "h/plan.toml"]
 
 
 def test_a_plan_that_is_less_safe_than_a_site_demands_takes_a_word_of_its_own(federation: Federation) -> None:

@@ -99,13 +99,13 @@ def test_each_addition_is_told_with_its_serial_and_drops_signatures(federation: 
         federation("keys", "new", "keys", "--id", name)
     berlin, amsterdam = (load_public(Path(f"keys/{name}.pub")).key for name in ("berlin", "amsterdam"))
     assert federation("roster", "add", "roster.toml", "keys/berlin.pub").out == (
-        f"berlin: added, of berlin, 1 records, key {berlin}\n"
+        f"berlin: added, of berlin, 1 record, key {berlin}\n"
         "roster.toml: serial 1, 1 site, not signed yet, no coordinator named\n"
     )
     federation("roster", "sign", "roster.toml", "--key", "keys/consortium.key")
     assert len(load_roster(Path("roster.toml")).signatures) == 1
     assert federation("roster", "add", "roster.toml", "keys/amsterdam.pub").out == (
-        f"amsterdam: added, of amsterdam, 1 records, key {amsterdam}\n"
+        f"amsterdam: added, of amsterdam, 1 record, key {amsterdam}\n"
         "roster.toml: serial 2, 2 sites, not signed yet, no coordinator named\n"
     )
     assert load_roster(Path("roster.toml")).signatures == {}
@@ -126,6 +126,53 @@ def test_whose_place_a_file_takes_is_told_as_its_name_says_nothing(federation: F
     told = federation("roster", "add", "roster.toml", "essen.node.pub").out.splitlines()
     assert told[0].startswith("berlin: REPLACED: node is ")
     assert len(federation("roster", "add", "roster.toml", "essen.node.pub").out.splitlines()) == 1
+
+
+@pytest.fixture
+def listed(federation: Federation) -> Federation:
+    """A signed roster of berlin and a coordinator, and files by others that say the same of themselves."""
+    federation("keys", "new", ".", "--id", "consortium", "--consortium")
+    for folder, more in (("keys", ()), ("other", ("--organization", "Mallory"))):
+        federation("keys", "new", folder, "--id", "berlin", *more)
+        federation("keys", "new", folder, "--id", "coordinator", "--coordinator")
+        federation("keys", "new", folder, "--id", "essen")
+    federation("keys", "new", "node", "--id", "berlin", "--node")
+    words = ("keys/berlin.pub", "keys/coordinator.pub", "--sign", "consortium.key")
+    assert federation("roster", "add", "roster.toml", *words).code == 0
+    return federation
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["other/berlin.pub"], "berlin"),
+        (["node/berlin.node.pub"], "berlin"),
+        (["other/coordinator.pub"], "the coordinator"),
+        (["keys/essen.pub", "other/essen.pub"], "essen"),
+        (["keys/essen.pub", "other/berlin.pub", "other/coordinator.pub"], "berlin, the coordinator"),
+    ],
+    ids=["key", "node", "coordinator", "twice", "several"],
+)
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["plain", "json"])
+def test_a_key_that_takes_the_place_of_another_is_not_signed_in_the_same_breath(
+    files: list[str], names: str, more: list[str], listed: Federation
+) -> None:
+    before = Path("roster.toml").read_bytes()
+    line = listed.refused("roster", "add", "roster.toml", *files, "--sign", "consortium.key", *more)
+    assert line == (
+        f"error: roster.toml: another key takes the place of one: {names}; run `roster add` without --sign, "
+        "compare the keys over another channel, then `roster sign`\n"
+    )
+    assert Path("roster.toml").read_bytes() == before
+    assert listed("roster", "add", "roster.toml", *files).code == 0, "without --sign as before"
+    assert listed("roster", "sign", "roster.toml").code == 0
+
+
+def test_what_changes_no_key_is_signed_at_once(listed: Federation) -> None:
+    Path("keys/berlin.pub").write_text(Path("keys/berlin.pub").read_text().replace("size = 1", "size = 2"))
+    words = ("keys/berlin.pub", "keys/essen.pub", "keys/coordinator.pub", "--sign", "consortium.key")
+    told = listed("roster", "add", "roster.toml", *words)
+    assert (told.code, told.out.splitlines()[-1]) == (0, "roster.toml: serial 2, 2 sites, 1 signatures")
 
 
 @pytest.mark.parametrize("name", ["A\\u001b[2J", "A ", "A\u202eB", "Charite\u0301", "A\\nB"], ids=ascii)

@@ -97,10 +97,10 @@ def test_kinds_and_reasons_keep_their_numbers() -> None:
         "CERTIFICATE", "REVEAL", "ABORT", "CLOSE", "CLOSED",
     ]  # fmt: skip
     assert [reason.name for reason in sorted(Reason)] == [
-        "POLICY", "BUDGET", "PROTOCOL", "DIVERGED", "FAILED", "UNKNOWN_RUN", "SHARE", "LEFT",
+        "POLICY", "BUDGET", "PROTOCOL", "DIVERGED", "FAILED", "UNKNOWN_RUN", "SHARE", "LEFT", "CODE",
     ]  # fmt: skip
     assert sorted(Kind) == list(range(1, 16))
-    assert sorted(Reason) == list(range(1, 9))
+    assert sorted(Reason) == list(range(1, 10))
 
 
 def test_a_hello_beyond_its_limits_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from server.link.flower import Link
 from server.link.listening import Doors
 from server.link.order import Order
 from server.link.steady import Named, SteadyTransport
-from server.link.superlink import flower_app, node_key, settle
+from server.link.superlink import LONGEST_LOG, flower_app, node_key, settle
 from tests import ROOT
 from tests.patience import patience
 from tests.server.link.nodes import node, signed
@@ -164,6 +164,21 @@ def test_another_process_of_this_machine_has_no_token(running: Running) -> None:
     wrong = Link(running.superlink.address, "00" * 32, running.superlink.secret)
     with pytest.raises(Exception, match="403"):
         wrong.connected({})
+
+
+def test_a_log_that_is_full_ends_nothing(tmp_path: Path) -> None:
+    """A node can have it write a line with each call."""
+    code = (
+        "import logging, server.link.superlink as link; link._set_limits()\n"
+        "for _ in range(40): logging.error('x' * (1 << 20))\n"
+        "import os; os._exit(7)"
+    )
+    with (tmp_path / "log").open("wb") as log:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stderr=log, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+    assert done.returncode == 7
+    assert (tmp_path / "log").stat().st_size == LONGEST_LOG
 
 
 def test_a_task_needs_the_secret(running: Running) -> None:

@@ -299,3 +299,13 @@ def test_secrets_of_an_order_are_not_shown(tmp_path: Path) -> None:
     assert "tttt" not in repr(order)
     assert "ssss" not in repr(order)
     assert Order.from_line(order.to_line()) == order
+
+
+def test_no_body_is_longer_than_a_reply_of_these_plans() -> None:
+    behind = Behind()
+    door = PublicGate(behind, Signed((POINT,)), largest=1000)
+    most = 1000 + (1 << 16)
+    told = {length: {**signed(KEY), "content-length": str(length)} for length in (most, most + 1)}
+    assert ask(door, "/v1/fleet/push-object", headers=told[most + 1]) == (413, b"")
+    assert behind.reached == []
+    assert ask(door, "/v1/fleet/push-object", headers=told[most])[0] == 200

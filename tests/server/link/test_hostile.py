@@ -21,7 +21,7 @@ from clients.node.fleet import Asked, Fleet, Refused, Reply
 from clients.node.line import Line
 from clients.node.line import Place as Dialed
 from federation.round.flower import GridTransport
-from federation.round.transport import Arrival, Deadline, Outgoing
+from federation.round.transport import OPEN, Arrival, Deadline, Outgoing
 from server.link.certificates import own
 from server.link.child import Place, SuperLink, listen
 from server.link.flower import Link
@@ -38,6 +38,13 @@ class Two:
     transport: GridTransport
     honest: tuple[Fleet, int]
     hostile: tuple[Fleet, int]
+    process: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the SuperLink has in memory."""
+        lines = Path(f"/proc/{self.process}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS"))
 
     def exchange(self, misbehave: Callable[[Fleet, int, Asked], None]) -> dict[str, bytes]:
         """What comes back when both are asked and the hostile one answers so."""
@@ -78,7 +85,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         place = Dialed(f"localhost:{public.getsockname()[1]}", made.pinned or Path())
         with closing(Line(place)) as line, closing(Line(place)) as other, link.run() as grid:
             sites = [Fleet(line, honest), Fleet(other, hostile)]
-            yield Two(GridTransport(grid), *((fleet, fleet.activate()) for fleet in sites))
+            yield Two(GridTransport(grid), *((fleet, fleet.activate()) for fleet in sites), superlink.process)
 
 
 def settled(link: Link, points: dict[str, bytes]) -> None:
@@ -176,6 +183,11 @@ def test_a_reply_has_three_objects_and_no_more(two: Two) -> None:
         with pytest.raises(Refused):
             announced(fleet, number, reply.message, reply.tree)
         del more.children[-1]
+    record = reply.tree.children[0].children[0]
+    for name in (reply.tree.object_id, "x"):  # one that hangs on itself would never be forgotten
+        record.object_id = name
+        with pytest.raises(Refused):
+            announced(fleet, number, reply.message, reply.tree)
     reply.tree.object_id = "ab" * 32
     with pytest.raises(Refused):
         announced(fleet, number, reply.message, reply.tree)
@@ -191,3 +203,14 @@ def test_replies_do_not_hang_on_one_another(two: Two) -> None:
     second.tree.children[0].children[0].object_id = first.tree.object_id
     with pytest.raises(Refused):
         announced(fleet, number, second.message, second.tree)
+
+
+def test_what_nobody_fetches_does_not_fill_the_memory(two: Two) -> None:
+    """Late answers, of an honest site or not: to requests that were given up, or whose round is over."""
+    fleet, number = two.hostile
+    size, before = 2 << 20, two.memory
+    for turn in range(6 * OPEN):
+        two.transport.send([Outgoing(str(number), b"asked %d" % turn)])
+        fleet.send(number, Reply.to(asked_of(fleet, number), turn.to_bytes(4, "big") * (size // 4)))
+    assert two.memory - before < 4 * OPEN * size
+    assert two.exchange(lambda *_: None)[str(two.honest[1])] == b"mine"

@@ -1,0 +1,21 @@
+"""Texts for people: on one line, and the first few of many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MAX_NAMED = 3
+
+
+def printable(text: str) -> str:
+    """The text on one line: file names may hold anything."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def some(things: Sequence[object]) -> str:
+    """The first few of many.
+
+    >>> some([2, 5, 7, 9]), some(["a", "b"])
+    ('2, 5, 7, ...', 'a, b')
+    """
+    return ", ".join([str(thing) for thing in things[:_MAX_NAMED]] + ["..."] * (len(things) > _MAX_NAMED))
