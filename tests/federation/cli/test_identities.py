@@ -172,7 +172,7 @@ def test_what_changes_no_key_is_signed_at_once(listed: Federation) -> None:
     Path("keys/berlin.pub").write_text(Path("keys/berlin.pub").read_text().replace("size = 1", "size = 2"))
     words = ("keys/berlin.pub", "keys/essen.pub", "keys/coordinator.pub", "--sign", "consortium.key")
     told = listed("roster", "add", "roster.toml", *words)
-    assert (told.code, told.out.splitlines()[-1]) == (0, "roster.toml: serial 2, 2 sites, 1 signatures")
+    assert (told.code, told.out.splitlines()[-1]) == (0, "roster.toml: serial 2, 2 sites, 1 signature")
 
 
 @pytest.mark.parametrize("name", ["A\\u001b[2J", "A ", "A\u202eB", "Charite\u0301", "A\\nB"], ids=ascii)
