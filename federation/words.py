@@ -1,6 +1,10 @@
-"""Words that go with numbers, wherever people read them."""
+"""Texts for people: on one line, the first few of many, numbers of things."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MAX_NAMED = 3
 
 
 def many(number: int, what: str, plural: str = "") -> str:
@@ -10,3 +14,17 @@ def many(number: int, what: str, plural: str = "") -> str:
     ('1 record', '2 records', '2 entries')
     """
     return f"{number} {what if number == 1 else plural or what + 's'}"
+
+
+def printable(text: str) -> str:
+    """The text on one line: file names may hold anything."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def some(things: Sequence[object]) -> str:
+    """The first few of many.
+
+    >>> some([2, 5, 7, 9]), some(["a", "b"])
+    ('2, 5, 7, ...', 'a, b')
+    """
+    return ", ".join([str(thing) for thing in things[:_MAX_NAMED]] + ["..."] * (len(things) > _MAX_NAMED))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clients.data.cells import parsed
 from clients.data.sources.table import Table
-from federation.text import some
+from federation.words import some
 
 SMALL = 5  # people: fewer in a cell of a table are not shown by most statistical offices
 _FAR = 0.5

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from clients.data.sources.table import Problem, Table, refuse_problems
 from federation.errors import DataError
-from federation.text import some
+from federation.words import some
 
 _MAX_LISTED = 6  # faults in one line
 _MAX_NAME = 60  # characters of a column's name

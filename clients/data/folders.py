@@ -16,7 +16,7 @@ from clients.policy import SITE_ID, load_site
 from clients.rules.origin import TABLES, Origin, Place
 from federation.errors import DataError
 from federation.plan.mock import README
-from federation.text import printable, some
+from federation.words import printable, some
 
 _ENDINGS = f"remove it, or name it by what it is: {', '.join(TABLES)}"
 _SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__pycache__", "__macosx", "lost+found"})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clients.rules.origin import Place
-from federation.text import printable
+from federation.words import printable
 
 
 @dataclass(frozen=True)

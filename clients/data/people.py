@@ -20,7 +20,7 @@ from clients.data.faults import Fault, collected
 from clients.data.notes import Note
 from clients.data.sources.table import Table
 from federation.plan.identifiers import MAX_DIGITS, cleaned, folded
-from federation.text import some
+from federation.words import some
 
 # 1.23457E+11: a spreadsheet took the identifier for a number. 12E4 and 1e5 may be codes.
 _EXPONENT = re.compile(r"[-+]?[0-9]+([.,][0-9]*E[-+]?|E[-+])[0-9]+", re.IGNORECASE)

@@ -21,7 +21,7 @@ from federation.errors import DataError
 from federation.plan.identifiers import cleaned
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import Categorical, Feature, Numeric
-from federation.text import printable
+from federation.words import printable
 
 MOST_COLUMNS = 1000  # in a plan that people are to read
 _NAMED = 40  # columns that are left out, in a comment

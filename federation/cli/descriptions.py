@@ -12,7 +12,7 @@ from clients.data.described import Column, Description
 from clients.data.doubts import Doubt, percent
 from clients.look import Look
 from federation.cli.screen import show, styled
-from federation.text import printable, some
+from federation.words import printable, some
 
 _HERE_ONLY = "These figures are exact: they are shown here only, and nothing of them is stored or sent."
 _ROWS = 40  # columns in a table

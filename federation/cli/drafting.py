@@ -15,8 +15,7 @@ from federation.cli.process import command_line
 from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import FederationError, InputError
-from federation.text import printable, some
-from federation.words import many
+from federation.words import many, printable, some
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from typer.core import TyperGroup
 
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure
-from federation.text import printable
-from federation.words import many
+from federation.words import many, printable
 from privacy.errors import LedgerCorrupt
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from federation.text import printable
+from federation.words import printable
 
 _WIDEST = 1 << 20
 

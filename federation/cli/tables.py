@@ -14,7 +14,7 @@ from federation.report import wording
 from federation.report.files import PAGE
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
-from federation.text import printable
+from federation.words import printable
 
 _ROUNDING = 1e-9
 _SPENT = (

@@ -20,7 +20,7 @@ from clients.data.sources.table import Problem, Table, refuse_problems
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
-from federation.text import some
+from federation.words import some
 
 _LOOKED_AT = 1000  # rows of another length than the header, by which to tell what may have happened
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

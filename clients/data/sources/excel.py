@@ -13,7 +13,7 @@ from clients.data.sources.table import Table
 from clients.data.sources.values import as_a_sheet_shows, written
 from clients.rules.origin import Origin
 from federation.errors import DataError
-from federation.text import some
+from federation.words import some
 
 _FREE = 1 << 26  # bytes that any workbook may unpack to
 
