@@ -147,7 +147,7 @@ def test_who_is_not_let_in_is_told_where_the_password_goes(clinic: Clinic, tmp_p
 
 def test_a_password_that_is_wrong_is_told_by_its_file(tmp_path: Path) -> None:
     error = Exception('FATAL:  password authentication failed for user "reader"')
-    server, file = Server("localhost", 5432, "clinic"), tmp_path / "word"
+    server, file = Server("localhost", 5432, "clinic", "reader"), tmp_path / "word"
     place = Origin("postgresql", server=server, password_file=file)
     assert f"does not take the password in {file}; write the right one" in str(
         _unreachable(place, server, error)
