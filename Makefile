@@ -8,7 +8,7 @@ EXTRAS := $(VENV)/.extras
 NEWEST := build/flower
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-flower check bench bench-exchange soak power vectors clean
+.PHONY: help demo test test-extras test-flower stories check bench bench-exchange soak power vectors clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,7 +16,7 @@ help: ## this list
 demo: $(READY) ## five hospitals train a model together, privately; prints where the report is
 	$(BIN)/federation demo hospitals
 
-test: $(READY) ## all tests, in about five minutes on two cores
+test: $(READY) ## all tests but those that take minutes each (make stories), in about ten minutes on two cores
 	$(BIN)/python -m pytest -n auto
 
 test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs first
@@ -26,6 +26,9 @@ test-flower: $(READY) ## what touches Flower, on the newest Flower of our range 
 	rm -rf $(NEWEST)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NEWEST) '$(shell grep -o 'flwr>=[0-9.]*,<[0-9.]*' pyproject.toml)'
 	PYTHONPATH=$(CURDIR)/$(NEWEST) $(BIN)/python -m pytest -q -n auto tests/clients/node tests/server/link tests/federation/round/test_flower.py
+
+stories: $(READY) ## what takes minutes of real processes: sites and coordinators that are killed, stopped, restored
+	FEDERATION_STORIES=1 $(BIN)/python -m pytest -m minutes -n auto
 
 check: $(READY) ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

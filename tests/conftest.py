@@ -44,8 +44,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for processes start first, beside all the others."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that wait for processes start first, beside all the others; those that take minutes by `make stories`."""
+    if not os.environ.get("FEDERATION_STORIES"):
+        left = [item for item in items if item.get_closest_marker("minutes") is not None]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 

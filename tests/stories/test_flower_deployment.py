@@ -128,6 +128,7 @@ def test_bytes_travel_through_a_real_flower_and_a_failing_site_is_silent(
     assert deployment.leftovers() == []
 
 
+@pytest.mark.minutes
 @pytest.mark.waits
 def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_gets(tmp_path: Path) -> None:
     """Real SuperLink, real SuperNodes, `federation join` as the sites; params to the bit those of `protocol`."""
@@ -156,6 +157,7 @@ def test_three_institutions_train_over_a_real_flower_and_get_what_a_simulation_g
     check_logs(log, told)
 
 
+@pytest.mark.minutes
 @pytest.mark.waits
 def test_three_sites_are_their_own_nodes_and_get_what_a_simulation_gets(tmp_path: Path) -> None:
     """One process for each site, over TLS with node keys; params to the bit those of `protocol`."""

@@ -216,6 +216,7 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.minutes
 @pytest.mark.waits
 def test_a_rehearsal_over_real_flower_finds_the_site_with_another_version(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -25,6 +25,7 @@ STORES = (
 )
 
 
+@pytest.mark.minutes
 @pytest.mark.waits
 def test_whoever_is_lost_is_let_in_again_and_every_sum_is_of_those_who_were_there(
     nursery: Nursery, tmp_path: Path
