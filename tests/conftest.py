@@ -45,7 +45,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that wait for processes start first, beside all the others; those that take minutes by `make stories`."""
+    """Tests that wait for processes start first, beside all others; those that take minutes by `make stories`."""
     if not os.environ.get("FEDERATION_STORIES"):
         left = [item for item in items if item.get_closest_marker("minutes") is not None]
         config.hook.pytest_deselected(items=left)

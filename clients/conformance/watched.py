@@ -31,6 +31,10 @@ _CHANGES: Final = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink
 _OWN: Final = ("/proc/", "/sys/", "/dev/null")
 _CODE: Final = (".py", ".pyc", ".so", ".pyi")  # what an import reads, and a warning that quotes its line
 _SEARCHED: Final = (".__path_hook__",)  # no file: setuptools' entry of sys.path for an editable installation
+_METADATA: Final = (
+    ".egg-info",
+    ".dist-info",
+)  # folders of what is installed, where libraries look for plug-ins
 _local = threading.local()
 _is_hooked = False
 
@@ -154,6 +158,8 @@ def _outside(path: object, mode: object = None) -> str | None:
     if name is None or name.startswith(_OWN):
         return None
     if not is_written and (name.endswith(_CODE + _SEARCHED) or os.path.abspath(name).startswith(_roots())):
+        return None
+    if not is_written and os.path.dirname(name).endswith(_METADATA):
         return None
     return name
 

@@ -257,7 +257,8 @@ def test_the_entry_of_an_editable_installation_is_no_file_of_the_task() -> None:
     """importlib.metadata looks into each entry of sys.path, and torch asks it when it is first used."""
     reached = Reached()
     with watched(reached):
-        for name in ("__editable__.private_federation-0.1.0.finder.__path_hook__", "records.csv"):
+        entry = "private_federation.egg-info/entry_points.txt"
+        for name in ("__editable__.private_federation-0.1.0.finder.__path_hook__", entry, "records.csv"):
             with suppress(FileNotFoundError):
                 open(name).close()
     assert reached.files == ["records.csv"]
