@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,6 @@ _AGAIN: Final = 5
 _MINUTE: Final = 60.0
 _END_SECONDS: Final = 5.0
 _BIND_SECONDS: Final = 10.0  # for one of a coordinator before to end
-_ANY: Final = ("0.0.0.0", "::")  # noqa: S104
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -174,7 +173,7 @@ class SuperLink:
             assert child.stdin is not None  # noqa: S101
             self._child = child
             with suppress(OSError):  # it has ended already, which the supervisor sees
-                child.stdin.write(replace(self._order).to_line())
+                child.stdin.write(self._order.to_line())
                 child.stdin.flush()
 
     def _supervise(self) -> None:
