@@ -104,8 +104,10 @@ def kept(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Be the only process at work in a run folder; CheckpointError while another one is.
+def alone_in(
+    folder: Path, other: str = "", hint: str = "wait until it is done, or name another folder"
+) -> Iterator[None]:
+    """Be the only process at work in a run folder; CheckpointError while another one is, which `other` names.
 
     The kernel lets go of the lock when the process ends, however it ends. On a file system without locks two runs
     at once are refused by their journals, in worse words.
@@ -116,8 +118,8 @@ def alone_in(folder: Path) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                hint = "wait until it is done, or name another folder"
-                raise CheckpointError(f"another process is at work in {folder}", hint=hint) from None
+                told = other or f"another process is at work in {folder}"
+                raise CheckpointError(told, hint=hint) from None
         yield
     finally:
         os.close(descriptor)

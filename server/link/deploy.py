@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from federation.errors import CheckpointError, InputError, RosterError
+from federation.errors import InputError, RosterError
+from federation.files import alone_in
 from federation.identity.roles import load_coordinator
 from federation.identity.roster_file import load_roster
 from federation.live.page import serve_page
@@ -250,19 +249,8 @@ def _name(plan: Plan) -> str:
     return f"{words[:40]}-{plan.digest.removeprefix('sha256:')[:8]}"
 
 
-@contextmanager
-def _alone(call: Call, place: Place) -> Iterator[None]:
+def _alone(call: Call, place: Place) -> AbstractContextManager[None]:
     """Be the only coordinator of this state folder."""
     place.make()
-    descriptor = os.open(place.folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            hint = "stop it first, or name another folder"
-            raise CheckpointError(f"another federation serve is at work in {call.state}", hint=hint) from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(descriptor)
+    other = f"another federation serve is at work in {call.state}"
+    return alone_in(place.folder, other, "stop it first, or name another folder")
