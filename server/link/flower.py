@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, SUPERLINK_NODE_ID, SubStatus
@@ -56,6 +54,7 @@ from flwr.superlink.grid.http_grid import HttpGrid
 
 from federation.errors import TransportError
 from server.link.gate import GATE_HEADER
+from server.link.order import node_key
 
 _ACQUIRE: Final = "/flwr.proto.Runtime/AcquireTask"
 _MANIFEST: Final = b"""[project]
@@ -98,7 +97,7 @@ class Link:
         )
 
     def _nodes(self, points: Points) -> dict[str, Any]:
-        names = {_as_flower_writes(point): site for site, point in points.items()}
+        names = {node_key(point): site for site, point in points.items()}
         with self._control() as control:
             found = control.ListNodes(ListNodesRequest()).nodes_info
         return {names[node.public_key]: node for node in found if node.public_key in names}
@@ -278,11 +277,6 @@ def is_away(error: BaseException | None) -> bool:
 def is_stuck(error: BaseException | None) -> bool:
     """Whether a call got no answer from a SuperLink that took it."""
     return isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
-
-
-def _as_flower_writes(point: bytes) -> bytes:
-    key = EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _bundle() -> bytes:

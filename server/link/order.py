@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from federation.round.transport import LARGEST
 
 
@@ -33,3 +36,9 @@ class Order:
         """What `to_line` wrote."""
         told = json.loads(line)
         return cls(**{**told, "nodes": tuple(told["nodes"])})
+
+
+def node_key(point: bytes) -> bytes:
+    """A node's key as Flower writes it, from the compressed point that a roster names."""
+    key = EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

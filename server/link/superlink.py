@@ -32,7 +32,6 @@ import uvicorn
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP384R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flwr.app import MessageType
 from flwr.common.constant import (
     HEARTBEAT_DEFAULT_INTERVAL,
@@ -63,7 +62,7 @@ from google.protobuf.message import DecodeError
 from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send, refuse
 from server.link.keeping import Keeping
 from server.link.listening import Doors, GuardedServer, LocalServer
-from server.link.order import Order
+from server.link.order import Order, node_key
 
 _FILES: Final = 4096  # open at once, if the system allows it
 LONGEST_LOG: Final = 1 << 24
@@ -125,12 +124,6 @@ def flower_app(order: Order) -> Any:
         layer for layer in app.user_middleware if getattr(layer.cls, "__name__", "") not in _IDLE
     ]
     return app
-
-
-def node_key(point: bytes) -> bytes:
-    """A node's key as Flower writes it, from the compressed point that a roster names."""
-    key = EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def settle(state: Any, points: Iterable[bytes]) -> None:

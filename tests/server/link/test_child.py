@@ -28,9 +28,9 @@ from server.link.certificates import own
 from server.link.child import Place, SuperLink, listen
 from server.link.flower import Link
 from server.link.listening import Doors
-from server.link.order import Order
+from server.link.order import Order, node_key
 from server.link.steady import Named, SteadyTransport
-from server.link.superlink import LONGEST_LOG, flower_app, node_key, settle
+from server.link.superlink import LONGEST_LOG, flower_app, settle
 from tests import ROOT
 from tests.patience import patience
 from tests.server.link.nodes import node, signed

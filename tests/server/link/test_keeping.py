@@ -16,8 +16,8 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, 
 
 from federation.round.transport import OPEN
 from server.link.keeping import ROOM, Keeping
-from server.link.order import Order
-from server.link.superlink import flower_app, node_key, settle
+from server.link.order import Order, node_key
+from server.link.superlink import flower_app, settle
 from tests.server.link.nodes import node
 
 RUN = 7
