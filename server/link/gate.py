@@ -4,8 +4,7 @@ Flower serves three interfaces at one port: Fleet for the sites, Control and Run
 federation, of which the second asks nobody who he is. So its app is never exposed as it is:
 
 - `PublicGate` lets through the few Fleet calls that a site needs, each only if a node of the roster signed it.
-  That is
-  checked before a byte of the body is read, so a stranger costs a TLS handshake and one signature check.
+  That is checked before a byte of the body is read, so a stranger costs a TLS handshake and one signature check.
 - `LocalGate` lets through the calls that the coordinator makes, each only with the token that it made for this
   SuperLink, on a listener of this machine alone.
 
@@ -58,6 +57,8 @@ OWN: Final = frozenset(
 )  # fmt: skip
 """What this coordinator calls itself."""
 GATE_HEADER: Final = "x-federation-gate"
+NODE: Final = "federation.node"
+"""Where a request that was let in says whose it is: in its scope, which nobody outside can write to."""
 
 _AT_ONCE: Final = 8  # requests of one node that are in work
 _CHUNK_SECONDS: Final = 20.0
@@ -106,7 +107,7 @@ class PublicGate:
         self._busy[node] += 1
         self._heavy |= {node} if is_heavy else set()
         try:
-            await self._app(scope, _in_time(receive, int(length)), send)
+            await self._app({**scope, NODE: node}, _in_time(receive, int(length)), send)
         finally:
             self._busy[node] -= 1
             self._busy += Counter()  # forgets who is idle

@@ -59,7 +59,7 @@ from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 from google.protobuf.message import DecodeError
 
-from server.link.gate import App, Headers, LocalGate, PublicGate, Receive, Scope, Send, refuse
+from server.link.gate import NODE, App, Headers, LocalGate, PublicGate, Receive, Scope, Send, refuse
 from server.link.keeping import Keeping
 from server.link.listening import Doors, GuardedServer, LocalServer
 from server.link.order import Order, node_key
@@ -169,17 +169,16 @@ class Returning:
     """Lets a node that is back before its old connection was given up come in at once.
 
     Flower refuses to activate a node that it takes to be connected, for as long as a minute after it was killed.
-    Whoever signed with a node's key is that node, so what is left of its old connection is closed first.
+    Whoever signed with a node's key is that node, so what is left of its old connection is closed first. The gate
+    in front tells whose key it is.
     """
 
-    def __init__(self, app: App, state: Any, node_of: Callable[[Headers], bytes | None]) -> None:
-        self._app, self._state, self._node_of = app, state, node_of
+    def __init__(self, app: App, state: Any) -> None:
+        self._app, self._state = app, state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/v1/fleet/activate-node":
-            public = self._node_of(dict(scope["headers"]))
-            if public is not None:
-                await asyncio.to_thread(self._close, public)
+            await asyncio.to_thread(self._close, scope[NODE])
         await self._app(scope, receive, send)
 
     def _close(self, public: bytes) -> None:
@@ -194,11 +193,11 @@ class Replying:
 
     Flower takes from a node whatever message it has: requests to any other node, replies in another's name, with as
     many objects as it likes, each of which may hang on any other. A tree in which two objects stand twice on every
-    level takes for ever to be told, and one that is too deep cannot be.
+    level takes for ever to be told, and one that is too deep cannot be. The gate in front tells whose it is.
     """
 
-    def __init__(self, app: App, state: Any, node_of: Callable[[Headers], bytes | None]) -> None:
-        self._app, self._state, self._node_of = app, state, node_of
+    def __init__(self, app: App, state: Any) -> None:
+        self._app, self._state = app, state
         self._alone = asyncio.Lock()  # what was looked at is still so when it is stored
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -211,7 +210,7 @@ class Replying:
             if part["type"] != "http.request":
                 return
             body, more = body + part.get("body", b""), part.get("more_body", False)
-        public, given = self._node_of(dict(scope["headers"])), False
+        given = False
 
         async def again() -> dict[str, Any]:
             nonlocal given
@@ -221,7 +220,7 @@ class Replying:
             return {"type": "http.request", "body": body, "more_body": False}
 
         async with self._alone:
-            if public is None or not await asyncio.to_thread(self._is_own, public, body):
+            if not await asyncio.to_thread(self._is_own, scope[NODE], body):
                 await refuse(send, 400)
             else:
                 await self._app(scope, again, send)
@@ -271,9 +270,8 @@ def _fits(tree: ObjectTree, store: Any) -> bool:
 async def _serve(order: Order, app: Any, node_of: Signed) -> None:
     doors = Doors()
     state = app.state.linkstate_factory
-    shown = PublicGate(
-        Replying(Returning(app, state, node_of), state, node_of), node_of, doors.welcome, order.largest
-    )
+    inside = Replying(Returning(app, state), state)
+    shown = PublicGate(inside, node_of, doors.welcome, order.largest)
     local = LocalServer(_config(LocalGate(app, order.token), lifespan="on"))
     public = GuardedServer(_config(shown, lifespan="off"), doors, _tls(order))
     await asyncio.gather(
