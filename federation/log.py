@@ -97,11 +97,14 @@ def to_stderr(*, as_json: bool = False, debug: bool = False) -> None:
 
 @contextmanager
 def heard_by(hear: Callable[[Line], None]) -> Iterator[None]:
-    """Have `hear` called with every line, too, in the thread that writes it. Begin with it after `to_stderr`."""
+    """Have `hear` called with every line, too, in the thread that writes it. Begin with it after `to_stderr`.
+
+    It hears a line before others write it: whoever reads one finds what was made of it.
+    """
     handler, loggers = _Listener(hear), [logging.getLogger(name) for name in _OURS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.addHandler(handler)
+        logger.handlers.insert(0, handler)
         logger.setLevel(logging.INFO)
     try:
         yield

@@ -14,7 +14,7 @@ from federation.files import alone_in
 from federation.identity.roles import load_coordinator
 from federation.identity.roster_file import load_roster
 from federation.live.page import serve_page
-from federation.log import note, said, warn
+from federation.log import heard_by, note, said, warn
 from federation.model.code import require_here
 from federation.plan.plan import Plan, load
 from federation.round.transport import Transport
@@ -106,13 +106,13 @@ def _deploy(
     with _alone(call, place):
         host, port = call.host_and_port
         with (
-            _noted(place, tuple(nodes)) as now,
+            _noted(place, tuple(nodes)),
             listen(host, port) as public,
             _shown(call),
             SuperLink(place, public, certificate, tuple(nodes.values()), largest) as superlink,
         ):
             _tell(call, certificate, public.getsockname()[1])
-            _serve_all(call, left, nodes, superlink, now, told)
+            _serve_all(call, left, nodes, superlink, told)
 
 
 def parts_of(call: Call) -> tuple[Part, ...]:
@@ -174,7 +174,6 @@ def _serve_all(
     parts: Sequence[Part],
     nodes: dict[str, bytes],
     superlink: SuperLink,
-    now: Now,
     told: Callable[[Rehearsal], None],
 ) -> None:
     from federation.round.flower import GridTransport  # these take seconds, while the SuperLink starts
@@ -184,7 +183,7 @@ def _serve_all(
     from server.serve import serve
 
     link = Link(superlink.address, superlink.token, superlink.secret)
-    presence = Presence(tuple(nodes), lambda: link.connected(nodes), now.connected)
+    presence = Presence(tuple(nodes), lambda: link.connected(nodes))
 
     @contextmanager
     def line() -> Iterator[Transport]:
@@ -219,18 +218,16 @@ def _tell(call: Call, certificate: Certificate, port: int) -> None:
 
 
 @contextmanager
-def _noted(place: Place, sites: tuple[str, ...]) -> Iterator[Now]:
+def _noted(place: Place, sites: tuple[str, ...]) -> Iterator[None]:
     """Keep what happens in a file, for whoever looks."""
     now = Now(place.folder, sites)
-    now.attach()
     try:
-        yield now
+        with heard_by(now.hear):
+            yield
     except BaseException as error:
         is_stopped = isinstance(error, KeyboardInterrupt)
         now.tell(phase="interrupted" if is_stopped else "failed", error=None if is_stopped else said(error))
         raise
-    finally:
-        now.detach()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -18,15 +18,10 @@ _BETWEEN: Final = 3.0
 
 
 class Presence:
-    """Notes in the log who comes and goes. `connected` asks who is, `tell` gets who is here."""
+    """Notes in the log who comes and goes; `connected` asks who is here."""
 
-    def __init__(
-        self,
-        sites: Sequence[str],
-        connected: Callable[[], AbstractSet[str]],
-        tell: Callable[[Mapping[str, bool]], None] = lambda _: None,
-    ) -> None:
-        self._sites, self._connected, self._tell = tuple(sorted(sites)), connected, tell
+    def __init__(self, sites: Sequence[str], connected: Callable[[], AbstractSet[str]]) -> None:
+        self._sites, self._connected = tuple(sorted(sites)), connected
         self._known: frozenset[str] = frozenset()
         self._looking = threading.Lock()
 
@@ -35,11 +30,10 @@ class Presence:
         with self._looking:
             here, before = frozenset(self._connected()), self._known
             self._known = here
-            self._tell({site: site in here for site in self._sites})
-        for number, site in enumerate(sorted(here - before), len(here & before) + 1):
-            note("site_connected", site=site, connected=number, of=len(self._sites))
-        for site in sorted(before - here):
-            warn("site_gone", site=site, connected=len(here), of=len(self._sites))
+            for number, site in enumerate(sorted(here - before), len(here & before) + 1):
+                note("site_connected", site=site, connected=number, of=len(self._sites))
+            for site in sorted(before - here):
+                warn("site_gone", site=site, connected=len(here), of=len(self._sites))
         return here
 
     @contextmanager

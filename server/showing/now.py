@@ -7,7 +7,6 @@ fixed list. It is for people who look; nothing reads it to go on.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from federation.log import LOGGER
+from federation.log import Line
 
 FILE = "now.json"
 _PHASES = {
@@ -25,7 +24,6 @@ _PHASES = {
     "run_resumed": "running",
     "evaluation_begins": "evaluating",
     "run_ends": "finished",
-    "failed": "failed",
 }
 _KEPT = {
     "ready": ("address", "pin"),
@@ -35,11 +33,10 @@ _KEPT = {
 }
 
 
-class Now(logging.Handler):
-    """Keeps `folder`/now.json; a second listener beside the log."""
+class Now:
+    """Keeps `folder`/now.json, of what it hears (`federation.log.heard_by`)."""
 
     def __init__(self, folder: Path, sites: tuple[str, ...]) -> None:
-        super().__init__(logging.INFO)
         self._path = folder / FILE
         self._told: dict[str, Any] = {
             "process": os.getpid(),
@@ -47,29 +44,15 @@ class Now(logging.Handler):
             "sites": {site: {"connected": False, "reason": None} for site in sites},
         }
 
-    def attach(self) -> None:
-        """Listen from now on, before others: whoever reads a line of the log finds it here."""
-        LOGGER.handlers.insert(0, self)
-
-    def detach(self) -> None:
-        """Listen no more."""
-        LOGGER.removeHandler(self)
-
     def tell(self, **facts: Any) -> None:
         """Note something that the log does not say."""
         self._told |= facts
         self._store()
 
-    def connected(self, names: Mapping[str, bool]) -> None:
-        """Note which sites are connected, if that is news."""
-        sites = self._told["sites"]
-        if any(sites[name]["connected"] is not here for name, here in names.items() if name in sites):
-            for name, here in names.items():
-                sites.setdefault(name, {"connected": False, "reason": None})["connected"] = here
-            self._store()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        event, facts = getattr(record, "event", ""), getattr(record, "facts", {})
+    def hear(self, line: Line) -> None:
+        """Note what a line of the log says."""
+        event = line.event
+        facts: Mapping[str, Any] = line.facts
         self._told["phase"] = _PHASES.get(event, self._told["phase"])
         self._told |= {name: facts[name] for name in _KEPT.get(event, ()) if name in facts}
         if event in ("round_begins", "evaluation_begins"):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from federation.log import LOGGER, note, printable, said, to_stderr, warn, warnings_to_stderr
+from federation.log import LOGGER, heard_by, note, printable, said, to_stderr, warn, warnings_to_stderr
 from privacy.errors import PolicyViolation
 
 HOSTILE = "west\n2026-01-01T00:00:00.000Z run ends\r\x1b[2J\u202e\u2028\x00"
@@ -63,6 +63,17 @@ def test_warnings_for_people_are_said_once_and_go_through_no_handler_of_a_librar
         "",
         "warning: site lost site=west\nwarning: west: left out 2 records?\nwarning: site lost site=east\n",
     )
+
+
+def test_whoever_reads_a_line_finds_what_a_listener_made_of_it(
+    fresh: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to_stderr()
+    written: list[str] = []
+    with heard_by(lambda _: written.append(capsys.readouterr().err)):
+        note("waiting", needed=3)
+    assert written == [""]
+    assert "waiting needed=3" in capsys.readouterr().err
 
 
 def test_a_command_can_be_pasted(fresh: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from federation.cli.serving import _lines
 from federation.errors import InputError
-from federation.log import LOGGER, note, to_stderr, warn
+from federation.log import LOGGER, heard_by, note, to_stderr, warn
 from server.showing.now import Now, read_now
 from server.showing.snapshot import Glance, run_folders
 from tests.worlds import text_of
@@ -116,10 +116,11 @@ def test_what_goes_on_now_is_known_while_a_coordinator_is_at_work(tmp_path: Path
     place.mkdir()
     to_stderr()
     now = Now(place, ("ash", "birch", "cedar"))
-    now.attach()
-    try:
+    before = list(LOGGER.handlers)
+    with heard_by(now.hear):
         note("ready", address="fed:1", pin="ca.crt")
-        now.connected({"ash": True, "birch": True, "cedar": False})
+        for site in ("ash", "birch"):
+            note("site_connected", site=site)
         note("run_begins", run="ab" * 16, sites=["ash"], rounds=3, rounds_done=0)
         note("round_begins", run="ab" * 16, round=2, attempt=1, cohort=2, sites=["ash", "birch"])
         warn("site_lost", site="birch", reason="silent")
@@ -142,9 +143,7 @@ def test_what_goes_on_now_is_known_while_a_coordinator_is_at_work(tmp_path: Path
             None,
         )
         assert {site["connected"] for site in told["sites"]} == {None}
-    finally:
-        now.detach()
-    assert now not in LOGGER.handlers
+    assert LOGGER.handlers == before
 
 
 def test_a_torn_file_of_now_is_nothing(tmp_path: Path) -> None:
