@@ -14,12 +14,13 @@ Whatever is not listed here is answered 404, whatever its method and headers. No
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
+
+from cryptography.hazmat.primitives.constant_time import bytes_eq
 
 from federation.round.transport import LARGEST
 
@@ -126,7 +127,7 @@ class LocalGate:
         if scope["type"] != "http":
             return None
         shown = [value for name, value in scope["headers"] if name.lower() == GATE_HEADER.encode()]
-        if len(shown) != 1 or not hmac.compare_digest(shown[0], self._token):
+        if len(shown) != 1 or not bytes_eq(shown[0], self._token):
             return await refuse(send, 403)
         if scope["path"] not in OWN or scope["method"] != "POST":
             return await refuse(send, 404)
