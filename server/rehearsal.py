@@ -35,11 +35,10 @@ from federation.round.messages import RUN_ID_BYTES, Frame, Kind, abort_reason
 from federation.round.transport import Arrival, Deadline, Outgoing, Transport
 from federation.sums.state import ServerState, begin
 from privacy.errors import MalformedMessage, PrivacyError
-from privacy.mechanism.noise import Stream
 from server.coordinator import SILENT
 from server.heads import Heads
 from server.playing import Setting
-from server.run import run
+from server.run import run, server_stream
 from server.sessions import Answers, Lines, Refusal, open_lines
 from server.voice import Voice, coordinator_key
 
@@ -198,7 +197,7 @@ class _Stage:
             lines, members = open_lines(
                 self.voice, self.clocked, dimension=state.params.numel(), told=self._told
             )
-            for after, receipt in run(Setting(state, members, lines), _fresh):
+            for after, receipt in run(Setting(state, members, lines), server_stream):
                 state = after
                 self.receipts.append(receipt)
         except (FederationError, PrivacyError) as error:
@@ -297,8 +296,3 @@ def _abort_of(data: bytes) -> str | None:
         return abort_reason(Frame.from_bytes(data).body).name.lower()
     except MalformedMessage:
         return None
-
-
-def _fresh(_: int) -> Stream:
-    """The server's noise of a round."""
-    return Stream(os.urandom(32))

@@ -8,6 +8,7 @@ round, so a killed run goes on where it was.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,11 @@ ServerNoise: TypeAlias = Callable[[int], Stream]  # round -> the stream of the s
 
 LOST_IN_A_ROW = 3
 """Lost rounds after which a run ends rather than to spend more."""
+
+
+def server_stream(_: int) -> Stream:
+    """The server's noise of a round: secret, and fresh at every call."""
+    return Stream(os.urandom(32))
 
 
 def run(setting: Setting, stream: ServerNoise) -> Iterator[tuple[ServerState, Receipt]]:

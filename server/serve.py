@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,13 +19,12 @@ from federation.report.files import PAGE, write_page, write_report
 from federation.report.report import Made, whole
 from federation.report.summary import summary_of
 from federation.round.transport import Transport
-from privacy.mechanism.noise import Stream
 from server.attendance.newcomers import Newcomers
 from server.coordinator import SILENT
 from server.events import note_joined, note_round
 from server.ledgers import LedgerMemory
 from server.playing import Setting
-from server.run import evaluate, run
+from server.run import evaluate, run, server_stream
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.voice import Voice, coordinator_key
@@ -129,14 +127,14 @@ def _served(
     folder.store_consents(state.run, lines.consents)
     note_joined(plan, state, [member.site for member in members], voice.sites)
     with folder.keeping_refusal(state):
-        for after, receipt in run(setting, _fresh):
+        for after, receipt in run(setting, server_stream):
             state = after
             folder.store(state, receipt, {})
             note_round(plan, state.run, receipt)
             if state.round < plan.federation.rounds and newcomers.are_due(lines.others, state.round):
                 return False
         if plan.evaluation.epsilon is not None and folder.evaluation() is None:
-            done = evaluate(replace(setting, state=state), _fresh)
+            done = evaluate(replace(setting, state=state), server_stream)
             folder.store_evaluation(state, done)
     names = [member.site for member in members]
     digest = params_digest(params_bytes(state.params))
@@ -167,8 +165,3 @@ def _served(
     cost, page = whole(report.privacy), str(folder.path / "report.html")
     note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=cost, report=page)
     return True
-
-
-def _fresh(_: int) -> Stream:
-    """The server's noise of a round."""
-    return Stream(os.urandom(32))

@@ -31,11 +31,12 @@ from federation.report.report import Metrics
 from federation.round.terms import Terms
 from federation.sums.state import ServerState, begin
 from privacy.mechanism.encoding import EncodingOverflow
+from server.run import server_stream
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
 from simulations.vectorized import Contributed, run_vectorized
-from simulations.world import World, server_stream
+from simulations.world import World
 
 FOLDER = ".baselines"
 _KEY_BYTES = 32

@@ -35,7 +35,7 @@ from privacy.ledger.heads import Head
 from server.attendance.faults import Faults
 from server.evaluation import Evaluated
 from server.playing import Setting
-from server.run import evaluate, run
+from server.run import evaluate, run, server_stream
 from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.transcripts import Transcripts
@@ -53,7 +53,6 @@ from simulations.world import (
     keep_identities,
     open_sites,
     read_world,
-    server_stream,
 )
 
 Engine = Literal["vectorized", "protocol", "flower"]

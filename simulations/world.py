@@ -8,7 +8,6 @@ too: a journal that is gone is not begun anew, and no second one spends the same
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,7 +39,6 @@ from federation.plan.tabular import TabularTask
 from federation.round.cohort import sample
 from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
-from privacy.mechanism.noise import Stream
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 
@@ -238,8 +236,3 @@ class InProcess:
     def next(self, timeout: float) -> Arrival | Deadline:  # noqa: ARG002 - no site here is ever late
         """The oldest answer not yet read."""
         return self._arrivals.popleft() if self._arrivals else Deadline()
-
-
-def server_stream(_: int) -> Stream:
-    """The server's noise of a round: secret, and fresh at every call."""
-    return Stream(os.urandom(32))

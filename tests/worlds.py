@@ -32,11 +32,11 @@ from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster
 from server.playing import Setting
-from server.run import run
+from server.run import run, server_stream
 from server.sessions import Lines, open_lines
 from server.voice import Voice
 from simulations.vectorized import Contributed
-from simulations.world import World, open_sites, read_world, server_stream
+from simulations.world import World, open_sites, read_world
 from tests import plans
 
 NAMES = ("ash", "birch", "cedar", "dogwood", "elm")

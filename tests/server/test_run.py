@@ -22,8 +22,8 @@ from privacy.errors import FaultyServer, ProtocolError
 from privacy.mechanism.noise import Stream
 from privacy.roster import Roster, SignedRoster
 from server.playing import FIRST, Setting, terms_of
-from server.run import run
-from simulations.world import InProcess, World, server_stream
+from server.run import run, server_stream
+from simulations.world import InProcess, World
 from tests.stories.network import Fate, Network, vanish
 from tests.worlds import by_hand, close, opened, opened_lines, plan_of, roster_of, rounds_of, start
 

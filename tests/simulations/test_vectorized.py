@@ -13,8 +13,9 @@ from clients.training.work import Trainer
 from federation.round.terms import Terms
 from federation.sums.state import begin
 from privacy.errors import BudgetExceeded
+from server.run import server_stream
 from simulations.vectorized import Contributed, run_vectorized
-from simulations.world import InProcess, server_stream
+from simulations.world import InProcess
 from tests.worlds import by_hand, close, contribute, opened, plan_of, rounds_of, start
 
 RUN = bytes(range(16))

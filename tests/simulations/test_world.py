@@ -17,9 +17,10 @@ from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.errors import PolicyViolation, UnsafeParameters
 from privacy.signing import public_identity
+from server.run import server_stream
 from simulations.simulate import simulate
 from simulations.survey import survey
-from simulations.world import InProcess, World, open_sites, read_world, server_stream
+from simulations.world import InProcess, World, open_sites, read_world
 from tests.federation.audit.audited import with_rules
 from tests.worlds import opened, plan_of, roster_of, rows_of, text_of, write_csv, write_sites
 

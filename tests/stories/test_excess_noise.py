@@ -13,7 +13,7 @@ from federation import audit_run, simulate
 from federation.plan.plan import parse
 from federation.round.messages import Kind
 from federation.sums.state import begin
-from simulations.world import server_stream
+from server.run import server_stream
 from tests.stories.network import Network, vanish
 from tests.worlds import NAMES, opened, plan_of, rounds_of, start, text_of, write_sites
 

@@ -16,10 +16,10 @@ from federation.report.receipt import Receipt
 from federation.round.messages import Member
 from federation.sums.state import begin
 from server.playing import Setting
-from server.run import run
+from server.run import run, server_stream
 from server.sessions import open_lines
 from server.voice import Voice
-from simulations.world import InProcess, server_stream
+from simulations.world import InProcess
 from tests.clients.sites import COORDINATOR, SIGNED, SIZES, make_params, make_site, make_terms, make_trust
 
 REHEARSAL = b"\x77" * 16

@@ -19,8 +19,9 @@ from federation.round.parts import Sum
 from federation.round.terms import Terms
 from federation.sums.state import advance, begin
 from server.playing import terms_of
+from server.run import server_stream
 from simulations.simulate import simulate
-from simulations.world import read_world, server_stream
+from simulations.world import read_world
 from tests.stories.real.consortium import SITES, Consortium
 from tests.worlds import load_params, start
 
