@@ -217,7 +217,9 @@ class _Stage:
 
     def _found(self) -> Rehearsal:
         rounds = [receipt.seconds for receipt in self.receipts if not receipt.is_lost]
-        sites = tuple(self._site(name) for name in sorted(self.voice.sites.by_site))
+        senders = self._senders()
+        refused = {site: self.answers.refusals[address] for address, site in senders.items()}
+        sites = tuple(self._site(name, refused) for name in sorted(self.voice.sites.by_site))
         return Rehearsal(
             plan_digest=self.plan.digest,
             rehearsal_digest=self.voice.plan.digest,
@@ -230,14 +232,14 @@ class _Stage:
             seconds_a_round=rounds[-1] if rounds else None,
             failure=self.failure,
             sites=sites,
-            unnamed=self._unnamed(),
+            unnamed=self._unnamed(senders),
             warnings=tuple(_warnings(self.plan, sites)),
         )
 
-    def _site(self, name: str) -> Rehearsed:
+    def _site(self, name: str, refused: Mapping[str, Refusal]) -> Rehearsed:
         address = self.answers.addresses.get(name)
         if address is None:
-            refusal = self._refusals().get(name, Refusal(None))
+            refusal = refused.get(name, Refusal(None))
             state = "silent" if refusal.reason is None else "refused"
             return Rehearsed(name, state, refusal.word if refusal.reason else None, refusal.detail)
         asked = [receipt for receipt in self.receipts if name in receipt.invited]
@@ -249,28 +251,20 @@ class _Stage:
         up, down = self.clocked.up[address], self.clocked.down[address]
         return Rehearsed(name, state, reason, None, len(inside), seconds, up, down)
 
-    def _refusals(self) -> dict[str, Refusal]:
-        """Who refused, by site: as the transport says, or because one refused where one is missing."""
-        by_site = {
-            site: refusal
-            for address, refusal in self.answers.refusals.items()
-            if (site := self.named(address)) is not None
-        }
-        missing = self.voice.sites.by_site.keys() - self.answers.addresses.keys() - by_site.keys()
-        rest = [refusal for address, refusal in self.answers.refusals.items() if self.named(address) is None]
-        return (
-            {**by_site, **dict(zip(missing, rest, strict=True))}
-            if len(missing) == len(rest) == 1
-            else by_site
-        )
+    def _senders(self) -> dict[str, str]:
+        """The site behind an address that refused: as the transport says, or the one that is missing if one is."""
+        refused = self.answers.refusals.keys()
+        known = {address: site for address in refused if (site := self.named(address)) is not None}
+        missing = self.voice.sites.by_site.keys() - self.answers.addresses.keys() - set(known.values())
+        rest = refused - known.keys()
+        return known | dict(zip(rest, missing, strict=True)) if len(missing) == len(rest) == 1 else known
 
-    def _unnamed(self) -> tuple[Mapping[str, str | None], ...]:
+    def _unnamed(self, senders: Mapping[str, str]) -> tuple[Mapping[str, str | None], ...]:
         """Refusals of which nobody knows whose they are, by address."""
-        known = {id(refusal) for refusal in self._refusals().values()}
         return tuple(
             {"address": address, "reason": refusal.word, "detail": refusal.detail}
             for address, refusal in sorted(self.answers.refusals.items())
-            if id(refusal) not in known
+            if address not in senders
         )
 
 
