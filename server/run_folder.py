@@ -28,6 +28,7 @@ from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
+from federation.round.messages import RUN_ID_BYTES
 from federation.sums.record import digest_of, path_of
 from federation.sums.replay import done
 from federation.sums.sizes import left_out
@@ -41,7 +42,6 @@ from server.evaluation import Evaluated
 from server.playing import RESERVED
 from server.transcripts import Transcripts, clean
 
-RUN_ID_BYTES = 16
 _MAY_STAND = {"plan.toml.new", "link", "rehearsals"}
 """What lies in a folder before there is a run: of a killed process, of the SuperLink, of rehearsals."""
 

@@ -152,7 +152,11 @@ class Answers:
     welcomes: dict[str, Welcome] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
-    greeted: frozenset[str] = frozenset()
+
+    @property
+    def greeted(self) -> frozenset[str]:
+        """The addresses of all these, once all have answered or the time is up."""
+        return frozenset(self.addresses.values()) | self.refusals.keys()
 
     def take(self, address: str, answer: Welcome | Reason | str) -> None:
         """Note an answer: a consent, a reason, or what is wrong with it. One site is at one address, the first."""
@@ -218,8 +222,7 @@ def open_lines(
 
 def _asked(voice: Voice, transport: Transport, hello: Frame, dimension: int) -> Answers:
     """Greet everyone in reach; the first answer of each, until all have answered or the time is up."""
-    answers = Answers(greeted=frozenset(transport.addresses()))
-    waiting = set(answers.greeted)
+    answers, waiting = Answers(), set(transport.addresses())
     transport.send([Outgoing(address, hello.to_bytes()) for address in sorted(waiting)])
     ends = time.monotonic() + voice.plan.cohort.deadline_seconds
     while waiting:
