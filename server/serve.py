@@ -116,34 +116,54 @@ def _served(
     folder.require_accepted()
     state = folder.state(initial_params(task.model, plan.federation.seed))
     voice = speak(state.run)
-    signed = voice.roster
-    folder.write_roster(signed)
+    folder.write_roster(voice.roster)
     known = [*memory.heads(), *folder.heads()]
     lines, members = open_lines(voice, transport, known, (state.round, state.attempt), state.params.numel())
     newcomers.asked(lines.greeted, lines.joined, state.round)
-    setting = Setting(state, members, lines, folder.transcripts(signed, state.params.numel()))
+    setting = Setting(state, members, lines, folder.transcripts(voice.roster, state.params.numel()))
     lines.attendance.faults = folder.faults()
     memory.remember(lines.heads.all())
     folder.store_consents(state.run, lines.consents)
     note_joined(plan, state, [member.site for member in members], voice.sites)
-    with folder.keeping_refusal(state):
-        for after, receipt in run(setting, server_stream):
-            state = after
+    after = _played(folder, setting, newcomers)
+    if after is None:
+        return False
+    _end(folder, task, after, memory)
+    _report(folder, after, started)
+    return True
+
+
+def _played(folder: RunFolder, setting: Setting, newcomers: Newcomers) -> Setting | None:
+    """Where the run stands after its rounds and its evaluation; None if somebody is to be asked before that."""
+    plan = folder.plan
+    with folder.keeping_refusal(setting.state):
+        for state, receipt in run(setting, server_stream):
             folder.store(state, receipt, {})
             note_round(plan, state.run, receipt)
-            if state.round < plan.federation.rounds and newcomers.are_due(lines.others, state.round):
-                return False
+            if state.round < plan.federation.rounds and newcomers.are_due(setting.lines.others, state.round):
+                return None
+            setting = replace(setting, state=state)
         if plan.evaluation.epsilon is not None and folder.evaluation() is None:
-            done = evaluate(replace(setting, state=state), server_stream)
-            folder.store_evaluation(state, done)
-    names = [member.site for member in members]
+            folder.store_evaluation(setting.state, evaluate(setting, server_stream))
+    return setting
+
+
+def _end(folder: RunFolder, task: Task, setting: Setting, memory: LedgerMemory) -> None:
+    """Tell the sites that the run is over, and write where their ledgers stand after it, and its params."""
+    state, lines = setting.state, setting.lines
+    names = [member.site for member in setting.members]
     digest = params_digest(params_bytes(state.params))
-    folder.store_closing(state, lines.close(state.run, digest, names, plan.cohort.deadline_seconds))
+    folder.store_closing(state, lines.close(state.run, digest, names, folder.plan.cohort.deadline_seconds))
     memory.remember(lines.heads.all())
     folder.write_params(task.model(), state.params)
+
+
+def _report(folder: RunFolder, setting: Setting, started: float) -> None:
+    """Write what the run came to, and what an audit says of it. From then on it is finished."""
+    state, signed = setting.state, setting.lines.voice.roster
     seconds, told = time.perf_counter() - started, folder.evaluation()
     report = summary_of(
-        plan,
+        folder.plan,
         folder.receipts(),
         engine="flower",
         simulated=False,
@@ -162,6 +182,5 @@ def _served(
     write_page(folder.path, report)
     folder.close()
     write_verdict(folder.path, report)
-    cost, page = whole(report.privacy), str(folder.path / "report.html")
+    cost, page = whole(report.privacy), str(folder.path / PAGE)
     note("run_ends", run=state.run.hex(), rounds=state.round, seconds=seconds, epsilon=cost, report=page)
-    return True
