@@ -29,7 +29,7 @@ from federation.identity.keys import load_public
 from federation.identity.roles import create_site
 from federation.quiet import QUIET
 from tests import ROOT
-from tests.stories.deployment import Deployment
+from tests.stories.deployment import Deployment, write_app
 
 PAGE = Path(__file__).parent / "exchange.md"
 FRAME = 16_384
@@ -55,24 +55,6 @@ quorum = 1
 [server]
 address = "{address}"
 certificate = "{certificate}"
-"""
-APP = """
-[project]
-name = "exchange"
-version = "1.0.0"
-license = "Apache-2.0"
-dependencies = []
-[tool.flwr.app]
-publisher = "benchmarks"
-fab-include = ["exchange_server.py"]
-[tool.flwr.app.components]
-serverapp = "exchange_server:app"
-clientapp = "clients.app:app"
-[tool.flwr.app.config]
-result = ""
-sites = 0
-exchanges = 0
-size = 0
 """
 SERVER = '''
 """Asks every site the same thing again and again, and writes down how long each exchange took."""
@@ -132,13 +114,11 @@ def measure(names: Sequence[str], exchanges: int, *, is_node: bool) -> Figures:
         if not is_node:
             deployment.start_supernodes(sockets, keys)
         memory = stack.enter_context(_Memory(place / names[0], deployment.folder / names[0]))
-        app, result = place / "app", place / "result.json"
-        app.mkdir()
-        (app / "pyproject.toml").write_text(APP)
-        (app / "exchange_server.py").write_text(SERVER)
+        result = place / "result.json"
+        config = {"result": str(result), "sites": len(names), "exchanges": exchanges, "size": FRAME}
+        app = write_app(place / "app", "exchange", SERVER, config)
         time.sleep(5.0)
         rest = memory.last
-        config = {"result": str(result), "sites": len(names), "exchanges": exchanges, "size": FRAME}
         deployment.run(config, 60.0 + 10.0 * exchanges, app=app)
         return Figures(json.loads(result.read_text()), start, rest, memory.most)
 

@@ -34,6 +34,29 @@ from tests.patience import patience
 START_SECONDS = 60.0  # on a quiet machine a few
 POLL_SECONDS = 0.2
 END_SECONDS = 5.0
+_APP = """
+[project]
+name = "{name}"
+version = "1.0.0"
+license = "Apache-2.0"
+dependencies = []
+[tool.flwr.app]
+publisher = "tests"
+fab-include = ["{name}_server.py"]
+[tool.flwr.app.components]
+serverapp = "{name}_server:app"
+clientapp = "clients.app:app"
+[tool.flwr.app.config]
+{config}
+"""
+
+
+def write_app(folder: Path, name: str, server: str, config: Mapping[str, str | int]) -> Path:
+    """A Flower app with this coordinator, and our ClientApp from where it is installed; its folder."""
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(_APP.format(name=name, config=_toml(config, "\n")))
+    (folder / f"{name}_server.py").write_text(server)
+    return folder
 
 
 class Deployment:
@@ -76,8 +99,7 @@ class Deployment:
         Raises AssertionError with every log when it does not complete in `patience(seconds)`.
         """
         timeout = patience(seconds)
-        # JSON's strings and integers are also TOML's.
-        config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
+        config = _toml(run_config, " ")
         try:
             done = self._call(
                 "run", str(app), "loopback", "--stream", "--run-config", config, timeout=timeout
@@ -229,6 +251,11 @@ class Deployment:
                 continue  # another user's, or gone meanwhile
             if is_ours:
                 yield int(entry.name)
+
+
+def _toml(values: Mapping[str, str | int], between: str) -> str:
+    """JSON's strings and integers are also TOML's."""
+    return between.join(f"{key}={json.dumps(value)}" for key, value in values.items())
 
 
 def _program(name: str) -> str:

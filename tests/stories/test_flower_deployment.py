@@ -27,27 +27,10 @@ from federation.plan.plan import parse
 from simulations.simulate import simulate
 from tests.patience import patience
 from tests.plans import text_of
-from tests.stories.deployment import ROOT, Deployment
+from tests.stories.deployment import ROOT, Deployment, write_app
 from tests.worlds import name_coordinator
 
 SITES = ("north", "south", "west")
-
-ECHO_APP = """
-[project]
-name = "echo"
-version = "1.0.0"
-license = "Apache-2.0"
-dependencies = []
-[tool.flwr.app]
-publisher = "tests"
-fab-include = ["echo_server.py"]
-[tool.flwr.app.components]
-serverapp = "echo_server:app"
-clientapp = "clients.app:app"
-[tool.flwr.app.config]
-result = ""
-sites = 0
-"""
 
 ECHO_SERVER = '''
 """A coordinator that asks every site twice, writes down what they said, and asks no more."""
@@ -87,13 +70,9 @@ def main(grid, context):
 
 @pytest.fixture
 def echo_app() -> Iterator[Path]:
-    """A Flower app with a coordinator of its own and our ClientApp, taken from where it is installed."""
+    """A coordinator of a test's own."""
     with tempfile.TemporaryDirectory(prefix="fed-") as folder:
-        app = Path(folder) / "echo"
-        app.mkdir()
-        (app / "pyproject.toml").write_text(ECHO_APP)
-        (app / "echo_server.py").write_text(ECHO_SERVER)
-        yield app
+        yield write_app(Path(folder) / "echo", "echo", ECHO_SERVER, {"result": "", "sites": 0})
 
 
 @pytest.mark.waits
