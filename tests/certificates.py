@@ -39,6 +39,8 @@ class Authority:
         )  # fmt: skip
         builder = _valid(_builder(self._name, self._name, self._key), timedelta(days=-1), timedelta(days=2))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        own = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        builder = builder.add_extension(own, critical=False)
         self._own = builder.add_extension(usage, critical=True).sign(self._key, SHA256())
         self.pem = self._own.public_bytes(Encoding.PEM)
 
@@ -53,13 +55,15 @@ class Authority:
         names = [_general(host) for host in hosts]
         builder = _valid(_builder(_named(hosts[0]), self._name, key), begins, ends)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        signed = builder.sign(self._key, SHA256())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        signed = builder.add_extension(issuer, critical=False).sign(self._key, SHA256())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return signed.public_bytes(Encoding.PEM), private
 
     def write(self, folder: Path, *hosts: str) -> Path:
-        """ca.crt, server.crt and server.key in a folder; the first one's path."""
+        """ca.crt, server.crt and server.key in a folder; the first one's path. Nobody else can open the key."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "server.key").touch(mode=0o600)
         signed, private = self.signed(*hosts)
         for name, content in (("ca.crt", self.pem), ("server.crt", signed), ("server.key", private)):
             (folder / name).write_bytes(content)

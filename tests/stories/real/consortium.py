@@ -28,7 +28,7 @@ from federation.report.receipt import Receipt
 from privacy.ledger.chain import Entry
 from server.link.flower import Link
 from server.run_folder import RunFolder
-from tests.stories.real.authority import Authority
+from tests.certificates import Authority
 from tests.stories.real.family import descendants
 from tests.stories.real.intruder import node_key, pem_of
 from tests.stories.real.party import Halt, Nursery, Party, free_port
@@ -42,6 +42,7 @@ RECORDS = dict(
 QUIETLY = ("--yes", "--plain", "--json-log")  # asks nothing
 DECLARED = 1000  # what everybody knows
 RECEIPTS = "receipts.jsonl"
+AUTHORITY = "authority of a test"
 SITE = """
 [site]
 id = "{name}"
@@ -101,7 +102,7 @@ class Consortium:
         self.parties: list[Party] = []
         self.logs.mkdir(parents=True)
         (folder / "plan.toml").write_text(self.text)
-        self.authority = Authority(folder / "authority")
+        self.certificate = Authority(AUTHORITY).write(folder / "authority", "localhost", "127.0.0.1")
 
     def __enter__(self) -> Self:
         for relay in self.relays.values():
@@ -140,7 +141,7 @@ class Consortium:
 
     def settle(self, name: str, certificate: Path | None = None) -> None:
         """Write a site's file, with the certificate that it pins."""
-        shutil.copy(certificate or self.authority.certificate, self.site(name) / "ca.crt")
+        shutil.copy(certificate or self.certificate, self.site(name) / "ca.crt")
         text = SITE.format(
             name=name,
             size=DECLARED,
@@ -159,8 +160,8 @@ class Consortium:
             "state": self.state,
             "identity": self.folder / "coordinator",
             "address": f"127.0.0.1:{self.port}",
-            "tls-certificate": self.authority.server,
-            "tls-key": self.authority.key,
+            "tls-certificate": self.certificate.with_name("server.crt"),
+            "tls-key": self.certificate.with_name("server.key"),
         }
         words = [f"--{name.replace('_', '-')}={value}" for name, value in (usual | options).items()]
         plan = str(self.folder / "plan.toml")

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from clients.training.work import Trainer
 from federation.round.terms import Terms
+from tests.certificates import Authority
 from tests.stories.real import knocking
-from tests.stories.real.authority import Authority
-from tests.stories.real.consortium import RECORDS, SITES, Consortium, federation
+from tests.stories.real.consortium import AUTHORITY, RECORDS, SITES, Consortium, federation
 from tests.stories.real.family import descendants
 from tests.stories.real.intruder import Intruder, node_key, offers
 from tests.stories.real.party import Nursery, Party
@@ -50,7 +50,8 @@ def test_nobody_else_learns_or_changes_anything(nursery: Nursery, tmp_path: Path
 
 def wrong_certificate(consortium: Consortium) -> None:
     """A site that pins another authority says so, and has sent no word of its own."""
-    consortium.settle("birch", Authority(consortium.folder / "elsewhere").certificate)
+    elsewhere = Authority(AUTHORITY).write(consortium.folder / "elsewhere", "localhost")
+    consortium.settle("birch", elsewhere)
     site, relay = consortium.join("birch"), consortium.relays["birch"]
     site.hears("its certificate is signed by authority of a test, not by ca.crt")
     site.signal(signal.SIGTERM)
@@ -74,7 +75,7 @@ def stranger(consortium: Consortium, serve: Party) -> None:
 
 def knock(consortium: Consortium, serve: Party) -> None:
     """Ask for all of Flower's interface: as anybody on the network, as a site, and as a user of the machine."""
-    everything, authority, port = offers(), consortium.authority.certificate, consortium.port
+    everything, authority, port = offers(), consortium.certificate, consortium.port
     assert len(everything) >= 76
     with Intruder(port, authority) as anybody:
         knocking.refused_to_strangers(anybody, everything)
