@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.plan.plan import Plan
-from federation.plan.tabular import Numeric, TabularTask
+from federation.plan.tabular import Numeric, TabularTask, as_text
 
 _CLIPPED = 0.2
 _OFF = 0.2
@@ -66,11 +66,11 @@ def doubts_of_numbers(
     """Doubts about a column: its cells, each as a number (or NaN), and the different numbers with their counts."""
     if not len(found):
         return
-    column, bounds = feature.name, f"the range {number(feature.low)} to {number(feature.high)}"
+    column, bounds = feature.name, f"the range {as_text(feature.low)} to {as_text(feature.high)}"
     same = ""
     if 1 < counts[0] == len(values):
         is_code = bool(np.isin(found, _CODES)[0]) and not feature.low <= found[0] <= feature.high
-        code = f', {number(found[0])} (does it mean "missing"?)' if is_code else ""
+        code = f', {as_text(found[0])} (does it mean "missing"?)' if is_code else ""
         same = f"every record holds the same number{code}, from which no model can learn"
     clipped = _clipped(
         counts[found < feature.low].sum(), counts[found > feature.high].sum(), len(values), bounds
@@ -164,11 +164,6 @@ def doubts_of_sizes(sizes: Sequence[int]) -> Iterator[str]:
         )
 
 
-def number(value: float) -> str:
-    """A number as people write it."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
-
-
 def percent(share: float) -> str:
     """A share with one decimal; 0% and 100% only where they are exact."""
     if share in (0, 1):
@@ -193,7 +188,7 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
             doubtful = value != 0 and count >= max(_FEWEST, _PILE_OF_CODES * records, 2 * next_most)
         if doubtful:
             where = f"{'outside' if is_outside[place] else 'in'} {bounds}"
-            text = f'{number(value)} stands in {_records(count)}, {where}: does it mean "missing"?'
+            text = f'{as_text(value)} stands in {_records(count)}, {where}: does it mean "missing"?'
             yield Doubt("missing", feature.name, text, count / records)
     piles = is_outside & ~is_code & (counts < records) & (counts >= max(_FEWEST, _PILE * records))
     # Where most numbers are outside, the range or the unit does not fit, and numbers pile up as they do anywhere.
