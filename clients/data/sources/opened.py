@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from clients.data.sources.formats import HEAD, SAVE, other_format
+from clients.data.sources.formats import HEAD, SAVE, WIDE, other_format
 from clients.rules.origin import Origin
 from federation.errors import DataError
 
 MAX_LINE = 1 << 25  # bytes
-MAX_RATIO = 400  # unpacked to packed
+_MAX_RATIO = 400  # unpacked to packed
 _FREE = 1 << 26  # bytes that any file may unpack to
-_WIDE = ("utf-16", "utf-32")  # encodings in which a line break is no single byte
 SOURCE: Final = "check data.source (or data.test) in site.toml"
 _BOM = b"\xef\xbb\xbf"
 
@@ -60,10 +59,15 @@ class _Bounded(io.RawIOBase):
         view = memoryview(buffer)  # type: ignore[arg-type]
         data = self._unpacked.read1(len(view))
         view[: len(data)] = data
-        if self._unpacked.tell() > max(_FREE, MAX_RATIO * self._size):
-            message = f"{self._path}: unpacks to more than {MAX_RATIO} times its size"
-            raise DataError(message, hint="no table of records does; unpack it and look at it")
+        require_proportion(self._path, self._unpacked.tell(), self._size, "unpack it and look at it")
         return len(data)
+
+
+def require_proportion(path: Path, unpacked: int, packed: int, cure: str) -> None:
+    """DataError for a file that unpacks to many times its size."""
+    if unpacked > max(_FREE, _MAX_RATIO * packed):
+        message = f"{path}: unpacks to more than {_MAX_RATIO} times its size"
+        raise DataError(message, hint=f"no table of records does; {cure}")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -90,7 +94,7 @@ def lines_of(place: Origin, undecoded: list[int]) -> Iterator[str]:
     """
     with opened(place.file) as file:
         yield from (
-            _wide_lines(place, file) if place.encoding.startswith(_WIDE) else _lines(place, file, undecoded)
+            _wide_lines(place, file) if place.encoding.startswith(WIDE) else _lines(place, file, undecoded)
         )
 
 
