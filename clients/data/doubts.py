@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from federation.plan.plan import Plan
 from federation.plan.tabular import Numeric, TabularTask, as_text
+from federation.words import many
 
 _CLIPPED = 0.2
 _OFF = 0.2
@@ -110,8 +111,8 @@ def doubts_of_classes(target: str, classes: Sequence[tuple[str, int]]) -> Iterat
     if classes and len(classes) - len(absent) == 1:
         yield Doubt("classes", target, "all records are of one class", 1.0)
     elif absent and len(absent) < len(classes):
-        many = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
-        yield Doubt("classes", target, f"no record is of class {', '.join(absent[:_NAMED])}{many}")
+        more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        yield Doubt("classes", target, f"no record is of class {', '.join(absent[:_NAMED])}{more}")
 
 
 def differing(
@@ -187,8 +188,8 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
             next_most = int(most[0] if count == most[-1] else most[-1])
             doubtful = value != 0 and count >= max(_FEWEST, _PILE_OF_CODES * records, 2 * next_most)
         if doubtful:
-            where = f"{'outside' if is_outside[place] else 'in'} {bounds}"
-            text = f'{as_text(value)} stands in {_records(count)}, {where}: does it mean "missing"?'
+            where = f"{many(count, 'record')}, {'outside' if is_outside[place] else 'in'} {bounds}"
+            text = f'{as_text(value)} stands in {where}: does it mean "missing"?'
             yield Doubt("missing", feature.name, text, count / records)
     piles = is_outside & ~is_code & (counts < records) & (counts >= max(_FEWEST, _PILE * records))
     # Where most numbers are outside, the range or the unit does not fit, and numbers pile up as they do anywhere.
@@ -196,10 +197,6 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
         count = int(counts[piles].max())
         text = f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
         yield Doubt("missing", feature.name, text, count / records)
-
-
-def _records(count: int) -> str:
-    return f"{count} record{'s' * (count != 1)}"
 
 
 def _parts_thousands(feature: Numeric, values: Numbers, cells: Sequence[str]) -> bool:
