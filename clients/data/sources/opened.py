@@ -26,11 +26,11 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path, *, unpacks: bool = True) -> Iterator[IO[bytes]]:
     """A site's file, unpacked if it is called .gz. DataError if it is missing or cannot be read."""
     try:
         with path.open("rb") as file:
-            if path.suffix.lower() != ".gz":
+            if not unpacks or path.suffix.lower() != ".gz":
                 yield file
             else:
                 with gzip.GzipFile(fileobj=file) as unpacked:
@@ -72,12 +72,7 @@ def require_proportion(path: Path, unpacked: int, packed: int, cure: str) -> Non
 
 def read_bytes(path: Path) -> bytes:
     """The content of a site's file as it is. DataError if it is missing or cannot be read."""
-    if path.suffix.lower() == ".gz":  # the packed bytes are what the file is
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})", hint=SOURCE) from None
-    with opened(path) as file:
+    with opened(path, unpacks=False) as file:
         return file.read()
 
 
