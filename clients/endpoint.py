@@ -42,8 +42,11 @@ def check_address(address: str) -> str:
 
 def check_certificate(
     certificate: str, path: Path, now: datetime | None = None, key: str = "server.certificate"
-) -> None:
-    """SiteFileError unless the certificate of the site file at `path` can be pinned: PEM, public, valid today."""
+) -> bytes:
+    """What the certificate of the site file at `path` holds, if it can be pinned: PEM, public, valid today.
+
+    SiteFileError otherwise.
+    """
     now, data, value = now or datetime.now(UTC), _read(certificate, path, key), json.dumps(certificate)
     refuse, issuer = partial(SiteFileError, path=path, key=key, value=value), _issuer(key)
     if b"PRIVATE KEY" in data:
@@ -57,7 +60,7 @@ def check_certificate(
         raise refuse("is no certificate in PEM form", hint=hint) from None
     # A bundle may hold authorities that have passed; one that is valid is enough.
     if any(begin <= now <= end for begin, end in zip(begins, ends, strict=True)):
-        return
+        return data
     if min(begins) > now:
         raise refuse(f"is not valid before {min(begins):%Y-%m-%d}", hint="check this machine's clock")
     raise refuse(f"expired on {max(ends):%Y-%m-%d}", hint=f"ask {issuer} for the new one")

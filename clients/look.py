@@ -16,6 +16,7 @@ from clients.data.load import read_data
 from clients.data.people import people
 from clients.data.rows import shared
 from clients.data.sources.reading import read
+from clients.data.sources.table import Table
 from clients.policy import data_files, load_site
 from clients.rules.data import SiteData
 from clients.rules.origin import Place
@@ -37,17 +38,20 @@ class Look:
 
 def look_at_site(plan: Plan, path: Path) -> Look:
     """A look at the files of a site file. DataError or TaskError if one cannot be read at all."""
-    rules = load_site(path)
-    seen = look(plan, build_task(plan), *data_files(rules, path.parent), rules.data.size)
+    rules, task = load_site(path), build_task(plan)
+    source, test = data_files(rules, path.parent)
     if not rules.data.quasi_identifiers:
-        return seen
-    warnings, summary = _anonymity(plan, rules.data, data_files(rules, path.parent)[0])
+        return look(plan, task, source, test, rules.data.size)
+    records = read(source) if isinstance(plan.task, TabularTask) else source  # one answer for both
+    seen = look(plan, task, records, test, rules.data.size)
+    warnings, summary = _anonymity(plan, rules.data, records)
     return replace(seen, doubts=(*seen.doubts, *warnings), summary=summary)
 
 
-def look(plan: Plan, task: Task, source: Place, test: Place | None, declared: int | None) -> Look:
+def look(plan: Plan, task: Task, source: Table | Place, test: Place | None, declared: int | None) -> Look:
     """A look at a site's records and those that it keeps to evaluate on; `declared` is the size it told in public.
 
+    `source` may be a table that was read already, where the plan's task is of tables.
     Cells that cannot be trained on are counted, not refused. DataError or TaskError if a file cannot be read.
     """
     files = [_description(path, plan, task) for path in (source, test) if path is not None]
@@ -65,11 +69,11 @@ def look(plan: Plan, task: Task, source: Place, test: Place | None, declared: in
     return Look(tuple(files), tuple(doubts), tuple(hints_of_length(plan, files[0].length)))
 
 
-def _anonymity(plan: Plan, data: SiteData, place: Place) -> tuple[tuple[str, ...], str]:
+def _anonymity(plan: Plan, data: SiteData, source: Table | Place) -> tuple[tuple[str, ...], str]:
     """How many share what an outsider may know of them: warnings, and the figures in a line."""
     quasi, sensitive = data.quasi_identifiers, data.sensitive
     try:
-        table = read(place)
+        table = _table(source)
         table.require([*quasi, *([sensitive] if sensitive is not None else [])])
         owners = None if plan.patient_column is None else people(table, plan.patient_column).numbers
     except DataError as error:
@@ -78,10 +82,15 @@ def _anonymity(plan: Plan, data: SiteData, place: Place) -> tuple[tuple[str, ...
     return tuple(warnings_of(found, quasi, sensitive, unit)), summary_of(found, quasi, sensitive, unit)
 
 
-def _description(path: Place, plan: Plan, task: Task) -> Description:
+def _description(source: Table | Place, plan: Plan, task: Task) -> Description:
     if isinstance(plan.task, TabularTask):
-        return describe(read(path), plan.task)
-    return describe_dataset(path, read_data(path, plan, task))
+        return describe(_table(source), plan.task)
+    place = source.path if isinstance(source, Table) else source
+    return describe_dataset(place, read_data(place, plan, task))
+
+
+def _table(source: Table | Place) -> Table:
+    return source if isinstance(source, Table) else read(source)
 
 
 def _without(file: Description, first: Description) -> Description:

@@ -82,7 +82,7 @@ def taken_back(folder: Path, paths: Iterable[Path]) -> Iterator[None]:
 
     A folder goes only where it is empty.
     """
-    fresh = [path for path in (*paths, folder) if not path.exists()]
+    fresh = [path for path in (*paths, folder) if not path.exists() and not path.is_symlink()]
     try:
         yield
     except BaseException:

@@ -23,7 +23,6 @@ from clients.data.doubts import (
     doubts_of_classes,
     doubts_of_numbers,
     doubts_of_values,
-    number,
 )
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
@@ -32,7 +31,7 @@ from clients.data.sources.table import Table
 from clients.rules.origin import Place
 from federation.model.task import Dataset
 from federation.plan.identifiers import cleaned, spellings
-from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask
+from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask, as_text
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,7 +161,7 @@ def _numbers(cells: list[str], feature: Numeric) -> _Seen:
     missing = _missing(cells) if len(known) < len(cells) else 0
     column = Column(
         feature.name,
-        f"{number(feature.low)} to {number(feature.high)}",
+        f"{as_text(feature.low)} to {as_text(feature.high)}",
         float((known < feature.low).sum()) / len(cells),
         float((known > feature.high).sum()) / len(cells),
         len(found),

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.plan.plan import Plan
-from federation.plan.tabular import Numeric, TabularTask
+from federation.plan.tabular import Numeric, TabularTask, as_text
+from federation.words import many
 
 _CLIPPED = 0.2
 _OFF = 0.2
@@ -66,11 +67,11 @@ def doubts_of_numbers(
     """Doubts about a column: its cells, each as a number (or NaN), and the different numbers with their counts."""
     if not len(found):
         return
-    column, bounds = feature.name, f"the range {number(feature.low)} to {number(feature.high)}"
+    column, bounds = feature.name, f"the range {as_text(feature.low)} to {as_text(feature.high)}"
     same = ""
     if 1 < counts[0] == len(values):
         is_code = bool(np.isin(found, _CODES)[0]) and not feature.low <= found[0] <= feature.high
-        code = f', {number(found[0])} (does it mean "missing"?)' if is_code else ""
+        code = f', {as_text(found[0])} (does it mean "missing"?)' if is_code else ""
         same = f"every record holds the same number{code}, from which no model can learn"
     clipped = _clipped(
         counts[found < feature.low].sum(), counts[found > feature.high].sum(), len(values), bounds
@@ -110,8 +111,8 @@ def doubts_of_classes(target: str, classes: Sequence[tuple[str, int]]) -> Iterat
     if classes and len(classes) - len(absent) == 1:
         yield Doubt("classes", target, "all records are of one class", 1.0)
     elif absent and len(absent) < len(classes):
-        many = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
-        yield Doubt("classes", target, f"no record is of class {', '.join(absent[:_NAMED])}{many}")
+        more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        yield Doubt("classes", target, f"no record is of class {', '.join(absent[:_NAMED])}{more}")
 
 
 def differing(
@@ -164,11 +165,6 @@ def doubts_of_sizes(sizes: Sequence[int]) -> Iterator[str]:
         )
 
 
-def number(value: float) -> str:
-    """A number as people write it."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
-
-
 def percent(share: float) -> str:
     """A share with one decimal; 0% and 100% only where they are exact."""
     if share in (0, 1):
@@ -192,8 +188,8 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
             next_most = int(most[0] if count == most[-1] else most[-1])
             doubtful = value != 0 and count >= max(_FEWEST, _PILE_OF_CODES * records, 2 * next_most)
         if doubtful:
-            where = f"{'outside' if is_outside[place] else 'in'} {bounds}"
-            text = f'{number(value)} stands in {_records(count)}, {where}: does it mean "missing"?'
+            where = f"{many(count, 'record')}, {'outside' if is_outside[place] else 'in'} {bounds}"
+            text = f'{as_text(value)} stands in {where}: does it mean "missing"?'
             yield Doubt("missing", feature.name, text, count / records)
     piles = is_outside & ~is_code & (counts < records) & (counts >= max(_FEWEST, _PILE * records))
     # Where most numbers are outside, the range or the unit does not fit, and numbers pile up as they do anywhere.
@@ -201,10 +197,6 @@ def _codes(feature: Numeric, found: Numbers, counts: Counts, bounds: str) -> Ite
         count = int(counts[piles].max())
         text = f'one and the same number outside {bounds} stands in {count} records: does it mean "missing"?'
         yield Doubt("missing", feature.name, text, count / records)
-
-
-def _records(count: int) -> str:
-    return f"{count} record{'s' * (count != 1)}"
 
 
 def _parts_thousands(feature: Numeric, values: Numbers, cells: Sequence[str]) -> bool:

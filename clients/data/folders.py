@@ -70,11 +70,10 @@ class SiteFiles:
         if self.site_file is None:
             return self.train, self.test
         data = load_site(self.site_file).data
-        train, test = (
-            None if path is None else data.origin(path.name, path.parent, sheet=sheet)
-            for path, sheet in ((self.train, data.sheet), (self.test, data.test_sheet or data.sheet))
-        )
-        return train or self.train, test
+        train = data.origin(self.train.name, self.train.parent, sheet=data.sheet)
+        if self.test is None:
+            return train, None
+        return train, data.origin(self.test.name, self.test.parent, sheet=data.test_sheet or data.sheet)
 
 
 @dataclass(frozen=True)

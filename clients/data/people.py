@@ -20,7 +20,7 @@ from clients.data.faults import Fault, collected
 from clients.data.notes import Note
 from clients.data.sources.table import Table
 from federation.plan.identifiers import MAX_DIGITS, cleaned, folded
-from federation.words import some
+from federation.words import many, some
 
 # 1.23457E+11: a spreadsheet took the identifier for a number. 12E4 and 1e5 may be codes.
 _EXPONENT = re.compile(r"[-+]?[0-9]+([.,][0-9]*E[-+]?|E[-+])[0-9]+", re.IGNORECASE)
@@ -85,9 +85,7 @@ def _spelled_twice(lines: Mapping[str, int]) -> tuple[str, str] | None:
     for rest, line in zip(rests, lines.values(), strict=True):
         alike[rest].append(line)
     pairs = [" and ".join(map(str, v[:3])) for v in alike.values() if len(v) > 1]
-    which = (
-        f"{len(pairs)} patient{'s' * (len(pairs) > 1)} may be here in several spellings (rows {some(pairs)})"
-    )
+    which = f"{many(len(pairs), 'patient')} may be here in several spellings (rows {some(pairs)})"
     how = "capitals, blanks, leading zeros, .0 or the width of characters"
     return f"{which}, which differ in {how}", "write each patient in one way, or one counts as several"
 

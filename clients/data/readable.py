@@ -29,7 +29,7 @@ def require_readable(places: Iterable[Place | None], *, is_for_own_code: bool) -
             _ASKED[place.kind](place)
             continue
         for path in place.files or (place.file,):
-            if path is None or not path.exists():
+            if not path.exists():
                 raise DataError(f"{place}: cannot be read: there is no such file", hint=SOURCE)
             if not path.is_file():
                 raise DataError(f"{path}: is no regular file", hint=f"it has to be the file itself: {SOURCE}")

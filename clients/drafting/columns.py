@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from clients.data.cells import codes, is_missing, parsed
-from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned
-from federation.plan.tabular import Categorical, Feature, Numeric
+from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned, is_whole
+from federation.plan.tabular import Categorical, Feature, Numeric, as_text
 
 MOST_VALUES = 20
 _FEW_NUMBERS = 10  # different whole numbers in a column that are taken for codes
@@ -73,7 +73,7 @@ def judged(name: str, cells: Sequence[str], numerals: Sequence[str] | None = Non
 def listed(texts: Sequence[str]) -> tuple[str, ...] | None:
     """The different texts of a column as a plan lists them, in order; None if they are no list of values."""
     found = set(texts)
-    if all(_WHOLE_AS_FLOAT.fullmatch(text) or _is_whole(text) for text in found):
+    if all(_WHOLE_AS_FLOAT.fullmatch(text) or is_whole(text) for text in found):
         found = {_WHOLE_AS_FLOAT.sub(r"\1", text) for text in found}  # 1.0 is how pandas writes a 1
     values = tuple(sorted(found, key=_order))
     return values if all(values) and are_told_apart(values) else None
@@ -91,18 +91,6 @@ def outwards(low: float, high: float) -> tuple[Decimal, Decimal]:
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= rough)
     ends = (least / step).to_integral_value(ROUND_FLOOR), (most / step).to_integral_value(ROUND_CEILING)
     return (ends[0] * step).normalize() + 0, (ends[1] * step).normalize() + 0
-
-
-def plain(number: Decimal | float) -> str:
-    """A number as TOML and people write it.
-
-    >>> plain(Decimal("1E+2")), plain(0.05), plain(Decimal("1E-9"))
-    ('100', '0.05', '1e-09')
-    """
-    value = float(number)
-    if value.is_integer() and abs(value) < 10**MAX_DIGITS:
-        return str(int(value))
-    return repr(value)
 
 
 def _left_out(name: str, texts: list[str]) -> Judged | None:
@@ -137,16 +125,16 @@ def _told_by_name(name: str, texts: list[str]) -> Judged | None:
 
 def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
     different, count = len(set(numbers)), len(numbers)
-    is_whole = all(number.is_integer() for number in numbers)
+    are_whole = all(number.is_integer() for number in numbers)
     low, high = min(numbers), max(numbers)
-    values = listed(texts) if is_whole and different <= min(_FEW_NUMBERS, max(2, count / 3)) else None
-    if values is not None and all(map(_is_whole, values)):
-        either = f"; if they count or measure, write {{ low = {plain(low)}, high = {plain(high)} }}"
+    values = listed(texts) if are_whole and different <= min(_FEW_NUMBERS, max(2, count / 3)) else None
+    if values is not None and all(map(is_whole, values)):
+        either = f"; if they count or measure, write {{ low = {as_text(low)}, high = {as_text(high)} }}"
         return _proposed(name, {"values": values}, "whole numbers, few of them: taken for codes" + either)
-    if is_whole and max(abs(low), abs(high)) >= 10**MAX_DIGITS:
+    if are_whole and max(abs(low), abs(high)) >= 10**MAX_DIGITS:
         return Judged(name, None, f"possible identifier: whole numbers of more than {MAX_DIGITS} digits")
     in_a_row = different == count == high - low + 1
-    if is_whole and (in_a_row or (count >= _ENOUGH and different >= _UNIQUE * count)):
+    if are_whole and (in_a_row or (count >= _ENOUGH and different >= _UNIQUE * count)):
         return Judged(name, None, "possible identifier: whole numbers, nearly all different")
     ends = outwards(low, high)
     shape = {"low": float(ends[0]), "high": float(ends[1])}
@@ -185,10 +173,6 @@ def _fits(feature: Feature, cells: Sequence[str], numbers: NDArray[np.float64]) 
     if isinstance(feature, Categorical):
         return not codes(cells, feature.name, feature.values)[1]
     return bool(((feature.low <= numbers) & (numbers <= feature.high)).all())
-
-
-def _is_whole(text: str) -> bool:
-    return re.fullmatch(rf"0|-?[1-9][0-9]{{0,{MAX_DIGITS - 1}}}", text) is not None
 
 
 def _order(text: str) -> tuple[bool, float, str]:

@@ -8,7 +8,6 @@ So both sides compare its fingerprint over another channel.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -92,8 +91,7 @@ def invite(
     content["version"], content["plan"] = _VERSION, {"toml": document.text}
     content["consortium"] = consortium_of(signers, quorum).model_dump()
     if certificate is not None:
-        check_certificate(certificate.name, certificate)
-        content["server"] = {"address": address, "certificate": certificate.read_text("utf-8")}
+        content["server"] = {"address": address, "certificate": _pem(certificate)}
     return validate(Invitation, Document("", content))
 
 
@@ -128,7 +126,17 @@ def _signer(path: Path) -> str:
     raise InputError(f"is the key of {what or 'a site'}", hint=hint, path=path)
 
 
+def _pem(path: Path) -> str:
+    """The text of a certificate that can be pinned: what was checked, and nothing that stands after it."""
+    try:
+        text = check_certificate(path.name, path).decode()
+    except UnicodeDecodeError:
+        hint = "take out what is around the certificate, or save it as UTF-8"
+        raise UnusableFile("is not UTF-8 text", hint=hint, path=path) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _block(text: str) -> str:
     """A text of several lines as people can read it, if TOML can hold it so."""
     is_plain = "'''" not in text and all(c.isprintable() or c in "\n\t" for c in text)
-    return f"'''\n{text}'''" if is_plain else json.dumps(text)
+    return f"'''\n{text}'''" if is_plain else inline(text)

@@ -15,12 +15,12 @@ from pathlib import Path, PurePath
 from clients.data.cells import codes
 from clients.data.faults import refuse
 from clients.data.sources.table import Table
-from clients.drafting.columns import MOST_VALUES, Judged, judged, listed, plain
+from clients.drafting.columns import MOST_VALUES, Judged, judged, listed
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
 from federation.plan.plan import Plan, parse
-from federation.plan.tabular import Categorical, Feature, Numeric
+from federation.plan.tabular import Categorical, Feature, Numeric, as_text
 from federation.words import printable
 
 MOST_COLUMNS = 1000  # in a plan that people are to read
@@ -157,7 +157,7 @@ def _patients(columns: Sequence[Judged]) -> Iterator[str]:
 def line_of(feature: Feature, why: str = "") -> str:
     """A feature as its line in a plan, with a comment."""
     if isinstance(feature, Numeric):
-        shape = f"{{ low = {plain(feature.low)}, high = {plain(feature.high)} }}"
+        shape = f"{{ low = {as_text(feature.low)}, high = {as_text(feature.high)} }}"
     else:
         shape = inline({"values": list(feature.values)})
     return f"{key_of(feature.name)} = {shape}" + f"  # {printable(why)}" * bool(why)

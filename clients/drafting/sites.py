@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from clients.policy import Policy, consent
 from federation.config.schema import validate
 from federation.config.toml import Document, inline, write
 from federation.errors import InputError, UnusableFile
-from federation.files import refuse_existing, write_new
+from federation.files import refuse_existing, taken_back, write_new
 from federation.identity.keys import load_passphrase, load_public
 from federation.identity.roles import make_identity
 from federation.plan.plan import Plan
@@ -138,24 +138,10 @@ def made(draft: Draft) -> Iterator[bool]:
         raise
 
 
-@contextmanager
-def nothing_left(folder: Path) -> Iterator[None]:
+def nothing_left(folder: Path) -> AbstractContextManager[None]:
     """If the body fails, the parts of an invitation go, and folders without content, as far as it made them."""
-    files, folders = (
-        (folder / PLAN_FILE, folder / CERTIFICATE_FILE),
-        (folder / "keys", folder, *folder.parents),
-    )
-    new = {path for path in (*files, *folders) if not path.exists() and not path.is_symlink()}
-    try:
-        yield
-    except BaseException:
-        for path in (each for each in files if each in new):
-            with suppress(OSError):
-                path.unlink()
-        for path in (each for each in folders if each in new):
-            with suppress(OSError):  # somebody else's file keeps it
-                path.rmdir()
-        raise
+    parts = (folder / PLAN_FILE, folder / CERTIFICATE_FILE, folder / "keys")
+    return taken_back(folder, (*parts, *folder.parents))
 
 
 def unpack(invitation: Invitation, folder: Path) -> tuple[Path, Path | None]:

@@ -42,7 +42,6 @@ class Reading:
     query: str | None = None
     sheet: str | None = None
     test: str | None = None
-    test_query: str | None = None
     separator: str | None = None
     decimal: str | None = None
     encoding: str | None = None

@@ -25,7 +25,7 @@ _ONLY_FOR = {
     "decimal": (("csv", "own"), "is for CSV"),
     "encoding": (("csv", "own"), "is for CSV"),
 }
-_HARMLESS = "\"'\\\r\n\0"
+_OF_CELLS = "\"'\\\r\n\0-+. "  # quotes, ends of lines, and what stands in numbers and texts
 
 
 class SiteData(Table):
@@ -73,7 +73,7 @@ class SiteData(Table):
     @classmethod
     def _one_character(cls, separator: str) -> str:
         named = {"comma": ",", "semicolon": ";", "tab": "\t"}.get(separator, separator)
-        if len(named) != 1 or named.isalnum() or named in _HARMLESS or named in "-+. ":
+        if len(named) != 1 or named.isalnum() or named in _OF_CELLS:
             raise Mistake("cannot part cells", 'write ",", ";", "tab" or "|"')
         return named
 

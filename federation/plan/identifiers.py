@@ -52,6 +52,15 @@ def folded(text: str) -> str:
     return _LEADING_ZEROS.sub("", _NO_DECIMALS.sub("", plain))
 
 
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number as everybody writes it, and short enough to be a float of its own.
+
+    >>> [is_whole(text) for text in ("0", "-7", "07", "7.0", "1234567890123456")]
+    [True, True, False, False, False]
+    """
+    return _WHOLE.fullmatch(text) is not None
+
+
 def spellings(values: Sequence[str]) -> dict[str, int]:
     """Every text that stands for one of a plan's values, and the position of that value. Cells are `cleaned` first.
 
@@ -66,7 +75,7 @@ def spellings(values: Sequence[str]) -> dict[str, int]:
     texts = {cleaned(value): place for place, value in enumerate(values)}
     if any(_DECIMALS.search(text) for text in texts):
         return texts
-    return texts | {f"{text}.0": place for text, place in texts.items() if _WHOLE.fullmatch(text)}
+    return texts | {f"{text}.0": place for text, place in texts.items() if is_whole(text)}
 
 
 def are_told_apart(values: Sequence[str]) -> bool:
@@ -76,7 +85,7 @@ def are_told_apart(values: Sequence[str]) -> bool:
     (True, True, False)
     """
     texts = {cleaned(value) for value in values}
-    doubled = any(f"{text}.0" in texts for text in texts if _WHOLE.fullmatch(text))
+    doubled = any(f"{text}.0" in texts for text in texts if is_whole(text))
     return len(texts) == len(values) and (not doubled or any(map(_OF_A_CODE.search, texts)))
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from federation.errors import TaskError
 from federation.plan.plan import Plan
-from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask
+from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask, as_text
 from privacy.canonical import canonical
 from privacy.mechanism.noise import Stream
 
@@ -124,7 +124,9 @@ def _numbers(feature: Numeric, stream: Stream, leans: Numbers, strength: float) 
     share = (place + 1) / 2
     found = feature.low * (1 - share) + feature.high * share  # no difference: that may be infinite
     digits = _digits(feature)
-    return tuple(_text(min(max(round(value, digits), feature.low), feature.high)) for value in found.tolist())
+    return tuple(
+        as_text(min(max(round(value, digits), feature.low), feature.high)) for value in found.tolist()
+    )
 
 
 def _values(feature: Categorical, stream: Stream, leans: Places, strength: float) -> tuple[str, ...]:
@@ -145,10 +147,6 @@ def _digits(feature: Numeric) -> int:
 
 def _decimals(half: float) -> int:
     return math.ceil(math.log10(_FINE) - math.log10(half)) if half else 0
-
-
-def _text(value: float) -> str:
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _uniform(stream: Stream, size: int) -> Numbers:

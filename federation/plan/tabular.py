@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, nearest
-from federation.plan.identifiers import are_told_apart, cleaned
+from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned
 
 MODELS = ("logistic", "mlp")
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -144,3 +144,13 @@ def as_number(text: str) -> float | None:
     except ValueError:
         return None
     return number if abs(number) < float("inf") and "_" not in text else None
+
+
+def as_text(number: float) -> str:
+    """A finite number as people, TOML and CSV files write it: a whole one without decimals.
+
+    >>> [as_text(number) for number in (100.0, 0.05, 1e-9, -0.0, 1e15)]
+    ['100', '0.05', '1e-09', '0', '1000000000000000.0']
+    """
+    number = float(number)
+    return str(int(number)) if number.is_integer() and abs(number) < 10**MAX_DIGITS else repr(number)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from clients import look as module
+from clients.data.sources.reading import read
 from clients.look import look, look_at_site
 from federation.errors import DataError
 from federation.model.task import Dataset, Task, build_task
@@ -88,3 +90,14 @@ def test_an_own_task_is_asked_once_for_each_file(tmp_path: Path) -> None:
     task = build_task(make_plan())
     look(own_plan(), Task("mine", task.model, task.loss, read), tmp_path / "scans", None, None)
     assert len(asked) == 1
+
+
+def test_figures_of_quasi_identifiers_are_of_the_very_rows_that_are_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_site(tmp_path, WITH_TEST.replace("[data]", '[data]\nquasi_identifiers = ["age"]'))
+    write_test(tmp_path, ["99,99,no"])
+    asked = list[str]()
+    monkeypatch.setattr(module, "read", lambda place: asked.append(str(place)) or read(place))
+    assert "k-anonymity" in look_at_site(make_plan(), path).summary
+    assert asked == [str(tmp_path / "berlin.csv"), str(tmp_path / "test.csv")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from federation.errors import UnusableFile
-from federation.files import replace_file, write_new, write_output
+from federation.files import replace_file, taken_back, write_new, write_output
 
 
 def test_a_file_is_made_with_its_folder_and_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -73,3 +73,16 @@ def test_half_a_file_is_taken_back(tmp_path: Path) -> None:
     with pytest.raises(UnusableFile, match="exists already"):
         write_new(path, "other")
     assert path.read_text() == "mine"
+
+
+def test_of_what_a_failure_leaves_only_what_is_new_is_taken_back(tmp_path: Path) -> None:
+    link, folder = tmp_path / "link", tmp_path / "out"
+    link.symlink_to(tmp_path / "nowhere")
+    with (
+        pytest.raises(UnusableFile, match="link: exists already"),
+        taken_back(folder, (folder / "new", link)),
+    ):
+        write_new(folder / "new", "x")
+        write_new(link, "x")
+    assert link.is_symlink()
+    assert not folder.exists()

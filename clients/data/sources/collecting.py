@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
 
-from clients.data.sources.packed import BLOCK, HoldsNul, Packer
+from clients.data.sources.packed import HoldsNul, Packer, in_blocks
 from clients.data.sources.table import Table
 from clients.data.sources.values import NoCell, written
 from clients.rules.origin import Origin
@@ -23,7 +22,8 @@ def table_of_rows(
 
     DataError names row and column of a value that no cell can hold. Of the rows no more is in memory than a block.
     """
-    return table_of_batches(place, names, _batches(rows, len(names)), first=first, write=write)
+    batches = (list(zip(*block, strict=True)) for block in in_blocks(rows))
+    return table_of_batches(place, names, batches, first=first, write=write)
 
 
 def table_of_batches(
@@ -71,9 +71,3 @@ def _cells(place: Origin, name: str, column: Sequence[object], line: int, write:
         message = f'{place}: row {line + len(cells)}, column "{name}": holds {error.args[0]}, and is no cell'
         raise DataError(message, hint="leave the column out, or write it as text or numbers") from None
     return cells
-
-
-def _batches(rows: Iterable[Row], width: int) -> Iterator[Sequence[Sequence[object]]]:
-    iterator = iter(rows)
-    while block := list(islice(iterator, BLOCK)):
-        yield list(zip(*block, strict=True)) if width else []

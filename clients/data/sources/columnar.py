@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from clients.data.sources.collecting import table_of_batches
 from clients.data.sources.extra import library
+from clients.data.sources.opened import opened
 from clients.data.sources.packed import BLOCK
 from clients.data.sources.table import Table
 from clients.data.sources.values import of_floats, stamped, written
@@ -24,8 +25,8 @@ def read_columnar(origin: Origin) -> Table:
 
     Columns of lists, structs and bytes are no cells: they are left aside, and refused when a plan asks for one.
     """
-    arrow = library(origin)
-    with _explained(origin, arrow), _opened(origin) as (schema, batches):
+    with opened(origin.file) as file, _explained(origin, arrow := library(origin)):
+        schema, batches = _batches(origin, file)
         readers = [(place, _reader(arrow, field.type)) for place, field in enumerate(schema)]
         kept = [(place, reader) for place, reader in readers if reader is not None]
         no_cells = [schema.field(place) for place, reader in readers if reader is None]
@@ -35,24 +36,21 @@ def read_columnar(origin: Origin) -> Table:
         return table_of_batches(origin, names, read, aside=aside)
 
 
-@contextmanager
-def _opened(place: Origin) -> Iterator[tuple[Any, Iterator[Any]]]:
+def _batches(place: Origin, file: IO[bytes]) -> tuple[Any, Iterator[Any]]:
     """Schema and batches of a file."""
-    with place.file.open("rb") as file:
-        if place.kind == "parquet":
-            parquet = library(place, "parquet").ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)
-            yield parquet.schema_arrow, parquet.iter_batches(BLOCK, use_threads=False)
-            return
-        is_file = file.read(6) == b"ARROW1"
-        file.seek(0)
-        ipc = library(place, "ipc")
-        if is_file:
-            reader = ipc.open_file(file)
-            found = (reader.get_batch(number) for number in range(reader.num_record_batches))
-        else:
-            reader = ipc.open_stream(file)
-            found = iter(reader)
-        yield reader.schema, (piece for batch in found for piece in _pieces(batch))
+    if place.kind == "parquet":
+        parquet = library(place, "parquet").ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)
+        return parquet.schema_arrow, parquet.iter_batches(BLOCK, use_threads=False)
+    is_file = file.read(6) == b"ARROW1"
+    file.seek(0)
+    ipc = library(place, "ipc")
+    if is_file:
+        reader = ipc.open_file(file)
+        found = (reader.get_batch(number) for number in range(reader.num_record_batches))
+    else:
+        reader = ipc.open_stream(file)
+        found = iter(reader)
+    return reader.schema, (piece for batch in found for piece in _pieces(batch))
 
 
 def _pieces(batch: Any) -> Iterator[Any]:

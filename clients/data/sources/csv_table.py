@@ -20,7 +20,7 @@ from clients.data.sources.table import Problem, Table, refuse_problems
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
-from federation.words import some
+from federation.words import many, some
 
 _LOOKED_AT = 1000  # rows of another length than the header, by which to tell what may have happened
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -150,14 +150,14 @@ def _undecoded(place: Origin, scan: _Scan) -> Iterator[Problem]:
     hint = "set data.encoding in site.toml to what the file is, or save it as CSV, UTF-8"
     if place.encoding == "utf-8":
         hint = f'{SAVE}, or set data.encoding in site.toml (it may be "windows-1252" or "iso-8859-1" now)'
-    yield Problem(f"row {scan.undecoded[0]} is not {name} text{_many(scan.undecoded)}", hint)
+    yield Problem(f"row {scan.undecoded[0]} is not {name} text{_such(scan.undecoded)}", hint)
 
 
 def _swallowed(scan: _Scan) -> Iterator[Problem]:
     """A stray quote swallows the rows up to the next one, and the result is legal CSV."""
     if scan.opened:
         yield Problem(
-            f"row {scan.opened[0]}: a quote opens a cell whose lines look like rows{_many(scan.opened)}",
+            f"row {scan.opened[0]}: a quote opens a cell whose lines look like rows{_such(scan.opened)}",
             "close the quote where the cell ends, or take the line breaks out of that cell",
         )
 
@@ -165,9 +165,8 @@ def _swallowed(scan: _Scan) -> Iterator[Problem]:
 def _ragged(scan: _Scan) -> Iterator[Problem]:
     if scan.ragged:
         line, first = scan.ragged[0]
-        cells = f"{len(first)} cell{'s' * (len(first) > 1)}"
-        many = _many(scan.ragged_lines)
-        yield Problem(f"row {line} has {cells}, the header has {len(scan.header)}{many}", _ragged_hint(scan))
+        said = f"row {line} has {many(len(first), 'cell')}, the header has {len(scan.header)}"
+        yield Problem(said + _such(scan.ragged_lines), _ragged_hint(scan))
 
 
 def _ragged_hint(scan: _Scan) -> str:
@@ -187,7 +186,7 @@ def _ragged_hint(scan: _Scan) -> str:
     return f"look for a {separator} inside a cell without quotes{such}"
 
 
-def _many(lines: Sequence[int]) -> str:
+def _such(lines: Sequence[int]) -> str:
     return f" ({len(lines)} such rows: {some(lines)})" if len(lines) > 1 else ""
 
 
@@ -204,4 +203,4 @@ def _second_headers(table: Table) -> Iterator[Problem]:
     ]
     if found:
         hint = "remove that row: two files were put one after the other"
-        yield Problem(f"row {found[0]} is the header once more{_many(found)}", hint)
+        yield Problem(f"row {found[0]} is the header once more{_such(found)}", hint)

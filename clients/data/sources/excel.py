@@ -8,14 +8,12 @@ from typing import Any
 
 from clients.data.sources.collecting import table_of_rows
 from clients.data.sources.extra import library
-from clients.data.sources.opened import MAX_RATIO, SOURCE
+from clients.data.sources.opened import opened, require_proportion
 from clients.data.sources.table import Table
 from clients.data.sources.values import as_a_sheet_shows, written
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.words import some
-
-_FREE = 1 << 26  # bytes that any workbook may unpack to
 
 
 def read_excel(place: Origin) -> Table:
@@ -36,19 +34,13 @@ def read_excel(place: Origin) -> Table:
 def _require_bounded(place: Origin) -> None:
     """DataError for what is no workbook, or would unpack to many times its size."""
     try:
-        with zipfile.ZipFile(place.file) as archive:
+        with opened(place.file) as file, zipfile.ZipFile(file) as archive:
             size = sum(part.file_size for part in archive.infolist())
-    except OSError as error:
-        message = f"{place}: cannot be read ({error.strerror})"
-        hint = f"it has to be a file that you may read: {SOURCE}"
-        raise DataError(message, hint=hint) from None
     except zipfile.BadZipFile:
         raise DataError(
             f"{place}: is no Excel workbook (.xlsx), or is damaged", hint="save it again"
         ) from None
-    if size > max(_FREE, MAX_RATIO * place.file.stat().st_size):
-        message = f"{place}: unpacks to more than {MAX_RATIO} times its size"
-        raise DataError(message, hint="no table of records does; save it again")
+    require_proportion(place.file, size, place.file.stat().st_size, "save it again")
 
 
 def _sheet(place: Origin) -> Any:

@@ -10,10 +10,10 @@ import csv
 
 SAVE = "save it as CSV, UTF-8"
 HEAD = 4096  # bytes from the beginning of a file that are looked at
+WIDE = ("utf-16", "utf-32")  # encodings in which a line break is no single byte
 
 _UNPACK = f"unpack it, and if needed {SAVE}"
 _EXPORT = "export it as CSV, UTF-8"
-_WIDE = ("utf-16", "utf-32")
 _DECLARE = f'set data.encoding in site.toml ("utf-16"), or {SAVE}'
 _WORKBOOK = ("is an Excel workbook", SAVE)
 
@@ -64,7 +64,7 @@ def other_format(head: bytes, separator: str = ",", encoding: str = "utf-8") -> 
     """
     if head.startswith(b"PK\x03\x04"):
         return _archive(head)
-    is_wide = encoding.startswith(_WIDE)
+    is_wide = encoding.startswith(WIDE)
     if is_wide and b"\0" in head:
         return _other_separator(head.decode(encoding, errors="ignore"), separator)
     binary = next(((what, cure) for magic, what, cure in _MAGIC if head.startswith(magic)), None)

@@ -14,24 +14,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from clients.data.sources.formats import HEAD, SAVE, other_format
+from clients.data.sources.formats import HEAD, SAVE, WIDE, other_format
 from clients.rules.origin import Origin
 from federation.errors import DataError
 
 MAX_LINE = 1 << 25  # bytes
-MAX_RATIO = 400  # unpacked to packed
+_MAX_RATIO = 400  # unpacked to packed
 _FREE = 1 << 26  # bytes that any file may unpack to
-_WIDE = ("utf-16", "utf-32")  # encodings in which a line break is no single byte
 SOURCE: Final = "check data.source (or data.test) in site.toml"
 _BOM = b"\xef\xbb\xbf"
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path, *, unpacks: bool = True) -> Iterator[IO[bytes]]:
     """A site's file, unpacked if it is called .gz. DataError if it is missing or cannot be read."""
     try:
         with path.open("rb") as file:
-            if path.suffix.lower() != ".gz":
+            if not unpacks or path.suffix.lower() != ".gz":
                 yield file
             else:
                 with gzip.GzipFile(fileobj=file) as unpacked:
@@ -60,20 +59,20 @@ class _Bounded(io.RawIOBase):
         view = memoryview(buffer)  # type: ignore[arg-type]
         data = self._unpacked.read1(len(view))
         view[: len(data)] = data
-        if self._unpacked.tell() > max(_FREE, MAX_RATIO * self._size):
-            message = f"{self._path}: unpacks to more than {MAX_RATIO} times its size"
-            raise DataError(message, hint="no table of records does; unpack it and look at it")
+        require_proportion(self._path, self._unpacked.tell(), self._size, "unpack it and look at it")
         return len(data)
+
+
+def require_proportion(path: Path, unpacked: int, packed: int, cure: str) -> None:
+    """DataError for a file that unpacks to many times its size."""
+    if unpacked > max(_FREE, _MAX_RATIO * packed):
+        message = f"{path}: unpacks to more than {_MAX_RATIO} times its size"
+        raise DataError(message, hint=f"no table of records does; {cure}")
 
 
 def read_bytes(path: Path) -> bytes:
     """The content of a site's file as it is. DataError if it is missing or cannot be read."""
-    if path.suffix.lower() == ".gz":  # the packed bytes are what the file is
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})", hint=SOURCE) from None
-    with opened(path) as file:
+    with opened(path, unpacks=False) as file:
         return file.read()
 
 
@@ -90,7 +89,7 @@ def lines_of(place: Origin, undecoded: list[int]) -> Iterator[str]:
     """
     with opened(place.file) as file:
         yield from (
-            _wide_lines(place, file) if place.encoding.startswith(_WIDE) else _lines(place, file, undecoded)
+            _wide_lines(place, file) if place.encoding.startswith(WIDE) else _lines(place, file, undecoded)
         )
 
 

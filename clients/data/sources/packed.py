@@ -9,9 +9,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
 BLOCK = 8192  # rows
 _BETWEEN = "\0"
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ def pack(cells: Sequence[str]) -> str:
     if block.count(_BETWEEN) != len(cells) - 1:
         raise ValueError(next(place for place, cell in enumerate(cells) if _BETWEEN in cell))
     return block
+
+
+def in_blocks(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Rows, as many at a time as a block holds."""
+    iterator = iter(rows)
+    while block := list(islice(iterator, BLOCK)):
+        yield block
 
 
 def unpack(block: str) -> list[str]:

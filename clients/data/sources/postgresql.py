@@ -23,7 +23,7 @@ from typing import Any
 
 from clients.data.sources.collecting import table_of_batches
 from clients.data.sources.extra import library
-from clients.data.sources.packed import BLOCK
+from clients.data.sources.packed import in_blocks
 from clients.data.sources.table import Table
 from clients.data.sources.values import of_floats, stamped
 from clients.rules.origin import Origin, Server, is_local
@@ -57,7 +57,7 @@ def read_postgresql(place: Origin) -> Table:
             writers = [_WRITERS.get(kinds[place], _plain) for place in kept]
             batches = (
                 [write([row[place] for row in block]) for place, write in zip(kept, writers, strict=True)]
-                for block in _blocks(copy.rows())
+                for block in in_blocks(copy.rows())
             )
             return table_of_batches(place, [names[place] for place in kept], batches, aside=aside)
 
@@ -179,17 +179,6 @@ def _described(place: Origin, connection: Any) -> tuple[list[str], list[int]]:
     return [(result.fname(field) or b"").decode() for field in fields], [
         result.ftype(field) for field in fields
     ]
-
-
-def _blocks(rows: Iterator[Texts]) -> Iterator[list[Texts]]:
-    block: list[Texts] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == BLOCK:
-            yield block
-            block = []
-    if block:
-        yield block
 
 
 def _plain(texts: Texts) -> list[str]:

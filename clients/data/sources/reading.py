@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from clients.data.sources.columnar import read_columnar
 from clients.data.sources.csv_table import parsed_csv, read_csv
 from clients.data.sources.excel import read_excel
-from clients.data.sources.opened import opened
 from clients.data.sources.postgresql import read_postgresql
 from clients.data.sources.sqlite import read_ndjson, read_sqlite
 from clients.data.sources.table import Table, refuse_problems
@@ -35,9 +34,6 @@ def read(place: Place) -> Table:
 def examined(place: Place) -> Table:
     """The same with its problems, for who can tell more of them. DataError if there is no table at all."""
     origin = Origin.of(place)
-    if origin.kind not in ("csv", "own", "ndjson", "postgresql"):  # those find out by themselves
-        with opened(origin.file):
-            """It is there, and may be read."""
     return _READERS[origin.kind](origin)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from clients.data.described import describe
-from clients.data.doubts import doubts_of_size, doubts_of_sizes, hints_of_length, number, percent
-from federation.plan.tabular import TabularTask
+from clients.data.doubts import doubts_of_size, doubts_of_sizes, hints_of_length, percent
+from federation.plan.tabular import TabularTask, as_text
 from tests.clients.data.tables import table_of
 from tests.plans import plan_of
 
@@ -186,7 +186,7 @@ def test_a_norm_that_cuts_off_most_of_a_gradient() -> None:
 
 
 def test_numbers_and_shares_are_written_as_people_do() -> None:
-    assert [number(value) for value in (100.0, -9.0, 99999.0, 0.05, 1e-7, 999.9)] == [
+    assert [as_text(value) for value in (100.0, -9.0, 99999.0, 0.05, 1e-7, 999.9)] == [
         "100", "-9", "99999", "0.05", "1e-07", "999.9",
     ]  # fmt: skip
     assert [percent(share) for share in (0, 1, 0.276, 0.0001, 0.99999)] == [

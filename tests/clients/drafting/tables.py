@@ -25,7 +25,6 @@ _KINDS = st.sampled_from(
         "any",
     ]
 )
-_ODD = ["007", "1e400", "1_000", "-0", "+1"]
 
 
 def write_table(path: Path, table: MockTable) -> Path:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.drafting.columns import judged, outwards, plain
-from federation.plan.tabular import Categorical, Numeric
+from clients.drafting.columns import judged, outwards
+from federation.plan.tabular import Categorical, Numeric, as_text
 
 MANY = 40
 AGES = [str(20 + 2 * (number % 31)) for number in range(MANY)]
@@ -114,7 +114,7 @@ def test_a_range_goes_outwards_and_not_far(one: float, other: float) -> None:
     width = high / 2 - low / 2
     if width > 1e-300 and not math.isinf(ends[1] / 2 - ends[0] / 2):
         assert ends[1] / 2 - ends[0] / 2 <= 1.3 * width
-    assert all(float(plain(end)) == end for end in ends)
+    assert all(float(as_text(end)) == end for end in ends)
 
 
 @settings(max_examples=200)

@@ -41,7 +41,7 @@ def test_it_survives_its_file_and_any_layout_of_it(tmp_path: Path) -> None:
 
 
 def test_comments_of_a_plan_travel_with_it_whatever_is_in_them(tmp_path: Path) -> None:
-    for comment in ("# ' '' ''' \"\"\" \\ \u2028", "# plain\ttab", "# ''"):
+    for comment in ("# ' '' ''' \"\"\" \\ \u2028", "# plain\ttab", "# ''", "# ''' \U0001f3e5"):
         given = given_in(tmp_path)
         assert given.plan is not None
         given.plan.write_text(comment + "\n" + plans.TEXT, "utf-8")
@@ -75,12 +75,23 @@ def test_a_certificate_that_nobody_may_pin_is_not_sent_around(tmp_path: Path) ->
         (certificate() + b"-----BEGIN PRIVATE KEY-----\nx", "holds a private key"),
         (b"no certificate", "is no certificate in PEM form"),
         (certificate(ends=timedelta(hours=-1)), "expired on"),
+        ("# Behörde\n".encode("iso-8859-1") + certificate(), "is not UTF-8 text"),
     ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=told) as error:
             invite(given.plan, given.consortium, None, "fed.example.org:1", path)
         assert "\n" not in str(error.value)
         assert "PRIVATE" not in str(error.value)
+
+
+def test_of_a_certificate_no_more_is_sent_around_than_was_checked(tmp_path: Path) -> None:
+    given = given_in(tmp_path)
+    assert given.plan is not None
+    path = tmp_path / "long.crt"
+    path.write_bytes(certificate() + b"\n" * (1 << 20) + b"-----BEGIN PRIVATE KEY-----\nx")
+    found = invite(given.plan, given.consortium, None, "fed.example.org:1", path)
+    assert found.server is not None
+    assert "PRIVATE" not in found.server.certificate
 
 
 @pytest.mark.parametrize(
