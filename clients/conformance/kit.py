@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - its state is compared, and nothing is drawn
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -238,14 +238,9 @@ class _Mock(Trial):
 
 
 def _reach_parameters(kit: _Kit, called: Called) -> None:
-    model, losses = called.trial.model, called.losses
-    try:
-        found: Sequence[Tensor | None] = torch.autograd.grad(
-            losses.sum(), called.trial.parameters, allow_unused=True, retain_graph=True
-        )
-    except RuntimeError:
-        return  # no gradient at all: told already
-    for (name, _), part in zip(model.named_parameters(), found, strict=True):
+    if "gradients" in kit.faults:
+        return  # of each kind the first is told
+    for (name, _), part in zip(called.trial.model.named_parameters(), called.gradients, strict=True):
         if part is None:
             hint = "remove it: it would be noised and moved for nothing"
             kit.fault("gradients", f'{called.name}: the loss does not depend on the parameter "{name}"', hint)
