@@ -184,7 +184,7 @@ class Called:
 
     @cached_property
     def gradients(self) -> Sequence[Tensor | None]:
-        """Of all losses together, for each parameter; None where it has no part in them. RuntimeError where none has."""
+        """Of all losses together, by parameter; None where it has no part in them. RuntimeError if none has."""
         return torch.autograd.grad(self.losses.sum(), self.trial.parameters, allow_unused=True)
 
 
