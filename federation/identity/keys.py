@@ -67,10 +67,15 @@ class Row(Table):
         return Entry(self.id, self.organization, bytes.fromhex(self.key), self.size)
 
 
+def node_from_point(point: bytes) -> EllipticCurvePublicKey:
+    """The public key of a node from its line of a roster. ValueError if it is no point of the curve."""
+    return EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
+
+
 def _on_curve(node: str) -> str:
     """A node's key, if it is one: half of what looks like a point is none, and would end the coordinator's link."""
     try:
-        EllipticCurvePublicKey.from_encoded_point(SECP384R1(), bytes.fromhex(node))
+        node_from_point(bytes.fromhex(node))
     except ValueError:
         raise Mistake("is no point of the curve P-384", _AGAIN) from None
     return node

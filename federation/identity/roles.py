@@ -118,11 +118,6 @@ def node_point(key: EllipticCurvePublicKey) -> bytes:
     return key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
 
 
-def node_from_point(point: bytes) -> EllipticCurvePublicKey:
-    """The public key of a node from its line of a roster. ValueError if it is no point of the curve."""
-    return EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
-
-
 def load_node(path: Path) -> EllipticCurvePrivateKey:
     """The key of a site's node. UnusableFile, which shows nothing of the content, if the file has none."""
     site = path.name.removesuffix(".node.key")
