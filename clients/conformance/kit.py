@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - its state is compared, and nothing is drawn
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.conformance.watched import Reached, unwatched, watched
+from clients.conformance.watched import Reached, watched
 from clients.rehearsing.records import made_by, made_records
 from clients.training.dpsgd import chosen_route
 from clients.training.isolation import undisturbed
@@ -149,11 +149,11 @@ def conformance(
     kit = _Kit(task, records or (lambda count: made_by(task, count)), largest, dtype)
     with torch.random.fork_rng(devices=[]):
         _model(kit)
-        like = _mock(kit) if "model" not in kit.faults else None
-        if like is not None:
-            _called(kit, like)
-            _together(kit, like)
-            _outputs(kit)
+        made = _mock(kit) if "model" not in kit.faults else None
+        if made is not None:
+            _called(kit, made)
+            _together(kit, made[_FEW])
+            _outputs(kit, made[_FEW])
     _reached(kit)
     return kit.findings()
 
@@ -172,20 +172,24 @@ def _model(kit: _Kit) -> None:
             raise TaskError(message, hint="draw them from torch's own generator")
 
 
-def _mock(kit: _Kit) -> Dataset | None:
-    """Some mock records, if there are any. A task that makes none is allowed, and tried at the sites alone."""
+def _mock(kit: _Kit) -> Mapping[int, Dataset] | None:
+    """One mock record and a few, if there are any. A task that makes none is allowed, and tried at the sites alone.
+
+    They are made once: how `mock` draws them, and whether it makes the same again, is its own affair.
+    """
     try:
-        like = kit.records(_FEW)
+        made = {count: kit.records(count) for count in (1, _FEW)}
     except FederationError as error:
         tell = kit.note if isinstance(error, NoMock) else kit.fault
         tell("mock", str(error.args[0]), error.hint)
         return None
     kit.done.add("mock")
-    return like
+    return made
 
 
-def _called(kit: _Kit, like: Dataset) -> None:
+def _called(kit: _Kit, made: Mapping[int, Dataset]) -> None:
     """Records of all shapes and counts: made up blindly, as at a site, and then the task's own mock records."""
+    like = made[_FEW]
     with kit.asking("loss"):
         trial = Trial.of(kit.task, like, kit.dtype)
         for size in trial.sizes(kit.largest):
@@ -195,8 +199,8 @@ def _called(kit: _Kit, like: Dataset) -> None:
         return
     with kit.asking("loss"):
         mock = _Mock.of(kit.task, like, kit.dtype)
-        mock.source = kit.records
-        for size in (1, _FEW):
+        mock.made = made
+        for size in made:
             _ask_all(kit, Called.on(mock, kit.task.name, size))
 
 
@@ -225,16 +229,14 @@ def _generators() -> tuple[object, ...]:
 class _Mock(Trial):
     """A trial on the task's own mock records."""
 
-    source: Callable[[int], Dataset]
+    made: Mapping[int, Dataset]
 
-    def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """The same for the same seed, also if `mock` draws from torch."""
-        with torch.random.fork_rng(devices=[]), unwatched():
-            torch.default_generator.manual_seed(seed)
-            found = self.source(count)
-        dtype = next(iter(self.parameters)).dtype
-        features = found.features.to(dtype) if found.features.is_floating_point() else found.features
-        return features, found.labels
+    def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - all that there are
+        """A copy of so many, which code may spoil."""
+        found = self.made[count]
+        features = found.features
+        dtype = next(iter(self.parameters)).dtype if features.is_floating_point() else features.dtype
+        return features.to(dtype, copy=True), found.labels.clone()
 
 
 def _reach_parameters(kit: _Kit, called: Called) -> None:
@@ -281,12 +283,10 @@ def _cost(kit: _Kit, trial: Trial) -> None:
     kit.note("cost", told)
 
 
-def _outputs(kit: _Kit) -> None:
+def _outputs(kit: _Kit, data: Dataset) -> None:
     """The user's own metrics."""
     for name, metric in kit.task.metrics.items():
         with kit.asking("metrics"), torch.no_grad():
-            with unwatched():
-                data = kit.records(_FEW)
             found: object = metric(kit.task.model()(data.features), data.labels)
             if found is not None and not isinstance(found, int | float):
                 kind = type(found).__name__

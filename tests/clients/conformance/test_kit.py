@@ -166,6 +166,16 @@ def test_dropout_and_norms_of_single_records_are_no_fault(model: Callable[[], nn
     assert not [one for one in conformance(Task("mine", model, cross_entropy, mock=mock)) if one.is_fault]
 
 
+def test_a_mock_may_draw_as_it_likes_and_need_not_make_the_same_again() -> None:
+    """It was told that the model edits its inputs."""
+
+    def drawn(count: int) -> Dataset:
+        features = np.random.rand(count, 3)  # noqa: TID251 - as people do
+        return Dataset(torch.from_numpy(features).float(), mock(count).labels)
+
+    assert not [one for one in conformance(task_of(mock=drawn)) if one.is_fault]
+
+
 def test_a_path_that_follows_values_is_a_note() -> None:
     found = by_check(conformance(task_of(looks)))
     assert found["shapes"].outcome == "note"
