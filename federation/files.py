@@ -10,6 +10,8 @@ from pathlib import Path
 
 from federation.errors import CheckpointError, UnusableFile
 
+_ANOTHER = "name another; no file is replaced"
+
 
 def replace_file(path: Path, data: bytes, *, is_secret: bool = False) -> None:
     """Write `data` beside `path`, flush it to the disk, rename it over `path`. Makes the folder if it is missing.
@@ -47,16 +49,16 @@ def write_output(path: Path, text: str) -> None:
         raise UnusableFile(f"cannot be written ({reason})", hint="name another file", path=path) from None
 
 
-def refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path, hint: str = _ANOTHER) -> None:
     """UnusableFile if something is at a path where a new file is to be."""
     if path.exists() or path.is_symlink():
-        raise UnusableFile("exists already", hint="name another; no file is replaced", path=path)
+        raise UnusableFile("exists already", hint=hint, path=path)
 
 
-def write_new(path: Path, content: str | bytes, *, is_secret: bool = False) -> None:
+def write_new(path: Path, content: str | bytes, *, is_secret: bool = False, hint: str = _ANOTHER) -> None:
     """Write a file that was not there, text as UTF-8; a secret is readable by its owner only.
 
-    UnusableFile if it is there already, whatever it is, or cannot be written.
+    UnusableFile if it is there already, whatever it is, which the `hint` is for, or cannot be written.
     """
     try:
         path.parent.mkdir(mode=0o700 if is_secret else 0o777, parents=True, exist_ok=True)
@@ -68,9 +70,8 @@ def write_new(path: Path, content: str | bytes, *, is_secret: bool = False) -> N
         except BaseException:  # a full disk, an interruption: half a file is none
             path.unlink(missing_ok=True)
             raise
-    except FileExistsError:
-        hint = "name another; no file is replaced"
-        raise UnusableFile("exists already", hint=hint, path=path) from None
+    except FileExistsError as error:  # of the file, or of one in the place of its folder
+        raise UnusableFile("exists already", hint=hint, path=Path(error.filename)) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UnusableFile(f"cannot be written ({reason})", hint="name another", path=path) from None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - its state is compared, and nothing is drawn
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clients.conformance.watched import Reached, unwatched, watched
+from clients.conformance.watched import Reached, watched
 from clients.rehearsing.records import made_by, made_records
 from clients.training.dpsgd import chosen_route
 from clients.training.isolation import undisturbed
@@ -35,7 +35,7 @@ from clients.training.trial import BY_ITSELF, CHECKS, MADE_UP, MIXES, Called, Tr
 from federation.errors import FederationError, NoMock, TaskError
 from federation.model.builtin import said
 from federation.model.params import Layout, initial_params
-from federation.model.task import Dataset, Task, build_task
+from federation.model.task import Dataset, Task, build_task, is_built_in
 from federation.plan.plan import Plan
 
 Outcome = Literal["pass", "note", "fault", "skipped"]
@@ -149,11 +149,11 @@ def conformance(
     kit = _Kit(task, records or (lambda count: made_by(task, count)), largest, dtype)
     with torch.random.fork_rng(devices=[]):
         _model(kit)
-        like = _mock(kit) if "model" not in kit.faults else None
-        if like is not None:
-            _called(kit, like)
-            _together(kit, like)
-            _outputs(kit)
+        made = _mock(kit) if "model" not in kit.faults else None
+        if made is not None:
+            _called(kit, made)
+            _together(kit, made[_FEW])
+            _outputs(kit, made[_FEW])
     _reached(kit)
     return kit.findings()
 
@@ -172,20 +172,24 @@ def _model(kit: _Kit) -> None:
             raise TaskError(message, hint="draw them from torch's own generator")
 
 
-def _mock(kit: _Kit) -> Dataset | None:
-    """Some mock records, if there are any. A task that makes none is allowed, and tried at the sites alone."""
+def _mock(kit: _Kit) -> Mapping[int, Dataset] | None:
+    """One mock record and a few, if there are any. A task that makes none is allowed, and tried at the sites alone.
+
+    They are made once: how `mock` draws them, and whether it makes the same again, is its own affair.
+    """
     try:
-        like = kit.records(_FEW)
+        made = {count: kit.records(count) for count in (1, _FEW)}
     except FederationError as error:
         tell = kit.note if isinstance(error, NoMock) else kit.fault
         tell("mock", str(error.args[0]), error.hint)
         return None
     kit.done.add("mock")
-    return like
+    return made
 
 
-def _called(kit: _Kit, like: Dataset) -> None:
+def _called(kit: _Kit, made: Mapping[int, Dataset]) -> None:
     """Records of all shapes and counts: made up blindly, as at a site, and then the task's own mock records."""
+    like = made[_FEW]
     with kit.asking("loss"):
         trial = Trial.of(kit.task, like, kit.dtype)
         for size in trial.sizes(kit.largest):
@@ -195,8 +199,8 @@ def _called(kit: _Kit, like: Dataset) -> None:
         return
     with kit.asking("loss"):
         mock = _Mock.of(kit.task, like, kit.dtype)
-        mock.source = kit.records
-        for size in (1, _FEW):
+        mock.made = made
+        for size in made:
             _ask_all(kit, Called.on(mock, kit.task.name, size))
 
 
@@ -225,27 +229,20 @@ def _generators() -> tuple[object, ...]:
 class _Mock(Trial):
     """A trial on the task's own mock records."""
 
-    source: Callable[[int], Dataset]
+    made: Mapping[int, Dataset]
 
-    def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """The same for the same seed, also if `mock` draws from torch."""
-        with torch.random.fork_rng(devices=[]), unwatched():
-            torch.default_generator.manual_seed(seed)
-            found = self.source(count)
-        dtype = next(iter(self.parameters)).dtype
-        features = found.features.to(dtype) if found.features.is_floating_point() else found.features
-        return features, found.labels
+    def records(self, count: int, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002 - all that there are
+        """A copy of so many, which code may spoil."""
+        found = self.made[count]
+        features = found.features
+        dtype = next(iter(self.parameters)).dtype if features.is_floating_point() else features.dtype
+        return features.to(dtype, copy=True), found.labels.clone()
 
 
 def _reach_parameters(kit: _Kit, called: Called) -> None:
-    model, losses = called.trial.model, called.losses
-    try:
-        found: Sequence[Tensor | None] = torch.autograd.grad(
-            losses.sum(), called.trial.parameters, allow_unused=True, retain_graph=True
-        )
-    except RuntimeError:
-        return  # no gradient at all: told already
-    for (name, _), part in zip(model.named_parameters(), found, strict=True):
+    if "gradients" in kit.faults:
+        return  # of each kind the first is told
+    for (name, _), part in zip(called.trial.model.named_parameters(), called.gradients, strict=True):
         if part is None:
             hint = "remove it: it would be noised and moved for nothing"
             kit.fault("gradients", f'{called.name}: the loss does not depend on the parameter "{name}"', hint)
@@ -278,19 +275,18 @@ def _cost(kit: _Kit, trial: Trial) -> None:
     torch.autograd.grad(trial.losses(features, labels).sum(), trial.parameters, materialize_grads=True)
     spent = 1000 * (time.perf_counter() - start)
     told = f"{dimension} parameters, {4 * dimension} bytes down a round; {size} records in {spent:.3g} ms"
-    if "alone" not in kit.faults and kit.dtype == torch.float64:
+    # Of built-in models nobody has to ask, and to choose a route loads Opacus: a second and more of every `check`.
+    if "alone" not in kit.faults and kit.dtype == torch.float64 and not is_built_in(kit.task):
         told += (
             f"; gradients of records: {chosen_route(trial.model, kit.task.loss, features[:0], labels[:0])}"
         )
     kit.note("cost", told)
 
 
-def _outputs(kit: _Kit) -> None:
+def _outputs(kit: _Kit, data: Dataset) -> None:
     """The user's own metrics."""
     for name, metric in kit.task.metrics.items():
         with kit.asking("metrics"), torch.no_grad():
-            with unwatched():
-                data = kit.records(_FEW)
             found: object = metric(kit.task.model()(data.features), data.labels)
             if found is not None and not isinstance(found, int | float):
                 kind = type(found).__name__

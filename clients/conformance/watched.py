@@ -101,17 +101,6 @@ def _threads_noted() -> Iterator[None]:
         threading.Thread.start = start  # type: ignore[method-assign]
 
 
-@contextmanager
-def unwatched() -> Iterator[None]:
-    """Within the context, inside of the other: what is done for the task, and not by it."""
-    before = getattr(_local, "reached", None)
-    _local.reached = None
-    try:
-        yield
-    finally:
-        _local.reached = before
-
-
 class _Printed(StringIO):
     """What this thread prints. Another's goes on: the command tells from one of its own how far it is."""
 

@@ -23,7 +23,7 @@ from clients.training.held_out import figures
 from clients.training.isolation import Tally, apart, listening
 from clients.training.local import made_up
 from clients.training.per_example import losses_of
-from clients.training.trial import MADE_UP, require_fit
+from clients.training.trial import MADE_UP, Trial, require_fit
 from clients.training.work import Trainer
 from federation.errors import TaskError
 from federation.kinds.base import Parties
@@ -52,11 +52,9 @@ def try_out(task: Task, like: Dataset, plan: Plan, size: int) -> None:
 
 
 def _require_route(task: Task, like: Dataset, plan: Plan, size: int) -> None:
-    features, expected = like.features[:0], plan.training.sample_rate * size
-    if features.is_floating_point():
-        features = features.to(torch.float64)
-    model, whole = task.model().to(torch.float64).train(), plan.kind.draws_patients
-    chosen_route(model, task.loss, features, like.labels[:0], expected, whole_patients=whole)
+    trial, expected = Trial.of(task, like, torch.float64), plan.training.sample_rate * size
+    features, labels = trial.records(0, 0)
+    chosen_route(trial.model, task.loss, features, labels, expected, whole_patients=plan.kind.draws_patients)
 
 
 def _require_figures(task: Task, like: Dataset) -> None:

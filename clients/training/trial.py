@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Self
 
 import torch
@@ -181,6 +182,11 @@ class Called:
         """How many records there were."""
         return len(self.records[1])
 
+    @cached_property
+    def gradients(self) -> Sequence[Tensor | None]:
+        """Of all losses together, by parameter; None where it has no part in them. RuntimeError if none has."""
+        return torch.autograd.grad(self.losses.sum(), self.trial.parameters, allow_unused=True)
+
 
 def _inputs(called: Called) -> None:
     if not all(map(torch.equal, called.records, called.trial.records(called.size, 0))):
@@ -215,9 +221,7 @@ def _repeats(called: Called) -> None:
 
 def _gradients(called: Called) -> None:
     if called.size > 0:
-        torch.autograd.grad(
-            called.losses.sum(), called.trial.parameters, materialize_grads=True, retain_graph=True
-        )
+        _ = called.gradients
 
 
 def _alone(called: Called) -> None:

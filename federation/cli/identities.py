@@ -82,10 +82,10 @@ def add_to_roster(
     """
     from federation.identity.keys import load_private
     from federation.identity.roles import load_any_public
-    from federation.identity.roster_file import add_to_roster, changes, load_roster, sign_roster
+    from federation.identity.roster_file import add_to_roster, changes, roster_in, sign_roster
 
     signer = None if key is None else load_private(key)
-    before = load_roster(path).read() if path.exists() else None
+    before = roster_in(path)
     roster = add_to_roster(path, *map(load_any_public, public), keeps_keys=signer is not None)
     if not as_json:
         show(*changes(before, roster))

@@ -210,7 +210,7 @@ def _ask(question: str, as_json: bool) -> None:
 
 
 _SAYS: dict[Part, str] = {
-    "proofs": "transcripts, checkpoint, messages under way",
+    "proofs": "transcripts, checkpoint, what the SuperLink said",
     "model": "params and report",
     "figures": "receipts and journals of a simulation, whose figures are exact",
 }

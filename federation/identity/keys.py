@@ -30,6 +30,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from federation.config.schema import Mistake, Table, validate
 from federation.config.toml import parse, read, write
 from federation.errors import UnusableFile
+from federation.files import write_new, write_output
 from privacy.roster import NAME_BYTES, NODE_BYTES, Entry
 from privacy.signing import is_identity, is_signed, public_identity, sign
 
@@ -66,10 +67,15 @@ class Row(Table):
         return Entry(self.id, self.organization, bytes.fromhex(self.key), self.size)
 
 
+def node_from_point(point: bytes) -> EllipticCurvePublicKey:
+    """The public key of a node from its line of a roster. ValueError if it is no point of the curve."""
+    return EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
+
+
 def _on_curve(node: str) -> str:
     """A node's key, if it is one: half of what looks like a point is none, and would end the coordinator's link."""
     try:
-        EllipticCurvePublicKey.from_encoded_point(SECP384R1(), bytes.fromhex(node))
+        node_from_point(bytes.fromhex(node))
     except ValueError:
         raise Mistake("is no point of the curve P-384", _AGAIN) from None
     return node
@@ -138,28 +144,13 @@ def store_pair(private: Path, secret: bytes, public: Path, text: str) -> tuple[P
     cannot be written.
     """
     store_secret(private, secret)
-    try:
-        public.write_text(text, "utf-8")
-    except OSError as error:
-        raise _unwritten(public, error) from None
+    write_output(public, text)
     return private, public
 
 
 def store_secret(path: Path, secret: bytes) -> None:
     """Write a private key to a file for its owner alone. UnusableFile if it exists or cannot be written."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secret)
-    except FileExistsError as error:
-        raise UnusableFile("exists already", hint=NEVER_REPLACED, path=Path(error.filename)) from None
-    except OSError as error:
-        raise _unwritten(path, error) from None
-
-
-def _unwritten(path: Path, error: OSError) -> UnusableFile:
-    return UnusableFile(f"cannot be written ({error.strerror})", hint="check the folder", path=path)
+    write_new(path, secret, is_secret=True, hint=NEVER_REPLACED)
 
 
 def private_pem(key: Ed25519PrivateKey, passphrase: bytes | None = None) -> bytes:
@@ -200,7 +191,7 @@ def load_private(path: Path, passphrase: bytes | None = None) -> Ed25519PrivateK
 
 def load_passphrase(path: Path) -> bytes:
     """The first line of a file that its owner alone can open, such as a credential of the service manager."""
-    line = read_secret(path, "passphrase", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
+    line = _first_line(path, "passphrase")
     if len(line) < _SHORTEST:
         reason = f"has no passphrase of {_SHORTEST} bytes or more in its first line"
         raise UnusableFile(reason, hint="try: openssl rand -base64 24", path=path)
@@ -209,11 +200,14 @@ def load_passphrase(path: Path) -> bytes:
 
 def load_password(path: Path) -> str:
     """The password of a data source: the first line of a file that its owner alone can open."""
-    line = read_secret(path, "password", "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
     try:
-        return line.decode()
+        return _first_line(path, "password").decode()
     except UnicodeDecodeError:
         raise UnusableFile("is no text in UTF-8", hint="write the password to it", path=path) from None
+
+
+def _first_line(path: Path, what: str) -> bytes:
+    return read_secret(path, what, "write it to a file of mode 600").split(b"\n", 1)[0].rstrip(b"\r")
 
 
 def credential(name: str, folder: Path) -> Path:

@@ -35,6 +35,7 @@ from pydantic import Field
 from federation.config.schema import Table, validate
 from federation.config.toml import parse, read, write
 from federation.errors import InputError, UnusableFile
+from federation.files import refuse_existing
 from federation.identity.keys import (
     ID,
     NEVER_REPLACED,
@@ -99,8 +100,7 @@ def create_site(
     """
     require_id(name)
     place = folder / f"{name}.node.key"
-    if place.exists():
-        raise UnusableFile("exists already", hint=NEVER_REPLACED, path=place)
+    refuse_existing(place, NEVER_REPLACED)
     key = generate_private_key(SECP384R1())
     private, public = create(folder, name, organization, size, passphrase, node_point(key.public_key()))
     store_secret(place, _node_pem(key))
@@ -116,11 +116,6 @@ def require_id(name: str) -> None:
 def node_point(key: EllipticCurvePublicKey) -> bytes:
     """A node's public key as rosters have it."""
     return key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
-
-
-def node_from_point(point: bytes) -> EllipticCurvePublicKey:
-    """The public key of a node from its line of a roster. ValueError if it is no point of the curve."""
-    return EllipticCurvePublicKey.from_encoded_point(SECP384R1(), point)
 
 
 def load_node(path: Path) -> EllipticCurvePrivateKey:

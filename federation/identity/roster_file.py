@@ -84,7 +84,7 @@ def add_to_roster(
     The roster is stored once, unsigned, under the next serial; not at all if one of them does not fit,
     or if it changes a key where the roster `keeps_keys`: then it is about to be signed.
     """
-    before = _before(path)
+    before = roster_in(path)
     entries, coordinator = dict(before.by_site), before.coordinator
     for one in sorted(public, key=lambda file: isinstance(file, NodeFile)):  # a node goes with a site
         if isinstance(one, CoordinatorFile):
@@ -124,18 +124,17 @@ def _doubled(public: Sequence[PublicFile | CoordinatorFile | NodeFile]) -> set[s
     return {name for (_, name), known in keys.items() if len(known) > 1}
 
 
-def changes(before: Roster | None, after: Roster) -> list[str]:
+def changes(before: Roster, after: Roster) -> list[str]:
     """What became of a roster by an addition, a line for each site, for whoever signs it.
 
     A file says itself which site it is of: one that was sent by another takes a site's place, so keys are named.
     """
-    known = {} if before is None else before.by_site
     told: list[str] = []
-    if after.coordinator and after.coordinator != (before.coordinator if before is not None else b""):
-        old = "" if before is None or not before.coordinator else f", and was {before.coordinator.hex()}"
+    if after.coordinator not in (b"", before.coordinator):
+        old = f", and was {before.coordinator.hex()}" if before.coordinator else ""
         told.append(f"the coordinator's key is {after.coordinator.hex()}{old}")
     for entry in after.entries:
-        old_entry = known.get(entry.site)
+        old_entry = before.by_site.get(entry.site)
         if old_entry is None:
             told.append(
                 f"{entry.site}: added, of {entry.organization}, {many(entry.size, 'record')}, key {entry.key.hex()}"
@@ -175,7 +174,8 @@ def require_coordinator(roster: Roster, path: Path) -> None:
         raise RosterError(f"{path} names no coordinator's key", hint=NAME_IT)
 
 
-def _before(path: Path) -> Roster:
+def roster_in(path: Path) -> Roster:
+    """The roster in a file, signed or not; one without sites if there is no file yet."""
     return load_roster(path).read() if path.exists() else Roster(0, ())
 
 

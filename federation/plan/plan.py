@@ -99,15 +99,11 @@ class Plan(Rules):
 
     def rehearsal(self) -> Plan:
         """The same plan as it is rehearsed, under a digest of its own."""
-        content = self.model_dump(mode="json", exclude_none=True)
-        content["federation"]["rehearsal"] = True
-        return Plan.from_canonical(rfc8785.dumps(content))  # a copy would keep the digest of this one
+        return self._but("federation", "rehearsal", True)
 
     def rehearsed(self) -> Plan:
         """The plan that this one rehearses: what a site has to have approved."""
-        content = self.model_dump(mode="json", exclude_none=True)
-        content["federation"].pop("rehearsal", None)
-        return Plan.from_canonical(rfc8785.dumps(content))
+        return self._but("federation", "rehearsal", None)
 
     @property
     def code(self) -> str:
@@ -143,8 +139,13 @@ class Plan(Rules):
         """
         if self.server.tau is not None:
             return None
+        return self._but("server", "tau", 1e-3)
+
+    def _but(self, table: str, key: str, value: float | None) -> Plan:
+        """The same plan but for one key; None leaves it out. A copy would keep the digest of this one."""
         content = self.model_dump(mode="json", exclude_none=True)
-        content["server"]["tau"] = 1e-3
+        content[table].pop(key, None)
+        content[table] |= {} if value is None else {key: value}
         return Plan.from_canonical(rfc8785.dumps(content))
 
     def to_toml(self) -> str:

@@ -19,6 +19,6 @@ def advantage(epsilon: float, delta: float) -> float:
     >>> round(advantage(1.0, 0.0), 4), advantage(0.0, 0.0), advantage(math.inf, 0.0)
     (0.4621, 0.0, 1.0)
     """
-    odds = math.exp(-epsilon)  # underflows to 0 where the answer is 1
-    exact = 1 - 2 * (1 - delta) * odds / (1 + odds)
-    return min(1.0, max(0.0, math.nextafter(exact, math.inf) if exact > 0 else exact))
+    without = math.tanh(epsilon / 2)  # the same with delta = 0, as exact where epsilon is small
+    exact = without + delta * (1 - without)
+    return min(1.0, math.nextafter(exact, math.inf)) if exact > 0 else 0.0

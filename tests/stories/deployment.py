@@ -25,7 +25,7 @@ from typing import Self
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from federation.identity.roles import node_from_point
+from federation.identity.keys import node_from_point
 from federation.quiet import QUIET
 from tests import ROOT
 from tests.certificates import Authority

@@ -25,26 +25,14 @@ from clients.conformance.kit import ASKED, Finding, conformance, of_plan
 from clients.conformance.watched import Reached, watched
 from federation.model.task import Dataset, Task, cross_entropy
 from tests.clients.sites import make_plan
-
-Habit = Callable[["Own", Tensor], Tensor]
-
-
-class Own(nn.Module):
-    """A linear model with a habit."""
-
-    def __init__(self, habit: Habit) -> None:
-        super().__init__()
-        self.layer, self.habit, self.calls = nn.Linear(3, 2), habit, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.habit(self, x)
+from tests.clients.training.habits import Habit, Own, counting, editing, moving, seeding
 
 
 class Idle(Own):
     """Has a layer that nothing goes through."""
 
-    def __init__(self, habit: Habit) -> None:
-        super().__init__(habit)
+    def __init__(self, habit: Habit, inputs: int) -> None:
+        super().__init__(habit, inputs=inputs)
         self.idle = nn.Linear(2, 2)
 
 
@@ -55,7 +43,9 @@ def mock(count: int) -> Dataset:
 def task_of(
     habit: Habit = lambda m, x: m.layer(x), loss: Any = cross_entropy, kind: Any = Own, **more: Any
 ) -> Task:
-    return Task("mine", partial(kind, habit), loss, data=lambda _: mock(3), **{"mock": mock, **more})
+    return Task(
+        "mine", partial(kind, habit, inputs=3), loss, data=lambda _: mock(3), **{"mock": mock, **more}
+    )
 
 
 def doing(act: Callable[[], object]) -> Habit:
@@ -65,29 +55,6 @@ def doing(act: Callable[[], object]) -> Habit:
         return outputs
 
     return habit
-
-
-def counted(model: Own, x: Tensor) -> Tensor:
-    model.calls += 1
-    outputs: Tensor = model.layer(x) * (1 + model.calls)
-    return outputs
-
-
-def edits(model: Own, x: Tensor) -> Tensor:
-    outputs: Tensor = model.layer(x.clone())
-    x.mul_(2)
-    return outputs
-
-
-def moves(model: Own, x: Tensor) -> Tensor:
-    outputs: Tensor = model.layer(x)
-    model.layer.bias.data += 1
-    return outputs
-
-
-def seeds(model: Own, x: Tensor) -> Tensor:
-    torch.manual_seed(5)
-    return functional.dropout(model.layer(x), 0.5, model.training)
 
 
 def dials() -> None:
@@ -139,14 +106,14 @@ FAULTS: dict[str, tuple[str, Task]] = {
     "view": ("loss", task_of(lambda m, x: m.layer(x.view(len(x), -1)))),
     "infinite": ("loss", task_of(loss=lambda o, y: cross_entropy(o, y) / 0)),
     "of its mock": ("loss", task_of(mock=lambda n: Dataset(torch.rand(n, 3), torch.full((n,), 7)))),
-    "edits": ("inputs", task_of(edits)),
-    "moves": ("parameters", task_of(moves)),
+    "edits": ("inputs", task_of(editing)),
+    "moves": ("parameters", task_of(moving)),
     "settings": ("settings", task_of(doing(lambda: torch.set_num_threads(torch.get_num_threads() + 1)))),
     "default dtype": ("settings", task_of(doing(lambda: torch.set_default_dtype(torch.bfloat16)))),
-    "seeds": ("seed", task_of(seeds)),
+    "seeds": ("seed", task_of(seeding)),
     "python's": ("generators", task_of(doing(random.random))),
     "numpy's": ("generators", task_of(doing(np.random.rand))),  # noqa: TID251 - as above
-    "counts": ("repeats", task_of(counted)),
+    "counts": ("repeats", task_of(counting)),
     "idle": ("gradients", task_of(kind=Idle)),
     "detached": ("gradients", task_of(loss=lambda o, y: cross_entropy(o, y).detach())),
     "root": ("gradients", task_of(loss=lambda o, y: cross_entropy(o, y) + (0 * o).sum(1).abs().sqrt())),
@@ -199,6 +166,16 @@ def test_dropout_and_norms_of_single_records_are_no_fault(model: Callable[[], nn
     assert not [one for one in conformance(Task("mine", model, cross_entropy, mock=mock)) if one.is_fault]
 
 
+def test_a_mock_may_draw_as_it_likes_and_need_not_make_the_same_again() -> None:
+    """It was told that the model edits its inputs."""
+
+    def drawn(count: int) -> Dataset:
+        features = np.random.rand(count, 3)  # noqa: TID251 - as people do
+        return Dataset(torch.from_numpy(features).float(), mock(count).labels)
+
+    assert not [one for one in conformance(task_of(mock=drawn)) if one.is_fault]
+
+
 def test_a_path_that_follows_values_is_a_note() -> None:
     found = by_check(conformance(task_of(looks)))
     assert found["shapes"].outcome == "note"
@@ -215,7 +192,8 @@ def test_a_task_without_mock_records_is_told_how_to_be_tried() -> None:
 
 @pytest.mark.parametrize("unit", ["record", "patient", "client"])
 @pytest.mark.parametrize("model", ["logistic", "mlp"])
-def test_built_in_models_conform(unit: str, model: str) -> None:
+def test_built_in_models_conform(unit: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clients.conformance.kit.chosen_route", None)  # it loads Opacus; nobody has to ask
     found = of_plan(make_plan(unit, model=model))
     assert {one.check: one.outcome for one in found if one.outcome != "pass"} == {"cost": "note"}
 
@@ -224,7 +202,7 @@ def test_several_faults_are_told_at_once() -> None:
     def all_of_it(model: Own, x: Tensor) -> Tensor:
         prints()
         random.random()  # noqa: S311 - a habit that is found
-        return counted(model, x)
+        return counting(model, x)
 
     faults = [one.check for one in conformance(task_of(all_of_it, kind=Idle)) if one.is_fault]
     assert {"silent", "generators", "repeats", "gradients"} <= set(faults)

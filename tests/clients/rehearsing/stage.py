@@ -35,11 +35,6 @@ class Clock:
         return self.now
 
 
-def no_data(_: Plan) -> object:
-    """A site's loader that a rehearsal may not call."""
-    raise AssertionError("a rehearsal asked for the data")
-
-
 def stage(
     folder: Path,
     plan: Plan,

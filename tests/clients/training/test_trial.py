@@ -21,52 +21,18 @@ from federation.model.task import Dataset, Task, build_task, cross_entropy, is_b
 from federation.plan.plan import Plan
 from privacy.mechanism.noise import Stream
 from tests.clients.sites import RUN, SIGNED, make_data, make_plan, make_site, make_terms
+from tests.clients.training.habits import Habit, Own, counting, editing, moving, seeding
 from tests.clients.units import owned
-
-
-class Own(nn.Module):
-    """A linear model with a habit."""
-
-    def __init__(self, forward: Callable[[Own, Tensor], Tensor] | None = None, classes: int = 2) -> None:
-        super().__init__()
-        self.layer, self.habit, self.calls = nn.Linear(2, classes), forward, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.layer(x) if self.habit is None else self.habit(self, x)
-        return outputs
 
 
 def bce(outputs: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype), reduction="none")
 
 
-def counting(model: Own, x: Tensor) -> Tensor:
-    model.calls += 1
-    outputs: Tensor = model.layer(x) * (1 + model.calls)
-    return outputs
-
-
-def editing(model: Own, x: Tensor) -> Tensor:
-    outputs: Tensor = model.layer(x.clone())
-    x.mul_(2)
-    return outputs
-
-
-def moving(model: Own, x: Tensor) -> Tensor:
-    outputs: Tensor = model.layer(x)
-    model.layer.bias.data += 1
-    return outputs
-
-
 def setting(model: Own, x: Tensor) -> Tensor:
     torch.use_deterministic_algorithms(not torch.are_deterministic_algorithms_enabled())
     outputs: Tensor = model.layer(x)
     return outputs
-
-
-def seeding(model: Own, x: Tensor) -> Tensor:
-    torch.manual_seed(5)
-    return functional.dropout(model.layer(x), 0.5, model.training)
 
 
 def at(size: int, model: Own, x: Tensor) -> Tensor:
@@ -85,7 +51,7 @@ def exiting(model: Own, x: Tensor) -> Tensor:
 
 
 LARGEST = 24
-HABITS: dict[str, tuple[Callable[[Own, Tensor], Tensor], int, Any, str]] = {
+HABITS: dict[str, tuple[Habit, int, Any, str]] = {
     "none at all": (partial(at, 0), 2, cross_entropy, r"ValueError \(not today\) on 0 made-up records"),
     "one": (partial(at, 1), 2, cross_entropy, r"ValueError \(not today\) on 1 made-up record;"),
     "two": (partial(at, 2), 2, cross_entropy, r"on 2 made-up records"),
@@ -180,9 +146,7 @@ def test_built_in_models_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda m, x: m.layer(x if len(x) < 3 or x.max() < 9 else x - x.mean(dim=0)), True),
     ],
 )
-def test_code_whose_path_follows_values_is_run_one_record_at_a_time(
-    forward: Callable[[Own, Tensor], Tensor], alone: bool
-) -> None:
+def test_code_whose_path_follows_values_is_run_one_record_at_a_time(forward: Habit, alone: bool) -> None:
     data = make_data(3, 0)
     route = chosen_route(Own(forward).double().train(), cross_entropy, data.features.double(), data.labels)
     assert (route == "alone") == alone

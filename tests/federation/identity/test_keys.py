@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from base64 import b64encode
 from pathlib import Path
@@ -112,6 +113,18 @@ def test_any_organization_comes_back_to_the_letter_or_makes_no_file(
     _, public = create(folder, "cleveland", organization, size)
     assert load_public(public).entry.organization == organization
     assert load_public(public).entry.size == size
+
+
+def test_half_a_key_is_taken_back_or_a_full_disk_would_keep_its_place_for_ever(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+    try:
+        with pytest.raises(UnusableFile, match=r"cleveland\.key: cannot be written"):
+            create(tmp_path, "cleveland", "Cleveland Clinic", 300)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    create(tmp_path, "cleveland", "Cleveland Clinic", 300)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, l
 from flwr.cli.supernode.register import try_load_public_key
 
 from federation.errors import InputError, RosterError, UnusableFile
-from federation.identity.keys import create, load_private, load_public
+from federation.identity.keys import create, load_private, load_public, node_from_point
 from federation.identity.roles import (
     CoordinatorFile,
     NodeFile,
@@ -21,7 +21,6 @@ from federation.identity.roles import (
     load_coordinator,
     load_node,
     make_identity,
-    node_from_point,
     node_point,
 )
 from federation.identity.roster_file import (
