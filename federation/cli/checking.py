@@ -53,20 +53,24 @@ def _print_conformance(found: Sequence[Asked], plan: Plan) -> None:
 
 
 def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
-    """What can be known of a plan at one site. Of data that are refused, what can be read is shown first."""
+    """What can be known of a plan at one site."""
+    _print_facts(checked_site(plan, site, is_shown=as_json is None), as_json)
+    if as_json is None:
+        show_look(plan, site)
+
+
+def checked_site(plan: Plan, site: Path, *, is_shown: bool) -> Mapping[str, Any]:
+    """The facts of a plan and one site. `is_shown`: of data that are refused, what can be read is shown first."""
     from clients.check import preflight
 
     try:
         with working("checking the site"):
-            facts = preflight(plan, site)
+            return preflight(plan, site)
     except InputError:
-        if as_json is None:
+        if is_shown:
             with suppress(FederationError, PrivacyError):
                 show_look(plan, site)
         raise
-    _print_facts(facts, as_json)
-    if as_json is None:
-        show_look(plan, site)
 
 
 def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
