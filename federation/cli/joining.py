@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import typer
 
 from federation.cli.process import command_line, end_by
-from federation.cli.screen import styled
+from federation.cli.screen import labelled, styled
 from federation.cli.streams import print_json
 from federation.errors import InputError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _FRAME: Final = 4  # lines of the table around its rows, and the cursor's
 _Rows: TypeAlias = list[tuple[str, str]]
-_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def join(
@@ -157,8 +156,7 @@ def _line(
     console: Console, name: str = "", width: int = 0, level: str | None = None, words: str = ""
 ) -> None:
     """One line, however long: paths and commands are copied from it."""
-    mark = () if level is None else ((f"{level:7}", _STYLES.get(level, "")), "  ")
-    console.print(styled((f"{name:{width}}", "bold"), "  " if words else "", *mark, words), soft_wrap=True)
+    console.print(labelled(name, width, words, level), soft_wrap=True)
 
 
 def table_of(board: Board, width: int, height: int = 1000) -> RenderableType:

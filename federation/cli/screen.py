@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDEST = 1 << 20
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def show(*parts: str | Text | Table) -> None:
@@ -41,6 +42,12 @@ def styled(*parts: str | tuple[str, str]) -> Text:
     from rich.text import Text
 
     return Text.assemble(*(printable(p) if isinstance(p, str) else (printable(p[0]), p[1]) for p in parts))
+
+
+def labelled(name: str, width: int, words: str, level: str | None = None) -> Text:
+    """One line: a name in a column of this width, "ok", "warning" or "error" if that is said, and words."""
+    mark = () if level is None else ((f"{level:7}", _STYLES.get(level, "")), "  ")
+    return styled((f"{name:{width}}", "bold"), "  " if words else "", *mark, words)
 
 
 def titled(title: str, first: str, *numbers: str) -> Table:
