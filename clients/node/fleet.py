@@ -60,7 +60,7 @@ class Refused(Exception):
 
     def __init__(self, answer: Answer) -> None:
         super().__init__()
-        self.status, self.date = answer.status, answer.date
+        self.status, self.moment = answer.status, answer.moment
         found = FlowerError.from_json(answer.body[:_SMALL].decode("utf-8", "replace"))
         self.code = 0 if found is None else found.code
 

@@ -11,15 +11,12 @@ import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-
 from clients.join import place_of
-from clients.node.line import Answer, Line, Place, shown_by
-from clients.node.trouble import common_name, refused, trouble_of, unknown_name
+from clients.node.line import Answer, Line, Place
+from clients.node.trouble import certificate_at, common_name, refused, trouble_of, unknown_name
 from clients.policy import SiteFile
 from clients.preflight.finding import Finding, fine, odd, wrong
 from federation.errors import FederationError, InputError, TransportError
@@ -123,10 +120,9 @@ def _talk(place: Place, site: str, is_patient: bool) -> Iterator[Finding]:
 
 
 def _certificate(place: Place) -> Finding:
-    shown = shown_by(place)
-    if shown is None:
+    found = certificate_at(place)
+    if found is None:
         return fine("TLS", f"{place.address} shows a certificate by {place.certificate.name}")
-    found = x509.load_der_x509_certificate(shown)
     ends, signer = found.not_valid_after_utc, printable(common_name(found.issuer))
     told = f"for {place.host}, valid until {ends:%Y-%m-%d}, signed by {signer}, which {place.certificate.name} pins"
     days = (ends - datetime.now(UTC)).days
@@ -137,9 +133,8 @@ def _certificate(place: Place) -> Finding:
 
 def clock(answer: Answer, began: float, ended: float) -> Finding:
     """This machine's clock beside the one that the answer tells, in whole seconds, between two moments here."""
-    try:
-        theirs = parsedate_to_datetime(answer.date).timestamp()
-    except (ValueError, TypeError, OverflowError):
+    theirs = answer.moment
+    if theirs is None:
         return odd("clock", "the coordinator does not tell its time", "set the clock of this machine by NTP")
     ahead, behind = began - theirs - 1.0, theirs - ended  # at least so much, however long the answer took
     off, side = (ahead, "ahead of") if ahead > behind else (behind, "behind")

@@ -69,6 +69,17 @@ def test_a_certificate_that_ends_soon_is_told_in_time(tmp_path: Path, stack: Exi
     assert (tls.level, "days from now" in tls.detail) == ("warning", True)
 
 
+@pytest.mark.parametrize("shown", [None, b"0"], ids=["not shown again", "not readable"])
+def test_a_certificate_of_which_no_more_can_be_told_is_no_bug_of_ours(
+    tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, shown: bytes | None
+) -> None:
+    """TLS stands with it; what looks at it for people may be stricter."""
+    monkeypatch.setattr("clients.node.trouble.shown_by", lambda _: shown)
+    port = stack.enter_context(listening(tmp_path, AUTHORITY, "localhost"))
+    tls = found(tmp_path, f"localhost:{port}")["TLS"]
+    assert (tls.level, tls.detail) == ("ok", f"localhost:{port} shows a certificate by ca.crt")
+
+
 @pytest.mark.parametrize("is_patient", [False, True])
 @pytest.mark.parametrize(
     ("fault", "words"),
