@@ -23,7 +23,7 @@ from federation.errors import FederationError, InputError, TransportError
 from federation.log import printable
 from privacy.errors import PrivacyError
 
-PROXIES: Final = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_PROXIES: Final = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 AHEAD: Final = 5.0
 BEHIND: Final = 300.0
 """Seconds that this machine may be ahead of the coordinator, or behind it: beyond that its signature is void."""
@@ -52,8 +52,13 @@ def network(rules: SiteFile, path: Path, *, is_patient: bool = False) -> Iterato
     yield from _talk(place, rules.id, is_patient)
 
 
+def proxies_set() -> str:
+    """The variables about proxies that the environment has, in words; "" if there are none."""
+    return " and ".join(name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower()))
+
+
 def _proxy(place: Place) -> Finding:
-    names = " and ".join(name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower()))
+    names = proxies_set()
     if place.proxy is None:
         return fine("proxy", f"none is used ({names} is set)" if names else "none is named by HTTPS_PROXY")
     return fine("proxy", f"{place.proxy.url}, by {names}")
