@@ -119,7 +119,7 @@ def _refused(error: Refused, place: Place, site: str) -> Trouble:
     if error.code == OTHER_VERSION:
         what = "the coordinator runs another version of Flower"
         return Trouble(what, "install the same version of private-federation on both sides", lasts=True)
-    skew = 0.0 if error.moment is None else error.moment - time.time()  # how far the other clock is ahead of ours
+    skew = 0.0 if error.moment is None else error.moment - time.time()  # of the other clock, ahead of ours
     if error.status == 401 and abs(skew) > _SKEW:
         side = "behind" if skew > 0 else "ahead of"
         what = (

@@ -64,7 +64,7 @@ def join(
     """
     from clients.board.board import Board
     from clients.board.past import remind
-    from clients.join import attend
+    from clients.join import attend, untold
     from clients.policy import load_site
     from clients.preflight.before import look
     from federation.live.terminal import live_view
@@ -91,17 +91,13 @@ def join(
         remind(board, rules.journal)
         if not is_plain:
             running.enter_context(live_view(partial(table_of, board)))
-        attend(site, socket, _aloud if is_watched else _untold, same_user=same_user, board=board)
+        attend(site, socket, _aloud if is_watched else untold, same_user=same_user, board=board)
     _tell_of_open_run(board, site)
 
 
 def _aloud(line: str) -> None:
     """What the files hold is for a person who looks on, and no part of a log."""
     typer.echo(line, err=True)
-
-
-def _untold(_: str) -> None:
-    """Where nobody looks on."""
 
 
 def _note(seen: Seen) -> None:
