@@ -16,7 +16,7 @@ from clients.data.populations import check_pool, fingerprints
 from clients.data.split import is_on_one_side
 from clients.join import callers_of
 from clients.journal.ownership import require_owner
-from clients.policy import SiteFile, consent, data_files, load_site, require_complete
+from clients.policy import Policy, SiteFile, consent, data_files, load_site, require_complete
 from clients.training.screen import try_out
 from federation.ledger.export import load_entries
 from federation.model.code import code_digest
@@ -110,7 +110,8 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     if rules.server is not None and (rules.server.flower_user or rules.server.socket_group):
         callers_of(rules, path, same_user=False)
     key = rules.identity()
-    facts = {"id": rules.id, "pool": rules.data.pool, **admitted(plan, rules, key)}
+    consent(plan, rules.policy)
+    facts = {"id": rules.id, "pool": rules.data.pool, **admitted(plan, rules.policy, account_of(rules, key))}
     records = fitting(plan, rules, path)
     try_out(build_task(plan), records.training, plan, rules.data.size or len(records.training))
     for read in records.files:
@@ -121,14 +122,13 @@ def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRea
     return {**facts, **alone, **_records(records)}
 
 
-def admitted(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, Any]:
-    """What policy and ledger say of one more run of a plan. Refusals are raised as in a real run."""
-    consent(plan, rules.policy)
+def admitted(plan: Plan, policy: Policy, account: Account) -> dict[str, Any]:
+    """What a ledger says of one more run of a plan that the policy allows. Refusals are raised as in a real run."""
     facts: dict[str, Any] = {"policy": "allows this plan"}
-    facts["colluders_minimum"] = rules.policy.colluders_demanded(plan)
-    facts["survivors_minimum"] = rules.policy.survivors_demanded(plan)
-    facts["runs_left"] = _runs_left(plan, rules, key)
-    facts["units"] = units_of(plan, rules, key)
+    facts["colluders_minimum"] = policy.colluders_demanded(plan)
+    facts["survivors_minimum"] = policy.survivors_demanded(plan)
+    facts["runs_left"] = _runs_left(plan, policy, account)
+    facts["units"] = units_of(plan, policy, account)
     if "record" in facts["units"]:
         facts["epsilon_after_this_plan"] = facts["units"]["record"]["epsilon_after"]
         facts["epsilon_max"] = facts["units"]["record"]["epsilon_max"]
@@ -157,20 +157,18 @@ def _records(records: SiteRecords) -> dict[str, int]:
     )
 
 
-def _runs_left(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> int | None:
+def _runs_left(plan: Plan, policy: Policy, account: Account) -> int | None:
     """In how many more runs of a plan the site takes part; None where its task is approved. LedgerRefusal for 0."""
-    most = rules.policy.runs_of(plan.digest)
+    most = policy.runs_of(plan.digest)
     if most is None:
         return None
-    account = account_of(rules, key)
     account.require_approved("", plan.digest, most)
     return most - account.runs_of(plan.digest)
 
 
-def units_of(plan: Plan, rules: SiteFile, key: Ed25519PrivateKey) -> dict[str, dict[str, float]]:
+def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str, float]]:
     """Epsilon spent of each limit in force, before and after this plan. BudgetExceeded if a limit is too low."""
-    account, limits = account_of(rules, key), rules.policy.limits()
-    charges = plan.charges
+    limits, charges = policy.limits(), plan.charges
     account.require_room(limits, charges)
     terms = account.in_force(limits, charges[0])
     units: dict[str, dict[str, float]] = {}

@@ -24,7 +24,7 @@ from clients.node.line import Line, Place
 from clients.node.node import Node
 from clients.node.proxy import proxy_for
 from clients.node.stopping import until_signal
-from clients.policy import TABLES, SiteFile, data_files, load_site, require_complete
+from clients.policy import TABLES, SiteFile, data_files, data_paths, load_site, require_complete
 from clients.rehearsing.understudy import Understudy
 from clients.site import Site
 from clients.timing import padded
@@ -38,11 +38,11 @@ from federation.plan.plan import Plan
 from federation.round.messages import Member
 
 
-def _untold(_: str) -> None:
+def untold(_: str) -> None:
     """Where nobody listens."""
 
 
-def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
+def open_site(path: Path, tell: Callable[[str], None] = untold) -> Site:
     """The site of a site file, its journal open. Data is read when a plan has been consented to, not before."""
     rules = load_site(path)
     consortium = require_complete(rules, path)
@@ -70,7 +70,7 @@ def open_site(path: Path, tell: Callable[[str], None] = _untold) -> Site:
 def attend(
     path: Path,
     socket: Path | None,
-    tell: Callable[[str], None] = _untold,
+    tell: Callable[[str], None] = untold,
     *,
     same_user: bool = False,
     board: Board | None = None,
@@ -84,15 +84,21 @@ def attend(
     site; DataError for files that no plan of tables could use, before anything else happens.
     """
     rules = load_site(path)
-    has_own_code = any(task != TABLES for task in rules.policy.tasks)
-    require_readable(data_files(rules, path.parent), is_for_own_code=has_own_code)
+    require_usable(rules, path.parent)
+    board = board or Board(rules.id)
     if socket is None:
         if same_user:
             hint = "leave it out: no code of others runs here; or name the socket: --socket PATH"
             raise InputError("--same-user is about flower-supernode, which --socket serves", hint=hint)
-        _as_node(rules, path, tell, board or Board(rules.id))
+        _as_node(rules, path, tell, board)
     else:
-        _behind_socket(rules, path, socket.absolute(), tell, board or Board(rules.id), same_user=same_user)
+        _behind_socket(rules, path, socket.absolute(), tell, board, same_user=same_user)
+
+
+def require_usable(rules: SiteFile, folder: Path) -> None:
+    """DataError for files of a site that no plan which it may consent to could use."""
+    has_own_code = any(task != TABLES for task in rules.policy.tasks)
+    require_readable(data_files(rules, folder), is_for_own_code=has_own_code)
 
 
 def _as_node(rules: SiteFile, path: Path, tell: Callable[[str], None], board: Board) -> None:
@@ -163,8 +169,7 @@ def callers_of(rules: SiteFile, path: Path, *, same_user: bool) -> Callers:
             path=path,
             key="server.flower_user",
         )
-    places = [place for place in data_files(rules, path.parent) if place is not None]
-    for file in (file for place in places for file in place.files):
+    for file in data_paths(rules, path.parent):
         if callers.can_read(file):
             raise DataError(
                 f"{file}: can be read by the user that runs Flower, and so by code of others",
@@ -185,7 +190,7 @@ def _supernode(rules: SiteFile, folder: Path, socket: Path) -> str:
     return f"{sudo}flower-supernode {options}"
 
 
-def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str], None] = _untold) -> Trainer:
+def load_trainer(rules: SiteFile, folder: Path, plan: Plan, tell: Callable[[str], None] = untold) -> Trainer:
     """The site's data as the plan's task reads them, claimed for its pool. DataError names row and column.
 
     `tell` gets how much was read of each file, and what looks odd.

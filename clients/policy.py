@@ -283,6 +283,11 @@ def data_files(rules: SiteFile, folder: Path) -> tuple[Origin, Origin | None]:
     return rules.data.origins(folder)
 
 
+def data_paths(rules: SiteFile, folder: Path) -> tuple[Path, ...]:
+    """The files on this machine that these are in."""
+    return tuple(path for place in data_files(rules, folder) if place is not None for path in place.files)
+
+
 def require_complete(rules: SiteFile, path: Path) -> Consortium:
     """The consortium of a site that takes part for real.
 

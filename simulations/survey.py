@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.check import plan_facts, units_of
+from clients.check import account_of, plan_facts, units_of
 from clients.data.doubts import doubts_of_sizes, hints_of_length
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.load import protected, read_data
@@ -108,7 +108,7 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
     if rules is not None:
         with _kept(errors):
             consent(plan, rules.policy)
-            units_of(plan, rules, rules.identity())
+            units_of(plan, rules.policy, account_of(rules, rules.identity()))
             for file in (source, test):
                 if file is not None:
                     check_pool(rules, key := rules.identity(), fingerprints(file, plan.patient_column, key))

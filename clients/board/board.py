@@ -1,7 +1,7 @@
 """The board of a site: what goes on there, put together for whoever looks on.
 
-It is told by two. Whatever carries messages tells of the connection (`connecting`, `connected`, `lost`,
-`contacted`, `exchanged`); of runs and rounds it hears what the log tells (`federation.log.heard_by`), so that the
+It is told by two. Whatever carries messages tells of the connection (`connecting`, `contacted`, `lost`,
+`exchanged`); of runs and rounds it hears what the log tells (`federation.log.heard_by`), so that the
 two cannot disagree, and nothing reaches a board that a log may not show. No method takes data. Any thread may call
 any of them.
 
@@ -45,8 +45,8 @@ class Board:
         """The first connection is being made, to HOST:PORT."""
         self._change(server=printable(server), connection="connecting", connection_since=self._clock())
 
-    def connected(self) -> None:
-        """The coordinator answers. The log has it once, until the connection is lost."""
+    def contacted(self) -> None:
+        """The coordinator answers, with a message or without. The log has it once, until the connection is lost."""
         with self._guard:
             is_news, now = self._now.connection != "connected", self._clock()
             server = self._now.server
@@ -71,10 +71,6 @@ class Board:
         if is_news:
             warn("connection_lost", detail=why)
             self._troubled(Trouble(self._clock(), "connection_lost", printable(why)))
-
-    def contacted(self) -> None:
-        """The coordinator answered, with a message for this site or without."""
-        self.connected()
 
     def exchanged(self) -> None:
         """A request of the coordinator was answered."""

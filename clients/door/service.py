@@ -25,6 +25,7 @@ from typing import Final, Self
 from clients.door.callers import Callers, caller_of
 from clients.door.place import listen, lock, prepare
 from clients.door.wire import read, write
+from clients.node.answering import answered
 from clients.node.stopping import until_signal
 from federation.log import warn
 from federation.round.transport import LARGEST
@@ -145,24 +146,11 @@ class SiteService:
             with self._answering:
                 if self._stopping.is_set():
                     return
-                reply = self._answer(request)
+                reply = answered(self._receive, request) or b""
             del request
             write(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
         except OSError as error:
             warn("connection_lost", detail=f"a local client broke off ({type(error).__name__})")
-
-    def _answer(self, request: bytes) -> bytes:
-        try:
-            reply = self._receive(request)
-        except BaseException as error:
-            # No signal reaches this thread, so a task's code raised it, whatever it is. The thread must go on: else
-            # the site would answer nobody. The text may quote the data: only its kind is logged, nothing is sent.
-            warn("failed", detail=f"a request failed ({type(error).__name__})")
-            return b""
-        if len(reply) > LARGEST:
-            warn("failed", detail=f"a reply of {len(reply)} bytes is too long to send")
-            return b""
-        return reply
 
 
 def serve_until_signal(

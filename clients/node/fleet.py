@@ -60,7 +60,7 @@ class Refused(Exception):
 
     def __init__(self, answer: Answer) -> None:
         super().__init__()
-        self.status, self.date = answer.status, answer.date
+        self.status, self.moment = answer.status, answer.moment
         found = FlowerError.from_json(answer.body[:_SMALL].decode("utf-8", "replace"))
         self.code = 0 if found is None else found.code
 
@@ -161,19 +161,18 @@ class Fleet:
         if asked.fault:
             raise NotOurs(asked.fault)
         _, outer, inner = asked.objects
+        too_long = f"it is longer than the {largest} bytes that can be asked of this site now"
         try:
             record = self._object(node, asked, inner, min(largest, LARGEST) + _ROOM)
             content = None if _is_around(outer, record) else self._object(node, asked, outer, _ROOM)
         except TooLong:
-            raise NotOurs(
-                f"it is longer than the {largest} bytes that can be asked of this site now"
-            ) from None
+            raise NotOurs(too_long) from None
         try:
             data = from_record(_content(content, inner, record))
         except Exception:
             raise NotOurs("it carries none of our records") from None
         if len(data) > largest:
-            raise NotOurs(f"it is longer than the {largest} bytes that can be asked of this site now")
+            raise NotOurs(too_long)
         return data
 
     def confirm(self, node: int, asked: Asked) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +65,14 @@ class Answer:
     status: int
     body: bytes = field(repr=False)
     date: str = ""
+
+    @property
+    def moment(self) -> float | None:
+        """That clock in seconds since 1970; None if it tells no time."""
+        try:
+            return parsedate_to_datetime(self.date).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return None
 
 
 @dataclass(frozen=True)

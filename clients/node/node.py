@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final, Self, TypeVar
 
 from clients.board.board import Board
+from clients.node.answering import answered
 from clients.node.fleet import RUN_OVER, Asked, Fleet, NotOurs, Refused, Reply
 from clients.node.line import Place
 from clients.node.trouble import NOT_READY, trouble_of
@@ -130,20 +131,10 @@ class Node:
             if error.code == RUN_OVER:  # nobody waits for the answer
                 return
             raise
-        self._send(node, asked, None if data is None else self._received(data))
+        self._send(node, asked, None if data is None else answered(self._receive, data))
         self._board.exchanged()
         with suppress(Exception):  # it only tidies up there
             self._fleet.confirm(node, asked)
-
-    def _received(self, data: bytes) -> bytes | None:
-        """The site's reply, or none where it failed."""
-        try:
-            return self._receive(data)
-        except BaseException as error:
-            # No signal reaches this thread, so a task's code raised it, whatever it is. The thread must go on: else
-            # the site would answer nobody. The text may quote the data: only its kind is logged, nothing is sent.
-            warn("failed", detail=f"a request failed ({type(error).__name__})")
-            return None
 
     def _send(self, node: int, asked: Asked, reply: bytes | None) -> None:
         ready = Reply.to(asked, reply)

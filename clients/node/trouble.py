@@ -11,7 +11,6 @@ import ssl
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpcore
@@ -92,7 +91,7 @@ def _proxy_distrusted(proxy: str) -> Trouble:
 
 
 def _certificate(error: ssl.SSLCertVerificationError, place: Place) -> Trouble:
-    shown = _read(shown_by(place))
+    shown = certificate_at(place)
     if error.verify_code in _WRONG_NAME:
         names = f" (it is for {_names(shown)})" if shown is not None else ""
         what = f"the certificate at {place.address} is not for {place.host}{names}"
@@ -120,7 +119,7 @@ def _refused(error: Refused, place: Place, site: str) -> Trouble:
     if error.code == OTHER_VERSION:
         what = "the coordinator runs another version of Flower"
         return Trouble(what, "install the same version of private-federation on both sides", lasts=True)
-    skew = _skew(error.date)
+    skew = 0.0 if error.moment is None else error.moment - time.time()  # of the other clock, ahead of ours
     if error.status == 401 and abs(skew) > _SKEW:
         side = "behind" if skew > 0 else "ahead of"
         what = (
@@ -183,15 +182,9 @@ def refused(place: Place) -> str:
     return "is federation serve running there, and is the port right?"
 
 
-def _skew(date: str) -> float:
-    """How far the other clock is ahead of ours; 0 if it says nothing."""
-    try:
-        return parsedate_to_datetime(date).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-
-
-def _read(shown: bytes | None) -> x509.Certificate | None:
+def certificate_at(place: Place) -> x509.Certificate | None:
+    """The certificate that is shown for a place; None if none is shown, or none that can be read."""
+    shown = shown_by(place)
     try:
         return None if shown is None else x509.load_der_x509_certificate(shown)
     except ValueError:

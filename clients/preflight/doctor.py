@@ -15,7 +15,7 @@ from clients.node.proxy import proxy_for
 from clients.policy import load_site
 from clients.preflight.finding import Finding, fine, looked, odd, wrong
 from clients.preflight.modes import modes
-from clients.preflight.network import PROXIES, network
+from clients.preflight.network import network, proxies_set
 from clients.preflight.own import own_findings
 from clients.preflight.program import installation
 from federation.errors import FederationError, InputError
@@ -80,7 +80,6 @@ def proxies() -> Finding:
 
     def look() -> str:
         proxy = proxy_for(_ELSEWHERE)
-        names = " and ".join(name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower()))
-        return "none is named by HTTPS_PROXY" if proxy is None else f"{proxy.url}, by {names}"
+        return "none is named by HTTPS_PROXY" if proxy is None else f"{proxy.url}, by {proxies_set()}"
 
     return looked("proxy", look)

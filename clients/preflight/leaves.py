@@ -10,7 +10,7 @@ from federation.model.params import Layout
 from federation.model.task import build_task
 from federation.plan.guarantee import cost_for
 from federation.plan.plan import Plan
-from federation.report.numbers import spent, upward
+from federation.report.numbers import octets, spent, upward
 from federation.round.cohort import stand_ins
 from federation.round.excess import planned_cohort
 from federation.round.messages import Member
@@ -47,7 +47,7 @@ def leaves(plan: Plan, rules: SiteFile) -> Iterator[tuple[str, str]]:
         noise = "without noise" if plan.privacy.noise in ("none", "central") else "with noise"
         yield (
             "each round",
-            f"about {_size(count)}: a masked vector of {length} numbers, {noise}; keys, sealed shares, signatures",
+            f"about {octets(count)}: a masked vector of {length} numbers, {noise}; keys, sealed shares, signatures",
         )
     except (FederationError, PrivacyError) as error:
         yield "each round", f"unknown: {error.message}"
@@ -86,14 +86,3 @@ def risk_of(plan: Plan) -> str:
         f"epsilon {spent(epsilon)} at delta {delta:g} for {one}{seen}: whoever guesses from all that is opened "
         f"whether it was in has a hit rate at most {most} above the rate of false alarms (0: blind, 1: certain)"
     )
-
-
-def _size(count: int) -> str:
-    """Bytes in words.
-
-    >>> _size(812), _size(12_345), _size(3_200_000)
-    ('812 bytes', '12.3 kB', '3.2 MB')
-    """
-    if count < 1000:
-        return f"{count} bytes"
-    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"

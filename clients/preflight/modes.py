@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clients.data.populations import registry_path
-from clients.policy import SiteFile, data_files
+from clients.policy import SiteFile, data_paths
 from clients.preflight.finding import Finding, fine, odd, wrong
 from federation.errors import InputError
 
@@ -45,8 +45,7 @@ def _own(rules: SiteFile, path: Path) -> Iterator[Finding]:
 
 
 def _records(rules: SiteFile, path: Path) -> Iterator[Finding]:
-    places = [place for place in data_files(rules, path.parent) if place is not None]
-    for file in (file for place in places for file in place.files):
+    for file in data_paths(rules, path.parent):
         if _mode(file) & 0o004:
             yield odd(
                 "file modes", f"{file}: everybody on this machine can read it", f"chmod 600 {_quoted(file)}"

@@ -11,22 +11,19 @@ import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-
 from clients.join import place_of
-from clients.node.line import Answer, Line, Place, shown_by
-from clients.node.trouble import common_name, refused, trouble_of, unknown_name
+from clients.node.line import Answer, Line, Place
+from clients.node.trouble import certificate_at, common_name, refused, trouble_of, unknown_name
 from clients.policy import SiteFile
 from clients.preflight.finding import Finding, fine, odd, wrong
 from federation.errors import FederationError, InputError, TransportError
 from federation.log import printable
 from privacy.errors import PrivacyError
 
-PROXIES: Final = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_PROXIES: Final = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 AHEAD: Final = 5.0
 BEHIND: Final = 300.0
 """Seconds that this machine may be ahead of the coordinator, or behind it: beyond that its signature is void."""
@@ -55,8 +52,13 @@ def network(rules: SiteFile, path: Path, *, is_patient: bool = False) -> Iterato
     yield from _talk(place, rules.id, is_patient)
 
 
+def proxies_set() -> str:
+    """The variables about proxies that the environment has, in words; "" if there are none."""
+    return " and ".join(name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower()))
+
+
 def _proxy(place: Place) -> Finding:
-    names = " and ".join(name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower()))
+    names = proxies_set()
     if place.proxy is None:
         return fine("proxy", f"none is used ({names} is set)" if names else "none is named by HTTPS_PROXY")
     return fine("proxy", f"{place.proxy.url}, by {names}")
@@ -123,10 +125,9 @@ def _talk(place: Place, site: str, is_patient: bool) -> Iterator[Finding]:
 
 
 def _certificate(place: Place) -> Finding:
-    shown = shown_by(place)
-    if shown is None:
+    found = certificate_at(place)
+    if found is None:
         return fine("TLS", f"{place.address} shows a certificate by {place.certificate.name}")
-    found = x509.load_der_x509_certificate(shown)
     ends, signer = found.not_valid_after_utc, printable(common_name(found.issuer))
     told = f"for {place.host}, valid until {ends:%Y-%m-%d}, signed by {signer}, which {place.certificate.name} pins"
     days = (ends - datetime.now(UTC)).days
@@ -137,9 +138,8 @@ def _certificate(place: Place) -> Finding:
 
 def clock(answer: Answer, began: float, ended: float) -> Finding:
     """This machine's clock beside the one that the answer tells, in whole seconds, between two moments here."""
-    try:
-        theirs = parsedate_to_datetime(answer.date).timestamp()
-    except (ValueError, TypeError, OverflowError):
+    theirs = answer.moment
+    if theirs is None:
         return odd("clock", "the coordinator does not tell its time", "set the clock of this machine by NTP")
     ahead, behind = began - theirs - 1.0, theirs - ended  # at least so much, however long the answer took
     off, side = (ahead, "ahead of") if ahead > behind else (behind, "behind")

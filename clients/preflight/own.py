@@ -8,10 +8,10 @@ from pathlib import Path
 
 from clients.check import account_of
 from clients.data.populations import check_pool
-from clients.data.readable import require_readable
 from clients.endpoint import many_authorities
+from clients.join import require_usable
 from clients.journal.lock import user_of
-from clients.policy import TABLES, SiteFile, data_files, require_complete
+from clients.policy import SiteFile, data_files, require_complete
 from clients.preflight.finding import Finding, looked, odd
 from federation.errors import FederationError, SiteRunning
 from federation.identity.roles import load_node
@@ -82,6 +82,5 @@ def _ledger(rules: SiteFile, *, may_run: bool) -> str | Finding:
 
 
 def _data(rules: SiteFile, folder: Path) -> str:
-    files = data_files(rules, folder)
-    require_readable(files, is_for_own_code=any(task != TABLES for task in rules.policy.tasks))
-    return f"{' and '.join(str(file) for file in files if file is not None)} can be read"
+    require_usable(rules, folder)
+    return f"{' and '.join(str(file) for file in data_files(rules, folder) if file is not None)} can be read"

@@ -19,6 +19,7 @@ from federation.errors import FederationError, PlanError
 from federation.plan.plan import Plan, load
 from federation.report.numbers import spent
 from privacy.errors import PrivacyError
+from privacy.ledger.state import Account
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,7 @@ def look_at(plan: Plan, file: Path, rules: SiteFile, path: Path) -> PlanSeen:
     known = looked("plan", lambda: _known(plan, file, rules))
     if known.level == "error":
         return PlanSeen(file, plan, (known,), ())
-    open_run = _open_run(plan, rules)
-    budget = looked("budget", lambda: _budget(plan, rules) if open_run is None else open_run)
+    budget = looked("budget", lambda: _budget(plan, rules))
     schema = looked("schema", lambda: _schema(plan, rules, path))
     return PlanSeen(file, plan, (known, budget, schema), tuple(leaves(plan, rules)))
 
@@ -104,34 +104,31 @@ def _known(plan: Plan, file: Path, rules: SiteFile) -> str:
     return f'{file}: "{plan.federation.name}", {plan.federation.rounds} rounds, {plan.digest}'
 
 
-def _open_run(plan: Plan, rules: SiteFile) -> str | None:
-    """In words, the run of this plan that the ledger holds open; None if there is none, or no ledger to read."""
-    try:
-        runs = account_of(rules, rules.identity()).runs
-    except (FederationError, PrivacyError):
-        return None
-    for name, run in runs.items():
+def _open_run(plan: Plan, account: Account) -> str | None:
+    """In words, the run of this plan that the ledger holds open; None if there is none."""
+    for name, run in account.runs.items():
         if run.plan == plan.digest and run.closed is None and "/" not in name:
             return f"run {name} is open and charged: {len(run.begun)} of its {run.rounds} rounds were begun"
     return None
 
 
 def _budget(plan: Plan, rules: SiteFile) -> str | Finding:
-    key = rules.identity()
+    account = account_of(rules, rules.identity())  # once: a long ledger takes a while to verify
+    if (told := _open_run(plan, account)) is not None:
+        return told
     most = rules.policy.runs_of(plan.digest)
-    if most is not None and account_of(rules, key).runs_of(plan.digest) >= most:
+    if most is not None and account.runs_of(plan.digest) >= most:
         return odd(
             "budget",
             f"policy.plans approves {most} of its runs, and as many were made: another will be refused",
             "agree on another run in policy.plans, or take the plan out",
         )
-    units = admitted(plan, rules, key)["units"]
-    told = [
+    charged = (
         f"epsilon {spent(known['epsilon_before'])} charged per {unit}, {spent(known['epsilon_after'])} with this "
         f"plan, {known['epsilon_max']:g} is the limit"
-        for unit, known in units.items()
-    ]
-    return "; ".join(told) or "no limit: the plan is not private, and the policy allows that"
+        for unit, known in admitted(plan, rules.policy, account)["units"].items()
+    )
+    return "; ".join(charged) or "no limit: the plan is not private, and the policy allows that"
 
 
 def _schema(plan: Plan, rules: SiteFile, path: Path) -> Finding:

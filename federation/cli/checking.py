@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from federation.cli.progress import working
+from federation.cli.screen import labelled, show
+from federation.cli.streams import print_json
 from federation.errors import FederationError, InputError, TaskError
+from federation.words import many
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
@@ -53,20 +56,24 @@ def _print_conformance(found: Sequence[Asked], plan: Plan) -> None:
 
 
 def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
-    """What can be known of a plan at one site. Of data that are refused, what can be read is shown first."""
+    """What can be known of a plan at one site."""
+    _print_facts(checked_site(plan, site, is_shown=as_json is None), as_json)
+    if as_json is None:
+        show_look(plan, site)
+
+
+def checked_site(plan: Plan, site: Path, *, is_shown: bool) -> Mapping[str, Any]:
+    """The facts of a plan and one site. `is_shown`: of data that are refused, what can be read is shown first."""
     from clients.check import preflight
 
     try:
         with working("checking the site"):
-            facts = preflight(plan, site)
+            return preflight(plan, site)
     except InputError:
-        if as_json is None:
+        if is_shown:
             with suppress(FederationError, PrivacyError):
                 show_look(plan, site)
         raise
-    _print_facts(facts, as_json)
-    if as_json is None:
-        show_look(plan, site)
 
 
 def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
@@ -116,15 +123,13 @@ def doctor(
     findings = list(_examined(site))
     errors = sum(finding.level == "error" for finding in findings)
     if as_json:
-        from federation.cli.streams import print_json
-
         rows = [finding.to_json() for finding in findings]
         print_json({"verdict": "wrong" if errors else "well", "findings": rows})
     else:
         _print_findings(findings)
     if errors:
-        things = "1 thing is wrong" if errors == 1 else f"{errors} things are wrong"
-        raise InputError(f"{things} here", hint="each line above that says error has its cure")
+        told = f"{many(errors, 'thing is', 'things are')} wrong here"
+        raise InputError(told, hint="each line above that says error has its cure")
 
 
 def _examined(site: Path | None) -> list[Finding]:
@@ -145,10 +150,7 @@ def _examined(site: Path | None) -> list[Finding]:
 
 
 def _print_findings(findings: list[Finding]) -> None:
-    from federation.cli.screen import show, styled
-
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
-        mark = (f"{finding.level:7}", {"ok": "green", "warning": "yellow"}.get(finding.level, "bold red"))
         cure = f"; {finding.cure}" if finding.cure else ""
-        show(styled((f"{finding.name:{width}}", "bold"), "  ", mark, "  ", finding.detail + cure))
+        show(labelled(finding.name, width, finding.detail + cure, finding.level))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,9 +13,8 @@ import typer
 from federation.cli.process import command_line
 from federation.cli.screen import show
 from federation.cli.streams import print_json
-from federation.errors import FederationError, InputError
+from federation.errors import InputError
 from federation.words import many, printable, some
-from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
     from clients.data.sources.table import Table
@@ -273,23 +271,14 @@ def _ask(question: str, otherwise: str) -> str:
 
 def _checked(draft: Draft, as_json: bool, *, is_compared: bool) -> dict[str, Any]:
     """Write keys and site file, check all that `check --site` checks, and say what comes next."""
-    from clients.check import preflight
     from clients.drafting.sites import made
     from clients.policy import load_site
     from clients.preflight.own import authorities
-    from federation.cli.checking import show_look
-    from federation.cli.progress import working
+    from federation.cli.checking import checked_site, show_look
     from federation.identity.keys import load_public
 
     with made(draft) as new_keys:
-        try:
-            with working("checking the site"):
-                preflight(draft.plan, draft.path)
-        except InputError:
-            if not as_json:
-                with suppress(FederationError, PrivacyError):
-                    show_look(draft.plan, draft.path)
-            raise
+        checked_site(draft.plan, draft.path, is_shown=not as_json)
     for finding in authorities(load_site(draft.path), draft.path):
         typer.echo(f"WARNING: {finding.detail}; {finding.cure}", err=True)
     key = load_public(draft.public).key

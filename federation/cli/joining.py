@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 import typer
 
 from federation.cli.process import command_line, end_by
-from federation.cli.screen import styled
+from federation.cli.screen import labelled, styled
 from federation.cli.streams import print_json
 from federation.errors import InputError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _FRAME: Final = 4  # lines of the table around its rows, and the cursor's
 _Rows: TypeAlias = list[tuple[str, str]]
-_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def join(
@@ -65,7 +64,7 @@ def join(
     """
     from clients.board.board import Board
     from clients.board.past import remind
-    from clients.join import attend
+    from clients.join import attend, untold
     from clients.policy import load_site
     from clients.preflight.before import look
     from federation.live.terminal import live_view
@@ -92,17 +91,13 @@ def join(
         remind(board, rules.journal)
         if not is_plain:
             running.enter_context(live_view(partial(table_of, board)))
-        attend(site, socket, _aloud if is_watched else _untold, same_user=same_user, board=board)
+        attend(site, socket, _aloud if is_watched else untold, same_user=same_user, board=board)
     _tell_of_open_run(board, site)
 
 
 def _aloud(line: str) -> None:
     """What the files hold is for a person who looks on, and no part of a log."""
     typer.echo(line, err=True)
-
-
-def _untold(_: str) -> None:
-    """Where nobody looks on."""
 
 
 def _note(seen: Seen) -> None:
@@ -157,8 +152,7 @@ def _line(
     console: Console, name: str = "", width: int = 0, level: str | None = None, words: str = ""
 ) -> None:
     """One line, however long: paths and commands are copied from it."""
-    mark = () if level is None else ((f"{level:7}", _STYLES.get(level, "")), "  ")
-    console.print(styled((f"{name:{width}}", "bold"), "  " if words else "", *mark, words), soft_wrap=True)
+    console.print(labelled(name, width, words, level), soft_wrap=True)
 
 
 def table_of(board: Board, width: int, height: int = 1000) -> RenderableType:

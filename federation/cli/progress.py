@@ -1,4 +1,7 @@
-"""Shows the progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Shows the progress of long work on stderr: a bar on a terminal, a plain line now and then elsewhere.
+
+Every command imports this before it knows whether anything takes long, so rich is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, Protocol
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, Final, Protocol
 
 from federation.report.numbers import figure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 PATIENCE: Final = 1.0  # seconds for which people wait without a word
 _Metrics = Mapping[str, float | None]
@@ -30,6 +34,8 @@ class Shown(Protocol):
 @contextmanager
 def show_progress() -> Iterator[Shown]:
     """Shows what it is told until the work is over, or has failed."""
+    from rich.console import Console
+
     console = Console(stderr=True)
     if not console.is_terminal:
         lines = _Lines(console)
@@ -38,6 +44,8 @@ def show_progress() -> Iterator[Shown]:
         finally:
             lines.hush()
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),

@@ -6,21 +6,29 @@ terminal itself shows a long line in several rows and copies it as one.
 
 Strings are printed as they are. Names in plans and files are other people's words: they are no markup, and no codes
 that move the cursor.
+
+Every command imports this before it knows whether it has anything to show, so rich is imported where it is used.
 """
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from federation.words import printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
 _WIDEST = 1 << 20
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
 def show(*parts: str | Text | Table) -> None:
     """Print each part on lines of its own."""
+    from rich.table import Table
+
     console = _console(_WIDEST)
     for part in parts:
         if isinstance(part, Table):
@@ -31,11 +39,21 @@ def show(*parts: str | Text | Table) -> None:
 
 def styled(*parts: str | tuple[str, str]) -> Text:
     """One line of strings, each as it is or with a style."""
+    from rich.text import Text
+
     return Text.assemble(*(printable(p) if isinstance(p, str) else (printable(p[0]), p[1]) for p in parts))
+
+
+def labelled(name: str, width: int, words: str, level: str | None = None) -> Text:
+    """One line: a name in a column of this width, "ok", "warning" or "error" if that is said, and words."""
+    mark = () if level is None else ((f"{level:7}", _STYLES.get(level, "")), "  ")
+    return styled((f"{name:{width}}", "bold"), "  " if words else "", *mark, words)
 
 
 def titled(title: str, first: str, *numbers: str) -> Table:
     """An empty table: a column of words, then columns of numbers."""
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left")
     table.add_column(first)
     for name in numbers:
@@ -44,4 +62,6 @@ def titled(title: str, first: str, *numbers: str) -> Table:
 
 
 def _console(width: int) -> Console:
+    from rich.console import Console
+
     return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)

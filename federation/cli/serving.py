@@ -16,7 +16,7 @@ from federation.cli.progress import Shown, show_progress
 from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import InputError
-from federation.log import LOGGER, printable
+from federation.log import LOGGER, Line, heard_by, printable
 from federation.words import many
 
 if TYPE_CHECKING:
@@ -235,15 +235,13 @@ def _named(found: Found) -> list[str]:
 @contextmanager
 def _bars(shown: Shown) -> Iterator[None]:
     """Show rounds as a bar in place of two lines each; all else is still told, above it."""
-    bars = _Bars(shown)
     listeners = list(LOGGER.handlers)
     for listener in listeners:
         listener.addFilter(_no_rounds)
-    LOGGER.addHandler(bars)
     try:
-        yield
+        with heard_by(_Bars(shown).hear):
+            yield
     finally:
-        LOGGER.removeHandler(bars)
         for listener in listeners:
             listener.removeFilter(_no_rounds)
 
@@ -252,19 +250,18 @@ def _no_rounds(record: logging.LogRecord) -> bool:
     return getattr(record, "event", "") not in ("round_begins", "round_ends")
 
 
-class _Bars(logging.Handler):
-    """Listens to the log, and shows how far a run is."""
+class _Bars:
+    """Shows how far a run is, by what the log tells."""
 
     def __init__(self, shown: Shown) -> None:
-        super().__init__(logging.INFO)
         self._shown, self._name = shown, "rounds"
 
-    def emit(self, record: logging.LogRecord) -> None:
-        event, facts = getattr(record, "event", ""), getattr(record, "facts", {})
-        if event == "waiting":
+    def hear(self, line: Line) -> None:
+        facts: Mapping[str, Any] = line.facts
+        if line.event == "waiting":
             self._name = str(facts.get("name", self._name))
             self._shown.stage("waiting for sites")
-        elif event in ("run_begins", "run_resumed"):
+        elif line.event in ("run_begins", "run_resumed"):
             self._shown.rounds(self._name, facts["rounds_done"], facts["rounds"], {})
-        elif event == "round_ends":
+        elif line.event == "round_ends":
             self._shown.rounds(self._name, facts["round"], facts["rounds"], {"epsilon": facts.get("epsilon")})

@@ -11,6 +11,8 @@ from typing import Final
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from federation.words import printable
+
 _PER_SECOND: Final = 2
 
 
@@ -46,7 +48,7 @@ class _Above(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
-            self._console.print("".join(c if c.isprintable() else " " for c in line), soft_wrap=True)
+            self._console.print(printable(line), soft_wrap=True)
         return len(text)
 
     def isatty(self) -> bool:

@@ -30,6 +30,7 @@ from federation.quiet import QUIET
 from tests import ROOT
 from tests.certificates import Authority
 from tests.patience import patience
+from tests.ports import free_port
 
 START_SECONDS = 60.0  # on a quiet machine a few
 POLL_SECONDS = 0.2
@@ -122,13 +123,13 @@ class Deployment:
         return list(self._alive())
 
     def _start(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.certificate = Authority().write(self.folder / "tls", "localhost", "127.0.0.1")
         self.start_superlink()
         for name, path in self._sites.items():
             self._spawn(
-                name, "flower-supernode", "--insecure", "--superlink", self.address, "--port", str(_free_port()),
+                name, "flower-supernode", "--insecure", "--superlink", self.address, "--port", str(free_port()),
                 "--node-config", f"socket={json.dumps(str(path))}",
             )  # fmt: skip
         home = self.folder / "cli"
@@ -154,7 +155,7 @@ class Deployment:
         for name, path in sites.items():
             self._spawn(
                 name, "flower-supernode", "--root-certificates", str(self.certificate), "--superlink", self.address,
-                "--port", str(_free_port()), "--auth-supernode-private-key", str(keys[name]),
+                "--port", str(free_port()), "--auth-supernode-private-key", str(keys[name]),
                 "--node-config", f"socket={json.dumps(str(path))}",
             )  # fmt: skip
 
@@ -260,10 +261,3 @@ def _toml(values: Mapping[str, str | int], between: str) -> str:
 
 def _program(name: str) -> str:
     return str(Path(sys.executable).parent / name)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

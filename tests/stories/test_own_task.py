@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from tests import ROOT
 from tests.federation.command import Command
 from tests.patience import patience
 from tests.plans import text_of
+from tests.ports import free_port
 
 PAGE = (ROOT / "docs" / "own-task.md").read_text("utf-8")
 EXAMPLE, ITS_TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -207,13 +207,6 @@ def enroll(folder: Path, federation: Command) -> str:
     words = ("--key", folder / "consortium.key")
     assert federation("roster", "sign", folder / "roster.toml", *words).code == 0
     return load_public(folder / "consortium.pub").key
-
-
-def free_port() -> int:
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        port: int = line.getsockname()[1]
-        return port
 
 
 @pytest.mark.minutes

@@ -127,7 +127,7 @@ def test_the_connection_is_told_once_until_it_changes(board: Board, caplog: pyte
     for why in ("timed out", "timed out", "the name is not known"):
         board.lost(why)
     assert (board.standing().connection, board.standing().why) == ("lost", "the name is not known")
-    board.connected()
+    board.contacted()
     events = [getattr(record, "event", "") for record in caplog.records]
     assert events == ["connected", "connection_lost", "connection_lost", "connected"]
     assert [trouble.detail for trouble in board.standing().troubles] == ["timed out", "the name is not known"]
@@ -236,7 +236,7 @@ def test_a_site_without_a_ledger_begins_with_an_empty_board(tmp_path: Path) -> N
 
 def test_a_coordinator_that_ended_after_its_run_is_no_alarm(board: Board) -> None:
     note("run_begins", run=RUN.hex(), rounds=2)
-    board.connected()
+    board.contacted()
     board.lost("fed:1 refuses the connection", is_gone=True)
     assert "lost" in dict(rows(board.standing()))["connection"], "in the middle of a run it is one"
     assert lately(board.standing())

@@ -213,6 +213,12 @@ class Handler(BaseHTTPRequestHandler):
         return message_pb2.PushObjectResponse(stored=True)
 
 
+def half(handler: Handler) -> None:
+    """An answer that breaks off."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
+    handler.hang_up()
+
+
 @contextmanager
 def proxy(
     folder: Path | None = None, *, answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n", to: int | None = None

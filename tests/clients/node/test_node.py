@@ -24,7 +24,7 @@ from clients.node.line import Line
 from clients.node.node import Node
 from federation.log import to_stderr
 from federation.round.flower import to_record
-from tests.clients.node.superlink import NODE, Behave, Handler, SuperLink, message_of
+from tests.clients.node.superlink import NODE, Behave, Handler, SuperLink, half, message_of
 from tests.patience import patience
 
 KEY = generate_private_key(SECP384R1())
@@ -69,11 +69,6 @@ def garbage(handler: Handler) -> None:
 
 
 def nothing(handler: Handler) -> None:
-    handler.hang_up()
-
-
-def half(handler: Handler) -> None:
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
     handler.hang_up()
 
 

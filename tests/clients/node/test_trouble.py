@@ -23,7 +23,7 @@ from clients.node.proxy import Proxy
 from clients.node.trial import tried
 from clients.node.trouble import trouble_of
 from tests.certificates import Authority
-from tests.clients.node.superlink import NODE, Handler, SuperLink, proxy
+from tests.clients.node.superlink import NODE, Handler, SuperLink, half, proxy
 from tests.patience import patience
 
 KEY = generate_private_key(SECP384R1())
@@ -138,11 +138,6 @@ def test_what_the_coordinator_answers_is_told_in_words_of_ours(
 def test_a_coordinator_that_is_killed_in_an_answer_is_no_stranger(link: SuperLink) -> None:
     link.misbehave("activate-node", lambda handler: handler.hang_up())
     assert "broke off; it is tried again" in told(link.place())
-
-    def half(handler: Handler) -> None:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
-        handler.hang_up()
-
     link.misbehave("activate-node", half)
     assert "broke off; it is tried again" in told(link.place())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
@@ -20,6 +19,7 @@ from tests.certificates import Authority
 from tests.clients.preflight.listener import listening, proxying
 from tests.clients.test_join import SITE, write_site
 from tests.patience import patience
+from tests.ports import free_port
 
 AUTHORITY = Authority()
 STRANGER = Authority("Corporate Inspection")
@@ -67,6 +67,17 @@ def test_a_certificate_that_ends_soon_is_told_in_time(tmp_path: Path, stack: Exi
     port = stack.enter_context(listening(tmp_path, AUTHORITY, "localhost"))
     tls = found(tmp_path, f"localhost:{port}")["TLS"]
     assert (tls.level, "days from now" in tls.detail) == ("warning", True)
+
+
+@pytest.mark.parametrize("shown", [None, b"0"], ids=["not shown again", "not readable"])
+def test_a_certificate_of_which_no_more_can_be_told_is_no_bug_of_ours(
+    tmp_path: Path, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, shown: bytes | None
+) -> None:
+    """TLS stands with it; what looks at it for people may be stricter."""
+    monkeypatch.setattr("clients.node.trouble.shown_by", lambda _: shown)
+    port = stack.enter_context(listening(tmp_path, AUTHORITY, "localhost"))
+    tls = found(tmp_path, f"localhost:{port}")["TLS"]
+    assert (tls.level, tls.detail) == ("ok", f"localhost:{port} shows a certificate by ca.crt")
 
 
 @pytest.mark.parametrize("is_patient", [False, True])
@@ -119,12 +130,6 @@ def test_a_clock_that_the_coordinator_would_refuse_is_an_error(
         assert ("behind" if ahead > 0 else "ahead of") in str(clock.error)
 
 
-def closed_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     ("host", "step", "words"),
     [
@@ -135,7 +140,7 @@ def closed_port() -> int:
 def test_a_coordinator_that_cannot_be_reached_now_is_an_error_unless_the_site_will_wait(
     tmp_path: Path, host: str, step: str, words: str
 ) -> None:
-    address = f"{host}:{closed_port()}"
+    address = f"{host}:{free_port()}"
     name, code, text = only_wrong(found(tmp_path, address))
     assert (name, code) == (step, 4)
     assert words in text
@@ -187,7 +192,7 @@ def test_a_connection_that_is_lost_later_is_told_in_the_same_words(
     tmp_path: Path, host: str, words: str
 ) -> None:
     (tmp_path / "ca.crt").write_bytes(AUTHORITY.pem)
-    place = Place(f"{host}:{closed_port()}", tmp_path / "ca.crt")
+    place = Place(f"{host}:{free_port()}", tmp_path / "ca.crt")
     with closing(Line(place)) as line, pytest.raises(Exception) as caught:
         line.post("/", {}, b"", largest=1, seconds=patience(20))
     assert words in trouble_of(caught.value, place, "berlin").what
@@ -196,8 +201,7 @@ def test_a_connection_that_is_lost_later_is_told_in_the_same_words(
 def test_a_proxy_that_is_not_there_is_not_taken_for_the_coordinator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
     told = f"the proxy 127.0.0.1 port {port} refuses the connection; check host and port of HTTPS_PROXY"
     name, code, words = only_wrong(found(tmp_path, "fed.example.org:8443"))

@@ -133,31 +133,29 @@ def test_a_table_that_is_none_is_told_in_one_line(kind: str, federation: Federat
     assert not Path("x.toml").exists()
 
 
+INVITED = (
+    *("invite", "--plan", "plan.toml", "--roster-key", "consortium.pub"),
+    *("--address", "fed.example.org:8443", "--certificate", "ca.crt"),
+)
+
+
+def drafted(data: str = "heart.csv", size: int = 60) -> tuple[object, ...]:
+    """Words that draft the site of an invited hospital with these records."""
+    return ("site", "new", "--invite", "invite.toml", "--id", "cleveland", "--data", data, "--size", size)
+
+
 def prepared(federation: Federation) -> None:
     """What a coordinator does once, and the hospital's own records."""
     Path("ca.crt").write_bytes(certificate())
     federation.done("keys", "new", ".", "--id", "consortium", "--consortium")
-    words = ("--plan", "plan.toml", "--roster-key", "consortium.pub", "--address", "fed.example.org:8443")
-    made = federation.done("invite", *words, "--certificate", "ca.crt")
+    made = federation.done(*INVITED)
     assert "federation site new --invite invite.toml --id ID --data FILE" in made.out
     Path("heart.csv").write_text(mock_table(load(Path("plan.toml")), "cleveland", 60).csv)
 
 
 def test_a_hospital_joins_by_one_file_that_it_gets_and_one_that_it_sends(federation: Federation) -> None:
     prepared(federation)
-    words = (
-        "site",
-        "new",
-        "--invite",
-        "invite.toml",
-        "--id",
-        "cleveland",
-        "--data",
-        "heart.csv",
-        "--size",
-        60,
-    )
-    told = federation.done(*words, "--out", "h")
+    told = federation.done(*drafted(), "--out", "h")
     fingerprint = load_invitation(Path("invite.toml")).fingerprint
     assert f"ask whoever invited you whether theirs has this fingerprint: {fingerprint}" in told.out
     assert "heart.csv: 61 lines, 60 records" in told.out, "the look at the records"
@@ -170,24 +168,12 @@ def test_a_hospital_joins_by_one_file_that_it_gets_and_one_that_it_sends(federat
     )
     assert signed.out.endswith("roster.toml: serial 1, 1 site, 1 signature\n")
     assert len(load_roster(Path("roster.toml")).signatures) == 1
-    assert "exists already" in federation.refused(*words, "--out", "h")
+    assert "exists already" in federation.refused(*drafted(), "--out", "h")
 
 
 def test_json_says_what_was_made_and_nothing_about_the_records(federation: Federation) -> None:
     prepared(federation)
-    words = (
-        "site",
-        "new",
-        "--invite",
-        "invite.toml",
-        "--id",
-        "cleveland",
-        "--data",
-        "heart.csv",
-        "--size",
-        61,
-    )
-    done = federation.done(*words, "--json")
+    done = federation.done(*drafted(size=61), "--json")
     assert done.json == {
         "id": "cleveland", "site_file": "site.toml", "public": "keys/cleveland.pub", "key": done.json["key"],
         "keys_made": True, "plan_digest": load(Path("plan.toml")).digest, "pool": "cleveland", "size": 61,
@@ -215,29 +201,16 @@ def test_records_that_do_not_fit_are_shown_refused_and_leave_no_key_behind(feder
     prepared(federation)
     text = Path("heart.csv").read_text()
     Path("heart.csv").write_text(text.replace(",1\n", ",yes\n", 1))
-    words = (
-        "site",
-        "new",
-        "--invite",
-        "invite.toml",
-        "--id",
-        "cleveland",
-        "--size",
-        60,
-        "--out",
-        "h",
-        "--data",
-    )
-    outcome = federation(*words, "heart.csv")
+    outcome = federation(*drafted(), "--out", "h")
     assert outcome.code == 2
     assert 'column "num": is not one of the plan\'s values' in outcome.err
     assert "not usable" in outcome.out, "what can be read is shown"
     assert not Path("h").exists()
     Path("other.csv").write_text("a,b\n1,2\n")
-    assert "other.csv: has no column" in federation.refused(*words, "other.csv")
-    assert "no such file" in federation.refused(*words, "nothing.csv")
+    assert "other.csv: has no column" in federation.refused(*drafted("other.csv"), "--out", "h")
+    assert "no such file" in federation.refused(*drafted("nothing.csv"), "--out", "h")
     Path("heart.csv").write_text(text)
-    federation.done(*words, "heart.csv")
+    federation.done(*drafted(), "--out", "h")
 
 
 @pytest.mark.parametrize(("count", "is_told"), [(3, False), (4, True)])
@@ -247,10 +220,8 @@ def test_a_bundle_of_authorities_is_told_when_it_is_pinned(
     prepared(federation)
     Path("invite.toml").unlink()
     Path("ca.crt").write_bytes(b"".join(certificate() for _ in range(count)))
-    words = ("--plan", "plan.toml", "--roster-key", "consortium.pub", "--address", "fed.example.org:8443")
-    federation.done("invite", *words, "--certificate", "ca.crt")
-    site = ("--invite", "invite.toml", "--id", "cleveland", "--data", "heart.csv", "--size", 60, "--json")
-    told = federation.done("site", "new", *site).err
+    federation.done(*INVITED)
+    told = federation.done(*drafted(), "--json").err
     expected = (
         "WARNING: ca.crt holds 4 certificates, and each of their owners can vouch for another coordinator"
     )
@@ -267,19 +238,7 @@ def invited(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> Iterator
     federation.done("invite", *words)
     Path("strange_code.py").write_text("open('loaded', 'w').close()\nraise ImportError('no')\n")
     monkeypatch.syspath_prepend(str(Path.cwd()))
-    site = (
-        "--invite",
-        "invite.toml",
-        "--id",
-        "cleveland",
-        "--data",
-        "heart.csv",
-        "--size",
-        60,
-        "--out",
-        "d/h",
-    )
-    yield ("site", "new", *site)
+    yield (*drafted(), "--out", "d/h")
     sys.modules.pop("strange_code", None)
 
 
@@ -308,11 +267,11 @@ def test_code_of_an_invitation_is_not_loaded_before_its_fingerprint_was_compared
 def test_a_fingerprint_is_held_against_any_invitation_before_anything_is_made(federation: Federation) -> None:
     prepared(federation)
     words = ("--id", "cleveland", "--data", "heart.csv", "--size", 60, "--out", "h", "--fingerprint")
-    invited = ("site", "new", "--invite", "invite.toml", *words)
+    invited = (*drafted(), "--out", "h", "--fingerprint")
     for wrong in ("sha256:" + "0" * 64, "", "sha256:"):
         assert "another fingerprint" in federation.refused(*invited, wrong)
-    pieces = ("--plan", "plan.toml", "--consortium", "consortium.pub", *words)
-    assert "--fingerprint is of an invitation" in federation.refused("site", "new", *pieces, "sha256:0")
+    pieces = ("site", "new", "--plan", "plan.toml", "--consortium", "consortium.pub", *words)
+    assert "--fingerprint is of an invitation" in federation.refused(*pieces, "sha256:0")
     assert not Path("h").exists()
     told = federation.done(*invited, load_invitation(Path("invite.toml")).fingerprint)
     assert "ask whoever invited you" not in told.out, "it was compared"
@@ -322,32 +281,19 @@ def test_what_was_there_before_stays_where_a_site_cannot_be_made(federation: Fed
     prepared(federation)
     Path("h/keys").mkdir(parents=True)
     shutil.copy("plan.toml", "h/plan.toml")
-    words = ("--invite", "invite.toml", "--id", "cleveland", "--data", "ca.crt", "--size", 60, "--out", "h")
-    federation.refused("site", "new", *words)
+    federation.refused(*drafted("ca.crt"), "--out", "h")
     assert sorted(map(str, Path("h").rglob("*"))) == ["h/keys", "h/plan.toml"]
 
 
 def test_a_plan_that_is_less_safe_than_a_site_demands_takes_a_word_of_its_own(federation: Federation) -> None:
     Path("plan.toml").write_text(plans.text_of(FAST, colluders=0))
     prepared(federation)
-    words = (
-        "site",
-        "new",
-        "--invite",
-        "invite.toml",
-        "--id",
-        "cleveland",
-        "--data",
-        "heart.csv",
-        "--size",
-        60,
-    )
-    assert "policy.colluders_minimum" in federation.refused(*words, code=3)
+    assert "policy.colluders_minimum" in federation.refused(*drafted(), code=3)
     assert "policy.epsilon_max" in federation.refused(
-        *words, "--colluders-minimum", 0, "--epsilon-max", 1, code=3
+        *drafted(), "--colluders-minimum", 0, "--epsilon-max", 1, code=3
     )
     assert not Path("site.toml").exists() and not Path("keys").exists()
-    federation.done(*words, "--colluders-minimum", 0)
+    federation.done(*drafted(), "--colluders-minimum", 0)
     assert "colluders_minimum = 0  # against so many sites" in Path("site.toml").read_text()
     shutil.rmtree("keys")
     Path("site.toml").unlink()

@@ -10,7 +10,6 @@ import pty
 import re
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -40,6 +39,7 @@ from tests.clients.test_check import everything, spend
 from tests.clients.test_join import ROWS
 from tests.federation.command import Command
 from tests.patience import patience
+from tests.ports import free_port
 
 PROGRAM = [sys.executable, "-c", "from federation.cli.start import main; main()"]
 SCRIPT = '<script>alert("x")</script>'
@@ -147,12 +147,6 @@ def test_a_status_page_for_others_is_refused_before_all_else(
     done = command("join", site, "--socket", site.parent / "s", "--yes", "--status", address)
     assert (done.code, attended) == (2, [])
     assert "--status" in done.err
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def test_the_status_page_shows_how_the_site_stands_and_nothing_as_markup(

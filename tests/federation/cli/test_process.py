@@ -101,11 +101,20 @@ def test_a_command_is_one_line_that_a_shell_reads_back(word: str) -> None:
     assert done.stdout == word
 
 
-def test_nothing_slow_is_imported_before_a_signal_is_answered() -> None:
-    code = "import sys, federation.cli.start; print(sorted(sys.modules))"
+def imported_by(module: str) -> set[str]:
+    """The packages that are loaded when this module is."""
+    code = f"import sys, {module}; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    roots = {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
-    assert roots.isdisjoint({"click", "typer", "rich", "torch", "numpy", "pydantic"})
+    return {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
+
+
+def test_nothing_slow_is_imported_before_a_signal_is_answered() -> None:
+    slow = {"click", "typer", "rich", "torch", "numpy", "pydantic"}
+    assert imported_by("federation.cli.start").isdisjoint(slow)
+
+
+def test_what_only_some_commands_need_is_not_imported_for_all() -> None:
+    assert imported_by("federation.cli.main").isdisjoint({"rich", "torch", "numpy", "pydantic", "flwr"})
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_terminal_has_a_bar_for_the_rounds_and_for_what_else_goes_on(
 ) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=100, color_system=None)
-    monkeypatch.setattr(progress, "Console", lambda **_: terminal)
+    monkeypatch.setattr("rich.console.Console", lambda **_: terminal)
     with show_progress() as shown:
         shown.stage("reading the data")
         shown.rounds("trees", 1, 2, {"auc": 0.5})

@@ -9,7 +9,6 @@ import io
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,17 +35,11 @@ from server.link.certificates import own
 from server.showing.snapshot import Glance
 from tests import ROOT
 from tests.federation.command import Command
+from tests.ports import free_port
 from tests.stories.test_flower_deployment import PLAN, SITES, write_institutions
 from tests.worlds import text_of
 
 COMMAND = [sys.executable, "-c", "from federation.cli.start import main; main()"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager

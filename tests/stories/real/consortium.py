@@ -29,9 +29,10 @@ from privacy.ledger.chain import Entry
 from server.link.flower import Link
 from server.run_folder import RunFolder
 from tests.certificates import Authority
+from tests.ports import free_port
 from tests.stories.real.family import descendants
 from tests.stories.real.intruder import node_key, pem_of
-from tests.stories.real.party import Halt, Nursery, Party, free_port
+from tests.stories.real.party import Halt, Nursery, Party
 from tests.stories.real.relay import Relay
 from tests.worlds import NAMES, load_params, rows_of, text_of, write_csv
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -181,11 +180,3 @@ def await_that(
         assert lives, f"has ended before this: {story}\n{told()}"
         assert time.monotonic() < ends, f"does not happen: {story}\n{told()}"
         time.sleep(POLL)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
