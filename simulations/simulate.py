@@ -130,7 +130,7 @@ def simulate(
         keep_inputs(world, engine, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice)
         paid = _run(folder, world, engine, progress, count)
-        folder.write_params(world.task.model(), paid.state.params)
+        folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
@@ -148,7 +148,7 @@ def _reported(
     """The report of what was paid for, on disk."""
     report = summarize(
         world,
-        model_of(world, paid.state.params),
+        model_of(world, paid.state.model),
         folder.receipts(),
         paid.rounds,
         engine=engine,
@@ -280,14 +280,14 @@ def _train(
         tried = count(state.run.hex())
         for after, receipt in played.rounds:
             state = after
-            measure = partial(pooled_metrics, world, model_of(world, state.params))
+            measure = partial(pooled_metrics, world, model_of(world, state.model))
             metrics = Optional().make("pooled", world.plan.evaluation.metrics, measure)
             folder.store(state, receipt, metrics)
             if progress is not None:
                 progress(receipt, metrics)
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
             folder.store_evaluation(state, played.evaluate(state))
-        folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
+        folder.store_closing(state, played.close(params_digest(params_bytes(state.model))))
     return state, tried
 
 

@@ -55,6 +55,7 @@ def evaluate_vectorized(
     plan: Plan, state: ServerState, members: Members, contribute: Contribute, stream: ServerNoise
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
+    state = state.concluded()
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
     return evaluated(_opened(terms, state, contribute), stream(terms.round))
 

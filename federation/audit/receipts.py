@@ -50,6 +50,7 @@ class Receipt:
     unlikely: Mapping[str, Any] | None = None
     voids: tuple[Void, ...] = ()
     accused: tuple[tuple[str, str], ...] = ()
+    average: str | None = None  # the digest of the model, where the plan averages the params
 
     @property
     def is_lost(self) -> bool:
@@ -92,7 +93,10 @@ class Refused:
 
 @dataclass
 class Receipts:
-    """All lines in order; `closing` is the digest of the params that the run ended with."""
+    """All lines in order; `closing` is the digest of the params that the run ended with.
+
+    `averages`: the plan has it end with an average of the params, and not with the last ones.
+    """
 
     run: str = ""
     lines: list[Receipt] = field(default_factory=list)
@@ -101,6 +105,7 @@ class Receipts:
     closing: str | None = None
     heads: list[Head] = field(default_factory=list)
     suites: set[int] = field(default_factory=set)  # of the secure aggregation
+    averages: bool = False
 
     @property
     def rounds(self) -> dict[int, Receipt]:
@@ -114,9 +119,17 @@ class Receipts:
 
     @property
     def ended(self) -> str | None:
-        """The digest of the params after the last round that has a receipt."""
-        lines = list(self.rounds.values())
-        return lines[-1].params_after if lines else None
+        """The digest of the model after the last round that has a receipt; None where that tells none."""
+        return None if (last := self._last) is None else last.average if self.averages else last.params_after
+
+    @property
+    def trained(self) -> str | None:
+        """The digest of the params that a further training round begins with, None before the first receipt."""
+        return None if (last := self._last) is None else last.params_after
+
+    @property
+    def _last(self) -> Receipt | None:
+        return next(reversed(self.rounds.values()), None)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -131,7 +144,7 @@ def read_receipts(run: Path, plan: Plan | None, found: Findings) -> Receipts:
 
     Half a line is only "receipt-damaged", since a killed server leaves one.
     """
-    read = Receipts()
+    read = Receipts(averages=plan is not None and plan.server.iterate_average is not None)
     if not (run / "receipts.jsonl").exists() and (begun := _begun(run, plan)):
         read.run = begun
         return read
@@ -234,6 +247,7 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         voids=tuple(_void(row) for row in _rows(fields, "void")),
         accused=tuple(_pair(row) for row in _rows(fields, "accused")),
         unlikely=_odd(fields),
+        average=fields.octets("average", 32).hex() if fields.has("average") else None,
     )
 
 

@@ -73,6 +73,8 @@ def check_report(
     _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
+    if plan.server.iterate_average is not None or "iterate_average" in report:
+        expected["iterate_average"] = plan.server.iterate_average
     if "transcripts" in report:
         expected["transcripts"] = {"kept": _transcripts(receipts), "left_out": setting.sums.left_out or None}
     told = report.get("privacy")

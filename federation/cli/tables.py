@@ -35,7 +35,10 @@ def print_report(report: Report, folder: Path) -> None:
         *wording.tried(report.privacy),
     )
     show(*lines, _sites(report))
-    show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
+    show(
+        _metrics(report.evaluation) if report.simulated else _NOT_MEASURED,
+        *filter(None, [wording.model(report)]),
+    )
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.NOT_TUNED}")
     page = folder / PAGE if (folder / PAGE).exists() else MISSING

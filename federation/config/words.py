@@ -25,6 +25,7 @@ _LOW, _HIGH = "write low", "write high"
 _VALUES = 'write values = ["1", "2"]'
 _MEMORY = "write server.beta1 (first moment) and server.beta2 (second moment)"
 _FLOOR = "write server.tau, the floor of a step's denominator"
+_AVERAGE = "write server.iterate_average, such as 0.95: how much of the average so far a round keeps"
 _CODE = 'write task = "package.module:task" for code of your own'
 _NONE = (
     "there is no such setting: a site's steps are plain, so that their clipping and noise cover all they do"
@@ -96,6 +97,11 @@ WORDS: Mapping[str, str] = {
     "momentum": _MEMORY,
     "epsilon_adam": _FLOOR,
     "adam_eps": _FLOOR,
+    "ema": _AVERAGE,
+    "ema_decay": _AVERAGE,
+    "polyak": _AVERAGE,
+    "swa": _AVERAGE,
+    "average_params": _AVERAGE,
     "module": _CODE,
     "weight_decay": _NONE,
     "scheduler": _NONE,

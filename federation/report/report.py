@@ -268,7 +268,10 @@ class Made(Part):
 
 
 class Report(Part):
-    """The report of a run. The fields have the order of report.json."""
+    """The report of a run. The fields have the order of report.json.
+
+    `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
+    """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
     name: str = "Federation"
@@ -283,5 +286,6 @@ class Report(Part):
     timing: Timing
     history: Annotated[tuple[HistoryLine, ...], AnyList] = ()
     secure_aggregation: Mapping[str, int] = {}
+    iterate_average: float | None = None
     transcripts: Transcripts | None = None
     made: Made | None = None

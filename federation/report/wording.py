@@ -126,6 +126,19 @@ def evaluation(report: Report) -> str:
     return published(report.evaluation.published)
 
 
+def model(report: Report) -> str:
+    """What the model is, where it is not the params of the last round; else ""."""
+    decay = report.iterate_average
+    if decay is None:
+        return ""
+    said = (
+        "The model is an average of the params after each round, newer ones counting more "
+        f"(iterate_average = {decay:g})."
+    )
+    free = " It is made of what the rounds released anyway, so it costs no privacy."
+    return said + free * report.privacy.private
+
+
 def sums(told: Transcripts | None) -> str:
     """What there is to recompute the sums of the run from."""
     if told is None:
