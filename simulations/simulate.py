@@ -73,7 +73,7 @@ class _Played:
 
     rounds: Iterator[tuple[ServerState, Receipt]]
     evaluate: Callable[[ServerState], Evaluated]
-    close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
+    close: Callable[[bytes], Mapping[str, Head]]  # digest of the model -> the last head of each ledger
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ def _line(content: Any, where: str, read: Receipts, plan: Plan | None, found: Fi
     if read.closing is not None and ended != read.closing:
         found.add("receipt-order", f"{where} comes after the end of the run")
     if rounds and read.evaluations:
-        found.add("receipt-order", f"{where} is a round after the evaluation, which is of the last params")
+        found.add("receipt-order", f"{where} is a round after the evaluation, which is of the model")
     read.heads += shown
     read.suites.add(suite)
     read.closing = ended or read.closing
