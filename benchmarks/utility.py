@@ -2,13 +2,13 @@
 
     python -m benchmarks.utility [SEEDS] [HEART]
 
-The digits of scikit-learn over five sites, the hospitals of `federation demo`, and, where HEART is the folder of the
-UCI heart disease files (processed.NAME.data), its four hospitals. A seed chooses which records are held out; noise
-is fresh in every run. Each choice is a change of the plan and nothing else; epsilon, delta and the split stay.
+The digits of scikit-learn over five sites, the hospitals of `federation demo`, and, where HEART is the folder of
+the UCI heart disease files (processed.NAME.data), its four hospitals. A seed chooses which records are held out;
+noise is fresh in every run. Each choice is a change of the plan and nothing else; epsilon, delta and split stay.
 
 Every plan says `iterate_average`, and a run is scored twice: by the params of its last round, which it would have
-ended with otherwise, and by their average. So both are of the same noise. Sites keep no ledgers here, which takes half
-of the time. It writes benchmarks/utility.md after each seed.
+ended with otherwise, and by their average. So both are of the same noise. Sites keep no ledgers here, which takes
+half of the time. It writes benchmarks/utility.md after each seed.
 """
 
 from __future__ import annotations

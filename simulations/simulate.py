@@ -48,6 +48,7 @@ from simulations.tried import count_run
 from simulations.vectorized import Contributed, evaluate_vectorized, run_vectorized
 from simulations.world import (
     InProcess,
+    Parted,
     World,
     journal_of,
     keep_identities,
@@ -100,6 +101,7 @@ def simulate(
     warn: Callable[[Note], None] = lambda _: None,
     notice: Callable[[str], None] = _log.warning,
     public: bool = False,
+    parted: Parted | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
@@ -107,7 +109,7 @@ def simulate(
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. Torch is set to one thread.
+    same data. `parted`: as one fold of a cross-validation. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -116,13 +118,13 @@ def simulate(
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}")
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
-    plan, text = _with_seed(plan, seed)
+    plan, text = with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     if (done := _finished(out, plan, text, engine, notice)) is not None:
         return _drawn(done, out, stage)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn)
+    world, files = _read_sites(plan, sites, out / _KEYS, warn, parted)
     folder = RunFolder.open(out, plan, text)
     with folder.alone():
         if (done := _finished(out, plan, text, engine, notice)) is not None:  # by another process meanwhile
@@ -134,7 +136,7 @@ def simulate(
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
-        report = _reported(folder, world, paid, engine, started, compares)
+        report = _reported(folder, world, paid, engine, started, compares, parted)
         if compares:
             report = _compared(report, world, out, stage)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
@@ -143,7 +145,13 @@ def simulate(
 
 
 def _reported(
-    folder: RunFolder, world: World, paid: _Paid, engine: Engine, started: float, compares: bool
+    folder: RunFolder,
+    world: World,
+    paid: _Paid,
+    engine: Engine,
+    started: float,
+    compares: bool,
+    parted: Parted | None,
 ) -> Report:
     """The report of what was paid for, on disk."""
     report = summarize(
@@ -162,7 +170,8 @@ def _reported(
     )
     unmasked = UNMASKED if engine == "vectorized" else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
-    report = report.model_copy(update={"made": Made.now(paid.state.run), "transcripts": kept})
+    told = {"made": Made.now(paid.state.run), "transcripts": kept}
+    report = report.model_copy(update=told if parted is None else {**told, "fold": parted.fold})
     write_report(folder.path, report)
     return report
 
@@ -231,18 +240,19 @@ def _finished(
 
 
 def _read_sites(
-    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]
+    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None], parted: Parted | None
 ) -> tuple[World, Sequence[SiteFiles]]:
     found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
-    for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
+    mixed = () if parted else mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)
+    for note in (*found.notes, *mixed):
         warn(note)
-    world = read_world(plan, found.sites, keys)
+    world = read_world(plan, found.sites, keys, parted)
     for note in (note for files in world.files.values() for file in files for note in file.notes):
         warn(note)
     return world, found.sites
 
 
-def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
+def with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     """The plan and its TOML. A Plan is read again from its text: a copy with other values is checked, too."""
     text, path = (plan.to_toml(), None) if isinstance(plan, Plan) else (read(Path(plan)).text, Path(plan))
     if seed is not None:

@@ -42,6 +42,7 @@ _KEYS = ("unit", "records", "sites")
 _SEEN = (
     "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
     "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
+    "fold",
 )  # fmt: skip
 
 

@@ -267,6 +267,13 @@ class Made(Part):
         return cls(run=run.hex(), finished=finished, version=version("private-federation"), signers=keys)
 
 
+class Fold(Part):
+    """Which part of a cross-validation a simulation is: its records are held out, whatever the plan says."""
+
+    number: int
+    of: int
+
+
 class Report(Part):
     """The report of a run. The fields have the order of report.json.
 
@@ -287,5 +294,6 @@ class Report(Part):
     history: Annotated[tuple[HistoryLine, ...], AnyList] = ()
     secure_aggregation: Mapping[str, int] = {}
     iterate_average: float | None = None
+    fold: Fold | None = None
     transcripts: Transcripts | None = None
     made: Made | None = None
