@@ -21,29 +21,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from benchmarks.timing import machine
 from clients.data.folders import find_sites
-from clients.training.work import Trainer, contribution, fresh_excess, site_stream
 from federation.config.toml import write
 from federation.model.params import initial_params
 from federation.plan.guarantee import cost_for
 from federation.plan.plan import Plan, parse
-from federation.round.terms import Terms
 from federation.sums.state import begin
 from privacy.accounting.units import Patient
 from server.run import server_stream
 from simulations.populations import hospitals, scenario_for
 from simulations.summary import model_of, pooled_metrics
-from simulations.vectorized import Contributed, run_vectorized
-from simulations.world import read_world
+from simulations.sums.adding import Adding, one_by_one
+from simulations.vectorized import run_vectorized
+from simulations.world import read_world, trainer_of
 
 PAGE = Path(__file__).parent / "utility.md"
 EPSILONS = (1.0, 3.0, 8.0)
@@ -215,15 +212,10 @@ def scores(federation: Federation, seed: int, epsilon: float, changes: Changes) 
     plan = federation.with_changes(seed, epsilon, changes)
     assert cost_for(plan, plan.privacy.unit, Patient()).together <= epsilon, "no choice may cost more"
     world = read_world(plan, find_sites(federation.sites).sites)
-    streams = {name: partial(site_stream, plan, name) for name in world.training}
-    trainers = {name: Trainer(world.task, data, streams[name]) for name, data in world.training.items()}
-
-    def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
-        excess = fresh_excess(terms)
-        return Contributed(contribution(terms, site, params, trainers[site], excess), excess)
-
+    trainers = {name: trainer_of(world, name) for name in world.training}
+    adding = Adding(trainers, {}, one_by_one(trainers))
     state = begin(plan, bytes(16), initial_params(world.task.model, seed))
-    *_, (state, _) = run_vectorized(plan, state, world.members, contribute, server_stream)
+    *_, (state, _) = run_vectorized(plan, state, world.members, adding, server_stream)
     last, average = (
         pooled_metrics(world, model_of(world, params))["accuracy"] for params in (state.params, state.model)
     )

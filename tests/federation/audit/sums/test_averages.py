@@ -37,9 +37,9 @@ def watched() -> Iterator[list[ServerState]]:
     """The state after every round that is written within the context."""
     states, store = [], RunFolder.store
 
-    def keep(folder: RunFolder, state: ServerState, *rest: object) -> None:
+    def keep(folder: RunFolder, state: ServerState, *rest: object, **more: object) -> None:
         states.append(state)
-        store(folder, state, *rest)  # type: ignore[arg-type]
+        store(folder, state, *rest, **more)  # type: ignore[arg-type]
 
     with patch.object(RunFolder, "store", keep):
         yield states
