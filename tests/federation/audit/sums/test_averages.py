@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 from unittest.mock import patch
@@ -17,7 +18,10 @@ from torch import Tensor
 
 from federation.audit.examine import audit
 from federation.model.params import params_bytes, params_digest
+from federation.plan.plan import Plan
+from federation.report.receipt import Receipt
 from federation.sums.state import ServerState
+from server import checkpoint
 from server.run_folder import RunFolder
 from simulations.simulate import ENGINES, Engine, simulate
 from tests.federation.audit.audited import finished, ids, journal, receipts, served
@@ -182,18 +186,28 @@ class Killed(BaseException):
     """The process is over."""
 
 
-def test_a_run_that_was_killed_goes_on_to_the_same_average(tmp_path: Path) -> None:
-    sites = write_sites(tmp_path / "sites")
+@pytest.mark.parametrize("when", ["after a round", "between its receipt and its state"])
+def test_a_run_that_was_killed_goes_on_to_the_same_average(tmp_path: Path, when: str) -> None:
+    """From its checkpoint, or from the transcript of the round that the checkpoint lacks."""
+    sites, write = write_sites(tmp_path / "sites"), checkpoint.write
 
-    def stop(receipt, _) -> None:  # type: ignore[no-untyped-def]
-        if receipt.round == 2:
+    def stop(receipt: Receipt, _: object) -> None:
+        if receipt.round == 2 and when == "after a round":
             raise Killed
 
-    with pytest.raises(Killed):
-        simulate(plan_of(BARE), sites, tmp_path / "run", progress=stop)
-    simulate(plan_of(BARE), sites, tmp_path / "run")
-    simulate(plan_of(BARE), sites, tmp_path / "whole")
+    def killed(folder: Path, plan: Plan, state: ServerState) -> None:
+        if state.round == 2 and when != "after a round":
+            raise Killed
+        write(folder, plan, state)
+
+    run = partial(simulate, plan_of(BARE), sites, engine="protocol")
+    with patch.object(checkpoint, "write", killed), pytest.raises(Killed):
+        run(tmp_path / "run", progress=stop)
+    report = run(tmp_path / "run")
+    assert len(report.rounds) == 3
+    run(tmp_path / "whole")
     assert torch.equal(load_params(tmp_path / "run"), load_params(tmp_path / "whole"))
+    assert not ids(audit(tmp_path / "run"), "critical")
 
 
 def test_a_lost_round_leaves_the_average_where_it_is(tmp_path: Path) -> None:
