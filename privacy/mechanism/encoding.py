@@ -37,13 +37,19 @@ from privacy.mechanism.noise import Stream
 
 RingVector: TypeAlias = NDArray[np.uint64]
 Integers: TypeAlias = NDArray[np.int64]
+Words: TypeAlias = NDArray[np.uint64]
 
 _MAX_RING_BITS = 62  # partial sums of residues fit in 64 bits with two to spare
 _MAX_LIMIT = 2**52  # float64 still has a half at this size, so rounding to the nearest integer is exact
 
 
 class EncodingOverflow(ArithmeticError):
-    """A vector holds NaN, or more than the codec's limit: training diverged, or was never bounded."""
+    """A vector holds NaN, or more than the codec's limit: training diverged, or was never bounded.
+
+    `row`: of several vectors, the first that does.
+    """
+
+    row = 0
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,21 @@ class Codec:
 
         By coins, the expectation is within 2^-52 steps of `x`. EncodingOverflow beyond the limit or for NaN.
         """
-        scaled = (x.detach().to(torch.float64) / self.step).numpy()
+        words = None if coins is None else coins.words(x.numel())[None]
+        return self.encode_rows(x[None], words)[0]
+
+    def encode_rows(self, rows: Tensor, words: Words | None = None) -> Integers:
+        """`encode` of each row of `rows` (n, d). `words` (n, d), uniform below 2^64, are the coins of its numbers."""
+        scaled = (rows.detach().to(torch.float64) / self.step).numpy()
         nearest: NDArray[np.float64] = np.rint(scaled)
-        if not bool(np.all(np.abs(nearest) <= self.limit)):  # written so that NaN fails as well
-            raise EncodingOverflow("a vector left the range of the ring")
-        if coins is None:
+        # Of a maximum NaN is the result, and fails the comparison as well.
+        if not max(nearest.max(initial=0.0), -nearest.min(initial=0.0)) <= self.limit:
+            error = EncodingOverflow("a vector left the range of the ring")
+            error.row = int(np.flatnonzero(~(np.abs(nearest) <= self.limit).all(axis=1))[0])
+            raise error
+        if words is None:
             return nearest.astype(np.int64)
-        return np.clip(_round_by_coins(scaled, coins), -self.limit, self.limit)
+        return np.clip(_round_by_coins(scaled, words), -self.limit, self.limit)
 
     def to_ring(self, integers: Integers) -> RingVector:
         """Residues mod 2^ring_bits."""
@@ -103,8 +117,8 @@ class Codec:
         return torch.from_numpy(integers.astype(np.float64) * self.step)
 
 
-def _round_by_coins(scaled: NDArray[np.float64], coins: Stream) -> Integers:
+def _round_by_coins(scaled: NDArray[np.float64], words: Words) -> Integers:
     """Each to one of its two neighbors: to the upper one if 53 random bits, as a fraction, fall below its own."""
     lower = np.floor(scaled)
-    uniform = (coins.words(scaled.size) >> np.uint64(11)) * 2.0**-53
+    uniform = (words >> np.uint64(11)) * 2.0**-53
     return (lower + (uniform < scaled - lower)).astype(np.int64)

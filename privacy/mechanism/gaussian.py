@@ -92,6 +92,17 @@ class GaussianMechanism:
         """One share, or a part of it with this variance: `dimension` draws in grid units."""
         return discrete_gaussian(stream, self.dimension, variance)
 
+    def noise_rows(self, stream: Stream, count: int) -> NDArray[np.int64]:
+        """`count` independent shares (count, `dimension`), for as many sums."""
+        return discrete_gaussian(stream, count * self.dimension).reshape(count, self.dimension)
+
+    def noise_of(self, stream: Stream, shares: int, variance: int = VARIANCE) -> NDArray[np.int64]:
+        """The sum of so many independent shares, or of parts of them with this variance."""
+        total = np.zeros(self.dimension, np.int64)
+        for _ in range(shares):
+            total += discrete_gaussian(stream, self.dimension, variance)
+        return total
+
     @property
     def _sensitivity(self) -> float:
         """How far apart neighboring sums may be on the grid, in its units."""
