@@ -199,7 +199,7 @@ def _magnitudes(table: Table, words: NDArray[np.uint64]) -> tuple[NDArray[np.int
     return counts, near[table.high.take(count) == word]
 
 
-def _cumulative(variance: int = VARIANCE) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def _cumulative(variance: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """High and low words of C[j] = floor(2^128 P[|k| <= j]) for j = 0 .. max_draw(variance) - 1."""
     sums = _partial_sums(variance)
     total = sums[-1]
