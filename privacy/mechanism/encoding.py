@@ -91,7 +91,7 @@ class Codec:
         return self.encode_rows(x[None], words)[0]
 
     def encode_rows(self, rows: Tensor, words: Words | None = None) -> Integers:
-        """`encode` of each row of `rows` (n, d). `words` (n, d), uniform below 2^64, are the coins of its numbers."""
+        """`encode` of each row of `rows` (n, d). `words` (n, d), uniform below 2^64, are the coins of them."""
         given = rows.detach().cpu()
         exact = given if given.dtype is torch.float32 else given.to(torch.float64)
         flat = exact.contiguous().view(-1).numpy()
