@@ -38,9 +38,9 @@ from privacy.accounting.units import Patient
 from server.run import server_stream
 from simulations.populations import hospitals, scenario_for
 from simulations.summary import model_of, pooled_metrics
-from simulations.sums.adding import Adding, one_by_one
+from simulations.sums.making import adding_of
 from simulations.vectorized import run_vectorized
-from simulations.world import read_world, trainer_of
+from simulations.world import read_world
 
 PAGE = Path(__file__).parent / "utility.md"
 EPSILONS = (1.0, 3.0, 8.0)
@@ -212,10 +212,8 @@ def scores(federation: Federation, seed: int, epsilon: float, changes: Changes) 
     plan = federation.with_changes(seed, epsilon, changes)
     assert cost_for(plan, plan.privacy.unit, Patient()).together <= epsilon, "no choice may cost more"
     world = read_world(plan, find_sites(federation.sites).sites)
-    trainers = {name: trainer_of(world, name) for name in world.training}
-    adding = Adding(trainers, {}, one_by_one(trainers))
     state = begin(plan, bytes(16), initial_params(world.task.model, seed))
-    *_, (state, _) = run_vectorized(plan, state, world.members, adding, server_stream)
+    *_, (state, _) = run_vectorized(plan, state, world.members, adding_of(plan, world), server_stream)
     last, average = (
         pooled_metrics(world, model_of(world, params))["accuracy"] for params in (state.params, state.model)
     )

@@ -82,6 +82,7 @@ def simulate(
     out: Path | str,
     *,
     engine: Engine = "vectorized",
+    device: str = "auto",
     seed: int | None = None,
     baseline: bool = True,
     progress: Progress | None = None,
@@ -94,6 +95,7 @@ def simulate(
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
+    `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
@@ -119,7 +121,7 @@ def simulate(
             return _drawn(done, out, stage)
         keep_inputs(world, engine, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice)
-        paid = _run(folder, world, engine, _telling(world, progress, count))
+        paid = _run(folder, world, engine, _telling(world, progress, count), device)
         folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
@@ -211,10 +213,10 @@ def _telling(world: World, progress: Progress | None, count: Count) -> Telling:
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
-def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling) -> Paid:
+def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, device: str) -> Paid:
     """Play what is left of the run."""
     if engine == "vectorized":
-        return play_accounted(folder, world, telling)
+        return play_accounted(folder, world, telling, device)
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()
