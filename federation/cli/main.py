@@ -89,6 +89,14 @@ class EngineName(StrEnum):
     FLOWER = "flower"
 
 
+class DeviceName(StrEnum):
+    """Where the vectorized engine trains."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
 def demo(
     population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
@@ -119,11 +127,16 @@ def simulate(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
+    device: Annotated[DeviceName, typer.Option(help="where the vectorized engine trains")] = DeviceName.AUTO,
+    all_metrics: Annotated[
+        bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline)
+    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics}
+    _simulate(plan, sites, out, engine, seed, as_json, **how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -259,7 +272,7 @@ def _simulate(
     as_json: bool,
     *,
     public: bool = False,
-    baseline: bool = True,
+    **how: Any,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -279,7 +292,7 @@ def _simulate(
             out,
             engine=engine.value,
             seed=seed,
-            baseline=baseline,
+            **how,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
             stage=shown.stage,
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
