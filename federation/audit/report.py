@@ -146,6 +146,7 @@ def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[st
             "seconds": line.seconds,
             **({} if line.excess_left is None else {"excess_left": len(line.excess_left)}),
             **({"lost": line.voids[-1].reasons} if line.is_lost and line.voids else {}),
+            **({} if line.simulated_seconds is None else {"simulated_seconds": line.simulated_seconds}),
             "unlikely": line.unlikely,
         }
         for number, line in receipts.rounds.items()

@@ -119,11 +119,15 @@ def simulate(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline)
+    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline, faults=faults)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -260,6 +264,7 @@ def _simulate(
     *,
     public: bool = False,
     baseline: bool = True,
+    faults: str | None = None,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -285,6 +290,7 @@ def _simulate(
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
             notice=lambda line: typer.echo(line, err=True),
             public=public,
+            faults=faults,
         )
         from federation.audit.page import write_verdict
 

@@ -1,7 +1,7 @@
 """How often sites of a simulation are lost, and why: a table `[simulation]`, in a file of its own.
 
-It is no part of a plan. What sites approve, and what a digest names, says nothing of faults: a real run has those that
-come, and a plan.toml with such a table is refused like one with any other unknown key.
+It is no part of a plan. What sites approve, and what a digest names, says nothing of faults: a real run has those
+that come, and a plan.toml with such a table is refused as one with any other unknown key.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ _KINDS = ("dropouts", "after_vote", "restarts", "stragglers")
 class Faults(Table):
     """`[simulation]`: chances are those of one site in one round; of these four it meets at most one.
 
-    `dropouts`: its update does not arrive, and it is silent until the round is over. `after_vote`: its update arrives,
-    and then it is silent. `restarts`: as the first, and it is away for `away_rounds` more. `stragglers`: its update
-    takes up to `delay_seconds` longer, evenly; it is lost if that is longer than the server waits. `late`: the chance
-    of a site to join only after 1 to `late_rounds` rounds. Training takes each site `training_seconds`.
+    `dropouts`: its update does not arrive, and it is silent until the round is over. `after_vote`: its update
+    arrives, and then it is silent. `restarts`: as the first, and it is away for `away_rounds` more.
+    `stragglers`: its update takes up to `delay_seconds` longer, evenly; it is lost if the server does not wait so
+    long. `late`: the chance of a site to join only after 1 to `late_rounds` rounds. Training takes each site
+    `training_seconds`.
     """
 
     seed: int = Field(default=0, ge=0, lt=1 << 53, examples=["7"])
