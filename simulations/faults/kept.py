@@ -48,12 +48,14 @@ def require_same(out: Path, faults: Faults | None, known: Mapping[str, Any] | No
 
 
 def written(rules: Mapping[str, Any]) -> str:
-    """Faults as they are given on a command line.
+    """Faults as they are given on a command line, without what goes without saying.
 
-    >>> written({"dropouts": 0.05, "seed": 7})
+    >>> written({"dropouts": 0.05, "seed": 7, "away_rounds": 3})
     'dropouts=0.05, seed=7'
     """
-    return ", ".join(f"{name}={value:g}" for name, value in rules.items())
+    plain = Faults().to_json()
+    told = {name: value for name, value in rules.items() if value != plain.get(name)}
+    return ", ".join(f"{name}={value!r}" for name, value in (told or {"seed": rules.get("seed", 0)}).items())
 
 
 def suffered(faults: Faults | None, receipts: Sequence[Receipt]) -> dict[str, Suffered]:

@@ -7,13 +7,13 @@ that come, and a plan.toml with such a table is refused as one with any other un
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from federation.config.schema import Mistake, Table, validate
-from federation.config.toml import parse, read
-from federation.errors import InputError
+from federation.config.toml import Document, parse, read
+from federation.errors import InputError, UnusableFile
 
 _Chance = Annotated[float, Field(ge=0, le=1)]
 _Rounds = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -59,12 +59,14 @@ class _File(Table):
 
 
 def load_faults(given: str) -> Faults:
-    """The faults in a file, or those written out as "dropouts=0.05, seed=7". InputError names what is wrong."""
+    """The faults in a file, or those written out as "dropouts=0.05, seed=7". InputError says what is wrong."""
     if "=" not in given:
         return validate(_File, read(Path(given))).simulation
-    lines = [part.strip() for part in given.split(",")]
-    for line in lines:
-        if "=" not in line:
+    values: dict[str, Any] = {}
+    for part in (part.strip() for part in given.split(",")):
+        try:
+            values |= parse(part).data
+        except UnusableFile:
             hint = 'write for example: --faults "dropouts=0.05, stragglers=0.1, seed=7", or name a file'
-            raise InputError(f'"{line}" of --faults is no key with a value', hint=hint)
-    return validate(_File, parse("\n".join(["[simulation]", *lines]))).simulation
+            raise InputError(f'"{part}" of --faults is no key with a number', hint=hint) from None
+    return validate(_File, Document("", {"simulation": values})).simulation
