@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 from click import Abort, ClickException
@@ -131,12 +133,16 @@ def simulate(
     all_metrics: Annotated[
         bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
     ] = False,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics}
-    _simulate(plan, sites, out, engine, seed, as_json, **how)
+    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics, "faults": faults}
+    _simulate(plan, sites, out, engine, seed, as_json, how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -270,9 +276,9 @@ def _simulate(
     engine: EngineName,
     seed: int | None,
     as_json: bool,
+    how: Mapping[str, Any] = MappingProxyType({}),
     *,
     public: bool = False,
-    **how: Any,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
