@@ -95,7 +95,7 @@ def _trained(
         for after in states:
             state = after
             step(state.round)
-        return Baseline(pooled_metrics(world, model_of(world, state.params)))
+        return Baseline(pooled_metrics(world, model_of(world, state.model)))
     except TrainingDiverged:
         return Baseline(None)
 
@@ -130,7 +130,7 @@ def _name(key: bytes, bare: Plan, world: World, first: ServerState) -> str:
 
 def _figures(world: World, state: ServerState) -> Metrics:
     try:
-        return pooled_metrics(world, model_of(world, state.params))
+        return pooled_metrics(world, model_of(world, state.model))
     except TrainingDiverged:
         return {}
 

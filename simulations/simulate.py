@@ -52,6 +52,7 @@ from simulations.summary import model_of, pooled_metrics, summarize, with_baseli
 from simulations.tried import count_run
 from simulations.world import (
     InProcess,
+    Parted,
     World,
     journal_of,
     keep_identities,
@@ -78,7 +79,7 @@ class _Played:
 
     rounds: Iterator[tuple[ServerState, Receipt]]
     evaluate: Callable[[ServerState], Evaluated]
-    close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
+    close: Callable[[bytes], Mapping[str, Head]]  # digest of the model -> the last head of each ledger
 
 
 def simulate(
@@ -97,6 +98,7 @@ def simulate(
     notice: Callable[[str], None] = _log.warning,
     public: bool = False,
     faults: Faults | str | None = None,
+    parted: Parted | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
@@ -106,8 +108,8 @@ def simulate(
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". Torch is
-    set to one thread.
+    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". `parted`:
+    as one fold of a cross-validation. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -120,13 +122,13 @@ def simulate(
         raise InputError("faults are not played over Flower, which has a clock of its own", hint=hint)
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
-    plan, text = _with_seed(plan, seed)
+    plan, text = with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return _drawn(done, out, stage)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn)
+    world, files = _read_sites(plan, sites, out / _KEYS, warn, parted)
     folder = RunFolder.open(out, plan, text)
     with folder.alone():
         if (
@@ -138,11 +140,11 @@ def simulate(
         count = partial(_count, plan, [] if public else files, notice)
         telling = _telling(world, progress, count, all_metrics)
         paid = _run(folder, world, engine, telling, device, faults)
-        folder.write_params(world.task.model(), paid.state.params)
+        folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
-        report = _reported(folder, world, paid, engine, started, compares, faults)
+        report = _reported(folder, world, paid, engine, started, compares, faults, parted)
         if compares:
             report = _compared(report, world, out, stage)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
@@ -158,11 +160,12 @@ def _reported(
     started: float,
     compares: bool,
     faults: Faults | None,
+    parted: Parted | None,
 ) -> Report:
     """The report of what was paid for, on disk."""
     report = summarize(
         world,
-        model_of(world, paid.state.params),
+        model_of(world, paid.state.model),
         folder.receipts(),
         paid.rounds,
         engine=engine,
@@ -177,6 +180,7 @@ def _reported(
     unmasked = UNMASKED if engine == "vectorized" else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
     told = {"made": Made.now(paid.state.run), "transcripts": kept}
+    told |= {} if parted is None else {"fold": parted.fold}
     report = report.model_copy(update=told | suffered(faults, folder.receipts()))
     write_report(folder.path, report)
     return report
@@ -223,7 +227,7 @@ def _telling(world: World, progress: Progress | None, count: Count, all_metrics:
     def measure(state: ServerState) -> Metrics:
         if not (all_metrics or is_measured(state.round, plan.federation.rounds)):
             return {}
-        work = partial(pooled_metrics, world, model_of(world, state.params))
+        work = partial(pooled_metrics, world, model_of(world, state.model))
         return Optional().make("pooled", plan.evaluation.metrics, work)
 
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
@@ -279,18 +283,19 @@ def _finished(
 
 
 def _read_sites(
-    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]
+    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None], parted: Parted | None
 ) -> tuple[World, Sequence[SiteFiles]]:
     found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
-    for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
+    mixed = () if parted else mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)
+    for note in (*found.notes, *mixed):
         warn(note)
-    world = read_world(plan, found.sites, keys)
+    world = read_world(plan, found.sites, keys, parted)
     for note in (note for files in world.files.values() for file in files for note in file.notes):
         warn(note)
     return world, found.sites
 
 
-def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
+def with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     """The plan and its TOML. A Plan is read again from its text: a copy with other values is checked, too."""
     text, path = (plan.to_toml(), None) if isinstance(plan, Plan) else (read(Path(plan)).text, Path(plan))
     if seed is not None:
@@ -332,7 +337,7 @@ def _train(
             telling.progress(receipt, metrics)
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
             folder.store_evaluation(state.run, played.evaluate(state))
-        folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
+        folder.store_closing(state, played.close(params_digest(params_bytes(state.model))))
     return state, tried
 
 

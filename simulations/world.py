@@ -39,6 +39,7 @@ from federation.files import kept, replace_file
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
+from federation.report.report import Fold
 from federation.round.cohort import sample
 from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
@@ -49,6 +50,14 @@ SEED = "sites"  # in the folder of keys
 _SEED_BYTES = 32
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parted:
+    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's."""
+
+    fold: Fold
+    part: Callable[[str, Dataset], tuple[Dataset, Dataset | None]]
 
 
 @dataclass(frozen=True)
@@ -95,13 +104,16 @@ class World:
         return (rules.data.size if rules else None) or protected(self.plan, self.training[name])
 
 
-def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
+def read_world(
+    plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None, parted: Parted | None = None
+) -> World:
     """Read every site's data and rules, and refuse all that can be refused before a journal is touched.
 
-    `keys` may hold identities that an earlier process made for the same simulation.
+    `keys` may hold identities that an earlier process made for the same simulation. Where the records are `parted`,
+    test files are left alone, and so is the plan's `holdout`.
     """
     task, seed = build_task(plan), seed_in(keys)
-    read = {entry.name: _read(plan, task, entry) for entry in files}
+    read = {entry.name: _read(plan, task, entry, parted) for entry in files}
     data = {name: records for name, (records, _) in read.items()}
     rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
     for name, (train, _) in data.items():
@@ -186,11 +198,13 @@ def open_sites(world: World, journals: Path, names: Collection[str] | None = Non
 
 
 def _read(
-    plan: Plan, task: Task, entry: SiteFiles
+    plan: Plan, task: Task, entry: SiteFiles, parted: Parted | None
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
     """A site's records to train on and to evaluate on, and the files that they are from."""
     source, held_out = entry.places()
     everything = read_file(source, plan, task)
+    if parted is not None:
+        return parted.part(entry.name, everything.data), (everything.file,)
     if held_out is not None:
         test = read_file(held_out, plan, task)
         return (everything.data, test.data), (everything.file, test.file)

@@ -43,6 +43,7 @@ _KEYS = ("unit", "records", "sites")
 _SEEN = (
     "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
     "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
+    "fold",
 )  # fmt: skip
 
 
@@ -74,6 +75,8 @@ def check_report(
     _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
+    if plan.server.iterate_average is not None or "iterate_average" in report:
+        expected["iterate_average"] = plan.server.iterate_average
     if "transcripts" in report:
         expected["transcripts"] = {"kept": _transcripts(receipts), "left_out": setting.sums.left_out or None}
     if "faults" in report:

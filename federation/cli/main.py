@@ -137,12 +137,18 @@ def simulate(
         str | None,
         typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", help="cross-validation: K trainings, each tested on a K-th")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
     how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics, "faults": faults}
-    _simulate(plan, sites, out, engine, seed, as_json, how)
+    if folds is not None:
+        _cross_validate(plan, sites, out, folds, engine, seed, as_json, how)
+    else:
+        _simulate(plan, sites, out, engine, seed, as_json, how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -288,7 +294,7 @@ def _simulate(
         shown.stage("reading the plan")
         plan = load(path).federation
         name, is_named = plan.name, out is not None
-        out = out or _free_folder(re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run")
+        out = out or _free_folder(_slug(name))
         _advise_to_resume(out, is_named)
         from simulations.simulate import simulate as run_simulation
 
@@ -315,15 +321,64 @@ def _simulate(
         print_report(report, out)
 
 
+def _cross_validate(
+    path: Path,
+    sites: Path,
+    out: Path | None,
+    folds: int,
+    engine: EngineName,
+    seed: int | None,
+    as_json: bool,
+    how: Mapping[str, Any],
+) -> None:
+    from federation.cli.progress import show_progress
+    from federation.cli.tables import print_folds
+    from federation.plan.plan import load
+
+    with show_progress() as shown:
+        shown.stage("reading the plan")
+        plan = load(path).federation
+        out, is_named = out or _free_folder(_slug(plan.name)), out is not None
+        _advise_to_resume(out, is_named)
+        from federation.audit.page import write_verdict
+        from simulations.folds.crossing import cross_validate
+
+        found = cross_validate(
+            path,
+            sites,
+            out,
+            folds=folds,
+            engine=engine.value,
+            seed=seed,
+            **how,
+            progress=lambda fold, done, seen: shown.rounds(
+                f"{plan.name}, fold {fold} of {folds}", done.round, plan.rounds, seen
+            ),
+            stage=shown.stage,
+            warn=lambda note: typer.echo(f"warning: {note}", err=True),
+            notice=lambda line: typer.echo(line, err=True),
+            ended=write_verdict,
+        )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_folds(found, out)
+
+
+def _slug(name: str) -> str:
+    """A plan's name as that of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+
+
 def _advise_to_resume(out: Path, is_named: bool) -> None:
     """Have an interruption tell the command that goes on in the folder `out`."""
     words = ["federation", *sys.argv[1:], *([] if is_named else ["--out", str(out)])]
-    advise(
-        lambda: (
-            f"{'resume' if (out / 'plan.toml').exists() else 'nothing was begun; start'} with: "
-            + command_line(words)
-        )
-    )
+
+    def told() -> str:
+        is_begun = (out / "plan.toml").exists() or (out / "checkpoint").exists()  # a run, or one of its folds
+        return f"{'resume' if is_begun else 'nothing was begun; start'} with: {command_line(words)}"
+
+    advise(told)
 
 
 def _free_folder(name: str) -> Path:

@@ -41,6 +41,8 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        model=wording.model(report),
+        fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
         unlikely=wording.unlikely(report),
         lost=wording.lost(report),

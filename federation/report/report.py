@@ -279,8 +279,18 @@ class Made(Part):
         return cls(run=run.hex(), finished=finished, version=version("private-federation"), signers=keys)
 
 
+class Fold(Part):
+    """Which part of a cross-validation a simulation is: its records are held out, whatever the plan says."""
+
+    number: int
+    of: int
+
+
 class Report(Part):
-    """The report of a run. The fields have the order of report.json."""
+    """The report of a run. The fields have the order of report.json.
+
+    `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
+    """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
     name: str = "Federation"
@@ -295,6 +305,8 @@ class Report(Part):
     timing: Timing
     history: Annotated[tuple[HistoryLine, ...], AnyList] = ()
     secure_aggregation: Mapping[str, int] = {}
+    iterate_average: float | None = None
+    fold: Fold | None = None
     transcripts: Transcripts | None = None
     made: Made | None = None
     faults: Suffered | None = None

@@ -141,7 +141,7 @@ class _Accounted:
             self.folder.store_evaluation(state.run, done)
 
     def _finish(self, state: ServerState) -> None:
-        digest = params_digest(params_bytes(state.params))
+        digest = params_digest(params_bytes(state.model))
         self.book.finish(digest)
         heads = dict(self._export())
         heads |= {name: site.finish(state.run, digest) for name, site in self.own.items()}
