@@ -1,0 +1,121 @@
+"""The same training by what is here: site by site, as one cohort, and as whole simulated rounds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter, process_time
+
+import torch
+from torch import Tensor
+
+from benchmarks.simulation.plans import STILL, name_of, plan_of, terms_of, write_sites
+from benchmarks.simulation.workloads import Batch, Workload
+from clients.training.isolation import coins
+from clients.training.local import poisson_batch
+from clients.training.work import SiteWork, Trainer, site_stream
+from federation import Plan, simulate
+from federation.model.params import Layout
+from federation.model.task import Dataset, Task, cross_entropy
+from federation.round.terms import Terms
+
+NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A workload's clients as sites of one round: the plan without noise, their data, the params at its start."""
+
+    work: Workload
+    plan: Plan
+    terms: Terms
+    trainers: Sequence[Trainer]
+    params: Tensor
+    round: int = 1
+
+    @classmethod
+    def of(cls, work: Workload) -> Cohort:
+        """Without files."""
+        plan, start = plan_of(work, "none"), work.initial()
+        layout, task = Layout.of(start), Task(work.name, work.model, cross_entropy)
+        trainers = [
+            Trainer(task, Dataset(*work.records_of(client)), partial(site_stream, plan, name_of(client)))
+            for client in range(work.clients)
+        ]
+        return cls(work, plan, terms_of(plan, work, layout.dimension), trainers, layout.flatten(start))
+
+    def at(self, number: int) -> Cohort:
+        """The same in another round."""
+        return replace(self, round=number)
+
+    def minibatches(self) -> list[list[Batch]]:
+        """What each client's steps of the round see: a Poisson batch each, from the site's own stream."""
+        return [list(self._batches(trainer)) for trainer in self.trainers]
+
+    def _batches(self, trainer: Trainer) -> Sequence[Batch]:
+        stream, training = trainer.stream(self.round).derive("batches"), self.plan.training
+        drawn = [
+            poisson_batch(trainer.data, training.sample_rate, stream) for _ in range(training.local_steps)
+        ]
+        return [(batch.features, batch.labels) for batch in drawn]
+
+    def trained(self) -> list[Tensor]:
+        """The mean change, by each way there is."""
+        return [self.site_by_site()]
+
+    def site_by_site(self) -> Tensor:
+        """The mean change, each site trained by itself: plainly, or each step clipped record by record."""
+        total = torch.zeros(len(self.params), dtype=torch.float64)
+        for client, trainer in enumerate(self.trainers):
+            stream = trainer.stream(self.round)
+            site = SiteWork(self.terms, name_of(client), self.params, trainer, stream)
+            with coins(stream):
+                total += site.noised_update(NORM, _as_it_is) if self.work.privately else site.update()
+        return total / len(self.trainers)
+
+
+def _as_it_is(total: Tensor) -> Tensor:
+    return total
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Whole rounds: processor milliseconds of the quickest, and clients a second of all by the report's clock."""
+
+    quickest: float
+    clients_a_second: float
+    seconds: float
+
+
+def whole(
+    sites: Path,
+    work: Workload,
+    noise: str,
+    rounds: int = 6,
+    *,
+    own: bool = False,
+    server: float = STILL,
+    keep: Path | None = None,
+) -> Rounds:
+    """Simulate a workload over a folder of sites; the first round is for caches. `keep`: where the run stays."""
+    times, started = [process_time()], perf_counter()
+
+    def note(*_: object) -> None:
+        times.append(process_time())
+
+    plan = plan_of(work, noise, rounds, own=own, server=server)
+    with tempfile.TemporaryDirectory() as folder:
+        out = keep or Path(folder) / "run"
+        report = simulate(plan, sites, out, baseline=False, public=True, progress=note, seed=7)
+    each = [1e3 * (after - before) for before, after in pairwise(times[1:])]
+    return Rounds(min(each), report.timing.client_rounds_per_second or 0.0, perf_counter() - started)
+
+
+def with_sites(folder: Path, work: Workload, *, own: bool = False) -> Callable[[str], Rounds]:
+    """Write the sites; then, by the noise, whole rounds over them."""
+    sites = write_sites(folder / work.name, work, own=own)
+    return lambda noise: whole(sites, work, noise, own=own)
