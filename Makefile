@@ -66,7 +66,7 @@ $(EXTRAS): $(READY)
 
 $(PEERS)/.ready: benchmarks/peers/constraints.txt
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< pfl 'flwr[simulation]' torch
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< pfl 'flwr[simulation]' opacus torch
 	touch $@
 
 $(READY): pyproject.toml constraints.txt

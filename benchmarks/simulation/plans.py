@@ -54,9 +54,9 @@ NOISES = ("none", "distributed", "site")
 def plan_of(work: Workload, noise: str, rounds: int = 6, *, own: bool = False, server: float = STILL) -> Plan:
     """The plan of a workload. DP-SGD in local steps is noised at the site; a sum of updates as the plan says.
 
-    Records of a table come from CSV files, unless `own`; all others from a task of the user's own. The server's rate
-    is so small that params stay where they are: noise on a million params would have the next round diverge, and a
-    round that diverges takes another time.
+    Records of a table come from CSV files, unless `own`; all others from a task of the user's own. The server's
+    rate is so small that params stay where they are: noise on a million params would have the next round diverge,
+    and a round that diverges takes another time.
     """
     is_table = len(work.shape) == 1 and not own
     model = "logistic" if "logistic" in work.name else "mlp"
