@@ -27,6 +27,11 @@ _OPTIMIZER = "optimizer."
 
 def write(folder: Path, plan: Plan, state: ServerState) -> None:
     """Store `state` durably in `folder`."""
+    replace_file(folder / _FILE, packed(plan, state))
+
+
+def packed(plan: Plan, state: ServerState) -> bytes:
+    """What is stored."""
     moments = {f"{_OPTIMIZER}{name}": tensor for name, tensor in state.optimizer.to_tensors().items()}
     tensors = {"params": state.params, **moments}
     metadata = {
@@ -37,7 +42,7 @@ def write(folder: Path, plan: Plan, state: ServerState) -> None:
         "attempt": str(state.attempt),
     }
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    replace_file(folder / _FILE, save(contiguous, metadata))
+    return save(contiguous, metadata)
 
 
 def exists(folder: Path) -> bool:

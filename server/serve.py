@@ -144,7 +144,7 @@ def _played(folder: RunFolder, setting: Setting, newcomers: Newcomers) -> Settin
                 return None
             setting = replace(setting, state=state)
         if plan.evaluation.epsilon is not None and folder.evaluation() is None:
-            folder.store_evaluation(setting.state, evaluate(setting, server_stream))
+            folder.store_evaluation(setting.state.run, evaluate(setting, server_stream))
     return setting
 
 

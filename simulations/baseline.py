@@ -19,23 +19,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
-from clients.training.work import Trainer, contribution, site_stream
+from clients.training.work import Trainer, site_stream
 from federation.config.tables import Privacy
 from federation.errors import TrainingDiverged
 from federation.files import replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
 from federation.report.report import Metrics
-from federation.round.terms import Terms
 from federation.sums.state import ServerState, begin
-from privacy.mechanism.encoding import EncodingOverflow
 from server.run import server_stream
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
-from simulations.vectorized import Contributed, run_vectorized
+from simulations.sums.adding import Adding, one_by_one
+from simulations.vectorized import run_vectorized
 from simulations.world import World
 
 FOLDER = ".baselines"
@@ -69,7 +66,10 @@ def without_privacy(
         update={"privacy": Privacy(unit=plan.privacy.unit, noise="none"), "evaluation": evaluation}
     )
     states, rounds = _rounds(bare, world), plan.federation.rounds
-    state = next(states)
+    try:
+        state = next(states)
+    except TrainingDiverged:
+        raise _diverged() from None
     step(1, rounds)
     place = None if kept is None else _place(kept, bare, world, state)
     known = None if place is None else _read(place)
@@ -85,15 +85,12 @@ def without_privacy(
 def _rounds(bare: Plan, world: World) -> Iterator[ServerState]:
     """The state after each round."""
     state = begin(bare, bytes(16), initial_params(world.task.model, bare.federation.seed))
-
-    def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
-        trainer = Trainer(world.task, world.training[site], partial(site_stream, bare, site))
-        try:
-            return Contributed(contribution(terms, site, params, trainer))
-        except EncodingOverflow:
-            raise _diverged() from None
-
-    return (after for after, _ in run_vectorized(bare, state, world.members, contribute, server_stream))
+    trainers = {
+        name: Trainer(world.task, data, partial(site_stream, bare, name))
+        for name, data in world.training.items()
+    }
+    adding = Adding(trainers, {}, one_by_one(trainers))
+    return (after for after, _ in run_vectorized(bare, state, world.members, adding, server_stream))
 
 
 def _trained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,12 +13,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.notes import Note
 from clients.journal.lock import alone
-from clients.release import excess_of
 from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.model.params import initial_params, params_bytes, params_digest
@@ -26,11 +25,10 @@ from federation.plan.tabular import TabularTask
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
-from federation.round.terms import Terms, evaluation_run
+from federation.round.terms import evaluation_run
 from federation.round.transport import Transport
 from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
-from privacy.accounting.units import Charge
 from privacy.ledger.heads import Head
 from server.attendance.faults import Faults
 from server.evaluation import Evaluated
@@ -40,12 +38,12 @@ from server.run_folder import RunFolder
 from server.sessions import open_lines
 from server.transcripts import Transcripts
 from server.voice import Voice
+from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.tried import count_run
-from simulations.vectorized import Contributed, evaluate_vectorized, run_vectorized
 from simulations.world import (
     InProcess,
     World,
@@ -63,6 +61,7 @@ Stage = Callable[[str, int, int], None]
 Count = Callable[[str], Tried | None]  # run id -> how often the same data were tried
 _KEYS = Path("checkpoint", "keys")
 BARE = "without_privacy"
+_ALL = 20  # rounds from the first on that are all measured
 
 _log = logging.getLogger(__name__)
 
@@ -74,17 +73,6 @@ class _Played:
     rounds: Iterator[tuple[ServerState, Receipt]]
     evaluate: Callable[[ServerState], Evaluated]
     close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
-
-
-@dataclass(frozen=True)
-class _Paid:
-    """A run that is over: its state, the rounds each site began, who was evaluated, what is charged, the tries."""
-
-    state: ServerState
-    rounds: Mapping[str, int]
-    evaluated: frozenset[str]
-    charged: Mapping[str, Sequence[Charge]]
-    tried: Tried | None
 
 
 def simulate(
@@ -129,7 +117,7 @@ def simulate(
             return _drawn(done, out, stage)
         keep_inputs(world, engine, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice)
-        paid = _run(folder, world, engine, progress, count)
+        paid = _run(folder, world, engine, _telling(world, progress, count))
         folder.write_params(world.task.model(), paid.state.params)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
@@ -143,7 +131,7 @@ def simulate(
 
 
 def _reported(
-    folder: RunFolder, world: World, paid: _Paid, engine: Engine, started: float, compares: bool
+    folder: RunFolder, world: World, paid: Paid, engine: Engine, started: float, compares: bool
 ) -> Report:
     """The report of what was paid for, on disk."""
     report = summarize(
@@ -192,8 +180,32 @@ def _compares(world: World) -> bool:
     return world.plan.is_private and not world.rules
 
 
-def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | None, count: Count) -> _Paid:
+def is_measured(number: int, rounds: int) -> bool:
+    """Whether the pooled metrics after a round are computed: of the first 20, then of ever fewer, and of the last.
+
+    Of those between 20 times 2^k and twice that, every 2^(k+1)th: about ten each time that their number doubles.
+    """
+    step = 1 if number <= _ALL else 2 ** (1 + int(math.log2(number / _ALL)))
+    return number % step == 0 or number == rounds
+
+
+def _telling(world: World, progress: Progress | None, count: Count) -> Telling:
+    """What a run says: figures of those rounds that are measured, and every round when it is done."""
+    plan = world.plan
+
+    def measure(state: ServerState) -> Metrics:
+        if not is_measured(state.round, plan.federation.rounds):
+            return {}
+        work = partial(pooled_metrics, world, model_of(world, state.params))
+        return Optional().make("pooled", plan.evaluation.metrics, work)
+
+    return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
+
+
+def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling) -> Paid:
     """Play what is left of the run."""
+    if engine == "vectorized":
+        return play_accounted(folder, world, telling)
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()
@@ -205,14 +217,14 @@ def _run(folder: RunFolder, world: World, engine: Engine, progress: Progress | N
         parties = open_sites(world, journals)
         for site in parties.values():
             stack.callback(site.close)
-        final, tried = _train(folder, world, parties, engine, progress, count)
+        final, tried = _train(folder, world, parties, engine, telling)
         run = final.run.hex()
         rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
         evaluated = [
             name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
         ]
         charged = {name: site.journal.charged(run, evaluation_run(run)) for name, site in parties.items()}
-    return _Paid(final, rounds, frozenset(evaluated), charged, tried)
+    return Paid(final, rounds, frozenset(evaluated), charged, tried)
 
 
 def _finished(
@@ -265,8 +277,7 @@ def _train(
     world: World,
     sites: Mapping[str, Site],
     engine: Engine,
-    progress: Progress | None,
-    count: Count,
+    telling: Telling,
 ) -> tuple[ServerState, Tried | None]:
     """Play every round that is left; each is on disk before the next begins. The run is counted before the first.
 
@@ -277,16 +288,13 @@ def _train(
         kept = folder.transcripts(world.roster, state.params.numel())
         stated = partial(folder.store_consents, state.run)
         played = _play(world, state, sites, engine, stack, stated, folder.faults(), kept)
-        tried = count(state.run.hex())
+        tried = telling.count(state.run.hex())
         for after, receipt in played.rounds:
-            state = after
-            measure = partial(pooled_metrics, world, model_of(world, state.params))
-            metrics = Optional().make("pooled", world.plan.evaluation.metrics, measure)
+            state, metrics = after, telling.measure(after)
             folder.store(state, receipt, metrics)
-            if progress is not None:
-                progress(receipt, metrics)
+            telling.progress(receipt, metrics)
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
-            folder.store_evaluation(state, played.evaluate(state))
+            folder.store_evaluation(state.run, played.evaluate(state))
         folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
     return state, tried
 
@@ -307,18 +315,6 @@ def _play(
     plan, signed = world.plan, world.roster
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
-    if engine == "vectorized":
-        present = tuple(site.member for site in sites.values())
-
-        def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
-            excess = excess_of(terms, sites[site].journal)
-            return Contributed(sites[site].release(terms, params, excess=excess), excess)
-
-        return _Played(
-            run_vectorized(plan, state, present, contribute, server_stream),
-            lambda final: evaluate_vectorized(plan, final, present, contribute, server_stream),
-            lambda digest: {name: site.finish(state.run, digest) for name, site in sites.items()},
-        )
     receives = {name: site.receive for name, site in sites.items()}
     transport: Transport = InProcess(receives)
     if engine == "flower":

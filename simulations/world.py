@@ -8,14 +8,18 @@ too: a journal that is gone is not begun anew, and no second one spends the same
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from clients.approvals import open_journal
 from clients.data.folders import SiteFiles
@@ -32,7 +36,6 @@ from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import DataError, SiteFileError, TaskError
 from federation.files import kept, replace_file
-from federation.identity.keys import load_private, private_pem
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
@@ -41,6 +44,9 @@ from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
+
+SEED = "sites"  # in the folder of keys
+_SEED_BYTES = 32
 
 _log = logging.getLogger(__name__)
 
@@ -57,9 +63,10 @@ class World:
     identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # synthetic, or a site.toml's own
     consortium: Ed25519PrivateKey = field(repr=False)
     coordinator: Ed25519PrivateKey = field(repr=False)
+    seed: bytes = field(repr=False)  # of all synthetic keys
     files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
 
-    @property
+    @cached_property
     def members(self) -> tuple[Member, ...]:
         """The sites as they introduce themselves. A simulated one declares the number of records it brings."""
         return tuple(Member(name, self._declared(name)) for name in sorted(self.training))
@@ -93,7 +100,7 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
 
     `keys` may hold identities that an earlier process made for the same simulation.
     """
-    task = build_task(plan)
+    task, seed = build_task(plan), seed_in(keys)
     read = {entry.name: _read(plan, task, entry) for entry in files}
     data = {name: records for name, (records, _) in read.items()}
     rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
@@ -114,9 +121,10 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
         training={name: train for name, (train, _) in data.items()},
         held_out={name: test for name, (_, test) in data.items() if test is not None},
         rules=rules,
-        identities={name: _identity(name, rules.get(name), keys) for name in data},
+        identities={name: rules[name].identity() if name in rules else identity(seed, name) for name in data},
         consortium=Ed25519PrivateKey.generate(),
-        coordinator=Ed25519PrivateKey.generate(),
+        coordinator=identity(seed, ""),
+        seed=seed,
         files={name: found for name, (_, found) in read.items()},
     )
     sample(plan, world.members, round_number=1)
@@ -141,20 +149,25 @@ def require_held_out(sites: Iterable[bool]) -> None:
 
 
 def keep_identities(world: World, keys: Path) -> None:
-    """Store the identities made for a simulation, so that a resumed one continues the same ledgers."""
+    """Store what the keys of simulated sites are derived from, so that a resumed run continues the same ledgers."""
     with kept(keys):
         keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in world.identities.keys() - world.rules.keys():
-            if not (keys / f"{name}.key").exists():
-                replace_file(keys / f"{name}.key", private_pem(world.identities[name]), is_secret=True)
+        if not (keys / SEED).exists():
+            replace_file(keys / SEED, world.seed, is_secret=True)
 
 
-def _identity(name: str, rules: SiteFile | None, keys: Path | None) -> Ed25519PrivateKey:
-    if rules is not None:
-        return rules.identity()
-    if keys is not None and (keys / f"{name}.key").exists():
-        return load_private(keys / f"{name}.key")
-    return Ed25519PrivateKey.generate()
+def seed_in(keys: Path | None) -> bytes:
+    """What an earlier process left in the folder `keys`, or else a new one."""
+    with suppress(FileNotFoundError):
+        if keys is not None and len(found := (keys / SEED).read_bytes()) == _SEED_BYTES:
+            return found
+    return os.urandom(_SEED_BYTES)
+
+
+def identity(seed: bytes, name: str) -> Ed25519PrivateKey:
+    """The key of a simulated site, or of the coordinator (""): one secret for all, as one process plays them all."""
+    info = b"federation/simulated/identity/1/" + name.encode()
+    return Ed25519PrivateKey.from_private_bytes(HKDFExpand(SHA256(), 32, info).derive(seed))
 
 
 def journal_of(world: World, name: str, journals: Path) -> Path:
@@ -163,9 +176,19 @@ def journal_of(world: World, name: str, journals: Path) -> Path:
     return rules.journal if rules else journals / f"{name}.sqlite"
 
 
-def open_sites(world: World, journals: Path) -> dict[str, Site]:
-    """The sites, each with its journal open: its own if it brought a site.toml, else one in `journals`."""
-    return {member.site: _site(world, member, journals) for member in world.members}
+def open_sites(world: World, journals: Path, names: Collection[str] | None = None) -> dict[str, Site]:
+    """The sites, each with its journal open: its own if it brought a site.toml, else one in `journals`.
+
+    Those of these `names`; by default all.
+    """
+    asked = world.members if names is None else [one for one in world.members if one.site in names]
+    return {member.site: _site(world, member, journals) for member in asked}
+
+
+def trainer_of(world: World, name: str) -> Trainer:
+    """A site's model and data, with its streams."""
+    stream, held_out = partial(site_stream, world.plan, name), world.held_out.get(name)
+    return Trainer(world.task, world.training[name], stream, held_out)
 
 
 def _read(
@@ -210,8 +233,7 @@ def _site(world: World, member: Member, journals: Path) -> Site:
             claim_pool(rules, key, fingerprints(file.path, plan.patient_column, key))
     else:
         journal = Journal.open(path, site=name, pool=name, key=key, simulated=True)
-    stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)
-    trainer = Trainer(world.task, world.training[name], stream, held_out)
+    trainer = trainer_of(world, name)
     pinned = frozenset({public_identity(world.consortium)})
     trust = Trust(pinned, quorum=1, serial=0, identity=key)
     return Site(member, trust, lambda: policy, journal, load=lambda _: trainer)

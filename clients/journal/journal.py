@@ -173,6 +173,23 @@ class Journal(Questions):
         if refusal is not None:
             raise refusal
 
+    def reserve_plan(
+        self,
+        runs: tuple[str, str],
+        plan_digest: str,
+        charges: Sequence[Charge],
+        rounds: int,
+        limits: Sequence[Limit],
+        most: int | None,
+    ) -> None:
+        """Charge a plan's rounds and its evaluation, if it has one, under these two names: both, or neither."""
+        (training, *evaluation), (run, after) = charges, runs
+        if evaluation:
+            self.require_room(run, plan_digest, charges, limits)
+        self.reserve(run, plan_digest, training, rounds, limits, most)
+        for charge in evaluation:
+            self.reserve(after, plan_digest, charge, 1, limits)
+
     def require_room(
         self, run: str, plan_digest: str, charges: Sequence[Charge], limits: Sequence[Limit]
     ) -> None:

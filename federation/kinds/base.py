@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from privacy.mechanism.encoding import Codec, Integers, RingVector, Words
 
-    Rows: TypeAlias = Iterator[tuple[slice, Tensor]]
+Rows: TypeAlias = "Iterator[tuple[slice, Tensor]]"
 
 _Kind = TypeVar("_Kind", bound="Kind")
 _Rest = ParamSpec("_Rest")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
-from federation.kinds.base import Parties, Work, Works, once
+from federation.kinds.base import Parties, Rows, Work, Works, once
 from federation.kinds.sums import NoisedSum
 from privacy.accounting.calibration import noise_multiplier
 from privacy.errors import UnsafeParameters
@@ -18,7 +18,6 @@ from privacy.mechanism.gaussian import GaussianMechanism
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from federation.kinds.base import Rows
 
 # An evaluation publishes right answers, wrong answers, and the loss as a share of LOSS_BOUND.
 FIGURES = 3

@@ -12,13 +12,12 @@ import numpy as np
 
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
-from federation.kinds.base import Draws, Kind, Parties, Work, Works, grid, on_grid, once
+from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from federation.kinds.base import Rows
     from privacy.mechanism.encoding import Codec, RingVector
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from federation.config.tables import Training
 from federation.kinds.allowed import Span
-from federation.kinds.base import Draws, Kind, Parties, Work, Works, grid, on_grid, once
+from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once
 from privacy.accounting.events import Event, NonPrivateEvent
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, Stream
@@ -21,7 +21,6 @@ from privacy.mechanism.noise import SIGMA, Stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from federation.kinds.base import Rows
     from privacy.mechanism.encoding import Codec, Integers, RingVector, Words
 
 _BOUND = 16.0  # largest magnitude of a coordinate
