@@ -91,6 +91,7 @@ def works_of(work: Workload) -> dict[str, Work]:
     works: dict[str, Work] = {
         "raw": lambda: raw_round(work, model, start, batches),
         "site by site": cohort.site_by_site,
+        "cohort": cohort.as_one,
     }
     if work.privately:
         works["opacus"] = opacus_round(work, start, batches)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter, process_time
@@ -22,6 +23,8 @@ from federation import Plan, simulate
 from federation.model.params import Layout
 from federation.model.task import Dataset, Task, cross_entropy
 from federation.round.terms import Terms
+from privacy.mechanism.noise import Stream
+from simulations.cohort.program import CohortProgram
 
 NORM = 1.0
 
@@ -65,7 +68,7 @@ class Cohort:
 
     def trained(self) -> list[Tensor]:
         """The mean change, by each way there is."""
-        return [self.site_by_site()]
+        return [self.site_by_site(), self.as_one()]
 
     def site_by_site(self) -> Tensor:
         """The mean change, each site trained by itself: plainly, or each step clipped record by record."""
@@ -75,6 +78,24 @@ class Cohort:
             site = SiteWork(self.terms, name_of(client), self.params, trainer, stream)
             with coins(stream):
                 total += site.noised_update(NORM, _as_it_is) if self.work.privately else site.update()
+        return total / len(self.trainers)
+
+    @cached_property
+    def _program(self) -> CohortProgram:
+        data = {name_of(client): trainer.data for client, trainer in enumerate(self.trainers)}
+        return CohortProgram(self.plan, self.trainers[0].task, data, device="cpu")
+
+    def as_one(self) -> Tensor:
+        """The same as one tensor program, draws of the batches and all."""
+        total, program = torch.zeros(len(self.params), dtype=torch.float64), self._program
+        if self.work.privately:
+            secret = Stream(os.urandom(32))
+            rows = program.noised_updates(self.terms, self.params, secret, NORM, lambda _, totals: totals)
+        else:
+            streams = (trainer.stream(self.round) for trainer in self.trainers)
+            rows = program.updates(self.terms, self.params, streams)
+        for _, part in rows:
+            total += part.sum(dim=0)
         return total / len(self.trainers)
 
 

@@ -28,7 +28,7 @@ def raw_change(work: Workload, start: Tensor, cohort: Cohort) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["mlp", "logistic"])
-def test_the_raw_loop_and_the_sites_change_params_by_the_same_minibatches(name: str) -> None:
+def test_the_raw_loop_the_sites_and_the_cohort_change_params_by_the_same_minibatches(name: str) -> None:
     cohort = Cohort.of(WORKLOADS[name].of(3))
     by_hand = raw_change(cohort.work, cohort.params, cohort)
     assert by_hand.abs().max() > 1e-3
