@@ -191,6 +191,11 @@ def trainer_of(world: World, name: str) -> Trainer:
     return Trainer(world.task, world.training[name], stream, held_out)
 
 
+def records_of(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
+    """What a site of a world trains on, and what it holds out."""
+    return _usable(plan, task, entry.name, *_read(plan, task, entry)[0])
+
+
 def _read(
     plan: Plan, task: Task, entry: SiteFiles
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:

@@ -116,6 +116,7 @@ def simulate(
     out: Out = None,
     seed: Seed = None,
     engine: Annotated[EngineName, typer.Option(help="what carries the messages")] = EngineName.VECTORIZED,
+    ray: Annotated[bool, typer.Option("--ray", help="with --engine flower: on a Ray cluster")] = False,
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
@@ -123,7 +124,9 @@ def simulate(
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline)
+    if ray and engine is not EngineName.FLOWER:
+        raise typer.BadParameter("goes with --engine flower", param_hint="--ray")
+    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline, ray=ray)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -260,6 +263,7 @@ def _simulate(
     *,
     public: bool = False,
     baseline: bool = True,
+    ray: bool = False,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -277,7 +281,7 @@ def _simulate(
             path,
             sites,
             out,
-            engine=engine.value,
+            engine="flower-ray" if ray else engine.value,
             seed=seed,
             baseline=baseline,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),

@@ -21,6 +21,7 @@ from clients.training.screen import said_of
 from clients.training.work import Trainer, site_stream
 from federation.errors import FederationError, TaskError, TrainingDiverged
 from federation.kinds.base import Works
+from federation.plan.plan import Plan
 from federation.round.parts import Sum, without_excess
 from federation.round.terms import Terms
 from privacy.errors import PrivacyError
@@ -49,7 +50,7 @@ class Adding:
         self.begins(terms, params)
         members = terms.parameters.members
         simulated = tuple(name for name in members if name not in self.own) if self.own else members
-        total = self._simulated(terms, simulated, params)
+        total = self.simulated(terms, simulated, params)
         if len(simulated) == len(members):
             ring = np.uint64((1 << terms.codec.ring_bits) - 1)
             return Sum(terms, total & ring, members, members if terms.takes_out else ())
@@ -62,7 +63,8 @@ class Adding:
         found = without_excess(terms, total, members, excess)
         return replace(found, reduced=members, left=()) if terms.takes_out else found
 
-    def _simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor) -> RingVector:
+    def simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor) -> RingVector:
+        """The sum of what these simulated sites of a sum contribute."""
         if not names:
             return np.zeros(terms.length, np.uint64)
         draws = draws_of(terms, names, partial(site_stream, terms.plan))
@@ -87,6 +89,15 @@ class Adding:
             if tally.raised:
                 _log.warning("%s", said_of(name, tally.raised))
                 tally.raised = 0
+
+
+Adds = Callable[[Plan, Adding], Adding]
+"""Under which plan, how simulated sites are added up -> how they are, if another process trains them."""
+
+
+def here(_: Plan, adding: Adding) -> Adding:
+    """In this process."""
+    return adding
 
 
 def one_by_one(trainers: Mapping[str, Trainer]) -> WorksOf:
