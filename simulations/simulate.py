@@ -83,6 +83,7 @@ def simulate(
     out: Path | str,
     *,
     engine: Engine = "vectorized",
+    device: str = "auto",
     seed: int | None = None,
     baseline: bool = True,
     progress: Progress | None = None,
@@ -94,6 +95,7 @@ def simulate(
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
+    `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
@@ -120,7 +122,7 @@ def simulate(
         keep_inputs(world, engine, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice)
         adds = stack.enter_context(_adds(world, sites, engine, stage))
-        paid = _run(folder, world, engine, _telling(world, progress, count), adds)
+        paid = _run(folder, world, engine, _telling(world, progress, count), device, adds)
         folder.write_params(world.task.model(), paid.state.params)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
@@ -215,10 +217,10 @@ def _adds(world: World, sites: Path, engine: Engine, stage: Stage) -> AbstractCo
     return spread(world, sites)
 
 
-def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, adds: Adds) -> Paid:
+def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, device: str, adds: Adds) -> Paid:
     """Play what is left of the run."""
     if engine in ADDS_UP:
-        return play_accounted(folder, world, telling, adds)
+        return play_accounted(folder, world, telling, device, adds)
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()

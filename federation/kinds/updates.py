@@ -181,7 +181,7 @@ class NoisedSteps(FixedPoint):
         """Clipped sums (k, d) on the grid, each with noise of its own."""
         codec, radii = self.step_codec(parties), [self._batch_norm(parties.sizes[site]) for site in sites]
         drawn = self.mechanism(parties).noise_rows(noise, len(sites))
-        return codec.decode(on_grid(codec, totals, radii) + drawn)
+        return codec.decode(on_grid(codec, totals.cpu(), radii) + drawn)
 
     @once
     def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:

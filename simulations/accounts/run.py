@@ -24,9 +24,10 @@ from server.run_folder import RunFolder
 from simulations.accounts.book import Book, Told
 from simulations.accounts.export import export
 from simulations.accounts.file import FILE, AccountFile
-from simulations.sums.adding import Adding, Adds, here, one_by_one
+from simulations.sums.adding import Adding, Adds
+from simulations.sums.making import adding_of
 from simulations.vectorized import evaluate_vectorized, run_vectorized
-from simulations.world import World, keep_identities, open_sites, trainer_of
+from simulations.world import World, keep_identities, open_sites
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Telling:
     count: Callable[[str], Tried | None]
 
 
-def play_accounted(folder: RunFolder, world: World, telling: Telling, adds: Adds = here) -> Paid:
-    """Play what is left of a run, and close it. `adds` may have sites trained elsewhere."""
+def play_accounted(folder: RunFolder, world: World, telling: Telling, device: str, adds: Adds) -> Paid:
+    """Play what is left of a run, and close it."""
     path, names = folder.path / "checkpoint" / FILE, _simulated(world)
     _catch_up(folder, path, names)
     folder.require_whole({name: rules.journal for name, rules in world.rules.items()}, path)
@@ -69,7 +70,7 @@ def play_accounted(folder: RunFolder, world: World, telling: Telling, adds: Adds
         book = Book.open(path, world.plan, state.run, names, world.roster.read())
         stack.callback(book.close)
         book.prompt = bool(own)
-        return _Accounted(folder, world, telling, book, own, adds).played(state)
+        return _Accounted(folder, world, telling, book, own, device, adds).played(state)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class _Accounted:
     telling: Telling
     book: Book
     own: Mapping[str, Site]
+    device: str
     adds: Adds
 
     def played(self, state: ServerState) -> Paid:
@@ -86,10 +88,9 @@ class _Accounted:
         for stale in (self.folder.path / "journals").glob("*.sqlite"):
             stale.unlink()  # of a process that was stopped; written again when this one ends
         tried, run = self.telling.count(state.run.hex()), state.run.hex()
-        trainers = {name: trainer_of(self.world, name) for name in self.book.names}
-        adding = self.adds(
-            self.world.plan, Adding(trainers, self.own, one_by_one(trainers), self.book.begins)
-        )
+        begins, device = self.book.begins, self.device
+        adding = adding_of(self.world.plan, self.world, self.own, device=device, begins=begins)
+        adding = self.adds(self.world.plan, adding)
         with self.folder.keeping_refusal(state):
             try:
                 state = self._trained(state, adding)

@@ -14,7 +14,6 @@ from torch import Tensor
 from clients.training.dpsgd import clipped_gradient
 from clients.training.local import made_up, plain_gradient
 from clients.training.trial import Trial
-from federation.model.params import Layout
 from federation.model.task import Dataset, Task
 from simulations.cohort.batches import Stack
 from simulations.cohort.dense import Dense, layers_of

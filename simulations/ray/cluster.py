@@ -85,7 +85,7 @@ def spread(world: World, sites: Path) -> Iterator[Callable[[Plan, Adding], Sprea
 
         def adds(plan: Plan, adding: Adding) -> Spread:
             work = Work(plan.to_toml(), str(sites.resolve()), key)
-            given = adding.trainers, adding.own, adding.works, adding.begins
+            given = adding.works, adding.own, adding.tally, adding.begins
             return Spread(*given, plan=plan, work=work, ask=ask, at_once=at_once, seen=seen)
 
         yield adds
