@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from click import Abort, ClickException
@@ -91,6 +91,10 @@ class EngineName(StrEnum):
     FLOWER = "flower"
 
 
+if TYPE_CHECKING:
+    from simulations.simulate import Engine
+
+
 class DeviceName(StrEnum):
     """Where the vectorized engine trains."""
 
@@ -126,6 +130,7 @@ def simulate(
     out: Out = None,
     seed: Seed = None,
     engine: Annotated[EngineName, typer.Option(help="what carries the messages")] = EngineName.VECTORIZED,
+    ray: Annotated[bool, typer.Option("--ray", help="with --engine flower: on a Ray cluster")] = False,
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
@@ -144,11 +149,16 @@ def simulate(
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
+    if ray and engine is not EngineName.FLOWER:
+        raise typer.BadParameter("goes with --engine flower", param_hint="--ray")
     how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics, "faults": faults}
+    if ray and folds is not None:
+        raise typer.BadParameter("goes without --folds", param_hint="--ray")
+    name: Engine = "flower-ray" if ray else engine.value
     if folds is not None:
-        _cross_validate(plan, sites, out, folds, engine, seed, as_json, how)
+        _cross_validate(plan, sites, out, folds, name, seed, as_json, how)
     else:
-        _simulate(plan, sites, out, engine, seed, as_json, how)
+        _simulate(plan, sites, out, name, seed, as_json, how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -279,7 +289,7 @@ def _simulate(
     path: Path,
     sites: Path,
     out: Path | None,
-    engine: EngineName,
+    engine: Engine,
     seed: int | None,
     as_json: bool,
     how: Mapping[str, Any] = MappingProxyType({}),
@@ -302,7 +312,7 @@ def _simulate(
             path,
             sites,
             out,
-            engine=engine.value,
+            engine=engine,
             seed=seed,
             **how,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
@@ -326,7 +336,7 @@ def _cross_validate(
     sites: Path,
     out: Path | None,
     folds: int,
-    engine: EngineName,
+    engine: Engine,
     seed: int | None,
     as_json: bool,
     how: Mapping[str, Any],
@@ -348,7 +358,7 @@ def _cross_validate(
             sites,
             out,
             folds=folds,
-            engine=engine.value,
+            engine=engine,
             seed=seed,
             **how,
             progress=lambda fold, done, seen: shown.rounds(
