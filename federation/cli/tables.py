@@ -1,20 +1,23 @@
-"""Prints results as tables on a terminal."""
+"""Prints results as tables on a terminal.
+
+A plan's budget needs nothing of a report, so what a report is made of is imported where one is shown.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from federation.cli.screen import show, styled, titled
-from federation.report import wording
-from federation.report.files import PAGE
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
-from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
 from federation.words import printable
+
+if TYPE_CHECKING:
+    from federation.report.report import Evaluation, PrivacyClaim, Report
 
 _ROUNDING = 1e-9
 _SPENT = (
@@ -29,6 +32,9 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
+    from federation.report import wording
+    from federation.report.files import PAGE
+
     lines: tuple[Text | str | Table, ...] = (
         *_claim(report.privacy),
         *_excess(report.privacy.to_json()),
@@ -97,6 +103,8 @@ def _led(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _claim(privacy: PrivacyClaim) -> list[Text]:
+    from federation.report.report import whole
+
     if not privacy.private:
         said = ': the plan says noise = "none"; no epsilon holds for these params'
         return [styled(("NOT PRIVATE", "bold red"), said)]
@@ -112,6 +120,8 @@ def _claim(privacy: PrivacyClaim) -> list[Text]:
 
 
 def _sites(report: Report) -> Table:
+    from federation.report.report import whole
+
     are_tables = any(site.lines is not None for site in report.sites)
     known = ["lines read"] * are_tables + ["records"] * report.simulated
     ledgers = ["epsilon charged"] * any(site.charged is not None for site in report.sites)
@@ -132,6 +142,8 @@ def _kib(size: int | None) -> str:
 
 def _metrics(evaluation: Evaluation) -> Table:
     """Pooled, the mean of the sites at which the metric exists with their number, then the baselines."""
+    from federation.report.report import metrics_of
+
     baselines = [name.replace("_", " ") for name in evaluation.baselines]
     table = titled("Held-out records", "metric", "this run", "mean of sites", *baselines)
     counted = held_out(evaluation.pooled)

@@ -25,15 +25,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RingVector: TypeAlias = NDArray[np.uint64]
 Integers: TypeAlias = NDArray[np.int64]
@@ -80,7 +81,7 @@ class Codec:
 
         By coins, the expectation is within 2^-52 steps of `x`. EncodingOverflow beyond the limit or for NaN.
         """
-        scaled = (x.detach().to(torch.float64) / self.step).numpy()
+        scaled = (x.detach().double() / self.step).numpy()
         nearest: NDArray[np.float64] = np.rint(scaled)
         if not bool(np.all(np.abs(nearest) <= self.limit)):  # written so that NaN fails as well
             raise EncodingOverflow("a vector left the range of the ring")
@@ -100,6 +101,8 @@ class Codec:
 
     def decode(self, integers: Integers) -> Tensor:
         """Grid units back to floats, float64."""
+        import torch  # a second of loading that sizes alone, as of `federation check`, do without
+
         return torch.from_numpy(integers.astype(np.float64) * self.step)
 
 
