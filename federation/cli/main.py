@@ -17,7 +17,7 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
-from federation.cli.checking import doctor
+from federation.cli.checking import budget, doctor
 from federation.cli.drafting import invite, mock, plan_commands, site_commands
 from federation.cli.identities import keys, roster
 from federation.cli.joining import join, leave
@@ -158,21 +158,8 @@ def check(
         check_plan(load(plan), show)
 
 
-@app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
-def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """The privacy budget of a plan, without training."""
-    from federation.cli.progress import show_progress
-    from federation.cli.tables import print_budget
-    from federation.plan.plan import load
-    from simulations.budgets import budget_of
-
-    with show_progress() as shown:
-        shown.stage("reading the plan")
-        figures = budget_of(load(plan), shown.stage)
-    show = print_json if as_json else print_budget
-    show(figures)
-
-
+_SWEEP = "--sweep rounds=50,100,200 --sweep epsilon=1,3"
+app.command(epilog=f"Example: [bold]federation budget plan.toml {_SWEEP}[/bold]")(budget)
 app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 

@@ -5,6 +5,8 @@ A plan's budget needs nothing of a report, so what a report is made of is import
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from rich.text import Text
 
 from federation.cli.screen import show, styled, titled
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
-from federation.words import printable
+from federation.words import many, printable
 
 if TYPE_CHECKING:
     from federation.report.report import Evaluation, PrivacyClaim, Report
@@ -273,3 +275,58 @@ def _oddities(found: Mapping[str, Any]) -> list[str]:
         rounds, seconds = found["planned_rounds"], found["seconds_a_round"]
         lines.append(f"a round takes {seconds:.2f} s here; {rounds} rounds about {short(rounds * seconds)} s")
     return lines
+
+
+_OF_A_SWEEP = (
+    "multiplier: noise over the most that one unit adds; spends: epsilon of the training, rounded up",
+    "excess: times the noise that epsilon needs, when nobody drops out",
+    "of sum, of mean: standard deviation of a coordinate, in clipping norms; of a mean at a learning rate of 1",
+)
+_PROVED = "bound: proved to be enough, and hardly above what the plan itself would have; --exact has that"
+
+
+def print_sweep(found: Mapping[str, Any]) -> None:
+    """Print a line for each plan of a sweep: its figures, or why there is no such plan."""
+    points, names = found["points"], list(found["sweep"])
+    figures = ("multiplier", "spends", "excess", "of sum", "of mean", "by")
+    table = titled(
+        f"{many(len(points), 'plan')} by budget alone: no data was read", names[0], *names[1:], *figures
+    )
+    for point in points:
+        table.add_row(*map(_value, point["swept"].values()), *_felt(point["figures"]))
+    is_proved = any(point["figures"] and point["figures"]["by"] == "bound" for point in points)
+    show(table, *_OF_A_SWEEP, *[_PROVED] * is_proved, *_refused(points))
+
+
+def _felt(figures: Mapping[str, Any] | None) -> list[str]:
+    if figures is None:
+        return ["-", "-", "-", "-", "-", "refused"]
+    noise = (short(figures[name]) for name in ("noise_excess", "noise_of_sum", "noise_of_mean"))
+    return [f"{figures['noise_multiplier']:g}", spent(figures["epsilon"]), *noise, figures["by"]]
+
+
+def _refused(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each reason once, with the first plan that it is told of."""
+    lines = []
+    for reason in dict.fromkeys(point["refused"] for point in points if point["refused"]):
+        first, *more = (point["swept"] for point in points if point["refused"] == reason)
+        told = ", ".join(f"{name} {_value(value)}" for name, value in first.items())
+        lines.append(f"refused: {told}{f' and {len(more)} more' if more else ''}: {reason}")
+    return lines
+
+
+def sweep_csv(found: Mapping[str, Any]) -> str:
+    """A sweep for a spreadsheet: exact numbers, empty where there is none."""
+    names = list(found["sweep"])
+    figures = next((list(point["figures"]) for point in found["points"] if point["figures"]), [])
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*(f"plan_{name}" if name in figures else name for name in names), *figures, "refused"])
+    for point in found["points"]:
+        known = point["figures"] or {}
+        rows.writerow([*point["swept"].values(), *(known.get(name) for name in figures), point["refused"]])
+    return text.getvalue()
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else MISSING if value is None else str(value)

@@ -26,6 +26,7 @@ from privacy.accounting.bounds import (
     setting_of,
     unsampled,
 )
+from privacy.accounting.loss_distributions import Neighbor
 
 _FEWEST = 2**9  # points of a sketch, which only says where to look
 _LOOKS = 3
@@ -33,12 +34,20 @@ _ROUNDING = 1e-13  # of a loss at a cut, relative: what a release may be further
 _STRETCH = 2.0  # of numbers of rounds that are looked at with one setting
 
 
-def upper(mechanisms: Sequence[Mechanism], delta: float, accuracy: float = ACCURACY) -> float:
-    """An upper bound on epsilon at `delta` of everything together, about `accuracy` above it (relative below 1)."""
+def upper(
+    mechanisms: Sequence[Mechanism],
+    delta: float,
+    accuracy: float = ACCURACY,
+    sides: Sequence[Neighbor] = NEIGHBORS,
+) -> float:
+    """An upper bound on epsilon at `delta` of everything together, about `accuracy` above it (relative below 1).
+
+    Of one of the `sides` alone it bounds half of the question, which is good for a search.
+    """
     mu, sampled = counted(mechanisms)
     if not sampled:
         return unsampled(mu, delta) * (1 + 1e-9)
-    return max(_upper(parts_of(mu, sampled, each, delta), delta, accuracy) for each in NEIGHBORS)
+    return max(_upper(parts_of(mu, sampled, each, delta), delta, accuracy) for each in sides)
 
 
 def curve(one: Mechanism, counts: Sequence[int], delta: float, accuracy: float = ACCURACY) -> list[float]:
