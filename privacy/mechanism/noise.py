@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import NoReturn
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ MIN_VARIANCE = 2**20  # of a part: for smaller ones nothing here was shown
 _TABLES = 8  # are kept: two cohorts of another size, each with shares in four parts; 28 MB at most
 
 _KEY_BYTES = 32
+_HASH, _FROM_ZERO = SHA256(), modes.CTR(bytes(16))
 _BUFFER_BYTES = 4096
 _FRACTION_BITS = 256
 _WORD = 2**64
@@ -58,9 +59,7 @@ class Stream:
             raise ValueError(f"a stream's key has {_KEY_BYTES} bytes")
         self._key = key
         self._derived: set[str] = set()
-        # The counter may start at zero: this cipher key comes from the stream's key alone and serves only here.
-        cipher = Cipher(algorithms.AES256(_expand(key, "keystream")), modes.CTR(bytes(16)))
-        self._encryptor = cipher.encryptor()
+        self._encryptor: CipherContext | None = None  # a stream may only derive others
         self._buffer, self._position = b"", 0
 
     def take(self, size: int) -> bytes:
@@ -68,7 +67,7 @@ class Stream:
         end = self._position + size
         if end > len(self._buffer):
             left = self._buffer[self._position :]
-            self._buffer = left + self._encryptor.update(bytes(size - len(left) + _BUFFER_BYTES))
+            self._buffer = left + self._keystream().update(bytes(max(size - len(left), _BUFFER_BYTES)))
             self._position, end = 0, size
         taken = self._buffer[self._position : end]
         self._position = end
@@ -84,6 +83,14 @@ class Stream:
             raise ValueError(f"the stream {label!r} was derived before; its bytes must not be drawn twice")
         self._derived.add(label)
         return Stream(_expand(self._key, "derive/" + label))
+
+    def _keystream(self) -> CipherContext:
+        """The cipher, made when the first byte is asked for."""
+        if self._encryptor is None:
+            # The counter may start at zero: this key comes from the stream's key alone and serves only here.
+            key = _expand(self._key, "keystream")
+            self._encryptor = Cipher(algorithms.AES256(key), _FROM_ZERO).encryptor()
+        return self._encryptor
 
     def __repr__(self) -> str:
         return "Stream(<secret>)"
@@ -175,4 +182,4 @@ def _exp_of_minus_half_inverse(variance: int) -> int:
 
 
 def _expand(key: bytes, label: str) -> bytes:
-    return HKDFExpand(SHA256(), _KEY_BYTES, b"privacy/stream/1/" + label.encode()).derive(key)
+    return HKDFExpand(_HASH, _KEY_BYTES, b"privacy/stream/1/" + label.encode()).derive(key)
