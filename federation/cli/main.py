@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
-from federation.cli.checking import doctor
+from federation.cli.checking import budget, doctor
 from federation.cli.drafting import invite, mock, plan_commands, site_commands
 from federation.cli.identities import keys, roster
 from federation.cli.joining import join, leave
@@ -118,7 +119,7 @@ def demo(
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = population_for(population)(Path(folder), 0)
-        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json, public=True)
+        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL.value, None, as_json, public=True)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
@@ -192,21 +193,8 @@ def check(
         check_plan(load(plan), show)
 
 
-@app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
-def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """The privacy budget of a plan, without training."""
-    from federation.cli.progress import show_progress
-    from federation.cli.tables import print_budget
-    from federation.plan.plan import load
-    from simulations.budgets import budget_of
-
-    with show_progress() as shown:
-        shown.stage("reading the plan")
-        figures = budget_of(load(plan), shown.stage)
-    show = print_json if as_json else print_budget
-    show(figures)
-
-
+_SWEEP = "--sweep rounds=50,100,200 --sweep epsilon=1,3"
+app.command(epilog=f"Example: [bold]federation budget plan.toml {_SWEEP}[/bold]")(budget)
 app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
@@ -273,7 +261,7 @@ def dispatch() -> int:
         check_origins()
     command = typer.main.get_command(app)
     try:
-        with command.make_context("federation", sys.argv[1:]) as context:
+        with command.make_context("federation", sys.argv[1:]) as context, _remembering():
             command.invoke(context)
     except Exit as end:
         return end.exit_code
@@ -283,6 +271,15 @@ def dispatch() -> int:
         message = error.format_message()
         return fail(message, 2) if message else 2  # a call without words was answered with the help
     return 0
+
+
+def _remembering() -> AbstractContextManager[None]:
+    """An audit counts everything itself."""
+    if sys.argv[1:2] == ["audit"]:
+        return nullcontext()
+    from federation.remembering import calibrations_remembered
+
+    return calibrations_remembered()
 
 
 def _simulate(

@@ -60,9 +60,7 @@ class CohortProgram:
         self._shelf = Shelf(data, self._device, patients=plan.kind.draws_patients)
         self._ways: dict[torch.dtype, Way] = {}
 
-    def updates(
-        self, terms: Terms, params: Tensor, streams: Streams, names: Names = None
-    ) -> Iterator[Rows]:
+    def updates(self, terms: Terms, params: Tensor, streams: Streams, names: Names = None) -> Iterator[Rows]:
         """What plain training changed at every site, or at those of these names."""
         for part in self._slices(terms, params, streams, torch.float32, names):
             yield part.place, part.updates()
