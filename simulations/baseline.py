@@ -29,6 +29,7 @@ from server.run import server_stream
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
+from simulations.sums.adding import Adds, here
 from simulations.sums.making import adding_of
 from simulations.vectorized import run_vectorized
 from simulations.world import World
@@ -53,7 +54,11 @@ class Baseline:
 
 
 def without_privacy(
-    plan: Plan, world: World, kept: Path | None = None, step: Step = lambda _done, _all: None
+    plan: Plan,
+    world: World,
+    kept: Path | None = None,
+    step: Step = lambda _done, _all: None,
+    adds: Adds = here,
 ) -> Metrics:
     """Metrics of the same training with neither clipping nor noise: what privacy costs is the difference.
 
@@ -63,7 +68,7 @@ def without_privacy(
     bare = plan.model_copy(
         update={"privacy": Privacy(unit=plan.privacy.unit, noise="none"), "evaluation": evaluation}
     )
-    states, rounds = _rounds(bare, world), plan.federation.rounds
+    states, rounds = _rounds(bare, world, adds), plan.federation.rounds
     try:
         state = next(states)
     except TrainingDiverged:
@@ -80,10 +85,10 @@ def without_privacy(
     return known.result()
 
 
-def _rounds(bare: Plan, world: World) -> Iterator[ServerState]:
+def _rounds(bare: Plan, world: World, adds: Adds) -> Iterator[ServerState]:
     """The state after each round."""
     state = begin(bare, bytes(16), initial_params(world.task.model, bare.federation.seed))
-    adding = adding_of(bare, world)
+    adding = adds(bare, adding_of(bare, world))
     return (after for after, _ in run_vectorized(bare, state, world.members, adding, server_stream))
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
-from federation.cli.checking import doctor
+from federation.cli.checking import budget, doctor
 from federation.cli.drafting import invite, mock, plan_commands, site_commands
 from federation.cli.identities import keys, roster
 from federation.cli.joining import join, leave
@@ -89,6 +92,18 @@ class EngineName(StrEnum):
     FLOWER = "flower"
 
 
+if TYPE_CHECKING:
+    from simulations.simulate import Engine
+
+
+class DeviceName(StrEnum):
+    """Where the vectorized engine trains."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
 def demo(
     population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
@@ -104,7 +119,7 @@ def demo(
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = population_for(population)(Path(folder), 0)
-        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json, public=True)
+        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL.value, None, as_json, public=True)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
@@ -116,9 +131,18 @@ def simulate(
     out: Out = None,
     seed: Seed = None,
     engine: Annotated[EngineName, typer.Option(help="what carries the messages")] = EngineName.VECTORIZED,
+    ray: Annotated[bool, typer.Option("--ray", help="with --engine flower: on a Ray cluster")] = False,
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
+    device: Annotated[DeviceName, typer.Option(help="where the vectorized engine trains")] = DeviceName.AUTO,
+    all_metrics: Annotated[
+        bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
+    ] = False,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
+    ] = None,
     folds: Annotated[
         int | None, typer.Option(metavar="K", help="cross-validation: K trainings, each tested on a K-th")
     ] = None,
@@ -126,10 +150,16 @@ def simulate(
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
+    if ray and engine is not EngineName.FLOWER:
+        raise typer.BadParameter("goes with --engine flower", param_hint="--ray")
+    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics, "faults": faults}
+    if ray and folds is not None:
+        raise typer.BadParameter("goes without --folds", param_hint="--ray")
+    name: Engine = "flower-ray" if ray else engine.value
     if folds is not None:
-        _cross_validate(plan, sites, out, folds, engine, seed, as_json, baseline=baseline)
+        _cross_validate(plan, sites, out, folds, name, seed, as_json, how)
     else:
-        _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline)
+        _simulate(plan, sites, out, name, seed, as_json, how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -163,21 +193,8 @@ def check(
         check_plan(load(plan), show)
 
 
-@app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
-def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """The privacy budget of a plan, without training."""
-    from federation.cli.progress import show_progress
-    from federation.cli.tables import print_budget
-    from federation.plan.plan import load
-    from simulations.budgets import budget_of
-
-    with show_progress() as shown:
-        shown.stage("reading the plan")
-        figures = budget_of(load(plan), shown.stage)
-    show = print_json if as_json else print_budget
-    show(figures)
-
-
+_SWEEP = "--sweep rounds=50,100,200 --sweep epsilon=1,3"
+app.command(epilog=f"Example: [bold]federation budget plan.toml {_SWEEP}[/bold]")(budget)
 app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
@@ -244,7 +261,7 @@ def dispatch() -> int:
         check_origins()
     command = typer.main.get_command(app)
     try:
-        with command.make_context("federation", sys.argv[1:]) as context:
+        with command.make_context("federation", sys.argv[1:]) as context, _remembering():
             command.invoke(context)
     except Exit as end:
         return end.exit_code
@@ -256,16 +273,25 @@ def dispatch() -> int:
     return 0
 
 
+def _remembering() -> AbstractContextManager[None]:
+    """An audit counts everything itself."""
+    if sys.argv[1:2] == ["audit"]:
+        return nullcontext()
+    from federation.remembering import calibrations_remembered
+
+    return calibrations_remembered()
+
+
 def _simulate(
     path: Path,
     sites: Path,
     out: Path | None,
-    engine: EngineName,
+    engine: Engine,
     seed: int | None,
     as_json: bool,
+    how: Mapping[str, Any] = MappingProxyType({}),
     *,
     public: bool = False,
-    baseline: bool = True,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -283,9 +309,9 @@ def _simulate(
             path,
             sites,
             out,
-            engine=engine.value,
+            engine=engine,
             seed=seed,
-            baseline=baseline,
+            **how,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
             stage=shown.stage,
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
@@ -307,11 +333,10 @@ def _cross_validate(
     sites: Path,
     out: Path | None,
     folds: int,
-    engine: EngineName,
+    engine: Engine,
     seed: int | None,
     as_json: bool,
-    *,
-    baseline: bool,
+    how: Mapping[str, Any],
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_folds
@@ -330,9 +355,9 @@ def _cross_validate(
             sites,
             out,
             folds=folds,
-            engine=engine.value,
+            engine=engine,
             seed=seed,
-            baseline=baseline,
+            **how,
             progress=lambda fold, done, seen: shown.rounds(
                 f"{plan.name}, fold {fold} of {folds}", done.round, plan.rounds, seen
             ),

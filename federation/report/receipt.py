@@ -33,7 +33,8 @@ class Receipt(Part):
     `params_before` and `params_after` are digests of what the sites train on, `average` that of the model where the
     plan averages: what the run ends with, should this be its last round.
     `transcript`: the digest of the file that shows the round's sum, in hex; None where none is kept.
-    `metrics`: of the pooled held-out records, in a simulation. `unlikely`: how the sum is one that honest sites do
+    `simulated_seconds`: what it would have taken, in a simulation with faults. `metrics`: of the pooled held-out
+    records, in a simulation. `unlikely`: how the sum is one that honest sites do
     not make; there only where it is, and where the plan has it reported.
     """
 
@@ -50,6 +51,7 @@ class Receipt(Part):
     heads: Mapping[str, Mapping[str, Any]] = {}
     excess_left: _Names = ()
     transcript: str | None = None
+    simulated_seconds: float | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default
     unlikely: UnlikelySum | None = None
     void: Annotated[tuple[Void, ...], AnyList] = ()

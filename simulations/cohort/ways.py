@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +16,12 @@ from clients.training.dpsgd import clipped_gradient
 from clients.training.local import made_up, plain_gradient
 from clients.training.trial import Trial
 from federation.model.task import Dataset, Task
-from simulations.cohort.batches import Stack
+from simulations.cohort.batches import Stack, drawn
 from simulations.cohort.dense import Dense, layers_of
 from simulations.cohort.general import General
-from simulations.cohort.nets import Batch, Net
+from simulations.cohort.nets import Batch, Net, batch_of
 
-_CACHE = 2**20  # bytes of weights and activations of a slice: what a core's own cache holds
+_CACHE = 2**22  # bytes of weights and activations of a slice, about what a core's own caches hold
 _MOST = 1024  # sites at once
 _TRIED = (3, 0, 5)  # records of made-up sites
 _NORM_SHARE = 0.5  # of the median length: some are clipped, some are not
@@ -87,9 +88,9 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             trial = Trial.of(task, like, dtype)
             params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
             net.begin(params.to(device), len(_TRIED))
-            batch, sites = _made_up(like, dtype)
+            batch, sites = _made_up(like, dtype, device)
             norm = _norm(trial, sites) if dtype is torch.float64 else None
-            found = net.gradients(batch.to(device)) if norm is None else net.clipped(batch.to(device), norm)
+            found = net.gradients(batch) if norm is None else net.clipped(batch, norm)
             out = torch.empty((len(_TRIED), len(params)), dtype=dtype, device=device)
             rows = net.rows(found, out).cpu()
             return all(
@@ -100,22 +101,15 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             return False
 
 
-def _made_up(like: Dataset, dtype: torch.dtype) -> tuple[Batch, list[Dataset]]:
-    """A padded batch of made-up sites, and their records."""
+def _made_up(like: Dataset, dtype: torch.dtype, device: torch.device) -> tuple[Batch, list[Dataset]]:
+    """Padded batches of made-up sites that are drawn whole, and their records."""
     sites = [made_up(like, count, seed) for seed, count in enumerate(_TRIED)]
     if like.features.is_floating_point():
         sites = [Dataset(site.features.to(dtype), site.labels, site.patients) for site in sites]
-    whole = Stack.of([Dataset(site.features, site.labels) for site in sites], torch.device("cpu"))
-    width, pad = max(_TRIED), len(whole.features) - 1
-    rows = torch.full((len(_TRIED), width), pad)
-    for index, count in enumerate(_TRIED):
-        rows[index, :count] = torch.arange(count) + int(whole.rows[index])
-    weights = (rows != pad).to(dtype)
-    features, labels = whole.features[rows], whole.labels[rows]
-    if like.patients is None:
-        return Batch(features, labels, weights), sites
-    places = torch.nonzero(weights.flatten())[:, 0]
-    return Batch(features, labels, weights, places, torch.arange(len(places))), sites
+    stack = Stack.of(sites, device)
+    ones = np.ones(len(sites), np.float32 if dtype is torch.float32 else np.float64)
+    (whole,) = drawn(stack, (), 1.0, 1, ones)
+    return batch_of(stack, whole, dtype), sites
 
 
 def _norm(trial: Trial, sites: list[Dataset]) -> float:

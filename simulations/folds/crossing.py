@@ -26,6 +26,7 @@ from federation.plan.tabular import TabularTask
 from federation.report.receipt import Receipt
 from federation.report.report import Fold, Metrics, Report
 from server.run_folder import RunFolder
+from simulations.faults.rules import Faults
 from simulations.folds.dealing import Numbers, deal, require_folds
 from simulations.folds.keeping import FoldsFolder
 from simulations.folds.result import CrossValidation, cross_validated
@@ -46,6 +47,9 @@ def cross_validate(
     engine: Engine = "vectorized",
     seed: int | None = None,
     baseline: bool = True,
+    device: str = "auto",
+    all_metrics: bool = False,
+    faults: Faults | str | None = None,
     progress: FoldProgress | None = None,
     stage: Stage = lambda _what, _done, _all: None,
     warn: Callable[[Note], None] = lambda _: None,
@@ -89,6 +93,9 @@ def cross_validate(
                     run,
                     engine=engine,
                     baseline=baseline,
+                    device=device,
+                    all_metrics=all_metrics,
+                    faults=faults,
                     progress=told,
                     stage=stage,
                     warn=warn if number == 1 else lambda _: None,
