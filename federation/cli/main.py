@@ -79,6 +79,8 @@ class Population(StrEnum):
     """Bundled data to try things on."""
 
     HOSPITALS = "hospitals"
+    DIGITS = "digits"
+    BANK = "bank"
 
 
 class EngineName(StrEnum):
@@ -99,12 +101,13 @@ def demo(
     """Train on bundled data, end to end: secure aggregation, differential privacy, a report."""
     from tempfile import TemporaryDirectory
 
-    from simulations.populations import population_for, scenario_for
+    from simulations.populations.registry import population_for
 
+    found = population_for(population)
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
-        sites = population_for(population)(Path(folder), 0)
-        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json, public=True)
+        sites = found.write(Path(folder), 0)
+        _simulate(found.scenario, sites, out, EngineName.PROTOCOL, None, as_json, public=True)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
