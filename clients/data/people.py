@@ -49,13 +49,13 @@ def people(table: Table, column: str) -> People:
     known = {cell: cleaned(cell) for cell in set(cells)}
     names = tuple(known[cell] for cell in cells)
     number = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    wrong = {name: said for name in number if (said := _no_name(name)) is not None}
+    wrong = {name: said for name in number if (said := no_name(name)) is not None}
     faults = collected(column, ((row, wrong[name]) for row, name in enumerate(names) if name in wrong))
     numbers = np.array([number[name] for name in names], dtype=np.int64)
     return People(names, numbers, faults, () if faults else _notes(table, column, names))
 
 
-def _no_name(name: str) -> tuple[str, str] | None:
+def no_name(name: str) -> tuple[str, str] | None:
     """Why a text names nobody, or None."""
     if not name:
         return "is empty", "every row needs the patient it belongs to"

@@ -48,7 +48,7 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     """
     owners = _owners(dataset)
     ranks = _sums(owners, _content_hashes(dataset, seed))
-    classes = _usual(owners, dataset.labels.numpy())
+    classes = usual(owners, dataset.labels.numpy())
     held = np.zeros(len(ranks), dtype=bool)
     for label in np.unique(classes):
         members = np.flatnonzero(classes == label)
@@ -114,7 +114,7 @@ def _sums(owners: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.u
     return totals
 
 
-def _usual(owners: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def usual(owners: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """The label that most of each owner's rows have; of several, the least."""
     best, most = np.zeros(owners.max() + 1, dtype=np.int64), np.zeros(owners.max() + 1, dtype=np.int64)
     for label in np.unique(labels):

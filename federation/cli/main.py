@@ -17,8 +17,8 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.checking import doctor
-from federation.cli.drafting import invite, mock, plan_commands, site_commands
-from federation.cli.identities import keys, roster
+from federation.cli.drafting import mock, plan_commands, site_commands, split
+from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
@@ -180,6 +180,8 @@ app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
 
 app.command(epilog="Example: [bold]federation mock plan.toml --rows 500 --out mock/[/bold]")(mock)
+_SPLIT = "federation split census.csv --dirichlet 0.3 --sites 20 --label income --out sites/"
+app.command(epilog=f"Example: [bold]{_SPLIT}[/bold]")(split)
 app.command(epilog="Example: [bold]federation invite --plan plan.toml --roster-key consortium.pub[/bold]")(
     invite
 )

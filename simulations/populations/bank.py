@@ -1,9 +1,9 @@
 """Eight branches of a bank: a credit portfolio that is made up from beginning to end, and says how.
 
-A row is a loan in a year: what the bank knows at its beginning, and whether the loan defaults within it (`default`, 1
-or 0). A loan is there for one to four years, until it is repaid or defaults. A customer has one to three loans, so a
-customer has several rows: `customer` is the column that says whose a row is. Some have a loan at a second branch and
-are the same customer there: privacy has to hold for both together.
+A row is a loan in a year: what the bank knows at its beginning, and whether the loan defaults within it
+(`default`, 1 or 0). A loan is there for one to four years, until it is repaid or defaults. A customer has one to
+three loans, so a customer has several rows: `customer` is the column that says whose a row is. Some have a loan at
+a second branch and are the same customer there: privacy has to hold for both together.
 
 What decides a default, in log-odds (`_log_odds`), is the sum of
 
@@ -12,12 +12,13 @@ What decides a default, in log-odds (`_log_odds`), is the sum of
     the product     a card defaults more often than a mortgage
     what is hidden  a customer's prudence, which shows in delinquencies and utilisation alone
 
-About one loan in sixteen defaults in a year. Amounts have a heavy tail: a Pareto tail of index 1.5 on one in fifty.
-Branches differ in size, age, income, products and economy, and two of them have a bad year of their own.
+About one loan in sixteen defaults in a year. Amounts have a heavy tail: a Pareto tail of index 1.5 on one in
+fifty. Branches differ in size, age, income, products and economy, and two of them have a bad year of their own.
 
-`sex` is the protected attribute. It moves income and the choice of product, as it does in many portfolios, and nothing
-else: neither a default nor prudence asks for it. So default rates differ between the sexes, and among customers
-whose other columns are equal they do not. The plan does not hand it to the model; it is there to be measured by.
+`sex` is the protected attribute. It moves income and the choice of product, as it does in many portfolios, and
+nothing else: neither a default nor prudence asks for it. So default rates differ between the sexes, and among
+customers whose other columns are equal they do not. The plan does not hand it to the model; it is there to be
+measured by.
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ def _products(draws: Draws, customers: Customers, customer: Places, branch: Plac
     weights[:, places["car"]] *= np.where(customers.is_female[customer], 0.7, 1.0)
     ends = np.cumsum(weights, axis=1)
     found = (ends < draws.uniform(len(customer), 1) * ends[:, -1:]).sum(axis=1)
-    return np.minimum(found, len(PRODUCTS) - 1)
+    chosen: Places = np.minimum(found, len(PRODUCTS) - 1)
+    return chosen
 
 
 def _observed(draws: Draws, customers: Customers, loans: Loans) -> list[tuple[int, list[str]]]:
@@ -216,7 +218,9 @@ def _written(
 ) -> list[list[str]]:
     """Rows as cells."""
     whole = ("age", "income", "tenure", "amount", "delinquencies")
-    cells = {name: [str(int(v)) if name in whole else f"{v:g}" for v in fields[name].tolist()] for name in fields}
+    cells = {
+        name: [str(int(v)) if name in whole else f"{v:g}" for v in fields[name].tolist()] for name in fields
+    }
     products = tuple(PRODUCTS)
     who = loans.customer[seen]
     cells["customer"] = [f"C{number:05}" for number in (who + 1).tolist()]

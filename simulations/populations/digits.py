@@ -1,14 +1,14 @@
 """Six scanners, made from bundled images of handwritten digits.
 
 They hold the 1,797 images of the UCI test set of handwritten digits (Alpaydin, Kaynak 1998; bundled with
-scikit-learn): 8 x 8 pixels from 0 to 16, and the digit. The images are real; which scanner took them is made up, and
-so is what a scanner does to them:
+scikit-learn): 8 x 8 pixels from 0 to 16, and the digit. The images are real; which scanner took them is made up,
+and so is what a scanner does to them:
 
     label skew      each digit is dealt to the scanners in shares of its own (Dirichlet, alpha 1 times the size)
     feature shift   a pixel p leaves a scanner as gain * p + offset, cut to 0 .. 16 and rounded to quarters
 
-Both come from the seed, gain and offset from the table below. It stands for any imaging data of several devices: one
-model has to serve all of them, and no site can see the others' images to correct its own.
+Both come from the seed, gain and offset from the table below. It stands for any imaging data of several devices:
+one model has to serve all of them, and no site can see the others' images to correct its own.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ class Draws:
         """So many places of `weights`, each in proportion to its weight."""
         ends = np.cumsum(weights)
         found = np.searchsorted(ends, self.uniform(size) * ends[-1], side="right")
-        return np.minimum(found, len(ends) - 1).astype(np.int64)
+        places: Places = np.minimum(found, len(ends) - 1).astype(np.int64)
+        return places
 
     def order(self, size: int) -> Places:
         """A permutation of 0 .. size - 1."""
@@ -62,8 +63,8 @@ class Draws:
         return self._shares(np.array(alphas))
 
     def _shares(self, alphas: Floats) -> Floats:
-        """A gamma variable of shape a is one of shape a + 1 times U^(1/a). All of it is in logarithms: for a small a
-        the least are below what a float can hold, and the largest must not be lost with them.
+        """A gamma variable of shape a is one of shape a + 1 times U^(1/a). All of it is in logarithms: for a small
+        a the least are below what a float can hold, and the largest must not be lost with them.
         """
         scale = np.log(self.uniform(*alphas.shape)) / alphas
         logs = np.log(gammaincinv(alphas + 1, self.uniform(*alphas.shape))) + scale

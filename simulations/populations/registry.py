@@ -16,7 +16,7 @@ _SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
 @dataclass(frozen=True)
 class Population:
-    """`write` fills a folder with the sites of a seed, SITE/train.csv and SITE/test.csv each; returns the folder."""
+    """`write` fills a folder with the sites of a seed, SITE/train.csv and SITE/test.csv; it returns the folder."""
 
     name: str
     about: str
