@@ -55,6 +55,15 @@ def people(table: Table, column: str) -> People:
     return People(names, numbers, faults, () if faults else _notes(table, column, names))
 
 
+def usual(owners: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The label that most rows of each person have, (people,); of several, the least. People count from 0."""
+    best, most = np.zeros(owners.max() + 1, dtype=np.int64), np.zeros(owners.max() + 1, dtype=np.int64)
+    for label in np.unique(labels):
+        counts = np.bincount(owners[labels == label], minlength=len(most))
+        best, most = np.where(counts > most, label, best), np.maximum(counts, most)
+    return best
+
+
 def no_name(name: str) -> tuple[str, str] | None:
     """Why a text names nobody, or None."""
     if not name:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.split import usual
+from clients.data.people import usual
 from federation.errors import InputError
 from federation.words import many
 from simulations.populations.columns import Columns
