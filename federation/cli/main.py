@@ -10,7 +10,7 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from click import Abort, ClickException
@@ -28,6 +28,9 @@ from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
+
+if TYPE_CHECKING:
+    from simulations.populations.registry import Population
 
 app = typer.Typer(
     help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
@@ -75,7 +78,7 @@ def front(
     """What stands before every command."""
 
 
-class Population(StrEnum):
+class PopulationName(StrEnum):
     """Bundled data to try things on."""
 
     HOSPITALS = "hospitals"
@@ -93,17 +96,33 @@ class EngineName(StrEnum):
 
 @app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
 def demo(
-    population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
+    population: Annotated[
+        PopulationName, typer.Argument(help="which bundled data")
+    ] = PopulationName.HOSPITALS,
     out: Out = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="write the sites and their plan there, and train nothing"),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Train on bundled data, end to end: secure aggregation, differential privacy, a report."""
+    """Train on bundled data, end to end: secure aggregation, differential privacy, a report.
+
+    hospitals: 569 real biopsies in five hospitals
+
+    digits: 1,797 real images of digits from six scanners
+
+    bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
+    """
     from tempfile import TemporaryDirectory
 
     from simulations.populations.registry import population_for
 
     found = population_for(population)
+    if files is not None:
+        _write_population(found, files, out, as_json)
+        return
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = found.write(Path(folder), 0)
@@ -299,6 +318,23 @@ def _simulate(
         print_json(report.to_json())
     else:
         print_report(report, out)
+
+
+def _write_population(population: Population, files: Path, out: Path | None, as_json: bool) -> None:
+    """The files of a population, for whoever wants to look at them, or to run them in another way."""
+    from simulations.populations.parts import new_folder
+
+    if out is not None:
+        raise InputError("--out and --files contradict each other", hint="--files trains nothing")
+    with new_folder(files) as folder:
+        population.write(folder / "sites", 0)
+        (folder / "plan.toml").write_bytes(population.scenario.read_bytes())
+    plan, sites = str(files / "plan.toml"), str(files / "sites")
+    if as_json:
+        print_json({"population": population.name, "plan": plan, "sites": sites})
+        return
+    typer.echo(f"{files}: {population.about}")
+    typer.echo("next: " + command_line(["federation", "simulate", plan, "--sites", sites]))
 
 
 def _advise_to_resume(out: Path, is_named: bool) -> None:
