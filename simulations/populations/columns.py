@@ -15,7 +15,7 @@ from clients.data.faults import collected, refuse
 from clients.data.people import no_name
 from clients.data.sources.packed import in_blocks
 from clients.data.sources.table import Table
-from federation.errors import DataError
+from federation.errors import DataError, InputError
 from federation.plan.identifiers import cleaned
 from simulations.populations.drawing import Floats, Places
 from simulations.populations.rules import MAX_SITES, Rule
@@ -63,9 +63,14 @@ class _Coded:
         self._places: dict[str, int] = {}
 
     @property
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self._places)
+
+    @property
     def is_over(self) -> bool:
         """Whether there are more values than can be told apart; no further one is taken then."""
-        return len(self._places) > self.most
+        return self.count > self.most
 
     def take(self, cells: Sequence[str], first: int) -> None:
         """The next cells, of which the first is that of row `first`."""
@@ -158,6 +163,8 @@ def columns_of(source: Source, rule: Rule) -> Columns:
     faults = [fault for taker in takers for fault in collected(taker.column, taker.faults)]
     refuse(replace(empty, lines=lines), faults)
     _require_few(source, by, label)
+    if rule.skew == "dirichlet":
+        _require_classes(source, label)
     return Columns(
         header=header,
         lines=lines,
@@ -184,3 +191,13 @@ def _require_few(source: Source, by: _Coded | None, label: _Coded | None) -> Non
     if label is not None and label.is_over:
         message = f'{source.place}: column "{label.column}" has more than {_MOST_CLASSES:,} values'
         raise DataError(message, hint="--label names the column of classes")
+
+
+def _require_classes(source: Source, label: _Coded | None) -> None:
+    hint = "--label names the column of classes"
+    if label is None:
+        raise InputError(
+            f"--dirichlet goes with --label: the last column has more than {FEW} values", hint=hint
+        )
+    if label.count < 2:
+        raise DataError(f'{source.place}: column "{label.column}" has one value, and no skew', hint=hint)

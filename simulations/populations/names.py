@@ -46,9 +46,8 @@ def names_of(by: Classes, columns: Columns, where: str) -> tuple[str, ...]:
     seen: dict[str, int] = {}
     for name, row in zip(names, rows, strict=True):
         if (other := seen.setdefault(name.lower(), row)) != row:
-            message = (
-                f'{where}: rows {other} and {row}, column "{by.column}": two values make one name of a site'
-            )
+            first, second = sorted((other, row))
+            message = f'{where}: rows {first} and {second}, column "{by.column}": two values make one name of a site'
             hint = "only letters, digits, ., - and _ tell names apart, and no capitals: write one value in one way"
             raise DataError(message, hint=hint)
     return names
