@@ -399,6 +399,8 @@ def _cross_validate(
 def _slug(name: str) -> str:
     """A plan's name as that of a folder."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+
+
 def _write_population(population: Population, files: Path, out: Path | None, as_json: bool) -> None:
     """The files of a population, for whoever wants to look at them, or to run them in another way."""
     from simulations.populations.parts import new_folder

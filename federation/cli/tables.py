@@ -17,19 +17,12 @@ from rich.text import Text
 from federation.cli.process import command_line
 from federation.cli.screen import show, styled, titled
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
-<<<<<<< HEAD
-from federation.words import many, printable
+from federation.words import many, printable, some
 
 if TYPE_CHECKING:
     from federation.report.report import Evaluation, PrivacyClaim, Report
     from simulations.folds.result import CrossValidation, Spread
-=======
-from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
-from federation.words import many, printable, some
-
-if TYPE_CHECKING:
     from simulations.populations.split import Split
->>>>>>> pops
 
 _ROUNDING = 1e-9
 _MOST_SHOWN = 50  # sites
@@ -318,7 +311,6 @@ def _oddities(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-<<<<<<< HEAD
 _OF_A_SWEEP = (
     "multiplier: noise over the most that one unit adds; spends: epsilon of the training, rounded up",
     "excess: times the noise that epsilon needs, when nobody drops out",
@@ -372,7 +364,8 @@ def sweep_csv(found: Mapping[str, Any]) -> str:
 
 def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else MISSING if value is None else str(value)
-=======
+
+
 def print_split(found: Split, *, is_said: bool) -> None:
     """Print a table that was dealt: the sites, the first of many, and what to do with them.
 
@@ -402,4 +395,3 @@ def print_split(found: Split, *, is_said: bool) -> None:
     show(f"{found.folder}: {many(found.rows, 'row')} at {many(len(found.sites), 'site')}, each row once")
     words = command_line(["--sites", str(found.folder)])
     show(f"next: federation check PLAN {words}; federation simulate PLAN {words}")
->>>>>>> pops
