@@ -20,8 +20,8 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.checking import budget, doctor
-from federation.cli.drafting import invite, mock, plan_commands, site_commands
-from federation.cli.identities import keys, roster
+from federation.cli.drafting import mock, plan_commands, site_commands, split
+from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import advise, command_line, fail
@@ -31,6 +31,9 @@ from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
+
+if TYPE_CHECKING:
+    from simulations.populations.registry import Population
 
 app = typer.Typer(
     help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
@@ -78,10 +81,12 @@ def front(
     """What stands before every command."""
 
 
-class Population(StrEnum):
+class PopulationName(StrEnum):
     """Bundled data to try things on."""
 
     HOSPITALS = "hospitals"
+    DIGITS = "digits"
+    BANK = "bank"
 
 
 class EngineName(StrEnum):
@@ -106,20 +111,37 @@ class DeviceName(StrEnum):
 
 @app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
 def demo(
-    population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
+    population: Annotated[
+        PopulationName, typer.Argument(help="which bundled data")
+    ] = PopulationName.HOSPITALS,
     out: Out = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="write the sites and their plan there, and train nothing"),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Train on bundled data, end to end: secure aggregation, differential privacy, a report."""
+    """Train on bundled data, end to end: secure aggregation, differential privacy, a report.
+
+    hospitals: 569 real biopsies in five hospitals
+
+    digits: 1,797 real images of digits from six scanners
+
+    bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
+    """
     from tempfile import TemporaryDirectory
 
-    from simulations.populations import population_for, scenario_for
+    from simulations.populations.registry import population_for
 
+    found = population_for(population)
+    if files is not None:
+        _write_population(found, files, out, as_json)
+        return
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
-        sites = population_for(population)(Path(folder), 0)
-        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL.value, None, as_json, public=True)
+        sites = found.write(Path(folder), 0)
+        _simulate(found.scenario, sites, out, EngineName.PROTOCOL.value, None, as_json, public=True)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
@@ -200,6 +222,8 @@ app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
 
 app.command(epilog="Example: [bold]federation mock plan.toml --rows 500 --out mock/[/bold]")(mock)
+_SPLIT = "federation split census.csv --dirichlet 0.3 --sites 20 --label income --out sites/"
+app.command(epilog=f"Example: [bold]{_SPLIT}[/bold]")(split)
 app.command(epilog="Example: [bold]federation invite --plan plan.toml --roster-key consortium.pub[/bold]")(
     invite
 )
@@ -375,6 +399,23 @@ def _cross_validate(
 def _slug(name: str) -> str:
     """A plan's name as that of a folder."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
+
+
+def _write_population(population: Population, files: Path, out: Path | None, as_json: bool) -> None:
+    """The files of a population, for whoever wants to look at them, or to run them in another way."""
+    from simulations.populations.parts import new_folder
+
+    if out is not None:
+        raise InputError("--out and --files contradict each other", hint="--files trains nothing")
+    with new_folder(files) as folder:
+        population.write(folder / "sites", 0)
+        (folder / "plan.toml").write_bytes(population.scenario.read_bytes())
+    plan, sites = str(files / "plan.toml"), str(files / "sites")
+    if as_json:
+        print_json({"population": population.name, "plan": plan, "sites": sites})
+        return
+    typer.echo(f"{files}: {population.about}")
+    typer.echo("next: " + command_line(["federation", "simulate", plan, "--sites", sites]))
 
 
 def _advise_to_resume(out: Path, is_named: bool) -> None:

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from federation.cli.process import command_line
 from federation.cli.screen import show, styled, titled
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
-from federation.words import many, printable
+from federation.words import many, printable, some
 
 if TYPE_CHECKING:
     from federation.report.report import Evaluation, PrivacyClaim, Report
     from simulations.folds.result import CrossValidation, Spread
+    from simulations.populations.split import Split
 
 _ROUNDING = 1e-9
+_MOST_SHOWN = 50  # sites
 _SPENT = (
     "epsilon",
     "epsilon_after_this_plan",
@@ -57,6 +60,7 @@ def print_report(report: Report, folder: Path) -> None:
 
 def print_folds(found: CrossValidation, folder: Path) -> None:
     """Print a cross-validation: folds, mean and deviation, the same of the baselines, what it would cost."""
+    from federation.report import wording
     from simulations.folds.result import said
 
     metrics = list(found.metrics)
@@ -360,3 +364,34 @@ def sweep_csv(found: Mapping[str, Any]) -> str:
 
 def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else MISSING if value is None else str(value)
+
+
+def print_split(found: Split, *, is_said: bool) -> None:
+    """Print a table that was dealt: the sites, the first of many, and what to do with them.
+
+    `is_said`: somebody named the label, and nobody has to be told which column it is.
+    """
+    heads = ["rows", *["for the test"] * found.has_tests, *["people"] * (found.people_across is not None)]
+    if found.label is not None:
+        heads.append("classes" if found.positive is None else f"{found.label} = {found.positive}")
+    table = titled("Sites", "site", *map(printable, heads))
+    for site in found.sites[:_MOST_SHOWN]:
+        cells = [site.rows, *[site.test_rows] * found.has_tests, site.people, site.classes, site.share]
+        table.add_row(site.name, *(str(cell) for cell in cells if cell is not None))
+    show(table)
+    if (left := len(found.sites) - _MOST_SHOWN) > 0:
+        show(f"and {many(left, 'site')} more")
+    if found.label is not None and not is_said:
+        show(f'"{found.label}", the last column, is taken for the label; --label names another')
+    if found.tries > 1:
+        show(f"shares were drawn {found.tries} times, until every site had enough rows (--minimum)")
+    if found.people_across:
+        who = many(found.people_across, "person is", "people are")
+        show(
+            f"{who} at several sites: the plan needs privacy.sites_per_patient = {found.most_sites}, or more"
+        )
+    if found.aside:
+        show(f"left out, as they hold no cells: {some(found.aside)}")
+    show(f"{found.folder}: {many(found.rows, 'row')} at {many(len(found.sites), 'site')}, each row once")
+    words = command_line(["--sites", str(found.folder)])
+    show(f"next: federation check PLAN {words}; federation simulate PLAN {words}")
