@@ -61,7 +61,6 @@ def print_report(report: Report, folder: Path) -> None:
 def print_folds(found: CrossValidation, folder: Path) -> None:
     """Print a cross-validation: folds, mean and deviation, the same of the baselines, what it would cost."""
     from federation.report import wording
-    from federation.report import wording
     from simulations.folds.result import said
 
     metrics = list(found.metrics)
