@@ -16,26 +16,22 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
-from clients.training.work import Trainer, contribution, site_stream
 from federation.config.tables import Privacy
 from federation.errors import TrainingDiverged
 from federation.files import replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
 from federation.report.report import Metrics
-from federation.round.terms import Terms
 from federation.sums.state import ServerState, begin
-from privacy.mechanism.encoding import EncodingOverflow
 from server.run import server_stream
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
-from simulations.vectorized import Contributed, run_vectorized
+from simulations.sums.adding import Adds, here
+from simulations.sums.making import adding_of
+from simulations.vectorized import run_vectorized
 from simulations.world import World
 
 FOLDER = ".baselines"
@@ -58,7 +54,11 @@ class Baseline:
 
 
 def without_privacy(
-    plan: Plan, world: World, kept: Path | None = None, step: Step = lambda _done, _all: None
+    plan: Plan,
+    world: World,
+    kept: Path | None = None,
+    step: Step = lambda _done, _all: None,
+    adds: Adds = here,
 ) -> Metrics:
     """Metrics of the same training with neither clipping nor noise: what privacy costs is the difference.
 
@@ -68,8 +68,11 @@ def without_privacy(
     bare = plan.model_copy(
         update={"privacy": Privacy(unit=plan.privacy.unit, noise="none"), "evaluation": evaluation}
     )
-    states, rounds = _rounds(bare, world), plan.federation.rounds
-    state = next(states)
+    states, rounds = _rounds(bare, world, adds), plan.federation.rounds
+    try:
+        state = next(states)
+    except TrainingDiverged:
+        raise _diverged() from None
     step(1, rounds)
     place = None if kept is None else _place(kept, bare, world, state)
     known = None if place is None else _read(place)
@@ -82,18 +85,11 @@ def without_privacy(
     return known.result()
 
 
-def _rounds(bare: Plan, world: World) -> Iterator[ServerState]:
+def _rounds(bare: Plan, world: World, adds: Adds) -> Iterator[ServerState]:
     """The state after each round."""
     state = begin(bare, bytes(16), initial_params(world.task.model, bare.federation.seed))
-
-    def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
-        trainer = Trainer(world.task, world.training[site], partial(site_stream, bare, site))
-        try:
-            return Contributed(contribution(terms, site, params, trainer))
-        except EncodingOverflow:
-            raise _diverged() from None
-
-    return (after for after, _ in run_vectorized(bare, state, world.members, contribute, server_stream))
+    adding = adds(bare, adding_of(bare, world))
+    return (after for after, _ in run_vectorized(bare, state, world.members, adding, server_stream))
 
 
 def _trained(
@@ -104,7 +100,7 @@ def _trained(
         for after in states:
             state = after
             step(state.round)
-        return Baseline(pooled_metrics(world, model_of(world, state.params)))
+        return Baseline(pooled_metrics(world, model_of(world, state.model)))
     except TrainingDiverged:
         return Baseline(None)
 
@@ -139,7 +135,7 @@ def _name(key: bytes, bare: Plan, world: World, first: ServerState) -> str:
 
 def _figures(world: World, state: ServerState) -> Metrics:
     try:
-        return pooled_metrics(world, model_of(world, state.params))
+        return pooled_metrics(world, model_of(world, state.model))
     except TrainingDiverged:
         return {}
 

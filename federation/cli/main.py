@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
-from federation.cli.checking import doctor
-from federation.cli.drafting import mock, plan_commands, site_commands, split
+from federation.cli.checking import budget, doctor
+from federation.cli.drafting import mock, plan_commands, site_commands, split, write_population
 from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
@@ -28,9 +31,6 @@ from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
-
-if TYPE_CHECKING:
-    from simulations.populations.registry import Population
 
 app = typer.Typer(
     help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
@@ -94,6 +94,18 @@ class EngineName(StrEnum):
     FLOWER = "flower"
 
 
+if TYPE_CHECKING:
+    from simulations.simulate import Engine
+
+
+class DeviceName(StrEnum):
+    """Where the vectorized engine trains."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
 def demo(
     population: Annotated[
@@ -121,12 +133,12 @@ def demo(
 
     found = population_for(population)
     if files is not None:
-        _write_population(found, files, out, as_json)
+        write_population(found, files, out, as_json=as_json)
         return
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = found.write(Path(folder), 0)
-        _simulate(found.scenario, sites, out, EngineName.PROTOCOL, None, as_json, public=True)
+        _simulate(found.scenario, sites, out, EngineName.PROTOCOL.value, None, as_json, public=True)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
@@ -138,14 +150,35 @@ def simulate(
     out: Out = None,
     seed: Seed = None,
     engine: Annotated[EngineName, typer.Option(help="what carries the messages")] = EngineName.VECTORIZED,
+    ray: Annotated[bool, typer.Option("--ray", help="with --engine flower: on a Ray cluster")] = False,
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
+    device: Annotated[DeviceName, typer.Option(help="where the vectorized engine trains")] = DeviceName.AUTO,
+    all_metrics: Annotated[
+        bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
+    ] = False,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", help="cross-validation: K trainings, each tested on a K-th")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline)
+    if ray and engine is not EngineName.FLOWER:
+        raise typer.BadParameter("goes with --engine flower", param_hint="--ray")
+    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics, "faults": faults}
+    if ray and folds is not None:
+        raise typer.BadParameter("goes without --folds", param_hint="--ray")
+    name: Engine = "flower-ray" if ray else engine.value
+    if folds is not None:
+        _cross_validate(plan, sites, out, folds, name, seed, as_json, how)
+    else:
+        _simulate(plan, sites, out, name, seed, as_json, how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -179,21 +212,8 @@ def check(
         check_plan(load(plan), show)
 
 
-@app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
-def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """The privacy budget of a plan, without training."""
-    from federation.cli.progress import show_progress
-    from federation.cli.tables import print_budget
-    from federation.plan.plan import load
-    from simulations.budgets import budget_of
-
-    with show_progress() as shown:
-        shown.stage("reading the plan")
-        figures = budget_of(load(plan), shown.stage)
-    show = print_json if as_json else print_budget
-    show(figures)
-
-
+_SWEEP = "--sweep rounds=50,100,200 --sweep epsilon=1,3"
+app.command(epilog=f"Example: [bold]federation budget plan.toml {_SWEEP}[/bold]")(budget)
 app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
@@ -262,7 +282,7 @@ def dispatch() -> int:
         check_origins()
     command = typer.main.get_command(app)
     try:
-        with command.make_context("federation", sys.argv[1:]) as context:
+        with command.make_context("federation", sys.argv[1:]) as context, _remembering():
             command.invoke(context)
     except Exit as end:
         return end.exit_code
@@ -274,16 +294,25 @@ def dispatch() -> int:
     return 0
 
 
+def _remembering() -> AbstractContextManager[None]:
+    """An audit counts everything itself."""
+    if sys.argv[1:2] == ["audit"]:
+        return nullcontext()
+    from federation.remembering import calibrations_remembered
+
+    return calibrations_remembered()
+
+
 def _simulate(
     path: Path,
     sites: Path,
     out: Path | None,
-    engine: EngineName,
+    engine: Engine,
     seed: int | None,
     as_json: bool,
+    how: Mapping[str, Any] = MappingProxyType({}),
     *,
     public: bool = False,
-    baseline: bool = True,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -293,7 +322,7 @@ def _simulate(
         shown.stage("reading the plan")
         plan = load(path).federation
         name, is_named = plan.name, out is not None
-        out = out or _free_folder(re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run")
+        out = out or _free_folder(_slug(name))
         _advise_to_resume(out, is_named)
         from simulations.simulate import simulate as run_simulation
 
@@ -301,9 +330,9 @@ def _simulate(
             path,
             sites,
             out,
-            engine=engine.value,
+            engine=engine,
             seed=seed,
-            baseline=baseline,
+            **how,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
             stage=shown.stage,
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
@@ -320,32 +349,64 @@ def _simulate(
         print_report(report, out)
 
 
-def _write_population(population: Population, files: Path, out: Path | None, as_json: bool) -> None:
-    """The files of a population, for whoever wants to look at them, or to run them in another way."""
-    from simulations.populations.parts import new_folder
+def _cross_validate(
+    path: Path,
+    sites: Path,
+    out: Path | None,
+    folds: int,
+    engine: Engine,
+    seed: int | None,
+    as_json: bool,
+    how: Mapping[str, Any],
+) -> None:
+    from federation.cli.progress import show_progress
+    from federation.cli.tables import print_folds
+    from federation.plan.plan import load
 
-    if out is not None:
-        raise InputError("--out and --files contradict each other", hint="--files trains nothing")
-    with new_folder(files) as folder:
-        population.write(folder / "sites", 0)
-        (folder / "plan.toml").write_bytes(population.scenario.read_bytes())
-    plan, sites = str(files / "plan.toml"), str(files / "sites")
+    with show_progress() as shown:
+        shown.stage("reading the plan")
+        plan = load(path).federation
+        out, is_named = out or _free_folder(_slug(plan.name)), out is not None
+        _advise_to_resume(out, is_named)
+        from federation.audit.page import write_verdict
+        from simulations.folds.crossing import cross_validate
+
+        found = cross_validate(
+            path,
+            sites,
+            out,
+            folds=folds,
+            engine=engine,
+            seed=seed,
+            **how,
+            progress=lambda fold, done, seen: shown.rounds(
+                f"{plan.name}, fold {fold} of {folds}", done.round, plan.rounds, seen
+            ),
+            stage=shown.stage,
+            warn=lambda note: typer.echo(f"warning: {note}", err=True),
+            notice=lambda line: typer.echo(line, err=True),
+            ended=write_verdict,
+        )
     if as_json:
-        print_json({"population": population.name, "plan": plan, "sites": sites})
-        return
-    typer.echo(f"{files}: {population.about}")
-    typer.echo("next: " + command_line(["federation", "simulate", plan, "--sites", sites]))
+        print_json(found.to_json())
+    else:
+        print_folds(found, out)
+
+
+def _slug(name: str) -> str:
+    """A plan's name as that of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
 
 
 def _advise_to_resume(out: Path, is_named: bool) -> None:
     """Have an interruption tell the command that goes on in the folder `out`."""
     words = ["federation", *sys.argv[1:], *([] if is_named else ["--out", str(out)])]
-    advise(
-        lambda: (
-            f"{'resume' if (out / 'plan.toml').exists() else 'nothing was begun; start'} with: "
-            + command_line(words)
-        )
-    )
+
+    def told() -> str:
+        is_begun = (out / "plan.toml").exists() or (out / "checkpoint").exists()  # a run, or one of its folds
+        return f"{'resume' if is_begun else 'nothing was begun; start'} with: {command_line(words)}"
+
+    advise(told)
 
 
 def _free_folder(name: str) -> Path:
