@@ -20,7 +20,7 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.checking import budget, doctor
-from federation.cli.drafting import mock, plan_commands, site_commands, split
+from federation.cli.drafting import mock, plan_commands, site_commands, split, write_population
 from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
@@ -31,9 +31,6 @@ from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
-
-if TYPE_CHECKING:
-    from simulations.populations.registry import Population
 
 app = typer.Typer(
     help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
@@ -136,7 +133,7 @@ def demo(
 
     found = population_for(population)
     if files is not None:
-        _write_population(found, files, out, as_json)
+        write_population(found, files, out, as_json=as_json)
         return
     out = out or _free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
@@ -399,23 +396,6 @@ def _cross_validate(
 def _slug(name: str) -> str:
     """A plan's name as that of a folder."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
-
-
-def _write_population(population: Population, files: Path, out: Path | None, as_json: bool) -> None:
-    """The files of a population, for whoever wants to look at them, or to run them in another way."""
-    from simulations.populations.parts import new_folder
-
-    if out is not None:
-        raise InputError("--out and --files contradict each other", hint="--files trains nothing")
-    with new_folder(files) as folder:
-        population.write(folder / "sites", 0)
-        (folder / "plan.toml").write_bytes(population.scenario.read_bytes())
-    plan, sites = str(files / "plan.toml"), str(files / "sites")
-    if as_json:
-        print_json({"population": population.name, "plan": plan, "sites": sites})
-        return
-    typer.echo(f"{files}: {population.about}")
-    typer.echo("next: " + command_line(["federation", "simulate", plan, "--sites", sites]))
 
 
 def _advise_to_resume(out: Path, is_named: bool) -> None:
