@@ -66,11 +66,11 @@ def _inputs(world: World, engine: str, key: bytes) -> Inputs:
         }
         for name in world.training
     }
-    task = fingerprint(key, [params_bytes(params), _code(world.plan)])
+    task = fingerprint(key, [params_bytes(params), code_of(world.plan)])
     return {"engine": engine, "task": task, "sites": sites}
 
 
-def _code(plan: Plan) -> bytes:
+def code_of(plan: Plan) -> bytes:
     """The file that the user's own task or model is in: another loss leaves data and first params as they were.
 
     What that file imports from elsewhere is not looked at.

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.load import read_file
 from clients.data.notes import Note
 from clients.journal.lock import alone
 from clients.release import excess_of
 from clients.site import Site
-from federation.config.toml import read, with_value
+from federation.config.toml import read as read_toml
+from federation.config.toml import with_value
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
@@ -41,13 +43,15 @@ from server.sessions import open_lines
 from server.transcripts import Transcripts
 from server.voice import Voice
 from simulations.baseline import FOLDER, without_privacy
+from simulations.comparing.alone import MOST_SITES, kept_local_only
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
-from simulations.tried import count_run
+from simulations.tried import Uses, count_run
 from simulations.vectorized import Contributed, evaluate_vectorized, run_vectorized
 from simulations.world import (
     InProcess,
+    Reader,
     World,
     journal_of,
     keep_identities,
@@ -63,8 +67,18 @@ Stage = Callable[[str, int, int], None]
 Count = Callable[[str], Tried | None]  # run id -> how often the same data were tried
 _KEYS = Path("checkpoint", "keys")
 BARE = "without_privacy"
+LOCAL = "local_only"
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a run is a part of: so many runs, whose data are read once. Nobody looks at the pages of each."""
+
+    runs: int
+    read: Reader
+    uses: Uses
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,7 @@ def simulate(
     warn: Callable[[Note], None] = lambda _: None,
     notice: Callable[[str], None] = _log.warning,
     public: bool = False,
+    study: Study | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
@@ -107,7 +122,7 @@ def simulate(
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. Torch is set to one thread.
+    same data. A run of a `study` is marked as that. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -119,16 +134,17 @@ def simulate(
     plan, text = _with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
+    draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
     if (done := _finished(out, plan, text, engine, notice)) is not None:
-        return _drawn(done, out, stage)
+        return draw(done)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn)
+    world, files = _read_sites(plan, sites, out / _KEYS, warn, study.read if study else read_file)
     folder = RunFolder.open(out, plan, text)
     with folder.alone():
         if (done := _finished(out, plan, text, engine, notice)) is not None:  # by another process meanwhile
-            return _drawn(done, out, stage)
+            return draw(done)
         keep_inputs(world, engine, out / "checkpoint")
-        count = partial(_count, plan, [] if public else files, notice)
+        count = partial(_count, plan, [] if public else files, notice, study)
         paid = _run(folder, world, engine, progress, count)
         folder.write_params(world.task.model(), paid.state.params)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
@@ -139,7 +155,7 @@ def simulate(
             report = _compared(report, world, out, stage)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
             folder.close()  # else the same command makes the comparison, of the same data
-        return _drawn(report, out, stage)
+        return draw(report)
 
 
 def _reported(
@@ -169,14 +185,34 @@ def _reported(
 
 def _compared(report: Report, world: World, out: Path, stage: Stage) -> Report:
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
-    optional, plan = Optional(), world.plan
+    optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
-    work = partial(without_privacy, plan, world, out.resolve().parent / FOLDER, step)
-    metrics = optional.make(BARE, plan.evaluation.metrics, work)
+    metrics = optional.make(BARE, plan.evaluation.metrics, partial(without_privacy, plan, world, kept, step))
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and len(world.members) <= MOST_SITES:
+        report = _with_local_only(report, world, kept, stage)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
     return report
+
+
+def _as_it_is(report: Report) -> Report:
+    return report
+
+
+def _with_local_only(report: Report, world: World, kept: Path, stage: Stage) -> Report:
+    """The report with what each site has by itself, or with why that is not known."""
+    optional, sites = Optional(), dict[str, Metrics]()
+
+    def work() -> Metrics:
+        found = kept_local_only(world, kept, partial(stage, "each site by itself"))
+        sites.update(found.own)
+        return found.pooled
+
+    metrics = optional.make(LOCAL, world.plan.evaluation.metrics, work)
+    report = with_baseline(report, LOCAL, metrics, optional.missing.get(LOCAL, ""))
+    told = report.evaluation.model_copy(update={"local_only": sites} if sites else {})
+    return report.model_copy(update={"evaluation": told})
 
 
 def _drawn(report: Report, out: Path, stage: Stage) -> Report:
@@ -231,12 +267,12 @@ def _finished(
 
 
 def _read_sites(
-    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]
+    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None], read: Reader
 ) -> tuple[World, Sequence[SiteFiles]]:
     found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
     for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
         warn(note)
-    world = read_world(plan, found.sites, keys)
+    world = read_world(plan, found.sites, keys, read)
     for note in (note for files in world.files.values() for file in files for note in file.notes):
         warn(note)
     return world, found.sites
@@ -244,17 +280,23 @@ def _read_sites(
 
 def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     """The plan and its TOML. A Plan is read again from its text: a copy with other values is checked, too."""
-    text, path = (plan.to_toml(), None) if isinstance(plan, Plan) else (read(Path(plan)).text, Path(plan))
+    text, path = (
+        (plan.to_toml(), None) if isinstance(plan, Plan) else (read_toml(Path(plan)).text, Path(plan))
+    )
     if seed is not None:
         text = with_value(text, ("federation", "seed"), str(seed))
     return parse(text, path), text
 
 
-def _count(plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], run: str) -> Tried | None:
+def _count(
+    plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], study: Study | None, run: str
+) -> Tried | None:
     """How often the data in these files were tried, with this run; None without files."""
     if not files:
         return None
-    tried = count_run(run, plan, files)
+    tried = count_run(run, plan, files, study.uses if study else None)
+    if study is not None:
+        tried = tried.model_copy(update={"study": study.runs})
     if tried.reason:
         notice(f"this run is not counted among those on the same data: {tried.reason}")
     return tried

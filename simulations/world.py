@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.approvals import open_journal
 from clients.data.folders import SiteFiles
-from clients.data.load import protected, read_file
+from clients.data.load import Reading, protected, read_file
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
+from clients.rules.origin import Place
 from clients.site import Site
 from clients.training.isolation import Tally
 from clients.training.screen import said_of, try_out, usable
@@ -41,6 +42,8 @@ from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
+
+Reader = Callable[[Place, Plan, Task], Reading]
 
 _log = logging.getLogger(__name__)
 
@@ -88,13 +91,15 @@ class World:
         return (rules.data.size if rules else None) or protected(self.plan, self.training[name])
 
 
-def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
+def read_world(
+    plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None, read_one: Reader = read_file
+) -> World:
     """Read every site's data and rules, and refuse all that can be refused before a journal is touched.
 
     `keys` may hold identities that an earlier process made for the same simulation.
     """
     task = build_task(plan)
-    read = {entry.name: _read(plan, task, entry) for entry in files}
+    read = {entry.name: _read(plan, task, entry, read_one) for entry in files}
     data = {name: records for name, (records, _) in read.items()}
     rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
     for name, (train, _) in data.items():
@@ -169,13 +174,13 @@ def open_sites(world: World, journals: Path) -> dict[str, Site]:
 
 
 def _read(
-    plan: Plan, task: Task, entry: SiteFiles
+    plan: Plan, task: Task, entry: SiteFiles, read: Reader
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
     """A site's records to train on and to evaluate on, and the files that they are from."""
     source, held_out = entry.places()
-    everything = read_file(source, plan, task)
+    everything = read(source, plan, task)
     if held_out is not None:
-        test = read_file(held_out, plan, task)
+        test = read(held_out, plan, task)
         return (everything.data, test.data), (everything.file, test.file)
     return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
 

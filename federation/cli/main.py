@@ -6,7 +6,6 @@ answer at once. An error is one line on stderr and an exit code; `--debug` shows
 
 from __future__ import annotations
 
-import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -21,9 +20,10 @@ from federation.cli.drafting import invite, mock, plan_commands, site_commands
 from federation.cli.identities import keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
-from federation.cli.process import advise, command_line, fail
+from federation.cli.process import fail
 from federation.cli.serving import forget, serve, status
 from federation.cli.streams import print_json
+from federation.cli.studying import advise_to_resume, free_folder, named, tradeoff
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -101,7 +101,7 @@ def demo(
 
     from simulations.populations import population_for, scenario_for
 
-    out = out or _free_folder(f"demo-{population}")
+    out = out or free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = population_for(population)(Path(folder), 0)
         _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json, public=True)
@@ -171,6 +171,9 @@ def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> Non
     show = print_json if as_json else print_budget
     show(figures)
 
+
+_TRADEOFF = "federation tradeoff plan.toml --sites mock/ --epsilon 0.5,1,2,4,8 --out runs/frontier"
+app.command(epilog=f"Example: [bold]{_TRADEOFF}[/bold]")(tradeoff)
 
 app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
@@ -269,8 +272,8 @@ def _simulate(
         shown.stage("reading the plan")
         plan = load(path).federation
         name, is_named = plan.name, out is not None
-        out = out or _free_folder(re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run")
-        _advise_to_resume(out, is_named)
+        out = out or free_folder(named(name))
+        advise_to_resume(out, "plan.toml", is_named=is_named)
         from simulations.simulate import simulate as run_simulation
 
         report = run_simulation(
@@ -294,22 +297,3 @@ def _simulate(
         print_json(report.to_json())
     else:
         print_report(report, out)
-
-
-def _advise_to_resume(out: Path, is_named: bool) -> None:
-    """Have an interruption tell the command that goes on in the folder `out`."""
-    words = ["federation", *sys.argv[1:], *([] if is_named else ["--out", str(out)])]
-    advise(
-        lambda: (
-            f"{'resume' if (out / 'plan.toml').exists() else 'nothing was begun; start'} with: "
-            + command_line(words)
-        )
-    )
-
-
-def _free_folder(name: str) -> Path:
-    """runs/NAME-1, or the first number that is free."""
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder

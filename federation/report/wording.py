@@ -60,6 +60,8 @@ def tried(privacy: PrivacyClaim) -> list[str]:
         return [f"Nobody counted how often these data were simulated: {known.reason}.", _CHOSEN]
     times = "1 simulation, this one" if known.runs == 1 else f"{known.runs} simulations, this one included"
     sentences = [f"On this machine these data were used in {times}."]
+    if known.study is not None:
+        sentences.append(f"This run is one of {known.study} of a trade-off, made to choose by.")
     if known.without_privacy:
         sentences.append(f"Without privacy: {known.without_privacy} of them, which no epsilon covers.")
     if privacy.delta is not None:
