@@ -101,7 +101,7 @@ def rounds_of(plan: Plan, world: World, members: Sequence[Member]) -> Iterator[S
             raise diverged() from None
         return Contributed(vector, excess)
 
-    return (after for after, _ in run_vectorized(plan, state, members, contribute, server_stream))
+    return (after for after, _ in run_vectorized(plan, state, tuple(members), contribute, server_stream))
 
 
 def _trained(

@@ -57,8 +57,8 @@ def tradeoff(
 ) -> None:
     """Simulate a plan at several epsilons: what each is worth, at what risk, and for whom.
 
-    Writes a page for people, and a plan file for each point. Every run shows exact figures of the records it is given:
-    use public or mock data, since a choice made by exact figures is covered by no epsilon.
+    Writes a page for people, and a plan file for each point. Use public or mock data: every run shows exact
+    figures, and a choice made by these is covered by no epsilon.
     """
     from federation.cli.progress import show_progress
     from federation.plan.plan import load
@@ -107,9 +107,8 @@ def _print(found: Mapping[str, Any], folder: Path) -> None:
 
 def _points(found: Mapping[str, Any]) -> Table:
     metrics = found["metrics"][:3]
-    table = titled(
-        f"Mean of {len(found['seeds'])} seeds, 95 % t interval", "epsilon", "noise", *map(plain, metrics)
-    )
+    title = f"Mean of {len(found['seeds'])} seeds, 95 % t interval"
+    table = titled(title, "epsilon", "noise", *map(plain, metrics))
     table.add_column("at most, whoever guesses who was in the data")
     for point in found["points"]:
         if not point["refused"]:

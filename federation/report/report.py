@@ -113,8 +113,8 @@ class Tried(Part):
 
     `epsilon` is for the plan's unit at one site and the plan's delta, over the runs that were private; None: no
     bound. `exact`: it is their composition, as for one run alone. Otherwise runs may have been chosen after seeing
-    others, and it is the least limit that, set before the first of them, would have admitted them all. `study`: this
-    run is one of so many of one trade-off.
+    others, and it is the least limit that, set before the first of them, would have admitted them all.
+    `study`: this run is one of so many of one trade-off.
     """
 
     runs: int | None

@@ -1,8 +1,8 @@
 """What a site has without the others: a model of its own records, by the same settings.
 
-`pooled` is over all held-out records, each judged by the model of its own site: the very records that the pooled
-figures of a federation are of, as they would be served today. A metric that ranks records (AUC) then compares scores of
-several models, which need not mean the same.
+`pooled` is over all held-out records, each judged by the model of its own site: the very records that the
+pooled figures of a federation are of, as they would be served today. A metric that ranks records (AUC) then
+compares scores of several models, which need not mean the same.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def local_only(world: World, privacy: Privacy | None = None, step: Step = lambda
     for member in world.members:
         before = done
         params[member.site] = train_one(
-            plan, task, member, world.training[member.site], lambda now, past=before: step(past + now, whole)
+            plan, task, member, world.training[member.site], partial(_after, before, whole, step)
         )
         done += plan.federation.rounds
     held = dict(sorted(world.held_out.items()))
@@ -79,6 +80,10 @@ def local_only(world: World, privacy: Privacy | None = None, step: Step = lambda
         own={site: evaluate(said[site], data.labels, asked) for site, data in held.items()},
         elsewhere={site: measured(plan, task, params[site], everyone) for site in params},
     )
+
+
+def _after(before: int, whole: int, step: Step, done: int) -> None:
+    step(before + done, whole)
 
 
 def kept_local_only(world: World, folder: Path, step: Step = lambda _done, _all: None) -> Alone:

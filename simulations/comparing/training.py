@@ -1,8 +1,8 @@
 """Trainings that stand beside a federation, to compare it with: none of them is charged, none leaves this machine.
 
 A single party (a site that trains alone, or all data in one place) has no sum to hide in, so a plan for one would
-be refused, and rightly. Here nothing is hidden from anybody: the figures are a simulation's. What the plan says about
-training holds as it stands, down to batches, clipping, noise and the server's optimizer; there is one party.
+be refused, and rightly. Here nothing is hidden from anybody: the figures are a simulation's. What the plan says
+about training holds as it stands, down to batches, clipping, noise and the server's optimizer; there is one party.
 """
 
 from __future__ import annotations

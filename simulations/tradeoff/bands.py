@@ -11,10 +11,10 @@ from scipy.special import stdtrit
 
 LEVEL = 0.95
 MEANING = (
-    "the mean over the seeds, and a 95 % t interval around it. It covers the chance that differs from seed to seed: "
-    "noise, batches, first params, and which records are held out where the plan holds some out. It does not cover "
-    "other patients or other sites, since every run has the same records. With few seeds it is wide, and it takes "
-    "the figures to be normally distributed."
+    "the mean over the seeds, and a 95 % t interval around it. It covers the chance that differs from seed to "
+    "seed: noise, batches, first params, and which records are held out where the plan holds some out. It does not "
+    "cover other patients or other sites, since every run has the same records. With few seeds it is wide, and it "
+    "takes the figures to be normally distributed."
 )
 
 

@@ -47,8 +47,8 @@ def tradeoff(
     """Simulate a plan at each epsilon, with each of `noises` (its own by default) and each seed; the frontier.
 
     It is written to `out`, as files for programs and a page for people. The same call goes on after an
-    interruption, on the same data only. `contributions`: also leave out each site in turn, by default where there are few.
-    Raises as `simulate` does, where no point at all can be run.
+    interruption, on the same data only. `contributions`: also leave out each site in turn, by default where there
+    are few. Raises as `simulate` does, where no point at all can be run.
     """
     torch.set_num_threads(1)
     stage("working out the noise")
