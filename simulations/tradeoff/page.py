@@ -1,13 +1,11 @@
 """tradeoff.html: a frontier as a page for people. One file, which opens from disk and loads nothing.
 
-It says what frontier.json says and computes nothing else. Names in it come from users and are escaped. What the
-browser may load, and which script may run (it copies a plan), stands in the page's own policy.
+It says what frontier.json says and computes nothing else. Names in it come from users and are escaped. It runs no
+script, and its own policy has the browser load nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from federation.report.numbers import MISSING, count, figure, plain, tiny
 from federation.report.templates import page_template
 from simulations.tradeoff import plots, wording
 from simulations.tradeoff.plots import NARROW, SMALL, WIDE, Level, Series, is_clear, signed
+from simulations.tradeoff.risk import QUESTIONS
 
 Json = Mapping[str, Any]
 _LEVELS = {
@@ -32,25 +31,6 @@ _LEGEND = {
     "local-only": "each site alone, without privacy",
     "majority": "always the majority class",
 }
-_SCRIPT = """
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const text = document.getElementById(button.dataset.copy).textContent;
-    try { await navigator.clipboard.writeText(text); }
-    catch {
-      const area = document.createElement("textarea");
-      area.value = text; document.body.append(area); area.select();
-      document.execCommand("copy"); area.remove(); button.focus();
-    }
-    button.textContent = "copied";
-    setTimeout(() => { button.textContent = "copy this plan"; }, 2000);
-  });
-}
-addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details.figures")) part.open = true;
-});
-"""
 
 
 def render(found: Json, plans: Mapping[str, str]) -> str:
@@ -66,13 +46,11 @@ def render(found: Json, plans: Mapping[str, str]) -> str:
         epsilons=sorted({point["epsilon"] for point in found["points"]}),
         by_place={(point["noise"], point["epsilon"]): point for point in found["points"]},
         plans=plans,
-        script=Markup(_SCRIPT),  # noqa: S704  our own
-        script_hash=b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
         lead=wording.lead(found, main),
         scale=wording.scale(found),
         given=wording.given(found, main),
         payers=wording.payers(found, main),
-        question=wording.question(found["unit"]),
+        question=QUESTIONS[found["unit"]],
         notes=wording.notes(found),
         baselines={name: wording.BASELINES[name] for name in wording.BASELINES if name in found["baselines"]},
         legend=_legend(found, main, noises),

@@ -10,9 +10,9 @@ from privacy.accounting.risk import advantage
 from privacy.accounting.units import Unit
 
 _MOST = 10**6
-_WHOSE = {
+QUESTIONS = {
     "record": "a person's record was in the data",
-    "patient": "a person's records were in a hospital's data",
+    "patient": "a person's records were in the data of a site",
     "client": "a whole site took part",
 }
 
@@ -31,13 +31,13 @@ def risk_of(epsilon: float | None, delta: float, unit: Unit) -> dict[str, Any]:
 def words(right: float, unit: Unit) -> str:
     """A sentence. The number is rounded up.
 
-    >>> words(0.6225, "record")
-    'Whoever guesses whether a person's record was in the data is right at most 63 times in 100.'
+    >>> words(0.6225, "client")
+    'Whoever guesses whether a whole site took part is right at most 63 times in 100.'
     """
     times = in_times(right)
     if times is None:
-        return f"Whoever guesses whether {_WHOSE[unit]} may be right every time: this bounds nothing."
-    return f"Whoever guesses whether {_WHOSE[unit]} is right at most {times[0]:,} times in {times[1]:,}."
+        return f"Whoever guesses whether {QUESTIONS[unit]} may be right every time: this bounds nothing."
+    return f"Whoever guesses whether {QUESTIONS[unit]} is right at most {times[0]:,} times in {times[1]:,}."
 
 
 def short(right: float) -> str:

@@ -18,16 +18,6 @@ BASELINES = {
     "local_only_elsewhere": "each site's own model, without privacy, on the records of all (mean of the models)",
     "majority": "always the majority class",
 }
-_QUESTIONS = {
-    "record": "a person's record was in the data",
-    "patient": "a person's records were in the data of a site",
-    "client": "a whole site took part",
-}
-
-
-def question(unit: str) -> str:
-    """What is guessed."""
-    return _QUESTIONS[unit]
 
 
 def lead(found: Json, metric: str) -> str:
