@@ -255,8 +255,14 @@ def _bar(kind: str, one: Band, y: float, zero: float, scale: float) -> Markup:
 
 
 def is_clear(one: Band) -> bool:
-    """Whether a difference is one: its band is on one side of zero."""
-    return one["low"] is not None and (one["low"] > 0 or one["high"] < 0)
+    """Whether a difference is one: its band is on one side of zero.
+
+    A band without width is none: seeds agree to the last digit where a site has a handful of test records, of which
+    the same one is right or wrong.
+    """
+    if one["low"] is None or one["low"] == one["high"]:
+        return False
+    return bool(one["low"] > 0 or one["high"] < 0)
 
 
 def signed(value: float) -> str:

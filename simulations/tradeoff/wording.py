@@ -56,8 +56,8 @@ def scale(found: Json) -> list[tuple[str, str]]:
         ("records to train on", f"{sum(records):,}".replace(",", "\u2009")),
         ("seeds", str(len(found["seeds"]))),
         ("runs to choose by", str(runs)),
-        ("to compare with", str(found["tried"]["comparisons"])),
-        ("on these data so far", known),
+        ("trainings beside them", str(found["tried"]["comparisons"])),
+        ("all runs on these data", known),
     ]
 
 
@@ -87,7 +87,7 @@ def given(found: Json, metric: str) -> list[tuple[str, Json, Json, str]]:
 
 
 def verdict(gets: Json, gives: Json) -> str:
-    """Who is better off for whom, as far as the bands can tell."""
+    """Who is better off for whom, as far as the bands can tell; more seeds tell more."""
     if not is_clear(gets) and not is_clear(gives):
         return "no clear difference"
     return f"{_said('it', 's', gets)}; {_said('the others', '', gives)}"
@@ -113,9 +113,8 @@ def payers(found: Json, metric: str) -> str:
         f"The others pay for {name}: it gains by joining, and they lose by its presence." for name in paid
     ]
     if not said:
-        said = [
-            f"No site clearly pays for another here, as far as {many(len(found['seeds']), 'seed')} can tell."
-        ]
+        seeds = many(len(found["seeds"]), "seed")
+        said = [f"No site clearly pays for another here, as far as {seeds} can tell; more seeds tell more."]
     return " ".join(said)
 
 
@@ -132,7 +131,7 @@ def notes(found: Json) -> list[tuple[str, str]]:
         counted = f"Nobody counted the {runs} runs among those on the same data: {why}."
     else:
         counted = (
-            f"The report of each of the {runs} runs says so, and it is counted among those on the same data."
+            f"Each of the {runs} runs is marked in its report as one of many, and counted on this machine."
         )
     if known.get("epsilon") is not None and not known.get("exact"):
         counted += (
