@@ -69,6 +69,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
         **_costs(plan),
+        **_average(plan),
         **_groups(plan),
         "smallest_cohort": {
             "sites": rules.count,
@@ -85,6 +86,14 @@ def _code(plan: Plan) -> dict[str, Any]:
     if not plan.has_own_code:
         return {}
     return {"code": {"digest": code_digest(plan.code), "pinned": plan.federation.code is not None}}
+
+
+def _average(plan: Plan) -> dict[str, Any]:
+    """What the run ends with, where that is no round's params. It is made of what the rounds release."""
+    decay = plan.server.iterate_average
+    return (
+        {} if decay is None else {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
+    )
 
 
 def _groups(plan: Plan) -> dict[str, Any]:

@@ -13,31 +13,26 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from clients.training.work import Trainer, contribution, fresh_excess, site_stream
 from federation.config.tables import Privacy
 from federation.errors import TrainingDiverged
 from federation.files import replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
 from federation.report.report import Metrics
-from federation.round.messages import Member
-from federation.round.terms import Terms
 from federation.sums.state import ServerState, begin
-from privacy.mechanism.encoding import EncodingOverflow
+from server.playing import Members
 from server.run import server_stream
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
-from simulations.vectorized import Contributed, run_vectorized
+from simulations.sums.making import adding_of
+from simulations.vectorized import run_vectorized
 from simulations.world import World
 
 FOLDER = ".baselines"
@@ -68,7 +63,10 @@ def without_privacy(
     """
     bare = without_claim(plan)
     states, rounds = rounds_of(bare, world, world.members), plan.federation.rounds
-    state = next(states)
+    try:
+        state = next(states)
+    except TrainingDiverged:
+        raise diverged() from None
     step(1, rounds)
     place = None if kept is None else place_of(kept, bare, world, state)
     known = None if place is None else _read(place)
@@ -88,20 +86,11 @@ def without_claim(plan: Plan) -> Plan:
     return plan.model_copy(update={"privacy": privacy, "evaluation": evaluation})
 
 
-def rounds_of(plan: Plan, world: World, members: Sequence[Member]) -> Iterator[ServerState]:
+def rounds_of(plan: Plan, world: World, members: Members) -> Iterator[ServerState]:
     """The state after each round of these members of a world, without accounts: nothing is charged or kept."""
     state = begin(plan, bytes(16), initial_params(world.task.model, plan.federation.seed))
-
-    def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
-        trainer = Trainer(world.task, world.training[site], partial(site_stream, plan, site))
-        excess = fresh_excess(terms)
-        try:
-            vector = contribution(terms, site, params, trainer, excess)
-        except EncodingOverflow:
-            raise diverged() from None
-        return Contributed(vector, excess)
-
-    return (after for after, _ in run_vectorized(plan, state, tuple(members), contribute, server_stream))
+    adding = adding_of(plan, world)
+    return (after for after, _ in run_vectorized(plan, state, members, adding, server_stream))
 
 
 def _trained(
@@ -112,7 +101,7 @@ def _trained(
         for after in states:
             state = after
             step(state.round)
-        return Baseline(pooled_metrics(world, model_of(world, state.params)))
+        return Baseline(pooled_metrics(world, model_of(world, state.model)))
     except TrainingDiverged:
         return Baseline(None)
 
@@ -153,7 +142,7 @@ def _name(key: bytes, bare: Plan, world: World, first: ServerState, what: str) -
 
 def _figures(world: World, state: ServerState) -> Metrics:
     try:
-        return pooled_metrics(world, model_of(world, state.params))
+        return pooled_metrics(world, model_of(world, state.model))
     except TrainingDiverged:
         return {}
 

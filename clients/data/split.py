@@ -47,7 +47,7 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     class is the one that most of their records have.
     """
     owners = _owners(dataset)
-    ranks = _sums(owners, _content_hashes(dataset, seed))
+    ranks = _sums(owners, content_hashes(dataset, seed))
     classes = _usual(owners, dataset.labels.numpy())
     held = np.zeros(len(ranks), dtype=bool)
     for label in np.unique(classes):
@@ -66,7 +66,7 @@ def apart(dataset: Dataset, holdout: float, seed: int, unit: Unit) -> tuple[Data
     others. None if nothing is held out.
     """
     if dataset.patients is not None and dataset.ids is None and unit == "record":
-        owners, ranks = np.arange(len(dataset)), _content_hashes(dataset, seed)
+        owners, ranks = np.arange(len(dataset)), content_hashes(dataset, seed)
     else:
         owners = _owners(dataset)
         ranks = _id_hashes(dataset, owners, seed)
@@ -82,7 +82,7 @@ def is_on_one_side(dataset: Dataset, unit: Unit) -> bool:
 def _id_hashes(dataset: Dataset, owners: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """A rank for each owner, by its id; by its content where there is no id."""
     if dataset.ids is None:
-        return _sums(owners, _content_hashes(dataset, seed))
+        return _sums(owners, content_hashes(dataset, seed))
     _, first = np.unique(owners, return_index=True)
     return _keyed([name.tobytes() for name in dataset.ids.numpy()[first].astype(">i8")], seed)
 
@@ -96,7 +96,8 @@ def _parts(dataset: Dataset, held: NDArray[np.bool_]) -> tuple[Dataset, Dataset 
     return (_part(dataset, ~held), _part(dataset, held)) if held.any() else (dataset, None)
 
 
-def _content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
+def content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
+    """A hash of each row's features, under a public seed."""
     rows = np.ascontiguousarray(dataset.features.numpy()).reshape(len(dataset), -1)
     return _keyed([row.tobytes() for row in rows], seed)
 

@@ -45,6 +45,7 @@ from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
 from federation.audit.rounds import (
+    check_averages,
     check_history,
     check_params,
     check_receipts,
@@ -144,6 +145,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     training, evaluation = charges
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
+    check_averages(receipts, plan, found)
     check_unlikely(receipts, plan, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
     in_process = report is not None and (report.get("engine"), report.get("simulated")) == (

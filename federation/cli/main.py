@@ -7,9 +7,11 @@ answer at once. An error is one line on stderr and an exit code; `--debug` shows
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 from click import Abort, ClickException
@@ -89,6 +91,14 @@ class EngineName(StrEnum):
     FLOWER = "flower"
 
 
+class DeviceName(StrEnum):
+    """Where the vectorized engine trains."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
 def demo(
     population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
@@ -119,11 +129,26 @@ def simulate(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
+    device: Annotated[DeviceName, typer.Option(help="where the vectorized engine trains")] = DeviceName.AUTO,
+    all_metrics: Annotated[
+        bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
+    ] = False,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", help="cross-validation: K trainings, each tested on a K-th")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline)
+    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics, "faults": faults}
+    if folds is not None:
+        _cross_validate(plan, sites, out, folds, engine, seed, as_json, how)
+    else:
+        _simulate(plan, sites, out, engine, seed, as_json, how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -260,9 +285,9 @@ def _simulate(
     engine: EngineName,
     seed: int | None,
     as_json: bool,
+    how: Mapping[str, Any] = MappingProxyType({}),
     *,
     public: bool = False,
-    baseline: bool = True,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -273,7 +298,7 @@ def _simulate(
         plan = load(path).federation
         name, is_named = plan.name, out is not None
         out = out or free_folder(named(name))
-        advise_to_resume(out, "plan.toml", is_named=is_named)
+        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
         from simulations.simulate import simulate as run_simulation
 
         report = run_simulation(
@@ -282,7 +307,7 @@ def _simulate(
             out,
             engine=engine.value,
             seed=seed,
-            baseline=baseline,
+            **how,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
             stage=shown.stage,
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
@@ -297,3 +322,47 @@ def _simulate(
         print_json(report.to_json())
     else:
         print_report(report, out)
+
+
+def _cross_validate(
+    path: Path,
+    sites: Path,
+    out: Path | None,
+    folds: int,
+    engine: EngineName,
+    seed: int | None,
+    as_json: bool,
+    how: Mapping[str, Any],
+) -> None:
+    from federation.cli.progress import show_progress
+    from federation.cli.tables import print_folds
+    from federation.plan.plan import load
+
+    with show_progress() as shown:
+        shown.stage("reading the plan")
+        plan = load(path).federation
+        out, is_named = out or free_folder(named(plan.name)), out is not None
+        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
+        from federation.audit.page import write_verdict
+        from simulations.folds.crossing import cross_validate
+
+        found = cross_validate(
+            path,
+            sites,
+            out,
+            folds=folds,
+            engine=engine.value,
+            seed=seed,
+            **how,
+            progress=lambda fold, done, seen: shown.rounds(
+                f"{plan.name}, fold {fold} of {folds}", done.round, plan.rounds, seen
+            ),
+            stage=shown.stage,
+            warn=lambda note: typer.echo(f"warning: {note}", err=True),
+            notice=lambda line: typer.echo(line, err=True),
+            ended=write_verdict,
+        )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_folds(found, out)

@@ -153,12 +153,12 @@ def free_folder(name: str) -> Path:
     return folder
 
 
-def advise_to_resume(out: Path, begun: str, *, is_named: bool) -> None:
-    """Have an interruption tell the command that goes on in `out`, where the file `begun` says that it began."""
+def advise_to_resume(out: Path, *begun: str, is_named: bool) -> None:
+    """Have an interruption tell the command that goes on in `out`, where any of the files `begun` says so."""
     words = ["federation", *sys.argv[1:], *([] if is_named else ["--out", str(out)])]
-    advise(
-        lambda: (
-            f"{'resume' if (out / begun).exists() else 'nothing was begun; start'} with: "
-            + command_line(words)
-        )
-    )
+
+    def told() -> str:
+        is_begun = any((out / name).exists() for name in begun)
+        return f"{'resume' if is_begun else 'nothing was begun; start'} with: {command_line(words)}"
+
+    advise(told)

@@ -15,6 +15,7 @@ from federation.report.files import PAGE
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
 from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
 from federation.words import printable
+from simulations.folds.result import CrossValidation, Spread, said
 
 _ROUNDING = 1e-9
 _SPENT = (
@@ -33,13 +34,40 @@ def print_report(report: Report, folder: Path) -> None:
         *_claim(report.privacy),
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
+        *wording.faults(report),
     )
     show(*lines, _sites(report))
-    show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
+    show(
+        _metrics(report.evaluation) if report.simulated else _NOT_MEASURED,
+        *filter(None, [wording.model(report)]),
+    )
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.NOT_TUNED}")
     page = folder / PAGE if (folder / PAGE).exists() else MISSING
     show(f"report   {page}", f"params   {folder / 'params.safetensors'}")
+
+
+def print_folds(found: CrossValidation, folder: Path) -> None:
+    """Print a cross-validation: folds, mean and deviation, the same of the baselines, what it would cost."""
+    metrics = list(found.metrics)
+    heads = [name.replace("_", " ") for name in metrics]
+    table = titled(f"Cross-validation over {len(found.folds)} folds", "tested on", "records", *heads)
+    for line in found.folds:
+        counted = MISSING if (count := line.pooled.get("n")) is None else str(count)
+        table.add_row(f"fold {line.fold}", counted, *(figure(line.pooled.get(name)) for name in metrics))
+    rows = {"mean ± deviation": found.metrics}
+    rows |= {name.replace("_", " "): spreads for name, spreads in found.baselines.items()}
+    for name, spreads in rows.items():
+        table.add_row(name, "", *(_spread(spreads.get(metric)) for metric in metrics))
+    delta = None if found.cost is None else found.cost.delta
+    show(table, said(found), *([] if found.tried is None else wording.tries(found.tried, delta)))
+    show(f"folds    {folder / 'folds.json'}")
+
+
+def _spread(found: Spread | None) -> str:
+    if found is None or found.mean is None:
+        return MISSING
+    return f"{found.mean:.3f}" + ("" if found.deviation is None else f" ± {found.deviation:.3f}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

@@ -184,6 +184,7 @@ class RoundLine(Part):
 
     `excess_left`: of how many of these noise is in it that should have been taken out.
     `lost`: only of a round without a sum, which spent its budget all the same: why, by site.
+    `simulated_seconds`: what it would have taken, in a simulation with faults.
     """
 
     round: int
@@ -193,6 +194,7 @@ class RoundLine(Part):
     excess_left: int = 0
     lost: Mapping[str, str] | None = None
     unlikely: UnlikelySum | None = None
+    simulated_seconds: float | None = None
 
 
 class HistoryLine(Part):
@@ -252,6 +254,16 @@ class Transcripts(Part):
     left_out: str | None = None
 
 
+class Suffered(Part):
+    """The faults of a simulation: what they were to be, the seconds that all rounds would have taken, and from how
+    many sums each site was missing to whose round it was invited.
+    """
+
+    rules: Mapping[str, int | float]
+    simulated_seconds: float
+    missed: Mapping[str, int]
+
+
 class Made(Part):
     """Where a report comes from: the run's id in hex, when it was finished (UTC), by which version.
 
@@ -271,8 +283,18 @@ class Made(Part):
         return cls(run=run.hex(), finished=finished, version=version("private-federation"), signers=keys)
 
 
+class Fold(Part):
+    """Which part of a cross-validation a simulation is: its records are held out, whatever the plan says."""
+
+    number: int
+    of: int
+
+
 class Report(Part):
-    """The report of a run. The fields have the order of report.json."""
+    """The report of a run. The fields have the order of report.json.
+
+    `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
+    """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
     name: str = "Federation"
@@ -287,5 +309,8 @@ class Report(Part):
     timing: Timing
     history: Annotated[tuple[HistoryLine, ...], AnyList] = ()
     secure_aggregation: Mapping[str, int] = {}
+    iterate_average: float | None = None
+    fold: Fold | None = None
     transcripts: Transcripts | None = None
     made: Made | None = None
+    faults: Suffered | None = None

@@ -74,14 +74,14 @@ def train_one(plan: Plan, task: Task, member: Member, data: Dataset, heard: Hear
             raise diverged() from None
         state, _ = advance(plan, state, [Sum(terms, vector, (member.site,))], server_stream(terms.round))
         heard(state.round)
-    return state.params
+    return state.model
 
 
 def last(states: Iterable[ServerState], heard: Heard = lambda _: None) -> Tensor:
     """The params after the last of these rounds."""
     params = None
     for state in states:
-        params = state.params
+        params = state.model
         heard(state.round)
     if params is None:
         raise diverged()

@@ -135,7 +135,7 @@ def make_all(
     beside: dict[tuple[str, int], Json] = {}
     done = sum(_is_there(folder, points, work) for work in whole)
     for seed in asked.seeds:
-        world = read_world(asked.seeded(seed), files, read_one=once.read)
+        world = read_world(asked.seeded(seed), files, reader=once.read)
         if seed == asked.seeds[0]:
             folder.keep_inputs(world)
         for work in works(asked, names, world, seed):
