@@ -29,6 +29,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
 from federation.round.messages import RUN_ID_BYTES
+from federation.sums.engines import option
 from federation.sums.record import digest_of, path_of
 from federation.sums.replay import done
 from federation.sums.sizes import left_out
@@ -95,7 +96,7 @@ class RunFolder:
         if report.engine != engine:
             message = f"{self.path} holds this run, finished by engine {report.engine}, not {engine}"
             raise CheckpointError(
-                message, hint=f"name another folder, or give --engine {report.engine} to read it"
+                message, hint=f"name another folder, or give {option(report.engine)} to read it"
             )
         if self.plan.figures is not None and report.privacy.together is None:
             message = (

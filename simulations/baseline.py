@@ -31,6 +31,7 @@ from server.run import server_stream
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
+from simulations.sums.adding import Adds, here
 from simulations.sums.making import adding_of
 from simulations.vectorized import run_vectorized
 from simulations.world import World
@@ -55,14 +56,18 @@ class Baseline:
 
 
 def without_privacy(
-    plan: Plan, world: World, kept: Path | None = None, step: Step = lambda _done, _all: None
+    plan: Plan,
+    world: World,
+    kept: Path | None = None,
+    step: Step = lambda _done, _all: None,
+    adds: Adds = here,
 ) -> Metrics:
     """Metrics of the same training with neither clipping nor noise: what privacy costs is the difference.
 
     Those that an earlier run left in the folder `kept` are taken from there. TrainingDiverged if there is no model.
     """
     bare = without_claim(plan)
-    states, rounds = rounds_of(bare, world, world.members), plan.federation.rounds
+    states, rounds = rounds_of(bare, world, world.members, adds), plan.federation.rounds
     try:
         state = next(states)
     except TrainingDiverged:
@@ -86,10 +91,10 @@ def without_claim(plan: Plan) -> Plan:
     return plan.model_copy(update={"privacy": privacy, "evaluation": evaluation})
 
 
-def rounds_of(plan: Plan, world: World, members: Members) -> Iterator[ServerState]:
+def rounds_of(plan: Plan, world: World, members: Members, adds: Adds = here) -> Iterator[ServerState]:
     """The state after each round of these members of a world, without accounts: nothing is charged or kept."""
     state = begin(plan, bytes(16), initial_params(world.task.model, plan.federation.seed))
-    adding = adding_of(plan, world)
+    adding = adds(plan, adding_of(plan, world))
     return (after for after, _ in run_vectorized(plan, state, members, adding, server_stream))
 
 

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import evaluation_run
 from federation.round.transport import Transport
+from federation.sums.engines import ADDS_UP
 from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
@@ -51,6 +52,7 @@ from simulations.faults.story import Story
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
+from simulations.sums.adding import Adds, here
 from simulations.tried import Uses, count_run
 from simulations.world import (
     InProcess,
@@ -63,7 +65,7 @@ from simulations.world import (
     read_world,
 )
 
-Engine = Literal["vectorized", "protocol", "flower"]
+Engine = Literal["vectorized", "protocol", "flower", "flower-ray"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 Progress = Callable[[Receipt, Metrics], None]
 # What begins or goes on, how much of it is done, of how much (0: unknown).
@@ -145,7 +147,7 @@ def simulate(
     stage("reading the data", 0, 0)
     world, files = _read_sites(plan, sites, out / _KEYS, warn, parted, study)
     folder = RunFolder.open(out, plan, text)
-    with folder.alone():
+    with folder.alone(), ExitStack() as stack:
         if (
             done := _finished(out, plan, text, engine, notice, faults)
         ) is not None:  # by another process meanwhile
@@ -153,15 +155,16 @@ def simulate(
         keep_inputs(world, engine, out / "checkpoint")
         keep_faults(faults, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice, study)
+        adds = stack.enter_context(_adds(world, sites, engine, stage))
         telling = _telling(world, progress, count, all_metrics)
-        paid = _run(folder, world, engine, telling, device, faults)
+        paid = _run(folder, world, engine, telling, device, adds, faults)
         folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
         report = _reported(folder, world, paid, engine, started, compares, faults, parted)
         if compares:
-            report = _compared(report, world, out, stage)
+            report = _compared(report, world, out, stage, adds)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
             folder.close()  # else the same command makes the comparison, of the same data
         return draw(report)
@@ -192,7 +195,7 @@ def _reported(
         tried=paid.tried,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
-    unmasked = UNMASKED if engine == "vectorized" else ""
+    unmasked = UNMASKED if engine in ADDS_UP else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
     told = {"made": Made.now(paid.state.run), "transcripts": kept}
     told |= {} if parted is None else {"fold": parted.fold}
@@ -201,11 +204,12 @@ def _reported(
     return report
 
 
-def _compared(report: Report, world: World, out: Path, stage: Stage) -> Report:
+def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds) -> Report:
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
     optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
-    metrics = optional.make(BARE, plan.evaluation.metrics, partial(without_privacy, plan, world, kept, step))
+    work = partial(without_privacy, plan, world, kept, step, adds)
+    metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
     if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and len(world.members) <= MOST_SITES:
         report = _with_local_only(report, world, kept, stage)
@@ -268,12 +272,28 @@ def _telling(world: World, progress: Progress | None, count: Count, all_metrics:
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
+def _adds(world: World, sites: Path, engine: Engine, stage: Stage) -> AbstractContextManager[Adds]:
+    """Within the context: where simulated sites are trained and added up."""
+    if engine != "flower-ray":
+        return nullcontext(here)
+    stage("starting the cluster", 0, 0)
+    from simulations.ray.cluster import spread
+
+    return spread(world, sites)
+
+
 def _run(
-    folder: RunFolder, world: World, engine: Engine, telling: Telling, device: str, faults: Faults | None
+    folder: RunFolder,
+    world: World,
+    engine: Engine,
+    telling: Telling,
+    device: str,
+    adds: Adds,
+    faults: Faults | None,
 ) -> Paid:
     """Play what is left of the run."""
-    if engine == "vectorized":
-        return play_accounted(folder, world, telling, device, faults)
+    if engine in ADDS_UP:
+        return play_accounted(folder, world, telling, device, adds, faults)
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()

@@ -204,6 +204,11 @@ def open_sites(world: World, journals: Path, names: Collection[str] | None = Non
     return {member.site: _site(world, member, journals) for member in asked}
 
 
+def records_of(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
+    """What a site of a world trains on, and what it holds out."""
+    return _usable(plan, task, entry.name, *_read(plan, task, entry, None, read_file)[0])
+
+
 def _read(
     plan: Plan, task: Task, entry: SiteFiles, parted: Parted | None, read: Reader
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.data.people import usual
 from federation.model.task import Dataset
 from privacy.accounting.units import Unit
 
@@ -48,7 +49,7 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     """
     owners = _owners(dataset)
     ranks = _sums(owners, content_hashes(dataset, seed))
-    classes = _usual(owners, dataset.labels.numpy())
+    classes = usual(owners, dataset.labels.numpy())
     held = np.zeros(len(ranks), dtype=bool)
     for label in np.unique(classes):
         members = np.flatnonzero(classes == label)
@@ -113,15 +114,6 @@ def _sums(owners: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.u
     totals = np.zeros(owners.max() + 1, dtype=np.uint64)
     np.add.at(totals, owners, hashes)
     return totals
-
-
-def _usual(owners: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The label that most of each owner's rows have; of several, the least."""
-    best, most = np.zeros(owners.max() + 1, dtype=np.int64), np.zeros(owners.max() + 1, dtype=np.int64)
-    for label in np.unique(labels):
-        counts = np.bincount(owners[labels == label], minlength=len(most))
-        best, most = np.where(counts > most, label, best), np.maximum(counts, most)
-    return best
 
 
 def _part(dataset: Dataset, chosen: NDArray[np.bool_]) -> Dataset:

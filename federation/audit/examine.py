@@ -61,6 +61,7 @@ from federation.audit.sums.check import check_sums
 from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
 from federation.plan.plan import Plan
+from federation.sums.engines import ADDS_UP
 from federation.sums.sizes import UNMASKED
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
@@ -148,10 +149,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     check_averages(receipts, plan, found)
     check_unlikely(receipts, plan, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
-    in_process = report is not None and (report.get("engine"), report.get("simulated")) == (
-        "vectorized",
-        True,
-    )
+    in_process = report is not None and report.get("engine") in ADDS_UP and report.get("simulated") is True
     size = dimension_of(params, plan, consents.dimension, found)
     sums, followed = check_sums(_run_of(run, plan, evidence, size, in_process), found)
     check_params(run, receipts, params, followed, plan, found)

@@ -120,7 +120,7 @@ class _Lines:
             self._alarm.daemon = True
             self._alarm.start()
         elif total and _is_tenth(done, total) and time.monotonic() - self._since > PATIENCE:
-            self._print(f"{what}: round {done} of {total}")
+            self._print(f"{what}: {done} of {total}")
 
     def trials(self, title: str, done: int, total: int, following: str) -> None:
         self.hush()

@@ -18,6 +18,7 @@ from federation.report.report import (
     UnitCost,
     whole,
 )
+from federation.sums.engines import ADDS_UP
 from federation.words import many
 
 UNITS = {
@@ -92,10 +93,10 @@ def departures(report: Report) -> list[str]:
         "The number of records that the site declares, and its name.",
         "No record, no gradient of a record, no local model.",
     ]
-    if report.engine == "vectorized":
+    if report.engine in ADDS_UP:
         lines[0] += (
-            " (This run used the vectorized engine, which adds up the same whole numbers without masking them: "
-            "same sum, but the secrecy of each vector was not exercised.)"
+            f" (This run used the {report.engine} engine, which adds up the same whole numbers without masking "
+            "them: same sum, but the secrecy of each vector was not exercised.)"
         )
     if report.simulated:
         lines.append(

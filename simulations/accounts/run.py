@@ -27,7 +27,7 @@ from simulations.accounts.file import FILE, AccountFile
 from simulations.faults.computed import Computed
 from simulations.faults.rules import Faults
 from simulations.faults.story import Story
-from simulations.sums.adding import Adding
+from simulations.sums.adding import Adding, Adds
 from simulations.sums.making import adding_of
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import World, keep_identities, open_sites
@@ -54,7 +54,7 @@ class Telling:
 
 
 def play_accounted(
-    folder: RunFolder, world: World, telling: Telling, device: str, faults: Faults | None = None
+    folder: RunFolder, world: World, telling: Telling, device: str, adds: Adds, faults: Faults | None = None
 ) -> Paid:
     """Play what is left of a run, with these faults, and close it."""
     path, names = folder.path / "checkpoint" / FILE, _simulated(world)
@@ -75,7 +75,7 @@ def play_accounted(
         book = Book.open(path, world.plan, state.run, names, world.roster.read())
         stack.callback(book.close)
         book.prompt = bool(own)
-        return _Accounted(folder, world, telling, book, own, device, faults).played(state)
+        return _Accounted(folder, world, telling, book, own, device, adds, faults).played(state)
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class _Accounted:
     book: Book
     own: Mapping[str, Site]
     device: str
+    adds: Adds
     faults: Faults | None
 
     def played(self, state: ServerState) -> Paid:
@@ -95,10 +96,11 @@ class _Accounted:
         tried, run = self.telling.count(state.run.hex()), state.run.hex()
         begins, device = self.book.begins, self.device
         adding = adding_of(self.world.plan, self.world, self.own, device=device, begins=begins)
+        adding = self.adds(self.world.plan, adding)
         with self.folder.keeping_refusal(state):
             try:
-                rounds, evaluates = self._rounds(state, adding)
-                state = self._trained(state, rounds)
+                played, evaluates = self._rounds(state, adding)
+                state = self._trained(state, played)
                 self._evaluate(state, evaluates)
                 self._finish(state)
             except BaseException:

@@ -67,7 +67,7 @@ def test_a_long_comparison_is_told_by_tenths(
         for done in range(1, 21):
             shown.stage("comparison", done, 20)
     lines = [line for line in capsys.readouterr().err.splitlines() if "round" in line]
-    assert lines == [f"comparison: round {done} of 20" for done in range(2, 21, 2)]
+    assert lines == [f"comparison: {done} of 20" for done in range(2, 21, 2)]
 
 
 def test_a_terminal_has_a_bar_for_the_rounds_and_for_what_else_goes_on(
