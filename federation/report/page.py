@@ -21,6 +21,7 @@ from federation.report.templates import page_template
 
 _BASELINES = {
     "without_privacy": "the same settings without privacy, not tuned for it",
+    "local_only": "each site's own model, without privacy, on its own records",
     "majority": "always the majority class",
 }
 
