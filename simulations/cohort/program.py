@@ -92,6 +92,6 @@ class CohortProgram:
     def _way(self, names: tuple[str, ...], terms: Terms, dtype: torch.dtype) -> Way:
         if dtype not in self._ways:
             like = self._shelf.like(names[0])
-            batch = terms.kind.largest_batch(terms.parties)
+            batch = terms.plan.training.sample_rate * terms.parties.largest
             self._ways[dtype] = way_of(self._task, like, batch, dtype, self._device)
         return self._ways[dtype]
