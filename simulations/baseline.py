@@ -16,10 +16,8 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from clients.training.work import Trainer, site_stream
 from federation.config.tables import Privacy
 from federation.errors import TrainingDiverged
 from federation.files import replace_file
@@ -31,7 +29,7 @@ from server.run import server_stream
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
 from simulations.summary import model_of, pooled_metrics
-from simulations.sums.adding import Adding, one_by_one
+from simulations.sums.making import adding_of
 from simulations.vectorized import run_vectorized
 from simulations.world import World
 
@@ -85,11 +83,7 @@ def without_privacy(
 def _rounds(bare: Plan, world: World) -> Iterator[ServerState]:
     """The state after each round."""
     state = begin(bare, bytes(16), initial_params(world.task.model, bare.federation.seed))
-    trainers = {
-        name: Trainer(world.task, data, partial(site_stream, bare, name))
-        for name, data in world.training.items()
-    }
-    adding = Adding(trainers, {}, one_by_one(trainers))
+    adding = adding_of(bare, world)
     return (after for after, _ in run_vectorized(bare, state, world.members, adding, server_stream))
 
 

@@ -87,8 +87,10 @@ def simulate(
     out: Path | str,
     *,
     engine: Engine = "vectorized",
+    device: str = "auto",
     seed: int | None = None,
     baseline: bool = True,
+    all_metrics: bool = False,
     progress: Progress | None = None,
     stage: Stage = lambda _what, _done, _all: None,
     warn: Callable[[Note], None] = lambda _: None,
@@ -99,6 +101,8 @@ def simulate(
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
+    `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
+    `all_metrics`: figures after every round; by default after the first twenty, then ever fewer, and the last.
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
@@ -132,7 +136,8 @@ def simulate(
         keep_inputs(world, engine, out / "checkpoint")
         keep_faults(faults, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice)
-        paid = _run(folder, world, engine, _telling(world, progress, count), faults)
+        telling = _telling(world, progress, count, all_metrics)
+        paid = _run(folder, world, engine, telling, device, faults)
         folder.write_params(world.task.model(), paid.state.params)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
@@ -211,12 +216,12 @@ def is_measured(number: int, rounds: int) -> bool:
     return number % step == 0 or number == rounds
 
 
-def _telling(world: World, progress: Progress | None, count: Count) -> Telling:
+def _telling(world: World, progress: Progress | None, count: Count, all_metrics: bool) -> Telling:
     """What a run says: figures of those rounds that are measured, and every round when it is done."""
     plan = world.plan
 
     def measure(state: ServerState) -> Metrics:
-        if not is_measured(state.round, plan.federation.rounds):
+        if not (all_metrics or is_measured(state.round, plan.federation.rounds)):
             return {}
         work = partial(pooled_metrics, world, model_of(world, state.params))
         return Optional().make("pooled", plan.evaluation.metrics, work)
@@ -224,10 +229,12 @@ def _telling(world: World, progress: Progress | None, count: Count) -> Telling:
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
-def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, faults: Faults | None) -> Paid:
+def _run(
+    folder: RunFolder, world: World, engine: Engine, telling: Telling, device: str, faults: Faults | None
+) -> Paid:
     """Play what is left of the run."""
     if engine == "vectorized":
-        return play_accounted(folder, world, telling, faults)
+        return play_accounted(folder, world, telling, device, faults)
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()

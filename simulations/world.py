@@ -185,12 +185,6 @@ def open_sites(world: World, journals: Path, names: Collection[str] | None = Non
     return {member.site: _site(world, member, journals) for member in asked}
 
 
-def trainer_of(world: World, name: str) -> Trainer:
-    """A site's model and data, with its streams."""
-    stream, held_out = partial(site_stream, world.plan, name), world.held_out.get(name)
-    return Trainer(world.task, world.training[name], stream, held_out)
-
-
 def _read(
     plan: Plan, task: Task, entry: SiteFiles
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
@@ -233,7 +227,8 @@ def _site(world: World, member: Member, journals: Path) -> Site:
             claim_pool(rules, key, fingerprints(file.path, plan.patient_column, key))
     else:
         journal = Journal.open(path, site=name, pool=name, key=key, simulated=True)
-    trainer = trainer_of(world, name)
+    stream, held_out = partial(site_stream, plan, name), world.held_out.get(name)
+    trainer = Trainer(world.task, world.training[name], stream, held_out)
     pinned = frozenset({public_identity(world.consortium)})
     trust = Trust(pinned, quorum=1, serial=0, identity=key)
     return Site(member, trust, lambda: policy, journal, load=lambda _: trainer)

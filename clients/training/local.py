@@ -12,7 +12,8 @@ task's code, or a layer that moves its own parameters, moves a copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -72,6 +73,12 @@ def poisson_batch(data: Dataset, rate: float, stream: Stream) -> Dataset:
     return data.at(chosen)
 
 
+def poisson_batches(data: Dataset, rate: float, stream: Stream) -> Iterator[Dataset]:
+    """One batch after the other, without end."""
+    while True:
+        yield poisson_batch(data, rate, stream)
+
+
 def made_up(like: Dataset, count: int, seed: int = 0) -> Dataset:
     """Synthetic records that share the shape of the data and nothing else: safe to try and to measure.
 
@@ -95,29 +102,31 @@ def local_delta(
     stream: Stream,
     gradient: Gradient,
     finish: Finish,
+    rows: Iterable[Tensor] | None = None,
 ) -> Tensor:
     """Train from the present params of `model`; return the change, flat float64: params after minus before.
 
     `size` is the declared number of records, or of patients where those are drawn; `model` starts at the round's
-    params.
+    params. `rows` are those of each step's batch, where they were drawn from `stream` before.
     """
     position = parameters_to_vector(model.parameters()).detach().clone()
     before = position.to(torch.float64, copy=True)
     optimizer = _optimizer(training, position)
     expected = training.sample_rate * size
-    for _ in range(training.local_steps):
-        batch = poisson_batch(data, training.sample_rate, stream)
+    batches = poisson_batches(data, training.sample_rate, stream) if rows is None else map(data.at, rows)
+    for batch in islice(batches, training.local_steps):
         vector_to_parameters(position.clone(), model.parameters())
         mean = finish(gradient(batch.features, batch.labels, batch.patients)) / expected
+        if training.proximal is not None:  # of what was released already: the position, and where it began
+            mean = mean + training.proximal * (position - before)
         position.grad = mean.to(position.dtype)
         optimizer.step()
     return position.to(torch.float64) - before
 
 
 def _optimizer(training: Training, position: Tensor) -> torch.optim.Optimizer:
-    kinds: dict[str, type[torch.optim.Optimizer]] = {
-        "sgd": torch.optim.SGD,
-        "adam": torch.optim.Adam,
-        "rmsprop": torch.optim.RMSprop,
-    }
-    return kinds[training.optimizer]([position], lr=training.learning_rate)  # type: ignore[call-arg]
+    rate = training.learning_rate
+    if training.optimizer == "sgd":
+        return torch.optim.SGD([position], lr=rate, momentum=training.momentum or 0.0)
+    kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[training.optimizer]
+    return kind([position], lr=rate)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -63,13 +63,17 @@ def fresh_excess(terms: Terms, entropy: Callable[[int], bytes] = os.urandom) -> 
 
 @dataclass(frozen=True)
 class SiteWork:
-    """One site in one round (`federation.kinds.base.Work`). Batches follow from the secret stream."""
+    """One site in one round (`federation.kinds.base.Work`). Batches follow from the secret stream.
+
+    `rows` are those of the batch of each step, where a simulation drew them from the stream before.
+    """
 
     terms: Terms
     site: str
     params: Tensor = field(repr=False)
     trainer: Trainer = field(repr=False)
     stream: Stream = field(repr=False)
+    rows: Sequence[Tensor] | None = field(default=None, repr=False)
 
     def update(self) -> Tensor:
         """What plain training changed, in float32 as the model has it."""
@@ -86,7 +90,10 @@ class SiteWork:
     def clipped_gradients(self, clipping_norm: float) -> Tensor:
         """The sum over one Poisson batch, in float64."""
         model, data = self._model(torch.float64), _in_float64(self._population())
-        batch = poisson_batch(data, self.terms.plan.training.sample_rate, self.stream.derive("batches"))
+        if self.rows is None:
+            batch = poisson_batch(data, self.terms.plan.training.sample_rate, self.stream.derive("batches"))
+        else:
+            batch = data.at(self.rows[0])
         with self._clipped(model, clipping_norm) as gradient:
             return gradient(batch.features, batch.labels, batch.patients)
 
@@ -102,7 +109,8 @@ class SiteWork:
 
     def _trained(self, model: nn.Module, data: Dataset, gradient: Gradient, finish: Finish) -> Tensor:
         training, size = self.terms.plan.training, self.terms.size(self.site)
-        return local_delta(model, data, training, size, self.stream.derive("batches"), gradient, finish)
+        stream = self.stream.derive("batches") if self.rows is None else self.stream
+        return local_delta(model, data, training, size, stream, gradient, finish, self.rows)
 
     def _population(self) -> Dataset:
         return population(self.terms, self.trainer.data)

@@ -10,7 +10,7 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from click import Abort, ClickException
@@ -89,6 +89,14 @@ class EngineName(StrEnum):
     FLOWER = "flower"
 
 
+class DeviceName(StrEnum):
+    """Where the vectorized engine trains."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
 def demo(
     population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
@@ -123,11 +131,21 @@ def simulate(
         str | None,
         typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
     ] = None,
+    device: Annotated[DeviceName, typer.Option(help="where the vectorized engine trains")] = DeviceName.AUTO,
+    all_metrics: Annotated[
+        bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline, faults=faults)
+    how: dict[str, Any] = {
+        "baseline": baseline,
+        "device": device.value,
+        "all_metrics": all_metrics,
+        "faults": faults,
+    }
+    _simulate(plan, sites, out, engine, seed, as_json, **how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -263,8 +281,7 @@ def _simulate(
     as_json: bool,
     *,
     public: bool = False,
-    baseline: bool = True,
-    faults: str | None = None,
+    **how: Any,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -284,13 +301,12 @@ def _simulate(
             out,
             engine=engine.value,
             seed=seed,
-            baseline=baseline,
+            **how,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
             stage=shown.stage,
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
             notice=lambda line: typer.echo(line, err=True),
             public=public,
-            faults=faults,
         )
         from federation.audit.page import write_verdict
 

@@ -75,12 +75,31 @@ class Cohort(Table):
 
 
 class Training(Table):
-    """`[training]`: what a site does in a round. `sample_rate` is the Poisson rate of a record, per step."""
+    """`[training]`: what a site does in a round. `sample_rate` is the Poisson rate of a record, per step.
+
+    `momentum` is that of a site's own SGD, begun anew in each round. `proximal` is the mu of FedProx (Li et al. 2020,
+    "Federated optimization in heterogeneous networks"): each step's gradient gets mu times the way from the round's
+    params. Both are absent where they are 0, so that a plan without them keeps its digest.
+    """
 
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.5"])
     local_steps: _Positive = Field(examples=["1"])
     sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
+    momentum: float | None = Field(default=None, ge=0, lt=1, examples=["0.9"])
+    proximal: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.01"])
+
+    @field_validator("momentum", "proximal")
+    @classmethod
+    def _absent_for_zero(cls, value: float | None) -> float | None:
+        return value or None
+
+    @model_validator(mode="after")
+    def _momentum_is_of_sgd(self) -> Self:
+        if self.momentum is not None and self.optimizer != "sgd":
+            hint = 'remove it, or choose training.optimizer = "sgd"'
+            raise Mistake(f'means nothing beside optimizer = "{self.optimizer}"', hint, ("momentum",))
+        return self
 
 
 class Privacy(Table):

@@ -142,6 +142,10 @@ class SummedGradients(NoisedSum):
         if self.rules.training.optimizer != "sgd":
             hint = 'set it to "sgd" (the server optimizer can be adaptive), or choose privacy.noise = "site"'
             raise Mistake(reason, hint, ("training", "optimizer"))
+        for name in ("momentum", "proximal"):
+            if getattr(self.rules.training, name) is not None:
+                hint = "remove it: a site sends one gradient and takes no step (the server optimizer may)"
+                raise Mistake(f'means nothing beside {unit}-level "{noise}" noise', hint, ("training", name))
         if self.rules.cohort.weights != "uniform":
             raise Mistake(reason, f'set it to "uniform": every {unit} counts once', ("cohort", "weights"))
 

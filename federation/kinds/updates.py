@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from federation.config.tables import Training
 from federation.kinds.allowed import Span
 from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once
 from privacy.accounting.events import Event, NonPrivateEvent
@@ -156,10 +157,11 @@ class NoisedSteps(FixedPoint):
             return replace(Span.around(far, far * root), most=_BOUND)
         size, step = parties.sizes[site], self.mechanism(parties).step
         scale = weight * training.learning_rate / (training.sample_rate * size)
-        each, steps = self._batch_norm(size), training.local_steps
+        each, shares = self._batch_norm(size), carried(training)
+        steps = math.fsum(map(abs, shares))
         coordinate = scale * steps * (each + step / 2) + rounding
         norm = scale * steps * (each + root * step / 2) + root * rounding
-        noise = scale * math.sqrt(steps) * SIGMA * step
+        noise = scale * math.hypot(*shares) * SIGMA * step
         return replace(Span.around(coordinate, norm), deviation=noise, most=_BOUND)
 
     def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
@@ -179,7 +181,7 @@ class NoisedSteps(FixedPoint):
         """Clipped sums (k, d) on the grid, each with noise of its own."""
         codec, radii = self.step_codec(parties), [self._batch_norm(parties.sizes[site]) for site in sites]
         drawn = self.mechanism(parties).noise_rows(noise, len(sites))
-        return codec.decode(on_grid(codec, totals, radii) + drawn)
+        return codec.decode(on_grid(codec, totals.cpu(), radii) + drawn)
 
     @once
     def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
@@ -190,9 +192,28 @@ class NoisedSteps(FixedPoint):
             weights[site] * training.learning_rate / (training.sample_rate * parties.sizes[site])
             for site in survivors
         )
-        each = math.fsum(scale * scale for scale in scales) * training.local_steps
+        each = math.fsum(scale * scale for scale in scales)
+        each *= math.fsum(share * share for share in carried(training))
         deviation, whole = SIGMA * self.mechanism(parties).step, math.fsum(weights.values())
         return deviation * deviation * each / (whole * whole)
+
+
+@lru_cache(maxsize=64)
+def carried(training: Training) -> tuple[float, ...]:
+    """How much of each step's gradient is in what SGD changed, in units of the learning rate, the last step first.
+
+    All 1 for plain steps. With momentum m a gradient goes on to move the params in later steps, by m, m^2 and so on;
+    the proximal term takes a part of every move back. Both are linear, so one step's share is what the steps make
+    of a single gradient of 1.
+    """
+    momentum, back = training.momentum or 0.0, training.learning_rate * (training.proximal or 0.0)
+    shares: list[float] = []
+    moved = velocity = 0.0
+    for lag in range(training.local_steps):
+        velocity = momentum * velocity + (lag == 0) - back * moved
+        moved += velocity
+        shares.append(moved)
+    return tuple(shares)
 
 
 @lru_cache(maxsize=64)

@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import NamedTuple, NoReturn
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from numpy.typing import NDArray
@@ -67,9 +67,7 @@ class Stream:
             raise ValueError(f"a stream's key has {_KEY_BYTES} bytes")
         self._key = key
         self._derived: set[str] = set()
-        # The counter may start at zero: this cipher key comes from the stream's key alone and serves only here.
-        cipher = Cipher(algorithms.AES256(_expand(key, "keystream")), modes.CTR(bytes(16)))
-        self._encryptor = cipher.encryptor()
+        self._encryptor: CipherContext | None = None  # a stream may only derive others
         self._buffer, self._position = b"", 0
 
     def take(self, size: int) -> bytes:
@@ -82,7 +80,7 @@ class Stream:
         left = self._buffer[self._position :]
         missing = size - len(left)
         ahead = 0 if missing >= _BUFFER_BYTES else _BUFFER_BYTES  # many bytes at once are handed out uncopied
-        fresh = self._encryptor.update(bytes(missing + ahead))
+        fresh = self._keystream().update(bytes(missing + ahead))
         self._buffer, self._position = fresh if ahead else b"", missing if ahead else 0
         return left + (fresh[:missing] if ahead else fresh)
 
@@ -96,6 +94,14 @@ class Stream:
             raise ValueError(f"the stream {label!r} was derived before; its bytes must not be drawn twice")
         self._derived.add(label)
         return Stream(_expand(self._key, "derive/" + label))
+
+    def _keystream(self) -> CipherContext:
+        """The cipher, made when the first byte is asked for."""
+        if self._encryptor is None:
+            # The counter may start at zero: this key comes from the stream's key alone and serves only here.
+            key = _expand(self._key, "keystream")
+            self._encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+        return self._encryptor
 
     def __repr__(self) -> str:
         return "Stream(<secret>)"

@@ -27,9 +27,10 @@ from simulations.accounts.file import FILE, AccountFile
 from simulations.faults.computed import Computed
 from simulations.faults.rules import Faults
 from simulations.faults.story import Story
-from simulations.sums.adding import Adding, one_by_one
+from simulations.sums.adding import Adding
+from simulations.sums.making import adding_of
 from simulations.vectorized import evaluate_vectorized, run_vectorized
-from simulations.world import World, keep_identities, open_sites, trainer_of
+from simulations.world import World, keep_identities, open_sites
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Telling:
     count: Callable[[str], Tried | None]
 
 
-def play_accounted(folder: RunFolder, world: World, telling: Telling, faults: Faults | None = None) -> Paid:
+def play_accounted(
+    folder: RunFolder, world: World, telling: Telling, device: str, faults: Faults | None = None
+) -> Paid:
     """Play what is left of a run, with these faults, and close it."""
     path, names = folder.path / "checkpoint" / FILE, _simulated(world)
     _catch_up(folder, path, names)
@@ -72,7 +75,7 @@ def play_accounted(folder: RunFolder, world: World, telling: Telling, faults: Fa
         book = Book.open(path, world.plan, state.run, names, world.roster.read())
         stack.callback(book.close)
         book.prompt = bool(own)
-        return _Accounted(folder, world, telling, book, own, faults).played(state)
+        return _Accounted(folder, world, telling, book, own, device, faults).played(state)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class _Accounted:
     telling: Telling
     book: Book
     own: Mapping[str, Site]
+    device: str
     faults: Faults | None
 
     def played(self, state: ServerState) -> Paid:
@@ -89,8 +93,8 @@ class _Accounted:
         for stale in (self.folder.path / "journals").glob("*.sqlite"):
             stale.unlink()  # of a process that was stopped; written again when this one ends
         tried, run = self.telling.count(state.run.hex()), state.run.hex()
-        trainers = {name: trainer_of(self.world, name) for name in self.book.names}
-        adding = Adding(trainers, self.own, one_by_one(trainers), self.book.begins)
+        begins, device = self.book.begins, self.device
+        adding = adding_of(self.world.plan, self.world, self.own, device=device, begins=begins)
         with self.folder.keeping_refusal(state):
             try:
                 rounds, evaluates = self._rounds(state, adding)

@@ -9,40 +9,43 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import Tensor
 
 from clients.release import excess_of
 from clients.site import Site
+from clients.training.isolation import Tally
 from clients.training.screen import said_of
-from clients.training.work import Trainer, site_stream
+from clients.training.work import Trainer
 from federation.errors import FederationError, TaskError, TrainingDiverged
 from federation.kinds.base import Works
+from federation.model.task import Dataset, Task
+from federation.plan.plan import Plan
 from federation.round.parts import Sum, without_excess
 from federation.round.terms import Terms
 from privacy.errors import PrivacyError
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
-from simulations.sums.works import OneByOne, draws_of
+from simulations.cohort.program import CohortProgram
+from simulations.sums.works import Chance, OneByOne, Together
 
 _log = logging.getLogger(__name__)
 
 Begins = Callable[[Terms, Tensor, Collection[str] | None], None]  # who charges the round: None for the cohort
-WorksOf = Callable[[Terms, tuple[str, ...], Tensor], Works]
+WorksOf = Callable[[Terms, tuple[str, ...], Tensor, Chance], Works]
 
 
 @dataclass(frozen=True)
 class Adding:
-    """Adds up what the sites of a sum contribute: `simulated` ones by name, and `own`, with rules of their own.
+    """Adds up what the sites of a sum contribute: simulated ones, and `own`, with rules of their own.
 
     `begins` is told of a round before anything of it is computed.
     """
 
-    trainers: Mapping[str, Trainer]
-    own: Mapping[str, Site]
     works: WorksOf
+    own: Mapping[str, Site] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
     begins: Begins = lambda _terms, _params, _charged: None
 
     def __call__(self, terms: Terms, params: Tensor) -> Sum:
@@ -95,9 +98,10 @@ class Adding:
     def _simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor, lost: int) -> RingVector:
         if not names:
             return np.zeros(terms.length, np.uint64)
-        draws = draws_of(terms, names, partial(site_stream, terms.plan))
+        chance = Chance(terms, names)
+        works = self.works(terms, names, params, chance)
         try:
-            return terms.kind.summed(terms.parties, names, self.works(terms, names, params), draws, lost)
+            return terms.kind.summed(terms.parties, names, works, chance.draws, lost)
         except EncodingOverflow as error:
             place = f"round {terms.round}: the update of {names[error.row]}"
             hint = "lower training.learning_rate or training.local_steps; what was charged stays charged"
@@ -107,18 +111,30 @@ class Adding:
         except (Exception, SystemExit) as error:
             kind = type(error).__name__
         finally:
-            self._tell(names)
+            self._tell()
         raise TaskError(f"training failed with {kind}", hint="try the task's code on made-up records")
 
-    def _tell(self, names: tuple[str, ...]) -> None:
+    def _tell(self) -> None:
         """How many records raised since the last time: in a simulation this is no secret."""
-        for name in names:
-            tally = self.trainers[name].tally
-            if tally.raised:
-                _log.warning("%s", said_of(name, tally.raised))
-                tally.raised = 0
+        if self.tally.raised:
+            _log.warning("%s", said_of("the simulated sites", self.tally.raised))
+            self.tally.raised = 0
 
 
-def one_by_one(trainers: Mapping[str, Trainer]) -> WorksOf:
-    """Every site by a trainer of its own."""
-    return lambda terms, names, params: OneByOne(terms, names, params, trainers)
+def all_at_once(
+    plan: Plan,
+    task: Task,
+    data: Mapping[str, Dataset],
+    trainers: Mapping[str, Trainer],
+    device: str,
+    tally: Tally,
+) -> WorksOf:
+    """All sites of a sum as one program; one by one where only some of them are simulated."""
+    program = CohortProgram(plan, task, data, device=device, tally=tally)
+
+    def works(terms: Terms, names: tuple[str, ...], params: Tensor, chance: Chance) -> Works:
+        if len(names) < len(terms.parameters.members):
+            return OneByOne(terms, names, params, trainers)
+        return Together(terms, names, params, trainers, program, chance)
+
+    return works

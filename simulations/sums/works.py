@@ -1,7 +1,8 @@
-"""The work of many sites in one round, one site after the other (`federation.kinds.base.Works`)."""
+"""The work of many sites in one round (`federation.kinds.base.Works`), and the chance in it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from clients.training.isolation import coins, listening
 from clients.training.local import Finish
-from clients.training.work import SiteWork, Trainer
+from clients.training.work import SiteWork, Trainer, site_stream
 from federation.kinds.base import Draws, Rows
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import Words
 from privacy.mechanism.noise import Stream
+from simulations.cohort.program import CohortProgram
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,51 @@ class Alone:
             return work()
 
 
-def draws_of(terms: Terms, names: Sequence[str], stream: Callable[[str, int], Stream]) -> Draws:
-    """The chance in the sum of these sites. `stream`: a site's in a round.
+class Chance:
+    """The chance in one sum over these sites.
 
     With privacy one secret stream serves all: what it gives is independent, site by site and step by step, as the
-    streams of the sites would be. Without, each site rounds by the coins of its own stream, as in any engine.
+    streams of the sites would be. Without, each site draws and rounds by its own stream, as in any engine.
     """
-    own = stream("", terms.round) if terms.plan.is_private else None
-    shared = own.derive("rounding") if own is not None else None
 
-    def words(places: slice, count: int) -> Words:
-        if shared is not None:
-            asked = names[places]
-            return shared.words(len(asked) * count).reshape(len(asked), count)
-        return np.stack([stream(name, terms.round).derive("rounding").words(count) for name in names[places]])
+    def __init__(self, terms: Terms, names: Sequence[str]) -> None:
+        self._names = names
+        if terms.plan.is_private:
+            secret = Stream(os.urandom(32))
+            self.training: Stream | list[Stream] = secret.derive("training")
+            self._rounding, noise = secret.derive("rounding"), secret.derive("noise")
+        else:
+            self.training = [site_stream(terms.plan, name, terms.round) for name in names]
+            noise = Stream(bytes(32))  # of which nothing is drawn
+        self.draws = Draws(noise, self._words)
 
-    return Draws(own.derive("noise") if own is not None else Stream(bytes(32)), words)
+    def _words(self, places: slice, count: int) -> Words:
+        shape = places.stop - places.start, count
+        if not isinstance(self.training, list):
+            return self._rounding.words(shape[0] * count).reshape(shape)
+        found = np.empty(shape, np.uint64)
+        for row, stream in zip(found, self.training[places], strict=True):
+            row[:] = stream.derive("rounding").words(count)
+        return found
+
+
+@dataclass(frozen=True)
+class Together(OneByOne):
+    """All sites as one tensor program (`simulations.cohort`), but for what only each by itself can do."""
+
+    program: CohortProgram
+    chance: Chance
+
+    def updates(self) -> Rows:
+        """What plain training changed at each."""
+        return self.program.updates(self.terms, self.params, self.chance.training)
+
+    def noised_updates(self, clipping_norm: float, noised: Callable[[slice, Tensor], Tensor]) -> Rows:
+        """The same with DP-SGD."""
+        return self.program.noised_updates(
+            self.terms, self.params, self.chance.training, clipping_norm, noised
+        )
+
+    def clipped_gradients(self, clipping_norm: float) -> Rows:
+        """The sum over one Poisson batch of each."""
+        return self.program.clipped_gradients(self.terms, self.params, self.chance.training, clipping_norm)

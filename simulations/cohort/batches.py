@@ -1,0 +1,180 @@
+"""The data of some sites as one tensor, and their Poisson batches as padded rows of it.
+
+Batches are drawn from the sites' own streams, byte for byte as `clients.training.local.poisson_batch` draws them: so
+with the same streams every site trains on the same records as it would by itself.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from federation.model.task import Dataset
+from privacy.mechanism.noise import Stream
+
+_WORDS = 2**20  # that are drawn at once, unless one step takes more
+HELD = 2**28  # bytes of stacked data that are kept from round to round
+
+_Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The records of k sites, one site after the other, and a row of zeros at the end for what is padded.
+
+    `units` are what a draw decides about, records or patients: how many each site has, and the unit of each row.
+    """
+
+    features: Tensor
+    labels: Tensor
+    rows: _Places  # (k + 1,) where each site begins
+    units: _Places  # (k,)
+    unit_of: _Places | None  # (n,) over all sites; None where every record is one
+
+    @classmethod
+    def of(cls, parts: Sequence[Dataset], device: torch.device) -> Stack:
+        """Of checked data of one shape; with patients where the data have them."""
+        features = torch.cat([part.features for part in parts] + [torch.zeros_like(_one(parts[0].features))])
+        labels = torch.cat([part.labels for part in parts] + [torch.zeros_like(_one(parts[0].labels))])
+        rows = np.cumsum([0, *(len(part) for part in parts)])
+        if parts[0].patients is None:
+            return cls(features.to(device), labels.to(device), rows, np.diff(rows), None)
+        found = [_numbered(part) for part in parts]
+        units = np.array([count for count, _ in found], np.int64)
+        starts = np.cumsum(units) - units
+        unit_of = np.concatenate([start + each for start, (_, each) in zip(starts, found, strict=True)])
+        return cls(features.to(device), labels.to(device), rows, units, unit_of)
+
+    @property
+    def bytes(self) -> int:
+        """What it takes to hold it."""
+        return sum(each.numel() * each.element_size() for each in (self.features, self.labels))
+
+    @cached_property
+    def site_of(self) -> _Places:
+        """The site of each row, (n,) numbers from 0."""
+        return np.repeat(np.arange(len(self.units)), np.diff(self.rows))
+
+    @cached_property
+    def labels_within(self) -> tuple[int, int]:
+        """The least and the greatest label."""
+        labels = self.labels.reshape(-1)
+        return (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The batches of k sites in one step: the rows (m,) of the stack, in order, and the site of each."""
+
+    rows: _Places
+    sites: _Places
+    counts: _Places  # (k,)
+    units: _Places | None  # (m,) of the patients, over all sites
+
+    @property
+    def width(self) -> int:
+        """Of the padded batches: the largest of them."""
+        return int(self.counts.max(initial=0))
+
+    @cached_property
+    def places(self) -> _Places:
+        """Where each row is among the k * width padded ones, one site after the other."""
+        shifts = np.arange(len(self.counts)) * self.width - (np.cumsum(self.counts) - self.counts)
+        return np.arange(len(self.rows)) + shifts[self.sites]
+
+    def padded(self, pad: int) -> Tensor:
+        """The padded rows, (k * width,), filled up with the row `pad`."""
+        places = np.full(len(self.counts) * self.width, pad, np.int64)
+        places[self.places] = self.rows
+        return torch.from_numpy(places)
+
+    def of(self, site: int, stack: Stack) -> Tensor:
+        """The rows of one site, counted from its own first record."""
+        end = int(self.counts[: site + 1].sum())
+        own = self.rows[end - int(self.counts[site]) : end]
+        return torch.from_numpy(own - stack.rows[site])
+
+
+class Shelf:
+    """Stacked data that are kept: those used last, and not more than HELD bytes of them."""
+
+    def __init__(self, data: Mapping[str, Dataset], device: torch.device, *, patients: bool) -> None:
+        self._data, self._device, self._patients = data, device, patients
+        self._kept: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
+
+    def stack(self, names: tuple[str, ...]) -> Stack:
+        """The data of these sites."""
+        found = self._kept.pop(names, None) or Stack.of([self._read(name) for name in names], self._device)
+        self._kept[names] = found
+        while len(self._kept) > 1 and sum(each.bytes for each in self._kept.values()) > HELD:
+            self._kept.popitem(last=False)
+        return found
+
+    def like(self, name: str) -> Dataset:
+        """No record of a site: for its shapes."""
+        return self._read(name).at(torch.arange(0))
+
+    def _read(self, name: str) -> Dataset:
+        data = self._data[name]
+        return data if self._patients else Dataset(data.features, data.labels)
+
+
+def drawn(stack: Stack, streams: Sequence[Stream] | Stream, rate: float, steps: int) -> Iterator[Drawn]:
+    """The batches of each step. From one stream for all, the sites' words come one site after the other."""
+    at_once = max(1, min(steps, _WORDS // max(1, int(stack.units.sum()))))
+    for start in range(0, steps, at_once):
+        count = min(at_once, steps - start)
+        yield from _batches(stack, _hits(stack, streams, rate, count))
+
+
+def _hits(stack: Stack, streams: Sequence[Stream] | Stream, rate: float, steps: int) -> NDArray[np.bool_]:
+    """Which rows are drawn in which step, (steps, n): as `poisson_sample` decides it, word by word."""
+    units = stack.units
+    if rate == 1:
+        return np.ones((steps, int(stack.rows[-1])), np.bool_)
+    if isinstance(streams, Stream):
+        data = streams.take(8 * steps * int(units.sum()))
+    else:
+        data = b"".join(
+            [stream.take(8 * steps * int(size)) for stream, size in zip(streams, units, strict=True)]
+        )
+    chosen = np.frombuffer(data, "<u8") < np.uint64(int(rate * 2.0**64))
+    if len(units) and (units == units[0]).all():
+        hits = chosen.reshape(len(units), steps, -1).transpose(1, 0, 2).reshape(steps, -1)
+    else:
+        hits = chosen[_places(units, steps)]
+    return hits if stack.unit_of is None else hits[:, stack.unit_of]
+
+
+def _places(units: _Places, steps: int) -> _Places:
+    """Where the word of each step and unit is, (steps, units): a site's words come step by step."""
+    starts = np.repeat(np.cumsum(units) - units, units)
+    own = np.repeat(units, units)
+    return steps * starts + np.arange(len(starts)) - starts + np.arange(steps)[:, None] * own
+
+
+def _batches(stack: Stack, hits: NDArray[np.bool_]) -> Iterator[Drawn]:
+    steps, rows = np.nonzero(hits)
+    sites, count = stack.site_of[rows], len(stack.units)
+    counts = np.bincount(steps * count + sites, minlength=len(hits) * count).reshape(len(hits), count)
+    ends = np.cumsum(counts.sum(axis=1))
+    for each, end in zip(counts, ends, strict=True):
+        part = slice(int(end - each.sum()), int(end))
+        units = None if stack.unit_of is None else stack.unit_of[rows[part]]
+        yield Drawn(rows[part], sites[part], each, units)
+
+
+def _numbered(part: Dataset) -> tuple[int, _Places]:
+    ids, places = torch.unique(part.patients, return_inverse=True)
+    return len(ids), places.numpy()
+
+
+def _one(like: Tensor) -> Tensor:
+    return like.new_empty((1, *like.shape[1:]))

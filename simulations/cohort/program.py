@@ -1,0 +1,97 @@
+"""A cohort's local training as one tensor program: slices of sites, yielded as rows, in bounded memory.
+
+It computes what `clients.training.work.SiteWork` computes for one site after the other, from the same streams: up to
+the rounding of float32 where nothing is clipped, and of float64 where it is. A way is chosen for a model before it
+sees data (`simulations.cohort.ways`); whatever the chosen way cannot do as a site would, such as a record whose
+gradient is not finite, is done by the site's own code, on the batches that were drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from clients.training.isolation import Tally
+from federation.errors import InputError
+from federation.model.task import Dataset, Task
+from federation.plan.plan import Plan
+from federation.round.terms import Terms
+from privacy.mechanism.noise import Stream
+from simulations.cohort.batches import Shelf
+from simulations.cohort.slices import Noised, Setting, Slice
+from simulations.cohort.ways import Way, way_of
+
+Streams = Iterable[Stream] | Stream
+"""A site's stream each, in the order of the members, as `site_stream` makes them; or one secret stream for all."""
+Rows = tuple[slice, Tensor]
+
+
+def device_of(name: str) -> torch.device:
+    """What `auto`, `cpu` or `cuda` means on this machine. InputError for a cuda that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("this machine has no CUDA device", hint='choose "cpu", or "auto"')
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f'"{name}" is no device', hint='choose "auto", "cpu" or "cuda"')
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+class CohortProgram:
+    """The training of a run's cohorts: made once, it keeps the data and its buffers from round to round.
+
+    `data` may be lazy: what a slice of sites needs is read when its turn comes. Every method yields the sites of the
+    cohort in order, a slice at a time, with a row for each, (k, d) float64.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        task: Task,
+        data: Mapping[str, Dataset],
+        *,
+        device: str = "auto",
+        tally: Tally | None = None,
+    ) -> None:
+        self._plan, self._task, self._data = plan, task, data
+        self._device, self._tally = device_of(device), Tally() if tally is None else tally
+        self._shelf = Shelf(data, self._device, patients=plan.kind.draws_patients)
+        self._ways: dict[torch.dtype, Way] = {}
+
+    def updates(self, terms: Terms, params: Tensor, streams: Streams) -> Iterator[Rows]:
+        """What plain training changed at every site."""
+        for part in self._slices(terms, params, streams, torch.float32):
+            yield part.place, part.updates()
+
+    def clipped_gradients(
+        self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float
+    ) -> Iterator[Rows]:
+        """The sums of the clipped gradients of one Poisson batch each."""
+        for part in self._slices(terms, params, streams, torch.float64):
+            yield part.place, part.clipped_gradients(clipping_norm)
+
+    def noised_updates(
+        self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float, noised: Noised
+    ) -> Iterator[Rows]:
+        """What DP-SGD steps changed at every site. `noised` gets a slice's steps in order, then the next slice's."""
+        for part in self._slices(terms, params, streams, torch.float64):
+            yield part.place, part.noised_updates(clipping_norm, noised)
+
+    def _slices(self, terms: Terms, params: Tensor, streams: Streams, dtype: torch.dtype) -> Iterator[Slice]:
+        names = terms.parameters.members
+        way = self._way(names, terms, dtype)
+        setting = Setting(terms, self._task, self._data, self._tally, params, dtype, self._device)
+        each = streams if isinstance(streams, Stream) else iter(streams)
+        for start in range(0, len(names), way.at_once):
+            part = names[start : start + way.at_once]
+            own = each if isinstance(each, Stream) else list(islice(each, len(part)))
+            stack = None if way.net is None else self._shelf.stack(part)
+            yield Slice(setting, part, start, way, stack, own)
+
+    def _way(self, names: tuple[str, ...], terms: Terms, dtype: torch.dtype) -> Way:
+        if dtype not in self._ways:
+            like = self._shelf.like(names[0])
+            batch = terms.kind.largest_batch(terms.parties)
+            self._ways[dtype] = way_of(self._task, like, batch, dtype, self._device)
+        return self._ways[dtype]
