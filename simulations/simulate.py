@@ -19,6 +19,7 @@ from clients.data.notes import Note
 from clients.journal.lock import alone
 from clients.site import Site
 from federation.config.toml import read, with_value
+from federation.errors import InputError
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
@@ -30,7 +31,7 @@ from federation.round.transport import Transport
 from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
-from server.attendance.faults import Faults
+from server.attendance.faults import Faults as Accused
 from server.evaluation import Evaluated
 from server.playing import Setting
 from server.run import evaluate, run, server_stream
@@ -40,6 +41,11 @@ from server.transcripts import Transcripts
 from server.voice import Voice
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
+from simulations.faults.kept import keep_faults, require_same, suffered
+from simulations.faults.network import Network
+from simulations.faults.playing import Rounds, greeting
+from simulations.faults.rules import Faults, load_faults
+from simulations.faults.story import Story
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
@@ -90,6 +96,7 @@ def simulate(
     warn: Callable[[Note], None] = lambda _: None,
     notice: Callable[[str], None] = _log.warning,
     public: bool = False,
+    faults: Faults | str | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
@@ -99,34 +106,43 @@ def simulate(
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. Torch is set to one thread.
+    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". Torch is
+    set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}")
+    faults = load_faults(faults) if isinstance(faults, str) else faults
+    if faults is not None and engine == "flower":
+        hint = "choose the engine vectorized, or protocol"
+        raise InputError("faults are not played over Flower, which has a clock of its own", hint=hint)
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
     plan, text = _with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
-    if (done := _finished(out, plan, text, engine, notice)) is not None:
+    if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return _drawn(done, out, stage)
     stage("reading the data", 0, 0)
     world, files = _read_sites(plan, sites, out / _KEYS, warn)
     folder = RunFolder.open(out, plan, text)
     with folder.alone():
-        if (done := _finished(out, plan, text, engine, notice)) is not None:  # by another process meanwhile
+        if (
+            done := _finished(out, plan, text, engine, notice, faults)
+        ) is not None:  # by another process meanwhile
             return _drawn(done, out, stage)
         keep_inputs(world, engine, out / "checkpoint")
+        keep_faults(faults, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice)
-        paid = _run(folder, world, engine, _telling(world, progress, count, all_metrics), device)
+        telling = _telling(world, progress, count, all_metrics)
+        paid = _run(folder, world, engine, telling, device, faults)
         folder.write_params(world.task.model(), paid.state.params)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
-        report = _reported(folder, world, paid, engine, started, compares)
+        report = _reported(folder, world, paid, engine, started, compares, faults)
         if compares:
             report = _compared(report, world, out, stage)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
@@ -135,7 +151,13 @@ def simulate(
 
 
 def _reported(
-    folder: RunFolder, world: World, paid: Paid, engine: Engine, started: float, compares: bool
+    folder: RunFolder,
+    world: World,
+    paid: Paid,
+    engine: Engine,
+    started: float,
+    compares: bool,
+    faults: Faults | None,
 ) -> Report:
     """The report of what was paid for, on disk."""
     report = summarize(
@@ -154,7 +176,8 @@ def _reported(
     )
     unmasked = UNMASKED if engine == "vectorized" else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
-    report = report.model_copy(update={"made": Made.now(paid.state.run), "transcripts": kept})
+    told = {"made": Made.now(paid.state.run), "transcripts": kept}
+    report = report.model_copy(update=told | suffered(faults, folder.receipts()))
     write_report(folder.path, report)
     return report
 
@@ -206,10 +229,12 @@ def _telling(world: World, progress: Progress | None, count: Count, all_metrics:
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
-def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, device: str) -> Paid:
+def _run(
+    folder: RunFolder, world: World, engine: Engine, telling: Telling, device: str, faults: Faults | None
+) -> Paid:
     """Play what is left of the run."""
     if engine == "vectorized":
-        return play_accounted(folder, world, telling, device)
+        return play_accounted(folder, world, telling, device, faults)
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()
@@ -221,7 +246,7 @@ def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, devi
         parties = open_sites(world, journals)
         for site in parties.values():
             stack.callback(site.close)
-        final, tried = _train(folder, world, parties, engine, telling)
+        final, tried = _train(folder, world, parties, engine, telling, faults)
         run = final.run.hex()
         rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
         evaluated = [
@@ -232,12 +257,19 @@ def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, devi
 
 
 def _finished(
-    out: Path, plan: Plan, text: str, engine: Engine, notice: Callable[[str], None]
+    out: Path,
+    plan: Plan,
+    text: str,
+    engine: Engine,
+    notice: Callable[[str], None],
+    faults: Faults | None,
 ) -> Report | None:
     """The report that `out` already holds, which is said; None if anything is left to do. Makes no folder."""
     if not RunFolder(out, plan).is_finished:
         return None
     done = RunFolder.open(out, plan, text).finished(engine, simulated=True)
+    if done is not None:
+        require_same(out, faults, None if done.faults is None else done.faults.rules)
     if done is not None:
         notice(
             f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
@@ -282,6 +314,7 @@ def _train(
     sites: Mapping[str, Site],
     engine: Engine,
     telling: Telling,
+    faults: Faults | None,
 ) -> tuple[ServerState, Tried | None]:
     """Play every round that is left; each is on disk before the next begins. The run is counted before the first.
 
@@ -291,7 +324,7 @@ def _train(
     with folder.keeping_refusal(state), ExitStack() as stack:
         kept = folder.transcripts(world.roster, state.params.numel())
         stated = partial(folder.store_consents, state.run)
-        played = _play(world, state, sites, engine, stack, stated, folder.faults(), kept)
+        played = _play(world, state, sites, engine, stack, stated, folder.faults(), kept, faults)
         tried = telling.count(state.run.hex())
         for after, receipt in played.rounds:
             state, metrics = after, telling.measure(after)
@@ -310,31 +343,40 @@ def _play(
     engine: Engine,
     stack: ExitStack,
     stated: Callable[[Mapping[str, bytes]], None],
-    faults: Faults,
+    accused: Accused,
     kept: Transcripts | None,
+    faults: Faults | None,
 ) -> _Played:
-    """What is left of a run, whose `faults` are known. Every site has consented when this returns; `stated` gets
-    what they signed.
+    """What is left of a run, of whose sites some are `accused`. Every site has consented when this returns, but
+    for those that a fault keeps away; `stated` gets what they signed.
     """
     plan, signed = world.plan, world.roster
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     receives = {name: site.receive for name, site in sites.items()}
+    voice = Voice(plan, state.run, signed, world.coordinator)
+    names, patience = sorted(receives), plan.cohort.deadline_seconds
+    if faults is not None:
+        story = Story.about(faults, receives, plan.federation.rounds)
+        rounds = Rounds(
+            Network(story, receives), greeting(voice, kept, stated), server_stream, state, accused
+        )
+        return _Played(
+            iter(rounds), lambda _: rounds.evaluate(), lambda digest: rounds.close(names, digest, patience)
+        )
     transport: Transport = InProcess(receives)
     if engine == "flower":
         from simulations.flower import flower_world
 
         transport = stack.enter_context(flower_world(receives))
-    voice = Voice(plan, state.run, signed, world.coordinator)
     lines, members = open_lines(
         voice, transport, at=(state.round, state.attempt), dimension=state.params.numel()
     )
-    lines.attendance.faults = faults
+    lines.attendance.faults = accused
     stated(lines.consents)
     setting = Setting(state, members, lines, kept)
-    names, patience = [member.site for member in members], plan.cohort.deadline_seconds
     return _Played(
         run(setting, server_stream),
         lambda final: evaluate(replace(setting, state=final), server_stream),
-        lambda digest: lines.close(state.run, digest, names, patience),
+        lambda digest: lines.close(state.run, digest, [member.site for member in members], patience),
     )

@@ -46,6 +46,7 @@ class Receipt:
     metrics: Mapping[str, Any]
     shown: frozenset[str]  # sites with a head of their ledger in it
     transcript: str | None = None  # the digest of the file that shows its sum
+    simulated_seconds: float | None = None  # of a simulation with faults
     excess_left: tuple[str, ...] | None = None  # sites whose excess noise stayed in
     unlikely: Mapping[str, Any] | None = None
     voids: tuple[Void, ...] = ()
@@ -225,6 +226,7 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         params_before=fields.octets("params_before", 32).hex(),
         params_after=fields.octets("params_after", 32).hex(),
         seconds=seconds,
+        simulated_seconds=fields.number("simulated_seconds") if fields.has("simulated_seconds") else None,
         bytes_up=fields.table("bytes_up"),
         bytes_down=fields.table("bytes_down"),
         metrics=fields.table("metrics"),

@@ -10,7 +10,7 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from click import Abort, ClickException
@@ -127,6 +127,10 @@ def simulate(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
+    ] = None,
     device: Annotated[DeviceName, typer.Option(help="where the vectorized engine trains")] = DeviceName.AUTO,
     all_metrics: Annotated[
         bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
@@ -135,7 +139,12 @@ def simulate(
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
-    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics}
+    how: dict[str, Any] = {
+        "baseline": baseline,
+        "device": device.value,
+        "all_metrics": all_metrics,
+        "faults": faults,
+    }
     _simulate(plan, sites, out, engine, seed, as_json, **how)
 
 

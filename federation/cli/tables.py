@@ -33,6 +33,7 @@ def print_report(report: Report, folder: Path) -> None:
         *_claim(report.privacy),
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
+        *wording.faults(report),
     )
     show(*lines, _sites(report))
     show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)

@@ -101,6 +101,8 @@ WORDS: Mapping[str, str] = {
     "scheduler": _NONE,
     "lr_scheduler": _NONE,
     "nesterov": _NONE,
+    "simulation": "faults are no part of a plan: federation simulate --faults FILE",
+    "faults": "faults are no part of a plan: federation simulate --faults FILE",
 }
 
 

@@ -44,6 +44,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         sums=wording.sums(report.transcripts),
         unlikely=wording.unlikely(report),
         lost=wording.lost(report),
+        faults=wording.faults(report),
         excess=wording.excess(report),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),

@@ -31,7 +31,8 @@ class Receipt(Part):
 
     `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
     `transcript`: the digest of the file that shows the round's sum, in hex; None where none is kept.
-    `metrics`: of the pooled held-out records, in a simulation. `unlikely`: how the sum is one that honest sites do
+    `simulated_seconds`: what it would have taken, in a simulation with faults. `metrics`: of the pooled held-out
+    records, in a simulation. `unlikely`: how the sum is one that honest sites do
     not make; there only where it is, and where the plan has it reported.
     """
 
@@ -47,6 +48,7 @@ class Receipt(Part):
     heads: Mapping[str, Mapping[str, Any]] = {}
     excess_left: _Names = ()
     transcript: str | None = None
+    simulated_seconds: float | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default
     unlikely: UnlikelySum | None = None
     void: Annotated[tuple[Void, ...], AnyList] = ()

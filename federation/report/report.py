@@ -182,6 +182,7 @@ class RoundLine(Part):
 
     `excess_left`: of how many of these noise is in it that should have been taken out.
     `lost`: only of a round without a sum, which spent its budget all the same: why, by site.
+    `simulated_seconds`: what it would have taken, in a simulation with faults.
     """
 
     round: int
@@ -191,6 +192,7 @@ class RoundLine(Part):
     excess_left: int = 0
     lost: Mapping[str, str] | None = None
     unlikely: UnlikelySum | None = None
+    simulated_seconds: float | None = None
 
 
 class HistoryLine(Part):
@@ -248,6 +250,16 @@ class Transcripts(Part):
     left_out: str | None = None
 
 
+class Suffered(Part):
+    """The faults of a simulation: what they were to be, the seconds that all rounds would have taken, and from how
+    many sums each site was missing to whose round it was invited.
+    """
+
+    rules: Mapping[str, int | float]
+    simulated_seconds: float
+    missed: Mapping[str, int]
+
+
 class Made(Part):
     """Where a report comes from: the run's id in hex, when it was finished (UTC), by which version.
 
@@ -285,3 +297,4 @@ class Report(Part):
     secure_aggregation: Mapping[str, int] = {}
     transcripts: Transcripts | None = None
     made: Made | None = None
+    faults: Suffered | None = None

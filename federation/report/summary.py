@@ -98,7 +98,11 @@ def _line(receipt: Receipt) -> RoundLine:
         seconds=receipt.seconds,
         excess_left=len(receipt.excess_left),
     )
-    told = {"unlikely": receipt.unlikely, "lost": receipt.lost}
+    told = {
+        "unlikely": receipt.unlikely,
+        "lost": receipt.lost,
+        "simulated_seconds": receipt.simulated_seconds,
+    }
     return line.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 

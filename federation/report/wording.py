@@ -34,6 +34,7 @@ _NOISE = {
     "none": "No noise at all: what the sum of the sites' updates says about a record, it says openly.",
 }
 _CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
+_TOLD_SITES = 10  # of those that were lost on purpose
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
 
@@ -155,6 +156,23 @@ def lost(report: Report) -> list[str]:
         f"{', '.join(f'{site} ({reason})' for site, reason in sorted(line.lost.items()))}."
         for line in report.rounds
         if line.lost is not None
+    ]
+
+
+def faults(report: Report) -> list[str]:
+    """What was lost on purpose in a simulation, one sentence each; none where nothing was."""
+    told = report.faults
+    if told is None:
+        return []
+    rules = ", ".join(f"{name} = {value:g}" for name, value in told.rules.items() if value)
+    often = sorted(told.missed.items(), key=lambda each: (-each[1], each[0]))
+    first = [f"{site} {many(times, 'time')}" for site, times in often[:_TOLD_SITES]]
+    rest = len(often) - len(first)
+    shown = [*first, *([f"{many(rest, 'other site')} as often or less"] if rest else [])]
+    return [
+        f"This simulation lost sites on purpose, by a public seed: {rules}.",
+        f"Its rounds would have taken {told.simulated_seconds:,.0f} seconds; nobody waited for them.",
+        f"Missing in the sum of a round to which it was invited: {', '.join(shown) or 'no site'}.",
     ]
 
 

@@ -88,7 +88,8 @@ class Codec:
         By coins, the expectation is within 2^-52 steps of `x`. EncodingOverflow beyond the limit or for NaN.
         """
         words = None if coins is None else coins.words(x.numel())[None]
-        return self.encode_rows(x[None], words)[0]
+        integers: Integers = self.encode_rows(x[None], words)[0]
+        return integers
 
     def encode_rows(self, rows: Tensor, words: Words | None = None) -> Integers:
         """`encode` of each row of `rows` (n, d). `words` (n, d), uniform below 2^64, are the coins of them."""

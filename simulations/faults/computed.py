@@ -1,0 +1,98 @@
+"""The rounds of a run with faults, in which sums are computed and nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from torch import Tensor
+
+from federation.plan.plan import Plan
+from federation.report.receipt import Receipt
+from federation.round.parts import Sum
+from federation.round.terms import Terms
+from federation.sums.state import ServerState
+from privacy.roster import Roster
+from server.evaluation import Evaluated
+from server.heads import Heads
+from server.playing import Members
+from server.run import ServerNoise
+from server.sessions import too_few
+from server.voice import Voice
+from simulations.faults.network import Network
+from simulations.faults.playing import Rounds
+from simulations.faults.sketch import Greetings, Sketched, answer, kind_of
+from simulations.faults.story import Story
+
+Charge = Callable[
+    [Terms, Tensor, frozenset[str]], None
+]  # a round, its params, and who of its cohort got them
+
+
+class SumOver(Protocol):
+    """Computes a sum."""
+
+    def __call__(
+        self, terms: Terms, params: Tensor, survivors: tuple[str, ...], charged: frozenset[str]
+    ) -> Sum:
+        """The sum over `survivors` of a cohort, of which `charged` got the params."""
+
+
+@dataclass(frozen=True)
+class _Quiet:
+    """What a `Voice` would speak for; it says nothing."""
+
+    plan: Plan
+    run: bytes
+    sites: Roster
+    key: Ed25519PrivateKey = field(repr=False)
+
+
+class Computed:
+    """What is left of a run from a state on. `charge` is told of an attempt that has no sum."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: ServerState,
+        members: Members,
+        roster: Roster,
+        story: Story,
+        sum_over: SumOver,
+        charge: Charge,
+        stream: ServerNoise,
+    ) -> None:
+        self._plan, self._members, self._roster, self._done = plan, members, roster, state.round
+        self._sum_over, self._charge = sum_over, charge
+        self._key = Ed25519PrivateKey.generate()
+        self._network = Network(story, {member.site: answer for member in members}, kind_of)
+        self._rounds = Rounds(self._network, self._opens, stream, state, again=True)
+
+    def __iter__(self) -> Iterator[tuple[ServerState, Receipt]]:
+        """Like `run_vectorized`."""
+        for state, receipt in self._rounds:
+            nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
+            yield state, receipt.model_copy(update={"bytes_up": nothing, "bytes_down": nothing})
+
+    def evaluate(self) -> Evaluated:
+        """Like `evaluate_vectorized`."""
+        return self._rounds.evaluate()
+
+    def _opens(self, state: ServerState, network: Network) -> Sketched:
+        reach = frozenset(network.addresses())
+        here = tuple(member for member in self._members if member.site in reach)
+        if len(here) < self._plan.cohort.minimum:
+            raise too_few(self._plan, len(here), [])
+        voice = cast(Voice, _Quiet(self._plan, state.run, self._roster, self._key))
+        addresses = {site: site for site in sorted(reach)}
+        lines = Greetings(network, addresses, voice, Heads(self._roster), network.clock)
+        return Sketched(state, here, lines, sum_of=self._sum, void=self._void)
+
+    def _sum(self, terms: Terms, survivors: tuple[str, ...]) -> Sum:
+        return self._sum_over(terms, self._rounds.state.params, survivors, frozenset(self._network.reached))
+
+    def _void(self, terms: Terms) -> None:
+        if terms.round > self._done and self._network.reached:
+            self._charge(terms, self._rounds.state.params, frozenset(self._network.reached))
