@@ -27,6 +27,8 @@ from simulations.cohort.ways import Way, way_of
 Streams = Iterable[Stream] | Stream
 """A site's stream each, in the order of the members, as `site_stream` makes them; or one secret stream for all."""
 Rows = tuple[slice, Tensor]
+Names = tuple[str, ...] | None
+"""Some of the members, in their order; None for all of them."""
 
 
 def device_of(name: str) -> torch.device:
@@ -59,27 +61,35 @@ class CohortProgram:
         self._shelf = Shelf(data, self._device, patients=plan.kind.draws_patients)
         self._ways: dict[torch.dtype, Way] = {}
 
-    def updates(self, terms: Terms, params: Tensor, streams: Streams) -> Iterator[Rows]:
+    def updates(self, terms: Terms, params: Tensor, streams: Streams, names: Names = None) -> Iterator[Rows]:
         """What plain training changed at every site."""
-        for part in self._slices(terms, params, streams, torch.float32):
+        for part in self._slices(terms, params, streams, torch.float32, names):
             yield part.place, part.updates()
 
     def clipped_gradients(
-        self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float
+        self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float, names: Names = None
     ) -> Iterator[Rows]:
         """The sums of the clipped gradients of one Poisson batch each."""
-        for part in self._slices(terms, params, streams, torch.float64):
+        for part in self._slices(terms, params, streams, torch.float64, names):
             yield part.place, part.clipped_gradients(clipping_norm)
 
     def noised_updates(
-        self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float, noised: Noised
+        self,
+        terms: Terms,
+        params: Tensor,
+        streams: Streams,
+        clipping_norm: float,
+        noised: Noised,
+        names: Names = None,
     ) -> Iterator[Rows]:
         """What DP-SGD steps changed at every site. `noised` gets a slice's steps in order, then the next slice's."""
-        for part in self._slices(terms, params, streams, torch.float64):
+        for part in self._slices(terms, params, streams, torch.float64, names):
             yield part.place, part.noised_updates(clipping_norm, noised)
 
-    def _slices(self, terms: Terms, params: Tensor, streams: Streams, dtype: torch.dtype) -> Iterator[Slice]:
-        names = terms.parameters.members
+    def _slices(
+        self, terms: Terms, params: Tensor, streams: Streams, dtype: torch.dtype, asked: Names
+    ) -> Iterator[Slice]:
+        names = terms.parameters.members if asked is None else asked
         way = self._way(names, terms, dtype)
         setting = Setting(terms, self._task, self._data, self._tally, params, dtype, self._device)
         each = streams if isinstance(streams, Stream) else iter(streams)

@@ -28,7 +28,7 @@ from federation.round.terms import Terms
 from privacy.errors import PrivacyError
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from simulations.cohort.program import CohortProgram
-from simulations.sums.works import Chance, OneByOne, Together
+from simulations.sums.works import Chance, Together
 
 _log = logging.getLogger(__name__)
 
@@ -129,12 +129,10 @@ def all_at_once(
     device: str,
     tally: Tally,
 ) -> WorksOf:
-    """All sites of a sum as one program; one by one where only some of them are simulated."""
+    """All sites of a sum as one program."""
     program = CohortProgram(plan, task, data, device=device, tally=tally)
 
     def works(terms: Terms, names: tuple[str, ...], params: Tensor, chance: Chance) -> Works:
-        if len(names) < len(terms.parameters.members):
-            return OneByOne(terms, names, params, trainers)
         return Together(terms, names, params, trainers, program, chance)
 
     return works

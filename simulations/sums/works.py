@@ -127,14 +127,14 @@ class Together(OneByOne):
 
     def updates(self) -> Rows:
         """What plain training changed at each."""
-        return self.program.updates(self.terms, self.params, self.chance.training)
+        return self.program.updates(self.terms, self.params, self.chance.training, tuple(self.names))
 
     def noised_updates(self, clipping_norm: float, noised: Callable[[slice, Tensor], Tensor]) -> Rows:
         """The same with DP-SGD."""
-        return self.program.noised_updates(
-            self.terms, self.params, self.chance.training, clipping_norm, noised
-        )
+        given = self.terms, self.params, self.chance.training, clipping_norm
+        return self.program.noised_updates(*given, noised, tuple(self.names))
 
     def clipped_gradients(self, clipping_norm: float) -> Rows:
         """The sum over one Poisson batch of each."""
-        return self.program.clipped_gradients(self.terms, self.params, self.chance.training, clipping_norm)
+        given = self.terms, self.params, self.chance.training, clipping_norm
+        return self.program.clipped_gradients(*given, tuple(self.names))
