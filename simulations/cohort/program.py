@@ -28,6 +28,7 @@ Streams = Iterable[Stream] | Stream
 """A site's stream each, in the order of the members, as `site_stream` makes them; or one secret stream for all."""
 Rows = tuple[slice, Tensor]
 Names = tuple[str, ...] | None
+"""Some of the members, in their order; None for all of them."""
 
 
 def device_of(name: str) -> torch.device:
@@ -101,6 +102,6 @@ class CohortProgram:
     def _way(self, names: tuple[str, ...], terms: Terms, dtype: torch.dtype) -> Way:
         if dtype not in self._ways:
             like = self._shelf.like(names[0])
-            batch = terms.kind.largest_batch(terms.parties)
+            batch = terms.plan.training.sample_rate * terms.parties.largest
             self._ways[dtype] = way_of(self._task, like, batch, dtype, self._device)
         return self._ways[dtype]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,17 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.training.isolation import Tally, coins, listening
-from clients.training.work import SiteWork, Trainer
+from clients.training.local import poisson_rows
+from clients.training.work import SiteWork, Trainer, population
 from federation.model.task import Dataset, Task
 from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
 from simulations.cohort.batches import Drawn, Stack, drawn
 from simulations.cohort.descent import Descent
 from simulations.cohort.nets import Batch, Net, batch_of
+from simulations.cohort.turns import Turns
 from simulations.cohort.ways import Way
 
 Noised = Callable[[slice, Tensor], Tensor]
 """Which sites of the cohort, and their clipped sums (k, d) of a step, to what their optimizers may see."""
+
+
+RAISED = (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError)
+"""What the task's code may raise at some record: the sites' own code knows what to do with it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,9 @@ class Slice:
 
     def updates(self) -> Tensor:
         """What plain training changed, (k, d) float64."""
+        if self.way.turns is not None:
+            (name,) = self.names
+            return self._in_turn(self.way.turns, name)[None]
         return self._rows(self._trained, lambda work, _: work.update())
 
     def clipped_gradients(self, norm: float) -> Tensor:
@@ -104,11 +114,9 @@ class Slice:
         count, dimension = len(self.names), len(self.setting.params)
         rows, left = torch.empty((0, dimension), dtype=torch.float64), list(range(count))
         if self.way.net is not None and self.stack is not None and self.way.takes(self.stack):
-            try:
+            with suppress(*RAISED):
                 rows = together(self.way.net, self.stack)
                 left = torch.nonzero(~torch.isfinite(rows.sum(dim=1)))[:, 0].tolist()
-            except (ArithmeticError, RuntimeError, IndexError, ValueError):
-                pass  # the task's code raised, at a record of some site
         if len(left) == count:
             rows = torch.empty((count, dimension), dtype=torch.float64)
         for index in left:
@@ -116,10 +124,30 @@ class Slice:
             rows[index] = self._alone(index, lambda work, place=place: alone(work, place))
         return rows
 
+    def _in_turn(self, turns: Turns, name: str) -> Tensor:
+        """One site by the model of all; by its own code where that finds nothing finite, on the same batches."""
+        setting, stream = self.setting, self._stream(0)
+        training, data = setting.terms.plan.training, setting.data[name]
+        own, batches = population(setting.terms, data), stream.derive("batches")
+        rows = [poisson_rows(own, training.sample_rate, batches) for _ in range(training.local_steps)]
+        with suppress(*RAISED):
+            expected = float(self._expected[0])
+            found = turns.update(setting.params, map(data.at, rows), training, expected)
+            if bool(torch.isfinite(found.sum())):
+                return found
+        trainer = Trainer(setting.task, data, lambda _: stream, tally=setting.tally)
+        with listening(), coins(stream):
+            return SiteWork(setting.terms, name, setting.params, trainer, stream, rows).update()
+
+    def _stream(self, index: int) -> Stream:
+        if isinstance(self.streams, Stream):
+            return self.streams.derive(self.names[index])
+        return self.streams[index]
+
     def _alone(self, index: int, code: Callable[[SiteWork], Tensor]) -> Tensor:
         """One site by its own code."""
         name, setting = self.names[index], self.setting
-        stream = self.streams.derive(name) if isinstance(self.streams, Stream) else self.streams[index]
+        stream = self._stream(index)
         trainer = Trainer(setting.task, setting.data[name], lambda _: stream, tally=setting.tally)
         rows = None
         if self.stack is not None:
