@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from federation.cli.process import command_line
 from federation.cli.screen import show, styled, titled
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
-from federation.words import many, printable
+from federation.words import many, printable, some
 
 if TYPE_CHECKING:
     from federation.report.report import Evaluation, PrivacyClaim, Report
+    from simulations.folds.result import CrossValidation, Spread
+    from simulations.populations.split import Split
 
 _ROUNDING = 1e-9
+_MOST_SHOWN = 50  # sites
 _SPENT = (
     "epsilon",
     "epsilon_after_this_plan",
@@ -41,13 +45,43 @@ def print_report(report: Report, folder: Path) -> None:
         *_claim(report.privacy),
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
+        *wording.faults(report),
     )
     show(*lines, _sites(report))
-    show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
+    show(
+        _metrics(report.evaluation) if report.simulated else _NOT_MEASURED,
+        *filter(None, [wording.model(report)]),
+    )
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.NOT_TUNED}")
     page = folder / PAGE if (folder / PAGE).exists() else MISSING
     show(f"report   {page}", f"params   {folder / 'params.safetensors'}")
+
+
+def print_folds(found: CrossValidation, folder: Path) -> None:
+    """Print a cross-validation: folds, mean and deviation, the same of the baselines, what it would cost."""
+    from federation.report import wording
+    from simulations.folds.result import said
+
+    metrics = list(found.metrics)
+    heads = [name.replace("_", " ") for name in metrics]
+    table = titled(f"Cross-validation over {len(found.folds)} folds", "tested on", "records", *heads)
+    for line in found.folds:
+        counted = MISSING if (count := line.pooled.get("n")) is None else str(count)
+        table.add_row(f"fold {line.fold}", counted, *(figure(line.pooled.get(name)) for name in metrics))
+    rows = {"mean ± deviation": found.metrics}
+    rows |= {name.replace("_", " "): spreads for name, spreads in found.baselines.items()}
+    for name, spreads in rows.items():
+        table.add_row(name, "", *(_spread(spreads.get(metric)) for metric in metrics))
+    delta = None if found.cost is None else found.cost.delta
+    show(table, said(found), *([] if found.tried is None else wording.tries(found.tried, delta)))
+    show(f"folds    {folder / 'folds.json'}")
+
+
+def _spread(found: Spread | None) -> str:
+    if found is None or found.mean is None:
+        return MISSING
+    return f"{found.mean:.3f}" + ("" if found.deviation is None else f" ± {found.deviation:.3f}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -330,3 +364,34 @@ def sweep_csv(found: Mapping[str, Any]) -> str:
 
 def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else MISSING if value is None else str(value)
+
+
+def print_split(found: Split, *, is_said: bool) -> None:
+    """Print a table that was dealt: the sites, the first of many, and what to do with them.
+
+    `is_said`: somebody named the label, and nobody has to be told which column it is.
+    """
+    heads = ["rows", *["for the test"] * found.has_tests, *["people"] * (found.people_across is not None)]
+    if found.label is not None:
+        heads.append("classes" if found.positive is None else f"{found.label} = {found.positive}")
+    table = titled("Sites", "site", *map(printable, heads))
+    for site in found.sites[:_MOST_SHOWN]:
+        cells = [site.rows, *[site.test_rows] * found.has_tests, site.people, site.classes, site.share]
+        table.add_row(site.name, *(str(cell) for cell in cells if cell is not None))
+    show(table)
+    if (left := len(found.sites) - _MOST_SHOWN) > 0:
+        show(f"and {many(left, 'site')} more")
+    if found.label is not None and not is_said:
+        show(f'"{found.label}", the last column, is taken for the label; --label names another')
+    if found.tries > 1:
+        show(f"shares were drawn {found.tries} times, until every site had enough rows (--minimum)")
+    if found.people_across:
+        who = many(found.people_across, "person is", "people are")
+        show(
+            f"{who} at several sites: the plan needs privacy.sites_per_patient = {found.most_sites}, or more"
+        )
+    if found.aside:
+        show(f"left out, as they hold no cells: {some(found.aside)}")
+    show(f"{found.folder}: {many(found.rows, 'row')} at {many(len(found.sites), 'site')}, each row once")
+    words = command_line(["--sites", str(found.folder)])
+    show(f"next: federation check PLAN {words}; federation simulate PLAN {words}")

@@ -36,6 +36,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "delta": plan.privacy.delta,
         "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
         **_costs(plan),
+        **_average(plan),
         **_groups(plan),
         "smallest_cohort": {
             "sites": rules.count,
@@ -64,6 +65,15 @@ def _code(plan: Plan) -> dict[str, Any]:
     from federation.model.code import code_digest
 
     return {"code": {"digest": code_digest(plan.code), "pinned": plan.federation.code is not None}}
+
+
+def _average(plan: Plan) -> dict[str, Any]:
+    """What the run ends with, where that is no round's params. It is made of what the rounds release."""
+    decay = plan.server.iterate_average
+    told = (
+        {} if decay is None else {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
+    )
+    return told
 
 
 def _groups(plan: Plan) -> dict[str, Any]:
