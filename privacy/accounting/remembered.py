@@ -6,8 +6,8 @@ is right takes neither. A memory may be a folder that somebody else writes into,
 * An **epsilon** is used if the quick accountant (`privacy.accounting.above`) proves that the truth is not above it,
   and if it is not so far above the truth that no accountant of ours would have said it (`_SLACK`).
 * A **noise multiplier** is used if its epsilon, found or remembered and proved, is within the target, and that of
-  the next smaller one is not (`privacy.accounting.calibration`). So whatever a memory holds, the noise is enough. By
-  a few thousandths of itself it may be more than was planned; other parties then refuse to go on with it.
+  the next smaller one is not (`privacy.accounting.calibration`). So the noise is enough, whatever a memory holds.
+  By a few thousandths of itself it may be more than was planned; other parties then refuse to go on with it.
 * A **curve** is used if it never falls, if each of many of its points is proved as an epsilon is, and if no other
   point lies below the line between the two proved beside it.
 
@@ -141,6 +141,14 @@ def _is_straight(told: Sequence[float], listed: Sequence[int], places: Sequence[
 def proved_rdp(told: object, own: float) -> float | None:
     """What another library said by Renyi divergences, if it is what ours say; None if not."""
     return told if isinstance(told, float) and abs(told - own) <= 1e-6 * own else None
+
+
+def proved_cross_check(told: object, epsilon: float, error: float) -> float | None:
+    """What a third accountant said, if it is within its own error of what is reported; None if not.
+
+    It is shown beside the reported epsilon, and nothing follows from it.
+    """
+    return told if isinstance(told, float) and abs(told - epsilon) <= error else None
 
 
 def _mechanism(one: One, count: int) -> Mechanism:

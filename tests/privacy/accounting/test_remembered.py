@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from privacy.accounting import calibration, pld
+from privacy.accounting import calibration, crosscheck, pld
 from privacy.accounting.bounds import Mechanism, recount
 from privacy.accounting.calibration import noise_multiplier
+from privacy.accounting.crosscheck import cross_check
 from privacy.accounting.events import Event, GaussianEvent, ReplacedEvent
 from privacy.accounting.pld import epsilon, epsilon_by_round, rdp_epsilon
 from privacy.accounting.remembered import remembering
@@ -36,7 +37,7 @@ class Notebook:
 
 def forget() -> None:
     """What a new process does not know."""
-    for known in (calibration.noise_multiplier, pld._bound, pld._rdp_epsilon):
+    for known in (calibration.noise_multiplier, pld._bound, pld._rdp_epsilon, crosscheck._prv_epsilon):
         known.cache_clear()
 
 
@@ -54,6 +55,7 @@ def answers() -> dict[str, Any]:
         "noise": noise_multiplier(*PLAN),
         "epsilon": [epsilon([event], 1e-5) for event in EVENTS],
         "rdp": rdp_epsilon([EVENTS[0]], 1e-5),
+        "prv": cross_check([EVENTS[0]], 1e-5)["prv"],
         "rounds": epsilon_by_round(GaussianEvent(1.2, 0.3, 2), 45, 1e-5),
     }
 
@@ -73,6 +75,7 @@ def test_a_second_process_says_the_same_and_asks_no_library(
     notes.pages = dict(honest[1])
     monkeypatch.setattr(pld, "distribution", lambda *_: pytest.fail("the library was asked"))
     monkeypatch.setattr(pld, "_by_library", lambda *_: pytest.fail("the library was asked"))
+    monkeypatch.setattr(crosscheck, "_by_opacus", lambda *_: pytest.fail("the library was asked"))
     with remembering(notes):
         assert answers() == honest[0]
     assert notes.pages == honest[1], "and has nothing to add"
@@ -112,6 +115,7 @@ def test_a_number_that_is_not_the_right_one_is_not_used(
         found = answers()
     assert honest[0]["noise"] <= found["noise"] <= 1.005 * honest[0]["noise"]
     assert found["rdp"] == honest[0]["rdp"]
+    assert abs(found["prv"] - honest[0]["prv"]) < 0.02
     for value, right in zip(found["epsilon"], honest[0]["epsilon"], strict=True):
         assert right * (1 - 1e-4) <= value <= right * 1.01
     for number, value in found["rounds"].items():
