@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import torch
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.load import read_file
 from clients.data.notes import Note
 from clients.journal.lock import alone
 from clients.site import Site
@@ -42,6 +43,7 @@ from server.transcripts import Transcripts
 from server.voice import Voice
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
+from simulations.comparing.alone import MOST_SITES, kept_local_only
 from simulations.faults.kept import keep_faults, require_same, suffered
 from simulations.faults.network import Network
 from simulations.faults.playing import Rounds, greeting
@@ -51,10 +53,11 @@ from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.sums.adding import Adds, here
-from simulations.tried import count_run
+from simulations.tried import Uses, count_run
 from simulations.world import (
     InProcess,
     Parted,
+    Reader,
     World,
     journal_of,
     keep_identities,
@@ -70,9 +73,19 @@ Stage = Callable[[str, int, int], None]
 Count = Callable[[str], Tried | None]  # run id -> how often the same data were tried
 _KEYS = Path("checkpoint", "keys")
 BARE = "without_privacy"
+LOCAL = "local_only"
 _ALL = 20  # rounds from the first on that are all measured
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a run is a part of: so many runs, whose data are read once. Nobody looks at the pages of each."""
+
+    runs: int
+    read: Reader
+    uses: Uses
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,7 @@ def simulate(
     public: bool = False,
     faults: Faults | str | None = None,
     parted: Parted | None = None,
+    study: Study | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
@@ -111,7 +125,7 @@ def simulate(
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
     same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". `parted`:
-    as one fold of a cross-validation. Torch is set to one thread.
+    as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -127,19 +141,20 @@ def simulate(
     plan, text = with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
+    draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
-        return _drawn(done, out, stage)
+        return draw(done)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn, parted)
+    world, files = _read_sites(plan, sites, out / _KEYS, warn, parted, study)
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
         if (
             done := _finished(out, plan, text, engine, notice, faults)
         ) is not None:  # by another process meanwhile
-            return _drawn(done, out, stage)
+            return draw(done)
         keep_inputs(world, engine, out / "checkpoint")
         keep_faults(faults, out / "checkpoint")
-        count = partial(_count, plan, [] if public else files, notice)
+        count = partial(_count, plan, [] if public else files, notice, study)
         adds = stack.enter_context(_adds(world, sites, engine, stage))
         telling = _telling(world, progress, count, all_metrics)
         paid = _run(folder, world, engine, telling, device, adds, faults)
@@ -152,7 +167,7 @@ def simulate(
             report = _compared(report, world, out, stage, adds)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
             folder.close()  # else the same command makes the comparison, of the same data
-        return _drawn(report, out, stage)
+        return draw(report)
 
 
 def _reported(
@@ -191,14 +206,35 @@ def _reported(
 
 def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds) -> Report:
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
-    optional, plan = Optional(), world.plan
+    optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
-    work = partial(without_privacy, plan, world, out.resolve().parent / FOLDER, step, adds)
+    work = partial(without_privacy, plan, world, kept, step, adds)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and len(world.members) <= MOST_SITES:
+        report = _with_local_only(report, world, kept, stage)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
     return report
+
+
+def _as_it_is(report: Report) -> Report:
+    return report
+
+
+def _with_local_only(report: Report, world: World, kept: Path, stage: Stage) -> Report:
+    """The report with what each site has by itself, or with why that is not known."""
+    optional, sites = Optional(), dict[str, Metrics]()
+
+    def work() -> Metrics:
+        found = kept_local_only(world, kept, partial(stage, "each site by itself"))
+        sites.update(found.own)
+        return found.pooled
+
+    metrics = optional.make(LOCAL, world.plan.evaluation.metrics, work)
+    report = with_baseline(report, LOCAL, metrics, optional.missing.get(LOCAL, ""))
+    told = report.evaluation.model_copy(update={"local_only": sites} if sites else {})
+    return report.model_copy(update={"evaluation": told})
 
 
 def _drawn(report: Report, out: Path, stage: Stage) -> Report:
@@ -302,13 +338,18 @@ def _finished(
 
 
 def _read_sites(
-    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None], parted: Parted | None
+    plan: Plan,
+    sites: Path,
+    keys: Path,
+    warn: Callable[[Note], None],
+    parted: Parted | None,
+    study: Study | None,
 ) -> tuple[World, Sequence[SiteFiles]]:
     found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
     mixed = () if parted else mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)
     for note in (*found.notes, *mixed):
         warn(note)
-    world = read_world(plan, found.sites, keys, parted)
+    world = read_world(plan, found.sites, keys, parted, study.read if study else read_file)
     for note in (note for files in world.files.values() for file in files for note in file.notes):
         warn(note)
     return world, found.sites
@@ -322,11 +363,15 @@ def with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     return parse(text, path), text
 
 
-def _count(plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], run: str) -> Tried | None:
+def _count(
+    plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], study: Study | None, run: str
+) -> Tried | None:
     """How often the data in these files were tried, with this run; None without files."""
     if not files:
         return None
-    tried = count_run(run, plan, files)
+    tried = count_run(run, plan, files, study.uses if study else None)
+    if study is not None:
+        tried = tried.model_copy(update={"study": study.runs})
     if tried.reason:
         notice(f"this run is not counted among those on the same data: {tried.reason}")
     return tried
@@ -379,15 +424,19 @@ def _play(
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     receives = {name: site.receive for name, site in sites.items()}
     voice = Voice(plan, state.run, signed, world.coordinator)
-    names, patience = sorted(receives), plan.cohort.deadline_seconds
+    patience = plan.cohort.deadline_seconds
     if faults is not None:
         story = Story.about(faults, receives, plan.federation.rounds)
         rounds = Rounds(
             Network(story, receives), greeting(voice, kept, stated), server_stream, state, accused
         )
-        return _Played(
-            iter(rounds), lambda _: rounds.evaluate(), lambda digest: rounds.close(names, digest, patience)
-        )
+
+        def close(digest: bytes) -> Mapping[str, Head]:
+            """Also at sites that the server has not let in again."""
+            closed = rounds.close(digest, patience)
+            return {name: closed.get(name) or sites[name].finish(state.run, digest) for name in sites}
+
+        return _Played(iter(rounds), lambda _: rounds.evaluate(), close)
     transport: Transport = InProcess(receives)
     if engine == "flower":
         from simulations.flower import flower_world

@@ -23,12 +23,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from clients.approvals import open_journal
 from clients.data.folders import SiteFiles
-from clients.data.load import protected, read_file
+from clients.data.load import Reading, protected, read_file
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
+from clients.rules.origin import Place
 from clients.site import Site
 from clients.training.isolation import Tally
 from clients.training.screen import said_of, try_out, usable
@@ -45,6 +46,8 @@ from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
+
+Reader = Callable[[Place, Plan, Task], Reading]
 
 SEED = "sites"  # in the folder of keys
 _SEED_BYTES = 32
@@ -105,7 +108,11 @@ class World:
 
 
 def read_world(
-    plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None, parted: Parted | None = None
+    plan: Plan,
+    files: Sequence[SiteFiles],
+    keys: Path | None = None,
+    parted: Parted | None = None,
+    reader: Reader = read_file,
 ) -> World:
     """Read every site's data and rules, and refuse all that can be refused before a journal is touched.
 
@@ -113,7 +120,7 @@ def read_world(
     test files are left alone, and so is the plan's `holdout`.
     """
     task, seed = build_task(plan), seed_in(keys)
-    read = {entry.name: _read(plan, task, entry, parted) for entry in files}
+    read = {entry.name: _read(plan, task, entry, parted, reader) for entry in files}
     data = {name: records for name, (records, _) in read.items()}
     rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
     for name, (train, _) in data.items():
@@ -199,19 +206,19 @@ def open_sites(world: World, journals: Path, names: Collection[str] | None = Non
 
 def records_of(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
     """What a site of a world trains on, and what it holds out."""
-    return _usable(plan, task, entry.name, *_read(plan, task, entry, None)[0])
+    return _usable(plan, task, entry.name, *_read(plan, task, entry, None, read_file)[0])
 
 
 def _read(
-    plan: Plan, task: Task, entry: SiteFiles, parted: Parted | None
+    plan: Plan, task: Task, entry: SiteFiles, parted: Parted | None, read: Reader
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
     """A site's records to train on and to evaluate on, and the files that they are from."""
     source, held_out = entry.places()
-    everything = read_file(source, plan, task)
+    everything = read(source, plan, task)
     if parted is not None:
         return parted.part(entry.name, everything.data), (everything.file,)
     if held_out is not None:
-        test = read_file(held_out, plan, task)
+        test = read(held_out, plan, task)
         return (everything.data, test.data), (everything.file, test.file)
     return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
 

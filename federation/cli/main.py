@@ -6,7 +6,6 @@ answer at once. An error is one line on stderr and an exit code; `--debug` shows
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -24,9 +23,10 @@ from federation.cli.drafting import mock, plan_commands, site_commands, split, w
 from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
-from federation.cli.process import advise, command_line, fail
+from federation.cli.process import fail
 from federation.cli.serving import forget, serve, status
 from federation.cli.streams import print_json
+from federation.cli.studying import advise_to_resume, free_folder, named, tradeoff
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -135,7 +135,7 @@ def demo(
     if files is not None:
         write_population(found, files, out, as_json=as_json)
         return
-    out = out or _free_folder(f"demo-{population}")
+    out = out or free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
         sites = found.write(Path(folder), 0)
         _simulate(found.scenario, sites, out, EngineName.PROTOCOL.value, None, as_json, public=True)
@@ -214,6 +214,9 @@ def check(
 
 _SWEEP = "--sweep rounds=50,100,200 --sweep epsilon=1,3"
 app.command(epilog=f"Example: [bold]federation budget plan.toml {_SWEEP}[/bold]")(budget)
+_TRADEOFF = "federation tradeoff plan.toml --sites mock/ --epsilon 0.5,1,2,4,8 --out runs/frontier"
+app.command(epilog=f"Example: [bold]{_TRADEOFF}[/bold]")(tradeoff)
+
 app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
@@ -322,8 +325,8 @@ def _simulate(
         shown.stage("reading the plan")
         plan = load(path).federation
         name, is_named = plan.name, out is not None
-        out = out or _free_folder(_slug(name))
-        _advise_to_resume(out, is_named)
+        out = out or free_folder(named(name))
+        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
         from simulations.simulate import simulate as run_simulation
 
         report = run_simulation(
@@ -366,8 +369,8 @@ def _cross_validate(
     with show_progress() as shown:
         shown.stage("reading the plan")
         plan = load(path).federation
-        out, is_named = out or _free_folder(_slug(plan.name)), out is not None
-        _advise_to_resume(out, is_named)
+        out, is_named = out or free_folder(named(plan.name)), out is not None
+        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
         from federation.audit.page import write_verdict
         from simulations.folds.crossing import cross_validate
 
@@ -393,25 +396,3 @@ def _cross_validate(
         print_folds(found, out)
 
 
-def _slug(name: str) -> str:
-    """A plan's name as that of a folder."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
-
-
-def _advise_to_resume(out: Path, is_named: bool) -> None:
-    """Have an interruption tell the command that goes on in the folder `out`."""
-    words = ["federation", *sys.argv[1:], *([] if is_named else ["--out", str(out)])]
-
-    def told() -> str:
-        is_begun = (out / "plan.toml").exists() or (out / "checkpoint").exists()  # a run, or one of its folds
-        return f"{'resume' if is_begun else 'nothing was begun; start'} with: {command_line(words)}"
-
-    advise(told)
-
-
-def _free_folder(name: str) -> Path:
-    """runs/NAME-1, or the first number that is free."""
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder

@@ -64,6 +64,8 @@ def tries(known: Tried, delta: float | None) -> list[str]:
         return [f"Nobody counted how often these data were simulated: {known.reason}.", _CHOSEN]
     times = "1 simulation, this one" if known.runs == 1 else f"{known.runs} simulations, this one included"
     sentences = [f"On this machine these data were used in {times}."]
+    if known.study is not None:
+        sentences.append(f"This run is one of {known.study} of a trade-off, made to choose by.")
     if known.without_privacy:
         sentences.append(f"Without privacy: {known.without_privacy} of them, which no epsilon covers.")
     if delta is not None:

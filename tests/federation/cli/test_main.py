@@ -41,7 +41,7 @@ def sites(tmp_path: Path) -> Path:
     return write_sites(tmp_path / "sites")
 
 
-@pytest.mark.parametrize("name", ["demo", "simulate", "check", "budget"])
+@pytest.mark.parametrize("name", ["demo", "simulate", "check", "budget", "tradeoff"])
 def test_every_command_has_help_with_an_example(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.code == 0
