@@ -36,7 +36,8 @@ from federation.plan.plan import Plan, parse
 from federation.sums.state import begin
 from privacy.accounting.units import Patient
 from server.run import server_stream
-from simulations.populations import hospitals, scenario_for
+from simulations.populations.hospitals import hospitals
+from simulations.populations.registry import scenario_for
 from simulations.summary import model_of, pooled_metrics
 from simulations.sums.making import adding_of
 from simulations.vectorized import run_vectorized

@@ -430,15 +430,19 @@ def _play(
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     receives = {name: site.receive for name, site in sites.items()}
     voice = Voice(plan, state.run, signed, world.coordinator)
-    names, patience = sorted(receives), plan.cohort.deadline_seconds
+    patience = plan.cohort.deadline_seconds
     if faults is not None:
         story = Story.about(faults, receives, plan.federation.rounds)
         rounds = Rounds(
             Network(story, receives), greeting(voice, kept, stated), server_stream, state, accused
         )
-        return _Played(
-            iter(rounds), lambda _: rounds.evaluate(), lambda digest: rounds.close(names, digest, patience)
-        )
+
+        def close(digest: bytes) -> Mapping[str, Head]:
+            """Also at sites that the server has not let in again."""
+            closed = rounds.close(digest, patience)
+            return {name: closed.get(name) or sites[name].finish(state.run, digest) for name in sites}
+
+        return _Played(iter(rounds), lambda _: rounds.evaluate(), close)
     transport: Transport = InProcess(receives)
     if engine == "flower":
         from simulations.flower import flower_world

@@ -64,14 +64,17 @@ def plain_gradient(model: nn.Module, loss: Loss, tally: Tally | None = None) -> 
 
 def poisson_batch(data: Dataset, rate: float, stream: Stream) -> Dataset:
     """Every record by itself with probability `rate`, decided by a secret stream; with patients, every patient."""
+    return data.at(poisson_rows(data, rate, stream))
+
+
+def poisson_rows(data: Dataset, rate: float, stream: Stream) -> Tensor:
+    """The rows of such a batch, in order."""
     if data.patients is None:
-        chosen = torch.from_numpy(poisson_sample(stream, len(data.labels), rate))
-        return data.at(chosen)
+        return torch.from_numpy(poisson_sample(stream, len(data.labels), rate))
     ids, place = torch.unique(data.patients, return_inverse=True)
     drawn = torch.zeros(len(ids), dtype=torch.bool)
     drawn[torch.from_numpy(poisson_sample(stream, len(ids), rate))] = True
-    chosen = torch.nonzero(drawn[place])[:, 0]
-    return data.at(chosen)
+    return torch.nonzero(drawn[place])[:, 0]
 
 
 def poisson_batches(data: Dataset, rate: float, stream: Stream) -> Iterator[Dataset]:

@@ -1,4 +1,4 @@
-"""`federation mock`, `split`, `plan new` and `site new`: files that people begin with."""
+"""`federation mock`, `split`, `demo --files`, `plan new` and `site new`: files that people begin with."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clients.data.sources.table import Table
     from clients.drafting.plans import Proposal
     from clients.drafting.sites import Draft
+    from simulations.populations.registry import Population
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
@@ -145,6 +146,23 @@ def split(
         print_json(found.to_json())
     else:
         print_split(found, is_said=label is not None)
+
+
+def write_population(population: Population, files: Path, out: Path | None, *, as_json: bool) -> None:
+    """Write the files of a population, for `demo --files`: to look at, or to run in another way."""
+    from simulations.populations.parts import new_folder
+
+    if out is not None:
+        raise InputError("--out and --files contradict each other", hint="--files trains nothing")
+    with new_folder(files) as folder:
+        population.write(folder / "sites", 0)
+        (folder / "plan.toml").write_bytes(population.scenario.read_bytes())
+    plan, sites = str(files / "plan.toml"), str(files / "sites")
+    if as_json:
+        print_json({"population": population.name, "plan": plan, "sites": sites})
+        return
+    typer.echo(f"{files}: {population.about}")
+    typer.echo("next: " + command_line(["federation", "simulate", plan, "--sites", sites]))
 
 
 @plan_commands.command(

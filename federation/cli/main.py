@@ -19,11 +19,11 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.checking import budget, doctor
-from federation.cli.drafting import mock, plan_commands, site_commands, split
+from federation.cli.drafting import mock, plan_commands, site_commands, split, write_population
 from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
-from federation.cli.process import command_line, fail
+from federation.cli.process import fail
 from federation.cli.serving import forget, serve, status
 from federation.cli.streams import print_json
 from federation.cli.studying import advise_to_resume, free_folder, named, tradeoff
@@ -31,9 +31,6 @@ from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
-
-if TYPE_CHECKING:
-    from simulations.populations.registry import Population
 
 app = typer.Typer(
     help="Federated learning that shows nobody your data, and proves afterwards what was spent.",
@@ -136,7 +133,7 @@ def demo(
 
     found = population_for(population)
     if files is not None:
-        _write_population(found, files, out, as_json)
+        write_population(found, files, out, as_json=as_json)
         return
     out = out or free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
@@ -399,18 +396,3 @@ def _cross_validate(
         print_folds(found, out)
 
 
-def _write_population(population: Population, files: Path, out: Path | None, as_json: bool) -> None:
-    """The files of a population, for whoever wants to look at them, or to run them in another way."""
-    from simulations.populations.parts import new_folder
-
-    if out is not None:
-        raise InputError("--out and --files contradict each other", hint="--files trains nothing")
-    with new_folder(files) as folder:
-        population.write(folder / "sites", 0)
-        (folder / "plan.toml").write_bytes(population.scenario.read_bytes())
-    plan, sites = str(files / "plan.toml"), str(files / "sites")
-    if as_json:
-        print_json({"population": population.name, "plan": plan, "sites": sites})
-        return
-    typer.echo(f"{files}: {population.about}")
-    typer.echo("next: " + command_line(["federation", "simulate", plan, "--sites", sites]))

@@ -78,12 +78,12 @@ def _curves(report: Report) -> list[str]:
     from federation.report import plots  # matplotlib takes a second
 
     history, drawings = report.history, []
-    rounds = [line.round for line in history]
+    rounds, measured = [line.round for line in history], [line for line in history if line.metrics]
     known = history[-1].metrics if history else {}
     names = [name for name in metrics_of(report.evaluation.pooled) if name in known and name != "loss"]
     if names:
-        series = {plain(name): [line.metrics.get(name) for line in history] for name in names}
-        drawings.append(plots.metrics_per_round(rounds, series))
+        series = {plain(name): [line.metrics.get(name) for line in measured] for name in names}
+        drawings.append(plots.metrics_per_round([line.round for line in measured], series))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clients.journal.lock import alone
 from clients.site import Site
@@ -17,6 +18,7 @@ from federation.report.report import Metrics, Tried
 from federation.round.terms import evaluation_run
 from federation.sums.state import ServerState
 from privacy.accounting.units import Charge
+from privacy.ledger.heads import Head
 from server import checkpoint
 from server.evaluation import Evaluated
 from server.run import server_stream
@@ -161,7 +163,7 @@ class _Accounted:
                 self.folder.store(one.state, one.receipt, one.metrics, accounted=True)
             self._export()
 
-    def _export(self) -> Mapping[str, object]:
+    def _export(self) -> Mapping[str, Head]:
         journals, identities = self.folder.path / "journals", self.world.identities
         return export(self.book, journals, identities.__getitem__, self.world.coordinator)
 
@@ -189,7 +191,12 @@ def _catch_up(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
         book.close()
 
 
-def _evaluated(told: Mapping[str, object]) -> Evaluated:
-    given = dict(told)
-    odd = given.pop("unlikely", None)
-    return Evaluated(**given, unlikely=None if odd is None else Unlikely(**odd))
+def _evaluated(told: Mapping[str, Any]) -> Evaluated:
+    odd = told.get("unlikely")
+    return Evaluated(
+        told["figures"],
+        tuple(told["cohort"]),
+        tuple(told["survivors"]),
+        unlikely=None if odd is None else Unlikely(odd["check"], odd["ratio"]),
+        excess_left=tuple(told["excess_left"]),
+    )

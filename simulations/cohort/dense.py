@@ -23,6 +23,7 @@ from clients.training.known import is_known
 from federation.config.tables import Training
 from federation.model.task import Task, cross_entropy
 from privacy.mechanism.clipping import clip_factors, row_lengths
+from simulations.cohort.chains import chain_of
 from simulations.cohort.nets import Batch, Net, clipped_rows
 
 _FEW = 8  # outputs of a last layer that is kept the other way around
@@ -74,7 +75,7 @@ _Passed = tuple[
 def layers_of(task: Task) -> tuple[_Layer, ...] | None:
     """The layers of a task that this way is for; None for any other."""
     model = task.model()
-    chain = list(_chain(model)) if is_known(model) else []
+    chain = list(chain_of(model)) if is_known(model) else []
     if not chain or task.loss is not cross_entropy or len(set(chain)) < len(chain):
         return None
     if type(chain[0]) is nn.Flatten and (chain[0].start_dim, chain[0].end_dim) == (1, -1):
@@ -88,14 +89,6 @@ def layers_of(task: Task) -> tuple[_Layer, ...] | None:
         found.append(_Layer(part.in_features, part.out_features, biased, place, act, turned))
         place += part.in_features * part.out_features + part.out_features * biased
     return None if chain or not found or found[-1].act is not None else tuple(found)
-
-
-def _chain(model: nn.Module) -> Iterator[nn.Module]:
-    if type(model) is not nn.Sequential:
-        yield model
-        return
-    for part in model:
-        yield from _chain(part)
 
 
 class Dense(Net):

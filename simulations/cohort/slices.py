@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,10 @@ from simulations.cohort.ways import Way
 
 Noised = Callable[[slice, Tensor], Tensor]
 """Which sites of the cohort, and their clipped sums (k, d) of a step, to what their optimizers may see."""
+
+
+RAISED = (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError)
+"""What the task's code may raise at some record: the sites' own code knows what to do with it."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,9 @@ class Slice:
         count, dimension = len(self.names), len(self.setting.params)
         rows, left = torch.empty((0, dimension), dtype=torch.float64), list(range(count))
         if self.way.net is not None and self.stack is not None and self.way.takes(self.stack):
-            try:
+            with suppress(*RAISED):
                 rows = together(self.way.net, self.stack)
                 left = torch.nonzero(~torch.isfinite(rows.sum(dim=1)))[:, 0].tolist()
-            except (ArithmeticError, RuntimeError, IndexError, ValueError):
-                pass  # the task's code raised, at a record of some site
         if len(left) == count:
             rows = torch.empty((count, dimension), dtype=torch.float64)
         for index in left:
@@ -116,10 +119,15 @@ class Slice:
             rows[index] = self._alone(index, lambda work, place=place: alone(work, place))
         return rows
 
+    def _stream(self, index: int) -> Stream:
+        if isinstance(self.streams, Stream):
+            return self.streams.derive(self.names[index])
+        return self.streams[index]
+
     def _alone(self, index: int, code: Callable[[SiteWork], Tensor]) -> Tensor:
         """One site by its own code."""
         name, setting = self.names[index], self.setting
-        stream = self.streams.derive(name) if isinstance(self.streams, Stream) else self.streams[index]
+        stream = self._stream(index)
         trainer = Trainer(setting.task, setting.data[name], lambda _: stream, tally=setting.tally)
         rows = None
         if self.stack is not None:

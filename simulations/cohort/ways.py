@@ -6,33 +6,40 @@ is left to the sites' own code, and a way is taken only if it finds the gradient
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from clients.training.dpsgd import clipped_gradient
 from clients.training.local import made_up, plain_gradient
 from clients.training.trial import Trial
+from federation.config.tables import Training
 from federation.model.task import Dataset, Task
 from simulations.cohort.batches import Stack, drawn
 from simulations.cohort.dense import Dense, layers_of
 from simulations.cohort.general import General
 from simulations.cohort.nets import Batch, Net, batch_of
+from simulations.cohort.turns import Turns
 
 _CACHE = 2**22  # bytes of weights and activations of a slice, about what a core's own caches hold
 _MOST = 1024  # sites at once
 _TRIED = (3, 0, 5)  # records of made-up sites
+_HEAVY = 2e7  # operations of a step from which on many sites at once are no faster than one
 _NORM_SHARE = 0.5  # of the median length: some are clipped, some are not
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a cohort is trained: `at_once` sites by `net`, or each by its own code where that is None."""
+    """How a cohort is trained: `at_once` sites by `net`, or one by one by `turns`, or each by its own code."""
 
     at_once: int
     net: Net | None = field(default=None, repr=False)
+    turns: Turns | None = field(default=None, repr=False)
+    operations: int = 0  # of a step of one site, where they go by turns
     classes: int | None = None  # labels that the net may see, where it does not check them itself
 
     def takes(self, stack: Stack) -> bool:
@@ -56,13 +63,46 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
             widths = batch * sum(layer.inputs + layer.outputs for layer in layers)
             size = sum(layer.size + layer.outputs for layer in layers)
             at_once = int(_CACHE // ((size + widths) * dtype.itemsize))
-            return Way(min(_MOST, max(8, at_once)), dense, layers[-1].outputs)
-    if _is_fit(task, like, batch, dtype):
+            return Way(min(_MOST, max(8, at_once)), dense, classes=layers[-1].outputs)
+    fits = _is_fit(task, like, batch, dtype)
+    operations = _operations(task, like, batch) if fits else 0
+    if operations > _HEAVY and dtype is torch.float32 and device.type == "cpu":
+        return _in_turn(task, like, operations)
+    if fits:
         general = General(task, device, dtype)
         if _is_right(general, task, like, dtype, device):
             size = general.size + batch * like.features[:0].numel()
             return Way(min(_MOST, max(1, int(16 * _CACHE // (size * dtype.itemsize)))), general)
     return ALONE
+
+
+def _operations(task: Task, like: Dataset, batch: float) -> int:
+    """Of one step of one site, forward and backward, as far as they are products."""
+    trial = Trial.of(task, like, torch.float32)
+    with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
+        trial.losses(*trial.records(max(1, math.ceil(batch)), 0)).sum().backward()
+    return counter.get_total_flops()
+
+
+def _in_turn(task: Task, like: Dataset, operations: int) -> Way:
+    """By one model for all, if it takes the step that a site takes on made-up records."""
+    training = Training(optimizer="sgd", learning_rate=1.0, local_steps=1, sample_rate=1.0)
+    made = made_up(like, max(_TRIED))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        try:
+            trial, turns = Trial.of(task, like, torch.float32), Turns(task, like)
+            params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
+            turns.begin(params)
+            found = turns.update([made], training, 1.0)
+            expected = plain_gradient(trial.model, task.loss)(made.features, made.labels)
+            return (
+                Way(1, turns=turns, operations=operations)
+                if trial.close(-found.to(torch.float32), expected)
+                else ALONE
+            )
+        except Exception:  # it is no such chain
+            return ALONE
 
 
 def _is_fit(task: Task, like: Dataset, batch: float, dtype: torch.dtype) -> bool:

@@ -26,7 +26,7 @@ from federation.plan.tabular import TabularTask
 from federation.report.receipt import Receipt
 from federation.report.report import Fold, Metrics, Report
 from server.run_folder import RunFolder
-from simulations.faults.rules import Faults
+from simulations.faults.rules import Faults, load_faults
 from simulations.folds.dealing import Numbers, deal, require_folds
 from simulations.folds.keeping import FoldsFolder
 from simulations.folds.result import CrossValidation, cross_validated
@@ -68,7 +68,8 @@ def cross_validate(
     require_folds(folds)
     plan, text = with_seed(plan, seed)
     out = Path(out)
-    folder = FoldsFolder(out, plan, engine, folds)
+    faults = load_faults(faults) if isinstance(faults, str) else faults
+    folder = FoldsFolder(out, plan, engine, folds, faults)
     if (done := folder.finished()) is not None:
         notice(f"nothing was run: {out} holds these folds already; the data were not compared")
         return done
@@ -81,10 +82,7 @@ def cross_validate(
         folder.begin(data)
         reports = []
         for number in range(1, folds + 1):
-            run, parted = (
-                folder.run(number),
-                Parted(Fold(number=number, of=folds), _parting(dealt, number - 1)),
-            )
+            run, part = folder.run(number), _parting(dealt, number - 1)
             if (report := _finished(run, plan, text, engine)) is None:
                 told = partial(progress, number) if progress is not None else None
                 report = simulate(
@@ -100,7 +98,7 @@ def cross_validate(
                     stage=stage,
                     warn=warn if number == 1 else lambda _: None,
                     notice=notice,
-                    parted=parted,
+                    parted=Parted(Fold(number=number, of=folds), part),
                 )
                 ended(run, report)
             reports.append(report)

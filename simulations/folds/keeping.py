@@ -19,6 +19,8 @@ from federation.errors import CheckpointError
 from federation.files import kept, replace_file
 from federation.model.task import Dataset
 from federation.plan.plan import Plan
+from simulations.faults.kept import require_same
+from simulations.faults.rules import Faults
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.folds.result import CrossValidation
 
@@ -36,6 +38,7 @@ class FoldsFolder:
     plan: Plan
     engine: str
     folds: int
+    faults: Faults | None = None
 
     def run(self, number: int) -> Path:
         """The run folder of a fold."""
@@ -51,7 +54,7 @@ class FoldsFolder:
             found = CrossValidation.from_json(json.loads((self.path / RESULT).read_text("utf-8")))
         except (OSError, ValueError, RecursionError):
             raise CheckpointError(f"{self.path / RESULT} cannot be read", hint="name a new folder") from None
-        self._require_same(found.plan_digest, found.engine, len(found.folds))
+        self._require_same(found.plan_digest, found.engine, len(found.folds), found.faults)
         return found
 
     def begin(self, data: Mapping[str, Dataset]) -> None:
@@ -72,7 +75,7 @@ class FoldsFolder:
         try:
             known = json.loads((place / RESULT).read_text("utf-8"))
             now = self._begun((place / "key").read_bytes(), data)
-            self._require_same(str(known["plan"]), str(known["engine"]), int(known["folds"]))
+            self._require_same(str(known["plan"]), str(known["engine"]), int(known["folds"]), known["faults"])
             is_same = hmac.compare_digest(str(known["data"]), now["data"])
         except (OSError, ValueError, KeyError, TypeError):
             raise CheckpointError(f"{place} does not say what was begun", hint="name a new folder") from None
@@ -88,10 +91,11 @@ class FoldsFolder:
 
     def _begun(self, key: bytes, data: Mapping[str, Dataset]) -> dict[str, Any]:
         parts = [part for name, one in sorted(data.items()) for part in (name.encode(), *parts_of(one))]
-        begun = {"plan": self.plan.digest, "engine": self.engine, "folds": self.folds}
+        begun: dict[str, Any] = {"plan": self.plan.digest, "engine": self.engine, "folds": self.folds}
+        begun["faults"] = None if self.faults is None else self.faults.to_json()
         return {**begun, "data": fingerprint(key, parts)}
 
-    def _require_same(self, plan: str, engine: str, folds: int) -> None:
+    def _require_same(self, plan: str, engine: str, folds: int, faults: Mapping[str, Any] | None) -> None:
         if plan != self.plan.digest:
             raise CheckpointError(
                 f"{self.path} holds folds of another plan or seed", hint="name a new folder"
@@ -102,3 +106,4 @@ class FoldsFolder:
         if engine != self.engine:
             hint = f"give --engine {engine}, or name a new folder"
             raise CheckpointError(f"{self.path} holds folds by engine {engine}", hint=hint)
+        require_same(self.path, self.faults, faults)

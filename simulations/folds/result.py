@@ -54,7 +54,10 @@ class FoldsCost(Part):
 
 
 class CrossValidation(Part):
-    """All folds of a plan. `cost` is None without privacy; `tried` counts each fold as a run on these data."""
+    """All folds of a plan. `cost` is None without privacy; `tried` counts each fold as a run on these data.
+
+    `faults`: how sites were to be lost on the way, where they were.
+    """
 
     schema_: Literal["federation.folds/1"] = Field(alias="schema")
     name: str
@@ -67,6 +70,7 @@ class CrossValidation(Part):
     baselines: Mapping[str, Mapping[str, Spread]]
     cost: FoldsCost | None = None
     tried: Tried | None = None
+    faults: Mapping[str, Any] | None = None
 
 
 def folds_cost(plan: Plan, folds: int) -> FoldsCost | None:
@@ -115,6 +119,8 @@ def cross_validated(
         "cost": folds_cost(plan, len(reports)),
         "tried": reports[-1].privacy.tried,
     }
+    if (suffered := reports[-1].faults) is not None:
+        told["faults"] = suffered.rules
     return CrossValidation(**told)
 
 

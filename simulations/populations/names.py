@@ -47,7 +47,8 @@ def names_of(by: Classes, columns: Columns, where: str) -> tuple[str, ...]:
     for name, row in zip(names, rows, strict=True):
         if (other := seen.setdefault(name.lower(), row)) != row:
             first, second = sorted((other, row))
-            message = f'{where}: rows {first} and {second}, column "{by.column}": two values make one name of a site'
+            both = f'rows {first} and {second}, column "{by.column}"'
+            message = f"{where}: {both}: two values make one name of a site"
             hint = "only letters, digits, ., - and _ tell names apart, and no capitals: write one value in one way"
             raise DataError(message, hint=hint)
     return names

@@ -124,6 +124,15 @@ def test_it_goes_on_where_it_was_on_the_same_records_only(sites: Path, tmp_path:
     assert "nothing was run" in lines[0]
 
 
+def test_folds_with_faults_are_no_folds_without_them(sites: Path, tmp_path: Path) -> None:
+    plan, faults = plan_of(rounds=2, dropouts=1), "dropouts=0.1, seed=3"
+    found = cross_validate(plan, sites, tmp_path / "cv", folds=2, faults=faults, baseline=False)
+    assert found.faults is not None and found.faults["dropouts"] == 0.1
+    assert cross_validate(plan, sites, tmp_path / "cv", folds=2, faults=faults) == found
+    with pytest.raises(CheckpointError, match="with the faults"):
+        cross_validate(plan, sites, tmp_path / "cv", folds=2)
+
+
 @pytest.mark.parametrize("name", ["plan.toml", "notes.txt"])
 def test_a_folder_of_something_else_is_left_alone(sites: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")

@@ -1,4 +1,4 @@
-"""What a split refuses: one line that says what is wrong and what to do, shows no value, and leaves nothing behind."""
+"""What a split refuses: one line says what is wrong and what to do, shows no value, and nothing is left behind."""
 
 from __future__ import annotations
 

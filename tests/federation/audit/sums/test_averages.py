@@ -18,7 +18,7 @@ from torch import Tensor
 
 from federation.audit.examine import audit
 from federation.model.params import params_bytes, params_digest
-from federation.plan.plan import Plan
+from federation.plan.plan import Plan, parse
 from federation.report.receipt import Receipt
 from federation.sums.state import ServerState
 from server import checkpoint
@@ -171,6 +171,12 @@ def test_every_engine_ends_with_the_average(tmp_path: Path, engine: Engine) -> N
     assert {name: last["evaluation"]["pooled"][name] for name in ("accuracy", "auc")} == last["history"][-1][
         "metrics"
     ]
+
+
+def test_where_sites_are_lost_by_a_seed_the_average_is_evaluated_too(tmp_path: Path) -> None:
+    sites, run = write_sites(tmp_path / "sites", 5), tmp_path / "run"
+    simulate(parse(TEXT), sites, run, faults="dropouts=0.1, seed=7", baseline=False)
+    assert audit(run).verdict == "pass"
 
 
 def test_a_real_run_ends_with_the_average_in_params_ledgers_and_closing(tmp_path: Path) -> None:
