@@ -81,7 +81,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Study:
-    """What a run is a part of: so many runs, whose data are read once. Nobody looks at the pages of each."""
+    """What a run is a part of: so many runs, whose data are read once. Nobody looks at pages and rounds of each."""
 
     runs: int
     read: Reader
@@ -121,11 +121,11 @@ def simulate(
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
     `all_metrics`: figures after every round; by default after the first twenty, then ever fewer, and the last.
-    `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
-    after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
-    files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". `parted`:
-    as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
+    `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is
+    called after every round, `stage` when something else begins that may take long, `warn` with what looks odd in
+    the files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those
+    on the same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7".
+    `parted`: as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -156,7 +156,7 @@ def simulate(
         keep_faults(faults, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice, study)
         adds = stack.enter_context(_adds(world, sites, engine, stage))
-        telling = _telling(world, progress, count, all_metrics)
+        telling = _telling(world, progress, count, all_metrics, study)
         paid = _run(folder, world, engine, telling, device, adds, faults)
         folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
@@ -259,12 +259,18 @@ def is_measured(number: int, rounds: int) -> bool:
     return number % step == 0 or number == rounds
 
 
-def _telling(world: World, progress: Progress | None, count: Count, all_metrics: bool) -> Telling:
-    """What a run says: figures of those rounds that are measured, and every round when it is done."""
-    plan = world.plan
+def _telling(
+    world: World, progress: Progress | None, count: Count, all_metrics: bool, study: Study | None
+) -> Telling:
+    """What a run says: figures of those rounds that are measured, and every round when it is done.
+
+    Of a run of a study nobody looks at the rounds on the way.
+    """
+    plan, rounds = world.plan, world.plan.federation.rounds
 
     def measure(state: ServerState) -> Metrics:
-        if not (all_metrics or is_measured(state.round, plan.federation.rounds)):
+        looked_at = is_measured(state.round, rounds) if study is None else state.round == rounds
+        if not (all_metrics or looked_at):
             return {}
         work = partial(pooled_metrics, world, model_of(world, state.model))
         return Optional().make("pooled", plan.evaluation.metrics, work)
