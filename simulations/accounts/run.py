@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clients.journal.lock import alone
 from clients.site import Site
@@ -17,6 +18,7 @@ from federation.report.report import Metrics, Tried
 from federation.round.terms import evaluation_run
 from federation.sums.state import ServerState
 from privacy.accounting.units import Charge
+from privacy.ledger.heads import Head
 from server import checkpoint
 from server.evaluation import Evaluated
 from server.run import server_stream
@@ -27,7 +29,7 @@ from simulations.accounts.file import FILE, AccountFile
 from simulations.faults.computed import Computed
 from simulations.faults.rules import Faults
 from simulations.faults.story import Story
-from simulations.sums.adding import Adding
+from simulations.sums.adding import Adding, Adds
 from simulations.sums.making import adding_of
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import World, keep_identities, open_sites
@@ -54,7 +56,7 @@ class Telling:
 
 
 def play_accounted(
-    folder: RunFolder, world: World, telling: Telling, device: str, faults: Faults | None = None
+    folder: RunFolder, world: World, telling: Telling, device: str, adds: Adds, faults: Faults | None = None
 ) -> Paid:
     """Play what is left of a run, with these faults, and close it."""
     path, names = folder.path / "checkpoint" / FILE, _simulated(world)
@@ -75,7 +77,7 @@ def play_accounted(
         book = Book.open(path, world.plan, state.run, names, world.roster.read())
         stack.callback(book.close)
         book.prompt = bool(own)
-        return _Accounted(folder, world, telling, book, own, device, faults).played(state)
+        return _Accounted(folder, world, telling, book, own, device, adds, faults).played(state)
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class _Accounted:
     book: Book
     own: Mapping[str, Site]
     device: str
+    adds: Adds
     faults: Faults | None
 
     def played(self, state: ServerState) -> Paid:
@@ -95,10 +98,11 @@ class _Accounted:
         tried, run = self.telling.count(state.run.hex()), state.run.hex()
         begins, device = self.book.begins, self.device
         adding = adding_of(self.world.plan, self.world, self.own, device=device, begins=begins)
+        adding = self.adds(self.world.plan, adding)
         with self.folder.keeping_refusal(state):
             try:
-                rounds, evaluates = self._rounds(state, adding)
-                state = self._trained(state, rounds)
+                played, evaluates = self._rounds(state, adding)
+                state = self._trained(state, played)
                 self._evaluate(state, evaluates)
                 self._finish(state)
             except BaseException:
@@ -141,7 +145,7 @@ class _Accounted:
             self.folder.store_evaluation(state.run, done)
 
     def _finish(self, state: ServerState) -> None:
-        digest = params_digest(params_bytes(state.params))
+        digest = params_digest(params_bytes(state.model))
         self.book.finish(digest)
         heads = dict(self._export())
         heads |= {name: site.finish(state.run, digest) for name, site in self.own.items()}
@@ -159,7 +163,7 @@ class _Accounted:
                 self.folder.store(one.state, one.receipt, one.metrics, accounted=True)
             self._export()
 
-    def _export(self) -> Mapping[str, object]:
+    def _export(self) -> Mapping[str, Head]:
         journals, identities = self.folder.path / "journals", self.world.identities
         return export(self.book, journals, identities.__getitem__, self.world.coordinator)
 
@@ -187,7 +191,12 @@ def _catch_up(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
         book.close()
 
 
-def _evaluated(told: Mapping[str, object]) -> Evaluated:
-    given = dict(told)
-    odd = given.pop("unlikely", None)
-    return Evaluated(**given, unlikely=None if odd is None else Unlikely(**odd))
+def _evaluated(told: Mapping[str, Any]) -> Evaluated:
+    odd = told.get("unlikely")
+    return Evaluated(
+        told["figures"],
+        tuple(told["cohort"]),
+        tuple(told["survivors"]),
+        unlikely=None if odd is None else Unlikely(odd["check"], odd["ratio"]),
+        excess_left=tuple(told["excess_left"]),
+    )

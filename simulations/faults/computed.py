@@ -111,8 +111,13 @@ class Computed:
         return reach - waiting
 
     def _sum(self, terms: Terms, survivors: tuple[str, ...]) -> Sum:
-        return self._sum_over(terms, self._rounds.state.params, survivors, frozenset(self._network.reached))
+        return self._sum_over(terms, self._params(terms), survivors, frozenset(self._network.reached))
 
     def _void(self, terms: Terms) -> None:
         if terms.round > self._done and self._network.reached:
-            self._charge(terms, self._rounds.state.params, frozenset(self._network.reached))
+            self._charge(terms, self._params(terms), frozenset(self._network.reached))
+
+    def _params(self, terms: Terms) -> Tensor:
+        """What the sites of a round are sent: the params, or to be evaluated the model that the run ends with."""
+        state = self._rounds.state
+        return state.model if terms.is_evaluation else state.params
