@@ -51,7 +51,11 @@ def outcome(play: Play, folder: Path, engine: Engine, faults: str, **rules: Any)
 
 
 STORIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "a lost round": (f"{ALL}, late=0.2, late_rounds=3, seed=2", {}),
+    "a lost round": (
+        "dropouts=0.08, after_vote=0.08, stragglers=0.1, delay_seconds=20, restarts=0.08, away_rounds=1, "
+        "late=0.15, late_rounds=1, seed=3",
+        {"rounds": 4},
+    ),
     "too few": (f"{ALL}, late=0.2, late_rounds=3, seed=3", {}),
     "stragglers": ("stragglers=0.3, delay_seconds=12, training_seconds=3, seed=4", {"rounds": 5}),
     "a cohort that may not change": ("late=0.4, late_rounds=1, seed=2", {"rounds": 3, "dropouts": 1}),
