@@ -131,5 +131,6 @@ def _optimizer(training: Training, position: Tensor) -> torch.optim.Optimizer:
     rate = training.learning_rate
     if training.optimizer == "sgd":
         return torch.optim.SGD([position], lr=rate, momentum=training.momentum or 0.0)
-    kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[training.optimizer]
-    return kind([position], lr=rate)
+    if training.optimizer == "adam":
+        return torch.optim.Adam([position], lr=rate)
+    return torch.optim.RMSprop([position], lr=rate)

@@ -1,8 +1,8 @@
 """A cohort's local training as one tensor program: slices of sites, yielded as rows, in bounded memory.
 
-It computes what `clients.training.work.SiteWork` computes for one site after the other, from the same streams: up to
-the rounding of float32 where nothing is clipped, and of float64 where it is. A way is chosen for a model before it
-sees data (`simulations.cohort.ways`); whatever the chosen way cannot do as a site would, such as a record whose
+It computes what `clients.training.work.SiteWork` computes for one site after the other, from the same streams: up
+to the rounding of float32 where nothing is clipped, and of float64 where it is. A way is chosen for a model before
+it sees data (`simulations.cohort.ways`); whatever the chosen way cannot do as a site would, such as a record whose
 gradient is not finite, is done by the site's own code, on the batches that were drawn.
 """
 
@@ -43,8 +43,8 @@ def device_of(name: str) -> torch.device:
 class CohortProgram:
     """The training of a run's cohorts: made once, it keeps the data and its buffers from round to round.
 
-    `data` may be lazy: what a slice of sites needs is read when its turn comes. Every method yields the sites of the
-    cohort in order, a slice at a time, with a row for each, (k, d) float64.
+    `data` may be lazy: what a slice of sites needs is read when its turn comes. Every method yields the sites of
+    the cohort in order, a slice at a time, with a row for each, (k, d) float64.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class CohortProgram:
 
     def updates(self, terms: Terms, params: Tensor, streams: Streams) -> Iterator[Rows]:
         """What plain training changed at every site."""
-        way, setting = self._way(terms, torch.float32), self._setting(terms, params, torch.float32)
+        way, setting = self.way(terms, torch.float32), self._setting(terms, params, torch.float32)
         if way.turns is None:
             for part in self._slices(setting, way, streams):
                 yield part.place, part.updates()
@@ -81,15 +81,15 @@ class CohortProgram:
         self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float
     ) -> Iterator[Rows]:
         """The sums of the clipped gradients of one Poisson batch each."""
-        way, setting = self._way(terms, torch.float64), self._setting(terms, params, torch.float64)
+        way, setting = self.way(terms, torch.float64), self._setting(terms, params, torch.float64)
         for part in self._slices(setting, way, streams):
             yield part.place, part.clipped_gradients(clipping_norm)
 
     def noised_updates(
         self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float, noised: Noised
     ) -> Iterator[Rows]:
-        """What DP-SGD steps changed at every site. `noised` gets a slice's steps in order, then the next slice's."""
-        way, setting = self._way(terms, torch.float64), self._setting(terms, params, torch.float64)
+        """What DP-SGD steps changed. `noised` gets a slice's steps in order, then those of the next slice."""
+        way, setting = self.way(terms, torch.float64), self._setting(terms, params, torch.float64)
         for part in self._slices(setting, way, streams):
             yield part.place, part.noised_updates(clipping_norm, noised)
 
@@ -111,7 +111,7 @@ class CohortProgram:
     def _setting(self, terms: Terms, params: Tensor, dtype: torch.dtype) -> Setting:
         return Setting(terms, self._task, self._data, self._tally, params, dtype, self._device)
 
-    def _way(self, terms: Terms, dtype: torch.dtype) -> Way:
+    def way(self, terms: Terms, dtype: torch.dtype) -> Way:
         if dtype not in self._ways:
             like = self._shelf.like(terms.parameters.members[0])
             batch = terms.plan.training.sample_rate * terms.parties.largest
