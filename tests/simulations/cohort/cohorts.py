@@ -36,7 +36,9 @@ class Cohort:
         """The sites' streams, the same every time."""
         return [Stream(key_of(name)) for name in self.terms.parameters.members]
 
-    def together(self, train: Callable[[CohortProgram, Terms, Tensor, list[Stream]], Iterator[Rows]]) -> Tensor:
+    def together(
+        self, train: Callable[[CohortProgram, Terms, Tensor, list[Stream]], Iterator[Rows]]
+    ) -> Tensor:
         """Rows of all sites, by the program."""
         found = torch.full((len(self.terms.members), len(self.params)), torch.nan, dtype=torch.float64)
         for place, rows in train(self.program, self.terms, self.params, self.streams()):
@@ -86,9 +88,7 @@ def cohort_of(
     return Cohort(terms, task, data, params, CohortProgram(plan, task, data, device=device))
 
 
-def updates(
-    program: CohortProgram, terms: Terms, params: Tensor, streams: list[Stream]
-) -> Iterator[Rows]:
+def updates(program: CohortProgram, terms: Terms, params: Tensor, streams: list[Stream]) -> Iterator[Rows]:
     """Plain training."""
     return program.updates(terms, params, streams)
 

@@ -91,12 +91,16 @@ def test_noised_steps_are_the_sites_own(unit: str, optimizer: str) -> None:
 
 def test_one_stream_may_serve_all_sites() -> None:
     cohort = cohort_of(mlp, sample_rate=1.0, local_steps=2)
-    rows = torch.cat([rows for _, rows in cohort.program.updates(cohort.terms, cohort.params, Stream(bytes(32)))])
+    rows = torch.cat(
+        [rows for _, rows in cohort.program.updates(cohort.terms, cohort.params, Stream(bytes(32)))]
+    )
     assert torch.equal(rows, cohort.together(updates))  # of rate 1 nothing is drawn
     half = cohort_of(mlp, local_steps=2)
     assert not torch.equal(
         *(
-            torch.cat([rows for _, rows in half.program.updates(half.terms, half.params, Stream(bytes([key] * 32)))])
+            torch.cat(
+                [rows for _, rows in half.program.updates(half.terms, half.params, Stream(bytes([key] * 32)))]
+            )
             for key in (1, 2)
         )
     )
@@ -211,7 +215,9 @@ def test_a_record_on_which_own_code_raises_is_counted() -> None:
     cohort = cohort_of(lambda: _Asking(FEATURES, 2), sample_rate=1.0, local_steps=1)
     program = CohortProgram(cohort.terms.plan, cohort.task, cohort.data, device="cpu", tally=tally)
     list(program.updates(cohort.terms, cohort.params, cohort.streams()))
-    assert tally.raised == sum(int((part.features > 2.0).any(dim=1).sum()) for part in cohort.data.values()) > 0
+    assert (
+        tally.raised == sum(int((part.features > 2.0).any(dim=1).sum()) for part in cohort.data.values()) > 0
+    )
 
 
 def test_a_round_leaves_nothing_behind_for_the_next() -> None:
