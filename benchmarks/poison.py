@@ -30,12 +30,14 @@ from federation.model.task import Dataset, Task, cross_entropy
 from federation.plan.plan import Plan, parse
 from federation.round.groups import noise_factor
 from federation.round.messages import Member
+from federation.round.parts import Sum
 from federation.round.terms import Terms
 from federation.sums.state import begin
+from privacy.mechanism.encoding import RingVector
 from privacy.mechanism.noise import Stream
 from privacy.secagg.graph import permutation
 from privacy.wire import digest
-from simulations.vectorized import Contributed, run_vectorized
+from simulations.vectorized import run_vectorized
 
 SITES, GROUPS, SEEDS = 25, 5, 2
 PLAN = """
@@ -152,16 +154,20 @@ def play(plan: Plan, attack: str, bad: int) -> Outcome:
     }
     culprits = set(names[:bad])
 
-    def contribute(terms: Terms, site: str, params: Tensor) -> Contributed:
+    def sent(terms: Terms, site: str, params: Tensor) -> RingVector:
         vector = contribution(terms, site, params, trainers[site])
         if factor == 1.0 or site not in culprits:
-            return Contributed(vector)
-        sent = np.rint(terms.codec.from_ring(vector) * factor).astype(np.int64)
-        return Contributed(terms.codec.to_ring(sent))
+            return vector
+        return terms.codec.to_ring(np.rint(terms.codec.from_ring(vector) * factor).astype(np.int64))
+
+    def summed(terms: Terms, params: Tensor) -> Sum:
+        members = terms.parameters.members
+        total = sum(sent(terms, site, params) for site in members)
+        return Sum(terms, total & np.uint64((1 << terms.codec.ring_bits) - 1), members)
 
     members = tuple(Member(name, len(part[1])) for name, part in zip(names, parts, strict=True))
     state, noticed = begin(plan, bytes(16), initial_params(task.model, seed)), 0
-    for after, receipt in run_vectorized(plan, state, members, contribute, lambda _: Stream(os.urandom(32))):
+    for after, receipt in run_vectorized(plan, state, members, summed, lambda _: Stream(os.urandom(32))):
         state, noticed = after, noticed + (receipt.unlikely is not None)
     model = task.model()
     Layout.of(model).load(model, state.params)

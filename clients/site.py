@@ -149,7 +149,9 @@ class Site:
         if joined is not None and (joined.run, joined.plan) == (run, plan):
             joined.regroup(genuine)
             return
-        self._reserve(run.hex(), plan, policy)
+        names = run.hex(), evaluation_run(run.hex())
+        agreed_on = plan.digest, plan.charges, plan.federation.rounds
+        self.journal.reserve_plan(names, *agreed_on, policy.limits(), policy.runs_of(plan.digest))
         if not self.journal.is_open(run.hex()):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
@@ -194,16 +196,6 @@ class Site:
         except Exception as error:
             self._of_data = error
             raise
-
-    def _reserve(self, run: str, plan: Plan, policy: Policy) -> None:
-        """Charge the plan's rounds and its evaluation: both, or neither."""
-        (training, *evaluation), limits = plan.charges, policy.limits()
-        if evaluation:
-            self.journal.require_room(run, plan.digest, plan.charges, limits)
-        most = policy.runs_of(plan.digest)
-        self.journal.reserve(run, plan.digest, training, plan.federation.rounds, limits, most)
-        for charge in evaluation:
-            self.journal.reserve(evaluation_run(run), plan.digest, charge, 1, limits)
 
     def _try_out(self, run: bytes, plan: Plan, trainer: Trainer) -> None:
         """TaskError if the task's code fails on made-up records: it has seen no data, and nothing stays charged."""

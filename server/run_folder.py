@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
 from federation.round.messages import RUN_ID_BYTES
+from federation.sums.engines import option
 from federation.sums.record import digest_of, path_of
 from federation.sums.replay import done
 from federation.sums.sizes import left_out
@@ -95,7 +96,7 @@ class RunFolder:
         if report.engine != engine:
             message = f"{self.path} holds this run, finished by engine {report.engine}, not {engine}"
             raise CheckpointError(
-                message, hint=f"name another folder, or give --engine {report.engine} to read it"
+                message, hint=f"name another folder, or give {option(report.engine)} to read it"
             )
         if self.plan.figures is not None and report.privacy.together is None:
             message = (
@@ -156,21 +157,26 @@ class RunFolder:
         after = done(self.plan, state, path, receipt.survivors)
         return after if params_digest(params_bytes(after.params)).hex() == receipt.params_after else state
 
-    def require_whole(self, journals: Mapping[str, Path] = MappingProxyType({})) -> None:
+    def require_whole(
+        self, journals: Mapping[str, Path] = MappingProxyType({}), accounts: Path | None = None
+    ) -> None:
         """CheckpointError if rounds are left, and what the finished ones left behind is gone.
 
         Nothing could show any more that these were charged, so nothing more is charged for such a run; and a run
         without its state would begin, and be charged, a second time. `journals`: those of its sites that lie on
-        this machine.
+        this machine. `accounts`: of the sites that have none, of whose rounds receipts tell before a state does.
         """
         state = checkpoint.read(self.path / "checkpoint", self.plan)
         if state is None:
-            self._require_unbegun(journals.values())
-        if state is None or not 0 < state.round < self.plan.federation.rounds:
+            self._require_unbegun(accounts)
             return
-        places = [path for _, path in sorted(journals.items())]
+        told = {receipt.round for receipt in self.receipts()}
+        done = state.round if accounts is None else max(state.round, *told, 0)
+        if not 0 < done < self.plan.federation.rounds:
+            return
+        places = [path for _, path in sorted(journals.items())] + ([] if accounts is None else [accounts])
         lost = [path for path in places if not path.exists()]
-        if not {receipt.round for receipt in self.receipts()} >= set(range(1, state.round + 1)):
+        if not told >= set(range(1, done + 1)):
             lost.append(self.path / "receipts.jsonl")
         lost += [
             path
@@ -178,13 +184,15 @@ class RunFolder:
             if not (path := path_of(self.path, number)).exists()
         ]
         if lost:
-            message = f"{lost[0]} is gone, or lacks some of the {state.round} rounds that are done"
+            message = f"{lost[0]} is gone, or lacks some of the {done} rounds that are done"
             raise CheckpointError(message, hint="put it back as it was, or start again in another folder")
 
-    def _require_unbegun(self, journals: Iterable[Path]) -> None:
+    def _require_unbegun(self, accounts: Path | None) -> None:
         """No file tells of a run that was begun here. The state is written before anything is charged."""
-        own = sorted(path for path in journals if path.parent == self.path / "journals" and path.exists())
-        left = [path for path in [self.path / "receipts.jsonl"] if path.exists()]
+        own = sorted((self.path / "journals").glob("*.sqlite"))
+        left = [
+            path for path in [self.path / "receipts.jsonl", accounts] if path is not None and path.exists()
+        ]
         left += [path for path in own if any(entry.kind == "reserve" for entry in stable_entries(path))]
         if left:
             is_over = (self.path / "report.json").exists()
@@ -194,24 +202,37 @@ class RunFolder:
             message = f"{lost} is gone, and {left[0].name} tells of a run that was begun here"
             raise CheckpointError(message, hint="put it back as it was, or start again in another folder")
 
-    def store(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> None:
+    def store(
+        self, state: ServerState, receipt: Receipt, metrics: Metrics, *, accounted: bool = False
+    ) -> None:
         """Make a finished round durable: its receipt, then the state.
 
         Killed in between, the state follows from the round's transcript. Without one the round is played again, and
-        its receipt written again; the last one counts.
+        its receipt written again; the last one counts. `accounted`: an account of the run holds both already.
         """
-        told = receipt.model_dump(mode="json", exclude_none=True)
-        self._append(state, told | {"metrics": dict(metrics)})
+        self.tell(state.run, receipt, metrics, durable=not accounted)
+        if accounted:
+            return
         with kept(self.path / "checkpoint") as folder:
             checkpoint.write(folder, self.plan, state)
 
-    def store_evaluation(self, state: ServerState, done: Evaluated) -> None:
+    def tell(self, run: bytes, receipt: Receipt, metrics: Metrics, *, durable: bool = True) -> None:
+        """Write the receipt of a round. Not `durable`: where it follows from another file that is."""
+        told = receipt.model_dump(mode="json", exclude_none=True)
+        self._append(run, told | {"metrics": dict(metrics)}, durable=durable)
+
+    def take_up(self, state: bytes) -> None:
+        """Go on from this state, as a checkpoint has it."""
+        with kept(self.path / "checkpoint") as folder:
+            replace_file(checkpoint.path_of(folder), state)
+
+    def store_evaluation(self, run: bytes, done: Evaluated) -> None:
         """Make the published figures durable: they are drawn once, and never again."""
         content = {"evaluation": dict(done.figures), "cohort": done.cohort, "survivors": done.survivors}
         content |= {"excess_left": done.excess_left}
         shown = {} if done.transcript is None else {"transcript": done.transcript}
         odd = {} if done.unlikely is None else {"unlikely": asdict(done.unlikely)}
-        self._append(state, {**content, **odd, **shown, "heads": _in_json(done.heads)})
+        self._append(run, {**content, **odd, **shown, "heads": _in_json(done.heads)})
 
     def unlikely_evaluation(self) -> UnlikelySum | None:
         """What is odd about the sums of the evaluation on record, or None."""
@@ -226,7 +247,7 @@ class RunFolder:
         except SumRefused as error:
             shown = {} if error.transcript is None else {"transcript": error.transcript}
             told = {"refused": error.round, "check": error.check, "ratio": error.ratio}
-            self._append(state, told | shown)
+            self._append(state.run, told | shown)
             raise
 
     def require_accepted(self) -> None:
@@ -253,9 +274,9 @@ class RunFolder:
         return next((entry for entry in self._lines() if "evaluation" in entry), {})
 
     def store_closing(self, state: ServerState, heads: Mapping[str, Head]) -> None:
-        """Make the end of a run durable: its last params, and the heads of the sites' ledgers after it."""
-        params = params_digest(params_bytes(state.params)).hex()
-        self._append(state, {"closed": True, "params": params, "heads": _in_json(heads)})
+        """Make the end of a run durable: its model, and the heads of the sites' ledgers after it."""
+        params = params_digest(params_bytes(state.model)).hex()
+        self._append(state.run, {"closed": True, "params": params, "heads": _in_json(heads)})
 
     def store_consents(self, run: bytes, consents: Mapping[str, bytes]) -> None:
         """Keep what the sites signed when they joined, once more when they join anew."""
@@ -267,15 +288,18 @@ class RunFolder:
         with kept(path):
             replace_file(path, "".join(f"{line}\n" for line in known).encode())
 
-    def _append(self, state: ServerState, content: dict[str, Any]) -> None:
-        place = {"run": state.run.hex(), "plan": self.plan.digest, "suite": SUITE}
-        line = json.dumps({**place, **content}, sort_keys=True)
+    def _append(self, run: bytes, content: dict[str, Any], *, durable: bool = True) -> None:
+        place = {"run": run.hex(), "plan": self.plan.digest, "suite": SUITE}
+        line = json.dumps({**place, **content}, sort_keys=True).encode()
         path = self.path / "receipts.jsonl"
-        torn = path.exists() and not path.read_bytes().endswith(b"\n")  # a killed process's last line
-        with kept(path), path.open("a", encoding="utf-8") as file:
-            file.write("\n" * torn + line + "\n")
+        with kept(path), path.open("ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            torn = end > 0 and file.read(1) != b"\n"  # a killed process's last line
+            file.write(b"\n" * torn + line + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
 
     def receipts(self) -> list[Receipt]:
         """One per finished round, in order."""

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from federation.errors import FederationError, RosterError
 from federation.log import warn
@@ -31,23 +32,34 @@ from federation.words import many
 from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from server.attendance.attendance import Attendance
+from server.attendance.patience import Patience
 from server.coordinator import SILENT
 from server.heads import Heads
 from server.voice import Place, Voice
 
+Clock: TypeAlias = Callable[[], float]
+
 
 class Lines:
-    """A transport that speaks site ids instead of addresses; `heads` is what the sites have shown over it."""
+    """A transport that speaks site ids instead of addresses; `heads` is what the sites have shown over it.
+
+    `clock` is that of the transport, in seconds.
+    """
 
     def __init__(
-        self, transport: Transport, addresses: Mapping[str, str], voice: Voice, heads: Heads
+        self,
+        transport: Transport,
+        addresses: Mapping[str, str],
+        voice: Voice,
+        heads: Heads,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.heads, self.voice = heads, voice
-        self.attendance = Attendance()
+        self.attendance = Attendance(patience=Patience(clock))
         self.consents: dict[str, bytes] = {}  # as they were signed, by site
         self.greeted: frozenset[str] = frozenset(addresses.values())  # addresses, whatever they answered
         self._greetings: dict[str, Frame] = {}  # the newest to each site that was away
-        self._transport = transport
+        self._transport, self._clock = transport, clock
         self._addresses = dict(addresses)
         self._sites = {address: site for site, address in addresses.items()}
         self._up: Counter[str] = Counter()
@@ -89,7 +101,7 @@ class Lines:
 
         A site that does not answer is greeted again after so many seconds.
         """
-        due = self.attendance.absence.due(at[0] + 1, time.monotonic(), pause)
+        due = self.attendance.absence.due(at[0] + 1, self._clock(), pause)
         if due:
             hello = self.voice.hello(at, self.heads.all())
             self._greetings |= dict.fromkeys(due, hello)
@@ -98,8 +110,8 @@ class Lines:
 
     def await_back(self, is_enough: Callable[[], bool], seconds: float) -> None:
         """Wait until enough sites are back, so many seconds at most. All else that comes is late, and dropped."""
-        ends = time.monotonic() + seconds
-        while not is_enough() and self.next(max(0.0, ends - time.monotonic())) is not None:
+        ends = self._clock() + seconds
+        while not is_enough() and self.next(max(0.0, ends - self._clock())) is not None:
             pass
 
     def _is_back(self, site: str, data: bytes) -> bool:
@@ -111,15 +123,15 @@ class Lines:
         return _is_whole(self.voice.run, answer, self.heads)
 
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
-        """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
+        """Tell sites that the run is over, with this model (the digest of its params); the last head of each.
 
         A site that does not hear of it keeps its budget reserved until its own people close the run. One that is
         away is told, too, and nobody waits for its answer.
         """
         closing, told = self.voice.closing(params).to_bytes(), set(sites)
         self.send(Outgoing(site, closing) for site in sorted(told))
-        waiting, ends = told - set(self.attendance.absence.away), time.monotonic() + seconds
-        while waiting and (reply := self.next(max(0.0, ends - time.monotonic()))) is not None:
+        waiting, ends = told - set(self.attendance.absence.away), self._clock() + seconds
+        while waiting and (reply := self.next(max(0.0, ends - self._clock()))) is not None:
             site, data = reply
             if site in told and self._is_closed(site, run, data):
                 waiting.discard(site)
@@ -190,6 +202,7 @@ def open_lines(
     at: Place = (0, 0),
     dimension: int = 0,
     told: Callable[[Answers], None] = lambda _: None,
+    clock: Clock = time.monotonic,
 ) -> tuple[Lines, tuple[Member, ...]]:
     """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
 
@@ -202,7 +215,7 @@ def open_lines(
     RosterError where they were not there.
     """
     plan, run, heads = voice.plan, voice.run, Heads(voice.sites, known, rehearsed=voice.plan.is_rehearsal)
-    answers = _asked(voice, transport, voice.hello(at, heads.all()), dimension)
+    answers = _asked(voice, transport, voice.hello(at, heads.all()), dimension, clock)
     told(answers)
     welcomes = answers.welcomes
     for welcome in welcomes.values():
@@ -213,20 +226,20 @@ def open_lines(
     refusals = [one.reason for one in answers.refusals.values() if one.reason is not None]
     refusals += [Reason.PROTOCOL] * (len(welcomes) - len(members))
     if len(members) < plan.cohort.minimum:
-        raise _too_few(plan, len(members), refusals)
-    lines = Lines(transport, answers.addresses, voice, heads)
+        raise too_few(plan, len(members), refusals)
+    lines = Lines(transport, answers.addresses, voice, heads, clock)
     lines.greeted = answers.greeted
     lines.consents.update({member.site: welcomes[member.site].to_consent() for member in members})
     return lines, tuple(sorted(members, key=lambda member: member.site))
 
 
-def _asked(voice: Voice, transport: Transport, hello: Frame, dimension: int) -> Answers:
+def _asked(voice: Voice, transport: Transport, hello: Frame, dimension: int, clock: Clock) -> Answers:
     """Greet everyone in reach; the first answer of each, until all have answered or the time is up."""
     answers, waiting = Answers(), set(transport.addresses())
     transport.send([Outgoing(address, hello.to_bytes()) for address in sorted(waiting)])
-    ends = time.monotonic() + voice.plan.cohort.deadline_seconds
+    ends = clock() + voice.plan.cohort.deadline_seconds
     while waiting:
-        arrival = transport.next(max(0.0, ends - time.monotonic()))
+        arrival = transport.next(max(0.0, ends - clock()))
         if not isinstance(arrival, Arrival):
             break
         if arrival.sender in waiting:  # else delivered twice
@@ -301,7 +314,8 @@ def _agreed(welcome: Welcome, voice: Voice, hello: Frame) -> Welcome | str:
     return welcome
 
 
-def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
+def too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
+    """Why a run cannot begin with so many sites: the reasons of those that refused decide."""
     story = f"{many(joined, 'site')} joined, cohort.minimum is {plan.cohort.minimum}"
     hint = "ask the sites: their own log says why"
     if joined:

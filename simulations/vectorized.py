@@ -1,69 +1,67 @@
 """The rounds of a run without messages and masks: every site's ring integers, added up.
 
-The sum equals the one that the protocol's machines would open, integer for integer, since masks cancel exactly. The
-excess noise is taken out of it as the server would: nobody is lost here.
+Without noise the sum equals the one that the protocol's machines would open, integer for integer, since masks cancel
+exactly; with noise it has the same distribution.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.round.cohort import sample
-from federation.round.parts import Sum, without_excess
+from federation.round.parts import Sum
 from federation.round.terms import Terms
 from federation.sums.state import ServerState, advance, require_finite
-from privacy.mechanism.encoding import RingVector
 from server.evaluation import Evaluated, evaluated
-from server.playing import Members, terms_of
+from server.playing import FIRST, Members, terms_of
 from server.run import ServerNoise, judged, receipt_of
 
-
-class Contributed(NamedTuple):
-    """A site's vector, and the secret of what may be taken out of its noise, if any may."""
-
-    vector: RingVector
-    excess: bytes = b""
+Summed = Callable[[Terms, Tensor], Sum]  # the terms of a sum, params -> the sum over all of its members
 
 
-Contribute = Callable[[Terms, str, Tensor], Contributed]
+class Cohorts:
+    """The terms of each round. What follows from plan and cohort is worked out again for another cohort only."""
+
+    def __init__(self, plan: Plan, members: Members) -> None:
+        self._plan, self._members = plan, members
+        self._last: Terms | None = None
+
+    def terms(self, state: ServerState) -> Terms:
+        """The terms of the round after `state`."""
+        cohort = sample(self._plan, self._members, state.round + 1)
+        if self._last is None or self._last.members != cohort or self._last.run != state.run:
+            self._last = terms_of(self._plan, state, cohort)
+        else:
+            self._last = self._last.again(state.round + 1, state.attempt + FIRST)
+        return self._last
 
 
 def run_vectorized(
-    plan: Plan, state: ServerState, members: Members, contribute: Contribute, stream: ServerNoise
+    plan: Plan, state: ServerState, members: Members, summed: Summed, stream: ServerNoise
 ) -> Iterator[tuple[ServerState, Receipt]]:
-    """Like `server.run.run`, where a site's vector is the result of a call. Its refusal is raised as it is."""
+    """Like `server.run.run`, where a sum is the result of a call. What it raises is raised as it is."""
+    cohorts = Cohorts(plan, members)
     while state.round < plan.federation.rounds:
         require_finite(state)
         started = time.monotonic()
-        terms = terms_of(plan, state, sample(plan, members, state.round + 1))
-        names, sums = terms.names, [_opened(group, state, contribute) for group in terms.groups]
+        terms = cohorts.terms(state)
+        sums = [summed(group, state.params) for group in terms.groups]
         after, found = advance(plan, state, sums, stream(terms.round))
         nothing: dict[str, int] = {}  # no message is sent: there are no bytes to count, not even zero
-        receipt = receipt_of(terms, names, state, after, started, (nothing, nothing), {})
+        receipt = receipt_of(terms, terms.names, state, after, started, (nothing, nothing), {})
         yield after, judged(receipt, terms, found)
         state = after
 
 
 def evaluate_vectorized(
-    plan: Plan, state: ServerState, members: Members, contribute: Contribute, stream: ServerNoise
+    plan: Plan, state: ServerState, members: Members, summed: Summed, stream: ServerNoise
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
+    state = state.concluded()
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
-    return evaluated(_opened(terms, state, contribute), stream(terms.round))
-
-
-def _opened(terms: Terms, state: ServerState, contribute: Contribute) -> Sum:
-    total, excess = np.zeros(terms.length, np.uint64), {}
-    for name in terms.parameters.members:
-        given = contribute(terms, name, state.params)
-        total += given.vector  # wraps at 2^64, a multiple of 2^ring_bits
-        if given.excess:
-            excess[name] = given.excess
-    return without_excess(terms, total, terms.parameters.members, excess)
+    return evaluated(summed(terms, state.params), stream(terms.round))

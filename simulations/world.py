@@ -8,23 +8,28 @@ too: a journal that is gone is not begun anew, and no second one spends the same
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from clients.approvals import open_journal
 from clients.data.folders import SiteFiles
-from clients.data.load import protected, read_file
+from clients.data.load import Reading, protected, read_file
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
+from clients.rules.origin import Place
 from clients.site import Site
 from clients.training.isolation import Tally
 from clients.training.screen import said_of, try_out, usable
@@ -32,17 +37,30 @@ from clients.training.work import Trainer, site_stream
 from clients.trust import Trust
 from federation.errors import DataError, SiteFileError, TaskError
 from federation.files import kept, replace_file
-from federation.identity.keys import load_private, private_pem
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
+from federation.report.report import Fold
 from federation.round.cohort import sample
 from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 
+Reader = Callable[[Place, Plan, Task], Reading]
+
+SEED = "sites"  # in the folder of keys
+_SEED_BYTES = 32
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parted:
+    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's."""
+
+    fold: Fold
+    part: Callable[[str, Dataset], tuple[Dataset, Dataset | None]]
 
 
 @dataclass(frozen=True)
@@ -57,9 +75,10 @@ class World:
     identities: Mapping[str, Ed25519PrivateKey] = field(repr=False)  # synthetic, or a site.toml's own
     consortium: Ed25519PrivateKey = field(repr=False)
     coordinator: Ed25519PrivateKey = field(repr=False)
+    seed: bytes = field(repr=False)  # of all synthetic keys
     files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
 
-    @property
+    @cached_property
     def members(self) -> tuple[Member, ...]:
         """The sites as they introduce themselves. A simulated one declares the number of records it brings."""
         return tuple(Member(name, self._declared(name)) for name in sorted(self.training))
@@ -88,13 +107,20 @@ class World:
         return (rules.data.size if rules else None) or protected(self.plan, self.training[name])
 
 
-def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
+def read_world(
+    plan: Plan,
+    files: Sequence[SiteFiles],
+    keys: Path | None = None,
+    parted: Parted | None = None,
+    reader: Reader = read_file,
+) -> World:
     """Read every site's data and rules, and refuse all that can be refused before a journal is touched.
 
-    `keys` may hold identities that an earlier process made for the same simulation.
+    `keys` may hold identities that an earlier process made for the same simulation. Where the records are `parted`,
+    test files are left alone, and so is the plan's `holdout`.
     """
-    task = build_task(plan)
-    read = {entry.name: _read(plan, task, entry) for entry in files}
+    task, seed = build_task(plan), seed_in(keys)
+    read = {entry.name: _read(plan, task, entry, parted, reader) for entry in files}
     data = {name: records for name, (records, _) in read.items()}
     rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
     for name, (train, _) in data.items():
@@ -114,9 +140,10 @@ def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None)
         training={name: train for name, (train, _) in data.items()},
         held_out={name: test for name, (_, test) in data.items() if test is not None},
         rules=rules,
-        identities={name: _identity(name, rules.get(name), keys) for name in data},
+        identities={name: rules[name].identity() if name in rules else identity(seed, name) for name in data},
         consortium=Ed25519PrivateKey.generate(),
-        coordinator=Ed25519PrivateKey.generate(),
+        coordinator=identity(seed, ""),
+        seed=seed,
         files={name: found for name, (_, found) in read.items()},
     )
     sample(plan, world.members, round_number=1)
@@ -141,20 +168,25 @@ def require_held_out(sites: Iterable[bool]) -> None:
 
 
 def keep_identities(world: World, keys: Path) -> None:
-    """Store the identities made for a simulation, so that a resumed one continues the same ledgers."""
+    """Store what the keys of simulated sites are derived from, so that a resumed run continues the same ledgers."""
     with kept(keys):
         keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in world.identities.keys() - world.rules.keys():
-            if not (keys / f"{name}.key").exists():
-                replace_file(keys / f"{name}.key", private_pem(world.identities[name]), is_secret=True)
+        if not (keys / SEED).exists():
+            replace_file(keys / SEED, world.seed, is_secret=True)
 
 
-def _identity(name: str, rules: SiteFile | None, keys: Path | None) -> Ed25519PrivateKey:
-    if rules is not None:
-        return rules.identity()
-    if keys is not None and (keys / f"{name}.key").exists():
-        return load_private(keys / f"{name}.key")
-    return Ed25519PrivateKey.generate()
+def seed_in(keys: Path | None) -> bytes:
+    """What an earlier process left in the folder `keys`, or else a new one."""
+    with suppress(FileNotFoundError):
+        if keys is not None and len(found := (keys / SEED).read_bytes()) == _SEED_BYTES:
+            return found
+    return os.urandom(_SEED_BYTES)
+
+
+def identity(seed: bytes, name: str) -> Ed25519PrivateKey:
+    """The key of a simulated site, or of the coordinator (""): one secret for all, as one process plays them all."""
+    info = b"federation/simulated/identity/1/" + name.encode()
+    return Ed25519PrivateKey.from_private_bytes(HKDFExpand(SHA256(), 32, info).derive(seed))
 
 
 def journal_of(world: World, name: str, journals: Path) -> Path:
@@ -163,19 +195,30 @@ def journal_of(world: World, name: str, journals: Path) -> Path:
     return rules.journal if rules else journals / f"{name}.sqlite"
 
 
-def open_sites(world: World, journals: Path) -> dict[str, Site]:
-    """The sites, each with its journal open: its own if it brought a site.toml, else one in `journals`."""
-    return {member.site: _site(world, member, journals) for member in world.members}
+def open_sites(world: World, journals: Path, names: Collection[str] | None = None) -> dict[str, Site]:
+    """The sites, each with its journal open: its own if it brought a site.toml, else one in `journals`.
+
+    Those of these `names`; by default all.
+    """
+    asked = world.members if names is None else [one for one in world.members if one.site in names]
+    return {member.site: _site(world, member, journals) for member in asked}
+
+
+def records_of(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
+    """What a site of a world trains on, and what it holds out."""
+    return _usable(plan, task, entry.name, *_read(plan, task, entry, None, read_file)[0])
 
 
 def _read(
-    plan: Plan, task: Task, entry: SiteFiles
+    plan: Plan, task: Task, entry: SiteFiles, parted: Parted | None, read: Reader
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
     """A site's records to train on and to evaluate on, and the files that they are from."""
     source, held_out = entry.places()
-    everything = read_file(source, plan, task)
+    everything = read(source, plan, task)
+    if parted is not None:
+        return parted.part(entry.name, everything.data), (everything.file,)
     if held_out is not None:
-        test = read_file(held_out, plan, task)
+        test = read(held_out, plan, task)
         return (everything.data, test.data), (everything.file, test.file)
     return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
 

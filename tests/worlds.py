@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from federation.model.task import Dataset, build_task
 from federation.plan.plan import Plan, load
 from federation.report.receipt import Receipt
 from federation.round.messages import Member
+from federation.round.parts import Sum
 from federation.round.terms import Terms
 from federation.round.transport import Transport
 from federation.sums.state import ServerState
@@ -35,7 +35,7 @@ from server.playing import Setting
 from server.run import run, server_stream
 from server.sessions import Lines, open_lines
 from server.voice import Voice
-from simulations.vectorized import Contributed
+from simulations.vectorized import Summed
 from simulations.world import World, open_sites, read_world
 from tests import plans
 
@@ -147,11 +147,13 @@ def name_coordinator(roster: Path) -> None:
     add_to_roster(roster, load_any_public(roster.parent / "coordinator.pub"))
 
 
-def contribute(trainers: Mapping[str, Trainer]) -> Any:
-    """What `run_vectorized` asks, answered without journals."""
+def contribute(trainers: Mapping[str, Trainer]) -> Summed:
+    """What `run_vectorized` asks, answered site by site and without journals."""
 
-    def answer(terms: Terms, site: str, params: Tensor) -> Contributed:
-        return Contributed(contribution(terms, site, params, trainers[site]))
+    def answer(terms: Terms, params: Tensor) -> Sum:
+        members = terms.parameters.members
+        total = sum(contribution(terms, name, params, trainers[name]) for name in members)
+        return Sum(terms, total & np.uint64((1 << terms.codec.ring_bits) - 1), members)
 
     return answer
 

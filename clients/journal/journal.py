@@ -173,6 +173,23 @@ class Journal(Questions):
         if refusal is not None:
             raise refusal
 
+    def reserve_plan(
+        self,
+        runs: tuple[str, str],
+        plan_digest: str,
+        charges: Sequence[Charge],
+        rounds: int,
+        limits: Sequence[Limit],
+        most: int | None,
+    ) -> None:
+        """Charge a plan's rounds and its evaluation, if it has one, under these two names: both, or neither."""
+        (training, *evaluation), (run, after) = charges, runs
+        if evaluation:
+            self.require_room(run, plan_digest, charges, limits)
+        self.reserve(run, plan_digest, training, rounds, limits, most)
+        for charge in evaluation:
+            self.reserve(after, plan_digest, charge, 1, limits)
+
     def require_room(
         self, run: str, plan_digest: str, charges: Sequence[Charge], limits: Sequence[Limit]
     ) -> None:
@@ -312,7 +329,7 @@ class Journal(Questions):
                 raise ProtocolError(f"round {round_number} was opened for other survivors")
 
     def close_run(self, run: str, params: str, evaluation: str = "") -> None:
-        """End a run whose last params have the digest `params`, and with it its evaluation if it reserved one.
+        """End a run whose model has the digest `params`, and with it its evaluation if it reserved one.
 
         Rounds that never began are returned to the budget. The same again is free. LedgerRefusal for other params,
         and for a run without reservation.

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from federation.config.tables import Rules
 from federation.kinds.allowed import Span
@@ -35,7 +36,13 @@ from privacy.mechanism.noise import MAX_DRAW, VARIANCE, Stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from privacy.mechanism.encoding import Codec, Integers, RingVector
+    from privacy.mechanism.encoding import Codec, Integers, RingVector, Words
+
+Rows: TypeAlias = "Iterator[tuple[slice, Tensor]]"
+
+_Kind = TypeVar("_Kind", bound="Kind")
+_Rest = ParamSpec("_Rest")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,29 @@ class Parties:
     required: int
     dimension: int
     lost: tuple[int, ...] = ()
+    facts: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def largest(self) -> int:
         """The largest declared size."""
         return max(self.sizes.values())
+
+
+def once(
+    work: Callable[Concatenate[_Kind, Parties, _Rest], _Result],
+) -> Callable[Concatenate[_Kind, Parties, _Rest], _Result]:
+    """Have what follows from plan and cohort alone worked out once for a cohort; with other arguments, anew."""
+
+    @wraps(work)
+    def known(kind: _Kind, parties: Parties, *rest: _Rest.args, **named: _Rest.kwargs) -> _Result:
+        place, asked = (type(kind), work.__qualname__), (*rest, *named.items())
+        found = parties.facts.get(place)
+        if found is None or found[0] is not kind.rules or found[1] != asked:
+            found = parties.facts[place] = kind.rules, asked, work(kind, parties, *rest, **named)
+        result: _Result = found[2]
+        return result
+
+    return known
 
 
 class Work(Protocol):
@@ -70,6 +95,39 @@ class Work(Protocol):
 
     def figures(self) -> Tensor:
         """Right answers, wrong answers and share of loss (3,), summed over the held-out records."""
+
+
+class Works(Protocol):
+    """What many sites can do with their data in one round: `Work`, a row of (k, d) for each of them.
+
+    Rows come in parts, each with the places of its sites among all that are asked, until all have one.
+    """
+
+    def updates(self) -> Rows:
+        """`Work.update` of each."""
+
+    def noised_updates(self, clipping_norm: float, noised: Callable[[slice, Tensor], Tensor]) -> Rows:
+        """`Work.noised_update` of each; `noised` is told the places of the sums (k, d) that it is to noise."""
+
+    def clipped_gradients(self, clipping_norm: float) -> Rows:
+        """`Work.clipped_gradients` of each."""
+
+    def figures(self) -> Rows:
+        """`Work.figures` of each."""
+
+    def alone(self, place: int) -> Work:
+        """The work of one of them, for a kind that asks for nothing that all can do at once."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The chance in a sum over many sites: a secret stream for all noise, and each site's coins for rounding.
+
+    `coins` of places and a number are as many words for each of these sites, uniform below 2^64.
+    """
+
+    noise: Stream
+    coins: Callable[[slice, int], Words]
 
 
 @dataclass(frozen=True)
@@ -129,6 +187,7 @@ class Kind(ABC):
         """How many numbers a site contributes."""
         return parties.dimension
 
+    @once
     def mechanism(self, parties: Parties) -> GaussianMechanism:
         """What makes a release private. UnsafeParameters where nothing does."""
         norm = self.rules.privacy.clipping_norm
@@ -152,6 +211,15 @@ class Kind(ABC):
         """
 
     @abstractmethod
+    def summed(
+        self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws, lost: int
+    ) -> RingVector:
+        """The sum of what these sites contribute, where one process plays them all.
+
+        The noise in it is that of a sum that lost `lost` sites of the cohort: no more of it is drawn than stays.
+        """
+
+    @abstractmethod
     def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
         """What of one site's noise a sum that lost so many sites does not need.
 
@@ -166,6 +234,7 @@ class Kind(ABC):
     def span(self, parties: Parties, survivors: Collection[str]) -> Span:
         """What the sum over these sites may be if they are honest, and the noise that is on it when it is read."""
 
+    @once
     def allowed(self, parties: Parties, survivors: Collection[str]) -> Span:
         """The same with the noise's tail: a sum beyond it was not made by honest sites."""
         rounds = self.rules.federation.rounds + (self.rules.evaluation.epsilon is not None)
@@ -197,6 +266,7 @@ class Kind(ABC):
         levels, survivors = self.levels(parties), len(parties.sizes) - lost
         return math.sqrt(survivors * levels.left[levels.level(lost)] / (levels.shares * VARIANCE))
 
+    @once
     def levels(self, parties: Parties) -> Levels:
         """The parts of a share of distributed noise."""
         most = len(parties.sizes) - parties.required
@@ -208,6 +278,14 @@ class Kind(ABC):
             return 1.0
         return parties.sizes[site] / parties.largest
 
+    def weights(self, parties: Parties, sites: Sequence[str]) -> Tensor:
+        """The weights of these sites, float64 (k, 1)."""
+        import torch
+
+        each = [self.weight(parties, site) for site in sites]
+        return torch.tensor(each, dtype=torch.float64)[:, None]
+
+    @once
     def _weights(self, parties: Parties, survivors: Collection[str]) -> float:
         """The sum of the survivors' weights, rounded once: an auditor's Python may add floats in another way."""
         return math.fsum(self.weight(parties, site) for site in survivors)
@@ -257,11 +335,14 @@ def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int = M
     return Codec(step=mechanism.step, limit=reach, headroom=cohort * share, cohort=cohort)
 
 
-def on_grid(codec: Codec, bounded: Tensor, radius: float) -> Integers:
-    """Grid integers of a clipped sum, none longer than `radius` before rounding, whatever the data are.
+def on_grid(codec: Codec, bounded: Tensor, radii: Sequence[float]) -> Integers:
+    """Grid integers of clipped sums (k, d), none longer than its radius before rounding, whatever the data are.
 
     Box and ball are public and convex: projecting moves no two inputs apart.
     """
-    from privacy.mechanism.clipping import into_ball, into_box
+    import torch
 
-    return codec.encode(into_ball(into_box(bounded, codec.step * codec.limit), radius))
+    from privacy.mechanism.clipping import into_balls, into_box
+
+    inside = into_box(bounded, codec.step * codec.limit)
+    return codec.encode_rows(into_balls(inside, torch.tensor(radii, dtype=torch.float64)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
-from federation.kinds.base import Parties, Work
+from federation.kinds.base import Parties, Rows, Work, Works, once
 from federation.kinds.sums import NoisedSum
 from privacy.accounting.calibration import noise_multiplier
 from privacy.errors import UnsafeParameters
@@ -17,6 +17,7 @@ from privacy.mechanism.gaussian import GaussianMechanism
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 # An evaluation publishes right answers, wrong answers, and the loss as a share of LOSS_BOUND.
 FIGURES = 3
@@ -59,6 +60,7 @@ class Figures(NoisedSum):
         """Three sums."""
         return FIGURES
 
+    @once
     def mechanism(self, parties: Parties) -> GaussianMechanism:
         """One record moves the three sums by at most FIGURES_NORM."""
         shares = self._shares(parties)
@@ -80,3 +82,7 @@ class Figures(NoisedSum):
     def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
         """Zeros where nothing is held out."""
         return work.figures()
+
+    def clipped_rows(self, parties: Parties, sites: Sequence[str], works: Works) -> Rows:
+        """The same of many."""
+        return works.figures()

@@ -12,7 +12,7 @@ import numpy as np
 
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
-from federation.kinds.base import Kind, Parties, Work, grid, on_grid
+from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class NoisedSum(Kind):
     def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
         """One site's vector before noise: with or without one unit, it moves by at most the clipping norm."""
 
+    def clipped_rows(self, parties: Parties, sites: Sequence[str], works: Works) -> Rows:
+        """`clipped` of each of these sites, for a process that plays them all: here, one after the other."""
+        for place, site in enumerate(sites):
+            yield slice(place, place + 1), self.clipped(parties, site, works.alone(place))[None]
+
     def reach(self, parties: Parties, site: str) -> float:
         """Largest L2 norm of one site's clipped vector: here, what `bound` of every coordinate makes of it.
 
@@ -50,6 +55,7 @@ class NoisedSum(Kind):
             spans.append(Span.around(coordinate, reach + math.sqrt(length) * step / 2))
         return Span.sum_of(spans).noised(math.sqrt(self.sum_variance(parties, len(survivors))))
 
+    @once
     def codec(self, parties: Parties) -> Codec:
         """The grid on which the noise is whole numbers, with room for all of it."""
         share = self.levels(parties).max_draw if self._is_distributed else MAX_DRAW
@@ -60,12 +66,31 @@ class NoisedSum(Kind):
     ) -> RingVector:
         """The clipped vector with this site's noise on it: with streams of excess parts, in parts."""
         codec, mechanism = self.codec(parties), self.mechanism(parties)
-        integers = on_grid(codec, self.clipped(parties, site, work), self.reach(parties, site))
+        clipped = self.clipped(parties, site, work)
+        integers = on_grid(codec, clipped[None], [self.reach(parties, site)])[0]
         if not self._is_central:
             parts = self.levels(parties).parts if excess else (VARIANCE,)
             for variance, source in zip(parts, (stream.derive("noise"), *excess), strict=True):
                 integers = integers + mechanism.noise(source, variance)
         return codec.to_ring(integers)
+
+    def summed(
+        self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws, lost: int
+    ) -> RingVector:
+        """The clipped vectors on the grid, added up, and the noise of all shares as one draw."""
+        codec = self.codec(parties)
+        total, reaches = np.zeros(self.length(parties), np.int64), self._reaches(parties, tuple(sites))
+        for places, rows in self.clipped_rows(parties, sites, works):
+            total += on_grid(codec, rows, reaches[places]).sum(axis=0)
+        if not self._is_central:
+            levels = self.levels(parties)
+            variance = levels.left[levels.level(lost)] if levels.secrets else VARIANCE
+            total += self.mechanism(parties).noise_of(draws.noise, len(sites), variance)
+        return codec.to_ring(total)
+
+    @once
+    def _reaches(self, parties: Parties, sites: tuple[str, ...]) -> list[float]:
+        return [self.reach(parties, site) for site in sites]
 
     def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
         """The parts above the level of a sum that lost so many, drawn again."""
@@ -136,6 +161,10 @@ class SummedGradients(NoisedSum):
         """Each record's, or patient's, gradient is clipped by itself."""
         return work.clipped_gradients(self.mechanism(parties).clipping_norm)
 
+    def clipped_rows(self, parties: Parties, sites: Sequence[str], works: Works) -> Rows:
+        """The same of many."""
+        return works.clipped_gradients(self.mechanism(parties).clipping_norm)
+
     def mean(self, parties: Parties, released: Tensor, survivors: Collection[str]) -> Tensor:
         """One step of size `training.learning_rate` along the mean over the expected number of records."""
         return -self.rules.training.learning_rate * released / self._expected(parties, survivors)
@@ -168,7 +197,13 @@ class ClippedUpdate(NoisedSum):
 
     def clipped(self, parties: Parties, site: str, work: Work) -> Tensor:
         """A weight is public and at most 1, so what it scales stays within the clipping norm."""
+        return self._clipped(parties, (site,), work.update()[None])[0]
+
+    def clipped_rows(self, parties: Parties, sites: Sequence[str], works: Works) -> Rows:
+        """The same of many."""
+        return ((places, self._clipped(parties, sites[places], rows)) for places, rows in works.updates())
+
+    def _clipped(self, parties: Parties, sites: Sequence[str], rows: Tensor) -> Tensor:
         from privacy.mechanism.clipping import clip_rows
 
-        delta, norm = work.update(), self.mechanism(parties).clipping_norm
-        return clip_rows(delta[None], norm)[0] * self.weight(parties, site)
+        return clip_rows(rows, self.mechanism(parties).clipping_norm) * self.weights(parties, sites)

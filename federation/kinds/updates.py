@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from federation.config.tables import Training
 from federation.kinds.allowed import Span
-from federation.kinds.base import Kind, Parties, Work, grid, on_grid
+from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once
 from privacy.accounting.events import Event, NonPrivateEvent
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, Stream
@@ -19,7 +21,7 @@ from privacy.mechanism.noise import SIGMA, Stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from privacy.mechanism.encoding import Codec, RingVector
+    from privacy.mechanism.encoding import Codec, Integers, RingVector, Words
 
 _BOUND = 16.0  # largest magnitude of a coordinate
 _BITS = 24
@@ -30,6 +32,7 @@ _BETA1, _BETA2, _ALPHA = 0.9, 0.999, 0.99  # torch's defaults of Adam and RMSpro
 class FixedPoint(Kind):
     """An update that needs no further noise: rounded by secret coins, so that a mean over many has no bias."""
 
+    @once
     def codec(self, parties: Parties) -> Codec:
         """24 bits for coordinates up to 16."""
         from privacy.mechanism.encoding import Codec
@@ -41,8 +44,30 @@ class FixedPoint(Kind):
         self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
     ) -> RingVector:
         """The update times the site's weight. No noise is added here, and none can be taken out."""
-        codec, delta = self.codec(parties), self.update(parties, site, work, stream)
-        return codec.to_ring(codec.encode(delta * self.weight(parties, site), stream.derive("rounding")))
+        delta = self.update(parties, site, work, stream)
+        coins = stream.derive("rounding").words(delta.numel())
+        return self.codec(parties).to_ring(self._integers(parties, (site,), delta[None], coins[None])[0])
+
+    def summed(
+        self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws, lost: int
+    ) -> RingVector:
+        """The updates times the weights of their sites, rounded and added up."""
+        from privacy.mechanism.encoding import EncodingOverflow
+
+        total = np.zeros(self.length(parties), np.int64)
+        for places, rows in self.updates(parties, sites, works, draws):
+            coins = draws.coins(places, rows.shape[1])
+            try:
+                total += self._integers(parties, sites[places], rows, coins).sum(axis=0)
+            except EncodingOverflow as error:
+                error.row += places.start
+                raise
+        return self.codec(parties).to_ring(total)
+
+    def _integers(self, parties: Parties, sites: Sequence[str], rows: Tensor, coins: Words) -> Integers:
+        uniform = self.rules.cohort.weights == "uniform"
+        weighted = rows if uniform else rows * self.weights(parties, sites)
+        return self.codec(parties).encode_rows(weighted, coins)
 
     def excess(self, parties: Parties, lost: int, streams: Sequence[Stream]) -> RingVector:
         """UnsafeParameters: no noise is added to an update."""
@@ -51,6 +76,10 @@ class FixedPoint(Kind):
     @abstractmethod
     def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
         """What training changed."""
+
+    @abstractmethod
+    def updates(self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws) -> Rows:
+        """What training changed at each of these sites."""
 
     def span(self, parties: Parties, survivors: Collection[str]) -> Span:
         """What the range of the codec lets through: a site whose update is beyond it sends nothing."""
@@ -85,6 +114,10 @@ class PlainUpdate(FixedPoint):
         """What training changed."""
         return work.update()
 
+    def updates(self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws) -> Rows:
+        """What training changed at each."""
+        return works.updates()
+
 
 @dataclass(frozen=True)
 class NoisedSteps(FixedPoint):
@@ -104,6 +137,7 @@ class NoisedSteps(FixedPoint):
         """Largest magnitude of one coordinate of a step's clipped sum."""
         return self._batch_norm(parties.largest)
 
+    @once
     def step_codec(self, parties: Parties) -> Codec:
         """The grid on which a site noises one step."""
         return grid(self.mechanism(parties), self.bound(parties), cohort=1)
@@ -131,13 +165,24 @@ class NoisedSteps(FixedPoint):
 
     def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
         """Each step's clipped sum is put on the grid and noised before the local optimizer sees it."""
-        mechanism, codec = self.mechanism(parties), self.step_codec(parties)
-        noise, radius = stream.derive("noise"), self._batch_norm(parties.sizes[site])
-        return work.noised_update(
-            mechanism.clipping_norm,
-            lambda total: codec.decode(on_grid(codec, total, radius) + mechanism.noise(noise)),
-        )
+        noise, norm = stream.derive("noise"), self.mechanism(parties).clipping_norm
+        return work.noised_update(norm, lambda total: self._noised(parties, (site,), total[None], noise)[0])
 
+    def updates(self, parties: Parties, sites: Sequence[str], works: Works, draws: Draws) -> Rows:
+        """The same of each of these sites, whose noise in every step is its own part of one long draw."""
+
+        def noised(places: slice, totals: Tensor) -> Tensor:
+            return self._noised(parties, sites[places], totals, draws.noise)
+
+        return works.noised_updates(self.mechanism(parties).clipping_norm, noised)
+
+    def _noised(self, parties: Parties, sites: Sequence[str], totals: Tensor, noise: Stream) -> Tensor:
+        """Clipped sums (k, d) on the grid, each with noise of its own."""
+        codec, radii = self.step_codec(parties), [self._batch_norm(parties.sizes[site]) for site in sites]
+        drawn = self.mechanism(parties).noise_rows(noise, len(sites))
+        return codec.decode(on_grid(codec, totals.cpu(), radii) + drawn)
+
+    @once
     def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
         """The variance of all steps of all survivors, as SGD carries it into their updates."""
         training = self.rules.training

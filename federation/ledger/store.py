@@ -32,6 +32,9 @@ from privacy.ledger.chain import Entry
 from privacy.ledger.state import Account, fold
 from privacy.wire import digest
 
+EVERY_SITE = "*"
+"""The site of a ledger that is one for all sites of a large simulation: no id of a site."""
+
 _BLIND_BYTES = 32
 _ENTRIES = (
     "CREATE TABLE entries "
@@ -218,6 +221,21 @@ class Store:
 def create(path: Path, entries: Sequence[Entry]) -> bool:
     """Create a journal with these entries; False if the file exists. No reader ever sees an empty one."""
     return durable.create(path, _SCHEMA, lambda connection: _fill(connection, entries), logged=True)
+
+
+def journal_bytes(entries: Sequence[Entry], bodies: Sequence[str]) -> bytes:
+    """The file of a journal with these entries, whose bodies have these canonical texts."""
+    rows = [
+        (entry.seq, entry.kind, body, entry.previous, entry.hash, entry.signature)
+        for entry, body in zip(entries, bodies, strict=True)
+    ]
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        for table in _SCHEMA:
+            connection.execute(table)
+        connection.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.execute("COMMIT")
+        return connection.serialize()
 
 
 def create_backup(path: Path, entries: Sequence[Entry]) -> bool:

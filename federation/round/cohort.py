@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+import numpy as np
+from numpy.typing import NDArray
+
 from federation.config.tables import DEFAULT_LEVELS
 from federation.errors import RosterError
 from federation.kinds.base import Parties
@@ -32,41 +35,47 @@ def sample(
     members = sorted(roster, key=lambda member: member.site)
     if len({member.site for member in members}) != len(members):
         raise RosterError("two sites share one id", hint="give every site an id of its own")
-    here = sum(member.site not in out for member in members)
-    if here < plan.cohort.minimum:
+    away = [place for place, member in enumerate(members) if member.site in out] if out else []
+    return tuple(members[place] for place in sample_places(plan, len(members), round_number, away))
+
+
+def sample_places(plan: Plan, count: int, round_number: int, away: Sequence[int] = ()) -> list[int]:
+    """`sample` of so many sites of which none is looked at: places in the order of their ids, without those `away`."""
+    here = np.ones(count, bool)
+    here[list(away)] = False
+    left = int(here.sum())
+    if left < plan.cohort.minimum:
         raise RosterError(
-            f"{here} sites, cohort.minimum is {plan.cohort.minimum}",
+            f"{left} sites, cohort.minimum is {plan.cohort.minimum}",
             hint="wait for more sites or lower it",
         )
     for draw in range(_DRAWS):
-        drawn = _choose(plan, members, round_number, draw, out)
-        chosen = tuple(member for member in drawn if member.site not in out)
-        if len(chosen) >= plan.cohort.minimum:
-            return chosen
+        drawn = _choose(plan, here, round_number, draw)
+        if len(drawn) >= plan.cohort.minimum:
+            return [int(place) for place in drawn]
     raise RosterError(
         f"no cohort of round {round_number} reaches cohort.minimum = {plan.cohort.minimum}",
         hint="raise cohort.sample_rate",
     )
 
 
-def _choose(
-    plan: Plan, members: list[Member], round_number: int, draw: int, out: AbstractSet[str]
-) -> list[Member]:
+def _choose(plan: Plan, here: NDArray[np.bool_], round_number: int, draw: int) -> NDArray[np.int64]:
+    """The places that one draw gives, ascending, of the sites that are `here`."""
     place = Writer().u64(plan.federation.seed).u32(round_number).u32(draw).finish()
     stream = Stream(digest("federation/cohort/1", place))
     if plan.cohort.sample_rate is not None:
-        drawn = poisson_sample(stream, len(members), plan.cohort.sample_rate)
-        return [members[int(index)] for index in drawn]
+        drawn = poisson_sample(stream, len(here), plan.cohort.sample_rate)
+        return drawn[here[drawn]]
+    left = np.flatnonzero(here)
     if plan.cohort.size in ("all", None):
-        return members
+        return left
     size = int(plan.cohort.size)
-    lots = stream.words(len(members))
-    here = [index for index, member in enumerate(members) if member.site not in out]
-    if size > len(here):
-        reason = f"cohort.size is {size}, only {len(here)} sites are here"
+    lots = stream.words(len(here))
+    if size > len(left):
+        reason = f"cohort.size is {size}, only {len(left)} sites are here"
         raise RosterError(reason, hint="lower cohort.size")
-    lowest = sorted(here, key=lambda index: (int(lots[index]), index))[:size]
-    return [members[index] for index in sorted(lowest)]
+    lowest = left[np.argsort(lots[left], kind="stable")[:size]]  # of equal lots the first in order
+    return np.sort(lowest)
 
 
 def required_survivors(plan: Plan, cohort: int) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from federation.kinds.base import Kind, Parties
-from federation.model.params import params_digest
+from federation.model.shape import params_digest
 from federation.plan.plan import Plan
 from federation.round.cohort import parties_of
 from federation.round.groups import sums_of
@@ -21,6 +21,8 @@ from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
 from privacy.secagg.parameters import Parameters
 from privacy.wire import Writer, digest
+
+_OF_THE_COHORT = {"names", "parameters", "parties", "mechanism", "codec", "_invitation"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Terms:
         """All who are invited to the round."""
         return self.cohort or self.members
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Their ids, in order."""
         return tuple(member.site for member in self.invited)
@@ -63,6 +65,17 @@ class Terms:
             replace(self, members=tuple(by_name[name] for name in part), cohort=self.invited)
             for part in parts
         )
+
+    def again(self, number: int, attempt: int) -> Terms:
+        """The terms of another training round with the same cohort.
+
+        What follows from plan and cohort alone is not worked out anew.
+        """
+        other = replace(self, round=number, attempt=attempt)
+        if not (self.is_evaluation or other.is_evaluation):
+            for name in _OF_THE_COHORT & self.__dict__.keys():
+                other.__dict__[name] = self.__dict__[name]
+        return other
 
     def of(self, site: str) -> Terms:
         """The terms of the sum that a site of the cohort is in."""
@@ -145,13 +158,21 @@ class Terms:
         stored answer would be wrong for another cohort, with less noise on it than was agreed. The groups follow
         from plan, round and cohort: so does the group of a site.
         """
-        return digest("federation/question/2", Invitation(self.invited).to_bytes(), params_digest(params))
+        return self.question_of(params_digest(params))
+
+    def question_of(self, params: bytes) -> bytes:
+        """The same, from the digest of the params."""
+        return digest("federation/question/2", self._invitation, params)
+
+    @cached_property
+    def _invitation(self) -> bytes:
+        return Invitation(self.invited).to_bytes()
 
     @cached_property
     def session(self) -> bytes:
         """32 bytes that all keys of this attempt are bound to: what every party knows before the params."""
         place = Writer().fixed(self.run).u32(self.round).u32(self.attempt).u64(self.dimension).finish()
-        cohort, calibration = Invitation(self.invited).to_bytes(), self.plan.kind.noise_text.encode()
+        cohort, calibration = self._invitation, self.plan.kind.noise_text.encode()
         return digest("federation/terms/2", self.plan.canonical(), place, cohort, calibration)
 
     def context(self, params: bytes) -> bytes:

@@ -40,7 +40,7 @@ from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.canonical import JSON, Fields, canonical, settled
+from privacy.canonical import JSON, MAX_WHOLE, Fields, canonical, settled
 from privacy.errors import Damage, LedgerCorrupt, LedgerRefusal
 from privacy.ledger.approvals import Replacement, approvals_from_json, is_approved
 from privacy.signing import IDENTITY_BYTES, SIGNATURE_BYTES, is_identity, is_signed, public_identity, sign
@@ -141,12 +141,39 @@ def append(
     """
     if kind not in KINDS or (kind == "genesis") != (last is None):
         raise ValueError(f"an entry of kind {kind!r} cannot stand here")
-    seq, previous = _place(last)
+    seq = _place(last)[0]
     if kind == "restore":
         seq = (max(seq, beyond) // LEAP + 1) * LEAP
-    content = settled(body)
-    hash_ = _hash(seq, kind, content, previous)
-    return Entry(seq, kind, content, previous, hash_, sign(key, _ENTRY, hash_))
+    return _sealed(last, seq, Statement.of(kind, body), key)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What an entry says, with its canonical text: the same may stand in many ledgers."""
+
+    kind: str
+    body: Mapping[str, JSON]
+    text: str
+
+    @classmethod
+    def of(cls, kind: str, body: Mapping[str, JSON]) -> Statement:
+        """ValueError for a kind that there is not, and for a body that is not the same after it was written and read."""
+        if kind not in KINDS:
+            raise ValueError(f"there is no entry of kind {kind!r}")
+        content = settled(body)
+        return cls(kind, content, canonical(content))
+
+    def after(self, last: Entry | None, key: Ed25519PrivateKey) -> Entry:
+        """The entry that says this after `last`: what `append` makes of it, but for a restore."""
+        if (self.kind == "genesis") != (last is None) or self.kind == "restore":
+            raise ValueError(f"an entry of kind {self.kind!r} cannot stand here")
+        return _sealed(last, _place(last)[0], self, key)
+
+
+def _sealed(last: Entry | None, seq: int, said: Statement, key: Ed25519PrivateKey) -> Entry:
+    previous = _place(last)[1]
+    hash_ = _hash_of(seq, said.kind, said.text, previous)
+    return Entry(seq, said.kind, said.body, previous, hash_, sign(key, _ENTRY, hash_))
 
 
 def rotation(tip: Tip, new: Ed25519PrivateKey) -> dict[str, JSON]:
@@ -251,5 +278,12 @@ def _is_sealed(entry: Entry) -> bool:
 
 
 def _hash(seq: int, kind: str, body: Mapping[str, JSON], previous: bytes) -> bytes:
-    content: dict[str, JSON] = {"seq": seq, "kind": kind, "body": body, "previous": previous.hex()}
-    return digest("privacy/ledger/2", canonical(content).encode())
+    return _hash_of(seq, kind, canonical(body), previous)
+
+
+def _hash_of(seq: int, kind: str, body: str, previous: bytes) -> bytes:
+    """Of the canonical text of an entry's content: its keys in order, around that of its body."""
+    if type(seq) is not int or not 0 <= seq <= MAX_WHOLE or kind not in KINDS:
+        raise ValueError("is no entry")
+    text = f'{{"body":{body},"kind":"{kind}","previous":"{previous.hex()}","seq":{seq}}}'
+    return digest("privacy/ledger/2", text.encode())

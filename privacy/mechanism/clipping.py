@@ -86,7 +86,7 @@ def _toward_zero(wide: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def into_box(x: Tensor, bound: float) -> Tensor:
-    """`x` (d,) with every coordinate moved into [-bound, bound], and NaN to 0: what an encoder can carry.
+    """`x` (..., d) with every coordinate moved into [-bound, bound], and NaN to 0: what an encoder can carry.
 
     A projection onto a convex set moves no two points apart, so the sensitivity of `x` stays what it was.
     """
@@ -94,12 +94,23 @@ def into_box(x: Tensor, bound: float) -> Tensor:
 
 
 def into_ball(x: Tensor, radius: float) -> Tensor:
-    """`x` (d,), finite and float64, moved to the nearest point that is at most `radius` long.
+    """`x` (d,), finite and float64, moved to the nearest point that is at most `radius` long: see `into_balls`."""
+    return into_balls(x[None], torch.tensor([radius], dtype=torch.float64))[0]
+
+
+def into_balls(rows: Tensor, radii: Tensor) -> Tensor:
+    """Each row of `rows` (n, d), finite and float64, moved to the nearest point that is at most its radius long.
 
     A projection onto a convex set, as `into_box`. Its length is summed exactly, so two points end at most
-    2^-50 `radius` further apart than they were, which FLOAT_SLACK of `privacy.mechanism.gaussian` pays for.
+    2^-50 times the radius further apart than they were, which FLOAT_SLACK of `privacy.mechanism.gaussian` pays for.
     """
-    if float(torch.linalg.vector_norm(x)) <= radius * (1 - _SURELY_INSIDE):
-        return x  # as the exact projection would
-    length = math.sqrt(math.fsum((x * x).tolist()))
-    return x if length <= radius else x * (radius / length)
+    near = torch.linalg.vector_norm(rows, dim=1) > radii * (1 - _SURELY_INSIDE)
+    if not bool(near.any()):
+        return rows  # as the exact projection would
+    moved = rows.clone()
+    for row in torch.nonzero(near)[:, 0].tolist():
+        x, radius = rows[row], float(radii[row])
+        length = math.sqrt(math.fsum((x * x).tolist()))
+        if length > radius:
+            moved[row] = x * (radius / length)
+    return moved

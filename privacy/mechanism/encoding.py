@@ -25,25 +25,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import Stream
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 RingVector: TypeAlias = NDArray[np.uint64]
 Integers: TypeAlias = NDArray[np.int64]
+Words: TypeAlias = NDArray[np.uint64]
 
 _MAX_RING_BITS = 62  # partial sums of residues fit in 64 bits with two to spare
+_BLOCK = 2**14  # numbers at once, so that a core's cache holds what becomes of them
 _MAX_LIMIT = 2**52  # float64 still has a half at this size, so rounding to the nearest integer is exact
 
 
 class EncodingOverflow(ArithmeticError):
-    """A vector holds NaN, or more than the codec's limit: training diverged, or was never bounded."""
+    """A vector holds NaN, or more than the codec's limit: training diverged, or was never bounded.
+
+    `row`: of several vectors, the first that does.
+    """
+
+    row = 0
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,36 @@ class Codec:
 
         By coins, the expectation is within 2^-52 steps of `x`. EncodingOverflow beyond the limit or for NaN.
         """
-        scaled = (x.detach().to(torch.float64) / self.step).numpy()
-        nearest: NDArray[np.float64] = np.rint(scaled)
-        if not bool(np.all(np.abs(nearest) <= self.limit)):  # written so that NaN fails as well
-            raise EncodingOverflow("a vector left the range of the ring")
-        if coins is None:
-            return nearest.astype(np.int64)
-        return np.clip(_round_by_coins(scaled, coins), -self.limit, self.limit)
+        words = None if coins is None else coins.words(x.numel())[None]
+        integers: Integers = self.encode_rows(x[None], words)[0]
+        return integers
+
+    def encode_rows(self, rows: Tensor, words: Words | None = None) -> Integers:
+        """`encode` of each row of `rows` (n, d). `words` (n, d), uniform below 2^64, are the coins of them."""
+        given = rows.detach().cpu()
+        exact = given if given.is_floating_point() and given.element_size() == 4 else given.double()
+        flat = exact.contiguous().view(-1).numpy()
+        coins = None if words is None else words.reshape(-1)
+        integers = np.empty(len(flat), np.int64)
+        for start in range(0, len(flat), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            scaled = flat[block].astype(np.float64)
+            scaled /= self.step
+            # Rounding is monotone, so the ends tell; they are NaN if any of them is, and NaN fails a comparison.
+            if not (np.rint(scaled.max()) <= self.limit and np.rint(scaled.min()) >= -self.limit):
+                raise self._overflow(scaled, start, rows.shape[1])
+            if coins is None:
+                integers[block] = np.rint(scaled, out=scaled)
+            else:
+                rounded = _round_by_coins(scaled, coins[block])
+                integers[block] = np.clip(rounded, -self.limit, self.limit, out=rounded)
+        return integers.reshape(tuple(rows.shape))
+
+    def _overflow(self, scaled: NDArray[np.float64], start: int, columns: int) -> EncodingOverflow:
+        """What is wrong with numbers that begin at place `start` of a matrix with so many columns."""
+        error = EncodingOverflow("a vector left the range of the ring")
+        error.row = (start + int(np.flatnonzero(~(np.abs(np.rint(scaled)) <= self.limit))[0])) // columns
+        return error
 
     def to_ring(self, integers: Integers) -> RingVector:
         """Residues mod 2^ring_bits."""
@@ -100,11 +131,17 @@ class Codec:
 
     def decode(self, integers: Integers) -> Tensor:
         """Grid units back to floats, float64."""
+        import torch  # a second of loading that sizes alone, as of `federation check`, do without
+
         return torch.from_numpy(integers.astype(np.float64) * self.step)
 
 
-def _round_by_coins(scaled: NDArray[np.float64], coins: Stream) -> Integers:
-    """Each to one of its two neighbors: to the upper one if 53 random bits, as a fraction, fall below its own."""
+def _round_by_coins(scaled: NDArray[np.float64], words: Words) -> NDArray[np.float64]:
+    """Each to one of its two neighbors: to the upper one if 53 random bits, as a fraction, fall below its own.
+
+    What is left in `scaled` is the fractions.
+    """
     lower = np.floor(scaled)
-    uniform = (coins.words(scaled.size) >> np.uint64(11)) * 2.0**-53
-    return (lower + (uniform < scaled - lower)).astype(np.int64)
+    uniform = (words >> np.uint64(11)) * 2.0**-53
+    lower += uniform < np.subtract(scaled, lower, out=scaled)
+    return lower

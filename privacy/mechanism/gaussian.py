@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from privacy.accounting.events import GaussianEvent, is_number
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, VARIANCE, Stream, discrete_gaussian
+from privacy.mechanism.summed import summed_gaussian
 
 FLOAT_SLACK = 2.0**-16  # by how much, relatively, float arithmetic may move a neighboring sum further than C
 _MAX_ROUNDING = 0.1  # share of the sensitivity that rounding may add before the grid counts as too coarse
@@ -91,6 +92,14 @@ class GaussianMechanism:
     def noise(self, stream: Stream, variance: int = VARIANCE) -> NDArray[np.int64]:
         """One share, or a part of it with this variance: `dimension` draws in grid units."""
         return discrete_gaussian(stream, self.dimension, variance)
+
+    def noise_rows(self, stream: Stream, count: int) -> NDArray[np.int64]:
+        """`count` independent shares (count, `dimension`), for as many sums."""
+        return discrete_gaussian(stream, count * self.dimension).reshape(count, self.dimension)
+
+    def noise_of(self, stream: Stream, shares: int, variance: int = VARIANCE) -> NDArray[np.int64]:
+        """The sum of so many independent shares, or of parts of them with this variance. For simulations only."""
+        return summed_gaussian(stream, self.dimension, shares, variance)
 
     @property
     def _sensitivity(self) -> float:

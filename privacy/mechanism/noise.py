@@ -15,13 +15,20 @@ bit of its own. Three errors remain, all below what anyone can observe, and none
   tail       P[|k| > MAX_DRAW] < 2 exp(-13.5^2 / 2) < 2^-130, moved onto MAX_DRAW;
   arithmetic fewer than 2^56 truncations of 256-bit fractions: < 2^-200.
 So a draw is within 2^-109 of N_Z(0, s^2) in total variation. Tested against an independent computation.
+
+How fast. C[j] is kept in two words of 64 bits. A draw's first word w lies in one of 2^17 equal buckets, by its top
+bits, and for each bucket a guide holds how many high words lie below it (Chen and Asau 1974). Where none lies in
+the bucket, seven times of ten, that number is the magnitude. Where one does, comparing w with it decides. Else w is
+searched for among all of them. Either way the high words below w are counted: the guide says where to look, never
+what is drawn. A draw, and the bytes of the stream that it takes, are those of a search alone, so parties whose
+versions draw at other speeds draw the same. A test holds this against that search.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -36,11 +43,13 @@ MAX_DRAW = 27 * 2**13  # 13.5 SIGMA: no draw is larger
 VARIANCE = SIGMA**2
 MIN_VARIANCE = 2**20  # of a part: for smaller ones nothing here was shown
 
-_TABLES = 8  # are kept: two cohorts of another size, each with shares in four parts; 28 MB at most
+_TABLES = 8  # are kept: two cohorts of another size, each with shares in four parts; 33 MB at most
 
 _KEY_BYTES = 32
 _HASH, _FROM_ZERO = SHA256(), modes.CTR(bytes(16))
 _BUFFER_BYTES = 4096
+_GUIDE_BITS = 17  # 512 KiB at most: a larger guide decides more at once, and falls out of a core's cache
+_BLOCK = 2**14  # draws at once, for the same reason
 _FRACTION_BITS = 256
 _WORD = 2**64
 
@@ -65,13 +74,16 @@ class Stream:
     def take(self, size: int) -> bytes:
         """The next `size` bytes."""
         end = self._position + size
-        if end > len(self._buffer):
-            left = self._buffer[self._position :]
-            self._buffer = left + self._keystream().update(bytes(max(size - len(left), _BUFFER_BYTES)))
-            self._position, end = 0, size
-        taken = self._buffer[self._position : end]
-        self._position = end
-        return taken
+        if end <= len(self._buffer):
+            taken = self._buffer[self._position : end]
+            self._position = end
+            return taken
+        left = self._buffer[self._position :]
+        missing = size - len(left)
+        ahead = 0 if missing >= _BUFFER_BYTES else _BUFFER_BYTES  # many bytes at once are handed out uncopied
+        fresh = self._keystream().update(bytes(missing + ahead))
+        self._buffer, self._position = fresh if ahead else b"", missing if ahead else 0
+        return left + (fresh[:missing] if ahead else fresh)
 
     def words(self, size: int) -> NDArray[np.uint64]:
         """`size` independent integers, uniform below 2^64."""
@@ -99,6 +111,27 @@ class Stream:
         raise TypeError("a Stream cannot be copied or pickled: its bytes must not be drawn twice")
 
 
+class Table(NamedTuple):
+    """C of one variance as high and low words, and the guide to it.
+
+    `guide` holds for each bucket how many high words are below it; inverted, so negative, where some are in it.
+    """
+
+    high: NDArray[np.uint64]
+    low: NDArray[np.uint64]
+    guide: NDArray[np.int32]
+    bits: int  # the guide has 2^bits buckets
+
+
+def table_of(variance: int) -> Table:
+    """What N_Z(0, `variance`) is drawn from, for a variance from 16 on; the smaller, the smaller are its errors."""
+    high, low = _cumulative(variance)
+    bits = min(_GUIDE_BITS, len(high).bit_length() + 1)
+    inside = np.bincount(_buckets(high, bits), minlength=1 << bits)
+    below = (np.cumsum(inside) - inside).astype(np.int32)
+    return Table(high, low, np.where(inside > 0, ~below, below), bits)
+
+
 def max_draw(variance: int) -> int:
     """The largest magnitude of a draw: 13.5 standard deviations, rounded up.
 
@@ -115,19 +148,27 @@ def discrete_gaussian(stream: Stream, size: int, variance: int = VARIANCE) -> ND
     """
     if not MIN_VARIANCE <= variance <= VARIANCE:
         raise UnsafeParameters(f"no noise of variance {variance} is drawn here")
-    high, low = _cumulative(variance)
-    first = stream.words(size)
-    magnitudes = np.searchsorted(high, first, side="left")
+    return draw(stream, size, _kept_table(variance))
+
+
+def draw(stream: Stream, size: int, table: Table) -> NDArray[np.int64]:
+    """`size` independent draws from a table, as `discrete_gaussian`."""
+    drawn, ties = np.empty(size, np.int64), []
+    for start in range(0, size, _BLOCK):
+        words = stream.words(min(_BLOCK, size - start))
+        drawn[start : start + _BLOCK], tied = _magnitudes(table, words)
+        ties += [(start + int(at), words[at]) for at in tied]
     # The first word alone decides unless it equals a word of the table, once in 2^46 draws.
-    undecided = high[np.minimum(magnitudes, len(high) - 1)] == first
-    for index in np.flatnonzero(undecided):
-        end = np.searchsorted(high, first[index], side="right")
-        rest = low[magnitudes[index] : end]
-        magnitudes[index] += np.searchsorted(rest, stream.words(1)[0], side="right")
-    bits = np.frombuffer(stream.take((size + 7) // 8), np.uint8)
-    negative = np.unpackbits(bits, count=size).astype(bool)
+    for at, word in ties:
+        end = np.searchsorted(table.high, word, side="right")
+        drawn[at] += np.searchsorted(table.low[drawn[at] : end], stream.words(1)[0], side="right")
     # Zero has no sign to flip, and its probability was not doubled in the table: it is counted once.
-    return np.where(negative, -magnitudes, magnitudes).astype(np.int64, copy=False)
+    bits = np.frombuffer(stream.take((size + 7) // 8), np.uint8)
+    for start in range(0, size, _BLOCK):
+        block = drawn[start : start + _BLOCK]
+        negative = np.unpackbits(bits[start // 8 : (start + _BLOCK) // 8], count=len(block)).view(np.int8)
+        block *= 1 - 2 * negative
+    return drawn
 
 
 def poisson_sample(stream: Stream, population: int, rate: float) -> NDArray[np.int64]:
@@ -145,7 +186,27 @@ def poisson_sample(stream: Stream, population: int, rate: float) -> NDArray[np.i
 
 
 @lru_cache(maxsize=_TABLES)
-def _cumulative(variance: int = VARIANCE) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def _kept_table(variance: int) -> Table:
+    return table_of(variance)
+
+
+def _buckets(words: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:
+    return (words >> np.uint64(64 - bits)).view(np.int64)
+
+
+def _magnitudes(table: Table, words: NDArray[np.uint64]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """How many high words are below each of `words`, and which of `words` equal one."""
+    counts = table.guide.take(_buckets(words, table.bits))
+    near = np.flatnonzero(counts < 0)
+    word, count = words.take(near), ~counts.take(near)
+    count += table.high.take(count) < word  # the last high word is 2^64 - 1, so no index ends beyond it
+    more = np.flatnonzero(table.high.take(count) < word)
+    count[more] = np.searchsorted(table.high, word.take(more), side="left")
+    counts[near] = count
+    return counts, near[table.high.take(count) == word]
+
+
+def _cumulative(variance: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """High and low words of C[j] = floor(2^128 P[|k| <= j]) for j = 0 .. max_draw(variance) - 1."""
     sums = _partial_sums(variance)
     total = sums[-1]
@@ -173,9 +234,11 @@ def _partial_sums(variance: int) -> list[int]:
 
 
 def _exp_of_minus_half_inverse(variance: int) -> int:
-    """2^256 exp(-1 / (2 variance)) by its series: fifteen terms reach below 2^-256."""
+    """2^256 exp(-1 / (2 variance)) by its series, until its terms are below 2^-256."""
     total = term = 1 << _FRACTION_BITS
-    for order in range(1, 16):
+    order = 0
+    while term:
+        order += 1
         term = -term // (2 * variance * order)
         total += term
     return total

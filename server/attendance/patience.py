@@ -14,6 +14,7 @@ Both count from what enough *sites* took, never from a single slow one: so one s
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,7 @@ LEAST: Final = 1.0
 class Patience:
     """The clock of the step at hand, and what answers took before."""
 
+    clock: Callable[[], float] = time.monotonic
     longest: float | None = None  # that enough answers to a key step took
     _began: float = 0.0
     _whole: float = 0.0
@@ -37,14 +39,14 @@ class Patience:
 
     def begins(self, whole: float, *, is_training: bool, is_last: bool) -> None:
         """A step begins that waits `whole` seconds at most."""
-        self._began, self._whole, self._is_training, self._enough = time.monotonic(), whole, is_training, None
+        self._began, self._whole, self._is_training, self._enough = self.clock(), whole, is_training, None
         self._most = whole
         if not (is_training or is_last or self.longest is None):
             self._most = min(whole, max(LEAST, whole * KEY_SHARE, KEY_FACTOR * self.longest))
 
     def left(self, *, is_enough: bool) -> float:
         """Seconds that the step still waits. `is_enough`: as many have answered as a sum needs."""
-        now = time.monotonic()
+        now = self.clock()
         if is_enough and self._enough is None:
             self._enough = now
             if not self._is_training:

@@ -106,13 +106,17 @@ class Shelf:
     def __init__(self, data: Mapping[str, Dataset], device: torch.device, *, patients: bool) -> None:
         self._data, self._device, self._patients = data, device, patients
         self._kept: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
+        self._bytes = 0
 
     def stack(self, names: tuple[str, ...]) -> Stack:
         """The data of these sites."""
-        found = self._kept.pop(names, None) or Stack.of([self._read(name) for name in names], self._device)
+        found = self._kept.pop(names, None)
+        if found is None:
+            found = Stack.of([self._read(name) for name in names], self._device)
+            self._bytes += found.bytes
         self._kept[names] = found
-        while len(self._kept) > 1 and sum(each.bytes for each in self._kept.values()) > HELD:
-            self._kept.popitem(last=False)
+        while len(self._kept) > 1 and self._bytes > HELD:
+            self._bytes -= self._kept.popitem(last=False)[1].bytes
         return found
 
     def like(self, name: str) -> Dataset:

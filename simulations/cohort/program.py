@@ -29,6 +29,8 @@ from simulations.cohort.ways import Way, way_of
 Streams = Iterable[Stream] | Stream
 """A site's stream each, in the order of the members, as `site_stream` makes them; or one secret stream for all."""
 Rows = tuple[slice, Tensor]
+Names = tuple[str, ...] | None
+"""Some of the members, in their order; None for all of them."""
 
 
 def device_of(name: str) -> torch.device:
@@ -43,8 +45,8 @@ def device_of(name: str) -> torch.device:
 class CohortProgram:
     """The training of a run's cohorts: made once, it keeps the data and its buffers from round to round.
 
-    `data` may be lazy: what a slice of sites needs is read when its turn comes. Every method yields the sites of
-    the cohort in order, a slice at a time, with a row for each, (k, d) float64.
+    `data` may be lazy: what a slice of sites needs is read when its turn comes. Every method yields the sites of the
+    cohort in order, a slice at a time, with a row for each, (k, d) float64.
     """
 
     def __init__(
@@ -62,35 +64,42 @@ class CohortProgram:
         self._ways: dict[torch.dtype, Way] = {}
         self._pool: Pool | None = None
 
-    def updates(self, terms: Terms, params: Tensor, streams: Streams) -> Iterator[Rows]:
-        """What plain training changed at every site."""
+    def updates(self, terms: Terms, params: Tensor, streams: Streams, names: Names = None) -> Iterator[Rows]:
+        """What plain training changed at every site, or at those of these names."""
         way, setting = self.way(terms, torch.float32), self._setting(terms, params, torch.float32)
+        asked = terms.parameters.members if names is None else names
         if way.turns is None:
-            for part in self._slices(setting, way, streams):
+            for part in self._slices(setting, way, streams, asked):
                 yield part.place, part.updates()
             return
-        names, turn = terms.parameters.members, Turn(setting, way.turns)
+        turn = Turn(setting, way.turns)
         if self._pool is None:
             operations = way.operations * terms.plan.training.local_steps
-            self._pool = Pool.where_it_pays(turn, len(params), len(names), operations)
-        each = map(streams.derive, names) if isinstance(streams, Stream) else iter(streams)
-        for number, row in enumerate(in_turn(setting, turn, self._pool, names, each)):
+            self._pool = Pool.where_it_pays(turn, len(params), len(asked), operations)
+        each = map(streams.derive, asked) if isinstance(streams, Stream) else iter(streams)
+        for number, row in enumerate(in_turn(setting, turn, self._pool, asked, each)):
             yield slice(number, number + 1), row[None]
 
     def clipped_gradients(
-        self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float
+        self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float, names: Names = None
     ) -> Iterator[Rows]:
         """The sums of the clipped gradients of one Poisson batch each."""
         way, setting = self.way(terms, torch.float64), self._setting(terms, params, torch.float64)
-        for part in self._slices(setting, way, streams):
+        for part in self._slices(setting, way, streams, names):
             yield part.place, part.clipped_gradients(clipping_norm)
 
     def noised_updates(
-        self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float, noised: Noised
+        self,
+        terms: Terms,
+        params: Tensor,
+        streams: Streams,
+        clipping_norm: float,
+        noised: Noised,
+        names: Names = None,
     ) -> Iterator[Rows]:
         """What DP-SGD steps changed. `noised` gets a slice's steps in order, then those of the next slice."""
         way, setting = self.way(terms, torch.float64), self._setting(terms, params, torch.float64)
-        for part in self._slices(setting, way, streams):
+        for part in self._slices(setting, way, streams, names):
             yield part.place, part.noised_updates(clipping_norm, noised)
 
     def close(self) -> None:
@@ -99,8 +108,8 @@ class CohortProgram:
             self._pool.close()
             self._pool = None
 
-    def _slices(self, setting: Setting, way: Way, streams: Streams) -> Iterator[Slice]:
-        names = setting.terms.parameters.members
+    def _slices(self, setting: Setting, way: Way, streams: Streams, asked: Names) -> Iterator[Slice]:
+        names = setting.terms.parameters.members if asked is None else asked
         each = streams if isinstance(streams, Stream) else iter(streams)
         for start in range(0, len(names), way.at_once):
             part = names[start : start + way.at_once]
@@ -112,6 +121,7 @@ class CohortProgram:
         return Setting(terms, self._task, self._data, self._tally, params, dtype, self._device)
 
     def way(self, terms: Terms, dtype: torch.dtype) -> Way:
+        """How the sites are trained; float64 is for clipped gradients."""
         if dtype not in self._ways:
             like = self._shelf.like(terms.parameters.members[0])
             batch = terms.plan.training.sample_rate * terms.parties.largest

@@ -111,7 +111,7 @@ def test_a_round_goes_from_invitations_to_the_exact_sum(sites: Sites) -> None:
     assert coordinator.left == {}
     terms = settled(sites)
     trainers = {name: site.load(PLAN) for name, site in sites.items()}
-    expected = sum(terms.codec.from_ring(contribute(trainers)(terms, name, PARAMS).vector) for name in sites)
+    expected = terms.codec.from_ring(contribute(trainers)(terms, PARAMS).total)
     assert coordinator.result is not None
     assert np.array_equal(terms.codec.from_ring(coordinator.result), expected)
 

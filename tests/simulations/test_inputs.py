@@ -217,7 +217,7 @@ def test_a_run_that_did_nothing_yet_may_begin_with_anything(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("simulations.simulate.open_sites", killed)
+        patch.setattr("simulations.accounts.run.open_sites", killed)
         simulate(PLAN, sites, out)
     edit("ash.csv", ",b,", ",c,")(sites)
     assert resumed(sites, out, engine).engine == engine
@@ -230,10 +230,10 @@ def test_a_run_that_lost_its_state_is_told_so_and_not_that_its_budget_is_spent(
     sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
     store = RunFolder.store
 
-    def killed(folder: RunFolder, state: ServerState, *rest: Any) -> None:
+    def killed(folder: RunFolder, state: ServerState, *rest: Any, **how: Any) -> None:
         if state.round > rounds:
             raise Killed
-        store(folder, state, *rest)
+        store(folder, state, *rest, **how)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(RunFolder, "store", killed)
@@ -350,30 +350,55 @@ def test_a_run_in_the_hands_of_another_process_is_left_alone(tmp_path: Path) -> 
     assert contents(out) == before
 
 
-LEFT: dict[str, Change] = {
-    "a journal": lambda out: [path.unlink() for path in (out / "journals").glob("birch.sqlite*")],
-    "all journals": lambda out: rmtree(out / "journals"),
-    "receipts": lambda out: (out / "receipts.jsonl").unlink(),
-    "the last receipt": lambda out: (out / "receipts.jsonl").write_text(
-        (out / "receipts.jsonl").read_text().splitlines(keepends=True)[0]
+def half_told(out: Path) -> None:
+    path = out / "receipts.jsonl"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+
+
+LEFT: dict[str, tuple[Engine, Change]] = {
+    "a journal": (
+        "protocol",
+        lambda out: [path.unlink() for path in (out / "journals").glob("birch.sqlite*")],
     ),
-}  # fmt: skip
+    "all journals": ("protocol", lambda out: rmtree(out / "journals")),
+    "receipts": ("protocol", lambda out: (out / "receipts.jsonl").unlink()),
+    "the last receipt": ("protocol", half_told),
+    "the account": (
+        "vectorized",
+        lambda out: [path.unlink() for path in (out / "checkpoint").glob("accounts.sqlite*")],
+    ),
+}
 
 
 @pytest.mark.parametrize("what", LEFT)
 def test_a_run_whose_finished_rounds_left_no_trace_charges_nothing_more(tmp_path: Path, what: str) -> None:
-    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
-    began(sites, out)
+    sites, out, (engine, lose) = write_sites(tmp_path / "sites"), tmp_path / "run", LEFT[what]
+    began(sites, out, engine)
     copytree(out, tmp_path / "kept")
-    LEFT[what](out)
+    lose(out)
     before = contents(out)
     with pytest.raises(CheckpointError, match="is gone, or lacks some of the 2 rounds") as caught:
-        resumed(sites, out)
+        resumed(sites, out, engine)
     assert caught.value.exit_code == 4
     assert contents(out) == before
     rmtree(out)
     move(tmp_path / "kept", out)
-    assert len(resumed(sites, out).rounds) == 4
+    assert len(resumed(sites, out, engine).rounds) == 4
+
+
+@pytest.mark.parametrize("lose", [half_told, lambda out: (out / "receipts.jsonl").unlink()])
+def test_what_was_told_of_accounted_rounds_is_told_again_if_it_is_lost(tmp_path: Path, lose: Change) -> None:
+    sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
+    began(sites, out)
+    before = [line.to_json() for line in RunFolder(out, PLAN).receipts()]
+    assert len(before) == 2
+    lose(out)
+    report = resumed(sites, out)
+    assert [line.to_json() for line in RunFolder(out, PLAN).receipts()][:2] == before
+    assert [line.metrics for line in report.history] == [
+        line.metrics for line in RunFolder(out, PLAN).receipts()
+    ]
+    assert audit(out).verdict == "pass"
 
 
 def test_a_resumed_run_on_the_same_data_ends_with_the_same_params(tmp_path: Path) -> None:

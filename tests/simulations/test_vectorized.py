@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from clients.training.work import Trainer
+from federation.round.parts import Sum
 from federation.round.terms import Terms
 from federation.sums.state import begin
 from privacy.errors import BudgetExceeded
 from server.run import server_stream
-from simulations.vectorized import Contributed, run_vectorized
+from simulations.vectorized import run_vectorized
 from simulations.world import InProcess
 from tests.worlds import by_hand, close, contribute, opened, plan_of, rounds_of, start
 
@@ -51,9 +52,11 @@ def test_a_sum_that_wraps_around_64_bits_is_still_the_sum(tmp_path: Path) -> Non
     """Negative contributions are large residues; what is above the ring's bits must not matter."""
     plan = plan_of(rounds=1)
 
-    def negative(terms: Terms, site: str, params: Tensor) -> Contributed:
+    def negative(terms: Terms, params: Tensor) -> Sum:
         residues = terms.codec.to_ring(np.full(terms.dimension, -1000, np.int64))
-        return Contributed(residues + np.uint64((2**64 - 2**60) & ~((1 << terms.codec.ring_bits) - 1)))
+        high = np.uint64((2**64 - 2**60) & ~((1 << terms.codec.ring_bits) - 1))
+        total = sum(residues + high for _ in terms.members)
+        return Sum(terms, total, terms.parameters.members)
 
     with opened(plan, tmp_path) as (world, _):
         state = begin(plan, RUN, start(plan))
@@ -63,7 +66,7 @@ def test_a_sum_that_wraps_around_64_bits_is_still_the_sum(tmp_path: Path) -> Non
 
 
 def test_a_site_s_refusal_keeps_its_own_words(tmp_path: Path) -> None:
-    def refuse(*_: object) -> Contributed:
+    def refuse(*_: object) -> Sum:
         raise BudgetExceeded("spent")
 
     plan = plan_of()

@@ -159,3 +159,28 @@ def test_coins_change_nothing_about_what_is_refused(value: float) -> None:
     with pytest.raises(EncodingOverflow):
         Codec(1.0, 10, 0, 1).encode(torch.tensor([value]), Stream(bytes(32)))
     assert Codec(1.0, 10, 0, 1).encode(torch.tensor([10.4, -10.4]), Stream(bytes(32))).tolist() == [10, -10]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=["64", "32", "b16"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (1, 2**14 + 1), (5, 8000), (0, 4)])
+def test_a_matrix_is_rounded_as_if_in_one_piece(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    codec = Codec(0.37, 1000, 0, 1)
+    rows = (torch.linspace(-300, 300, shape[0] * shape[1], dtype=torch.float64).reshape(shape)).to(dtype)
+    exact = rows.to(torch.float64).numpy() / codec.step
+    words = Stream(bytes(32)).words(exact.size).reshape(shape)
+    fractions = (words >> np.uint64(11)) * 2.0**-53
+    assert np.array_equal(codec.encode_rows(rows), np.rint(exact).astype(np.int64))
+    by_coins = (np.floor(exact) + (fractions < exact - np.floor(exact))).astype(np.int64)
+    assert np.array_equal(codec.encode_rows(rows, words), by_coins)
+    turned = rows.t().contiguous().t()  # in another order in memory
+    assert np.array_equal(codec.encode_rows(turned, words), by_coins)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10.6, -10.6])
+@pytest.mark.parametrize("row", [0, 2, 4])
+def test_of_many_vectors_the_first_that_is_refused_is_named(value: float, row: int) -> None:
+    rows = torch.zeros(5, 9000)
+    rows[row:, 4321] = value
+    with pytest.raises(EncodingOverflow) as caught:
+        Codec(1.0, 10, 0, 1).encode_rows(rows)
+    assert caught.value.row == row

@@ -1,0 +1,141 @@
+"""The work of many sites in one round (`federation.kinds.base.Works`), and the chance in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from clients.training.isolation import coins, listening
+from clients.training.local import Finish
+from clients.training.work import SiteWork, Trainer, site_stream
+from federation.kinds.base import Draws, Rows
+from federation.round.terms import Terms
+from privacy.mechanism.encoding import Words
+from privacy.mechanism.noise import Stream
+from simulations.cohort.program import CohortProgram
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Each site by a trainer of its own: what any task, and any model, can do."""
+
+    terms: Terms
+    names: tuple[str, ...]
+    params: Tensor = field(repr=False)
+    trainers: Mapping[str, Trainer] = field(repr=False)
+
+    def updates(self) -> Rows:
+        """What plain training changed at each."""
+        return self._each(lambda place: self.alone(place).update())
+
+    def noised_updates(self, clipping_norm: float, noised: Callable[[slice, Tensor], Tensor]) -> Rows:
+        """The same with DP-SGD."""
+
+        def trained(place: int) -> Tensor:
+            return self.alone(place).noised_update(
+                clipping_norm, lambda total: noised(slice(place, place + 1), total[None])[0]
+            )
+
+        return self._each(trained)
+
+    def clipped_gradients(self, clipping_norm: float) -> Rows:
+        """The sum over one Poisson batch of each."""
+        return self._each(lambda place: self.alone(place).clipped_gradients(clipping_norm))
+
+    def figures(self) -> Rows:
+        """What each counts on its held-out records."""
+        return self._each(lambda place: self.alone(place).figures())
+
+    def alone(self, place: int) -> Alone:
+        """The work of one."""
+        name = self.names[place]
+        trainer = self.trainers[name]
+        stream = trainer.stream(self.terms.round)
+        return Alone(SiteWork(self.terms, name, self.params, trainer, stream), stream)
+
+    def _each(self, work: Callable[[int], Tensor]) -> Iterator[tuple[slice, Tensor]]:
+        for place in range(len(self.names)):
+            yield slice(place, place + 1), work(place)[None]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One site's work, with torch's own chance from its stream, and with the code's words held back."""
+
+    work: SiteWork
+    stream: Stream = field(repr=False)
+
+    def update(self) -> Tensor:
+        """See `SiteWork`; so for all."""
+        return self._apart(self.work.update)
+
+    def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
+        """With DP-SGD."""
+        return self._apart(lambda: self.work.noised_update(clipping_norm, noised))
+
+    def clipped_gradients(self, clipping_norm: float) -> Tensor:
+        """Of one batch."""
+        return self._apart(lambda: self.work.clipped_gradients(clipping_norm))
+
+    def figures(self) -> Tensor:
+        """Of held-out records."""
+        return self._apart(self.work.figures)
+
+    def _apart(self, work: Callable[[], Tensor]) -> Tensor:
+        with listening(), coins(self.stream):
+            return work()
+
+
+class Chance:
+    """The chance in one sum over these sites.
+
+    With privacy one secret stream serves all: what it gives is independent, site by site and step by step, as the
+    streams of the sites would be. Without, each site draws and rounds by its own stream, as in any engine.
+    """
+
+    def __init__(self, terms: Terms, names: Sequence[str]) -> None:
+        self._names = names
+        if terms.plan.is_private:
+            secret = Stream(os.urandom(32))
+            self.training: Stream | list[Stream] = secret.derive("training")
+            self._rounding, noise = secret.derive("rounding"), secret.derive("noise")
+        else:
+            self.training = [site_stream(terms.plan, name, terms.round) for name in names]
+            noise = Stream(bytes(32))  # of which nothing is drawn
+        self.draws = Draws(noise, self._words)
+
+    def _words(self, places: slice, count: int) -> Words:
+        shape = places.stop - places.start, count
+        if not isinstance(self.training, list):
+            return self._rounding.words(shape[0] * count).reshape(shape)
+        found = np.empty(shape, np.uint64)
+        for row, stream in zip(found, self.training[places], strict=True):
+            row[:] = stream.derive("rounding").words(count)
+        return found
+
+
+@dataclass(frozen=True)
+class Together(OneByOne):
+    """All sites as one tensor program (`simulations.cohort`), but for what only each by itself can do."""
+
+    program: CohortProgram
+    chance: Chance
+
+    def updates(self) -> Rows:
+        """What plain training changed at each."""
+        return self.program.updates(self.terms, self.params, self.chance.training, self.names)
+
+    def noised_updates(self, clipping_norm: float, noised: Callable[[slice, Tensor], Tensor]) -> Rows:
+        """The same with DP-SGD."""
+        return self.program.noised_updates(
+            self.terms, self.params, self.chance.training, clipping_norm, noised, self.names
+        )
+
+    def clipped_gradients(self, clipping_norm: float) -> Rows:
+        """The sum over one Poisson batch of each."""
+        given = self.terms, self.params, self.chance.training, clipping_norm, self.names
+        return self.program.clipped_gradients(*given)
