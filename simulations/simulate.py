@@ -50,6 +50,7 @@ from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.tried import count_run
+from simulations.virtual.population import Population, world_of
 from simulations.world import (
     InProcess,
     World,
@@ -57,6 +58,7 @@ from simulations.world import (
     keep_identities,
     open_sites,
     read_world,
+    seed_in,
 )
 
 Engine = Literal["vectorized", "protocol", "flower"]
@@ -83,7 +85,7 @@ class _Played:
 
 def simulate(
     plan: Plan | Path | str,
-    sites: Path | str,
+    sites: Path | str | Population,
     out: Path | str,
     *,
     engine: Engine = "vectorized",
@@ -99,6 +101,9 @@ def simulate(
     faults: Faults | str | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
+
+    `sites` may also be a `Population` of virtual sites, for the vectorized engine: their data are made when a round
+    needs them, and the report tells how many there are, and nothing of each.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
@@ -121,12 +126,12 @@ def simulate(
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
     plan, text = _with_seed(plan, seed)
-    sites, out = Path(sites), Path(out)
+    out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return _drawn(done, out, stage)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn)
+    world, files = _world(plan, sites, out / _KEYS, engine, warn)
     folder = RunFolder.open(out, plan, text)
     with folder.alone():
         if (
@@ -172,6 +177,7 @@ def _reported(
         evaluated=paid.evaluated,
         charged=paid.charged,
         tried=paid.tried,
+        population=None if world.listed else world.size,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
     unmasked = UNMASKED if engine == "vectorized" else ""
@@ -186,7 +192,8 @@ def _compared(report: Report, world: World, out: Path, stage: Stage) -> Report:
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
     optional, plan = Optional(), world.plan
     step = partial(stage, "comparison without privacy")
-    work = partial(without_privacy, plan, world, out.resolve().parent / FOLDER, step)
+    kept = out.resolve().parent / FOLDER if world.listed else None
+    work = partial(without_privacy, plan, world, kept, step)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
     write_report(out, report)
@@ -276,6 +283,17 @@ def _finished(
             f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
         )
     return done
+
+
+def _world(
+    plan: Plan, sites: Path | str | Population, keys: Path, engine: Engine, warn: Callable[[Note], None]
+) -> tuple[World, Sequence[SiteFiles]]:
+    """The world of a folder of sites, with its files, or of a population."""
+    if isinstance(sites, Path | str):
+        return _read_sites(plan, Path(sites), keys, warn)
+    if engine != "vectorized":
+        raise InputError("a population is simulated by the engine vectorized", hint="leave out the engine")
+    return world_of(plan, sites, seed_in(keys)), ()
 
 
 def _read_sites(

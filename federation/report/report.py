@@ -297,4 +297,5 @@ class Report(Part):
     secure_aggregation: Mapping[str, int] = {}
     transcripts: Transcripts | None = None
     made: Made | None = None
+    population: int | None = None
     faults: Suffered | None = None
