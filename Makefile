@@ -6,9 +6,10 @@ SCALE  ?= 100
 READY  := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras
 NEWEST := build/flower
+PEERS  := build/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-flower stories check bench bench-exchange soak power vectors clean
+.PHONY: help demo test test-extras test-flower stories check bench bench-peers bench-exchange soak power vectors clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,7 +38,11 @@ check: $(READY) ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 bench: $(READY) ## how fast, as ratios to this machine's own limits; writes benchmarks/results.md
+	$(BIN)/python -m benchmarks.simulation
 	$(BIN)/python -m benchmarks.secagg
+
+bench-peers: $(READY) $(PEERS)/.ready ## the same work by pfl-research and by Flower on Ray; writes benchmarks/peers.md
+	$(BIN)/python -m benchmarks.peers $(PEERS)/bin/python
 
 bench-exchange: $(READY) ## an exchange over a real Flower, both ways; writes benchmarks/exchange.md
 	$(BIN)/python -m benchmarks.exchange
@@ -57,6 +62,11 @@ clean: ## remove the virtual environment and caches
 
 $(EXTRAS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tables]'
+	touch $@
+
+$(PEERS)/.ready: benchmarks/peers/constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< pfl 'flwr[simulation]' opacus torch
 	touch $@
 
 $(READY): pyproject.toml constraints.txt

@@ -1,25 +1,25 @@
 """What secure aggregation costs, against the machine's own AES-256-CTR keystream and against Flower's functions.
 
-Everything is measured in one run, and only ratios are worth comparing between machines. Writes results.md.
+Everything is measured in one run, and only ratios are worth comparing between machines. Writes its part of
+results.md.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks import flower, memory
 from benchmarks.cohort import Cohort
-from benchmarks.timing import installed, least, machine
+from benchmarks.results import Rows, keep, table
+from benchmarks.timing import installed, least
 from privacy.secagg import ring, shamir
 from privacy.secagg.masks import CHUNK_BYTES, SLACK_BYTES, Keystream, Mask, apply
 from privacy.secagg.server import Phase
 from privacy.secagg.statements import upload_digest
 
-RESULTS = Path(__file__).with_name("results.md")
 LENGTH = 1_000_000
 
 
@@ -37,7 +37,6 @@ class Size:
 
 
 SIZES = (Size(10, 9, 20), Size(100, 99, 23), Size(1000, 124, 26))
-Rows = dict[str, list[str]]
 
 
 def main() -> None:
@@ -47,17 +46,13 @@ def main() -> None:
     rows = {name: [cells[name] for cells in columns] for name in columns[0]}
     head = ["1,000,000 parameters, one core", *(size.name for size in SIZES)]
     parts = [
-        "# Results\n\nWritten by `make bench`; README.md says how to read it.",
-        machine(),
         table(head, rows),
         table(["Sharing one 32-byte secret", "(56, 100)"], sharing()),
     ]
     if installed("flwr"):
         parts.append(against_flower([took["client"] for took in measured]))
     parts.append(table(["100,000,000 parameters, b = 20", "bytes per parameter", "seconds"], memory.rows()))
-    text = "\n\n".join(parts) + "\n"
-    RESULTS.write_text(text)
-    print(text)
+    keep("Secure aggregation", *parts)
 
 
 def measure(size: Size) -> dict[str, float]:
@@ -189,12 +184,6 @@ def against_flower(ours: list[float]) -> str:
         "Flower: deal one key at (56, 100)": ["", f"{took['shares']:.0f} ms", ""],
     }
     return table([f"Against Flower {installed('flwr')}", *(size.name for size in SIZES)], rows)
-
-
-def table(head: list[str], rows: Rows) -> str:
-    """Markdown."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *([name, *cells] for name, cells in rows.items())]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _against(milliseconds: float, limit: float) -> str:

@@ -49,7 +49,9 @@ def machine() -> str:
 
     found = [line for line in _cpu_lines() if line.startswith("model name")]
     processor = found[0].split(":", 1)[1].strip() if found else platform.machine()
-    packages = [f"{name} {installed(name)}" for name in ("numpy", "cryptography", "flwr") if installed(name)]
+    packages = [
+        f"{name} {installed(name)}" for name in ("numpy", "torch", "cryptography", "flwr") if installed(name)
+    ]
     python = f"Python {platform.python_version()}"
     return ", ".join(
         [processor, f"{os.cpu_count()} cores", python, *packages, backend.openssl_version_text()]

@@ -1,7 +1,7 @@
-"""Turns off what Flower does unasked: telemetry, update checks, installing packages at run time.
+"""Turns off what Flower does unasked: telemetry, update checks, installing packages at run time, and Ray's.
 
-All three are on by default. Flower reads the first when it is imported, so this comes before `import flwr`;
-the processes that we start (`flower-superlink`, `flower-supernode`, `flwr`) get it in their environment.
+All are on by default. Flower reads the first when it is imported, so this comes before `import flwr`; the processes
+that we start (`flower-superlink`, `flower-supernode`, `flwr`, Ray's) get it in their environment.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ QUIET: Final[Mapping[str, str]] = MappingProxyType(
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
     }
 )
 

@@ -105,7 +105,8 @@ def run(
 
 
 def evaluate(setting: Setting, stream: ServerNoise) -> Evaluated:
-    """The round after the last: noised figures of the final params on what the sites held out."""
+    """The round after the last: noised figures of the model on what the sites held out."""
+    setting = replace(setting, state=setting.state.concluded())
     played = play_round(setting, None, may_lose=False, charged=perhaps_charged(setting))
     terms, survivors, cohort = played.last.terms, played.survivors, played.last.terms.names
     if not played.has_sums:
@@ -144,6 +145,7 @@ def receipt_of(
         bytes_down=counts[1],
         params_before=params_digest(params_bytes(before.params)).hex(),
         params_after=params_digest(params_bytes(after.params)).hex(),
+        average=None if after.average is None else params_digest(params_bytes(after.model)).hex(),
         heads={site: head.to_json() for site, head in heads.items()},
     )
 

@@ -29,6 +29,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
 from federation.round.messages import RUN_ID_BYTES
+from federation.sums.engines import option
 from federation.sums.record import digest_of, path_of
 from federation.sums.replay import done
 from federation.sums.sizes import left_out
@@ -95,7 +96,7 @@ class RunFolder:
         if report.engine != engine:
             message = f"{self.path} holds this run, finished by engine {report.engine}, not {engine}"
             raise CheckpointError(
-                message, hint=f"name another folder, or give --engine {report.engine} to read it"
+                message, hint=f"name another folder, or give {option(report.engine)} to read it"
             )
         if self.plan.figures is not None and report.privacy.together is None:
             message = (
@@ -273,8 +274,8 @@ class RunFolder:
         return next((entry for entry in self._lines() if "evaluation" in entry), {})
 
     def store_closing(self, state: ServerState, heads: Mapping[str, Head]) -> None:
-        """Make the end of a run durable: its last params, and the heads of the sites' ledgers after it."""
-        params = params_digest(params_bytes(state.params)).hex()
+        """Make the end of a run durable: its model, and the heads of the sites' ledgers after it."""
+        params = params_digest(params_bytes(state.model)).hex()
         self._append(state.run, {"closed": True, "params": params, "heads": _in_json(heads)})
 
     def store_consents(self, run: bytes, consents: Mapping[str, bytes]) -> None:

@@ -152,13 +152,13 @@ def _played(folder: RunFolder, setting: Setting, newcomers: Newcomers) -> Settin
 
 
 def _end(folder: RunFolder, task: Task, setting: Setting, memory: LedgerMemory) -> None:
-    """Tell the sites that the run is over, and write where their ledgers stand after it, and its params."""
+    """Tell the sites that the run is over, and write where their ledgers stand after it, and its model."""
     state, lines = setting.state, setting.lines
     names = [member.site for member in setting.members]
-    digest = params_digest(params_bytes(state.params))
+    digest = params_digest(params_bytes(state.model))
     folder.store_closing(state, lines.close(state.run, digest, names, folder.plan.cohort.deadline_seconds))
     memory.remember(lines.heads.all())
-    folder.write_params(task.model(), state.params)
+    folder.write_params(task.model(), state.model)
 
 
 def _report(folder: RunFolder, setting: Setting, started: float) -> None:

@@ -123,7 +123,7 @@ class Lines:
         return _is_whole(self.voice.run, answer, self.heads)
 
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
-        """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
+        """Tell sites that the run is over, with this model (the digest of its params); the last head of each.
 
         A site that does not hear of it keeps its budget reserved until its own people close the run. One that is
         away is told, too, and nobody waits for its answer.

@@ -43,7 +43,7 @@ def flower_world(receives: Mapping[str, Callable[[bytes], bytes]]) -> Iterator[T
     """A transport to sites which answer with `receives[site]`, each in a thread of its own."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="federation-")))
-        stack.enter_context(_flower_process(folder))
+        stack.enter_context(flower_process(folder))
         sockets = {_FIRST_NODE + index: folder / f"{index}.sock" for index in range(len(receives))}
         pool = ThreadPoolExecutor(max_workers=max(1, len(receives)), thread_name_prefix="flower-node")
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
@@ -103,7 +103,7 @@ def _unpack(wire: bytes) -> Message:
 
 
 @contextmanager
-def _flower_process(home: Path) -> Iterator[None]:
+def flower_process(home: Path) -> Iterator[None]:
     """Set what Flower sets in the process of a ServerApp: its identity, and a home for the files it writes."""
     identity = TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id
     before = os.environ.get("FLWR_HOME")

@@ -21,6 +21,7 @@ from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
+from federation.sums.engines import option
 from privacy.signing import public_identity
 from server import checkpoint
 from simulations.fingerprints import fingerprint, parts_of
@@ -70,11 +71,11 @@ def _inputs(world: World, engine: str, key: bytes) -> Inputs:
         [] if world.listed else [b"", *(part for data in world.held_out.values() for part in parts_of(data))]
     )
     count = [] if world.listed else [str(world.size).encode()]
-    task = fingerprint(key, [params_bytes(params), _code(world.plan), *count, *held_out])
+    task = fingerprint(key, [params_bytes(params), code_of(world.plan), *count, *held_out])
     return {"engine": engine, "task": task, "sites": sites}
 
 
-def _code(plan: Plan) -> bytes:
+def code_of(plan: Plan) -> bytes:
     """The file that the user's own task or model is in: another loss leaves data and first params as they were.
 
     What that file imports from elsewhere is not looked at.
@@ -99,7 +100,7 @@ def _rules(world: World, name: str) -> list[bytes]:
 
 def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if known["engine"] != now["engine"]:
-        hint = f"give --engine {known['engine']}, or name another folder"
+        hint = f"give {option(known['engine'])}, or name another folder"
         raise CheckpointError(f"the run was begun with engine {known['engine']}", hint=hint)
     before, after = known["sites"], now["sites"]
     for name in sorted(before.keys() | after.keys()):

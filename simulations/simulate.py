@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import torch
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.load import read_file
 from clients.data.notes import Note
 from clients.journal.lock import alone
 from clients.site import Site
@@ -28,6 +29,7 @@ from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
 from federation.round.terms import evaluation_run
 from federation.round.transport import Transport
+from federation.sums.engines import ADDS_UP
 from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
@@ -41,6 +43,7 @@ from server.transcripts import Transcripts
 from server.voice import Voice
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
+from simulations.comparing.alone import MOST_SITES, kept_local_only
 from simulations.faults.kept import keep_faults, require_same, suffered
 from simulations.faults.network import Network
 from simulations.faults.playing import Rounds, greeting
@@ -49,10 +52,13 @@ from simulations.faults.story import Story
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
-from simulations.tried import count_run
+from simulations.sums.adding import Adds, here
+from simulations.tried import Uses, count_run
 from simulations.virtual.population import Population, world_of
 from simulations.world import (
     InProcess,
+    Parted,
+    Reader,
     World,
     journal_of,
     keep_identities,
@@ -61,7 +67,7 @@ from simulations.world import (
     seed_in,
 )
 
-Engine = Literal["vectorized", "protocol", "flower"]
+Engine = Literal["vectorized", "protocol", "flower", "flower-ray"]
 ENGINES: tuple[str, ...] = get_args(Engine)
 Progress = Callable[[Receipt, Metrics], None]
 # What begins or goes on, how much of it is done, of how much (0: unknown).
@@ -69,9 +75,19 @@ Stage = Callable[[str, int, int], None]
 Count = Callable[[str], Tried | None]  # run id -> how often the same data were tried
 _KEYS = Path("checkpoint", "keys")
 BARE = "without_privacy"
+LOCAL = "local_only"
 _ALL = 20  # rounds from the first on that are all measured
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a run is a part of: so many runs, whose data are read once. Nobody looks at the pages of each."""
+
+    runs: int
+    read: Reader
+    uses: Uses
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,7 @@ class _Played:
 
     rounds: Iterator[tuple[ServerState, Receipt]]
     evaluate: Callable[[ServerState], Evaluated]
-    close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
+    close: Callable[[bytes], Mapping[str, Head]]  # digest of the model -> the last head of each ledger
 
 
 def simulate(
@@ -99,6 +115,8 @@ def simulate(
     notice: Callable[[str], None] = _log.warning,
     public: bool = False,
     faults: Faults | str | None = None,
+    parted: Parted | None = None,
+    study: Study | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
@@ -111,8 +129,8 @@ def simulate(
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". Torch is
-    set to one thread.
+    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". `parted`:
+    as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -125,34 +143,36 @@ def simulate(
         raise InputError("faults are not played over Flower, which has a clock of its own", hint=hint)
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
-    plan, text = _with_seed(plan, seed)
+    plan, text = with_seed(plan, seed)
     out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
+    draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
-        return _drawn(done, out, stage)
+        return draw(done)
     stage("reading the data", 0, 0)
-    world, files = _world(plan, sites, out / _KEYS, engine, warn)
+    world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study)
     folder = RunFolder.open(out, plan, text)
-    with folder.alone():
+    with folder.alone(), ExitStack() as stack:
         if (
             done := _finished(out, plan, text, engine, notice, faults)
         ) is not None:  # by another process meanwhile
-            return _drawn(done, out, stage)
+            return draw(done)
         keep_inputs(world, engine, out / "checkpoint")
         keep_faults(faults, out / "checkpoint")
-        count = partial(_count, plan, [] if public else files, notice)
+        count = partial(_count, plan, [] if public else files, notice, study)
+        adds = stack.enter_context(_adds(world, sites, engine, stage))
         telling = _telling(world, progress, count, all_metrics)
-        paid = _run(folder, world, engine, telling, device, faults)
-        folder.write_params(world.task.model(), paid.state.params)
+        paid = _run(folder, world, engine, telling, device, adds, faults)
+        folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
-        report = _reported(folder, world, paid, engine, started, compares, faults)
+        report = _reported(folder, world, paid, engine, started, compares, faults, parted)
         if compares:
-            report = _compared(report, world, out, stage)
+            report = _compared(report, world, out, stage, adds)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
             folder.close()  # else the same command makes the comparison, of the same data
-        return _drawn(report, out, stage)
+        return draw(report)
 
 
 def _reported(
@@ -163,11 +183,12 @@ def _reported(
     started: float,
     compares: bool,
     faults: Faults | None,
+    parted: Parted | None,
 ) -> Report:
     """The report of what was paid for, on disk."""
     report = summarize(
         world,
-        model_of(world, paid.state.params),
+        model_of(world, paid.state.model),
         folder.receipts(),
         paid.rounds,
         engine=engine,
@@ -180,25 +201,46 @@ def _reported(
         population=None if world.listed else world.size,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
-    unmasked = UNMASKED if engine == "vectorized" else ""
+    unmasked = UNMASKED if engine in ADDS_UP else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
     told = {"made": Made.now(paid.state.run), "transcripts": kept}
+    told |= {} if parted is None else {"fold": parted.fold}
     report = report.model_copy(update=told | suffered(faults, folder.receipts()))
     write_report(folder.path, report)
     return report
 
 
-def _compared(report: Report, world: World, out: Path, stage: Stage) -> Report:
+def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds) -> Report:
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
-    optional, plan = Optional(), world.plan
+    optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
-    kept = out.resolve().parent / FOLDER if world.listed else None
-    work = partial(without_privacy, plan, world, kept, step)
+    work = partial(without_privacy, plan, world, kept if world.listed else None, step, adds)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and 0 < len(world.listed) <= MOST_SITES:
+        report = _with_local_only(report, world, kept, stage)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
     return report
+
+
+def _as_it_is(report: Report) -> Report:
+    return report
+
+
+def _with_local_only(report: Report, world: World, kept: Path, stage: Stage) -> Report:
+    """The report with what each site has by itself, or with why that is not known."""
+    optional, sites = Optional(), dict[str, Metrics]()
+
+    def work() -> Metrics:
+        found = kept_local_only(world, kept, partial(stage, "each site by itself"))
+        sites.update(found.own)
+        return found.pooled
+
+    metrics = optional.make(LOCAL, world.plan.evaluation.metrics, work)
+    report = with_baseline(report, LOCAL, metrics, optional.missing.get(LOCAL, ""))
+    told = report.evaluation.model_copy(update={"local_only": sites} if sites else {})
+    return report.model_copy(update={"evaluation": told})
 
 
 def _drawn(report: Report, out: Path, stage: Stage) -> Report:
@@ -230,18 +272,34 @@ def _telling(world: World, progress: Progress | None, count: Count, all_metrics:
     def measure(state: ServerState) -> Metrics:
         if not (all_metrics or is_measured(state.round, plan.federation.rounds)):
             return {}
-        work = partial(pooled_metrics, world, model_of(world, state.params))
+        work = partial(pooled_metrics, world, model_of(world, state.model))
         return Optional().make("pooled", plan.evaluation.metrics, work)
 
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
+def _adds(world: World, sites: Path, engine: Engine, stage: Stage) -> AbstractContextManager[Adds]:
+    """Within the context: where simulated sites are trained and added up."""
+    if engine != "flower-ray":
+        return nullcontext(here)
+    stage("starting the cluster", 0, 0)
+    from simulations.ray.cluster import spread
+
+    return spread(world, sites)
+
+
 def _run(
-    folder: RunFolder, world: World, engine: Engine, telling: Telling, device: str, faults: Faults | None
+    folder: RunFolder,
+    world: World,
+    engine: Engine,
+    telling: Telling,
+    device: str,
+    adds: Adds,
+    faults: Faults | None,
 ) -> Paid:
     """Play what is left of the run."""
-    if engine == "vectorized":
-        return play_accounted(folder, world, telling, device, faults)
+    if engine in ADDS_UP:
+        return play_accounted(folder, world, telling, device, adds, faults)
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()
@@ -286,29 +344,41 @@ def _finished(
 
 
 def _world(
-    plan: Plan, sites: Path | str | Population, keys: Path, engine: Engine, warn: Callable[[Note], None]
+    plan: Plan,
+    sites: Path | str | Population,
+    keys: Path,
+    engine: Engine,
+    warn: Callable[[Note], None],
+    parted: Parted | None,
+    study: Study | None,
 ) -> tuple[World, Sequence[SiteFiles]]:
     """The world of a folder of sites, with its files, or of a population."""
     if isinstance(sites, Path | str):
-        return _read_sites(plan, Path(sites), keys, warn)
+        return _read_sites(plan, Path(sites), keys, warn, parted, study)
     if engine != "vectorized":
         raise InputError("a population is simulated by the engine vectorized", hint="leave out the engine")
     return world_of(plan, sites, seed_in(keys)), ()
 
 
 def _read_sites(
-    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]
+    plan: Plan,
+    sites: Path,
+    keys: Path,
+    warn: Callable[[Note], None],
+    parted: Parted | None,
+    study: Study | None,
 ) -> tuple[World, Sequence[SiteFiles]]:
     found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
-    for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
+    mixed = () if parted else mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)
+    for note in (*found.notes, *mixed):
         warn(note)
-    world = read_world(plan, found.sites, keys)
+    world = read_world(plan, found.sites, keys, parted, study.read if study else read_file)
     for note in (note for files in world.files.values() for file in files for note in file.notes):
         warn(note)
     return world, found.sites
 
 
-def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
+def with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     """The plan and its TOML. A Plan is read again from its text: a copy with other values is checked, too."""
     text, path = (plan.to_toml(), None) if isinstance(plan, Plan) else (read(Path(plan)).text, Path(plan))
     if seed is not None:
@@ -316,11 +386,15 @@ def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     return parse(text, path), text
 
 
-def _count(plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], run: str) -> Tried | None:
+def _count(
+    plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], study: Study | None, run: str
+) -> Tried | None:
     """How often the data in these files were tried, with this run; None without files."""
     if not files:
         return None
-    tried = count_run(run, plan, files)
+    tried = count_run(run, plan, files, study.uses if study else None)
+    if study is not None:
+        tried = tried.model_copy(update={"study": study.runs})
     if tried.reason:
         notice(f"this run is not counted among those on the same data: {tried.reason}")
     return tried
@@ -350,7 +424,7 @@ def _train(
             telling.progress(receipt, metrics)
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
             folder.store_evaluation(state.run, played.evaluate(state))
-        folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
+        folder.store_closing(state, played.close(params_digest(params_bytes(state.model))))
     return state, tried
 
 
@@ -373,15 +447,19 @@ def _play(
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     receives = {name: site.receive for name, site in sites.items()}
     voice = Voice(plan, state.run, signed, world.coordinator)
-    names, patience = sorted(receives), plan.cohort.deadline_seconds
+    patience = plan.cohort.deadline_seconds
     if faults is not None:
         story = Story.about(faults, receives, plan.federation.rounds)
         rounds = Rounds(
             Network(story, receives), greeting(voice, kept, stated), server_stream, state, accused
         )
-        return _Played(
-            iter(rounds), lambda _: rounds.evaluate(), lambda digest: rounds.close(names, digest, patience)
-        )
+
+        def close(digest: bytes) -> Mapping[str, Head]:
+            """Also at sites that the server has not let in again."""
+            closed = rounds.close(digest, patience)
+            return {name: closed.get(name) or sites[name].finish(state.run, digest) for name in sites}
+
+        return _Played(iter(rounds), lambda _: rounds.evaluate(), close)
     transport: Transport = InProcess(receives)
     if engine == "flower":
         from simulations.flower import flower_world

@@ -76,5 +76,6 @@ def evaluate_vectorized(
     plan: Plan, state: ServerState, members: Members | Sampled, summed: Summed, stream: ServerNoise
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
+    state = state.concluded()
     terms = terms_of(plan, state, cohort_of(plan, members, state.round + 1))
     return evaluated(summed(terms, state.params), stream(terms.round))

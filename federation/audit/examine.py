@@ -45,6 +45,7 @@ from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
 from federation.audit.rounds import (
+    check_averages,
     check_history,
     check_params,
     check_receipts,
@@ -62,6 +63,7 @@ from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
 from federation.ledger.store import EVERY_SITE
 from federation.plan.plan import Plan
+from federation.sums.engines import ADDS_UP
 from federation.sums.sizes import UNMASKED
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
@@ -147,12 +149,10 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     training, evaluation = charges
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
+    check_averages(receipts, plan, found)
     check_unlikely(receipts, plan, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
-    in_process = report is not None and (report.get("engine"), report.get("simulated")) == (
-        "vectorized",
-        True,
-    )
+    in_process = report is not None and report.get("engine") in ADDS_UP and report.get("simulated") is True
     size = dimension_of(params, plan, consents.dimension, found)
     sums, followed = check_sums(_run_of(run, plan, evidence, size, in_process), found)
     check_params(run, receipts, params, followed, plan, found)

@@ -28,6 +28,7 @@ from federation.plan.plan import Plan
 from federation.report.page import render
 from federation.report.report import Report
 from federation.report.stated import fields, read_stated, words
+from federation.sums.engines import ADDS_UP, ENGINES
 from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import accountant, epsilon, rdp_epsilon
@@ -37,12 +38,12 @@ from privacy.errors import PrivacyError
 _TOLERANCE = 1e-4  # relative: versions of a library may round differently
 _SLACK = 0.05  # an upper bound on epsilon by another accountant may be this much above ours
 _OLDER_SLACK = 0.3  # an earlier version counted a unit that is replaced by up to 21 % higher
-_ENGINES = ("vectorized", "protocol", "flower")
 _KEYS = ("unit", "records", "sites")
 # Checked by a function of their own.
 _SEEN = (
     "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
     "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
+    "fold",
 )  # fmt: skip
 
 
@@ -76,6 +77,8 @@ def check_report(
     _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
+    if plan.server.iterate_average is not None or "iterate_average" in report:
+        expected["iterate_average"] = plan.server.iterate_average
     if "transcripts" in report:
         expected["transcripts"] = {"kept": _transcripts(receipts), "left_out": setting.sums.left_out or None}
     if "faults" in report:
@@ -243,9 +246,9 @@ def _spent(setting: Setting, rounds: int, is_tested: bool) -> dict[str, Any]:
 
 def _check_engine(report: Mapping[str, Any], found: Findings) -> None:
     engine, simulated = report.get("engine"), report.get("simulated")
-    if engine not in _ENGINES or not isinstance(simulated, bool):
+    if engine not in ENGINES or not isinstance(simulated, bool):
         differs("engine is none of ours, or simulated neither true nor false", found)
-    elif engine == "vectorized" and not simulated:
+    elif engine in ADDS_UP and not simulated:
         differs("this engine exists in simulations only", found)
 
 

@@ -21,6 +21,7 @@ from federation.report.templates import page_template
 
 _BASELINES = {
     "without_privacy": "the same settings without privacy, not tuned for it",
+    "local_only": "each site's own model, without privacy, on its own records",
     "majority": "always the majority class",
 }
 
@@ -41,6 +42,8 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        model=wording.model(report),
+        fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
         unlikely=wording.unlikely(report),
         lost=wording.lost(report),

@@ -67,7 +67,7 @@ def summary_of(
         evaluation = evaluation.model_copy(update={"published": Published(**published)})
     if unlikely is not None:
         evaluation = evaluation.model_copy(update={"unlikely": unlikely})
-    return Report(
+    report = Report(
         schema=SCHEMA,
         name=plan.federation.name,
         plan_digest=plan.digest,
@@ -93,6 +93,8 @@ def summary_of(
         secure_aggregation=plan.secure_aggregation.tolerance,
         **({} if population is None else {"population": population}),
     )
+    decay = plan.server.iterate_average
+    return report if decay is None else report.model_copy(update={"iterate_average": decay})
 
 
 def _line(receipt: Receipt) -> RoundLine:

@@ -18,6 +18,7 @@ from federation.report.report import (
     UnitCost,
     whole,
 )
+from federation.sums.engines import ADDS_UP
 from federation.words import many
 
 UNITS = {
@@ -54,18 +55,22 @@ def meaning(privacy: PrivacyClaim) -> str:
 
 def tried(privacy: PrivacyClaim) -> list[str]:
     """How often the data of a simulation were tried, and what that cost; one sentence each."""
-    known = privacy.tried
-    if known is None:
-        return []
+    return [] if privacy.tried is None else tries(privacy.tried, privacy.delta)
+
+
+def tries(known: Tried, delta: float | None) -> list[str]:
+    """The same, of a count and the delta of its plan."""
     if known.runs is None or known.without_privacy is None:
         return [f"Nobody counted how often these data were simulated: {known.reason}.", _CHOSEN]
     times = "1 simulation, this one" if known.runs == 1 else f"{known.runs} simulations, this one included"
     sentences = [f"On this machine these data were used in {times}."]
+    if known.study is not None:
+        sentences.append(f"This run is one of {known.study} of a trade-off, made to choose by.")
     if known.without_privacy:
         sentences.append(f"Without privacy: {known.without_privacy} of them, which no epsilon covers.")
-    if privacy.delta is not None:
+    if delta is not None:
         who = "The others" if known.without_privacy else "Together they" if known.runs > 1 else "It"
-        sentences.append(f"{who} cost {_total(known, tiny(privacy.delta))}.")
+        sentences.append(f"{who} cost {_total(known, tiny(delta))}.")
     return [*sentences, _CHOSEN]
 
 
@@ -88,10 +93,10 @@ def departures(report: Report) -> list[str]:
         "The number of records that the site declares, and its name.",
         "No record, no gradient of a record, no local model.",
     ]
-    if report.engine == "vectorized":
+    if report.engine in ADDS_UP:
         lines[0] += (
-            " (This run used the vectorized engine, which adds up the same whole numbers without masking them: "
-            "same sum, but the secrecy of each vector was not exercised.)"
+            f" (This run used the {report.engine} engine, which adds up the same whole numbers without masking "
+            "them: same sum, but the secrecy of each vector was not exercised.)"
         )
     if report.simulated:
         lines.append(
@@ -125,6 +130,30 @@ def evaluation(report: Report) -> str:
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
+
+
+def model(report: Report) -> str:
+    """What the model is, where it is not the params of the last round; else ""."""
+    decay = report.iterate_average
+    if decay is None:
+        return ""
+    said = (
+        "The model is an average of the params after each round, newer ones counting more "
+        f"(iterate_average = {decay:g})."
+    )
+    free = " It is made of what the rounds released anyway, so it costs no privacy."
+    return said + free * report.privacy.private
+
+
+def fold(report: Report) -> str:
+    """Which part of a cross-validation the run is; "" for a run by itself."""
+    part = report.fold
+    if part is None:
+        return ""
+    return (
+        f"This is fold {part.number} of {part.of} of a cross-validation: it is tested on the records of that fold, "
+        "and trained on all others. It is a try; what all of them would cost as a real run is in folds.json."
+    )
 
 
 def sums(told: Transcripts | None) -> str:

@@ -28,7 +28,7 @@ from simulations.accounts.file import FILE, AccountFile
 from simulations.faults.computed import Computed
 from simulations.faults.rules import Faults
 from simulations.faults.story import Story
-from simulations.sums.adding import Adding
+from simulations.sums.adding import Adding, Adds
 from simulations.sums.making import adding_of
 from simulations.vectorized import evaluate_vectorized, run_vectorized
 from simulations.world import World, keep_identities, open_sites
@@ -55,7 +55,7 @@ class Telling:
 
 
 def play_accounted(
-    folder: RunFolder, world: World, telling: Telling, device: str, faults: Faults | None = None
+    folder: RunFolder, world: World, telling: Telling, device: str, adds: Adds, faults: Faults | None = None
 ) -> Paid:
     """Play what is left of a run, with these faults, and close it."""
     path, names = folder.path / "checkpoint" / FILE, world.simulated
@@ -76,7 +76,7 @@ def play_accounted(
         book = Book.open(path, world.plan, state.run, names, world.roster.read())
         stack.callback(book.close)
         book.prompt = bool(own)
-        return _Accounted(folder, world, telling, book, own, device, faults).played(state)
+        return _Accounted(folder, world, telling, book, own, device, adds, faults).played(state)
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class _Accounted:
     book: Book
     own: Mapping[str, Site]
     device: str
+    adds: Adds
     faults: Faults | None
 
     def played(self, state: ServerState) -> Paid:
@@ -96,10 +97,11 @@ class _Accounted:
         tried, run = self.telling.count(state.run.hex()), state.run.hex()
         begins, device = self.book.begins, self.device
         adding = adding_of(self.world.plan, self.world, self.own, device=device, begins=begins)
+        adding = self.adds(self.world.plan, adding)
         with self.folder.keeping_refusal(state):
             try:
-                rounds, evaluates = self._rounds(state, adding)
-                state = self._trained(state, rounds)
+                played, evaluates = self._rounds(state, adding)
+                state = self._trained(state, played)
                 self._evaluate(state, evaluates)
                 self._finish(state)
             except BaseException:
@@ -142,7 +144,7 @@ class _Accounted:
             self.folder.store_evaluation(state.run, done)
 
     def _finish(self, state: ServerState) -> None:
-        digest = params_digest(params_bytes(state.params))
+        digest = params_digest(params_bytes(state.model))
         self.book.finish(digest)
         heads = dict(self._export())
         heads |= {name: site.finish(state.run, digest) for name, site in self.own.items()}

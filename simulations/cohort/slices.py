@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.training.isolation import Tally, coins, listening
-from clients.training.local import poisson_rows
-from clients.training.work import SiteWork, Trainer, population
+from clients.training.work import SiteWork, Trainer
 from federation.model.task import Dataset, Task
 from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
 from simulations.cohort.batches import Drawn, Stack, drawn
 from simulations.cohort.descent import Descent
 from simulations.cohort.nets import Batch, Net, batch_of
-from simulations.cohort.turns import Turns
 from simulations.cohort.ways import Way
 
 Noised = Callable[[slice, Tensor], Tensor]
@@ -64,9 +62,6 @@ class Slice:
 
     def updates(self) -> Tensor:
         """What plain training changed, (k, d) float64."""
-        if self.way.turns is not None:
-            (name,) = self.names
-            return self._in_turn(self.way.turns, name)[None]
         return self._rows(self._trained, lambda work, _: work.update())
 
     def clipped_gradients(self, norm: float) -> Tensor:
@@ -123,21 +118,6 @@ class Slice:
             place = slice(self.start + index, self.start + index + 1)
             rows[index] = self._alone(index, lambda work, place=place: alone(work, place))
         return rows
-
-    def _in_turn(self, turns: Turns, name: str) -> Tensor:
-        """One site by the model of all; by its own code where that finds nothing finite, on the same batches."""
-        setting, stream = self.setting, self._stream(0)
-        training, data = setting.terms.plan.training, setting.data[name]
-        own, batches = population(setting.terms, data), stream.derive("batches")
-        rows = [poisson_rows(own, training.sample_rate, batches) for _ in range(training.local_steps)]
-        with suppress(*RAISED):
-            expected = float(self._expected[0])
-            found = turns.update(setting.params, map(data.at, rows), training, expected)
-            if bool(torch.isfinite(found.sum())):
-                return found
-        trainer = Trainer(setting.task, data, lambda _: stream, tally=setting.tally)
-        with listening(), coins(stream):
-            return SiteWork(setting.terms, name, setting.params, trainer, stream, rows).update()
 
     def _stream(self, index: int) -> Stream:
         if isinstance(self.streams, Stream):

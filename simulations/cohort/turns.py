@@ -65,15 +65,25 @@ class Turns:
             (each, self._images.get(layer) if each.dim() == 2 else None) for each, layer in tensors
         ]
         first = next((n for n, layer in enumerate(self._chain) if _has_other(layer)), len(self._chain))
-        self._params: Tensor | None = None
         self._start: list[Tensor] = []
         self._stepped = {layer for layer in self._chain[first:] if type(layer) is nn.Linear}
 
-    def update(
-        self, params: Tensor, batches: Iterable[Dataset], training: Training, expected: float
-    ) -> Tensor:
-        """What training changed, (d,) float64; not finite where a site's own code has to say what becomes of it."""
-        self._begin(params)
+    @torch.no_grad()
+    def begin(self, params: Tensor) -> None:
+        """A round begins at these params (d,), which are kept in the model's own order."""
+        pieces = torch.split(params.detach(), [each.numel() for each, _ in self._tensors])
+        self._start = [each.detach().clone() for each, _ in self._tensors]
+        for (_, image), kept, piece in zip(self._tensors, self._start, pieces, strict=True):
+            _in_order(kept, image).copy_(piece.view(_in_order(kept, image).shape))
+
+    def update(self, batches: Iterable[Dataset], training: Training, expected: float) -> Tensor:
+        """What training changed at a site, (d,) float64.
+
+        It is not finite where a site's own code has to say what becomes of a record.
+        """
+        with torch.no_grad():
+            for (each, _), kept in zip(self._tensors, self._start, strict=True):
+                each.copy_(kept)
         plain = (training.optimizer, training.momentum, training.proximal) == ("sgd", None, None)
         stepped = self._stepped if plain else set()
         inside = {id(each) for layer in stepped for each in layer.parameters()}
@@ -89,7 +99,7 @@ class Turns:
             gradients = torch.autograd.grad(self._loss(outputs, batch.labels).sum() / expected, weights)
             with torch.no_grad():
                 descent.step(gradients)
-        return self._moved(len(params))
+        return self._moved()
 
     def _called(self, features: Tensor, stepped: Set[nn.Module], rate: float) -> Tensor:
         seen = features.contiguous(memory_format=torch.channels_last) if features.dim() == 4 else features
@@ -103,20 +113,10 @@ class Turns:
         return seen
 
     @torch.no_grad()
-    def _begin(self, params: Tensor) -> None:
-        """The model at the round's params, which are put in the model's own order once a round."""
-        if self._params is not params:
-            pieces = torch.split(params.detach(), [each.numel() for each, _ in self._tensors])
-            self._params, self._start = params, [each.detach().clone() for each, _ in self._tensors]
-            for (_, image), kept, piece in zip(self._tensors, self._start, pieces, strict=True):
-                _in_order(kept, image).copy_(piece.view(_in_order(kept, image).shape))
-        for (each, _), kept in zip(self._tensors, self._start, strict=True):
-            each.copy_(kept)
-
-    @torch.no_grad()
-    def _moved(self, dimension: int) -> Tensor:
+    def _moved(self) -> Tensor:
         """How far the model is from the round's params."""
-        out, place = torch.empty(dimension, dtype=torch.float64), 0
+        sizes = [each.numel() for each, _ in self._tensors]
+        out, place = torch.empty(sum(sizes), dtype=torch.float64), 0
         for (each, image), kept in zip(self._tensors, self._start, strict=True):
             whole = _in_order(each.sub_(kept), image)
             out[place : place + each.numel()].view(whole.shape).copy_(whole)

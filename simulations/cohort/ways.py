@@ -39,6 +39,7 @@ class Way:
     at_once: int
     net: Net | None = field(default=None, repr=False)
     turns: Turns | None = field(default=None, repr=False)
+    operations: int = 0  # of a step of one site, where they go by turns
     classes: int | None = None  # labels that the net may see, where it does not check them itself
 
     def takes(self, stack: Stack) -> bool:
@@ -64,8 +65,9 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
             at_once = int(_CACHE // ((size + widths) * dtype.itemsize))
             return Way(min(_MOST, max(8, at_once)), dense, classes=layers[-1].outputs)
     fits = _is_fit(task, like, batch, dtype)
-    if fits and dtype is torch.float32 and device.type == "cpu" and _operations(task, like, batch) > _HEAVY:
-        return _in_turn(task, like)
+    operations = _operations(task, like, batch) if fits else 0
+    if operations > _HEAVY and dtype is torch.float32 and device.type == "cpu":
+        return _in_turn(task, like, operations)
     if fits:
         general = General(task, device, dtype)
         if _is_right(general, task, like, dtype, device):
@@ -82,7 +84,7 @@ def _operations(task: Task, like: Dataset, batch: float) -> int:
     return counter.get_total_flops()
 
 
-def _in_turn(task: Task, like: Dataset) -> Way:
+def _in_turn(task: Task, like: Dataset, operations: int) -> Way:
     """By one model for all, if it takes the step that a site takes on made-up records."""
     training = Training(optimizer="sgd", learning_rate=1.0, local_steps=1, sample_rate=1.0)
     made = made_up(like, max(_TRIED))
@@ -91,9 +93,14 @@ def _in_turn(task: Task, like: Dataset) -> Way:
         try:
             trial, turns = Trial.of(task, like, torch.float32), Turns(task, like)
             params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
-            found = turns.update(params, [made], training, 1.0)
+            turns.begin(params)
+            found = turns.update([made], training, 1.0)
             expected = plain_gradient(trial.model, task.loss)(made.features, made.labels)
-            return Way(1, turns=turns) if trial.close(-found.to(torch.float32), expected) else ALONE
+            return (
+                Way(1, turns=turns, operations=operations)
+                if trial.close(-found.to(torch.float32), expected)
+                else ALONE
+            )
         except Exception:  # it is no such chain
             return ALONE
 

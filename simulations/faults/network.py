@@ -52,6 +52,12 @@ class Network:
             if self._hears(site):
                 self._answer(site, self._greetings.pop(site))
 
+    def hang_up(self) -> None:
+        """Lines are opened anew: whatever was on the way is lost."""
+        self._arrivals.clear()
+        self._greetings.clear()
+        self._unanswered = False
+
     def addresses(self) -> tuple[str, ...]:
         """The sites that are there."""
         return tuple(site for site in self._sites if self._hears(site))

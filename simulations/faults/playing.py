@@ -6,7 +6,7 @@ which the same server loses the same sites (`sketch`), and computes the sums of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from federation.errors import TooFewSurvivors
@@ -90,9 +90,10 @@ class Rounds:
         """The evaluation, for which everybody is there."""
         return evaluate(self.setting, self.stream)
 
-    def close(self, sites: Sequence[str], params: bytes, seconds: float) -> Mapping[str, Head]:
-        """As `Lines.close`: the run is over, with these last params (a digest)."""
-        return self.setting.lines.close(self.state.run, params, sites, seconds)
+    def close(self, params: bytes, seconds: float) -> Mapping[str, Head]:
+        """As `Lines.close`, to whoever has joined: the run is over, with these last params (a digest)."""
+        lines = self.setting.lines
+        return lines.close(self.state.run, params, sorted(lines.joined), seconds)
 
     def _meets(self, at: ServerState) -> bool:
         """Whether the round after `at` is over, of which nothing is computed; else it is to be met again."""
@@ -122,6 +123,7 @@ class Rounds:
         return True
 
     def _open(self, state: ServerState) -> None:
+        self.network.hang_up()
         self._setting = self.opens(state, self.network)
         self._course, lines = Course(perhaps_charged(self._setting)), self._setting.lines
         lines.attendance.faults = self.accused

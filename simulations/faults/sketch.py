@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -31,20 +30,12 @@ from server.heads import Heads
 from server.playing import Members, Setting
 from server.sessions import Lines
 from server.voice import Place
+from simulations.faults.guests import Guests, frame_of, kind_of
 
 SumOf = Callable[[Terms, tuple[str, ...]], Sum]  # the terms of a sum and the sites in it -> the sum
 Void = Callable[[Terms], None]
 KEPT = 8  # cohorts whose terms are known
 
-_ANSWERS = {
-    Kind.HELLO: Kind.WELCOME,
-    Kind.INVITE: Kind.ADVERT,
-    Kind.ADVERTS: Kind.SHARES,
-    Kind.BROADCAST: Kind.MASKED,
-    Kind.SURVIVORS: Kind.VOTE,
-    Kind.CERTIFICATE: Kind.REVEAL,
-    Kind.CLOSE: Kind.CLOSED,
-}
 _NEXT = {
     Phase.ADVERTISE: Phase.SHARE,
     Phase.SHARE: Phase.MASK,
@@ -52,20 +43,6 @@ _NEXT = {
     Phase.COMMIT: Phase.REVEAL,
     Phase.REVEAL: Phase.DONE,
 }
-
-frame_of = lru_cache(maxsize=256)(Frame.from_bytes)
-
-
-def kind_of(data: bytes) -> Kind:
-    """What a frame is."""
-    return frame_of(data).kind
-
-
-@lru_cache(maxsize=256)
-def answer(data: bytes) -> bytes:
-    """What a site says to a frame."""
-    frame = frame_of(data)
-    return Frame(_ANSWERS[frame.kind], frame.run, frame.round, frame.attempt).to_bytes()
 
 
 class Count:
@@ -101,6 +78,13 @@ class Count:
         """Go on without those who have not answered; raises TooFew."""
         return self._advance() if self.phase in _NEXT else []
 
+    def leave(self, sender: str) -> list[MachineOutgoing]:
+        """Do not wait for a site that says it will not answer; may raise TooFew."""
+        if self.phase not in _NEXT or sender in self._seen:
+            return []
+        self._expected.discard(sender)
+        return self._advance() if self._expected <= self._seen else []
+
     def _advance(self) -> list[MachineOutgoing]:
         rules = self._rules
         needed = {Phase.COMMIT: rules.quorum, Phase.REVEAL: rules.threshold}.get(self.phase, rules.required)
@@ -122,12 +106,23 @@ class Count:
         return [MachineOutgoing(site, b"") for site in sorted(self._expected)]
 
 
-class Sketch(Coordinator):
-    """An attempt of which only the sum is computed; `void` is told when there will be none."""
+@dataclass(frozen=True)
+class Stage:
+    """What sketches share: lines, the sites at their other ends, and who computes. `void`: there will be no sum."""
 
-    def __init__(self, terms: Terms, lines: Lines, sum_of: SumOf, void: Void) -> None:
-        super().__init__(terms, lines.voice.sites, lines.voice.key, lines.heads)
-        self._sum_of, self._is_void = sum_of, void
+    lines: Lines
+    guests: Guests
+    sum_of: SumOf
+    void: Void
+
+
+class Sketch(Coordinator):
+    """An attempt of which only the sum is computed."""
+
+    def __init__(self, terms: Terms, stage: Stage) -> None:
+        voice = stage.lines.voice
+        super().__init__(terms, voice.sites, voice.key, stage.lines.heads)
+        self._stage = stage
         self._riding: dict[str, bytes] = {}  # frames of the next round, by whom they were sent to
         self._said: dict[Kind, bytes] = {}
 
@@ -136,19 +131,25 @@ class Sketch(Coordinator):
 
     def sums(self) -> tuple[Sum, ...]:
         """The sum over the survivors, computed now."""
-        return (self._sum_of(self.terms, self.survivors),) if self.is_done else ()
+        return (self._stage.sum_of(self.terms, self.survivors),) if self.is_done else ()
 
     def forget(self) -> None:
         """There will be no sum."""
-        self._is_void(self.terms)
+        self._stage.void(self.terms)
 
     def _received(self, site: str, data: bytes) -> list[Outgoing]:
         frame = frame_of(data)
-        if (frame.run, frame.round, frame.attempt) != self.terms.place or frame.kind is not self._due:
+        if (frame.run, frame.round, frame.attempt) != self.terms.place:
+            return []
+        if frame.kind is Kind.ABORT:
+            return self._aborted(site, frame.body)
+        if frame.kind is not self._due:
             return []
         self._answered.add(site)
         if frame.kind in (Kind.MASKED, Kind.REVEAL) and (asked := self._riding.pop(site, b"")):
-            self._go_on(lambda following: following.receive(site, answer(asked)))
+            said = self._stage.guests.answer(site, asked)
+            if kind_of(said) is not Kind.ABORT:  # a refusal does not ride along
+                self._go_on(lambda following: following.receive(site, said))
         return self._advance(lambda: self._machine.receive(site, b""))
 
     def _invitations(self) -> list[Outgoing]:
@@ -158,21 +159,32 @@ class Sketch(Coordinator):
         if kind in (Kind.BROADCAST, Kind.CERTIFICATE) and self.following is not None:
             self._riding[site] = self.following._onward.pop(site, b"")
         if kind not in self._said:
-            self._said[kind] = Frame(kind, *self.terms.place).to_bytes()
+            self._said[kind] = data = Frame(kind, *self.terms.place, body=self._group).to_bytes()
+            self._stage.guests.show(data, frozenset(self._shows(kind)))
         return Outgoing(site, self._said[kind])
+
+    @property
+    def _group(self) -> bytes:
+        """What tells the frames of one group from those of another."""
+        return self.terms.members[0].site.encode()
+
+    def _shows(self, kind: Kind) -> tuple[str, ...]:
+        if kind is Kind.INVITE:
+            return self.terms.names
+        return self.survivors if kind is Kind.CERTIFICATE else ()
 
 
 class _Groups(Grouped):
-    def __init__(self, terms: Terms, lines: Lines, sum_of: SumOf, void: Void) -> None:
-        self._lines, self._sum_of, self._is_void = lines, sum_of, void
-        super().__init__(terms, lines.voice.sites, lines.voice.key, lines.heads)
+    def __init__(self, terms: Terms, stage: Stage) -> None:
+        self._stage = stage
+        super().__init__(terms, stage.lines.voice.sites, stage.lines.voice.key, stage.lines.heads)
 
     def _part(self, group: Terms, roster: Roster, key: Ed25519PrivateKey, heads: Heads) -> Coordinator:  # noqa: ARG002
-        return Sketch(group, self._lines, self._sum_of, self._is_void)
+        return Sketch(group, self._stage)
 
     def forget(self) -> None:
         for group in self.terms.groups:
-            self._is_void(group)
+            self._stage.void(group)
 
 
 class Greetings(Lines):
@@ -192,22 +204,17 @@ class Greetings(Lines):
 class Sketched(Setting):
     """The setting of a run whose attempts are sketches."""
 
-    sum_of: SumOf = field(kw_only=True)
-    void: Void = field(kw_only=True)
+    stage: Stage = field(kw_only=True)
     known: dict[Members, Terms] = field(default_factory=dict, kw_only=True)
 
     def coordinator(self, ahead: int, attempt: int, cohort: Members) -> Coordinator:
         """See `Setting`."""
-        return Sketch(self._terms(ahead, attempt, cohort), *self._made_of)
+        return Sketch(self._terms(ahead, attempt, cohort), self.stage)
 
     def attempt(self, number: int, cohort: Members) -> Attempt:
         """See `Setting`."""
         terms = self._terms(1, number, cohort)
-        return (Sketch if len(terms.groups) == 1 else _Groups)(terms, *self._made_of)
-
-    @property
-    def _made_of(self) -> tuple[Lines, SumOf, Void]:
-        return self.lines, self.sum_of, self.void
+        return (Sketch if len(terms.groups) == 1 else _Groups)(terms, self.stage)
 
     def _terms(self, ahead: int, attempt: int, cohort: Members) -> Terms:
         """The terms of an attempt. What follows from plan and cohort is worked out once for a cohort."""

@@ -64,7 +64,7 @@ class Adding:
         released = self._released(terms, params, survivors, charged)
         simulated = tuple(name for name in survivors if name not in self.own) if self.own else survivors
         lost = len(terms.members) - len(survivors)
-        total = self._simulated(terms, simulated, params, lost)
+        total = self.simulated(terms, simulated, params, lost)
         levels = terms.levels if terms.takes_out else None
         reduced = survivors if levels is not None and levels.level(lost) < levels.secrets else ()
         if not released:
@@ -95,7 +95,8 @@ class Adding:
                     found[name] = vector, secret
         return found
 
-    def _simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor, lost: int) -> RingVector:
+    def simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor, lost: int) -> RingVector:
+        """The sum of what these simulated sites of a sum contribute, with the noise of one that lost so many."""
         if not names:
             return np.zeros(terms.length, np.uint64)
         chance = Chance(terms, names)
@@ -121,6 +122,15 @@ class Adding:
             self.tally.raised = 0
 
 
+Adds = Callable[[Plan, Adding], Adding]
+"""Under which plan, how simulated sites are added up -> how they are, if other processes train them."""
+
+
+def here(_: Plan, adding: Adding) -> Adding:
+    """In this process."""
+    return adding
+
+
 def all_at_once(
     plan: Plan,
     task: Task,
@@ -129,7 +139,7 @@ def all_at_once(
     device: str,
     tally: Tally,
 ) -> WorksOf:
-    """All sites of a sum as one program."""
+    """All sites of a sum, or some of them, as one program."""
     program = CohortProgram(plan, task, data, device=device, tally=tally)
 
     def works(terms: Terms, names: tuple[str, ...], params: Tensor, chance: Chance) -> Works:

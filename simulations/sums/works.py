@@ -24,7 +24,7 @@ class OneByOne:
     """Each site by a trainer of its own: what any task, and any model, can do."""
 
     terms: Terms
-    names: Sequence[str]
+    names: tuple[str, ...]
     params: Tensor = field(repr=False)
     trainers: Mapping[str, Trainer] = field(repr=False)
 
@@ -127,14 +127,15 @@ class Together(OneByOne):
 
     def updates(self) -> Rows:
         """What plain training changed at each."""
-        return self.program.updates(self.terms, self.params, self.chance.training, tuple(self.names))
+        return self.program.updates(self.terms, self.params, self.chance.training, self.names)
 
     def noised_updates(self, clipping_norm: float, noised: Callable[[slice, Tensor], Tensor]) -> Rows:
         """The same with DP-SGD."""
-        given = self.terms, self.params, self.chance.training, clipping_norm
-        return self.program.noised_updates(*given, noised, tuple(self.names))
+        return self.program.noised_updates(
+            self.terms, self.params, self.chance.training, clipping_norm, noised, self.names
+        )
 
     def clipped_gradients(self, clipping_norm: float) -> Rows:
         """The sum over one Poisson batch of each."""
-        given = self.terms, self.params, self.chance.training, clipping_norm
-        return self.program.clipped_gradients(*given, tuple(self.names))
+        given = self.terms, self.params, self.chance.training, clipping_norm, self.names
+        return self.program.clipped_gradients(*given)

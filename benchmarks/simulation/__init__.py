@@ -1,0 +1,1 @@
+"""How fast federations are simulated: `python -m benchmarks.simulation`."""

@@ -1,0 +1,145 @@
+"""The same training by what is here: site by site, as one cohort, and as whole simulated rounds."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter, process_time
+
+import torch
+from torch import Tensor
+
+from benchmarks.simulation.plans import STILL, name_of, plan_of, terms_of, write_sites
+from benchmarks.simulation.workloads import Batch, Workload
+from clients.training.isolation import coins
+from clients.training.local import poisson_batch
+from clients.training.work import SiteWork, Trainer, site_stream
+from federation import Plan, simulate
+from federation.model.params import Layout
+from federation.model.task import Dataset, Task, cross_entropy
+from federation.round.terms import Terms
+from privacy.mechanism.noise import Stream
+from simulations.cohort.program import CohortProgram
+
+NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A workload's clients as sites of one round: the plan without noise, their data, the params at its start."""
+
+    work: Workload
+    plan: Plan
+    terms: Terms
+    trainers: Sequence[Trainer]
+    params: Tensor
+    round: int = 1
+
+    @classmethod
+    def of(cls, work: Workload) -> Cohort:
+        """Without files."""
+        plan, start = plan_of(work, "none"), work.initial()
+        layout, task = Layout.of(start), Task(work.name, work.model, cross_entropy)
+        trainers = [
+            Trainer(task, Dataset(*work.records_of(client)), partial(site_stream, plan, name_of(client)))
+            for client in range(work.clients)
+        ]
+        return cls(work, plan, terms_of(plan, work, layout.dimension), trainers, layout.flatten(start))
+
+    def at(self, number: int) -> Cohort:
+        """The same in another round."""
+        return replace(self, round=number)
+
+    def minibatches(self) -> list[list[Batch]]:
+        """What each client's steps of the round see: a Poisson batch each, from the site's own stream."""
+        return [list(self._batches(trainer)) for trainer in self.trainers]
+
+    def _batches(self, trainer: Trainer) -> Sequence[Batch]:
+        stream, training = trainer.stream(self.round).derive("batches"), self.plan.training
+        drawn = [
+            poisson_batch(trainer.data, training.sample_rate, stream) for _ in range(training.local_steps)
+        ]
+        return [(batch.features, batch.labels) for batch in drawn]
+
+    def trained(self) -> list[Tensor]:
+        """The mean change, by each way there is."""
+        return [self.site_by_site(), self.as_one()]
+
+    def site_by_site(self) -> Tensor:
+        """The mean change, each site trained by itself: plainly, or each step clipped record by record."""
+        total = torch.zeros(len(self.params), dtype=torch.float64)
+        for client, trainer in enumerate(self.trainers):
+            stream = trainer.stream(self.round)
+            site = SiteWork(self.terms, name_of(client), self.params, trainer, stream)
+            with coins(stream):
+                total += site.noised_update(NORM, _as_it_is) if self.work.privately else site.update()
+        return total / len(self.trainers)
+
+    @cached_property
+    def _program(self) -> CohortProgram:
+        data = {name_of(client): trainer.data for client, trainer in enumerate(self.trainers)}
+        return CohortProgram(self.plan, self.trainers[0].task, data, device="cpu")
+
+    def as_one(self) -> Tensor:
+        """The same as one tensor program, draws of the batches and all."""
+        total, program = torch.zeros(len(self.params), dtype=torch.float64), self._program
+        if self.work.privately:
+            secret = Stream(os.urandom(32))
+            rows = program.noised_updates(self.terms, self.params, secret, NORM, lambda _, totals: totals)
+        else:
+            streams = (trainer.stream(self.round) for trainer in self.trainers)
+            rows = program.updates(self.terms, self.params, streams)
+        for _, part in rows:
+            total += part.sum(dim=0)
+        return total / len(self.trainers)
+
+
+def _as_it_is(total: Tensor) -> Tensor:
+    return total
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Whole rounds: milliseconds of the quickest on the processor and by the clock, clients a second of all rounds
+    by the report, and seconds of the whole call.
+    """
+
+    quickest: float
+    clocked: float
+    clients_a_second: float
+    seconds: float
+
+
+def whole(
+    sites: Path,
+    work: Workload,
+    noise: str,
+    rounds: int = 6,
+    *,
+    own: bool = False,
+    server: float = STILL,
+    keep: Path | None = None,
+) -> Rounds:
+    """Simulate a workload over a folder of sites; the first round is for caches. `keep`: where the run stays."""
+    ends, started = [(process_time(), perf_counter())], perf_counter()
+
+    def note(*_: object) -> None:
+        ends.append((process_time(), perf_counter()))
+
+    plan = plan_of(work, noise, rounds, own=own, server=server)
+    with tempfile.TemporaryDirectory() as folder:
+        out = keep or Path(folder) / "run"
+        report = simulate(plan, sites, out, baseline=False, public=True, progress=note, seed=7)
+    spent, clocked = (min(1e3 * (b - a) for a, b in pairwise(each)) for each in zip(*ends[1:], strict=True))
+    return Rounds(spent, clocked, report.timing.client_rounds_per_second or 0.0, perf_counter() - started)
+
+
+def with_sites(folder: Path, work: Workload, *, own: bool = False) -> Callable[[str], Rounds]:
+    """Write the sites; then, by the noise, whole rounds over them."""
+    sites = write_sites(folder / work.name, work, own=own)
+    return lambda noise: whole(sites, work, noise, own=own)
