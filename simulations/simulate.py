@@ -129,8 +129,8 @@ def simulate(
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". `parted`:
-    as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
+    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7".
+    `parted`: as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -150,7 +150,7 @@ def simulate(
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return draw(done)
     stage("reading the data", 0, 0)
-    world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study)
+    world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study, faults)
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
         if (
@@ -278,14 +278,16 @@ def _telling(world: World, progress: Progress | None, count: Count, all_metrics:
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
-def _adds(world: World, sites: Path, engine: Engine, stage: Stage) -> AbstractContextManager[Adds]:
+def _adds(
+    world: World, sites: Path | str | Population, engine: Engine, stage: Stage
+) -> AbstractContextManager[Adds]:
     """Within the context: where simulated sites are trained and added up."""
-    if engine != "flower-ray":
+    if engine != "flower-ray" or not isinstance(sites, Path | str):
         return nullcontext(here)
     stage("starting the cluster", 0, 0)
     from simulations.ray.cluster import spread
 
-    return spread(world, sites)
+    return spread(world, Path(sites))
 
 
 def _run(
@@ -351,10 +353,14 @@ def _world(
     warn: Callable[[Note], None],
     parted: Parted | None,
     study: Study | None,
+    faults: Faults | None,
 ) -> tuple[World, Sequence[SiteFiles]]:
     """The world of a folder of sites, with its files, or of a population."""
     if isinstance(sites, Path | str):
         return _read_sites(plan, Path(sites), keys, warn, parted, study)
+    if faults is not None:
+        hint = "simulate a folder of sites, which are known one by one"
+        raise InputError("faults are not played over a population", hint=hint)
     if engine != "vectorized":
         raise InputError("a population is simulated by the engine vectorized", hint="leave out the engine")
     return world_of(plan, sites, seed_in(keys)), ()

@@ -60,8 +60,8 @@ def summarize(
     """The report of a run that ended in `model`.
 
     `rounds` says how many each site began, `evaluated` who began the evaluation, `charged` what each ledger holds,
-    `tried` how often the same data were simulated. `population`: how many sites there are, where none is listed. `missing`: figures that are not made yet or cannot be made, and
-    why.
+    `tried` how often the same data were simulated. `population`: how many sites there are, where none is listed.
+    `missing`: figures that are not made yet or cannot be made, and why.
     """
     report = summary_of(
         world.plan,

@@ -1,7 +1,7 @@
 """The rounds of a run without messages and masks: every site's ring integers, added up.
 
-Without noise the sum equals the one that the protocol's machines would open, integer for integer, since masks cancel
-exactly; with noise it has the same distribution.
+Without noise the sum equals the one that the protocol's machines would open, integer for integer, since masks
+cancel exactly; with noise it has the same distribution.
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ def seed_in(keys: Path | None) -> bytes:
 
 
 def identity(seed: bytes, name: str) -> Ed25519PrivateKey:
-    """The key of a simulated site, or of the coordinator (""): one secret for all, as one process plays them all."""
+    """The key of a simulated site, or of the coordinator (""): one secret for all, whom one process plays."""
     info = b"federation/simulated/identity/1/" + name.encode()
     return Ed25519PrivateKey.from_private_bytes(HKDFExpand(SHA256(), 32, info).derive(seed))
 

@@ -236,14 +236,17 @@ def test_every_file_that_a_simulation_leaves_is_on_the_page(
 
     simulate(tmp_path / "plan.toml", sites, run, engine="protocol", progress=look, stage=look)
     look()
+    simulate(tmp_path / "plan.toml", sites, run.with_name("second"), progress=look, stage=look)
     known = patterns()
-    names = {name.removeprefix("first/").removesuffix(".new") for name in seen} | {registry_path().name}
+    names = {re.sub("^(first|second)/", "", name).removesuffix(".new") for name in seen}
+    names |= {registry_path().name}
     assert registry_path().exists()
     assert not {name for name in names if not any(pattern.fullmatch(name) for pattern in known.values())}
     assert {
         "checkpoint/keys/inputs",
         "journals/ash.sqlite",
-        "checkpoint/keys/ash.key",
+        "checkpoint/keys/sites",
+        "checkpoint/accounts.sqlite",
     } <= names
 
 

@@ -202,9 +202,9 @@ class NoisedSteps(FixedPoint):
 def carried(training: Training) -> tuple[float, ...]:
     """How much of each step's gradient is in what SGD changed, in units of the learning rate, the last step first.
 
-    All 1 for plain steps. With momentum m a gradient goes on to move the params in later steps, by m, m^2 and so on;
-    the proximal term takes a part of every move back. Both are linear, so one step's share is what the steps make
-    of a single gradient of 1.
+    All 1 for plain steps. With momentum m a gradient goes on to move the params in later steps, by m, m^2 and so
+    on; the proximal term takes a part of every move back. Both are linear, so one step's share is what the steps
+    make of a single gradient of 1.
     """
     momentum, back = training.momentum or 0.0, training.learning_rate * (training.proximal or 0.0)
     shares: list[float] = []

@@ -91,10 +91,9 @@ def summary_of(
         ),
         history=_history(plan, receipts),
         secure_aggregation=plan.secure_aggregation.tolerance,
-        **({} if population is None else {"population": population}),
     )
-    decay = plan.server.iterate_average
-    return report if decay is None else report.model_copy(update={"iterate_average": decay})
+    told = {"iterate_average": plan.server.iterate_average, "population": population}
+    return report.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
 def _line(receipt: Receipt) -> RoundLine:

@@ -1,7 +1,8 @@
 """What every simulated site of a run is charged: written once a round, and told only when it is on the disk.
 
-Writing waits for the disk, training does not: rounds go on while those before them are written, several at once where
-they are quick. What comes of a round is handed out (`Told`) when its charge and result are written, and not before.
+Writing waits for the disk, training does not: rounds go on while those before them are written, several at once
+where they are quick. What comes of a round is handed out (`Told`) when its charge and result are written, and not
+before.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class Book:
         return self._told(now=True)
 
     def stop(self) -> list[Told]:
-        """The run ends here for now. What was begun is charged, with no result: what is told of it may tell of data."""
+        """The run ends here for now. What was begun is charged, without a result: an error may tell of data."""
         if self._open is not None:
             self._add(self._open, None)
         return self._told(now=True)

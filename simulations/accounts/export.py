@@ -1,13 +1,13 @@
 """The ledgers of simulated sites, written when a run ends or stops: what a site would have on its disk.
 
-Every entry follows from the account and the site's key, so writing them again gives the same ledgers, with what came
-after at the end. A first entry says `simulated`, and every hash after it depends on that. No payload stands behind the
-commitment of a release: nothing leaves a simulated site but its part of a sum, and that is not kept; it commits to
-the params that the round ended with, which everybody may compare.
+Every entry follows from the account and the site's key, so writing them again gives the same ledgers, with what
+came after at the end. A first entry says `simulated`, and every hash after it depends on that. No payload stands
+behind the commitment of a release: nothing leaves a simulated site but its part of a sum, and that is not kept; it
+commits to the params that the round ended with, which everybody may compare.
 
-Up to `MOST` sites each has a file of its own, NAME.sqlite. Beyond, all.sqlite is the one ledger of all of them: of the
-site "*", signed by the coordinator, who plays them all. A round stands there once, and the question that it answers
-says whose it was.
+Up to `MOST` sites each has a file of its own, NAME.sqlite. Beyond, all.sqlite is the one ledger of all of them: of
+the site "*", signed by the coordinator, who plays them all. A round stands there once, and the question that it
+answers says whose it was.
 """
 
 from __future__ import annotations

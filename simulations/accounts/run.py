@@ -1,4 +1,4 @@
-"""A run whose simulated sites are charged in one account: its rounds, its evaluation, its end, and taking it up again."""
+"""A run whose simulated sites are charged in one account: rounds, evaluation, end, and taking it up again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Paid:
 
 @dataclass(frozen=True)
 class Telling:
-    """What a run says while it goes on: figures of a state, if its round is one of those measured; a finished round."""
+    """What a run says while it goes on: figures of a state, where they are measured; a finished round."""
 
     measure: Callable[[ServerState], Metrics]
     progress: Callable[[Receipt, Metrics], None]
