@@ -54,6 +54,7 @@ from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.sums.adding import Adds, here
 from simulations.tried import Uses, count_run
+from simulations.virtual.population import Population, world_of
 from simulations.world import (
     InProcess,
     Parted,
@@ -63,6 +64,7 @@ from simulations.world import (
     keep_identities,
     open_sites,
     read_world,
+    seed_in,
 )
 
 Engine = Literal["vectorized", "protocol", "flower", "flower-ray"]
@@ -99,7 +101,7 @@ class _Played:
 
 def simulate(
     plan: Plan | Path | str,
-    sites: Path | str,
+    sites: Path | str | Population,
     out: Path | str,
     *,
     engine: Engine = "vectorized",
@@ -117,6 +119,9 @@ def simulate(
     study: Study | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
+
+    `sites` may also be a `Population` of virtual sites, for the vectorized engine: their data are made when a round
+    needs them, and the report tells how many there are, and nothing of each.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
@@ -139,13 +144,13 @@ def simulate(
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
     plan, text = with_seed(plan, seed)
-    sites, out = Path(sites), Path(out)
+    out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return draw(done)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn, parted, study)
+    world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study, faults)
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
         if (
@@ -193,6 +198,7 @@ def _reported(
         evaluated=paid.evaluated,
         charged=paid.charged,
         tried=paid.tried,
+        population=None if world.listed else world.size,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
     unmasked = UNMASKED if engine in ADDS_UP else ""
@@ -208,10 +214,10 @@ def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds)
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
     optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
-    work = partial(without_privacy, plan, world, kept, step, adds)
+    work = partial(without_privacy, plan, world, kept if world.listed else None, step, adds)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
-    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and len(world.members) <= MOST_SITES:
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and 0 < len(world.listed) <= MOST_SITES:
         report = _with_local_only(report, world, kept, stage)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
@@ -278,14 +284,16 @@ def _telling(
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
-def _adds(world: World, sites: Path, engine: Engine, stage: Stage) -> AbstractContextManager[Adds]:
+def _adds(
+    world: World, sites: Path | str | Population, engine: Engine, stage: Stage
+) -> AbstractContextManager[Adds]:
     """Within the context: where simulated sites are trained and added up."""
-    if engine != "flower-ray":
+    if engine != "flower-ray" or not isinstance(sites, Path | str):
         return nullcontext(here)
     stage("starting the cluster", 0, 0)
     from simulations.ray.cluster import spread
 
-    return spread(world, sites)
+    return spread(world, Path(sites))
 
 
 def _run(
@@ -341,6 +349,27 @@ def _finished(
             f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
         )
     return done
+
+
+def _world(
+    plan: Plan,
+    sites: Path | str | Population,
+    keys: Path,
+    engine: Engine,
+    warn: Callable[[Note], None],
+    parted: Parted | None,
+    study: Study | None,
+    faults: Faults | None,
+) -> tuple[World, Sequence[SiteFiles]]:
+    """The world of a folder of sites, with its files, or of a population."""
+    if isinstance(sites, Path | str):
+        return _read_sites(plan, Path(sites), keys, warn, parted, study)
+    if faults is not None:
+        hint = "simulate a folder of sites, which are known one by one"
+        raise InputError("faults are not played over a population", hint=hint)
+    if engine != "vectorized":
+        raise InputError("a population is simulated by the engine vectorized", hint="leave out the engine")
+    return world_of(plan, sites, seed_in(keys)), ()
 
 
 def _read_sites(
