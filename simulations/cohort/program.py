@@ -8,7 +8,7 @@ gradient is not finite, is done by the site's own code, on the batches that were
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -27,7 +27,7 @@ from simulations.cohort.ways import Way, way_of
 Streams = Iterable[Stream] | Stream
 """A site's stream each, in the order of the members, as `site_stream` makes them; or one secret stream for all."""
 Rows = tuple[slice, Tensor]
-Names = tuple[str, ...] | None
+Names = Sequence[str] | None
 
 
 def device_of(name: str) -> torch.device:
@@ -100,7 +100,7 @@ class CohortProgram:
             stack = None if way.net is None else self._shelf.stack(part)
             yield Slice(setting, part, start, way, stack, own)
 
-    def _way(self, names: tuple[str, ...], terms: Terms, dtype: torch.dtype) -> Way:
+    def _way(self, names: Sequence[str], terms: Terms, dtype: torch.dtype) -> Way:
         if dtype not in self._ways:
             like = self._shelf.like(names[0])
             batch = terms.kind.largest_batch(terms.parties)
