@@ -19,19 +19,10 @@ from clients.journal.ownership import require_owner
 from clients.policy import Policy, SiteFile, consent, data_files, load_site, require_complete
 from clients.training.screen import try_out
 from federation.ledger.export import load_entries
-from federation.model.code import code_digest
-from federation.model.params import Layout
 from federation.model.task import build_task
-from federation.plan.guarantee import cost_for, epsilons, largest_alone
+from federation.plan.guarantee import largest_alone
 from federation.plan.plan import Plan
-from federation.round.cohort import stand_ins
-from federation.round.excess import excess_facts, planned_cohort
-from federation.round.groups import group_sizes, noise_factor
-from federation.round.messages import Member
-from federation.round.terms import Terms
-from federation.sums.sizes import facts as transcript_facts
-from privacy.accounting.events import GaussianEvent
-from privacy.accounting.units import Patient
+from federation.report.planned import plan_facts
 from privacy.ledger.chain import append
 from privacy.ledger.state import Account, fold
 
@@ -48,60 +39,6 @@ def preflight(
         return plan_facts(plan, 1)
     rules = load_site(Path(site))
     return {**plan_facts(plan, rules.data.size or 1), "site": _site_facts(plan, rules, Path(site), tell)}
-
-
-def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
-    """Settles the terms of the smallest cohort, or group: this refuses a plan on which no round could agree."""
-    dimension = Layout.of(build_task(plan).model()).dimension
-    members = tuple(Member(site, size) for site in stand_ins(plan.cohort.minimum))
-    terms = Terms(plan, bytes(16), 1, 1, members, dimension).groups[-1]
-    event, rules = plan.kind.event, terms.parameters
-    return {
-        "plan_digest": plan.digest,
-        "name": plan.federation.name,
-        "rounds": plan.federation.rounds,
-        "model_parameters": dimension,
-        **_code(plan),
-        "private": plan.is_private,
-        "unit": plan.privacy.unit,
-        "noise": plan.privacy.noise,
-        "epsilon": None,
-        "delta": plan.privacy.delta,
-        "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
-        **_costs(plan),
-        **_groups(plan),
-        "smallest_cohort": {
-            "sites": rules.count,
-            "shares_that_unmask": rules.threshold,
-            "dropouts_survived": rules.tolerated,
-        },
-        "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
-        "transcripts": transcript_facts(plan, planned_cohort(plan), dimension),
-    }
-
-
-def _code(plan: Plan) -> dict[str, Any]:
-    """The files of the user's own package as they are here, and whether the plan has every site use just them."""
-    if not plan.has_own_code:
-        return {}
-    return {"code": {"digest": code_digest(plan.code), "pinned": plan.federation.code is not None}}
-
-
-def _groups(plan: Plan) -> dict[str, Any]:
-    """The groups of the planned cohort, and the noise on the mean of their means over that on one mean of all."""
-    groups, sites = plan.secure_aggregation.groups, planned_cohort(plan)
-    if groups is None:
-        return {}
-    facts: dict[str, Any] = {"sizes": list(group_sizes(sites, groups)), "combine": plan.server.combine}
-    return {"groups": facts | ({"noise_factor": noise_factor(plan, sites)} if plan.is_private else {})}
-
-
-def _costs(plan: Plan) -> dict[str, Any]:
-    """What the run costs one unit that the plan protects, as `budget` says it, and how much more noise it has."""
-    if not plan.is_private:
-        return {}
-    costs = epsilons(cost_for(plan, plan.privacy.unit, Patient()))
-    return {**costs, **excess_facts(plan, planned_cohort(plan))}
 
 
 def _site_facts(plan: Plan, rules: SiteFile, path: Path, tell: Callable[[FileRead], None]) -> dict[str, Any]:

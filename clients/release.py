@@ -100,7 +100,7 @@ def release(
     """
     run, number = terms.account
     question = terms.question(params_bytes(params)).hex()
-    ended = terms.run.hex() if terms.is_evaluation else ""  # its last params are what is evaluated
+    ended = terms.run.hex() if terms.is_evaluation else ""  # its model is what is evaluated
     sealed = journal.begin(run, number, question, limits, heads, ended)
     form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:

@@ -1,6 +1,6 @@
 """What the parties agree on, and the front door: `from federation import Plan, simulate, audit_run`.
 
-    for a researcher      Plan, load_plan, simulate, Report, budget_of
+    for a researcher      Plan, load_plan, simulate, cross_validate, Report, budget_of
     for a site engineer   preflight; Task, Dataset, Source, adapted and conformance, for a task of your own
     for an auditor        audit_run
     for everybody         FederationError and PrivacyError, the roots of every error we raise
@@ -27,6 +27,7 @@ _HOMES = {
     "audit_run": "federation.audit.examine:audit",
     "budget_of": "simulations.budgets:budget_of",
     "conformance": "clients.conformance.kit:conformance",
+    "cross_validate": "simulations.folds.crossing:cross_validate",
     "load_plan": "federation.plan.plan:load",
     "preflight": "clients.check:preflight",
     "simulate": "simulations.simulate:simulate",

@@ -11,6 +11,7 @@ from federation.plan.plan import load as load_plan
 from federation.report.report import Report
 from privacy.errors import PrivacyError
 from simulations.budgets import budget_of
+from simulations.folds.crossing import cross_validate
 from simulations.simulate import simulate
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "audit_run",
     "budget_of",
     "conformance",
+    "cross_validate",
     "load_plan",
     "preflight",
     "simulate",

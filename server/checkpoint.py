@@ -23,6 +23,7 @@ from federation.sums.state import ServerState
 _FILE = "state.safetensors"
 _FORMAT = "federation.checkpoint/1"
 _OPTIMIZER = "optimizer."
+_AVERAGE = "average"
 
 
 def write(folder: Path, plan: Plan, state: ServerState) -> None:
@@ -34,6 +35,8 @@ def packed(plan: Plan, state: ServerState) -> bytes:
     """What is stored."""
     moments = {f"{_OPTIMIZER}{name}": tensor for name, tensor in state.optimizer.to_tensors().items()}
     tensors = {"params": state.params, **moments}
+    if state.average is not None:
+        tensors[_AVERAGE] = state.average
     metadata = {
         "format": _FORMAT,
         "plan": plan.digest,
@@ -78,15 +81,17 @@ def read(folder: Path, plan: Plan) -> ServerState | None:
     if metadata.get("format") != _FORMAT or metadata.get("plan") != plan.digest:
         raise CheckpointError(f"{path} belongs to another plan", hint="use its own plan, or another folder")
     try:
-        return _state(metadata, tensors)
+        return _state(plan, metadata, tensors)
     except (ValueError, KeyError, RuntimeError):
         raise CheckpointError(f"{path} is damaged", hint="start again in another folder") from None
 
 
-def _state(metadata: dict[str, str], tensors: dict[str, Tensor]) -> ServerState:
+def _state(plan: Plan, metadata: dict[str, str], tensors: dict[str, Tensor]) -> ServerState:
     """ValueError, KeyError or RuntimeError where a number, a tensor or the one value of a tensor is not there."""
-    moments = {name.removeprefix(_OPTIMIZER): value for name, value in tensors.items() if name != "params"}
+    average = None if plan.server.iterate_average is None else tensors.pop(_AVERAGE)
+    params = tensors.pop("params")
+    moments = {name.removeprefix(_OPTIMIZER): value for name, value in tensors.items()}
     run, done, attempt = bytes.fromhex(metadata["run"]), int(metadata["round"]), int(metadata["attempt"])
     if len(run) != RUN_ID_BYTES or min(done, attempt) < 0:
         raise ValueError("no run, or a round before the first")
-    return ServerState(run, done, tensors["params"], OptState.from_tensors(moments), attempt)
+    return ServerState(run, done, params, OptState.from_tensors(moments), attempt, average)

@@ -78,8 +78,7 @@ class Coordinator:
         self.accused: dict[str, str] = {}  # whose shares do not open, by the site that says so
         self.gone: set[str] = set()  # fell silent, left for a reason of their own, or broke the protocol
         self.following: Coordinator | None = None
-        sink = uploads.keep if uploads is not None else None
-        self._machine = ServerMachine(roster, terms.parameters, terms.session, sink)
+        self._machine = self._made(roster)
         self._params: bytes | None = None
         self._params_digest = b""
         self._asked: set[str] = set()  # sites that were sent the params
@@ -87,6 +86,10 @@ class Coordinator:
         self._answered: set[str] = set()  # in the step at hand, and not found faulty
         self._departed: set[str] = set()  # are not waited for
         self._onward: dict[str, bytes] = {}  # frames that wait to travel with the round before
+
+    def _made(self, roster: Roster) -> ServerMachine:
+        sink = self.uploads.keep if self.uploads is not None else None
+        return ServerMachine(roster, self.terms.parameters, self.terms.session, sink)
 
     @property
     def result(self) -> RingVector | None:

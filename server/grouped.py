@@ -34,10 +34,13 @@ class Grouped:
 
     def __init__(self, terms: Terms, roster: Roster, key: Ed25519PrivateKey, heads: Heads) -> None:
         self.terms = terms
-        self._parts = tuple(Coordinator(group, roster, key, heads) for group in terms.groups)
+        self._parts = tuple(self._part(group, roster, key, heads) for group in terms.groups)
         self._of = {member.site: part for part in self._parts for member in part.terms.members}
         self._waiting: set[Coordinator] = set()  # for answers, in the step at hand
         self._outgoing: list[Outgoing] = []  # of the groups that do not wait any more
+
+    def _part(self, group: Terms, roster: Roster, key: Ed25519PrivateKey, heads: Heads) -> Coordinator:
+        return Coordinator(group, roster, key, heads)
 
     @property
     def is_done(self) -> bool:

@@ -212,7 +212,7 @@ class _Stage:
         """Tell all who joined that it is over, so that their memory is free again; nobody needs to hear it."""
         heads = Heads(self.voice.sites, rehearsed=True)
         lines = lines or Lines(self.clocked, self.answers.addresses, self.voice, heads)
-        digest, seconds = params_digest(params_bytes(state.params)), self.plan.cohort.deadline_seconds / 2
+        digest, seconds = params_digest(params_bytes(state.model)), self.plan.cohort.deadline_seconds / 2
         lines.close(self.voice.run, digest, self.answers.addresses, min(_FAREWELL, seconds))
 
     def _found(self) -> Rehearsal:

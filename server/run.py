@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from federation.errors import SumRefused
@@ -46,13 +46,36 @@ def server_stream(_: int) -> Stream:
     return Stream(os.urandom(32))
 
 
-def run(setting: Setting, stream: ServerNoise) -> Iterator[tuple[ServerState, Receipt]]:
+@dataclass
+class Course:
+    """What one round of a run leaves to the next, beside the state: keys exchanged on the way, how many were lost.
+
+    `charged`: the sites that an earlier process may have asked about the next round.
+    """
+
+    charged: frozenset[str] = frozenset()
+    prepared: Coordinator | None = None
+    lost_in_a_row: int = 0
+
+    def play(self, setting: Setting) -> Played:
+        """The next round, as `play_round`."""
+        may_lose = self.lost_in_a_row + 1 < LOST_IN_A_ROW
+        played = play_round(setting, self.prepared, may_lose=may_lose, charged=self.charged)
+        self.charged = frozenset()
+        self.prepared = played.last.following if played.has_sums else None
+        self.lost_in_a_row = 0 if played.has_sums else self.lost_in_a_row + 1
+        return played
+
+
+def run(
+    setting: Setting, stream: ServerNoise, course: Course | None = None
+) -> Iterator[tuple[ServerState, Receipt]]:
     """Yield the state after every round that is left in this setting, with its receipt.
 
     A round that some sites may have charged, and that no attempt can finish, is lost: its number is used up, params
     stay, and the next number goes on without those that were in the way. So a plan of R rounds has R numbers,
     whatever happens. `stream` gives the server's noise, round by round, and is read only where the plan says
-    `noise = "central"`.
+    `noise = "central"`. `course` is that of the rounds before, where this process played them.
 
     Raises TooFewSurvivors when every attempt at a round fails and no other cohort could do better, or so many
     rounds in a row are lost; RosterError when no cohort can be formed, TrainingDiverged when a round ended in
@@ -60,21 +83,16 @@ def run(setting: Setting, stream: ServerNoise) -> Iterator[tuple[ServerState, Re
     not have that reported.
     """
     plan, lines = setting.plan, setting.lines
-    prepared: Coordinator | None = None
-    lost_in_a_row = 0
-    charged = _perhaps_charged(setting)
+    course = course or Course(perhaps_charged(setting))
     while (state := setting.state).round < plan.rounds:
         require_finite(state)
         started = time.monotonic()
-        may_lose = lost_in_a_row + 1 < LOST_IN_A_ROW
-        played = play_round(setting, prepared, may_lose=may_lose, charged=charged)
-        charged, prepared, found, digest = frozenset(), None, None, None
+        played = course.play(setting)
+        found, digest = None, None
         left: tuple[str, ...] = ()
         if not played.has_sums:
             after = replace(state, round=state.round + 1)
-            lost_in_a_row += 1
         else:
-            prepared, lost_in_a_row = played.last.following, 0
             digest, sums = _keep(setting, played.last), played.last.sums()
             left = tuple(sorted(site for one in sums for site in one.left))
             with _shown_by(digest):
@@ -87,8 +105,9 @@ def run(setting: Setting, stream: ServerNoise) -> Iterator[tuple[ServerState, Re
 
 
 def evaluate(setting: Setting, stream: ServerNoise) -> Evaluated:
-    """The round after the last: noised figures of the final params on what the sites held out."""
-    played = play_round(setting, None, may_lose=False, charged=_perhaps_charged(setting))
+    """The round after the last: noised figures of the model on what the sites held out."""
+    setting = replace(setting, state=setting.state.concluded())
+    played = play_round(setting, None, may_lose=False, charged=perhaps_charged(setting))
     terms, survivors, cohort = played.last.terms, played.survivors, played.last.terms.names
     if not played.has_sums:
         raise AssertionError("an evaluation may not be lost")
@@ -101,7 +120,7 @@ def evaluate(setting: Setting, stream: ServerNoise) -> Evaluated:
     return replace(done, transcript=digest)
 
 
-def _perhaps_charged(setting: Setting) -> frozenset[str]:
+def perhaps_charged(setting: Setting) -> frozenset[str]:
     """Whoever an earlier process may have asked about the round at which this one resumes."""
     return frozenset(member.site for member in setting.members) if setting.state.attempt else frozenset()
 
@@ -126,6 +145,7 @@ def receipt_of(
         bytes_down=counts[1],
         params_before=params_digest(params_bytes(before.params)).hex(),
         params_after=params_digest(params_bytes(after.params)).hex(),
+        average=None if after.average is None else params_digest(params_bytes(after.model)).hex(),
         heads={site: head.to_json() for site, head in heads.items()},
     )
 

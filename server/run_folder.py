@@ -274,8 +274,8 @@ class RunFolder:
         return next((entry for entry in self._lines() if "evaluation" in entry), {})
 
     def store_closing(self, state: ServerState, heads: Mapping[str, Head]) -> None:
-        """Make the end of a run durable: its last params, and the heads of the sites' ledgers after it."""
-        params = params_digest(params_bytes(state.params)).hex()
+        """Make the end of a run durable: its model, and the heads of the sites' ledgers after it."""
+        params = params_digest(params_bytes(state.model)).hex()
         self._append(state.run, {"closed": True, "params": params, "heads": _in_json(heads)})
 
     def store_consents(self, run: bytes, consents: Mapping[str, bytes]) -> None:

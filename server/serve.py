@@ -31,7 +31,9 @@ from server.voice import Voice, coordinator_key
 
 RESUMED = 3
 """Times in a row that a round without a sum is played again by the same process."""
-_PAUSE, _LEAST = 1.0, 30.0  # seconds between two looks for sites, and for which they are waited for at least
+LEAST = 30.0
+"""Seconds for which sites are waited for at least."""
+_PAUSE = 1.0  # seconds between two looks for them
 
 
 def serve(
@@ -77,20 +79,21 @@ def _insist(play: Callable[[], bool], rounds: Callable[[], int], wait: Callable[
                 return
         except (TooFewSurvivors, RosterError) as error:
             done, left = rounds(), RESUMED if rounds() > done else left - 1
-            if not left or not (_is_worth_it(error) if isinstance(error, TooFewSurvivors) else is_again):
+            if not left or not (is_worth_it(error) if isinstance(error, TooFewSurvivors) else is_again):
                 raise
             warn("warning", detail=f"{error.args[0]}; it is played again when the sites are back")
             wait()
             is_again = True
 
 
-def _is_worth_it(error: TooFewSurvivors) -> bool:
+def is_worth_it(error: TooFewSurvivors) -> bool:
+    """Whether a round that failed so may be played again when the sites are back."""
     return error.is_free and SILENT in error.left.values()
 
 
 def _await_sites(plan: Plan, transport: Transport) -> None:
     """Wait until enough sites can be reached, for as long as a round may wait for them."""
-    ends = time.monotonic() + max(_LEAST, plan.cohort.deadline_seconds)
+    ends = time.monotonic() + max(LEAST, plan.cohort.deadline_seconds)
     while True:
         time.sleep(_PAUSE)
         if len(transport.addresses()) >= plan.cohort.minimum or time.monotonic() >= ends:
@@ -149,13 +152,13 @@ def _played(folder: RunFolder, setting: Setting, newcomers: Newcomers) -> Settin
 
 
 def _end(folder: RunFolder, task: Task, setting: Setting, memory: LedgerMemory) -> None:
-    """Tell the sites that the run is over, and write where their ledgers stand after it, and its params."""
+    """Tell the sites that the run is over, and write where their ledgers stand after it, and its model."""
     state, lines = setting.state, setting.lines
     names = [member.site for member in setting.members]
-    digest = params_digest(params_bytes(state.params))
+    digest = params_digest(params_bytes(state.model))
     folder.store_closing(state, lines.close(state.run, digest, names, folder.plan.cohort.deadline_seconds))
     memory.remember(lines.heads.all())
-    folder.write_params(task.model(), state.params)
+    folder.write_params(task.model(), state.model)
 
 
 def _report(folder: RunFolder, setting: Setting, started: float) -> None:

@@ -123,7 +123,7 @@ class Lines:
         return _is_whole(self.voice.run, answer, self.heads)
 
     def close(self, run: bytes, params: bytes, sites: Iterable[str], seconds: float) -> Mapping[str, Head]:
-        """Tell sites that the run is over, with these last params (a digest); the last head of each is returned.
+        """Tell sites that the run is over, with this model (the digest of its params); the last head of each.
 
         A site that does not hear of it keeps its budget reserved until its own people close the run. One that is
         away is told, too, and nobody waits for its answer.
@@ -226,7 +226,7 @@ def open_lines(
     refusals = [one.reason for one in answers.refusals.values() if one.reason is not None]
     refusals += [Reason.PROTOCOL] * (len(welcomes) - len(members))
     if len(members) < plan.cohort.minimum:
-        raise _too_few(plan, len(members), refusals)
+        raise too_few(plan, len(members), refusals)
     lines = Lines(transport, answers.addresses, voice, heads, clock)
     lines.greeted = answers.greeted
     lines.consents.update({member.site: welcomes[member.site].to_consent() for member in members})
@@ -314,7 +314,8 @@ def _agreed(welcome: Welcome, voice: Voice, hello: Frame) -> Welcome | str:
     return welcome
 
 
-def _too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
+def too_few(plan: Plan, joined: int, refusals: list[Reason]) -> FederationError | PrivacyError:
+    """Why a run cannot begin with so many sites: the reasons of those that refused decide."""
     story = f"{many(joined, 'site')} joined, cohort.minimum is {plan.cohort.minimum}"
     hint = "ask the sites: their own log says why"
     if joined:

@@ -65,7 +65,7 @@ class Voice:
         return self._ordered(Frame(Kind.HELLO, self.run, *at, body))
 
     def closing(self, params: bytes) -> Frame:
-        """That the run is over, with these last params (a digest)."""
+        """That the run is over, with this model (the digest of its params)."""
         return self._ordered(Frame(Kind.CLOSE, self.run, 0, 0, params))
 
     def _ordered(self, frame: Frame) -> Frame:

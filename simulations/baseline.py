@@ -13,10 +13,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from federation.config.tables import Privacy
 from federation.errors import TrainingDiverged
@@ -25,6 +26,7 @@ from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
 from federation.report.report import Metrics
 from federation.sums.state import ServerState, begin
+from server.playing import Members
 from server.run import server_stream
 from simulations.fingerprints import fingerprint, parts_of
 from simulations.optional import DIVERGED
@@ -49,7 +51,7 @@ class Baseline:
     def result(self) -> Metrics:
         """The metrics; TrainingDiverged if there are none."""
         if self.metrics is None:
-            raise _diverged()
+            raise diverged()
         return self.metrics
 
 
@@ -64,17 +66,14 @@ def without_privacy(
 
     Those that an earlier run left in the folder `kept` are taken from there. TrainingDiverged if there is no model.
     """
-    evaluation = plan.evaluation.model_copy(update={"epsilon": None})  # figures that are published later
-    bare = plan.model_copy(
-        update={"privacy": Privacy(unit=plan.privacy.unit, noise="none"), "evaluation": evaluation}
-    )
-    states, rounds = _rounds(bare, world, adds), plan.federation.rounds
+    bare = without_claim(plan)
+    states, rounds = rounds_of(bare, world, world.members, adds), plan.federation.rounds
     try:
         state = next(states)
     except TrainingDiverged:
-        raise _diverged() from None
+        raise diverged() from None
     step(1, rounds)
-    place = None if kept is None else _place(kept, bare, world, state)
+    place = None if kept is None else place_of(kept, bare, world, state)
     known = None if place is None else _read(place)
     if known is None:
         known = _trained(states, world, state, lambda done: step(done, rounds))
@@ -85,11 +84,18 @@ def without_privacy(
     return known.result()
 
 
-def _rounds(bare: Plan, world: World, adds: Adds) -> Iterator[ServerState]:
-    """The state after each round."""
-    state = begin(bare, bytes(16), initial_params(world.task.model, bare.federation.seed))
-    adding = adds(bare, adding_of(bare, world))
-    return (after for after, _ in run_vectorized(bare, state, world.members, adding, server_stream))
+def without_claim(plan: Plan) -> Plan:
+    """The plan with neither clipping nor noise, and without the figures that are published later."""
+    evaluation = plan.evaluation.model_copy(update={"epsilon": None})
+    privacy = Privacy(unit=plan.privacy.unit, noise="none")
+    return plan.model_copy(update={"privacy": privacy, "evaluation": evaluation})
+
+
+def rounds_of(plan: Plan, world: World, members: Members, adds: Adds = here) -> Iterator[ServerState]:
+    """The state after each round of these members of a world, without accounts: nothing is charged or kept."""
+    state = begin(plan, bytes(16), initial_params(world.task.model, plan.federation.seed))
+    adding = adds(plan, adding_of(plan, world))
+    return (after for after, _ in run_vectorized(plan, state, members, adding, server_stream))
 
 
 def _trained(
@@ -100,28 +106,32 @@ def _trained(
         for after in states:
             state = after
             step(state.round)
-        return Baseline(pooled_metrics(world, model_of(world, state.params)))
+        return Baseline(pooled_metrics(world, model_of(world, state.model)))
     except TrainingDiverged:
         return Baseline(None)
 
 
-def _diverged() -> TrainingDiverged:
+def diverged() -> TrainingDiverged:
+    """Why there is no model."""
     return TrainingDiverged("these settings diverge without privacy", hint="clipping held them together")
 
 
-def _place(folder: Path, bare: Plan, world: World, first: ServerState) -> Path | None:
-    """The file for this comparison; None if the folder cannot be had, or others could write there."""
+def place_of(folder: Path, bare: Plan, world: World, first: ServerState, what: str = "") -> Path | None:
+    """The file for this comparison, or for `what` else is compared by the same settings.
+
+    None if the folder cannot be had, or others could write there.
+    """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.stat()
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             return None
-        return folder / f"{_name(_key(folder / 'key'), bare, world, first)}.json"
+        return folder / f"{_name(_key(folder / 'key'), bare, world, first, what)}.json"
     except OSError:
         return None
 
 
-def _name(key: bytes, bare: Plan, world: World, first: ServerState) -> str:
+def _name(key: bytes, bare: Plan, world: World, first: ServerState, what: str) -> str:
     """A keyed hash of all that the metrics depend on. Without the key nobody can find data from it by trying."""
     federation = bare.federation.model_copy(update={"name": ""})
     settings = bare.model_copy(update={"federation": federation}).canonical()
@@ -130,12 +140,14 @@ def _name(key: bytes, bare: Plan, world: World, first: ServerState) -> str:
     for datasets in (world.training, world.held_out):
         for site, data in sorted(datasets.items()):
             parts += [site.encode(), *parts_of(data)]
+    if what:
+        parts.append(what.encode())
     return fingerprint(key, parts)
 
 
 def _figures(world: World, state: ServerState) -> Metrics:
     try:
-        return pooled_metrics(world, model_of(world, state.params))
+        return pooled_metrics(world, model_of(world, state.model))
     except TrainingDiverged:
         return {}
 
@@ -167,7 +179,10 @@ def _read(place: Path) -> Baseline | None:
 
 def _keep(place: Path, result: Baseline) -> None:
     metrics = None if result.metrics is None else dict(result.metrics)
-    content = {"metrics": metrics, "reason": DIVERGED if metrics is None else None}
-    with suppress(OSError):  # it costs time only
-        replace_file(place, json.dumps(content, allow_nan=False).encode())
-        place.chmod(0o600)
+    keep_figures(place, {"metrics": metrics, "reason": DIVERGED if metrics is None else None})
+
+
+def keep_figures(place: Path, content: Mapping[str, Any]) -> None:
+    """Write them for later runs, if that is possible: it costs time only."""
+    with suppress(OSError):
+        replace_file(place, json.dumps(content, allow_nan=False).encode(), is_secret=True)

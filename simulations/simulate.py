@@ -15,10 +15,12 @@ from typing import Literal, get_args
 import torch
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.load import read_file
 from clients.data.notes import Note
 from clients.journal.lock import alone
 from clients.site import Site
 from federation.config.toml import read, with_value
+from federation.errors import InputError
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
@@ -31,7 +33,7 @@ from federation.sums.engines import ADDS_UP
 from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
 from privacy.ledger.heads import Head
-from server.attendance.faults import Faults
+from server.attendance.faults import Faults as Accused
 from server.evaluation import Evaluated
 from server.playing import Setting
 from server.run import evaluate, run, server_stream
@@ -41,13 +43,21 @@ from server.transcripts import Transcripts
 from server.voice import Voice
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
+from simulations.comparing.alone import MOST_SITES, kept_local_only
+from simulations.faults.kept import keep_faults, require_same, suffered
+from simulations.faults.network import Network
+from simulations.faults.playing import Rounds, greeting
+from simulations.faults.rules import Faults, load_faults
+from simulations.faults.story import Story
 from simulations.inputs import keep_inputs
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.sums.adding import Adds, here
-from simulations.tried import count_run
+from simulations.tried import Uses, count_run
 from simulations.world import (
     InProcess,
+    Parted,
+    Reader,
     World,
     journal_of,
     keep_identities,
@@ -63,9 +73,19 @@ Stage = Callable[[str, int, int], None]
 Count = Callable[[str], Tried | None]  # run id -> how often the same data were tried
 _KEYS = Path("checkpoint", "keys")
 BARE = "without_privacy"
+LOCAL = "local_only"
 _ALL = 20  # rounds from the first on that are all measured
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a run is a part of: so many runs, whose data are read once. Nobody looks at the pages of each."""
+
+    runs: int
+    read: Reader
+    uses: Uses
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,7 @@ class _Played:
 
     rounds: Iterator[tuple[ServerState, Receipt]]
     evaluate: Callable[[ServerState], Evaluated]
-    close: Callable[[bytes], Mapping[str, Head]]  # digest of the last params -> the last head of each ledger
+    close: Callable[[bytes], Mapping[str, Head]]  # digest of the model -> the last head of each ledger
 
 
 def simulate(
@@ -86,62 +106,84 @@ def simulate(
     device: str = "auto",
     seed: int | None = None,
     baseline: bool = True,
+    all_metrics: bool = False,
     progress: Progress | None = None,
     stage: Stage = lambda _what, _done, _all: None,
     warn: Callable[[Note], None] = lambda _: None,
     notice: Callable[[str], None] = _log.warning,
     public: bool = False,
+    faults: Faults | str | None = None,
+    parted: Parted | None = None,
+    study: Study | None = None,
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
+    `all_metrics`: figures after every round; by default after the first twenty, then ever fewer, and the last.
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
     after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
     files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. Torch is set to one thread.
+    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". `parted`:
+    as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}")
+    faults = load_faults(faults) if isinstance(faults, str) else faults
+    if faults is not None and engine == "flower":
+        hint = "choose the engine vectorized, or protocol"
+        raise InputError("faults are not played over Flower, which has a clock of its own", hint=hint)
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
-    plan, text = _with_seed(plan, seed)
+    plan, text = with_seed(plan, seed)
     sites, out = Path(sites), Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
-    if (done := _finished(out, plan, text, engine, notice)) is not None:
-        return _drawn(done, out, stage)
+    draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
+    if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
+        return draw(done)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn)
+    world, files = _read_sites(plan, sites, out / _KEYS, warn, parted, study)
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
-        if (done := _finished(out, plan, text, engine, notice)) is not None:  # by another process meanwhile
-            return _drawn(done, out, stage)
+        if (
+            done := _finished(out, plan, text, engine, notice, faults)
+        ) is not None:  # by another process meanwhile
+            return draw(done)
         keep_inputs(world, engine, out / "checkpoint")
-        count = partial(_count, plan, [] if public else files, notice)
+        keep_faults(faults, out / "checkpoint")
+        count = partial(_count, plan, [] if public else files, notice, study)
         adds = stack.enter_context(_adds(world, sites, engine, stage))
-        paid = _run(folder, world, engine, _telling(world, progress, count), device, adds)
-        folder.write_params(world.task.model(), paid.state.params)
+        telling = _telling(world, progress, count, all_metrics)
+        paid = _run(folder, world, engine, telling, device, adds, faults)
+        folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
         stage("counting what was spent", 0, 0)
         compares = baseline and _compares(world)
-        report = _reported(folder, world, paid, engine, started, compares)
+        report = _reported(folder, world, paid, engine, started, compares, faults, parted)
         if compares:
             report = _compared(report, world, out, stage, adds)
         if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED):
             folder.close()  # else the same command makes the comparison, of the same data
-        return _drawn(report, out, stage)
+        return draw(report)
 
 
 def _reported(
-    folder: RunFolder, world: World, paid: Paid, engine: Engine, started: float, compares: bool
+    folder: RunFolder,
+    world: World,
+    paid: Paid,
+    engine: Engine,
+    started: float,
+    compares: bool,
+    faults: Faults | None,
+    parted: Parted | None,
 ) -> Report:
     """The report of what was paid for, on disk."""
     report = summarize(
         world,
-        model_of(world, paid.state.params),
+        model_of(world, paid.state.model),
         folder.receipts(),
         paid.rounds,
         engine=engine,
@@ -155,21 +197,44 @@ def _reported(
     )
     unmasked = UNMASKED if engine in ADDS_UP else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
-    report = report.model_copy(update={"made": Made.now(paid.state.run), "transcripts": kept})
+    told = {"made": Made.now(paid.state.run), "transcripts": kept}
+    told |= {} if parted is None else {"fold": parted.fold}
+    report = report.model_copy(update=told | suffered(faults, folder.receipts()))
     write_report(folder.path, report)
     return report
 
 
 def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds) -> Report:
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
-    optional, plan = Optional(), world.plan
+    optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
-    work = partial(without_privacy, plan, world, out.resolve().parent / FOLDER, step, adds)
+    work = partial(without_privacy, plan, world, kept, step, adds)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and len(world.members) <= MOST_SITES:
+        report = _with_local_only(report, world, kept, stage)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
     return report
+
+
+def _as_it_is(report: Report) -> Report:
+    return report
+
+
+def _with_local_only(report: Report, world: World, kept: Path, stage: Stage) -> Report:
+    """The report with what each site has by itself, or with why that is not known."""
+    optional, sites = Optional(), dict[str, Metrics]()
+
+    def work() -> Metrics:
+        found = kept_local_only(world, kept, partial(stage, "each site by itself"))
+        sites.update(found.own)
+        return found.pooled
+
+    metrics = optional.make(LOCAL, world.plan.evaluation.metrics, work)
+    report = with_baseline(report, LOCAL, metrics, optional.missing.get(LOCAL, ""))
+    told = report.evaluation.model_copy(update={"local_only": sites} if sites else {})
+    return report.model_copy(update={"evaluation": told})
 
 
 def _drawn(report: Report, out: Path, stage: Stage) -> Report:
@@ -194,14 +259,14 @@ def is_measured(number: int, rounds: int) -> bool:
     return number % step == 0 or number == rounds
 
 
-def _telling(world: World, progress: Progress | None, count: Count) -> Telling:
+def _telling(world: World, progress: Progress | None, count: Count, all_metrics: bool) -> Telling:
     """What a run says: figures of those rounds that are measured, and every round when it is done."""
     plan = world.plan
 
     def measure(state: ServerState) -> Metrics:
-        if not is_measured(state.round, plan.federation.rounds):
+        if not (all_metrics or is_measured(state.round, plan.federation.rounds)):
             return {}
-        work = partial(pooled_metrics, world, model_of(world, state.params))
+        work = partial(pooled_metrics, world, model_of(world, state.model))
         return Optional().make("pooled", plan.evaluation.metrics, work)
 
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
@@ -217,10 +282,18 @@ def _adds(world: World, sites: Path, engine: Engine, stage: Stage) -> AbstractCo
     return spread(world, sites)
 
 
-def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, device: str, adds: Adds) -> Paid:
+def _run(
+    folder: RunFolder,
+    world: World,
+    engine: Engine,
+    telling: Telling,
+    device: str,
+    adds: Adds,
+    faults: Faults | None,
+) -> Paid:
     """Play what is left of the run."""
     if engine in ADDS_UP:
-        return play_accounted(folder, world, telling, device, adds)
+        return play_accounted(folder, world, telling, device, adds, faults)
     journals = folder.path / "journals"
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()
@@ -232,7 +305,7 @@ def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, devi
         parties = open_sites(world, journals)
         for site in parties.values():
             stack.callback(site.close)
-        final, tried = _train(folder, world, parties, engine, telling)
+        final, tried = _train(folder, world, parties, engine, telling, faults)
         run = final.run.hex()
         rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
         evaluated = [
@@ -243,12 +316,19 @@ def _run(folder: RunFolder, world: World, engine: Engine, telling: Telling, devi
 
 
 def _finished(
-    out: Path, plan: Plan, text: str, engine: Engine, notice: Callable[[str], None]
+    out: Path,
+    plan: Plan,
+    text: str,
+    engine: Engine,
+    notice: Callable[[str], None],
+    faults: Faults | None,
 ) -> Report | None:
     """The report that `out` already holds, which is said; None if anything is left to do. Makes no folder."""
     if not RunFolder(out, plan).is_finished:
         return None
     done = RunFolder.open(out, plan, text).finished(engine, simulated=True)
+    if done is not None:
+        require_same(out, faults, None if done.faults is None else done.faults.rules)
     if done is not None:
         notice(
             f"nothing was run: {out} holds this run already, finished by engine {done.engine} with seed "
@@ -258,18 +338,24 @@ def _finished(
 
 
 def _read_sites(
-    plan: Plan, sites: Path, keys: Path, warn: Callable[[Note], None]
+    plan: Plan,
+    sites: Path,
+    keys: Path,
+    warn: Callable[[Note], None],
+    parted: Parted | None,
+    study: Study | None,
 ) -> tuple[World, Sequence[SiteFiles]]:
     found = find_sites(sites, any_format=not isinstance(plan.task, TabularTask))
-    for note in (*found.notes, *mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)):
+    mixed = () if parted else mixed_hold_outs(sites, found.sites, plan.evaluation.holdout)
+    for note in (*found.notes, *mixed):
         warn(note)
-    world = read_world(plan, found.sites, keys)
+    world = read_world(plan, found.sites, keys, parted, study.read if study else read_file)
     for note in (note for files in world.files.values() for file in files for note in file.notes):
         warn(note)
     return world, found.sites
 
 
-def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
+def with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     """The plan and its TOML. A Plan is read again from its text: a copy with other values is checked, too."""
     text, path = (plan.to_toml(), None) if isinstance(plan, Plan) else (read(Path(plan)).text, Path(plan))
     if seed is not None:
@@ -277,11 +363,15 @@ def _with_seed(plan: Plan | Path | str, seed: int | None) -> tuple[Plan, str]:
     return parse(text, path), text
 
 
-def _count(plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], run: str) -> Tried | None:
+def _count(
+    plan: Plan, files: Sequence[SiteFiles], notice: Callable[[str], None], study: Study | None, run: str
+) -> Tried | None:
     """How often the data in these files were tried, with this run; None without files."""
     if not files:
         return None
-    tried = count_run(run, plan, files)
+    tried = count_run(run, plan, files, study.uses if study else None)
+    if study is not None:
+        tried = tried.model_copy(update={"study": study.runs})
     if tried.reason:
         notice(f"this run is not counted among those on the same data: {tried.reason}")
     return tried
@@ -293,6 +383,7 @@ def _train(
     sites: Mapping[str, Site],
     engine: Engine,
     telling: Telling,
+    faults: Faults | None,
 ) -> tuple[ServerState, Tried | None]:
     """Play every round that is left; each is on disk before the next begins. The run is counted before the first.
 
@@ -302,7 +393,7 @@ def _train(
     with folder.keeping_refusal(state), ExitStack() as stack:
         kept = folder.transcripts(world.roster, state.params.numel())
         stated = partial(folder.store_consents, state.run)
-        played = _play(world, state, sites, engine, stack, stated, folder.faults(), kept)
+        played = _play(world, state, sites, engine, stack, stated, folder.faults(), kept, faults)
         tried = telling.count(state.run.hex())
         for after, receipt in played.rounds:
             state, metrics = after, telling.measure(after)
@@ -310,7 +401,7 @@ def _train(
             telling.progress(receipt, metrics)
         if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
             folder.store_evaluation(state.run, played.evaluate(state))
-        folder.store_closing(state, played.close(params_digest(params_bytes(state.params))))
+        folder.store_closing(state, played.close(params_digest(params_bytes(state.model))))
     return state, tried
 
 
@@ -321,31 +412,44 @@ def _play(
     engine: Engine,
     stack: ExitStack,
     stated: Callable[[Mapping[str, bytes]], None],
-    faults: Faults,
+    accused: Accused,
     kept: Transcripts | None,
+    faults: Faults | None,
 ) -> _Played:
-    """What is left of a run, whose `faults` are known. Every site has consented when this returns; `stated` gets
-    what they signed.
+    """What is left of a run, of whose sites some are `accused`. Every site has consented when this returns, but
+    for those that a fault keeps away; `stated` gets what they signed.
     """
     plan, signed = world.plan, world.roster
     for site in sites.values():
         site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
     receives = {name: site.receive for name, site in sites.items()}
+    voice = Voice(plan, state.run, signed, world.coordinator)
+    patience = plan.cohort.deadline_seconds
+    if faults is not None:
+        story = Story.about(faults, receives, plan.federation.rounds)
+        rounds = Rounds(
+            Network(story, receives), greeting(voice, kept, stated), server_stream, state, accused
+        )
+
+        def close(digest: bytes) -> Mapping[str, Head]:
+            """Also at sites that the server has not let in again."""
+            closed = rounds.close(digest, patience)
+            return {name: closed.get(name) or sites[name].finish(state.run, digest) for name in sites}
+
+        return _Played(iter(rounds), lambda _: rounds.evaluate(), close)
     transport: Transport = InProcess(receives)
     if engine == "flower":
         from simulations.flower import flower_world
 
         transport = stack.enter_context(flower_world(receives))
-    voice = Voice(plan, state.run, signed, world.coordinator)
     lines, members = open_lines(
         voice, transport, at=(state.round, state.attempt), dimension=state.params.numel()
     )
-    lines.attendance.faults = faults
+    lines.attendance.faults = accused
     stated(lines.consents)
     setting = Setting(state, members, lines, kept)
-    names, patience = [member.site for member in members], plan.cohort.deadline_seconds
     return _Played(
         run(setting, server_stream),
         lambda final: evaluate(replace(setting, state=final), server_stream),
-        lambda digest: lines.close(state.run, digest, names, patience),
+        lambda digest: lines.close(state.run, digest, [member.site for member in members], patience),
     )

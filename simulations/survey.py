@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.check import account_of, plan_facts, units_of
+from clients.check import account_of, units_of
 from clients.data.doubts import doubts_of_sizes, hints_of_length
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.load import protected, read_data
@@ -29,6 +29,7 @@ from federation.errors import FederationError
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
+from federation.report.planned import plan_facts
 from federation.round.cohort import sample
 from federation.round.messages import Member
 from federation.round.terms import Terms

@@ -28,7 +28,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from heapq import nsmallest
 from pathlib import Path
@@ -79,13 +79,14 @@ def registry_path() -> Path:
     return base / "private-federation" / "tried.sqlite"
 
 
-def count_run(run: str, plan: Plan, files: Sequence[SiteFiles]) -> Tried:
+def count_run(run: str, plan: Plan, files: Sequence[SiteFiles], uses: Uses | None = None) -> Tried:
     """Put a run on record, durably, and count it among those on the same data. The same run again counts once.
 
-    Call it when every site has consented and before the first round: a run that crashes has been tried.
+    Call it when every site has consented and before the first round: a run that crashes has been tried. `uses` is
+    `uses_of`, or something that remembers what that said.
     """
     try:
-        return _counted(run, plan, files)
+        return _counted(run, plan, files, uses or uses_of)
     except RuntimeError:
         reason = "there is no home folder"
     except DataError:
@@ -97,7 +98,7 @@ def count_run(run: str, plan: Plan, files: Sequence[SiteFiles]) -> Tried:
     return Tried(runs=None, without_privacy=None, epsilon=None, exact=False, reason=reason)
 
 
-def _counted(run: str, plan: Plan, files: Sequence[SiteFiles]) -> Tried:
+def _counted(run: str, plan: Plan, files: Sequence[SiteFiles], of: Uses) -> Tried:
     path = registry_path()
     if durable.needs_creation(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def _counted(run: str, plan: Plan, files: Sequence[SiteFiles]) -> Tried:
         if durable.tables(registry) != _SCHEMA:
             raise sqlite3.DatabaseError("it is no registry of this version")
         ((secret,),) = registry.execute("SELECT key FROM secrets")
-        uses = list(_uses(secret, files))  # reads files: before the lock, not under it
+        uses = of(secret, files)  # reads files: before the lock, not under it
         with durable.transaction(registry):
             _put(registry, run, _spent(plan), uses)
             spent = [json.loads(text) for (text,) in registry.execute(_SHARED, {"run": run})]
@@ -118,9 +119,15 @@ def _with_key(registry: sqlite3.Connection) -> None:
 
 
 _Use = tuple[bytes, bytes, list[bytes]]  # of a path, of a data set, and of its rows
+Uses = Callable[[bytes, Sequence[SiteFiles]], Sequence[_Use]]
 
 
-def _uses(secret: bytes, files: Sequence[SiteFiles]) -> Iterator[_Use]:
+def uses_of(secret: bytes, files: Sequence[SiteFiles]) -> Sequence[_Use]:
+    """Which files a run uses, and fingerprints of their rows under the registry's key."""
+    return list(_each(secret, files))
+
+
+def _each(secret: bytes, files: Sequence[SiteFiles]) -> Iterator[_Use]:
     """One for each file of each site. A data set is known by the fingerprint of its sketch."""
     for origin in (one for site in files for one in site.places() if one is not None):
         rows = nsmallest(SKETCH, fingerprints_under(secret, origin))

@@ -62,5 +62,6 @@ def evaluate_vectorized(
     plan: Plan, state: ServerState, members: Members, summed: Summed, stream: ServerNoise
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
+    state = state.concluded()
     terms = terms_of(plan, state, sample(plan, members, state.round + 1))
     return evaluated(summed(terms, state.params), stream(terms.round))

@@ -23,12 +23,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from clients.approvals import open_journal
 from clients.data.folders import SiteFiles
-from clients.data.load import protected, read_file
+from clients.data.load import Reading, protected, read_file
 from clients.data.notes import FileRead
 from clients.data.populations import check_pool, claim_pool, fingerprints
 from clients.data.split import split
 from clients.journal.journal import Journal
 from clients.policy import Policy, SiteFile, consent, load_site
+from clients.rules.origin import Place
 from clients.site import Site
 from clients.training.isolation import Tally
 from clients.training.screen import said_of, try_out, usable
@@ -39,16 +40,27 @@ from federation.files import kept, replace_file
 from federation.model.task import Dataset, Task, build_task
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
+from federation.report.report import Fold
 from federation.round.cohort import sample
 from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
 from privacy.roster import Entry, Roster, SignedRoster
 from privacy.signing import public_identity
 
+Reader = Callable[[Place, Plan, Task], Reading]
+
 SEED = "sites"  # in the folder of keys
 _SEED_BYTES = 32
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parted:
+    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's."""
+
+    fold: Fold
+    part: Callable[[str, Dataset], tuple[Dataset, Dataset | None]]
 
 
 @dataclass(frozen=True)
@@ -95,13 +107,20 @@ class World:
         return (rules.data.size if rules else None) or protected(self.plan, self.training[name])
 
 
-def read_world(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
+def read_world(
+    plan: Plan,
+    files: Sequence[SiteFiles],
+    keys: Path | None = None,
+    parted: Parted | None = None,
+    reader: Reader = read_file,
+) -> World:
     """Read every site's data and rules, and refuse all that can be refused before a journal is touched.
 
-    `keys` may hold identities that an earlier process made for the same simulation.
+    `keys` may hold identities that an earlier process made for the same simulation. Where the records are `parted`,
+    test files are left alone, and so is the plan's `holdout`.
     """
     task, seed = build_task(plan), seed_in(keys)
-    read = {entry.name: _read(plan, task, entry) for entry in files}
+    read = {entry.name: _read(plan, task, entry, parted, reader) for entry in files}
     data = {name: records for name, (records, _) in read.items()}
     rules = {entry.name: own for entry in files if (own := own_rules(entry)) is not None}
     for name, (train, _) in data.items():
@@ -187,17 +206,19 @@ def open_sites(world: World, journals: Path, names: Collection[str] | None = Non
 
 def records_of(plan: Plan, task: Task, entry: SiteFiles) -> tuple[Dataset, Dataset | None]:
     """What a site of a world trains on, and what it holds out."""
-    return _usable(plan, task, entry.name, *_read(plan, task, entry)[0])
+    return _usable(plan, task, entry.name, *_read(plan, task, entry, None, read_file)[0])
 
 
 def _read(
-    plan: Plan, task: Task, entry: SiteFiles
+    plan: Plan, task: Task, entry: SiteFiles, parted: Parted | None, read: Reader
 ) -> tuple[tuple[Dataset, Dataset | None], tuple[FileRead, ...]]:
     """A site's records to train on and to evaluate on, and the files that they are from."""
     source, held_out = entry.places()
-    everything = read_file(source, plan, task)
+    everything = read(source, plan, task)
+    if parted is not None:
+        return parted.part(entry.name, everything.data), (everything.file,)
     if held_out is not None:
-        test = read_file(held_out, plan, task)
+        test = read(held_out, plan, task)
         return (everything.data, test.data), (everything.file, test.file)
     return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
 

@@ -35,7 +35,7 @@ def imports() -> dict[str, set[str]]:
     for module in graph.modules - set(PACKAGES):
         for other in graph.find_modules_directly_imported_by(module):
             source, target = room(module), room(other)
-            inward = source.startswith("clients.") and target == "clients"
+            inward = target in ("clients", "simulations") and source.startswith(f"{target}.")
             if source != target and source not in ROOTS and not inward:
                 arrows[source].add(target)
     return arrows

@@ -31,13 +31,14 @@ from server.link.certificates import own
 from server.link.child import Place
 from server.serve import serve
 from server.showing.now import FILE as NOW
+from simulations.folds.crossing import cross_validate
 from simulations.simulate import simulate
 from simulations.tried import registry_path
 from simulations.world import InProcess
 from tests import ROOT
 from tests.operating import PAGE, by_event, commands, named, table
 from tests.server.test_serve import hospitals
-from tests.worlds import NAMES, text_of, write_sites
+from tests.worlds import NAMES, plan_of, text_of, write_sites
 
 UNITS = sorted((ROOT / "docs" / "units").glob("*.service"))
 KNOWN = typer.main.get_command(app)
@@ -186,7 +187,10 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
         "rehearsals/R.json",
         "tried.sqlite",
     }
-    simulated = ("checkpoint/inputs", "checkpoint/keys/", "journals/", ".baselines/")
+    simulated = (
+        *("checkpoint/inputs", "checkpoint/key", "checkpoint/folds", "folds.json"),
+        *("journals/", ".baselines/"),
+    )
     unmade = {
         name for name, pattern in known.items() if not any(each and pattern.fullmatch(each) for each in names)
     }
@@ -199,6 +203,22 @@ def _as_on_the_page(path: str) -> str | None:
     if path in ("plan.toml",) or re.fullmatch(r"site/(\w+\.(toml|csv)|consortium/.*)", path):
         return "roster.toml" if name == "roster.toml" else None
     return re.sub(rf"^({'|'.join(NAMES)})\.sqlite", "journal.sqlite", name)
+
+
+def test_every_file_of_a_cross_validation_is_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    sites, run, seen = write_sites(tmp_path / "sites"), tmp_path / "run", set[str]()
+
+    def look(*_: object) -> None:
+        seen.update(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
+
+    cross_validate(plan_of(rounds=1), sites, run, folds=2, baseline=False, progress=look)
+    look()
+    own = {name for name in seen if not name.startswith("fold-")}
+    assert own == {"folds.json", "checkpoint/folds.json", "checkpoint/key"} <= patterns().keys()
+    assert not (run / "checkpoint").exists()
 
 
 def test_every_file_that_a_simulation_leaves_is_on_the_page(

@@ -17,14 +17,15 @@ import random  # noqa: TID251 - its state is compared, and nothing is drawn
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clients.conformance.asked import ASKED, Finding, cost_told
 from clients.conformance.watched import Reached, watched
 from clients.rehearsing.records import made_by, made_records
 from clients.training.dpsgd import chosen_route
@@ -38,48 +39,8 @@ from federation.model.params import Layout, initial_params
 from federation.model.task import Dataset, Task, build_task, is_built_in
 from federation.plan.plan import Plan
 
-Outcome = Literal["pass", "note", "fault", "skipped"]
 LARGEST: Final = 64  # records at a time, where no plan says how many
 _FEW: Final = 8
-ASKED: Final = {
-    "model": "makes the same model every time, and one that can be trained privately",
-    "mock": "makes mock records",
-    "loss": "takes any number of records; one finite loss for each",
-    "inputs": "leaves its inputs as they are",
-    "parameters": "leaves its parameters to the optimizer",
-    "settings": "leaves the settings of torch alone",
-    "seed": "leaves the seed of torch alone",
-    "generators": "draws from torch's generator, not from those of Python or NumPy",
-    "repeats": "gives the same loss again",
-    "gradients": "finite gradients reach every parameter",
-    "alone": "treats every record by itself",
-    "shapes": "takes no path, and has no shape, that follows from values",
-    "metrics": "its metrics take outputs and labels",
-    "files": "opens no file while it computes",
-    "network": "opens no connection",
-    "processes": "starts no process and no thread",
-    "silent": "prints and logs nothing",
-    "cost": "what a step takes, and what travels",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was asked, and what came of it. Its text may name what code did to made-up records."""
-
-    check: str
-    outcome: Outcome
-    detail: str
-    hint: str = ""
-
-    @property
-    def is_fault(self) -> bool:
-        """Whether this has to be corrected before anybody trains."""
-        return self.outcome == "fault"
-
-    def to_json(self) -> dict[str, Any]:
-        """As `federation check --json` prints it."""
-        return asdict(self)
 
 
 def of_plan(plan: Plan) -> list[Finding]:
@@ -274,7 +235,7 @@ def _cost(kit: _Kit, trial: Trial) -> None:
     start = time.perf_counter()
     torch.autograd.grad(trial.losses(features, labels).sum(), trial.parameters, materialize_grads=True)
     spent = 1000 * (time.perf_counter() - start)
-    told = f"{dimension} parameters, {4 * dimension} bytes down a round; {size} records in {spent:.3g} ms"
+    told = f"{cost_told(dimension)}; {size} records in {spent:.3g} ms"
     # Of built-in models nobody has to ask, and to choose a route loads Opacus: a second and more of every `check`.
     if "alone" not in kit.faults and kit.dtype == torch.float64 and not is_built_in(kit.task):
         told += (

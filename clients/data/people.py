@@ -49,13 +49,22 @@ def people(table: Table, column: str) -> People:
     known = {cell: cleaned(cell) for cell in set(cells)}
     names = tuple(known[cell] for cell in cells)
     number = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    wrong = {name: said for name in number if (said := _no_name(name)) is not None}
+    wrong = {name: said for name in number if (said := no_name(name)) is not None}
     faults = collected(column, ((row, wrong[name]) for row, name in enumerate(names) if name in wrong))
     numbers = np.array([number[name] for name in names], dtype=np.int64)
     return People(names, numbers, faults, () if faults else _notes(table, column, names))
 
 
-def _no_name(name: str) -> tuple[str, str] | None:
+def usual(owners: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The label that most rows of each person have, (people,); of several, the least. People count from 0."""
+    best, most = np.zeros(owners.max() + 1, dtype=np.int64), np.zeros(owners.max() + 1, dtype=np.int64)
+    for label in np.unique(labels):
+        counts = np.bincount(owners[labels == label], minlength=len(most))
+        best, most = np.where(counts > most, label, best), np.maximum(counts, most)
+    return best
+
+
+def no_name(name: str) -> tuple[str, str] | None:
     """Why a text names nobody, or None."""
     if not name:
         return "is empty", "every row needs the patient it belongs to"

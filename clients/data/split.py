@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.data.people import usual
 from federation.model.task import Dataset
 from privacy.accounting.units import Unit
 
@@ -47,8 +48,8 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     class is the one that most of their records have.
     """
     owners = _owners(dataset)
-    ranks = _sums(owners, _content_hashes(dataset, seed))
-    classes = _usual(owners, dataset.labels.numpy())
+    ranks = _sums(owners, content_hashes(dataset, seed))
+    classes = usual(owners, dataset.labels.numpy())
     held = np.zeros(len(ranks), dtype=bool)
     for label in np.unique(classes):
         members = np.flatnonzero(classes == label)
@@ -66,7 +67,7 @@ def apart(dataset: Dataset, holdout: float, seed: int, unit: Unit) -> tuple[Data
     others. None if nothing is held out.
     """
     if dataset.patients is not None and dataset.ids is None and unit == "record":
-        owners, ranks = np.arange(len(dataset)), _content_hashes(dataset, seed)
+        owners, ranks = np.arange(len(dataset)), content_hashes(dataset, seed)
     else:
         owners = _owners(dataset)
         ranks = _id_hashes(dataset, owners, seed)
@@ -82,7 +83,7 @@ def is_on_one_side(dataset: Dataset, unit: Unit) -> bool:
 def _id_hashes(dataset: Dataset, owners: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """A rank for each owner, by its id; by its content where there is no id."""
     if dataset.ids is None:
-        return _sums(owners, _content_hashes(dataset, seed))
+        return _sums(owners, content_hashes(dataset, seed))
     _, first = np.unique(owners, return_index=True)
     return _keyed([name.tobytes() for name in dataset.ids.numpy()[first].astype(">i8")], seed)
 
@@ -96,7 +97,8 @@ def _parts(dataset: Dataset, held: NDArray[np.bool_]) -> tuple[Dataset, Dataset 
     return (_part(dataset, ~held), _part(dataset, held)) if held.any() else (dataset, None)
 
 
-def _content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
+def content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
+    """A hash of each row's features, under a public seed."""
     rows = np.ascontiguousarray(dataset.features.numpy()).reshape(len(dataset), -1)
     return _keyed([row.tobytes() for row in rows], seed)
 
@@ -112,15 +114,6 @@ def _sums(owners: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.u
     totals = np.zeros(owners.max() + 1, dtype=np.uint64)
     np.add.at(totals, owners, hashes)
     return totals
-
-
-def _usual(owners: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The label that most of each owner's rows have; of several, the least."""
-    best, most = np.zeros(owners.max() + 1, dtype=np.int64), np.zeros(owners.max() + 1, dtype=np.int64)
-    for label in np.unique(labels):
-        counts = np.bincount(owners[labels == label], minlength=len(most))
-        best, most = np.where(counts > most, label, best), np.maximum(counts, most)
-    return best
 
 
 def _part(dataset: Dataset, chosen: NDArray[np.bool_]) -> Dataset:

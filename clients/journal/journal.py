@@ -329,7 +329,7 @@ class Journal(Questions):
                 raise ProtocolError(f"round {round_number} was opened for other survivors")
 
     def close_run(self, run: str, params: str, evaluation: str = "") -> None:
-        """End a run whose last params have the digest `params`, and with it its evaluation if it reserved one.
+        """End a run whose model has the digest `params`, and with it its evaluation if it reserved one.
 
         Rounds that never began are returned to the budget. The same again is free. LedgerRefusal for other params,
         and for a run without reservation.

@@ -22,6 +22,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from clients.training.isolation import Tally, apart
 from clients.training.per_example import Loss, losses_of
+from clients.training.steps import Steps
 from federation.config.tables import Training
 from federation.model.task import Dataset
 from privacy.mechanism.noise import Stream, poisson_sample
@@ -63,14 +64,17 @@ def plain_gradient(model: nn.Module, loss: Loss, tally: Tally | None = None) -> 
 
 def poisson_batch(data: Dataset, rate: float, stream: Stream) -> Dataset:
     """Every record by itself with probability `rate`, decided by a secret stream; with patients, every patient."""
+    return data.at(poisson_rows(data, rate, stream))
+
+
+def poisson_rows(data: Dataset, rate: float, stream: Stream) -> Tensor:
+    """The rows of such a batch, in order."""
     if data.patients is None:
-        chosen = torch.from_numpy(poisson_sample(stream, len(data.labels), rate))
-        return data.at(chosen)
+        return torch.from_numpy(poisson_sample(stream, len(data.labels), rate))
     ids, place = torch.unique(data.patients, return_inverse=True)
     drawn = torch.zeros(len(ids), dtype=torch.bool)
     drawn[torch.from_numpy(poisson_sample(stream, len(ids), rate))] = True
-    chosen = torch.nonzero(drawn[place])[:, 0]
-    return data.at(chosen)
+    return torch.nonzero(drawn[place])[:, 0]
 
 
 def poisson_batches(data: Dataset, rate: float, stream: Stream) -> Iterator[Dataset]:
@@ -111,7 +115,7 @@ def local_delta(
     """
     position = parameters_to_vector(model.parameters()).detach().clone()
     before = position.to(torch.float64, copy=True)
-    optimizer = _optimizer(training, position)
+    steps = Steps(training, position)
     expected = training.sample_rate * size
     batches = poisson_batches(data, training.sample_rate, stream) if rows is None else map(data.at, rows)
     for batch in islice(batches, training.local_steps):
@@ -119,14 +123,5 @@ def local_delta(
         mean = finish(gradient(batch.features, batch.labels, batch.patients)) / expected
         if training.proximal is not None:  # of what was released already: the position, and where it began
             mean = mean + training.proximal * (position - before)
-        position.grad = mean.to(position.dtype)
-        optimizer.step()
+        steps.step(mean.to(position.dtype))
     return position.to(torch.float64) - before
-
-
-def _optimizer(training: Training, position: Tensor) -> torch.optim.Optimizer:
-    rate = training.learning_rate
-    if training.optimizer == "sgd":
-        return torch.optim.SGD([position], lr=rate, momentum=training.momentum or 0.0)
-    kind = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[training.optimizer]
-    return kind([position], lr=rate)

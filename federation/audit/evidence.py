@@ -22,6 +22,7 @@ from federation.audit.untrusted import is_regular, json_of, text_of
 from federation.errors import FederationError
 from federation.identity.roster_file import load_roster, roster_of
 from federation.ledger.export import load_entries
+from federation.ledger.store import EVERY_SITE
 from federation.log import printable
 from federation.plan.plan import Plan, load
 from federation.report.deleting import RECORD
@@ -230,7 +231,9 @@ def read_ledgers(run: Path, extra: Sequence[Path], found: Findings) -> dict[str,
         ledger = _ledger(path, site, found)
         if ledger is None:
             continue
-        if ledger.site != site:
+        if ledger.site == EVERY_SITE:
+            site = EVERY_SITE
+        elif ledger.site != site:
             found.add("ledger-swapped", f"journals/{ledger.source} is the ledger of another site", site)
         ledgers[site] = ledger
     for path in extra:

@@ -45,12 +45,14 @@ from federation.audit.receipts import Receipts, read_receipts
 from federation.audit.recounting import planned_releases
 from federation.audit.report import check_page, check_report
 from federation.audit.rounds import (
+    check_averages,
     check_history,
     check_params,
     check_receipts,
     check_unlikely,
     dimension_of,
 )
+from federation.audit.shared import expanded
 from federation.audit.signed.consents import check_consents
 from federation.audit.signed.heads import check_heads
 from federation.audit.sites import Booked, Setting, check_evaluated, check_training
@@ -59,6 +61,7 @@ from federation.audit.sums.check import Run as SumsOf
 from federation.audit.sums.check import check_sums
 from federation.audit.untrusted import is_regular
 from federation.errors import UnusableFile
+from federation.ledger.store import EVERY_SITE
 from federation.plan.plan import Plan
 from federation.sums.engines import ADDS_UP
 from federation.sums.sizes import UNMASKED
@@ -131,12 +134,13 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     params, books = read_params(run, found), read_ledgers(run, handed_in, found)
     read = ((site, replayed(site, ledger, found)) for site, ledger in books.items())
     accounts = {site: account for site, account in read if account is not None}
+    shared = expanded(books, accounts, receipts, rosters, found)
     evidence = _Evidence(rosters, receipts, report, books, accounts)
     roster = evidence.roster
     is_simulation = evidence.is_simulation is True
     consents = check_consents(run, receipts, plan, rosters, is_simulation, found)
     _check_owners(evidence, found)
-    check_heads(receipts, books, accounts, roster, is_simulation, found, consents.heads)
+    check_heads(receipts, books, accounts, roster, is_simulation, found, consents.heads, shared)
     charges = planned_charges(plan, found) if plan is not None else None
     if plan is None or charges is None:
         for line in _NEVER:
@@ -145,6 +149,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     training, evaluation = charges
     check_suites(plan, receipts, accounts, roster, evidence.simulated, found)
     check_receipts(receipts, plan, roster, found)
+    check_averages(receipts, plan, found)
     check_unlikely(receipts, plan, found)
     check_evaluation(receipts, report, plan, evaluation, roster, found)
     in_process = report is not None and report.get("engine") in ADDS_UP and report.get("simulated") is True
@@ -192,6 +197,8 @@ def _check_both(run: Path, found: Findings) -> None:
 def _check_owners(evidence: _Evidence, found: Findings) -> None:
     sites, run = evidence.sites, evidence.receipts.run
     for site, account in evidence.accounts.items():
+        if not evidence.books[site].entries:
+            continue  # of the ledger of all sites, which is checked by itself
         if site in sites or not sites:
             check_owner(site, evidence.books[site], account, evidence.rosters, run, found)
         else:
@@ -212,6 +219,7 @@ def _check_owners(evidence: _Evidence, found: Findings) -> None:
 
 def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
     plan, report, accounts = setting.plan, evidence.report, evidence.accounts
+    books = evidence.books.keys()
     present = [site for site in evidence.sites if site in accounts]
     trained = {site: check_training(site, accounts[site], setting, found) for site in present}
     evaluated = {
@@ -232,7 +240,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
     evaluation = check_evaluation_claim([*asked, *charged_too], plan, found)
     pairs = _pairs(setting, trained, evaluated)
     together = check_together(claimed_together(report), pairs, plan, found)
-    told = claims_of_sites(report)
+    told, recount = claims_of_sites(report), _Recounting(plan)
     rows = tuple(
         _row(
             site,
@@ -241,6 +249,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
             trained.get(site),
             evaluated.get(site),
             told.get(site, (None, None)),
+            recount,
             found,
         )
         for site in evidence.sites
@@ -260,7 +269,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
         sums=setting.sums,
-        entries_verified=sum(len(evidence.books[site].entries) for site in accounts),
+        entries_verified=sum(len(evidence.books[site].entries) for site in {*accounts, EVERY_SITE} & books),
     )
 
 
@@ -294,12 +303,13 @@ def _row(
     trained: Run | None,
     evaluated: Run | None,
     claimed: tuple[float | None, float | None],
+    recount: _Recounting,
     found: Findings,
 ) -> SiteAudit:
     """The site's lines of the audit; neither of its claims must be below what it executed."""
     ledger, account, plan = evidence.books.get(site), evidence.accounts.get(site), setting.plan
     spent, second = _executed(trained), _executed(evaluated)
-    training, both = (_recounted(charges, plan) for charges in (spent, [*spent, *second]))
+    training, both = (recount(charges) for charges in (spent, [*spent, *second]))
     if training is not None:
         check_epsilon(claimed[0], training, f"report.json of site {site}", found)
     if both is not None and setting.evaluation is not None:
@@ -313,7 +323,7 @@ def _row(
         evaluation=_steps(evaluated, 1, 1) if setting.evaluation is not None else None,
         claimed=claimed[0],
         recomputed=training,
-        evaluated=_recounted(second, plan),
+        evaluated=recount(second),
         together=None if setting.evaluation is None else Claim(claimed[1], both),
     )
 
@@ -332,5 +342,15 @@ def _executed(run: Run | None) -> list[Charge]:
     return [run.charge.with_count(run.charge.event.count // run.rounds * len(run.begun))]
 
 
-def _recounted(charges: Sequence[Charge], plan: Plan) -> Bounds | None:
-    return recounted(charges, plan) if charges else None
+class _Recounting:
+    """Bounds of what sites executed, counted once for each different answer."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._known: dict[tuple[Charge, ...], Bounds | None] = {(): None}
+
+    def __call__(self, charges: Sequence[Charge]) -> Bounds | None:
+        place = tuple(charges)
+        if place not in self._known:
+            self._known[place] = recounted(charges, self._plan)
+        return self._known[place]

@@ -59,6 +59,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "transcript-unnamed": "warning",
     "sum-unproven": "critical",
     "params-not-followed": "critical",
+    "average-not-followed": "critical",
     "sums-in-the-clear": "info",
     # a site's ledger
     "consent-missing": "critical",

@@ -46,10 +46,12 @@ class Receipt:
     metrics: Mapping[str, Any]
     shown: frozenset[str]  # sites with a head of their ledger in it
     transcript: str | None = None  # the digest of the file that shows its sum
+    simulated_seconds: float | None = None  # of a simulation with faults
     excess_left: tuple[str, ...] | None = None  # sites whose excess noise stayed in
     unlikely: Mapping[str, Any] | None = None
     voids: tuple[Void, ...] = ()
     accused: tuple[tuple[str, str], ...] = ()
+    average: str | None = None  # the digest of the model, where the plan averages the params
 
     @property
     def is_lost(self) -> bool:
@@ -92,7 +94,10 @@ class Refused:
 
 @dataclass
 class Receipts:
-    """All lines in order; `closing` is the digest of the params that the run ended with."""
+    """All lines in order; `closing` is the digest of the params that the run ended with.
+
+    `averages`: the plan has it end with an average of the params, and not with the last ones.
+    """
 
     run: str = ""
     lines: list[Receipt] = field(default_factory=list)
@@ -101,6 +106,7 @@ class Receipts:
     closing: str | None = None
     heads: list[Head] = field(default_factory=list)
     suites: set[int] = field(default_factory=set)  # of the secure aggregation
+    averages: bool = False
 
     @property
     def rounds(self) -> dict[int, Receipt]:
@@ -114,9 +120,17 @@ class Receipts:
 
     @property
     def ended(self) -> str | None:
-        """The digest of the params after the last round that has a receipt."""
-        lines = list(self.rounds.values())
-        return lines[-1].params_after if lines else None
+        """The digest of the model after the last round that has a receipt; None where that tells none."""
+        return None if (last := self._last) is None else last.average if self.averages else last.params_after
+
+    @property
+    def trained(self) -> str | None:
+        """The digest of the params that a further training round begins with, None before the first receipt."""
+        return None if (last := self._last) is None else last.params_after
+
+    @property
+    def _last(self) -> Receipt | None:
+        return next(reversed(self.rounds.values()), None)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -131,7 +145,7 @@ def read_receipts(run: Path, plan: Plan | None, found: Findings) -> Receipts:
 
     Half a line is only "receipt-damaged", since a killed server leaves one.
     """
-    read = Receipts()
+    read = Receipts(averages=plan is not None and plan.server.iterate_average is not None)
     if not (run / "receipts.jsonl").exists() and (begun := _begun(run, plan)):
         read.run = begun
         return read
@@ -196,7 +210,7 @@ def _line(content: Any, where: str, read: Receipts, plan: Plan | None, found: Fi
     if read.closing is not None and ended != read.closing:
         found.add("receipt-order", f"{where} comes after the end of the run")
     if rounds and read.evaluations:
-        found.add("receipt-order", f"{where} is a round after the evaluation, which is of the last params")
+        found.add("receipt-order", f"{where} is a round after the evaluation, which is of the model")
     read.heads += shown
     read.suites.add(suite)
     read.closing = ended or read.closing
@@ -225,6 +239,7 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         params_before=fields.octets("params_before", 32).hex(),
         params_after=fields.octets("params_after", 32).hex(),
         seconds=seconds,
+        simulated_seconds=fields.number("simulated_seconds") if fields.has("simulated_seconds") else None,
         bytes_up=fields.table("bytes_up"),
         bytes_down=fields.table("bytes_down"),
         metrics=fields.table("metrics"),
@@ -234,6 +249,7 @@ def _receipt(fields: Fields, shown: frozenset[str]) -> Receipt:
         voids=tuple(_void(row) for row in _rows(fields, "void")),
         accused=tuple(_pair(row) for row in _rows(fields, "accused")),
         unlikely=_odd(fields),
+        average=fields.octets("average", 32).hex() if fields.has("average") else None,
     )
 
 

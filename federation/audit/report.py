@@ -10,6 +10,7 @@ passes over fields that it does not know, and an audit has to name both.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -41,7 +42,8 @@ _KEYS = ("unit", "records", "sites")
 # Checked by a function of their own.
 _SEEN = (
     "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
-    "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
+    "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
+    "fold",
 )  # fmt: skip
 
 
@@ -73,8 +75,12 @@ def check_report(
     _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
+    if plan.server.iterate_average is not None or "iterate_average" in report:
+        expected["iterate_average"] = plan.server.iterate_average
     if "transcripts" in report:
         expected["transcripts"] = {"kept": _transcripts(receipts), "left_out": setting.sums.left_out or None}
+    if "faults" in report:
+        expected["faults"] = _faults(receipts)
     told = report.get("privacy")
     if isinstance(told, Mapping) and "noise_excess" in told:  # an earlier version did not say it
         with suppress(PrivacyError):  # so small a cohort is a finding by itself
@@ -93,6 +99,15 @@ def check_report(
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
     found.skip("metrics of the rounds: they are the server's own word, the same in receipts and report")
+
+
+def _faults(receipts: Receipts) -> dict[str, Any]:
+    """What came of the faults of a simulation by its receipts."""
+    lines = receipts.rounds.values()
+    asked = [({site for cohort in line.cohorts for site in cohort}, line.survivors) for line in lines]
+    missed = Counter(site for invited, survivors in asked for site in invited - set(survivors))
+    seconds = sum(line.simulated_seconds or 0.0 for line in lines)
+    return {"missed": dict(sorted(missed.items())), "simulated_seconds": round(seconds, 3)}
 
 
 def _transcripts(receipts: Receipts) -> int:
@@ -146,6 +161,7 @@ def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[st
             "seconds": line.seconds,
             **({} if line.excess_left is None else {"excess_left": len(line.excess_left)}),
             **({"lost": line.voids[-1].reasons} if line.is_lost and line.voids else {}),
+            **({} if line.simulated_seconds is None else {"simulated_seconds": line.simulated_seconds}),
             "unlikely": line.unlikely,
         }
         for number, line in receipts.rounds.items()

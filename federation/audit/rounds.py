@@ -72,6 +72,24 @@ def _check_lost(line: Receipt, plan: Plan, roster: Roster | None, found: Finding
     found.add("round-without-sum", detail)
 
 
+def check_averages(receipts: Receipts, plan: Plan, found: Findings) -> None:
+    """Check what is known of the average of the params without any sum: it is there, and moves when they do."""
+    decay, before = plan.server.iterate_average, None
+    for line in receipts.rounds.values():
+        if (line.average is not None) != (decay is not None):
+            what = "names no average of the params" if decay is not None else "names an average of the params"
+            found.add("average-not-followed", f"round {line.round} {what}, other than the plan asks")
+            return
+        expected = before or line.params_before if line.is_lost else line.params_after
+        is_known = line.is_lost or before is None or decay == 0
+        if decay is not None and is_known and line.average != expected:
+            found.add(
+                "average-not-followed", f"round {line.round} names another average than its params make"
+            )
+        if not line.is_lost:
+            before = line.average
+
+
 def check_unlikely(receipts: Receipts, plan: Plan, found: Findings) -> None:
     """Note each sum that honest sites do not make: which one, by how much, and what was made of it."""
     odd = [(f"the sum of round {line.round}", line.unlikely) for line in receipts.rounds.values()]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from federation.audit.findings import Findings
 from federation.audit.outcome import Sums
@@ -30,6 +31,37 @@ class Setting:
     receipts: Receipts
     sums: Sums
     in_process: bool  # nothing was masked or opened: a simulation that adds up without messages
+
+    _asked: dict[int, set[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def questions(self, step: _Step) -> set[str]:
+        """What a site may have begun a round with: the same for all sites, worked out once."""
+        if id(step) not in self._asked:
+            self._asked[id(step)] = _questions(step, self.roster)
+        return self._asked[id(step)]
+
+    @cached_property
+    def steps(self) -> tuple[_Step, ...]:
+        """The rounds that receipts tell of."""
+        return tuple(
+            _Step(
+                line.round,
+                f"round {line.round}",
+                line.cohorts,
+                line.survivors,
+                line.params_before,
+                sums_of(self.plan, line.round, line.cohort),
+            )
+            for line in self.receipts.lines
+        )
+
+    @cached_property
+    def tests(self) -> tuple[_Step, ...]:
+        """The evaluations that receipts tell of."""
+        return tuple(
+            _Step(1, "the evaluation", (line.cohort,), line.survivors, self.receipts.ended, (line.cohort,))
+            for line in self.receipts.evaluations
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +108,19 @@ class _Step:
 
     def asked(self, site: str) -> bool:
         """Whether the site was in any of them."""
-        return any(site in cohort for cohort in self.cohorts)
+        return site in self._asked
+
+    def has(self, site: str) -> bool:
+        """Whether the site is in the sum."""
+        return site in self._survived
+
+    @cached_property
+    def _asked(self) -> frozenset[str]:
+        return frozenset(site for cohort in self.cohorts for site in cohort)
+
+    @cached_property
+    def _survived(self) -> frozenset[str]:
+        return frozenset(self.survivors)
 
 
 def check_training(site: str, account: Account, setting: Setting, found: Findings) -> Run | None:
@@ -84,18 +128,7 @@ def check_training(site: str, account: Account, setting: Setting, found: Finding
     receipts, rounds = setting.receipts, setting.plan.federation.rounds
     run = _reserved(site, account, setting, _Promise(receipts.run, "run", setting.training, rounds), found)
     if run is not None:
-        steps = [
-            _Step(
-                line.round,
-                f"round {line.round}",
-                line.cohorts,
-                line.survivors,
-                line.params_before,
-                sums_of(setting.plan, line.round, line.cohort),
-            )
-            for line in receipts.lines
-        ]
-        _check_steps(site, run, "run", steps, setting, found)
+        _check_steps(site, run, "run", setting.steps, setting, found)
         _check_end(site, run, "run", receipts, found)
     return run
 
@@ -112,11 +145,7 @@ def check_evaluated(site: str, account: Account, setting: Setting, found: Findin
             return None
     run = _reserved(site, account, setting, _Promise(name, "evaluation", setting.evaluation, 1), found)
     if run is not None:
-        steps = [
-            _Step(1, "the evaluation", (line.cohort,), line.survivors, receipts.ended, (line.cohort,))
-            for line in receipts.evaluations
-        ]
-        _check_steps(site, run, "evaluation", steps, setting, found)
+        _check_steps(site, run, "evaluation", setting.tests, setting, found)
         _check_end(site, run, "evaluation", receipts, found)
     return run
 
@@ -151,17 +180,17 @@ def _check_steps(
         if step is None or not step.asked(site):
             detail = f"{what}: round {number} was released, and no receipt tells of it"
             found.add("round-without-receipt", detail, site)
-        elif site not in step.survivors:
+        elif not step.has(site):
             found.add("release-not-summed", f"{step.what} was released, and ended without this site", site)
 
 
 def _check_step(site: str, run: Run, step: _Step, setting: Setting, found: Findings) -> None:
     number, what = step.number, step.what
-    asked = _questions(step, setting.roster)
+    asked = setting.questions(step)
     if number in run.begun and asked and run.begun[number] not in asked:
         detail = f"{what} was begun for other params or another cohort than its receipt says"
         found.add("round-question", detail, site)
-    if site not in step.survivors:
+    if not step.has(site):
         return
     if run.is_whole and number not in run.released:
         detail = (

@@ -1,4 +1,7 @@
-"""`federation check`: facts as tables or JSON, a look at files on the terminal only. `federation doctor`."""
+"""What can be known before anything is trained: `federation check`, `federation budget`, `federation doctor`.
+
+Facts come as tables or JSON; a look at files on the terminal only.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.progress import working
+from federation.cli.progress import show_progress, working
 from federation.cli.screen import labelled, show
 from federation.cli.streams import print_json
 from federation.errors import FederationError, InputError, TaskError
@@ -17,7 +20,7 @@ from federation.words import many
 from privacy.errors import PrivacyError
 
 if TYPE_CHECKING:
-    from clients.conformance.kit import Finding as Asked
+    from clients.conformance.asked import Finding as Asked
     from clients.preflight.finding import Finding
     from federation.plan.plan import Plan
 
@@ -27,13 +30,11 @@ AsJson = Callable[[Mapping[str, Any]], None]
 
 def check_plan(plan: Plan, as_json: AsJson | None) -> None:
     """What can be known of a plan alone. TaskError, when all is printed, if its task is not fit to be trained."""
-    from clients.check import preflight
-    from clients.conformance.kit import of_plan
+    from federation.report.planned import plan_facts
 
     with working("checking the plan"):
-        facts = preflight(plan)
-    with working("trying the task on made-up records"):
-        found = of_plan(plan)
+        facts = plan_facts(plan, 1)
+    found = _conformance(plan)
     if as_json is not None:
         as_json({**facts, "conformance": [one.to_json() for one in found]})
     else:
@@ -44,15 +45,26 @@ def check_plan(plan: Plan, as_json: AsJson | None) -> None:
         raise TaskError(told, hint="see what was found of each")
 
 
+def _conformance(plan: Plan) -> list[Asked]:
+    """Code of the user's own is tried. To try ours would take torch, which takes longer than all the rest."""
+    from clients.conformance.asked import of_ours
+
+    if (known := of_ours(plan)) is not None:
+        return known
+    from clients.conformance.kit import of_plan
+
+    with working("trying the task on made-up records"):
+        return of_plan(plan)
+
+
 def _print_conformance(found: Sequence[Asked], plan: Plan) -> None:
     """All of a user's own task; of ours what is not as it should be."""
     from federation.cli.tables import print_findings
 
     well = sum(one.outcome == "pass" for one in found)
     shown = [one for one in found if plan.has_own_code or one.is_fault]
-    print_findings(
-        [one.to_json() for one in shown], f"the task, on made-up records: {well} things asked hold"
-    )
+    how = "the task, on made-up records" if plan.has_own_code else "a task of ours, as its tests ask"
+    print_findings([one.to_json() for one in shown], f"{how}: {well} things asked hold")
 
 
 def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
@@ -106,6 +118,70 @@ def _print_facts(facts: Mapping[str, Any], as_json: AsJson | None) -> None:
     from federation.cli.tables import print_facts
 
     print_facts(facts)
+
+
+_KEYS = (
+    "rounds, sample_rate, local_steps, sites, dropouts, colluders, unit, noise, epsilon, delta, noise_multiplier "
+    "(epsilon follows), records (of a site; for the noise on a mean)"
+)
+
+
+def budget(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")],
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUES", help=f"many plans in a table. VALUES: 1,2,3 or LOW:HIGH:COUNT. KEY: {_KEYS}"
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="of a sweep: the very figures of each plan, and no bounds; slower")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print a sweep as CSV on stdout")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+) -> None:
+    """The privacy budget of a plan, without training.
+
+    No data is read. So to look at many plans, and to choose one by its budget alone, costs nothing.
+    """
+    if sweep:
+        _sweep(plan, sweep, exact=exact, as_csv=as_csv, as_json=as_json)
+        return
+    if exact or as_csv:
+        told = "--exact" if exact else "--csv"
+        raise InputError(
+            f"{told}: means nothing without --sweep", hint="add for example: --sweep rounds=50,100"
+        )
+    from federation.cli.tables import print_budget
+    from federation.plan.plan import load
+    from simulations.budgets import budget_of
+
+    with show_progress() as shown:
+        shown.stage("reading the plan")
+        figures = budget_of(load(plan), shown.stage)
+    (print_json if as_json else print_budget)(figures)
+
+
+def _sweep(plan: Path, texts: Sequence[str], *, exact: bool, as_csv: bool, as_json: bool) -> None:
+    """The same of many plans, one line each."""
+    from federation.cli.tables import print_sweep, sweep_csv
+    from federation.plan.plan import load
+    from simulations.sweeping.axes import axes_of
+    from simulations.sweeping.points import sweep
+
+    if as_csv and as_json:
+        raise InputError("--csv and --json are two forms", hint="ask for one of them")
+    axes = axes_of(texts)
+    load(plan)  # a plan that is wrong by itself is told as everywhere, with its line
+    with show_progress() as shown:
+        found = sweep(plan, axes, exact=exact, stage=shown.stage)
+    if as_json:
+        print_json(found)
+    elif as_csv:
+        typer.echo(sweep_csv(found), nl=False)
+    else:
+        print_sweep(found)
 
 
 def doctor(

@@ -1,4 +1,4 @@
-"""`federation mock`, `federation plan new`, `federation site new`: files that people begin with."""
+"""`federation mock`, `split`, `demo --files`, `plan new` and `site new`: files that people begin with."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clients.data.sources.table import Table
     from clients.drafting.plans import Proposal
     from clients.drafting.sites import Draft
+    from simulations.populations.registry import Population
 
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
@@ -81,6 +82,87 @@ def mock(
     if site is None:
         words = ["federation", "simulate", str(plan), "--sites", str(out)]
         typer.echo(f"try them: {command_line(words)}")
+
+
+def split(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="a table: CSV, Parquet, a database, ...")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the sites; nothing is replaced")],
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="each value of this column is a site")
+    ] = None,
+    dirichlet: Annotated[
+        float | None, typer.Option(metavar="A", help="label skew: shares of each class, Dirichlet(A)")
+    ] = None,
+    quantity: Annotated[
+        float | None, typer.Option(metavar="A", help="sizes that differ: shares of all rows, Dirichlet(A)")
+    ] = None,
+    shift: Annotated[
+        float | None, typer.Option(metavar="S", help="ranges of --feature: apart at 1, alike at 0")
+    ] = None,
+    iid: Annotated[bool, typer.Option("--iid", help="by chance, in equal parts")] = False,
+    sites: Annotated[int | None, typer.Option(metavar="N", help="how many sites; not with --by")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="the classes; the last column, if it has few values")
+    ] = None,
+    feature: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="of --shift: a column of numbers")
+    ] = None,
+    patient: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="whose a row is: a person's rows stay together")
+    ] = None,
+    across: Annotated[
+        float, typer.Option(metavar="SHARE", help="of the people, who have rows at two sites")
+    ] = 0.0,
+    test: Annotated[
+        float, typer.Option(metavar="SHARE", help="of each site, for NAME/test.csv beside train.csv")
+    ] = 0.0,
+    minimum: Annotated[int, typer.Option(metavar="ROWS", help="fewer at a site are refused")] = 2,
+    seed: Annotated[int, typer.Option(help="another seed, other sites")] = 0,
+    query: Query = None,
+    sheet: Sheet = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    encoding: Encoding = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Deal the rows of a table to sites, for `federation simulate --sites`: by a column, or with a skew.
+
+    Each row goes to one site, with its cells as they are. Text may be larger than the memory. What is printed holds
+    figures of your rows.
+    """
+    from clients.drafting.sources import Reading, by_options
+    from federation.cli.progress import working
+    from federation.cli.tables import print_split
+    from simulations.populations.rules import Rule, rule_of
+    from simulations.populations.split import split_table
+
+    skew, strength = rule_of(by, dirichlet, quantity, shift, iid)
+    rule = Rule(skew, strength, sites, by, feature, label, patient, across, test, minimum, seed)
+    reading = Reading(data, query=query, sheet=sheet, separator=separator, decimal=decimal, encoding=encoding)
+    with by_options("DATA"), working("dealing"):
+        found = split_table(reading.origin(), out, rule)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_split(found, is_said=label is not None)
+
+
+def write_population(population: Population, files: Path, out: Path | None, *, as_json: bool) -> None:
+    """Write the files of a population, for `demo --files`: to look at, or to run in another way."""
+    from simulations.populations.parts import new_folder
+
+    if out is not None:
+        raise InputError("--out and --files contradict each other", hint="--files trains nothing")
+    with new_folder(files) as folder:
+        population.write(folder / "sites", 0)
+        (folder / "plan.toml").write_bytes(population.scenario.read_bytes())
+    plan, sites = str(files / "plan.toml"), str(files / "sites")
+    if as_json:
+        print_json({"population": population.name, "plan": plan, "sites": sites})
+        return
+    typer.echo(f"{files}: {population.about}")
+    typer.echo("next: " + command_line(["federation", "simulate", plan, "--sites", sites]))
 
 
 @plan_commands.command(
@@ -315,59 +397,3 @@ def _tell_next(draft: Draft, key: str, new_keys: bool, *, is_compared: bool) -> 
     )
     later = "" if draft.address else ", when the coordinator has told [server]"
     show("  " + command_line(["federation", "join", str(draft.path)]) + later)
-
-
-def invite(
-    plan: Annotated[Path, typer.Option(metavar="PLAN", help="what the sites are asked to agree to")],
-    roster_key: Annotated[
-        list[Path],
-        typer.Option("--roster-key", metavar="FILE.pub", help="who signs the roster; may be repeated"),
-    ],
-    quorum: Annotated[
-        int | None, typer.Option(help="how many of them have to sign; all, if left out")
-    ] = None,
-    address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the coordinator is")] = None,
-    certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="the authority to pin for it")
-    ] = None,
-    identity: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="the coordinator's key, beside which serve keeps its own authority"),
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="it is never replaced")] = Path("invite.toml"),
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Put all that a site needs to join into one public file: plan, consortium keys, coordinator, certificate."""
-    from clients.drafting.invitation import invite as make
-    from federation.files import write_new
-
-    if identity is not None and certificate is not None:
-        raise InputError("--identity and --certificate are two authorities", hint="sites pin one: name that")
-    if identity is not None:
-        certificate = _own_authority(identity, address)
-    found = make(plan, roster_key, quorum, address, certificate)
-    write_new(out, found.to_toml(out.name))
-    if as_json:
-        digest = found.parsed_plan().digest
-        print_json({"invitation": str(out), "fingerprint": found.fingerprint, "plan_digest": digest})
-        return
-    show(
-        f"{out}: public, for every site; its fingerprint, to be told over another channel:", found.fingerprint
-    )
-    show(f"each site: federation site new --invite {out.name} --id ID --data FILE")
-
-
-def _own_authority(identity: Path, address: str | None) -> Path:
-    """The authority beside a coordinator's key, as `federation serve` would make it; made if there is none."""
-    from clients.drafting.invitation import require_address
-    from federation.identity.roles import load_coordinator
-    from server.link.certificates import own
-
-    if address is None:
-        raise InputError("--identity goes with --address", hint="say what sites dial: HOST:PORT")
-    require_address(address)
-    key, _ = load_coordinator(identity, identity)
-    pinned = own(key.parent / "tls", address.rpartition(":")[0].strip("[]")).pinned
-    assert pinned is not None  # noqa: S101  # of an authority of our own
-    return pinned

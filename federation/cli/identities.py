@@ -1,4 +1,4 @@
-"""`federation keys` and `federation roster`: who is who in a federation, and under whose word."""
+"""`federation keys`, `federation roster` and `federation invite`: who is who, and under whose word."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from federation.cli.screen import show
 from federation.cli.streams import print_json
+from federation.errors import InputError
 from federation.words import many
 
 if TYPE_CHECKING:
@@ -144,3 +145,59 @@ def sign_roster_file(
             f"{path}: signed for an older suite before; the serial is raised, and every key signs again"
         )
     typer.echo(f"{path}: {many(len(signed.signatures), 'signature')}")
+
+
+def invite(
+    plan: Annotated[Path, typer.Option(metavar="PLAN", help="what the sites are asked to agree to")],
+    roster_key: Annotated[
+        list[Path],
+        typer.Option("--roster-key", metavar="FILE.pub", help="who signs the roster; may be repeated"),
+    ],
+    quorum: Annotated[
+        int | None, typer.Option(help="how many of them have to sign; all, if left out")
+    ] = None,
+    address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the coordinator is")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="the authority to pin for it")
+    ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="the coordinator's key, beside which serve keeps its own authority"),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="it is never replaced")] = Path("invite.toml"),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Put all that a site needs to join into one public file: plan, consortium keys, coordinator, certificate."""
+    from clients.drafting.invitation import invite as make
+    from federation.files import write_new
+
+    if identity is not None and certificate is not None:
+        raise InputError("--identity and --certificate are two authorities", hint="sites pin one: name that")
+    if identity is not None:
+        certificate = _own_authority(identity, address)
+    found = make(plan, roster_key, quorum, address, certificate)
+    write_new(out, found.to_toml(out.name))
+    if as_json:
+        digest = found.parsed_plan().digest
+        print_json({"invitation": str(out), "fingerprint": found.fingerprint, "plan_digest": digest})
+        return
+    show(
+        f"{out}: public, for every site; its fingerprint, to be told over another channel:", found.fingerprint
+    )
+    show(f"each site: federation site new --invite {out.name} --id ID --data FILE")
+
+
+def _own_authority(identity: Path, address: str | None) -> Path:
+    """The authority beside a coordinator's key, as `federation serve` would make it; made if there is none."""
+    from clients.drafting.invitation import require_address
+    from federation.identity.roles import load_coordinator
+    from server.link.certificates import own
+
+    if address is None:
+        raise InputError("--identity goes with --address", hint="say what sites dial: HOST:PORT")
+    require_address(address)
+    key, _ = load_coordinator(identity, identity)
+    pinned = own(key.parent / "tls", address.rpartition(":")[0].strip("[]")).pinned
+    assert pinned is not None  # noqa: S101  # of an authority of our own
+    return pinned

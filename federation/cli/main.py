@@ -6,24 +6,27 @@ answer at once. An error is one line on stderr and an exit code; `--debug` shows
 
 from __future__ import annotations
 
-import re
 import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
-from federation.cli.checking import doctor
-from federation.cli.drafting import invite, mock, plan_commands, site_commands
-from federation.cli.identities import keys, roster
+from federation.cli.checking import budget, doctor
+from federation.cli.drafting import mock, plan_commands, site_commands, split, write_population
+from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
-from federation.cli.process import advise, command_line, fail
+from federation.cli.process import fail
 from federation.cli.serving import forget, serve, status
 from federation.cli.streams import print_json
+from federation.cli.studying import advise_to_resume, free_folder, named, tradeoff
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -75,10 +78,12 @@ def front(
     """What stands before every command."""
 
 
-class Population(StrEnum):
+class PopulationName(StrEnum):
     """Bundled data to try things on."""
 
     HOSPITALS = "hospitals"
+    DIGITS = "digits"
+    BANK = "bank"
 
 
 class EngineName(StrEnum):
@@ -89,22 +94,51 @@ class EngineName(StrEnum):
     FLOWER = "flower"
 
 
+if TYPE_CHECKING:
+    from simulations.simulate import Engine
+
+
+class DeviceName(StrEnum):
+    """Where the vectorized engine trains."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
 def demo(
-    population: Annotated[Population, typer.Argument(help="which bundled data")] = Population.HOSPITALS,
+    population: Annotated[
+        PopulationName, typer.Argument(help="which bundled data")
+    ] = PopulationName.HOSPITALS,
     out: Out = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="write the sites and their plan there, and train nothing"),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Train on bundled data, end to end: secure aggregation, differential privacy, a report."""
+    """Train on bundled data, end to end: secure aggregation, differential privacy, a report.
+
+    hospitals: 569 real biopsies in five hospitals
+
+    digits: 1,797 real images of digits from six scanners
+
+    bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
+    """
     from tempfile import TemporaryDirectory
 
-    from simulations.populations import population_for, scenario_for
+    from simulations.populations.registry import population_for
 
-    out = out or _free_folder(f"demo-{population}")
+    found = population_for(population)
+    if files is not None:
+        write_population(found, files, out, as_json=as_json)
+        return
+    out = out or free_folder(f"demo-{population}")
     with TemporaryDirectory(prefix="federation-") as folder:
-        sites = population_for(population)(Path(folder), 0)
-        _simulate(scenario_for(population), sites, out, EngineName.PROTOCOL, None, as_json, public=True)
+        sites = found.write(Path(folder), 0)
+        _simulate(found.scenario, sites, out, EngineName.PROTOCOL.value, None, as_json, public=True)
 
 
 @app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
@@ -120,13 +154,31 @@ def simulate(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
     ] = True,
+    device: Annotated[DeviceName, typer.Option(help="where the vectorized engine trains")] = DeviceName.AUTO,
+    all_metrics: Annotated[
+        bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
+    ] = False,
+    faults: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="K", help="cross-validation: K trainings, each tested on a K-th")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run the whole federation in one process, on your own files."""
     if ray and engine is not EngineName.FLOWER:
         raise typer.BadParameter("goes with --engine flower", param_hint="--ray")
-    _simulate(plan, sites, out, engine, seed, as_json, baseline=baseline, ray=ray)
+    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics, "faults": faults}
+    if ray and folds is not None:
+        raise typer.BadParameter("goes without --folds", param_hint="--ray")
+    name: Engine = "flower-ray" if ray else engine.value
+    if folds is not None:
+        _cross_validate(plan, sites, out, folds, name, seed, as_json, how)
+    else:
+        _simulate(plan, sites, out, name, seed, as_json, how)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -160,26 +212,18 @@ def check(
         check_plan(load(plan), show)
 
 
-@app.command(epilog="Example: [bold]federation budget plan.toml --json[/bold]")
-def budget(plan: PlanFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """The privacy budget of a plan, without training."""
-    from federation.cli.progress import show_progress
-    from federation.cli.tables import print_budget
-    from federation.plan.plan import load
-    from simulations.budgets import budget_of
-
-    with show_progress() as shown:
-        shown.stage("reading the plan")
-        figures = budget_of(load(plan), shown.stage)
-    show = print_json if as_json else print_budget
-    show(figures)
-
+_SWEEP = "--sweep rounds=50,100,200 --sweep epsilon=1,3"
+app.command(epilog=f"Example: [bold]federation budget plan.toml {_SWEEP}[/bold]")(budget)
+_TRADEOFF = "federation tradeoff plan.toml --sites mock/ --epsilon 0.5,1,2,4,8 --out runs/frontier"
+app.command(epilog=f"Example: [bold]{_TRADEOFF}[/bold]")(tradeoff)
 
 app.command(epilog="Example: [bold]federation join site.toml[/bold]")(join)
 app.command(epilog="Example: [bold]federation doctor site.toml[/bold]")(doctor)
 
 
 app.command(epilog="Example: [bold]federation mock plan.toml --rows 500 --out mock/[/bold]")(mock)
+_SPLIT = "federation split census.csv --dirichlet 0.3 --sites 20 --label income --out sites/"
+app.command(epilog=f"Example: [bold]{_SPLIT}[/bold]")(split)
 app.command(epilog="Example: [bold]federation invite --plan plan.toml --roster-key consortium.pub[/bold]")(
     invite
 )
@@ -241,7 +285,7 @@ def dispatch() -> int:
         check_origins()
     command = typer.main.get_command(app)
     try:
-        with command.make_context("federation", sys.argv[1:]) as context:
+        with command.make_context("federation", sys.argv[1:]) as context, _remembering():
             command.invoke(context)
     except Exit as end:
         return end.exit_code
@@ -253,17 +297,25 @@ def dispatch() -> int:
     return 0
 
 
+def _remembering() -> AbstractContextManager[None]:
+    """An audit counts everything itself."""
+    if sys.argv[1:2] == ["audit"]:
+        return nullcontext()
+    from federation.remembering import calibrations_remembered
+
+    return calibrations_remembered()
+
+
 def _simulate(
     path: Path,
     sites: Path,
     out: Path | None,
-    engine: EngineName,
+    engine: Engine,
     seed: int | None,
     as_json: bool,
+    how: Mapping[str, Any] = MappingProxyType({}),
     *,
     public: bool = False,
-    baseline: bool = True,
-    ray: bool = False,
 ) -> None:
     from federation.cli.progress import show_progress
     from federation.cli.tables import print_report
@@ -273,17 +325,17 @@ def _simulate(
         shown.stage("reading the plan")
         plan = load(path).federation
         name, is_named = plan.name, out is not None
-        out = out or _free_folder(re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run")
-        _advise_to_resume(out, is_named)
+        out = out or free_folder(named(name))
+        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
         from simulations.simulate import simulate as run_simulation
 
         report = run_simulation(
             path,
             sites,
             out,
-            engine="flower-ray" if ray else engine.value,
+            engine=engine,
             seed=seed,
-            baseline=baseline,
+            **how,
             progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
             stage=shown.stage,
             warn=lambda note: typer.echo(f"warning: {note}", err=True),
@@ -300,20 +352,47 @@ def _simulate(
         print_report(report, out)
 
 
-def _advise_to_resume(out: Path, is_named: bool) -> None:
-    """Have an interruption tell the command that goes on in the folder `out`."""
-    words = ["federation", *sys.argv[1:], *([] if is_named else ["--out", str(out)])]
-    advise(
-        lambda: (
-            f"{'resume' if (out / 'plan.toml').exists() else 'nothing was begun; start'} with: "
-            + command_line(words)
+def _cross_validate(
+    path: Path,
+    sites: Path,
+    out: Path | None,
+    folds: int,
+    engine: Engine,
+    seed: int | None,
+    as_json: bool,
+    how: Mapping[str, Any],
+) -> None:
+    from federation.cli.progress import show_progress
+    from federation.cli.tables import print_folds
+    from federation.plan.plan import load
+
+    with show_progress() as shown:
+        shown.stage("reading the plan")
+        plan = load(path).federation
+        out, is_named = out or free_folder(named(plan.name)), out is not None
+        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
+        from federation.audit.page import write_verdict
+        from simulations.folds.crossing import cross_validate
+
+        found = cross_validate(
+            path,
+            sites,
+            out,
+            folds=folds,
+            engine=engine,
+            seed=seed,
+            **how,
+            progress=lambda fold, done, seen: shown.rounds(
+                f"{plan.name}, fold {fold} of {folds}", done.round, plan.rounds, seen
+            ),
+            stage=shown.stage,
+            warn=lambda note: typer.echo(f"warning: {note}", err=True),
+            notice=lambda line: typer.echo(line, err=True),
+            ended=write_verdict,
         )
-    )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_folds(found, out)
 
 
-def _free_folder(name: str) -> Path:
-    """runs/NAME-1, or the first number that is free."""
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder

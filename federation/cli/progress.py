@@ -5,6 +5,7 @@ Every command imports this before it knows whether anything takes long, so rich 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,9 @@ class Shown(Protocol):
 
     def stage(self, what: str, done: int = 0, total: int = 0) -> None:
         """Something else begins or goes on; `total` is 0 where nobody knows how long it takes."""
+
+    def trials(self, title: str, done: int, total: int, following: str) -> None:
+        """So many of many runs are done; what follows."""
 
 
 @contextmanager
@@ -78,6 +82,9 @@ class _Bars:
     def stage(self, what: str, done: int = 0, total: int = 0) -> None:
         self._show(what, done, total, "")
 
+    def trials(self, title: str, done: int, total: int, following: str) -> None:
+        self._show(title, done, total, following)
+
     def _show(self, what: str, done: int, total: int, metrics: str) -> None:
         if what != self._now:
             before = self._tasks.get(self._now)
@@ -98,6 +105,7 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console, self._now, self._since = console, "", 0.0
         self._alarm: threading.Timer | None = None
+        self._begun: tuple[int, float] | None = None
 
     def rounds(self, title: str, done: int, total: int, metrics: _Metrics) -> None:
         self.hush()
@@ -112,7 +120,16 @@ class _Lines:
             self._alarm.daemon = True
             self._alarm.start()
         elif total and _is_tenth(done, total) and time.monotonic() - self._since > PATIENCE:
-            self._print(f"{what}: round {done} of {total}")
+            self._print(f"{what}: {done} of {total}")
+
+    def trials(self, title: str, done: int, total: int, following: str) -> None:
+        self.hush()
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = done, now
+        made, spent = done - self._begun[0], now - self._begun[1]
+        left = f", about {_duration(spent / made * (total - done))} left" if made and done < total else ""
+        self._print(f"{title}: {done} of {total} done{left}; {following}")
 
     def hush(self) -> None:
         """What went on is over."""
@@ -122,6 +139,17 @@ class _Lines:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> _duration(8.2), _duration(150), _duration(7300)
+    ('9 s', '3 min', '2.1 h')
+    """
+    if seconds < 100:
+        return f"{math.ceil(seconds)} s"
+    return f"{math.ceil(seconds / 60)} min" if seconds < 6000 else f"{math.ceil(seconds / 360) / 10:g} h"
 
 
 def _is_tenth(done: int, total: int) -> bool:

@@ -1,22 +1,31 @@
-"""Prints results as tables on a terminal."""
+"""Prints results as tables on a terminal.
+
+A plan's budget needs nothing of a report, so what a report is made of is imported where one is shown.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
+from federation.cli.process import command_line
 from federation.cli.screen import show, styled, titled
-from federation.report import wording
-from federation.report.files import PAGE
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
-from federation.report.report import Evaluation, PrivacyClaim, Report, metrics_of, whole
-from federation.words import printable
+from federation.words import many, printable, some
+
+if TYPE_CHECKING:
+    from federation.report.report import Evaluation, PrivacyClaim, Report
+    from simulations.folds.result import CrossValidation, Spread
+    from simulations.populations.split import Split
 
 _ROUNDING = 1e-9
+_MOST_SHOWN = 50  # sites
 _SPENT = (
     "epsilon",
     "epsilon_after_this_plan",
@@ -29,17 +38,50 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
+    from federation.report import wording
+    from federation.report.files import PAGE
+
     lines: tuple[Text | str | Table, ...] = (
         *_claim(report.privacy),
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
+        *wording.faults(report),
     )
     show(*lines, _sites(report))
-    show(_metrics(report.evaluation) if report.simulated else _NOT_MEASURED)
+    show(
+        _metrics(report.evaluation) if report.simulated else _NOT_MEASURED,
+        *filter(None, [wording.model(report)]),
+    )
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.NOT_TUNED}")
     page = folder / PAGE if (folder / PAGE).exists() else MISSING
     show(f"report   {page}", f"params   {folder / 'params.safetensors'}")
+
+
+def print_folds(found: CrossValidation, folder: Path) -> None:
+    """Print a cross-validation: folds, mean and deviation, the same of the baselines, what it would cost."""
+    from federation.report import wording
+    from simulations.folds.result import said
+
+    metrics = list(found.metrics)
+    heads = [name.replace("_", " ") for name in metrics]
+    table = titled(f"Cross-validation over {len(found.folds)} folds", "tested on", "records", *heads)
+    for line in found.folds:
+        counted = MISSING if (count := line.pooled.get("n")) is None else str(count)
+        table.add_row(f"fold {line.fold}", counted, *(figure(line.pooled.get(name)) for name in metrics))
+    rows = {"mean ± deviation": found.metrics}
+    rows |= {name.replace("_", " "): spreads for name, spreads in found.baselines.items()}
+    for name, spreads in rows.items():
+        table.add_row(name, "", *(_spread(spreads.get(metric)) for metric in metrics))
+    delta = None if found.cost is None else found.cost.delta
+    show(table, said(found), *([] if found.tried is None else wording.tries(found.tried, delta)))
+    show(f"folds    {folder / 'folds.json'}")
+
+
+def _spread(found: Spread | None) -> str:
+    if found is None or found.mean is None:
+        return MISSING
+    return f"{found.mean:.3f}" + ("" if found.deviation is None else f" ± {found.deviation:.3f}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -97,6 +139,8 @@ def _led(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _claim(privacy: PrivacyClaim) -> list[Text]:
+    from federation.report.report import whole
+
     if not privacy.private:
         said = ': the plan says noise = "none"; no epsilon holds for these params'
         return [styled(("NOT PRIVATE", "bold red"), said)]
@@ -112,6 +156,8 @@ def _claim(privacy: PrivacyClaim) -> list[Text]:
 
 
 def _sites(report: Report) -> Table:
+    from federation.report.report import whole
+
     are_tables = any(site.lines is not None for site in report.sites)
     known = ["lines read"] * are_tables + ["records"] * report.simulated
     ledgers = ["epsilon charged"] * any(site.charged is not None for site in report.sites)
@@ -132,6 +178,8 @@ def _kib(size: int | None) -> str:
 
 def _metrics(evaluation: Evaluation) -> Table:
     """Pooled, the mean of the sites at which the metric exists with their number, then the baselines."""
+    from federation.report.report import metrics_of
+
     baselines = [name.replace("_", " ") for name in evaluation.baselines]
     table = titled("Held-out records", "metric", "this run", "mean of sites", *baselines)
     counted = held_out(evaluation.pooled)
@@ -261,3 +309,89 @@ def _oddities(found: Mapping[str, Any]) -> list[str]:
         rounds, seconds = found["planned_rounds"], found["seconds_a_round"]
         lines.append(f"a round takes {seconds:.2f} s here; {rounds} rounds about {short(rounds * seconds)} s")
     return lines
+
+
+_OF_A_SWEEP = (
+    "multiplier: noise over the most that one unit adds; spends: epsilon of the training, rounded up",
+    "excess: times the noise that epsilon needs, when nobody drops out",
+    "of sum, of mean: standard deviation of a coordinate, in clipping norms; of a mean at a learning rate of 1",
+)
+_PROVED = "bound: proved to be enough, and hardly above what the plan itself would have; --exact has that"
+
+
+def print_sweep(found: Mapping[str, Any]) -> None:
+    """Print a line for each plan of a sweep: its figures, or why there is no such plan."""
+    points, names = found["points"], list(found["sweep"])
+    figures = ("multiplier", "spends", "excess", "of sum", "of mean", "by")
+    table = titled(
+        f"{many(len(points), 'plan')} by budget alone: no data was read", names[0], *names[1:], *figures
+    )
+    for point in points:
+        table.add_row(*map(_value, point["swept"].values()), *_felt(point["figures"]))
+    is_proved = any(point["figures"] and point["figures"]["by"] == "bound" for point in points)
+    show(table, *_OF_A_SWEEP, *[_PROVED] * is_proved, *_refused(points))
+
+
+def _felt(figures: Mapping[str, Any] | None) -> list[str]:
+    if figures is None:
+        return ["-", "-", "-", "-", "-", "refused"]
+    noise = (short(figures[name]) for name in ("noise_excess", "noise_of_sum", "noise_of_mean"))
+    return [f"{figures['noise_multiplier']:g}", spent(figures["epsilon"]), *noise, figures["by"]]
+
+
+def _refused(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each reason once, with the first plan that it is told of."""
+    lines = []
+    for reason in dict.fromkeys(point["refused"] for point in points if point["refused"]):
+        first, *more = (point["swept"] for point in points if point["refused"] == reason)
+        told = ", ".join(f"{name} {_value(value)}" for name, value in first.items())
+        lines.append(f"refused: {told}{f' and {len(more)} more' if more else ''}: {reason}")
+    return lines
+
+
+def sweep_csv(found: Mapping[str, Any]) -> str:
+    """A sweep for a spreadsheet: exact numbers, empty where there is none."""
+    names = list(found["sweep"])
+    figures = next((list(point["figures"]) for point in found["points"] if point["figures"]), [])
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*(f"plan_{name}" if name in figures else name for name in names), *figures, "refused"])
+    for point in found["points"]:
+        known = point["figures"] or {}
+        rows.writerow([*point["swept"].values(), *(known.get(name) for name in figures), point["refused"]])
+    return text.getvalue()
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else MISSING if value is None else str(value)
+
+
+def print_split(found: Split, *, is_said: bool) -> None:
+    """Print a table that was dealt: the sites, the first of many, and what to do with them.
+
+    `is_said`: somebody named the label, and nobody has to be told which column it is.
+    """
+    heads = ["rows", *["for the test"] * found.has_tests, *["people"] * (found.people_across is not None)]
+    if found.label is not None:
+        heads.append("classes" if found.positive is None else f"{found.label} = {found.positive}")
+    table = titled("Sites", "site", *map(printable, heads))
+    for site in found.sites[:_MOST_SHOWN]:
+        cells = [site.rows, *[site.test_rows] * found.has_tests, site.people, site.classes, site.share]
+        table.add_row(site.name, *(str(cell) for cell in cells if cell is not None))
+    show(table)
+    if (left := len(found.sites) - _MOST_SHOWN) > 0:
+        show(f"and {many(left, 'site')} more")
+    if found.label is not None and not is_said:
+        show(f'"{found.label}", the last column, is taken for the label; --label names another')
+    if found.tries > 1:
+        show(f"shares were drawn {found.tries} times, until every site had enough rows (--minimum)")
+    if found.people_across:
+        who = many(found.people_across, "person is", "people are")
+        show(
+            f"{who} at several sites: the plan needs privacy.sites_per_patient = {found.most_sites}, or more"
+        )
+    if found.aside:
+        show(f"left out, as they hold no cells: {some(found.aside)}")
+    show(f"{found.folder}: {many(found.rows, 'row')} at {many(len(found.sites), 'site')}, each row once")
+    words = command_line(["--sites", str(found.folder)])
+    show(f"next: federation check PLAN {words}; federation simulate PLAN {words}")

@@ -180,7 +180,8 @@ class Server(Table):
 
     "adam-bc" is Adam with the noise taken out of its second moment (Tang et al. 2024). `unlikely_sum`: what becomes
     of a sum that honest sites do not make; "refuse" if the plan does not say. `combine`: what is made of the means
-    of groups, where the cohort is cut into groups.
+    of groups, where the cohort is cut into groups. `iterate_average`: the decay of the average of all rounds'
+    params that the run ends with; absent, it ends with the last params.
     """
 
     optimizer: Literal["average", "momentum", "adagrad", "adam", "adam-bc", "yogi"] = Field(
@@ -192,6 +193,7 @@ class Server(Table):
     tau: float | None = Field(default=None, gt=0, le=1, examples=["1e-8"])
     combine: Literal["mean", "trimmed-mean", "median"] | None = Field(default=None, examples=['"median"'])
     unlikely_sum: Literal["refuse", "report"] | None = Field(default=None, examples=['"refuse"'])
+    iterate_average: float | None = Field(default=None, ge=0, lt=1, examples=["0.95"])
 
 
 class Evaluation(Table):

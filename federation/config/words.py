@@ -25,6 +25,8 @@ _LOW, _HIGH = "write low", "write high"
 _VALUES = 'write values = ["1", "2"]'
 _MEMORY = "write server.beta1 (first moment) and server.beta2 (second moment)"
 _FLOOR = "write server.tau, the floor of a step's denominator"
+_FOLDS = "a plan has none: federation simulate PLAN --sites DIR --folds 5 makes them"
+_AVERAGE = "write server.iterate_average, such as 0.95: how much of the average so far a round keeps"
 _CODE = 'write task = "package.module:task" for code of your own'
 _NONE = (
     "there is no such setting: a site's steps are plain, so that their clipping and noise cover all they do"
@@ -77,6 +79,9 @@ WORDS: Mapping[str, str] = {
     "test_split": _HOLDOUT,
     "validation_split": _HOLDOUT,
     "val_size": _HOLDOUT,
+    "folds": _FOLDS,
+    "cv_folds": _FOLDS,
+    "n_splits": _FOLDS,
     "label": _TARGET,
     "labels": _TARGET,
     "label_column": _TARGET,
@@ -96,11 +101,18 @@ WORDS: Mapping[str, str] = {
     "momentum": _MEMORY,
     "epsilon_adam": _FLOOR,
     "adam_eps": _FLOOR,
+    "ema": _AVERAGE,
+    "ema_decay": _AVERAGE,
+    "polyak": _AVERAGE,
+    "swa": _AVERAGE,
+    "average_params": _AVERAGE,
     "module": _CODE,
     "weight_decay": _NONE,
     "scheduler": _NONE,
     "lr_scheduler": _NONE,
     "nesterov": _NONE,
+    "simulation": "faults are no part of a plan: federation simulate --faults FILE",
+    "faults": "faults are no part of a plan: federation simulate --faults FILE",
 }
 
 

@@ -10,15 +10,14 @@ from torch import nn
 
 from federation.errors import CodeError, TaskError
 from federation.model.code import note_before_import
-
-_HIDDEN = 64  # width of the one hidden layer: public and fixed, like every shape
+from federation.model.shape import HIDDEN
 
 _Factory = Callable[[int, int], nn.Module]
 
 
 def _mlp(inputs: int, classes: int) -> nn.Module:
     """One hidden layer of tanh: bounded activations suit clipped gradients (Papernot et al. 2021)."""
-    return nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.Tanh(), nn.Linear(_HIDDEN, classes))
+    return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, classes))
 
 
 BUILT_IN: Final[Mapping[str, _Factory]] = {"logistic": nn.Linear, "mlp": _mlp}

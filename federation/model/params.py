@@ -21,8 +21,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import UninitializedParameter
 
 from federation.errors import TaskError
+from federation.model.shape import params_digest as params_digest  # noqa: PLC0414 - from here, too
 from privacy.errors import MalformedMessage
-from privacy.wire import digest
 
 _SAME_MODEL = "have the task make the same model every time"
 _ADAPT = (
@@ -96,11 +96,6 @@ def params_from_bytes(data: bytes, dimension: int) -> Tensor:
     if not bool(torch.isfinite(params).all()):
         raise MalformedMessage("params are not finite")
     return params
-
-
-def params_digest(data: bytes) -> bytes:
-    """32 bytes that stand for params: in the mask keys, in the journal and in receipts."""
-    return digest("federation/params/1", data)
 
 
 def _check(module: nn.Module) -> None:

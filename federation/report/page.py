@@ -21,6 +21,7 @@ from federation.report.templates import page_template
 
 _BASELINES = {
     "without_privacy": "the same settings without privacy, not tuned for it",
+    "local_only": "each site's own model, without privacy, on its own records",
     "majority": "always the majority class",
 }
 
@@ -41,9 +42,12 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        model=wording.model(report),
+        fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
         unlikely=wording.unlikely(report),
         lost=wording.lost(report),
+        faults=wording.faults(report),
         excess=wording.excess(report),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
@@ -74,12 +78,12 @@ def _curves(report: Report) -> list[str]:
     from federation.report import plots  # matplotlib takes a second
 
     history, drawings = report.history, []
-    rounds = [line.round for line in history]
+    rounds, measured = [line.round for line in history], [line for line in history if line.metrics]
     known = history[-1].metrics if history else {}
     names = [name for name in metrics_of(report.evaluation.pooled) if name in known and name != "loss"]
     if names:
-        series = {plain(name): [line.metrics.get(name) for line in history] for name in names}
-        drawings.append(plots.metrics_per_round(rounds, series))
+        series = {plain(name): [line.metrics.get(name) for line in measured] for name in names}
+        drawings.append(plots.metrics_per_round([line.round for line in measured], series))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)

@@ -30,8 +30,11 @@ class Receipt(Part):
     not open. `proven`: sites whose own signatures show that they are at fault.
 
     `heads`: the heads that the cohort's messages showed of their ledgers, by site, as `Head.to_json` writes them.
+    `params_before` and `params_after` are digests of what the sites train on, `average` that of the model where the
+    plan averages: what the run ends with, should this be its last round.
     `transcript`: the digest of the file that shows the round's sum, in hex; None where none is kept.
-    `metrics`: of the pooled held-out records, in a simulation. `unlikely`: how the sum is one that honest sites do
+    `simulated_seconds`: what it would have taken, in a simulation with faults. `metrics`: of the pooled held-out
+    records, in a simulation. `unlikely`: how the sum is one that honest sites do
     not make; there only where it is, and where the plan has it reported.
     """
 
@@ -44,9 +47,11 @@ class Receipt(Part):
     bytes_down: Mapping[str, int]
     params_before: str
     params_after: str
+    average: str | None = None
     heads: Mapping[str, Mapping[str, Any]] = {}
     excess_left: _Names = ()
     transcript: str | None = None
+    simulated_seconds: float | None = None
     metrics: Metrics = {}  # noqa: RUF012  pydantic copies a default
     unlikely: UnlikelySum | None = None
     void: Annotated[tuple[Void, ...], AnyList] = ()

@@ -114,6 +114,7 @@ class Tried(Part):
     `epsilon` is for the plan's unit at one site and the plan's delta, over the runs that were private; None: no
     bound. `exact`: it is their composition, as for one run alone. Otherwise runs may have been chosen after seeing
     others, and it is the least limit that, set before the first of them, would have admitted them all.
+    `study`: this run is one of so many of one trade-off.
     """
 
     runs: int | None
@@ -121,6 +122,7 @@ class Tried(Part):
     epsilon: _Number
     exact: bool
     reason: str | None = None
+    study: int | None = None
 
 
 class PrivacyClaim(Part):
@@ -182,6 +184,7 @@ class RoundLine(Part):
 
     `excess_left`: of how many of these noise is in it that should have been taken out.
     `lost`: only of a round without a sum, which spent its budget all the same: why, by site.
+    `simulated_seconds`: what it would have taken, in a simulation with faults.
     """
 
     round: int
@@ -191,6 +194,7 @@ class RoundLine(Part):
     excess_left: int = 0
     lost: Mapping[str, str] | None = None
     unlikely: UnlikelySum | None = None
+    simulated_seconds: float | None = None
 
 
 class HistoryLine(Part):
@@ -213,6 +217,7 @@ class Published(Part):
 class Evaluation(Part):
     """Metrics on held-out records by name: exact ones in a simulation, in a real run only what is published.
 
+    `local_only`: by site, those of a model that the site trained by itself, without privacy, on its own records.
     `mean_of_sites` is over the sites at which a metric exists; `mean_of_sites_n` says how many those are.
     `missing` says why figures are None that were asked for, by place ("pooled", "baselines.without_privacy"):
     "diverged", "not made yet", or the kind of error. `unlikely`: how the published sums are such as honest sites do
@@ -224,6 +229,7 @@ class Evaluation(Part):
     mean_of_sites_n: Mapping[str, int] = {}
     sites: Mapping[str, Figures]
     baselines: Mapping[str, Metrics] = {}
+    local_only: Mapping[str, Metrics] = {}
     published: Published | None = None
     unlikely: UnlikelySum | None = None
     missing: Mapping[str, str] = {}
@@ -248,6 +254,16 @@ class Transcripts(Part):
     left_out: str | None = None
 
 
+class Suffered(Part):
+    """The faults of a simulation: what they were to be, the seconds that all rounds would have taken, and from how
+    many sums each site was missing to whose round it was invited.
+    """
+
+    rules: Mapping[str, int | float]
+    simulated_seconds: float
+    missed: Mapping[str, int]
+
+
 class Made(Part):
     """Where a report comes from: the run's id in hex, when it was finished (UTC), by which version.
 
@@ -267,8 +283,18 @@ class Made(Part):
         return cls(run=run.hex(), finished=finished, version=version("private-federation"), signers=keys)
 
 
+class Fold(Part):
+    """Which part of a cross-validation a simulation is: its records are held out, whatever the plan says."""
+
+    number: int
+    of: int
+
+
 class Report(Part):
-    """The report of a run. The fields have the order of report.json."""
+    """The report of a run. The fields have the order of report.json.
+
+    `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
+    """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
     name: str = "Federation"
@@ -283,5 +309,8 @@ class Report(Part):
     timing: Timing
     history: Annotated[tuple[HistoryLine, ...], AnyList] = ()
     secure_aggregation: Mapping[str, int] = {}
+    iterate_average: float | None = None
+    fold: Fold | None = None
     transcripts: Transcripts | None = None
     made: Made | None = None
+    faults: Suffered | None = None

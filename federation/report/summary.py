@@ -66,7 +66,7 @@ def summary_of(
         evaluation = evaluation.model_copy(update={"published": Published(**published)})
     if unlikely is not None:
         evaluation = evaluation.model_copy(update={"unlikely": unlikely})
-    return Report(
+    report = Report(
         schema=SCHEMA,
         name=plan.federation.name,
         plan_digest=plan.digest,
@@ -88,6 +88,8 @@ def summary_of(
         history=_history(plan, receipts),
         secure_aggregation=plan.secure_aggregation.tolerance,
     )
+    decay = plan.server.iterate_average
+    return report if decay is None else report.model_copy(update={"iterate_average": decay})
 
 
 def _line(receipt: Receipt) -> RoundLine:
@@ -98,7 +100,11 @@ def _line(receipt: Receipt) -> RoundLine:
         seconds=receipt.seconds,
         excess_left=len(receipt.excess_left),
     )
-    told = {"unlikely": receipt.unlikely, "lost": receipt.lost}
+    told = {
+        "unlikely": receipt.unlikely,
+        "lost": receipt.lost,
+        "simulated_seconds": receipt.simulated_seconds,
+    }
     return line.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 

@@ -35,6 +35,7 @@ _NOISE = {
     "none": "No noise at all: what the sum of the sites' updates says about a record, it says openly.",
 }
 _CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
+_TOLD_SITES = 10  # of those that were lost on purpose
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
 
@@ -54,18 +55,22 @@ def meaning(privacy: PrivacyClaim) -> str:
 
 def tried(privacy: PrivacyClaim) -> list[str]:
     """How often the data of a simulation were tried, and what that cost; one sentence each."""
-    known = privacy.tried
-    if known is None:
-        return []
+    return [] if privacy.tried is None else tries(privacy.tried, privacy.delta)
+
+
+def tries(known: Tried, delta: float | None) -> list[str]:
+    """The same, of a count and the delta of its plan."""
     if known.runs is None or known.without_privacy is None:
         return [f"Nobody counted how often these data were simulated: {known.reason}.", _CHOSEN]
     times = "1 simulation, this one" if known.runs == 1 else f"{known.runs} simulations, this one included"
     sentences = [f"On this machine these data were used in {times}."]
+    if known.study is not None:
+        sentences.append(f"This run is one of {known.study} of a trade-off, made to choose by.")
     if known.without_privacy:
         sentences.append(f"Without privacy: {known.without_privacy} of them, which no epsilon covers.")
-    if privacy.delta is not None:
+    if delta is not None:
         who = "The others" if known.without_privacy else "Together they" if known.runs > 1 else "It"
-        sentences.append(f"{who} cost {_total(known, tiny(privacy.delta))}.")
+        sentences.append(f"{who} cost {_total(known, tiny(delta))}.")
     return [*sentences, _CHOSEN]
 
 
@@ -127,6 +132,30 @@ def evaluation(report: Report) -> str:
     return published(report.evaluation.published)
 
 
+def model(report: Report) -> str:
+    """What the model is, where it is not the params of the last round; else ""."""
+    decay = report.iterate_average
+    if decay is None:
+        return ""
+    said = (
+        "The model is an average of the params after each round, newer ones counting more "
+        f"(iterate_average = {decay:g})."
+    )
+    free = " It is made of what the rounds released anyway, so it costs no privacy."
+    return said + free * report.privacy.private
+
+
+def fold(report: Report) -> str:
+    """Which part of a cross-validation the run is; "" for a run by itself."""
+    part = report.fold
+    if part is None:
+        return ""
+    return (
+        f"This is fold {part.number} of {part.of} of a cross-validation: it is tested on the records of that fold, "
+        "and trained on all others. It is a try; what all of them would cost as a real run is in folds.json."
+    )
+
+
 def sums(told: Transcripts | None) -> str:
     """What there is to recompute the sums of the run from."""
     if told is None:
@@ -156,6 +185,23 @@ def lost(report: Report) -> list[str]:
         f"{', '.join(f'{site} ({reason})' for site, reason in sorted(line.lost.items()))}."
         for line in report.rounds
         if line.lost is not None
+    ]
+
+
+def faults(report: Report) -> list[str]:
+    """What was lost on purpose in a simulation, one sentence each; none where nothing was."""
+    told = report.faults
+    if told is None:
+        return []
+    rules = ", ".join(f"{name} = {value:g}" for name, value in told.rules.items() if value)
+    often = sorted(told.missed.items(), key=lambda each: (-each[1], each[0]))
+    first = [f"{site} {many(times, 'time')}" for site, times in often[:_TOLD_SITES]]
+    rest = len(often) - len(first)
+    shown = [*first, *([f"{many(rest, 'other site')} as often or less"] if rest else [])]
+    return [
+        f"This simulation lost sites on purpose, by a public seed: {rules}.",
+        f"Its rounds would have taken {told.simulated_seconds:,.0f} seconds; nobody waited for them.",
+        f"Missing in the sum of a round to which it was invited: {', '.join(shown) or 'no site'}.",
     ]
 
 

@@ -9,7 +9,7 @@ message (docs/protocol.md). Requests flow from server to site, each gets exactly
     BROADCAST -> MASKED      params and forwarded shares; the masked update, signed, with a vote
     SURVIVORS -> VOTE        only if a site was lost: the sites in the sum; a vote for them
     CERTIFICATE -> REVEAL    a quorum's votes; the shares that unmask this sum and nothing else
-    CLOSE -> CLOSED          the run is over, and what its last params are
+    CLOSE -> CLOSED          the run is over, and what its model is
     anything -> ABORT        a reason from a fixed list, never a text: an exception could carry data. Where a share
                              does not open, also the slot of its dealer, which is public
 
@@ -279,7 +279,7 @@ class Paired:
 
 
 def closing_digest(body: bytes) -> bytes:
-    """The 32-byte digest of the last params in what a CLOSE frame says. MalformedMessage for another length, and 0.
+    """The 32-byte digest of the model in what a CLOSE frame says. MalformedMessage for another length, and 0.
 
     Zeros stand for the params of a run that the people of a site closed before it began.
     """

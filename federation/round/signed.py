@@ -24,7 +24,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.model.params import params_digest
+from federation.model.shape import params_digest
 from federation.plan.plan import Plan
 from federation.round.messages import Broadcast, Frame, Hello, Kind, Paired, Welcome
 from privacy.errors import FaultyServer, MalformedMessage

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from federation.kinds.base import Kind, Parties
-from federation.model.params import params_digest
+from federation.model.shape import params_digest
 from federation.plan.plan import Plan
 from federation.round.cohort import parties_of
 from federation.round.groups import sums_of

@@ -151,7 +151,7 @@ def _adam(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tenso
 def _adam_bc(moments: _Moments, step: _Step, decay: Decay) -> tuple[dict[str, Tensor], Tensor]:
     m, v = _means(moments, step.delta, decay)
     n = decay.beta2 * moments["n"] + (1 - decay.beta2) * step.noise
-    early, late = 1 - _power(decay.beta1, step.number), 1 - _power(decay.beta2, step.number)
+    early, late = 1 - power(decay.beta1, step.number), 1 - power(decay.beta2, step.number)
     square = decay.floor * decay.floor
     least = square if decay.tau is not None else torch.clamp(n / late, min=square)
     signal = torch.maximum((v - n) / late, torch.as_tensor(least))
@@ -171,7 +171,7 @@ def _means(moments: _Moments, delta: Tensor, decay: Decay) -> tuple[Tensor, Tens
     return m, decay.beta2 * moments["v"] + (1 - decay.beta2) * delta.square()
 
 
-def _power(base: float, exponent: int) -> float:
+def power(base: float, exponent: int) -> float:
     """`base`**`exponent` by multiplications alone: the C library's pow is rounded otherwise on other machines."""
     result = 1.0
     for digit in bin(exponent)[2:]:

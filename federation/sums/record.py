@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from federation.model.params import params_digest
+from federation.model.shape import params_digest
 from federation.plan.plan import Plan
 from federation.round.messages import MAX_ROSTER, RUN_ID_BYTES, Invitation, Member
 from federation.round.terms import Terms

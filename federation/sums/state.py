@@ -1,4 +1,8 @@
-"""The state of a run between two rounds: frozen, and enough to resume from."""
+"""The state of a run between two rounds: frozen, and enough to resume from.
+
+Sites train on `params`. What the run ends with, should this be its last round, is `concluded`: whoever evaluates,
+closes, stores or shows a model takes it from there.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from federation.errors import TrainingDiverged
 from federation.kinds.allowed import Unlikely
 from federation.plan.plan import Plan
 from federation.round.parts import Sum
+from federation.sums.averaging import averaged
 from federation.sums.combining import combined
 from federation.sums.judging import judge
 from federation.sums.optimizers import Decay, OptState, ServerOptimizer, build
@@ -22,6 +28,7 @@ from privacy.mechanism.noise import Stream
 class ServerState:
     """`round` rounds are done and `params` (flat float32) is what they made.
 
+    `average` (flat float64) is the average of all params so far, where the plan has the run end with it.
     Attempts at a round are numbered from `attempt` + 1. A resumed run raises it, so that no number is used twice.
     """
 
@@ -30,11 +37,22 @@ class ServerState:
     params: Tensor
     optimizer: OptState
     attempt: int = 0
+    average: Tensor | None = None
+
+    @property
+    def model(self) -> Tensor:
+        """The params (flat float32) that the run ends with, should this be its last round."""
+        return self.params if self.average is None else self.average.to(self.params.dtype)
+
+    def concluded(self) -> ServerState:
+        """The state of a run that is over: its params are the model, for an evaluation to be played with them."""
+        return replace(self, params=self.model, average=None)
 
 
 def begin(plan: Plan, run: bytes, params: Tensor) -> ServerState:
     """The state before the first round."""
-    return ServerState(run, 0, params, optimizer(plan).init(params))
+    average = None if plan.server.iterate_average is None else params.to(torch.float64)
+    return ServerState(run, 0, params, optimizer(plan).init(params), average=average)
 
 
 def advance(
@@ -55,7 +73,13 @@ def advance(
     delta, noise = combined(means, plan.server.combine), math.fsum(variances) / len(sums) ** 2
     moments, params = optimizer(plan).step(state.optimizer, state.params, delta, noise)
     worst = max((one for one in odd if one is not None), key=lambda one: one.ratio, default=None)
-    return replace(state, round=sums[0].terms.round, params=params, optimizer=moments), worst
+    average = _averaged(plan, state.average, params, moments.steps)
+    return replace(state, round=sums[0].terms.round, params=params, optimizer=moments, average=average), worst
+
+
+def _averaged(plan: Plan, average: Tensor | None, params: Tensor, steps: int) -> Tensor | None:
+    decay = plan.server.iterate_average
+    return None if average is None or decay is None else averaged(average, params, decay, steps)
 
 
 def require_finite(state: ServerState) -> None:

@@ -29,15 +29,15 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from scipy.special import erfcx, logsumexp, ndtr
+from scipy.special import erfcx, ndtr
 
-from privacy.accounting.loss_distributions import Floats, Law, Neighbor, Release, Sketch
+from privacy.accounting.loss_distributions import Floats, Law, Neighbor, Release, Sketch, log_sum
 from privacy.errors import UnsafeParameters
 
-_NEIGHBORS: tuple[Neighbor, ...] = ("removed", "added")
+NEIGHBORS: tuple[Neighbor, ...] = ("removed", "added")
 _MAX_POINTS = 2**20
 _MAX_LOSSES = 2**18
-_ACCURACY = 4e-4  # how far apart the bounds may about be, relative to epsilon below 1
+ACCURACY = 4e-4  # how far apart the bounds may about be, relative to epsilon below 1
 _OUTSIDE = 1e-9  # tilted mass that the window may miss
 _SHARES = (0.99, 0.9, 0.7, 0.5, 0.2, 0.0)
 _UNIT = 4 * 2.0**-52  # rounding error of a transform, relative to its norm, for each release and a few more
@@ -76,6 +76,15 @@ def recount(mechanisms: Sequence[Mechanism], delta: float) -> Bounds:
     """
     if not 1e-15 <= delta < 1:
         raise UnsafeParameters("delta must be at least 1e-15 and below 1")
+    return _recount(*counted(mechanisms), delta)
+
+
+_Key: TypeAlias = tuple[float, float, int, bool]
+Counted: TypeAlias = tuple[tuple[_Key, int], ...]
+
+
+def counted(mechanisms: Sequence[Mechanism]) -> tuple[float, Counted]:
+    """The mu of what is not sampled, and equal mechanisms of the rest counted together."""
     counts: Counter[_Key] = Counter()
     squares = 0.0
     for each in mechanisms:
@@ -83,24 +92,21 @@ def recount(mechanisms: Sequence[Mechanism], delta: float) -> Bounds:
             squares += each.count * ((1 + each.replaced) * each.group / each.noise_multiplier) ** 2
         elif each.count:
             counts[each.noise_multiplier, each.sample_rate, each.group, each.replaced] += each.count
-    return _recount(math.sqrt(squares), tuple(sorted(counts.items())), delta)
-
-
-_Key: TypeAlias = tuple[float, float, int, bool]
-_Counted: TypeAlias = tuple[tuple[_Key, int], ...]
+    return math.sqrt(squares), tuple(sorted(counts.items()))
 
 
 @lru_cache(maxsize=4096)
-def _recount(mu: float, sampled: _Counted, delta: float) -> Bounds:
+def _recount(mu: float, sampled: Counted, delta: float) -> Bounds:
     if not sampled:
-        exact = _unsampled(mu, delta)
+        exact = unsampled(mu, delta)
         return Bounds(exact * (1 - 1e-9), exact * (1 + 1e-9))
-    tail = 1e-6 * delta / (1 + sum((1 + replaced) * count for (_, _, _, replaced), count in sampled))
-    each = [_compose(_parts(mu, sampled, neighbor, tail), delta) for neighbor in _NEIGHBORS]
+    each = [_compose(parts_of(mu, sampled, neighbor, delta), delta) for neighbor in NEIGHBORS]
     return Bounds(max(bounds.lower for bounds in each), max(bounds.upper for bounds in each))
 
 
-def _parts(mu: float, sampled: _Counted, neighbor: Neighbor, tail: float) -> _Parts:
+def parts_of(mu: float, sampled: Counted, neighbor: Neighbor, delta: float) -> Parts:
+    """The releases that compose for this neighbor, each with its count; next to nothing of `delta` beyond them."""
+    tail = 1e-6 * delta / (1 + sum((1 + replaced) * count for (_, _, _, replaced), count in sampled))
     parts: list[tuple[Release, Neighbor, int]] = []
     for (z, rate, group, replaced), count in sampled:
         if replaced:
@@ -113,7 +119,7 @@ def _parts(mu: float, sampled: _Counted, neighbor: Neighbor, tail: float) -> _Pa
     return parts
 
 
-def _unsampled(mu: float, delta: float) -> float:
+def unsampled(mu: float, delta: float) -> float:
     """The epsilon at which the Gaussian mechanism with sensitivity / standard deviation `mu` has this delta."""
 
     def excess(epsilon: float) -> float:
@@ -123,10 +129,10 @@ def _unsampled(mu: float, delta: float) -> float:
             return float(math.exp(-near * near) * (erfcx(near) - erfcx(far)) / 2) - delta
         return float(ndtr(-near * math.sqrt(2)) - math.exp(-near * near) * erfcx(far) / 2) - delta
 
-    return 0.0 if mu == 0 or excess(0.0) <= 0 else _crossing(excess, 0.0, mu * mu / 2 + mu)[1]
+    return 0.0 if mu == 0 or excess(0.0) <= 0 else crossing(excess, 0.0, mu * mu / 2 + mu)[1]
 
 
-def _crossing(falling: Callable[[float], float], low: float, high: float) -> tuple[float, float]:
+def crossing(falling: Callable[[float], float], low: float, high: float) -> tuple[float, float]:
     """Where a falling function passes 0: the last point seen above, and the first one not above."""
     if falling(low) <= 0:
         return low, low
@@ -138,11 +144,11 @@ def _crossing(falling: Callable[[float], float], low: float, high: float) -> tup
     return low, high
 
 
-_Parts: TypeAlias = Sequence[tuple[Release, Neighbor, int]]
+Parts: TypeAlias = Sequence[tuple[Release, Neighbor, int]]
 
 
 @dataclass(frozen=True)
-class _Setting:
+class Setting:
     """How to compute: the tilt, the grid, and the window in which the sum of all losses is looked for."""
 
     tilt: float
@@ -152,11 +158,11 @@ class _Setting:
     nudges: tuple[float, float]  # changes of tilt at which Chernoff's bound on the window's outside is best
 
 
-def _compose(parts: _Parts, delta: float) -> Bounds:
-    setting = _setting([(release.sketch(neighbor), count) for release, neighbor, count in parts], delta)
+def _compose(parts: Parts, delta: float) -> Bounds:
+    setting = setting_of([(release.sketch(neighbor), count) for release, neighbor, count in parts], delta)
     laws = [(release.laws(neighbor, setting.step, setting.tilt), count) for release, neighbor, count in parts]
-    below = _Sum.of([(pair[0], count) for pair, count in laws], setting)
-    above = _Sum.of([(pair[1], count) for pair, count in laws], setting)
+    below = Sum.of([(pair[0], count) for pair, count in laws], setting)
+    above = Sum.of([(pair[1], count) for pair, count in laws], setting)
     # Where a unit is added, its law is the one whose mass counts exp(epsilon).
     forgotten = sum(count * release.forgotten for release, neighbor, count in parts if neighbor == "added")
 
@@ -171,35 +177,40 @@ def _compose(parts: _Parts, delta: float) -> Bounds:
         return below.delta(epsilon, -1) - left_out(epsilon) - delta
 
     start = next((share * guess for share in _SHARES if excess(share * guess) > 0), 0.0)
-    lower, _ = _crossing(excess, start, guess)
-    _, upper = _crossing(lambda epsilon: above.delta(epsilon, +1) - delta, 0.0, guess)
+    lower, _ = crossing(excess, start, guess)
+    _, upper = crossing(lambda epsilon: above.delta(epsilon, +1) - delta, 0.0, guess)
     return Bounds(lower, upper)
 
 
-def _setting(sketches: Sequence[tuple[Sketch, int]], delta: float) -> _Setting:
-    def cumulant(tilt: float) -> float:
-        return sum(count * sketch.cumulant(tilt) for sketch, count in sketches)
+def setting_of(
+    sketches: Sequence[tuple[Sketch, int]], delta: float, accuracy: float = ACCURACY, looks: int = 4
+) -> Setting:
+    """Where to look at these laws, and how finely. Whatever it says, what is computed there is a bound."""
 
-    def renyi(tilt: float) -> float:
+    def cumulants(tilts: Floats) -> Floats:
+        return sum((count * sketch.cumulants(tilts) for sketch, count in sketches), np.zeros(len(tilts)))
+
+    def renyi(tilts: Floats) -> Floats:
         """Epsilon by Renyi divergence of order tilt + 1: least at the tilt we want."""
-        return (cumulant(tilt) - math.log(delta)) / tilt
+        return np.asarray((cumulants(tilts) - math.log(delta)) / tilts)
 
-    tilt, base = _least(renyi, 1e-3, 1e7), 0.0
-    base = cumulant(tilt)
+    tilt = _least(renyi, 1e-3, 1e7, looks)
+    base = float(cumulants(np.array([tilt]))[0])
     moments = [(*sketch.moments(tilt), count) for sketch, count in sketches]
     mean = sum(count * loss for loss, _, count in moments)
     deviation = math.sqrt(sum(count * variance for _, variance, count in moments))
 
-    def right(nudge: float) -> float:  # Chernoff: how far above the mean next to nothing is left
-        return (cumulant(tilt + nudge) - base - nudge * mean - math.log(_OUTSIDE)) / nudge
+    def right(nudges: Floats) -> Floats:  # Chernoff: how far above the mean next to nothing is left
+        return np.asarray((cumulants(tilt + nudges) - base - nudges * mean - math.log(_OUTSIDE)) / nudges)
 
-    def left(nudge: float) -> float:
-        return (cumulant(tilt - nudge) - base + nudge * mean - math.log(_OUTSIDE)) / nudge
+    def left(nudges: Floats) -> Floats:
+        return np.asarray((cumulants(tilt - nudges) - base + nudges * mean - math.log(_OUTSIDE)) / nudges)
 
-    nudges = tuple(_least(side, 1e-2 / deviation, 20 / deviation) for side in (left, right))
-    low, high = mean - left(nudges[0]), mean + right(nudges[1])
+    nudges = tuple(_least(side, 1e-2 / deviation, 20 / deviation, looks - 1) for side in (left, right))
+    reach = tuple(float(side(np.array([at]))[0]) for side, at in zip((left, right), nudges, strict=True))
+    low, high = mean - reach[0], mean + reach[1]
     releases = sum(count for _, count in sketches)
-    accuracy = _ACCURACY * min(1.0, renyi(tilt))
+    accuracy *= min(1.0, (base - math.log(delta)) / tilt)
     # The law above has a variance of up to step^2 / 4 too much per release; and no loss moves by more than a step.
     step = min(math.sqrt(8 * accuracy / (tilt * releases)), deviation / 50)
     step = max(
@@ -207,23 +218,23 @@ def _setting(sketches: Sequence[tuple[Sketch, int]], delta: float) -> _Setting:
     )
     step = max(step, (high - low) / _MAX_POINTS)
     points = 2 ** max(math.ceil(math.log2((high - low) / step)), 8)
-    return _Setting(tilt, step, points, (low + high) / 2, (nudges[0], nudges[1]))
+    return Setting(tilt, step, points, (low + high) / 2, (nudges[0], nudges[1]))
 
 
-def _least(function: Callable[[float], float], low: float, high: float) -> float:
+def _least(function: Callable[[Floats], Floats], low: float, high: float, looks: int) -> float:
     """Where a function with one valley is about least."""
-    for _ in range(4):
+    for _ in range(looks):
         places = np.geomspace(low, high, 13)
-        best = int(np.argmin([function(float(place)) for place in places]))
+        best = int(np.argmin(function(places)))
         low, high = float(places[max(best - 1, 0)]), float(places[min(best + 1, 12)])
     return math.sqrt(low * high)
 
 
 @dataclass(frozen=True)
-class _Sum:
+class Sum:
     """The law of a sum of losses inside the window, and what may be wrong with it."""
 
-    setting: _Setting
+    setting: Setting
     start: float  # the loss at the window's first point
     mass: Floats  # of every point, tilted back
     log_scale: float  # log of what a tilted law is to be multiplied with at a loss of 0
@@ -232,7 +243,7 @@ class _Sum:
     noise: float
 
     @classmethod
-    def of(cls, laws: Sequence[tuple[Law, int]], setting: _Setting) -> _Sum:
+    def of(cls, laws: Sequence[tuple[Law, int]], setting: Setting) -> Sum:
         """Compose each law with itself `count` times, and all of them."""
         tilt, step, points = setting.tilt, setting.step, setting.points
         spectrum = np.ones(points // 2 + 1, dtype=np.complex128)
@@ -258,24 +269,28 @@ class _Sum:
 
     def delta(self, epsilon: float, side: int) -> float:
         """Delta at `epsilon`: not less than the true one for side = 1, not more for side = -1."""
-        tilt, step = self.setting.tilt, self.setting.step
+        step = self.setting.step
         place = min(max(math.ceil((epsilon - self.start) / step), 0), self.setting.points)
         above = self.start + step * np.arange(place, self.setting.points) - epsilon
         inside = float(self.mass[place:] @ -np.expm1(-np.maximum(above, 0)))
+        return float(inside + side * self.wrong(epsilon) + self.infinite)
+
+    def wrong(self, epsilon: float) -> float:
+        """How far off what is inside the window may be at `epsilon`."""
+        tilt, step = self.setting.tilt, self.setting.step
         # Tilted mass at a loss of epsilon + x is worth exp(-tilt x) (1 - exp(-x)) as much as `height`.
         height = math.exp(min(self.log_scale - tilt * epsilon, 600))
         most = math.exp(tilt * (math.log(tilt) - math.log1p(tilt)) - math.log1p(tilt))
-        wrong = height * (most * self.outside + self.noise / math.sqrt(-math.expm1(-2 * tilt * step)))
-        return float(inside + side * wrong + self.infinite)
+        return height * (most * self.outside + self.noise / math.sqrt(-math.expm1(-2 * tilt * step)))
 
 
 def _tilted(law: Law, step: float, tilt: float) -> Floats:
     log_mass = _log_tilted(law, step, tilt)
-    return np.asarray(np.exp(log_mass - logsumexp(log_mass)))
+    return np.asarray(np.exp(log_mass - log_sum(log_mass)))
 
 
 def _cumulant(laws: Sequence[tuple[Law, int]], step: float, tilt: float) -> float:
-    return float(sum(count * logsumexp(_log_tilted(law, step, tilt)) for law, count in laws))
+    return float(sum(count * log_sum(_log_tilted(law, step, tilt)) for law, count in laws))
 
 
 def _log_tilted(law: Law, step: float, tilt: float) -> Floats:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeGuard
 
 from privacy.accounting import pld as accountant
 from privacy.accounting.events import GaussianEvent, is_number
 from privacy.accounting.merged import merge
 from privacy.accounting.rdp import rdp_epsilon
+from privacy.accounting.remembered import keep, recalled
 from privacy.errors import CalibrationFailed, UnsafeParameters
 
 _PER_UNIT = 1000  # noise multipliers are whole numbers of thousandths
@@ -46,9 +48,25 @@ def noise_multiplier(epsilon: float, delta: float, sample_rate: float, count: in
     def loose(thousandths: int) -> float:
         return rdp_epsilon(merge([event(thousandths)]) or (), delta)
 
+    question = ("noise", float(epsilon), float(delta), float(sample_rate), count)
+    found = recalled(*question)
+    if not _is_least(found, cost, epsilon):
+        found = _searched(cost, loose, epsilon)
+        keep(found, *question)
+    return found / _PER_UNIT
+
+
+def _is_least(told: object, cost: _Cost, epsilon: float) -> TypeGuard[int]:
+    """Whether what was remembered is the least noise that is enough, by the accountant's own numbers."""
+    if type(told) is not int or not _LOWEST <= told <= _HIGHEST or cost(told) > epsilon:
+        return False
+    return told == _LOWEST or cost(told - 1) > epsilon
+
+
+def _searched(cost: _Cost, loose: _Cost, epsilon: float) -> int:
     if cost(_LOWEST) <= epsilon:
-        return _LOWEST / _PER_UNIT
-    return _least(cost, epsilon, _bisected(loose, epsilon)) / _PER_UNIT
+        return _LOWEST
+    return _least(cost, epsilon, _bisected(loose, epsilon))
 
 
 def _bisected(cost: _Cost, epsilon: float) -> int:

@@ -26,7 +26,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, logsumexp, ndtr, ndtri
+from scipy.special import gammaln, ndtr, ndtri
 
 Floats: TypeAlias = NDArray[np.float64]
 Neighbor: TypeAlias = Literal["removed", "added"]
@@ -55,7 +55,11 @@ class Sketch:
 
     def cumulant(self, tilt: float) -> float:
         """Log of E exp(tilt * loss)."""
-        return float(logsumexp(self.log_mass + tilt * self.loss))
+        return float(log_sum(self.log_mass + tilt * self.loss))
+
+    def cumulants(self, tilts: Floats) -> Floats:
+        """The same at several tilts."""
+        return log_sum(self.log_mass + tilts[:, None] * self.loss)
 
     def moments(self, tilt: float) -> tuple[float, float]:
         """Mean and variance of the loss under the law tilted by exp(tilt * loss)."""
@@ -99,15 +103,15 @@ class Release:
         most = self._counts[tails > self.tail / 2][-1]
         return -deviations, float(most) + deviations + self.noise_multiplier
 
-    def sketch(self, neighbor: Neighbor) -> Sketch:
-        """A few thousand points of the law."""
+    def sketch(self, neighbor: Neighbor, fewest: int = 2**12) -> Sketch:
+        """Some thousand points of the law, but no fewer than `fewest`."""
         low, high = self.ends
-        points = int(min(max(16 * (high - low) / self.noise_multiplier, 2**12), 2**16))
+        points = int(min(max(16 * (high - low) / self.noise_multiplier, fewest), 2**16))
         x = np.linspace(low, high, points)
         loss, _ = self._loss(x)
         log_q: Floats = -((x / self.noise_multiplier) ** 2) / 2
         log_mass = log_q + loss if neighbor == "removed" else log_q
-        return Sketch(log_mass - logsumexp(log_mass), loss if neighbor == "removed" else -loss)
+        return Sketch(log_mass - log_sum(log_mass), loss if neighbor == "removed" else -loss)
 
     def laws(self, neighbor: Neighbor, step: float, tilt: float) -> tuple[Law, Law]:
         """The law below and the law above, on a grid of this step; `tilt` is where tightness matters most."""
@@ -119,10 +123,28 @@ class Release:
         if neighbor == "added":
             anchor, first, last, halves = -anchor, -last, -first, halves[[2, 3, 0, 1], ::-1]
         grid = anchor + step * np.arange(first, last + 1)
-        above, (under, over) = _above(halves, grid), self._outside(low, high, neighbor)
+        above, (under, over) = (
+            _above(halves[:, ::2] + halves[:, 1::2], grid),
+            self._outside(low, high, neighbor),
+        )
         above[1] += under  # the lowest cut may lie anywhere in its interval
         below, sink = _below(halves, grid, tilt)
         return Law(below, first - 1, anchor - sink), Law(above, first, anchor, over)
+
+    def law_above(self, neighbor: Neighbor, step: float) -> Law:
+        """The law above alone, on the multiples of `step`."""
+        low, high = self.ends
+        ends = self._loss(np.array([low, high]))[0]
+        first, last = math.floor(ends[0] / step), math.floor(ends[1] / step) + 1
+        masses = self._halves(self._cuts(step * np.arange(first, last + 1)))
+        if neighbor == "added":
+            first, last, masses = -last, -first, masses[[2, 3, 0, 1], ::-1]
+        above, (under, over) = (
+            _above(masses, step * np.arange(first, last + 1)),
+            self._outside(low, high, neighbor),
+        )
+        above[1] += under  # the lowest cut may lie anywhere in its interval
+        return Law(above, first, 0.0, over)
 
     def _anchor(self, step: float) -> float:
         """A point of the grid: the loss of what lies around it, near the loss at which most of Q is."""
@@ -157,7 +179,23 @@ class Release:
         return top + np.log(total), slope / total / scale
 
     def _cuts(self, losses: Floats) -> Floats:
-        """The x at which l(x) takes these values, kept between the ends; two steps of Newton's method."""
+        """The x at which l(x) takes these values, kept between the ends."""
+        if self.group == 1 and self.sample_rate < 1:
+            return self._cuts_of_one(losses)
+        return self._cuts_by_newton(losses)
+
+    def _cuts_of_one(self, losses: Floats) -> Floats:
+        """In closed form: e^l = 1 - q + q exp((2 x - 1) / 2 z^2)."""
+        low, high = self.ends
+        x = np.full_like(losses, low)
+        least = math.log1p(-self.sample_rate)  # what no loss is below
+        inside = losses > least
+        rest = losses[inside] + np.log1p(-np.exp(least - losses[inside]))
+        x[inside] = self.noise_multiplier**2 * (rest - math.log(self.sample_rate)) + 0.5
+        return np.maximum.accumulate(np.clip(x, low, high))
+
+    def _cuts_by_newton(self, losses: Floats) -> Floats:
+        """By two steps of Newton's method."""
         low, high = self.ends
         table = np.linspace(low, high, 2**14)
         known, _ = self._loss(table)
@@ -185,9 +223,18 @@ class Release:
         return np.stack((mass, error))
 
 
-def _above(halves: Floats, grid: Floats) -> Floats:
+def log_sum(logs: Floats) -> Floats:
+    """The logarithm of the sum of exponentials along the last axis."""
+    top = np.max(logs, axis=-1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)  # nothing at all sums up to -inf
+    with np.errstate(divide="ignore"):
+        total: Floats = np.log(np.sum(np.exp(logs - top), axis=-1)) + top[..., 0]
+    return total
+
+
+def _above(cells: Floats, grid: Floats) -> Floats:
     """Every interval's mass shared out to its two ends."""
-    mass, ratio, rounding = _log_ratio(halves[:, ::2] + halves[:, 1::2])
+    mass, ratio, rounding = _log_ratio(cells)
     step = grid[1] - grid[0]
     share = np.expm1(-np.clip(ratio - grid[:-1], 0, step)) / np.expm1(-step) + rounding / step
     up = mass * np.minimum(share, 1)
@@ -207,7 +254,7 @@ def _below(halves: Floats, grid: Floats, tilt: float) -> tuple[Floats, float]:
     mass, aside = cells[0], _aside(cells, grid)
     with np.errstate(divide="ignore"):
         log_weight = np.log(mass) + tilt * grid
-    weight = np.exp(log_weight - logsumexp(log_weight))
+    weight = np.exp(log_weight - log_sum(log_weight))
     sinks = step * 2.0 ** -np.arange(41)
     sink = min(sinks, key=lambda sink: sink + step * weight[aside < -sink].sum())
     below = np.append(0, np.where(aside < -sink, 0, mass))

@@ -37,6 +37,7 @@ from privacy.accounting.events import MIN_DELTA, Event, GaussianEvent, is_number
 from privacy.accounting.merged import Merged, merge, mu_of, releases_of
 from privacy.accounting.rdp import ORDERS
 from privacy.accounting.rdp import rdp_epsilon as own_rdp_epsilon
+from privacy.accounting.remembered import keep, proved_curve, proved_epsilon, proved_rdp, recalled
 from privacy.accounting.unsampled import gaussian_epsilon
 from privacy.errors import UnsafeParameters
 
@@ -99,19 +100,32 @@ def epsilon_by_round(event: GaussianEvent, rounds: int, delta: float) -> dict[in
         parts = (merge([replace(event, count=event.count * done)]) or () for done in listed)
         quick = (_loose(part, delta).epsilon for part in parts)
         return {done: min(bound, last) for done, bound in zip(listed, quick, strict=True)}
-    # The grid is coarser than in `epsilon`, which still gives bounds; the last bound holds for earlier rounds, too.
     merged = merge([whole]) or ()
+    question = ("curve", merged, every, listed[-1], delta)
+    told = recalled(*question)
+    curve = proved_curve(told, merged[0][0], listed, event.count, delta) if told is not None else None
+    if curve is None:
+        curve = _curve(event, listed, every, last, delta)
+        keep(curve, *question)
+    return {done: min(bound, last) for done, bound in zip(listed, curve, strict=True)}
+
+
+def _curve(event: GaussianEvent, listed: Sequence[int], every: int, last: float, delta: float) -> list[float]:
+    """By composing round by round; `last` is what holds at the end."""
+    # The grid is coarser than in `epsilon`, which still gives bounds; the last bound holds for earlier rounds, too.
+    merged = merge([replace(event, count=event.count * listed[-1])]) or ()
     grid, wanted = 4 * _grid(merged, delta)[0], delta - _rounding(merged)
     one = composed = distribution(merge([replace(event, count=event.count * every)]) or (), grid)
-    curve, highest = {}, 0.0
+    curve: list[float] = []
+    highest = 0.0
     for done in listed:
         if done % every:  # the first of many, or what is left over at the end
-            curve[done] = epsilon([event], delta) if done == 1 else last
+            curve.append(epsilon([event], delta) if done == 1 else last)
             continue
         composed = composed if done == every else composed.compose(one)
         highest = max(highest, float(composed.get_epsilon_for_delta(wanted)))
-        curve[done] = highest
-    return {done: min(bound, last) for done, bound in curve.items()}
+        curve.append(highest)
+    return curve
 
 
 def check_delta(delta: float) -> None:
@@ -128,6 +142,17 @@ def _bound(merged: Merged, delta: float) -> Bound:
         return Bound(0.0, EXACT)
     if all(one.sample_rate == 1 for one, _ in merged):
         return Bound(gaussian_epsilon(mu_of(merged), delta), EXACT)
+    told = recalled("epsilon", merged, delta)
+    if told is not None and (known := proved_epsilon(told, merged, delta)) is not None:
+        return Bound(known, EXACT)
+    found = _by_grid(merged, delta)
+    if found.by == EXACT:
+        keep(found.epsilon, "epsilon", merged, delta)
+    return found
+
+
+def _by_grid(merged: Merged, delta: float) -> Bound:
+    """By the library, or by something looser where that would take too long."""
     if any(one.group > 1 for one, _ in merged):
         return _of_groups(merged, delta)
     loose = _loose(merged, delta)
@@ -204,6 +229,15 @@ def _rdp_epsilon(merged: Merged, delta: float) -> float:
     """By dp-accounting's RDP; by our own where there are groups or a unit is replaced, which it does not know."""
     if any(one.group > 1 or one.replaced for one, _ in merged):
         return own_rdp_epsilon(merged, delta)
+    told = recalled("rdp", merged, delta)
+    if told is not None and (known := proved_rdp(told, own_rdp_epsilon(merged, delta))) is not None:
+        return known
+    found = _by_library(merged, delta)
+    keep(found, "rdp", merged, delta)
+    return found
+
+
+def _by_library(merged: Merged, delta: float) -> float:
     import dp_accounting
     from dp_accounting import rdp
 

@@ -25,15 +25,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RingVector: TypeAlias = NDArray[np.uint64]
 Integers: TypeAlias = NDArray[np.int64]
@@ -88,12 +89,13 @@ class Codec:
         By coins, the expectation is within 2^-52 steps of `x`. EncodingOverflow beyond the limit or for NaN.
         """
         words = None if coins is None else coins.words(x.numel())[None]
-        return self.encode_rows(x[None], words)[0]
+        integers: Integers = self.encode_rows(x[None], words)[0]
+        return integers
 
     def encode_rows(self, rows: Tensor, words: Words | None = None) -> Integers:
         """`encode` of each row of `rows` (n, d). `words` (n, d), uniform below 2^64, are the coins of them."""
         given = rows.detach().cpu()
-        exact = given if given.dtype is torch.float32 else given.to(torch.float64)
+        exact = given if given.is_floating_point() and given.element_size() == 4 else given.double()
         flat = exact.contiguous().view(-1).numpy()
         coins = None if words is None else words.reshape(-1)
         integers = np.empty(len(flat), np.int64)
@@ -129,6 +131,8 @@ class Codec:
 
     def decode(self, integers: Integers) -> Tensor:
         """Grid units back to floats, float64."""
+        import torch  # a second of loading that sizes alone, as of `federation check`, do without
+
         return torch.from_numpy(integers.astype(np.float64) * self.step)
 
 

@@ -46,6 +46,7 @@ MIN_VARIANCE = 2**20  # of a part: for smaller ones nothing here was shown
 _TABLES = 8  # are kept: two cohorts of another size, each with shares in four parts; 33 MB at most
 
 _KEY_BYTES = 32
+_HASH, _FROM_ZERO = SHA256(), modes.CTR(bytes(16))
 _BUFFER_BYTES = 4096
 _GUIDE_BITS = 17  # 512 KiB at most: a larger guide decides more at once, and falls out of a core's cache
 _BLOCK = 2**14  # draws at once, for the same reason
@@ -100,7 +101,7 @@ class Stream:
         if self._encryptor is None:
             # The counter may start at zero: this key comes from the stream's key alone and serves only here.
             key = _expand(self._key, "keystream")
-            self._encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
+            self._encryptor = Cipher(algorithms.AES256(key), _FROM_ZERO).encryptor()
         return self._encryptor
 
     def __repr__(self) -> str:
@@ -244,4 +245,4 @@ def _exp_of_minus_half_inverse(variance: int) -> int:
 
 
 def _expand(key: bytes, label: str) -> bytes:
-    return HKDFExpand(SHA256(), _KEY_BYTES, b"privacy/stream/1/" + label.encode()).derive(key)
+    return HKDFExpand(_HASH, _KEY_BYTES, b"privacy/stream/1/" + label.encode()).derive(key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -92,8 +92,11 @@ class Book:
         """All that is written, in order."""
         return self._events
 
-    def begins(self, terms: Terms, params: Tensor) -> None:
-        """A round is about to be played. LedgerRefusal if it was charged for another question, or is done."""
+    def begins(self, terms: Terms, params: Tensor, charged: Collection[str] | None = None) -> None:
+        """A round is about to be played. LedgerRefusal if it was charged for another question, or is done.
+
+        `charged`: the sites of the cohort that charge it; None for all.
+        """
         kind, number = ("evaluation", 1) if terms.is_evaluation else ("round", terms.round)
         if self._open is not None and self._open.body.get("round", 1) == number:
             return  # another group of it
@@ -104,7 +107,7 @@ class Book:
             raise LedgerRefusal(message, hint="start another run in another folder")
         body: dict[str, Any] = {"question": question} | ({} if terms.is_evaluation else {"round": number})
         seq = self._next if known is None else known.seq
-        self._open = Event(seq, kind, body, self._charged_in(terms))
+        self._open = Event(seq, kind, body, self._charged_in(terms.names if charged is None else charged))
 
     def ended(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> list[Told]:
         """The round that was begun is done, in `state`. Those that may be told by now, in order."""
@@ -216,11 +219,11 @@ class Book:
         self._add(Event(self._next, "roster", told), None)
         self._told(now=True)
 
-    def _charged_in(self, terms: Terms) -> Places | None:
-        """The places of the simulated sites in a cohort."""
-        if terms.names == self.names:
+    def _charged_in(self, charged: Collection[str]) -> Places | None:
+        """The places of the simulated sites among those that charge a round."""
+        if charged == self.names:
             return None
-        inside = [place for name in terms.names if (place := self._places.get(name)) is not None]
+        inside = sorted(place for name in charged if (place := self._places.get(name)) is not None)
         return None if len(inside) == len(self.names) else np.array(inside, np.uint32)
 
     @cached_property

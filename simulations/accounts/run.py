@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clients.journal.lock import alone
 from clients.site import Site
@@ -17,6 +18,7 @@ from federation.report.report import Metrics, Tried
 from federation.round.terms import evaluation_run
 from federation.sums.state import ServerState
 from privacy.accounting.units import Charge
+from privacy.ledger.heads import Head
 from server import checkpoint
 from server.evaluation import Evaluated
 from server.run import server_stream
@@ -24,6 +26,9 @@ from server.run_folder import RunFolder
 from simulations.accounts.book import Book, Told
 from simulations.accounts.export import export
 from simulations.accounts.file import FILE, AccountFile
+from simulations.faults.computed import Computed
+from simulations.faults.rules import Faults
+from simulations.faults.story import Story
 from simulations.sums.adding import Adding, Adds
 from simulations.sums.making import adding_of
 from simulations.vectorized import evaluate_vectorized, run_vectorized
@@ -50,8 +55,10 @@ class Telling:
     count: Callable[[str], Tried | None]
 
 
-def play_accounted(folder: RunFolder, world: World, telling: Telling, device: str, adds: Adds) -> Paid:
-    """Play what is left of a run, and close it."""
+def play_accounted(
+    folder: RunFolder, world: World, telling: Telling, device: str, adds: Adds, faults: Faults | None = None
+) -> Paid:
+    """Play what is left of a run, with these faults, and close it."""
     path, names = folder.path / "checkpoint" / FILE, _simulated(world)
     _catch_up(folder, path, names)
     folder.require_whole({name: rules.journal for name, rules in world.rules.items()}, path)
@@ -70,7 +77,7 @@ def play_accounted(folder: RunFolder, world: World, telling: Telling, device: st
         book = Book.open(path, world.plan, state.run, names, world.roster.read())
         stack.callback(book.close)
         book.prompt = bool(own)
-        return _Accounted(folder, world, telling, book, own, device, adds).played(state)
+        return _Accounted(folder, world, telling, book, own, device, adds, faults).played(state)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ class _Accounted:
     own: Mapping[str, Site]
     device: str
     adds: Adds
+    faults: Faults | None
 
     def played(self, state: ServerState) -> Paid:
         """Everything from this state on."""
@@ -93,8 +101,9 @@ class _Accounted:
         adding = self.adds(self.world.plan, adding)
         with self.folder.keeping_refusal(state):
             try:
-                state = self._trained(state, adding)
-                self._evaluate(state, adding)
+                played, evaluates = self._rounds(state, adding)
+                state = self._trained(state, played)
+                self._evaluate(state, evaluates)
                 self._finish(state)
             except BaseException:
                 self._stop()
@@ -107,23 +116,36 @@ class _Accounted:
             evaluated |= {name} if site.journal.rounds_begun(evaluation_run(run)) else set()
         return Paid(state, rounds, frozenset(evaluated), charged, tried)
 
-    def _trained(self, state: ServerState, adding: Adding) -> ServerState:
+    def _rounds(
+        self, state: ServerState, adding: Adding
+    ) -> tuple[Iterable[tuple[ServerState, Receipt]], Callable[[ServerState], Evaluated]]:
+        """The rounds that are left, and what evaluates the params that they end with."""
         plan, members = self.world.plan, self.world.members
-        for after, receipt in run_vectorized(plan, state, members, adding, server_stream):
+        if self.faults is None:
+            return (
+                run_vectorized(plan, state, members, adding, server_stream),
+                lambda final: evaluate_vectorized(plan, final, members, adding, server_stream),
+            )
+        story = Story.about(self.faults, (member.site for member in members), plan.federation.rounds)
+        roster, charge = self.world.roster.read(), adding.charge
+        computed = Computed(plan, state, members, roster, story, adding.over, charge, server_stream)
+        return computed, lambda _: computed.evaluate()
+
+    def _trained(self, state: ServerState, rounds: Iterable[tuple[ServerState, Receipt]]) -> ServerState:
+        for after, receipt in rounds:
             state = after
             self._tell(self.book.ended(after, receipt, self.telling.measure(after)))
         self._tell(self.book.flush())
         return state
 
-    def _evaluate(self, state: ServerState, adding: Adding) -> None:
-        plan, members = self.world.plan, self.world.members
-        if plan.evaluation.epsilon is not None and self.folder.evaluation() is None:
-            done = evaluate_vectorized(plan, state, members, adding, server_stream)
+    def _evaluate(self, state: ServerState, evaluates: Callable[[ServerState], Evaluated]) -> None:
+        if self.world.plan.evaluation.epsilon is not None and self.folder.evaluation() is None:
+            done = evaluates(state)
             self.book.evaluated(done)
             self.folder.store_evaluation(state.run, done)
 
     def _finish(self, state: ServerState) -> None:
-        digest = params_digest(params_bytes(state.params))
+        digest = params_digest(params_bytes(state.model))
         self.book.finish(digest)
         heads = dict(self._export())
         heads |= {name: site.finish(state.run, digest) for name, site in self.own.items()}
@@ -141,7 +163,7 @@ class _Accounted:
                 self.folder.store(one.state, one.receipt, one.metrics, accounted=True)
             self._export()
 
-    def _export(self) -> Mapping[str, object]:
+    def _export(self) -> Mapping[str, Head]:
         journals, identities = self.folder.path / "journals", self.world.identities
         return export(self.book, journals, identities.__getitem__, self.world.coordinator)
 
@@ -169,7 +191,12 @@ def _catch_up(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
         book.close()
 
 
-def _evaluated(told: Mapping[str, object]) -> Evaluated:
-    given = dict(told)
-    odd = given.pop("unlikely", None)
-    return Evaluated(**given, unlikely=None if odd is None else Unlikely(**odd))
+def _evaluated(told: Mapping[str, Any]) -> Evaluated:
+    odd = told.get("unlikely")
+    return Evaluated(
+        told["figures"],
+        tuple(told["cohort"]),
+        tuple(told["survivors"]),
+        unlikely=None if odd is None else Unlikely(odd["check"], odd["ratio"]),
+        excess_left=tuple(told["excess_left"]),
+    )

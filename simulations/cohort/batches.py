@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +21,13 @@ from federation.model.task import Dataset
 from privacy.mechanism.noise import Stream
 
 _WORDS = 2**20  # that are drawn at once, unless one step takes more
+_WIDTHS = 24  # that are tried
+_EXTRA = 8  # rows in whose time a site's weights are copied for a further block
+_ANY = 512  # and in whose time the copying begins and ends
 HELD = 2**28  # bytes of stacked data that are kept from round to round
 
 _Places = NDArray[np.int64]
+_Floats = NDArray[np.float64] | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -69,31 +74,24 @@ class Stack:
         return (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """The batches of k sites in one step: the rows (m,) of the stack, in order, and the site of each."""
+class Drawn(NamedTuple):
+    """The batches of k sites in one step: the rows (m,) of the stack, in order, and the site of each.
+
+    Padded, they are blocks of `width` rows: the first k are the sites' own, and where a batch is wider, what is left
+    of it takes further blocks, whose sites are `owners` (e,). So one large site among many small ones does not make
+    all batches as large as its own. `padded` are the rows of all blocks, with the stack's last for what is padded,
+    and `weights` what each counts, 0 for those; `places` (m,) are where the rows are among them.
+    """
 
     rows: _Places
     sites: _Places
+    places: _Places
+    padded: _Places
+    weights: _Floats
     counts: _Places  # (k,)
+    width: int
+    owners: _Places
     units: _Places | None  # (m,) of the patients, over all sites
-
-    @property
-    def width(self) -> int:
-        """Of the padded batches: the largest of them."""
-        return int(self.counts.max(initial=0))
-
-    @cached_property
-    def places(self) -> _Places:
-        """Where each row is among the k * width padded ones, one site after the other."""
-        shifts = np.arange(len(self.counts)) * self.width - (np.cumsum(self.counts) - self.counts)
-        return np.arange(len(self.rows)) + shifts[self.sites]
-
-    def padded(self, pad: int) -> Tensor:
-        """The padded rows, (k * width,), filled up with the row `pad`."""
-        places = np.full(len(self.counts) * self.width, pad, np.int64)
-        places[self.places] = self.rows
-        return torch.from_numpy(places)
 
     def of(self, site: int, stack: Stack) -> Tensor:
         """The rows of one site, counted from its own first record."""
@@ -108,13 +106,17 @@ class Shelf:
     def __init__(self, data: Mapping[str, Dataset], device: torch.device, *, patients: bool) -> None:
         self._data, self._device, self._patients = data, device, patients
         self._kept: OrderedDict[tuple[str, ...], Stack] = OrderedDict()
+        self._bytes = 0
 
     def stack(self, names: tuple[str, ...]) -> Stack:
         """The data of these sites."""
-        found = self._kept.pop(names, None) or Stack.of([self._read(name) for name in names], self._device)
+        found = self._kept.pop(names, None)
+        if found is None:
+            found = Stack.of([self._read(name) for name in names], self._device)
+            self._bytes += found.bytes
         self._kept[names] = found
-        while len(self._kept) > 1 and sum(each.bytes for each in self._kept.values()) > HELD:
-            self._kept.popitem(last=False)
+        while len(self._kept) > 1 and self._bytes > HELD:
+            self._bytes -= self._kept.popitem(last=False)[1].bytes
         return found
 
     def like(self, name: str) -> Dataset:
@@ -126,12 +128,17 @@ class Shelf:
         return data if self._patients else Dataset(data.features, data.labels)
 
 
-def drawn(stack: Stack, streams: Sequence[Stream] | Stream, rate: float, steps: int) -> Iterator[Drawn]:
-    """The batches of each step. From one stream for all, the sites' words come one site after the other."""
+def drawn(
+    stack: Stack, streams: Sequence[Stream] | Stream, rate: float, steps: int, weights: _Floats
+) -> Iterator[Drawn]:
+    """The batches of each step; a site's records weigh what `weights` (k,) says.
+
+    From one stream for all, the sites' words come one site after the other.
+    """
     at_once = max(1, min(steps, _WORDS // max(1, int(stack.units.sum()))))
     for start in range(0, steps, at_once):
         count = min(at_once, steps - start)
-        yield from _batches(stack, _hits(stack, streams, rate, count))
+        yield from _batches(stack, _hits(stack, streams, rate, count), weights)
 
 
 def _hits(stack: Stack, streams: Sequence[Stream] | Stream, rate: float, steps: int) -> NDArray[np.bool_]:
@@ -160,15 +167,48 @@ def _places(units: _Places, steps: int) -> _Places:
     return steps * starts + np.arange(len(starts)) - starts + np.arange(steps)[:, None] * own
 
 
-def _batches(stack: Stack, hits: NDArray[np.bool_]) -> Iterator[Drawn]:
-    steps, rows = np.nonzero(hits)
-    sites, count = stack.site_of[rows], len(stack.units)
-    counts = np.bincount(steps * count + sites, minlength=len(hits) * count).reshape(len(hits), count)
-    ends = np.cumsum(counts.sum(axis=1))
-    for each, end in zip(counts, ends, strict=True):
-        part = slice(int(end - each.sum()), int(end))
+def _batches(stack: Stack, hits: NDArray[np.bool_], weights: _Floats) -> Iterator[Drawn]:
+    """Of all steps at once: a batch is that of a step and a site, in this order."""
+    shape = len(hits), len(stack.units)
+    steps, rows = np.divmod(np.flatnonzero(hits), max(1, hits.shape[1]))
+    sites = stack.site_of[rows]
+    batches = steps * shape[1] + sites
+    counts = np.bincount(batches, minlength=shape[0] * shape[1])
+    starts = np.cumsum(counts) - counts
+    slots = np.arange(len(rows)) - starts[batches]
+    width = _width(counts)
+    further = (np.maximum(counts - 1, 0) // width).reshape(shape)
+    blocks = shape[1] + further.sum(axis=1)
+    length = int(blocks.max()) * width  # of a step
+    places = steps * length + sites * width + slots
+    if length > shape[1] * width:
+        ahead = (np.cumsum(further, axis=1) - further - 1).reshape(
+            -1
+        )  # the block before the first further one
+        beyond = np.flatnonzero(slots >= width)
+        block, slot = np.divmod(slots[beyond], width)
+        places[beyond] = steps[beyond] * length + (shape[1] + ahead[batches[beyond]] + block) * width + slot
+    padded = np.full(shape[0] * length, len(stack.features) - 1)
+    padded[places] = rows
+    weighed = np.zeros(len(padded), weights.dtype)
+    weighed[places] = weights[sites]
+    edges = [*starts[:: shape[1]].tolist(), len(rows)]
+    for step, count in enumerate(blocks.tolist()):
+        part, whole = slice(edges[step], edges[step + 1]), slice(step * length, step * length + count * width)
+        own = counts[step * shape[1] : (step + 1) * shape[1]]
+        owners = np.repeat(np.arange(shape[1]), further[step]) if count > shape[1] else further[0, :0]
         units = None if stack.unit_of is None else stack.unit_of[rows[part]]
-        yield Drawn(rows[part], sites[part], each, units)
+        where = places[part] - step * length
+        yield Drawn(rows[part], sites[part], where, padded[whole], weighed[whole], own, width, owners, units)
+
+
+def _width(counts: _Places) -> int:
+    """The width for which the least is computed: rows of all blocks, and what further blocks cost beside theirs."""
+    most = int(counts.max(initial=1)) or 1
+    tried = np.unique(np.linspace(1, most, min(most, _WIDTHS)).round().astype(np.int64))
+    sizes = np.bincount(counts)  # how many batches of each size
+    further = (np.maximum(np.arange(len(sizes)) - 1, 0) // tried[:, None]) @ sizes
+    return int(tried[np.argmin((len(counts) + further) * tried + _EXTRA * further + _ANY * (further > 0))])
 
 
 def _numbered(part: Dataset) -> tuple[int, _Places]:

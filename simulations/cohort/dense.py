@@ -12,6 +12,7 @@ record has one vector in every layer, so no length is a difference of larger num
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,12 +22,12 @@ from torch import Tensor, nn
 from clients.training.known import is_known
 from federation.config.tables import Training
 from federation.model.task import Task, cross_entropy
-from privacy.mechanism.clipping import clip_factors, clip_rows, row_lengths
-from simulations.cohort.nets import Batch, Net
+from privacy.mechanism.clipping import clip_factors, row_lengths
+from simulations.cohort.chains import chain_of
+from simulations.cohort.nets import Batch, Net, clipped_rows
 
 _FEW = 8  # outputs of a last layer that is kept the other way around
 _SURE = 1e200  # squares up to which no product of two overflows, nor loses what matters below 1e-308
-ROWS = 2**26  # bytes of gradients of single records at once, where patients are clipped
 
 _Step = Callable[[Tensor, Tensor], Tensor]  # the gradient of an activation's outputs, and the outputs
 
@@ -66,10 +67,15 @@ class _Layer:
         return self.inputs * self.outputs
 
 
+_Passed = tuple[
+    _Layer, int, Tensor, Tensor
+]  # a layer, where its weights are, its inputs, the gradient of its outputs
+
+
 def layers_of(task: Task) -> tuple[_Layer, ...] | None:
     """The layers of a task that this way is for; None for any other."""
     model = task.model()
-    chain = list(_chain(model)) if is_known(model) else []
+    chain = list(chain_of(model)) if is_known(model) else []
     if not chain or task.loss is not cross_entropy or len(set(chain)) < len(chain):
         return None
     if type(chain[0]) is nn.Flatten and (chain[0].start_dim, chain[0].end_dim) == (1, -1):
@@ -85,26 +91,20 @@ def layers_of(task: Task) -> tuple[_Layer, ...] | None:
     return None if chain or not found or found[-1].act is not None else tuple(found)
 
 
-def _chain(model: nn.Module) -> Iterator[nn.Module]:
-    if type(model) is not nn.Sequential:
-        yield model
-        return
-    for part in model:
-        yield from _chain(part)
-
-
 class Dense(Net):
     """A chain of linear layers at k sites."""
 
     def __init__(self, layers: Sequence[_Layer]) -> None:
         self._layers = tuple(layers)
         self.weights, self.start = [], []
+        self._room: list[Tensor] = []  # kept from round to round, with room for the copies of further blocks
 
     def begin(self, params: Tensor, sites: int) -> None:
         self.start = self.parts(params[None])
-        fresh = not self.weights or self.weights[0].shape[0] != sites or self.weights[0].dtype != params.dtype
-        if fresh or self.weights[0].device != params.device:
-            self.weights = [part.new_empty((sites, *part.shape[1:])) for part in self.start]
+        kept = self._room[0] if self._room else None
+        if kept is None or len(kept) < sites or (kept.dtype, kept.device) != (params.dtype, params.device):
+            self._room = [part.new_empty((sites, *part.shape[1:])) for part in self.start]
+        self.weights = [room[:sites] for room in self._room]
         for weight, part in zip(self.weights, self.start, strict=True):
             weight.copy_(part.expand_as(weight))
 
@@ -130,45 +130,77 @@ class Dense(Net):
 
     def gradients(self, batch: Batch) -> list[Tensor]:
         found: list[list[Tensor]] = []
-        for layer, _, seen, back in self._backward(batch, weighted=True):
+        for layer, _, seen, back in self._backward(batch, self._copied(batch), weighted=True):
             found.append(_summed(layer, seen, back))
-        return [part for parts in reversed(found) for part in parts]
+        return self._joined(batch, found)
 
     def descend(self, batch: Batch, training: Training) -> bool:
         if training.optimizer != "sgd" or training.momentum is not None or training.proximal is not None:
             return False
-        for layer, place, seen, back in self._backward(batch, weighted=True):
-            left, right = (back, seen) if layer.turned else (seen.transpose(1, 2), back)
-            self.weights[place].baddbmm_(left, right, alpha=-training.learning_rate)
-            if layer.biased:
-                self.weights[place + 1].sub_(_over_records(layer, back), alpha=training.learning_rate)
+        weights, rate = self._copied(batch), training.learning_rate
+        for layer, place, seen, back in self._backward(batch, weights, weighted=True):
+            own = weights[place : place + 1 + layer.biased]
+            with self._adding(batch, own):
+                left, right = (back, seen) if layer.turned else (seen.transpose(1, 2), back)
+                own[0].baddbmm_(left, right, alpha=-rate)
+                if layer.biased:
+                    own[1].sub_(_over_records(layer, back), alpha=rate)
         return True
 
     def clipped(self, batch: Batch, norm: float) -> list[Tensor]:
-        passed = list(self._backward(batch, weighted=False))
-        if batch.units is not None and batch.places is not None:
+        passed = list(self._backward(batch, self._copied(batch), weighted=False))
+        if batch.units is not None:
             return self._of_patients(passed, batch, norm)
-        kept = batch.weights > 0
-        lengths = _lengths(passed)
-        factors = clip_factors(lengths, norm, lengths.dtype) * kept
-        bad = ~torch.isfinite(lengths)
+        factors, bad = _factors(passed, norm)
+        factors = factors * batch.weights  # 1, and 0 for what is padded
         found: list[list[Tensor]] = []
-        any_bad = bool(bad.any())
         for layer, _, seen, back in passed:
-            if any_bad:  # 0 times NaN is NaN
-                seen = seen.masked_fill(bad[:, :, None], 0.0)
-                back = back.masked_fill(bad[:, None, :] if layer.turned else bad[:, :, None], 0.0)
-            found.append(
-                _summed(layer, seen, back * (factors[:, None, :] if layer.turned else factors[:, :, None]))
-            )
-        return [part for parts in reversed(found) for part in parts]
+            axis = 1 if layer.turned else 2
+            if bad is not None:  # 0 times NaN is NaN
+                seen, back = (
+                    seen.masked_fill(bad.unsqueeze(2), 0.0),
+                    back.masked_fill(bad.unsqueeze(axis), 0.0),
+                )
+            found.append(_summed(layer, seen, back * factors.unsqueeze(axis)))
+        return self._joined(batch, found)
 
-    def _backward(self, batch: Batch, *, weighted: bool) -> Iterator[tuple[_Layer, int, Tensor, Tensor]]:
+    def _joined(self, batch: Batch, found: list[list[Tensor]]) -> list[Tensor]:
+        """Layers in order, and further blocks added to their sites' own."""
+        parts, count = [part for layer in reversed(found) for part in layer], len(self.weights[0])
+        if len(batch.drawn.owners) == 0:
+            return parts
+        return [part[:count].index_add_(0, batch.owners, part[count:]) for part in parts]
+
+    def _copied(self, batch: Batch) -> list[Tensor]:
+        """The weights of all blocks: those of further ones are copies of what their sites have now."""
+        if len(batch.drawn.owners) == 0:
+            return self.weights
+        count, blocks = len(self.weights[0]), len(batch.labels)
+        if len(self._room[0]) < blocks:
+            self._room = [
+                torch.cat([own, own.new_empty((blocks - count, *own.shape[1:]))]) for own in self.weights
+            ]
+            self.weights[:] = [room[:count] for room in self._room]
+        for room in self._room:
+            torch.index_select(room[:count], 0, batch.owners, out=room[count:blocks])
+        return [room[:blocks] for room in self._room]
+
+    @contextmanager
+    def _adding(self, batch: Batch, weights: list[Tensor]) -> Iterator[None]:
+        """What is added to the weights of further blocks within the context is added to their sites' own."""
+        count, further = len(self.weights[0]), len(batch.drawn.owners) > 0
+        for weight in weights if further else ():
+            weight[count:] = 0.0
+        yield
+        for weight in weights if further else ():
+            weight[:count].index_add_(0, batch.owners, weight[count:])
+
+    def _backward(self, batch: Batch, weights: list[Tensor], *, weighted: bool) -> Iterator[_Passed]:
         """Each layer, the last one first: where its weights are, its inputs, and the gradient of its outputs.
 
         What comes next is worked out before a layer is handed out, so that its weights may be moved then.
         """
-        seen, places = self._forward(batch)
+        seen, places = self._forward(batch, weights)
         outputs, last = seen.pop(), self._layers[-1]
         classes = 1 if last.turned else 2
         back = torch.softmax(outputs, classes)
@@ -177,7 +209,7 @@ class Dense(Net):
         if weighted:
             back.mul_(batch.weights.unsqueeze(classes))
         for index in range(len(self._layers) - 1, -1, -1):
-            layer, weight, further = self._layers[index], self.weights[places[index]], back
+            layer, weight, further = self._layers[index], weights[places[index]], back
             if index > 0:
                 before = self._layers[index - 1].act
                 if layer.turned:
@@ -189,14 +221,14 @@ class Dense(Net):
             yield layer, places[index], seen[index], back
             back = further
 
-    def _forward(self, batch: Batch) -> tuple[list[Tensor], list[int]]:
+    def _forward(self, batch: Batch, weights: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
         """The inputs of every layer, and the outputs of the last; and where the weights of each are."""
         seen, places, place = [batch.features.flatten(2)], [], 0
         for layer in self._layers:
-            weight, inputs = self.weights[place], seen[-1]
+            weight, inputs = weights[place], seen[-1]
             left, right = (weight, inputs.transpose(1, 2)) if layer.turned else (inputs, weight)
             if layer.biased:
-                bias = self.weights[place + 1]
+                bias = weights[place + 1]
                 outputs = torch.baddbmm(bias.unsqueeze(2 if layer.turned else 1), left, right)
             else:
                 outputs = torch.bmm(left, right)
@@ -205,29 +237,20 @@ class Dense(Net):
             place += 1 + layer.biased
         return seen, places
 
-    def _of_patients(
-        self, passed: list[tuple[_Layer, int, Tensor, Tensor]], batch: Batch, norm: float
-    ) -> list[Tensor]:
-        """Records' rows are added up by patient, and each patient's sum is clipped as one."""
-        assert batch.places is not None
-        assert batch.units is not None
-        sites, width = batch.labels.shape
-        units, owners = torch.unique(batch.units, return_inverse=True)
-        dimension = sum(layer.size + layer.outputs * layer.biased for layer in self._layers)
-        sums = batch.weights.new_zeros((len(units), dimension))
+    def _of_patients(self, passed: list[_Passed], batch: Batch, norm: float) -> list[Tensor]:
+        """Records' rows are made, added up by patient, and each patient's sum is clipped as one."""
+        places = batch.places
         flat = [
             (layer, seen.flatten(0, 1), (back.transpose(1, 2) if layer.turned else back).flatten(0, 1))
             for layer, _, seen, back in reversed(passed)
         ]
-        at_once = max(1, ROWS // (dimension * sums.element_size()))
-        for part, own in zip(batch.places.split(at_once), owners.split(at_once), strict=True):
-            rows = torch.cat([each for one in flat for each in _flat_rows(*one, part)], dim=1)
-            rows[~torch.isfinite(rows).all(dim=1)] = 0.0
-            sums.index_add_(0, own, rows)
-        owner = torch.zeros(len(units), dtype=torch.int64, device=sums.device)
-        owner[owners] = torch.div(batch.places, width, rounding_mode="floor") if width else owners
-        total = sums.new_zeros((sites, dimension)).index_add_(0, owner, clip_rows(sums, norm))
-        return self.parts(total)
+
+        def rows(part: slice) -> Tensor:
+            return torch.cat([each for one in flat for each in _flat_rows(*one, places[part])], dim=1)
+
+        dimension = sum(layer.size + layer.outputs * layer.biased for layer in self._layers)
+        zeros = batch.weights.new_zeros((len(self.weights[0]), dimension))
+        return self.parts(clipped_rows(rows, batch.sites, batch.units, norm, zeros))
 
 
 def _flat_rows(layer: _Layer, seen: Tensor, back: Tensor, places: Tensor) -> Iterator[Tensor]:
@@ -247,19 +270,20 @@ def _over_records(layer: _Layer, back: Tensor) -> Tensor:
     return back.sum(2 if layer.turned else 1)
 
 
-def _lengths(passed: list[tuple[_Layer, int, Tensor, Tensor]]) -> Tensor:
-    """The length of every record's gradient, (k, b).
+def _factors(passed: list[_Passed], norm: float) -> tuple[Tensor, Tensor | None]:
+    """What every record's gradient is scaled by, (k, b), and which are not finite, if any may be.
 
     Squares are enough up to _SURE: what vanishes below 1e-308 in one factor is then below 1e-54 in the product, and
     no clipping norm is as short. Beyond, lengths are taken with care.
     """
-    squares = [
-        (seen.square().sum(2) + float(layer.biased), back.square().sum(1 if layer.turned else 2))
-        for layer, _, seen, back in passed
-    ]
-    if all(float(each.amax()) < _SURE for pair in squares for each in pair if each.numel()):
-        return torch.stack([one * other for one, other in squares]).sum(0).sqrt()
-    return torch.linalg.vector_norm(torch.stack([_with_care(*one) for one in passed]), dim=0)
+    seen = torch.stack([each.square().sum(2) for _, _, each, _ in passed])
+    back = torch.stack([each.square().sum(1 if layer.turned else 2) for layer, _, _, each in passed])
+    if seen.numel() == 0 or float(torch.maximum(seen.amax(), back.amax())) < _SURE:
+        biased = back.new_tensor([float(layer.biased) for layer, *_ in passed])
+        lengths = seen.add_(biased[:, None, None]).mul_(back).sum(0).sqrt_()
+        return norm / lengths.clamp_(min=norm), None
+    lengths = torch.linalg.vector_norm(torch.stack([_with_care(*one) for one in passed]), dim=0)
+    return clip_factors(lengths, norm, lengths.dtype), ~torch.isfinite(lengths)
 
 
 def _with_care(layer: _Layer, _: int, seen: Tensor, back: Tensor) -> Tensor:

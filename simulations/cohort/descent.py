@@ -19,8 +19,8 @@ _BETA1, _BETA2, _ALPHA, _EPSILON = 0.9, 0.999, 0.99, 1e-8  # torch's defaults
 class Descent:
     """One round's steps of all sites of a slice, from `start`, on `weights`, which are moved in place."""
 
-    def __init__(self, training: Training, weights: Sequence[Tensor], start: Sequence[Tensor]) -> None:
-        self._training, self._weights, self._start = training, list(weights), list(start)
+    def __init__(self, training: Training, weights: list[Tensor], start: Sequence[Tensor]) -> None:
+        self._training, self._weights, self._start = training, weights, list(start)
         self._memory: list[list[Tensor]] = []
         self._taken = 0
 

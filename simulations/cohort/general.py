@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from clients.training.per_example import losses_of
-from clients.training.sums import MEMORY
 from federation.model.params import Layout
 from federation.model.task import Task
-from privacy.mechanism.clipping import clip_rows
-from simulations.cohort.nets import Batch, Net
+from simulations.cohort.nets import Batch, Net, clipped_rows
 
 _Flat = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -30,8 +28,7 @@ class General(Net):
         )
         self.size = layout.dimension
         loss = _flat_loss(model, task, layout)
-        self._each_site = vmap(grad(loss), randomness="different")
-        self._each_record = vmap(grad(loss), in_dims=(None, 0, 0, 0), randomness="different")
+        self._each = vmap(grad(loss), randomness="different")
         self.weights, self.start = [], []
 
     def begin(self, params: Tensor, sites: int) -> None:
@@ -39,39 +36,23 @@ class General(Net):
         self.weights = [params.expand(sites, -1).clone()]
 
     def gradients(self, batch: Batch) -> list[Tensor]:
-        if batch.labels.shape[1] == 0:
-            return [torch.zeros_like(self.weights[0])]
-        return [_quietly(self._each_site, self.weights[0], batch.features, batch.labels, batch.weights)]
+        weights, owners = self.weights[0], batch.owners
+        if len(owners):
+            weights = torch.cat([weights, weights[owners]])
+        found = _quietly(self._each, weights, batch.features, batch.labels, batch.weights)
+        count = len(self.weights[0])
+        return [found[:count].index_add_(0, owners, found[count:])]
 
     def clipped(self, batch: Batch, norm: float) -> list[Tensor]:
-        total = torch.zeros_like(self.weights[0])
-        at_once = max(1, MEMORY // (4 * total.shape[1] * total.element_size()))
-        for site in range(len(total)):
-            places = torch.nonzero(batch.weights[site] > 0)[:, 0]
-            owners = None if batch.units is None else _owners(batch, site)
-            total[site] = self._clipped(batch, site, places, owners, norm, at_once)
-        return [total]
+        places, sites, weights = batch.places, batch.sites, self.weights[0]
+        features, labels = batch.features.flatten(0, 1), batch.labels.flatten(0, 1)
+        ones = weights.new_ones((len(places), 1))
 
-    def _clipped(
-        self, batch: Batch, site: int, places: Tensor, owners: Tensor | None, norm: float, at_once: int
-    ) -> Tensor:
-        weight, total = self.weights[0][site], torch.zeros_like(self.weights[0][site])
-        sums = (
-            None
-            if owners is None
-            else total.new_zeros((int(owners.max()) + 1 if len(owners) else 0, len(total)))
-        )
-        ones = torch.ones_like(batch.weights[site])
-        for start in range(0, len(places), at_once):
-            part = places[start : start + at_once]
-            records = (each[site][part][:, None] for each in (batch.features, batch.labels))
-            rows = _quietly(self._each_record, weight, *records, ones[part][:, None])
-            if sums is None or owners is None:
-                total += clip_rows(rows, norm).sum(dim=0)
-                continue
-            rows = torch.where(torch.isfinite(rows).all(dim=1, keepdim=True), rows, torch.zeros_like(rows))
-            sums.index_add_(0, owners[start : start + at_once], rows)
-        return total if sums is None else clip_rows(sums, norm).sum(dim=0)
+        def rows(part: slice) -> Tensor:
+            records = features[places[part]][:, None], labels[places[part]][:, None]
+            return _quietly(self._each, weights[sites[part]], *records, ones[part])
+
+        return [clipped_rows(rows, sites, batch.units, norm, torch.zeros_like(weights))]
 
     def rows(self, parts: Sequence[Tensor], out: Tensor) -> Tensor:
         return out.copy_(parts[0])
@@ -94,15 +75,6 @@ def _flat_loss(model: nn.Module, task: Task, layout: Layout) -> _Flat:
         return (losses_of(called, task.loss, features, labels) * weights).sum()
 
     return total
-
-
-def _owners(batch: Batch, site: int) -> Tensor:
-    """The patient of each record of a site, numbered from 0, in the order of its places."""
-    assert batch.places is not None
-    assert batch.units is not None
-    width = batch.labels.shape[1]
-    own = torch.div(batch.places, width, rounding_mode="floor") == site
-    return torch.unique(batch.units[own], return_inverse=True)[1]
 
 
 def _quietly(code: Callable[..., Tensor], *arguments: Tensor) -> Tensor:

@@ -7,33 +7,68 @@ Weights, gradients and starts are lists of tensors with the sites first, in the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from clients.training.sums import MEMORY
 from federation.config.tables import Training
+from privacy.mechanism.clipping import clip_rows
+from simulations.cohort.batches import Drawn, Stack
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded batches: `features` (k, b, ...), `labels` (k, b), and `weights` (k, b), 0 for what is padded.
+    """Padded batches of k sites in blocks: `features` (i, b, ...), `labels` (i, b), and `weights` (i, b), 0 for padding.
 
-    `units` (m,) and `places` (m,) are the patient and the place among the k b rows of every record, where patients
+    The first k blocks are the sites' own; the sites of further ones are `owners` (e,). For every record, `places`
+    (m,) is where it is among the i b rows, `sites` (m,) whose it is, and `units` (m,) its patient, where patients
     are what is clipped.
     """
 
     features: Tensor
     labels: Tensor
     weights: Tensor
-    places: Tensor | None = None
-    units: Tensor | None = None
+    drawn: Drawn
 
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        parts = (self.features, self.labels, self.weights, self.places, self.units)
-        return Batch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
+    @property
+    def owners(self) -> Tensor:
+        """The sites of further blocks."""
+        return torch.from_numpy(self.drawn.owners).to(self.weights.device)
+
+    @property
+    def places(self) -> Tensor:
+        """Of every record, among the rows of all blocks."""
+        return torch.from_numpy(self.drawn.places).to(self.weights.device)
+
+    @property
+    def sites(self) -> Tensor:
+        """Of every record."""
+        return torch.from_numpy(self.drawn.sites).to(self.weights.device)
+
+    @property
+    def units(self) -> Tensor | None:
+        """The patient of every record, if patients are clipped."""
+        return (
+            None if self.drawn.units is None else torch.from_numpy(self.drawn.units).to(self.weights.device)
+        )
+
+
+def batch_of(stack: Stack, drawn: Drawn, dtype: torch.dtype) -> Batch:
+    """The records that were drawn, in blocks."""
+    device, width = stack.features.device, drawn.width
+    rows = torch.from_numpy(drawn.padded).to(device)
+    features, labels = stack.features.index_select(0, rows), stack.labels.index_select(0, rows)
+    if features.is_floating_point():
+        features = features.to(dtype)
+    return Batch(
+        features.view(-1, width, *features.shape[1:]),
+        labels.view(-1, width, *labels.shape[1:]),
+        torch.from_numpy(drawn.weights).to(device).view(-1, width),
+        drawn,
+    )
 
 
 class Net(ABC):
@@ -66,3 +101,27 @@ class Net(ABC):
         """One plain step of SGD at once, if this way has one; False if nothing was done."""
         del batch, training
         return False
+
+
+def clipped_rows(
+    rows: Callable[[slice], Tensor], sites: Tensor, units: Tensor | None, norm: float, zeros: Tensor
+) -> Tensor:
+    """The sums (k, d) by site of the clipped rows of all records, or of their sums by patient where `units` are given.
+
+    Records are made a part at a time. A record whose row is not finite is left out, as is a patient whose sum is
+    not: the same as at a site (`clients.training.sums`).
+    """
+    at_once = max(1, MEMORY // max(1, 4 * zeros.shape[1] * zeros.element_size()))
+    parts = [slice(start, start + at_once) for start in range(0, len(sites), at_once)]
+    if units is None:
+        for part in parts:
+            zeros.index_add_(0, sites[part], clip_rows(rows(part), norm))
+        return zeros
+    people, owners = torch.unique(units, return_inverse=True)
+    sums = zeros.new_zeros((len(people), zeros.shape[1]))
+    for part in parts:
+        found = rows(part)
+        found[~torch.isfinite(found).all(dim=1)] = 0.0
+        sums.index_add_(0, owners[part], found)
+    whose = sites.new_zeros(len(people)).index_copy_(0, owners, sites)
+    return zeros.index_add_(0, whose, clip_rows(sums, norm))

@@ -8,7 +8,7 @@ gradient is not finite, is done by the site's own code, on the batches that were
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 import torch
@@ -21,13 +21,16 @@ from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
 from simulations.cohort.batches import Shelf
+from simulations.cohort.in_turn import Turn, in_turn
+from simulations.cohort.pool import Pool
 from simulations.cohort.slices import Noised, Setting, Slice
 from simulations.cohort.ways import Way, way_of
 
 Streams = Iterable[Stream] | Stream
 """A site's stream each, in the order of the members, as `site_stream` makes them; or one secret stream for all."""
 Rows = tuple[slice, Tensor]
-Names = Sequence[str] | None
+Names = tuple[str, ...] | None
+"""Some of the members, in their order; None for all of them."""
 
 
 def device_of(name: str) -> torch.device:
@@ -59,19 +62,30 @@ class CohortProgram:
         self._device, self._tally = device_of(device), Tally() if tally is None else tally
         self._shelf = Shelf(data, self._device, patients=plan.kind.draws_patients)
         self._ways: dict[torch.dtype, Way] = {}
+        self._pool: Pool | None = None
 
-    def updates(
-        self, terms: Terms, params: Tensor, streams: Streams, names: Names = None
-    ) -> Iterator[Rows]:
+    def updates(self, terms: Terms, params: Tensor, streams: Streams, names: Names = None) -> Iterator[Rows]:
         """What plain training changed at every site, or at those of these names."""
-        for part in self._slices(terms, params, streams, torch.float32, names):
-            yield part.place, part.updates()
+        way, setting = self._way(terms, torch.float32), self._setting(terms, params, torch.float32)
+        asked = terms.parameters.members if names is None else names
+        if way.turns is None:
+            for part in self._slices(setting, way, streams, asked):
+                yield part.place, part.updates()
+            return
+        turn = Turn(setting, way.turns)
+        if self._pool is None:
+            operations = way.operations * terms.plan.training.local_steps
+            self._pool = Pool.where_it_pays(turn, len(params), len(asked), operations)
+        each = map(streams.derive, asked) if isinstance(streams, Stream) else iter(streams)
+        for number, row in enumerate(in_turn(setting, turn, self._pool, asked, each)):
+            yield slice(number, number + 1), row[None]
 
     def clipped_gradients(
         self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float, names: Names = None
     ) -> Iterator[Rows]:
         """The sums of the clipped gradients of one Poisson batch each."""
-        for part in self._slices(terms, params, streams, torch.float64, names):
+        way, setting = self._way(terms, torch.float64), self._setting(terms, params, torch.float64)
+        for part in self._slices(setting, way, streams, names):
             yield part.place, part.clipped_gradients(clipping_norm)
 
     def noised_updates(
@@ -84,15 +98,18 @@ class CohortProgram:
         names: Names = None,
     ) -> Iterator[Rows]:
         """What DP-SGD steps changed at every site. `noised` gets a slice's steps in order, then the next slice's."""
-        for part in self._slices(terms, params, streams, torch.float64, names):
+        way, setting = self._way(terms, torch.float64), self._setting(terms, params, torch.float64)
+        for part in self._slices(setting, way, streams, names):
             yield part.place, part.noised_updates(clipping_norm, noised)
 
-    def _slices(
-        self, terms: Terms, params: Tensor, streams: Streams, dtype: torch.dtype, asked: Names
-    ) -> Iterator[Slice]:
-        names = terms.parameters.members if asked is None else asked
-        way = self._way(names, terms, dtype)
-        setting = Setting(terms, self._task, self._data, self._tally, params, dtype, self._device)
+    def close(self) -> None:
+        """End the processes of this program, if it started any. They end with this process, too."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _slices(self, setting: Setting, way: Way, streams: Streams, asked: Names) -> Iterator[Slice]:
+        names = setting.terms.parameters.members if asked is None else asked
         each = streams if isinstance(streams, Stream) else iter(streams)
         for start in range(0, len(names), way.at_once):
             part = names[start : start + way.at_once]
@@ -100,9 +117,12 @@ class CohortProgram:
             stack = None if way.net is None else self._shelf.stack(part)
             yield Slice(setting, part, start, way, stack, own)
 
-    def _way(self, names: Sequence[str], terms: Terms, dtype: torch.dtype) -> Way:
+    def _setting(self, terms: Terms, params: Tensor, dtype: torch.dtype) -> Setting:
+        return Setting(terms, self._task, self._data, self._tally, params, dtype, self._device)
+
+    def _way(self, terms: Terms, dtype: torch.dtype) -> Way:
         if dtype not in self._ways:
-            like = self._shelf.like(names[0])
-            batch = terms.kind.largest_batch(terms.parties)
+            like = self._shelf.like(terms.parameters.members[0])
+            batch = terms.plan.training.sample_rate * terms.parties.largest
             self._ways[dtype] = way_of(self._task, like, batch, dtype, self._device)
         return self._ways[dtype]

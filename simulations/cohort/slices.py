@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.training.isolation import Tally, coins, listening
@@ -15,11 +18,15 @@ from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
 from simulations.cohort.batches import Drawn, Stack, drawn
 from simulations.cohort.descent import Descent
-from simulations.cohort.nets import Batch, Net
+from simulations.cohort.nets import Batch, Net, batch_of
 from simulations.cohort.ways import Way
 
 Noised = Callable[[slice, Tensor], Tensor]
 """Which sites of the cohort, and their clipped sums (k, d) of a step, to what their optimizers may see."""
+
+
+RAISED = (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError)
+"""What the task's code may raise at some record: the sites' own code knows what to do with it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Slice:
 
         def summed(net: Net, stack: Stack) -> Tensor:
             net.begin(self._params, len(self.names))
-            (batch,) = self._batches(stack, None)
+            (batch,) = self._batches(stack, mean=False)
             return self._flat(net, net.clipped(batch, norm))
 
         return self._rows(summed, lambda work, _: work.clipped_gradients(norm))
@@ -71,12 +78,13 @@ class Slice:
         """What DP-SGD steps changed."""
 
         def trained(net: Net, stack: Stack) -> Tensor:
-            training, expected = self.setting.terms.plan.training, self._expected[:, None]
+            training, device = self.setting.terms.plan.training, self.setting.device
+            expected = torch.from_numpy(self._expected)[:, None].to(device)
             net.begin(self._params, len(self.names))
             descent = Descent(training, net.weights, net.start)
-            for batch in self._batches(stack, None):
+            for batch in self._batches(stack, mean=False):
                 totals = self._flat(net, net.clipped(batch, norm))
-                seen = noised(self.place, totals).to(self.setting.device)
+                seen = noised(self.place, totals).to(device)
                 descent.step(net.parts(seen / expected))
             return self._moved(net)
 
@@ -89,8 +97,7 @@ class Slice:
         training = self.setting.terms.plan.training
         net.begin(self._params, len(self.names))
         descent = Descent(training, net.weights, net.start)
-        weights = (1 / self._expected).to(self.setting.dtype)
-        for batch in self._batches(stack, weights):
+        for batch in self._batches(stack, mean=True):
             if not net.descend(batch, training):
                 descent.step(net.gradients(batch))
         return self._moved(net)
@@ -102,11 +109,9 @@ class Slice:
         count, dimension = len(self.names), len(self.setting.params)
         rows, left = torch.empty((0, dimension), dtype=torch.float64), list(range(count))
         if self.way.net is not None and self.stack is not None and self.way.takes(self.stack):
-            try:
+            with suppress(*RAISED):
                 rows = together(self.way.net, self.stack)
                 left = torch.nonzero(~torch.isfinite(rows.sum(dim=1)))[:, 0].tolist()
-            except (ArithmeticError, RuntimeError, IndexError, ValueError):
-                pass  # the task's code raised, at a record of some site
         if len(left) == count:
             rows = torch.empty((count, dimension), dtype=torch.float64)
         for index in left:
@@ -114,10 +119,15 @@ class Slice:
             rows[index] = self._alone(index, lambda work, place=place: alone(work, place))
         return rows
 
+    def _stream(self, index: int) -> Stream:
+        if isinstance(self.streams, Stream):
+            return self.streams.derive(self.names[index])
+        return self.streams[index]
+
     def _alone(self, index: int, code: Callable[[SiteWork], Tensor]) -> Tensor:
         """One site by its own code."""
         name, setting = self.names[index], self.setting
-        stream = self.streams.derive(name) if isinstance(self.streams, Stream) else self.streams[index]
+        stream = self._stream(index)
         trainer = Trainer(setting.task, setting.data[name], lambda _: stream, tally=setting.tally)
         rows = None
         if self.stack is not None:
@@ -127,32 +137,21 @@ class Slice:
         with listening(), coins(stream):
             return code(SiteWork(setting.terms, name, setting.params, trainer, stream, rows))
 
-    def _batches(self, stack: Stack, weights: Tensor | None) -> Iterator[Batch]:
-        """Of all steps; a record weighs 1, or what its site's records weigh."""
-        device, count = self.setting.device, len(self.names)
-        ones = torch.ones(count, dtype=self.setting.dtype) if weights is None else weights
-        pad = len(stack.features) - 1
-        for each in self._draws(stack):
-            rows = each.padded(pad)
-            weight = (rows != pad).view(count, -1) * ones[:, None]
-            rows = rows.to(device)
-            features = stack.features.index_select(0, rows).unflatten(0, (count, each.width))
-            if features.is_floating_point():
-                features = features.to(self.setting.dtype)
-            labels = stack.labels.index_select(0, rows).unflatten(0, (count, each.width))
-            units = places = None
-            if each.units is not None:
-                units = torch.from_numpy(each.units).to(device)
-                places = torch.from_numpy(each.places).to(device)
-            yield Batch(features, labels, weight.to(device), places, units)
+    def _batches(self, stack: Stack, *, mean: bool) -> Iterator[Batch]:
+        """Of all steps; a record weighs 1, or for a mean its part of its site's."""
+        return (batch_of(stack, drawn, self.setting.dtype) for drawn in self._draws(stack, mean=mean))
 
-    def _draws(self, stack: Stack) -> Iterator[Drawn]:
+    def _draws(self, stack: Stack, *, mean: bool = False) -> Iterator[Drawn]:
         """The steps that are left, each of which is remembered."""
         if self._left is None:
             training, streams = self.setting.terms.plan.training, self.streams
             if not isinstance(streams, Stream):
                 streams = [stream.derive("batches") for stream in streams]
-            self._left = drawn(stack, streams, training.sample_rate, training.local_steps)
+            weights = 1 / self._expected if mean else np.ones(len(self.names))
+            kind = np.float32 if self.setting.dtype is torch.float32 else np.float64
+            self._left = drawn(
+                stack, streams, training.sample_rate, training.local_steps, weights.astype(kind, copy=False)
+            )
         for each in self._left:
             self._drawn.append(each)
             yield each
@@ -162,11 +161,11 @@ class Slice:
         return self.setting.params.to(self.setting.device, self.setting.dtype)
 
     @property
-    def _expected(self) -> Tensor:
-        """The public size of each site's batch, (k,) float64."""
+    def _expected(self) -> NDArray[np.float64]:
+        """The public size of each site's batch, (k,)."""
         terms = self.setting.terms
-        sizes = torch.tensor([terms.size(name) for name in self.names], dtype=torch.float64)
-        return (sizes * terms.plan.training.sample_rate).to(self.setting.device)
+        sizes = terms.parties.sizes
+        return terms.plan.training.sample_rate * np.array([sizes[name] for name in self.names], np.float64)
 
     def _flat(self, net: Net, parts: Sequence[Tensor]) -> Tensor:
         out = torch.empty(

@@ -6,32 +6,40 @@ is left to the sites' own code, and a way is taken only if it finds the gradient
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from clients.training.dpsgd import clipped_gradient
 from clients.training.local import made_up, plain_gradient
 from clients.training.trial import Trial
+from federation.config.tables import Training
 from federation.model.task import Dataset, Task
-from simulations.cohort.batches import Stack
+from simulations.cohort.batches import Stack, drawn
 from simulations.cohort.dense import Dense, layers_of
 from simulations.cohort.general import General
-from simulations.cohort.nets import Batch, Net
+from simulations.cohort.nets import Batch, Net, batch_of
+from simulations.cohort.turns import Turns
 
-_CACHE = 2**20  # bytes of weights and activations of a slice: what a core's own cache holds
+_CACHE = 2**22  # bytes of weights and activations of a slice, about what a core's own caches hold
 _MOST = 1024  # sites at once
 _TRIED = (3, 0, 5)  # records of made-up sites
+_HEAVY = 2e7  # operations of a step from which on many sites at once are no faster than one
 _NORM_SHARE = 0.5  # of the median length: some are clipped, some are not
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a cohort is trained: `at_once` sites by `net`, or each by its own code where that is None."""
+    """How a cohort is trained: `at_once` sites by `net`, or one by one by `turns`, or each by its own code."""
 
     at_once: int
     net: Net | None = field(default=None, repr=False)
+    turns: Turns | None = field(default=None, repr=False)
+    operations: int = 0  # of a step of one site, where they go by turns
     classes: int | None = None  # labels that the net may see, where it does not check them itself
 
     def takes(self, stack: Stack) -> bool:
@@ -55,13 +63,46 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
             widths = batch * sum(layer.inputs + layer.outputs for layer in layers)
             size = sum(layer.size + layer.outputs for layer in layers)
             at_once = int(_CACHE // ((size + widths) * dtype.itemsize))
-            return Way(min(_MOST, max(8, at_once)), dense, layers[-1].outputs)
-    if _is_fit(task, like, batch, dtype):
+            return Way(min(_MOST, max(8, at_once)), dense, classes=layers[-1].outputs)
+    fits = _is_fit(task, like, batch, dtype)
+    operations = _operations(task, like, batch) if fits else 0
+    if operations > _HEAVY and dtype is torch.float32 and device.type == "cpu":
+        return _in_turn(task, like, operations)
+    if fits:
         general = General(task, device, dtype)
         if _is_right(general, task, like, dtype, device):
             size = general.size + batch * like.features[:0].numel()
             return Way(min(_MOST, max(1, int(16 * _CACHE // (size * dtype.itemsize)))), general)
     return ALONE
+
+
+def _operations(task: Task, like: Dataset, batch: float) -> int:
+    """Of one step of one site, forward and backward, as far as they are products."""
+    trial = Trial.of(task, like, torch.float32)
+    with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
+        trial.losses(*trial.records(max(1, math.ceil(batch)), 0)).sum().backward()
+    return counter.get_total_flops()
+
+
+def _in_turn(task: Task, like: Dataset, operations: int) -> Way:
+    """By one model for all, if it takes the step that a site takes on made-up records."""
+    training = Training(optimizer="sgd", learning_rate=1.0, local_steps=1, sample_rate=1.0)
+    made = made_up(like, max(_TRIED))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        try:
+            trial, turns = Trial.of(task, like, torch.float32), Turns(task, like)
+            params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
+            turns.begin(params)
+            found = turns.update([made], training, 1.0)
+            expected = plain_gradient(trial.model, task.loss)(made.features, made.labels)
+            return (
+                Way(1, turns=turns, operations=operations)
+                if trial.close(-found.to(torch.float32), expected)
+                else ALONE
+            )
+        except Exception:  # it is no such chain
+            return ALONE
 
 
 def _is_fit(task: Task, like: Dataset, batch: float, dtype: torch.dtype) -> bool:
@@ -87,9 +128,9 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             trial = Trial.of(task, like, dtype)
             params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
             net.begin(params.to(device), len(_TRIED))
-            batch, sites = _made_up(like, dtype)
+            batch, sites = _made_up(like, dtype, device)
             norm = _norm(trial, sites) if dtype is torch.float64 else None
-            found = net.gradients(batch.to(device)) if norm is None else net.clipped(batch.to(device), norm)
+            found = net.gradients(batch) if norm is None else net.clipped(batch, norm)
             out = torch.empty((len(_TRIED), len(params)), dtype=dtype, device=device)
             rows = net.rows(found, out).cpu()
             return all(
@@ -100,22 +141,15 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             return False
 
 
-def _made_up(like: Dataset, dtype: torch.dtype) -> tuple[Batch, list[Dataset]]:
-    """A padded batch of made-up sites, and their records."""
+def _made_up(like: Dataset, dtype: torch.dtype, device: torch.device) -> tuple[Batch, list[Dataset]]:
+    """Padded batches of made-up sites that are drawn whole, and their records."""
     sites = [made_up(like, count, seed) for seed, count in enumerate(_TRIED)]
     if like.features.is_floating_point():
         sites = [Dataset(site.features.to(dtype), site.labels, site.patients) for site in sites]
-    whole = Stack.of([Dataset(site.features, site.labels) for site in sites], torch.device("cpu"))
-    width, pad = max(_TRIED), len(whole.features) - 1
-    rows = torch.full((len(_TRIED), width), pad)
-    for index, count in enumerate(_TRIED):
-        rows[index, :count] = torch.arange(count) + int(whole.rows[index])
-    weights = (rows != pad).to(dtype)
-    features, labels = whole.features[rows], whole.labels[rows]
-    if like.patients is None:
-        return Batch(features, labels, weights), sites
-    places = torch.nonzero(weights.flatten())[:, 0]
-    return Batch(features, labels, weights, places, torch.arange(len(places))), sites
+    stack = Stack.of(sites, device)
+    ones = np.ones(len(sites), np.float32 if dtype is torch.float32 else np.float64)
+    (whole,) = drawn(stack, (), 1.0, 1, ones)
+    return batch_of(stack, whole, dtype), sites
 
 
 def _norm(trial: Trial, sites: list[Dataset]) -> float:

@@ -1,19 +1,19 @@
 """How often sites of a simulation are lost, and why: a table `[simulation]`, in a file of its own.
 
-It is no part of a plan. What sites approve, and what a digest names, says nothing of faults: a real run has those that
-come, and a plan.toml with such a table is refused like one with any other unknown key.
+It is no part of a plan. What sites approve, and what a digest names, says nothing of faults: a real run has those
+that come, and a plan.toml with such a table is refused as one with any other unknown key.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from federation.config.schema import Mistake, Table, validate
-from federation.config.toml import parse, read
-from federation.errors import InputError
+from federation.config.toml import Document, parse, read
+from federation.errors import InputError, UnusableFile
 
 _Chance = Annotated[float, Field(ge=0, le=1)]
 _Rounds = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -24,10 +24,11 @@ _KINDS = ("dropouts", "after_vote", "restarts", "stragglers")
 class Faults(Table):
     """`[simulation]`: chances are those of one site in one round; of these four it meets at most one.
 
-    `dropouts`: its update does not arrive, and it is silent until the round is over. `after_vote`: its update arrives,
-    and then it is silent. `restarts`: as the first, and it is away for `away_rounds` more. `stragglers`: its update
-    takes up to `delay_seconds` longer, evenly; it is lost if that is longer than the server waits. `late`: the chance
-    of a site to join only after 1 to `late_rounds` rounds. Training takes each site `training_seconds`.
+    `dropouts`: its update does not arrive, and it is silent until the round is over. `after_vote`: its update
+    arrives, and then it is silent. `restarts`: as the first, and it is away for `away_rounds` more.
+    `stragglers`: its update takes up to `delay_seconds` longer, evenly; it is lost if the server does not wait so
+    long. `late`: the chance of a site to join only after 1 to `late_rounds` rounds. Training takes each site
+    `training_seconds`.
     """
 
     seed: int = Field(default=0, ge=0, lt=1 << 53, examples=["7"])
@@ -58,12 +59,14 @@ class _File(Table):
 
 
 def load_faults(given: str) -> Faults:
-    """The faults in a file, or those written out as "dropouts=0.05, seed=7". InputError names what is wrong."""
+    """The faults in a file, or those written out as "dropouts=0.05, seed=7". InputError says what is wrong."""
     if "=" not in given:
         return validate(_File, read(Path(given))).simulation
-    lines = [part.strip() for part in given.split(",")]
-    for line in lines:
-        if "=" not in line:
+    values: dict[str, Any] = {}
+    for part in (part.strip() for part in given.split(",")):
+        try:
+            values |= parse(part).data
+        except UnusableFile:
             hint = 'write for example: --faults "dropouts=0.05, stragglers=0.1, seed=7", or name a file'
-            raise InputError(f'"{line}" of --faults is no key with a value', hint=hint)
-    return validate(_File, parse("\n".join(["[simulation]", *lines]))).simulation
+            raise InputError(f'"{part}" of --faults is no key with a number', hint=hint) from None
+    return validate(_File, Document("", {"simulation": values})).simulation

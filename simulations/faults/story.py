@@ -1,8 +1,8 @@
 """The story of a simulation: which site is lost when, decided by a public seed before anything is trained.
 
-What befalls a site in a round follows from the seed, the round, and the site's place among all sites of the run, and
-from nothing else: not from params, cohorts, engines, or from what an earlier process played. So a run that is resumed
-goes on in the same story, and another engine plays the same.
+What befalls a site in a round follows from the seed, the round, and the site's place among all sites of the run,
+and from nothing else: not from params, cohorts, engines, or from what an earlier process played. So a run that is
+resumed goes on in the same story, and another engine plays the same.
 """
 
 from __future__ import annotations
@@ -74,11 +74,15 @@ class Story:
 
     def fate(self, site: str, number: int) -> Fate:
         """What befalls a site in round `number`."""
-        return _FATES[self._round(number).fates[self._places[site]]]
+        return _FATES[int(self._round(number).fates[self._places[site]])]
 
     def delay(self, site: str, number: int) -> float:
         """By how many seconds the update of a site is late."""
         return float(self._round(number).delays[self._places[site]])
+
+    def has_joined(self, site: str, number: int) -> bool:
+        """Whether a site has joined by round `number`."""
+        return number > int(_joins(self.faults, len(self.sites))[self._places[site]]) or number > self.rounds
 
     def is_there(self, site: str, number: int) -> bool:
         """Whether a site has joined by round `number`, and is not away when it begins."""
@@ -120,9 +124,11 @@ def _restarts(faults: Faults, sites: int, number: int) -> NDArray[np.bool_]:
     """Whom a restart meets in a round, whether they are there or not: so each round is known by itself."""
     low = faults.dropouts + faults.after_vote
     lots = _lots(faults, "round", number, sites)[0]
-    return (low <= lots) & (lots < low + faults.restarts)
+    found: NDArray[np.bool_] = (low <= lots) & (lots < low + faults.restarts)
+    return found
 
 
+@lru_cache(maxsize=_KEPT)
 def _joins(faults: Faults, sites: int) -> NDArray[np.int64]:
     """The rounds for which each site is not there yet."""
     lots = _lots(faults, "late", 0, sites)
@@ -134,4 +140,4 @@ def _lots(faults: Faults, what: str, number: int, sites: int) -> NDArray[np.floa
     """Fractions (2, sites), even in [0, 1)."""
     key = digest("simulations/faults/1", Writer().u64(faults.seed).text(what).u32(number).finish())
     words = Stream(key).words(_WORDS * sites).reshape(sites, _WORDS).T
-    return (words >> np.uint64(11)) * _FRACTION
+    return (words >> np.uint64(11)).astype(np.float64) * _FRACTION

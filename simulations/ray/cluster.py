@@ -51,12 +51,12 @@ class Spread(Adding):
     at_once: int = field(kw_only=True)
     seen: dict[str, str] = field(kw_only=True, repr=False)
 
-    def simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor) -> RingVector:
+    def simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor, lost: int) -> RingVector:
         """A slice for each process of the cluster. The first error of a slice is raised."""
         slices = []
         for part in cut(names, self.at_once):
             seen = seen_of(self.work.key, self.plan, (self.seen[name] for name in part))
-            slices.append(Slice.of(self.work, terms, part, seen, params).to_bytes())
+            slices.append(Slice.of(self.work, terms, part, seen, params, lost).to_bytes())
         with ThreadPoolExecutor(self.at_once) as pool:
             return total(pool.map(self.ask, range(len(slices)), slices), terms.length)
 

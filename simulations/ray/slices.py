@@ -77,12 +77,15 @@ class Slice:
     names: tuple[str, ...]
     seen: str  # fingerprint of the records of these sites
     params: Tensor = field(repr=False)
+    lost: int = 0  # sites of the sum that contribute nothing
 
     @classmethod
-    def of(cls, work: Work, terms: Terms, names: Sequence[str], seen: str, params: Tensor) -> Slice:
+    def of(
+        cls, work: Work, terms: Terms, names: Sequence[str], seen: str, params: Tensor, lost: int = 0
+    ) -> Slice:
         """Of these sites of a sum."""
         members, cohort = Invitation(terms.members).to_bytes(), Invitation(terms.cohort).to_bytes()
-        return cls(work, *terms.place, members, cohort, tuple(names), seen, params)
+        return cls(work, *terms.place, members, cohort, tuple(names), seen, params, lost)
 
     def terms(self, plan: Plan, last: Terms | None = None) -> Terms:
         """The terms of the sum. What those of the `last` round know of the same cohort is taken over."""
@@ -99,7 +102,7 @@ class Slice:
         out.blob(self.members).blob(self.cohort).u32(len(self.names))
         for name in self.names:
             out.text(name)
-        return out.text(self.seen).blob(params_bytes(self.params)).finish()
+        return out.text(self.seen).blob(params_bytes(self.params)).u32(self.lost).finish()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Slice:
@@ -110,9 +113,9 @@ class Slice:
         work = Work(read.blob(LARGEST).decode(), read.blob(LARGEST).decode(), read.fixed(_KEY))
         place = read.fixed(16), read.u32(), read.u32(), read.blob(LARGEST), read.blob(LARGEST)
         names = tuple(read.text() for _ in range(read.u32()))
-        seen, params = read.text(), read.blob(LARGEST)
+        seen, params, lost = read.text(), read.blob(LARGEST), read.u32()
         read.finish()
-        return cls(work, *place, names, seen, params_from_bytes(params, len(params) // 4))
+        return cls(work, *place, names, seen, params_from_bytes(params, len(params) // 4), lost)
 
 
 def _invited(data: bytes) -> tuple[Member, ...]:

@@ -84,7 +84,7 @@ class _Room:
             message = f"a worker finds other records or code than the run began with, at some site from {who}"
             raise CheckpointError(message, hint="have every node see the same files at the same path")
         self.last = terms = part.terms(self.plan, self.last)
-        return self.adding.simulated(terms, part.names, part.params)
+        return self.adding.simulated(terms, part.names, part.params, part.lost)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ of that noise is taken out, as a server would.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,6 +32,7 @@ from simulations.sums.works import Chance, Together
 
 _log = logging.getLogger(__name__)
 
+Begins = Callable[[Terms, Tensor, Collection[str] | None], None]  # who charges the round: None for the cohort
 WorksOf = Callable[[Terms, tuple[str, ...], Tensor, Chance], Works]
 
 
@@ -45,34 +46,63 @@ class Adding:
     works: WorksOf
     own: Mapping[str, Site] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
-    begins: Callable[[Terms, Tensor], None] = lambda _terms, _params: None
+    begins: Begins = lambda _terms, _params, _charged: None
 
     def __call__(self, terms: Terms, params: Tensor) -> Sum:
         """The sum over all members of `terms`."""
-        self.begins(terms, params)
-        members = terms.parameters.members
-        simulated = tuple(name for name in members if name not in self.own) if self.own else members
-        total = self.simulated(terms, simulated, params)
-        if len(simulated) == len(members):
+        return self.over(terms, params, terms.parameters.members)
+
+    def over(
+        self,
+        terms: Terms,
+        params: Tensor,
+        survivors: tuple[str, ...],
+        charged: Collection[str] | None = None,
+    ) -> Sum:
+        """The sum over these of the members of `terms`. Of the cohort, `charged` got the params; all, for None."""
+        self.begins(terms, params, charged)
+        released = self._released(terms, params, survivors, charged)
+        simulated = tuple(name for name in survivors if name not in self.own) if self.own else survivors
+        lost = len(terms.members) - len(survivors)
+        total = self.simulated(terms, simulated, params, lost)
+        levels = terms.levels if terms.takes_out else None
+        reduced = survivors if levels is not None and levels.level(lost) < levels.secrets else ()
+        if not released:
             ring = np.uint64((1 << terms.codec.ring_bits) - 1)
-            return Sum(terms, total & ring, members, members if terms.takes_out else ())
+            return Sum(terms, total & ring, survivors, reduced)
         excess = {}
-        for name in (name for name in members if name in self.own):
-            secret = excess_of(terms, self.own[name].journal)
-            total = total + self.own[name].release(terms, params, excess=secret)  # wraps at 2^64
+        for name, (vector, secret) in released.items():
+            total = total + vector  # wraps at 2^64
             if secret:
                 excess[name] = secret
-        found = without_excess(terms, total, members, excess)
-        return replace(found, reduced=members, left=()) if terms.takes_out else found
+        return replace(without_excess(terms, total, survivors, excess), reduced=reduced, left=())
 
-    def simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor) -> RingVector:
-        """The sum of what these simulated sites of a sum contribute."""
+    def charge(self, terms: Terms, params: Tensor, charged: Collection[str]) -> None:
+        """Charge an attempt that has no sum."""
+        self.begins(terms, params, charged)
+        self._released(terms, params, (), charged)
+
+    def _released(
+        self, terms: Terms, params: Tensor, survivors: tuple[str, ...], charged: Collection[str] | None
+    ) -> dict[str, tuple[RingVector, bytes]]:
+        """What the survivors among sites with rules of their own release; the others are charged all the same."""
+        found = {}
+        for name in (name for name in terms.parameters.members if name in self.own):
+            if charged is None or name in charged:
+                secret = excess_of(terms, self.own[name].journal)
+                vector = self.own[name].release(terms, params, excess=secret)
+                if name in survivors:
+                    found[name] = vector, secret
+        return found
+
+    def simulated(self, terms: Terms, names: tuple[str, ...], params: Tensor, lost: int) -> RingVector:
+        """The sum of what these simulated sites of a sum contribute, with the noise of one that lost so many."""
         if not names:
             return np.zeros(terms.length, np.uint64)
         chance = Chance(terms, names)
         works = self.works(terms, names, params, chance)
         try:
-            return terms.kind.summed(terms.parties, names, works, chance.draws, 0)
+            return terms.kind.summed(terms.parties, names, works, chance.draws, lost)
         except EncodingOverflow as error:
             place = f"round {terms.round}: the update of {names[error.row]}"
             hint = "lower training.learning_rate or training.local_steps; what was charged stays charged"

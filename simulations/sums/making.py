@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-
-from torch import Tensor
 
 from clients.site import Site
 from clients.training.isolation import Tally
 from clients.training.work import Trainer, site_stream
 from federation.plan.plan import Plan
-from federation.round.terms import Terms
-from simulations.sums.adding import Adding, all_at_once
+from simulations.sums.adding import Adding, Begins, all_at_once
 from simulations.world import World
 
 
@@ -23,7 +20,7 @@ def adding_of(
     own: Mapping[str, Site] = MappingProxyType({}),
     *,
     device: str = "auto",
-    begins: Callable[[Terms, Tensor], None] = lambda _terms, _params: None,
+    begins: Begins = lambda _terms, _params, _charged: None,
 ) -> Adding:
     """Adds up the sites of a world under this plan; `own` are those that go by rules of their own."""
     tally = Tally()

@@ -24,7 +24,7 @@ class OneByOne:
     """Each site by a trainer of its own: what any task, and any model, can do."""
 
     terms: Terms
-    names: Sequence[str]
+    names: tuple[str, ...]
     params: Tensor = field(repr=False)
     trainers: Mapping[str, Trainer] = field(repr=False)
 

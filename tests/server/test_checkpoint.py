@@ -43,6 +43,21 @@ def test_a_state_comes_back_to_the_bit(tmp_path: Path) -> None:
         assert found.optimizer.moments[name].dtype == torch.float64
 
 
+def test_the_average_of_a_plan_that_has_one_comes_back_to_the_bit_or_the_state_is_damaged(
+    tmp_path: Path,
+) -> None:
+    plan = parse(text_of({"server.iterate_average": 0.9}))
+    state = state_of(plan)
+    state = replace(state, average=torch.rand(state.params.numel(), dtype=torch.float64))
+    checkpoint.write(tmp_path, plan, state)
+    found = checkpoint.read(tmp_path, plan)
+    assert found is not None and found.average is not None and state.average is not None
+    assert torch.equal(found.average, state.average) and found.average.dtype == torch.float64
+    checkpoint.write(tmp_path, plan, replace(state, average=None))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.read(tmp_path, plan)
+
+
 def test_there_is_nothing_before_the_first_write(tmp_path: Path) -> None:
     assert checkpoint.read(tmp_path / "nowhere", ADAM) is None
     assert not checkpoint.exists(tmp_path / "nowhere")

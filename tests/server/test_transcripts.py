@@ -171,7 +171,8 @@ def test_a_round_with_a_receipt_is_not_played_twice(tmp_path: Path, number: int)
     entries = load_entries(tmp_path / "run" / "journals" / "ash.sqlite")
     marks = [entry.body["round"] for entry in entries if entry.kind == "mask"]
     assert marks == [1, 2, 3]
-    simulate(parse(PLAIN), tmp_path / "sites", tmp_path / "calm", baseline=False, progress=lambda *_: None)
+    calm = tmp_path / "calm"
+    simulate(parse(PLAIN), tmp_path / "sites", calm, engine="protocol", baseline=False)
     assert load_params(tmp_path / "run").equal(load_params(tmp_path / "calm"))
 
 

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 import torch
 
+from clients.data.load import Reading, read_file
+from clients.rules.origin import Place
 from federation.audit.examine import audit
 from federation.errors import CheckpointError, DataError, TrainingDiverged
 from federation.identity.roster_file import load_roster
 from federation.ledger.export import load_entries
 from federation.model.params import params_bytes, params_digest
-from federation.plan.plan import parse
+from federation.model.task import Task
+from federation.plan.plan import Plan, parse
+from federation.report import wording
 from federation.report.receipt import Receipt
 from federation.report.report import Report, metrics_of
 from federation.sums.optimizers import ServerOptimizer, build
@@ -26,8 +30,9 @@ from privacy.ledger.state import fold
 from privacy.roster import Roster
 from server.run_folder import RunFolder
 from simulations import baseline
-from simulations.simulate import ENGINES, Engine, simulate
+from simulations.simulate import ENGINES, Engine, Study, simulate
 from simulations.sums.adding import Adding
+from simulations.tried import uses_of
 from tests.worlds import load_params, text_of, write_sites
 
 TEXT = text_of()
@@ -110,7 +115,7 @@ def test_the_report_has_the_fields_of_the_manual(private: tuple[Path, Report]) -
     for entry in report["rounds"]:
         assert {"round", "cohort", "survivors", "seconds"} <= set(entry)
     assert {"pooled", "sites", "baselines"} <= set(report["evaluation"])
-    assert {"majority", "without_privacy"} == set(report["evaluation"]["baselines"])
+    assert {"majority", "without_privacy", "local_only"} == set(report["evaluation"]["baselines"])
     assert set(report["timing"]) == {"total_seconds", "training_seconds", "client_rounds_per_second"}
 
 
@@ -298,7 +303,8 @@ def test_a_comparison_that_diverges_is_na_and_the_run_is_whole(
 ) -> None:
     report = simulated(text_of(**{**WILD, **values}), sites, tmp_path / "run")
     assert report.evaluation.baselines["without_privacy"] == {"accuracy": None, "auc": None}
-    assert report.evaluation.missing == {"baselines.without_privacy": "diverged"}
+    assert report.evaluation.missing.pop("baselines.without_privacy") == "diverged"
+    assert set(report.evaluation.missing.values()) <= {"diverged"}
     assert report.evaluation.pooled["accuracy"] is not None
     assert "n/a (diverged)" in (tmp_path / "run" / "report.html").read_text()
     check_complete(tmp_path / "run")
@@ -359,7 +365,9 @@ def test_no_comparison_where_none_is_wanted(sites: Path, tmp_path: Path) -> None
     later = simulated(PRIVATE, sites, tmp_path / "run")
     assert later == report, "a finished run keeps nothing by which its data could be told from others"
     other = simulated(PRIVATE, sites, tmp_path / "other")
-    assert set(other.evaluation.baselines) == {"majority", "without_privacy"}
+    assert set(other.evaluation.local_only) == set(other.evaluation.sites)
+    assert "own model, without privacy" in (tmp_path / "other" / "report.html").read_text()
+    assert set(other.evaluation.baselines) == {"majority", "without_privacy", "local_only"}
     assert "not tuned for it" in (tmp_path / "other" / "report.html").read_text()
 
 
@@ -543,3 +551,29 @@ def test_the_keys_of_a_run_are_its_own_and_go_with_its_checkpoint(sites: Path, t
     (keys / "sites").unlink()
     with pytest.raises(CheckpointError, match="the key of site ash changed"):  # nobody goes on in its ledger
         simulated(TEXT, sites, tmp_path / "run")
+
+
+def test_a_site_by_itself_is_compared_by_its_own_records(sites: Path, tmp_path: Path) -> None:
+    report = simulated(PRIVATE, sites, tmp_path / "run")
+    told = report.evaluation
+    held = {name: of["n"] or 0 for name, of in told.sites.items()}
+    right = sum(held[name] * (of["accuracy"] or 0) for name, of in told.local_only.items())
+    assert told.baselines["local_only"]["accuracy"] == pytest.approx(right / sum(held.values()))
+    assert told.local_only != {name: metrics_of(of) for name, of in told.sites.items()}
+
+
+def test_a_run_of_a_study_says_so_and_has_no_page(sites: Path, tmp_path: Path) -> None:
+    read: list[str] = []
+
+    def once(place: Place, plan: Plan, task: Task) -> Reading:
+        read.append(str(place))
+        return read_file(place, plan, task)
+
+    study = Study(runs=12, read=once, uses=uses_of)
+    report = simulate(parse(PRIVATE), sites, tmp_path / "run", baseline=False, study=study)
+    assert report.privacy.tried is not None
+    assert report.privacy.tried.study == 12
+    assert len(read) == len(report.sites)
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert "one of 12 of a trade-off" in " ".join(wording.tried(report.privacy))
+    assert audit(tmp_path / "run").verdict == "pass"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from simulations.populations import hospitals, scenario_for
+from simulations.populations.hospitals import hospitals
+from simulations.populations.registry import scenario_for
 from tests import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")

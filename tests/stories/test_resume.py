@@ -81,7 +81,7 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(
         parse(text),
         tmp_path / "sites",
         tmp_path / "calm",
-        engine="vectorized",
+        engine=engine,  # type: ignore[arg-type]
         progress=lambda *_: None,
     )
     assert load_params(tmp_path / "run").equal(load_params(tmp_path / "calm"))

@@ -9,7 +9,7 @@ No row gets lost without a word: every line belongs to the header, a record or a
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from clients.data.sources.formats import SAVE
@@ -30,8 +30,7 @@ def read_csv(place: Origin) -> Table:
     """The table in a file, with all that is wrong with it as a table. DataError if it is none at all."""
     if (other := format_of(place)) is not None:
         raise DataError(f"{place}: {other[0]}", hint=other[1])
-    scan = _scanned(place)
-    table = _table(place, scan)
+    scan, table = _packed(place)
     problems = (*_undecoded(place, scan), *_swallowed(scan), *_ragged(scan), *_second_headers(table))
     if not len(table) or scan.undecoded:  # of cells that are no text, nothing more can be told
         refuse_problems(place, problems)
@@ -40,33 +39,52 @@ def read_csv(place: Origin) -> Table:
 
 def parsed_csv(place: Origin) -> Table:
     """The table in a file, of which no more is asked than that all rows are of the same length."""
-    scan = _scanned(place)
+    scan, table = _packed(place)
     refuse_problems(place, [*_undecoded(place, scan), *_ragged(scan)])
-    return _table(place, scan)
+    return table
+
+
+def passed_csv(place: Origin) -> Iterator[tuple[int, list[str], str]]:
+    """The same rows one by one, the header first: the line where each begins, its cells, its text as the file has
+    it.
+
+    Of a file of any length no more is in memory than a row. DataError as `read_csv` has it; what is wrong with the
+    table is known, and raised, after its last row.
+    """
+    if (other := format_of(place)) is not None:
+        raise DataError(f"{place}: {other[0]}", hint=other[1])
+    scan, again, read = _Scan(place.separator), list[int](), list[str]()
+    header: list[str] = []
+    for start, end, row in _rows(place, scan, _noted(lines_of(place, scan.undecoded), read)):
+        if not header:
+            header = list(map(cleaned, row))
+        elif _is_like(row[0], header[0]) and list(map(cleaned, row)) == header:
+            again.append(start)
+        yield start, row, "".join(read[start - end - 1 :])
+        read.clear()
+    refuse_problems(place, [*_undecoded(place, scan), *_swallowed(scan), *_ragged(scan), *_headers(again)])
 
 
 @dataclass
 class _Scan:
-    """What a file holds, row by row. Cells lie one behind the other until a block of rows is packed."""
+    """What a file holds, row by row; the rows themselves are somebody else's to keep."""
 
     separator: str
     header: list[str] = field(default_factory=list)
-    packer: Packer | None = None
     line_count: int = 0
     blank: int = 0
+    last: int = 0  # the line of the last row that is as long as the header; 0 if there is none
     # The lines where a quote opens that may have swallowed rows, and rows of another length than the header.
     opened: list[int] = field(default_factory=list)
     ragged: list[tuple[int, list[str]]] = field(default_factory=list)
     ragged_lines: list[int] = field(default_factory=list)
     undecoded: list[int] = field(default_factory=list)
-    _cells: list[str] = field(default_factory=list)
-    _lines: list[int] = field(default_factory=list)
 
-    def add(self, row: list[str], start: int, end: int) -> None:
-        """Take the row that stands in the lines from `start` to `end`."""
+    def takes(self, row: list[str], start: int, end: int) -> bool:
+        """Look at the row that stands in the lines from `start` to `end`; whether it is header or record."""
         if not any(map(str.strip, row)):
             self.blank += 1
-            return
+            return False
         if end > start and (line := opened_at(row, start, len(self.header), self.separator)) is not None:
             self.opened.append(line)
         if not self.header:
@@ -74,35 +92,45 @@ class _Scan:
         elif len(row) != len(self.header):
             self.ragged_lines.append(start)
             self.ragged += [(start, row)] * (len(self.ragged) < _LOOKED_AT)
+            return False
         else:
-            self._cells += row
-            self._lines.append(start)
-            if len(self._lines) == BLOCK:
-                self.pack()
+            self.last = start
+        return True
+
+
+@dataclass
+class _Packing:
+    """Records, packed. Cells lie one behind the other until a block of rows is full."""
+
+    header: Sequence[str]
+    packer: Packer
+    _cells: list[str] = field(default_factory=list)
+    _lines: list[int] = field(default_factory=list)
+
+    def add(self, row: list[str], line: int) -> None:
+        """Take a record that begins in this line."""
+        self._cells += row
+        self._lines.append(line)
+        if len(self._lines) == BLOCK:
+            self.pack()
 
     def pack(self) -> Packer:
         """Pack what waits."""
         width = len(self.header)
-        if self.packer is None:
-            self.packer = Packer(self.header)
         self.packer.add([self._cells[place::width] for place in range(width)], self._lines)
         self._cells, self._lines = [], []
         return self.packer
 
-    @property
-    def last(self) -> int:
-        """The line of the last row that is as long as the header; 0 if there is none."""
-        lines = self._lines or (self.packer.lines if self.packer is not None else [])
-        return lines[-1] if lines else 0
 
-
-def _scanned(place: Origin) -> _Scan:
-    """All rows of a file. DataError if it is no CSV as declared, or has no rows."""
-    scan, start = _Scan(place.separator), 1
-    reader = csv.reader(lines_of(place, scan.undecoded), delimiter=place.separator, strict=True)
+def _rows(place: Origin, scan: _Scan, lines: Iterable[str]) -> Iterator[tuple[int, int, list[str]]]:
+    """The header, then each record, with the lines where it begins and ends. DataError if it is no CSV as
+    declared, or has no rows; what else is wrong, the scan says afterwards.
+    """
+    reader, start = csv.reader(lines, delimiter=place.separator, strict=True), 1
     try:
         for row in reader:
-            scan.add(row, start, reader.line_num)
+            if scan.takes(row, start, reader.line_num):
+                yield start, reader.line_num, row
             start = reader.line_num + 1
     except csv.Error as error:
         raise _not_csv(place, start, reader.line_num, str(error)) from None
@@ -112,13 +140,25 @@ def _scanned(place: Origin) -> _Scan:
     if not scan.last and not scan.ragged:
         hint = "it needs records: to train on, or to evaluate if it is a test file"
         raise DataError(f"{place}: has a header and no rows", hint=hint)
-    return scan
 
 
-def _table(place: Origin, scan: _Scan) -> Table:
-    """The table of a scan: its rows that are as long as its header."""
-    packer = scan.pack()
-    return Table(
+def _noted(lines: Iterable[str], read: list[str]) -> Iterator[str]:
+    """The lines, each of which is put down when it is read."""
+    for line in lines:
+        read.append(line)
+        yield line
+
+
+def _packed(place: Origin) -> tuple[_Scan, Table]:
+    """The table of a file: its rows that are as long as its header."""
+    scan = _Scan(place.separator)
+    rows = _rows(place, scan, lines_of(place, scan.undecoded))
+    *_, header = next(rows)  # or the DataError of an empty file
+    packing = _Packing(header, Packer(header))
+    for line, _, row in rows:
+        packing.add(row, line)
+    packer = packing.pack()
+    table = Table(
         path=place,
         header=tuple(map(cleaned, scan.header)),
         columns=packer.done(),
@@ -128,6 +168,7 @@ def _table(place: Origin, scan: _Scan) -> Table:
         decimal=place.decimal,
         separator=place.separator,
     )
+    return scan, table
 
 
 def _not_csv(place: Origin, start: int, end: int, reason: str) -> DataError:
@@ -195,12 +236,21 @@ def _second_headers(table: Table) -> Iterator[Problem]:
     found = [
         table.lines[place]
         for place, cell in enumerate(table.columns[0])
-        if (first in cell or not cell.isascii())
+        if _is_like(cell, first)
         and all(
             cleaned(column.at(place)) == name
             for column, name in zip(table.columns, table.header, strict=True)
         )
     ]
+    yield from _headers(found)
+
+
+def _is_like(cell: str, name: str) -> bool:
+    """Whether a cell may be this name when it is cleaned, which takes longer to find out."""
+    return name in cell or not cell.isascii()
+
+
+def _headers(found: Sequence[int]) -> Iterator[Problem]:
     if found:
         hint = "remove that row: two files were put one after the other"
         yield Problem(f"row {found[0]} is the header once more{_such(found)}", hint)

@@ -121,9 +121,7 @@ class Table:
         return self.columns[self.header.index(cleaned(name))]
 
     def _texts(self, block: str) -> list[str]:
-        if self.decimal == "," and "," in block:
-            block = _WITH_A_COMMA.sub(r"\1.\2", block)
-        return unpack(block)
+        return unpack(pointed(block) if self.decimal == "," else block)
 
     def _header_hint(self, wrong: Sequence[str]) -> str:
         """Quotes only a header without numbers and gaps: any other may be a row of data."""
@@ -137,6 +135,15 @@ class Table:
             named = '"tab"' if odd == "\t" else f'"{odd}"'
             return f"set data.separator = {named} in site.toml, or separate the cells by commas"
         return nearest_of(wrong, header[:_MAX_COMPARED])
+
+
+def pointed(block: str) -> str:
+    """Packed cells in which each that is a number with a comma is the number with a point.
+
+    >>> pointed("1,5\\0a,b\\0-2,25")
+    '1.5\\x00a,b\\x00-2.25'
+    """
+    return _WITH_A_COMMA.sub(r"\1.\2", block) if "," in block else block
 
 
 def _quoted(names: Sequence[str]) -> str:

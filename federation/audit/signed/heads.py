@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from federation.audit.evidence import Ledger
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
+from federation.ledger.store import EVERY_SITE
 from privacy.canonical import Fields
 from privacy.ledger.heads import Head, head_from_fields
 from privacy.ledger.state import Account
@@ -43,16 +44,22 @@ def check_heads(
     is_simulation: bool,
     found: Findings,
     consents: Sequence[Head] = (),
+    shared: Account | None = None,
 ) -> None:
     """Check that every head that a site showed, to the server or a peer, is in its ledger as it is now.
 
-    `consents`: the heads in the consents that the sites signed.
+    `consents`: the heads in the consents that the sites signed. `shared`: the account of all sites of a simulation,
+    whose head is one for all.
     """
     if roster is None:
         return
     books = _Books(ledgers, accounts, roster)
+    if shared is not None:
+        books.accounts = {**accounts, EVERY_SITE: shared}
     for head in receipts.heads:
-        if head.site not in roster.by_site:
+        if head.site == EVERY_SITE and shared is not None and head.is_signed_by(roster.coordinator):
+            _check_head(head, "a receipt", books, found)
+        elif head.site not in roster.by_site:
             detail = "a receipt holds a head of a site that is not on the roster"
             found.add("head-of-no-participant", detail, head.site)
         elif not books.is_genuine(head):
@@ -65,7 +72,8 @@ def check_heads(
         for head in _witnessed(ledgers[witness]):
             if head.site in roster.by_site:
                 _check_peer(head, f"the ledger of {witness}", books, found)
-    _check_shown(receipts, is_simulation, found)
+    if shared is None or all(head.site != EVERY_SITE for head in receipts.heads):
+        _check_shown(receipts, is_simulation, found)
 
 
 def _check_shown(receipts: Receipts, is_simulation: bool, found: Findings) -> None:

@@ -61,7 +61,8 @@ class _Opened:
 def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
     """Verify the sums, and what follows from them; what does not hold becomes a finding.
 
-    The params that follow from all of them are returned beside it; None where they cannot be followed to the end.
+    The params that the run ends with, as they follow from all of them, are returned beside it; None where they
+    cannot be followed to the end.
     """
     rounds, why = list(_rounds(run)), run.left_out()
     if run.receipts.evaluation is not None and run.receipts.evaluation.transcript is None:
@@ -93,7 +94,7 @@ def check_sums(run: Run, found: Findings) -> tuple[Sums, Tensor | None]:
     reached = followed(run.plan, run.receipts, proven, found)
     steps = reached.optimizer.steps if reached is not None else 0
     sums = Sums(len(rounds), len(proven), steps, left_out="" if proven else why or "")
-    return sums, reached.params if reached is not None and reached.round == max(run.receipts.rounds) else None
+    return sums, reached.model if reached is not None and reached.round == max(run.receipts.rounds) else None
 
 
 def _check_left(each: _Opened, one: Verified, found: Findings) -> None:
@@ -114,11 +115,12 @@ def _rounds(run: Run) -> Iterator[_Opened]:
         if line.is_lost and line.transcript is None:
             continue  # no sum was opened
         yield _Opened(number, f"round {number}", line, line.params_before)
+    number = run.plan.federation.rounds + 1
     for refused in receipts.refused:
         if refused.round not in receipts.rounds:
-            yield _Opened(refused.round, f"the refused sum of round {refused.round}", refused, receipts.ended)
+            began = receipts.ended if refused.round == number else receipts.trained
+            yield _Opened(refused.round, f"the refused sum of round {refused.round}", refused, began)
     if receipts.evaluation is not None and receipts.ended is not None:
-        number = run.plan.federation.rounds + 1
         yield _Opened(number, "the evaluation", receipts.evaluation, receipts.ended)
 
 

@@ -55,6 +55,9 @@ def followed(
         if not _is_told(odd, line.unlikely):
             detail = f"round {number}: what is odd about its sum is not what its receipt says"
             found.add("receipt-contradiction", detail)
+        if after.average is not None and params_digest(params_bytes(after.model)).hex() != line.average:
+            detail = f"round {number}: the average that follows from its sum is not the one in its receipt"
+            found.add("average-not-followed", detail)
         state = after
     return state
 

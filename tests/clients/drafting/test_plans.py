@@ -16,7 +16,7 @@ from federation.errors import DataError
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import load, parse
 from federation.plan.tabular import Categorical, TabularTask
-from simulations.populations import scenario_for
+from simulations.populations.registry import scenario_for
 from simulations.survey import survey
 from tests import plans
 from tests.clients.drafting.tables import tables, write_table

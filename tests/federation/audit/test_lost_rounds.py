@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,9 +24,9 @@ TEXT = text_of(noise="distributed", sample_rate=0.5, rounds=3)
 Receives = Mapping[str, Callable[[bytes], bytes]]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ash dealt shares to cedar and dogwood that do not open: round 1 is lost, and ash is left out."""
+@contextmanager
+def liars() -> Iterator[None]:
+    """Ash deals shares to cedar and dogwood that do not open: round 1 is lost, and ash is left out."""
 
     def carrier(receives: Receives) -> InProcess:
         return InProcess(
@@ -36,6 +37,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
 
     with patch.object(simulation, "InProcess", carrier):
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with liars():
         return finished(tmp_path_factory.mktemp("lost"), "protocol", TEXT, sites=5)
 
 

@@ -41,7 +41,7 @@ def sites(tmp_path: Path) -> Path:
     return write_sites(tmp_path / "sites")
 
 
-@pytest.mark.parametrize("name", ["demo", "simulate", "check", "budget"])
+@pytest.mark.parametrize("name", ["demo", "simulate", "check", "budget", "tradeoff"])
 def test_every_command_has_help_with_an_example(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.code == 0
@@ -190,6 +190,9 @@ def test_check_reads_a_site_file_and_its_data(
         ("simulate", "plan.toml", "--sites", "x", "--seed", "seven"),
         ("check", "plan.toml", "--fast"),
         ("demo", "castles"),
+        ("demo", "bank", "--files", "f", "--out", "run"),
+        ("split", "plan.toml", "--iid", "--sites", "2"),
+        ("split", "plan.toml", "--out", "o"),
         ("check", "/nowhere/plan.toml"),
     ],
     ids=" ".join,
@@ -257,6 +260,20 @@ def test_bundled_data_are_public_and_a_user_s_are_not(
     assert command("demo", "--out", tmp_path / "demo").code == 4
     assert command("simulate", plan, "--sites", sites, "--out", tmp_path / "run").code == 4
     assert heard == [True, False]
+
+
+def test_bundled_data_are_written_for_who_wants_the_files(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    told = command("demo", "hospitals", "--files", folder)
+    assert (told.code, told.out.splitlines()[-1]) == (
+        0,
+        f"next: federation simulate {folder}/plan.toml --sites {folder}/sites",
+    )
+    assert command("check", folder / "plan.toml", "--sites", folder / "sites").code == 0
+    assert command("demo", "hospitals", "--files", folder).code == 2
+    other = command("demo", "digits", "--files", tmp_path / "digits", "--json").json
+    assert sorted(other) == ["plan", "population", "sites"]
+    assert len(list(Path(other["sites"]).glob("*/train.csv"))) == 6
 
 
 def test_a_finished_run_is_read_again_only_by_its_own_engine_and_says_that_nothing_was_run(

@@ -22,6 +22,22 @@ def test_rounds_are_told_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1] == "trees: round 40 of 40 accuracy 0.500  auc n/a"
 
 
+def test_each_of_many_runs_is_told_with_the_time_that_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 108.0, 116.0, 300.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with show_progress() as shown:
+        for done, what in ((3, "epsilon 1"), (4, "epsilon 2"), (5, "epsilon 4"), (6, "the page")):
+            shown.trials("trade-off", done, 6, what)
+    assert capsys.readouterr().err.splitlines() == [
+        "trade-off: 3 of 6 done; epsilon 1",  # an earlier process made these: nobody knows how fast
+        "trade-off: 4 of 6 done, about 16 s left; epsilon 2",
+        "trade-off: 5 of 6 done, about 8 s left; epsilon 4",
+        "trade-off: 6 of 6 done; the page",
+    ]
+
+
 def test_what_is_quick_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     with working("reading"):
         pass
@@ -51,7 +67,7 @@ def test_a_long_comparison_is_told_by_tenths(
         for done in range(1, 21):
             shown.stage("comparison", done, 20)
     lines = [line for line in capsys.readouterr().err.splitlines() if "round" in line]
-    assert lines == [f"comparison: round {done} of 20" for done in range(2, 21, 2)]
+    assert lines == [f"comparison: {done} of 20" for done in range(2, 21, 2)]
 
 
 def test_a_terminal_has_a_bar_for_the_rounds_and_for_what_else_goes_on(

@@ -20,7 +20,7 @@ from federation.model.task import build_task
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import Plan, load, parse
 from federation.plan.tabular import Numeric, TabularTask
-from simulations.populations import scenario_for
+from simulations.populations.registry import scenario_for
 from tests import plans
 from tests.random_plans import random_plans
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from federation.errors import InputError
-from simulations.populations import DIAGNOSES, HOSPITALS, hospitals, population_for, scenario_for
+from simulations.populations.hospitals import DIAGNOSES, HOSPITALS, hospitals
+from simulations.populations.registry import scenario_for
 
 Row = dict[str, str]
 
@@ -88,9 +88,3 @@ def test_the_plans_ranges_are_what_the_plan_says_they_are() -> None:
 def test_the_plans_delta_is_below_one_over_the_records(sites: Path) -> None:
     plan = tomllib.loads(scenario_for("hospitals").read_text(encoding="utf-8"))
     assert plan["privacy"]["delta"] < 1 / sum(len(read(path)) for path in sites.glob("*/train.csv"))
-
-
-def test_a_population_is_found_by_name() -> None:
-    assert population_for("hospitals") is hospitals
-    with pytest.raises(InputError, match="one of hospitals"):
-        population_for("hospital")

@@ -1,14 +1,13 @@
-"""Synthetic sites made from bundled data: hospitals.
+"""Five hospitals, made from bundled data.
 
-The hospitals hold the 569 records of the Wisconsin Diagnostic Breast Cancer data set (Wolberg, Street, Mangasarian
+They hold the 569 records of the Wisconsin Diagnostic Breast Cancer data set (Wolberg, Street, Mangasarian
 1995; bundled with scikit-learn): thirty measurements of cell nuclei and the diagnosis of a real biopsy each. Which
 hospital a record lies in is synthetic: sizes are uneven, and the share of malignant cases runs from 0.20 to 0.60.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer
 from sklearn.utils import shuffle
 
-from federation.errors import InputError
+from simulations.populations.writing import write_table
 
 # Benign and malignant records of each hospital: together all 357 and 212 of the data set.
 HOSPITALS: Mapping[str, tuple[int, int]] = {
@@ -47,33 +46,11 @@ def hospitals(directory: Path, seed: int = 0) -> Path:
         test = np.sort(np.concatenate([records[_TESTED] for records in hand]))
         for name, records in (("train", train), ("test", test)):
             rows = [[*map(repr, bunch.data[i].tolist()), DIAGNOSES[labels[i]]] for i in records]
-            _write(directory / hospital / f"{name}.csv", header, rows)
+            write_table(directory / hospital / f"{name}.csv", header, rows)
     return directory
-
-
-POPULATIONS: Mapping[str, Callable[[Path, int], Path]] = {"hospitals": hospitals}
-
-
-def population_for(name: str) -> Callable[[Path, int], Path]:
-    """What writes the named population: a function of a directory and a seed. InputError for another name."""
-    if name not in POPULATIONS:
-        raise InputError(f"no population is called {name}", hint=f"one of {', '.join(POPULATIONS)}")
-    return POPULATIONS[name]
-
-
-def scenario_for(name: str) -> Path:
-    """The plan that goes with the named population."""
-    population_for(name)
-    return Path(__file__).parent / "scenarios" / f"{name}.toml"
 
 
 def _deal(records: Indices, diagnosis: int, seed: int) -> list[Indices]:
     """The records of one diagnosis, shuffled and cut into one hand for each hospital."""
     ends = np.cumsum([counts[diagnosis] for counts in HOSPITALS.values()])
     return np.split(shuffle(records, random_state=seed), ends[:-1])
-
-
-def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])

@@ -1,0 +1,28 @@
+"""What is known of params without torch, which takes a second to load: how many they are, and their digest."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from federation.plan.plan import Plan
+from federation.plan.tabular import MODELS, TabularTask
+from privacy.wire import digest
+
+HIDDEN: Final = 64
+"""Width of the one hidden layer of "mlp": public and fixed, like every shape."""
+
+
+def known_dimension(plan: Plan) -> int | None:
+    """How many parameters the plan's model has, if it is one of ours; None if only code of the user's own knows."""
+    table = plan.task
+    if not isinstance(table, TabularTask) or table.model not in MODELS:
+        return None
+    inputs, classes = table.inputs, len(table.classes)
+    if table.model == "mlp":
+        return (inputs + 1) * HIDDEN + (HIDDEN + 1) * classes
+    return (inputs + 1) * classes
+
+
+def params_digest(data: bytes) -> bytes:
+    """32 bytes that stand for params: in the mask keys, in the journal and in receipts."""
+    return digest("federation/params/1", data)

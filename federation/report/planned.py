@@ -1,0 +1,93 @@
+"""Facts of a plan by itself, before anything is trained: what `federation check` says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from federation.model.shape import known_dimension
+from federation.plan.guarantee import cost_for, epsilons
+from federation.plan.plan import Plan
+from federation.round.cohort import stand_ins
+from federation.round.excess import excess_facts, planned_cohort
+from federation.round.groups import group_sizes, noise_factor
+from federation.round.messages import Member
+from federation.round.terms import Terms
+from federation.sums.sizes import facts as transcript_facts
+from privacy.accounting.events import GaussianEvent
+from privacy.accounting.units import Patient
+
+
+def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
+    """Settles the terms of the smallest cohort, or group: this refuses a plan on which no round could agree."""
+    dimension = _dimension(plan)
+    members = tuple(Member(site, size) for site in stand_ins(plan.cohort.minimum))
+    terms = Terms(plan, bytes(16), 1, 1, members, dimension).groups[-1]
+    event, rules = plan.kind.event, terms.parameters
+    return {
+        "plan_digest": plan.digest,
+        "name": plan.federation.name,
+        "rounds": plan.federation.rounds,
+        "model_parameters": dimension,
+        **_code(plan),
+        "private": plan.is_private,
+        "unit": plan.privacy.unit,
+        "noise": plan.privacy.noise,
+        "epsilon": None,
+        "delta": plan.privacy.delta,
+        "noise_multiplier": event.noise_multiplier if isinstance(event, GaussianEvent) else None,
+        **_costs(plan),
+        **_average(plan),
+        **_groups(plan),
+        "smallest_cohort": {
+            "sites": rules.count,
+            "shares_that_unmask": rules.threshold,
+            "dropouts_survived": rules.tolerated,
+        },
+        "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
+        "transcripts": transcript_facts(plan, planned_cohort(plan), dimension),
+    }
+
+
+def _dimension(plan: Plan) -> int:
+    """TaskError or CodeError if the model is the user's own and does not fit."""
+    if (known := known_dimension(plan)) is not None:
+        return known
+    from federation.model.params import Layout
+    from federation.model.task import build_task
+
+    return Layout.of(build_task(plan).model()).dimension
+
+
+def _code(plan: Plan) -> dict[str, Any]:
+    """The files of the user's own package as they are here, and whether the plan has every site use just them."""
+    if not plan.has_own_code:
+        return {}
+    from federation.model.code import code_digest
+
+    return {"code": {"digest": code_digest(plan.code), "pinned": plan.federation.code is not None}}
+
+
+def _average(plan: Plan) -> dict[str, Any]:
+    """What the run ends with, where that is no round's params. It is made of what the rounds release."""
+    decay = plan.server.iterate_average
+    told = (
+        {} if decay is None else {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
+    )
+    return told
+
+
+def _groups(plan: Plan) -> dict[str, Any]:
+    """The groups of the planned cohort, and the noise on the mean of their means over that on one mean of all."""
+    groups, sites = plan.secure_aggregation.groups, planned_cohort(plan)
+    if groups is None:
+        return {}
+    facts: dict[str, Any] = {"sizes": list(group_sizes(sites, groups)), "combine": plan.server.combine}
+    return {"groups": facts | ({"noise_factor": noise_factor(plan, sites)} if plan.is_private else {})}
+
+
+def _costs(plan: Plan) -> dict[str, Any]:
+    """What the run costs one unit that the plan protects, as `budget` says it, and how much more noise it has."""
+    if not plan.is_private:
+        return {}
+    costs = epsilons(cost_for(plan, plan.privacy.unit, Patient()))
+    return {**costs, **excess_facts(plan, planned_cohort(plan))}

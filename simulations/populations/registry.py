@@ -1,0 +1,50 @@
+"""The populations by name: data that this program brings along, to try it on, each with a plan that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from federation.errors import InputError
+from simulations.populations.bank import bank
+from simulations.populations.digits import digits
+from simulations.populations.hospitals import hospitals
+
+_SCENARIOS = Path(__file__).parent.parent / "scenarios"
+
+
+@dataclass(frozen=True)
+class Population:
+    """`write` fills a folder with the sites of a seed, SITE/train.csv and SITE/test.csv; it returns the folder."""
+
+    name: str
+    about: str
+    write: Callable[[Path, int], Path]
+
+    @property
+    def scenario(self) -> Path:
+        """The plan that goes with it."""
+        return _SCENARIOS / f"{self.name}.toml"
+
+
+POPULATIONS: Mapping[str, Population] = {
+    each.name: each
+    for each in (
+        Population("hospitals", "569 real biopsies in five hospitals", hospitals),
+        Population("digits", "1,797 real images of digits from six scanners", digits),
+        Population("bank", "a made-up credit portfolio in eight branches", bank),
+    )
+}
+
+
+def population_for(name: str) -> Population:
+    """The population of this name. InputError for another name."""
+    if name not in POPULATIONS:
+        raise InputError(f"no population is called {name}", hint=f"one of {', '.join(POPULATIONS)}")
+    return POPULATIONS[name]
+
+
+def scenario_for(name: str) -> Path:
+    """The plan that goes with the named population."""
+    return population_for(name).scenario

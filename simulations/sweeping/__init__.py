@@ -1,0 +1,1 @@
+"""Many plans beside each other, by their budgets alone: no data is read."""
