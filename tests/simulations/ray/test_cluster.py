@@ -1,4 +1,4 @@
-"""A real Ray on this machine, by the command line: the same as one process, and what a lost worker leaves behind."""
+"""A real Ray on this machine, by the command line: the same as one process, also after a worker was lost."""
 
 from __future__ import annotations
 
