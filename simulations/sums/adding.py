@@ -138,9 +138,11 @@ def all_at_once(
     trainers: Mapping[str, Trainer],
     device: str,
     tally: Tally,
+    *,
+    alone: bool = False,
 ) -> WorksOf:
     """All sites of a sum, or some of them, as one program."""
-    program = CohortProgram(plan, task, data, device=device, tally=tally)
+    program = CohortProgram(plan, task, data, device=device, tally=tally, alone=alone)
 
     def works(terms: Terms, names: tuple[str, ...], params: Tensor, chance: Chance) -> Works:
         return Together(terms, names, params, trainers, program, chance)
