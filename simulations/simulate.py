@@ -54,6 +54,7 @@ from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.sums.adding import Adds, here
 from simulations.tried import Uses, count_run
+from simulations.virtual.population import Population, world_of
 from simulations.world import (
     InProcess,
     Parted,
@@ -63,6 +64,7 @@ from simulations.world import (
     keep_identities,
     open_sites,
     read_world,
+    seed_in,
 )
 
 Engine = Literal["vectorized", "protocol", "flower", "flower-ray"]
@@ -81,7 +83,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Study:
-    """What a run is a part of: so many runs, whose data are read once. Nobody looks at the pages of each."""
+    """What a run is a part of: so many runs, whose data are read once. Nobody looks at pages and rounds of each."""
 
     runs: int
     read: Reader
@@ -99,7 +101,7 @@ class _Played:
 
 def simulate(
     plan: Plan | Path | str,
-    sites: Path | str,
+    sites: Path | str | Population,
     out: Path | str,
     *,
     engine: Engine = "vectorized",
@@ -118,14 +120,17 @@ def simulate(
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
+    `sites` may also be a `Population` of virtual sites, for the vectorized engine: their data are made when a round
+    needs them, and the report tells how many there are, and nothing of each.
+
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
     `all_metrics`: figures after every round; by default after the first twenty, then ever fewer, and the last.
-    `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
-    after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
-    files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". `parted`:
-    as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
+    `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is
+    called after every round, `stage` when something else begins that may take long, `warn` with what looks odd in
+    the files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those
+    on the same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7".
+    `parted`: as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -139,13 +144,13 @@ def simulate(
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
     plan, text = with_seed(plan, seed)
-    sites, out = Path(sites), Path(out)
+    out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return draw(done)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn, parted, study)
+    world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study, faults)
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
         if (
@@ -156,7 +161,7 @@ def simulate(
         keep_faults(faults, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice, study)
         adds = stack.enter_context(_adds(world, sites, engine, stage))
-        telling = _telling(world, progress, count, all_metrics)
+        telling = _telling(world, progress, count, all_metrics, study)
         paid = _run(folder, world, engine, telling, device, adds, faults)
         folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
@@ -193,6 +198,7 @@ def _reported(
         evaluated=paid.evaluated,
         charged=paid.charged,
         tried=paid.tried,
+        population=None if world.listed else world.size,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
     unmasked = UNMASKED if engine in ADDS_UP else ""
@@ -208,10 +214,10 @@ def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds)
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
     optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
-    work = partial(without_privacy, plan, world, kept, step, adds)
+    work = partial(without_privacy, plan, world, kept if world.listed else None, step, adds)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
-    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and len(world.members) <= MOST_SITES:
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and 0 < len(world.listed) <= MOST_SITES:
         report = _with_local_only(report, world, kept, stage)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
@@ -259,12 +265,18 @@ def is_measured(number: int, rounds: int) -> bool:
     return number % step == 0 or number == rounds
 
 
-def _telling(world: World, progress: Progress | None, count: Count, all_metrics: bool) -> Telling:
-    """What a run says: figures of those rounds that are measured, and every round when it is done."""
-    plan = world.plan
+def _telling(
+    world: World, progress: Progress | None, count: Count, all_metrics: bool, study: Study | None
+) -> Telling:
+    """What a run says: figures of those rounds that are measured, and every round when it is done.
+
+    Of a run of a study nobody looks at the rounds on the way.
+    """
+    plan, rounds = world.plan, world.plan.federation.rounds
 
     def measure(state: ServerState) -> Metrics:
-        if not (all_metrics or is_measured(state.round, plan.federation.rounds)):
+        looked_at = is_measured(state.round, rounds) if study is None else state.round == rounds
+        if not (all_metrics or looked_at):
             return {}
         work = partial(pooled_metrics, world, model_of(world, state.model))
         return Optional().make("pooled", plan.evaluation.metrics, work)
@@ -272,14 +284,16 @@ def _telling(world: World, progress: Progress | None, count: Count, all_metrics:
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
-def _adds(world: World, sites: Path, engine: Engine, stage: Stage) -> AbstractContextManager[Adds]:
+def _adds(
+    world: World, sites: Path | str | Population, engine: Engine, stage: Stage
+) -> AbstractContextManager[Adds]:
     """Within the context: where simulated sites are trained and added up."""
-    if engine != "flower-ray":
+    if engine != "flower-ray" or not isinstance(sites, Path | str):
         return nullcontext(here)
     stage("starting the cluster", 0, 0)
     from simulations.ray.cluster import spread
 
-    return spread(world, sites)
+    return spread(world, Path(sites))
 
 
 def _run(
@@ -335,6 +349,27 @@ def _finished(
             f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
         )
     return done
+
+
+def _world(
+    plan: Plan,
+    sites: Path | str | Population,
+    keys: Path,
+    engine: Engine,
+    warn: Callable[[Note], None],
+    parted: Parted | None,
+    study: Study | None,
+    faults: Faults | None,
+) -> tuple[World, Sequence[SiteFiles]]:
+    """The world of a folder of sites, with its files, or of a population."""
+    if isinstance(sites, Path | str):
+        return _read_sites(plan, Path(sites), keys, warn, parted, study)
+    if faults is not None:
+        hint = "simulate a folder of sites, which are known one by one"
+        raise InputError("faults are not played over a population", hint=hint)
+    if engine != "vectorized":
+        raise InputError("a population is simulated by the engine vectorized", hint="leave out the engine")
+    return world_of(plan, sites, seed_in(keys)), ()
 
 
 def _read_sites(

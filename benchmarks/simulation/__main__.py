@@ -77,9 +77,9 @@ def _whole(found: Measured, noise: str, run: Callable[[str], Rounds]) -> None:
         found.refused[noise] = "refused: too many parameters"
         say(f"  {noise}: {error}")
         return
-    say(f"  {noise}: {again.quickest:.1f} ms a round, {again.clients_a_second:,.0f} clients a second")
+    say(f"  {noise}: {again.spent:.1f} ms a round, {again.clients_a_second:,.0f} clients a second")
     before = found.rounds.get(noise)
-    if before is None or again.quickest < before.quickest:
+    if before is None or again.spent < before.spent:
         found.rounds[noise] = again
 
 

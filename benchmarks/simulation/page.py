@@ -76,7 +76,7 @@ def _whole(one: Measured, noise: str) -> str:
     rounds = one.rounds.get(noise)
     if rounds is None:
         return one.refused.get(noise, "")
-    spent = rounds.quickest
+    spent = rounds.spent
     return f"{spent:.1f} ms, {_times(one.times['raw'], spent)}, {one.training / spent:.0%} of the training"
 
 

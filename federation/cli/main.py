@@ -394,5 +394,3 @@ def _cross_validate(
         print_json(found.to_json())
     else:
         print_folds(found, out)
-
-
