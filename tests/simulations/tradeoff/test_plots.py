@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from simulations.tradeoff.bands import differences
@@ -28,7 +30,7 @@ def test_a_difference_is_one_where_seeds_vary_and_agree_on_its_side(
 
 def test_names_never_overlap_and_stay_in_the_drawing() -> None:
     places = apart([10.0, 10.0, 11.0, 95.0, 99.0], 15, 0, 100)
-    assert all(after - before >= 15 for before, after in zip(places, places[1:], strict=False))
+    assert all(after - before >= 15 for before, after in pairwise(places))
     assert places[-1] <= 100
 
 
