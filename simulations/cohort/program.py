@@ -57,12 +57,15 @@ class CohortProgram:
         *,
         device: str = "auto",
         tally: Tally | None = None,
+        alone: bool = False,
     ) -> None:
+        """`alone`: this process is one of many already, with a core of its own, and starts no others."""
         self._plan, self._task, self._data = plan, task, data
         self._device, self._tally = device_of(device), Tally() if tally is None else tally
         self._shelf = Shelf(data, self._device, patients=plan.kind.draws_patients)
         self._ways: dict[torch.dtype, Way] = {}
         self._pool: Pool | None = None
+        self._alone = alone
 
     def updates(self, terms: Terms, params: Tensor, streams: Streams, names: Names = None) -> Iterator[Rows]:
         """What plain training changed at every site, or at those of these names."""
@@ -73,7 +76,7 @@ class CohortProgram:
                 yield part.place, part.updates()
             return
         turn = Turn(setting, way.turns)
-        if self._pool is None:
+        if self._pool is None and not self._alone:
             operations = way.operations * terms.plan.training.local_steps
             self._pool = Pool.where_it_pays(turn, len(params), len(asked), operations)
         each = map(streams.derive, asked) if isinstance(streams, Stream) else iter(streams)
