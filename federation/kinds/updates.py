@@ -179,9 +179,13 @@ class NoisedSteps(FixedPoint):
 
     def _noised(self, parties: Parties, sites: Sequence[str], totals: Tensor, noise: Stream) -> Tensor:
         """Clipped sums (k, d) on the grid, each with noise of its own."""
-        codec, radii = self.step_codec(parties), [self._batch_norm(parties.sizes[site]) for site in sites]
+        codec, radii = self.step_codec(parties), self._radii(parties, tuple(sites))
         drawn = self.mechanism(parties).noise_rows(noise, len(sites))
         return codec.decode(on_grid(codec, totals.cpu(), radii) + drawn)
+
+    @once
+    def _radii(self, parties: Parties, sites: tuple[str, ...]) -> list[float]:
+        return [self._batch_norm(parties.sizes[site]) for site in sites]
 
     @once
     def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:
