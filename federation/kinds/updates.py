@@ -13,7 +13,7 @@ import numpy as np
 
 from federation.config.tables import Training
 from federation.kinds.allowed import Span
-from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once
+from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once, parts_of
 from privacy.accounting.events import Event, NonPrivateEvent
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, Stream
@@ -55,7 +55,7 @@ class FixedPoint(Kind):
         from privacy.mechanism.encoding import EncodingOverflow
 
         total = np.zeros(self.length(parties), np.int64)
-        for places, rows in self.updates(parties, sites, works, draws):
+        for places, rows in parts_of(self.updates(parties, sites, works, draws)):
             coins = draws.coins(places, rows.shape[1])
             try:
                 total += self._integers(parties, sites[places], rows, coins).sum(axis=0)
