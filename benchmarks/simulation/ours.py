@@ -32,7 +32,6 @@ from simulations.simulate import is_measured
 from simulations.vectorized import run_vectorized
 
 NORM = 1.0
-ROUNDS = 30  # of which every other one after the 20th has no figures
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,14 @@ class Cohort:
         return total / len(self.trainers)
 
     @cached_property
-    def _program(self) -> CohortProgram:
+    def _programs(self) -> tuple[CohortProgram, CohortProgram]:
         data = {name_of(client): trainer.data for client, trainer in enumerate(self.trainers)}
-        return CohortProgram(self.plan, self.trainers[0].task, data, device="cpu")
+        given = self.plan, self.trainers[0].task, data
+        return CohortProgram(*given, device="cpu", alone=True), CohortProgram(*given, device="cpu")
 
-    def as_one(self) -> Tensor:
-        """The same as one tensor program, draws of the batches and all."""
-        total, program = torch.zeros(len(self.params), dtype=torch.float64), self._program
+    def as_one(self, cores: bool = False) -> Tensor:
+        """The same as one tensor program, draws of the batches and all: here, or on all cores."""
+        total, program = torch.zeros(len(self.params), dtype=torch.float64), self._programs[cores]
         if self.work.privately:
             secret = Stream(os.urandom(32))
             rows = program.noised_updates(self.terms, self.params, secret, NORM, lambda _, totals: totals)
@@ -128,13 +128,14 @@ def whole(
     sites: Path,
     work: Workload,
     noise: str,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
     *,
     own: bool = False,
     server: float = STILL,
     keep: Path | None = None,
 ) -> Rounds:
     """Simulate a workload over a folder of sites. `keep`: where the run stays."""
+    rounds = rounds or work.rounds
     marks, started = list[tuple[float, float]](), perf_counter()
 
     def timed(*given: Any) -> Iterator[Any]:
@@ -152,7 +153,7 @@ def whole(
 
 def _middle(marks: Sequence[tuple[float, float]], rounds: int) -> tuple[float, float]:
     """Of the rounds that begin and end at marks, without those that are measured, the median: both times."""
-    plain = [place for place in range(1, rounds) if not is_measured(place + 1, rounds)]
+    plain = [place for place in range(1, rounds) if not is_measured(place + 1, rounds)] or range(1, rounds)
     each = [
         [after - before for before, after in zip(*marks[place - 1 : place + 1], strict=True)]
         for place in plain
