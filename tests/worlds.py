@@ -35,9 +35,12 @@ from server.playing import Setting
 from server.run import run, server_stream
 from server.sessions import Lines, open_lines
 from server.voice import Voice
+from simulations.simulate import Engine
 from simulations.vectorized import Summed
 from simulations.world import World, open_sites, read_world
 from tests import plans
+
+HERE: tuple[Engine, ...] = ("vectorized", "protocol", "flower")  # what needs nothing but a plain installation
 
 NAMES = ("ash", "birch", "cedar", "dogwood", "elm")
 

@@ -27,10 +27,10 @@ from server import checkpoint
 from server.run_folder import RunFolder
 from simulations import simulate as simulation
 from simulations.inputs import keep_inputs
-from simulations.simulate import ENGINES, Engine, simulate
+from simulations.simulate import Engine, simulate
 from simulations.world import World, read_world
 from tests.federation.audit.audited import with_rules
-from tests.worlds import load_params, rows_of, start, text_of, write_csv, write_sites
+from tests.worlds import HERE, load_params, rows_of, start, text_of, write_csv, write_sites
 
 TEXT = text_of(noise="distributed", rounds=4, sample_rate=0.5)
 PLAN = parse(TEXT)
@@ -206,7 +206,7 @@ def test_a_finished_run_that_told_less_than_it_cost_is_not_shown(tmp_path: Path)
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", HERE)
 def test_a_run_that_did_nothing_yet_may_begin_with_anything(
     tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +217,7 @@ def test_a_run_that_did_nothing_yet_may_begin_with_anything(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("simulations.accounts.run.open_sites", killed)
+        patch.setattr("simulations.accounts.run.keep_identities", killed)
         simulate(PLAN, sites, out)
     edit("ash.csv", ",b,", ",c,")(sites)
     assert resumed(sites, out, engine).engine == engine
@@ -329,8 +329,8 @@ def test_what_another_process_finished_meanwhile_is_shown_and_not_run_again(
     sites, out, heard = write_sites(tmp_path / "sites"), tmp_path / "run", list[str]()
     read, reports = simulation.read_world, list[Report]()
 
-    def slow(plan: Plan, files: Sequence[SiteFiles], keys: Path | None = None) -> World:
-        world = read(plan, files, keys)
+    def slow(plan: Plan, files: Sequence[SiteFiles], *rest: Any) -> World:
+        world = read(plan, files, *rest)
         monkeypatch.undo()
         reports.append(simulate(PLAN, sites, out))
         return world
@@ -391,10 +391,10 @@ def test_what_was_told_of_accounted_rounds_is_told_again_if_it_is_lost(tmp_path:
     sites, out = write_sites(tmp_path / "sites"), tmp_path / "run"
     began(sites, out)
     before = [line.to_json() for line in RunFolder(out, PLAN).receipts()]
-    assert len(before) == 2
+    assert len(before) >= 2  # rounds are written several at once
     lose(out)
     report = resumed(sites, out)
-    assert [line.to_json() for line in RunFolder(out, PLAN).receipts()][:2] == before
+    assert [line.to_json() for line in RunFolder(out, PLAN).receipts()][: len(before)] == before
     assert [line.metrics for line in report.history] == [
         line.metrics for line in RunFolder(out, PLAN).receipts()
     ]

@@ -30,10 +30,10 @@ from privacy.ledger.state import fold
 from privacy.roster import Roster
 from server.run_folder import RunFolder
 from simulations import baseline
-from simulations.simulate import ENGINES, Engine, Study, simulate
+from simulations.simulate import Engine, Study, simulate
 from simulations.sums.adding import Adding
 from simulations.tried import uses_of
-from tests.worlds import load_params, text_of, write_sites
+from tests.worlds import HERE, load_params, text_of, write_sites
 
 TEXT = text_of()
 PRIVATE = text_of(noise="distributed", rounds=50)
@@ -158,7 +158,7 @@ def test_a_run_without_privacy_says_so(sites: Path, tmp_path: Path) -> None:
     assert "NOT PRIVATE" in (tmp_path / "run" / "report.html").read_text()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", HERE)
 @pytest.mark.parametrize(
     ("noise", "published"), [("none", False), ("distributed", False), ("distributed", True)]
 )
@@ -212,7 +212,8 @@ def test_a_complete_run_only_reads_its_report(
     def never(*_: object) -> None:
         raise AssertionError("a complete run opens no journal")
 
-    monkeypatch.setattr("simulations.simulate.open_sites", never)
+    monkeypatch.setattr("simulations.world.open_journal", never)
+    monkeypatch.setattr("simulations.accounts.file.AccountFile.open", never)
     assert simulated(PRIVATE, sites, out) == report
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
 
@@ -249,7 +250,7 @@ def test_a_run_stopped_after_any_round_goes_on_to_the_same_params(
     assert torch.equal(load_params(tmp_path / "run"), load_params(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", HERE)
 def test_journals_that_are_spent_end_a_second_run_on_every_engine(
     sites: Path, tmp_path: Path, stopped: Path, engine: Engine
 ) -> None:
@@ -500,7 +501,7 @@ def closings(out: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("closed")]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", HERE)
 def test_a_run_is_closed_in_its_receipts_and_at_every_site(
     sites: Path, tmp_path: Path, engine: Engine
 ) -> None:

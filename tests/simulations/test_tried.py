@@ -20,10 +20,10 @@ from federation.report.report import Tried
 from privacy.accounting.filters import Budget, Filter
 from privacy.accounting.pld import epsilon
 from privacy.errors import PolicyViolation
-from simulations.simulate import ENGINES, Engine, simulate
+from simulations.simulate import Engine, simulate
 from simulations.tried import SKETCH, count_run, registry_path
 from tests.federation.audit.audited import with_rules
-from tests.worlds import plan_of, rows_of, text_of, write_csv, write_sites
+from tests.worlds import HERE, plan_of, rows_of, text_of, write_csv, write_sites
 
 TEXT = text_of(noise="distributed", rounds=4, sample_rate=0.5)
 PLAN, BARE = parse(TEXT), plan_of()
@@ -181,7 +181,7 @@ def told(sites: Path, out: Path, engine: Engine = "vectorized") -> Tried:
     return found
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", HERE)
 def test_a_run_that_crashed_was_tried_and_one_that_is_resumed_is_one(
     sites: Path, tmp_path: Path, engine: Engine
 ) -> None:

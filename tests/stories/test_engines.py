@@ -11,8 +11,8 @@ import torch
 from federation.plan.plan import parse
 from federation.report.report import metrics_of
 from server.run_folder import RunFolder
-from simulations.simulate import ENGINES, simulate
-from tests.worlds import by_hand, close, load_params, opened, text_of, write_sites
+from simulations.simulate import simulate
+from tests.worlds import HERE, by_hand, close, load_params, opened, text_of, write_sites
 
 PLANS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -35,16 +35,16 @@ def test_every_engine_ends_with_the_same_params(values: dict[str, Any], sites: P
     plan = parse(text)
     reports = {
         engine: simulate(plan, sites, tmp_path / engine, engine=engine, progress=lambda *_: None)  # type: ignore[arg-type]
-        for engine in ENGINES
+        for engine in HERE
     }
-    params = {engine: load_params(tmp_path / engine) for engine in ENGINES}
+    params = {engine: load_params(tmp_path / engine) for engine in HERE}
     assert torch.allclose(params["vectorized"], params["protocol"], rtol=0, atol=1e-5)
     assert torch.equal(params["protocol"], params["flower"])
     evaluations = {engine: report.evaluation for engine, report in reports.items()}
     assert evaluations["protocol"] == evaluations["flower"]
     pooled = [metrics_of(evaluations[engine].pooled) for engine in ("vectorized", "protocol")]
     assert pooled[0] == pytest.approx(pooled[1], abs=1e-6)
-    receipts = {engine: RunFolder(tmp_path / engine, plan).receipts() for engine in ENGINES}
+    receipts = {engine: RunFolder(tmp_path / engine, plan).receipts() for engine in HERE}
     cohorts = {engine: [entry.cohort for entry in entries] for engine, entries in receipts.items()}
     assert cohorts["vectorized"] == cohorts["protocol"] == cohorts["flower"]
     assert [entry.params_after for entry in receipts["protocol"]] == [

@@ -22,6 +22,7 @@ from federation.round.terms import Terms
 from privacy.mechanism.encoding import RingVector
 from server.run_folder import RunFolder
 from simulations.simulate import Engine, simulate
+from simulations.sums.adding import Adding
 from tests.federation.audit.audited import ids, receipts
 from tests.worlds import text_of, write_sites
 
@@ -30,17 +31,32 @@ ENGINES: tuple[Engine, ...] = ("vectorized", "protocol")
 
 @contextmanager
 def poisoned(site: str = "birch", from_round: int = 2) -> Iterator[list[int]]:
-    """Within the context this site sends the largest element of the ring; the rounds in which it did."""
-    honest, done = release.contribution, []
+    """Within the context this site sends the largest element of the ring; the rounds in which it did.
+
+    Where all sites are one program, that element is added to their sum.
+    """
+    honest, summed, done = release.contribution, Adding.simulated, []
+
+    def largest(terms: Terms) -> int:
+        done.append(terms.round)
+        return (1 << (terms.codec.ring_bits - 1)) - 1
 
     def contribution(terms: Terms, name: str, *rest: Any) -> RingVector:
         vector = honest(terms, name, *rest)
         if name == site and terms.round >= from_round:
-            done.append(terms.round)
-            vector = np.full_like(vector, (1 << (terms.codec.ring_bits - 1)) - 1)
+            vector = np.full_like(vector, largest(terms))
         return vector
 
-    with patch.object(release, "contribution", contribution):
+    def simulated(adding: Adding, terms: Terms, names: tuple[str, ...], *rest: Any) -> RingVector:
+        total = summed(adding, terms, names, *rest)
+        if site in names and terms.round >= from_round:
+            total = total + np.uint64(largest(terms))
+        return total
+
+    with (
+        patch.object(release, "contribution", contribution),
+        patch.object(Adding, "simulated", simulated),
+    ):
         yield done
 
 
