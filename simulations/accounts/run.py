@@ -60,9 +60,9 @@ def play_accounted(
 ) -> Paid:
     """Play what is left of a run, with these faults, and close it."""
     path, names = folder.path / "checkpoint" / FILE, world.simulated
+    folder.require_accepted()
     _catch_up(folder, path, names)
     folder.require_whole({name: rules.journal for name, rules in world.rules.items()}, path)
-    folder.require_accepted()
     keep_identities(world, folder.path / "checkpoint" / "keys")
     folder.write_roster(world.roster)
     with ExitStack() as stack:
