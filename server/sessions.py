@@ -6,7 +6,6 @@ Where an answer came from says nothing: an address is a site's once a consent un
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ from federation.words import many
 from privacy.errors import BudgetExceeded, FaultyClient, MalformedMessage, PolicyViolation, PrivacyError
 from privacy.ledger.heads import Head
 from server.attendance.attendance import Attendance
-from server.attendance.patience import Patience
+from server.attendance.patience import Patience, machine_clock
 from server.coordinator import SILENT
 from server.heads import Heads
 from server.voice import Place, Voice
@@ -52,7 +51,7 @@ class Lines:
         addresses: Mapping[str, str],
         voice: Voice,
         heads: Heads,
-        clock: Clock = time.monotonic,
+        clock: Clock = machine_clock,
     ) -> None:
         self.heads, self.voice = heads, voice
         self.attendance = Attendance(patience=Patience(clock))
@@ -202,7 +201,7 @@ def open_lines(
     at: Place = (0, 0),
     dimension: int = 0,
     told: Callable[[Answers], None] = lambda _: None,
-    clock: Clock = time.monotonic,
+    clock: Clock = machine_clock,
 ) -> tuple[Lines, tuple[Member, ...]]:
     """Ask everyone in reach for consent; the lines to those on the roster who gave it, and who they are.
 

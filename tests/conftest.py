@@ -26,10 +26,15 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What the program remembers of its user lies in a folder of this process, not in the user's home."""
-    folder = TemporaryDirectory(prefix="federation-state-")
-    os.environ["XDG_STATE_HOME"] = folder.name
-    config.add_cleanup(folder.cleanup)
+    """What the program remembers lies in folders of these tests, not in the user's home.
+
+    What it did with data is each process's own. Calibrations are shared by all workers and the commands they start.
+    """
+    folders = ["XDG_STATE_HOME"] if hasattr(config, "workerinput") else ["XDG_STATE_HOME", "XDG_CACHE_HOME"]
+    for name in folders:
+        folder = TemporaryDirectory(prefix="federation-tests-")
+        os.environ[name] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.hookimpl(tryfirst=True)

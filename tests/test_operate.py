@@ -24,8 +24,10 @@ from clients.journal.restored import RestoreMemory
 from federation.cli.main import app
 from federation.errors import FederationError
 from federation.log import Event, to_stderr
+from federation.remembering import calibrations_remembered
 from federation.report.deleting import RECORD, examine, forget
 from federation.round.transport import Outgoing
+from privacy.accounting.remembered import keep
 from privacy.errors import PrivacyError
 from server.link.certificates import own
 from server.link.child import Place
@@ -186,10 +188,11 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
         "rosters/N-R.toml",
         "rehearsals/R.json",
         "tried.sqlite",
+        "HASH.json",
     }
     simulated = (
         *("checkpoint/inputs", "checkpoint/key", "checkpoint/folds", "folds.json"),
-        *("journals/", ".baselines/"),
+        *("journals/", ".baselines/", "checkpoint/accounts"),
     )
     unmade = {
         name for name, pattern in known.items() if not any(each and pattern.fullmatch(each) for each in names)
@@ -236,15 +239,28 @@ def test_every_file_that_a_simulation_leaves_is_on_the_page(
 
     simulate(tmp_path / "plan.toml", sites, run, engine="protocol", progress=look, stage=look)
     look()
+    simulate(tmp_path / "plan.toml", sites, run.with_name("second"), progress=look, stage=look)
     known = patterns()
-    names = {name.removeprefix("first/").removesuffix(".new") for name in seen} | {registry_path().name}
+    names = {re.sub("^(first|second)/", "", name).removesuffix(".new") for name in seen}
+    names |= {registry_path().name}
     assert registry_path().exists()
     assert not {name for name in names if not any(pattern.fullmatch(name) for pattern in known.values())}
     assert {
         "checkpoint/keys/inputs",
         "journals/ash.sqlite",
-        "checkpoint/keys/ash.key",
+        "checkpoint/keys/sites",
+        "checkpoint/accounts.sqlite",
     } <= names
+
+
+def test_what_is_remembered_is_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with calibrations_remembered():
+        keep(2179, "noise", 3.0)
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert file.parent == tmp_path / "cache" / "private-federation"
+    assert patterns()["HASH.json"].fullmatch(file.name)
+    assert "`~/.cache/private-federation/`" in PAGE.read_text("utf-8")
 
 
 @pytest.mark.parametrize(

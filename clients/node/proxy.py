@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -10,6 +11,7 @@ from urllib.request import getproxies_environment
 from federation.errors import InputError
 
 _PORTS = {"http": 3128, "https": 443}
+_NAMES = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Proxy:
     def place(self) -> str:
         """HOST:PORT."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def proxies_set() -> str:
+    """The variables about proxies that the environment has, in words; "" if there are none."""
+    return " and ".join(name for name in _NAMES if os.environ.get(name) or os.environ.get(name.lower()))
 
 
 def proxy_for(address: str) -> Proxy | None:

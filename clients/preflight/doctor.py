@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Final
 
 import clients
-from clients.node.proxy import proxy_for
+from clients.node.proxy import proxies_set, proxy_for
 from clients.policy import load_site
 from clients.preflight.finding import Finding, fine, looked, odd, wrong
 from clients.preflight.modes import modes
-from clients.preflight.network import network, proxies_set
-from clients.preflight.own import own_findings
 from clients.preflight.program import installation
 from federation.errors import FederationError, InputError
 from privacy.errors import PrivacyError
@@ -39,6 +37,10 @@ def examine(site: Path | None) -> Iterator[Finding]:
     except (FederationError, PrivacyError) as error:
         yield wrong("site file", error)
         return
+    # of a site, which reads data and speaks to a coordinator: what that takes is not loaded to look at a machine
+    from clients.preflight.network import network
+    from clients.preflight.own import own_findings
+
     is_node = rules.server is not None and rules.server.flower_user is None
     yield from own_findings(rules, site, is_node=is_node, may_run=True)
     yield from modes(rules, site)

@@ -6,7 +6,6 @@ told by the same words as later, when a connection is lost (`clients.node.troubl
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Final
 
 from clients.join import place_of
 from clients.node.line import Answer, Line, Place
+from clients.node.proxy import proxies_set
 from clients.node.trouble import certificate_at, common_name, refused, trouble_of, unknown_name
 from clients.policy import SiteFile
 from clients.preflight.finding import Finding, fine, odd, wrong
@@ -23,7 +23,6 @@ from federation.errors import FederationError, InputError, TransportError
 from federation.log import printable
 from privacy.errors import PrivacyError
 
-_PROXIES: Final = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 AHEAD: Final = 5.0
 BEHIND: Final = 300.0
 """Seconds that this machine may be ahead of the coordinator, or behind it: beyond that its signature is void."""
@@ -50,11 +49,6 @@ def network(rules: SiteFile, path: Path, *, is_patient: bool = False) -> Iterato
         if found.level != "ok":
             return
     yield from _talk(place, rules.id, is_patient)
-
-
-def proxies_set() -> str:
-    """The variables about proxies that the environment has, in words; "" if there are none."""
-    return " and ".join(name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower()))
 
 
 def _proxy(place: Place) -> Finding:

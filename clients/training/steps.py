@@ -1,6 +1,6 @@
 """The steps of a site's own optimizer: torch's SGD, Adam and RMSprop, to the last bit, on one flat vector.
 
-Whoever makes an optimizer of `torch.optim` loads torch's compiler, which compiles nothing here: 76 MB at every site,
+Whoever makes an optimizer of `torch.optim` loads torch's compiler, which compiles nothing here: 76 MB at a site
 and more than a second. The formulas and constants are torch's; a test compares the two.
 """
 

@@ -119,4 +119,9 @@ def event_from_json(data: Mapping[str, object]) -> Event:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite real number. True and False are not, though Python counts them as integers."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float is near
+        return False

@@ -144,16 +144,20 @@ def _bound(merged: Merged, delta: float) -> Bound:
         return Bound(gaussian_epsilon(mu_of(merged), delta), EXACT)
     told = recalled("epsilon", merged, delta)
     if told is not None and (known := proved_epsilon(told, merged, delta)) is not None:
-        return Bound(known, EXACT)
+        return Bound(known, EXACT if _has_groups(merged) else _grid(merged, delta)[1])
     found = _by_grid(merged, delta)
-    if found.by == EXACT:
+    if found.by == EXACT or (found.by == COARSE and not _has_groups(merged)):
         keep(found.epsilon, "epsilon", merged, delta)
     return found
 
 
+def _has_groups(merged: Merged) -> bool:
+    return any(one.group > 1 for one, _ in merged)
+
+
 def _by_grid(merged: Merged, delta: float) -> Bound:
     """By the library, or by something looser where that would take too long."""
-    if any(one.group > 1 for one, _ in merged):
+    if _has_groups(merged):
         return _of_groups(merged, delta)
     loose = _loose(merged, delta)
     if loose.epsilon > _VAST_EPSILON:

@@ -6,7 +6,8 @@ is right takes neither. A memory may be a folder that somebody else writes into,
 * An **epsilon** is used if the quick accountant (`privacy.accounting.above`) proves that the truth is not above it,
   and if it is not so far above the truth that no accountant of ours would have said it (`_SLACK`).
 * A **noise multiplier** is used if its epsilon, found or remembered and proved, is within the target, and that of
-  the next smaller one is not (`privacy.accounting.calibration`). So whatever a memory holds, the noise is enough.
+  the next smaller one is not (`privacy.accounting.calibration`). So the noise is enough, whatever a memory holds.
+  By a few thousandths of itself it may be more than was planned; other parties then refuse to go on with it.
 * A **curve** is used if it never falls, if each of many of its points is proved as an epsilon is, and if no other
   point lies below the line between the two proved beside it.
 
@@ -28,9 +29,11 @@ from privacy.accounting.merged import Merged
 if TYPE_CHECKING:
     from privacy.accounting.bounds import Mechanism
 
-_ACCURACIES = (1e-4, 1e-5, 1e-6)
-_SLACK = 2e-3  # by how much of it an epsilon of the accountant may exceed what is proved
-_SLACK_OF_GROUPS = 1e-2
+_ACCURACIES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+_SLACK = 3e-3  # by how much of it an epsilon of the accountant may exceed what is proved
+_SLACK_OF_GROUPS = 6e-2
+_ABSOLUTE = 1e-4  # and beside that
+_SURE = 3.0  # accuracies: what is so far below a bound is below the truth
 _EVERY, _APART = 16, 1.06  # so many first points of a curve are proved, then each that is so much further
 
 
@@ -78,7 +81,7 @@ def _text(question: Sequence[object]) -> str:
 
 def proved_epsilon(told: object, merged: Merged, delta: float) -> float | None:
     """An epsilon that was told, if it is proved to bound what these mechanisms cost, closely; None if not."""
-    if not is_number(told) or not isinstance(told, float) or told <= 0:
+    if not isinstance(told, float) or not is_number(told) or told <= 0:
         return None
     from privacy.accounting.above import upper
 
@@ -86,10 +89,10 @@ def proved_epsilon(told: object, merged: Merged, delta: float) -> float | None:
     slack = _slack(one for one, _ in merged)
     for accuracy in _ACCURACIES:
         proved = upper(mechanisms, delta, accuracy)
-        if not _is_close(told, proved, slack + accuracy):
-            return None
         if proved <= told:
-            return told
+            return told if told <= proved * (1 + slack) + _ABSOLUTE else None
+        if told < proved - _SURE * accuracy * max(1.0, proved):
+            return None
     return None
 
 
@@ -109,10 +112,11 @@ def proved_curve(
         counts = [each * listed[place] for place in places]
         proved = curve(_mechanism(one, 1), counts, delta, accuracy)
         pairs = [(told[place], bound) for place, bound in zip(places, proved, strict=True)]
-        if not all(_is_close(value, bound, slack + accuracy) for value, bound in pairs):
-            return None
         if all(bound <= value for value, bound in pairs):
-            return told if _is_straight(told, listed, places) else None
+            is_close = all(value <= bound * (1 + slack) + _ABSOLUTE for value, bound in pairs)
+            return told if is_close and _is_straight(told, listed, places) else None
+        if any(value < bound - _SURE * accuracy * max(1.0, bound) for value, bound in pairs):
+            return None
     return None
 
 
@@ -136,12 +140,15 @@ def _is_straight(told: Sequence[float], listed: Sequence[int], places: Sequence[
 
 def proved_rdp(told: object, own: float) -> float | None:
     """What another library said by Renyi divergences, if it is what ours say; None if not."""
-    return told if isinstance(told, float) and _is_close(told, own, 1e-6) else None
+    return told if isinstance(told, float) and abs(told - own) <= 1e-6 * own else None
 
 
-def _is_close(told: float, proved: float, slack: float) -> bool:
-    """Whether a number is about what was proved: further above, or below, it is another's."""
-    return abs(told - proved) <= slack * proved
+def proved_cross_check(told: object, epsilon: float, error: float) -> float | None:
+    """What a third accountant said, if it is within its own error of what is reported; None if not.
+
+    It is shown beside the reported epsilon, and nothing follows from it.
+    """
+    return told if isinstance(told, float) and abs(told - epsilon) <= error else None
 
 
 def _mechanism(one: One, count: int) -> Mechanism:

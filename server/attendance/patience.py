@@ -25,11 +25,16 @@ LEAST: Final = 1.0
 """Seconds that every grace and every key step lasts at least, unless the deadline is shorter."""
 
 
+def machine_clock() -> float:
+    """Seconds by the clock of this machine, which never goes back."""
+    return time.monotonic()
+
+
 @dataclass
 class Patience:
     """The clock of the step at hand, and what answers took before."""
 
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = machine_clock
     longest: float | None = None  # that enough answers to a key step took
     _began: float = 0.0
     _whole: float = 0.0

@@ -152,10 +152,11 @@ def columns_of(source: Source, rule: Rule) -> Columns:
     takers = [taker for taker in (by, label, people, feature) if taker is not None]
     places = [header.index(cleaned(taker.column)) for taker in takers]
     lines = array("q")
-    for block in in_blocks(rows):
-        for taker, place in zip(takers, places, strict=True):
-            taker.take([cells[place] for _, cells, _ in block], len(lines))
-        lines.extend(line for line, _, _ in block)
+    few = ((line, [cells[place] for place in places]) for line, cells, _ in rows)  # a row may be wide
+    for block in in_blocks(few):
+        for place, taker in enumerate(takers):
+            taker.take([cells[place] for _, cells in block], len(lines))
+        lines.extend(line for line, _ in block)
     is_said = rule.label is not None
     if label is not None and not is_said and (label.is_over or label.faults):
         takers.remove(label)

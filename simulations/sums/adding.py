@@ -1,4 +1,4 @@
-"""One sum of a simulated round: what all sites contribute, as one matrix, and what those with rules of their own send.
+"""One sum of a simulated round: what all sites contribute, as one matrix, and what those with own rules send.
 
 Nobody is lost here, so of the noise that is there for lost sites nothing is drawn (`privacy.mechanism.excess`). A
 site with a site.toml adds its own noise and is charged in its own journal, as in a real run; what may be taken out

@@ -135,7 +135,7 @@ def test_a_folder_that_was_not_named_is_named_in_the_command_to_resume(command: 
 
 OTHERS = {
     "demo": (["demo", "--out", "run"], "simulations.simulate:read_world"),
-    "check": (["check", "plan.toml"], "clients.check:preflight"),
+    "check": (["check", "plan.toml"], "federation.report.planned:plan_facts"),
     "budget": (["budget", "plan.toml"], "simulations.budgets:budget_of"),
     "audit": (["audit", "."], "federation.audit.examine:read_plan"),
     "ledger": (["ledger", "show", "x.sqlite"], "federation.ledger.export:load_entries"),

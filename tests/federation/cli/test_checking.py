@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import shutil
 from collections.abc import Sequence
@@ -288,3 +289,53 @@ def test_a_sealed_key_is_opened_by_the_passphrase_that_the_site_file_names(
     done = command("check", plan, "--site", site)
     assert done.code == 2 and "berlin.key: does not open with this passphrase" in done.err
     assert "cattery" not in done.err
+
+
+def test_plans_beside_each_other_as_a_table_as_csv_and_as_json(command: Command, plan: Path) -> None:
+    plan.write_text(plan.read_text().replace("sample_rate = 1.0", "sample_rate = 0.5"))
+    axes = ["--sweep", "rounds=5,10", "--sweep", "sites=2,6"]
+    done = command("budget", plan, *axes)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("4 plans by budget alone: no data was read\n")
+    rows = [line.split() for line in done.out.splitlines() if line.startswith("│")]
+    assert [row[1:4:2] for row in rows] == [["5", "2"], ["5", "6"], ["10", "2"], ["10", "6"]]
+    assert [row[-2] for row in rows] == ["refused", "bound", "refused", "bound"]
+    refused = "refused: rounds 5, sites 2 and 1 more: cohort.minimum = 2: so few sites cannot hide in a sum"
+    assert refused in done.out
+    found = command("budget", plan, *axes, "--json").json
+    assert found["sweep"] == {"rounds": [5, 10], "sites": [2, 6]}
+    figures = [point["figures"] for point in found["points"]]
+    assert rows[1][5] == f"{figures[1]['noise_multiplier']:g}" and figures[0] is None
+    table = list(csv.DictReader(command("budget", plan, *axes, "--csv").out.splitlines()))
+    assert [line["noise_multiplier"] for line in table] == [
+        str(each["noise_multiplier"]) if each else "" for each in figures
+    ]
+    assert table[0]["refused"].startswith("cohort.minimum = 2: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--sweep", "round=5"], 'error: --sweep round: unknown key; did you mean "rounds"?\n'),
+        (["--sweep", "rounds=5", "--csv", "--json"], "error: --csv and --json are two forms; ask for one"),
+        (
+            ["--exact"],
+            "error: --exact: means nothing without --sweep; add for example: --sweep rounds=50,100",
+        ),
+        (["--csv"], "error: --csv: means nothing without --sweep; "),
+    ],
+    ids=["key", "forms", "exact", "csv"],
+)
+def test_a_sweep_that_is_asked_wrongly_is_told_in_one_line(
+    command: Command, plan: Path, words: list[str], told: str
+) -> None:
+    done = command("budget", plan, *words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(told) and done.err.count("\n") == 1
+
+
+def test_a_plan_that_is_wrong_by_itself_is_told_with_its_line(command: Command, plan: Path) -> None:
+    plan.write_text(plan.read_text().replace("rounds = ", "rouns = "))
+    done = command("budget", plan, "--sweep", "rounds=5,10")
+    assert done.code == 2
+    assert done.err.startswith(f"error: {plan}:") and "unknown key" in done.err

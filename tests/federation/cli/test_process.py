@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from federation.cli.streams import OutputLost
 from federation.errors import InputError
 from federation.log import tell_end, to_stderr, warnings_to_stderr
 from tests import ROOT
+from tests.plans import text_of
 
 
 def raising(error: BaseException) -> int:
@@ -115,6 +117,52 @@ def test_nothing_slow_is_imported_before_a_signal_is_answered() -> None:
 
 def test_what_only_some_commands_need_is_not_imported_for_all() -> None:
     assert imported_by("federation.cli.main").isdisjoint({"rich", "torch", "numpy", "pydantic", "flwr"})
+
+
+LIGHT = """
+import contextlib, io, sys
+from pathlib import Path
+from federation.cli.main import dispatch
+from federation.errors import InputError
+
+def loaded(*words, status=0):
+    sys.argv, told, found = ["federation", *words], io.StringIO(), 0
+    with contextlib.redirect_stdout(told):
+        try:
+            found = dispatch()
+        except InputError as error:
+            found = error.exit_code
+    assert found == status, told.getvalue()
+    heavy = ("torch", "opacus", "sklearn", "pandas", "flwr", "grpc", "fastapi", "dp_accounting", "scipy.stats")
+    return [name for name in heavy if name in sys.modules]
+
+place = Path(sys.argv[1])
+plan = str(place / "plan.toml")
+assert not loaded("--version")
+assert not loaded("--help")
+assert not loaded("keys", "new", str(place / "keys"), "--id", "ash")
+assert not loaded("keys", "new", str(place / "coordinator"), "--id", "hub", "--coordinator")
+assert not loaded("roster", "add", str(place / "roster.toml"), str(place / "keys" / "ash.pub"))
+assert not loaded("doctor")
+assert not loaded("mock", plan, "--rows", "20", "--out", str(place / "mock"))
+assert not loaded("ledger", "show", str(place / "ash.jsonl"), status=2)
+assert not loaded("status", str(place / "run"), status=2)
+import clients.approvals, federation.ledger.statement, server.showing.snapshot  # what these two begin with
+assert not loaded("check", plan)
+assert not loaded("budget", plan)
+assert not loaded("budget", plan, "--sweep", "rounds=5,6")
+"""
+
+
+def test_commands_that_look_load_nothing_that_trains(tmp_path: Path) -> None:
+    """Neither torch nor Flower; and once a plan was calibrated, no library of accountants either."""
+    (tmp_path / "plan.toml").write_text(text_of(rounds=3), encoding="utf-8")
+    warm = "import sys; from federation.cli.main import dispatch; sys.exit(dispatch())"
+    for program, words in ((warm, ["budget", str(tmp_path / "plan.toml")]), (LIGHT, [str(tmp_path)])):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], check=False, cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

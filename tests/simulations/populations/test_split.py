@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import sqlite3
+import tracemalloc
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -328,3 +329,18 @@ def test_many_sites_need_few_open_files(tmp_path: Path) -> None:
     found = split(table, tmp_path / "out", iid=True, sites=1500, test=0.5)
     assert found.rows == 6000
     assert np.bincount([site.rows for site in found.sites]).tolist() == [0, 0, 0, 0, 1500]
+
+
+def test_a_text_file_is_never_in_memory_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulations.populations.parts._WAITING", 1 << 18)
+    table = tmp_path / "table.csv"
+    cells = ",".join(["0.123456"] * 200)
+    table.write_text("x" * 10 + "," * 200 + ",y\n" + "".join(f"{i},{cells},{i % 2}\n" for i in range(1500)))
+    tracemalloc.start()
+    try:
+        found = split(table, tmp_path / "out", dirichlet=1, sites=4, label="y")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.rows == 1500
+    assert peak < table.stat().st_size / 3
