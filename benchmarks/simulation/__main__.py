@@ -2,9 +2,9 @@
 
     python -m benchmarks.simulation [PART ...]
 
-A part is a workload (mlp, logistic, cnn, cnn-plain, dp-mlp, dp-cnn), `growth`, `starting` or `sampler`; without one, all.
-Works take turns in one process with one thread; of each the least processor time counts. Each part writes its own
-part of results.md, a workload its rows.
+A part is a workload (mlp, logistic, cnn, cnn-plain, dp-mlp, dp-cnn), `growth`, `starting` or `sampler`; by default
+all. Works take turns in one process with one thread; of each the least processor time counts. Each part writes its
+own part of results.md, a workload its rows.
 """
 
 from __future__ import annotations
