@@ -191,7 +191,7 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
         "HASH.json",
     }
     simulated = (
-        *("checkpoint/inputs", "checkpoint/key", "checkpoint/folds", "folds.json"),
+        *("checkpoint/inputs", "checkpoint/faults", "checkpoint/key", "checkpoint/folds", "folds.json"),
         *("journals/", ".baselines/", "checkpoint/accounts"),
     )
     unmade = {
@@ -237,7 +237,8 @@ def test_every_file_that_a_simulation_leaves_is_on_the_page(
             path.relative_to(run.parent).as_posix() for path in run.parent.rglob("*") if path.is_file()
         )
 
-    simulate(tmp_path / "plan.toml", sites, run, engine="protocol", progress=look, stage=look)
+    how = {"engine": "protocol", "faults": "seed=1"}
+    simulate(tmp_path / "plan.toml", sites, run, **how, progress=look, stage=look)  # type: ignore[arg-type]
     look()
     simulate(tmp_path / "plan.toml", sites, run.with_name("second"), progress=look, stage=look)
     known = patterns()
@@ -247,6 +248,7 @@ def test_every_file_that_a_simulation_leaves_is_on_the_page(
     assert not {name for name in names if not any(pattern.fullmatch(name) for pattern in known.values())}
     assert {
         "checkpoint/keys/inputs",
+        "checkpoint/faults.json",
         "journals/ash.sqlite",
         "checkpoint/keys/sites",
         "checkpoint/accounts.sqlite",

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from privacy.mechanism.encoding import Codec, Integers, RingVector, Words
 
+_AT_ONCE = 2**15  # numbers
+
 Rows: TypeAlias = "Iterator[tuple[slice, Tensor]]"
 
 _Kind = TypeVar("_Kind", bound="Kind")
@@ -322,6 +324,15 @@ class Kind(ABC):
         """
         expected = self.rules.training.sample_rate * size
         return min(size, math.ceil(expected + 8 * math.sqrt(expected) + 8))
+
+
+def parts_of(rows: Rows) -> Rows:
+    """The same rows, few at a time: so a core's cache holds what becomes of them."""
+    for places, part in rows:
+        count = max(1, _AT_ONCE // max(1, part.shape[1]))
+        for start in range(0, len(part), count):
+            end = min(start + count, len(part))
+            yield slice(places.start + start, places.start + end), part[start:end]
 
 
 def grid(mechanism: GaussianMechanism, bound: float, cohort: int, share: int = MAX_DRAW) -> Codec:

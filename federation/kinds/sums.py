@@ -12,7 +12,7 @@ import numpy as np
 
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
-from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once
+from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once, parts_of
 from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class NoisedSum(Kind):
         """The clipped vectors on the grid, added up, and the noise of all shares as one draw."""
         codec = self.codec(parties)
         total, reaches = np.zeros(self.length(parties), np.int64), self._reaches(parties, tuple(sites))
-        for places, rows in self.clipped_rows(parties, sites, works):
+        for places, rows in parts_of(self.clipped_rows(parties, sites, works)):
             total += on_grid(codec, rows, reaches[places]).sum(axis=0)
         if not self._is_central:
             levels = self.levels(parties)

@@ -13,7 +13,7 @@ import numpy as np
 
 from federation.config.tables import Training
 from federation.kinds.allowed import Span
-from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once
+from federation.kinds.base import Draws, Kind, Parties, Rows, Work, Works, grid, on_grid, once, parts_of
 from privacy.accounting.events import Event, NonPrivateEvent
 from privacy.errors import UnsafeParameters
 from privacy.mechanism.noise import SIGMA, Stream
@@ -55,7 +55,7 @@ class FixedPoint(Kind):
         from privacy.mechanism.encoding import EncodingOverflow
 
         total = np.zeros(self.length(parties), np.int64)
-        for places, rows in self.updates(parties, sites, works, draws):
+        for places, rows in parts_of(self.updates(parties, sites, works, draws)):
             coins = draws.coins(places, rows.shape[1])
             try:
                 total += self._integers(parties, sites[places], rows, coins).sum(axis=0)
@@ -178,9 +178,13 @@ class NoisedSteps(FixedPoint):
 
     def _noised(self, parties: Parties, sites: Sequence[str], totals: Tensor, noise: Stream) -> Tensor:
         """Clipped sums (k, d) on the grid, each with noise of its own."""
-        codec, radii = self.step_codec(parties), [self._batch_norm(parties.sizes[site]) for site in sites]
+        codec, radii = self.step_codec(parties), self._radii(parties, tuple(sites))
         drawn = self.mechanism(parties).noise_rows(noise, len(sites))
         return codec.decode(on_grid(codec, totals.cpu(), radii) + drawn)
+
+    @once
+    def _radii(self, parties: Parties, sites: tuple[str, ...]) -> list[float]:
+        return [self._batch_norm(parties.sizes[site]) for site in sites]
 
     @once
     def noise_variance(self, parties: Parties, survivors: Collection[str], reduced: int = 0) -> float:

@@ -90,7 +90,7 @@ def into_box(x: Tensor, bound: float) -> Tensor:
 
     A projection onto a convex set moves no two points apart, so the sensitivity of `x` stays what it was.
     """
-    return torch.nan_to_num(x, nan=0.0, posinf=bound, neginf=-bound).clamp(-bound, bound)
+    return torch.nan_to_num(x, nan=0.0, posinf=bound, neginf=-bound).clamp_(-bound, bound)
 
 
 def into_ball(x: Tensor, radius: float) -> Tensor:

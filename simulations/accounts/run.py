@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -131,9 +132,14 @@ class _Accounted:
         return computed, lambda _: computed.evaluate()
 
     def _trained(self, state: ServerState, rounds: Iterable[tuple[ServerState, Receipt]]) -> ServerState:
+        accounting = 0.0  # of the round before: what is written of a round cannot say how long that took
         for after, receipt in rounds:
-            state = after
-            self._tell(self.book.ended(after, receipt, self.telling.measure(after)))
+            state, metrics = after, self.telling.measure(after)
+            counted = receipt.model_copy(update={"seconds": receipt.seconds + accounting})
+            started = time.monotonic()
+            done = self.book.ended(after, counted, metrics)
+            accounting = time.monotonic() - started
+            self._tell(done)
         self._tell(self.book.flush())
         return state
 

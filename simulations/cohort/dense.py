@@ -24,7 +24,7 @@ from federation.config.tables import Training
 from federation.model.task import Task, cross_entropy
 from privacy.mechanism.clipping import clip_factors, row_lengths
 from simulations.cohort.chains import chain_of
-from simulations.cohort.nets import Batch, Net, clipped_rows
+from simulations.cohort.nets import Batch, Net, clipped_rows, joined
 
 _FEW = 8  # outputs of a last layer that is kept the other way around
 _SURE = 1e200  # squares up to which no product of two overflows, nor loses what matters below 1e-308
@@ -169,10 +169,7 @@ class Dense(Net):
 
     def _joined(self, batch: Batch, found: list[list[Tensor]]) -> list[Tensor]:
         """Layers in order, and further blocks added to their sites' own."""
-        parts, count = [part for layer in reversed(found) for part in layer], len(self.weights[0])
-        if len(batch.drawn.owners) == 0:
-            return parts
-        return [part[:count].index_add_(0, batch.owners, part[count:]) for part in parts]
+        return joined([part for layer in reversed(found) for part in layer], batch, len(self.weights[0]))
 
     def _copied(self, batch: Batch) -> list[Tensor]:
         """The weights of all blocks: those of further ones are copies of what their sites have now."""

@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 from clients.training.per_example import losses_of
 from federation.model.params import Layout
 from federation.model.task import Task
-from simulations.cohort.nets import Batch, Net, clipped_rows
+from simulations.cohort.nets import Batch, Net, clipped_rows, joined, with_copies
 
 _Flat = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -36,12 +36,9 @@ class General(Net):
         self.weights = [params.expand(sites, -1).clone()]
 
     def gradients(self, batch: Batch) -> list[Tensor]:
-        weights, owners = self.weights[0], batch.owners
-        if len(owners):
-            weights = torch.cat([weights, weights[owners]])
+        (weights,) = with_copies(self.weights, batch)
         found = _quietly(self._each, weights, batch.features, batch.labels, batch.weights)
-        count = len(self.weights[0])
-        return [found[:count].index_add_(0, owners, found[count:])]
+        return joined([found], batch, len(self.weights[0]))
 
     def clipped(self, batch: Batch, norm: float) -> list[Tensor]:
         places, sites, weights = batch.places, batch.sites, self.weights[0]

@@ -103,6 +103,19 @@ class Net(ABC):
         return False
 
 
+def with_copies(weights: Sequence[Tensor], batch: Batch) -> Sequence[Tensor]:
+    """Weights (k, ...) for all blocks: those of further ones are copies of their sites'."""
+    owners = batch.owners
+    return [torch.cat([weight, weight[owners]]) for weight in weights] if len(owners) else weights
+
+
+def joined(parts: Sequence[Tensor], batch: Batch, sites: int) -> list[Tensor]:
+    """Sums of all blocks (i, ...) as sums of sites (k, ...)."""
+    if len(batch.drawn.owners) == 0:
+        return list(parts)
+    return [part[:sites].index_add_(0, batch.owners, part[sites:]) for part in parts]
+
+
 def clipped_rows(
     rows: Callable[[slice], Tensor], sites: Tensor, units: Tensor | None, norm: float, zeros: Tensor
 ) -> Tensor:

@@ -45,8 +45,8 @@ def device_of(name: str) -> torch.device:
 class CohortProgram:
     """The training of a run's cohorts: made once, it keeps the data and its buffers from round to round.
 
-    `data` may be lazy: what a slice of sites needs is read when its turn comes. Every method yields the sites of the
-    cohort in order, a slice at a time, with a row for each, (k, d) float64.
+    `data` may be lazy: what a slice of sites needs is read when its turn comes. Every method yields the sites in
+    order, a slice at a time, with a row for each, (k, d) float64.
     """
 
     def __init__(

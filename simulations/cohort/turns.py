@@ -20,7 +20,7 @@ from federation.config.tables import Training
 from federation.model.task import Dataset, Task
 from simulations.cohort.chains import chain_of
 from simulations.cohort.descent import Descent
-from simulations.cohort.memory import keep_memory
+from simulations.cohort.heap import keep_memory
 
 
 class _Stepped(torch.autograd.Function):

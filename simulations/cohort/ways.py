@@ -8,6 +8,8 @@ plain or clipped.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,10 +25,13 @@ from federation.model.task import Dataset, Task
 from simulations.cohort.batches import Stack, drawn
 from simulations.cohort.dense import Dense, layers_of
 from simulations.cohort.general import General
+from simulations.cohort.layered import Layered
 from simulations.cohort.nets import Batch, Net, batch_of
 from simulations.cohort.turns import Turns
 
 _CACHE = 2**22  # bytes of weights and activations of a slice, about what a core's own caches hold
+_ROOM = 2**24  # bytes of weights, rows and activations of a slice, where they are larger
+_REUSE = 64  # operations for each number that is kept, about
 MOST = 1024  # sites at once
 _TRIED = (3, 0, 5)  # records of made-up sites
 _HEAVY = 2e7  # operations of a step from which on many sites at once are no faster than one
@@ -69,11 +74,15 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
     operations = _operations(task, like, batch) if fits else 0
     if operations > _HEAVY and dtype is torch.float32 and device.type == "cpu":
         return _in_turn(task, like, operations)
-    if fits:
-        general = General(task, device, dtype)
-        if _is_right(general, task, like, dtype, device):
-            one = general.size + batch * math.prod(like.features.shape[1:])
-            return Way(min(MOST, max(1, int(16 * _CACHE // (one * dtype.itemsize)))), general)
+    makers: list[Callable[[], Layered | General]] = [lambda: Layered(task, like, dtype)] if fits else []
+    makers += [lambda: General(task, device, dtype)] if fits else []
+    for make in makers:
+        with suppress(TypeError):  # it is not for this model
+            net = make()
+            if _is_right(net, task, like, dtype, device):
+                row = net.size if dtype is torch.float64 else 0
+                one = net.size + batch * (row + math.prod(like.features.shape[1:])) + operations / _REUSE
+                return Way(min(MOST, max(1, int(_ROOM // (one * dtype.itemsize)))), net)
     return ALONE
 
 

@@ -215,6 +215,7 @@ class _Frontier:
 
 
 _LEFT, _TOP, _APART = 52, 14, 26
+_WIDTH = 1e-9  # of a band that has any: below it is rounding
 
 
 def exchange(rows: Sequence[tuple[str, Band, Band]], size: Size) -> Markup:
@@ -260,7 +261,7 @@ def is_clear(one: Band) -> bool:
     A band without width is none: seeds agree to the last digit where a site has a handful of test records, of which
     the same one is right or wrong.
     """
-    if one["low"] is None or one["low"] == one["high"]:
+    if one["low"] is None or one["high"] - one["low"] < _WIDTH:
         return False
     return bool(one["low"] > 0 or one["high"] < 0)
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from clients.data.folders import find_sites
 from federation.errors import TrainingDiverged
 from federation.plan.plan import Plan
+from federation.round.parts import Sum
+from federation.round.terms import Terms
 from simulations import baseline
 from simulations.baseline import without_privacy
 from simulations.summary import model_of, pooled_metrics
+from simulations.sums.adding import Adding
 from simulations.world import World, read_world
 from tests.worlds import by_hand, plan_of, write_sites
 
@@ -95,8 +102,20 @@ def test_other_code_of_ours_or_of_a_task_is_trained(
 ) -> None:
     """The plan and the data are the same, and the first round ends elsewhere."""
     trained(PRIVATE, folder, tmp_path / "kept")
-    original = baseline.contribution
-    monkeypatch.setattr(baseline, "contribution", lambda *all_of: original(*all_of) * 2)
+    original = baseline.adding_of
+
+    class Doubled(Adding):
+        def __call__(self, terms: Terms, params: Tensor) -> Sum:
+            found = super().__call__(terms, params)
+            return replace(
+                found, total=found.total * np.uint64(2) & np.uint64((1 << terms.codec.ring_bits) - 1)
+            )
+
+    def doubled(*asked: Any) -> Adding:
+        adding = original(*asked)
+        return Doubled(adding.works, adding.own, adding.tally, adding.begins)
+
+    monkeypatch.setattr(baseline, "adding_of", doubled)
     assert len(trained(PRIVATE, folder, tmp_path / "kept")) == 10
 
 

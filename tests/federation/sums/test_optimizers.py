@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from federation.errors import CheckpointError, PlanError
-from federation.sums.optimizers import DEFAULT, RULES, TAU, Decay, OptState, _power, build
+from federation.sums.optimizers import DEFAULT, RULES, TAU, Decay, OptState, build, power
 
 NAMES = sorted(RULES)
 DELTAS = [
@@ -248,6 +248,6 @@ def test_where_only_noise_is_left_the_corrected_step_is_that_of_adam() -> None:
 
 
 @given(base=st.floats(0, 1), exponent=st.integers(0, 5000))
-def test_powers_are_made_of_multiplications_and_close_to_the_right_ones(base: float, exponent: int) -> None:
+def testpowers_are_made_of_multiplications_and_close_to_the_right_ones(base: float, exponent: int) -> None:
     """The C library's power is rounded in its own way, and an auditor's machine may have another library."""
-    assert _power(base, exponent) == pytest.approx(base**exponent, rel=1e-12, abs=1e-300)
+    assert power(base, exponent) == pytest.approx(base**exponent, rel=1e-12, abs=1e-300)

@@ -164,7 +164,7 @@ VARIANCES = (MIN_VARIANCE, 2_064_126, VARIANCE // 4, 178_956_971, VARIANCE)
 
 @pytest.mark.parametrize("variance", VARIANCES)
 def test_draws_and_the_bytes_they_take_are_those_of_a_search(variance: int) -> None:
-    """So a site and a server whose versions draw at other speeds still take out what was added."""
+    """DP-63: So a site and a server whose versions draw at other speeds still take out what was added."""
     one, other = (Stream(b"by a guide, and by a search only") for _ in range(2))
     for size in (0, 1, 7, 9, 1000, 2**14 - 1, 2**14, 2**14 + 1, 50_001):
         assert np.array_equal(discrete_gaussian(one, size, variance), searched(other, size, variance))

@@ -1,4 +1,4 @@
-"""The noise of a sum, drawn once: against the sum of the shares, exactly and as drawn."""
+"""DP-64: The noise of a sum, drawn once: against the sum of the shares, exactly and as drawn."""
 
 from __future__ import annotations
 
