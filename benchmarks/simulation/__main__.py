@@ -2,9 +2,9 @@
 
     python -m benchmarks.simulation [PART ...]
 
-A part is a workload (mlp, logistic, cnn, dp-mlp, dp-cnn), `growth`, `starting` or `sampler`; without one, all.
-Works take turns in one process with one thread; of each the least processor time counts. Each part writes its own
-part of results.md; of some of the workloads the table is only printed.
+A part is a workload (mlp, logistic, cnn, cnn-plain, dp-mlp, dp-cnn), `growth`, `starting` or `sampler`; by default
+all. Works take turns in one process with one thread; of each the least processor time counts. Each part writes its
+own part of results.md, a workload its rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.results import keep
 from benchmarks.simulation import growth, sampler, starting
 from benchmarks.simulation.opacus import opacus_round
 from benchmarks.simulation.ours import Cohort, Rounds, with_sites
-from benchmarks.simulation.page import Measured, order, simulated, trained
+from benchmarks.simulation.page import Measured, all_measured, keep_measured, order, simulated, trained
 from benchmarks.simulation.plans import NOISES
 from benchmarks.simulation.workloads import WORKLOADS, Workload, raw_round
 from benchmarks.timing import Work, least
@@ -41,10 +41,9 @@ def main(parts: list[str]) -> None:
     torch.set_num_threads(1)
     named = [part for part in parts if part in WORKLOADS]
     if named or not parts:
-        found = {work.name: measure(work) for work in order(named)}
-        if named:
-            print(trained(found), simulated(found), sep="\n\n")
-        else:
+        for work in order(named):
+            keep_measured(measure(work))
+            found = all_measured()
             keep("Simulated training", trained(found), simulated(found))
     for name, part in PARTS.items():
         if not parts or name in parts:

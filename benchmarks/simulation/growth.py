@@ -10,29 +10,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from types import MappingProxyType
 
 import torch
 
 from benchmarks.results import Rows, keep, table
-from benchmarks.simulation.plans import name_of, plan_of
+from benchmarks.simulation.ours import whole
+from benchmarks.simulation.plans import name_of
 from benchmarks.simulation.workloads import WORKLOADS, Workload
-from benchmarks.timing import once
-from clients.training.isolation import Tally
-from federation.model.params import Layout
-from federation.model.task import Dataset, Task, cross_entropy
-from federation.round.cohort import sample_places
-from federation.round.messages import Member
-from federation.round.terms import Terms
-from simulations.sums.adding import Adding, all_at_once
+from federation.model.task import Dataset
 
 SIZES = (100, 1_000, 10_000)
 POPULATIONS = (1_000, 100_000, 1_000_000)
-ROUNDS = 4
+ROUNDS = 24
 PATIENCE = 600.0
 Found = dict[str, float]
 
@@ -51,7 +42,7 @@ def _grown(noise: str) -> str:
             continue
         times = one["round"] / base["round"]
         rows[f"{size:,}"] = [f"{one['round']:,.0f} ms", f"{times:.0f}x", f"{one['peak'] / 1024:,.0f} MiB"]
-    return table([f"MLP, noise {noise}: clients a round", "one sum", "against 100", "peak memory"], rows)
+    return table([f"MLP, noise {noise}: clients a round", "whole round", "against 100", "peak memory"], rows)
 
 
 def _populated() -> str:
@@ -74,36 +65,32 @@ def _asked(*words: str) -> Found | None:
 
 
 @dataclass(frozen=True)
-class Population(Mapping[str, Dataset]):
-    """Clients whose records are made when they are asked for."""
+class Clients:
+    """A population of virtual sites (`simulations.virtual`), whose records are made when they are asked for."""
 
     work: Workload
-
-    def __getitem__(self, name: str) -> Dataset:
-        return Dataset(*self.work.records_of(int(name[1:])))
-
-    def __iter__(self) -> Iterator[str]:
-        return map(name_of, range(self.work.clients))
 
     def __len__(self) -> int:
         return self.work.clients
 
+    def name(self, place: int) -> str:
+        """By the number of the client."""
+        return name_of(place)
+
+    def load(self, name: str) -> Dataset:
+        """What a client holds."""
+        return Dataset(*self.work.records_of(int(name[1:])))
+
+    def held_out(self) -> Dataset:
+        """One record more."""
+        return self.load(name_of(self.work.clients)).at(torch.arange(1))
+
 
 def alone(clients: int, population: int, noise: str) -> Found:
-    """Sums over so many clients of a population, in this process: terms, training, encoding, noise and the ring."""
-    torch.set_num_threads(1)
+    """Whole rounds with so many clients of a population, in this process."""
     work = WORKLOADS["mlp"].of(population)
-    plan, start = plan_of(work, noise, ROUNDS, own=True), work.initial()
-    plan = plan.model_copy(update={"cohort": plan.cohort.model_copy(update={"size": clients})})
-    layout, task = Layout.of(start), Task(work.name, work.model, cross_entropy)
-    works = all_at_once(plan, task, Population(work), MappingProxyType({}), "cpu", Tally())
-    adding, params, times = Adding(works, {}, Tally()), layout.flatten(start), []
-    for number in range(1, ROUNDS + 1):
-        chosen = sample_places(plan, population, number)
-        members = tuple(Member(name_of(place), work.records) for place in chosen)
-        terms = Terms(plan, bytes(16), number, 1, members, layout.dimension)
-        times.append(once(lambda terms=terms: adding(terms, params)))
-    return {"round": median(times[1:]), "peak": _peak()}
+    rounds = whole(Clients(work), work, noise, ROUNDS, own=True, cohort=clients)
+    return {"round": rounds.spent, "seconds": rounds.seconds, "peak": _peak()}
 
 
 def _peak() -> float:

@@ -30,6 +30,7 @@ from simulations.accounts import run as accounted
 from simulations.cohort.program import CohortProgram
 from simulations.simulate import is_measured
 from simulations.vectorized import run_vectorized
+from simulations.virtual.population import Population
 
 NORM = 1.0
 
@@ -125,16 +126,17 @@ class Rounds:
 
 
 def whole(
-    sites: Path,
+    sites: Path | Population,
     work: Workload,
     noise: str,
     rounds: int | None = None,
     *,
     own: bool = False,
     server: float = STILL,
+    cohort: int | None = None,
     keep: Path | None = None,
 ) -> Rounds:
-    """Simulate a workload over a folder of sites. `keep`: where the run stays."""
+    """Simulate a workload over a folder of sites, or a population. `keep`: where the run stays."""
     rounds = rounds or work.rounds
     marks, started = list[tuple[float, float]](), perf_counter()
 
@@ -143,7 +145,7 @@ def whole(
             yield step
             marks.append((process_time(), perf_counter()))
 
-    plan = plan_of(work, noise, rounds, own=own, server=server)
+    plan = plan_of(work, noise, rounds, own=own, server=server, cohort=cohort)
     with tempfile.TemporaryDirectory() as folder, patch.object(accounted, "run_vectorized", timed):
         out = keep or Path(folder) / "run"
         report = simulate(plan, sites, out, device="cpu", baseline=False, public=True, seed=7)

@@ -25,7 +25,7 @@ rounds = {rounds}
 seed = 7
 {table}
 [cohort]
-size = "all"
+size = {size}
 minimum = 3
 [training]
 optimizer = "sgd"
@@ -51,12 +51,20 @@ STILL = 1e-6
 NOISES = ("none", "distributed", "site")
 
 
-def plan_of(work: Workload, noise: str, rounds: int = 6, *, own: bool = False, server: float = STILL) -> Plan:
+def plan_of(
+    work: Workload,
+    noise: str,
+    rounds: int = 6,
+    *,
+    own: bool = False,
+    server: float = STILL,
+    cohort: int | None = None,
+) -> Plan:
     """The plan of a workload. DP-SGD in local steps is noised at the site; a sum of updates as the plan says.
 
     Records of a table come from CSV files, unless `own`; all others from a task of the user's own. The server's
     rate is so small that params stay where they are: noise on a million params would have the next round diverge,
-    and a round that diverges takes another time.
+    and a round that diverges takes another time. `cohort`: clients a round, if not all.
     """
     is_table = len(work.shape) == 1 and not own
     model = "logistic" if "logistic" in work.name else "mlp"
@@ -71,6 +79,7 @@ def plan_of(work: Workload, noise: str, rounds: int = 6, *, own: bool = False, s
         "rate": work.rate,
         "steps": work.steps,
         "server": server,
+        "size": cohort or '"all"',
     }
     return parse(TEXT.format(noise=noise, rounds=rounds, **given))
 

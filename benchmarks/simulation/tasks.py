@@ -27,4 +27,4 @@ def _task(name: str) -> Task:
     return Task(name, work.model, cross_entropy, data=partial(_read, work), mock=partial(_mock, work))
 
 
-mlp, logistic, cnn, dp_mlp, dp_cnn = map(_task, ("mlp", "logistic", "cnn", "dp-mlp", "dp-cnn"))
+mlp, logistic, cnn, cnn_plain, dp_mlp, dp_cnn = map(_task, WORKLOADS)

@@ -43,6 +43,11 @@ def cifar() -> nn.Module:
     )
 
 
+def cifar_plain() -> nn.Module:
+    """The same without its dropout."""
+    return nn.Sequential(*(layer for layer in cifar() if not isinstance(layer, nn.Dropout)))
+
+
 def digits() -> nn.Module:
     """The network that is usual for MNIST with differential privacy: 26,010 parameters, bounded activations."""
     return nn.Sequential(
@@ -106,6 +111,7 @@ WORKLOADS: Mapping[str, Workload] = {
         Workload("mlp", mlp, (30,), 2, clients=100),
         Workload("logistic", logistic, (30,), 2, clients=100),
         Workload("cnn", cifar, (3, 32, 32), 10, clients=50, rate=0.02, rounds=3, cores=True),
+        Workload("cnn-plain", cifar_plain, (3, 32, 32), 10, clients=50, rate=0.02, rounds=3, cores=True),
         Workload("dp-mlp", mlp, (30,), 2, clients=20, unit="record", privately=True),
         Workload("dp-cnn", digits, (1, 28, 28), 10, clients=5, unit="record", privately=True),
     )
