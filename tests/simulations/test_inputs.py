@@ -377,7 +377,7 @@ def test_a_run_whose_finished_rounds_left_no_trace_charges_nothing_more(tmp_path
     copytree(out, tmp_path / "kept")
     lose(out)
     before = contents(out)
-    with pytest.raises(CheckpointError, match="is gone, or lacks some of the [23] rounds") as caught:
+    with pytest.raises(CheckpointError, match=r"is gone, or lacks some of the [23] rounds") as caught:
         resumed(sites, out, engine)
     assert caught.value.exit_code == 4
     assert contents(out) == before
