@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from federation.round.parts import secrets_of, streams_of
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.mechanism.noise import Stream
+from privacy.mechanism.repeatable import Repeatable
 from privacy.secagg.keys import SECRET_BYTES
 from privacy.wire import Writer, digest
 
@@ -175,8 +177,13 @@ def site_stream(plan: Plan, site: str, round_number: int) -> Stream:
     """
     if plan.is_private:
         return Stream(os.urandom(32))
-    place = Writer().u64(plan.federation.seed).text(site).u32(round_number).finish()
-    return Stream(digest("federation/site/stream/1", place))
+    seed = _public(plan.federation.seed)
+    return Repeatable(seed, site.encode(), round_number.to_bytes(4, "big"))
+
+
+@lru_cache
+def _public(seed: int) -> bytes:
+    return digest("federation/site/stream/2", Writer().u64(seed).finish())
 
 
 def _in_float64(data: Dataset) -> Dataset:

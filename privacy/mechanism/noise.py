@@ -81,7 +81,7 @@ class Stream:
         left = self._buffer[self._position :]
         missing = size - len(left)
         ahead = 0 if missing >= _BUFFER_BYTES else _BUFFER_BYTES  # many bytes at once are handed out uncopied
-        fresh = self._keystream().update(bytes(missing + ahead))
+        fresh = self._fresh(missing + ahead)
         self._buffer, self._position = fresh if ahead else b"", missing if ahead else 0
         return left + (fresh[:missing] if ahead else fresh)
 
@@ -91,18 +91,21 @@ class Stream:
 
     def derive(self, label: str) -> Stream:
         """An independent stream, determined by this one's key and the label. ValueError for a used label."""
+        self._note(label)
+        return Stream(_expand(self._key, "derive/" + label))
+
+    def _note(self, label: str) -> None:
         if label in self._derived:
             raise ValueError(f"the stream {label!r} was derived before; its bytes must not be drawn twice")
         self._derived.add(label)
-        return Stream(_expand(self._key, "derive/" + label))
 
-    def _keystream(self) -> CipherContext:
-        """The cipher, made when the first byte is asked for."""
+    def _fresh(self, size: int) -> bytes:
+        """Bytes that were never drawn. The cipher is made when the first is asked for."""
         if self._encryptor is None:
             # The counter may start at zero: this key comes from the stream's key alone and serves only here.
             key = _expand(self._key, "keystream")
             self._encryptor = Cipher(algorithms.AES256(key), _FROM_ZERO).encryptor()
-        return self._encryptor
+        return self._encryptor.update(bytes(size))
 
     def __repr__(self) -> str:
         return "Stream(<secret>)"
