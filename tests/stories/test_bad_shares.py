@@ -14,6 +14,7 @@ from federation.plan.plan import parse
 from federation.report.receipt import Receipt
 from federation.round.messages import Frame, Kind, Reason, abort_body
 from federation.sums.state import ServerState, begin
+from simulations import messages
 from simulations import simulate as simulation
 from simulations.world import InProcess, World
 from tests.stories.liars import BadDealer, LyingAccuser
@@ -150,7 +151,7 @@ def test_a_report_tells_a_lost_round_and_what_it_cost(
         deals_badly(ASH, CEDAR, DOGWOOD)(changed)
         return InProcess(changed)
 
-    monkeypatch.setattr(simulation, "InProcess", carrier)
+    monkeypatch.setattr(messages, "InProcess", carrier)
     data = write_sites(tmp_path / "sites", 5)
     text = text_of(noise="distributed", sample_rate=0.5)
     report = simulation.simulate(parse(text), data, tmp_path / "run", engine="protocol", baseline=False)

@@ -19,7 +19,7 @@ from federation.round.messages import Frame, Kind
 from federation.sums.state import ServerState, begin
 from privacy.mechanism.noise import Stream
 from server.playing import ATTEMPTS, FIRST
-from simulations import simulate as simulation
+from simulations import messages
 from simulations.world import World
 from tests.stories.network import STAGES, Decide, Fate, Network, vanish
 from tests.worlds import by_hand, close, opened, plan_of, rounds_of, start, text_of, write_sites
@@ -147,7 +147,7 @@ def test_at_the_command_line_too_few_survivors_are_one_line_and_exit_code_4(
     def decide(site: str, frame: Frame) -> Fate:
         return Fate.LOST if site != "cedar" and frame.kind is Kind.ADVERTS else Fate.FINE
 
-    monkeypatch.setattr(simulation, "InProcess", lambda sites: Network(sites, decide))
+    monkeypatch.setattr(messages, "InProcess", lambda sites: Network(sites, decide))
     (tmp_path / "plan.toml").write_text(text_of())
     folder = write_sites(tmp_path / "sites", SITES)
     command = f"federation simulate {tmp_path / 'plan.toml'} --sites {folder} --engine protocol --out"

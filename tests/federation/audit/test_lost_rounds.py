@@ -14,7 +14,7 @@ import pytest
 from federation.audit.examine import audit
 from federation.audit.outcome import Sums
 from federation.sums.record import transcripts_of
-from simulations import simulate as simulation
+from simulations import messages
 from simulations.world import InProcess
 from tests.federation.audit.audited import edited_report, finished, ids, receipts
 from tests.stories.liars import BadDealer
@@ -36,7 +36,7 @@ def liars() -> Iterator[None]:
             }  # charged in round 1
         )
 
-    with patch.object(simulation, "InProcess", carrier):
+    with patch.object(messages, "InProcess", carrier):
         yield
 
 
