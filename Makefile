@@ -9,7 +9,7 @@ NEWEST := build/flower
 PEERS  := build/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-flower stories check bench bench-peers bench-exchange soak power vectors clean
+.PHONY: help demo test test-extras test-ray test-flower stories check bench bench-peers bench-exchange soak power vectors clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,10 @@ test: $(READY) ## all tests but those that take minutes each (make stories), in 
 
 test-extras: $(EXTRAS) ## the tests of optional dependencies, which it installs first
 	$(BIN)/python -m pytest -m extras -q
+
+test-ray: $(READY) ## a real Ray on this machine, which it installs first: the same as one process, and a lost worker
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,ray]'
+	$(BIN)/python -m pytest -m extras -q tests/simulations/ray
 
 test-flower: $(READY) ## what touches Flower, on the newest Flower of our range instead of the one in constraints.txt
 	rm -rf $(NEWEST)

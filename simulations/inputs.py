@@ -65,9 +65,13 @@ def _inputs(world: World, engine: str, key: bytes) -> Inputs:
             "site.toml": fingerprint(key, _rules(world, name)),
             "key": fingerprint(key, [public_identity(world.identities[name])]),
         }
-        for name in world.training
+        for name in world.listed
     }
-    task = fingerprint(key, [params_bytes(params), code_of(world.plan)])
+    held_out = (
+        [] if world.listed else [b"", *(part for data in world.held_out.values() for part in parts_of(data))]
+    )
+    count = [] if world.listed else [str(world.size).encode()]
+    task = fingerprint(key, [params_bytes(params), code_of(world.plan), *count, *held_out])
     return {"engine": engine, "task": task, "sites": sites}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,52 +17,35 @@ import torch
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.load import read_file
 from clients.data.notes import Note
-from clients.journal.lock import alone
-from clients.site import Site
 from federation.config.toml import read, with_value
 from federation.errors import InputError
-from federation.model.params import initial_params, params_bytes, params_digest
 from federation.plan.plan import Plan, parse
 from federation.plan.tabular import TabularTask
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
-from federation.round.terms import evaluation_run
-from federation.round.transport import Transport
 from federation.sums.engines import ADDS_UP
 from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
-from privacy.ledger.heads import Head
-from server.attendance.faults import Faults as Accused
-from server.evaluation import Evaluated
-from server.playing import Setting
-from server.run import evaluate, run, server_stream
 from server.run_folder import RunFolder
-from server.sessions import open_lines
-from server.transcripts import Transcripts
-from server.voice import Voice
 from simulations.accounts.run import Paid, Telling, play_accounted
 from simulations.baseline import FOLDER, without_privacy
 from simulations.comparing.alone import MOST_SITES, kept_local_only
 from simulations.faults.kept import keep_faults, require_same, suffered
-from simulations.faults.network import Network
-from simulations.faults.playing import Rounds, greeting
 from simulations.faults.rules import Faults, load_faults
-from simulations.faults.story import Story
 from simulations.inputs import keep_inputs
+from simulations.messages import play_messages
 from simulations.optional import DIVERGED, Optional
 from simulations.summary import model_of, pooled_metrics, summarize, with_baseline
 from simulations.sums.adding import Adds, here
 from simulations.tried import Uses, count_run
+from simulations.virtual.population import Population, world_of
 from simulations.world import (
-    InProcess,
     Parted,
     Reader,
     World,
-    journal_of,
-    keep_identities,
-    open_sites,
     read_world,
+    seed_in,
 )
 
 Engine = Literal["vectorized", "protocol", "flower", "flower-ray"]
@@ -81,25 +64,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Study:
-    """What a run is a part of: so many runs, whose data are read once. Nobody looks at the pages of each."""
+    """What a run is a part of: so many runs, whose data are read once. Nobody looks at pages and rounds of each."""
 
     runs: int
     read: Reader
     uses: Uses
 
 
-@dataclass(frozen=True)
-class _Played:
-    """A run by one of the engines: its rounds, one by one, then its evaluation, then its end."""
-
-    rounds: Iterator[tuple[ServerState, Receipt]]
-    evaluate: Callable[[ServerState], Evaluated]
-    close: Callable[[bytes], Mapping[str, Head]]  # digest of the model -> the last head of each ledger
-
-
 def simulate(
     plan: Plan | Path | str,
-    sites: Path | str,
+    sites: Path | str | Population,
     out: Path | str,
     *,
     engine: Engine = "vectorized",
@@ -118,14 +92,17 @@ def simulate(
 ) -> Report:
     """Run a plan, or the plan in a file, over the sites in a folder (NAME.csv each); return the report.
 
+    `sites` may also be a `Population` of virtual sites, for the vectorized engine: their data are made when a round
+    needs them, and the report tells how many there are, and nothing of each.
+
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
     `all_metrics`: figures after every round; by default after the first twenty, then ever fewer, and the last.
-    `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is called
-    after every round, `stage` when something else begins that may take long, `warn` with what looks odd in the
-    files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those on the
-    same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7". `parted`:
-    as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
+    `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is
+    called after every round, `stage` when something else begins that may take long, `warn` with what looks odd in
+    the files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those
+    on the same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7".
+    `parted`: as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -139,13 +116,13 @@ def simulate(
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
     plan, text = with_seed(plan, seed)
-    sites, out = Path(sites), Path(out)
+    out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return draw(done)
     stage("reading the data", 0, 0)
-    world, files = _read_sites(plan, sites, out / _KEYS, warn, parted, study)
+    world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study, faults)
     folder = RunFolder.open(out, plan, text)
     with folder.alone(), ExitStack() as stack:
         if (
@@ -156,7 +133,7 @@ def simulate(
         keep_faults(faults, out / "checkpoint")
         count = partial(_count, plan, [] if public else files, notice, study)
         adds = stack.enter_context(_adds(world, sites, engine, stage))
-        telling = _telling(world, progress, count, all_metrics)
+        telling = _telling(world, progress, count, all_metrics, study)
         paid = _run(folder, world, engine, telling, device, adds, faults)
         folder.write_params(world.task.model(), paid.state.model)
         # The run is paid for, and params and report are what for. They are on disk before anything else is tried.
@@ -193,6 +170,7 @@ def _reported(
         evaluated=paid.evaluated,
         charged=paid.charged,
         tried=paid.tried,
+        population=None if world.listed else world.size,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
     unmasked = UNMASKED if engine in ADDS_UP else ""
@@ -208,10 +186,10 @@ def _compared(report: Report, world: World, out: Path, stage: Stage, adds: Adds)
     """The report with the comparison without privacy, or with why there is none. Nothing is charged for it."""
     optional, plan, kept = Optional(), world.plan, out.resolve().parent / FOLDER
     step = partial(stage, "comparison without privacy")
-    work = partial(without_privacy, plan, world, kept, step, adds)
+    work = partial(without_privacy, plan, world, kept if world.listed else None, step, adds)
     metrics = optional.make(BARE, plan.evaluation.metrics, work)
     report = with_baseline(report, BARE, metrics, optional.missing.get(BARE, ""))
-    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and len(world.members) <= MOST_SITES:
+    if report.evaluation.why(f"baselines.{BARE}") in ("", DIVERGED) and 0 < len(world.listed) <= MOST_SITES:
         report = _with_local_only(report, world, kept, stage)
     write_report(out, report)
     (out / PAGE).unlink(missing_ok=True)
@@ -259,12 +237,18 @@ def is_measured(number: int, rounds: int) -> bool:
     return number % step == 0 or number == rounds
 
 
-def _telling(world: World, progress: Progress | None, count: Count, all_metrics: bool) -> Telling:
-    """What a run says: figures of those rounds that are measured, and every round when it is done."""
-    plan = world.plan
+def _telling(
+    world: World, progress: Progress | None, count: Count, all_metrics: bool, study: Study | None
+) -> Telling:
+    """What a run says: figures of those rounds that are measured, and every round when it is done.
+
+    Of a run of a study nobody looks at the rounds on the way.
+    """
+    plan, rounds = world.plan, world.plan.federation.rounds
 
     def measure(state: ServerState) -> Metrics:
-        if not (all_metrics or is_measured(state.round, plan.federation.rounds)):
+        looked_at = is_measured(state.round, rounds) if study is None else state.round == rounds
+        if not (all_metrics or looked_at):
             return {}
         work = partial(pooled_metrics, world, model_of(world, state.model))
         return Optional().make("pooled", plan.evaluation.metrics, work)
@@ -272,14 +256,16 @@ def _telling(world: World, progress: Progress | None, count: Count, all_metrics:
     return Telling(measure, progress or (lambda _receipt, _metrics: None), count)
 
 
-def _adds(world: World, sites: Path, engine: Engine, stage: Stage) -> AbstractContextManager[Adds]:
+def _adds(
+    world: World, sites: Path | str | Population, engine: Engine, stage: Stage
+) -> AbstractContextManager[Adds]:
     """Within the context: where simulated sites are trained and added up."""
-    if engine != "flower-ray":
+    if engine != "flower-ray" or not isinstance(sites, Path | str):
         return nullcontext(here)
     stage("starting the cluster", 0, 0)
     from simulations.ray.cluster import spread
 
-    return spread(world, sites)
+    return spread(world, Path(sites))
 
 
 def _run(
@@ -294,25 +280,7 @@ def _run(
     """Play what is left of the run."""
     if engine in ADDS_UP:
         return play_accounted(folder, world, telling, device, adds, faults)
-    journals = folder.path / "journals"
-    folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
-    folder.require_accepted()
-    keep_identities(world, folder.path / _KEYS)
-    folder.write_roster(world.roster)
-    with ExitStack() as stack:
-        for rules in world.rules.values():
-            stack.enter_context(alone(rules.journal))
-        parties = open_sites(world, journals)
-        for site in parties.values():
-            stack.callback(site.close)
-        final, tried = _train(folder, world, parties, engine, telling, faults)
-        run = final.run.hex()
-        rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
-        evaluated = [
-            name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
-        ]
-        charged = {name: site.journal.charged(run, evaluation_run(run)) for name, site in parties.items()}
-    return Paid(final, rounds, frozenset(evaluated), charged, tried)
+    return play_messages(folder, world, engine, telling, faults)
 
 
 def _finished(
@@ -335,6 +303,27 @@ def _finished(
             f"{done.seed}; its fingerprints of the data are deleted, so the data were not compared"
         )
     return done
+
+
+def _world(
+    plan: Plan,
+    sites: Path | str | Population,
+    keys: Path,
+    engine: Engine,
+    warn: Callable[[Note], None],
+    parted: Parted | None,
+    study: Study | None,
+    faults: Faults | None,
+) -> tuple[World, Sequence[SiteFiles]]:
+    """The world of a folder of sites, with its files, or of a population."""
+    if isinstance(sites, Path | str):
+        return _read_sites(plan, Path(sites), keys, warn, parted, study)
+    if faults is not None:
+        hint = "simulate a folder of sites, which are known one by one"
+        raise InputError("faults are not played over a population", hint=hint)
+    if engine != "vectorized":
+        raise InputError("a population is simulated by the engine vectorized", hint="leave out the engine")
+    return world_of(plan, sites, seed_in(keys)), ()
 
 
 def _read_sites(
@@ -375,81 +364,3 @@ def _count(
     if tried.reason:
         notice(f"this run is not counted among those on the same data: {tried.reason}")
     return tried
-
-
-def _train(
-    folder: RunFolder,
-    world: World,
-    sites: Mapping[str, Site],
-    engine: Engine,
-    telling: Telling,
-    faults: Faults | None,
-) -> tuple[ServerState, Tried | None]:
-    """Play every round that is left; each is on disk before the next begins. The run is counted before the first.
-
-    A run that a site refuses has tried nothing, and is not counted.
-    """
-    state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
-    with folder.keeping_refusal(state), ExitStack() as stack:
-        kept = folder.transcripts(world.roster, state.params.numel())
-        stated = partial(folder.store_consents, state.run)
-        played = _play(world, state, sites, engine, stack, stated, folder.faults(), kept, faults)
-        tried = telling.count(state.run.hex())
-        for after, receipt in played.rounds:
-            state, metrics = after, telling.measure(after)
-            folder.store(state, receipt, metrics)
-            telling.progress(receipt, metrics)
-        if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
-            folder.store_evaluation(state.run, played.evaluate(state))
-        folder.store_closing(state, played.close(params_digest(params_bytes(state.model))))
-    return state, tried
-
-
-def _play(
-    world: World,
-    state: ServerState,
-    sites: Mapping[str, Site],
-    engine: Engine,
-    stack: ExitStack,
-    stated: Callable[[Mapping[str, bytes]], None],
-    accused: Accused,
-    kept: Transcripts | None,
-    faults: Faults | None,
-) -> _Played:
-    """What is left of a run, of whose sites some are `accused`. Every site has consented when this returns, but
-    for those that a fault keeps away; `stated` gets what they signed.
-    """
-    plan, signed = world.plan, world.roster
-    for site in sites.values():
-        site.join(state.run, plan, signed)  # here and not only by message: a refusal keeps its own words
-    receives = {name: site.receive for name, site in sites.items()}
-    voice = Voice(plan, state.run, signed, world.coordinator)
-    patience = plan.cohort.deadline_seconds
-    if faults is not None:
-        story = Story.about(faults, receives, plan.federation.rounds)
-        rounds = Rounds(
-            Network(story, receives), greeting(voice, kept, stated), server_stream, state, accused
-        )
-
-        def close(digest: bytes) -> Mapping[str, Head]:
-            """Also at sites that the server has not let in again."""
-            closed = rounds.close(digest, patience)
-            return {name: closed.get(name) or sites[name].finish(state.run, digest) for name in sites}
-
-        return _Played(iter(rounds), lambda _: rounds.evaluate(), close)
-    transport: Transport = InProcess(receives)
-    if engine == "flower":
-        from simulations.flower import flower_world
-
-        transport = stack.enter_context(flower_world(receives))
-    lines, members = open_lines(
-        voice, transport, at=(state.round, state.attempt), dimension=state.params.numel()
-    )
-    lines.attendance.faults = accused
-    stated(lines.consents)
-    setting = Setting(state, members, lines, kept)
-    return _Played(
-        run(setting, server_stream),
-        lambda final: evaluate(replace(setting, state=final), server_stream),
-        lambda digest: lines.close(state.run, digest, [member.site for member in members], patience),
-    )

@@ -55,12 +55,13 @@ def summarize(
     charged: Mapping[str, Sequence[Charge]] = MappingProxyType({}),
     tried: Tried | None = None,
     missing: Mapping[str, str] = MappingProxyType({}),
+    population: int | None = None,
 ) -> Report:
     """The report of a run that ended in `model`.
 
     `rounds` says how many each site began, `evaluated` who began the evaluation, `charged` what each ledger holds,
-    `tried` how often the same data were simulated. `missing`: figures that are not made yet or cannot be made, and
-    why.
+    `tried` how often the same data were simulated. `population`: how many sites there are, where none is listed.
+    `missing`: figures that are not made yet or cannot be made, and why.
     """
     report = summary_of(
         world.plan,
@@ -73,6 +74,7 @@ def summarize(
         seconds=seconds,
         evaluated=evaluated,
         evaluation=_evaluation(world, model, missing),
+        population=population,
     )
     sites = (
         site.model_copy(update=_read(world, site.id) | _charged(world.plan, charged.get(site.id)))
@@ -119,8 +121,7 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
 
 
 def _majority(world: World) -> Metrics:
-    everyone = torch.cat([data.labels for data in world.training.values()])
-    return majority(everyone, _pool(world)[1], world.classes, world.plan.evaluation.metrics)
+    return majority(world.labels(), _pool(world)[1], world.classes, world.plan.evaluation.metrics)
 
 
 def with_baseline(report: Report, name: str, metrics: Metrics, reason: str) -> Report:

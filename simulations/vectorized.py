@@ -1,13 +1,14 @@
 """The rounds of a run without messages and masks: every site's ring integers, added up.
 
-Without noise the sum equals the one that the protocol's machines would open, integer for integer, since masks cancel
-exactly; with noise it has the same distribution.
+Without noise the sum equals the one that the protocol's machines would open, integer for integer, since masks
+cancel exactly; with noise it has the same distribution.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from torch import Tensor
 
@@ -21,19 +22,27 @@ from server.evaluation import Evaluated, evaluated
 from server.playing import FIRST, Members, terms_of
 from server.run import ServerNoise, judged, receipt_of
 
+
+class Sampled(Protocol):
+    """Members of whom only those in a cohort are looked at."""
+
+    def cohort(self, plan: Plan, number: int) -> Members:
+        """The cohort of a round."""
+
+
 Summed = Callable[[Terms, Tensor], Sum]  # the terms of a sum, params -> the sum over all of its members
 
 
 class Cohorts:
     """The terms of each round. What follows from plan and cohort is worked out again for another cohort only."""
 
-    def __init__(self, plan: Plan, members: Members) -> None:
+    def __init__(self, plan: Plan, members: Members | Sampled) -> None:
         self._plan, self._members = plan, members
         self._last: Terms | None = None
 
     def terms(self, state: ServerState) -> Terms:
         """The terms of the round after `state`."""
-        cohort = sample(self._plan, self._members, state.round + 1)
+        cohort = cohort_of(self._plan, self._members, state.round + 1)
         if self._last is None or self._last.members != cohort or self._last.run != state.run:
             self._last = terms_of(self._plan, state, cohort)
         else:
@@ -41,8 +50,13 @@ class Cohorts:
         return self._last
 
 
+def cohort_of(plan: Plan, members: Members | Sampled, number: int) -> Members:
+    """The cohort of a round."""
+    return sample(plan, members, number) if isinstance(members, tuple) else members.cohort(plan, number)
+
+
 def run_vectorized(
-    plan: Plan, state: ServerState, members: Members, summed: Summed, stream: ServerNoise
+    plan: Plan, state: ServerState, members: Members | Sampled, summed: Summed, stream: ServerNoise
 ) -> Iterator[tuple[ServerState, Receipt]]:
     """Like `server.run.run`, where a sum is the result of a call. What it raises is raised as it is."""
     cohorts = Cohorts(plan, members)
@@ -59,9 +73,9 @@ def run_vectorized(
 
 
 def evaluate_vectorized(
-    plan: Plan, state: ServerState, members: Members, summed: Summed, stream: ServerNoise
+    plan: Plan, state: ServerState, members: Members | Sampled, summed: Summed, stream: ServerNoise
 ) -> Evaluated:
     """Like `server.run.evaluate`."""
     state = state.concluded()
-    terms = terms_of(plan, state, sample(plan, members, state.round + 1))
+    terms = terms_of(plan, state, cohort_of(plan, members, state.round + 1))
     return evaluated(summed(terms, state.params), stream(terms.round))

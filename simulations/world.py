@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
+import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from torch import Tensor
 
 from clients.approvals import open_journal
 from clients.data.folders import SiteFiles
@@ -94,6 +96,25 @@ class World:
         serial = time.time_ns() // 1000  # a journal that outlives this world takes the next one for newer
         named = public_identity(self.coordinator)
         return SignedRoster.by(Roster(serial, entries, coordinator=named), [self.consortium])
+
+    @property
+    def simulated(self) -> Sequence[str]:
+        """The sites without rules of their own, in order."""
+        return tuple(member.site for member in self.members if member.site not in self.rules)
+
+    @property
+    def listed(self) -> Sequence[str]:
+        """The sites of which files and reports tell one by one."""
+        return tuple(self.training)
+
+    @property
+    def size(self) -> int:
+        """How many sites there are."""
+        return len(self.training)
+
+    def labels(self) -> Tensor:
+        """The labels of all training records."""
+        return torch.cat([data.labels for data in self.training.values()])
 
     @property
     def classes(self) -> int:
@@ -184,7 +205,7 @@ def seed_in(keys: Path | None) -> bytes:
 
 
 def identity(seed: bytes, name: str) -> Ed25519PrivateKey:
-    """The key of a simulated site, or of the coordinator (""): one secret for all, as one process plays them all."""
+    """The key of a simulated site, or of the coordinator (""): one secret for all, whom one process plays."""
     info = b"federation/simulated/identity/1/" + name.encode()
     return Ed25519PrivateKey.from_private_bytes(HKDFExpand(SHA256(), 32, info).derive(seed))
 

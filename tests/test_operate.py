@@ -192,7 +192,7 @@ def test_every_file_that_a_run_leaves_is_on_the_page_and_every_one_on_the_page_i
     }
     simulated = (
         *("checkpoint/inputs", "checkpoint/faults", "checkpoint/key", "checkpoint/folds", "folds.json"),
-        *("journals/", ".baselines/"),
+        *("journals/", ".baselines/", "checkpoint/accounts"),
     )
     unmade = {
         name for name, pattern in known.items() if not any(each and pattern.fullmatch(each) for each in names)
@@ -240,15 +240,18 @@ def test_every_file_that_a_simulation_leaves_is_on_the_page(
     how = {"engine": "protocol", "faults": "seed=1"}
     simulate(tmp_path / "plan.toml", sites, run, **how, progress=look, stage=look)  # type: ignore[arg-type]
     look()
+    simulate(tmp_path / "plan.toml", sites, run.with_name("second"), progress=look, stage=look)
     known = patterns()
-    names = {name.removeprefix("first/").removesuffix(".new") for name in seen} | {registry_path().name}
+    names = {re.sub("^(first|second)/", "", name).removesuffix(".new") for name in seen}
+    names |= {registry_path().name}
     assert registry_path().exists()
     assert not {name for name in names if not any(pattern.fullmatch(name) for pattern in known.values())}
     assert {
         "checkpoint/keys/inputs",
         "checkpoint/faults.json",
         "journals/ash.sqlite",
-        "checkpoint/keys/ash.key",
+        "checkpoint/keys/sites",
+        "checkpoint/accounts.sqlite",
     } <= names
 
 

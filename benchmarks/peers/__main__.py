@@ -24,7 +24,7 @@ from benchmarks.simulation.__main__ import noises_of, say, works_of
 from benchmarks.simulation.ours import with_sites
 from benchmarks.simulation.page import order
 from benchmarks.simulation.workloads import Workload
-from benchmarks.timing import Work
+from benchmarks.timing import once
 
 PAGE = Path(__file__).parents[1] / "peers.md"
 HEAD = "# Peers\n\nWritten by `make bench-peers`; README.md says how to read it."
@@ -58,7 +58,7 @@ def turn(python: str, work: Workload, folder: Path, said: dict[str, str]) -> Ite
     """Each work once more, in milliseconds; of what fails, `said` has why."""
     for name, training in works_of(work).items():
         if name != "opacus":
-            yield name, min(clocked(training) for _ in range(3))
+            yield name, min(once(training, perf_counter) for _ in range(3))
     yield "whole", with_sites(folder, work)(noises_of(work)[0]).clocked
     for peer in PEERS:
         reason = NO_RECORDS.get((peer, work.privately)) or said.get(peer)
@@ -67,13 +67,6 @@ def turn(python: str, work: Workload, folder: Path, said: dict[str, str]) -> Ite
             yield f"{peer} start", 1e3 * answer["start"]
         elif reason is not None:
             said[peer] = reason
-
-
-def clocked(work: Work) -> float:
-    """Milliseconds by the clock."""
-    started = perf_counter()
-    work()
-    return 1e3 * (perf_counter() - started)
 
 
 def asked(python: str, peer: str, work: Workload, said: dict[str, str]) -> Times | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from time import perf_counter, process_time
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -24,7 +26,10 @@ from federation.model.params import Layout
 from federation.model.task import Dataset, Task, cross_entropy
 from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
+from simulations.accounts import run as accounted
 from simulations.cohort.program import CohortProgram
+from simulations.simulate import is_measured
+from simulations.vectorized import run_vectorized
 
 NORM = 1.0
 
@@ -81,13 +86,14 @@ class Cohort:
         return total / len(self.trainers)
 
     @cached_property
-    def _program(self) -> CohortProgram:
+    def _programs(self) -> tuple[CohortProgram, CohortProgram]:
         data = {name_of(client): trainer.data for client, trainer in enumerate(self.trainers)}
-        return CohortProgram(self.plan, self.trainers[0].task, data, device="cpu")
+        given = self.plan, self.trainers[0].task, data
+        return CohortProgram(*given, device="cpu", alone=True), CohortProgram(*given, device="cpu")
 
-    def as_one(self) -> Tensor:
-        """The same as one tensor program, draws of the batches and all."""
-        total, program = torch.zeros(len(self.params), dtype=torch.float64), self._program
+    def as_one(self, cores: bool = False) -> Tensor:
+        """The same as one tensor program, draws of the batches and all: here, or on all cores."""
+        total, program = torch.zeros(len(self.params), dtype=torch.float64), self._programs[cores]
         if self.work.privately:
             secret = Stream(os.urandom(32))
             rows = program.noised_updates(self.terms, self.params, secret, NORM, lambda _, totals: totals)
@@ -105,11 +111,14 @@ def _as_it_is(total: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Rounds:
-    """Whole rounds: milliseconds of the quickest on the processor and by the clock, clients a second of all rounds
-    by the report, and seconds of the whole call.
+    """Whole rounds of one run: milliseconds of the median one on the processor and by the clock, clients a second
+    of all rounds by the report, and seconds of the whole call.
+
+    A round is all that happens from its beginning to that of the next, accounts and checkpoints too. Rounds after
+    which figures are computed are left out: a long run has few of them.
     """
 
-    quickest: float
+    spent: float
     clocked: float
     clients_a_second: float
     seconds: float
@@ -119,24 +128,38 @@ def whole(
     sites: Path,
     work: Workload,
     noise: str,
-    rounds: int = 6,
+    rounds: int | None = None,
     *,
     own: bool = False,
     server: float = STILL,
     keep: Path | None = None,
 ) -> Rounds:
-    """Simulate a workload over a folder of sites; the first round is for caches. `keep`: where the run stays."""
-    ends, started = [(process_time(), perf_counter())], perf_counter()
+    """Simulate a workload over a folder of sites. `keep`: where the run stays."""
+    rounds = rounds or work.rounds
+    marks, started = list[tuple[float, float]](), perf_counter()
 
-    def note(*_: object) -> None:
-        ends.append((process_time(), perf_counter()))
+    def timed(*given: Any) -> Iterator[Any]:
+        for step in run_vectorized(*given):
+            yield step
+            marks.append((process_time(), perf_counter()))
 
     plan = plan_of(work, noise, rounds, own=own, server=server)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.object(accounted, "run_vectorized", timed):
         out = keep or Path(folder) / "run"
-        report = simulate(plan, sites, out, baseline=False, public=True, progress=note, seed=7)
-    spent, clocked = (min(1e3 * (b - a) for a, b in pairwise(each)) for each in zip(*ends[1:], strict=True))
-    return Rounds(spent, clocked, report.timing.client_rounds_per_second or 0.0, perf_counter() - started)
+        report = simulate(plan, sites, out, device="cpu", baseline=False, public=True, seed=7)
+    clients_a_second = report.timing.client_rounds_per_second or 0.0
+    return Rounds(*_middle(marks, rounds), clients_a_second, perf_counter() - started)
+
+
+def _middle(marks: Sequence[tuple[float, float]], rounds: int) -> tuple[float, float]:
+    """Of the rounds that begin and end at marks, without those that are measured, the median: both times."""
+    plain = [place for place in range(1, rounds) if not is_measured(place + 1, rounds)] or range(1, rounds)
+    each = [
+        [after - before for before, after in zip(*marks[place - 1 : place + 1], strict=True)]
+        for place in plain
+    ]
+    spent, clocked = (1e3 * median(times) for times in zip(*each, strict=True))
+    return spent, clocked
 
 
 def with_sites(folder: Path, work: Workload, *, own: bool = False) -> Callable[[str], Rounds]:

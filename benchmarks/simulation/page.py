@@ -11,6 +11,7 @@ from benchmarks.simulation.workloads import WORKLOADS, Workload
 
 TARGETS = {"mlp": 40.0, "logistic": 80.0, "cnn": 1.3, "dp-mlp": 6.0}
 """Of the cohort's training, as times the raw loop's speed."""
+ON_TWO_CORES = 2.4  # of the CNN
 AGAINST_OPACUS = {"dp-cnn": 2.0}
 KEPT = 0.6  # of the training loop's speed, in a whole round
 
@@ -27,7 +28,7 @@ class Measured:
     @property
     def training(self) -> float:
         """Milliseconds of the quickest way to train all clients of a round."""
-        return min(self.times.get("cohort", float("inf")), self.times["site by site"])
+        return min(spent for name, spent in self.times.items() if name not in ("raw", "opacus"))
 
 
 def trained(found: Mapping[str, Measured]) -> str:
@@ -40,18 +41,29 @@ def trained(found: Mapping[str, Measured]) -> str:
         rows[f"{name}, {one.work.clients} clients"] = [
             f"{raw:.1f} ms",
             _times(raw, times["site by site"]),
-            _times(raw, times["cohort"]) if "cohort" in times else "not there",
+            _times(raw, times["cohort"]),
+            _times(raw, times["all cores"]) if one.work.cores else "",
             beside,
             _met(name, one),
         ]
-    head = ["training alone", "raw loop", "site by site", "cohort", "against Opacus hooks", "aim"]
+    head = [
+        "training alone",
+        "raw loop",
+        "site by site",
+        "cohort",
+        "on all cores",
+        "against Opacus hooks",
+        "aim",
+    ]
     return table(head, rows)
 
 
 def _met(name: str, one: Measured) -> str:
     if (aim := TARGETS.get(name)) is not None:
-        reached = one.times["raw"] / one.training
-        return f"{aim:g}x: {'met' if reached >= aim else 'missed'}"
+        reached = [one.times["raw"] / one.times[way] for way in ("cohort", "all cores") if way in one.times]
+        aims = (aim, ON_TWO_CORES)[: len(reached)]
+        told = ("met" if got >= asked else "missed" for got, asked in zip(reached, aims, strict=True))
+        return ", ".join(f"{asked:g}x: {word}" for asked, word in zip(aims, told, strict=True))
     aim = AGAINST_OPACUS[name]
     return f"{aim:g}x Opacus: {'met' if one.times['opacus'] / one.training >= aim else 'missed'}"
 
@@ -76,7 +88,7 @@ def _whole(one: Measured, noise: str) -> str:
     rounds = one.rounds.get(noise)
     if rounds is None:
         return one.refused.get(noise, "")
-    spent = rounds.quickest
+    spent = rounds.clocked if one.work.cores else rounds.spent
     return f"{spent:.1f} ms, {_times(one.times['raw'], spent)}, {one.training / spent:.0%} of the training"
 
 

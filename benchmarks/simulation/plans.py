@@ -104,8 +104,8 @@ def write_sites(folder: Path, work: Workload, *, own: bool = False) -> Path:
             _write(place / "train.csv", rows)
             _write(place / "test.csv", rows[:1])
         else:
-            for part in ("train", "test"):
-                (place / f"{part}.txt").write_text(str(client))
+            (place / "train.txt").write_text(str(client))
+            (place / "test.txt").write_text(f"{client} 1")
     return folder
 
 

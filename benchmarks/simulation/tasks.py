@@ -1,4 +1,4 @@
-"""The networks of images as tasks of a user's own: a site's file holds nothing but its number."""
+"""Workloads as tasks of a user's own: a site's file holds its number, and how many records if not all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from federation.model.task import cross_entropy
 
 
 def _read(work: Workload, source: Source) -> Dataset:
-    return Dataset(*work.records_of(int(source.path.read_text())))
+    client, *most = map(int, source.path.read_text().split())
+    features, labels = work.records_of(client)
+    count = most[0] if most else work.records
+    return Dataset(features[:count], labels[:count])
 
 
 def _mock(work: Workload, count: int) -> Dataset:

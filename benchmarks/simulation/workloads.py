@@ -72,6 +72,8 @@ class Workload:
     batch: int = 10
     rate: float = 0.1
     unit: str = "client"  # whom noise protects, where there is any
+    rounds: int = 30  # of a run; after the 20th every other one has no figures
+    cores: bool = False  # bound by arithmetic, and so worth a process for each core: timed by the clock
     privately: bool = False  # DP-SGD in every step, which is then compared with Opacus, too
 
     @property
@@ -103,7 +105,7 @@ WORKLOADS: Mapping[str, Workload] = {
     for one in (
         Workload("mlp", mlp, (30,), 2, clients=100),
         Workload("logistic", logistic, (30,), 2, clients=100),
-        Workload("cnn", cifar, (3, 32, 32), 10, clients=50, rate=0.02),
+        Workload("cnn", cifar, (3, 32, 32), 10, clients=50, rate=0.02, rounds=3, cores=True),
         Workload("dp-mlp", mlp, (30,), 2, clients=20, unit="record", privately=True),
         Workload("dp-cnn", digits, (1, 28, 28), 10, clients=5, unit="record", privately=True),
     )

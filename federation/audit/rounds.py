@@ -141,7 +141,7 @@ def check_cohort(
     plan has groups, each of its groups has a sum of its own.
     """
     wrong = ""
-    if roster is not None and not set(cohort) <= roster.by_site.keys():
+    if roster is not None and roster.entries and not set(cohort) <= roster.by_site.keys():
         wrong = "invited a site that is not on the roster"
     elif not set(survivors) <= set(cohort):
         wrong = "sums up a site that was not invited"

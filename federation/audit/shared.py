@@ -1,8 +1,8 @@
-"""The one ledger of all sites of a large simulation: what each of them charged is the rounds that it was invited to.
+"""The one ledger of all sites of a large simulation: what each of them charged is the rounds that invited it.
 
-The ledger says of a round which question was asked, which binds cohort and params; receipts say who the cohort is, and
-are held against that. It is of the site "*", signed by the coordinator, and counts only where it says that it was
-simulated: no real run has one.
+The ledger says of a round which question was asked, which binds cohort and params; receipts say who the cohort is,
+and are held against that. It is of the site "*", signed by the coordinator, and counts only where it says that it
+was simulated: no real run has one.
 """
 
 from __future__ import annotations

@@ -7,26 +7,24 @@ answer at once. An error is one line on stderr and an exit code; `--debug` shows
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.checking import budget, doctor
-from federation.cli.drafting import mock, plan_commands, site_commands, split, write_population
+from federation.cli.drafting import mock, plan_commands, site_commands, split
 from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
 from federation.cli.process import fail
 from federation.cli.serving import forget, serve, status
+from federation.cli.simulating.run import demo, simulate
+from federation.cli.simulating.tradeoff import tradeoff
 from federation.cli.streams import print_json
-from federation.cli.studying import advise_to_resume, free_folder, named, tradeoff
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -49,12 +47,6 @@ app.add_typer(ledger, name="ledger")
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
-Seed = Annotated[
-    int | None, typer.Option(help="replaces federation.seed: holdout, params, cohorts; never noise")
-]
-Out = Annotated[
-    Path | None, typer.Option(metavar="RUN", help="run folder; resumed if it holds a run already")
-]
 
 
 def _told_version(asked: bool) -> None:
@@ -78,107 +70,9 @@ def front(
     """What stands before every command."""
 
 
-class PopulationName(StrEnum):
-    """Bundled data to try things on."""
-
-    HOSPITALS = "hospitals"
-    DIGITS = "digits"
-    BANK = "bank"
-
-
-class EngineName(StrEnum):
-    """What carries a simulation."""
-
-    VECTORIZED = "vectorized"
-    PROTOCOL = "protocol"
-    FLOWER = "flower"
-
-
-if TYPE_CHECKING:
-    from simulations.simulate import Engine
-
-
-class DeviceName(StrEnum):
-    """Where the vectorized engine trains."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-@app.command(epilog="Example: [bold]federation demo hospitals[/bold]")
-def demo(
-    population: Annotated[
-        PopulationName, typer.Argument(help="which bundled data")
-    ] = PopulationName.HOSPITALS,
-    out: Out = None,
-    files: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="write the sites and their plan there, and train nothing"),
-    ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Train on bundled data, end to end: secure aggregation, differential privacy, a report.
-
-    hospitals: 569 real biopsies in five hospitals
-
-    digits: 1,797 real images of digits from six scanners
-
-    bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
-    """
-    from tempfile import TemporaryDirectory
-
-    from simulations.populations.registry import population_for
-
-    found = population_for(population)
-    if files is not None:
-        write_population(found, files, out, as_json=as_json)
-        return
-    out = out or free_folder(f"demo-{population}")
-    with TemporaryDirectory(prefix="federation-") as folder:
-        sites = found.write(Path(folder), 0)
-        _simulate(found.scenario, sites, out, EngineName.PROTOCOL.value, None, as_json, public=True)
-
-
-@app.command(epilog="Example: [bold]federation simulate plan.toml --sites hospitals/ --out runs/first[/bold]")
-def simulate(
-    plan: PlanFile,
-    sites: Annotated[
-        Path, typer.Option(metavar="DIR", help="NAME.csv, or NAME/train.csv [+ test.csv], per site")
-    ],
-    out: Out = None,
-    seed: Seed = None,
-    engine: Annotated[EngineName, typer.Option(help="what carries the messages")] = EngineName.VECTORIZED,
-    ray: Annotated[bool, typer.Option("--ray", help="with --engine flower: on a Ray cluster")] = False,
-    baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="compare with the same training without privacy")
-    ] = True,
-    device: Annotated[DeviceName, typer.Option(help="where the vectorized engine trains")] = DeviceName.AUTO,
-    all_metrics: Annotated[
-        bool, typer.Option("--all-metrics", help="measure after every round, not after ever fewer")
-    ] = False,
-    faults: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|SPEC", help='sites lost by a seed, such as "dropouts=0.05, seed=7"'),
-    ] = None,
-    folds: Annotated[
-        int | None, typer.Option(metavar="K", help="cross-validation: K trainings, each tested on a K-th")
-    ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Run the whole federation in one process, on your own files."""
-    if ray and engine is not EngineName.FLOWER:
-        raise typer.BadParameter("goes with --engine flower", param_hint="--ray")
-    how = {"baseline": baseline, "device": device.value, "all_metrics": all_metrics, "faults": faults}
-    if ray and folds is not None:
-        raise typer.BadParameter("goes without --folds", param_hint="--ray")
-    name: Engine = "flower-ray" if ray else engine.value
-    if folds is not None:
-        _cross_validate(plan, sites, out, folds, name, seed, as_json, how)
-    else:
-        _simulate(plan, sites, out, name, seed, as_json, how)
+app.command(epilog="Example: [bold]federation demo hospitals[/bold]")(demo)
+_SIMULATE = "federation simulate plan.toml --sites hospitals/ --out runs/first"
+app.command(epilog=f"Example: [bold]{_SIMULATE}[/bold]")(simulate)
 
 
 @app.command(epilog="Example: [bold]federation check plan.toml --site site.toml[/bold]")
@@ -304,95 +198,3 @@ def _remembering() -> AbstractContextManager[None]:
     from federation.remembering import calibrations_remembered
 
     return calibrations_remembered()
-
-
-def _simulate(
-    path: Path,
-    sites: Path,
-    out: Path | None,
-    engine: Engine,
-    seed: int | None,
-    as_json: bool,
-    how: Mapping[str, Any] = MappingProxyType({}),
-    *,
-    public: bool = False,
-) -> None:
-    from federation.cli.progress import show_progress
-    from federation.cli.tables import print_report
-    from federation.plan.plan import load
-
-    with show_progress() as shown:
-        shown.stage("reading the plan")
-        plan = load(path).federation
-        name, is_named = plan.name, out is not None
-        out = out or free_folder(named(name))
-        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
-        from simulations.simulate import simulate as run_simulation
-
-        report = run_simulation(
-            path,
-            sites,
-            out,
-            engine=engine,
-            seed=seed,
-            **how,
-            progress=lambda done, seen: shown.rounds(name, done.round, plan.rounds, seen),
-            stage=shown.stage,
-            warn=lambda note: typer.echo(f"warning: {note}", err=True),
-            notice=lambda line: typer.echo(line, err=True),
-            public=public,
-        )
-        from federation.audit.page import write_verdict
-
-        shown.stage("auditing the run")
-        write_verdict(out, report)
-    if as_json:
-        print_json(report.to_json())
-    else:
-        print_report(report, out)
-
-
-def _cross_validate(
-    path: Path,
-    sites: Path,
-    out: Path | None,
-    folds: int,
-    engine: Engine,
-    seed: int | None,
-    as_json: bool,
-    how: Mapping[str, Any],
-) -> None:
-    from federation.cli.progress import show_progress
-    from federation.cli.tables import print_folds
-    from federation.plan.plan import load
-
-    with show_progress() as shown:
-        shown.stage("reading the plan")
-        plan = load(path).federation
-        out, is_named = out or free_folder(named(plan.name)), out is not None
-        advise_to_resume(out, "plan.toml", "checkpoint", is_named=is_named)
-        from federation.audit.page import write_verdict
-        from simulations.folds.crossing import cross_validate
-
-        found = cross_validate(
-            path,
-            sites,
-            out,
-            folds=folds,
-            engine=engine,
-            seed=seed,
-            **how,
-            progress=lambda fold, done, seen: shown.rounds(
-                f"{plan.name}, fold {fold} of {folds}", done.round, plan.rounds, seen
-            ),
-            stage=shown.stage,
-            warn=lambda note: typer.echo(f"warning: {note}", err=True),
-            notice=lambda line: typer.echo(line, err=True),
-            ended=write_verdict,
-        )
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print_folds(found, out)
-
-

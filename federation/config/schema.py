@@ -197,8 +197,8 @@ def _explanation(detail: ErrorDetails, name: str, field: FieldInfo) -> tuple[str
 
 
 def _home(model: type[Table], mistake: Mistake) -> str:
-    """A hint for a known key in the wrong table."""
-    if not mistake.unknown:
+    """A hint for a known key in the wrong table, unless this table says the same in a word of its own."""
+    if not mistake.unknown or f"write {mistake.key[0]}." in mistake.hint:
         return ""
     for name, field in model.model_fields.items():
         kind = field.annotation

@@ -77,9 +77,9 @@ class Cohort(Table):
 class Training(Table):
     """`[training]`: what a site does in a round. `sample_rate` is the Poisson rate of a record, per step.
 
-    `momentum` is that of a site's own SGD, begun anew in each round. `proximal` is the mu of FedProx (Li et al. 2020,
-    "Federated optimization in heterogeneous networks"): each step's gradient gets mu times the way from the round's
-    params. Both are absent where they are 0, so that a plan without them keeps its digest.
+    `momentum` is that of a site's own SGD, begun anew in each round. `proximal` is the mu of FedProx (Li et al.
+    2020, "Federated optimization in heterogeneous networks"): each step's gradient gets mu times the way from the
+    round's params. Both are absent where they are 0, so that a plan without them keeps its digest.
     """
 
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])

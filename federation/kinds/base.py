@@ -78,7 +78,7 @@ def once(
         result: _Result = found[2]
         return result
 
-    return known
+    return known  # type: ignore[return-value]  # called as `work` is
 
 
 class Work(Protocol):

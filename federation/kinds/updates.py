@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -157,11 +157,10 @@ class NoisedSteps(FixedPoint):
             return replace(Span.around(far, far * root), most=_BOUND)
         size, step = parties.sizes[site], self.mechanism(parties).step
         scale = weight * training.learning_rate / (training.sample_rate * size)
-        each, shares = self._batch_norm(size), carried(training)
-        steps = math.fsum(map(abs, shares))
+        each, (steps, squares) = self._batch_norm(size), carried(training)
         coordinate = scale * steps * (each + step / 2) + rounding
         norm = scale * steps * (each + root * step / 2) + root * rounding
-        noise = scale * math.hypot(*shares) * SIGMA * step
+        noise = scale * math.sqrt(squares) * SIGMA * step
         return replace(Span.around(coordinate, norm), deviation=noise, most=_BOUND)
 
     def update(self, parties: Parties, site: str, work: Work, stream: Stream) -> Tensor:
@@ -192,28 +191,33 @@ class NoisedSteps(FixedPoint):
             weights[site] * training.learning_rate / (training.sample_rate * parties.sizes[site])
             for site in survivors
         )
-        each = math.fsum(scale * scale for scale in scales)
-        each *= math.fsum(share * share for share in carried(training))
+        each = math.fsum(scale * scale for scale in scales) * carried(training).squares
         deviation, whole = SIGMA * self.mechanism(parties).step, math.fsum(weights.values())
         return deviation * deviation * each / (whole * whole)
 
 
-@lru_cache(maxsize=64)
-def carried(training: Training) -> tuple[float, ...]:
-    """How much of each step's gradient is in what SGD changed, in units of the learning rate, the last step first.
+class Carried(NamedTuple):
+    """What SGD ends with of the gradients of its steps, over the rate: sums of shares and of their squares."""
 
-    All 1 for plain steps. With momentum m a gradient goes on to move the params in later steps, by m, m^2 and so on;
-    the proximal term takes a part of every move back. Both are linear, so one step's share is what the steps make
-    of a single gradient of 1.
+    shares: float
+    squares: float
+
+
+@lru_cache(maxsize=64)
+def carried(training: Training) -> Carried:
+    """How much of every step's gradient is in what a site's SGD changed.
+
+    All of it for plain steps. With momentum m a gradient goes on to move the params in later steps, by m, m^2 and
+    so on; the proximal term takes a part of every move back. Both are linear, so a step's share is what the steps
+    make of a single gradient of 1, and depends on how many are left.
     """
     momentum, back = training.momentum or 0.0, training.learning_rate * (training.proximal or 0.0)
-    shares: list[float] = []
-    moved = velocity = 0.0
-    for lag in range(training.local_steps):
-        velocity = momentum * velocity + (lag == 0) - back * moved
+    shares = squares = moved = velocity = 0.0
+    for left in range(training.local_steps):
+        velocity = momentum * velocity + (left == 0) - back * moved
         moved += velocity
-        shares.append(moved)
-    return tuple(shares)
+        shares, squares = shares + abs(moved), squares + moved * moved
+    return Carried(shares, squares)
 
 
 @lru_cache(maxsize=64)

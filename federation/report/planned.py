@@ -70,10 +70,9 @@ def _code(plan: Plan) -> dict[str, Any]:
 def _average(plan: Plan) -> dict[str, Any]:
     """What the run ends with, where that is no round's params. It is made of what the rounds release."""
     decay = plan.server.iterate_average
-    told = (
-        {} if decay is None else {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
-    )
-    return told
+    if decay is None:
+        return {}
+    return {"iterate_average": f"{decay:g}: of all rounds' params; it costs no privacy"}
 
 
 def _groups(plan: Plan) -> dict[str, Any]:

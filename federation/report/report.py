@@ -313,4 +313,5 @@ class Report(Part):
     fold: Fold | None = None
     transcripts: Transcripts | None = None
     made: Made | None = None
+    population: int | None = None
     faults: Suffered | None = None

@@ -47,6 +47,7 @@ def summary_of(
     evaluated: Collection[str] | None = None,
     evaluation: Evaluation = _NOT_MEASURED,
     unlikely: UnlikelySum | None = None,
+    population: int | None = None,
 ) -> Report:
     """The report of a run.
 
@@ -54,7 +55,7 @@ def summary_of(
     and of those that were lost the ones that it can have charged.
     `evaluated`: the sites that were charged for the evaluation that the plan publishes, if it does; None for all.
     `published`: the figures of the evaluation, None if there are none; `unlikely`: what is odd about them.
-    `seconds`: of the whole command.
+    `seconds`: of the whole command. `population`: how many sites there are, if none is to be listed.
     """
     if rounds is None:
         rounds = Counter({site: 0 for receipt in receipts for site in receipt.invited})
@@ -73,10 +74,13 @@ def summary_of(
         engine=engine,
         simulated=simulated,
         seed=plan.federation.seed,
-        privacy=_claim(plan, len(rounds), min((line.cohort for line in lines), default=plan.cohort.minimum)),
+        privacy=_claim(
+            plan, population or len(rounds), min((line.cohort for line in lines), default=plan.cohort.minimum)
+        ),
         sites=tuple(
             _site(plan, name, charged, evaluated is None or name in evaluated, receipts)
             for name, charged in sorted(rounds.items())
+            if population is None
         ),
         rounds=tuple(lines),
         evaluation=evaluation,
@@ -88,8 +92,8 @@ def summary_of(
         history=_history(plan, receipts),
         secure_aggregation=plan.secure_aggregation.tolerance,
     )
-    decay = plan.server.iterate_average
-    return report if decay is None else report.model_copy(update={"iterate_average": decay})
+    told = {"iterate_average": plan.server.iterate_average, "population": population}
+    return report.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
 def _line(receipt: Receipt) -> RoundLine:

@@ -40,7 +40,7 @@ def sample(
 
 
 def sample_places(plan: Plan, count: int, round_number: int, away: Sequence[int] = ()) -> list[int]:
-    """`sample` of so many sites of which none is looked at: places in the order of their ids, without those `away`."""
+    """`sample` of so many sites of which none is looked at: places by their ids, without those `away`."""
     here = np.ones(count, bool)
     here[list(away)] = False
     left = int(here.sum())

@@ -137,7 +137,7 @@ def append(
 ) -> Entry:
     """The entry that follows `last`; a genesis follows None. A restore leaps past entry number `beyond`, too.
 
-    ValueError for a kind out of place, and for a body that is not the same after it was written and read.
+    ValueError for a kind out of place, and for a body that is not the same once written and read.
     """
     if kind not in KINDS or (kind == "genesis") != (last is None):
         raise ValueError(f"an entry of kind {kind!r} cannot stand here")
@@ -157,7 +157,7 @@ class Statement:
 
     @classmethod
     def of(cls, kind: str, body: Mapping[str, JSON]) -> Statement:
-        """ValueError for a kind that there is not, and for a body that is not the same after it was written and read."""
+        """ValueError for a kind that there is not, and for a body that is not the same once written and read."""
         if kind not in KINDS:
             raise ValueError(f"there is no entry of kind {kind!r}")
         content = settled(body)

@@ -1,13 +1,15 @@
 """What every simulated site of a run is charged: written once a round, and told only when it is on the disk.
 
-Writing waits for the disk, training does not: rounds go on while those before them are written, several at once where
-they are quick. What comes of a round is handed out (`Told`) when its charge and result are written, and not before.
+Writing waits for the disk, training does not: rounds go on while those before them are written, several at once
+where they are quick. What comes of a round is handed out (`Told`) when its charge and result are written, and not
+before.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -57,7 +59,7 @@ class Book:
     """The account of a run. `names` are the simulated sites, in order."""
 
     def __init__(self, file: AccountFile, plan: Plan, names: Sequence[str]) -> None:
-        self.names = tuple(names)
+        self.names = names
         self._file, self._plan = file, plan
         self._events = file.events()
         self._by_round = {event.body["round"]: event for event in self._events if event.kind == "round"}
@@ -135,7 +137,7 @@ class Book:
         return self._told(now=True)
 
     def stop(self) -> list[Told]:
-        """The run ends here for now. What was begun is charged, with no result: what is told of it may tell of data."""
+        """The run ends here for now. What was begun is charged, without a result: an error may tell of data."""
         if self._open is not None:
             self._add(self._open, None)
         return self._told(now=True)
@@ -173,14 +175,18 @@ class Book:
 
     def cohort(self, event: Event) -> tuple[str, ...]:
         """Who was charged."""
-        return self.names if event.cohort is None else tuple(self.names[place] for place in event.cohort)
+        if event.cohort is None:
+            return tuple(self.names)
+        return tuple(self.names[place] for place in event.cohort.tolist())
 
     def rounds_begun(self) -> dict[str, int]:
-        """How many rounds each site was charged for."""
+        """How many rounds each site was charged for; of a population, those that were in any."""
         counts = np.zeros(len(self.names), np.int64)
         for event in self._by_round.values():
             counts[slice(None) if event.cohort is None else event.cohort] += 1
-        return dict(zip(self.names, counts.tolist(), strict=True))
+        if isinstance(self.names, tuple):
+            return dict(zip(self.names, counts.tolist(), strict=True))
+        return {self.names[place]: int(counts[place]) for place in np.flatnonzero(counts).tolist()}
 
     def evaluated_sites(self) -> tuple[str, ...]:
         """Who was charged for the evaluation."""
@@ -223,12 +229,12 @@ class Book:
         """The places of the simulated sites among those that charge a round."""
         if charged == self.names:
             return None
-        inside = sorted(place for name in charged if (place := self._places.get(name)) is not None)
+        inside = sorted(place for name in charged if (place := self._place(name)) is not None)
         return None if len(inside) == len(self.names) else np.array(inside, np.uint32)
 
-    @cached_property
-    def _places(self) -> Mapping[str, int]:
-        return {name: place for place, name in enumerate(self.names)}
+    def _place(self, name: str) -> int | None:
+        place = bisect_left(self.names, name)
+        return place if place < len(self.names) and self.names[place] == name else None
 
     def _add(self, event: Event, told: Told | None) -> None:
         if event.seq == self._next:

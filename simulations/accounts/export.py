@@ -1,13 +1,13 @@
 """The ledgers of simulated sites, written when a run ends or stops: what a site would have on its disk.
 
-Every entry follows from the account and the site's key, so writing them again gives the same ledgers, with what came
-after at the end. A first entry says `simulated`, and every hash after it depends on that. No payload stands behind the
-commitment of a release: nothing leaves a simulated site but its part of a sum, and that is not kept; it commits to
-the params that the round ended with, which everybody may compare.
+Every entry follows from the account and the site's key, so writing them again gives the same ledgers, with what
+came after at the end. A first entry says `simulated`, and every hash after it depends on that. No payload stands
+behind the commitment of a release: nothing leaves a simulated site but its part of a sum, and that is not kept; it
+commits to the params that the round ended with, which everybody may compare.
 
-Up to `MOST` sites each has a file of its own, NAME.sqlite. Beyond, all.sqlite is the one ledger of all of them: of the
-site "*", signed by the coordinator, who plays them all. A round stands there once, and the question that it answers
-says whose it was.
+Up to `MOST` sites each has a file of its own, NAME.sqlite. Beyond, all.sqlite is the one ledger of all of them: of
+the site "*", signed by the coordinator, who plays them all. A round stands there once, and the question that it
+answers says whose it was.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import hmac
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def export(book: Book, folder: Path, keys: Keys, coordinator: Ed25519PrivateKey)
     said = _Said(book)
     with kept(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if len(book.names) > MOST:
+        if len(book.names) > MOST or not isinstance(book.names, tuple):  # a population has no list of names
             return {EVERY_SITE: _write(folder / ALL, EVERY_SITE, coordinator, said.everybody(), said.salt)}
         heads = {}
         for name in book.names:
@@ -63,23 +64,28 @@ class _Said:
         self._run = book.facts["run"]
         self._opening = [Statement.of(kind, body) for kind, body in book.events[0].body["entries"]]
         self._has_evaluation = sum(each.kind == "reserve" for each in self._opening) > 1
-        self._events = [(self._inside(event), tuple(self._statements(event))) for event in book.events[1:]]
+        self._statements_of = [tuple(self._statements(event)) for event in book.events[1:]]
 
     def everybody(self) -> Iterator[Statement]:
         """As if one site had been in every round."""
         yield from self._opening
-        for _, statements in self._events:
+        for statements in self._statements_of:
             yield from statements
 
     def of(self, site: str) -> Iterator[Statement]:
         """What one site's ledger says after its first entry."""
         yield from self._opening
-        for inside, statements in self._events:
+        for inside, statements in zip(self._inside, self._statements_of, strict=True):
             if inside is None or site in inside:
                 yield from statements
 
-    def _inside(self, event: Event) -> frozenset[str] | None:
-        return None if event.cohort is None else frozenset(self._book.cohort(event))
+    @cached_property
+    def _inside(self) -> list[frozenset[str] | None]:
+        """Who is charged by each event after the first; None for all."""
+        return [
+            None if event.cohort is None else frozenset(self._book.cohort(event))
+            for event in self._book.events[1:]
+        ]
 
     def _statements(self, event: Event) -> Iterator[Statement]:
         body = event.body

@@ -100,7 +100,7 @@ class AccountFile:
         return None if row is None else bytes(row[0])
 
     def put(self, events: Sequence[Event], newest: tuple[int, bytes] | None = None) -> None:
-        """Add these, or put them in place of those with their numbers, and keep the newest state: all, or nothing."""
+        """Add these, or replace those of their numbers, and keep the newest state: all of it, or nothing."""
         try:
             with durable.transaction(self._connection):
                 for event in events:

@@ -1,4 +1,4 @@
-"""What every simulated site writes first into its ledger, and what its runs are charged: the same for all of them."""
+"""What every simulated site writes first into its ledger, and what its runs are charged: the same for all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def opening(plan: Plan, run: str, roster: Roster) -> Opened:
 
 
 def runs_of(events: Sequence[Event], rounds: int, evaluated: bool) -> list[Run]:
-    """The run of a site that was charged for so many rounds of it, and its evaluation, if the plan publishes one."""
+    """The run of a site that was charged for so many rounds of it, and its evaluation, if there is one."""
     closed = next((event.body["params"] for event in events if event.kind == "closed"), None)
     runs = []
     for place, body in enumerate(body for kind, body in events[0].body["entries"] if kind == "reserve"):

@@ -1,4 +1,4 @@
-"""A run whose simulated sites are charged in one account: its rounds, its evaluation, its end, and taking it up again."""
+"""A run whose simulated sites are charged in one account: rounds, evaluation, end, and taking it up again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from clients.journal.lock import alone
 from clients.site import Site
-from federation.errors import CheckpointError
 from federation.kinds.allowed import Unlikely
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.report.receipt import Receipt
@@ -48,7 +47,7 @@ class Paid:
 
 @dataclass(frozen=True)
 class Telling:
-    """What a run says while it goes on: figures of a state, if its round is one of those measured; a finished round."""
+    """What a run says while it goes on: figures of a state, where they are measured; a finished round."""
 
     measure: Callable[[ServerState], Metrics]
     progress: Callable[[Receipt, Metrics], None]
@@ -59,7 +58,7 @@ def play_accounted(
     folder: RunFolder, world: World, telling: Telling, device: str, adds: Adds, faults: Faults | None = None
 ) -> Paid:
     """Play what is left of a run, with these faults, and close it."""
-    path, names = folder.path / "checkpoint" / FILE, _simulated(world)
+    path, names = folder.path / "checkpoint" / FILE, world.simulated
     _catch_up(folder, path, names)
     folder.require_whole({name: rules.journal for name, rules in world.rules.items()}, path)
     folder.require_accepted()
@@ -68,7 +67,7 @@ def play_accounted(
     with ExitStack() as stack:
         for rules in world.rules.values():
             stack.enter_context(alone(rules.journal))
-        own = open_sites(world, folder.path / "journals", world.rules.keys())
+        own = open_sites(world, folder.path / "journals", world.rules.keys()) if world.rules else {}
         for site in own.values():
             stack.callback(site.close)
         state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
@@ -158,7 +157,7 @@ class _Accounted:
 
     def _stop(self) -> None:
         """What was charged is on record, and in ledgers, whatever ended the run; no fault in this hides that."""
-        with suppress(CheckpointError):
+        with suppress(Exception):
             for one in self.book.stop():
                 self.folder.store(one.state, one.receipt, one.metrics, accounted=True)
             self._export()
@@ -166,10 +165,6 @@ class _Accounted:
     def _export(self) -> Mapping[str, Head]:
         journals, identities = self.folder.path / "journals", self.world.identities
         return export(self.book, journals, identities.__getitem__, self.world.coordinator)
-
-
-def _simulated(world: World) -> tuple[str, ...]:
-    return tuple(member.site for member in world.members if member.site not in world.rules)
 
 
 def _catch_up(folder: RunFolder, path: Path, names: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """The data of some sites as one tensor, and their Poisson batches as padded rows of it.
 
-Batches are drawn from the sites' own streams, byte for byte as `clients.training.local.poisson_batch` draws them: so
+Batches are drawn from the sites' own streams, byte for byte as `clients.training.local.poisson_rows` draws them:
 with the same streams every site trains on the same records as it would by itself.
 """
 
@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ _ANY = 512  # and in whose time the copying begins and ends
 HELD = 2**28  # bytes of stacked data that are kept from round to round
 
 _Places = NDArray[np.int64]
-_Floats = NDArray[np.float64] | NDArray[np.float32]
+_Floats = NDArray[Any]  # float32 or float64
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Stack:
 class Drawn(NamedTuple):
     """The batches of k sites in one step: the rows (m,) of the stack, in order, and the site of each.
 
-    Padded, they are blocks of `width` rows: the first k are the sites' own, and where a batch is wider, what is left
-    of it takes further blocks, whose sites are `owners` (e,). So one large site among many small ones does not make
-    all batches as large as its own. `padded` are the rows of all blocks, with the stack's last for what is padded,
-    and `weights` what each counts, 0 for those; `places` (m,) are where the rows are among them.
+    Padded, they are blocks of `width` rows: the first k are the sites' own, and where a batch is wider, what is
+    left of it takes further blocks, whose sites are `owners` (e,). So one large site among many small ones does not
+    make all batches as large as its own. `padded` are the rows of all blocks, with the stack's last for what is
+    padded, and `weights` what each counts, 0 for those; `places` (m,) are where the rows are among them.
     """
 
     rows: _Places

@@ -4,8 +4,8 @@ A hidden layer's weights lie as (k, in, out), so that neither pass needs to turn
 where it has few outputs, as (k, out, in), and its outputs as (k, out, b): a product with two columns takes three
 times as long as the same one with two rows.
 
-Clipping takes norms by formula: the gradient of a record in a linear layer is the outer product of the gradient of
-its outputs with its inputs, so its length is the product of theirs (`clients.training.per_example`). As there, every
+Clipping takes norms by formula: a record's gradient in a linear layer is the outer product of the gradient of its
+outputs with its inputs, so its length is the product of theirs (`clients.training.per_example`). As there, every
 record has one vector in every layer, so no length is a difference of larger numbers.
 """
 
@@ -33,15 +33,18 @@ _Step = Callable[[Tensor, Tensor], Tensor]  # the gradient of an activation's ou
 
 
 def _relu_back(gradient: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
+    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
+    return gradient
 
 
 def _tanh_back(gradient: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.tanh_backward.grad_input(gradient, output, grad_input=gradient)
+    torch.ops.aten.tanh_backward.grad_input(gradient, output, grad_input=gradient)
+    return gradient
 
 
 def _sigmoid_back(gradient: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.sigmoid_backward.grad_input(gradient, output, grad_input=gradient)
+    torch.ops.aten.sigmoid_backward.grad_input(gradient, output, grad_input=gradient)
+    return gradient
 
 
 _ACTIVATIONS: Final[dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], _Step]]] = {
@@ -82,8 +85,8 @@ def layers_of(task: Task) -> tuple[_Layer, ...] | None:
         chain = chain[1:]
     found: list[_Layer] = []
     place = 0
-    while chain and type(chain[0]) is nn.Linear:
-        part = chain.pop(0)
+    while chain and isinstance(part := chain[0], nn.Linear):
+        chain.pop(0)
         act = type(chain.pop(0)) if chain and type(chain[0]) in _ACTIVATIONS else None
         biased, turned = part.bias is not None, not chain and part.out_features <= _FEW
         found.append(_Layer(part.in_features, part.out_features, biased, place, act, turned))
@@ -111,7 +114,7 @@ class Dense(Net):
     def parts(self, rows: Tensor) -> list[Tensor]:
         found: list[Tensor] = []
         for layer in self._layers:
-            whole = rows[:, layer.at : layer.at + layer.size].unflatten(1, (layer.outputs, layer.inputs))
+            whole = _as_matrix(layer, rows)
             found.append((whole if layer.turned else whole.transpose(1, 2)).contiguous())
             if layer.biased:
                 end = layer.at + layer.size
@@ -122,7 +125,7 @@ class Dense(Net):
         left = iter(parts)
         for layer in self._layers:
             end, weight = layer.at + layer.size, next(left)
-            place = out[:, layer.at : end].unflatten(1, (layer.outputs, layer.inputs))
+            place = _as_matrix(layer, out)
             place.copy_(weight if layer.turned else weight.transpose(1, 2))
             if layer.biased:
                 out[:, end : end + layer.outputs] = next(left)
@@ -156,12 +159,12 @@ class Dense(Net):
         found: list[list[Tensor]] = []
         for layer, _, seen, back in passed:
             axis = 1 if layer.turned else 2
-            if bad is not None:  # 0 times NaN is NaN
-                seen, back = (
-                    seen.masked_fill(bad.unsqueeze(2), 0.0),
-                    back.masked_fill(bad.unsqueeze(axis), 0.0),
-                )
-            found.append(_summed(layer, seen, back * factors.unsqueeze(axis)))
+            scaled = back * factors.unsqueeze(axis)
+            if bad is None:
+                found.append(_summed(layer, seen, scaled))
+            else:  # 0 times NaN is NaN
+                kept = seen.masked_fill(bad.unsqueeze(2), 0.0), scaled.masked_fill(bad.unsqueeze(axis), 0.0)
+                found.append(_summed(layer, *kept))
         return self._joined(batch, found)
 
     def _joined(self, batch: Batch, found: list[list[Tensor]]) -> list[Tensor]:
@@ -260,6 +263,11 @@ def _flat_rows(layer: _Layer, seen: Tensor, back: Tensor, places: Tensor) -> Ite
         yield own
 
 
+def _as_matrix(layer: _Layer, rows: Tensor) -> Tensor:
+    """A view of a layer's weights in rows of the flat form, (k, out, in)."""
+    return rows[:, layer.at : layer.at + layer.size].view(len(rows), layer.outputs, layer.inputs)
+
+
 def _summed(layer: _Layer, seen: Tensor, back: Tensor) -> list[Tensor]:
     left, right = (back, seen) if layer.turned else (seen.transpose(1, 2), back)
     weight = torch.bmm(left, right)
@@ -291,4 +299,4 @@ def _with_care(layer: _Layer, _: int, seen: Tensor, back: Tensor) -> Tensor:
     length = row_lengths(seen.flatten(0, 1))
     if layer.biased:
         length = torch.hypot(length, torch.ones_like(length))
-    return (length * row_lengths(of_records.flatten(0, 1))).unflatten(0, seen.shape[:2])
+    return (length * row_lengths(of_records.flatten(0, 1))).view(seen.shape[:2])

@@ -21,7 +21,7 @@ from simulations.cohort.batches import Drawn, Stack
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded batches of k sites in blocks: `features` (i, b, ...), `labels` (i, b), and `weights` (i, b), 0 for padding.
+    """Padded batches of k sites in blocks: `features` (i, b, ...), `labels` and `weights` (i, b), 0 for padding.
 
     The first k blocks are the sites' own; the sites of further ones are `owners` (e,). For every record, `places`
     (m,) is where it is among the i b rows, `sites` (m,) whose it is, and `units` (m,) its patient, where patients
@@ -106,7 +106,7 @@ class Net(ABC):
 def clipped_rows(
     rows: Callable[[slice], Tensor], sites: Tensor, units: Tensor | None, norm: float, zeros: Tensor
 ) -> Tensor:
-    """The sums (k, d) by site of the clipped rows of all records, or of their sums by patient where `units` are given.
+    """The sums (k, d) by site of clipped rows: of all records, or of patients where `units` are given.
 
     Records are made a part at a time. A record whose row is not finite is left out, as is a patient whose sum is
     not: the same as at a site (`clients.training.sums`).

@@ -1,8 +1,8 @@
 """One process per core for what arithmetic bounds: each trains some sites of a round, as one process would.
 
-A worker is a fork: it has task and data without a copy, and gets no secret. Which rows make a batch is drawn here and
-told to it, so the result does not depend on how many workers there are, to the last bit. A worker ends with this
-process, whatever ends it, and where one is lost its sites are trained here.
+A worker is a fork: it has task and data without a copy, and is told no secret. Which rows make a batch is drawn
+here, so the result does not depend on how many workers there are, to the last bit. A worker ends with this process,
+whatever ends it, and where one is lost its sites are trained here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -51,8 +52,8 @@ class Pool:
 
     def __init__(self, work: Work, dimension: int, workers: int) -> None:
         self._work, self._context, self._round = work, get_context("fork"), 0
-        self._params = torch.zeros(dimension).share_memory_()
-        self._found = torch.zeros((workers, _AHEAD, dimension), dtype=torch.float64).share_memory_()
+        self._params = _shared(torch.zeros(dimension))
+        self._found = _shared(torch.zeros((workers, _AHEAD, dimension), dtype=torch.float64))
         self._pipes: list[Connection] = []
         processes = [self._start(number) for number in range(workers)]
         self._end = finalize(self, _close, self._pipes, processes)
@@ -102,7 +103,8 @@ class Pool:
         worker = number % len(self._pipes)
         try:
             if self._pipes[worker].recv():
-                return self._found[worker, self._slot(number)].clone()
+                found: Tensor = self._found[worker, self._slot(number)].clone()
+                return found
         except (EOFError, OSError):
             pass
         self._work.begin(self._params)
@@ -118,7 +120,9 @@ class Pool:
             args=(theirs, [*self._pipes, ours], self._work, self._params, self._found[number]),
             daemon=True,
         )
-        process.start()
+        with warnings.catch_warnings():  # of threads that a fork does not have: none of theirs is waited for
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
         theirs.close()
         self._pipes.append(ours)
         return process
@@ -145,6 +149,12 @@ def _serve(pipe: Connection, others: list[Connection], work: Work, params: Tenso
                 found[slot] = work.result((name, [torch.from_numpy(each) for each in rows], expected))
                 done = True
             pipe.send(done)
+
+
+def _shared(tensor: Tensor) -> Tensor:
+    """In memory that workers see, too."""
+    tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return tensor
 
 
 def _close(pipes: list[Connection], processes: list[BaseProcess]) -> None:

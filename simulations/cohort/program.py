@@ -1,8 +1,8 @@
 """A cohort's local training as one tensor program: slices of sites, yielded as rows, in bounded memory.
 
-It computes what `clients.training.work.SiteWork` computes for one site after the other, from the same streams: up to
-the rounding of float32 where nothing is clipped, and of float64 where it is. A way is chosen for a model before it
-sees data (`simulations.cohort.ways`); whatever the chosen way cannot do as a site would, such as a record whose
+It computes what `clients.training.work.SiteWork` computes for one site after the other, from the same streams: up
+to the rounding of float32 where nothing is clipped, and of float64 where it is. A way is chosen for a model before
+it sees data (`simulations.cohort.ways`); whatever the chosen way cannot do as a site would, such as a record whose
 gradient is not finite, is done by the site's own code, on the batches that were drawn.
 """
 
@@ -57,23 +57,26 @@ class CohortProgram:
         *,
         device: str = "auto",
         tally: Tally | None = None,
+        alone: bool = False,
     ) -> None:
+        """`alone`: this process is one of many already, with a core of its own, and starts no others."""
         self._plan, self._task, self._data = plan, task, data
         self._device, self._tally = device_of(device), Tally() if tally is None else tally
         self._shelf = Shelf(data, self._device, patients=plan.kind.draws_patients)
         self._ways: dict[torch.dtype, Way] = {}
         self._pool: Pool | None = None
+        self._alone = alone
 
     def updates(self, terms: Terms, params: Tensor, streams: Streams, names: Names = None) -> Iterator[Rows]:
         """What plain training changed at every site, or at those of these names."""
-        way, setting = self._way(terms, torch.float32), self._setting(terms, params, torch.float32)
+        way, setting = self.way(terms, torch.float32), self._setting(terms, params, torch.float32)
         asked = terms.parameters.members if names is None else names
         if way.turns is None:
             for part in self._slices(setting, way, streams, asked):
                 yield part.place, part.updates()
             return
         turn = Turn(setting, way.turns)
-        if self._pool is None:
+        if self._pool is None and not self._alone:
             operations = way.operations * terms.plan.training.local_steps
             self._pool = Pool.where_it_pays(turn, len(params), len(asked), operations)
         each = map(streams.derive, asked) if isinstance(streams, Stream) else iter(streams)
@@ -84,7 +87,7 @@ class CohortProgram:
         self, terms: Terms, params: Tensor, streams: Streams, clipping_norm: float, names: Names = None
     ) -> Iterator[Rows]:
         """The sums of the clipped gradients of one Poisson batch each."""
-        way, setting = self._way(terms, torch.float64), self._setting(terms, params, torch.float64)
+        way, setting = self.way(terms, torch.float64), self._setting(terms, params, torch.float64)
         for part in self._slices(setting, way, streams, names):
             yield part.place, part.clipped_gradients(clipping_norm)
 
@@ -97,8 +100,8 @@ class CohortProgram:
         noised: Noised,
         names: Names = None,
     ) -> Iterator[Rows]:
-        """What DP-SGD steps changed at every site. `noised` gets a slice's steps in order, then the next slice's."""
-        way, setting = self._way(terms, torch.float64), self._setting(terms, params, torch.float64)
+        """What DP-SGD steps changed. `noised` gets a slice's steps in order, then those of the next slice."""
+        way, setting = self.way(terms, torch.float64), self._setting(terms, params, torch.float64)
         for part in self._slices(setting, way, streams, names):
             yield part.place, part.noised_updates(clipping_norm, noised)
 
@@ -120,7 +123,8 @@ class CohortProgram:
     def _setting(self, terms: Terms, params: Tensor, dtype: torch.dtype) -> Setting:
         return Setting(terms, self._task, self._data, self._tally, params, dtype, self._device)
 
-    def _way(self, terms: Terms, dtype: torch.dtype) -> Way:
+    def way(self, terms: Terms, dtype: torch.dtype) -> Way:
+        """How the sites are trained; float64 is for clipped gradients."""
         if dtype not in self._ways:
             like = self._shelf.like(terms.parameters.members[0])
             batch = terms.plan.training.sample_rate * terms.parties.largest

@@ -25,6 +25,7 @@ Noised = Callable[[slice, Tensor], Tensor]
 """Which sites of the cohort, and their clipped sums (k, d) of a step, to what their optimizers may see."""
 
 
+_Alone = Callable[[SiteWork, slice], Tensor]  # a site, and where it is in the cohort
 RAISED = (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError)
 """What the task's code may raise at some record: the sites' own code knows what to do with it."""
 
@@ -102,9 +103,7 @@ class Slice:
                 descent.step(net.gradients(batch))
         return self._moved(net)
 
-    def _rows(
-        self, together: Callable[[Net, Stack], Tensor], alone: Callable[[SiteWork, slice], Tensor]
-    ) -> Tensor:
+    def _rows(self, together: Callable[[Net, Stack], Tensor], alone: _Alone) -> Tensor:
         """Rows by the tensor program; of the sites for which it has none, by their own code on the same batches."""
         count, dimension = len(self.names), len(self.setting.params)
         rows, left = torch.empty((0, dimension), dtype=torch.float64), list(range(count))
@@ -115,8 +114,7 @@ class Slice:
         if len(left) == count:
             rows = torch.empty((count, dimension), dtype=torch.float64)
         for index in left:
-            place = slice(self.start + index, self.start + index + 1)
-            rows[index] = self._alone(index, lambda work, place=place: alone(work, place))
+            rows[index] = self._alone(index, alone)
         return rows
 
     def _stream(self, index: int) -> Stream:
@@ -124,7 +122,7 @@ class Slice:
             return self.streams.derive(self.names[index])
         return self.streams[index]
 
-    def _alone(self, index: int, code: Callable[[SiteWork], Tensor]) -> Tensor:
+    def _alone(self, index: int, code: _Alone) -> Tensor:
         """One site by its own code."""
         name, setting = self.names[index], self.setting
         stream = self._stream(index)
@@ -135,7 +133,8 @@ class Slice:
                 pass  # those steps, too, of which nothing was made
             rows = [each.of(index, self.stack) for each in self._drawn]
         with listening(), coins(stream):
-            return code(SiteWork(setting.terms, name, setting.params, trainer, stream, rows))
+            place = slice(self.start + index, self.start + index + 1)
+            return code(SiteWork(setting.terms, name, setting.params, trainer, stream, rows), place)
 
     def _batches(self, stack: Stack, *, mean: bool) -> Iterator[Batch]:
         """Of all steps; a record weighs 1, or for a mean its part of its site's."""

@@ -1,9 +1,9 @@
 """Models that arithmetic bounds, such as convolutions: one model for all sites in turn, which keeps its memory.
 
-Many convolutions at once are no faster than one after the other, so this adds as little as it can to them: images lie
-as (n, height, width, channels), in which torch convolves and pools fastest; a flattened image is never turned around
-again, since the layer behind it has its weights in that order; and under plain SGD a linear layer's weights are
-stepped within the backward pass, without a gradient as large as they are.
+Many convolutions at once are no faster than one after the other, so this adds as little as it can to them: images
+lie as (n, height, width, channels), in which torch convolves and pools fastest; a flattened image is never turned
+around again, since the layer behind it has its weights in that order; and under plain SGD a linear layer's weights
+are stepped within the backward pass, without a gradient as large as they are.
 """
 
 from __future__ import annotations
@@ -20,21 +20,19 @@ from federation.config.tables import Training
 from federation.model.task import Dataset, Task
 from simulations.cohort.chains import chain_of
 from simulations.cohort.descent import Descent
-from simulations.cohort.memory import keep_memory
+from simulations.cohort.heap import keep_memory
 
 
 class _Stepped(torch.autograd.Function):
     """A linear layer whose weights take their step as soon as their gradient is known."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, rate: float
-    ) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, rate: float) -> Tensor:
         ctx.seen = inputs, weight, bias, rate
         return functional.linear(inputs, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, back: Tensor) -> tuple[Tensor | None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, back: Tensor) -> tuple[Tensor | None, None, None, None]:
         inputs, weight, bias, rate = ctx.seen
         ctx.seen = None
         further = back.mm(weight) if ctx.needs_input_grad[0] else None
@@ -87,7 +85,7 @@ class Turns:
         plain = (training.optimizer, training.momentum, training.proximal) == ("sgd", None, None)
         stepped = self._stepped if plain else set()
         inside = {id(each) for layer in stepped for each in layer.parameters()}
-        weights = [each for each, _ in self._tensors if id(each) not in inside]
+        weights: list[Tensor] = [each for each, _ in self._tensors if id(each) not in inside]
         for each, _ in self._tensors:
             each.requires_grad_(id(each) not in inside)
         start = [

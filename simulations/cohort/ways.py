@@ -1,7 +1,8 @@
 """Which way a model is trained at many sites at once, if any: decided on made-up records, before it sees data.
 
-The same care as `clients.training.dpsgd`: code that draws (dropout), whose path follows values, or that mixes records
-is left to the sites' own code, and a way is taken only if it finds the gradients that a site finds, plain or clipped.
+The same care as `clients.training.dpsgd`: code that draws (dropout), whose path follows values, or that mixes
+records is left to the sites, each by itself, and a way is taken only if it finds the gradients that a site finds,
+plain or clipped.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from simulations.cohort.nets import Batch, Net, batch_of
 from simulations.cohort.turns import Turns
 
 _CACHE = 2**22  # bytes of weights and activations of a slice, about what a core's own caches hold
-_MOST = 1024  # sites at once
+MOST = 1024  # sites at once
 _TRIED = (3, 0, 5)  # records of made-up sites
 _HEAVY = 2e7  # operations of a step from which on many sites at once are no faster than one
 _NORM_SHARE = 0.5  # of the median length: some are clipped, some are not
@@ -63,7 +64,7 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
             widths = batch * sum(layer.inputs + layer.outputs for layer in layers)
             size = sum(layer.size + layer.outputs for layer in layers)
             at_once = int(_CACHE // ((size + widths) * dtype.itemsize))
-            return Way(min(_MOST, max(8, at_once)), dense, classes=layers[-1].outputs)
+            return Way(min(MOST, max(8, at_once)), dense, classes=layers[-1].outputs)
     fits = _is_fit(task, like, batch, dtype)
     operations = _operations(task, like, batch) if fits else 0
     if operations > _HEAVY and dtype is torch.float32 and device.type == "cpu":
@@ -71,8 +72,8 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
     if fits:
         general = General(task, device, dtype)
         if _is_right(general, task, like, dtype, device):
-            size = general.size + batch * like.features[:0].numel()
-            return Way(min(_MOST, max(1, int(16 * _CACHE // (size * dtype.itemsize)))), general)
+            one = general.size + batch * math.prod(like.features.shape[1:])
+            return Way(min(MOST, max(1, int(16 * _CACHE // (one * dtype.itemsize)))), general)
     return ALONE
 
 
@@ -80,8 +81,9 @@ def _operations(task: Task, like: Dataset, batch: float) -> int:
     """Of one step of one site, forward and backward, as far as they are products."""
     trial = Trial.of(task, like, torch.float32)
     with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
-        trial.losses(*trial.records(max(1, math.ceil(batch)), 0)).sum().backward()
-    return counter.get_total_flops()
+        losses = trial.losses(*trial.records(max(1, math.ceil(batch)), 0))
+        torch.autograd.grad(losses.sum(), trial.parameters, materialize_grads=True)
+    return int(counter.get_total_flops())
 
 
 def _in_turn(task: Task, like: Dataset, operations: int) -> Way:

@@ -11,13 +11,13 @@ from pydantic import Field
 from federation.plan.plan import Plan
 from federation.report.numbers import tiny, upward
 from federation.report.report import Amount, AnyList, Figures, Metrics, Part, Report, Tried, metrics_of
-from federation.report.wording import UNITS
 from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Patient, Unit
 from privacy.canonical import finite
 
 SCHEMA: Literal["federation.folds/1"] = "federation.folds/1"
+_UNITS: Mapping[Unit, str] = {"record": "a record", "patient": "a person", "client": "a site"}
 
 
 class FoldLine(Part):
@@ -147,7 +147,7 @@ def said(found: CrossValidation) -> str:
     tested = "" if cost.together is None else " and one evaluation"
     text = (
         f"As a real run, {folds} folds and the final training would cost epsilon {upward(whole)} at delta "
-        f"{tiny(cost.delta)}: {UNITS[cost.unit]} {held}, so it is in {cost.trainings} trainings{tested}."
+        f"{tiny(cost.delta)}: {_UNITS[cost.unit]} {held}, so it is in {cost.trainings} trainings{tested}."
     )
     paid = " Figures would have to be paid for, too: evaluation.epsilon." if cost.together is None else ""
     return text + paid

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ from federation.round.flower import from_record, to_record  # noqa: E402
 _RUN: Final = 1
 _NODE: Final = 1 << 63
 _ADDRESS: Final = "RAY_ADDRESS"
+_PATIENCE: Final = 10.0  # seconds for the head of a cluster to take a connection
 _RESUME: Final = "the same command goes on after the last round that is done"
 
 Ask = Callable[[int, bytes], bytes]  # number of a slice, message -> answer
@@ -103,6 +105,7 @@ def _backend() -> Any:
     address = os.environ.get(_ADDRESS)
     init: dict[str, Any] = {"address": address or "local", "log_to_driver": False, "logging_level": "error"}
     try:
+        _require_there(address)
         resources: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0.0}
         backend = RayBackend({"init_args": init, "client_resources": resources})
         backend.build(load_app)
@@ -111,6 +114,13 @@ def _backend() -> Any:
         hint = "see `ray status`" if address else f"start it by hand, and name it in {_ADDRESS}"
         raise TransportError(f"Ray {where} ({type(error).__name__})", hint=hint) from error
     return backend
+
+
+def _require_there(address: str | None) -> None:
+    """OSError if nobody answers at HOST:PORT: Ray itself would look for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "//" not in host:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
 
 
 def _asked(backend: Any, number: int, data: bytes) -> bytes:

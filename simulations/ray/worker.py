@@ -73,7 +73,7 @@ class _Room:
         task, tally = build_task(plan), Tally()
         found = find_sites(Path(work.sites), any_format=not isinstance(plan.task, TabularTask))
         shelves = Shelves(work, plan, task, {entry.name: entry for entry in found.sites}, tally)
-        works = all_at_once(plan, task, Training(shelves), shelves, "cpu", tally)
+        works = all_at_once(plan, task, Training(shelves), shelves, "cpu", tally, alone=True)
         return cls(work, plan, shelves, Adding(works, {}, tally))
 
     def summed(self, part: Slice) -> RingVector:

@@ -1,4 +1,4 @@
-"""One sum of a simulated round: what all sites contribute, as one matrix, and what those with rules of their own send.
+"""One sum of a simulated round: what all sites contribute, as one matrix, and what those with own rules send.
 
 Nobody is lost here, so of the noise that is there for lost sites nothing is drawn (`privacy.mechanism.excess`). A
 site with a site.toml adds its own noise and is charged in its own journal, as in a real run; what may be taken out
@@ -138,9 +138,11 @@ def all_at_once(
     trainers: Mapping[str, Trainer],
     device: str,
     tally: Tally,
+    *,
+    alone: bool = False,
 ) -> WorksOf:
     """All sites of a sum, or some of them, as one program."""
-    program = CohortProgram(plan, task, data, device=device, tally=tally)
+    program = CohortProgram(plan, task, data, device=device, tally=tally, alone=alone)
 
     def works(terms: Terms, names: tuple[str, ...], params: Tensor, chance: Chance) -> Works:
         return Together(terms, names, params, trainers, program, chance)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
@@ -24,9 +25,25 @@ def adding_of(
 ) -> Adding:
     """Adds up the sites of a world under this plan; `own` are those that go by rules of their own."""
     tally = Tally()
-    trainers = {
-        name: Trainer(world.task, data, partial(site_stream, plan, name), world.held_out.get(name), tally)
-        for name, data in world.training.items()
-    }
+    trainers = _Trainers(plan, world, tally)
     works = all_at_once(plan, world.task, world.training, trainers, device, tally)
     return Adding(works, own, tally, begins)
+
+
+@dataclass(frozen=True)
+class _Trainers(Mapping[str, Trainer]):
+    """The trainer of each site, made when it is asked for."""
+
+    plan: Plan
+    world: World
+    tally: Tally
+
+    def __getitem__(self, name: str) -> Trainer:
+        stream, data = partial(site_stream, self.plan, name), self.world.training[name]
+        return Trainer(self.world.task, data, stream, self.world.held_out.get(name), self.tally)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.world.training)
+
+    def __len__(self) -> int:
+        return len(self.world.training)

@@ -140,7 +140,8 @@ def make_all(
             folder.keep_inputs(world)
         for work in works(asked, names, world, seed):
             was_there = _is_there(folder, points, work)
-            progress(done, len(whole), work.words)
+            if not was_there:
+                progress(done, len(whole), work.words)
             if work.make is not None:
                 beside[work.key] = folder.made(work.name, work.make)
             else:

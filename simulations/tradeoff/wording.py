@@ -56,7 +56,7 @@ def scale(found: Json) -> list[tuple[str, str]]:
         ("records to train on", f"{sum(records):,}".replace(",", "\u2009")),
         ("seeds", str(len(found["seeds"]))),
         ("runs to choose by", str(runs)),
-        ("trainings beside them", str(found["tried"]["comparisons"])),
+        ("trainings beside", str(found["tried"]["comparisons"])),
         ("all runs on these data", known),
     ]
 

@@ -164,10 +164,13 @@ def sgd_by_torch(plan: Plan, data: Dataset, params: Tensor, size: int) -> Tensor
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
     model = loaded(build_task(plan), params, torch.float32)
     before = flat(model)
-    optimizer = kinds[plan.training.optimizer](model.parameters(), lr=plan.training.learning_rate)
+    momentum = {} if plan.training.momentum is None else {"momentum": plan.training.momentum}
+    optimizer = kinds[plan.training.optimizer](model.parameters(), lr=plan.training.learning_rate, **momentum)
     for _ in range(plan.training.local_steps):
         optimizer.zero_grad()
-        (functional.cross_entropy(model(data.features), data.labels, reduction="sum") / size).backward()  # type: ignore[no-untyped-call]
+        loss = functional.cross_entropy(model(data.features), data.labels, reduction="sum") / size
+        way = torch.nn.utils.parameters_to_vector(model.parameters()) - before
+        (loss + (plan.training.proximal or 0.0) / 2 * (way * way).sum()).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return flat(model) - before
 

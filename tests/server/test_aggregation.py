@@ -102,12 +102,23 @@ def test_central_noise_differs_from_round_to_round() -> None:
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("noise", ["site", "distributed", "central"])
-@pytest.mark.parametrize("unit", ["record", "client"])
-def test_the_variance_of_the_noise_is_known_before_anything_is_drawn(unit: str, noise: str) -> None:
+NOISES: dict[str, tuple[str, str, dict[str, float]]] = {
+    f"{unit}-{noise}": (unit, noise, {})
+    for unit in ("record", "client")
+    for noise in ("site", "distributed", "central")
+} | {
+    "momentum": ("record", "site", {"training.momentum": 0.9}),
+    "fedprox": ("record", "site", {"training.proximal": 1.5}),
+    "momentum and fedprox": ("record", "site", {"training.momentum": 0.5, "training.proximal": 0.7}),
+}
+
+
+@pytest.mark.parametrize("case", NOISES)
+def test_the_variance_of_the_noise_is_known_before_anything_is_drawn(case: str) -> None:
     """Sites without records release noise alone: ten sums of a wide model, five standard errors."""
+    unit, noise, changes = NOISES[case]
     steps = 3 if (unit, noise) == ("record", "site") else 1
-    plan = plan_of(model="mlp", unit=unit, noise=noise, local_steps=steps)
+    plan = plan_of(model="mlp", unit=unit, noise=noise, local_steps=steps, **changes)
     task, members = build_task(plan), tuple(Member(name, 40 + number) for number, name in enumerate("abcde"))
     params = start(plan)
     terms = terms_for(plan, members, params)

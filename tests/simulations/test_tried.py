@@ -199,7 +199,7 @@ def test_a_run_counts_before_its_first_round(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("simulations.vectorized._opened", killed)
+        patch.setattr("simulations.sums.adding.Adding.over", killed)
         simulate(PLAN, sites, tmp_path / "crashed")
     assert told(sites, tmp_path / "next").runs == 2
 

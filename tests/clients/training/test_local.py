@@ -39,15 +39,20 @@ def training_of(**changes: object) -> Training:
 @settings(max_examples=20, deadline=None)
 @given(
     optimizer=st.sampled_from(["sgd", "adam", "rmsprop"]),
+    momentum=st.sampled_from([0.0, 0.5, 0.9]),
+    proximal=st.sampled_from([0.0, 0.1, 1.0]),
     steps=st.integers(1, 5),
     rate=st.sampled_from([0.01, 0.1, 1.0]),
     records=st.integers(1, 40),
     seed=st.integers(0, 99),
 )
 def test_with_every_record_in_every_step_it_is_torchs_own_training(
-    optimizer: str, steps: int, rate: float, records: int, seed: int
+    optimizer: str, momentum: float, proximal: float, steps: int, rate: float, records: int, seed: int
 ) -> None:
-    plan = make_plan("record", "none", optimizer=optimizer, local_steps=steps, learning_rate=rate)
+    """Also with momentum, and with the proximal term as FedProx has it in the loss."""
+    given = {"optimizer": optimizer, "local_steps": steps, "learning_rate": rate}
+    own = {"training.momentum": momentum * (optimizer == "sgd"), "training.proximal": proximal}
+    plan = make_plan("record", "none", **given, **own)
     data, params = make_data(records, seed), make_params(seed=seed)
     delta = delta_of(plan.training, data, records, params=params)
     assert delta.dtype == torch.float64

@@ -66,7 +66,7 @@ def test_a_long_comparison_is_told_by_tenths(
     with show_progress() as shown:
         for done in range(1, 21):
             shown.stage("comparison", done, 20)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "round" in line]
+    lines = [line for line in capsys.readouterr().err.splitlines() if " of " in line]
     assert lines == [f"comparison: {done} of 20" for done in range(2, 21, 2)]
 
 

@@ -442,6 +442,48 @@ def test_every_cure_for_a_word_names_keys_that_a_plan_has() -> None:
                 assert key in Plan.model_fields[table].annotation.model_fields, hint
 
 
+def test_a_plan_without_momentum_and_proximal_term_keeps_its_digest() -> None:
+    """0 says what absence says."""
+    silent = parse(TEXT.replace('noise = "distributed"', 'noise = "site"'))
+    assert b"momentum" not in silent.canonical() and b"proximal" not in silent.canonical()
+    for line in ("momentum = 0.0", "proximal = 0"):
+        zero = TEXT.replace('noise = "distributed"', 'noise = "site"').replace(
+            "[training]", f"[training]\n{line}"
+        )
+        assert parse(zero).digest == silent.digest
+    spoken = parse(silent.to_toml().replace("[training]", "[training]\nmomentum = 0.9\nproximal = 0.01"))
+    assert (spoken.training.momentum, spoken.training.proximal) == (0.9, 0.01)
+    assert spoken.digest != silent.digest == parse(silent.to_toml()).digest
+    assert parse(spoken.to_toml()).digest == spoken.digest
+
+
+@pytest.mark.parametrize(
+    ("noise", "line", "said"),
+    [
+        ("distributed", "momentum = 0.9", 'means nothing beside record-level "distributed" noise'),
+        ("central", "proximal = 0.1", 'means nothing beside record-level "central" noise'),
+        ("site", "momentum = 1.0", "must be below 1"),
+        ("site", "momentum = -0.1", "must be at least 0"),
+        ("site", "proximal = -1.0", "must be at least 0"),
+    ],
+)
+def test_momentum_and_proximal_term_are_of_local_steps(noise: str, line: str, said: str) -> None:
+    text = TEXT.replace('noise = "distributed"', f'noise = "{noise}"')
+    assert said in message(text.replace("[training]", f"[training]\n{line}"))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_momentum_is_of_sgd_alone(optimizer: str) -> None:
+    text = TEXT.replace('noise = "distributed"', 'noise = "site"')
+    given = f'optimizer = "{optimizer}"\nmomentum = 0.9\n'
+    assert "means nothing beside optimizer" in message(text.replace('optimizer = "sgd"\n', given))
+
+
+def test_the_server_has_its_own_word_for_momentum() -> None:
+    said = message(TEXT.replace("[server]", "[server]\nmomentum = 0.9"))
+    assert "server.momentum = 0.9: unknown key; write server.beta1" in said
+
+
 def test_a_plan_that_says_nothing_of_excess_noise_keeps_its_digest_and_one_that_does_has_another() -> None:
     """What it says changes no guarantee; absent, it is what the suite does."""
     silent = parse(TEXT)

@@ -1,4 +1,4 @@
-"""A run with one account: nothing is told before it is charged, nothing is charged twice, and it is taken up again."""
+"""A run with one account: nothing is told before it is charged, nothing is charged twice, it is taken up again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def counted(home: Path, site: str = "ash") -> dict[str, Counter[Any]]:
 
 
 def whole(rounds: int) -> dict[str, Counter[Any]]:
-    return dict.fromkeys(("begin", "release"), Counter(range(1, rounds + 1)))
+    return {kind: Counter(range(1, rounds + 1)) for kind in ("begin", "release")}
 
 
 def test_all_sites_are_charged_by_one_write_for_a_round_or_several(

@@ -1,4 +1,4 @@
-"""A sum over all simulated sites: the integers that the sites would send, and the noise that they would leave on it."""
+"""A sum over all simulated sites: the integers that they would send, and the noise that they would leave."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from federation.cli import studying
-from federation.cli.studying import free_folder, named
+from federation.cli.simulating import tradeoff
+from federation.cli.simulating.folders import free_folder, named
 from simulations.tradeoff import trials
 from tests.federation.command import Command
 from tests.worlds import text_of, write_sites
@@ -101,4 +101,4 @@ def test_folders_are_named_for_the_plan(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "runs" / "a-1").mkdir(parents=True)
     assert free_folder("a") == Path("runs/a-2")
     assert (named("Heart disease, 2024"), named("???")) == ("heart-disease-2024", "run")
-    assert studying._band({"mean": 0.5, "low": 0.4, "high": 0.6}) == "0.500 ± 0.100"
+    assert tradeoff._band({"mean": 0.5, "low": 0.4, "high": 0.6}) == "0.500 ± 0.100"

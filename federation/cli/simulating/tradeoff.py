@@ -1,17 +1,15 @@
-"""`federation tradeoff`: what a plan is worth at each epsilon. And where runs go that are given no folder."""
+"""`federation tradeoff`: what a plan is worth at each epsilon."""
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.process import advise, command_line
 from federation.cli.screen import show, styled, titled
+from federation.cli.simulating.folders import advise_to_resume, free_folder, named
 from federation.cli.streams import print_json
 from federation.report.numbers import figure, plain
 
@@ -134,31 +132,3 @@ def _band(of: Mapping[str, Any]) -> str:
     """
     half = "" if of["low"] is None else f" ± {figure(of['high'] - of['mean'])}"
     return f"{figure(of['mean'])}{half}"
-
-
-def named(name: str) -> str:
-    """A plan's name as that of a folder.
-
-    >>> named("Heart disease, 2024"), named("?")
-    ('heart-disease-2024', 'run')
-    """
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"
-
-
-def free_folder(name: str) -> Path:
-    """runs/NAME-1, or the first number that is free."""
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder
-
-
-def advise_to_resume(out: Path, *begun: str, is_named: bool) -> None:
-    """Have an interruption tell the command that goes on in `out`, where any of the files `begun` says so."""
-    words = ["federation", *sys.argv[1:], *([] if is_named else ["--out", str(out)])]
-
-    def told() -> str:
-        is_begun = any((out / name).exists() for name in begun)
-        return f"{'resume' if is_begun else 'nothing was begun; start'} with: {command_line(words)}"
-
-    advise(told)
