@@ -27,7 +27,7 @@ from privacy.ledger.chain import Entry
 from server.run_folder import RunFolder
 from server.serve import serve
 from simulations.simulate import Engine, simulate
-from simulations.world import InProcess
+from simulations.world import SEED, InProcess, identity
 from tests.worlds import name_coordinator, rows_of, text_of, write_csv, write_sites
 
 ROUNDS = 4
@@ -150,7 +150,7 @@ def journal(run: Path, site: str) -> Path:
 
 def key_of(run: Path, site: str) -> Ed25519PrivateKey:
     """A site's own key: a site that cheats has it."""
-    return load_private(run / "checkpoint" / "keys" / f"{site}.key")
+    return identity((run / "checkpoint" / "keys" / SEED).read_bytes(), site)
 
 
 def steps_of(run: Path, site: str) -> Steps:

@@ -17,6 +17,7 @@ from federation.report.files import read_report
 from federation.round.messages import Frame, Kind
 from federation.round.transport import Outgoing
 from server.run_folder import RunFolder
+from simulations import messages
 from simulations.simulate import simulate
 from simulations.world import InProcess
 from tests.federation.audit.audited import (
@@ -107,7 +108,7 @@ class Failing(InProcess):
 
 
 def test_a_round_that_took_two_attempts_is_charged_once_and_passes(tmp_path: Path) -> None:
-    with patch("simulations.simulate.InProcess", Failing):
+    with patch.object(messages, "InProcess", Failing):
         run = finished(tmp_path, "protocol", EVALUATED)
     with receipts(run) as lines:
         assert [line["attempts"] for line in lines if "round" in line] == [1, 2]

@@ -10,6 +10,7 @@ import pytest
 from federation.audit.examine import audit
 from federation.ledger.export import load_entries
 from privacy.ledger.state import fold
+from privacy.signing import public_identity
 from tests.federation.audit.audited import (
     ROUNDS,
     SITES,
@@ -176,5 +177,6 @@ def test_what_may_stand_once_and_stands_twice_is_an_impossible_history(run: Path
 def test_the_ledgers_of_this_module_are_honest_to_begin_with(protocol: Path) -> None:
     """The control: rewritten without a change, and with the same key, a ledger folds as before."""
     for site in SITES:
-        assert fold(load_entries(journal(protocol, site))).runs
-        assert key_of(protocol, site) is not None
+        account = fold(load_entries(journal(protocol, site)))
+        assert account.runs
+        assert account.tip.genesis.key == public_identity(key_of(protocol, site))
