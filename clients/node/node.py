@@ -79,14 +79,13 @@ class Node:
         self._stopping.set()
         if self._busy.acquire(timeout=EXCHANGE_SECONDS):
             self._busy.release()
+        for thread in self._threads:  # first, or a heartbeat under way would arrive after our leave
+            # Whatever it waits for has a deadline, and the process need not wait for that.
+            thread.join(_GOING)
         node, self._node = self._node, None
         if node is not None:
             with suppress(Exception):
                 self._fleet.deactivate(node, _GOING)
-        for thread in self._threads:
-            thread.join(
-                _GOING
-            )  # whatever it waits for has a deadline, and the process need not wait for that
 
     def _run(self, step: Callable[[], float]) -> None:
         """One step after the other, with as many seconds between two as the first returns."""

@@ -110,7 +110,7 @@ class Slice:
         read = Reader(data)
         if read.text() != _WHAT:
             raise MalformedMessage("a slice of another version")
-        work = Work(read.blob(LARGEST).decode(), read.blob(LARGEST).decode(), read.fixed(_KEY))
+        work = Work(read.text(LARGEST), read.text(LARGEST), read.fixed(_KEY))
         place = read.fixed(16), read.u32(), read.u32(), read.blob(LARGEST), read.blob(LARGEST)
         names = tuple(read.text() for _ in range(read.u32()))
         seen, params, lost = read.text(), read.blob(LARGEST), read.u32()
@@ -160,7 +160,7 @@ def total(answers: Iterable[bytes], length: int) -> RingVector:
     for answer in answers:
         read = Reader(answer)
         if not read.u8():
-            name, message, hint = (read.blob(LARGEST).decode() for _ in range(3))
+            name, message, hint = (read.text(LARGEST) for _ in range(3))
             raise _RAISED.get(name, TransportError)(message, hint=hint)
         part = np.frombuffer(read.blob(LARGEST), "<u8")
         if part.shape != found.shape:

@@ -120,7 +120,7 @@ def _figures(plan: Plan, swept: Mapping[str, Value], find: _Found) -> Figures:
         raise UnsafeParameters('privacy.noise = "none" has no budget: its epsilon is infinite')
     given, records = swept.get("noise_multiplier"), swept.get("records")
     if isinstance(records, int) and records < 1:
-        raise InputError("records: must be at least 1")
+        raise InputError("records: must be at least 1", hint="sweep how many records a site has, from 1")
     if isinstance(given, float):
         found = find.costs(given, privacy.delta, kind.sample_rate, kind.releases)
     else:

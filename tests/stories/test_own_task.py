@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from federation.identity.keys import load_public
 from federation.ledger.export import load_entries
+from simulations.virtual.population import Population
 from tests import ROOT
 from tests.federation.command import Command
 from tests.patience import patience
@@ -28,7 +29,7 @@ from tests.plans import text_of
 from tests.ports import free_port
 
 PAGE = (ROOT / "docs" / "own-task.md").read_text("utf-8")
-EXAMPLE, ITS_TEST = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLE, ITS_TEST, CLINICS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 NAMES = ("ash", "birch", "cedar")
 PROJECT = '[project]\nname = "my-study"\nversion = "1.0.0"\n'
 
@@ -75,6 +76,17 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in [*sys.modules]:
         if name.partition(".")[0] == "my_study":
             del sys.modules[name]
+
+
+def test_the_example_of_a_population_is_one_and_makes_the_same_data_again() -> None:
+    made: dict[str, Any] = {}
+    exec(CLINICS, made)  # noqa: S102 - the page's own example
+    clinics = made["Clinics"]()
+    assert isinstance(clinics, Population)
+    assert clinics.name(7) < clinics.name(10) < clinics.name(len(clinics) - 1)
+    first, again = (clinics.load(clinics.name(7)) for _ in range(2))
+    assert torch.equal(first.features, again.features)
+    assert (len(first), len(clinics.held_out())) == (20, 500)
 
 
 def test_the_example_is_as_short_as_the_page_says_and_its_own_test_passes(study: Path) -> None:

@@ -202,9 +202,9 @@ def test_one_bad_site_moves_a_mean_and_hardly_a_median(tmp_path: Path) -> None:
     for combine in ("mean", "trimmed-mean", "median"):
         plan = parse(text(**{"server.combine": combine}))
         honest = tmp_path / f"honest-{combine}"
-        simulate(plan, sites, honest, baseline=False)
+        simulate(plan, sites, honest, engine="protocol", baseline=False)
         with flipped("s05", -40.0):
-            simulate(plan, sites, tmp_path / combine, baseline=False)
+            simulate(plan, sites, tmp_path / combine, engine="protocol", baseline=False)
         moved[combine] = float((load_params(tmp_path / combine) - load_params(honest)).norm())
     assert moved["mean"] > 5 * max(moved["median"], moved["trimmed-mean"]) > 0
 
@@ -231,7 +231,7 @@ def test_each_group_s_sum_is_judged_by_what_its_own_sites_can_send(tmp_path: Pat
         return terms.codec.to_ring(np.full(terms.length, int(most), np.int64))
 
     with patch.object(release, "contribution", contribution), patch.object(RunFolder, "close"):
-        report = simulate(plan, sites, tmp_path / "run", baseline=False)
+        report = simulate(plan, sites, tmp_path / "run", engine="protocol", baseline=False)
     assert all(line.unlikely is not None for line in report.rounds)
     assert Unlikely(report.rounds[0].unlikely.check, report.rounds[0].unlikely.ratio).ratio > 1.2  # type: ignore[union-attr]
 

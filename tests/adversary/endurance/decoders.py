@@ -95,6 +95,10 @@ EXEMPT = {
     "privacy.accounting.filters.Filter.load": NO_BYTES,
     "privacy.ledger.limits.Term.load": NO_BYTES,
     "privacy.roster.SignedRoster.read": NO_BYTES,
+    "simulations.ray.worker.load_app": "takes nothing: hands Flower the app of a worker",
+    "simulations.sweeping.axes.Key.read": "a number of the command line: tests/simulations/sweeping",
+    "simulations.tradeoff.trials.Once.read": OWN_DATA,
+    "simulations.virtual.population.Population.load": "makes records, decodes none: a user's own code",
     "simulations.world.read_world": SAME,
 }
 

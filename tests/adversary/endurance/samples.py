@@ -26,6 +26,7 @@ from federation.plan import plan as plans
 from federation.report.files import read_report
 from federation.report.stated import read_stated
 from federation.round import messages as frames
+from federation.round.terms import Terms
 from federation.sums.evidence import from_bytes as shown_from
 from federation.sums.evidence import to_bytes as shown_bytes
 from federation.sums.record import Heading, Transcript, path_of
@@ -51,6 +52,11 @@ from privacy.secagg.server import Phase
 from server import checkpoint
 from server.showing.now import FILE as NOW
 from server.showing.now import read_now
+from simulations.comparing.alone import Alone
+from simulations.faults.guests import kind_of
+from simulations.faults.rules import load_faults
+from simulations.ray.slices import Slice
+from simulations.ray.slices import Work as SliceWork
 from tests.adversary.endurance.decoders import Decoder, Files, binary
 from tests.federation.audit.audited import TEXT, served
 from tests.privacy.ledger.ledgers import ANNA, BERT, FILTER, PLAN, reserved
@@ -58,6 +64,7 @@ from tests.privacy.secagg.rounds import Round, identity, make_roster
 from tests.server.test_checkpoint import state_of
 from tests.worlds import start
 
+FAULTS = b"[simulation]\nseed = 7\ndropouts = 0.05\nstragglers = 0.1\ndelay_seconds = 60\nlate = 0.1\n"
 PHASES = [Phase.ADVERTISE, Phase.SHARE, Phase.MASK, Phase.COMMIT, Phase.REVEAL]
 
 
@@ -134,6 +141,7 @@ def of_frames(sent: Mapping[str, bytes]) -> dict[str, Decoder]:
         f"{room}.{kind.__name__}.from_bytes": binary(kind, [value.to_bytes()]) for kind, value in some.items()
     }
     return found | {
+        "simulations.ray.slices.Slice.from_bytes": binary(Slice, [_slice(plan).to_bytes()]),
         f"{room}.closing_digest": Decoder(frames.closing_digest, [bytes(range(32))], encode=bytes),
         f"{room}.heads_from": Decoder(
             frames.heads_from, [frames.heads_body((head,))], encode=frames.heads_body
@@ -148,12 +156,22 @@ def of_frames(sent: Mapping[str, bytes]) -> dict[str, Decoder]:
             (MalformedMessage, UnsafeParameters),
             lambda value: value.canonical(),
         ),
+        "simulations.faults.guests.kind_of": Decoder(kind_of, [frame.to_bytes()]),
         "federation.model.params.params_from_bytes": Decoder(
             lambda data: params_from_bytes(data, start(plan).numel()),
             [params_bytes(start(plan))],
             encode=params_bytes,
         ),
     }
+
+
+def _slice(plan: plans.Plan) -> Slice:
+    """Two of a sum's three sites, as a worker of the cluster is told of them."""
+    params = start(plan)
+    members = tuple(frames.Member(f"site-{number}", 40 + number) for number in range(3))
+    terms = Terms(plan, bytes(range(16)), 3, 1, members, params.numel())
+    work = SliceWork(TEXT, "/data/sites", bytes(range(32)))
+    return Slice.of(work, terms, ("site-0", "site-1"), "seen", params, 1)
 
 
 def of_texts() -> dict[str, Decoder]:
@@ -163,6 +181,8 @@ def of_texts() -> dict[str, Decoder]:
     signed = tuple(approve(proposal, key) for key in (ANNA, BERT))
     genesis = reserved().entries[0].body
     damage = (UnsupportedEvent, UnsafeParameters)
+    figures = {"ash": {"auc": 0.5, "n": 40}, "birch": {"auc": None, "n": 48}}
+    alone = Alone({"auc": 0.5, "n": 88}, figures, figures)
     return {
         "privacy.canonical.parsed": Decoder(
             lambda data: parsed(_text(data)),
@@ -187,6 +207,9 @@ def of_texts() -> dict[str, Decoder]:
             filters.filter_from_json, FILTER.to_json(), *damage
         ),
         "privacy.accounting.units.charge_from_json": _json(units.charge_from_json, PLAN.to_json(), *damage),
+        "simulations.comparing.alone.Alone.from_json": _json(
+            Alone.from_json, alone.to_json(), KeyError, TypeError, AttributeError, ValueError
+        ),
         "federation.config.toml.parse": Decoder(
             lambda data: toml.parse(_text(data)), [TEXT.encode()], UnusableFile
         ),
@@ -288,6 +311,9 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             "journals/ash.sqlite",
             lambda path: evidence.read_ledgers(path.parent.parent, (), Findings()),
             [export, journal],
+        ),
+        "simulations.faults.rules.load_faults": made.of(
+            "faults.toml", lambda path: load_faults(str(path)), [FAULTS], InputError
         ),
         "server.showing.now.read_now": made.of(
             NOW,

@@ -61,7 +61,7 @@ def test_the_figures_are_mean_and_deviation_over_the_folds(made: tuple[Path, Cro
         spread = told["metrics"][name]
         assert spread["mean"] == pytest.approx(statistics.fmean(values))
         assert spread["deviation"] == pytest.approx(statistics.stdev(values))
-    assert set(told["baselines"]) >= {"majority", "without_privacy"}
+    assert set(told["baselines"]) == {"majority", "without_privacy", "local_only"}
     assert CrossValidation.from_json(told) == found
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from clients.data.folders import find_sites
 from clients.data.load import read_file
-from federation.cli.main import PopulationName
+from federation.cli.simulating.run import PopulationName
 from federation.errors import InputError
 from federation.model.task import build_task
 from federation.plan.plan import check_delta, load
