@@ -100,16 +100,21 @@ class Book:
         `charged`: the sites of the cohort that charge it; None for all.
         """
         kind, number = ("evaluation", 1) if terms.is_evaluation else ("round", terms.round)
+        inside = self._charged_in(terms.names if charged is None else charged)
         if self._open is not None and self._open.body.get("round", 1) == number:
-            return  # another group of it
+            # Another group of it, or another attempt, which may have reached others: whoever was charged stays so.
+            self._open = replace(self._open, cohort=_both(self._open.cohort, inside))
+            return
         question = terms.question_of(params_digest(params_bytes(params))).hex()
         known = self._evaluation if terms.is_evaluation else self._by_round.get(number)
         if known is not None and (known.body["question"] != question or "receipt" in known.body):
             message = f"round {number} was begun with another question: other params or cohort"
             raise LedgerRefusal(message, hint="start another run in another folder")
         body: dict[str, Any] = {"question": question} | ({} if terms.is_evaluation else {"round": number})
-        seq = self._next if known is None else known.seq
-        self._open = Event(seq, kind, body, self._charged_in(terms.names if charged is None else charged))
+        if known is None:
+            self._open = Event(self._next, kind, body, inside)
+        else:
+            self._open = Event(known.seq, kind, body, _both(known.cohort, inside))
 
     def ended(self, state: ServerState, receipt: Receipt, metrics: Metrics) -> list[Told]:
         """The round that was begun is done, in `state`. Those that may be told by now, in order."""
@@ -274,3 +279,8 @@ class Book:
         cohort = self.cohort(event)
         told = {"round": event.body["round"], "survivors": cohort, "bytes_up": {}, "bytes_down": {}}
         return Receipt.from_json({**told, **event.body["receipt"], "cohort": cohort})
+
+
+def _both(some: Places | None, others: Places | None) -> Places | None:
+    """The places that are in either; None for all."""
+    return None if some is None or others is None else np.union1d(some, others)

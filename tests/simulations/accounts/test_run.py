@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from clients.data.folders import find_sites
 from federation.audit.examine import audit
 from federation.errors import CheckpointError, TrainingDiverged
 from federation.ledger.export import load_entries
 from federation.plan.plan import parse
 from federation.report.report import Report
+from federation.round.terms import Terms
 from server.run_folder import RunFolder
 from simulations.accounts import book as books
 from simulations.accounts.file import AccountFile, Event
 from simulations.simulate import simulate
+from simulations.world import read_world
 from tests.worlds import NAMES, load_params, text_of, write_sites
 
 TEXT = text_of(rounds=6, sample_rate=0.5)
@@ -219,3 +223,26 @@ def test_receipts_hold_no_payload_and_no_head_of_a_round(home: Path) -> None:
     rounds = [line for line in lines if "round" in line]
     assert all(line["heads"] == {} for line in rounds)
     assert [set(line["heads"]) for line in lines if line.get("closed")] == [set(NAMES[:3])]
+
+
+def test_who_is_reached_by_another_attempt_or_after_a_stop_is_charged_beside_the_first(home: Path) -> None:
+    """Whoever got the params of a round pays for it, whichever attempt they came with."""
+    plan, world = parse(TEXT), read_world(parse(TEXT), find_sites(home / "sites").sites)
+    names, run, params = world.simulated, bytes(16), torch.zeros(12)
+    terms = Terms(plan, run, 1, 1, world.members, 12)
+    path = home / "accounts.sqlite"
+
+    def opened() -> books.Book:
+        return books.Book.open(path, plan, run, names, world.roster.read())
+
+    book = opened()
+    book.begins(terms, params, frozenset(names[:2]))
+    book.begins(terms, params, frozenset(names[1:3]))
+    book.stop()
+    book.close()
+    assert {name for name, rounds in opened().rounds_begun().items() if rounds} == set(names[:3])
+    again = opened()
+    again.begins(terms, params, frozenset(names[3:4]))
+    again.stop()
+    again.close()
+    assert {name for name, rounds in opened().rounds_begun().items() if rounds} == set(names[:4])
