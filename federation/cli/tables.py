@@ -162,12 +162,14 @@ def _sites(report: Report) -> Table:
     known = ["lines read"] * are_tables + ["records"] * report.simulated
     ledgers = ["epsilon charged"] * any(site.charged is not None for site in report.sites)
     table = titled("Sites", "site", *known, "rounds", "epsilon of its rounds", *ledgers, "KiB up", "KiB down")
-    for site in report.sites:
+    for site in report.sites[:_MOST_SHOWN]:
         lines = [MISSING if site.lines is None else str(site.lines)] * are_tables
         records = [*lines, *[str(site.records)] * report.simulated]
         sizes = (_kib(size) for size in (site.bytes_up, site.bytes_down))
         charged = [spent(site.charged.epsilon if site.charged else None)] * len(ledgers)
         table.add_row(site.id, *records, str(site.rounds), spent(whole(site)), *charged, *sizes)
+    if (left := len(report.sites) - _MOST_SHOWN) > 0:
+        table.caption = f"and {many(left, 'site')} more, in the report"
     return table
 
 

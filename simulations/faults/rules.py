@@ -65,8 +65,11 @@ def load_faults(given: str) -> Faults:
     values: dict[str, Any] = {}
     for part in (part.strip() for part in given.split(",")):
         try:
-            values |= parse(part).data
+            said = parse(part).data
         except UnusableFile:
             hint = 'write for example: --faults "dropouts=0.05, stragglers=0.1, seed=7", or name a file'
             raise InputError(f'"{part}" of --faults is no key with a number', hint=hint) from None
+        if twice := sorted(values.keys() & said.keys()):
+            raise InputError(f"--faults says {twice[0]} twice", hint="keep one of the two")
+        values |= said
     return validate(_File, Document("", {"simulation": values})).simulation

@@ -27,6 +27,7 @@ def test_a_file_and_the_same_written_out_are_the_same_faults(tmp_path: Path) -> 
     [
         ("dropouts=2", "simulation.dropouts = 2: must be at most 1"),
         ("dropouts=-0.1", "must be at least 0"),
+        ("dropouts=0.5, dropouts=0.1", "--faults says dropouts twice; keep one of the two"),
         ("dropout=0.1", 'did you mean "dropouts"?'),
         ("seed=1.5", "must be a whole number"),
         ("away_rounds=0", "must be at least 1"),
