@@ -281,7 +281,7 @@ WILD = {
     "rounds": 4,
     "sample_rate": 0.5,
     "clipping_norm": 0.01,
-    "training.learning_rate": 50.0,
+    "training.learning_rate": 200.0,
 }
 DIVERGING = {
     "average": {},

@@ -115,4 +115,7 @@ def test_a_plan_that_is_refused_is_a_point_with_a_reason(tmp_path: Path) -> None
     assert swept(tmp_path, "noise_multiplier=.01,1")[0]["refused"].startswith(
         "a noise multiplier must be from"
     )
-    assert swept(tmp_path, "records=0,1")[0]["refused"] == "records: must be at least 1"
+    assert (
+        swept(tmp_path, "records=0,1")[0]["refused"]
+        == "records: must be at least 1; sweep how many records a site has, from 1"
+    )
