@@ -120,8 +120,7 @@ class Book:
         """The round that was begun is done, in `state`. Those that may be told by now, in order."""
         assert self._open is not None, "a round that was not begun"  # noqa: S101
         told = receipt.model_dump(mode="json", exclude=_SAME, exclude_none=True, exclude_unset=True)
-        if receipt.survivors != receipt.cohort:
-            told["survivors"] = list(receipt.survivors)
+        told |= self._who(receipt.cohort, receipt.survivors)
         body = {**self._open.body, "receipt": told, "metrics": dict(metrics)}
         self._add(replace(self._open, body=body), Told(state, receipt, metrics))
         return self._told(now=self._is_time)
@@ -130,8 +129,7 @@ class Book:
         """The evaluation that was begun is done. On the disk when this returns."""
         assert self._open is not None, "an evaluation that was not begun"  # noqa: S101
         told: dict[str, Any] = {"figures": dict(done.figures), "excess_left": list(done.excess_left)}
-        if done.survivors != done.cohort:
-            told["survivors"] = list(done.survivors)
+        told |= self._who(done.cohort, done.survivors)
         if done.unlikely is not None:
             told["unlikely"] = {"check": done.unlikely.check, "ratio": done.unlikely.ratio}
         self._add(replace(self._open, body={**self._open.body, "receipt": told}), None)
@@ -175,8 +173,7 @@ class Book:
         known = self._evaluation
         if known is None or "receipt" not in known.body:
             return None
-        cohort = self.cohort(known)
-        return {"cohort": cohort, "survivors": cohort, **known.body["receipt"]}
+        return self._told_of(known)
 
     def cohort(self, event: Event) -> tuple[str, ...]:
         """Who was charged."""
@@ -275,10 +272,23 @@ class Book:
         self._takes = time.monotonic() - started
         return told
 
+    def _who(self, cohort: tuple[str, ...], survivors: tuple[str, ...]) -> dict[str, list[str]]:
+        """The cohort of what is being played, where others are charged here, and who stayed, where not all of it.
+
+        Sites with journals of their own are not charged here, nor are those that the params did not reach.
+        """
+        assert self._open is not None  # noqa: S101
+        told = {} if cohort == self.cohort(self._open) else {"cohort": list(cohort)}
+        return told if survivors == cohort else told | {"survivors": list(survivors)}
+
+    def _told_of(self, event: Event) -> dict[str, Any]:
+        told = event.body["receipt"]
+        cohort = tuple(told.get("cohort") or self.cohort(event))
+        return {"survivors": cohort, **told, "cohort": cohort}
+
     def _receipt(self, event: Event) -> Receipt:
-        cohort = self.cohort(event)
-        told = {"round": event.body["round"], "survivors": cohort, "bytes_up": {}, "bytes_down": {}}
-        return Receipt.from_json({**told, **event.body["receipt"], "cohort": cohort})
+        told = {"round": event.body["round"], "bytes_up": {}, "bytes_down": {}}
+        return Receipt.from_json(told | self._told_of(event))
 
 
 def _both(some: Places | None, others: Places | None) -> Places | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from federation.ledger.export import load_entries
 from federation.plan.plan import parse
 from federation.report.report import Report
 from federation.round.terms import Terms
+from federation.sums.state import begin
+from server.run import receipt_of
 from server.run_folder import RunFolder
 from simulations.accounts import book as books
 from simulations.accounts.file import AccountFile, Event
@@ -225,24 +228,44 @@ def test_receipts_hold_no_payload_and_no_head_of_a_round(home: Path) -> None:
     assert [set(line["heads"]) for line in lines if line.get("closed")] == [set(NAMES[:3])]
 
 
-def test_who_is_reached_by_another_attempt_or_after_a_stop_is_charged_beside_the_first(home: Path) -> None:
-    """Whoever got the params of a round pays for it, whichever attempt they came with."""
+def accounted(home: Path) -> tuple[Terms, Callable[[], books.Book]]:
+    """The terms of the first round of these sites, and what opens their account."""
     plan, world = parse(TEXT), read_world(parse(TEXT), find_sites(home / "sites").sites)
-    names, run, params = world.simulated, bytes(16), torch.zeros(12)
-    terms = Terms(plan, run, 1, 1, world.members, 12)
-    path = home / "accounts.sqlite"
+    path, run = home / "accounts.sqlite", bytes(16)
 
     def opened() -> books.Book:
-        return books.Book.open(path, plan, run, names, world.roster.read())
+        return books.Book.open(path, plan, run, world.simulated, world.roster.read())
 
+    return Terms(plan, run, 1, 1, world.members, 12), opened
+
+
+def test_who_is_reached_by_another_attempt_or_after_a_stop_is_charged_beside_the_first(home: Path) -> None:
+    """Whoever got the params of a round pays for it, whichever attempt they came with."""
+    terms, opened = accounted(home)
+    names, params = terms.names, torch.zeros(12)
     book = opened()
-    book.begins(terms, params, frozenset(names[:2]))
-    book.begins(terms, params, frozenset(names[1:3]))
+    book.begins(terms, params, frozenset(names[:1]))
+    book.begins(terms, params, frozenset(names[1:2]))
     book.stop()
     book.close()
-    assert {name for name, rounds in opened().rounds_begun().items() if rounds} == set(names[:3])
+    assert {name for name, rounds in opened().rounds_begun().items() if rounds} == set(names[:2])
     again = opened()
-    again.begins(terms, params, frozenset(names[3:4]))
+    again.begins(terms, params, frozenset(names[2:3]))
     again.stop()
     again.close()
-    assert {name for name, rounds in opened().rounds_begun().items() if rounds} == set(names[:4])
+    assert {name for name, rounds in opened().rounds_begun().items() if rounds} == set(names[:3])
+
+
+def test_a_round_of_a_cohort_that_is_not_all_charged_here_is_told_again_as_it_was(home: Path) -> None:
+    """A site with a journal of its own is in the cohort, and so is one that the params did not reach."""
+    terms, opened = accounted(home)
+    names, start = terms.names, begin(terms.plan, terms.run, torch.zeros(12))
+    book = opened()
+    book.begins(terms, start.params, frozenset(names[1:]))
+    nothing: dict[str, int] = {}
+    receipt = receipt_of(terms, names[1:], start, start, 0.0, (nothing, nothing), {})
+    book.ended(replace(start, round=1), receipt, {})
+    book.flush()
+    book.close()
+    assert [one for one, _ in opened().receipts()] == [receipt]
+    assert opened().rounds_begun()[names[0]] == 0
