@@ -15,9 +15,10 @@ from clients.policy import SITE_ID
 from clients.rules.origin import Origin
 from federation.errors import InputError
 from federation.files import refuse_existing, taken_back, write_new
+from federation.plan.features import Numeric
 from federation.plan.mock import README, README_TEXT, MockTable, mock_table
 from federation.plan.plan import Plan
-from federation.plan.tabular import Numeric, TabularTask
+from federation.plan.tabular import TabularTask
 
 Suffix = Literal[".csv", ".parquet"]
 

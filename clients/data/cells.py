@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clients.data.faults import Fault, collected
 from federation.plan.identifiers import MAX_DIGITS, cleaned, spellings
-from federation.plan.tabular import as_number
+from federation.plan.numerals import as_number
 
 # What people and programs write where they know nothing, in lower case. So does a text without letters and digits.
 _MISSING = re.compile(

@@ -30,8 +30,10 @@ from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_t
 from clients.data.sources.table import Table
 from clients.rules.origin import Place
 from federation.model.task import Dataset
+from federation.plan.features import Categorical, Feature, Numeric
 from federation.plan.identifiers import cleaned, spellings
-from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask, as_text
+from federation.plan.numerals import as_text
+from federation.plan.tabular import TabularTask
 
 
 @dataclass(frozen=True, repr=False)

@@ -16,8 +16,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.plan.features import Numeric
+from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
-from federation.plan.tabular import Numeric, TabularTask, as_text
+from federation.plan.tabular import TabularTask
 from federation.words import many
 
 _CLIPPED = 0.2

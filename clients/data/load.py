@@ -25,8 +25,9 @@ from clients.policy import Policy
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
 from federation.model.task import Dataset, Source, Task, hashed
+from federation.plan.features import Feature, Numeric
 from federation.plan.plan import Plan, check_delta
-from federation.plan.tabular import Feature, Numeric, TabularTask
+from federation.plan.tabular import TabularTask
 from privacy.errors import PolicyViolation
 
 
@@ -146,7 +147,7 @@ def _encoded(table: Table, feature: Feature) -> tuple[NDArray[np.float32], tuple
         found, faults = numbers(table.numerals(feature.name), feature.name, table.decimal)
         return _scaled(found, feature)[:, None].astype(np.float32), faults
     places, faults = codes(table.column(feature.name), feature.name, feature.values)
-    return np.eye(len(feature.values), dtype=np.float32)[places], faults
+    return np.eye(len(feature.parts), dtype=np.float32)[places], faults
 
 
 def _scaled(values: NDArray[np.float64], feature: Numeric) -> NDArray[np.float64]:

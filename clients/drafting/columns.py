@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from clients.data.cells import codes, is_missing, parsed
+from federation.plan.features import Categorical, Feature, Numeric
 from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned, is_whole
-from federation.plan.tabular import Categorical, Feature, Numeric, as_text
+from federation.plan.numerals import as_text
 
 MOST_VALUES = 20
 _FEW_NUMBERS = 10  # different whole numbers in a column that are taken for codes

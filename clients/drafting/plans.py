@@ -18,9 +18,10 @@ from clients.data.sources.table import Table
 from clients.drafting.columns import MOST_VALUES, Judged, judged, listed
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
+from federation.plan.features import Categorical, Feature, Numeric
 from federation.plan.identifiers import cleaned
+from federation.plan.numerals import as_text
 from federation.plan.plan import Plan, parse
-from federation.plan.tabular import Categorical, Feature, Numeric, as_text
 from federation.words import printable
 
 MOST_COLUMNS = 1000  # in a plan that people are to read

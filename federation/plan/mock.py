@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import TaskError
+from federation.plan.features import Categorical, Feature, Numeric
+from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
-from federation.plan.tabular import Categorical, Feature, Numeric, TabularTask, as_text
+from federation.plan.tabular import TabularTask
 from privacy.canonical import canonical
 from privacy.mechanism.noise import Stream
 

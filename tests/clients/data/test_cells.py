@@ -14,7 +14,8 @@ from clients.data.faults import Fault, refuse
 from clients.data.load import read_csv
 from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
-from federation.plan.tabular import TabularTask, as_number
+from federation.plan.numerals import as_number
+from federation.plan.tabular import TabularTask
 
 TASK = TabularTask.model_validate(
     {

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.drafting.columns import judged, outwards
-from federation.plan.tabular import Categorical, Numeric, as_text
+from federation.plan.features import Categorical, Numeric
+from federation.plan.numerals import as_text
 
 MANY = 40
 AGES = [str(20 + 2 * (number % 31)) for number in range(MANY)]

@@ -17,9 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from clients.data.load import read_file
 from federation.errors import TaskError
 from federation.model.task import build_task
+from federation.plan.features import Numeric
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import Plan, load, parse
-from federation.plan.tabular import Numeric, TabularTask
+from federation.plan.tabular import TabularTask
 from simulations.populations.registry import scenario_for
 from tests import plans
 from tests.random_plans import random_plans
