@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from federation.plan.features import Numeric
 from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
+from federation.plan.settings import first_gradient
 from federation.plan.tabular import TabularTask
 from federation.words import many
 
@@ -149,12 +150,13 @@ def hints_of_length(plan: Plan, length: float) -> Iterator[str]:
     norm, task = plan.privacy.clipping_norm, plan.task
     if norm is None or plan.privacy.unit == "client" or not isinstance(task, TabularTask):
         return
-    gradient = math.sqrt((1 - 1 / len(task.classes)) * (1 + length**2))
+    gradient = first_gradient(math.sqrt(1 + length**2), len(task.classes))
     if gradient > _LONG * norm:
         yield (
             f"a typical record is {length:.1f} long as the model's input, so its first gradients are about "
-            f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them. "
-            "A larger norm keeps more, and adds noise in proportion"
+            f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them, "
+            f"so probabilities may come out wrong. {gradient / 2:.2g} to {1.5 * gradient:.2g} suits them, the more "
+            "records the larger; noise grows with it"
         )
 
 
