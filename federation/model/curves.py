@@ -15,17 +15,19 @@ Nothing here looks at data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.plan.features import Feature, Numeric
+from federation.plan.maps import hats, slices
 from federation.plan.numerals import as_text
 from federation.plan.tabular import TabularTask
 
-ADDITIVE = ("logistic",)
+ADDITIVE = ("logistic", "additive")
 """The models that add up. Of another there are no curves."""
 
 _Numbers = NDArray[np.float64]
@@ -57,50 +59,141 @@ class Points:
     columns: _Numbers
     weights: _Numbers
 
+    @property
+    def mean(self) -> _Numbers:
+        """The columns (1, width) in the mean."""
+        return (self.weights @ self.columns)[None]
+
+    @property
+    def centered(self) -> _Numbers:
+        """The columns less their mean."""
+        return np.subtract(self.columns, self.mean)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What a cross adds beyond the curves of its two features: effects by point of the first, then of the second.
+
+    What depends on one of the two alone is in that one's curve, so along each of them a surface is 0 in the mean.
+    """
+
+    features: tuple[str, str]
+    outcome: str
+    labels: tuple[tuple[str, ...], tuple[str, ...]]
+    effect: tuple[tuple[float, ...], ...]
+    noise: tuple[tuple[float, ...], ...] | None
+
 
 def curves(task: TabularTask, params: Sequence[float], deviation: float | None) -> tuple[Curve, ...]:
     """The curves of a model with these flat params, feature by feature, each with all its outcomes.
 
     `deviation`: the standard deviation of the noise in each param; None if unknown. ValueError for another model.
     """
-    weights, _ = _split(task, params)
-    found, at = [], 0
+    read = _Read.of(task, params)
+    found = []
     for feature in task.features:
-        points = points_of(feature)
-        width = points.columns.shape[1]
-        shape = points.columns - points.weights @ points.columns
-        effects = shape @ weights[:, at : at + width].T
-        norms = np.sqrt(np.square(shape).sum(1))
-        found += [
-            Curve(
-                feature.name,
-                outcome,
-                points.at,
-                points.labels,
-                tuple((effects @ of).tolist()),
-                None
-                if deviation is None
-                else tuple((deviation * float(np.linalg.norm(of)) * norms).tolist()),
-            )
-            for outcome, of in _contrasts(task)
-        ]
-        at += width
+        points, shape = read.points[feature.name], read.curve(feature.name)
+        for outcome, of in _contrasts(task):
+            effect, noise = read.shown(shape, of, deviation)
+            each = None if noise is None else tuple(noise.tolist())
+            found.append(Curve(feature.name, outcome, points.at, points.labels, tuple(effect.tolist()), each))
+    return tuple(found)
+
+
+def surfaces(task: TabularTask, params: Sequence[float], deviation: float | None) -> tuple[Surface, ...]:
+    """The same of the crosses."""
+    read = _Read.of(task, params)
+    found = []
+    for pair in task.cross or ():
+        labels = read.points[pair[0]].labels, read.points[pair[1]].labels
+        sides, shape = (len(labels[0]), len(labels[1])), read.surface(pair)
+        for outcome, of in _contrasts(task):
+            effect, noise = read.shown(shape, of, deviation)
+            each = None if noise is None else _table(noise.reshape(sides))
+            found.append(Surface(pair, outcome, labels, _table(effect.reshape(sides)), each))
     return tuple(found)
 
 
 def intercepts(task: TabularTask, params: Sequence[float]) -> dict[str, float]:
-    """The log-odds by outcome where every curve is 0. With the curves at a record's cells they are its own."""
-    weights, bias = _split(task, params)
-    means = np.concatenate([points.weights @ points.columns for points in map(points_of, task.features)])
-    return {outcome: float(of @ (weights @ means + bias)) for outcome, of in _contrasts(task)}
+    """The log-odds by outcome where all curves and surfaces are 0: with those at a record's cells they add up."""
+    read = _Read.of(task, params)
+    return {outcome: float(of @ (read.weights @ read.base() + read.bias)) for outcome, of in _contrasts(task)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A model's params, and the points of its features. A row over all inputs picks what adds up to one effect."""
+
+    task: TabularTask
+    weights: _Numbers  # (classes, inputs)
+    bias: _Numbers
+    points: Mapping[str, Points]
+    places: Mapping[str, slice]
+    crosses: Mapping[tuple[str, str], slice]
+
+    @classmethod
+    def of(cls, task: TabularTask, params: Sequence[float]) -> _Read:
+        weights, bias = _split(task, params)
+        places = slices(task.features)
+        widths = [
+            (places[first].stop - places[first].start) * (places[second].stop - places[second].start)
+            for first, second in task.cross or ()
+        ]
+        ends = list(accumulate(widths, initial=sum(len(feature.parts) for feature in task.features)))
+        crosses = {pair: slice(*ends[at : at + 2]) for at, pair in enumerate(task.cross or ())}
+        points = {feature.name: points_of(feature) for feature in task.features}
+        return cls(task, weights, bias, points, places, crosses)
+
+    def curve(self, name: str) -> _Numbers:
+        """(points, inputs): a feature's own columns, and its part in the crosses that it is in."""
+        own = self.points[name]
+        rows = self._rows(len(own.labels))
+        rows[:, self.places[name]] = own.centered
+        for (first, second), place in self.crosses.items():
+            if name == first:
+                rows[:, place] = np.kron(own.centered, self.points[second].mean)
+            if name == second:
+                rows[:, place] = np.kron(self.points[first].mean, own.centered)
+        return rows
+
+    def surface(self, pair: tuple[str, str]) -> _Numbers:
+        """(points of the first times points of the second, inputs)."""
+        first, second = (self.points[name] for name in pair)
+        rows = self._rows(len(first.labels) * len(second.labels))
+        rows[:, self.crosses[pair]] = np.kron(first.centered, second.centered)
+        return rows
+
+    def base(self) -> _Numbers:
+        """(inputs,): what curves and surfaces leave out."""
+        row = self._rows(1)
+        for name, place in self.places.items():
+            row[:, place] = self.points[name].mean
+        for (first, second), place in self.crosses.items():
+            row[:, place] = np.kron(self.points[first].mean, self.points[second].mean)
+        return row[0]
+
+    def shown(
+        self, shape: _Numbers, of: _Numbers, deviation: float | None
+    ) -> tuple[_Numbers, _Numbers | None]:
+        """Effects (points,) and the deviation of each: the noise in one param is independent of that in another."""
+        effect: _Numbers = shape @ (of @ self.weights)
+        if deviation is None:
+            return effect, None
+        noise: _Numbers = deviation * float(np.linalg.norm(of)) * np.sqrt(np.square(shape).sum(1))
+        return effect, noise
+
+    def _rows(self, many: int) -> _Numbers:
+        return np.zeros((many, self.weights.shape[1]))
 
 
 def points_of(feature: Feature) -> Points:
-    """A feature's points: the ends of a range, or all values."""
+    """A feature's points: the knots of a number or the ends of its range, or all values."""
     if isinstance(feature, Numeric):
-        columns = np.array([[-1.0], [1.0]])
-        at = (feature.low, feature.high)
-        return Points(at, tuple(map(as_text, at)), columns, _along(2))
+        places = np.linspace(-1.0, 1.0, feature.knots or 2)
+        columns = places[:, None] if feature.knots is None else hats(places, feature.knots)
+        share = (places + 1) / 2
+        at = tuple((feature.low * (1 - share) + feature.high * share).tolist())
+        return Points(at, tuple(as_text(float(f"{one:.4g}")) for one in at), columns, _along(len(at)))
     many = len(feature.parts)
     labels = tuple(part.removeprefix("= ") for part in feature.parts)
     return Points((None,) * many, labels, np.eye(many), np.full(many, 1 / many))
@@ -117,6 +210,8 @@ def _split(task: TabularTask, params: Sequence[float]) -> tuple[_Numbers, _Numbe
     """Weights (classes, inputs) and bias (classes,)."""
     if task.model not in ADDITIVE:
         raise ValueError(f'a model of kind "{task.model}" does not add up')
+    if task.rows is not None:
+        raise ValueError("rows that are divided by their length do not add up")
     flat, classes = np.asarray(params, np.float64), len(task.classes)
     if flat.shape != ((task.inputs + 1) * classes,):
         raise ValueError("these are no params of this task's model")
@@ -129,3 +224,7 @@ def _contrasts(task: TabularTask) -> list[tuple[str, _Numbers]]:
     if many == 2:
         return [(task.classes[1], np.array([-1.0, 1.0]))]
     return list(zip(task.classes, np.eye(many) - 1 / many, strict=True))
+
+
+def _table(numbers: _Numbers) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in numbers.tolist())
