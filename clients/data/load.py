@@ -26,6 +26,7 @@ from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
 from federation.model.task import Dataset, Source, Task, hashed
 from federation.plan.features import Feature, Numeric
+from federation.plan.maps import hats, to_unit, write_crosses
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
 from privacy.errors import PolicyViolation
@@ -134,6 +135,7 @@ def read_table(place: Place, task: TabularTask) -> Reading:
     owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
     found = [*found, *faults, *(owners.faults if owners else ())]
     refuse(table, found, [*table.problems, *lacking])
+    mapped(features, task)
     patients = None if owners is None else torch.from_numpy(owners.numbers)
     ids = None if owners is None else hashed(owners.names)
     data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
@@ -145,9 +147,18 @@ def _encoded(table: Table, feature: Feature) -> tuple[NDArray[np.float32], tuple
     """The columns of a feature, (n, width); they mean nothing if there are faults."""
     if isinstance(feature, Numeric):
         found, faults = numbers(table.numerals(feature.name), feature.name, table.decimal)
-        return _scaled(found, feature)[:, None].astype(np.float32), faults
-    places, faults = codes(table.column(feature.name), feature.name, feature.values)
-    return np.eye(len(feature.parts), dtype=np.float32)[places], faults
+        places = _scaled(found, feature)
+        block = places[:, None] if feature.knots is None else hats(places, feature.knots)
+        return block.astype(np.float32), faults
+    at, faults = codes(table.column(feature.name), feature.name, feature.values)
+    return np.eye(len(feature.parts), dtype=np.float32)[at], faults
+
+
+def mapped(rows: NDArray[np.float32], task: TabularTask) -> None:
+    """What the plan makes of rows whose features are in place: products in the columns behind, then length 1."""
+    write_crosses(rows, task.features, task.cross or ())
+    if task.rows == "unit":
+        to_unit(rows)
 
 
 def _scaled(values: NDArray[np.float64], feature: Numeric) -> NDArray[np.float64]:

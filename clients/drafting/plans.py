@@ -139,7 +139,7 @@ def _text(
         f"target = {inline(cleaned(target))}  # what is predicted",
         f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
         *_patients(columns),
-        'model = "logistic"  # or "mlp": one hidden layer; or "package.module:factory"',
+        'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
     ]
     features = tuple(column.feature for column in columns if column.feature is not None)
     settings, delta = _settings(table, cleaned(target), classes, features, wanted)

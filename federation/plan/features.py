@@ -14,13 +14,19 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from federation.config.schema import Mistake, Table, Texts
 from federation.plan.identifiers import are_told_apart, cleaned
 
+MOST_KNOTS = 64
+
 
 class Numeric(Table):
-    """A feature on a public range, scaled to [-1, 1] and clipped."""
+    """A feature on a public range, scaled to [-1, 1] and clipped.
+
+    `knots` are points at which its line may bend, which is straight without them: federation/plan/maps.py.
+    """
 
     name: str
     low: float = Field(examples=["20"])
     high: float = Field(examples=["90"])
+    knots: int | None = Field(default=None, ge=2, le=MOST_KNOTS, examples=["8"])
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -30,8 +36,10 @@ class Numeric(Table):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What each of the input's columns is of the feature, as text: one, the feature itself."""
-        return ("",)
+        """What each of the input's columns is of the feature, as text: one, the feature itself, or one a knot."""
+        if self.knots is None:
+            return ("",)
+        return tuple(f"(knot {place + 1} of {self.knots})" for place in range(self.knots))
 
 
 class Categorical(Table):

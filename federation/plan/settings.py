@@ -2,7 +2,7 @@
 
     g   the length of a typical record's first gradient, sqrt(1 - 1/K) * L: the error of K classes before anything
         is learned, times the length L of the input with its 1 for the bias. L follows from the plan: one-hot adds
-        1 to its square, a range adds 1/2.
+        1 to its square, a range 1/2, a range with knots 2/3.
     r   the length of the noise on a sum over that of its largest mean: z * sqrt(params) / (q * records), for noise
         multiplier z and sample rate q.
 
@@ -29,6 +29,7 @@ _LEAST, _MOST, _NOISY = 0.5, 1.5, 0.15  # of the clip, in first gradients, and t
 _DRAWN, _LEAST_RATE, _MOST_RATE = 2000, 0.05, 0.4
 _WALK = 0.2  # how far noise moves a parameter in a run of Adam
 _RANGE = 0.5  # the square of a number in -1 .. 1, usually
+_BENT = 2 / 3  # the sum of the squares of the hats on both sides of it, on average
 _FAR = 3  # times the clip, or below it, from which a plan is told so
 _OFF = 20  # the same of a learning rate
 _DESCENT = 2.0  # a step of plain descent along a mean gradient, over the square of the input's length
@@ -50,13 +51,10 @@ class Settings:
 
 
 def typical_length(task: TabularTask) -> float:
-    """About the length of a record as the model's input, with the 1 for the bias: from the plan alone.
-
-    >>> from federation.plan.features import Numeric
-    >>> round(first_gradient(math.sqrt(1 + 100 * _RANGE), 2), 2)
-    5.05
-    """
-    return math.sqrt(1 + math.fsum(map(_square, task.features)))
+    """About the length of a record as the model's input, with the 1 for the bias: from the plan alone."""
+    squares = {feature.name: _square(feature) for feature in task.features}
+    crossed = math.fsum(squares[first] * squares[second] for first, second in task.cross or ())
+    return math.sqrt(1 + (1 if task.rows == "unit" else math.fsum(squares.values()) + crossed))
 
 
 def first_gradient(length: float, classes: int) -> float:
@@ -88,7 +86,9 @@ def hints(plan: Plan, params: int) -> Iterator[str]:
 
 def _square(feature: Feature) -> float:
     """What a feature adds to the square of a record's length."""
-    return _RANGE if isinstance(feature, Numeric) else 1.0
+    if not isinstance(feature, Numeric):
+        return 1.0
+    return _RANGE if feature.knots is None else _BENT
 
 
 def _step(rounds: int) -> float:

@@ -27,7 +27,14 @@ def settings(records: int, epsilon: float = 3.0, features: dict[str, object] = C
 def test_a_length_counts_a_value_of_a_list_once_and_a_range_by_half() -> None:
     listed = {"values": ["1", "2", "3"]}
     assert typical_length(task_of({"a": listed})) == pytest.approx(2**0.5)
-    assert typical_length(task_of({"a": listed, "b": {"low": 0, "high": 1}})) == pytest.approx(2.5**0.5)
+    both = {"a": listed, "b": {"low": 0, "high": 1}}
+    assert typical_length(task_of(both)) == pytest.approx(2.5**0.5)
+    crossed = plan_of({"task.features": both, "task.cross": [["a", "b"]]}).task
+    assert isinstance(crossed, TabularTask) and typical_length(crossed) == pytest.approx(3**0.5)
+    unit = plan_of({"task.features": both, "task.rows": "unit"}).task
+    assert isinstance(unit, TabularTask) and typical_length(unit) == pytest.approx(2**0.5)
+    bent = task_of({"b": {"low": 0, "high": 1, "knots": 8}})
+    assert typical_length(bent) == pytest.approx((5 / 3) ** 0.5)
 
 
 def test_wider_inputs_get_a_larger_clip() -> None:
