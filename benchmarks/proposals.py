@@ -5,7 +5,7 @@
 The rule is federation/plan/settings.py, by which `federation plan new` writes plans. A grid of clipping norms,
 learning rates and sample rates is run for each epsilon, and the settings with the best mean AUC over all seeds are
 "the best of the grid": chosen on the very records that they are judged on, which no one could do with private ones.
-So the gap is at least what tuning would gain. A seed chooses which records are held out; noise is fresh in every run.
+So the gap is at least what tuning would gain. A seed chooses which records are held out; noise is new in every run.
 
 HEART is the folder of the UCI heart disease files. DATA is one with census/adult.data and
 credit-default/UCI_Credit_Card.csv, as published; each is cut into five sites. It writes benchmarks/proposals.md.
