@@ -1,12 +1,13 @@
-"""Three banks and their credit cards: who will not pay next month. Made up, with the layout of a well-known table.
+"""Three banks and their credit cards: who will not pay next month. Made up, with a well-known layout.
 
-The columns are those of "default of credit card clients" (Yeh and Lien 2009) for three months: the limit, schooling,
-marital status and age, how late each of the last payments was (-2 no use, -1 paid in full, 0 the minimum, 1 and more:
-months behind), what was billed and what was paid. Nothing of that table is in here: `credit` says how each is drawn.
+The columns are those of "default of credit card clients" (Yeh and Lien 2009) for three months: the limit,
+schooling, marital status and age, how late each of the last payments was (-2 no use, -1 paid in full, 0 the
+minimum, 1 and more: months behind), what was billed and what was paid. Nothing of that table is in here: `credit`
+says how each is drawn.
 
-About one in five defaults. Amounts have a heavy tail, bills may be below 0, and what a delay says is no straight line:
-one month behind says little, two say nearly all. That is why the plan has a curve for each number. Banks differ in
-limits and in how many default. `SEX` is in the files and in no plan.
+About one in five defaults. Amounts have a heavy tail, bills may be below 0, and what a delay says is no straight
+line: one month behind says little, two say nearly all. That is why the plan has a curve for each number. Banks
+differ in limits and in how many default. `SEX` is in the files and in no plan.
 """
 
 from __future__ import annotations

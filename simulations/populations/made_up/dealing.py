@@ -22,7 +22,7 @@ def write_sites(
     where: Places,
     is_test: NDArray[np.bool_],
 ) -> Path:
-    """Write `directory`/SITE/train.csv and test.csv: of each row the place of its site, and whether it is for the test."""
+    """Write `directory`/SITE/train.csv and test.csv, by each row's site and whether it is for the test."""
     rows = list(zip(*columns.values(), strict=True))
     for place, site in enumerate(sites):
         for part, wanted in (("train", ~is_test), ("test", is_test)):

@@ -1,11 +1,12 @@
 """Four issuers of cards and their payments: which one is a fraud. Made up from beginning to end.
 
-A row is a payment, and a card has several, so `card` is the column that says whose a row is. About one payment in a
-hundred and fifty is a fraud, which is as rare as what a private model can still find among so few cards.
+A row is a payment, and a card has several, so `card` is the column that says whose a row is. About one payment in
+a hundred and fifty is a fraud, which is as rare as what a private model can still find among so few cards.
 
-What makes a fraud likely, in log-odds (`fraud`): no card present, a merchant in another country, a device that was never
-seen, the night, a payment soon after the last one, an amount far above what the card usually pays. Each is also common
-among honest payments. Issuers differ in size, in how many of their cards travel, and in how often they are attacked.
+What makes a fraud likely, in log-odds (`fraud`): no card present, a merchant in another country, a device that
+was never seen, the night, a payment soon after the last one, an amount far above what the card usually pays. Each
+is also common among honest payments. Issuers differ in size, in how many of their cards travel, and in how often
+they are attacked.
 """
 
 from __future__ import annotations

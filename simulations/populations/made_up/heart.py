@@ -1,9 +1,10 @@
 """Four hospitals and their patients with chest pain: whose arteries are narrow. Made up, with a well-known layout.
 
-The columns are those of the UCI heart disease files (Detrano et al. 1989), with a header, and what is unknown is a `?`
-as in them: outside of the first hospital the last three measurements are hardly ever made, and one hospital has no
-cholesterol. Nothing of those files is in here: `heart` says how each column is drawn. What decides most of them is how
-narrow the arteries are, which no column says. Hospitals differ in size, in whom they send on and in what they measure.
+The columns are those of the UCI heart disease files (Detrano et al. 1989), with a header, and what is unknown is
+a `?` as in them: outside of the first hospital the last three measurements are hardly ever made, and one hospital
+has no cholesterol. Nothing of those files is in here: `heart` says how each column is drawn. What decides most of
+them is how narrow the arteries are, which no column says. Hospitals differ in size, in whom they send on and in
+what they measure.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Five hospitals and the people with diabetes whom they discharge: who is back within thirty days. Made up.
 
-The columns are some of those of "Diabetes 130-US hospitals" (Strack et al. 2014). Nothing of that table is in here:
-`readmission` says how each is drawn. A row is a stay, and a person has one to eight, so `patient_nbr` is the column
-that says whose a row is; one in eight has stays at a second hospital, too, and is the same person there.
+The columns are some of those of "Diabetes 130-US hospitals" (Strack et al. 2014). Nothing of that table is in
+here: `readmission` says how each is drawn. A row is a stay, and a person has one to eight, so `patient_nbr` is
+the column that says whose a row is; one in eight has stays at a second hospital, too, and is the same person
+there.
 
 About one stay in nine is followed by another within thirty days. What makes that likely, in log-odds: stays and
 emergencies in the year before, a long stay, many drugs, a diagnosis of the circulation, a frailty that no column
-says. A long-term sugar (A1C) is measured in one stay of five: `none` says that it was not. Hospitals differ in whom
-they admit and in what follows a discharge. `race` is in the files and in no plan.
+says. A long-term sugar (A1C) is measured in one stay of five: `none` says that it was not. Hospitals differ in
+whom they admit and in what follows a discharge. `race` is in the files and in no plan.
 """
 
 from __future__ import annotations
