@@ -170,7 +170,7 @@ class _Read:
             row[:, place] = self.points[name].mean
         for (first, second), place in self.crosses.items():
             row[:, place] = np.kron(self.points[first].mean, self.points[second].mean)
-        return row[0]
+        return row.reshape(-1)
 
     def shown(
         self, shape: _Numbers, of: _Numbers, deviation: float | None
