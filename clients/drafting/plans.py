@@ -18,9 +18,8 @@ from clients.data.sources.table import Table
 from clients.drafting.columns import MOST_VALUES, Judged, judged, listed
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
-from federation.plan.features import Categorical, Feature, Numeric
-from federation.plan.identifiers import cleaned
-from federation.plan.numerals import as_text
+from federation.plan.features import Categorical, Feature
+from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.plan import Plan, parse
 from federation.words import printable
 
@@ -157,11 +156,15 @@ def _patients(columns: Sequence[Judged]) -> Iterator[str]:
 
 def line_of(feature: Feature, why: str = "") -> str:
     """A feature as its line in a plan, with a comment."""
-    if isinstance(feature, Numeric):
-        shape = f"{{ low = {as_text(feature.low)}, high = {as_text(feature.high)} }}"
-    else:
-        shape = inline({"values": list(feature.values)})
+    said = feature.model_dump(mode="json", exclude_none=True, exclude={"name"})
+    shape = inline({key: _plain(value) for key, value in said.items()})
     return f"{key_of(feature.name)} = {shape}" + f"  # {printable(why)}" * bool(why)
+
+
+def _plain(value: object) -> object:
+    """A whole number without decimals, as people write it."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 10**MAX_DIGITS
+    return int(value) if isinstance(value, float) and is_whole else value
 
 
 def _without(columns: Sequence[Judged]) -> Iterator[str]:

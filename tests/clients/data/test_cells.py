@@ -53,7 +53,8 @@ def test_every_bad_cell_of_a_file_is_told_at_once_and_no_value(tmp_path: Path) -
         'also row 9, column "cp": is not one of the plan\'s values, '
         'also row 10, column "sick": is not one of the plan\'s values, '
         'also row 11, column "mrn": names nobody: a mark for missing, 65 of 90 rows in all; '
-        "drop or fill such rows at the site, before training, and correct the cell, or the plan's list"
+        "drop or fill such rows at the site, or agree on a plan with a rule for missing, and "
+        "correct the cell, or the plan's list"
     )
 
 
@@ -98,7 +99,7 @@ def test_a_number_written_otherwise_is_named_by_its_kind(cell: str, kind: str) -
 
 def test_a_code_that_is_not_the_plans_says_so_and_how_it_nearly_is() -> None:
     cells = ["250.0", "250.00", "250", "A", "b", "", "39733011000001104", "a\u200b"]
-    found, faults = codes(cells, "cp", ["250.0", "a", "39733011000001106"])
+    found, faults, _ = codes(cells, "cp", ["250.0", "a", "39733011000001106"])
     assert found.tolist() == [0, -1, -1, -1, -1, -1, -1, 1]
     assert {
         fault.rows: fault.message.removeprefix("is not one of the plan's values") for fault in faults
