@@ -53,7 +53,8 @@ def test_every_bad_cell_of_a_file_is_told_at_once_and_no_value(tmp_path: Path) -
         'also row 9, column "cp": is not one of the plan\'s values, '
         'also row 10, column "sick": is not one of the plan\'s values, '
         'also row 11, column "mrn": names nobody: a mark for missing, 65 of 90 rows in all; '
-        "drop or fill such rows at the site, or agree on a plan that says what missing means, and correct the cell, or the plan's list"
+        "drop or fill such rows at the site, or agree on a plan with a rule for missing, and "
+        "correct the cell, or the plan's list"
     )
 
 
