@@ -29,7 +29,7 @@ _LONG = 60  # characters of a cell
 _ENOUGH = 20  # rows, for a word on how many cells are unique
 _MOST_LISTED = 60  # values in a list; of more codes, a hash
 _HASH = 64
-_TAIL = 100  # times the first quartile, for the greatest number of a long tail
+_TAIL = 30  # times the first quartile of what is above 0, for the greatest number of a long tail
 _STEPS = 20  # of a proposed range; it is rounded outwards to these
 
 _ID = r"(id|ids|nr|nbr|no|num|number|code|key|uuid|guid|hash)"
@@ -182,7 +182,8 @@ def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
     in_a_row = different == count == high - low + 1
     if are_whole and (in_a_row or (count >= _ENOUGH and different >= _UNIQUE * count)):
         return Judged(name, None, "possible identifier: whole numbers, nearly all different")
-    if low >= 0 and high > _TAIL * max(1.0, float(np.quantile(numbers, 0.25))):
+    positive = [number for number in numbers if number > 0]
+    if low >= 0 and high > _TAIL * float(np.quantile(positive, 0.25)):
         scale, least = ("log", _power(low, ROUND_FLOOR)) if low > 0 else ("symlog", 0.0)
         shape = {"low": least, "high": _power(high, ROUND_CEILING), "scale": scale}
         return _proposed(name, shape, "a long tail, so on the scale of its logarithm")
