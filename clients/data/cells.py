@@ -23,7 +23,8 @@ _MISSING = re.compile(
 
 _SAYS_ANYTHING = re.compile(r"[^\W_]")
 
-_DROP = "drop or fill such rows at the site, or agree on a plan that says what missing means"
+_DROP = "drop or fill such rows at the site, or agree on a plan with a rule for missing"
+FILL = "drop or fill such rows at the site: no plan says what they mean"
 _ALONE = "write the number alone"
 _NUMBER = "is not a finite number"
 _SERIAL = re.compile(r"[1-9][0-9]{4}(\.[0-9]+)?")
@@ -106,10 +107,12 @@ def codes(
     values: Sequence[str],
     filler: int | None = None,
     bucket: int | None = None,
+    cure: str = _DROP,
 ) -> tuple[NDArray[np.int64], tuple[Fault, ...], NDArray[np.bool_]]:
     """The position of every cell in `values`, (n,), or -1; what is wrong; and where nothing is known, if filled.
 
-    A mark of missing that `values` lists is that value; others are at `filler`. Other texts are at `bucket`.
+    A mark of missing that `values` lists is that value; others are at `filler`, or `cure` says what can be done.
+    Other texts are at `bucket`.
     """
     known = spellings(values)
     numerals, capitals = {_number(text) for text in known} - {None}, {text.casefold() for text in known}
@@ -118,7 +121,8 @@ def codes(
         return known.get(text, bucket)
 
     def said(text: str) -> Said:
-        return _no_value(text, numerals, capitals)
+        message, hint = _no_value(text, numerals, capitals)
+        return message, cure if hint == _DROP else hint
 
     return _placed(Distinct.of(cells), column, place, said, filler, known)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.data.cells import codes
+from clients.data.cells import FILL, codes
 from clients.data.encoding.encoded import encoded
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
@@ -133,7 +133,7 @@ def read_table(place: Place, task: TabularTask) -> Reading:
             found += columns.faults
         at += width
     cells = table.column(task.target) if task.target in there else []
-    labels, faults, _ = codes(cells, task.target, task.classes)
+    labels, faults, _ = codes(cells, task.target, task.classes, cure=FILL)
     owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
     found = [*found, *faults, *(owners.faults if owners else ())]
     refuse(table, found, [*table.problems, *lacking])

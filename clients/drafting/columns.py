@@ -29,10 +29,10 @@ _LONG = 60  # characters of a cell
 _ENOUGH = 20  # rows, for a word on how many cells are unique
 _MOST_LISTED = 60  # values in a list; of more codes, a hash
 _HASH = 64
-_TAIL = 100  # times the first quartile, for the greatest number of a long tail
+_TAIL = 30  # times the first quartile of what is above 0, for the greatest number of a long tail
 _STEPS = 20  # of a proposed range; it is rounded outwards to these
 
-_ID = r"(id|ids|nr|no|num|number|code|key|uuid|guid|hash)"
+_ID = r"(id|ids|nr|nbr|no|num|number|code|key|uuid|guid|hash)"
 _PERSON = r"(patient|pat|subject|person|participant|client|customer|member|account)"
 _THING = rf"({_PERSON}|case|record|row|encounter|visit|admission|sample|specimen)"
 _NAMED = re.compile(
@@ -40,13 +40,15 @@ _NAMED = re.compile(
     r"|(first|last|full|sur|family|given|patient)[ _.-]?name|name|e?-?mail.*|(tele)?phone.*|address|street"
     r"|zip([ _.-]?code)?|post(al)?[ _.-]?code|ip([ _.-]?address)?",
 )
+_SOME_ID = re.compile(r".*[ _.-]id")
+_OF_THINGS = re.compile(rf"(.*[ _.-])?{_THING}s?[ _.-]?id")
 _OF_PEOPLE = re.compile(rf"{_PERSON}s?([ _.-]?{_ID})?|mrn|ssn|nhs[ _.-]?n.*")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?|\d{8}T.*|\d{1,2}[-. ][^\W\d_]{3,}[-. ]\d{2,4}")
 _FORMS = (
     *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
     *("%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y"),
 )
-_CODE = re.compile(r"[\w.:/+()-]{1,40}")
+_CODE = re.compile(r"[\w.:/+()&'-]{1,40}")
 _PADDED = re.compile(r"[-+]?0[0-9].*")
 _WHOLE_AS_FLOAT = re.compile(r"(0|-?[1-9][0-9]*)\.0")
 
@@ -66,15 +68,18 @@ class Judged:
 
 def judged(name: str, cells: Sequence[str], numerals: Sequence[str] | None = None) -> Judged:
     """What a plan could say of a column with these cells; `numerals` are the same as numbers would be read."""
-    texts, numerals = list(map(cleaned, cells)), cells if numerals is None else numerals
+    plain = {cell: cleaned(cell) for cell in set(cells)}
+    texts, numerals = [plain[cell] for cell in cells], cells if numerals is None else numerals
     silent = {text for text in set(texts) if is_missing(text)}
     known = [text for text in texts if text not in silent]
     apart = _left_out(name, texts, known) or _told_by_name(name, known)
     if apart is not None:
         return apart
     numbers = parsed([cell.strip() for cell, text in zip(numerals, texts, strict=True) if text not in silent])
-    if any(map(_DATE.fullmatch, known)):
+    if any(map(_DATE.fullmatch, set(known))):
         found = _of_dates(name, known)
+    elif _is_called_id(name):
+        found = _of_values(name, known, "", are_codes=False)
     elif not np.isnan(numbers).any() and not any(map(_PADDED.fullmatch, set(known))):
         found = _of_numbers(name, known, numbers.tolist())
     else:
@@ -121,13 +126,22 @@ def _left_out(name: str, texts: list[str], known: list[str]) -> Judged | None:
 
 
 def _told_by_name(name: str, texts: list[str]) -> Judged | None:
-    """Columns that are called as identifiers are."""
-    plain_name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
-    if not _NAMED.fullmatch(plain_name):
+    """Columns that are called as identifiers are; one of a few values that recur is a code of something else."""
+    plain_name, different = _plain(name), len(set(texts))
+    is_code = _is_called_id(name) and different <= min(_MOST_LISTED, len(texts) / _ENOUGH)
+    if is_code or not _NAMED.fullmatch(plain_name):
         return None
-    repeated = len(set(texts)) < len(texts)
-    is_of_people = bool(_OF_PEOPLE.fullmatch(plain_name)) and repeated
+    is_of_people = bool(_OF_PEOPLE.fullmatch(plain_name)) and different < len(texts)
     return Judged(name, None, "possible identifier, by its name", is_of_people)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
+
+
+def _is_called_id(name: str) -> bool:
+    """Whether a name ends as an identifier's does, and says neither of people nor of records."""
+    return bool(_SOME_ID.fullmatch(_plain(name))) and not _OF_THINGS.fullmatch(_plain(name))
 
 
 def _with_missing(found: Judged, missing: int, count: int) -> Judged:
@@ -168,7 +182,8 @@ def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
     in_a_row = different == count == high - low + 1
     if are_whole and (in_a_row or (count >= _ENOUGH and different >= _UNIQUE * count)):
         return Judged(name, None, "possible identifier: whole numbers, nearly all different")
-    if low >= 0 and high > _TAIL * max(1.0, float(np.quantile(numbers, 0.25))):
+    positive = [number for number in numbers if number > 0]
+    if low >= 0 and high > _TAIL * float(np.quantile(positive, 0.25)):
         scale, least = ("log", _power(low, ROUND_FLOOR)) if low > 0 else ("symlog", 0.0)
         shape = {"low": least, "high": _power(high, ROUND_CEILING), "scale": scale}
         return _proposed(name, shape, "a long tail, so on the scale of its logarithm")

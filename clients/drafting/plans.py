@@ -28,7 +28,8 @@ _NAMED = 40  # columns that are left out, in a comment
 
 DECISIONS = (
     "every range: from what is possible, not from what is in one file; values beyond it are clipped",
-    "every list of values: a site with another value is refused, so list what any site may have",
+    "every list of values: a site with another value is refused, so list what any site may have, or other = true",
+    'what is missing: refused, unless the line says missing = "indicator" (numbers, dates) or "category"',
     "the order of the classes: of two, the second is the positive one of AUC, F1 and recall",
     "privacy: the unit (is a patient in several rows?), epsilon, delta",
     "cohort.minimum, colluders and dropouts: how many sites there are, and how many may fail or collude",
@@ -125,7 +126,8 @@ def _text(table: Table, target: str, name: str, classes: tuple[str, ...], column
         'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
         "",
         "# GUESS, each line: write what is possible, not what is in one file. A number beyond its range is",
-        "# clipped; a text that is not in its list is refused. The order of lines is the layout of the input.",
+        "# clipped; a text that is not in its list is refused, unless other = true; so is a cell that says",
+        "# nothing, unless the line says missing. The order of lines is the layout of the input.",
         "[task.features]",
         *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
         *_without(columns),

@@ -55,7 +55,7 @@ def test_few_texts_and_few_whole_numbers_are_values(cells: list[str], values: tu
     "name",
     ["id", "ID", "patient_id", "PatientID", "patientId", "patient no", "MRN", "mrn", "row_id", "study.id", "Name",
      "first name", "lastname", "e-mail", "phone", "ZIP", "postal_code", "ssn", "Unnamed: 0", "case_number",
-     "nhs_number"],
+     "nhs_number", "patient_nbr"],
 )  # fmt: skip
 def test_a_column_that_is_called_as_identifiers_are_is_left_out(name: str) -> None:
     column = judged(name, AGES)
