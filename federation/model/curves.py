@@ -1,10 +1,10 @@
 """What a linear or an additive model makes of each feature, read from its params alone: curves, and their noise.
 
 Such a model adds up: the log-odds of a class are an intercept and one number per feature. A `Curve` has that
-number at points of the feature, in its own units; between two of them the model goes along the straight line. The
-columns of a feature say a constant between them that the intercept says, too, so what is shown is centered: over
-its public range, or its values, a curve is 0 in the mean, and the intercept takes what was there. A mean over the
-records would have to be paid for.
+number at points of the feature, in its own units; between two of them the model goes along the straight line, on
+the feature's scale. The columns of a feature say a constant between them that the intercept says, too, so what is
+shown is centered: over its public range, or its values, a curve is 0 in the mean, and the intercept takes what was
+there. A mean over the records would have to be paid for.
 
 `noise` is the standard deviation that the noise of privacy makes in what is shown: of the effect at a point, not
 of the difference of two. It is what the noise makes, and no confidence interval: it says nothing of how the records
@@ -22,9 +22,8 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.plan.features import Feature, Numeric
-from federation.plan.maps import hats, slices
-from federation.plan.numerals import as_text
+from federation.model.points import Points, points_of
+from federation.plan.maps import slices
 from federation.plan.tabular import TabularTask
 
 ADDITIVE = ("logistic", "additive")
@@ -50,26 +49,6 @@ class Curve:
     noise: tuple[float, ...] | None
 
 
-@dataclass(frozen=True, eq=False)
-class Points:
-    """Points of a feature: the columns (points, width) that a cell there becomes, and their share in the mean."""
-
-    at: tuple[float | None, ...]
-    labels: tuple[str, ...]
-    columns: _Numbers
-    weights: _Numbers
-
-    @property
-    def mean(self) -> _Numbers:
-        """The columns (1, width) in the mean."""
-        return (self.weights @ self.columns)[None]
-
-    @property
-    def centered(self) -> _Numbers:
-        """The columns less their mean."""
-        return np.subtract(self.columns, self.mean)
-
-
 @dataclass(frozen=True)
 class Surface:
     """What a cross adds beyond the curves of its two features: effects by point of the first, then of the second.
@@ -92,11 +71,13 @@ def curves(task: TabularTask, params: Sequence[float], deviation: float | None) 
     read = _Read.of(task, params)
     found = []
     for feature in task.features:
-        points, shape = read.points[feature.name], read.curve(feature.name)
-        for outcome, of in _contrasts(task):
-            effect, noise = read.shown(shape, of, deviation)
-            each = None if noise is None else tuple(noise.tolist())
-            found.append(Curve(feature.name, outcome, points.at, points.labels, tuple(effect.tolist()), each))
+        for points in read.points[feature.name]:
+            shape = read.curve(feature.name, points)
+            for outcome, of in _contrasts(task):
+                effect, noise = read.shown(shape, of, deviation)
+                each = None if noise is None else tuple(noise.tolist())
+                effects = tuple(effect.tolist())
+                found.append(Curve(points.name, outcome, points.at, points.labels, effects, each))
     return tuple(found)
 
 
@@ -105,7 +86,7 @@ def surfaces(task: TabularTask, params: Sequence[float], deviation: float | None
     read = _Read.of(task, params)
     found = []
     for pair in task.cross or ():
-        labels = read.points[pair[0]].labels, read.points[pair[1]].labels
+        labels = read.crossed(pair[0]).labels, read.crossed(pair[1]).labels
         sides, shape = (len(labels[0]), len(labels[1])), read.surface(pair)
         for outcome, of in _contrasts(task):
             effect, noise = read.shown(shape, of, deviation)
@@ -127,7 +108,7 @@ class _Read:
     task: TabularTask
     weights: _Numbers  # (classes, inputs)
     bias: _Numbers
-    points: Mapping[str, Points]
+    points: Mapping[str, tuple[Points, ...]]
     places: Mapping[str, slice]
     crosses: Mapping[tuple[str, str], slice]
 
@@ -144,21 +125,25 @@ class _Read:
         points = {feature.name: points_of(feature) for feature in task.features}
         return cls(task, weights, bias, points, places, crosses)
 
-    def curve(self, name: str) -> _Numbers:
+    def crossed(self, name: str) -> Points:
+        """The points of a feature that is crossed: it has one part."""
+        (points,) = self.points[name]
+        return points
+
+    def curve(self, name: str, own: Points) -> _Numbers:
         """(points, inputs): a feature's own columns, and its part in the crosses that it is in."""
-        own = self.points[name]
         rows = self._rows(len(own.labels))
         rows[:, self.places[name]] = own.centered
         for (first, second), place in self.crosses.items():
             if name == first:
-                rows[:, place] = np.kron(own.centered, self.points[second].mean)
+                rows[:, place] = np.kron(own.centered, self.crossed(second).mean)
             if name == second:
-                rows[:, place] = np.kron(self.points[first].mean, own.centered)
+                rows[:, place] = np.kron(self.crossed(first).mean, own.centered)
         return rows
 
     def surface(self, pair: tuple[str, str]) -> _Numbers:
         """(points of the first times points of the second, inputs)."""
-        first, second = (self.points[name] for name in pair)
+        first, second = map(self.crossed, pair)
         rows = self._rows(len(first.labels) * len(second.labels))
         rows[:, self.crosses[pair]] = np.kron(first.centered, second.centered)
         return rows
@@ -167,9 +152,9 @@ class _Read:
         """(inputs,): what curves and surfaces leave out."""
         row = self._rows(1)
         for name, place in self.places.items():
-            row[:, place] = self.points[name].mean
+            row[:, place] = sum(points.mean for points in self.points[name])
         for (first, second), place in self.crosses.items():
-            row[:, place] = np.kron(self.points[first].mean, self.points[second].mean)
+            row[:, place] = np.kron(self.crossed(first).mean, self.crossed(second).mean)
         return row.reshape(-1)
 
     def shown(
@@ -184,26 +169,6 @@ class _Read:
 
     def _rows(self, many: int) -> _Numbers:
         return np.zeros((many, self.weights.shape[1]))
-
-
-def points_of(feature: Feature) -> Points:
-    """A feature's points: the knots of a number or the ends of its range, or all values."""
-    if isinstance(feature, Numeric):
-        places = np.linspace(-1.0, 1.0, feature.knots or 2)
-        columns = places[:, None] if feature.knots is None else hats(places, feature.knots)
-        share = (places + 1) / 2
-        at = tuple((feature.low * (1 - share) + feature.high * share).tolist())
-        return Points(at, tuple(as_text(float(f"{one:.4g}")) for one in at), columns, _along(len(at)))
-    many = len(feature.parts)
-    labels = tuple(part.removeprefix("= ") for part in feature.parts)
-    return Points((None,) * many, labels, np.eye(many), np.full(many, 1 / many))
-
-
-def _along(many: int) -> _Numbers:
-    """The weights of the mean of a line through so many even points: halves at the ends."""
-    weights = np.full(many, 1 / (many - 1))
-    weights[[0, -1]] /= 2
-    return weights
 
 
 def _split(task: TabularTask, params: Sequence[float]) -> tuple[_Numbers, _Numbers]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.config.schema import Mistake
-from federation.plan.features import Feature
+from federation.plan.features import Date, Feature
 
 MOST_CROSSED = 512
 """The most columns of a cross: each is a param a class, with noise of its own and few records behind it."""
@@ -65,10 +65,13 @@ def to_unit(rows: Block) -> None:
 def check_crosses(features: Sequence[Feature], cross: Sequence[tuple[str, str]]) -> None:
     """Raise a Mistake unless each is of two different features, named once, with columns that can be filled."""
     widths, seen = {feature.name: len(feature.parts) for feature in features}, set[frozenset[str]]()
+    several = {one.name for one in features if isinstance(one, Date) and len(one.take) > 1}
     for pair in cross:
         for name in pair:
             if name not in widths:
                 raise Mistake(f'crosses "{name}", which is no feature', "name it under task.features")
+            if name in several:
+                raise Mistake(f'crosses "{name}", a date of several parts', "have it take one of them")
         if pair[0] == pair[1]:
             raise Mistake(f'crosses "{pair[0]}" with itself', "give it more knots")
         if frozenset(pair) in seen:

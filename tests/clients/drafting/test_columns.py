@@ -41,7 +41,7 @@ def test_numbers_get_a_plain_range_around_them(cells: list[str], low: float, hig
         (["1.0", "0.0"], ("0", "1")),
         (["1.0", "2"], ("1", "2")),
         (["01", "02", "10"], ("01", "02", "10")),
-        (["yes", "no", "unknown"], ("no", "unknown", "yes")),
+        (["yes", "no", "unknown"], ("no", "yes")),
     ],
     ids=["numbers first", "codes", "of pandas", "both spellings", "padded", "a mark"],
 )
@@ -55,7 +55,7 @@ def test_few_texts_and_few_whole_numbers_are_values(cells: list[str], values: tu
     "name",
     ["id", "ID", "patient_id", "PatientID", "patientId", "patient no", "MRN", "mrn", "row_id", "study.id", "Name",
      "first name", "lastname", "e-mail", "phone", "ZIP", "postal_code", "ssn", "Unnamed: 0", "case_number",
-     "nhs_number"],
+     "nhs_number", "patient_nbr"],
 )  # fmt: skip
 def test_a_column_that_is_called_as_identifiers_are_is_left_out(name: str) -> None:
     column = judged(name, AGES)
@@ -79,17 +79,16 @@ def test_a_name_that_only_looks_alike_is_none(name: str) -> None:
         ([str(10**16 + number % 30) for number in range(MANY)], "possible identifier"),
         ([f"note {number % 30}" for number in range(MANY)], "free text"),
         (["a long story " * 8, "short"] * MANY, "free text"),
-        ([f"2020-01-{1 + number % 28}" for number in range(MANY)], "dates"),
-        ([f"{1 + number % 28}.3.2020" for number in range(MANY)], "dates"),
-        (["", *AGES], "1 of 41 cells are empty"),
+        ([f"{1 + number % 12}/3/2020" for number in range(MANY)], "dates, and nothing says whether they are"),
+        (["2020-01-31", "31.1.2020", "in May"] * MANY, "dates in several ways"),
         ([""] * MANY, "is empty"),
         (["7"] * MANY, "the same in every row"),
-        (["?", *AGES], "1 of 41 cells are no numbers"),
+        (["?", *["7", "7"] * MANY, "about 8"], "1 of 81 cells are no numbers"),
         (["1,5", *AGES], "1 of 41 cells are no numbers"),
         (["-1.7e308", "1.7e308"] * MANY, "more than 15 digits"),
     ],
-    ids=["codes", "numbers", "in a row", "digits", "many texts", "long", "dates", "german dates", "gap", "empty",
-         "constant", "mark", "comma", "infinite"],
+    ids=["codes", "numbers", "in a row", "digits", "many texts", "long", "dates", "mixed dates", "empty",
+         "constant", "words", "comma", "infinite"],
 )  # fmt: skip
 def test_what_is_not_guessed_is_left_out_and_said_why(cells: list[str], why: str) -> None:
     column = judged("x", cells)

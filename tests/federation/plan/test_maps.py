@@ -145,5 +145,9 @@ def test_a_cross_may_not_be_wider_than_its_records_could_fill() -> None:
         'cp  = { values = ["1", "2", "3", "4"] }',
         "dose = { low = 0, high = 1, knots = 9 }",
     )
+    with pytest.raises(PlanError, match=r"a date of several parts; have it take one of them"):
+        date = '{ date = "%Y-%m-%d", since = "2024-01-01", until = "2024-12-31", take = ["days", "month"] }'
+        crossed = TEXT.replace('"logistic"', '"logistic"\ncross = [["age", "cp"]]')
+        parse(crossed.replace('{ values = ["1", "2", "3", "4"] }', date))
     with pytest.raises(PlanError, match="into 576 columns, and 512 are the most; give them fewer knots"):
         parse(text.replace('"logistic"', '"logistic"\ncross = [["age", "dose"]]'))
