@@ -104,7 +104,8 @@ class SiteWork:
         """Right answers, wrong answers and loss, summed over the records held out."""
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
         task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
-        return figures(model, task, held_out, whole_patients=whole_patients, tally=tally)
+        threshold = self.terms.plan.evaluation.threshold
+        return figures(model, task, held_out, whole_patients=whole_patients, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
         task, tally = self.trainer.task, self.trainer.tally
