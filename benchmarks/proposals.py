@@ -181,34 +181,36 @@ def _page(
     yield ""
     tried = len(CLIPS) * len(RATES) * len(SAMPLES)
     yield (
-        f"AUC on held-out records, the mean of {seeds} splits, of small federations twice as many. Of {tried} settings, "
-        'the best in hindsight is chosen on the records that it is judged on. "Tuned": each split by the settings that are '
-        "best on the others; the gain is over the proposed settings, with its standard error over the splits. Clipping "
-        "norms are in first gradients; rounds are 100, the optimizer is Adam."
+        f"AUC on held-out records, the mean of {seeds} splits, of small federations twice as many. Of {tried} settings "
+        'the best in hindsight is chosen on the records that it is judged on. "Tuned": each split by the settings '
+        "that are best on the others; the gain is over the proposed settings, with its standard error over the "
+        "splits. Clipping norms are in first gradients; rounds are 100, the optimizer is Adam."
     )
     yield ""
-    yield "| federation | epsilon | proposed: clip, sample rate | AUC | tuned | gain | in hindsight: clip, sample, rate | AUC |"
+    yield "| federation | epsilon | proposed: clip, sample rate | AUC | tuned | gain | best: clip, sample, rate | AUC |"
     yield "| --- | ---: | --- | ---: | ---: | ---: | --- | ---: |"
     for place, epsilon in product(known, EPSILONS):
-        rule = rules[place.name, epsilon]
-        ours = np.array(found[place.name, epsilon, rule])
-        tried_here = list(grid(rule))
-        all_of = np.array([found[place.name, epsilon, each] for each in tried_here])
-        tuned = _tuned(all_of)
-        best = int(all_of.mean(axis=1).argmax())
-        told = f"{rule.clipping_norm / rule.gradient:.2g}, {rule.sample_rate:g}"
-        there = tried_here[best]
-        other = f"{there.clipping_norm / there.gradient:.2g}, {there.sample_rate:g}, {there.learning_rate:g}"
-        judged = f"{told} | {ours.mean():.3f} | {tuned.mean():.3f} | {_gain(tuned - ours)}"
-        yield f"| {place.name} | {epsilon:g} | {judged} | {other} | {all_of[best].mean():.3f} |"
+        yield f"| {place.name} | {epsilon:g} | {_line(place, epsilon, rules[place.name, epsilon], found)} |"
     yield ""
+
+
+def _line(place: Place, epsilon: float, rule: Settings, found: Found) -> str:
+    ours, others = np.array(found[place.name, epsilon, rule]), list(grid(rule))
+    scores = np.array([found[place.name, epsilon, each] for each in others])
+    tuned, best = _tuned(scores), int(scores.mean(axis=1).argmax())
+    there = others[best]
+    told = f"{rule.clipping_norm / rule.gradient:.2g}, {rule.sample_rate:g}"
+    other = f"{there.clipping_norm / there.gradient:.2g}, {there.sample_rate:g}, {there.learning_rate:g}"
+    judged = f"{ours.mean():.3f} | {tuned.mean():.3f} | {_gain(tuned - ours)}"
+    return f"{told} | {judged} | {other} | {scores[best].mean():.3f}"
 
 
 def _tuned(scores: Floats) -> Floats:
     """Of each split, what the settings reach that are best on all others; `scores` are (settings, splits)."""
     splits = scores.shape[1]
     if splits == 1:
-        return scores.max(axis=0)
+        best: Floats = scores.max(axis=0)
+        return best
     others = (scores.sum(axis=1, keepdims=True) - scores) / (splits - 1)
     found: Floats = scores[others.argmax(axis=0), np.arange(splits)]
     return found

@@ -213,8 +213,8 @@ def new_plan(
     reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"):
         table = read(reading.origin())
-    wanted, named = Wanted(epsilon, records), name or Path(data).stem
-    found = propose(table, target or _asked_target(table), named, feature or (), wanted)
+    wanted, title = Wanted(epsilon, records), name or Path(data).stem
+    found = propose(table, target or _asked_target(table), title, feature or (), wanted)
     write_new(out, found.text)
     if as_json:
         named = {column.name: column.why for column in found.left_out}

@@ -15,6 +15,7 @@ from federation.config.schema import Mistake, Table, Texts, nearest
 from federation.plan.features import Feature, Numeric, told_apart
 from federation.plan.identifiers import cleaned
 from federation.plan.maps import check_crosses
+from federation.plan.weights import Weights, check_weights, shares
 
 MODELS = ("logistic", "additive", "mlp")
 KNOTS = 8
@@ -40,6 +41,7 @@ class TabularTask(Table):
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
     classes: Texts = Field(examples=['["0", "1"]'])
+    class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
     model: str = Field(examples=['"logistic"'])
     rows: Literal["unit"] | None = Field(default=None, examples=['"unit"'])
     cross: tuple[_Pair, ...] | None = Field(default=None, strict=False, examples=['[["age", "sex"]]'])
@@ -124,6 +126,16 @@ class TabularTask(Table):
         if patient == target:
             raise Mistake("is the target", "name the column that says whose a row is", ("patient",))
         return self
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        check_weights(self.class_weights, self.classes)
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What the gradient of a record counts, by its class: the largest weight is 1. Empty without weights."""
+        return shares(self.class_weights, self.classes)
 
     @property
     def inputs(self) -> int:

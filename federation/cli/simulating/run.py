@@ -33,6 +33,7 @@ class PopulationName(StrEnum):
     HOSPITALS = "hospitals"
     DIGITS = "digits"
     BANK = "bank"
+    HEART = "heart"
     READMISSION = "readmission"
     CREDIT = "credit"
     FRAUD = "fraud"
@@ -73,6 +74,8 @@ def demo(
     digits: 1,797 real images of digits from six scanners
 
     bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
+
+    heart: made-up patients of four hospitals, of whom much was not measured
 
     readmission: made-up stays in five hospitals; a person is protected, with all stays
 
