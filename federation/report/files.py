@@ -28,7 +28,9 @@ def write_page(folder: Path, report: Report, verdict: str = "") -> None:
     try:
         from federation.report.page import render  # draws plots: nothing else needs matplotlib
 
-        replace_file(path, render(report, verdict).encode())
+        from federation.report.said.section import section_of
+
+        replace_file(path, render(report, verdict, section=section_of(folder)).encode())
     except Exception as error:
         with suppress(OSError):
             path.unlink(missing_ok=True)  # an older one would contradict report.json
