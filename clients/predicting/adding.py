@@ -43,7 +43,9 @@ class Adding:
     def contributions(self, inputs: NDArray[np.float32]) -> _Numbers:
         """(n, outcomes, k) of rows (n, d)."""
         places, at = slices(self._task.features), sum(len(one.parts) for one in self._task.features)
-        rows = {name: inputs[:, place].astype(np.float64) - self._means[name] for name, place in places.items()}
+        rows = {
+            name: inputs[:, place].astype(np.float64) - self._means[name] for name, place in places.items()
+        }
         found = np.zeros((len(inputs), len(self.outcomes), len(self.names)))
         index = {name: number for number, name in enumerate(self.names)}
         for name, place in places.items():

@@ -1,6 +1,6 @@
 """Rows of a table as inputs of a model, some blocks at a time: a million rows need the memory of some thousands.
 
-The rules are those of training (clients/data/rows.py). The target need not be there: nobody knows it yet.
+The rules are those of training (clients/data/load.py). The target need not be there: nobody knows it yet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clients.data.encoding.encoded import encoded
 from clients.data.faults import Fault, refuse
-from clients.data.rows import mapped
+from clients.data.load import mapped
 from clients.data.sources.packed import Cells
 from clients.data.sources.table import Table
 from federation.plan.tabular import TabularTask

@@ -5,6 +5,7 @@ Exact figures of people's records: for the terminal of who has the records, and 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.data.rows import mapped, read_table
+from clients.data.load import mapped, read_table
 from clients.predicting.scores import model_of, outputs_of
 from clients.rules.origin import Place
 from federation.errors import InputError
 from federation.plan.maps import slices
 from federation.plan.tabular import TabularTask
 from federation.report.said.finished import Finished
+from privacy.mechanism.noise import Stream
 
 _TIMES = 5
 
@@ -52,12 +54,12 @@ def importance(
         return total / len(labels)
 
     usual, found = loss(features), list[tuple[str, float, float]]()
-    draw = np.random.default_rng(0)  # an order of rows; nothing is hidden by it
+    order = Stream(hashlib.sha256(b"federation/importance/1").digest())  # of rows; it hides nothing
     for at, (name, place) in enumerate(slices(task.features).items()):
         grown = []
         for _ in range(_TIMES):
             rows = features.copy()
-            rows[:, place] = features[draw.permutation(len(rows))][:, place]
+            rows[:, place] = features[np.argsort(order.words(len(rows)), kind="stable")][:, place]
             grown.append(loss(rows) - usual)
         found.append((name, float(np.mean(grown)), float(np.std(grown))))
         progress(at + 1, len(task.features))

@@ -123,7 +123,9 @@ def outputs_of(model: nn.Module, inputs: Tensor, name: str) -> Tensor:
     try:
         found: Any = model(inputs)
     except Exception as error:
-        raise TaskError(f"{name}: the model failed with {type(error).__name__}", hint="see --debug") from error
+        raise TaskError(
+            f"{name}: the model failed with {type(error).__name__}", hint="see --debug"
+        ) from error
     if not isinstance(found, Tensor) or len(found) != len(inputs):
         raise TaskError(f"{name}: the model does not give each row an output", hint="correct the model")
     return found.reshape(len(found), -1)
@@ -162,14 +164,14 @@ class _Writer:
             words += [] if chunk.ids is None else [chunk.ids[at]]
             words += [] if answers is None else [self._name(int(answers[at]))]
             words += [f"{value:.9g}" for value in shown[at].tolist()]
-            if added is not None:
-                words += self._reasons(added[at], 0 if answers is None else int(answers[at]))
+            if added is not None and self._explains is not None:
+                words += self._reasons(self._explains, added[at], 0 if answers is None else int(answers[at]))
             yield words
 
     @property
     def _top(self) -> int:
-        assert self._explains is not None
-        return min(int(self._asked.explained or 0), len(self._explains.names))
+        names = () if self._explains is None else self._explains.names
+        return min(int(self._asked.explained or 0), len(names))
 
     def _outputs(self, inputs: NDArray[np.float32]) -> Tensor:
         return outputs_of(self._model, torch.from_numpy(inputs), self._run.task.name)
@@ -184,10 +186,8 @@ class _Writer:
     def _name(self, answer: int) -> str:
         return str(answer) if self._classes is None else self._classes[answer]
 
-    def _reasons(self, added: _Numbers, answer: int) -> list[object]:
+    def _reasons(self, explains: Adding, added: _Numbers, answer: int) -> list[object]:
         """Of two classes the log-odds of the second; of more those of the class that is predicted."""
-        explains = self._explains
-        assert explains is not None
         outcome = 0 if len(explains.outcomes) == 1 else answer
         head: list[object] = [] if len(explains.outcomes) == 1 else [explains.outcomes[outcome]]
         head.append(f"{explains.intercepts[outcome]:.9g}")

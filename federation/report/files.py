@@ -27,7 +27,6 @@ def write_page(folder: Path, report: Report, verdict: str = "") -> None:
     path = folder / PAGE
     try:
         from federation.report.page import render  # draws plots: nothing else needs matplotlib
-
         from federation.report.said.section import section_of
 
         replace_file(path, render(report, verdict, section=section_of(folder)).encode())

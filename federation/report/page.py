@@ -29,9 +29,7 @@ _BASELINES = {
 }
 
 
-def render(
-    report: Report, verdict: str = "", *, curves: bool = True, section: Section | None = None
-) -> str:
+def render(report: Report, verdict: str = "", *, curves: bool = True, section: Section | None = None) -> str:
     """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one.
 
     Without `curves` nothing is drawn: an audit compares the words. `section`: what the model says, if it says it.

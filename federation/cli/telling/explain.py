@@ -77,7 +77,9 @@ def _write_scorecard(
     from federation.report.said.scorecard import Scaling, lines, table
 
     if told is None or run.table is None:
-        raise InputError("this model is no sum over its features, so it has no points table", hint="see --json")
+        raise InputError(
+            "this model is no sum over its features, so it has no points table", hint="see --json"
+        )
     write_new(path, table(lines(told, run.table.features, Scaling(*scaling), decimals), decimals))
 
 
@@ -101,7 +103,9 @@ def _json(
     if around is not None:
         content["slopes_in_the_middle"] = dict(around)
     if found is not None:
-        features = [{"feature": name, "loss_grows": mean, "deviation": sd} for name, mean, sd in found.features]
+        features = [
+            {"feature": name, "loss_grows": mean, "deviation": sd} for name, mean, sd in found.features
+        ]
         content["importance"] = {"exact": True, "records": found.records, "loss": found.loss}
         content["importance"] |= {"features": features, "note": _EXACT}
     return content
@@ -129,7 +133,10 @@ def _parts(
     if found is not None:
         yield from ("", _EXACT)
         table = titled(
-            f"log-loss {found.loss:.4f} on {found.records:,} records", "dealt anew", "loss grows by", "deviation"
+            f"log-loss {found.loss:.4f} on {found.records:,} records",
+            "dealt anew",
+            "loss grows by",
+            "deviation",
         )
         for name, mean, deviation in found.features:
             table.add_row(_plain(name), f"{mean:+.4f}", f"{deviation:.4f}")
@@ -140,8 +147,7 @@ def _told(run: Finished, told: Said) -> Iterable[Any]:
     from federation.cli.screen import titled
     from federation.report.said.model import BAND, CENTERED
 
-    assert run.table is not None
-    if run.table.model == "logistic":
+    if run.table is not None and run.table.model == "logistic":
         table = titled("weights of the inputs, as the model has them", "input", "of", "weight", "noise")
         for one in told.coefficients[:_MOST]:
             table.add_row(_plain(one.name), _plain(one.outcome), f"{one.weight:+.3f}", _noise(one.noise))

@@ -93,13 +93,15 @@ def _bars(
         y = _y(_cut(curve.effect[at], reach), reach)
         found += f'<rect x="{x:.1f}" y="{min(y, zero):.1f}" width="{wide:.1f}" height="{abs(y - zero):.1f}" fill="{color}"/>'
         if curve.noise is not None and curve.noise[at]:
-            ends = [
-                _y(_cut(curve.effect[at] + sign * 2 * curve.noise[at], reach), reach) for sign in (1, -1)
-            ]
+            ends = [_y(_cut(curve.effect[at] + sign * 2 * curve.noise[at], reach), reach) for sign in (1, -1)]
             found += f'<line x1="{x + wide / 2:.1f}" x2="{x + wide / 2:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}" stroke="currentColor"/>'
         if slot[0] == 0:
             word = curve.labels[at]
-            word = word if len(word) * 5 < step or len(word) < 4 else word[: max(2, int(step / 5) - 1)] + "\u2026"
+            word = (
+                word
+                if len(word) * 5 < step or len(word) < 4
+                else word[: max(2, int(step / 5) - 1)] + "\u2026"
+            )
             middle = start + step * (number + 0.5)
             found += f'<text x="{middle:.1f}" y="{_HIGH - 8:g}" text-anchor="middle">{escape(word)}</text>'
     return found

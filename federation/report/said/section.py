@@ -67,14 +67,20 @@ def section(told: Said) -> Section:
         for curve in curves
         for at, (label, effect) in enumerate(zip(curve.labels, curve.effect, strict=True))
     ]
-    left = [f"{len(by_feature) - len(shown)} more features move less."] if len(by_feature) > len(shown) else []
+    left = (
+        [f"{len(by_feature) - len(shown)} more features move less."] if len(by_feature) > len(shown) else []
+    )
     left += (
         ["Of the table the first lines are here; federation explain RUN --json has all."]
         if len(lines) > _MOST_LINES
         else []
     )
     several = len(told.outcomes) > 1
-    head = "Each class is told against the mean of all." if several else f"Of class {told.outcomes[0]}, in log-odds."
+    head = (
+        "Each class is told against the mean of all."
+        if several
+        else f"Of class {told.outcomes[0]}, in log-odds."
+    )
     base = ", ".join(f"{printable(name)} {value:+.3f}" for name, value in told.intercepts.items())
     return Section(
         words=(f"{printable(head)} Intercept: {base}. {CENTERED}", BAND, *left),
