@@ -6,7 +6,7 @@ Exact figures of people's records: for the terminal of who has the records, and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class Importance:
 
 
 def importance(
-    run: Finished, places: list[Place], progress: Callable[[int, int], None] = lambda *_: None
+    run: Finished, places: Sequence[Place], progress: Callable[[int, int], None] = lambda *_: None
 ) -> Importance:
     """Of the records in these files, with their targets. InputError for a task that reads by its own code."""
     task = run.table

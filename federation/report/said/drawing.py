@@ -28,7 +28,7 @@ def drawn(curves: list[Curve], reach: float) -> str:
             inside.append(_bars(curve, bars, reach, color, (number, len(curves)), beside=len(line) > 1))
     box = f'viewBox="0 0 {_WIDE:g} {_HIGH:g}"'
     text = 'font-size="9" fill="currentColor"'
-    title = f'<text x="{_LEFT:g}" y="10" font-size="11" font-weight="600">{escape(_short(curves[0].feature))}</text>'
+    title = f'<text x="{_LEFT:g}" y="10" font-size="11" font-weight="600">{escape(_short(curves[0].feature))}</text>'  # noqa: E501
     return f'<svg role="img" aria-label="{label}" {box} {text}>{title}{"".join(inside)}</svg>'
 
 
@@ -47,7 +47,7 @@ def _frame(reach: float) -> str:
     for value in (-reach, 0.0, reach):
         y, faint = _y(value, reach), 0.5 if value == 0 else 0.15
         lines.append(
-            f'<line x1="{_LEFT:g}" x2="{_WIDE - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" stroke-opacity="{faint:g}"/>'
+            f'<line x1="{_LEFT:g}" x2="{_WIDE - _RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" stroke-opacity="{faint:g}"/>'  # noqa: E501
             f'<text x="{_LEFT - 4:g}" y="{y + 3:.1f}" text-anchor="end">{value:+.2g}</text>'
         )
     return "".join(lines)
@@ -91,10 +91,10 @@ def _bars(
     for number, at in enumerate(shown):
         x = start + step * (number + 0.15) + slot[0] * wide
         y = _y(_cut(curve.effect[at], reach), reach)
-        found += f'<rect x="{x:.1f}" y="{min(y, zero):.1f}" width="{wide:.1f}" height="{abs(y - zero):.1f}" fill="{color}"/>'
+        found += f'<rect x="{x:.1f}" y="{min(y, zero):.1f}" width="{wide:.1f}" height="{abs(y - zero):.1f}" fill="{color}"/>'  # noqa: E501
         if curve.noise is not None and curve.noise[at]:
             ends = [_y(_cut(curve.effect[at] + sign * 2 * curve.noise[at], reach), reach) for sign in (1, -1)]
-            found += f'<line x1="{x + wide / 2:.1f}" x2="{x + wide / 2:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}" stroke="currentColor"/>'
+            found += f'<line x1="{x + wide / 2:.1f}" x2="{x + wide / 2:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}" stroke="currentColor"/>'  # noqa: E501
         if slot[0] == 0:
             word = curve.labels[at]
             word = (

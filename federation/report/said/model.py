@@ -23,7 +23,7 @@ BAND = (
     "learned yet."
 )
 CENTERED = (
-    "Each curve is 0 in the mean over its public range or its values, and not over the records; the intercept takes "
+    "Each curve is 0 in the mean over its public range or its values, and not over the records; the intercept takes "  # noqa: E501
     "what was there. What is shown is associated with the outcome in this model, and need not be its cause."
 )
 
@@ -114,14 +114,12 @@ def slopes(run: Finished) -> list[tuple[str, float]] | None:
     model = run.task.model()
     Layout.of(model).load(model, run.params)
     model.eval()
-    parts = [sum(one.mean for one in points_of(feature)).reshape(-1) for feature in task.features]  # type: ignore[union-attr]
+    parts = [sum(one.mean for one in points_of(feature)).reshape(-1) for feature in task.features]  # type: ignore[union-attr]  # noqa: E501
     row = torch.zeros(1, task.inputs)
     own = torch.cat([torch.from_numpy(part) for part in parts]).float()
     row[0, : len(own)] = own
-    jacobian = torch.autograd.functional.jacobian(lambda x: model(x)[0], row)
-    found = torch.as_tensor(jacobian).reshape(-1, task.inputs).double()
-    if len(found) == 2:
-        shown = found[1] - found[0]
-    else:
-        shown = found.gather(0, found.abs().argmax(0)[None])[0]
+    outputs = model(row.requires_grad_())[0]
+    found = torch.cat([torch.autograd.grad(one, row, retain_graph=True)[0] for one in outputs]).double()
+    largest = found.gather(0, found.abs().argmax(0)[None])[0]
+    shown = found[1] - found[0] if len(found) == 2 else largest
     return [(column.name, float(shown[at])) for at, column in enumerate(layout(task))]

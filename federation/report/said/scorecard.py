@@ -15,6 +15,7 @@ import csv
 import io
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from federation.errors import PlanError, UnusableFile
 from federation.plan.dates import Date
@@ -78,7 +79,7 @@ def lines(told: Said, features: tuple[Feature, ...], scaling: Scaling, decimals:
         scale = scales.get(curve.feature, "linear" if curve.feature.rsplit(" (", 1)[0] in dates else "")
         points = [round(-scaling.factor * effect, decimals) + 0.0 for effect in curve.effect]
         numbers = [at for at, place in enumerate(curve.at) if place is not None]
-        for one, after in zip(numbers, numbers[1:], strict=False):
+        for one, after in pairwise(numbers):
             ends = (points[one], points[after])
             found.append(Line(curve.feature, curve.labels[one], curve.labels[after], ends, scale))
         for at, place in enumerate(curve.at):

@@ -1,4 +1,4 @@
-"""Scores are what torch makes of the rows; contributions and intercept are the log-odds; nothing else is written."""
+"""Scores are what torch makes of rows; contributions and intercept are the log-odds; no more is written."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from federation.errors import DataError, InputError, UnusableFile
 from federation.report.said.finished import open_run
 from tests.federation.report.said.runs import ROWS, folder
 
+PLAIN = Asked()
 
-def scored(
-    tmp_path: Path, asked: Asked = Asked(), **how: object
-) -> tuple[list[dict[str, str]], torch.Tensor]:
+
+def scored(tmp_path: Path, asked: Asked = PLAIN, **how: object) -> tuple[list[dict[str, str]], torch.Tensor]:
     run = open_run(folder(tmp_path / "run", **how))  # type: ignore[arg-type]
     (tmp_path / "rows.csv").write_text(ROWS)
     out = tmp_path / "scores.csv"
@@ -79,7 +79,7 @@ def test_all_bad_cells_are_told_and_nothing_is_left(tmp_path: Path, monkeypatch:
     lines = ["age,dose,ward", *["30,10,a"] * 5, "SECRET,1,a", *["30,10,a"] * 5, "SECRET,1,a"]
     (tmp_path / "bad.csv").write_text("\n".join(lines))
     run, out = open_run(folder(tmp_path / "run")), tmp_path / "scores.csv"
-    with pytest.raises(DataError, match=r'row 7, column "age".*2 rows: 7 and 13') as told:
+    with pytest.raises(DataError, match=r'row 7, column "age".*2 rows: 7, 13') as told:
         predict(run, Origin.of(tmp_path / "bad.csv"), out, Asked(), lambda *_: None)
     assert "SECRET" not in str(told.value) and not list(tmp_path.glob("scores*"))
 

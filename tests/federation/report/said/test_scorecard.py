@@ -34,11 +34,11 @@ def points(rows: list[dict[str, str]], cells: dict[str, str]) -> float:
             continue
         bins = [row for row in own if row["scale"]]
         number = min(max(float(cell), float(bins[0]["from"])), float(bins[-1]["to"]))
-        bin = next(row for row in bins if float(row["from"]) <= number <= float(row["to"]))
-        low, high = float(bin["from"]), float(bin["to"])
-        bend = math.log if bin["scale"] == "log" else float
+        piece = next(row for row in bins if float(row["from"]) <= number <= float(row["to"]))
+        low, high = float(piece["from"]), float(piece["to"])
+        bend = math.log if piece["scale"] == "log" else float
         share = (bend(number) - bend(low)) / (bend(high) - bend(low))
-        total += (1 - share) * float(bin["points_from"]) + share * float(bin["points_to"])
+        total += (1 - share) * float(piece["points_from"]) + share * float(piece["points_to"])
     return total
 
 
