@@ -59,7 +59,8 @@ class _Receipts:
 def open_run(run: Path, *, is_closing: bool = False) -> Finished:
     """The run in a folder. UnusableFile if there is none, CheckpointError if it is not over.
 
-    AuditFailure if its files contradict each other; TaskError if its own code is not here. `is_closing`: who asks is  # noqa: E501
+    AuditFailure if its files contradict each other; TaskError if its own code is not here.
+    `is_closing`: who asks is
     the process that is about to end it.
     """
     plan = plan_of(run, is_closing=is_closing)

@@ -114,7 +114,7 @@ def slopes(run: Finished) -> list[tuple[str, float]] | None:
     model = run.task.model()
     Layout.of(model).load(model, run.params)
     model.eval()
-    parts = [sum(one.mean for one in points_of(feature)).reshape(-1) for feature in task.features]  # type: ignore[union-attr]  # noqa: E501
+    parts = [sum(one.mean for one in points_of(feature)).reshape(-1) for feature in task.features]  # type: ignore[union-attr]
     row = torch.zeros(1, task.inputs)
     own = torch.cat([torch.from_numpy(part) for part in parts]).float()
     row[0, : len(own)] = own
