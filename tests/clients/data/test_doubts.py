@@ -8,7 +8,8 @@ import pytest
 
 from clients.data.described import describe
 from clients.data.doubts import doubts_of_size, doubts_of_sizes, hints_of_length, percent
-from federation.plan.tabular import TabularTask, as_text
+from federation.plan.numerals import as_text
+from federation.plan.tabular import TabularTask
 from tests.clients.data.tables import table_of
 from tests.plans import plan_of
 
