@@ -79,7 +79,8 @@ def test_classes_weigh_the_same_in_vectors_and_in_the_protocol(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
     plans = [
-        plan_of({"task.class_weights": weights}, sample_rate=0.5, **changes) for weights in ({"1": 9.0}, None)
+        plan_of({"task.class_weights": weights}, sample_rate=0.5, **changes)
+        for weights in ({"yes": 9.0}, {"no": 1.0})
     ]
     params = []
     for plan in plans:
