@@ -10,7 +10,7 @@ Columns are read one after the other: of a column no more is kept than its figur
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,12 +93,12 @@ def describe(table: Table, task: TabularTask) -> Description:
 
     DataError if a column of the plan is not there.
     """
-    marks, squares = np.zeros(len(table), np.uint64), np.zeros(len(table))
+    marks, squares = np.zeros(len(table), np.uint64), dict[str, Numbers]()
     columns, doubts = list[Column](), list[Doubt]()
     table.require(_names(task))
     for feature in task.features:
         seen = _look(table, feature)
-        marks, squares = marks + seen.marks, squares + seen.squares
+        marks, squares[feature.name] = marks + seen.marks, seen.squares
         columns.append(seen.column)
         doubts += seen.doubts
     patients, notes = _people(table, task)
@@ -112,10 +112,16 @@ def describe(table: Table, task: TabularTask) -> Description:
         patients=patients,
         columns=(*columns, labels.column),
         classes=classes,
-        length=float(np.sqrt(np.median(squares))),
+        length=_length(squares, task),
         doubts=(*doubts, *doubts_of_classes(task.target, classes)),
         marks=marks + labels.marks,
     )
+
+
+def _length(squares: Mapping[str, Numbers], task: TabularTask) -> float:
+    """The median length of a record as the model sees it: a cross has the one's length times the other's."""
+    crossed = (squares[first] * squares[second] for first, second in task.cross or ())
+    return 1.0 if task.rows == "unit" else float(np.sqrt(np.median(sum([*squares.values(), *crossed]))))
 
 
 def describe_dataset(path: Place, data: Dataset) -> Description:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clients.data.cells import FILL, codes
 from clients.data.encoding.encoded import encoded
@@ -25,6 +26,7 @@ from clients.policy import Policy
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
 from federation.model.task import Dataset, Source, Task, hashed
+from federation.plan.maps import to_unit, write_crosses
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
 from privacy.errors import PolicyViolation
@@ -135,11 +137,19 @@ def read_table(place: Place, task: TabularTask) -> Reading:
     owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
     found = [*found, *faults, *(owners.faults if owners else ())]
     refuse(table, found, [*table.problems, *lacking])
+    mapped(features, task)
     patients = None if owners is None else torch.from_numpy(owners.numbers)
     ids = None if owners is None else hashed(owners.names)
     data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
     notes = table.twins(names) + (owners.notes if owners else ())
     return Reading(data, FileRead(table.path, len(data), table.line_count, table.blank, notes), table)
+
+
+def mapped(rows: NDArray[np.float32], task: TabularTask) -> None:
+    """What the plan makes of rows whose features are in place: products in the columns behind, then length 1."""
+    write_crosses(rows, task.features, task.cross or ())
+    if task.rows == "unit":
+        to_unit(rows)
 
 
 def _more_than(most: int, data: Dataset, plan: Plan) -> bool:

@@ -123,7 +123,7 @@ def _text(table: Table, target: str, name: str, classes: tuple[str, ...], column
         f"target = {inline(cleaned(target))}  # what is predicted",
         f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
         *_patients(columns),
-        'model = "logistic"  # or "mlp": one hidden layer; or "package.module:factory"',
+        'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
         "",
         "# GUESS, each line: write what is possible, not what is in one file. A number beyond its range is",
         "# clipped; a text that is not in its list is refused, unless other = true; so is a cell that says",

@@ -95,7 +95,9 @@ def mock_table(plan: Plan, site: str, rows: int, seed: int = 0) -> MockTable:
 def _stream(task: TabularTask, seed: int, site: str) -> Stream:
     """Draws for a site, or without one those that all sites share. Model and privacy of a plan have no say."""
     table = task.model_dump(mode="json", include={"target", "patient", "classes"})
-    table["features"] = [feature.model_dump(mode="json", exclude_none=True) for feature in task.features]
+    table["features"] = [
+        feature.model_dump(mode="json", exclude_none=True, exclude={"knots"}) for feature in task.features
+    ]
     text = canonical({"use": _LABEL, "task": table, "seed": seed, "site": site})
     return Stream(hashlib.sha256(text.encode()).digest())
 

@@ -11,6 +11,7 @@ from federation.config.schema import Mistake, Table
 
 MISSING = "is missing"
 """What the column that marks missing cells is of its feature."""
+MOST_KNOTS = 64
 
 
 class Numeric(Table):
@@ -18,7 +19,8 @@ class Numeric(Table):
 
     `scale` is taken of the number before: "log", or "symlog", which is sign(x) log(1 + |x|) and takes any number.
     `missing = "indicator"` stands for the middle of the scaled range and a mark in a column of its own; a number
-    stands for itself.
+    stands for itself. `knots` are points at which the model's line may bend, which is straight without them:
+    federation/plan/maps.py. A missing number that is marked is then at none of them.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Numeric(Table):
     high: float = Field(examples=["90"])
     missing: str | float | None = Field(default=None, examples=['"indicator"'])
     scale: Literal["linear", "log", "symlog"] | None = Field(default=None, examples=['"log"'])
+    knots: int | None = Field(default=None, ge=2, le=MOST_KNOTS, examples=["8"])
 
     @field_validator("missing", mode="before")
     @classmethod
@@ -57,7 +60,9 @@ class Numeric(Table):
     @property
     def parts(self) -> tuple[str, ...]:
         """What each of the input's columns is of the feature, as text."""
-        return ("", MISSING) if self.missing == "indicator" else ("",)
+        many = self.knots or 0
+        own = tuple(f"(knot {place + 1} of {many})" for place in range(many)) or ("",)
+        return (*own, MISSING) if self.missing == "indicator" else own
 
 
 def scale_of(feature: Numeric, number: float) -> float:

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, nearest
-from federation.plan.features import Feature, told_apart
+from federation.plan.features import Feature, Numeric, told_apart
 from federation.plan.identifiers import cleaned
+from federation.plan.maps import check_crosses
+from federation.plan.weights import Weights, check_weights, shares
 
-MODELS = ("logistic", "mlp")
+MODELS = ("logistic", "additive", "mlp")
+KNOTS = 8
+"""Of a number in an additive model, where the plan does not say."""
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+_Pair = Annotated[tuple[str, str], Strict(False)]
 
 
 class TabularTask(Table):
@@ -24,13 +31,20 @@ class TabularTask(Table):
 
     `patient` names the column with the patient of each row. It only tells rows of one person from rows of another:
     no model sees it and no site sends it.
+
+    "additive" is "logistic" on numbers that have knots: KNOTS where a file does not say, and then the plan does.
+    `cross` are pairs of features whose products the model sees, too. `rows = "unit"` gives every row length 1. Both
+    are absent where a plan leaves them out, so that it keeps its digest.
     """
 
     kind: Literal["tabular-classification"] = Field(examples=['"tabular-classification"'])
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
     classes: Texts = Field(examples=['["0", "1"]'])
+    class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
     model: str = Field(examples=['"logistic"'])
+    rows: Literal["unit"] | None = Field(default=None, examples=['"unit"'])
+    cross: tuple[_Pair, ...] | None = Field(default=None, strict=False, examples=['[["age", "sex"]]'])
     features: tuple[Feature, ...] = Field(
         examples=["[task.features] and under it: age = { low = 20, high = 90 }"]
     )
@@ -44,7 +58,8 @@ class TabularTask(Table):
     @classmethod
     def _known(cls, model: str) -> str:
         if model not in MODELS and not CODE.fullmatch(model):
-            raise Mistake('must be "logistic", "mlp" or "package.module:factory"', nearest(model, MODELS))
+            known = ", ".join(f'"{name}"' for name in MODELS)
+            raise Mistake(f'must be {known} or "package.module:factory"', nearest(model, MODELS))
         return model
 
     @field_validator("features", mode="before")
@@ -57,6 +72,35 @@ class TabularTask(Table):
                 hint = 'write { low = 20, high = 90 } or { values = ["1", "2"] }'
                 raise Mistake("must be a public range or a list of values", hint, (name,))
         return tuple({**feature, "name": name} for name, feature in features.items())
+
+    @field_validator("cross")
+    @classmethod
+    def _absent_for_none(cls, cross: tuple[_Pair, ...] | None) -> tuple[_Pair, ...] | None:
+        return cross or None
+
+    @field_validator("features")
+    @classmethod
+    def _bent(cls, features: tuple[Feature, ...], info: ValidationInfo) -> tuple[Feature, ...]:
+        """The knots of an additive model stand in the plan, so that a later default changes none."""
+        if info.data.get("model") != "additive":
+            return features
+        return tuple(
+            one.model_copy(update={"knots": one.knots or KNOTS}) if isinstance(one, Numeric) else one
+            for one in features
+        )
+
+    @model_validator(mode="after")
+    def _maps_fit(self) -> Self:
+        if self.model == "additive" and self.rows is not None:
+            reason = (
+                'means nothing beside model = "additive": divided by its length, no row is a sum of curves'
+            )
+            raise Mistake(reason, "remove it", ("rows",))
+        try:
+            check_crosses(self.features, self.cross or ())
+        except Mistake as mistake:
+            raise mistake.under("cross") from None
+        return self
 
     @model_validator(mode="after")
     def _target_apart(self) -> Self:
@@ -83,7 +127,19 @@ class TabularTask(Table):
             raise Mistake("is the target", "name the column that says whose a row is", ("patient",))
         return self
 
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        check_weights(self.class_weights, self.classes)
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What the gradient of a record counts, by its class: the largest weight is 1. Empty without weights."""
+        return shares(self.class_weights, self.classes)
+
     @property
     def inputs(self) -> int:
         """Width of the model's input."""
-        return sum(len(feature.parts) for feature in self.features)
+        widths = {feature.name: len(feature.parts) for feature in self.features}
+        crossed = sum(widths[first] * widths[second] for first, second in self.cross or ())
+        return sum(widths.values()) + crossed

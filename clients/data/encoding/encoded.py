@@ -17,6 +17,7 @@ from clients.data.faults import Fault
 from clients.data.sources.table import Table
 from federation.plan.dates import DAYS, MONTHS, Date
 from federation.plan.features import MISSING, OTHER, Categorical, Feature, Hashed, Numeric
+from federation.plan.maps import hats
 from federation.plan.scales import Numbers, scaled
 
 Places = NDArray[np.int64]
@@ -26,6 +27,8 @@ NOWHERE = -1
 @dataclass(frozen=True)
 class Encoded:
     """A feature of all records: a number in the first column, if it has one, and ones in some of the others.
+
+    With `knots` the number is in as many columns, by its hats; a record with a mark, that it is missing, in none.
 
     Each of `places` (n,) is a column of the feature, or NOWHERE. `filled` says where nothing is known and the plan
     says what that means, `other` where a text is not listed: both for the site's own terminal alone. What the plan
@@ -37,11 +40,12 @@ class Encoded:
     faults: tuple[Fault, ...]
     filled: NDArray[np.bool_] = field(repr=False)
     other: NDArray[np.bool_] | None = field(default=None, repr=False)
+    knots: int | None = None
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Write the columns into a block (n, width) of zeros."""
         if self.first is not None:
-            block[:, 0] = self.first
+            block[:, : self.knots or 1] = self._numbers(self.first)
         for places in self.places:
             rows = np.flatnonzero(places != NOWHERE)
             block[rows, places[rows]] = 1.0
@@ -49,10 +53,19 @@ class Encoded:
     @property
     def squares(self) -> Numbers:
         """What the feature adds to the squared length of each record."""
-        total = np.zeros(len(self.filled)) if self.first is None else self.first**2
+        numbers = np.zeros((len(self.filled), 0)) if self.first is None else self._numbers(self.first)
+        total: Numbers = np.square(numbers).sum(1)
         for places in self.places:
             total = total + (places != NOWHERE)
         return total
+
+    def _numbers(self, first: Numbers) -> Numbers:
+        if self.knots is None:
+            return first[:, None]
+        found = hats(first, self.knots)
+        for marks in self.places:
+            found[marks != NOWHERE] = 0
+        return found
 
 
 def encoded(table: Table, feature: Feature) -> Encoded:
@@ -78,8 +91,8 @@ def of_numbers(feature: Numeric, cells: Sequence[str], decimal: str = ".") -> En
     first = np.nan_to_num(
         scaled(values, feature)
     )  # a missing number is the middle of the range, on its scale
-    marks = (np.where(filled, 1, NOWHERE),) if rule == "indicator" else ()
-    return Encoded(first, marks, faults, filled)
+    marks = (np.where(filled, feature.knots or 1, NOWHERE),) if rule == "indicator" else ()
+    return Encoded(first, marks, faults, filled, knots=feature.knots)
 
 
 def of_values(feature: Categorical, cells: Sequence[str]) -> Encoded:
