@@ -77,6 +77,38 @@ def test_cells_that_cannot_be_used_are_counted_and_not_refused(tmp_path: Path) -
     assert seen.classes == (("0", 4), ("1", 1))
 
 
+def test_what_the_plan_fills_in_and_what_is_not_listed_is_counted(tmp_path: Path) -> None:
+    ruled = {
+        "chol": {"low": 100, "high": 600, "missing": "indicator"},
+        "cp": {"values": ["1", "2"], "missing": "category", "other": True},
+        "icd": {"hash": 4, "missing": "category"},
+        "seen": {"date": "%Y-%m-%d", "since": "2000-01-01", "until": "2009-12-31", "missing": "indicator"},
+    }
+    task = plan_of(**{"task.features": ruled}).task
+    assert isinstance(task, TabularTask)
+    path = tmp_path / "site.csv"
+    path.write_text(
+        "chol,cp,icd,seen,num\n?,1,E1,1999-01-01,0\n,9,E2,2004-01-01,1\n200,?,,2010-01-01,0\nx,8,E1,soon,0\n"
+    )
+    seen = describe(read_from(path), task)
+    figures = {c.name: (c.distinct, c.missing, c.unread, c.filled, c.other) for c in seen.columns}
+    assert figures == {
+        "chol": (1, 2, 1, 2, 0),
+        "cp": (1, 1, 0, 1, 2),
+        "icd": (2, 1, 0, 1, 0),
+        "seen": (3, 0, 1, 0, 0),
+        "num": (2, 0, 0, 0, 0),
+    }
+    assert (column(seen, "seen").below, column(seen, "seen").above) == (1 / 4, 1 / 4)
+    assert [doubt.column for doubt in seen.doubts if doubt.kind == "clipped"] == ["seen"]
+    path.write_text("chol,cp,icd,seen,num\n?,1,,,0\nNA,2,-,?,1\n")
+    told = [str(doubt) for doubt in describe(read_from(path), task).doubts]
+    assert told == [
+        f'column "{name}": no record says anything here: no model can learn from it'
+        for name in ("chol", "icd", "seen")
+    ]
+
+
 def test_a_typical_record_is_as_long_as_the_model_sees_it(tmp_path: Path) -> None:
     seen = described(
         tmp_path, [(350, 1, 0), (600, 1, 0), (9999, 2, 1)]
