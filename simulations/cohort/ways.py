@@ -141,9 +141,11 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             net.begin(params.to(device), len(_TRIED))
             batch, sites = _made_up(like, dtype, device)
             norm = _norm(trial, sites) if dtype is torch.float64 else None
-            found = net.gradients(batch) if norm is None else net.clipped(batch, norm)
             out = torch.empty((len(_TRIED), len(params)), dtype=dtype, device=device)
-            rows = net.rows(found, out).cpu()
+            if norm is None:
+                rows = net.rows(net.gradients(batch), out).cpu()
+            else:
+                rows = net.clipped(batch, norm, out).cpu()
             return all(
                 trial.close(row, _expected(trial, task, site, norm))
                 for row, site in zip(rows, sites, strict=True)
