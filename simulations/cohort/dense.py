@@ -170,9 +170,9 @@ class Dense(Net):
             axis = 1 if layer.turned else 2
             scaled = back.mul_(factors.unsqueeze(axis))
             if bad is not None:  # 0 times NaN is NaN
-                seen = seen.masked_fill(bad.unsqueeze(2), 0.0)
-                scaled = scaled.masked_fill(bad.unsqueeze(axis), 0.0)
-            self._put(layer, seen, scaled, batch, out)
+                self._put(layer, _without(seen, bad, 2), _without(scaled, bad, axis), batch, out)
+            else:
+                self._put(layer, seen, scaled, batch, out)
         return out
 
     def _put(self, layer: _Layer, seen: Tensor, back: Tensor, batch: Batch, out: Tensor) -> None:
@@ -239,10 +239,7 @@ class Dense(Net):
         seen, places, place = [batch.features.flatten(2)], [], 0
         for layer in self._layers:
             weight, inputs = weights[place], seen[-1]
-            if layer.turned:
-                outputs = product(weight, inputs.transpose(1, 2))
-            else:
-                outputs = _through(inputs, weight)
+            outputs = product(weight, inputs.transpose(1, 2)) if layer.turned else _through(inputs, weight)
             if layer.biased:
                 outputs.add_(weights[place + 1].unsqueeze(2 if layer.turned else 1))
             seen.append(outputs if layer.act is None else _ACTIVATIONS[layer.act][0](outputs))
@@ -269,6 +266,10 @@ def _flat_rows(layer: _Layer, seen: Tensor, back: Tensor, places: Tensor) -> Ite
     yield torch.bmm(own[:, :, None], seen[places][:, None, :]).flatten(1)
     if layer.biased:
         yield own
+
+
+def _without(values: Tensor, bad: Tensor, axis: int) -> Tensor:
+    return values.masked_fill(bad.unsqueeze(axis), 0.0)
 
 
 def _through(values: Tensor, weight: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """One process per core for what arithmetic bounds: each trains some sites of a round, as one process would.
 
-A worker is a fork: it has task and data without a copy, and is told no secret but a seed of dropout. Which rows make
-a batch is drawn here, so the result does not depend on how many workers there are, to the last bit. A worker ends with this process,
-whatever ends it, and where one is lost its sites are trained here.
+A worker is a fork: it has task and data without a copy, and is told no secret but the seeds of its sites' dropout.
+Which rows make a batch is drawn here, so the result does not depend on how many workers there are, to the last bit.
+A worker ends with this process, whatever ends it, and where one is lost its sites are trained here.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Pool:
         name, rows, expected, seed = job
         with suppress(OSError):  # of a worker that is gone; what it should have done is done here
             pipe = self._pipes[number % len(self._pipes)]
-            pipe.send((self._round, self._slot(number), name, [each.numpy() for each in rows], expected, seed))
+            pipe.send(
+                (self._round, self._slot(number), name, [each.numpy() for each in rows], expected, seed)
+            )
 
     def _receive(self, number: int, job: Job) -> Tensor:
         worker = number % len(self._pipes)

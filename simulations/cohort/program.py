@@ -68,7 +68,7 @@ class CohortProgram:
         self._alone = alone
 
     def prepare(self, terms: Terms) -> None:
-        """What the first round of such terms would otherwise do: choose the way, and stack what is trained on first."""
+        """What the first round of such terms would do: choose the way, stack what is trained on first."""
         dtype = torch.float64 if terms.kind.clips_records else torch.float32
         way = self.way(terms, dtype)
         if way.net is not None:

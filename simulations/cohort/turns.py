@@ -82,7 +82,9 @@ class Turns:
         """Whether there is chance in a step: dropout, which draws as it does at the site with the same seed."""
         return bool(self._drops)
 
-    def update(self, batches: Iterable[Dataset], training: Training, expected: float, seed: int = 0) -> Tensor:
+    def update(
+        self, batches: Iterable[Dataset], training: Training, expected: float, seed: int = 0
+    ) -> Tensor:
         """What training changed at a site, (d,) float64. `seed` is that of the site's coins, if it draws any.
 
         It is not finite where a site's own code has to say what becomes of a record.

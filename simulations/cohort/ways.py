@@ -94,7 +94,7 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
 
 
 def _without_dropout(task: Task) -> Task | None:
-    """The task of a known chain with the dropout taken out, if there is any: what else it computes is tried on that."""
+    """The task of a known chain with the dropout taken out, if there is any: what else it does is tried on that."""
     model = task.model()
     if not is_known(model) or not any(type(part) is nn.Dropout for part in chain_of(model)):
         return None

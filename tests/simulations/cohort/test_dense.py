@@ -63,7 +63,9 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("model", [logistic, mlp, deep])
 def test_sums_of_gradients_are_those_of_autograd(model: Callable[[], nn.Module]) -> None:
-    found, expected = _both(model, lambda net, out: net.rows(net.gradients(_batch(weights=(1.0, 1.0, 0.5, 1.0, 2.0))), out))
+    found, expected = _both(
+        model, lambda net, out: net.rows(net.gradients(_batch(weights=(1.0, 1.0, 0.5, 1.0, 2.0))), out)
+    )
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
     assert not found[1].any()  # of no records
 

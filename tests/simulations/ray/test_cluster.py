@@ -57,9 +57,7 @@ def workers(parent: int) -> Iterator[int]:
 
 def test_a_cluster_finds_what_one_process_finds_and_goes_on_after_a_worker_was_lost(folder: Path) -> None:
     words = [*COMMAND, "--sites", "sites", "--out", "there", "--no-baseline", "--engine", "flower", "--ray"]
-    with subprocess.Popen(
-        words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
-    ) as begun:
+    with subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as begun:
         assert begun.stderr is not None
         for line in begun.stderr:
             if ": round " in line:
