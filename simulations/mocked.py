@@ -15,9 +15,10 @@ from clients.policy import SITE_ID
 from clients.rules.origin import Origin
 from federation.errors import InputError
 from federation.files import refuse_existing, taken_back, write_new
+from federation.plan.features import Numeric
 from federation.plan.mock import README, README_TEXT, MockTable, mock_table
 from federation.plan.plan import Plan
-from federation.plan.tabular import Numeric, TabularTask
+from federation.plan.tabular import TabularTask
 
 Suffix = Literal[".csv", ".parquet"]
 
@@ -97,7 +98,7 @@ def _parquet(plan: Plan, table: MockTable, path: Path) -> bytes:
         {f.name for f in task.features if isinstance(f, Numeric)} if isinstance(task, TabularTask) else set()
     )
     columns = {
-        name: list(map(float, cells)) if name in numeric else list(cells)
+        name: [float(cell) if cell else None for cell in cells] if name in numeric else list(cells)
         for name, cells in zip(table.header, table.columns, strict=True)
     }
     stream = arrow.BufferOutputStream()

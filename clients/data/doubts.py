@@ -16,8 +16,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.plan.features import Numeric
+from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
-from federation.plan.tabular import Numeric, TabularTask, as_text
+from federation.plan.tabular import TabularTask
 from federation.words import many
 
 _CLIPPED = 0.2
@@ -29,6 +31,8 @@ _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
 _FITTING = 0.9
 _UNEVEN = 5  # times the smallest site
 _NAMED = 10  # classes without a record
+_BLIND = ("accuracy", "specificity", "loss", "brier", "calibration")  # to whether a rare class is found
+_RARE = 0.2  # of the records are of the smaller of two classes
 _LONG = 2  # times the clipping norm
 
 _NINES = ("9", "99", "999", "9999", "99999", "999999", "99.9", "999.9", "99.99", "999.99")
@@ -86,6 +90,16 @@ def doubts_of_numbers(
         yield Doubt("thousands", column, text)
 
 
+def doubts_of_days(name: str, days: Numbers, ends: tuple[float, float], bounds: str) -> Iterator[Doubt]:
+    """Doubts about a column of dates, each as a number of days (or NaN)."""
+    known = days[~np.isnan(days)]
+    clipped = _clipped((known < ends[0]).sum(), (known > ends[1]).sum(), len(days), f"the range {bounds}")
+    if clipped is not None:
+        yield Doubt("clipped", name, *clipped)
+    elif 1 < len(known) == len(days) and len(np.unique(known)) == 1:
+        yield Doubt("constant", name, "every record holds the same day, from which no model can learn")
+
+
 def _clipped(below: int, above: int, records: int, bounds: str) -> tuple[str, float] | None:
     """What to say of so many clipped records, and their share; None if they are few."""
     share = (below + above) / records
@@ -101,7 +115,7 @@ def _clipped(below: int, above: int, records: int, bounds: str) -> tuple[str, fl
 
 def doubts_of_values(name: str, counts: Sequence[int], records: int) -> Iterator[Doubt]:
     """Doubts about a column of named values, of which each occurs so often."""
-    if 1 < records == max(counts) and len(counts) > 1:
+    if 1 < records == max(counts, default=0) and len(counts) > 1:
         yield Doubt("constant", name, "every record holds the same value, from which no model can learn")
 
 
@@ -153,6 +167,33 @@ def hints_of_length(plan: Plan, length: float) -> Iterator[str]:
             f"a typical record is {length:.1f} long as the model's input, so its first gradients are about "
             f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them. "
             "A larger norm keeps more, and adds noise in proportion"
+        )
+
+
+def hints_of_metrics(plan: Plan, classes: Sequence[tuple[str, int]]) -> Iterator[str]:
+    """What the plan's metrics cannot show of a rare outcome: two classes, each with so many records.
+
+    For the terminal of those who own the records: the share of a class is an exact figure.
+    """
+    records, task = sum(count for _, count in classes), plan.task
+    if len(classes) != 2 or not records or not isinstance(task, TabularTask):
+        return
+    (rare, fewest), asked = min(classes, key=lambda one: one[1]), plan.evaluation.metrics
+    if not 0 < fewest < _RARE * records:
+        return
+    share, blind = percent(fewest / records), 1 - fewest / records
+    if not [name for name in asked if name not in _BLIND]:
+        yield (
+            f'{share} of the records are of class "{rare}", and evaluation.metrics cannot show whether any of '
+            f"them is found: an answer that ignores the features has accuracy {blind:.3f}. Ask for auc, "
+            "recall_at_10 or recall"
+        )
+    moved = plan.evaluation.threshold not in (None, 0.5) or task.class_weights
+    told = [name for name in asked if name in ("f1", "recall", "precision", "balanced_accuracy")]
+    if told and not moved:
+        yield (
+            f'{share} of the records are of class "{rare}": few or none may score above .5, and then '
+            f"{told[0]} says little. Set evaluation.threshold, or task.class_weights, to what the field knows"
         )
 
 

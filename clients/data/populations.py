@@ -42,7 +42,7 @@ from federation.errors import DataError, FederationError
 from federation.ledger import durable
 from federation.ledger.export import load_entries
 from federation.plan.identifiers import MAX_DIGITS, cleaned
-from federation.plan.tabular import as_number
+from federation.plan.numerals import as_number
 from privacy.errors import PolicyViolation, PrivacyError, RecordsUnavailable
 from privacy.ledger.heads import pool_tag
 from privacy.ledger.state import fold

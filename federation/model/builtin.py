@@ -20,13 +20,14 @@ def _mlp(inputs: int, classes: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, classes))
 
 
-BUILT_IN: Final[Mapping[str, _Factory]] = {"logistic": nn.Linear, "mlp": _mlp}
+BUILT_IN: Final[Mapping[str, _Factory]] = {"logistic": nn.Linear, "additive": nn.Linear, "mlp": _mlp}
 
 
 def factory(name: str) -> _Factory:
     """The function `(inputs, classes) -> nn.Module` behind a model's name in the plan.
 
-    "logistic" is multinomial logistic regression: one row of weights per class. TaskError for a name without one.
+    "logistic" is multinomial logistic regression: one row of weights per class. So is "additive": what bends are
+    the inputs that the plan makes for it (federation/plan/maps.py). TaskError for a name without one.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]

@@ -1,7 +1,6 @@
 """The built-in task: classify the rows of a table whose columns have public ranges or public values.
 
-Scaling and one-hot never look at the data: the plan holds all that they need, so they leak nothing and are the
-same at every site. A value matches a cell as text: federation/plan/identifiers.py.
+What a feature may be: federation/plan/features.py. The columns of the input: federation/plan/layout.py.
 """
 
 from __future__ import annotations
@@ -10,50 +9,21 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, nearest
-from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned
+from federation.plan.features import Feature, Numeric, told_apart
+from federation.plan.identifiers import cleaned
+from federation.plan.maps import check_crosses
+from federation.plan.weights import Weights, check_weights, shares
 
-MODELS = ("logistic", "mlp")
+MODELS = ("logistic", "additive", "mlp")
+KNOTS = 8
+"""Of a number in an additive model, where the plan does not say."""
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
-class Numeric(Table):
-    """A feature on a public range, scaled to [-1, 1] and clipped."""
-
-    name: str
-    low: float = Field(examples=["20"])
-    high: float = Field(examples=["90"])
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low / 2 < self.high / 2:
-            raise Mistake("low must be below high", "write the public range, such as { low = 20, high = 90 }")
-        return self
-
-
-class Categorical(Table):
-    """A feature with public values, one-hot."""
-
-    name: str
-    values: Texts = Field(examples=['["1", "2", "3"]'])
-
-    @field_validator("values")
-    @classmethod
-    def _distinct(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return _told_apart(values, least=1)
-
-
-def _kind_of_feature(feature: Any) -> str:
-    values = "values" in feature if isinstance(feature, Mapping) else isinstance(feature, Categorical)
-    return "categorical" if values else "numeric"
-
-
-Feature = Annotated[
-    Annotated[Numeric, Tag("numeric")] | Annotated[Categorical, Tag("categorical")],
-    Discriminator(_kind_of_feature),
-]
+_Pair = Annotated[tuple[str, str], Strict(False)]
 
 
 class TabularTask(Table):
@@ -61,13 +31,20 @@ class TabularTask(Table):
 
     `patient` names the column with the patient of each row. It only tells rows of one person from rows of another:
     no model sees it and no site sends it.
+
+    "additive" is "logistic" on numbers that have knots: KNOTS where a file does not say, and then the plan does.
+    `cross` are pairs of features whose products the model sees, too. `rows = "unit"` gives every row length 1. Both
+    are absent where a plan leaves them out, so that it keeps its digest.
     """
 
     kind: Literal["tabular-classification"] = Field(examples=['"tabular-classification"'])
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
     classes: Texts = Field(examples=['["0", "1"]'])
+    class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
     model: str = Field(examples=['"logistic"'])
+    rows: Literal["unit"] | None = Field(default=None, examples=['"unit"'])
+    cross: tuple[_Pair, ...] | None = Field(default=None, strict=False, examples=['[["age", "sex"]]'])
     features: tuple[Feature, ...] = Field(
         examples=["[task.features] and under it: age = { low = 20, high = 90 }"]
     )
@@ -75,13 +52,14 @@ class TabularTask(Table):
     @field_validator("classes")
     @classmethod
     def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        return _told_apart(classes, least=2)
+        return told_apart(classes, least=2)
 
     @field_validator("model")
     @classmethod
     def _known(cls, model: str) -> str:
         if model not in MODELS and not CODE.fullmatch(model):
-            raise Mistake('must be "logistic", "mlp" or "package.module:factory"', nearest(model, MODELS))
+            known = ", ".join(f'"{name}"' for name in MODELS)
+            raise Mistake(f'must be {known} or "package.module:factory"', nearest(model, MODELS))
         return model
 
     @field_validator("features", mode="before")
@@ -94,6 +72,35 @@ class TabularTask(Table):
                 hint = 'write { low = 20, high = 90 } or { values = ["1", "2"] }'
                 raise Mistake("must be a public range or a list of values", hint, (name,))
         return tuple({**feature, "name": name} for name, feature in features.items())
+
+    @field_validator("cross")
+    @classmethod
+    def _absent_for_none(cls, cross: tuple[_Pair, ...] | None) -> tuple[_Pair, ...] | None:
+        return cross or None
+
+    @field_validator("features")
+    @classmethod
+    def _bent(cls, features: tuple[Feature, ...], info: ValidationInfo) -> tuple[Feature, ...]:
+        """The knots of an additive model stand in the plan, so that a later default changes none."""
+        if info.data.get("model") != "additive":
+            return features
+        return tuple(
+            one.model_copy(update={"knots": one.knots or KNOTS}) if isinstance(one, Numeric) else one
+            for one in features
+        )
+
+    @model_validator(mode="after")
+    def _maps_fit(self) -> Self:
+        if self.model == "additive" and self.rows is not None:
+            reason = (
+                'means nothing beside model = "additive": divided by its length, no row is a sum of curves'
+            )
+            raise Mistake(reason, "remove it", ("rows",))
+        try:
+            check_crosses(self.features, self.cross or ())
+        except Mistake as mistake:
+            raise mistake.under("cross") from None
+        return self
 
     @model_validator(mode="after")
     def _target_apart(self) -> Self:
@@ -120,37 +127,19 @@ class TabularTask(Table):
             raise Mistake("is the target", "name the column that says whose a row is", ("patient",))
         return self
 
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        check_weights(self.class_weights, self.classes)
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What the gradient of a record counts, by its class: the largest weight is 1. Empty without weights."""
+        return shares(self.class_weights, self.classes)
+
     @property
     def inputs(self) -> int:
         """Width of the model's input."""
-        return sum(len(f.values) if isinstance(f, Categorical) else 1 for f in self.features)
-
-
-def _told_apart(values: tuple[str, ...], least: int) -> tuple[str, ...]:
-    """Values that a cell can be matched to: no text stands for two of them."""
-    if len(values) < least:
-        raise Mistake(f"must have at least {least} entries", 'write for example: ["0", "1"]')
-    is_odd = any(not cleaned(value) or value != value.strip() for value in values)
-    if is_odd or not are_told_apart(values):
-        hint = "name each once; 1.0 is read as 1 where no value has decimals"
-        raise Mistake("names a value twice, by nothing, or with blanks around it", hint)
-    return values
-
-
-def as_number(text: str) -> float | None:
-    """The finite number that a text is, or None. Digits only: "1_000" and "nan" are texts."""
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if abs(number) < float("inf") and "_" not in text else None
-
-
-def as_text(number: float) -> str:
-    """A finite number as people, TOML and CSV files write it: a whole one without decimals.
-
-    >>> [as_text(number) for number in (100.0, 0.05, 1e-9, -0.0, 1e15)]
-    ['100', '0.05', '1e-09', '0', '1000000000000000.0']
-    """
-    number = float(number)
-    return str(int(number)) if number.is_integer() and abs(number) < 10**MAX_DIGITS else repr(number)
+        widths = {feature.name: len(feature.parts) for feature in self.features}
+        crossed = sum(widths[first] * widths[second] for first, second in self.cross or ())
+        return sum(widths.values()) + crossed

@@ -165,7 +165,7 @@ class Dense(Net):
         if batch.units is not None:
             return self._of_patients(passed, batch, norm, out.zero_())
         factors, bad = _factors(passed, norm)
-        factors = factors * batch.weights  # 1, and 0 for what is padded
+        factors = factors * batch.weights  # 1 or what the class weighs, and 0 for what is padded
         for layer, _, seen, back in passed:
             axis = 1 if layer.turned else 2
             scaled = back.mul_(factors.unsqueeze(axis))
@@ -258,7 +258,7 @@ class Dense(Net):
         def rows(part: slice) -> Tensor:
             return torch.cat([each for one in flat for each in _flat_rows(*one, places[part])], dim=1)
 
-        return clipped_rows(rows, batch.sites, batch.units, norm, zeros)
+        return clipped_rows(rows, batch, norm, zeros)
 
 
 def _flat_rows(layer: _Layer, seen: Tensor, back: Tensor, places: Tensor) -> Iterator[Tensor]:

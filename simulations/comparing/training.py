@@ -27,7 +27,7 @@ from federation.sums.state import ServerState, advance, begin, require_finite
 from privacy.mechanism.encoding import EncodingOverflow
 from server.run import server_stream
 from simulations.baseline import diverged
-from simulations.metrics import evaluate, predict
+from simulations.scoring.metrics import evaluate, predict
 
 Heard = Callable[[int], None]  # rounds that are done
 NO_RUN = bytes(16)
@@ -116,4 +116,5 @@ def scores(task: Task, params: Tensor, features: Tensor) -> Tensor:
 
 def measured(plan: Plan, task: Task, params: Tensor, data: Dataset) -> Metrics:
     """The plan's metrics of a model with these params."""
-    return evaluate(scores(task, params, data.features), data.labels, plan.evaluation.metrics)
+    rules = plan.evaluation
+    return evaluate(scores(task, params, data.features), data.labels, rules.metrics, rules.threshold)

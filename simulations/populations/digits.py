@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from federation.plan.tabular import as_text
+from federation.plan.numerals import as_text
 from simulations.populations.drawing import Draws, Floats, Places
 from simulations.populations.writing import write_table
 

@@ -17,7 +17,7 @@ from clients.data.sources.table import Table, pointed
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned, is_whole
-from federation.plan.tabular import as_number
+from federation.plan.numerals import as_number
 
 Row = tuple[int, Sequence[str], str]
 """Where a row begins, its cells, and the line of a CSV file that holds them, with its end."""
@@ -53,7 +53,7 @@ class Source:
         return found.st_size, found.st_mtime_ns
 
     def _of_text(self) -> Iterator[Row]:
-        is_plain = self.place.separator == "," and self.place.decimal == "."
+        is_plain = self.place.separator == "," and self.place.decimal == "." and not self.place.columns
         line, end = _Line(), ""
         for start, cells, text in passed_csv(self.place):
             if not end:

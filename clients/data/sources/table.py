@@ -16,7 +16,7 @@ from clients.rules.origin import Place
 from federation.config.schema import nearest_of
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
-from federation.plan.tabular import as_number
+from federation.plan.numerals import as_number
 from federation.words import some
 
 _MAX_COMPARED = 1000  # names of a header among which a similar one is looked for

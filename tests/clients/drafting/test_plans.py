@@ -13,9 +13,10 @@ from clients.data.sources.reading import read as read_table
 from clients.data.sources.table import Table
 from clients.drafting.plans import MOST_COLUMNS, Proposal, propose, targets_of
 from federation.errors import DataError
+from federation.plan.features import Categorical
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import load, parse
-from federation.plan.tabular import Categorical, TabularTask
+from federation.plan.tabular import TabularTask
 from simulations.populations.registry import scenario_for
 from simulations.survey import survey
 from tests import plans

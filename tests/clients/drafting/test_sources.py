@@ -15,8 +15,9 @@ from clients.drafting.sites import made
 from clients.drafting.sources import Reading
 from clients.policy import load_site
 from federation.errors import InputError
+from federation.plan.features import Numeric
 from federation.plan.mock import mock_table
-from federation.plan.tabular import Numeric, TabularTask
+from federation.plan.tabular import TabularTask
 from tests import plans
 from tests.clients.drafting.drafts import FAST, given_in
 
