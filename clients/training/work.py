@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from clients.training.dpsgd import clipped_gradient
 from clients.training.held_out import figures
-from clients.training.isolation import FEW, Tally, coins, listening
+from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
 from federation.errors import DataError
 from federation.model.params import Layout
@@ -124,7 +124,8 @@ class SiteWork:
         return self.terms.plan.training.sample_rate * self.terms.size(self.site)
 
     def _model(self, dtype: torch.dtype) -> nn.Module:
-        model = self.trainer.task.model()
+        with draws_apart():  # a model's code may draw what params replace, or seed the generator
+            model = self.trainer.task.model()
         Layout.of(model).load(model, self.params)
         return model.to(dtype).train()
 

@@ -40,12 +40,12 @@ def _batch(scale: float = 1.0, *, patients: bool = False, weights: Sequence[floa
     return batch_of(stack, whole, WIDE)
 
 
-def _rows(net: Net, dimension: int, code: Callable[[Net], list[Tensor]]) -> Tensor:
+def _rows(net: Net, dimension: int, code: Callable[[Net, Tensor], Tensor]) -> Tensor:
     net.begin(torch.linspace(-1, 1, dimension, dtype=WIDE), len(SIZES))
-    return net.rows(code(net), torch.empty((len(SIZES), dimension), dtype=WIDE))
+    return code(net, torch.empty((len(SIZES), dimension), dtype=WIDE))
 
 
-def _both(model: Callable[[], nn.Module], code: Callable[[Net], list[Tensor]]) -> tuple[Tensor, Tensor]:
+def _both(model: Callable[[], nn.Module], code: Callable[[Net, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     task = _task(model)
     layers = layers_of(task)
     assert layers is not None
@@ -63,7 +63,9 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("model", [logistic, mlp, deep])
 def test_sums_of_gradients_are_those_of_autograd(model: Callable[[], nn.Module]) -> None:
-    found, expected = _both(model, lambda net: net.gradients(_batch(weights=(1.0, 1.0, 0.5, 1.0, 2.0))))
+    found, expected = _both(
+        model, lambda net, out: net.rows(net.gradients(_batch(weights=(1.0, 1.0, 0.5, 1.0, 2.0))), out)
+    )
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
     assert not found[1].any()  # of no records
 
@@ -75,14 +77,14 @@ def test_sums_of_gradients_are_those_of_autograd(model: Callable[[], nn.Module])
 def test_clipped_sums_are_those_of_autograd(
     model: Callable[[], nn.Module], patients: bool, norm: float
 ) -> None:
-    found, expected = _both(model, lambda net: net.clipped(_batch(patients=patients), norm))
+    found, expected = _both(model, lambda net, out: net.clipped(_batch(patients=patients), norm, out))
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12 * norm)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-120, 1e120, 1e160, 1e308])
 def test_lengths_at_the_ends_of_float64_are_clipped_with_care(scale: float) -> None:
     """One layer: in further ones activations of that size are at their ends, too."""
-    found, expected = _both(logistic, lambda net: net.clipped(_batch(scale), 0.5))
+    found, expected = _both(logistic, lambda net, out: net.clipped(_batch(scale), 0.5, out))
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
