@@ -28,6 +28,7 @@ from federation.kinds.figures import Figures
 from federation.kinds.sums import ClippedUpdate, SummedGradients
 from federation.kinds.updates import NoisedSteps, PlainUpdate
 from federation.plan.tabular import CODE, MODELS, TabularTask
+from federation.plan.tasks import TabularKind, usual_metrics
 from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
@@ -45,8 +46,18 @@ class Plan(Rules):
 
     refusal: ClassVar[type[InputError]] = PlanError
     task: Annotated[
-        Annotated[str, Tag("code")] | Annotated[TabularTask, Tag("tabular")], Discriminator(_kind_of_task)
+        Annotated[str, Tag("code")] | Annotated[TabularKind, Tag("tabular")], Discriminator(_kind_of_task)
     ] = Field(examples=["[task]"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _measured(cls, data: Any) -> Any:
+        """A plan that names no metrics has those that are usual for what it predicts."""
+        usual = usual_metrics(data.get("task")) if isinstance(data, Mapping) else None
+        evaluation = data.get("evaluation", {}) if usual is not None else None
+        if not isinstance(evaluation, Mapping) or "metrics" in evaluation:
+            return data
+        return {**data, "evaluation": {**evaluation, "metrics": usual}}
 
     @field_validator("task")
     @classmethod
@@ -329,9 +340,15 @@ def _figures_fit(plan: Plan) -> None:
 
 def _metrics_exist(plan: Plan) -> None:
     """The user's own task may bring metrics; a built-in one has ours."""
-    unknown = [name for name in plan.evaluation.metrics if name not in METRICS]
-    if unknown and isinstance(plan.task, TabularTask):
-        raise Mistake(f'"{unknown[0]}" is unknown', nearest(unknown[0], METRICS), ("evaluation", "metrics"))
+    if not isinstance(plan.task, TabularTask):
+        return
+    known = plan.task.outcome.metrics
+    unknown = [name for name in plan.evaluation.metrics if name not in known]
+    if unknown:
+        what = "" if unknown[0] not in METRICS else f' for kind = "{plan.task.kind}"'
+        raise Mistake(
+            f'"{unknown[0]}" is unknown{what}', nearest(unknown[0], known), ("evaluation", "metrics")
+        )
 
 
 _CHECKS = (
