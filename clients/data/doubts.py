@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from federation.plan.features import Numeric
 from federation.plan.numerals import as_text
+from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
 from federation.words import many
@@ -149,7 +150,10 @@ def hints_of_length(plan: Plan, length: float) -> Iterator[str]:
     norm, task = plan.privacy.clipping_norm, plan.task
     if norm is None or plan.privacy.unit == "client" or not isinstance(task, TabularTask):
         return
-    gradient = math.sqrt((1 - 1 / len(task.classes)) * (1 + length**2))
+    error = error_at_first(task.outcome)
+    if error is None:
+        return
+    gradient = error * math.sqrt(1 + length**2)
     if gradient > _LONG * norm:
         yield (
             f"a typical record is {length:.1f} long as the model's input, so its first gradients are about "

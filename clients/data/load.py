@@ -21,9 +21,11 @@ from clients.data.sources.opened import SOURCE
 from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
 from clients.data.split import apart
+from clients.data.targets import labels_of, scaled
 from clients.policy import Policy
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
+from federation.model.outcomes import labels_fit
 from federation.model.task import Dataset, Source, Task, hashed
 from federation.plan.features import Feature, Numeric
 from federation.plan.plan import Plan, check_delta
@@ -114,13 +116,13 @@ def read_csv(path: Place, task: TabularTask) -> Dataset:
 
 
 def read_table(place: Place, task: TabularTask) -> Reading:
-    """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels (n,) int64.
+    """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels as the task's outcome has them.
 
     Numbers are scaled from their public range and clipped to it; values become one-hot columns. DataError names
     all columns whose cells cannot be used. Columns are unpacked one at a time.
     """
     table = examined(place)
-    names = [*(feature.name for feature in task.features), task.target]
+    names = [*task.columns]
     lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])
     there = {name for name in (*names, task.patient) if name is not None and not table.lacking([name])}
     features, found, at = np.empty((len(table), task.inputs), np.float32), list[Fault](), 0
@@ -129,8 +131,7 @@ def read_table(place: Place, task: TabularTask) -> Reading:
             block, wrong = _encoded(table, feature)
             features[:, at : at + block.shape[1]] = block
             found, at = [*found, *wrong], at + block.shape[1]
-    cells = table.column(task.target) if task.target in there else []
-    labels, faults = codes(cells, task.target, task.classes)
+    labels, faults = labels_of(table, task, there)
     owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
     found = [*found, *faults, *(owners.faults if owners else ())]
     refuse(table, found, [*table.problems, *lacking])
@@ -145,16 +146,9 @@ def _encoded(table: Table, feature: Feature) -> tuple[NDArray[np.float32], tuple
     """The columns of a feature, (n, width); they mean nothing if there are faults."""
     if isinstance(feature, Numeric):
         found, faults = numbers(table.numerals(feature.name), feature.name, table.decimal)
-        return _scaled(found, feature)[:, None].astype(np.float32), faults
+        return scaled(found, feature.low, feature.high)[:, None].astype(np.float32), faults
     places, faults = codes(table.column(feature.name), feature.name, feature.values)
     return np.eye(len(feature.parts), dtype=np.float32)[places], faults
-
-
-def _scaled(values: NDArray[np.float64], feature: Numeric) -> NDArray[np.float64]:
-    """From the public range to [-1, 1]. Halves first: the difference of two finite floats may be infinite."""
-    clipped = np.clip(values, feature.low, feature.high)
-    share = (clipped / 2 - feature.low / 2) / (feature.high / 2 - feature.low / 2)
-    return np.clip(2 * share - 1, -1.0, 1.0)
 
 
 def _more_than(most: int, data: Dataset, plan: Plan) -> bool:
@@ -180,18 +174,19 @@ def _read_by(task: Task, place: Place) -> Reading:
         # The text of this exception may quote a record; its type cannot.
         message = f"{task.name}: reading {path} failed with {type(error).__name__}"
         raise TaskError(message, hint="see the traceback with --debug") from error
-    data = checked(dataset, task.name)
+    data = checked(dataset, task)
     return Reading(data, FileRead(place, len(data)))
 
 
-def checked(dataset: object, name: str) -> Dataset:
+def checked(dataset: object, task: Task) -> Dataset:
     """The Dataset of a user's function, or a TaskError that says what it lacks."""
-    hint = "correct the task's data function"
+    hint, name = "correct the task's data function", task.name
     if not isinstance(dataset, Dataset):
         raise TaskError(f"{name}: the data is no federation.Dataset", hint=hint)
+    labels = labels_fit(task.predicts, dataset.labels)
     rules = {
         "must have records and a label for each": 0 < len(dataset) == len(dataset.features),
-        "must have int64 labels (n,)": dataset.labels.dtype == torch.int64 and dataset.labels.dim() == 1,
+        labels or "must have labels": not labels,
         "must have finite features": bool(torch.isfinite(dataset.features).all()),
         "must number its patients (n,) int64 from 0, without gaps": _is_numbered(dataset),
         "must give each of its patients one id (n,) int64, or none": _is_identified(dataset),

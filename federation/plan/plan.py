@@ -27,12 +27,14 @@ from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.sums import ClippedUpdate, SummedGradients
 from federation.kinds.updates import NoisedSteps, PlainUpdate
-from federation.plan.tabular import CODE, MODELS, TabularTask
+from federation.plan.outcomes import Classes
+from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
 from federation.plan.tasks import TabularKind, usual_metrics
 from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
 _FEWEST_TO_COMBINE = 3
+UNPUBLISHED = "publishes right and wrong answers, which there are of classes only"
 REHEARSED_ROUNDS = 2
 """What a rehearsal plays: a round that begins with an invitation, and one that was prepared on the way."""
 
@@ -53,7 +55,10 @@ class Plan(Rules):
     @classmethod
     def _measured(cls, data: Any) -> Any:
         """A plan that names no metrics has those that are usual for what it predicts."""
-        usual = usual_metrics(data.get("task")) if isinstance(data, Mapping) else None
+        task = data.get("task") if isinstance(data, Mapping) else None
+        if isinstance(task, Mapping) and isinstance(kind := task.get("kind"), str) and kind not in KINDS:
+            raise Mistake(f"must be one of {', '.join(KINDS)}", nearest(kind, KINDS), ("task", "kind"))
+        usual = usual_metrics(task)
         evaluation = data.get("evaluation", {}) if usual is not None else None
         if not isinstance(evaluation, Mapping) or "metrics" in evaluation:
             return data
@@ -334,8 +339,13 @@ def _noise_known(plan: Plan) -> None:
 
 def _figures_fit(plan: Plan) -> None:
     """What an evaluation reveals has to be noised for those that the plan protects."""
-    if plan.figures is not None:
-        plan.figures.check()
+    if plan.figures is None:
+        return
+    plan.figures.check()
+    if isinstance(plan.task, TabularTask) and not isinstance(plan.task.outcome, Classes):
+        raise Mistake(
+            f'{UNPUBLISHED}, not of kind = "{plan.task.kind}"', "remove it", ("evaluation", "epsilon")
+        )
 
 
 def _metrics_exist(plan: Plan) -> None:

@@ -52,7 +52,7 @@ class Span(Table):
 class Regression(TabularTask):
     """`kind = "tabular-regression"`: a number, scaled from a public range and clipped to it.
 
-    `huber` is the error, in the target's own unit, from which on the loss grows with the error, not with its square.
+    `huber` is the error, in the target's unit, from which on the loss grows with the error, not with its square.
     """
 
     models: ClassVar[tuple[str, ...]] = ("linear", "mlp")
@@ -70,9 +70,9 @@ class Regression(TabularTask):
 class TimeToEvent(TabularTask):
     """`kind = "survival"`: the time until an event, or until nobody looked any more.
 
-    `target` is how long a row was observed, `event` says how that ended: `events` has the value for one who was only
-    observed until then, and the value for an event. `bins` are the public ends of the intervals of time; what comes
-    after the last one is not learned.
+    `target` is how long a row was observed, `event` says how that ended: `events` has the value of one who was only
+    seen until then, and that of an event. `bins` are the public ends of the intervals of time; what comes after the
+    last one is not learned.
     """
 
     models: ClassVar[tuple[str, ...]] = ("logistic", "mlp")
@@ -158,6 +158,10 @@ TabularKind = Annotated[
 
 def usual_metrics(task: object) -> tuple[str, ...] | None:
     """The metrics of a `[task]` as a file has it, where those of classes mean nothing; None where they do."""
-    usual: Mapping[str, tuple[str, ...]] = {REGRESSION: Range.usual, SURVIVAL: Survival.usual, COUNTS: Counts.usual}
+    usual: Mapping[str, tuple[str, ...]] = {
+        REGRESSION: Range.usual,
+        SURVIVAL: Survival.usual,
+        COUNTS: Counts.usual,
+    }
     kind = task.get("kind") if isinstance(task, Mapping) else getattr(task, "kind", None)
     return usual.get(kind) if isinstance(kind, str) else None

@@ -15,7 +15,11 @@ from federation.audit.receipts import Receipts
 from federation.audit.report import check_same, differs, is_same
 from federation.log import printable
 
-_ADDS_UP = {"accuracy": "n", "loss": "n", "recall": "positives"}  # a mean over so many: the name of the count
+_ADDS_UP = dict.fromkeys(("accuracy", "loss", "mae", "bias", "deviance"), "n") | {
+    "recall": "positives"
+}  # a mean over so many: the name of the count
+_SIGNED = ("bias", "r2")  # may be below 0
+_UNBOUNDED = ("loss", "mae", "rmse", "calibration", "deviance")  # may be above 1, as may every Brier score
 _WHOLE = 1e-6  # by how much a share times its count may miss a whole number
 _ANSWER = 0.5  # the AUC of one answer for everybody
 
@@ -102,10 +106,8 @@ def _adds_up(name: str, weight: str, pooled: Mapping[str, Any], rows: Sequence[M
 def _is_possible(row: Mapping[str, Any]) -> bool:
     """Whether the figures of a site are shares of its counts, and agree where one follows from others."""
     count, positives = row.get("n"), row.get("positives")
-    shares = {name: value for name, value in row.items() if name not in ("n", "positives", "loss")}
-    if type(count) is not int or count < 0 or not all(_is_share(value) for value in shares.values()):
-        return False
-    if (loss := row.get("loss")) is not None and not (_is_number(loss) and loss >= 0):
+    figures = {name: value for name, value in row.items() if name not in ("n", "positives")}
+    if type(count) is not int or count < 0 or not all(_can_be(name, one) for name, one in figures.items()):
         return False
     if not _is_whole(row.get("accuracy"), count):
         return False
@@ -163,6 +165,15 @@ def _is_number(value: object) -> bool:
 
 def _is_share(value: Any) -> bool:
     return value is None or (_is_number(value) and 0 <= value <= 1)
+
+
+def _can_be(name: str, value: Any) -> bool:
+    """Whether a figure of this name may have this value."""
+    if name in _SIGNED:
+        return value is None or _is_number(value)
+    if name in _UNBOUNDED or name.startswith("brier"):
+        return value is None or (_is_number(value) and value >= 0)
+    return _is_share(value)
 
 
 def _is_whole(share: Any, count: int) -> bool:
