@@ -16,7 +16,7 @@ from federation.errors import DataError
 from federation.plan.features import Categorical
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import load, parse
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from simulations.populations.registry import scenario_for
 from simulations.survey import survey
 from tests import plans
@@ -57,9 +57,9 @@ def test_the_file_cut_into_sites_passes_every_check_of_the_plan(drawn: tuple[Moc
 def test_made_up_records_of_a_plan_propose_that_plan_again(tmp_path: Path) -> None:
     """Up to what nobody can see in records: how far the ranges go beyond them."""
     plan = load(scenario_for("hospitals"))
-    assert isinstance(plan.task, TabularTask)
+    assert isinstance(plan.task, Classification)
     found = proposed(mock_table(plan, "a", 1500), tmp_path, "diagnosis").plan.task
-    assert isinstance(found, TabularTask)
+    assert isinstance(found, Classification)
     assert found.classes == plan.task.classes
     assert [f.name for f in found.features] == [f.name for f in plan.task.features]
     assert not any(isinstance(feature, Categorical) for feature in found.features)
