@@ -108,7 +108,7 @@ def _r2(predicted: Tensor, seen: Tensor) -> float | None:
 
 def _calibration(predicted: Tensor, seen: Tensor) -> float:
     """Tenths of the records, as equal as can be: records of which the same is predicted are in one of them."""
-    ranks = torch.searchsorted(predicted.sort().values, predicted)
+    ranks = torch.searchsorted(predicted.sort().values, predicted.contiguous())
     tenth = _PARTS * ranks // len(seen)
     off = torch.zeros(_PARTS, dtype=torch.float64).index_add_(0, tenth, predicted - seen)
     return float(off.abs().sum()) / len(seen)
