@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from federation.config.toml import inline
 from federation.errors import TaskError
 from federation.model.builtin import factory, imported, is_built_in_factory, said
 from federation.model.code import require_here
@@ -111,9 +112,20 @@ def build_task(plan: Plan) -> Task:
         Layout.of(model)
         if isinstance(table, TabularTask):
             _check_outputs(model, table)
-    if plan.figures is not None and not isinstance(task.predicts, Classes):
-        raise TaskError(f"{task.name}: evaluation.epsilon {UNPUBLISHED}", hint="remove it from the plan")
+    _check_figures(plan, task)
     return task
+
+
+def _check_figures(plan: Plan, task: Task) -> None:
+    """What a plan says of figures has to fit what a task of the user's own predicts: nobody else knows."""
+    if isinstance(task.predicts, Classes):
+        return
+    if plan.figures is not None:
+        raise TaskError(f"{task.name}: evaluation.epsilon {UNPUBLISHED}", hint="remove it from the plan")
+    known = task.predicts.metrics
+    if unknown := [name for name in plan.evaluation.metrics if name not in known]:
+        hint = f"write evaluation.metrics = {inline(list(type(task.predicts).usual))}"
+        raise TaskError(f'{task.name}: "{unknown[0]}" is no metric of what it predicts', hint=hint)
 
 
 def is_built_in(task: Task) -> bool:

@@ -119,7 +119,7 @@ def test_another_loss_is_not_batched_by_hand() -> None:
 def test_losses_of_one_output_are_those_of_autograd(loss: Single, pairs: bool, patients: bool) -> None:
     if pairs and not isinstance(loss, Poisson):
         return  # only counts have an exposure
-    batch = _batch(patients=patients, weights=(1.0, 1.0, 0.5, 1.0, 2.0))
+    batch = _batch(patients=patients)
     numbers = batch.labels.to(torch.float32)
     batch = replace(batch, labels=torch.stack([numbers, numbers + 0.5], dim=-1) if pairs else numbers)
     task = Task("made-up", lambda: nn.Sequential(nn.Linear(FEATURES, 5), nn.Tanh(), nn.Linear(5, 1)), loss)
