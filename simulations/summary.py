@@ -19,6 +19,7 @@ from federation.report.summary import summary_of
 from privacy.accounting.units import Charge
 from simulations.optional import Optional
 from simulations.outcomes.judging import judge_of
+from simulations.scoring.beside import beside
 from simulations.world import World
 
 
@@ -39,7 +40,8 @@ def _measured(world: World, model: nn.Module, features: Tensor, labels: Tensor) 
     said = judge.predict(model, features)
     if not bool(torch.isfinite(said).all()):
         raise TrainingDiverged("the model's outputs are not finite", hint="lower training.learning_rate")
-    return judge.measured(said, labels, world.plan.evaluation.metrics)
+    rules = world.plan.evaluation
+    return judge.measured(said, labels, rules.metrics, rules.threshold)
 
 
 def summarize(
@@ -107,6 +109,7 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
         return {**found, **judge.counts(labels)}
 
     held = sorted(world.held_out.items())
+    places = {"pooled": _pool(world)} | {f"sites.{name}": (of.features, of.labels) for name, of in held}
     sites = {name: figures(f"sites.{name}", data.features, data.labels) for name, data in held}
     known = {
         metric: [one for site in sites.values() if (one := site[metric]) is not None] for metric in metrics
@@ -119,6 +122,7 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
         sites=sites,
         baselines={judge.baseline: optional.make(f"baselines.{judge.baseline}", metrics, guess)},
         missing={**optional.missing, **missing},
+        **beside(world, model, places),
     )
 
 

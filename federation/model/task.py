@@ -27,6 +27,8 @@ from federation.model.params import Layout
 from federation.plan.outcomes import Classes, Outcome
 from federation.plan.plan import UNPUBLISHED, Plan
 from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
+from privacy.errors import UnsafeParameters
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ Metric = Callable[[Tensor, Tensor], float | None]
 class Task:
     """`loss` maps outputs and labels to one number per example. `data` is None for the plan's own table.
 
+    `class_weights`: what the gradient of a record counts, by its label; none above 1. Empty: each counts 1.
+
     `mock` makes so many made-up records, shaped like what `data` reads: for `federation check` and for rehearsals,
     which see no data. `outcome` says what is predicted; None for classes, as many as labels tell apart.
     """
@@ -97,6 +101,13 @@ class Task:
     def predicts(self) -> Outcome:
         """What is predicted. How many classes there are, where nobody said so, is for the labels to tell."""
         return self.outcome or Classes(2)
+
+    class_weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """What was clipped must not be made longer again."""
+        if not all(0 < weight <= 1 for weight in self.class_weights):
+            raise UnsafeParameters("a weight of a class must be above 0, and at most 1")
 
 
 def build_task(plan: Plan) -> Task:
@@ -147,17 +158,28 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(outputs, labels, reduction="none")
 
 
+def weighed(labels: Tensor, class_weights: Sequence[float], like: Tensor) -> Tensor:
+    """What the gradient of each record counts, (n,), by its label; in the dtype and on the device of `like`."""
+    if not class_weights:
+        return like.new_ones(len(labels))
+    return like.new_tensor(class_weights)[labels]
+
+
 def _tabular(name: str, table: TabularTask) -> Task:
     outcome = table.outcome
     model = partial(factory(table.model, outcome), table.inputs, outcome.outputs)
     loss = cross_entropy if isinstance(outcome, Classes) else loss_of(outcome)
-    return Task(name=name, model=model, loss=loss, outcome=outcome)
+    weights = table.shares if isinstance(table, Classification) else ()
+    return Task(name=name, model=model, loss=loss, outcome=outcome, class_weights=weights)
 
 
 def _own(name: str) -> Task:
     task = imported(name)
     if not isinstance(task, Task):
         raise TaskError(f"{name}: is not a federation.Task", hint="assign it a Task(name, model, loss, data)")
+    if task.class_weights:
+        reason = f"{name}: has weights of classes, which no plan would show"
+        raise TaskError(reason, hint="write task.class_weights into a plan with a table")
     if task.data is None:
         raise TaskError(f"{name}: has no data function", hint="pass data=, from a Source to a Dataset")
     return task

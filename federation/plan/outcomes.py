@@ -42,7 +42,7 @@ class Range:
     low: float
     high: float
     huber: float | None = None
-    usual: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "bias", "calibration")
+    usual: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "bias", "calibration_by_tenth")
 
     @property
     def outputs(self) -> int:
@@ -63,7 +63,7 @@ class Survival:
     """
 
     ends: tuple[float, ...]
-    usual: ClassVar[tuple[str, ...]] = ("c_index", "brier")
+    usual: ClassVar[tuple[str, ...]] = ("c_index", "mean_brier")
 
     @property
     def outputs(self) -> int:
@@ -90,7 +90,7 @@ class Counts:
 
     most: int
     has_exposure: bool = False
-    usual: ClassVar[tuple[str, ...]] = ("deviance", "mae", "bias", "calibration")
+    usual: ClassVar[tuple[str, ...]] = ("deviance", "mae", "bias", "calibration_by_tenth")
 
     @property
     def outputs(self) -> int:

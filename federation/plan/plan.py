@@ -18,7 +18,7 @@ import rfc8785
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from federation.config.schema import Mistake, missing, nearest, validate
-from federation.config.tables import METRICS, Rules
+from federation.config.tables import Rules
 from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
@@ -27,6 +27,7 @@ from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.sums import ClippedUpdate, SummedGradients
 from federation.kinds.updates import NoisedSteps, PlainUpdate
+from federation.plan.measures import check_metrics
 from federation.plan.outcomes import Classes
 from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
 from federation.plan.tasks import TabularKind, usual_metrics
@@ -352,13 +353,16 @@ def _metrics_exist(plan: Plan) -> None:
     """The user's own task may bring metrics; a built-in one has ours."""
     if not isinstance(plan.task, TabularTask):
         return
-    known = plan.task.outcome.metrics
-    unknown = [name for name in plan.evaluation.metrics if name not in known]
+    outcome, (metrics, threshold) = plan.task.outcome, (plan.evaluation.metrics, plan.evaluation.threshold)
+    if isinstance(outcome, Classes):
+        check_metrics(metrics, threshold, outcome.count)
+        return
+    if threshold is not None:
+        raise Mistake("is of classes only", "remove it", ("evaluation", "threshold"))
+    unknown = [name for name in metrics if name not in outcome.metrics]
     if unknown:
-        what = "" if unknown[0] not in METRICS else f' for kind = "{plan.task.kind}"'
-        raise Mistake(
-            f'"{unknown[0]}" is unknown{what}', nearest(unknown[0], known), ("evaluation", "metrics")
-        )
+        what = f'"{unknown[0]}" is unknown for kind = "{plan.task.kind}"'
+        raise Mistake(what, nearest(unknown[0], outcome.metrics), ("evaluation", "metrics"))
 
 
 _CHECKS = (

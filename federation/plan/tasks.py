@@ -12,6 +12,7 @@ from federation.config.schema import Mistake, Table, Texts
 from federation.plan.features import told_apart
 from federation.plan.outcomes import Classes, Counts, Range, Survival
 from federation.plan.tabular import CLASSIFICATION, COUNTS, KINDS, REGRESSION, SURVIVAL, TabularTask
+from federation.plan.weights import Weights, check_weights, shares
 
 MOST_BINS = 200
 _MOST_COUNTED = 10**6
@@ -24,6 +25,7 @@ class Classification(TabularTask):
     shape: ClassVar[tuple[str, ...]] = ("target", "classes")
 
     classes: Texts = Field(examples=['["0", "1"]'])
+    class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
 
     @field_validator("classes")
     @classmethod
@@ -34,6 +36,16 @@ class Classification(TabularTask):
     def outcome(self) -> Classes:
         """The classes."""
         return Classes(len(self.classes))
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        check_weights(self.class_weights, self.classes)
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What the gradient of a record counts, by its class: the largest weight is 1. Empty without weights."""
+        return shares(self.class_weights, self.classes)
 
 
 class Span(Table):

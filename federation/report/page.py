@@ -13,12 +13,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from federation.report import wording
+from federation.plan.measures import SIGNED
+from federation.report import judged, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
 from federation.report.templates import page_template
 
+_OFF_SCALE = ("loss", *SIGNED)
 _BASELINES = {
     "without_privacy": "the same settings without privacy, not tuned for it",
     "local_only": "each site's own model, without privacy, on its own records",
@@ -56,6 +58,11 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),
         held_out=held_out(report.evaluation.pooled),
+        intervals=judged.intervals(report.evaluation),
+        confusion=report.evaluation.confusion,
+        answers=judged.answers(report.evaluation),
+        in_the_large=judged.in_the_large(report.evaluation),
+        clipping=judged.clipping(report.evaluation, report.privacy),
         curves=[Markup(drawing) for drawing in drawings],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds if line.lost is None]),
@@ -80,7 +87,9 @@ def _curves(report: Report) -> list[str]:
     history, drawings = report.history, []
     rounds, measured = [line.round for line in history], [line for line in history if line.metrics]
     known = history[-1].metrics if history else {}
-    names = [name for name in metrics_of(report.evaluation.pooled) if name in known and name != "loss"]
+    names = [
+        name for name in metrics_of(report.evaluation.pooled) if name in known and name not in _OFF_SCALE
+    ]
     series = {name: [line.metrics.get(name) for line in measured] for name in names}
     for part in _alike(series):
         drawn = {plain(name): series[name] for name in part}
@@ -89,6 +98,8 @@ def _curves(report: Report) -> list[str]:
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)
         drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
+    if report.evaluation.calibration is not None:
+        drawings.append(plots.calibration(report.evaluation.calibration))
     return drawings
 
 

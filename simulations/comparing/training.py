@@ -116,5 +116,5 @@ def scores(task: Task, params: Tensor, features: Tensor) -> Tensor:
 
 def measured(plan: Plan, task: Task, params: Tensor, data: Dataset) -> Metrics:
     """The plan's metrics of a model with these params."""
-    said = scores(task, params, data.features)
-    return judge_of(task.predicts).measured(said, data.labels, plan.evaluation.metrics)
+    said, rules = scores(task, params, data.features), plan.evaluation
+    return judge_of(task.predicts).measured(said, data.labels, rules.metrics, rules.threshold)

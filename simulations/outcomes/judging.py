@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,20 @@ from federation.errors import TaskError
 from federation.model.outcomes import loss_of
 from federation.plan.outcomes import Classes, Counts, Outcome, Range, Survival
 from federation.report.report import Metrics
-from simulations import metrics as of_classes
 from simulations.outcomes import numbers, survival
+from simulations.scoring import metrics as of_classes
 
 Score = Callable[[Tensor, Tensor], float | None]
 """What was said of records, and their labels, to a figure."""
+
+
+class Measured(Protocol):
+    """Predictions and labels to the named metrics; the threshold is that of two classes."""
+
+    def __call__(
+        self, said: Tensor, labels: Tensor, names: Sequence[str], threshold: float | None = None, /
+    ) -> Metrics:
+        """None for a metric that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Judge:
     """
 
     said: Callable[[Tensor], Tensor]
-    measured: Callable[[Tensor, Tensor, Sequence[str]], Metrics]
+    measured: Measured
     guess: Callable[[Tensor, int], Tensor]
     baseline: str
     positives: Callable[[Tensor], int | None] = field(default=lambda _: None)
@@ -62,7 +72,7 @@ def judge_of(outcome: Outcome) -> Judge:
         return _of_classes(outcome)
     scores = _scores(outcome)
 
-    def measured(said: Tensor, labels: Tensor, names: Sequence[str]) -> Metrics:
+    def measured(said: Tensor, labels: Tensor, names: Sequence[str], _: float | None = None, /) -> Metrics:
         unknown = sorted(set(names) - set(scores))
         if unknown:
             raise TaskError(f"no such metric: {unknown[0]}", hint=f"one of {', '.join(scores)}")

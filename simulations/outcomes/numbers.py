@@ -4,7 +4,7 @@
     rmse          root of the mean of its square
     r2            1 - squared error / squared deviation from the mean of the same records; n/a where all are alike
     bias          mean predicted - mean observed: calibration in the large
-    calibration   the same in each tenth of the records, by what is predicted, without sign, and averaged
+    calibration_by_tenth   the same in each tenth of the records, by what is predicted, without sign, and averaged
     deviance      of counts: the mean Poisson deviance, 0 where every count is predicted
     loss          what was trained on, in its own scale
 
@@ -93,7 +93,7 @@ def scores(outcome: Range | Counts, loss: Known) -> Mapping[str, Score]:
         "rmse": of(lambda predicted, seen: math.sqrt(float((predicted - seen).square().mean()))),
         "r2": of(_r2),
         "bias": of(lambda predicted, seen: float((predicted - seen).mean())),
-        "calibration": of(_calibration),
+        "calibration_by_tenth": of(_calibration),
         "loss": lambda said, labels: float(loss(unit.output(said).unsqueeze(1), labels.double()).mean()),
     }
     if isinstance(loss, Poisson):

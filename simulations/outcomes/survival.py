@@ -5,7 +5,7 @@ outlived every event up to bin j, and no later one. All figures are of these tim
 
     c_index      Harrell's: of the pairs of which it is known who had the event first, the share in which the model
                  says so, by the expected bins without an event; half for equal ones
-    brier        the mean over the horizons, the ends of the bins, of (survival said - survived)^2, each person
+    mean_brier   the mean over the horizons, the ends of the bins, of (survival said - survived)^2, each person
                  weighed by the inverse chance of not being censored until then (Graf et al. 1999); the chance
                  is the Kaplan-Meier estimate of the same records
     brier_at_T   the same at the horizon T alone; n/a where nobody was seen that long
@@ -41,7 +41,7 @@ def life_table(labels: Tensor, bins: int) -> Tensor:
 def scores(outcome: Survival) -> Mapping[str, Score]:
     """The metrics, by name."""
     at = {name: partial(_at, place) for name, place in outcome.horizons.items()}
-    found: dict[str, Score] = {"c_index": c_index, "brier": _over_horizons, "loss": _loss, **at}
+    found: dict[str, Score] = {"c_index": c_index, "mean_brier": _over_horizons, "loss": _loss, **at}
     return {name: found[name] for name in outcome.metrics}
 
 

@@ -15,11 +15,17 @@ from federation.audit.receipts import Receipts
 from federation.audit.report import check_same, differs, is_same
 from federation.log import printable
 
-_ADDS_UP = dict.fromkeys(("accuracy", "loss", "mae", "bias", "deviance"), "n") | {
-    "recall": "positives"
-}  # a mean over so many: the name of the count
-_SIGNED = ("bias", "r2")  # may be below 0
-_UNBOUNDED = ("loss", "mae", "rmse", "calibration", "deviance")  # may be above 1, as may every Brier score
+_MEANS = ("accuracy", "loss", "brier", "calibration", "mae", "bias", "deviance")
+_ADDS_UP = {**dict.fromkeys(_MEANS, "n"), "recall": "positives"}  # a mean over so many: the name of the count
+_ANY, _POSITIVE = (-math.inf, math.inf), (0, math.inf)
+_OTHERS = {  # no shares
+    "brier": (0, 2),
+    "calibration": (-1, 1),
+    "gini": (-1, 1),
+    "bias": _ANY,
+    "r2": _ANY,
+    **dict.fromkeys(("loss", "mae", "rmse", "deviance", "calibration_by_tenth", "mean_brier"), _POSITIVE),
+}
 _WHOLE = 1e-6  # by how much a share times its count may miss a whole number
 _ANSWER = 0.5  # the AUC of one answer for everybody
 
@@ -106,9 +112,14 @@ def _adds_up(name: str, weight: str, pooled: Mapping[str, Any], rows: Sequence[M
 def _is_possible(row: Mapping[str, Any]) -> bool:
     """Whether the figures of a site are shares of its counts, and agree where one follows from others."""
     count, positives = row.get("n"), row.get("positives")
-    figures = {name: value for name, value in row.items() if name not in ("n", "positives")}
-    if type(count) is not int or count < 0 or not all(_can_be(name, one) for name, one in figures.items()):
+    others = ("n", "positives", *_OTHERS, *(name for name in row if name.startswith("brier_at_")))
+    shares = {name: value for name, value in row.items() if name not in others}
+    if type(count) is not int or count < 0 or not all(_is_share(value) for value in shares.values()):
         return False
+    for name, (least, most) in _OTHERS.items():
+        value = row.get(name)
+        if value is not None and not (_is_number(value) and least <= value <= most):
+            return False
     if not _is_whole(row.get("accuracy"), count):
         return False
     if positives is None:
@@ -129,7 +140,8 @@ def _derived(row: Mapping[str, Any], count: int, positives: int) -> list[tuple[f
         return []
     hits = round(recall * positives)
     alarms = negatives - (round(accuracy * count) - hits)
-    made = [(2 * hits / (hits + alarms + positives), row.get("f1"))]
+    made = [((negatives - alarms) / negatives, row.get("specificity"))] if negatives else []
+    made += [(2 * hits / (hits + alarms + positives), row.get("f1"))]
     if hits + alarms:
         made.append((hits / (hits + alarms), row.get("precision")))
     if negatives:
@@ -165,15 +177,6 @@ def _is_number(value: object) -> bool:
 
 def _is_share(value: Any) -> bool:
     return value is None or (_is_number(value) and 0 <= value <= 1)
-
-
-def _can_be(name: str, value: Any) -> bool:
-    """Whether a figure of this name may have this value."""
-    if name in _SIGNED:
-        return value is None or _is_number(value)
-    if name in _UNBOUNDED or name.startswith("brier"):
-        return value is None or (_is_number(value) and value >= 0)
-    return _is_share(value)
 
 
 def _is_whole(share: Any, count: int) -> bool:

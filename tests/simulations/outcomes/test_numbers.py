@@ -34,14 +34,18 @@ def test_the_calibration_is_of_tenths_by_what_is_predicted() -> None:
     said = judge.said(torch.linspace(-1, 1, 200)[:, None])
     order = np.argsort(said.numpy(), kind="stable")
     off = (said - (30 + 20 * SEEN.double())).numpy()[order].reshape(10, 20).mean(axis=1)
-    assert judge.measured(said, SEEN, ["calibration"])["calibration"] == pytest.approx(np.abs(off).mean())
+    assert judge.measured(said, SEEN, ["calibration_by_tenth"])["calibration_by_tenth"] == pytest.approx(
+        np.abs(off).mean()
+    )
 
 
 def test_one_answer_for_all_is_the_mean_and_well_calibrated() -> None:
     judge = judge_of(OUTCOME)
-    found = judge.without_features(SEEN, SEEN, ["rmse", "r2", "bias", "calibration"])
+    found = judge.without_features(SEEN, SEEN, ["rmse", "r2", "bias", "calibration_by_tenth"])
     assert found["rmse"] == pytest.approx(20 * float(SEEN.double().std(correction=0)))
-    assert [found[name] for name in ("r2", "bias", "calibration")] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert [found[name] for name in ("r2", "bias", "calibration_by_tenth")] == pytest.approx(
+        [0, 0, 0], abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("exposed", [False, True], ids=["counts", "rates"])

@@ -84,7 +84,7 @@ def test_the_guess_for_everybody_is_the_life_table() -> None:
     chances = [5 / 7, 5 / 7 * 3 / 4, 5 / 7 * 3 / 4 * 2 / 3, 5 / 7 * 3 / 4 * 2 / 3]
     assert life_table(labels, BINS).tolist() == pytest.approx(chances)
     judge = judge_of(OUTCOME)
-    found = judge.without_features(labels, labels, ["c_index", "brier", "brier_at_60"])
+    found = judge.without_features(labels, labels, ["c_index", "mean_brier", "brier_at_60"])
     assert found["c_index"] == 0.5
     whole = brier(torch.tensor(chances, dtype=torch.float64).expand(8, BINS), labels)
     assert found["brier_at_60"] == pytest.approx(whole[1])
