@@ -98,7 +98,7 @@ def _parquet(plan: Plan, table: MockTable, path: Path) -> bytes:
         {f.name for f in task.features if isinstance(f, Numeric)} if isinstance(task, TabularTask) else set()
     )
     columns = {
-        name: list(map(float, cells)) if name in numeric else list(cells)
+        name: [float(cell) if cell else None for cell in cells] if name in numeric else list(cells)
         for name, cells in zip(table.header, table.columns, strict=True)
     }
     stream = arrow.BufferOutputStream()

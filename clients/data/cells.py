@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.faults import Fault, collected
+from clients.data.distinct import Distinct, Said
+from clients.data.faults import Fault
 from federation.plan.identifiers import MAX_DIGITS, cleaned, spellings
 from federation.plan.numerals import as_number
 
@@ -22,9 +23,11 @@ _MISSING = re.compile(
 
 _SAYS_ANYTHING = re.compile(r"[^\W_]")
 
-_DROP = "drop or fill such rows at the site, before training"
+_DROP = "drop or fill such rows at the site, or agree on a plan with a rule for missing"
+FILL = "drop or fill such rows at the site: no plan says what they mean"
 _ALONE = "write the number alone"
 _NUMBER = "is not a finite number"
+_SERIAL = re.compile(r"[1-9][0-9]{4}(\.[0-9]+)?")
 _TOO_LARGE = re.compile(r"[-+]?[0-9.]+e[-+]?[0-9]+", re.IGNORECASE)
 _MARKED = (
     f"{_NUMBER}: it has a comma, or a mark between thousands",
@@ -56,18 +59,25 @@ _SHAPES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
 
 
 def numbers(
-    cells: Sequence[str], column: str, decimal: str = "."
-) -> tuple[NDArray[np.float64], tuple[Fault, ...]]:
-    """The cells as finite numbers, (n,), and what is wrong; the numbers mean nothing if anything is.
+    cells: Sequence[str], column: str, decimal: str = ".", *, is_filled: bool = False
+) -> tuple[NDArray[np.float64], tuple[Fault, ...], NDArray[np.bool_]]:
+    """The cells as finite numbers, (n,), or NaN; what is wrong; and where nothing is known, if `is_filled`.
 
     `decimal` is what marks decimals in the file. The cells have a point for it, and a comma for its points.
     """
     found = parsed(cells)
-    wrong = np.flatnonzero(np.isnan(found)).tolist()
-    said = {cell: _no_number(cell) for cell in {cells[row] for row in wrong}}
-    if decimal == ",":
-        said = {cell: _WITH_COMMAS if fault is _MARKED else fault for cell, fault in said.items()}
-    return found, collected(column, ((row, said[cells[row]]) for row in wrong))
+    wrong, filled = np.isnan(found), np.zeros(len(found), np.bool_)
+    if not wrong.any():
+        return found, (), filled
+    seen = Distinct.of(cells)
+    if is_filled:
+        filled = wrong & seen.where(says_nothing)
+
+    def said(cell: str) -> Said:
+        fault = _no_number(cell)
+        return _WITH_COMMAS if fault is _MARKED and decimal == "," else fault
+
+    return found, seen.faults(column, said, wrong & ~filled), filled
 
 
 def parsed(cells: Sequence[str]) -> NDArray[np.float64]:
@@ -92,16 +102,67 @@ def _or_nan(cell: str) -> float:
 
 
 def codes(
-    cells: Sequence[str], column: str, values: Sequence[str]
-) -> tuple[NDArray[np.int64], tuple[Fault, ...]]:
-    """The position of every cell in `values`, (n,), and what is wrong."""
+    cells: Sequence[str],
+    column: str,
+    values: Sequence[str],
+    filler: int | None = None,
+    bucket: int | None = None,
+    cure: str = _DROP,
+) -> tuple[NDArray[np.int64], tuple[Fault, ...], NDArray[np.bool_]]:
+    """The position of every cell in `values`, (n,), or -1; what is wrong; and where nothing is known, if filled.
+
+    A mark of missing that `values` lists is that value; others are at `filler`, or `cure` says what can be done.
+    Other texts are at `bucket`.
+    """
     known = spellings(values)
-    place = {cell: known.get(cleaned(cell), -1) for cell in set(cells)}
-    found = np.array([place[cell] for cell in cells], dtype=np.int64)
-    wrong, numerals = np.flatnonzero(found < 0).tolist(), {_number(text) for text in known} - {None}
-    capitals = {text.casefold() for text in known}
-    said = {cells[row]: _no_value(cleaned(cells[row]), numerals, capitals) for row in wrong}
-    return found, collected(column, ((row, said[cells[row]]) for row in wrong))
+    numerals, capitals = {_number(text) for text in known} - {None}, {text.casefold() for text in known}
+
+    def place(text: str) -> int | None:
+        return known.get(text, bucket)
+
+    def said(text: str) -> Said:
+        message, hint = _no_value(text, numerals, capitals)
+        return message, cure if hint == _DROP else hint
+
+    return _placed(Distinct.of(cells), column, place, said, filler, known)
+
+
+def texts(
+    cells: Sequence[str], column: str, place: Callable[[str], int], filler: int | None = None
+) -> tuple[NDArray[np.int64], tuple[Fault, ...], NDArray[np.bool_]]:
+    """The same for texts that nobody lists: `place` says where each of them is."""
+
+    def said(text: str) -> Said:
+        return ("is a mark for missing" if text else "is empty"), _DROP
+
+    return _placed(Distinct.of(cells), column, place, said, filler, ())
+
+
+def _placed(
+    seen: Distinct,
+    column: str,
+    place: Callable[[str], int | None],
+    said: Callable[[str], Said],
+    filler: int | None,
+    known: Container[str],
+) -> tuple[NDArray[np.int64], tuple[Fault, ...], NDArray[np.bool_]]:
+    plain = {cell: cleaned(cell) for cell in seen.cells}
+    silent = {cell for cell, text in plain.items() if text not in known and is_missing(text)}
+    found = [filler if cell in silent else place(plain[cell]) for cell in seen.cells]
+    places = np.array([-1 if at is None else at for at in found], np.int64)[seen.rows]
+    faults = seen.faults(column, lambda cell: said(plain[cell]), places < 0)
+    filled = np.zeros(len(places), np.bool_) if filler is None else seen.where(silent.__contains__)
+    return places, faults, filled
+
+
+def says_nothing(cell: str) -> bool:
+    """Whether a cell in the place of a number or date only says that nothing is known.
+
+    >>> [says_nothing(cell) for cell in ("", "?", "-", "NA", "###", "<5")]
+    [True, True, True, True, False, False]
+    """
+    shape = _shape(cell)
+    return is_missing(cleaned(cell)) and (shape is None or len(cell) == 1)
 
 
 def is_missing(text: str) -> bool:
@@ -113,13 +174,35 @@ def is_missing(text: str) -> bool:
     return _SAYS_ANYTHING.search(text) is None or _MISSING.fullmatch(text.casefold()) is not None
 
 
+def no_date(cell: str, form: str) -> tuple[str, str]:
+    """What is wrong with a cell that is no date of this form."""
+    told = f"is no date as {form} has it"
+    if not cell:
+        return "is empty", _DROP
+    if says_nothing(cell):
+        return f"{told}: a mark for missing", _DROP
+    if _SERIAL.fullmatch(cell):
+        return (
+            f"{told}: it looks like a spreadsheet's number of a day",
+            "format the column as dates, and export",
+        )
+    return told, "write it so, or like 2024-01-31"
+
+
 def _no_number(cell: str) -> tuple[str, str]:
     if not cell:
         return "is empty", _DROP
-    shape = None if _TOO_LARGE.fullmatch(cell) else next((s for s in _SHAPES if s[0].fullmatch(cell)), None)
-    if is_missing(cleaned(cell)) and (shape is None or len(cell) == 1):
+    if says_nothing(cell):
         return f"{_NUMBER}: a mark for missing", _DROP
-    return (_NUMBER, _DROP) if shape is None else shape[1]
+    shape = _shape(cell)
+    return (_NUMBER, _DROP) if shape is None else shape
+
+
+def _shape(cell: str) -> Said | None:
+    """What a cell is instead of a number, where that can be told."""
+    if _TOO_LARGE.fullmatch(cell):
+        return None
+    return next((said for pattern, said in _SHAPES if pattern.fullmatch(cell)), None)
 
 
 def _no_value(text: str, numerals: AbstractSet[float | None], capitals: AbstractSet[str]) -> tuple[str, str]:

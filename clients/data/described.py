@@ -10,7 +10,7 @@ Columns are read one after the other: of a column no more is kept than its figur
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,16 +21,19 @@ from clients.data.doubts import (
     Doubt,
     Numbers,
     doubts_of_classes,
+    doubts_of_days,
     doubts_of_numbers,
     doubts_of_values,
 )
+from clients.data.encoding.dates import day_numbers
+from clients.data.encoding.encoded import Encoded, of_numbers, of_texts
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
 from clients.data.sources.table import Table
 from clients.rules.origin import Place
 from federation.model.task import Dataset
-from federation.plan.features import Categorical, Feature, Numeric
+from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric
 from federation.plan.identifiers import cleaned, spellings
 from federation.plan.numerals import as_text
 from federation.plan.tabular import TabularTask
@@ -48,6 +51,8 @@ class Column:
     distinct: int
     missing: int
     unread: int  # cells that are there, and that the plan cannot take
+    filled: int = 0  # cells of which the plan says what it means that nothing is known
+    other: int = 0  # texts that the plan does not list, and takes as others
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,12 +94,12 @@ def describe(table: Table, task: TabularTask) -> Description:
 
     DataError if a column of the plan is not there.
     """
-    marks, squares = np.zeros(len(table), np.uint64), np.zeros(len(table))
+    marks, squares = np.zeros(len(table), np.uint64), dict[str, Numbers]()
     columns, doubts = list[Column](), list[Doubt]()
     table.require(_names(task))
     for feature in task.features:
         seen = _look(table, feature)
-        marks, squares = marks + seen.marks, squares + seen.squares
+        marks, squares[feature.name] = marks + seen.marks, seen.squares
         columns.append(seen.column)
         doubts += seen.doubts
     patients, notes = _people(table, task)
@@ -110,10 +115,16 @@ def describe(table: Table, task: TabularTask) -> Description:
         patients=patients,
         columns=tuple(columns),
         classes=classes,
-        length=float(np.sqrt(np.median(squares))),
+        length=_length(squares, task),
         doubts=tuple(doubts),
         marks=marks,
     )
+
+
+def _length(squares: Mapping[str, Numbers], task: TabularTask) -> float:
+    """The median length of a record as the model sees it: a cross has the one's length times the other's."""
+    crossed = (squares[first] * squares[second] for first, second in task.cross or ())
+    return 1.0 if task.rows == "unit" else float(np.sqrt(np.median(sum([*squares.values(), *crossed]))))
 
 
 def describe_dataset(path: Place, data: Dataset) -> Description:
@@ -164,7 +175,7 @@ def _named(
 ) -> tuple[list[_Seen], tuple[tuple[str, int], ...]]:
     """A column of classes, and how many rows each has."""
     cells = table.column(name)
-    seen = _values(cells, Categorical(name=name, values=values))
+    seen = _texts(cells, Categorical(name=name, values=values))
     classes = tuple(zip(values, _counts(cells, values), strict=True))
     return [replace(seen, doubts=tuple(doubts_of_classes(name, classes)))], classes
 
@@ -183,47 +194,87 @@ def _names(task: TabularTask) -> list[str]:
 def _look(table: Table, feature: Feature) -> _Seen:
     if isinstance(feature, Numeric):
         return _numbers(table.numerals(feature.name), feature)
-    return _values(table.column(feature.name), feature)
+    cells = table.column(feature.name)
+    return _dates(cells, feature) if isinstance(feature, Date) else _texts(cells, feature)
 
 
 def _numbers(cells: list[str], feature: Numeric) -> _Seen:
-    values = parsed(cells)
-    known = values[~np.isnan(values)]
-    found, counts = np.unique(known, return_counts=True)
-    missing = _missing(cells) if len(known) < len(cells) else 0
-    column = Column(
-        feature.name,
-        f"{as_text(feature.low)} to {as_text(feature.high)}",
-        float((known < feature.low).sum()) / len(cells),
-        float((known > feature.high).sum()) / len(cells),
-        len(found),
-        missing,
-        len(cells) - len(known) - missing,
-    )
-    scaled = 2 * (np.clip(values, feature.low, feature.high) / 2 - feature.low / 2)
-    scaled = np.nan_to_num(scaled / (feature.high / 2 - feature.low / 2) - 1)
+    values, taken = parsed(cells), of_numbers(feature, cells)
+    found, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    bounds = f"{as_text(feature.low)} to {as_text(feature.high)}"
+    column = _column(feature, bounds, cells, values, (feature.low, feature.high), taken)
     doubts = tuple(doubts_of_numbers(feature, cells, values, found, counts))
-    return _Seen(column, doubts, marks_of_numbers(feature.name, values, cells), scaled**2)
+    return _seen(column, doubts, marks_of_numbers(feature.name, values, cells), taken)
 
 
-def _values(cells: list[str], feature: Categorical) -> _Seen:
-    counts, known = _counts(cells, feature.values), spellings(feature.values)
-    missing = _missing(cells) if sum(counts) < len(cells) else 0
-    column = Column(
-        feature.name,
-        f"{len(feature.values)} values",
-        None,
-        None,
-        sum(count > 0 for count in counts),
-        missing,
-        len(cells) - sum(counts) - missing,
+def _dates(cells: list[str], feature: Date) -> _Seen:
+    days, taken = (
+        day_numbers(feature.model_copy(update={"missing": None}), cells)[0],
+        of_texts(feature, cells),
     )
+    bounds, ends = f"{feature.since} to {feature.until}", (feature.range.low, feature.range.high)
+    column = _column(feature, bounds, cells, days, ends, taken)
+    doubts = tuple(doubts_of_days(feature.name, days, ends, bounds))
+    return _seen(column, doubts, marks_of_texts(feature.name, cells), taken)
+
+
+def _column(
+    feature: Numeric | Date,
+    bounds: str,
+    cells: list[str],
+    values: Numbers,
+    ends: tuple[float, float],
+    taken: Encoded,
+) -> Column:
+    """The figures of a column of numbers or days, each a number or NaN."""
+    known = values[~np.isnan(values)]
+    missing = _missing(cells) if len(known) < len(cells) else 0
+    below, above = float((known < ends[0]).sum()), float((known > ends[1]).sum())
+    return Column(
+        name=feature.name,
+        public=bounds,
+        below=below / len(cells),
+        above=above / len(cells),
+        distinct=len(np.unique(known)),
+        missing=missing,
+        unread=len(cells) - len(known) - missing,
+        filled=int(taken.filled.sum()),
+    )
+
+
+def _texts(cells: list[str], feature: Categorical | Hashed) -> _Seen:
+    listed = feature.values if isinstance(feature, Categorical) else ()
+    taken = of_texts(feature, cells)
+    counts, known = _counts(cells, listed), spellings(listed)
     texts = {cell: cleaned(cell) for cell in set(cells)}
-    plain = {cell: feature.values[known[text]] if text in known else text for cell, text in texts.items()}
-    marks = marks_of_texts(feature.name, [plain[cell] for cell in cells])
-    return _Seen(
-        column, tuple(doubts_of_values(feature.name, counts, len(cells))), marks, np.ones(len(cells))
+    plain = {cell: listed[known[text]] if text in known else text for cell, text in texts.items()}
+    silent = {cell for cell, text in texts.items() if text not in known and is_missing(text)}
+    missing, other = sum(cell in silent for cell in cells), 0
+    if isinstance(feature, Hashed):
+        counts = list(Counter(plain[cell] for cell in cells if cell not in silent).values())
+    elif taken.other is not None:
+        other = int(taken.other.sum())
+    column = Column(
+        name=feature.name,
+        public=f"{feature.hash} by hash" if isinstance(feature, Hashed) else f"{len(listed)} values",
+        below=None,
+        above=None,
+        distinct=sum(count > 0 for count in counts),
+        missing=missing,
+        unread=len(cells) - sum(counts) - missing - other,
+        filled=int(taken.filled.sum()),
+        other=other,
     )
+    marks = marks_of_texts(feature.name, [plain[cell] for cell in cells])
+    return _seen(column, tuple(doubts_of_values(feature.name, counts, len(cells))), marks, taken)
+
+
+def _seen(column: Column, doubts: tuple[Doubt, ...], marks: Marks, taken: Encoded) -> _Seen:
+    """What was seen, and whether there is anything to see."""
+    if 1 < column.missing == len(taken.filled):
+        text = "no record says anything here: no model can learn from it"
+        doubts = (*doubts, Doubt("constant", column.name, text))
+    return _Seen(column, doubts, marks, taken.squares)
 
 
 def _missing(cells: Sequence[str]) -> int:

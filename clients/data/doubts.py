@@ -92,6 +92,16 @@ def doubts_of_numbers(
         yield Doubt("thousands", column, text)
 
 
+def doubts_of_days(name: str, days: Numbers, ends: tuple[float, float], bounds: str) -> Iterator[Doubt]:
+    """Doubts about a column of dates, each as a number of days (or NaN)."""
+    known = days[~np.isnan(days)]
+    clipped = _clipped((known < ends[0]).sum(), (known > ends[1]).sum(), len(days), f"the range {bounds}")
+    if clipped is not None:
+        yield Doubt("clipped", name, *clipped)
+    elif 1 < len(known) == len(days) and len(np.unique(known)) == 1:
+        yield Doubt("constant", name, "every record holds the same day, from which no model can learn")
+
+
 def _clipped(below: int, above: int, records: int, bounds: str) -> tuple[str, float] | None:
     """What to say of so many clipped records, and their share; None if they are few."""
     share = (below + above) / records
@@ -107,7 +117,7 @@ def _clipped(below: int, above: int, records: int, bounds: str) -> tuple[str, fl
 
 def doubts_of_values(name: str, counts: Sequence[int], records: int) -> Iterator[Doubt]:
     """Doubts about a column of named values, of which each occurs so often."""
-    if 1 < records == max(counts) and len(counts) > 1:
+    if 1 < records == max(counts, default=0) and len(counts) > 1:
         yield Doubt("constant", name, "every record holds the same value, from which no model can learn")
 
 

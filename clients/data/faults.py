@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from clients.data.sources.table import Problem, Table, refuse_problems
 from federation.errors import DataError
-from federation.words import some
+from federation.words import many, some
 
-_MAX_LISTED = 6  # faults in one line
+_MAX_LISTED = 6  # faults in one line, with what is wrong
+_MAX_NAMED = 30  # columns in one line, with how many rows are wrong
 _MAX_NAME = 60  # characters of a column's name
 
 
@@ -41,16 +42,29 @@ def refuse(table: Table, faults: Sequence[Fault], problems: Sequence[Problem] = 
     text = ", also ".join(
         [*(problem.message for problem in problems), *(_told(table, fault) for fault in listed)]
     )
-    if left := len(faults) - len(listed):
-        text += f", and {left} more"
+    if left := faults[len(listed) :]:
+        text += f", and {len(left)} more: {_by_column(left)}"
     if len(rows := {row for fault in faults for row in fault.rows}) > 1 < len(faults):
         text += f", {len(rows)} of {len(table)} rows in all"
     hints = dict.fromkeys([*(problem.hint for problem in problems), *(fault.hint for fault in listed)])
     raise DataError(f"{table.path}: {text}", hint=", and ".join(list(hints)[:2]))
 
 
+def _by_column(faults: Sequence[Fault]) -> str:
+    """In how many rows of which columns there is something else."""
+    rows: defaultdict[str, set[int]] = defaultdict(set)
+    for fault in faults:
+        rows[fault.column].update(fault.rows)
+    named = [f'"{_short(column)}" ({many(len(found), "row")})' for column, found in rows.items()]
+    more = f" and {len(named) - _MAX_NAMED} columns more" if len(named) > _MAX_NAMED else ""
+    return ", ".join(named[:_MAX_NAMED]) + more
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
+
+
 def _told(table: Table, fault: Fault) -> str:
-    name = fault.column if len(fault.column) <= _MAX_NAME else fault.column[:_MAX_NAME] + "..."
     lines = [table.lines[row] for row in fault.rows[:4]]
     many = f" ({len(fault.rows)} rows: {some(lines)})" if len(fault.rows) > 1 else ""
-    return f'row {lines[0]}, column "{name}": {fault.message}{many}'
+    return f'row {lines[0]}, column "{_short(fault.column)}": {fault.message}{many}'

@@ -1,8 +1,8 @@
 """Reads a site's records into checked tensors: tables by the plan's columns, other data by the user's own task.
 
 Every error names file, row and column and never shows a value: people paste messages into tickets and mails, and a
-cell may be a diagnosis. We guess and repair nothing, since a repair that depends on other rows (a mean, a scale, a
-new category) would leak past the noise.
+cell may be a diagnosis. We guess nothing, and fill in what the plan says alone: a repair that depends on other rows
+(a mean, a scale, a new category) would leak past the noise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.data.cells import codes, numbers
+from clients.data.encoding.encoded import encoded
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
 from clients.data.people import people
@@ -21,13 +21,13 @@ from clients.data.sources.opened import SOURCE
 from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
 from clients.data.split import apart
-from clients.data.targets import labels_of, scaled
+from clients.data.targets import labels_of
 from clients.policy import Policy
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
 from federation.model.outcomes import labels_fit
 from federation.model.task import Dataset, Source, Task, hashed
-from federation.plan.features import Feature, Numeric
+from federation.plan.maps import to_unit, write_crosses
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
 from privacy.errors import PolicyViolation
@@ -118,23 +118,26 @@ def read_csv(path: Place, task: TabularTask) -> Dataset:
 def read_table(place: Place, task: TabularTask) -> Reading:
     """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels as the task's outcome has them.
 
-    Numbers are scaled from their public range and clipped to it; values become one-hot columns. DataError names
-    all columns whose cells cannot be used. Columns are unpacked one at a time.
+    What a cell becomes: clients/data/encoding. DataError names all columns whose cells cannot be used. Columns are
+    unpacked one at a time.
     """
     table = examined(place)
     names = [*task.columns]
     lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])
     there = {name for name in (*names, task.patient) if name is not None and not table.lacking([name])}
-    features, found, at = np.empty((len(table), task.inputs), np.float32), list[Fault](), 0
+    features, found, at = np.zeros((len(table), task.inputs), np.float32), list[Fault](), 0
     for feature in task.features:
+        width = len(feature.parts)
         if feature.name in there:
-            block, wrong = _encoded(table, feature)
-            features[:, at : at + block.shape[1]] = block
-            found, at = [*found, *wrong], at + block.shape[1]
+            columns = encoded(table, feature)
+            columns.write(features[:, at : at + width])
+            found += columns.faults
+        at += width
     labels, faults = labels_of(table, task, there)
     owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
     found = [*found, *faults, *(owners.faults if owners else ())]
     refuse(table, found, [*table.problems, *lacking])
+    mapped(features, task)
     patients = None if owners is None else torch.from_numpy(owners.numbers)
     ids = None if owners is None else hashed(owners.names)
     data = Dataset(torch.from_numpy(features), torch.from_numpy(labels), patients, ids)
@@ -142,13 +145,11 @@ def read_table(place: Place, task: TabularTask) -> Reading:
     return Reading(data, FileRead(table.path, len(data), table.line_count, table.blank, notes), table)
 
 
-def _encoded(table: Table, feature: Feature) -> tuple[NDArray[np.float32], tuple[Fault, ...]]:
-    """The columns of a feature, (n, width); they mean nothing if there are faults."""
-    if isinstance(feature, Numeric):
-        found, faults = numbers(table.numerals(feature.name), feature.name, table.decimal)
-        return scaled(found, feature.low, feature.high)[:, None].astype(np.float32), faults
-    places, faults = codes(table.column(feature.name), feature.name, feature.values)
-    return np.eye(len(feature.parts), dtype=np.float32)[places], faults
+def mapped(rows: NDArray[np.float32], task: TabularTask) -> None:
+    """What the plan makes of rows whose features are in place: products in the columns behind, then length 1."""
+    write_crosses(rows, task.features, task.cross or ())
+    if task.rows == "unit":
+        to_unit(rows)
 
 
 def _more_than(most: int, data: Dataset, plan: Plan) -> bool:

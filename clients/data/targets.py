@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.cells import codes, numbers
+from clients.data.cells import FILL, codes, numbers
 from clients.data.faults import Fault, collected
 from clients.data.sources.table import Table
 from federation.plan.outcomes import Classes, Counts, Range, Survival
@@ -58,7 +58,8 @@ def in_bins(times: Floats, events: NDArray[np.int64], ends: tuple[float, ...]) -
 
 def _classes(table: Table, task: TabularTask, there: Collection[str]) -> Read:
     assert isinstance(task, Classification)  # noqa: S101  # by its outcome
-    return codes(table.column(task.target) if task.target in there else [], task.target, task.classes)
+    cells = table.column(task.target) if task.target in there else []
+    return codes(cells, task.target, task.classes, cure=FILL)[:2]
 
 
 def _range(table: Table, task: TabularTask, there: Collection[str]) -> Read:
@@ -78,7 +79,7 @@ def _survival(table: Table, task: TabularTask, there: Collection[str]) -> Read:
     assert isinstance(task, TimeToEvent)  # noqa: S101
     times, faults = _numbers(table, task.target, there)
     cells = table.column(task.event) if task.event in there else []
-    events, wrong = codes(cells, task.event, task.events)
+    events, wrong, _ = codes(cells, task.event, task.events, cure=FILL)
     faults = (*faults, *_where(times < 0, task.target, _BELOW), *wrong)
     if len(times) != len(events) or faults:
         return np.zeros(0, np.int64), faults
@@ -101,7 +102,7 @@ def _counts(table: Table, task: TabularTask, there: Collection[str]) -> Read:
 
 
 def _numbers(table: Table, column: str, there: Collection[str]) -> tuple[Floats, tuple[Fault, ...]]:
-    return numbers(table.numerals(column) if column in there else [], column, table.decimal)
+    return numbers(table.numerals(column) if column in there else [], column, table.decimal)[:2]
 
 
 def _where(wrong: NDArray[np.bool_], column: str, said: tuple[str, str]) -> tuple[Fault, ...]:

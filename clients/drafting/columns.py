@@ -1,7 +1,7 @@
 """What a plan could say of a column of a public table; guesses that a person has to read.
 
-Nothing is guessed of what may be free text, an identifier or a date: such a column is left out, and named. Whatever
-is proposed, the plan's own reader takes every cell of the column.
+Nothing is guessed of what may be free text or an identifier: such a column is left out, and named. Whatever is
+proposed, the plan's own reader takes every cell of the column.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from clients.data.cells import codes, is_missing, parsed
-from federation.plan.features import Categorical, Feature, Numeric
+from clients.data.cells import is_missing, parsed
+from clients.data.encoding.encoded import of_numbers, of_texts
+from federation.plan.dates import ISO, Date, Form
+from federation.plan.features import Categorical, Feature, Hashed, Numeric
 from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned, is_whole
 from federation.plan.numerals import as_text
 
@@ -26,9 +27,12 @@ _FEW_NUMBERS = 10  # different whole numbers in a column that are taken for code
 _UNIQUE = 0.9  # different cells of a column, as a share of its rows, from which on it may tell people apart
 _LONG = 60  # characters of a cell
 _ENOUGH = 20  # rows, for a word on how many cells are unique
+_MOST_LISTED = 60  # values in a list; of more codes, a hash
+_HASH = 64
+_TAIL = 30  # times the first quartile of what is above 0, for the greatest number of a long tail
 _STEPS = 20  # of a proposed range; it is rounded outwards to these
 
-_ID = r"(id|ids|nr|no|num|number|code|key|uuid|guid|hash)"
+_ID = r"(id|ids|nr|nbr|no|num|number|code|key|uuid|guid|hash)"
 _PERSON = r"(patient|pat|subject|person|participant|client|customer|member|account)"
 _THING = rf"({_PERSON}|case|record|row|encounter|visit|admission|sample|specimen)"
 _NAMED = re.compile(
@@ -36,8 +40,15 @@ _NAMED = re.compile(
     r"|(first|last|full|sur|family|given|patient)[ _.-]?name|name|e?-?mail.*|(tele)?phone.*|address|street"
     r"|zip([ _.-]?code)?|post(al)?[ _.-]?code|ip([ _.-]?address)?",
 )
+_SOME_ID = re.compile(r".*[ _.-]id")
+_OF_THINGS = re.compile(rf"(.*[ _.-])?{_THING}s?[ _.-]?id")
 _OF_PEOPLE = re.compile(rf"{_PERSON}s?([ _.-]?{_ID})?|mrn|ssn|nhs[ _.-]?n.*")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?|\d{8}T.*|\d{1,2}[-. ][^\W\d_]{3,}[-. ]\d{2,4}")
+_FORMS = (
+    *("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y"),
+)
+_CODE = re.compile(r"[\w.:/+()&'-]{1,40}")
 _PADDED = re.compile(r"[-+]?0[0-9].*")
 _WHOLE_AS_FLOAT = re.compile(r"(0|-?[1-9][0-9]*)\.0")
 
@@ -57,16 +68,25 @@ class Judged:
 
 def judged(name: str, cells: Sequence[str], numerals: Sequence[str] | None = None) -> Judged:
     """What a plan could say of a column with these cells; `numerals` are the same as numbers would be read."""
-    texts, numerals = list(map(cleaned, cells)), cells if numerals is None else numerals
-    apart = _left_out(name, texts) or _told_by_name(name, texts)
+    plain = {cell: cleaned(cell) for cell in set(cells)}
+    texts, numerals = [plain[cell] for cell in cells], cells if numerals is None else numerals
+    silent = {text for text in set(texts) if is_missing(text)}
+    known = [text for text in texts if text not in silent]
+    apart = _left_out(name, texts, known) or _told_by_name(name, known)
     if apart is not None:
         return apart
-    numbers = parsed(list(map(str.strip, numerals)))
-    if not np.isnan(numbers).any() and not any(map(_PADDED.fullmatch, set(texts))):
-        found = _of_numbers(name, texts, numbers.tolist())
+    numbers = parsed([cell.strip() for cell, text in zip(numerals, texts, strict=True) if text not in silent])
+    if any(map(_DATE.fullmatch, set(known))):
+        found = _of_dates(name, known)
+    elif _is_called_id(name):
+        found = _of_values(name, known, "", are_codes=False)
+    elif not np.isnan(numbers).any() and not any(map(_PADDED.fullmatch, set(known))):
+        found = _of_numbers(name, known, numbers.tolist())
     else:
-        found = _of_texts(name, texts)
-    if found.feature is not None and not _fits(found.feature, cells, numbers):
+        found = _of_texts(name, known)
+    if found.feature is not None and silent:
+        found = _with_missing(found, len(texts) - len(known), len(texts))
+    if found.feature is not None and not _fits(found.feature, cells, numerals):
         return Judged(name, None, "a reader would refuse some of its cells")
     return found
 
@@ -94,34 +114,60 @@ def outwards(low: float, high: float) -> tuple[Decimal, Decimal]:
     return (ends[0] * step).normalize() + 0, (ends[1] * step).normalize() + 0
 
 
-def _left_out(name: str, texts: list[str]) -> Judged | None:
+def _left_out(name: str, texts: list[str], known: list[str]) -> Judged | None:
     """Columns without anything to learn from, or that no reader would take."""
-    empty = texts.count("")
     if not name or not name.isprintable():
         return Judged(name, None, "has no name that a plan can hold")
-    if empty == len(texts):
+    if not known:
         return Judged(name, None, "is empty")
-    if empty:
-        return Judged(
-            name, None, f"{empty} of {len(texts)} cells are empty, and a site must have them filled"
-        )
     if len(set(texts)) == 1:
         return Judged(name, None, "is the same in every row")
     return None
 
 
 def _told_by_name(name: str, texts: list[str]) -> Judged | None:
-    """Columns that are called as identifiers are, or whose cells are dates."""
-    plain_name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
-    if _NAMED.fullmatch(plain_name):
-        repeated = len(set(texts)) < len(texts)
-        is_of_people = bool(_OF_PEOPLE.fullmatch(plain_name)) and repeated
-        return Judged(name, None, "possible identifier, by its name", is_of_people)
-    if sum(1 for text in texts if _DATE.fullmatch(text)) > len(texts) / 2:
-        return Judged(
-            name, None, "holds dates: a plan takes a number in their place, such as an age in years"
-        )
-    return None
+    """Columns that are called as identifiers are; one of a few values that recur is a code of something else."""
+    plain_name, different = _plain(name), len(set(texts))
+    is_code = _is_called_id(name) and different <= min(_MOST_LISTED, len(texts) / _ENOUGH)
+    if is_code or not _NAMED.fullmatch(plain_name):
+        return None
+    is_of_people = bool(_OF_PEOPLE.fullmatch(plain_name)) and different < len(texts)
+    return Judged(name, None, "possible identifier, by its name", is_of_people)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).casefold()
+
+
+def _is_called_id(name: str) -> bool:
+    """Whether a name ends as an identifier's does, and says neither of people nor of records."""
+    return bool(_SOME_ID.fullmatch(_plain(name))) and not _OF_THINGS.fullmatch(_plain(name))
+
+
+def _with_missing(found: Judged, missing: int, count: int) -> Judged:
+    """The same where some cells say nothing: in a column of their own."""
+    if found.feature is None:
+        return found
+    rule = "category" if isinstance(found.feature, Categorical | Hashed) else "indicator"
+    shape = found.feature.model_dump(exclude_none=True) | {"missing": rule}
+    why = f"{found.why}; {missing} of {count} cells say nothing"
+    return Judged(found.name, type(found.feature).model_validate(shape), why, found.names_people)
+
+
+def _of_dates(name: str, texts: list[str]) -> Judged:
+    """A column of dates, if there is one way alone in which all of them can be read."""
+    different = set(texts)
+    plain = all(map(Form(ISO).read, different))  # which every other form takes, too
+    found = [ISO] if plain else [form for form in _FORMS if all(map(Form(form).read, different))]
+    if not found:
+        return Judged(name, None, "holds dates in several ways, or other texts beside them")
+    if len(found) > 1:
+        ways = " or ".join(found)
+        return Judged(name, None, f"holds dates, and nothing says whether they are {ways}")
+    days = [day for text in different if (day := Form(found[0]).read(text)) is not None]
+    ends = {"since": f"{min(days).year:04}-01-01", "until": f"{max(days).year:04}-12-31"}
+    why = 'whole years around all dates; the model sees days; or take = ["days", "month", "weekday"]'
+    return _proposed(name, {"date": found[0], **ends}, why)
 
 
 def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
@@ -137,43 +183,73 @@ def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
     in_a_row = different == count == high - low + 1
     if are_whole and (in_a_row or (count >= _ENOUGH and different >= _UNIQUE * count)):
         return Judged(name, None, "possible identifier: whole numbers, nearly all different")
+    positive = [number for number in numbers if number > 0]
+    if low >= 0 and high > _TAIL * float(np.quantile(positive, 0.25)):
+        scale, least = ("log", _power(low, ROUND_FLOOR)) if low > 0 else ("symlog", 0.0)
+        shape = {"low": least, "high": _power(high, ROUND_CEILING), "scale": scale}
+        return _proposed(name, shape, "a long tail, so on the scale of its logarithm")
     ends = outwards(low, high)
     shape = {"low": float(ends[0]), "high": float(ends[1])}
     return _proposed(name, shape, "a range, rounded outwards")
 
 
+def _power(number: float, rounding: str) -> float:
+    """The power of ten below or above a number."""
+    exponent = Decimal(repr(number)).log10().to_integral_value(rounding)
+    return float(Decimal(10) ** exponent)
+
+
 def _of_texts(name: str, texts: list[str]) -> Judged:
     different, count = len(set(texts)), len(texts)
     longest, said = max(map(len, texts)), f"{different} different texts in {count} rows"
-    missing = sum(map(is_missing, texts))
     numbers = int(np.isfinite(parsed(texts)).sum())
-    if numbers > count / 2 and not any(map(_PADDED.fullmatch, set(texts))):
+    are_codes = all(map(_CODE.fullmatch, set(texts)))
+    if numbers > count / 2 and not are_codes and not any(map(_PADDED.fullmatch, set(texts))):
         return Judged(name, None, f"{count - numbers} of {count} cells are no numbers, the others are")
     if longest > _LONG:
         return Judged(name, None, "free text")
-    if different >= _UNIQUE * count:
+    if different >= _UNIQUE * count and different > 1:
         return Judged(name, None, f"possible identifier: {said}")
-    values = listed(texts) if different <= min(MOST_VALUES, max(2, count / 2)) else None
-    if values is None:
-        people = bool(_OF_PEOPLE.fullmatch(name.casefold()))
-        return Judged(name, None, f"free text, or codes that have to be grouped: {said}", people)
-    marks = "; one of them says that nothing is known" if missing else ""
-    return _proposed(name, {"values": values}, f"{len(values)} values{marks}")
+    return _of_values(name, texts, said, are_codes=are_codes)
+
+
+def _of_values(name: str, texts: list[str], said: str, *, are_codes: bool) -> Judged:
+    """Few values are listed, some more of them with room for others; of many codes, a hash."""
+    different, many = len(set(texts)), max(2, len(texts) / 2)
+    people = different > MOST_VALUES and bool(_OF_PEOPLE.fullmatch(name.casefold()))
+    values = listed(texts) if different <= min(_MOST_LISTED, many) and not people else None
+    if values is not None and different <= MOST_VALUES:
+        return _proposed(name, {"values": values}, f"{len(values)} values")
+    if values is not None:
+        why = f"{len(values)} values, so there may be others: these share a column"
+        return _proposed(name, {"values": values, "other": True}, why)
+    if are_codes and MOST_VALUES < different <= many and not people:
+        why = f"{said}: codes, each in one of {_HASH} columns by its hash; fewer columns take less noise"
+        return _proposed(name, {"hash": _HASH}, why)
+    return Judged(name, None, f"free text, or codes that have to be grouped: {said}", people)
 
 
 def _proposed(name: str, shape: Mapping[str, object], why: str) -> Judged:
-    kind = Categorical if "values" in shape else Numeric
+    kinds: Mapping[str, type[Categorical | Hashed | Date]] = {
+        "values": Categorical,
+        "hash": Hashed,
+        "date": Date,
+    }
+    kind: type[Feature] = next((kinds[key] for key in shape if key in kinds), Numeric)
     try:
         return Judged(name, kind.model_validate({"name": name, **shape}), why)
     except (ValidationError, ValueError):
         return Judged(name, None, "no plan can hold its numbers or values")
 
 
-def _fits(feature: Feature, cells: Sequence[str], numbers: NDArray[np.float64]) -> bool:
+def _fits(feature: Feature, cells: Sequence[str], numerals: Sequence[str]) -> bool:
     """Whether the plan's own reader takes every cell."""
-    if isinstance(feature, Categorical):
-        return not codes(cells, feature.name, feature.values)[1]
-    return bool(((feature.low <= numbers) & (numbers <= feature.high)).all())
+    stripped = list(map(str.strip, numerals if isinstance(feature, Numeric) else cells))
+    if isinstance(feature, Numeric):
+        numbers = parsed(stripped)
+        inside = (feature.low <= numbers) & (numbers <= feature.high) | np.isnan(numbers)
+        return not of_numbers(feature, stripped).faults and bool(inside.all())
+    return not of_texts(feature, stripped).faults
 
 
 def _order(text: str) -> tuple[bool, float, str]:

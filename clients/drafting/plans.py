@@ -17,9 +17,8 @@ from clients.drafting.columns import Judged, judged
 from clients.drafting.targets import Predicted, predicted
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
-from federation.plan.features import Categorical, Feature, Numeric
-from federation.plan.identifiers import cleaned
-from federation.plan.numerals import as_text
+from federation.plan.features import Categorical, Feature
+from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.plan import Plan, parse
 from federation.words import printable
 
@@ -28,7 +27,8 @@ _NAMED = 40  # columns that are left out, in a comment
 
 DECISIONS = (
     "every range: from what is possible, not from what is in one file; values beyond it are clipped",
-    "every list of values: a site with another value is refused, so list what any site may have",
+    "every list of values: a site with another value is refused, so list what any site may have, or other = true",
+    'what is missing: refused, unless the line says missing = "indicator" (numbers, dates) or "category"',
     "the order of the classes: of two, the second is the positive one of AUC, F1 and recall",
     "privacy: the unit (is a patient in several rows?), epsilon, delta",
     "cohort.minimum, colluders and dropouts: how many sites there are, and how many may fail or collude",
@@ -114,7 +114,8 @@ def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged]) 
         found.lines[-1],
         "",
         "# GUESS, each line: write what is possible, not what is in one file. A number beyond its range is",
-        "# clipped; a text that is not in its list is refused. The order of lines is the layout of the input.",
+        "# clipped; a text that is not in its list is refused, unless other = true; so is a cell that says",
+        "# nothing, unless the line says missing. The order of lines is the layout of the input.",
         "[task.features]",
         *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
         *_without(columns),
@@ -145,11 +146,15 @@ def _patients(columns: Sequence[Judged]) -> Iterator[str]:
 
 def line_of(feature: Feature, why: str = "") -> str:
     """A feature as its line in a plan, with a comment."""
-    if isinstance(feature, Numeric):
-        shape = f"{{ low = {as_text(feature.low)}, high = {as_text(feature.high)} }}"
-    else:
-        shape = inline({"values": list(feature.values)})
+    said = feature.model_dump(mode="json", exclude_none=True, exclude={"name"})
+    shape = inline({key: _plain(value) for key, value in said.items()})
     return f"{key_of(feature.name)} = {shape}" + f"  # {printable(why)}" * bool(why)
+
+
+def _plain(value: object) -> object:
+    """A whole number without decimals, as people write it."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 10**MAX_DIGITS
+    return int(value) if isinstance(value, float) and is_whole else value
 
 
 def _without(columns: Sequence[Judged]) -> Iterator[str]:

@@ -24,10 +24,13 @@ _SAID = {
     "separator": "parts the cells",
     "decimal": "marks the decimals",
     "encoding": "of the text",
+    "columns": "the file has no header",
     "password_file": "of mode 600",
 }
 
-_KEY = re.compile(r"\bdata\.(source|query|sheet|test|separator|decimal|encoding|password_file)\b(?: = )?")
+_KEY = re.compile(
+    r"\bdata\.(source|query|sheet|test|separator|decimal|encoding|columns|password_file)\b(?: = )?"
+)
 
 
 class _Said(Table):
@@ -45,12 +48,14 @@ class Reading:
     separator: str | None = None
     decimal: str | None = None
     encoding: str | None = None
+    columns: str | None = None
     password_file: str | None = None
 
     @property
-    def content(self) -> dict[str, str]:
+    def content(self) -> dict[str, str | list[str]]:
         """What was said, by key."""
-        return {key: value for key, value in vars(self).items() if value is not None}
+        said = {key: value for key, value in vars(self).items() if value is not None}
+        return said if self.columns is None else said | {"columns": self.columns.split(",")}
 
     def origin(self) -> Origin:
         """The table. InputError for a reading that fits no source."""
@@ -62,9 +67,10 @@ class Reading:
         said = self.content.items()
         return [f"{key} = {self._written(key, value, folder)}{_comment(key)}" for key, value in said]
 
-    def _written(self, key: str, value: str, folder: Path) -> str:
-        is_path = key in _PLACES and "://" not in value and not value.startswith("credential:")
-        return path_in(folder, Path(value)) if is_path else inline(value)
+    def _written(self, key: str, value: str | list[str], folder: Path) -> str:
+        if isinstance(value, list) or key not in _PLACES or "://" in value or value.startswith("credential:"):
+            return inline(value)
+        return path_in(folder, Path(value))
 
 
 def path_in(folder: Path, file: Path) -> str:

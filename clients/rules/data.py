@@ -13,6 +13,7 @@ from clients.endpoint import PathText
 from clients.rules.origin import Origin, Server, reader_of, sqlite_file
 from federation.config.schema import Mistake, Table, Texts, missing
 from federation.identity.keys import credential
+from federation.plan.identifiers import cleaned
 
 _SCHEMES = ("sqlite", "postgresql", "postgres")
 _ASKED = ("sqlite", "postgresql", "ndjson")  # kinds that a query is asked of
@@ -24,6 +25,7 @@ _ONLY_FOR = {
     "separator": (("csv", "own"), "is for CSV"),
     "decimal": (("csv", "own"), "is for CSV"),
     "encoding": (("csv", "own"), "is for CSV"),
+    "columns": (("csv", "own"), "is for CSV"),
 }
 _OF_CELLS = "\"'\\\r\n\0-+. "  # quotes, ends of lines, and what stands in numbers and texts
 
@@ -32,9 +34,10 @@ class SiteData(Table):
     """`[data]`: the records. `pool` is the population whose budget they spend; `size` is public.
 
     `test` holds records to evaluate on, where the plan publishes an evaluation; without it some of `source` are
-    held out. `test_query` and `test_sheet` ask the same source, unless `test` names another. `quasi_identifiers`
-    are columns by which somebody outside might know a person, `sensitive` is what they must not learn:
-    `check --site` warns on the terminal where few people share them.
+    held out. `columns` names those of text whose first row is a record already. `test_query` and `test_sheet`
+    ask the same source, unless `test` names another. `quasi_identifiers` are columns by which somebody outside
+    might know a person, `sensitive` is what they must not learn: `check --site` warns on the terminal where few
+    people share them.
     """
 
     source: PathText = Field(min_length=1, examples=['"cleveland.csv"'])
@@ -52,6 +55,7 @@ class SiteData(Table):
     separator: str = Field(default=",", examples=['";"'])
     decimal: Literal[".", ","] = Field(default=".", examples=['","'])
     encoding: str = Field(default="utf-8", examples=['"windows-1252"'])
+    columns: Texts | None = Field(default=None, examples=['["age", "sex", "died"]'])
     password_file: PathText | None = Field(default=None, min_length=1, examples=['"credential:clinic"'])
     timeout_seconds: int = Field(default=600, ge=1, le=86400, examples=["600"])
     quasi_identifiers: Texts = Field(default=(), examples=['["age", "sex", "postcode"]'])
@@ -76,6 +80,21 @@ class SiteData(Table):
         if len(named) != 1 or named.isalnum() or named in _OF_CELLS:
             raise Mistake("cannot part cells", 'write ",", ";", "tab" or "|"')
         return named
+
+    @field_validator("columns")
+    @classmethod
+    def _told_apart(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if columns is None:
+            return None
+        names = tuple(map(cleaned, columns))
+        if (
+            not names
+            or not all(names)
+            or len(set(names)) < len(names)
+            or not all(map(str.isprintable, names))
+        ):
+            raise Mistake("must name each column of the file once, in order", 'write ["age", "sex", "died"]')
+        return names
 
     @field_validator("encoding")
     @classmethod
@@ -131,6 +150,7 @@ class SiteData(Table):
             separator=self.separator,
             decimal=self.decimal,
             encoding=self.encoding,
+            columns=(self.columns or ()) if kind in _ONLY_FOR["columns"][0] else (),
             timeout_seconds=self.timeout_seconds,
         )
         if kind != "postgresql":

@@ -115,6 +115,7 @@ class Origin:
     separator: str = ","
     decimal: Literal[".", ","] = "."
     encoding: str = "utf-8"
+    columns: tuple[str, ...] = ()  # of text that has no header
     password_file: Path | None = None
     timeout_seconds: int = 600
 

@@ -18,6 +18,7 @@ _HERE_ONLY = "These figures are exact: they are shown here only, and nothing of 
 _ROWS = 40  # columns in a table
 _CLASSES = 10  # in a line
 _TOLD = 4  # doubts of one kind in full
+_COUNTED = (("filled", "filled"), ("others", "other"), ("not usable", "unread"))  # shown where there are any
 _OTHERWISE = {
     "clipped": "are clipped as much, or less",
     "constant": "hold the same in every record",
@@ -93,15 +94,15 @@ def _table(files: Sequence[Description]) -> tuple[Table | str, ...]:
     """The columns of one file, or of one file of each site: where these differ, the least and the most."""
     rows = list(zip(*(file.columns for file in files), strict=True))
     shown = sorted(sorted(range(len(rows)), key=lambda place: _outstanding(rows[place]))[:_ROWS])
-    unread = ["not usable"] * any(column.unread for row in rows for column in row)
+    counted = [(name, key) for name, key in _COUNTED if any(getattr(c, key) for row in rows for c in row)]
     table = Table(box=None, pad_edge=False)
     table.add_column("column")
-    for name in ("range", "below", "above", "distinct", "missing", *unread):
+    for name in ("range", "below", "above", "distinct", "missing", *(name for name, _ in counted)):
         table.add_column(name, justify="right")
     for row in (rows[place] for place in shown):
         shares = (_span([column.below for column in row], percent), _span([c.above for c in row], percent))
         counts = [[column.distinct for column in row], [column.missing for column in row]]
-        counts += [[column.unread for column in row]] * len(unread)
+        counts += [[getattr(column, key) for column in row] for _, key in counted]
         table.add_row(printable(row[0].name), row[0].public, *shares, *(_span(each, str) for each in counts))
     left = len(rows) - len(shown)
     return (table, f"{left} more columns, of which less is clipped or missing") if left else (table,)

@@ -31,6 +31,7 @@ Separator = Annotated[
     str | None, typer.Option(metavar="CHAR", help='of text: ";", "tab"; a comma, if left out')
 ]
 Decimal = Annotated[str | None, typer.Option(metavar="CHAR", help='of text: ","; a point, if left out')]
+Columns = Annotated[str | None, typer.Option(metavar="NAMES", help="of text without a header: a,b,c")]
 Encoding = Annotated[str | None, typer.Option(help="of text; utf-8, if left out")]
 
 
@@ -123,6 +124,7 @@ def split(
     separator: Separator = None,
     decimal: Decimal = None,
     encoding: Encoding = None,
+    columns: Columns = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -139,7 +141,7 @@ def split(
 
     skew, strength = rule_of(by, dirichlet, quantity, shift, iid)
     rule = Rule(skew, strength, sites, by, feature, label, patient, across, test, minimum, seed)
-    reading = Reading(data, query=query, sheet=sheet, separator=separator, decimal=decimal, encoding=encoding)
+    reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"), working("dealing"):
         found = split_table(reading.origin(), out, rule)
     if as_json:
@@ -188,6 +190,7 @@ def new_plan(
     separator: Separator = None,
     decimal: Decimal = None,
     encoding: Encoding = None,
+    columns: Columns = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -199,7 +202,7 @@ def new_plan(
 
     refuse_existing(out)
     _confirm_public(data, public)
-    reading = Reading(data, query=query, sheet=sheet, separator=separator, decimal=decimal, encoding=encoding)
+    reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"):
         table = read(reading.origin())
     found = propose(table, target or _asked_target(table), name or Path(data).stem, feature or ())
@@ -289,6 +292,7 @@ def new_site(
     separator: Separator = None,
     decimal: Decimal = None,
     encoding: Encoding = None,
+    columns: Columns = None,
     password_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="of a database: its password, in a file of mode 600")
     ] = None,
@@ -320,7 +324,7 @@ def new_site(
 
     refuse_existing(out / SITE_FILE)
     said = {"query": query, "sheet": sheet, "test": test, "separator": separator, "decimal": decimal}
-    said |= {"encoding": encoding, "password_file": password_file}
+    said |= {"encoding": encoding, "columns": columns, "password_file": password_file}
     reading = None if data is None else Reading(data, **said)
     given = Given(
         id=name,
@@ -382,11 +386,8 @@ def _checked(draft: Draft, as_json: bool, *, is_compared: bool) -> dict[str, Any
 
 def _tell_next(draft: Draft, key: str, new_keys: bool, *, is_compared: bool) -> None:
     """What was written, and the two commands that are left."""
-    epsilon = (
-        "no limit"
-        if math.isinf(draft.policy.epsilon_max)
-        else f"epsilon {draft.policy.epsilon_max:g} a record"
-    )
+    most = draft.policy.epsilon_max
+    epsilon = "no limit" if math.isinf(most) else f"epsilon {most:g} a record"
     show("", f'{draft.path}: consents to one run of "{draft.plan.federation.name}", {epsilon}; read it')
     show(f"{draft.keys}: {'keys made' if new_keys else 'keys found'}; they stay here, back them up")
     show("next:")

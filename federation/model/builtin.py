@@ -46,8 +46,13 @@ def _mlp_of_hazards(inputs: int, bins: int) -> nn.Module:
     return nn.Sequential(*layers, Intercepts(bins))
 
 
-_OF_HAZARDS: Final[Mapping[str, _Factory]] = {"logistic": _hazards, "mlp": _mlp_of_hazards}
-BUILT_IN: Final[Mapping[str, _Factory]] = {"logistic": nn.Linear, "linear": nn.Linear, "mlp": _mlp}
+_OF_HAZARDS: Final[Mapping[str, _Factory]] = {
+    "logistic": _hazards,
+    "additive": _hazards,
+    "mlp": _mlp_of_hazards,
+}
+_LINEAR: Final = ("logistic", "linear", "additive")
+BUILT_IN: Final[Mapping[str, _Factory]] = {**dict.fromkeys(_LINEAR, nn.Linear), "mlp": _mlp}
 
 
 def is_built_in_factory(model: object) -> bool:
@@ -59,7 +64,8 @@ def factory(name: str, outcome: Outcome = Classes(2)) -> _Factory:  # noqa: B008
     """The function `(inputs, outputs) -> nn.Module` behind a model's name in the plan.
 
     "logistic" is multinomial logistic regression: one row of weights per class; of a time until an event, the
-    logistic regression of its hazards. TaskError for a name without one.
+    logistic regression of its hazards. So is "additive": what bends are the inputs that the plan makes for it
+    (federation/plan/maps.py). TaskError for a name without one.
     """
     built_in = _OF_HAZARDS if isinstance(outcome, Survival) else BUILT_IN
     if name in built_in:

@@ -11,19 +11,30 @@ from federation.plan.tabular import TabularTask
 class Column:
     """One column of the input: which feature it is of, and what of it. `part` is empty where it is the feature.
 
-    >>> Column("age", "").name, Column("cp", "= 4").name
-    ('age', 'cp = 4')
+    `times` is the column of another feature that it is multiplied by, in a cross.
+
+    >>> Column("age", "").name, Column("cp", "= 4").name, Column("age", "", Column("sex", "= F")).name
+    ('age', 'cp = 4', 'age x sex = F')
     """
 
     feature: str
     part: str
+    times: Column | None = None
 
     @property
     def name(self) -> str:
         """As people read it."""
-        return f"{self.feature} {self.part}" if self.part else self.feature
+        own = f"{self.feature} {self.part}" if self.part else self.feature
+        return own if self.times is None else f"{own} x {self.times.name}"
 
 
 def layout(task: TabularTask) -> tuple[Column, ...]:
-    """The columns of the input of this task's model."""
-    return tuple(Column(feature.name, part) for feature in task.features for part in feature.parts)
+    """The columns of the input of this task's model: those of the features, then those of the crosses."""
+    of = {feature.name: [Column(feature.name, part) for part in feature.parts] for feature in task.features}
+    crossed = [
+        Column(column.feature, column.part, other)
+        for first, second in task.cross or ()
+        for column in of[first]
+        for other in of[second]
+    ]
+    return (*(column for columns in of.values() for column in columns), *crossed)

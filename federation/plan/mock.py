@@ -14,15 +14,17 @@ import hashlib
 import io
 import math
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import TaskError
-from federation.plan.features import Categorical, Feature, Numeric
+from federation.plan.features import Categorical, Feature, Hashed, Numeric
 from federation.plan.mock_targets import levels_of, targets
 from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
+from federation.plan.scales import unscaled
 from federation.plan.tabular import TabularTask
 from privacy.canonical import canonical
 from privacy.mechanism.noise import Stream
@@ -30,7 +32,11 @@ from privacy.mechanism.noise import Stream
 _LABEL = "federation/mock/1"
 _LEAN = 0.9  # of all columns together; with it, half the records of a class can be told from those of another
 _FINE = 1000  # steps on a range, or a few times more
+_FINE_DIGITS = 3  # the same where the scale is a logarithm's
 _WHOLE = 20  # from this width on, a range between whole numbers has whole numbers in it
+_RARE = 0.1  # of the cells, for what is missing or not listed
+_OTHERS = ("another", "one more")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ROWS_OF_ONE = 3  # of a patient, where the plan sets no bound
 
 README = "MADE-UP.md"
@@ -90,7 +96,10 @@ def mock_table(plan: Plan, site: str, rows: int, seed: int = 0) -> MockTable:
 
 def _stream(task: TabularTask, seed: int, site: str) -> Stream:
     """Draws for a site, or without one those that all sites share. Model and privacy of a plan have no say."""
-    table = task.model_dump(mode="json", include={"patient", "features", *task.shape})
+    table = task.model_dump(mode="json", include={"patient", *task.shape})
+    table["features"] = [
+        feature.model_dump(mode="json", exclude_none=True, exclude={"knots"}) for feature in task.features
+    ]
     text = canonical({"use": _LABEL, "task": table, "seed": seed, "site": site})
     return Stream(hashlib.sha256(text.encode()).digest())
 
@@ -115,8 +124,30 @@ def _names(site: str, owners: Places) -> tuple[str, ...]:
 def _cells(feature: Feature, stream: Stream, leans: Places, classes: int, strength: float) -> tuple[str, ...]:
     """A cell per record. `leans` ranks the record's class among all classes, as this column has it."""
     if isinstance(feature, Numeric):
-        return _numbers(feature, stream, 2 * leans / (classes - 1) - 1, strength)
-    return _values(feature, stream, leans, strength)
+        cells = _numbers(feature, stream, 2 * leans / (classes - 1) - 1, strength)
+    elif isinstance(feature, Categorical):
+        cells = _values(feature.values, stream, leans, strength)
+        cells = _some(cells, _OTHERS, stream, _RARE) if feature.other else cells
+    elif isinstance(feature, Hashed):
+        cells = _values(_codes(feature), stream, leans, strength)
+    else:
+        days = _numbers(feature.range, stream, 2 * leans / (classes - 1) - 1, strength)
+        cells = tuple(feature.form.write(date.fromordinal(int(float(day)))) for day in days)
+    return cells if feature.missing is None else _some(cells, ("",), stream, _RARE)
+
+
+def _some(cells: tuple[str, ...], others: tuple[str, ...], stream: Stream, share: float) -> tuple[str, ...]:
+    """The cells, of which some are others instead: a plan that has a rule for these is tried with them."""
+    is_other = (_uniform(stream, len(cells)) < share).tolist()
+    return tuple(
+        others[row % len(others)] if other else cell
+        for row, (cell, other) in enumerate(zip(cells, is_other, strict=True))
+    )
+
+
+def _codes(feature: Hashed) -> tuple[str, ...]:
+    """Made-up codes, more than there are columns, so that some fall together as real ones do."""
+    return tuple(f"{_LETTERS[place % 26]}{place // 26:02}" for place in range(min(2 * feature.hash, 2600)))
 
 
 def _numbers(feature: Numeric, stream: Stream, leans: Numbers, strength: float) -> tuple[str, ...]:
@@ -125,20 +156,21 @@ def _numbers(feature: Numeric, stream: Stream, leans: Numbers, strength: float) 
     place = np.where(
         _uniform(stream, len(leans)) < strength * np.abs(leans), np.copysign(place, leans), place
     )
-    share = (place + 1) / 2
-    found = feature.low * (1 - share) + feature.high * share  # no difference: that may be infinite
-    digits = _digits(feature)
-    return tuple(
-        as_text(min(max(round(value, digits), feature.low), feature.high)) for value in found.tolist()
-    )
+    found = unscaled(place, feature).tolist()
+    if feature.scale is None:
+        digits = _digits(feature)
+        found = [round(value, digits) for value in found]
+    else:  # small ones matter as much as large ones
+        found = [float(f"{value:.{_FINE_DIGITS}g}") for value in found]
+    return tuple(as_text(min(max(value, feature.low), feature.high)) for value in found)
 
 
-def _values(feature: Categorical, stream: Stream, leans: Places, strength: float) -> tuple[str, ...]:
+def _values(values: tuple[str, ...], stream: Stream, leans: Places, strength: float) -> tuple[str, ...]:
     """All values, one of them more often than the others."""
-    count = len(feature.values)
+    count = len(values)
     drawn = np.minimum((_uniform(stream, len(leans)) * count).astype(np.int64), count - 1)
     drawn = np.where(_uniform(stream, len(leans)) < strength, leans % count, drawn)
-    return tuple(feature.values[place] for place in drawn.tolist())
+    return tuple(values[place] for place in drawn.tolist())
 
 
 def _digits(feature: Numeric) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, nearest
-from federation.plan.features import Feature
+from federation.plan.features import Feature, Numeric
 from federation.plan.identifiers import cleaned
+from federation.plan.maps import check_crosses
 from federation.plan.outcomes import Outcome
 
 CLASSIFICATION: Final = "tabular-classification"
@@ -23,8 +24,13 @@ SURVIVAL: Final = "survival"
 COUNTS: Final = "tabular-counts"
 KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS)
 
-MODELS = ("logistic", "linear", "mlp")
+MODELS = ("logistic", "linear", "additive", "mlp")
+KNOTS = 8
+"""Of a number in an additive model, where the plan does not say."""
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+_Pair = Annotated[tuple[str, str], Strict(False)]
 
 
 class TabularTask(Table):
@@ -32,6 +38,10 @@ class TabularTask(Table):
 
     `patient` names the column with the patient of each row. It only tells rows of one person from rows of another:
     no model sees it and no site sends it. Each kind of task is a class of its own (federation/plan/tasks.py).
+
+    "additive" is linear on numbers that have knots: KNOTS where a file does not say, and then the plan does.
+    `cross` are pairs of features whose products the model sees, too. `rows = "unit"` gives every row length 1. Both
+    are absent where a plan leaves them out, so that it keeps its digest.
     """
 
     models: ClassVar[tuple[str, ...]] = ()
@@ -47,6 +57,8 @@ class TabularTask(Table):
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
     model: str = Field(examples=['"mlp"'])
+    rows: Literal["unit"] | None = Field(default=None, examples=['"unit"'])
+    cross: tuple[_Pair, ...] | None = Field(default=None, strict=False, examples=['[["age", "sex"]]'])
     features: tuple[Feature, ...] = Field(
         examples=["[task.features] and under it: age = { low = 20, high = 90 }"]
     )
@@ -69,6 +81,35 @@ class TabularTask(Table):
                 hint = 'write { low = 20, high = 90 } or { values = ["1", "2"] }'
                 raise Mistake("must be a public range or a list of values", hint, (name,))
         return tuple({**feature, "name": name} for name, feature in features.items())
+
+    @field_validator("cross")
+    @classmethod
+    def _absent_for_none(cls, cross: tuple[_Pair, ...] | None) -> tuple[_Pair, ...] | None:
+        return cross or None
+
+    @field_validator("features")
+    @classmethod
+    def _bent(cls, features: tuple[Feature, ...], info: ValidationInfo) -> tuple[Feature, ...]:
+        """The knots of an additive model stand in the plan, so that a later default changes none."""
+        if info.data.get("model") != "additive":
+            return features
+        return tuple(
+            one.model_copy(update={"knots": one.knots or KNOTS}) if isinstance(one, Numeric) else one
+            for one in features
+        )
+
+    @model_validator(mode="after")
+    def _maps_fit(self) -> Self:
+        if self.model == "additive" and self.rows is not None:
+            reason = (
+                'means nothing beside model = "additive": divided by its length, no row is a sum of curves'
+            )
+            raise Mistake(reason, "remove it", ("rows",))
+        try:
+            check_crosses(self.features, self.cross or ())
+        except Mistake as mistake:
+            raise mistake.under("cross") from None
+        return self
 
     @model_validator(mode="after")
     def _target_apart(self) -> Self:
@@ -116,4 +157,6 @@ class TabularTask(Table):
     @property
     def inputs(self) -> int:
         """Width of the model's input."""
-        return sum(len(feature.parts) for feature in self.features)
+        widths = {feature.name: len(feature.parts) for feature in self.features}
+        crossed = sum(widths[first] * widths[second] for first, second in self.cross or ())
+        return sum(widths.values()) + crossed

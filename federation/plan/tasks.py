@@ -21,7 +21,7 @@ _MOST_COUNTED = 10**6
 class Classification(TabularTask):
     """`kind = "tabular-classification"`: one of a few classes."""
 
-    models: ClassVar[tuple[str, ...]] = ("logistic", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
     shape: ClassVar[tuple[str, ...]] = ("target", "classes")
 
     classes: Texts = Field(examples=['["0", "1"]'])
@@ -67,7 +67,7 @@ class Regression(TabularTask):
     `huber` is the error, in the target's unit, from which on the loss grows with the error, not with its square.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
     shape: ClassVar[tuple[str, ...]] = ("target", "target_range")
 
     target_range: Span = Field(examples=["{ low = 0, high = 100 }"])
@@ -87,7 +87,7 @@ class TimeToEvent(TabularTask):
     last one is not learned.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("logistic", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
     shape: ClassVar[tuple[str, ...]] = ("target", "event", "events", "bins")
     shown: ClassVar[Mapping[str, str]] = {
         **TabularTask.shown,
@@ -136,7 +136,7 @@ class Counting(TabularTask):
     `exposure` names a column with what a count is counted over, such as months: a model then learns the rate.
     """
 
-    models: ClassVar[tuple[str, ...]] = ("linear", "mlp")
+    models: ClassVar[tuple[str, ...]] = ("linear", "additive", "mlp")
     shape: ClassVar[tuple[str, ...]] = ("target", "most", "exposure")
     shown: ClassVar[Mapping[str, str]] = {
         **TabularTask.shown,

@@ -53,7 +53,7 @@ class Source:
         return found.st_size, found.st_mtime_ns
 
     def _of_text(self) -> Iterator[Row]:
-        is_plain = self.place.separator == "," and self.place.decimal == "."
+        is_plain = self.place.separator == "," and self.place.decimal == "." and not self.place.columns
         line, end = _Line(), ""
         for start, cells, text in passed_csv(self.place):
             if not end:

@@ -93,3 +93,15 @@ def test_classes_weigh_the_same_in_vectors_and_in_the_protocol(
         assert torch.equal(bare[-1][0].params, real[-1][0].params)
         params.append(bare[-1][0].params)
     assert not torch.allclose(params[0], params[1], atol=1e-3)
+
+
+def test_curves_and_crosses_are_trained_alike_by_both_engines(tmp_path: Path) -> None:
+    plan = plan_of({"task.model": "additive", "task.cross": [["age", "ward"]]})
+    with opened(plan, tmp_path) as (world, sites):
+        trainers: dict[str, Trainer] = {name: site.load(plan) for name, site in sites.items()}
+        state = begin(plan, RUN, start(plan))
+        assert len(state.params) == 2 * (8 + 8 + 3 + 8 * 3 + 1)
+        bare = list(run_vectorized(plan, state, world.members, contribute(trainers), server_stream))
+        network = InProcess({name: site.receive for name, site in sites.items()})
+        real = list(rounds_of(world, network, state))
+    assert torch.equal(bare[-1][0].params, real[-1][0].params)

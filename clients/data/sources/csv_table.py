@@ -53,7 +53,7 @@ def passed_csv(place: Origin) -> Iterator[tuple[int, list[str], str]]:
     """
     if (other := format_of(place)) is not None:
         raise DataError(f"{place}: {other[0]}", hint=other[1])
-    scan, again, read = _Scan(place.separator), list[int](), list[str]()
+    scan, again, read = _Scan(place.separator, list(place.columns)), list[int](), list[str]()
     header: list[str] = []
     for start, end, row in _rows(place, scan, _noted(lines_of(place, scan.undecoded), read)):
         if not header:
@@ -127,6 +127,8 @@ def _rows(place: Origin, scan: _Scan, lines: Iterable[str]) -> Iterator[tuple[in
     declared, or has no rows; what else is wrong, the scan says afterwards.
     """
     reader, start = csv.reader(lines, delimiter=place.separator, strict=True), 1
+    if scan.header:
+        yield 0, 0, scan.header
     try:
         for row in reader:
             if scan.takes(row, start, reader.line_num):
@@ -151,7 +153,7 @@ def _noted(lines: Iterable[str], read: list[str]) -> Iterator[str]:
 
 def _packed(place: Origin) -> tuple[_Scan, Table]:
     """The table of a file: its rows that are as long as its header."""
-    scan = _Scan(place.separator)
+    scan = _Scan(place.separator, list(place.columns))
     rows = _rows(place, scan, lines_of(place, scan.undecoded))
     *_, header = next(rows)  # or the DataError of an empty file
     packing = _Packing(header, Packer(header))

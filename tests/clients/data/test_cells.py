@@ -14,6 +14,7 @@ from clients.data.faults import Fault, refuse
 from clients.data.load import read_csv
 from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
+from federation.plan.features import Numeric
 from federation.plan.numerals import as_number
 from federation.plan.tasks import Classification
 
@@ -53,7 +54,8 @@ def test_every_bad_cell_of_a_file_is_told_at_once_and_no_value(tmp_path: Path) -
         'also row 9, column "cp": is not one of the plan\'s values, '
         'also row 10, column "sick": is not one of the plan\'s values, '
         'also row 11, column "mrn": names nobody: a mark for missing, 65 of 90 rows in all; '
-        "drop or fill such rows at the site, before training, and correct the cell, or the plan's list"
+        "drop or fill such rows at the site, or agree on a plan with a rule for missing, and "
+        "correct the cell, or the plan's list"
     )
 
 
@@ -64,7 +66,24 @@ def test_a_line_is_of_bounded_length_however_much_is_wrong(tmp_path: Path) -> No
     with pytest.raises(DataError) as caught:
         refuse(read_from(path), faults)
     assert len(str(caught.value).removeprefix(str(path))) < 1200
-    assert ", and 894 more, 5000 of 5000 rows in all; mend 0, and mend 1" in str(caught.value)
+    told = f', and 894 more: "{"c" * 60}..." (5000 rows), 5000 of 5000 rows in all; mend 0, and mend 1'
+    assert told in str(caught.value)
+
+
+def test_every_column_with_something_wrong_is_named_and_counted(tmp_path: Path) -> None:
+    names = [f"c{n}" for n in range(20)]
+    path = tmp_path / "site.csv"
+    path.write_text(
+        ",".join([*names, "sick"]) + "\n" + "x," * 20 + "7\n" + "1," * 20 + "0\n" + "?," * 20 + "0\n"
+    )
+    task = TASK.model_copy(
+        update={"features": tuple(Numeric(name=name, low=0, high=2) for name in names), "patient": None}
+    )
+    with pytest.raises(DataError) as caught:
+        read_csv(path, task)
+    for name in names:
+        assert f'"{name}"' in str(caught.value)
+    assert '"c19" (2 rows), "sick" (1 row), 2 of 3 rows in all' in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +117,7 @@ def test_a_number_written_otherwise_is_named_by_its_kind(cell: str, kind: str) -
 
 def test_a_code_that_is_not_the_plans_says_so_and_how_it_nearly_is() -> None:
     cells = ["250.0", "250.00", "250", "A", "b", "", "39733011000001104", "a\u200b"]
-    found, faults = codes(cells, "cp", ["250.0", "a", "39733011000001106"])
+    found, faults, _ = codes(cells, "cp", ["250.0", "a", "39733011000001106"])
     assert found.tolist() == [0, -1, -1, -1, -1, -1, -1, 1]
     assert {
         fault.rows: fault.message.removeprefix("is not one of the plan's values") for fault in faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 
 import pytest
@@ -41,7 +42,7 @@ def test_numbers_get_a_plain_range_around_them(cells: list[str], low: float, hig
         (["1.0", "0.0"], ("0", "1")),
         (["1.0", "2"], ("1", "2")),
         (["01", "02", "10"], ("01", "02", "10")),
-        (["yes", "no", "unknown"], ("no", "unknown", "yes")),
+        (["yes", "no", "unknown"], ("no", "yes")),
     ],
     ids=["numbers first", "codes", "of pandas", "both spellings", "padded", "a mark"],
 )
@@ -51,11 +52,50 @@ def test_few_texts_and_few_whole_numbers_are_values(cells: list[str], values: tu
     assert feature.values == values
 
 
+DAYS = [datetime.date(2019, 3, 2) + datetime.timedelta(9 * number) for number in range(MANY)]
+MONEY = [str(round(10 ** (number % 60 / 10), 2)) for number in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "shape"),
+    [
+        (["?", "", *AGES], {"low": 20, "high": 80, "missing": "indicator"}),
+        (["a", "b", "NA"] * MANY, {"values": ("a", "b"), "missing": "category"}),
+        (["7", ""] * MANY, {"values": ("7",), "missing": "category"}),
+        ([f"code {number % 30}" for number in range(90)], {"values": 30, "other": True}),
+        ([f"E{number % 200}.1" for number in range(900)], {"hash": 64}),
+        ([f"V{number % 90}" if number % 9 else "?" for number in range(900)] + ["250", "7"],
+         {"hash": 64, "missing": "category"}),
+        ([f"{day} 09:00:00" for day in DAYS], {"date": "%Y-%m-%d", "since": "2019-01-01", "until": "2020-12-31"}),
+        ([f"{day:%d.%m.%Y}" for day in DAYS] + [""], {"date": "%d.%m.%Y", "missing": "indicator"}),
+        ([f"{day:%m/%d/%Y}" for day in DAYS], {"date": "%m/%d/%Y"}),
+        (MONEY, {"low": 1, "high": 1000000, "scale": "log"}),
+        (["0", *MONEY], {"low": 0, "high": 1000000, "scale": "symlog"}),
+    ],
+    ids=["numbers", "values", "one value", "others", "codes", "codes and numbers", "moments", "german", "american",
+         "money", "money and nothing"],
+)  # fmt: skip
+def test_what_cells_are_is_proposed_as_a_rule(cells: list[str], shape: dict[str, object]) -> None:
+    feature = judged("x", cells).feature
+    assert feature is not None
+    said = feature.model_dump(exclude_none=True)
+    if isinstance(shape.get("values"), int):
+        said["values"] = len(said["values"])
+    assert {key: said.get(key) for key in shape} == shape
+    assert set(said) - {"name", "take", "since", "until"} <= set(shape)
+
+
+def test_a_code_of_something_else_is_no_identifier_though_it_is_called_id() -> None:
+    feature = judged("admission_type_id", [str(number % 8) for number in range(900)]).feature
+    assert isinstance(feature, Categorical)
+    assert judged("patient_id", [str(number % 8) for number in range(900)]).feature is None
+
+
 @pytest.mark.parametrize(
     "name",
     ["id", "ID", "patient_id", "PatientID", "patientId", "patient no", "MRN", "mrn", "row_id", "study.id", "Name",
      "first name", "lastname", "e-mail", "phone", "ZIP", "postal_code", "ssn", "Unnamed: 0", "case_number",
-     "nhs_number"],
+     "nhs_number", "patient_nbr"],
 )  # fmt: skip
 def test_a_column_that_is_called_as_identifiers_are_is_left_out(name: str) -> None:
     column = judged(name, AGES)
@@ -79,17 +119,16 @@ def test_a_name_that_only_looks_alike_is_none(name: str) -> None:
         ([str(10**16 + number % 30) for number in range(MANY)], "possible identifier"),
         ([f"note {number % 30}" for number in range(MANY)], "free text"),
         (["a long story " * 8, "short"] * MANY, "free text"),
-        ([f"2020-01-{1 + number % 28}" for number in range(MANY)], "dates"),
-        ([f"{1 + number % 28}.3.2020" for number in range(MANY)], "dates"),
-        (["", *AGES], "1 of 41 cells are empty"),
+        ([f"{1 + number % 12}/3/2020" for number in range(MANY)], "dates, and nothing says whether they are"),
+        (["2020-01-31", "31.1.2020", "in May"] * MANY, "dates in several ways"),
         ([""] * MANY, "is empty"),
         (["7"] * MANY, "the same in every row"),
-        (["?", *AGES], "1 of 41 cells are no numbers"),
+        (["?", *["7", "7"] * MANY, "about 8"], "1 of 81 cells are no numbers"),
         (["1,5", *AGES], "1 of 41 cells are no numbers"),
         (["-1.7e308", "1.7e308"] * MANY, "more than 15 digits"),
     ],
-    ids=["codes", "numbers", "in a row", "digits", "many texts", "long", "dates", "german dates", "gap", "empty",
-         "constant", "mark", "comma", "infinite"],
+    ids=["codes", "numbers", "in a row", "digits", "many texts", "long", "dates", "mixed dates", "empty",
+         "constant", "words", "comma", "infinite"],
 )  # fmt: skip
 def test_what_is_not_guessed_is_left_out_and_said_why(cells: list[str], why: str) -> None:
     column = judged("x", cells)

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from clients.data.load import read_file
 from federation.errors import TaskError
 from federation.model.task import build_task
-from federation.plan.features import Numeric
+from federation.plan.features import Categorical, Date, Numeric
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import Plan, load, parse
 from federation.plan.tasks import Classification
@@ -58,10 +58,16 @@ def test_every_cell_is_of_the_range_or_list_that_the_plan_makes_public(plan: Pla
     table, task = mock_table(plan, "a", 80, seed), table_of(plan)
     for feature in task.features:
         cells = table.column(feature.name)
+        known = set(cells) - {""}
+        assert feature.missing is not None or "" not in cells
         if isinstance(feature, Numeric):
-            assert all(feature.low <= float(cell) <= feature.high for cell in cells)
-        else:
-            assert set(cells) <= set(feature.values)
+            assert all(feature.low <= float(cell) <= feature.high for cell in known)
+        elif isinstance(feature, Categorical):
+            assert feature.other or known <= set(feature.values)
+        elif isinstance(feature, Date):
+            days = [day for cell in known if (day := feature.form.read(cell)) is not None]
+            assert len(days) == len(known)
+            assert all(feature.first <= day <= feature.last for day in days)
     assert set(table.column(task.target)) <= set(task.classes)
 
 

@@ -125,7 +125,11 @@ SLIPS = [
     ),
     ('target = "num"', 'target = "num"\npatient = " num"', "task.patient"),
     ('target = "num"', 'target = "a\\nb"', "task: names a column with a line break"),
-    ('model = "logistic"', 'model = "logistics"', 'task.model = "logistics": must be "logistic", "mlp" or'),
+    (
+        'model = "logistic"',
+        'model = "logistics"',
+        'task.model = "logistics": must be "logistic", "additive", "mlp" or',
+    ),
     ('size = "all"', "size = true", 'cohort.size = true: must be "all" or a number of sites'),
     ('size = "all"', "size = 2", "cohort.size = 2: is below cohort.minimum = 3"),
     (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from clients.data.sources.reading import read as read_from
 from clients.data.sources.table import Table
+from clients.rules.origin import Origin
 from federation.errors import DataError
 from tests.patience import within
 
@@ -199,3 +200,14 @@ def test_a_large_table_is_read_without_a_list_for_each_row(path: Path) -> None:
     table = read(path, HEADER + "\n" + "1,a,40,no\n" * 1000)
     assert [len(column) for column in table.columns] == [1000] * 4
     assert not any(isinstance(cell, list) for column in table.columns for cell in column)
+
+
+def test_a_file_without_a_header_is_read_by_the_names_that_are_declared(tmp_path: Path) -> None:
+    path = tmp_path / "raw.data"
+    path.write_text("63, 1\n\n67, ?\n")
+    table = read_from(Origin("own", path, columns=("age", "sex")))
+    assert table.header == ("age", "sex")
+    assert (table.column("age"), table.column("sex")) == (["63", "67"], ["1", "?"])
+    assert (list(table.lines), table.line_count, table.blank) == ([1, 3], 3, 1)
+    with pytest.raises(DataError, match="row 1 has 2 cells, the header has 3"):
+        read_from(Origin("own", path, columns=("age", "sex", "num")))
