@@ -116,7 +116,7 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
                     check_pool(rules, key := rules.identity(), fingerprints(file, plan.patient_column, key))
     if is_readable and training is not None:
         if test is None:
-            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed)
+            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed, task.outcome)
         size = (rules.data.size if rules else None) or protected(plan, training)
         with _kept(errors):
             if plan.privacy.unit != "client":

@@ -8,7 +8,7 @@ what a run cannot know: a real run has only the metrics that its plan published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -90,9 +90,10 @@ def _curves(report: Report) -> list[str]:
     names = [
         name for name in metrics_of(report.evaluation.pooled) if name in known and name not in _OFF_SCALE
     ]
-    if names:
-        series = {plain(name): [line.metrics.get(name) for line in measured] for name in names}
-        drawings.append(plots.metrics_per_round([line.round for line in measured], series))
+    series = {name: [line.metrics.get(name) for line in measured] for name in names}
+    for part in _alike(series):
+        drawn = {plain(name): series[name] for name in part}
+        drawings.append(plots.metrics_per_round([line.round for line in measured], drawn))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)
@@ -100,6 +101,12 @@ def _curves(report: Report) -> list[str]:
     if report.evaluation.calibration is not None:
         drawings.append(plots.calibration(report.evaluation.calibration))
     return drawings
+
+
+def _alike(series: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
+    """Shares apart from figures in a unit of their own, beside which a share would be a line on the axis."""
+    large = [name for name, values in series.items() if any(abs(value or 0.0) > 1 for value in values)]
+    return [part for part in ([name for name in series if name not in large], large) if part]
 
 
 def spread(values: Sequence[int]) -> str:
