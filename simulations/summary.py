@@ -17,9 +17,9 @@ from federation.report.receipt import Receipt
 from federation.report.report import Amount, Evaluation, Figures, Metrics, Report, Tried, UnlikelySum
 from federation.report.summary import summary_of
 from privacy.accounting.units import Charge
-from simulations.metrics import counts, evaluate, majority, predict
 from simulations.optional import Optional
 from simulations.scoring.beside import beside
+from simulations.scoring.metrics import counts, evaluate, majority, predict
 from simulations.world import World
 
 

@@ -16,9 +16,11 @@ def figure(value: float | None, why: str = "") -> str:
 
     >>> figure(0.5), figure(None), figure(None, "diverged")
     ('0.500', 'n/a', 'n/a (diverged)')
+    >>> figure(-0.0001)
+    '0.000'
     """
     if value is not None:
-        return f"{value:.3f}"
+        return f"{value:z.3f}"
     return f"{MISSING} ({why})" if why else MISSING
 
 

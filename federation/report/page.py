@@ -14,7 +14,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from federation.plan.measures import SIGNED
-from federation.report import wording
+from federation.report import judged, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
@@ -58,6 +58,11 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),
         held_out=held_out(report.evaluation.pooled),
+        intervals=judged.intervals(report.evaluation),
+        confusion=report.evaluation.confusion,
+        answers=judged.answers(report.evaluation),
+        in_the_large=judged.in_the_large(report.evaluation),
+        clipping=judged.clipping(report.evaluation, report.privacy),
         curves=[Markup(drawing) for drawing in drawings],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds if line.lost is None]),
@@ -92,6 +97,8 @@ def _curves(report: Report) -> list[str]:
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)
         drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
+    if report.evaluation.calibration is not None:
+        drawings.append(plots.calibration(report.evaluation.calibration))
     return drawings
 
 

@@ -25,7 +25,7 @@ from federation.report.report import Metrics
 from federation.round.messages import Member
 from simulations.baseline import keep_figures, place_of, rounds_of, without_claim
 from simulations.comparing.training import bare_privacy, for_one, measured, scores, together, train_one
-from simulations.metrics import evaluate
+from simulations.scoring.metrics import evaluate
 from simulations.world import World
 
 MOST_SITES = 50

@@ -27,7 +27,7 @@ from federation.sums.state import ServerState, advance, begin, require_finite
 from privacy.mechanism.encoding import EncodingOverflow
 from server.run import server_stream
 from simulations.baseline import diverged
-from simulations.metrics import evaluate, predict
+from simulations.scoring.metrics import evaluate, predict
 
 Heard = Callable[[int], None]  # rounds that are done
 NO_RUN = bytes(16)

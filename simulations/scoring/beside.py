@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from federation.model.params import Layout
-from simulations.metrics import intervals, predict
 from simulations.scoring.clipping import clipped_share
 from simulations.scoring.curves import calibration_of, confusion_of
+from simulations.scoring.metrics import intervals, predict
 from simulations.scoring.scored import Scored
 from simulations.world import World
 
