@@ -74,18 +74,6 @@ def test_a_site_s_refusal_keeps_its_own_words(tmp_path: Path) -> None:
         next(run_vectorized(plan, begin(plan, RUN, start(plan)), world.members, refuse, server_stream))
 
 
-def test_curves_and_crosses_are_trained_alike_by_both_engines(tmp_path: Path) -> None:
-    plan = plan_of({"task.model": "additive", "task.cross": [["age", "ward"]]})
-    with opened(plan, tmp_path) as (world, sites):
-        trainers: dict[str, Trainer] = {name: site.load(plan) for name, site in sites.items()}
-        state = begin(plan, RUN, start(plan))
-        assert len(state.params) == 2 * (8 + 8 + 3 + 8 * 3 + 1)
-        bare = list(run_vectorized(plan, state, world.members, contribute(trainers), server_stream))
-        network = InProcess({name: site.receive for name, site in sites.items()})
-        real = list(rounds_of(world, network, state))
-    assert torch.equal(bare[-1][0].params, real[-1][0].params)
-
-
 @pytest.mark.parametrize("changes", [{}, {"unit": "client", "local_steps": 2}], ids=["sums", "updates"])
 def test_classes_weigh_the_same_in_vectors_and_in_the_protocol(
     tmp_path: Path, changes: dict[str, object]
@@ -105,3 +93,15 @@ def test_classes_weigh_the_same_in_vectors_and_in_the_protocol(
         assert torch.equal(bare[-1][0].params, real[-1][0].params)
         params.append(bare[-1][0].params)
     assert not torch.allclose(params[0], params[1], atol=1e-3)
+
+
+def test_curves_and_crosses_are_trained_alike_by_both_engines(tmp_path: Path) -> None:
+    plan = plan_of({"task.model": "additive", "task.cross": [["age", "ward"]]})
+    with opened(plan, tmp_path) as (world, sites):
+        trainers: dict[str, Trainer] = {name: site.load(plan) for name, site in sites.items()}
+        state = begin(plan, RUN, start(plan))
+        assert len(state.params) == 2 * (8 + 8 + 3 + 8 * 3 + 1)
+        bare = list(run_vectorized(plan, state, world.members, contribute(trainers), server_stream))
+        network = InProcess({name: site.receive for name, site in sites.items()})
+        real = list(rounds_of(world, network, state))
+    assert torch.equal(bare[-1][0].params, real[-1][0].params)

@@ -48,6 +48,27 @@ TASK = TabularTask.model_validate(
         },
     }
 )
+RULED = TabularTask.model_validate(
+    {
+        **TASK.model_dump(exclude={"features"}),
+        "features": {
+            "age": {"low": 0, "high": 100, "missing": "indicator"},
+            "dose": {"low": -1e6, "high": 1e6, "scale": "symlog", "missing": "indicator"},
+            "weight": {"low": 1, "high": 200, "scale": "log", "missing": "indicator"},
+            "cp": {"hash": 8, "missing": "category"},
+            "smoker": {"values": ["true", "false"], "missing": "category"},
+            "stage": {"values": list(STAGES[:2]), "other": True, "missing": "category"},
+            "seen": {
+                "date": "%d.%m.%Y",
+                "since": "2024-01-01",
+                "until": "2024-12-31",
+                "take": ["days", "month", "weekday"],
+                "missing": "indicator",
+            },
+        },
+    }
+)
+"""The same columns, and a rule for each of what is not there."""
 SOME: Rows = [
     (
         20 + number % 60,
