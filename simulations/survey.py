@@ -83,7 +83,8 @@ def survey(plan: Plan, directory: Path) -> Survey:
         with _kept(errors):
             _check_together(plan, sites, facts["model_parameters"])
     lengths = [site.look.files[0].length for site in sites if site.look is not None]
-    hints = tuple(hints_of_length(plan, median(lengths))) if lengths else ()
+    is_told = any("clipping_norm" in hint for hint in facts["hints"])
+    hints = tuple(hints_of_length(plan, median(lengths))) if lengths and not is_told else ()
     hints += tuple(hints_of_metrics(plan, _classes(sites)))
     return Survey(facts, sites, (*map(str, notes), *_doubts(plan, sites)), hints, tuple(errors))
 

@@ -20,6 +20,7 @@ from federation.plan.features import Numeric
 from federation.plan.numerals import as_text
 from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
+from federation.plan.settings import first_gradient
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification
 from federation.words import many
@@ -166,12 +167,13 @@ def hints_of_length(plan: Plan, length: float) -> Iterator[str]:
     error = error_at_first(task.outcome)
     if error is None:
         return
-    gradient = error * math.sqrt(1 + length**2)
+    gradient = first_gradient(math.sqrt(1 + length**2), error)
     if gradient > _LONG * norm:
         yield (
             f"a typical record is {length:.1f} long as the model's input, so its first gradients are about "
-            f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them. "
-            "A larger norm keeps more, and adds noise in proportion"
+            f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them, "
+            f"so probabilities may come out wrong. {gradient / 2:.2g} to {1.5 * gradient:.2g} suits them, the more "
+            "records the larger; noise grows with it"
         )
 
 

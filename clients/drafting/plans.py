@@ -20,6 +20,7 @@ from federation.errors import DataError
 from federation.plan.features import Categorical, Feature
 from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.plan import Plan, parse
+from federation.plan.settings import Settings, settings_for
 from federation.words import printable
 
 MOST_COLUMNS = 1000  # in a plan that people are to read
@@ -32,7 +33,8 @@ DECISIONS = (
     "the order of the classes: of two, the second is the positive one of AUC, F1 and recall",
     "privacy: the unit (is a patient in several rows?), epsilon, delta",
     "cohort.minimum, colluders and dropouts: how many sites there are, and how many may fail or collude",
-    "rounds, sample_rate and learning rates: try them on made-up data (federation mock), never on private ones",
+    "rounds, sample_rate, clip and learning rate: proposed by a rule for the records of all sites (--records) "
+    "and epsilon; try others on public data, never on private ones",
 )
 """What a person has to decide, whatever the table."""
 
@@ -70,13 +72,26 @@ def targets_of(table: Table) -> tuple[str, ...]:
     return tuple(column.name for column in found if isinstance(column.feature, Categorical))
 
 
-def propose(table: Table, target: str, name: str, only: Sequence[str] = ()) -> Proposal:
+@dataclass(frozen=True)
+class Wanted:
+    """What the settings are to suit: an epsilon, and the records of all sites, or as many as the table has."""
+
+    epsilon: float = 3.0
+    records: int | None = None
+
+
+AS_THE_TABLE = Wanted()
+
+
+def propose(
+    table: Table, target: str, name: str, only: Sequence[str] = (), wanted: Wanted = AS_THE_TABLE
+) -> Proposal:
     """A plan that predicts `target` from the other columns, or from those in `only`.
 
     DataError for a target that is neither classes nor a number, and where no column is left to learn from.
     """
     found = predicted(table, target)
-    names = [wanted for column in only if (wanted := cleaned(column)) != cleaned(target)] or [
+    names = [chosen for column in only if (chosen := cleaned(column)) != cleaned(target)] or [
         column for column in dict.fromkeys(table.header) if column != cleaned(target)
     ]
     if len(names) > MOST_COLUMNS:
@@ -90,7 +105,7 @@ def propose(table: Table, target: str, name: str, only: Sequence[str] = ()) -> P
             f"{table.path}: no column is left to learn from{reasons}",
             hint="see what a plan can hold: README.md",
         )
-    text = _text(table, name, found, columns)
+    text = _text(table, name, found, columns, wanted)
     return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found)
 
 
@@ -100,12 +115,14 @@ def _judged(table: Table, name: str) -> Judged:
     return judged(name, table.column(name), table.numerals(name))
 
 
-def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged]) -> str:
+def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged], wanted: Wanted) -> str:
+    features = tuple(column.feature for column in columns if column.feature is not None)
+    settings, delta = _settings(table, found, features, wanted)
     lines = [
         *_head(table),
         "[federation]",
         f"name = {inline(_title(name))}  # for people",
-        "rounds = 100  # GUESS: training rounds; each one costs time, and a fixed epsilon is spread over all",
+        f"rounds = {settings.rounds}  # by rule: each one costs time, and a fixed epsilon is spread over all",
         "seed = 7  # public: cohorts, held-out rows and first params follow from it; noise and keys never do",
         "",
         "[task]",
@@ -120,7 +137,7 @@ def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged]) 
         *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
         *_without(columns),
         "",
-        *_rules(len(table), found.metrics),
+        *_rules(settings, wanted, delta, found.metrics),
     ]
     return "\n".join(lines) + "\n"
 
@@ -167,11 +184,30 @@ def _without(columns: Sequence[Judged]) -> Iterator[str]:
         yield f"#   and {len(left) - _NAMED} more"
 
 
-def _rules(rows: int, metrics: Sequence[str]) -> Iterator[str]:
-    """The tables that no data decide."""
-    power = max(5, math.ceil(math.log10(rows)) + 1)
-    rules = re.sub(r"1e-5\b", f"1e-{power}", _RULES)
-    yield from rules.replace("METRICS", inline(list(metrics))).splitlines()
+def _settings(
+    table: Table, found: Predicted, features: Sequence[Feature], wanted: Wanted
+) -> tuple[Settings, str]:
+    """What suits these columns and so many records, by the rule; and a delta for them, as text."""
+    records = wanted.records or len(table)
+    delta = f"1e-{max(5, math.ceil(math.log10(records)) + 1)}"
+    task = found.task(features)
+    params = (task.inputs + 1) * max(1, len(found.classes))
+    return settings_for(task, params, records, wanted.epsilon, float(delta)), delta
+
+
+def _rules(settings: Settings, wanted: Wanted, delta: str, metrics: Sequence[str]) -> Iterator[str]:
+    """The tables that no cell decides: what a rule proposes, and what people have to."""
+    said = {
+        "SAMPLE_RATE": f"{settings.sample_rate:g}",
+        "EPSILON": f"{float(wanted.epsilon)!r}",
+        "DELTA": delta,
+        "CLIP": f"{settings.clipping_norm:g}",
+        "GRADIENT": f"{settings.gradient:.1f}",
+        "RATE": f"{settings.learning_rate:g}",
+        "RECORDS": f"{settings.records:,}",
+        "METRICS": inline(list(metrics)),
+    }
+    yield from re.sub("[A-Z_]{4,}", lambda found: said.get(found[0], found[0]), _RULES).splitlines()
     if "accuracy" in metrics:
         yield _PUBLISHED
 
@@ -185,16 +221,16 @@ deadline_seconds = 60  # for each stage of a round; who is later is left out
 
 [training]
 optimizer = "sgd"  # the only one that noise = "distributed" covers
-learning_rate = 1.0  # GUESS
+learning_rate = 1.0  # the server's optimizer sets the step
 local_steps = 1  # noise = "distributed" takes one
-sample_rate = 0.2  # GUESS: each row takes part in a round with this chance
+sample_rate = SAMPLE_RATE  # by rule, for RECORDS records of all sites: a row's chance in each round
 
 [privacy]
 unit = "record"  # DECIDE: "patient" where one person has several rows
 noise = "distributed"  # each site adds a share; nobody sees a sum without noise
-epsilon = 3.0  # DECIDE: what the whole run may tell of one unit; smaller is safer, and learns less
-delta = 1e-5  # DECIDE: has to be well below 1 / rows of the largest site
-clipping_norm = 1.0  # GUESS: the most that one row may move a sum
+epsilon = EPSILON  # DECIDE: what the whole run may tell of one unit; smaller is safer, and learns less
+delta = DELTA  # DECIDE: has to be well below 1 / rows of the largest site
+clipping_norm = CLIP  # by rule: the most that a row may move a sum; first gradients are GRADIENT long
 
 [secure_aggregation]
 colluders = 1  # DECIDE: so many sites may conspire with the server and learn nothing more
@@ -202,7 +238,7 @@ dropouts = 1  # DECIDE: so many sites may vanish in a round, and it still ends
 
 [server]
 optimizer = "adam"  # what is done with a sum costs no privacy
-learning_rate = 0.02  # GUESS
+learning_rate = RATE  # by rule, for so many rounds of Adam
 
 [evaluation]
 holdout = 0.2  # of a site without a test file

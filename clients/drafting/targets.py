@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +14,11 @@ from clients.data.sources.table import Table
 from clients.drafting.columns import MOST_VALUES, listed, outwards
 from federation.config.toml import inline
 from federation.errors import DataError
+from federation.plan.features import Feature
 from federation.plan.identifiers import cleaned
 from federation.plan.numerals import as_text
+from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification, Regression
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,16 @@ class Predicted:
     lines: tuple[str, ...]
     metrics: tuple[str, ...]
     words: str
+    keys: Mapping[str, Any]
     classes: tuple[str, ...] = ()
+
+    def task(self, features: Sequence[Feature]) -> TabularTask:
+        """The task that would be proposed with these features and a linear model."""
+        kind = Classification if self.classes else Regression
+        named = {
+            feature.name: feature.model_dump(exclude={"name"}, exclude_none=True) for feature in features
+        }
+        return kind.model_validate({**self.keys, "features": named})
 
 
 def predicted(table: Table, target: str) -> Predicted:
@@ -47,10 +61,16 @@ def _of_classes(target: str, classes: tuple[str, ...]) -> Predicted:
         'kind = "tabular-classification"',
         f"target = {inline(cleaned(target))}  # what is predicted",
         f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
-        'model = "logistic"  # or "mlp": one hidden layer; or "package.module:factory"',
+        'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
     )
     metrics = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
-    return Predicted(lines, metrics, f"{len(classes)} classes", classes)
+    keys = {
+        "kind": "tabular-classification",
+        "target": cleaned(target),
+        "classes": classes,
+        "model": "logistic",
+    }
+    return Predicted(lines, metrics, f"{len(classes)} classes", keys, classes)
 
 
 def _of_numbers(target: str, low: float, high: float) -> Predicted:
@@ -61,4 +81,11 @@ def _of_numbers(target: str, low: float, high: float) -> Predicted:
         f"target_range = {{ low = {ends[0]}, high = {ends[1]} }}  # DECIDE: what is possible; clipped to it",
         'model = "linear"  # or "mlp": one hidden layer; or "package.module:factory"',
     )
-    return Predicted(lines, ("mae", "rmse", "r2", "bias"), f"a number from {ends[0]} to {ends[1]}")
+    within = {"low": float(ends[0]), "high": float(ends[1])}
+    keys = {
+        "kind": "tabular-regression",
+        "target": cleaned(target),
+        "target_range": within,
+        "model": "linear",
+    }
+    return Predicted(lines, ("mae", "rmse", "r2", "bias"), f"a number from {ends[0]} to {ends[1]}", keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +12,13 @@ from hypothesis import given, settings
 
 from clients.data.sources.reading import read as read_table
 from clients.data.sources.table import Table
-from clients.drafting.plans import MOST_COLUMNS, Proposal, propose, targets_of
+from clients.drafting.plans import MOST_COLUMNS, Proposal, Wanted, propose, targets_of
 from federation.errors import DataError
 from federation.plan.features import Categorical
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import load, parse
 from federation.plan.tasks import Classification, Regression
+from federation.report.planned import plan_facts
 from simulations.populations.registry import scenario_for
 from simulations.survey import survey
 from tests import plans
@@ -152,3 +154,23 @@ def test_delta_is_below_one_in_the_rows_of_a_large_table(tmp_path: Path) -> None
     table = replace(DRAWN, columns=tuple(cells * 3000 for cells in DRAWN.columns))
     delta = proposed(table, tmp_path).plan.privacy.delta
     assert delta is not None and delta * len(table) < 0.1
+
+
+def test_settings_follow_the_records_of_all_sites_and_epsilon(tmp_path: Path) -> None:
+    table = read(DRAWN, tmp_path)
+    few = propose(table, "sick", "trial", wanted=Wanted(epsilon=1.0, records=200)).plan
+    many = propose(table, "sick", "trial", wanted=Wanted(epsilon=8.0, records=200_000)).plan
+    assert few.privacy.clipping_norm is not None and many.privacy.clipping_norm is not None
+    assert 2 * few.privacy.clipping_norm < many.privacy.clipping_norm
+    assert (few.training.sample_rate, many.training.sample_rate) == (0.4, 0.05)
+    assert (few.privacy.epsilon, many.privacy.epsilon) == (1.0, 8.0)
+    assert many.privacy.delta is not None and many.privacy.delta * 200_000 < 0.5
+    for plan in (few, many):
+        assert plan_facts(plan, 1)["hints"] == []
+
+
+def test_a_plan_that_is_far_off_is_told_so_among_its_facts(tmp_path: Path) -> None:
+    text = proposed(DRAWN, tmp_path).text
+    off = re.sub(r"clipping_norm = \S+", "clipping_norm = 100.0", text)
+    (hint,) = plan_facts(parse(off), 1)["hints"]
+    assert "clipping_norm is 100" in hint
