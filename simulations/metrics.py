@@ -8,26 +8,29 @@ With more classes they are means over classes, each with the same weight. Nothin
 
     recall, AUC      over the classes that occur among the labels: the others have no record to find
     precision, F1    over the classes that occur among labels or answers; a class that is never answered has 0
+    specificity      over the classes beside which other records occur
+    gini             2 AUC - 1
+    brier            the sum over all classes of a record's squares, 0 to 2; of two classes half of that
+
+KS, calibration and recall_at_K (recall among the K percent of records with the highest scores) need two classes.
+A plan's threshold says which score makes an answer the second of two classes; it moves no metric of scores alone.
 
 The records evaluated here are not covered by the epsilon of a run: that is the budget of the training records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn import metrics as oracle
 from torch import Tensor, nn
 
 from federation.errors import TaskError
 from federation.report.report import Metrics
-
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
+from federation.report.scores import Intervals
+from simulations.scoring.intervals import Estimate
+from simulations.scoring.measures import MEASURES, Measure, measure_of
+from simulations.scoring.scored import Scored
 
 
 def predict(model: nn.Module, features: Tensor) -> Tensor:
@@ -41,19 +44,40 @@ def predict(model: nn.Module, features: Tensor) -> Tensor:
         model.train(training)
 
 
-def evaluate(probabilities: Tensor, labels: Tensor, metrics: Sequence[str]) -> Metrics:
+def evaluate(
+    probabilities: Tensor, labels: Tensor, metrics: Sequence[str], threshold: float | None = None
+) -> Metrics:
     """The named metrics of probabilities (n, k) against labels (n,) in [0, k).
 
     None where a metric is not defined for these labels, where there are none, and where a probability is not
-    finite. TaskError for a name that is not in `METRICS`.
+    finite. TaskError for a name that is no metric.
     """
-    unknown = sorted(set(metrics) - set(METRICS))
-    if unknown:
-        raise TaskError(f"no such metric: {unknown[0]}", hint=f"one of {', '.join(METRICS)}")
-    scores, truth = probabilities.double().numpy(), labels.numpy()
-    if len(truth) == 0 or not np.isfinite(scores).all():
-        return dict.fromkeys(metrics)
-    return {name: METRICS[name](scores, truth) for name in metrics}
+    found = _estimates(probabilities, labels, metrics, threshold)
+    return {name: None if one is None else one.value for name, one in found.items()}
+
+
+def intervals(
+    probabilities: Tensor, labels: Tensor, metrics: Sequence[str], threshold: float | None = None
+) -> Intervals:
+    """The 95 % interval of each metric (`simulations.scoring.intervals`); None where it has none."""
+    found = _estimates(probabilities, labels, metrics, threshold)
+    return {
+        name: None if one is None or one.low is None else (one.low, one.high) for name, one in found.items()
+    }
+
+
+def _estimates(
+    probabilities: Tensor, labels: Tensor, metrics: Sequence[str], threshold: float | None
+) -> Mapping[str, Estimate | None]:
+    measures: dict[str, Measure] = {}
+    for name in sorted(metrics):
+        found = measure_of(name)
+        if found is None:
+            hint = f"one of {', '.join(MEASURES)}, recall_at_10"
+            raise TaskError(f"no such metric: {name}", hint=hint)
+        measures[name] = found
+    scored = Scored.of(probabilities, labels, threshold)
+    return {name: None if scored is None else measures[name](scored) for name in metrics}
 
 
 def counts(labels: Tensor, classes: int) -> Mapping[str, int | None]:
@@ -72,64 +96,3 @@ def majority(train_labels: Tensor, test_labels: Tensor, classes: int, metrics: S
     counts = torch.bincount(train_labels, minlength=classes).double()
     frequencies = counts / counts.sum()
     return evaluate(frequencies.expand(len(test_labels), classes), test_labels, metrics)
-
-
-def _loss(scores: Floats, truth: Labels) -> float | None:
-    # Rows are made to sum to one again: in float32 they only nearly do.
-    rows = scores / scores.sum(axis=1, keepdims=True)
-    return float(oracle.log_loss(truth, rows, labels=range(scores.shape[1])))
-
-
-def _accuracy(scores: Floats, truth: Labels) -> float | None:
-    return float(oracle.accuracy_score(truth, scores.argmax(axis=1)))
-
-
-def _balanced_accuracy(scores: Floats, truth: Labels) -> float | None:
-    present = np.unique(truth)
-    if len(present) < 2:
-        return None
-    answers = scores.argmax(axis=1)
-    return float(oracle.recall_score(truth, answers, labels=present, average="macro", zero_division=0))
-
-
-def _auc(scores: Floats, truth: Labels) -> float | None:
-    present = np.unique(truth)
-    if len(present) < 2:
-        return None
-    asked = [1] if scores.shape[1] == 2 else present
-    return float(np.mean([oracle.roc_auc_score(truth == one, scores[:, one]) for one in asked]))
-
-
-_Score = Callable[[Floats, Labels], float | None]
-
-
-def _per_class(score: Callable[..., Any], exists: Callable[[Labels, Labels], Labels]) -> _Score:
-    """A score of one class at a time. `exists`: the classes that have one, from the labels and the answers."""
-
-    def measure(scores: Floats, truth: Labels) -> float | None:
-        answers = scores.argmax(axis=1)
-        asked = exists(truth, answers)
-        if scores.shape[1] == 2:
-            asked = asked[asked == 1]
-        if len(asked) == 0:
-            return None
-        return float(score(truth, answers, labels=asked, average="macro", zero_division=0))
-
-    return measure
-
-
-def _precision(scores: Floats, truth: Labels) -> float | None:
-    if scores.shape[1] == 2 and not (scores.argmax(axis=1) == 1).any():
-        return None
-    return _per_class(oracle.precision_score, np.union1d)(scores, truth)
-
-
-METRICS: Mapping[str, _Score] = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "auc": _auc,
-    "f1": _per_class(oracle.f1_score, np.union1d),
-    "recall": _per_class(oracle.recall_score, lambda truth, _: np.unique(truth)),
-    "precision": _precision,
-    "loss": _loss,
-}

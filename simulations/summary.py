@@ -19,6 +19,7 @@ from federation.report.summary import summary_of
 from privacy.accounting.units import Charge
 from simulations.metrics import counts, evaluate, majority, predict
 from simulations.optional import Optional
+from simulations.scoring.beside import beside
 from simulations.world import World
 
 
@@ -35,10 +36,15 @@ def pooled_metrics(world: World, model: nn.Module) -> Metrics:
 
 
 def _measured(world: World, model: nn.Module, features: Tensor, labels: Tensor) -> Metrics:
+    rules, scores = world.plan.evaluation, _scores(model, features)
+    return evaluate(scores, labels, rules.metrics, rules.threshold)
+
+
+def _scores(model: nn.Module, features: Tensor) -> Tensor:
     scores = predict(model, features)
     if not bool(torch.isfinite(scores).all()):
         raise TrainingDiverged("the model's outputs are not finite", hint="lower training.learning_rate")
-    return evaluate(scores, labels, world.plan.evaluation.metrics)
+    return scores
 
 
 def summarize(
@@ -106,6 +112,7 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
         return {**found, **counts(labels, world.classes)}
 
     held = sorted(world.held_out.items())
+    places = {"pooled": _pool(world)} | {f"sites.{name}": (of.features, of.labels) for name, of in held}
     sites = {name: figures(f"sites.{name}", data.features, data.labels) for name, data in held}
     known = {
         metric: [one for site in sites.values() if (one := site[metric]) is not None] for metric in metrics
@@ -117,6 +124,7 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
         sites=sites,
         baselines={"majority": optional.make("baselines.majority", metrics, partial(_majority, world))},
         missing={**optional.missing, **missing},
+        **beside(world, model, places),
     )
 
 

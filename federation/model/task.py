@@ -23,6 +23,7 @@ from federation.model.code import require_here
 from federation.model.params import Layout
 from federation.plan.plan import Plan
 from federation.plan.tabular import TabularTask
+from privacy.errors import UnsafeParameters
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ Metric = Callable[[Tensor, Tensor], float | None]
 class Task:
     """`loss` maps outputs and labels to one number per example. `data` is None for the plan's own table.
 
+    `class_weights`: what the gradient of a record counts, by its label; none above 1. Empty: each counts 1.
+
     `mock` makes so many made-up records, shaped like what `data` reads: for `federation check` and for rehearsals,
     which see no data.
     """
@@ -85,6 +88,12 @@ class Task:
     data: Callable[[Source], Dataset] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     mock: Callable[[int], Dataset] | None = None
+    class_weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """What was clipped must not be made longer again."""
+        if not all(0 < weight <= 1 for weight in self.class_weights):
+            raise UnsafeParameters("a weight of a class must be above 0, and at most 1")
 
 
 def build_task(plan: Plan) -> Task:
@@ -121,15 +130,25 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(outputs, labels, reduction="none")
 
 
+def weighed(labels: Tensor, class_weights: Sequence[float], like: Tensor) -> Tensor:
+    """What the gradient of each record counts, (n,), by its label; in the dtype and on the device of `like`."""
+    if not class_weights:
+        return like.new_ones(labels.shape)
+    return like.new_tensor(class_weights)[labels]
+
+
 def _tabular(name: str, table: TabularTask) -> Task:
     model = partial(factory(table.model), table.inputs, len(table.classes))
-    return Task(name=name, model=model, loss=cross_entropy)
+    return Task(name=name, model=model, loss=cross_entropy, class_weights=table.shares)
 
 
 def _own(name: str) -> Task:
     task = imported(name)
     if not isinstance(task, Task):
         raise TaskError(f"{name}: is not a federation.Task", hint="assign it a Task(name, model, loss, data)")
+    if task.class_weights:
+        reason = f"{name}: has weights of classes, which no plan would show"
+        raise TaskError(reason, hint="write task.class_weights into a plan with a table")
     if task.data is None:
         raise TaskError(f"{name}: has no data function", hint="pass data=, from a Source to a Dataset")
     return task

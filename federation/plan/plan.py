@@ -17,8 +17,8 @@ from typing import Annotated, Any, ClassVar, Self
 import rfc8785
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from federation.config.schema import Mistake, missing, nearest, validate
-from federation.config.tables import METRICS, Rules
+from federation.config.schema import Mistake, missing, validate
+from federation.config.tables import Rules
 from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
@@ -27,6 +27,7 @@ from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.sums import ClippedUpdate, SummedGradients
 from federation.kinds.updates import NoisedSteps, PlainUpdate
+from federation.plan.measures import check_metrics
 from federation.plan.tabular import CODE, MODELS, TabularTask
 from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
@@ -329,9 +330,8 @@ def _figures_fit(plan: Plan) -> None:
 
 def _metrics_exist(plan: Plan) -> None:
     """The user's own task may bring metrics; a built-in one has ours."""
-    unknown = [name for name in plan.evaluation.metrics if name not in METRICS]
-    if unknown and isinstance(plan.task, TabularTask):
-        raise Mistake(f'"{unknown[0]}" is unknown', nearest(unknown[0], METRICS), ("evaluation", "metrics"))
+    if isinstance(plan.task, TabularTask):
+        check_metrics(plan.evaluation.metrics, plan.evaluation.threshold, len(plan.task.classes))
 
 
 _CHECKS = (

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from federation.config.schema import Mistake, Table, Texts, nearest
 from federation.plan.features import Feature, told_apart
 from federation.plan.identifiers import cleaned
+from federation.plan.weights import Weights, check_weights, shares
 
 MODELS = ("logistic", "mlp")
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -30,6 +31,7 @@ class TabularTask(Table):
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
     classes: Texts = Field(examples=['["0", "1"]'])
+    class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
     model: str = Field(examples=['"logistic"'])
     features: tuple[Feature, ...] = Field(
         examples=["[task.features] and under it: age = { low = 20, high = 90 }"]
@@ -82,6 +84,16 @@ class TabularTask(Table):
         if patient == target:
             raise Mistake("is the target", "name the column that says whose a row is", ("patient",))
         return self
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        check_weights(self.class_weights, self.classes)
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """What the gradient of a record counts, by its class: the largest weight is 1. Empty without weights."""
+        return shares(self.class_weights, self.classes)
 
     @property
     def inputs(self) -> int:

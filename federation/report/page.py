@@ -13,12 +13,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from federation.plan.measures import SIGNED
 from federation.report import wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
 from federation.report.templates import page_template
 
+_OFF_SCALE = ("loss", *SIGNED)
 _BASELINES = {
     "without_privacy": "the same settings without privacy, not tuned for it",
     "local_only": "each site's own model, without privacy, on its own records",
@@ -80,7 +82,9 @@ def _curves(report: Report) -> list[str]:
     history, drawings = report.history, []
     rounds, measured = [line.round for line in history], [line for line in history if line.metrics]
     known = history[-1].metrics if history else {}
-    names = [name for name in metrics_of(report.evaluation.pooled) if name in known and name != "loss"]
+    names = [
+        name for name in metrics_of(report.evaluation.pooled) if name in known and name not in _OFF_SCALE
+    ]
     if names:
         series = {plain(name): [line.metrics.get(name) for line in measured] for name in names}
         drawings.append(plots.metrics_per_round([line.round for line in measured], series))

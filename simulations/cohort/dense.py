@@ -155,7 +155,7 @@ class Dense(Net):
         if batch.units is not None:
             return self._of_patients(passed, batch, norm)
         factors, bad = _factors(passed, norm)
-        factors = factors * batch.weights  # 1, and 0 for what is padded
+        factors = factors * batch.weights  # 1 or what the class weighs, and 0 for what is padded
         found: list[list[Tensor]] = []
         for layer, _, seen, back in passed:
             axis = 1 if layer.turned else 2
@@ -250,7 +250,7 @@ class Dense(Net):
 
         dimension = sum(layer.size + layer.outputs * layer.biased for layer in self._layers)
         zeros = batch.weights.new_zeros((len(self.weights[0]), dimension))
-        return self.parts(clipped_rows(rows, batch.sites, batch.units, norm, zeros))
+        return self.parts(clipped_rows(rows, batch, norm, zeros))
 
 
 def _flat_rows(layer: _Layer, seen: Tensor, back: Tensor, places: Tensor) -> Iterator[Tensor]:

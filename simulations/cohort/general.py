@@ -49,7 +49,7 @@ class General(Net):
             records = features[places[part]][:, None], labels[places[part]][:, None]
             return _quietly(self._each, weights[sites[part]], *records, ones[part])
 
-        return [clipped_rows(rows, sites, batch.units, norm, torch.zeros_like(weights))]
+        return [clipped_rows(rows, batch, norm, torch.zeros_like(weights))]
 
     def rows(self, parts: Sequence[Tensor], out: Tensor) -> Tensor:
         return out.copy_(parts[0])

@@ -137,8 +137,9 @@ class Slice:
             return code(SiteWork(setting.terms, name, setting.params, trainer, stream, rows), place)
 
     def _batches(self, stack: Stack, *, mean: bool) -> Iterator[Batch]:
-        """Of all steps; a record weighs 1, or for a mean its part of its site's."""
-        return (batch_of(stack, drawn, self.setting.dtype) for drawn in self._draws(stack, mean=mean))
+        """Of all steps; a record weighs 1, or for a mean its part of its site's; times its class's weight."""
+        dtype, class_weights = self.setting.dtype, self.setting.task.class_weights
+        return (batch_of(stack, drawn, dtype, class_weights) for drawn in self._draws(stack, mean=mean))
 
     def _draws(self, stack: Stack, *, mean: bool = False) -> Iterator[Drawn]:
         """The steps that are left, each of which is remembered."""

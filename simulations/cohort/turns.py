@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from clients.training.known import is_known
 from federation.config.tables import Training
-from federation.model.task import Dataset, Task
+from federation.model.task import Dataset, Task, weighed
 from simulations.cohort.chains import chain_of
 from simulations.cohort.descent import Descent
 from simulations.cohort.heap import keep_memory
@@ -50,7 +50,7 @@ class Turns:
 
     def __init__(self, task: Task, like: Dataset) -> None:
         keep_memory()
-        self._loss, model = task.loss, task.model().train()
+        self._loss, self._class_weights, model = task.loss, task.class_weights, task.model().train()
         self._chain = list(chain_of(model))
         if not is_known(model) or len(set(self._chain)) < len(self._chain):
             raise TypeError("a model that is no chain of torch's layers is trained by the sites' own code")
@@ -94,7 +94,10 @@ class Turns:
         descent = Descent(training, weights, start)
         for batch in batches:
             outputs = self._called(batch.features, stepped, training.learning_rate)
-            gradients = torch.autograd.grad(self._loss(outputs, batch.labels).sum() / expected, weights)
+            losses = self._loss(outputs, batch.labels)
+            if self._class_weights:
+                losses = losses * weighed(batch.labels, self._class_weights, losses)
+            gradients = torch.autograd.grad(losses.sum() / expected, weights)
             with torch.no_grad():
                 descent.step(gradients)
         return self._moved()

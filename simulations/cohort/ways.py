@@ -8,7 +8,7 @@ plain or clipped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -106,7 +106,9 @@ def _in_turn(task: Task, like: Dataset, operations: int) -> Way:
             params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
             turns.begin(params)
             found = turns.update([made], training, 1.0)
-            expected = plain_gradient(trial.model, task.loss)(made.features, made.labels)
+            expected = plain_gradient(trial.model, task.loss, class_weights=task.class_weights)(
+                made.features, made.labels
+            )
             return (
                 Way(1, turns=turns, operations=operations)
                 if trial.close(-found.to(torch.float32), expected)
@@ -139,7 +141,7 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             trial = Trial.of(task, like, dtype)
             params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
             net.begin(params.to(device), len(_TRIED))
-            batch, sites = _made_up(like, dtype, device)
+            batch, sites = _made_up(like, dtype, device, task.class_weights)
             norm = _norm(trial, sites) if dtype is torch.float64 else None
             found = net.gradients(batch) if norm is None else net.clipped(batch, norm)
             out = torch.empty((len(_TRIED), len(params)), dtype=dtype, device=device)
@@ -152,7 +154,9 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             return False
 
 
-def _made_up(like: Dataset, dtype: torch.dtype, device: torch.device) -> tuple[Batch, list[Dataset]]:
+def _made_up(
+    like: Dataset, dtype: torch.dtype, device: torch.device, class_weights: Sequence[float]
+) -> tuple[Batch, list[Dataset]]:
     """Padded batches of made-up sites that are drawn whole, and their records."""
     sites = [made_up(like, count, seed) for seed, count in enumerate(_TRIED)]
     if like.features.is_floating_point():
@@ -160,7 +164,7 @@ def _made_up(like: Dataset, dtype: torch.dtype, device: torch.device) -> tuple[B
     stack = Stack.of(sites, device)
     ones = np.ones(len(sites), np.float32 if dtype is torch.float32 else np.float64)
     (whole,) = drawn(stack, (), 1.0, 1, ones)
-    return batch_of(stack, whole, dtype), sites
+    return batch_of(stack, whole, dtype, class_weights), sites
 
 
 def _norm(trial: Trial, sites: list[Dataset]) -> float:
@@ -170,6 +174,8 @@ def _norm(trial: Trial, sites: list[Dataset]) -> float:
 
 def _expected(trial: Trial, task: Task, site: Dataset, norm: float | None) -> Tensor:
     if norm is None:
-        return plain_gradient(trial.model, task.loss)(site.features, site.labels)
-    with clipped_gradient(trial.model, task.loss, norm) as gradient:
+        return plain_gradient(trial.model, task.loss, class_weights=task.class_weights)(
+            site.features, site.labels
+        )
+    with clipped_gradient(trial.model, task.loss, norm, class_weights=task.class_weights) as gradient:
         return gradient(site.features, site.labels, site.patients)

@@ -74,10 +74,10 @@ def local_only(world: World, privacy: Privacy | None = None, step: Step = lambda
     held = dict(sorted(world.held_out.items()))
     everyone = together(held.values())
     said = {site: scores(task, params[site], data.features) for site, data in held.items()}
-    asked = plan.evaluation.metrics
+    asked = plan.evaluation.metrics, plan.evaluation.threshold
     return Alone(
-        pooled=evaluate(torch.cat(list(said.values())), everyone.labels, asked),
-        own={site: evaluate(said[site], data.labels, asked) for site, data in held.items()},
+        pooled=evaluate(torch.cat(list(said.values())), everyone.labels, *asked),
+        own={site: evaluate(said[site], data.labels, *asked) for site, data in held.items()},
         elsewhere={site: measured(plan, task, params[site], everyone) for site in params},
     )
 

@@ -116,4 +116,5 @@ def scores(task: Task, params: Tensor, features: Tensor) -> Tensor:
 
 def measured(plan: Plan, task: Task, params: Tensor, data: Dataset) -> Metrics:
     """The plan's metrics of a model with these params."""
-    return evaluate(scores(task, params, data.features), data.labels, plan.evaluation.metrics)
+    rules = plan.evaluation
+    return evaluate(scores(task, params, data.features), data.labels, rules.metrics, rules.threshold)

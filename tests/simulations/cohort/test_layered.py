@@ -37,7 +37,9 @@ def _data(size: int, seed: int = 1) -> Dataset:
     return Dataset(features, torch.randint(0, 2, (size,), generator=generator))
 
 
-def _batch(*, patients: bool = False, spoil: float | None = None) -> Batch:
+def _batch(
+    *, patients: bool = False, spoil: float | None = None, class_weights: tuple[float, ...] = ()
+) -> Batch:
     sites = [_data(size, seed) for seed, size in enumerate(SIZES)]
     if patients:
         sites = [Dataset(site.features, site.labels, torch.arange(len(site)) // 2) for site in sites]
@@ -45,7 +47,7 @@ def _batch(*, patients: bool = False, spoil: float | None = None) -> Batch:
         sites[2].features[3, 0, 2, 2] = spoil
     stack = Stack.of(sites, CPU)
     (whole,) = drawn(stack, (), 1.0, 1, np.ones(len(SIZES)))
-    return batch_of(stack, whole, WIDE)
+    return batch_of(stack, whole, WIDE, class_weights)
 
 
 def _both(code: Callable[[Net], list[Tensor]]) -> tuple[Tensor, Tensor]:
@@ -74,8 +76,10 @@ def test_sums_of_gradients_are_those_of_autograd() -> None:
 @pytest.mark.parametrize("norm", [1e-3, 0.5, 1e3])
 @pytest.mark.parametrize("patients", [False, True], ids=["records", "patients"])
 def test_clipped_sums_are_those_of_autograd(patients: bool, norm: float) -> None:
-    found, expected = _both(lambda net: net.clipped(_batch(patients=patients), norm))
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12 * norm)
+    for weights in ((), (1.0, 0.01)):
+        batch = _batch(patients=patients, class_weights=weights)
+        found, expected = _both(lambda net, batch=batch: net.clipped(batch, norm))
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12 * norm)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])

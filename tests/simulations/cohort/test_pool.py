@@ -52,6 +52,14 @@ def test_one_model_for_all_finds_every_site_s_update(optimizer: str) -> None:
     cohort.program.close()
 
 
+def test_a_class_weighs_in_one_model_for_all_what_it_weighs_at_a_site() -> None:
+    cohort = _cohort(class_weights=(0.02, 1.0), **OPTIMIZERS["sgd"])
+    found, expected = cohort.together(updates), cohort.one_by_one(lambda work: work.update())
+    assert cohort.program.way(cohort.terms, torch.float32).turns is not None
+    assert float((found - expected).abs().max()) < 1e-5
+    cohort.program.close()
+
+
 def test_a_bad_record_is_left_to_the_site_s_own_code() -> None:
     def spoil(data: dict[str, Dataset]) -> None:
         data["cedar"].features[2] = float("nan")
