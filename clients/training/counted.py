@@ -64,7 +64,7 @@ def _scored(model: nn.Module, features: Tensor, _: Tensor) -> Tensor:
 def _places(task: TabularTask, cells: Cells, scores: Tensor, data: Dataset) -> Tensor:
     """The cell of each record in each table, int64 (n, tables); -1 where it is in none."""
     edges = torch.tensor(cells.edges, dtype=torch.float64)
-    within = data.labels * cells.bins + torch.bucketize(scores, edges, right=True)
+    within = data.labels * cells.bins + torch.bucketize(scores.contiguous(), edges, right=True)
     start, columns = 0, []
     for table in cells.tables:
         group = _groups(task, table.name, data) if table.name else torch.zeros_like(within)
