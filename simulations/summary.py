@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ def summarize(
     *,
     engine: str,
     seconds: float,
-    published: Metrics | None = None,
+    published: Mapping[str, Any] | None = None,
     unlikely: UnlikelySum | None = None,
     evaluated: Collection[str] | None = None,
     charged: Mapping[str, Sequence[Charge]] = MappingProxyType({}),

@@ -27,6 +27,7 @@ from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.sums import ClippedUpdate, SummedGradients
 from federation.kinds.updates import NoisedSteps, PlainUpdate
+from federation.plan.cells import check_cells
 from federation.plan.measures import check_metrics
 from federation.plan.outcomes import Classes
 from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
@@ -340,6 +341,7 @@ def _noise_known(plan: Plan) -> None:
 
 def _figures_fit(plan: Plan) -> None:
     """What an evaluation reveals has to be noised for those that the plan protects."""
+    check_cells(plan)
     if plan.figures is None:
         return
     plan.figures.check()

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from federation.plan.measures import SIGNED
 from federation.report import judged, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
+from federation.report.published import Counted, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
 from federation.report.templates import page_template
@@ -44,6 +45,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        counted=_counted(report),
         model=wording.model(report),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
@@ -78,6 +80,12 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
         if told.baselines.get(name)
     ]
     return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
+
+
+def _counted(report: Report) -> list[tuple[str, Counted]]:
+    """The published histogram: everybody, and each group."""
+    told = report.evaluation.published
+    return [] if told is None else list(rows_of(told.histogram))
 
 
 def _curves(report: Report) -> list[str]:
