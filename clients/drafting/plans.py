@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from clients.data.cells import codes
-from clients.data.faults import refuse
 from clients.data.sources.table import Table
-from clients.drafting.columns import MOST_VALUES, Judged, judged, listed
+from clients.drafting.columns import Judged, judged
+from clients.drafting.targets import Predicted, predicted
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
 from federation.plan.features import Categorical, Feature
@@ -46,7 +45,12 @@ class Proposal:
     text: str
     columns: tuple[Judged, ...]
     target: str
-    classes: tuple[str, ...]
+    predicted: Predicted
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the target; none where it is a number."""
+        return self.predicted.classes
 
     @property
     def used(self) -> tuple[Judged, ...]:
@@ -69,9 +73,9 @@ def targets_of(table: Table) -> tuple[str, ...]:
 def propose(table: Table, target: str, name: str, only: Sequence[str] = ()) -> Proposal:
     """A plan that predicts `target` from the other columns, or from those in `only`.
 
-    DataError for a target that has no classes, and where no column is left to learn from.
+    DataError for a target that is neither classes nor a number, and where no column is left to learn from.
     """
-    classes = _classes(table, target)
+    found = predicted(table, target)
     names = [wanted for column in only if (wanted := cleaned(column)) != cleaned(target)] or [
         column for column in dict.fromkeys(table.header) if column != cleaned(target)
     ]
@@ -86,8 +90,8 @@ def propose(table: Table, target: str, name: str, only: Sequence[str] = ()) -> P
             f"{table.path}: no column is left to learn from{reasons}",
             hint="see what a plan can hold: README.md",
         )
-    text = _text(table, target, name, classes, columns)
-    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), classes)
+    text = _text(table, name, found, columns)
+    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found)
 
 
 def _judged(table: Table, name: str) -> Judged:
@@ -96,21 +100,7 @@ def _judged(table: Table, name: str) -> Judged:
     return judged(name, table.column(name), table.numerals(name))
 
 
-def _classes(table: Table, target: str) -> tuple[str, ...]:
-    """The classes of the target, in order."""
-    cells = table.column(target)
-    texts = [cleaned(cell) for cell in cells]
-    filled = [text for text in texts if text]
-    classes = listed(filled) if 2 <= len(set(filled)) <= MOST_VALUES else None
-    if classes is None:
-        count = len(set(filled))
-        hint = f"a plan learns 2 to {MOST_VALUES} classes: name another column, or group the values first"
-        raise DataError(f'{table.path}: column "{target}" has {count} different values', hint=hint)
-    refuse(table, codes(cells, target, classes)[1])  # empty cells
-    return classes
-
-
-def _text(table: Table, target: str, name: str, classes: tuple[str, ...], columns: Sequence[Judged]) -> str:
+def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged]) -> str:
     lines = [
         *_head(table),
         "[federation]",
@@ -119,11 +109,9 @@ def _text(table: Table, target: str, name: str, classes: tuple[str, ...], column
         "seed = 7  # public: cohorts, held-out rows and first params follow from it; noise and keys never do",
         "",
         "[task]",
-        'kind = "tabular-classification"',
-        f"target = {inline(cleaned(target))}  # what is predicted",
-        f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
+        *found.lines[:-1],
         *_patients(columns),
-        'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
+        found.lines[-1],
         "",
         "# GUESS, each line: write what is possible, not what is in one file. A number beyond its range is",
         "# clipped; a text that is not in its list is refused, unless other = true; so is a cell that says",
@@ -132,7 +120,7 @@ def _text(table: Table, target: str, name: str, classes: tuple[str, ...], column
         *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
         *_without(columns),
         "",
-        *_rules(len(table)),
+        *_rules(len(table), found.metrics),
     ]
     return "\n".join(lines) + "\n"
 
@@ -179,10 +167,13 @@ def _without(columns: Sequence[Judged]) -> Iterator[str]:
         yield f"#   and {len(left) - _NAMED} more"
 
 
-def _rules(rows: int) -> Iterator[str]:
+def _rules(rows: int, metrics: Sequence[str]) -> Iterator[str]:
     """The tables that no data decide."""
     power = max(5, math.ceil(math.log10(rows)) + 1)
-    yield from re.sub(r"1e-5\b", f"1e-{power}", _RULES).splitlines()
+    rules = re.sub(r"1e-5\b", f"1e-{power}", _RULES)
+    yield from rules.replace("METRICS", inline(list(metrics))).splitlines()
+    if "accuracy" in metrics:
+        yield _PUBLISHED
 
 
 _RULES = """\
@@ -215,6 +206,8 @@ learning_rate = 0.02  # GUESS
 
 [evaluation]
 holdout = 0.2  # of a site without a test file
-metrics = ["accuracy", "balanced_accuracy", "auc", "f1", "recall"]
-# epsilon = 0.5  # DECIDE: with it, noised figures over the held-out rows of all sites are published
+metrics = METRICS
 """
+_PUBLISHED = (
+    "# epsilon = 0.5  # DECIDE: with it, noised figures over the held-out rows of all sites are published"
+)

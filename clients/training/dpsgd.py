@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FunctionType
@@ -60,14 +60,16 @@ def clipped_gradient(
     clipping_norm: float,
     expected_batch: float = 64.0,
     tally: Tally | None = None,
+    class_weights: Sequence[float] = (),
 ) -> Iterator[Gradient]:
     """Within the context: `(features, labels, patients or None) -> sum of clipped gradients`, float64, flat.
 
     The model must be float64 and in training mode. A record whose gradient is not finite, or on which the code
     raises, contributes zero: neither its presence nor its absence can be read from the sum. `tally` counts those
     that raise. With `patients`, (n,) numbers, it is each
-    patient's whole gradient that is clipped. An empty batch sums to zero. The model leaves the context as it came,
-    whatever happened inside.
+    patient's whole gradient that is clipped. `class_weights`, none above 1, are what a record counts by its label:
+    after it was clipped, or before its patient is. An empty batch sums to zero. The model leaves the context as it
+    came, whatever happened inside.
 
     UnsafeParameters for a clipping norm that is not finite and above 0; TaskError if the model mixes records, or if
     no route can take it apart.
@@ -84,7 +86,9 @@ def clipped_gradient(
                 shape = features[:0], labels[:0]
                 route = chosen_route(model, loss, *shape, expected_batch, whole_patients=whole)
                 opened[whole] = stack.enter_context(
-                    clipped_sums(route, model, loss, clipping_norm, tally=counted)
+                    clipped_sums(
+                        route, model, loss, clipping_norm, tally=counted, class_weights=class_weights
+                    )
                 )
             return opened[whole](features, labels, patients)
 
@@ -105,7 +109,7 @@ def chosen_route(
     Remembered as long as the process lives. TaskError as in `clipped_gradient`.
     """
     batch = min(_MEASURED, max(1, math.ceil(expected_batch)))
-    key = _kind(model), loss, features.shape[1:], features.dtype, batch, whole_patients
+    key = _kind(model), loss, features.shape[1:], features.dtype, labels.shape[1:], batch, whole_patients
     if key not in _known:
         candidates = tuple(route for route in ROUTES if route in PER_RECORD or not whole_patients)
         if len(_known) >= KINDS:

@@ -24,16 +24,23 @@ from privacy.mechanism.clipping import clip_rows
 
 
 def figures(
-    model: nn.Module, task: Task, data: Dataset | None, *, whole_patients: bool, tally: Tally | None = None
+    model: nn.Module,
+    task: Task,
+    data: Dataset | None,
+    *,
+    whole_patients: bool,
+    tally: Tally | None = None,
+    threshold: float | None = None,
 ) -> Tensor:
     """The sums of a site, float64 (3,): right answers, wrong answers, loss in units of LOSS_BOUND.
 
     Zeros where nothing is held out. A loss that is not finite counts as LOSS_BOUND, a negative one as 0. Records on
-    which the code raises are left out, and counted in `tally`.
+    which the code raises are left out, and counted in `tally`. With a threshold an answer is the second class where
+    its score is at least so high.
     """
     if data is None or len(data) == 0:
         return torch.zeros(FIGURES, dtype=torch.float64)
-    rows = _rows(model.eval(), task, data, Tally() if tally is None else tally)
+    rows = _rows(model.eval(), task, data, Tally() if tally is None else tally, threshold)
     if whole_patients:
         if data.patients is None:
             hint = "name the column that does under task.patient"
@@ -43,7 +50,7 @@ def figures(
     return clip_rows(rows, FIGURES_NORM).sum(dim=0)
 
 
-def _rows(model: nn.Module, task: Task, data: Dataset, tally: Tally) -> Tensor:
+def _rows(model: nn.Module, task: Task, data: Dataset, tally: Tally, threshold: float | None) -> Tensor:
     """One row per record, none longer than FIGURES_NORM; by `vmap`, or alone if the code's path follows values."""
     trial = Trial(model, task.loss, data.features[:0], data.labels[:0])
     with torch.random.fork_rng(devices=[]):
@@ -52,8 +59,8 @@ def _rows(model: nn.Module, task: Task, data: Dataset, tally: Tally) -> Tensor:
     def scored(places: Tensor) -> tuple[Tensor, Tensor]:
         if at_once == 1 or is_built_in(task):
             own = copy.deepcopy(model) if at_once == 1 else model
-            return places, _scored(own, task, data.features[places], data.labels[places])
-        each = vmap(lambda x, y: _scored(model, task, x[None], y[None])[0], randomness="different")
+            return places, _scored(own, task, data.features[places], data.labels[places], threshold)
+        each = vmap(lambda x, y: _scored(model, task, x[None], y[None], threshold)[0], randomness="different")
         return places, each(data.features[places], data.labels[places])
 
     rows = torch.zeros(len(data), FIGURES, dtype=torch.float64)
@@ -62,12 +69,18 @@ def _rows(model: nn.Module, task: Task, data: Dataset, tally: Tally) -> Tensor:
     return rows
 
 
-def _scored(model: nn.Module, task: Task, features: Tensor, labels: Tensor) -> Tensor:
+def _scored(
+    model: nn.Module, task: Task, features: Tensor, labels: Tensor, threshold: float | None
+) -> Tensor:
     with torch.no_grad():
         outputs = model(features)
         losses = task.loss(outputs, labels).to(torch.float64)
     if outputs.dim() != 2 or not len(outputs) == len(labels) == losses.numel() or losses.dim() != 1:
         raise ValueError("not one row of outputs and one loss per record")
-    right = (outputs.argmax(dim=1) == labels).to(torch.float64)
+    if threshold is not None and outputs.shape[1] != 2:
+        raise ValueError("a threshold is of two classes")
+    scores = torch.softmax(outputs, dim=1)
+    answers = outputs.argmax(dim=1) if threshold is None else (scores[:, 1] >= threshold).to(labels.dtype)
+    right = (answers == labels).to(torch.float64)
     share = torch.nan_to_num(losses / LOSS_BOUND, nan=1.0, posinf=1.0, neginf=0.0).clamp(0.0, 1.0)
     return torch.stack([right, 1.0 - right, share], dim=1)

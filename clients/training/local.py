@@ -12,7 +12,7 @@ task's code, or a layer that moves its own parameters, moves a copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from clients.training.isolation import Tally, apart
 from clients.training.per_example import Loss, losses_of
 from clients.training.steps import Steps
 from federation.config.tables import Training
-from federation.model.task import Dataset
+from federation.model.task import Dataset, weighed
 from privacy.mechanism.noise import Stream, poisson_sample
 
 Finish = Callable[[Tensor], Tensor]  # a summed gradient -> what the optimizer may see of it
@@ -37,11 +37,14 @@ class Gradient(Protocol):
         """`features` (n, ...), `labels` (n,), `patients` (n,) numbers from 0."""
 
 
-def plain_gradient(model: nn.Module, loss: Loss, tally: Tally | None = None) -> Gradient:
+def plain_gradient(
+    model: nn.Module, loss: Loss, tally: Tally | None = None, class_weights: Sequence[float] = ()
+) -> Gradient:
     """`(features, labels) -> sum of gradients`, by one backward pass, without any protection.
 
     Records on which the code raises, or whose gradient is not finite, are left out and counted in `tally`. NaN
-    where the parameters are not finite: training has diverged, and that is no record's doing.
+    where the parameters are not finite: training has diverged, and that is no record's doing. What a record counts
+    follows from its label.
     """
     parameters, counted = list(model.parameters()), Tally() if tally is None else tally
     zeros = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype)
@@ -49,6 +52,8 @@ def plain_gradient(model: nn.Module, loss: Loss, tally: Tally | None = None) -> 
     def gradient(features: Tensor, labels: Tensor, _: Tensor | None = None) -> Tensor:
         def piece(places: Tensor) -> Tensor:
             losses = losses_of(model, loss, features[places], labels[places])
+            if class_weights:
+                losses = losses * weighed(labels[places], class_weights, losses)
             found = torch.cat([grad.reshape(-1) for grad in torch.autograd.grad(losses.sum(), parameters)])
             if found.shape != zeros.shape or not bool(torch.isfinite(found).all()):
                 raise ArithmeticError

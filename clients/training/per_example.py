@@ -29,7 +29,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,6 +40,7 @@ from torch.func import functional_call, grad, vmap
 from clients.training.known import each
 from clients.training.precision import mixed
 from federation.errors import TaskError
+from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_factors, row_lengths
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -146,7 +147,9 @@ def alone(model: nn.Module, loss: Loss) -> Iterator[PerRecord]:
 
 
 @contextmanager
-def ghost(model: nn.Module, loss: Loss, clipping_norm: float) -> Iterator[ClippedSum]:
+def ghost(
+    model: nn.Module, loss: Loss, clipping_norm: float, class_weights: Sequence[float] = ()
+) -> Iterator[ClippedSum]:
     """Within the context: the clipped sum, for which no gradient of a record in a linear layer is made."""
     inside = [p for part in model.modules() if type(part) is nn.Linear for p in part.parameters()]
     if len(set(inside)) < len(inside):
@@ -160,6 +163,9 @@ def ghost(model: nn.Module, loss: Loss, clipping_norm: float) -> Iterator[Clippe
             _check_outer(outer, rows)
             lengths = _length([*(_outer_length(note) for note in outer), *map(row_lengths, rows.values())])
             factors, kept = clip_factors(lengths, clipping_norm, _dtype(model)), torch.isfinite(lengths)
+            factors = factors * weighed(
+                labels, class_weights, factors
+            )  # none above 1: no longer than the norm
             sums = {parameter: weighted(row, factors, kept) for parameter, row in rows.items()}
             for note in outer:
                 sums |= _outer_sum(note, factors, kept)

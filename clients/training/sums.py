@@ -15,8 +15,9 @@ without the whole patient the sum differs by that total, clipped: at most the cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -37,6 +38,7 @@ from clients.training.per_example import (
     row_bytes,
     weighted,
 )
+from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_factors, clip_rows, row_lengths
 
 MEMORY = 2**28  # bytes of per-record gradients at once, unless a single one is larger
@@ -53,21 +55,24 @@ def clipped_sums(
     clipping_norm: float,
     memory: int = MEMORY,
     tally: Tally | None = None,
+    class_weights: Sequence[float] = (),
 ) -> Iterator[Gradient]:
     """Within the context: `(features, labels, patients or None) -> sum of clipped gradients`, flat (d,).
 
-    An empty batch sums to zero. Records that raise are left out, and counted in `tally`; without one, what they
-    raise is raised. Unsupported if the route cannot do patients.
+    An empty batch sums to zero. What a record counts by its label is multiplied to what was clipped, or, where
+    patients are, to what is added up and clipped. Records that raise are left out, and counted in
+    `tally`; without one, what they raise is raised. Unsupported if the route cannot do patients.
     """
     if route == "ghost":
         at_once = max(1, memory // ghost_bytes(model))
-        with ghost(model, loss, clipping_norm) as clipped:
+        with ghost(model, loss, clipping_norm, class_weights) as clipped:
             yield _of_records(model, clipped, at_once, tally)
         return
     with PER_RECORD[route](model, loss) as per_record:
 
         def clipped_rows(features: Tensor, labels: Tensor) -> Tensor:
-            return clipped_sum(per_record(features, labels), clipping_norm)
+            samples = per_record(features, labels)
+            return clipped_sum(samples, clipping_norm, weighed(labels, class_weights, samples[0]))
 
         fits = 1 if route == "alone" else memory // row_bytes(model)
         whole = _of_records(model, clipped_rows, max(1, fits), tally)
@@ -76,16 +81,31 @@ def clipped_sums(
             if patients is None or len(labels) == 0:
                 return whole(features, labels)
             at_once = max(1, fits // 2)  # patients' rows beside the records'
-            return _of_patients(model, per_record, features, labels, patients, clipping_norm, at_once, tally)
+            weighing = partial(_weighed_rows, per_record, class_weights)
+            return _of_patients(model, weighing, features, labels, patients, clipping_norm, at_once, tally)
 
         yield gradient
 
 
-def clipped_sum(samples: list[Tensor], clipping_norm: float) -> Tensor:
-    """Per-record gradients by parameter, (n, *shape) each, clipped over all parameters and added up, flat (d,)."""
+def clipped_sum(samples: list[Tensor], clipping_norm: float, weights: Tensor) -> Tensor:
+    """Per-record gradients by parameter, (n, *shape) each, clipped over all parameters and added up, flat (d,).
+
+    What was clipped counts `weights` (n,), none of which is above 1: it stays as short as the norm.
+    """
     lengths = torch.linalg.vector_norm(torch.stack([row_lengths(rows) for rows in samples]), dim=0)
-    factors, kept = clip_factors(lengths, clipping_norm, samples[0].dtype), torch.isfinite(lengths)
+    kept = torch.isfinite(lengths)
+    factors = clip_factors(lengths, clipping_norm, samples[0].dtype) * weights
     return torch.cat([weighted(rows, factors, kept).reshape(-1) for rows in samples]).detach()
+
+
+def _weighed_rows(
+    per_record: PerRecord, class_weights: Sequence[float], features: Tensor, labels: Tensor
+) -> list[Tensor]:
+    samples = per_record(features, labels)
+    if not class_weights:
+        return samples
+    weights = weighed(labels, class_weights, samples[0])
+    return [rows * weights.view(-1, *(1,) * (rows.dim() - 1)) for rows in samples]
 
 
 def _of_records(model: nn.Module, clipped: ClippedSum, at_once: int, tally: Tally | None) -> Gradient:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from clients.training.dpsgd import clipped_gradient
 from clients.training.held_out import figures
-from clients.training.isolation import FEW, Tally, coins, listening
+from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
 from clients.training.local import Finish, Gradient, local_delta, made_up, plain_gradient, poisson_batch
 from federation.errors import DataError
 from federation.model.params import Layout
@@ -80,7 +80,8 @@ class SiteWork:
     def update(self) -> Tensor:
         """What plain training changed, in float32 as the model has it."""
         model = self._model(torch.float32)
-        gradient = plain_gradient(model, self.trainer.task.loss, self.trainer.tally)
+        task = self.trainer.task
+        gradient = plain_gradient(model, task.loss, self.trainer.tally, task.class_weights)
         return self._trained(model, self._population(), gradient, lambda total: total)
 
     def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
@@ -103,11 +104,12 @@ class SiteWork:
         """Right answers, wrong answers and loss, summed over the records held out."""
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
         task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
-        return figures(model, task, held_out, whole_patients=whole_patients, tally=tally)
+        threshold = self.terms.plan.evaluation.threshold
+        return figures(model, task, held_out, whole_patients=whole_patients, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
-        trainer = self.trainer
-        return clipped_gradient(model, trainer.task.loss, clipping_norm, self._expected, trainer.tally)
+        task, tally = self.trainer.task, self.trainer.tally
+        return clipped_gradient(model, task.loss, clipping_norm, self._expected, tally, task.class_weights)
 
     def _trained(self, model: nn.Module, data: Dataset, gradient: Gradient, finish: Finish) -> Tensor:
         training, size = self.terms.plan.training, self.terms.size(self.site)
@@ -122,7 +124,8 @@ class SiteWork:
         return self.terms.plan.training.sample_rate * self.terms.size(self.site)
 
     def _model(self, dtype: torch.dtype) -> nn.Module:
-        model = self.trainer.task.model()
+        with draws_apart():  # a model's code may draw what params replace, or seed the generator
+            model = self.trainer.task.model()
         Layout.of(model).load(model, self.params)
         return model.to(dtype).train()
 

@@ -91,6 +91,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     show(*_lines(_led({**facts, "site": site} if site else facts)), *_excess(facts))
     if units:
         show(_limits(units))
+        show(_room_left(units))
 
 
 def print_budget(budget: Mapping[str, Any]) -> None:
@@ -212,6 +213,15 @@ def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
         epsilons = (spent(told[key]) for key in ("epsilon_before", "epsilon_after"))
         table.add_row(unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}")
     return table
+
+
+def _room_left(units: Mapping[str, Mapping[str, float]]) -> str:
+    """Which training fits the limits after this plan, so that none is planned that will be refused."""
+    room = min(told["room_for_foreseen"] for told in units.values())
+    training = "the training that policy.foreseen names, or one of 200 steps at a sample_rate of 0.1,"
+    if room == 0:
+        return f"After this plan {training} no longer fits the limits, whatever its epsilon."
+    return f"After this plan {training} still fits up to epsilon {figure(room)}."
 
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:

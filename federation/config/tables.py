@@ -200,12 +200,14 @@ class Evaluation(Table):
     """`[evaluation]`: the fraction of its rows that a site without a test file holds out; what to report.
 
     `epsilon`, at the delta of the privacy table, is what a published evaluation may cost a held-out record or
-    patient. Without it no figure leaves a site.
+    patient. Without it no figure leaves a site. `threshold`, of two classes: the score from which on a record is
+    taken for the second. Without one it is taken for the class with the higher score.
     """
 
     epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["0.5"])
     holdout: float = Field(default=0.2, ge=0, le=0.9, examples=["0.2"])
     metrics: Texts = Field(default=METRICS, examples=['["accuracy", "auc"]'])
+    threshold: float | None = Field(default=None, gt=0, lt=1, examples=["0.5"])
 
     @field_validator("metrics")
     @classmethod

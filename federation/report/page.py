@@ -8,17 +8,19 @@ what a run cannot know: a real run has only the metrics that its plan published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
-from federation.report import wording
+from federation.plan.measures import SIGNED
+from federation.report import judged, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
 from federation.report.templates import page_template
 
+_OFF_SCALE = ("loss", *SIGNED)
 _BASELINES = {
     "without_privacy": "the same settings without privacy, not tuned for it",
     "local_only": "each site's own model, without privacy, on its own records",
@@ -56,6 +58,11 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),
         held_out=held_out(report.evaluation.pooled),
+        intervals=judged.intervals(report.evaluation),
+        confusion=report.evaluation.confusion,
+        answers=judged.answers(report.evaluation),
+        in_the_large=judged.in_the_large(report.evaluation),
+        clipping=judged.clipping(report.evaluation, report.privacy),
         curves=[Markup(drawing) for drawing in drawings],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds if line.lost is None]),
@@ -80,15 +87,26 @@ def _curves(report: Report) -> list[str]:
     history, drawings = report.history, []
     rounds, measured = [line.round for line in history], [line for line in history if line.metrics]
     known = history[-1].metrics if history else {}
-    names = [name for name in metrics_of(report.evaluation.pooled) if name in known and name != "loss"]
-    if names:
-        series = {plain(name): [line.metrics.get(name) for line in measured] for name in names}
-        drawings.append(plots.metrics_per_round([line.round for line in measured], series))
+    names = [
+        name for name in metrics_of(report.evaluation.pooled) if name in known and name not in _OFF_SCALE
+    ]
+    series = {name: [line.metrics.get(name) for line in measured] for name in names}
+    for part in _alike(series):
+        drawn = {plain(name): series[name] for name in part}
+        drawings.append(plots.metrics_per_round([line.round for line in measured], drawn))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)
         drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
+    if report.evaluation.calibration is not None:
+        drawings.append(plots.calibration(report.evaluation.calibration))
     return drawings
+
+
+def _alike(series: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
+    """Shares apart from figures in a unit of their own, beside which a share would be a line on the axis."""
+    large = [name for name, values in series.items() if any(abs(value or 0.0) > 1 for value in values)]
+    return [part for part in ([name for name in series if name not in large], large) if part]
 
 
 def spread(values: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, Strict, ValidationError
 
+from federation.report.scores import Calibration, Clipped, Confusion, Intervals
 from privacy.accounting.units import Unit
 from privacy.canonical import finite
 
@@ -221,7 +222,9 @@ class Evaluation(Part):
     `mean_of_sites` is over the sites at which a metric exists; `mean_of_sites_n` says how many those are.
     `missing` says why figures are None that were asked for, by place ("pooled", "baselines.without_privacy"):
     "diverged", "not made yet", or the kind of error. `unlikely`: how the published sums are such as honest sites do
-    not make.
+    not make. In a simulation also: `intervals` of 95 % by the same places, of all held-out records a `confusion`
+    matrix (rows: the class that they are of; columns: the answer) and, of two classes, a `calibration` curve; and
+    how many training records are `clipped`.
     """
 
     pooled: Figures
@@ -233,6 +236,11 @@ class Evaluation(Part):
     published: Published | None = None
     unlikely: UnlikelySum | None = None
     missing: Mapping[str, str] = {}
+    threshold: _Number = None
+    intervals: Mapping[str, Intervals] = {}
+    confusion: Confusion = ()
+    calibration: Calibration | None = None
+    clipped: Clipped | None = None
 
     def why(self, place: str) -> str:
         """Why there is no figure at a place; "" if nothing is known to be wrong."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clients.training.sums import MEMORY
 from federation.config.tables import Training
+from federation.model.task import weighed
 from privacy.mechanism.clipping import clip_rows
 from simulations.cohort.batches import Drawn, Stack
 
@@ -56,17 +57,20 @@ class Batch:
         )
 
 
-def batch_of(stack: Stack, drawn: Drawn, dtype: torch.dtype) -> Batch:
-    """The records that were drawn, in blocks."""
+def batch_of(stack: Stack, drawn: Drawn, dtype: torch.dtype, class_weights: Sequence[float] = ()) -> Batch:
+    """The records that were drawn, in blocks. A record weighs what was drawn for it, times what its class does."""
     device, width = stack.features.device, drawn.width
     rows = torch.from_numpy(drawn.padded).to(device)
     features, labels = stack.features.index_select(0, rows), stack.labels.index_select(0, rows)
     if features.is_floating_point():
         features = features.to(dtype)
+    weights = torch.from_numpy(drawn.weights).to(device)
+    if class_weights:
+        weights = weights * weighed(labels, class_weights, weights)
     return Batch(
         features.view(-1, width, *features.shape[1:]),
         labels.view(-1, width, *labels.shape[1:]),
-        torch.from_numpy(drawn.weights).to(device).view(-1, width),
+        weights.view(-1, width),
         drawn,
     )
 
@@ -85,9 +89,16 @@ class Net(ABC):
     def gradients(self, batch: Batch) -> list[Tensor]:
         """The sums over each site's records of weight times gradient."""
 
+    def still(self, params: Tensor, sites: int) -> None:
+        """The same for one gradient: the params of the sites are not moved."""
+        self.begin(params, sites)
+
     @abstractmethod
-    def clipped(self, batch: Batch, norm: float) -> list[Tensor]:
-        """The sums over each site's records, or patients, of clipped gradients. Those not finite are left out."""
+    def clipped(self, batch: Batch, norm: float, out: Tensor) -> Tensor:
+        """The sums over each site's records, or patients, of clipped gradients, as rows of the flat form in `out`.
+
+        Those not finite are left out.
+        """
 
     @abstractmethod
     def rows(self, parts: Sequence[Tensor], out: Tensor) -> Tensor:
@@ -116,25 +127,25 @@ def joined(parts: Sequence[Tensor], batch: Batch, sites: int) -> list[Tensor]:
     return [part[:sites].index_add_(0, batch.owners, part[sites:]) for part in parts]
 
 
-def clipped_rows(
-    rows: Callable[[slice], Tensor], sites: Tensor, units: Tensor | None, norm: float, zeros: Tensor
-) -> Tensor:
-    """The sums (k, d) by site of clipped rows: of all records, or of patients where `units` are given.
+def clipped_rows(rows: Callable[[slice], Tensor], batch: Batch, norm: float, zeros: Tensor) -> Tensor:
+    """The sums (k, d) by site of clipped rows: of all records, or of patients where the batch has any.
 
-    Records are made a part at a time. A record whose row is not finite is left out, as is a patient whose sum is
+    A record's row counts what it weighs: after it was clipped, or before its patient is. Records are made a part at
+    a time. A record whose row is not finite is left out, as is a patient whose sum is
     not: the same as at a site (`clients.training.sums`).
     """
+    sites, units, weights = batch.sites, batch.units, batch.weights.flatten()[batch.places][:, None]
     at_once = max(1, MEMORY // max(1, 4 * zeros.shape[1] * zeros.element_size()))
     parts = [slice(start, start + at_once) for start in range(0, len(sites), at_once)]
     if units is None:
         for part in parts:
-            zeros.index_add_(0, sites[part], clip_rows(rows(part), norm))
+            zeros.index_add_(0, sites[part], clip_rows(rows(part), norm).mul_(weights[part]))
         return zeros
     people, owners = torch.unique(units, return_inverse=True)
     sums = zeros.new_zeros((len(people), zeros.shape[1]))
     for part in parts:
         found = rows(part)
         found[~torch.isfinite(found).all(dim=1)] = 0.0
-        sums.index_add_(0, owners[part], found)
+        sums.index_add_(0, owners[part], found * weights[part])
     whose = sites.new_zeros(len(people)).index_copy_(0, owners, sites)
     return zeros.index_add_(0, whose, clip_rows(sums, norm))

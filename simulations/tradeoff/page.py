@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from federation.plan.measures import LESS_IS_BETTER, SIGNED
 from federation.report.numbers import MISSING, count, figure, plain, tiny
 from federation.report.templates import page_template
 from simulations.tradeoff import plots, wording
@@ -62,7 +63,7 @@ def render(found: Json, plans: Mapping[str, str]) -> str:
 
 def main_metric(metrics: Sequence[str]) -> str:
     """The metric of the large drawing: the plan's first one that is better when it is larger."""
-    return next((name for name in metrics if name != "loss"), metrics[0])
+    return next((name for name in metrics if name not in (*LESS_IS_BETTER, *SIGNED)), metrics[0])
 
 
 def band(of: Json) -> Markup:

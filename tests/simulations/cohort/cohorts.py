@@ -65,13 +65,14 @@ def cohort_of(
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     shape: tuple[int, ...] = (FEATURES,),
     device: str = "cpu",
+    class_weights: tuple[float, ...] = (),
     spoil: Callable[[dict[str, Dataset]], None] = lambda _: None,
     **training: object,
 ) -> Cohort:
     """A cohort of sites with so many records; a patient has three, some of them apart."""
     named = {f"training.{name}": value for name, value in {"sample_rate": 0.3, **training}.items()}
     plan = make_plan(unit, noise, **named)
-    task = Task("made-up", model, loss)
+    task = Task("made-up", model, loss, class_weights=class_weights)
     generator = torch.Generator().manual_seed(5)
     data = {
         name: Dataset(

@@ -37,7 +37,9 @@ def _data(size: int, seed: int = 1) -> Dataset:
     return Dataset(features, torch.randint(0, 2, (size,), generator=generator))
 
 
-def _batch(*, patients: bool = False, spoil: float | None = None) -> Batch:
+def _batch(
+    *, patients: bool = False, spoil: float | None = None, class_weights: tuple[float, ...] = ()
+) -> Batch:
     sites = [_data(size, seed) for seed, size in enumerate(SIZES)]
     if patients:
         sites = [Dataset(site.features, site.labels, torch.arange(len(site)) // 2) for site in sites]
@@ -45,15 +47,15 @@ def _batch(*, patients: bool = False, spoil: float | None = None) -> Batch:
         sites[2].features[3, 0, 2, 2] = spoil
     stack = Stack.of(sites, CPU)
     (whole,) = drawn(stack, (), 1.0, 1, np.ones(len(SIZES)))
-    return batch_of(stack, whole, WIDE)
+    return batch_of(stack, whole, WIDE, class_weights)
 
 
-def _both(code: Callable[[Net], list[Tensor]]) -> tuple[Tensor, Tensor]:
+def _both(code: Callable[[Net, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     task, found = Task("made-up", small, cross_entropy), []
     for net in (Layered(task, _data(0), WIDE), General(task, CPU, WIDE)):
         generator = torch.Generator().manual_seed(2)
         net.begin(torch.randn(net.size, generator=generator, dtype=WIDE) / 3, len(SIZES))
-        found.append(net.rows(code(net), torch.empty((len(SIZES), net.size), dtype=WIDE)))
+        found.append(code(net, torch.empty((len(SIZES), net.size), dtype=WIDE)))
     return found[0], found[1]
 
 
@@ -65,7 +67,7 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("_blocks")
 def test_sums_of_gradients_are_those_of_autograd() -> None:
-    found, expected = _both(lambda net: net.gradients(_batch()))
+    found, expected = _both(lambda net, out: net.rows(net.gradients(_batch()), out))
     assert torch.allclose(found, expected, rtol=1e-10, atol=1e-12)
     assert float(expected.abs().max()) > 0.1
 
@@ -74,14 +76,16 @@ def test_sums_of_gradients_are_those_of_autograd() -> None:
 @pytest.mark.parametrize("norm", [1e-3, 0.5, 1e3])
 @pytest.mark.parametrize("patients", [False, True], ids=["records", "patients"])
 def test_clipped_sums_are_those_of_autograd(patients: bool, norm: float) -> None:
-    found, expected = _both(lambda net: net.clipped(_batch(patients=patients), norm))
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12 * norm)
+    for weights in ((), (1.0, 0.01)):
+        batch = _batch(patients=patients, class_weights=weights)
+        found, expected = _both(lambda net, out, batch=batch: net.clipped(batch, norm, out))
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12 * norm)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
 @pytest.mark.parametrize("patients", [False, True], ids=["records", "patients"])
 def test_a_record_that_is_not_finite_is_left_out(patients: bool, value: float) -> None:
-    found, expected = _both(lambda net: net.clipped(_batch(patients=patients, spoil=value), 0.5))
+    found, expected = _both(lambda net, out: net.clipped(_batch(patients=patients, spoil=value), 0.5, out))
     assert torch.isfinite(found).all()
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
 

@@ -148,7 +148,7 @@ class _Asking(nn.Linear):
 
 
 def _dropping() -> nn.Module:
-    return nn.Sequential(nn.Linear(FEATURES, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
+    return nn.Sequential(nn.Linear(FEATURES, 8), nn.AlphaDropout(0.5), nn.ReLU(), nn.Linear(8, 2))
 
 
 @pytest.mark.parametrize(
@@ -249,3 +249,27 @@ def test_a_graphics_card_computes_the_same(model: str) -> None:
     sums = private.together(lambda program, *round_: program.clipped_gradients(*round_, 0.4))
     own = private.one_by_one(lambda work: work.clipped_gradients(0.4))
     assert float((sums - own).abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("unit", ["record", "patient"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_class_weighs_at_every_site_of_a_cohort_what_it_weighs_by_itself(model: str, unit: str) -> None:
+    cohort = cohort_of(MODELS[model], unit=unit, noise="distributed", class_weights=(0.02, 1.0))
+    found = cohort.together(lambda program, *round_: program.clipped_gradients(*round_, 0.4))
+    expected = cohort.one_by_one(lambda work: work.clipped_gradients(0.4))
+    assert float((found - expected).abs().max()) < 1e-9
+    assert cohort.program.way(cohort.terms, torch.float64).net is not None
+    unweighted = replace(cohort, task=replace(cohort.task, class_weights=()))
+    assert (
+        float((expected - unweighted.one_by_one(lambda work: work.clipped_gradients(0.4))).abs().max()) > 0.1
+    )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_class_weighs_the_same_where_nothing_is_clipped(model: str, optimizer: str) -> None:
+    weights = (0.02, 1.0)
+    cohort = cohort_of(MODELS[model], local_steps=3, class_weights=weights, **OPTIMIZERS[optimizer])
+    found, expected = cohort.together(updates), cohort.one_by_one(lambda work: work.update())
+    assert float((found - expected).abs().max()) < 1e-5
+    assert cohort.program.way(cohort.terms, torch.float32).net is not None

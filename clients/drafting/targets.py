@@ -1,0 +1,64 @@
+"""What a plan could predict in a column of a public table: classes, or a number on a range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clients.data.cells import codes, parsed
+from clients.data.faults import refuse
+from clients.data.sources.table import Table
+from clients.drafting.columns import MOST_VALUES, listed, outwards
+from federation.config.toml import inline
+from federation.errors import DataError
+from federation.plan.identifiers import cleaned
+from federation.plan.numerals import as_text
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The lines of a plan that say what is predicted, its metrics, and the same in words."""
+
+    lines: tuple[str, ...]
+    metrics: tuple[str, ...]
+    words: str
+    classes: tuple[str, ...] = ()
+
+
+def predicted(table: Table, target: str) -> Predicted:
+    """What a plan would say of the target. DataError where it is neither classes nor a number."""
+    cells = table.column(target)
+    filled = [text for text in map(cleaned, cells) if text]
+    classes = listed(filled) if 2 <= len(set(filled)) <= MOST_VALUES else None
+    if classes is not None:
+        refuse(table, codes(cells, target, classes)[1])  # empty cells
+        return _of_classes(target, classes)
+    values = parsed(list(map(str.strip, table.numerals(target))))
+    count = len(set(filled))
+    if count <= MOST_VALUES or np.isnan(values).any():
+        hint = f"a plan learns 2 to {MOST_VALUES} classes, or a number in every row: name another column"
+        raise DataError(f'{table.path}: column "{target}" has {count} different values', hint=hint)
+    return _of_numbers(target, float(values.min()), float(values.max()))
+
+
+def _of_classes(target: str, classes: tuple[str, ...]) -> Predicted:
+    lines = (
+        'kind = "tabular-classification"',
+        f"target = {inline(cleaned(target))}  # what is predicted",
+        f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
+        'model = "logistic"  # or "mlp": one hidden layer; or "package.module:factory"',
+    )
+    metrics = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
+    return Predicted(lines, metrics, f"{len(classes)} classes", classes)
+
+
+def _of_numbers(target: str, low: float, high: float) -> Predicted:
+    ends = tuple(map(as_text, map(float, outwards(low, high))))
+    lines = (
+        'kind = "tabular-regression"  # many numbers; a time until an event is "survival", counts "tabular-counts"',
+        f"target = {inline(cleaned(target))}  # what is predicted",
+        f"target_range = {{ low = {ends[0]}, high = {ends[1]} }}  # DECIDE: what is possible; clipped to it",
+        'model = "linear"  # or "mlp": one hidden layer; or "package.module:factory"',
+    )
+    return Predicted(lines, ("mae", "rmse", "r2", "bias"), f"a number from {ends[0]} to {ends[1]}")

@@ -1,0 +1,43 @@
+"""Names of the metrics that a plan may ask for, and what they need."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from federation.config.schema import Mistake, nearest
+
+ANSWERS: Final = ("accuracy", "balanced_accuracy", "f1", "recall", "specificity", "precision")
+SCORES: Final = ("auc", "gini", "ks", "loss", "brier", "calibration")
+KNOWN: Final = (*ANSWERS, *SCORES, "recall_at_10")
+SIGNED: Final = ("calibration",)
+"""Metrics of which neither more nor less is better, but nearer to 0."""
+LESS_IS_BETTER: Final = ("loss", "brier")
+_OF_TWO: Final = ("ks", "calibration")
+_RECALL_AT: Final = re.compile(r"recall_at_[1-9][0-9]?")
+
+
+def is_recall_at(name: str) -> bool:
+    """Whether a name is recall among so many percent, from 1 to 99."""
+    return bool(_RECALL_AT.fullmatch(name))
+
+
+def is_known(name: str) -> bool:
+    """Whether a built-in task of classes has the metric."""
+    return name in KNOWN or is_recall_at(name)
+
+
+def check_metrics(metrics: tuple[str, ...], threshold: float | None, classes: int) -> None:
+    """Mistake for a metric that is none, or that needs two classes; and for a threshold that does."""
+    place = ("evaluation", "metrics")
+    for name in metrics:
+        if not is_known(name):
+            raise Mistake(f'"{name}" is unknown', nearest(name, KNOWN), place)
+        if classes != 2 and (name in _OF_TWO or is_recall_at(name)):
+            hint = "remove it, or choose auc, brier or loss, which many classes have"
+            raise Mistake(f'"{name}" needs two classes, and task.classes has {classes}', hint, place)
+    if threshold is not None and classes != 2:
+        reason = f"needs two classes, and task.classes has {classes}"
+        raise Mistake(
+            reason, "remove it: the class with the highest score is the answer", ("evaluation", "threshold")
+        )
