@@ -107,7 +107,7 @@ def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str
     """Epsilon spent of each limit in force, before and after this plan. BudgetExceeded if a limit is too low."""
     limits, charges = policy.limits(), plan.charges
     account.require_room(limits, charges)
-    terms = account.in_force(limits, charges[0])
+    terms, foreseen = account.in_force(limits, charges[0]), policy.training_foreseen
     units: dict[str, dict[str, float]] = {}
     for unit, term in terms.items():
         budget, people = term.limit.budget, term.limit.patient
@@ -118,6 +118,7 @@ def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str
                 "epsilon_after": term.epsilon([*spent, *asked]),
                 "epsilon_max": budget.epsilon,
                 "delta": budget.delta,
+                "room_for_foreseen": term.room_for(foreseen, [*spent, *asked]),
             }
     return units
 

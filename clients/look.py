@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clients.data.anonymity import anonymity, summary_of, warnings_of
 from clients.data.described import Description, describe, describe_dataset
-from clients.data.doubts import differing, doubts_of_size, hints_of_length
+from clients.data.doubts import differing, doubts_of_size, hints_of_length, hints_of_metrics
 from clients.data.load import read_data
 from clients.data.people import people
 from clients.data.rows import shared
@@ -66,7 +66,8 @@ def look(plan: Plan, task: Task, source: Table | Place, test: Place | None, decl
             f"{both.records} different records of {files[1].file.path} are in {files[0].file.path} too: "
             "figures about records that were trained on are too good"
         )
-    return Look(tuple(files), tuple(doubts), tuple(hints_of_length(plan, files[0].length)))
+    hints = [*hints_of_length(plan, files[0].length), *hints_of_metrics(plan, files[0].classes)]
+    return Look(tuple(files), tuple(doubts), tuple(hints))
 
 
 def _anonymity(plan: Plan, data: SiteData, source: Table | Place) -> tuple[tuple[str, ...], str]:

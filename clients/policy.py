@@ -25,11 +25,11 @@ from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
 from federation.identity.keys import credential, load_passphrase, load_private
 from federation.plan.plan import Plan
-from federation.plan.tabular import CODE
+from federation.plan.tabular import CODE, KINDS
 from federation.round.cohort import required_survivors
 from federation.round.groups import smallest_sum
 from privacy.accounting.events import MAX_GROUP
-from privacy.accounting.filters import Budget
+from privacy.accounting.filters import USUAL, Budget, Foreseen
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Limit, Patient
 from privacy.errors import PolicyViolation
@@ -38,7 +38,6 @@ Noise = Literal["site", "distributed", "central", "none"]
 
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-TABLES = "tabular-classification"
 MAX_LIMIT = 1e6
 MAX_STEPS = 1_000_000
 
@@ -62,6 +61,16 @@ class _PatientPolicy(_ClientPolicy):
             message = f"and sites make a patient more than {MAX_GROUP} records"
             raise Mistake(message, "lower one", ("records",))
         return self
+
+
+class _ForeseenTraining(Table):
+    """`[policy.foreseen]`: the training that the pool is kept for; `sample_rate = 1.0`: nothing is ever sampled.
+
+    It fixes by what rule the ledger adds plans up, before there is anything to add.
+    """
+
+    sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
+    steps: int = Field(ge=1, le=1 << 53, examples=["200"])
 
 
 class Policy(Table):
@@ -91,6 +100,7 @@ class Policy(Table):
     rehearsals: int = Field(default=8, ge=0, le=1000, examples=["8"])
     patient: _PatientPolicy | None = Field(default=None, examples=["[policy.patient]"])
     client: _ClientPolicy | None = Field(default=None, examples=["[policy.client]"])
+    foreseen: _ForeseenTraining | None = Field(default=None, examples=["[policy.foreseen]"])
     approvers: Texts = Field(default=(), examples=['["64 hexadecimal digits", "64 others"]'])
 
     @classmethod
@@ -124,13 +134,20 @@ class Policy(Table):
 
     def limits(self) -> tuple[Limit, ...]:
         """What may ever be spent of this population's privacy, for each unit that has a limit."""
-        limits = [Limit("record", Budget(self.epsilon_max, self.delta_max))]
+        foreseen = None if self.foreseen is None else self.training_foreseen
+        limits = [Limit("record", Budget(self.epsilon_max, self.delta_max), foreseen=foreseen)]
         if self.patient is not None:
             people = Patient(self.patient.records, self.patient.sites)
-            limits.append(Limit("patient", self._budget(self.patient), people))
+            limits.append(Limit("patient", self._budget(self.patient), people, foreseen))
         if self.client is not None:
             limits.append(Limit("client", self._budget(self.client)))
         return tuple(limits)
+
+    @property
+    def training_foreseen(self) -> Foreseen:
+        """The training that the budget is kept for; a usual one if nobody says."""
+        named = self.foreseen
+        return USUAL if named is None else Foreseen(named.sample_rate, named.steps)
 
     def runs_of(self, digest: str) -> int | None:
         """How many runs of a plan are approved; None if its digest is not, but perhaps its task."""
@@ -162,7 +179,7 @@ class Policy(Table):
     @classmethod
     def _names(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         for task in tasks:
-            if task != TABLES and not CODE.fullmatch(task):
+            if task not in KINDS and not CODE.fullmatch(task):
                 raise Mistake("must be names of tasks", '"tabular-classification" or "package.module:name"')
         return tasks
 

@@ -12,9 +12,9 @@ from federation.round.excess import excess_facts, planned_cohort
 from privacy.accounting.bounds import Mechanism, recount
 from privacy.accounting.costs import Cost
 from privacy.accounting.events import Event, GaussianEvent
-from privacy.accounting.filters import Budget, Filter
+from privacy.accounting.filters import Budget
 from privacy.accounting.pld import COARSE, EXACT, accountant, epsilon, epsilon_by_round, rdp_epsilon
-from privacy.accounting.units import Patient
+from privacy.accounting.units import Limit, Patient
 from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
 
@@ -57,7 +57,9 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         "rounds": [{"round": number, "epsilon": spent} for number, spent in series.items()],
         "patient_at_sites": {sites: finite(spent.each[0]) for sites, spent in people.items()},
         "units": exposure(plan, planned_cohort(plan)),
-        "filter": _filter([charge.event for charge in plan.charges], Budget(whole.together, delta)),
+        "filter": _filter(
+            [charge.event for charge in plan.charges], Limit(plan.privacy.unit, Budget(whole.together, delta))
+        ),
     }
 
 
@@ -89,9 +91,9 @@ def _together(plan: Plan, whole: Cost, people: dict[str, Cost]) -> dict[str, Any
     }
 
 
-def _filter(events: list[Event], budget: Budget) -> dict[str, Any]:
+def _filter(events: list[Event], limit: Limit) -> dict[str, Any]:
     """The plan's load under a limit of exactly this plan, and the limit above which more plans may follow."""
-    rule = Filter.frozen(budget, events[0])
+    rule, budget = limit.frozen(events[0]), limit.budget
     load, capacity = rule.load(events, budget), rule.capacity(budget)
     room = budget.epsilon + max(0.0, load - 1) * capacity
     return {**rule.to_json(), "load": finite(load), "room_from": finite(room)}

@@ -97,6 +97,7 @@ def simulate(
 
     Resumes the run in `out`, on the same data only; if it is already complete, says so and returns its report.
     `device` is where the vectorized engine trains: "cpu", "cuda", or "auto" for a CUDA device if there is one.
+    The other engines train on processors, and refuse "cuda".
     `all_metrics`: figures after every round; by default after the first twenty, then ever fewer, and the last.
     `seed` replaces `federation.seed`. `baseline`: train once more without privacy, to compare. `progress` is
     called after every round, `stage` when something else begins that may take long, `warn` with what looks odd in
@@ -109,6 +110,9 @@ def simulate(
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}")
+    if device == "cuda" and engine != "vectorized":
+        hint = "leave out the device, or choose the engine vectorized"
+        raise InputError("sites train on a CUDA device with the engine vectorized only", hint=hint)
     faults = load_faults(faults) if isinstance(faults, str) else faults
     if faults is not None and engine == "flower":
         hint = "choose the engine vectorized, or protocol"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from clients.check import account_of, units_of
-from clients.data.doubts import doubts_of_sizes, hints_of_length
+from clients.data.doubts import doubts_of_sizes, hints_of_length, hints_of_metrics
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.load import protected, read_data
 from clients.data.populations import check_pool, fingerprints
@@ -85,6 +85,7 @@ def survey(plan: Plan, directory: Path) -> Survey:
     lengths = [site.look.files[0].length for site in sites if site.look is not None]
     is_told = any("clipping_norm" in hint for hint in facts["hints"])
     hints = tuple(hints_of_length(plan, median(lengths))) if lengths and not is_told else ()
+    hints += tuple(hints_of_metrics(plan, _classes(sites)))
     return Survey(facts, sites, (*map(str, notes), *_doubts(plan, sites)), hints, tuple(errors))
 
 
@@ -116,7 +117,7 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
                     check_pool(rules, key := rules.identity(), fingerprints(file, plan.patient_column, key))
     if is_readable and training is not None:
         if test is None:
-            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed)
+            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed, task.outcome)
         size = (rules.data.size if rules else None) or protected(plan, training)
         with _kept(errors):
             if plan.privacy.unit != "client":
@@ -144,6 +145,15 @@ def _check_together(plan: Plan, sites: tuple[CheckedSite, ...], dimension: int) 
     cohort = sample(plan, members, round_number=1)
     for number in {1, plan.last_round}:
         _ = Terms(plan, bytes(16), number, 1, cohort, dimension).parameters  # settles grid, noise and ring
+
+
+def _classes(sites: tuple[CheckedSite, ...]) -> list[tuple[str, int]]:
+    """How many records of each class all sites together train on."""
+    counts: dict[str, int] = {}
+    for site in sites:
+        for name, count in () if site.look is None else site.look.files[0].classes:
+            counts[name] = counts.get(name, 0) + count
+    return list(counts.items())
 
 
 def _doubts(plan: Plan, sites: tuple[CheckedSite, ...]) -> Iterator[str]:

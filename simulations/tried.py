@@ -42,9 +42,9 @@ from federation.ledger import durable
 from federation.plan.plan import Plan
 from federation.report.report import Tried
 from privacy.accounting.events import Event, NonPrivateEvent
-from privacy.accounting.filters import Budget, Filter
+from privacy.accounting.filters import Budget
 from privacy.accounting.pld import epsilon
-from privacy.accounting.units import Patient, Unit, charge_from_json
+from privacy.accounting.units import Limit, Patient, Unit, charge_from_json
 from privacy.canonical import finite
 from privacy.errors import PrivacyError
 
@@ -178,7 +178,7 @@ def _together(runs: Sequence[Mapping[str, Any]], unit: Unit, delta: float) -> fl
     if len(runs) == 1:
         return epsilon(everything, delta)
     first, at = events[0], runs[0]["delta"]
-    return Filter.frozen(Budget(epsilon(first, at), at), first[0]).least(everything, delta)
+    return Limit(unit, Budget(epsilon(first, at), at)).frozen(first[0]).least(everything, delta)
 
 
 def _events(run: Mapping[str, Any], unit: Unit) -> list[Event]:

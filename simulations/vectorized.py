@@ -56,10 +56,18 @@ def cohort_of(plan: Plan, members: Members | Sampled, number: int) -> Members:
 
 
 def run_vectorized(
-    plan: Plan, state: ServerState, members: Members | Sampled, summed: Summed, stream: ServerNoise
+    plan: Plan,
+    state: ServerState,
+    members: Members | Sampled,
+    summed: Summed,
+    stream: ServerNoise,
+    cohorts: Cohorts | None = None,
 ) -> Iterator[tuple[ServerState, Receipt]]:
-    """Like `server.run.run`, where a sum is the result of a call. What it raises is raised as it is."""
-    cohorts = Cohorts(plan, members)
+    """Like `server.run.run`, where a sum is the result of a call. What it raises is raised as it is.
+
+    `cohorts`, of this plan and these members, may know the next round's terms already.
+    """
+    cohorts = Cohorts(plan, members) if cohorts is None else cohorts
     while state.round < plan.federation.rounds:
         require_finite(state)
         started = time.monotonic()

@@ -69,15 +69,15 @@ def numbers(
     wrong, filled = np.isnan(found), np.zeros(len(found), np.bool_)
     if not wrong.any():
         return found, (), filled
-    seen = Distinct.of(cells)
-    if is_filled:
-        filled = wrong & seen.where(says_nothing)
+    odd = np.flatnonzero(wrong)
+    seen = Distinct.of([cells[row] for row in odd.tolist()])
+    filled[odd] = is_filled and seen.where(says_nothing)
 
     def said(cell: str) -> Said:
         fault = _no_number(cell)
         return _WITH_COMMAS if fault is _MARKED and decimal == "," else fault
 
-    return found, seen.faults(column, said, wrong & ~filled), filled
+    return found, seen.faults(column, said, ~filled[odd], odd), filled
 
 
 def parsed(cells: Sequence[str]) -> NDArray[np.float64]:

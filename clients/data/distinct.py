@@ -32,8 +32,16 @@ class Distinct:
         """The rows whose cell is such a one."""
         return np.fromiter(map(holds, self.cells), np.bool_, len(self.cells))[self.rows]
 
-    def faults(self, column: str, said: Callable[[str], Said], wrong: NDArray[np.bool_]) -> tuple[Fault, ...]:
-        """What is said of the cells that are wrong, (n,), by row."""
+    def faults(
+        self,
+        column: str,
+        said: Callable[[str], Said],
+        wrong: NDArray[np.bool_],
+        lines: NDArray[np.int64] | None = None,
+    ) -> tuple[Fault, ...]:
+        """What is said of the cells that are wrong, (n,), by row; `lines`: theirs, if these are some of all."""
         rows = np.flatnonzero(wrong)
         told = {place: said(self.cells[place]) for place in np.unique(self.rows[rows]).tolist()}
-        return collected(column, ((row, told[self.rows[row]]) for row in rows.tolist()))
+        lines = rows if lines is None else lines[rows]
+        which = self.rows[rows].tolist()
+        return collected(column, ((line, told[at]) for line, at in zip(lines.tolist(), which, strict=True)))

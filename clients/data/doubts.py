@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from federation.plan.features import Numeric
 from federation.plan.numerals import as_text
+from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
 from federation.plan.settings import first_gradient
 from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from federation.words import many
 
 _CLIPPED = 0.2
@@ -32,6 +34,8 @@ _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}\.[0-9]{3}")
 _FITTING = 0.9
 _UNEVEN = 5  # times the smallest site
 _NAMED = 10  # classes without a record
+_BLIND = ("accuracy", "specificity", "loss", "brier", "calibration")  # to whether a rare class is found
+_RARE = 0.2  # of the records are of the smaller of two classes
 _LONG = 2  # times the clipping norm
 
 _NINES = ("9", "99", "999", "9999", "99999", "999999", "99.9", "999.9", "99.99", "999.99")
@@ -160,13 +164,43 @@ def hints_of_length(plan: Plan, length: float) -> Iterator[str]:
     norm, task = plan.privacy.clipping_norm, plan.task
     if norm is None or plan.privacy.unit == "client" or not isinstance(task, TabularTask):
         return
-    gradient = first_gradient(math.sqrt(1 + length**2), len(task.classes))
+    error = error_at_first(task.outcome)
+    if error is None:
+        return
+    gradient = first_gradient(math.sqrt(1 + length**2), error)
     if gradient > _LONG * norm:
         yield (
             f"a typical record is {length:.1f} long as the model's input, so its first gradients are about "
             f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them, "
             f"so probabilities may come out wrong. {gradient / 2:.2g} to {1.5 * gradient:.2g} suits them, the more "
             "records the larger; noise grows with it"
+        )
+
+
+def hints_of_metrics(plan: Plan, classes: Sequence[tuple[str, int]]) -> Iterator[str]:
+    """What the plan's metrics cannot show of a rare outcome: two classes, each with so many records.
+
+    For the terminal of those who own the records: the share of a class is an exact figure.
+    """
+    records, task = sum(count for _, count in classes), plan.task
+    if len(classes) != 2 or not records or not isinstance(task, Classification):
+        return
+    (rare, fewest), asked = min(classes, key=lambda one: one[1]), plan.evaluation.metrics
+    if not 0 < fewest < _RARE * records:
+        return
+    share, blind = percent(fewest / records), 1 - fewest / records
+    if not [name for name in asked if name not in _BLIND]:
+        yield (
+            f'{share} of the records are of class "{rare}", and evaluation.metrics cannot show whether any of '
+            f"them is found: an answer that ignores the features has accuracy {blind:.3f}. Ask for auc, "
+            "recall_at_10 or recall"
+        )
+    moved = plan.evaluation.threshold not in (None, 0.5) or task.class_weights
+    told = [name for name in asked if name in ("f1", "recall", "precision", "balanced_accuracy")]
+    if told and not moved:
+        yield (
+            f'{share} of the records are of class "{rare}": few or none may score above .5, and then '
+            f"{told[0]} says little. Set evaluation.threshold, or task.class_weights, to what the field knows"
         )
 
 

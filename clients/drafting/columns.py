@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from clients.data.cells import is_missing, parsed
 from clients.data.encoding.encoded import of_numbers, of_texts
-from federation.plan.dates import Date, Form
+from federation.plan.dates import ISO, Date, Form
 from federation.plan.features import Categorical, Feature, Hashed, Numeric
 from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned, is_whole
 from federation.plan.numerals import as_text
@@ -45,7 +45,7 @@ _OF_THINGS = re.compile(rf"(.*[ _.-])?{_THING}s?[ _.-]?id")
 _OF_PEOPLE = re.compile(rf"{_PERSON}s?([ _.-]?{_ID})?|mrn|ssn|nhs[ _.-]?n.*")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?|\d{8}T.*|\d{1,2}[-. ][^\W\d_]{3,}[-. ]\d{2,4}")
 _FORMS = (
-    *("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y"),
     *("%d-%b-%Y", "%d %b %Y", "%d%b%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y"),
 )
 _CODE = re.compile(r"[\w.:/+()&'-]{1,40}")
@@ -157,7 +157,8 @@ def _with_missing(found: Judged, missing: int, count: int) -> Judged:
 def _of_dates(name: str, texts: list[str]) -> Judged:
     """A column of dates, if there is one way alone in which all of them can be read."""
     different = set(texts)
-    found = [form for form in _FORMS if all(map(Form(form).read, different))]
+    plain = all(map(Form(ISO).read, different))  # which every other form takes, too
+    found = [ISO] if plain else [form for form in _FORMS if all(map(Form(form).read, different))]
     if not found:
         return Judged(name, None, "holds dates in several ways, or other texts beside them")
     if len(found) > 1:

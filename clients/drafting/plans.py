@@ -12,17 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from clients.data.cells import codes
-from clients.data.faults import refuse
 from clients.data.sources.table import Table
-from clients.drafting.columns import MOST_VALUES, Judged, judged, listed
+from clients.drafting.columns import Judged, judged
+from clients.drafting.targets import Predicted, predicted
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
 from federation.plan.features import Categorical, Feature
 from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.plan import Plan, parse
 from federation.plan.settings import Settings, settings_for
-from federation.plan.tabular import TabularTask
 from federation.words import printable
 
 MOST_COLUMNS = 1000  # in a plan that people are to read
@@ -49,7 +47,12 @@ class Proposal:
     text: str
     columns: tuple[Judged, ...]
     target: str
-    classes: tuple[str, ...]
+    predicted: Predicted
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the target; none where it is a number."""
+        return self.predicted.classes
 
     @property
     def used(self) -> tuple[Judged, ...]:
@@ -85,9 +88,9 @@ def propose(
 ) -> Proposal:
     """A plan that predicts `target` from the other columns, or from those in `only`.
 
-    DataError for a target that has no classes, and where no column is left to learn from.
+    DataError for a target that is neither classes nor a number, and where no column is left to learn from.
     """
-    classes = _classes(table, target)
+    found = predicted(table, target)
     names = [chosen for column in only if (chosen := cleaned(column)) != cleaned(target)] or [
         column for column in dict.fromkeys(table.header) if column != cleaned(target)
     ]
@@ -102,8 +105,8 @@ def propose(
             f"{table.path}: no column is left to learn from{reasons}",
             hint="see what a plan can hold: README.md",
         )
-    text = _text(table, target, name, classes, columns, wanted)
-    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), classes)
+    text = _text(table, name, found, columns, wanted)
+    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found)
 
 
 def _judged(table: Table, name: str) -> Judged:
@@ -112,37 +115,9 @@ def _judged(table: Table, name: str) -> Judged:
     return judged(name, table.column(name), table.numerals(name))
 
 
-def _classes(table: Table, target: str) -> tuple[str, ...]:
-    """The classes of the target, in order."""
-    cells = table.column(target)
-    texts = [cleaned(cell) for cell in cells]
-    filled = [text for text in texts if text]
-    classes = listed(filled) if 2 <= len(set(filled)) <= MOST_VALUES else None
-    if classes is None:
-        count = len(set(filled))
-        hint = f"a plan learns 2 to {MOST_VALUES} classes: name another column, or group the values first"
-        raise DataError(f'{table.path}: column "{target}" has {count} different values', hint=hint)
-    refuse(table, codes(cells, target, classes)[1])  # empty cells
-    return classes
-
-
-def _text(
-    table: Table,
-    target: str,
-    name: str,
-    classes: tuple[str, ...],
-    columns: Sequence[Judged],
-    wanted: Wanted,
-) -> str:
-    task = [
-        'kind = "tabular-classification"',
-        f"target = {inline(cleaned(target))}  # what is predicted",
-        f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
-        *_patients(columns),
-        'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
-    ]
+def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged], wanted: Wanted) -> str:
     features = tuple(column.feature for column in columns if column.feature is not None)
-    settings, delta = _settings(table, cleaned(target), classes, features, wanted)
+    settings, delta = _settings(table, found, features, wanted)
     lines = [
         *_head(table),
         "[federation]",
@@ -151,7 +126,9 @@ def _text(
         "seed = 7  # public: cohorts, held-out rows and first params follow from it; noise and keys never do",
         "",
         "[task]",
-        *task,
+        *found.lines[:-1],
+        *_patients(columns),
+        found.lines[-1],
         "",
         "# GUESS, each line: write what is possible, not what is in one file. A number beyond its range is",
         "# clipped; a text that is not in its list is refused, unless other = true; so is a cell that says",
@@ -160,7 +137,7 @@ def _text(
         *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
         *_without(columns),
         "",
-        *_rules(settings, wanted, delta),
+        *_rules(settings, wanted, delta, found.metrics),
     ]
     return "\n".join(lines) + "\n"
 
@@ -208,25 +185,17 @@ def _without(columns: Sequence[Judged]) -> Iterator[str]:
 
 
 def _settings(
-    table: Table, target: str, classes: tuple[str, ...], features: Sequence[Feature], wanted: Wanted
+    table: Table, found: Predicted, features: Sequence[Feature], wanted: Wanted
 ) -> tuple[Settings, str]:
     """What suits these columns and so many records, by the rule; and a delta for them, as text."""
     records = wanted.records or len(table)
     delta = f"1e-{max(5, math.ceil(math.log10(records)) + 1)}"
-    task = TabularTask(
-        kind="tabular-classification",
-        target=target,
-        classes=classes,
-        model="logistic",
-        features={
-            feature.name: feature.model_dump(exclude={"name"}, exclude_none=True) for feature in features
-        },  # type: ignore[arg-type]
-    )
-    params = (task.inputs + 1) * len(classes)
+    task = found.task(features)
+    params = (task.inputs + 1) * max(1, len(found.classes))
     return settings_for(task, params, records, wanted.epsilon, float(delta)), delta
 
 
-def _rules(settings: Settings, wanted: Wanted, delta: str) -> Iterator[str]:
+def _rules(settings: Settings, wanted: Wanted, delta: str, metrics: Sequence[str]) -> Iterator[str]:
     """The tables that no cell decides: what a rule proposes, and what people have to."""
     said = {
         "SAMPLE_RATE": f"{settings.sample_rate:g}",
@@ -236,8 +205,11 @@ def _rules(settings: Settings, wanted: Wanted, delta: str) -> Iterator[str]:
         "GRADIENT": f"{settings.gradient:.1f}",
         "RATE": f"{settings.learning_rate:g}",
         "RECORDS": f"{settings.records:,}",
+        "METRICS": inline(list(metrics)),
     }
     yield from re.sub("[A-Z_]{4,}", lambda found: said.get(found[0], found[0]), _RULES).splitlines()
+    if "accuracy" in metrics:
+        yield _PUBLISHED
 
 
 _RULES = """\
@@ -270,6 +242,8 @@ learning_rate = RATE  # by rule, for so many rounds of Adam
 
 [evaluation]
 holdout = 0.2  # of a site without a test file
-metrics = ["accuracy", "balanced_accuracy", "auc", "f1", "recall"]
-# epsilon = 0.5  # DECIDE: with it, noised figures over the held-out rows of all sites are published
+metrics = METRICS
 """
+_PUBLISHED = (
+    "# epsilon = 0.5  # DECIDE: with it, noised figures over the held-out rows of all sites are published"
+)

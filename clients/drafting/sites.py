@@ -204,6 +204,9 @@ def _policy(draft: Draft) -> Iterator[str]:
     for name, table in tables.items():
         yield f"[policy.{name}]  # the same for a {name}"
         yield from (f"{key} = {_number(value)}" for key, value in table.items())
+    yield "# [policy.foreseen]  # the training that the budget is kept for, if statistics or the like come first"
+    yield "# sample_rate = 0.1  # it fixes how the ledger adds plans up; 1.0 only if nothing will ever be sampled"
+    yield "# steps = 200"
     yield ""
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from federation.model.curves import intercepts
 from federation.model.points import points_of
 from federation.plan.maps import slices
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 
 _Numbers = NDArray[np.float64]
 
@@ -26,12 +26,12 @@ class Adding:
     names: tuple[str, ...]
     outcomes: tuple[str, ...]
     intercepts: _Numbers
-    _task: TabularTask
+    _task: Classification
     _weights: _Numbers
     _means: Mapping[str, _Numbers]
 
     @classmethod
-    def of(cls, task: TabularTask, params: _Numbers) -> Adding:
+    def of(cls, task: Classification, params: _Numbers) -> Adding:
         """Of a model that adds up: `federation.report.said.finished.adds_up`."""
         many, base = len(task.classes), intercepts(task, params.tolist())
         weights = params[: task.inputs * many].reshape(many, task.inputs)

@@ -27,6 +27,7 @@ from federation.errors import InputError, TaskError, UnusableFile
 from federation.files import refuse_existing
 from federation.model.params import Layout
 from federation.model.task import cross_entropy
+from federation.plan.tasks import Classification
 from federation.report.said.finished import Finished, adds_up
 
 RELEASE = (
@@ -98,7 +99,7 @@ def predict(
 def _explaining(run: Finished, asked: Asked) -> Adding | None:
     if asked.explained is None:
         return None
-    if run.table is None or not adds_up(run.plan):
+    if not isinstance(run.table, Classification) or not adds_up(run.plan):
         hint = "leave --reasons out; federation explain RUN says what can be said"
         raise InputError("this model is no sum over its features, so no row can be split up", hint=hint)
     return Adding.of(run.table, run.params.double().numpy())
@@ -137,7 +138,8 @@ class _Writer:
     def __init__(self, run: Finished, explains: Adding | None, asked: Asked) -> None:
         self._run, self._model, self._explains, self._asked = run, model_of(run), explains, asked
         self._is_classes = run.task.loss is cross_entropy
-        self._classes: Sequence[str] | None = None if run.table is None else run.table.classes
+        table = run.table
+        self._classes: Sequence[str] | None = table.classes if isinstance(table, Classification) else None
 
     def header(self, chunk: Chunk) -> list[str]:
         """The names of the columns."""

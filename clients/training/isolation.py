@@ -86,12 +86,21 @@ def listening() -> Iterator[None]:
         _ended.clear()
 
 
+@contextmanager
+def draws_apart() -> Iterator[None]:
+    """Whatever is drawn, or seeded, within the context, what is drawn after it is the same, and as secret."""
+    seed = int(torch.randint(2**62, (), dtype=torch.int64))
+    try:
+        yield
+    finally:
+        torch.default_generator.manual_seed(seed)
+
+
 def attempt(code: Callable[[], _Found]) -> _Found | None:
     """What the code returns; None if it raised, whatever that was. Its text and its kind go no further."""
-    found, seed = None, int(torch.randint(2**62, (), dtype=torch.int64))
-    with suppress(BaseException), undisturbed():
+    found = None
+    with draws_apart(), suppress(BaseException), undisturbed():
         found = code()
-    torch.default_generator.manual_seed(seed)  # the next record's draws: whatever was drawn, or seeded, here
     if _ended:
         raise _ended[0]
     return found
@@ -160,6 +169,18 @@ def coins(stream: Stream) -> Iterator[None]:
     With a seed that anyone may know, the records of a batch would share their draws by position: one record more
     would shift the draws of all that follow it, by an amount that the noise is not made for.
     """
+    with seeded(seed_of(stream)):
+        yield
+
+
+def seed_of(stream: Stream) -> int:
+    """The secret seed that `coins` takes from a stream, once."""
+    return int.from_bytes(stream.derive("coins").take(8), "big")
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the context torch's generator starts at this seed; it is as before afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int.from_bytes(stream.derive("coins").take(8), "big"))
+        torch.default_generator.manual_seed(seed)
         yield

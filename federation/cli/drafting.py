@@ -259,7 +259,7 @@ def _asked_target(table: Table) -> str:
 def _tell_proposal(found: Proposal, out: Path) -> None:
     from clients.drafting.plans import DECISIONS, line_of
 
-    show(f"{found.target}: predicted, {len(found.classes)} classes")
+    show(f"{found.target}: predicted, {found.predicted.words}")
     show(*(f"{line_of(c.feature)}  {c.why}" for c in found.used if c.feature is not None))
     show(*(f"left out: {column.name}: {column.why}" for column in found.left_out))
     for column in found.columns:

@@ -93,6 +93,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     show(*(styled(("hint: ", "cyan"), hint) for hint in facts.get("hints", ())))
     if units:
         show(_limits(units))
+        show(_room_left(units))
 
 
 def print_budget(budget: Mapping[str, Any]) -> None:
@@ -214,6 +215,15 @@ def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
         epsilons = (spent(told[key]) for key in ("epsilon_before", "epsilon_after"))
         table.add_row(unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}")
     return table
+
+
+def _room_left(units: Mapping[str, Mapping[str, float]]) -> str:
+    """Which training fits the limits after this plan, so that none is planned that will be refused."""
+    room = min(told["room_for_foreseen"] for told in units.values())
+    training = "the training that policy.foreseen names, or one of 200 steps at a sample_rate of 0.1,"
+    if room == 0:
+        return f"After this plan {training} no longer fits the limits, whatever its epsilon."
+    return f"After this plan {training} still fits up to epsilon {figure(room)}."
 
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:

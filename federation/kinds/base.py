@@ -202,6 +202,11 @@ class Kind(ABC):
     def codec(self, parties: Parties) -> Codec:
         """How one site's contribution becomes ring integers, with room for the whole cohort."""
 
+    def prepare(self, parties: Parties) -> None:
+        """Work out now what the first sum of this cohort would otherwise have to."""
+        self.codec(parties)
+        self.allowed(parties, tuple(parties.sizes))
+
     @abstractmethod
     def contribute(
         self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
@@ -296,6 +301,11 @@ class Kind(ABC):
     def draws_patients(self) -> bool:
         """Whether people are drawn and clipped whole, rather than records."""
         return self.rules.privacy.unit == "patient"
+
+    @property
+    def clips_records(self) -> bool:
+        """Whether the gradient of each record, or patient, is clipped: not where an update counts as a whole."""
+        return self.rules.privacy.noise != "none" and self.rules.privacy.unit != "client"
 
     def _shares(self, parties: Parties) -> int:
         """How many shares of noise the guarantee counts on: the survivors that a round needs, less the colluders.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from privacy.mechanism.noise import MAX_DRAW, SIGMA, VARIANCE, Stream
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from privacy.mechanism.encoding import Codec, RingVector
+    from privacy.mechanism.encoding import Codec, Integers, RingVector
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ class NoisedSum(Kind):
         share = self.levels(parties).max_draw if self._is_distributed else MAX_DRAW
         return grid(self.mechanism(parties), self.bound(parties), len(parties.sizes), share)
 
+    def prepare(self, parties: Parties) -> None:
+        """The tables of the noise, too: one draw makes them, and is thrown away."""
+        super().prepare(parties)
+        stream = Stream(os.urandom(32))
+        if self._is_central:
+            self.mechanism(parties).noise(stream)
+        else:
+            self._noise(parties, stream, len(parties.sizes), 0)
+
     def contribute(
         self, parties: Parties, site: str, work: Work, stream: Stream, excess: Sequence[Stream] = ()
     ) -> RingVector:
@@ -83,10 +93,14 @@ class NoisedSum(Kind):
         for places, rows in parts_of(self.clipped_rows(parties, sites, works)):
             total += on_grid(codec, rows, reaches[places]).sum(axis=0)
         if not self._is_central:
-            levels = self.levels(parties)
-            variance = levels.left[levels.level(lost)] if levels.secrets else VARIANCE
-            total += self.mechanism(parties).noise_of(draws.noise, len(sites), variance)
+            total += self._noise(parties, draws.noise, len(sites), lost)
         return codec.to_ring(total)
+
+    def _noise(self, parties: Parties, stream: Stream, shares: int, lost: int) -> Integers:
+        """So many shares of it at once, of each of which a sum that lost so many leaves a part."""
+        levels = self.levels(parties)
+        variance = levels.left[levels.level(lost)] if levels.secrets else VARIANCE
+        return self.mechanism(parties).noise_of(stream, shares, variance)
 
     @once
     def _reaches(self, parties: Parties, sites: tuple[str, ...]) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -141,6 +142,12 @@ class NoisedSteps(FixedPoint):
     def step_codec(self, parties: Parties) -> Codec:
         """The grid on which a site noises one step."""
         return grid(self.mechanism(parties), self.bound(parties), cohort=1)
+
+    def prepare(self, parties: Parties) -> None:
+        """The grid of a step, and the tables of its noise."""
+        super().prepare(parties)
+        self.step_codec(parties)
+        self.mechanism(parties).noise(Stream(os.urandom(32)))
 
     def span(self, parties: Parties, survivors: Collection[str]) -> Span:
         """What local steps can make of clipped sums: by the batches under SGD, by the rule of another."""

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from federation.plan.features import Feature, Numeric
+from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
 from privacy.accounting.calibration import noise_multiplier
@@ -28,6 +29,7 @@ ROUNDS = 100
 _LEAST, _MOST, _NOISY = 0.5, 1.5, 0.15  # of the clip, in first gradients, and the noise from which it falls
 _DRAWN, _LEAST_RATE, _MOST_RATE = 2000, 0.05, 0.4
 _WALK = 0.2  # how far noise moves a parameter in a run of Adam
+_GUESSED = 0.5  # the error at first of what is no class: about half of its public range or less
 _RANGE = 0.5  # the square of a number in -1 .. 1, usually
 _BENT = 2 / 3  # the sum of the squares of the hats on both sides of it, on average
 _FAR = 3  # times the clip, or below it, from which a plan is told so
@@ -57,16 +59,16 @@ def typical_length(task: TabularTask) -> float:
     return math.sqrt(1 + (1 if task.rows == "unit" else math.fsum(squares.values()) + crossed))
 
 
-def first_gradient(length: float, classes: int) -> float:
-    """How long the gradient of a linear model is at a record, before anything is learned."""
-    return math.sqrt(1 - 1 / classes) * length
+def first_gradient(length: float, error: float) -> float:
+    """How long the gradient of a linear model is at a record, before anything is learned: its `error` is known."""
+    return error * length
 
 
 def settings_for(
     task: TabularTask, params: int, records: int, epsilon: float, delta: float, rounds: int = ROUNDS
 ) -> Settings:
     """What suits so many records of all sites together."""
-    gradient = first_gradient(typical_length(task), len(task.classes))
+    gradient = first_gradient(typical_length(task), error_at_first(task.outcome) or _GUESSED)
     rate = float(f"{min(max(_DRAWN / records, _LEAST_RATE), _MOST_RATE):.2g}")
     noise = noise_multiplier(epsilon, delta, rate, rounds) * math.sqrt(params) / (rate * records)
     clip = gradient * min(max(_NOISY / noise, _LEAST), _MOST)
@@ -99,7 +101,10 @@ def _of_clip(plan: Plan) -> Iterator[str]:
     task, norm = plan.task, plan.privacy.clipping_norm
     if norm is None or not isinstance(task, TabularTask) or task.model not in MODELS:
         return
-    gradient = first_gradient(typical_length(task), len(task.classes))
+    error = error_at_first(task.outcome)
+    if error is None:
+        return
+    gradient = first_gradient(typical_length(task), error)
     span = f"{_LEAST * gradient:.2g} (few records) to {_MOST * gradient:.2g} (many)"
     inputs = f"with {task.inputs} inputs a record's first gradients are about {gradient:.1f} long"
     if gradient > _FAR * norm:
@@ -124,8 +129,14 @@ def _of_rate(plan: Plan) -> Iterator[str]:
             return
         slow = server.beta1 if server.optimizer == "momentum" else 0.0
         rate = server.learning_rate * plan.training.learning_rate * plan.training.local_steps / (1 - slow)
-        length, norm = typical_length(plan.task), plan.privacy.clipping_norm
-        cut = 1.0 if norm is None else max(1.0, first_gradient(length, len(plan.task.classes)) / norm)
+        length, norm, error = (
+            typical_length(plan.task),
+            plan.privacy.clipping_norm,
+            error_at_first(plan.task.outcome),
+        )
+        if error is None:
+            return
+        cut = 1.0 if norm is None else max(1.0, first_gradient(length, error) / norm)
         usual = _DESCENT * cut / length**2
         told = "server.learning_rate times training.learning_rate"
     else:

@@ -16,9 +16,11 @@ def figure(value: float | None, why: str = "") -> str:
 
     >>> figure(0.5), figure(None), figure(None, "diverged")
     ('0.500', 'n/a', 'n/a (diverged)')
+    >>> figure(-0.0001)
+    '0.000'
     """
     if value is not None:
-        return f"{value:.3f}"
+        return f"{value:z.3f}"
     return f"{MISSING} ({why})" if why else MISSING
 
 
@@ -90,9 +92,12 @@ def held_out(figures: Mapping[str, float | None]) -> str:
     )
 
 
+_NAMES = {"auc": "AUC", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "c_index": "C-index"}
+
+
 def plain(name: str) -> str:
     """A field's or metric's name as words."""
-    return {"auc": "AUC", "f1": "F1"}.get(name, name.replace("_", " "))
+    return _NAMES.get(name, name.replace("_", " "))
 
 
 def moment(finished: str) -> str:

@@ -8,14 +8,15 @@ what a run cannot know: a real run has only the metrics that its plan published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from federation.plan.measures import SIGNED
-from federation.report import wording
+from federation.report import judged, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
+from federation.report.published import Counted, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.said.section import Section
 from federation.report.stated import stated
@@ -45,6 +46,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        counted=_counted(report),
         model=wording.model(report),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
@@ -61,6 +63,11 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         held_out=held_out(report.evaluation.pooled),
         said=section,
         said_drawings=_of_model(section) if curves else [],
+        intervals=judged.intervals(report.evaluation),
+        confusion=report.evaluation.confusion,
+        answers=judged.answers(report.evaluation),
+        in_the_large=judged.in_the_large(report.evaluation),
+        clipping=judged.clipping(report.evaluation, report.privacy),
         curves=[Markup(drawing) for drawing in drawings],  # noqa: S704  our own plots; text in them is escaped
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds if line.lost is None]),
@@ -84,6 +91,12 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
     return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
 
 
+def _counted(report: Report) -> list[tuple[str, Counted]]:
+    """The published histogram: everybody, and each group."""
+    told = report.evaluation.published
+    return [] if told is None else list(rows_of(told.histogram))
+
+
 def _curves(report: Report) -> list[str]:
     """The plots that the history allows, as SVG."""
     from federation.report import plots  # matplotlib takes a second
@@ -94,14 +107,23 @@ def _curves(report: Report) -> list[str]:
     names = [
         name for name in metrics_of(report.evaluation.pooled) if name in known and name not in _OFF_SCALE
     ]
-    if names:
-        series = {plain(name): [line.metrics.get(name) for line in measured] for name in names}
-        drawings.append(plots.metrics_per_round([line.round for line in measured], series))
+    series = {name: [line.metrics.get(name) for line in measured] for name in names}
+    for part in _alike(series):
+        drawn = {plain(name): series[name] for name in part}
+        drawings.append(plots.metrics_per_round([line.round for line in measured], drawn))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)
         drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
+    if report.evaluation.calibration is not None:
+        drawings.append(plots.calibration(report.evaluation.calibration))
     return drawings
+
+
+def _alike(series: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
+    """Shares apart from figures in a unit of their own, beside which a share would be a line on the axis."""
+    large = [name for name, values in series.items() if any(abs(value or 0.0) > 1 for value in values)]
+    return [part for part in ([name for name in series if name not in large], large) if part]
 
 
 def spread(values: Sequence[int]) -> str:

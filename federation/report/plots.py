@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from federation.report.numbers import upward
+from federation.report.scores import Calibration
 
 _INK = "#010203"  # stands for the page's own text color until the SVG is written
 _COLORS = ("#0f8b8d", "#e07a1f", "#6c5ce7", "#d6336c", "#5b8c2a", "#8d6e63", "#3b82f6")
@@ -41,7 +42,8 @@ def metrics_per_round(rounds: Sequence[int], curves: Mapping[str, Sequence[float
             marker = "o" if len(points) == 1 else ""
             axes.plot(rounds, points, color=color, label=_literal(name), marker=marker)
         known = [value for values in curves.values() for value in values if value is not None]
-        axes.set_ylim(max(0.0, min(known, default=0.0) - 0.05), max([1.0, *known]) + 0.01)
+        least, most = min(known, default=0.0), max([1.0, *known])
+        axes.set_ylim(least - 0.05 if least < 0 else max(0.0, least - 0.05), most + 0.01 * most)
         columns = min(3, len(curves))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=10)
         return _svg(figure, "Metrics per round")
@@ -65,11 +67,27 @@ def epsilon_per_round(rounds: Sequence[int], epsilons: Sequence[float], together
         return _svg(figure, "Epsilon per round")
 
 
-def _figure(ylabel: str) -> tuple[Figure, Axes]:
+def calibration(of: Calibration) -> str:
+    """What scores claim and what was so, as SVG: dots on the diagonal are right."""
+    known = [band for band in of.bands if None not in (band.predicted, band.observed, band.low, band.high)]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure("share of positives", "mean score")
+        axes.plot([0, 1], [0, 1], color=_INK, alpha=0.35, linewidth=1.0, linestyle="--")
+        scores = [band.predicted or 0.0 for band in known]
+        shares = [band.observed or 0.0 for band in known]
+        below = [share - (band.low or 0.0) for share, band in zip(shares, known, strict=True)]
+        above = [(band.high or 0.0) - share for share, band in zip(shares, known, strict=True)]
+        axes.errorbar(scores, shares, yerr=[below, above], color=_COLORS[0], marker="o", elinewidth=1.0)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        return _svg(figure, "Calibration curve")
+
+
+def _figure(ylabel: str, xlabel: str = "round") -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
-    axes.set(xlabel="round", ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color=_INK, alpha=0.12)
     return figure, axes

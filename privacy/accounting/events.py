@@ -18,7 +18,7 @@ from typing import ClassVar, TypeAlias
 
 from privacy.errors import UnsafeParameters, UnsupportedEvent
 
-_NOISE_MULTIPLIER_RANGE = (0.1, 1e6)  # below, epsilon is in the hundreds; above, nothing is left of the data
+NOISE_MULTIPLIER_RANGE = (0.1, 1e6)  # below, epsilon is in the hundreds; above, nothing is left of the data
 _MAX_COUNT = 10**9
 MAX_GROUP = 1000
 MIN_CLIPPING_NORM = 1e-30  # a float32 holds vectors of this length to a relative 1e-12
@@ -41,7 +41,7 @@ class NoisedEvent:
     tag: ClassVar[str]
 
     def __post_init__(self) -> None:
-        lowest, highest = _NOISE_MULTIPLIER_RANGE
+        lowest, highest = NOISE_MULTIPLIER_RANGE
         if not (is_number(self.noise_multiplier) and lowest <= self.noise_multiplier <= highest):
             message = f"a noise multiplier must be from {lowest:g} to {highest:g}"
             raise UnsafeParameters(message, hint="choose another epsilon")

@@ -9,10 +9,11 @@ a weight, weights add up, and a plan is admitted while the sum stays within a ca
       B = epsilon - log(1 - 1/a) + (log delta + log a) / (a - 1)
   (Canonne, Kamath, Steinke 2020, proposition 12). At a fixed order this holds for plans that run side by side, too
   (Haney et al. 2023). The order must not follow from results, so it is fixed before there are any: it follows
-  from a pool's first budget and first plan, and stays.
-* GDP where nothing is sampled (Smith and Thakurta 2022; Koskela et al. 2023): the sum of 1/z^2 may reach mu^2,
-  where mu-GDP has exactly this epsilon and delta. Nothing is lost by it. The first plan of a pool decides which
-  filter goes for good; a sampled plan under GDP counts as if it were not sampled.
+  from a pool's first budget and the training that its people foresee, and stays. Where they name none, the first
+  plan is that training if it samples; else `USUAL` is, since statistics often come first and training follows.
+* GDP where nothing will ever be sampled (Smith and Thakurta 2022; Koskela et al. 2023): the sum of 1/z^2 may reach
+  mu^2, where mu-GDP has exactly this epsilon and delta. Nothing is lost by it, but a sampled plan under GDP counts
+  as if it were not sampled. So it is taken only where a site foresees no sampling.
 
 One exception makes the common case exact: the very first plan is admitted by its epsilon alone, even where the
 filter's capacity is a little too small for it. Either the filter holds it, and then guarantees all that follows; or
@@ -24,12 +25,19 @@ afterwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from privacy.accounting.events import Event, NoisedEvent, NonPrivateEvent, is_number
+from privacy.accounting.events import (
+    NOISE_MULTIPLIER_RANGE,
+    Event,
+    GaussianEvent,
+    NoisedEvent,
+    NonPrivateEvent,
+    is_number,
+)
 from privacy.accounting.merged import mechanism_of
 from privacy.accounting.pld import check_delta, epsilon
 from privacy.accounting.rdp import renyi
@@ -41,6 +49,7 @@ _ORDERS: tuple[int, ...] = (
     *range(2, 33),
     *(round(32 * 1.08**step) for step in range(1, 64)),
 )  # up to _MAX_ORDER
+_LEAST_NOISE, _MOST_NOISE = NOISE_MULTIPLIER_RANGE
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,30 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Foreseen:
+    """The training that a pool's budget is meant for: `steps` steps, each on records drawn at `sample_rate`.
+
+    A rate of 1 says that nothing will ever be sampled. It decides what is weighed, never what is allowed.
+    """
+
+    sample_rate: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        GaussianEvent(1.0, self.sample_rate, self.steps)  # which refuses what is out of range
+        if self.steps < 1:
+            raise UnsafeParameters("a foreseen training must have at least one step")
+
+    def at(self, noise_multiplier: float) -> GaussianEvent:
+        """This training with so much noise."""
+        return GaussianEvent(noise_multiplier, self.sample_rate, self.steps)
+
+
+USUAL = Foreseen(0.1, 200)
+UNSAMPLED = Foreseen(1.0, 1)
+
+
+@dataclass(frozen=True)
 class Filter:
     """How plans are weighed: by RDP at `order`, or by GDP if `order` is None."""
 
@@ -70,11 +103,16 @@ class Filter:
             raise UnsafeParameters(f"a filter's order must be a whole number from 2 to {_MAX_ORDER}")
 
     @classmethod
-    def frozen(cls, budget: Budget, first: Event) -> Filter:
-        """The filter of a pool by its first plan: GDP if it does not sample, else RDP at the best order."""
-        if isinstance(first, NoisedEvent) and first.sample_rate == 1:
-            return cls(None)
-        return cls(_best_order(budget, first))
+    def frozen(cls, budget: Budget, first: Event, foreseen: Foreseen | None = None) -> Filter:
+        """The filter of a pool: by the training that its people foresee, or by its first plan if that samples.
+
+        Both are known before anything is released. GDP only where they foresee that nothing is sampled.
+        """
+        if foreseen is None and isinstance(first, NoisedEvent) and first.sample_rate == 1:
+            foreseen = USUAL
+        if foreseen is None:
+            return cls(_best_order(budget, first))
+        return cls(None if foreseen.sample_rate == 1 else _order_for(budget, foreseen))
 
     def load(self, events: Sequence[Event], budget: Budget, more: float = 0.0) -> float:
         """The share of the budget that `events` use, 1 for all of it; infinity if they cannot be weighed.
@@ -122,6 +160,24 @@ class Filter:
 def _offset(order: int, delta: float) -> float:
     """B - epsilon of the conversion above: negative, the price of delta at this order."""
     return (math.log(delta) + math.log(order)) / (order - 1) - math.log1p(-1 / order)
+
+
+def room_for(
+    foreseen: Foreseen, spent: Sequence[Event], budget: Budget, rule: Filter, more: float = 0.0
+) -> float:
+    """The epsilon of the largest such training that `rule` admits on top of `spent`; 0 if it admits none.
+
+    `more` is a weight on top of theirs. The exact epsilon of everything is within the budget then, too.
+    """
+    if math.isinf(budget.epsilon):
+        return math.inf
+
+    def holds(noise_multiplier: float) -> bool:
+        return rule.load([*spent, foreseen.at(noise_multiplier)], budget, more) <= 1
+
+    if not holds(_MOST_NOISE):
+        return 0.0
+    return epsilon([foreseen.at(_least_noise(holds))], budget.delta)
 
 
 @dataclass(frozen=True)
@@ -173,18 +229,53 @@ def _refusal(spent: Sequence[Event], asked: Event, budget: Budget, after: float)
 
 @lru_cache(maxsize=256)
 def _best_order(budget: Budget, first: Event) -> int:
-    """The order at which the budget holds `first` the most often, but no order above the best one without sampling.
-
-    Sampling makes divergences rise steeply above some order, so a filter of too high an order may hold nothing at
-    all. An infinite budget gets the order of epsilon 1, so that a limit set later finds room.
-    """
-    if math.isinf(budget.epsilon):
-        budget = Budget(1.0, budget.delta)
-    highest = max(_ORDERS, key=lambda order: Filter(order).capacity(budget) / order)
+    """The order at which the budget holds `first` the most often."""
+    budget = _bounded(budget)
     if isinstance(first, NonPrivateEvent):
-        return highest
-    orders = [order for order in _ORDERS if order <= highest]
-    return max(orders, key=lambda order: Filter(order).capacity(budget) / max(renyi(first, order), 1e-300))
+        return _highest(budget)
+    return max(
+        _orders(budget), key=lambda order: Filter(order).capacity(budget) / max(renyi(first, order), 1e-300)
+    )
+
+
+@lru_cache(maxsize=256)
+def _order_for(budget: Budget, foreseen: Foreseen) -> int:
+    """The order at which the budget holds this training with the least noise."""
+    budget = _bounded(budget)
+    orders = _orders(budget)
+
+    def load(noise_multiplier: float, order: int) -> float:
+        return Filter(order).load([foreseen.at(noise_multiplier)], budget)
+
+    least = _least_noise(lambda noise: min(load(noise, order) for order in orders) <= 1)
+    return min(orders, key=lambda order: load(least, order))
+
+
+def _bounded(budget: Budget) -> Budget:
+    """An infinite budget gets the order of epsilon 1, so that a limit set later finds room."""
+    return Budget(1.0, budget.delta) if math.isinf(budget.epsilon) else budget
+
+
+def _highest(budget: Budget) -> int:
+    """The best order without sampling."""
+    return max(_ORDERS, key=lambda order: Filter(order).capacity(budget) / order)
+
+
+def _orders(budget: Budget) -> list[int]:
+    """The orders to choose from: sampling makes divergences rise steeply above some order, so that a filter of a
+    too high one may hold nothing at all.
+    """
+    highest = _highest(budget)
+    return [order for order in _ORDERS if order <= highest]
+
+
+def _least_noise(holds: Callable[[float], bool]) -> float:
+    """The least noise multiplier for which this holds, from above, to a thousandth; `_MOST_NOISE` if none does."""
+    low, high = _LEAST_NOISE, _MOST_NOISE
+    while high / low > 1.001 and not holds(low):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return low if holds(low) else high
 
 
 @lru_cache(maxsize=256)

@@ -36,11 +36,11 @@ else changes. A part that is all of the whole (w = 0) is a case of this.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from privacy.accounting.events import Event, GaussianEvent, NonPrivateEvent, ReplacedEvent, event_from_json
-from privacy.accounting.filters import Budget
+from privacy.accounting.filters import UNSAMPLED, Budget, Filter, Foreseen
 from privacy.errors import UnsafeParameters, UnsupportedEvent
 
 Unit = Literal["record", "patient", "client"]
@@ -97,11 +97,15 @@ class Charge:
 
 @dataclass(frozen=True)
 class Limit:
-    """What one unit of a population may ever be charged. `patient` says how much one patient may hold."""
+    """What one unit of a population may ever be charged. `patient` says how much one patient may hold.
+
+    `foreseen` is no part of the limit: it fixes the filter of a limit that is new, and nothing later.
+    """
 
     unit: Unit
     budget: Budget
     patient: Patient = Patient()
+    foreseen: Foreseen | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
@@ -114,7 +118,14 @@ class Limit:
         one, two, people = self.budget, other.budget, (self.patient, other.patient)
         budget = Budget(min(one.epsilon, two.epsilon), min(one.delta, two.delta))
         patient = Patient(max(each.records for each in people), max(each.sites for each in people))
-        return Limit(self.unit, budget, patient)
+        return Limit(self.unit, budget, patient, self.foreseen or other.foreseen)
+
+    def frozen(self, first: Event) -> Filter:
+        """The filter of this limit where it is new: `first` is what the pool is charged first.
+
+        Of a site as a whole nothing is ever a sample, since the server sees who takes part.
+        """
+        return Filter.frozen(self.budget, first, UNSAMPLED if self.unit == "client" else self.foreseen)
 
     def is_looser(self, than: Limit) -> bool:
         """Whether this allows anything that `than` does not: a larger budget, or a milder word on a patient.

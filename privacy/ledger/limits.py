@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from privacy.accounting.events import Event, GaussianEvent
-from privacy.accounting.filters import Filter, admit
+from privacy.accounting.filters import Filter, Foreseen, admit, room_for
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Charge, Limit, Patient, Unit
 from privacy.canonical import JSON
@@ -61,6 +61,10 @@ class Term:
         """What these events and whatever was lost may have cost, at the limit's delta."""
         budget = self.limit.budget
         return epsilon(events, budget.delta) if self.lost is None else budget.epsilon
+
+    def room_for(self, training: Foreseen, events: Sequence[Event]) -> float:
+        """Epsilon of the largest such training that this limit would admit on top of these events; 0 for none."""
+        return room_for(training, events, self.limit.budget, self.filter, self._missing)
 
     @property
     def _missing(self) -> float:

@@ -23,7 +23,7 @@ from functools import reduce
 from typing import get_args
 
 from privacy.accounting.events import Event
-from privacy.accounting.filters import Filter, filter_from_json
+from privacy.accounting.filters import filter_from_json
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import UNITS, Charge, Limit, Patient, Unit, charge_from_json, unit_named
 from privacy.canonical import Fields
@@ -115,8 +115,9 @@ class Account:
     def in_force(self, policy: Sequence[Limit], asked: Charge) -> dict[Unit, Term]:
         """The limit of each unit that this ledger or the site's policy limits: the stricter of the two.
 
-        A unit new to the ledger gets the policy's, and a filter by what the pool was first charged: `asked`, if
-        that is nothing yet. PolicyViolation for a policy that is looser than the ledger.
+        A unit new to the ledger gets the policy's, and a filter by the training that the policy foresees, else by
+        what the pool was first charged: `asked`, if that is nothing yet. PolicyViolation for a policy that is
+        looser than the ledger.
         """
         terms: dict[Unit, Term] = {}
         for unit in UNITS:
@@ -137,7 +138,7 @@ class Account:
             elif wanted:
                 limit = reduce(Limit.stricter, wanted)
                 first = next(iter(self.charged(unit, limit.patient)), asked.to(unit, limit.patient))
-                terms[unit] = Term(limit, Filter.frozen(limit.budget, first), b"")
+                terms[unit] = Term(limit, limit.frozen(first), b"")
         return terms
 
     def admission(self, charge: Charge, terms: Mapping[Unit, Term]) -> dict[Unit, By]:

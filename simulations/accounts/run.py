@@ -31,7 +31,7 @@ from simulations.faults.rules import Faults
 from simulations.faults.story import Story
 from simulations.sums.adding import Adding, Adds
 from simulations.sums.making import adding_of
-from simulations.vectorized import evaluate_vectorized, run_vectorized
+from simulations.vectorized import Cohorts, evaluate_vectorized, run_vectorized
 from simulations.world import World, keep_identities, open_sites
 
 
@@ -121,9 +121,12 @@ class _Accounted:
     ) -> tuple[Iterable[tuple[ServerState, Receipt]], Callable[[ServerState], Evaluated]]:
         """The rounds that are left, and what evaluates the params that they end with."""
         plan, members = self.world.plan, self.world.members
+        cohorts = Cohorts(plan, members)
+        if state.round < plan.federation.rounds:
+            adding.prepare(cohorts.terms(state))
         if self.faults is None:
             return (
-                run_vectorized(plan, state, members, adding, server_stream),
+                run_vectorized(plan, state, members, adding, server_stream, cohorts),
                 lambda final: evaluate_vectorized(plan, final, members, adding, server_stream),
             )
         story = Story.about(self.faults, (member.site for member in members), plan.federation.rounds)

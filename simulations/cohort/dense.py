@@ -12,7 +12,6 @@ record has one vector in every layer, so no length is a difference of larger num
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,10 +20,12 @@ from torch import Tensor, nn
 
 from clients.training.known import is_known
 from federation.config.tables import Training
+from federation.model.losses import Single
 from federation.model.task import Task, cross_entropy
 from privacy.mechanism.clipping import clip_factors, row_lengths
 from simulations.cohort.chains import chain_of
 from simulations.cohort.nets import Batch, Net, clipped_rows, joined
+from simulations.cohort.quick import product, tanh_
 
 _FEW = 8  # outputs of a last layer that is kept the other way around
 _SURE = 1e200  # squares up to which no product of two overflows, nor loses what matters below 1e-308
@@ -49,7 +50,7 @@ def _sigmoid_back(gradient: Tensor, output: Tensor) -> Tensor:
 
 _ACTIVATIONS: Final[dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], _Step]]] = {
     nn.ReLU: (torch.relu_, _relu_back),
-    nn.Tanh: (torch.tanh_, _tanh_back),
+    nn.Tanh: (tanh_, _tanh_back),
     nn.Sigmoid: (torch.sigmoid_, _sigmoid_back),
 }
 
@@ -79,7 +80,7 @@ def layers_of(task: Task) -> tuple[_Layer, ...] | None:
     """The layers of a task that this way is for; None for any other."""
     model = task.model()
     chain = list(chain_of(model)) if is_known(model) else []
-    if not chain or task.loss is not cross_entropy or len(set(chain)) < len(chain):
+    if not chain or not _is_for(task.loss) or len(set(chain)) < len(chain):
         return None
     if type(chain[0]) is nn.Flatten and (chain[0].start_dim, chain[0].end_dim) == (1, -1):
         chain = chain[1:]
@@ -94,11 +95,15 @@ def layers_of(task: Task) -> tuple[_Layer, ...] | None:
     return None if chain or not found or found[-1].act is not None else tuple(found)
 
 
-class Dense(Net):
-    """A chain of linear layers at k sites."""
+def _is_for(loss: object) -> bool:
+    return loss is cross_entropy or isinstance(loss, Single)
 
-    def __init__(self, layers: Sequence[_Layer]) -> None:
-        self._layers = tuple(layers)
+
+class Dense(Net):
+    """A chain of linear layers at k sites, under a loss whose slope in the outputs is known."""
+
+    def __init__(self, layers: Sequence[_Layer], loss: object = cross_entropy) -> None:
+        self._layers, self._loss = tuple(layers), loss
         self.weights, self.start = [], []
         self._room: list[Tensor] = []  # kept from round to round, with room for the copies of further blocks
 
@@ -110,6 +115,11 @@ class Dense(Net):
         self.weights = [room[:sites] for room in self._room]
         for weight, part in zip(self.weights, self.start, strict=True):
             weight.copy_(part.expand_as(weight))
+
+    def still(self, params: Tensor, sites: int) -> None:
+        self.start = self.parts(params[None])
+        self.weights = [part.expand(sites, *part.shape[1:]) for part in self.start]
+        self._room = []
 
     def parts(self, rows: Tensor) -> list[Tensor]:
         found: list[Tensor] = []
@@ -141,31 +151,47 @@ class Dense(Net):
         if training.optimizer != "sgd" or training.momentum is not None or training.proximal is not None:
             return False
         weights, rate = self._copied(batch), training.learning_rate
+        count, further = len(self.weights[0]), len(batch.drawn.owners) > 0
         for layer, place, seen, back in self._backward(batch, weights, weighted=True):
-            own = weights[place : place + 1 + layer.biased]
-            with self._adding(batch, own):
-                left, right = (back, seen) if layer.turned else (seen.transpose(1, 2), back)
-                own[0].baddbmm_(left, right, alpha=-rate)
-                if layer.biased:
-                    own[1].sub_(_over_records(layer, back), alpha=rate)
+            left, right = (back, seen) if layer.turned else (seen.transpose(1, 2), back)
+            self.weights[place].baddbmm_(left[:count], right[:count], alpha=-rate)
+            bias = _over_records(layer, back) if layer.biased else None
+            if bias is not None:
+                self.weights[place + 1].sub_(bias[:count], alpha=rate)
+            if further:  # what is added to copies of weights is added to their sites' own
+                added = torch.bmm(left[count:], right[count:])
+                self.weights[place].index_add_(0, batch.owners, added, alpha=-rate)
+                if bias is not None:
+                    self.weights[place + 1].index_add_(0, batch.owners, bias[count:], alpha=-rate)
         return True
 
-    def clipped(self, batch: Batch, norm: float) -> list[Tensor]:
+    def clipped(self, batch: Batch, norm: float, out: Tensor) -> Tensor:
         passed = list(self._backward(batch, self._copied(batch), weighted=False))
         if batch.units is not None:
-            return self._of_patients(passed, batch, norm)
+            return self._of_patients(passed, batch, norm, out.zero_())
         factors, bad = _factors(passed, norm)
         factors = factors * batch.weights  # 1 or what the class weighs, and 0 for what is padded
-        found: list[list[Tensor]] = []
         for layer, _, seen, back in passed:
             axis = 1 if layer.turned else 2
-            scaled = back * factors.unsqueeze(axis)
-            if bad is None:
-                found.append(_summed(layer, seen, scaled))
-            else:  # 0 times NaN is NaN
-                kept = seen.masked_fill(bad.unsqueeze(2), 0.0), scaled.masked_fill(bad.unsqueeze(axis), 0.0)
-                found.append(_summed(layer, *kept))
-        return self._joined(batch, found)
+            scaled = back.mul_(factors.unsqueeze(axis))
+            if bad is not None:  # 0 times NaN is NaN
+                self._put(layer, _without(seen, bad, 2), _without(scaled, bad, axis), batch, out)
+            else:
+                self._put(layer, seen, scaled, batch, out)
+        return out
+
+    def _put(self, layer: _Layer, seen: Tensor, back: Tensor, batch: Batch, out: Tensor) -> None:
+        """A layer's sums over the records of each site, in their places of the rows `out`."""
+        count, turned = len(out), back if layer.turned else back.transpose(1, 2)
+        weight, bias = _as_matrix(layer, out), out[:, layer.at + layer.size :][:, : layer.outputs]
+        product(turned[:count], seen[:count], weight)
+        sums = _over_records(layer, back) if layer.biased else None
+        if sums is not None:
+            bias.copy_(sums[:count])
+        if len(back) > count:  # further blocks, added to their sites' own
+            weight.index_add_(0, batch.owners, torch.bmm(turned[count:], seen[count:]))
+            if sums is not None:
+                bias.index_add_(0, batch.owners, sums[count:])
 
     def _joined(self, batch: Batch, found: list[list[Tensor]]) -> list[Tensor]:
         """Layers in order, and further blocks added to their sites' own."""
@@ -176,6 +202,8 @@ class Dense(Net):
         if len(batch.drawn.owners) == 0:
             return self.weights
         count, blocks = len(self.weights[0]), len(batch.labels)
+        if not self._room:
+            return [part.expand(blocks, *part.shape[1:]) for part in self.start]
         if len(self._room[0]) < blocks:
             self._room = [
                 torch.cat([own, own.new_empty((blocks - count, *own.shape[1:]))]) for own in self.weights
@@ -185,16 +213,6 @@ class Dense(Net):
             torch.index_select(room[:count], 0, batch.owners, out=room[count:blocks])
         return [room[:blocks] for room in self._room]
 
-    @contextmanager
-    def _adding(self, batch: Batch, weights: list[Tensor]) -> Iterator[None]:
-        """What is added to the weights of further blocks within the context is added to their sites' own."""
-        count, further = len(self.weights[0]), len(batch.drawn.owners) > 0
-        for weight in weights if further else ():
-            weight[count:] = 0.0
-        yield
-        for weight in weights if further else ():
-            weight[:count].index_add_(0, batch.owners, weight[count:])
-
     def _backward(self, batch: Batch, weights: list[Tensor], *, weighted: bool) -> Iterator[_Passed]:
         """Each layer, the last one first: where its weights are, its inputs, and the gradient of its outputs.
 
@@ -203,9 +221,12 @@ class Dense(Net):
         seen, places = self._forward(batch, weights)
         outputs, last = seen.pop(), self._layers[-1]
         classes = 1 if last.turned else 2
-        back = torch.softmax(outputs, classes)
-        labels = batch.labels.unsqueeze(classes)
-        back.scatter_add_(classes, labels, back.new_full((1, 1, 1), -1.0).expand_as(labels))
+        if isinstance(self._loss, Single):
+            back = self._loss.slope(outputs.squeeze(classes), batch.labels).unsqueeze(classes)
+        else:
+            back = torch.softmax(outputs, classes)
+            labels = batch.labels.unsqueeze(classes)
+            back.scatter_add_(classes, labels, back.new_full((1, 1, 1), -1.0).expand_as(labels))
         if weighted:
             back.mul_(batch.weights.unsqueeze(classes))
         for index in range(len(self._layers) - 1, -1, -1):
@@ -213,9 +234,9 @@ class Dense(Net):
             if index > 0:
                 before = self._layers[index - 1].act
                 if layer.turned:
-                    further = torch.bmm(back.transpose(1, 2), weight)
+                    further = product(back.transpose(1, 2), weight)
                 else:
-                    further = torch.bmm(back, weight.transpose(1, 2))
+                    further = _through(back, weight.transpose(1, 2))
                 if before is not None:
                     further = _ACTIVATIONS[before][1](further, seen[index])
             yield layer, places[index], seen[index], back
@@ -226,18 +247,15 @@ class Dense(Net):
         seen, places, place = [batch.features.flatten(2)], [], 0
         for layer in self._layers:
             weight, inputs = weights[place], seen[-1]
-            left, right = (weight, inputs.transpose(1, 2)) if layer.turned else (inputs, weight)
+            outputs = product(weight, inputs.transpose(1, 2)) if layer.turned else _through(inputs, weight)
             if layer.biased:
-                bias = weights[place + 1]
-                outputs = torch.baddbmm(bias.unsqueeze(2 if layer.turned else 1), left, right)
-            else:
-                outputs = torch.bmm(left, right)
+                outputs.add_(weights[place + 1].unsqueeze(2 if layer.turned else 1))
             seen.append(outputs if layer.act is None else _ACTIVATIONS[layer.act][0](outputs))
             places.append(place)
             place += 1 + layer.biased
         return seen, places
 
-    def _of_patients(self, passed: list[_Passed], batch: Batch, norm: float) -> list[Tensor]:
+    def _of_patients(self, passed: list[_Passed], batch: Batch, norm: float, zeros: Tensor) -> Tensor:
         """Records' rows are made, added up by patient, and each patient's sum is clipped as one."""
         places = batch.places
         flat = [
@@ -248,9 +266,7 @@ class Dense(Net):
         def rows(part: slice) -> Tensor:
             return torch.cat([each for one in flat for each in _flat_rows(*one, places[part])], dim=1)
 
-        dimension = sum(layer.size + layer.outputs * layer.biased for layer in self._layers)
-        zeros = batch.weights.new_zeros((len(self.weights[0]), dimension))
-        return self.parts(clipped_rows(rows, batch, norm, zeros))
+        return clipped_rows(rows, batch, norm, zeros)
 
 
 def _flat_rows(layer: _Layer, seen: Tensor, back: Tensor, places: Tensor) -> Iterator[Tensor]:
@@ -260,6 +276,17 @@ def _flat_rows(layer: _Layer, seen: Tensor, back: Tensor, places: Tensor) -> Ite
         yield own
 
 
+def _without(values: Tensor, bad: Tensor, axis: int) -> Tensor:
+    return values.masked_fill(bad.unsqueeze(axis), 0.0)
+
+
+def _through(values: Tensor, weight: Tensor) -> Tensor:
+    """Values (k, b, n) times weights (k, n, m): one product for all where all have the same weights."""
+    if weight.stride(0) == 0:
+        return torch.mm(values.flatten(0, 1), weight[0]).view(*values.shape[:2], weight.shape[2])
+    return product(values, weight)
+
+
 def _as_matrix(layer: _Layer, rows: Tensor) -> Tensor:
     """A view of a layer's weights in rows of the flat form, (k, out, in)."""
     return rows[:, layer.at : layer.at + layer.size].view(len(rows), layer.outputs, layer.inputs)
@@ -267,7 +294,7 @@ def _as_matrix(layer: _Layer, rows: Tensor) -> Tensor:
 
 def _summed(layer: _Layer, seen: Tensor, back: Tensor) -> list[Tensor]:
     left, right = (back, seen) if layer.turned else (seen.transpose(1, 2), back)
-    weight = torch.bmm(left, right)
+    weight = product(left, right)
     return [weight, _over_records(layer, back)] if layer.biased else [weight]
 
 

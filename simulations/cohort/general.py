@@ -40,7 +40,7 @@ class General(Net):
         found = _quietly(self._each, weights, batch.features, batch.labels, batch.weights)
         return joined([found], batch, len(self.weights[0]))
 
-    def clipped(self, batch: Batch, norm: float) -> list[Tensor]:
+    def clipped(self, batch: Batch, norm: float, out: Tensor) -> Tensor:
         places, sites, weights = batch.places, batch.sites, self.weights[0]
         features, labels = batch.features.flatten(0, 1), batch.labels.flatten(0, 1)
         ones = weights.new_ones((len(places), 1))
@@ -49,7 +49,7 @@ class General(Net):
             records = features[places[part]][:, None], labels[places[part]][:, None]
             return _quietly(self._each, weights[sites[part]], *records, ones[part])
 
-        return [clipped_rows(rows, batch, norm, torch.zeros_like(weights))]
+        return clipped_rows(rows, batch, norm, out.zero_())
 
     def rows(self, parts: Sequence[Tensor], out: Tensor) -> Tensor:
         return out.copy_(parts[0])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clients.training.isolation import coins, listening
+from clients.training.isolation import coins, listening, seed_of, seeded
 from clients.training.local import poisson_rows
 from clients.training.work import SiteWork, Trainer, population
 from privacy.mechanism.noise import Stream
@@ -31,10 +31,10 @@ class Turn:
 
     def result(self, job: Job) -> Tensor:
         """What plain training changed; NaN where the task's code raised."""
-        name, rows, expected = job
+        name, rows, expected, seed = job
         data = self.setting.data[name]
         with suppress(*RAISED):
-            return self.turns.update(map(data.at, rows), self.setting.terms.plan.training, expected)
+            return self.turns.update(map(data.at, rows), self.setting.terms.plan.training, expected, seed)
         return torch.full((len(self.setting.params),), torch.nan, dtype=torch.float64)
 
 
@@ -49,7 +49,8 @@ def in_turn(
         for name, stream in zip(names, streams, strict=True):
             data, batches = population(setting.terms, setting.data[name]), stream.derive("batches")
             rows = [poisson_rows(data, training.sample_rate, batches) for _ in range(training.local_steps)]
-            job = name, rows, training.sample_rate * setting.terms.size(name)
+            seed = seed_of(stream) if turn.turns.draws else 0
+            job = name, rows, training.sample_rate * setting.terms.size(name), seed
             kept.append((job, stream))
             yield job
 
@@ -57,12 +58,16 @@ def in_turn(
         turn.begin(setting.params)
     found = map(turn.result, jobs()) if pool is None else pool.results(setting.params, jobs())
     for result in found:
-        (name, rows, _), stream = kept.pop(0)
-        yield result if bool(torch.isfinite(result.sum())) else _alone(setting, name, stream, rows)
+        (name, rows, _, seed), stream = kept.pop(0)
+        if bool(torch.isfinite(result.sum())):
+            yield result
+        else:
+            with seeded(seed) if turn.turns.draws else coins(stream):
+                yield _alone(setting, name, stream, rows)
 
 
 def _alone(setting: Setting, name: str, stream: Stream, rows: Sequence[Tensor]) -> Tensor:
     """By the site's own code, on the batches that were drawn."""
     trainer = Trainer(setting.task, setting.data[name], lambda _: stream, tally=setting.tally)
-    with listening(), coins(stream):
+    with listening():
         return SiteWork(setting.terms, name, setting.params, trainer, stream, rows).update()

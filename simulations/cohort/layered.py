@@ -150,7 +150,7 @@ class Layered(Net):
                 found.append(back.sum(1))
         return joined(found, batch, len(self.weights[0]))
 
-    def clipped(self, batch: Batch, norm: float) -> list[Tensor]:
+    def clipped(self, batch: Batch, norm: float, out: Tensor) -> Tensor:
         passed = self._passed(batch, weighted=False)
         if batch.units is not None:
             places, zeros = batch.places, batch.weights.new_zeros((len(self.weights[0]), self.size))
@@ -159,7 +159,7 @@ class Layered(Net):
                 own = places[part]
                 return torch.cat([each.flatten(1) for one in passed for each in one.rows(own)], dim=1)
 
-            return self._split(clipped_rows(flat, batch, norm, zeros))
+            return self.rows(self._split(clipped_rows(flat, batch, norm, zeros)), out)
         measured = [one.measured() for one in passed]
         lengths = torch.linalg.vector_norm(torch.stack([length for length, _ in measured]), dim=0)
         factors = clip_factors(lengths, norm, lengths.dtype) * batch.weights.flatten()  # 0 for what is padded
@@ -167,7 +167,7 @@ class Layered(Net):
         found: list[Tensor] = []
         for one, (_, rows) in zip(passed, measured, strict=True):
             found += one.summed(factors.view(len(batch.labels), -1), rows, bad)
-        return joined(found, batch, len(self.weights[0]))
+        return self.rows(joined(found, batch, len(self.weights[0])), out)
 
     def _split(self, rows: Tensor) -> list[Tensor]:
         """Rows whose weights lie as they do here, as parts."""

@@ -89,9 +89,16 @@ class Net(ABC):
     def gradients(self, batch: Batch) -> list[Tensor]:
         """The sums over each site's records of weight times gradient."""
 
+    def still(self, params: Tensor, sites: int) -> None:
+        """The same for one gradient: the params of the sites are not moved."""
+        self.begin(params, sites)
+
     @abstractmethod
-    def clipped(self, batch: Batch, norm: float) -> list[Tensor]:
-        """The sums over each site's records, or patients, of clipped gradients. Those not finite are left out."""
+    def clipped(self, batch: Batch, norm: float, out: Tensor) -> Tensor:
+        """The sums over each site's records, or patients, of clipped gradients, as rows of the flat form in `out`.
+
+        Those not finite are left out.
+        """
 
     @abstractmethod
     def rows(self, parts: Sequence[Tensor], out: Tensor) -> Tensor:

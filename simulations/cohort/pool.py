@@ -1,8 +1,8 @@
 """One process per core for what arithmetic bounds: each trains some sites of a round, as one process would.
 
-A worker is a fork: it has task and data without a copy, and is told no secret. Which rows make a batch is drawn
-here, so the result does not depend on how many workers there are, to the last bit. A worker ends with this process,
-whatever ends it, and where one is lost its sites are trained here.
+A worker is a fork: it has task and data without a copy, and is told no secret but the seeds of its sites' dropout.
+Which rows make a batch is drawn here, so the result does not depend on how many workers there are, to the last bit.
+A worker ends with this process, whatever ends it, and where one is lost its sites are trained here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from weakref import finalize
 import torch
 from torch import Tensor
 
-Job = tuple[str, list[Tensor], float]  # a site, the rows of each step's batch, its expected size
+Job = tuple[str, list[Tensor], float, int]
+"""A site, the rows of each step's batch, its expected size, and the seed of dropout, 0 if there is none."""
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG
 _AHEAD = 2  # jobs that wait at each worker
 _PAYS = 1e10  # operations of a round: about a tenth of a second of one core
@@ -94,10 +95,12 @@ class Pool:
         self._end()
 
     def _send(self, number: int, job: Job) -> None:
-        name, rows, expected = job
+        name, rows, expected, seed = job
         with suppress(OSError):  # of a worker that is gone; what it should have done is done here
             pipe = self._pipes[number % len(self._pipes)]
-            pipe.send((self._round, self._slot(number), name, [each.numpy() for each in rows], expected))
+            pipe.send(
+                (self._round, self._slot(number), name, [each.numpy() for each in rows], expected, seed)
+            )
 
     def _receive(self, number: int, job: Job) -> Tensor:
         worker = number % len(self._pipes)
@@ -140,13 +143,13 @@ def _serve(pipe: Connection, others: list[Connection], work: Work, params: Tenso
     begun = 0
     with suppress(EOFError, OSError):
         while True:
-            number, slot, name, rows, expected = pipe.recv()
+            number, slot, name, rows, expected, seed = pipe.recv()
             done = False
             with suppress(Exception):  # the parent tries it, and says what it is
                 if number != begun:
                     work.begin(params)
                     begun = number
-                found[slot] = work.result((name, [torch.from_numpy(each) for each in rows], expected))
+                found[slot] = work.result((name, [torch.from_numpy(each) for each in rows], expected, seed))
                 done = True
             pipe.send(done)
 

@@ -67,6 +67,13 @@ class CohortProgram:
         self._pool: Pool | None = None
         self._alone = alone
 
+    def prepare(self, terms: Terms) -> None:
+        """What the first round of such terms would do: choose the way, stack what is trained on first."""
+        dtype = torch.float64 if terms.kind.clips_records else torch.float32
+        way = self.way(terms, dtype)
+        if way.net is not None:
+            self._shelf.stack(terms.parameters.members[: way.at_once])
+
     def updates(self, terms: Terms, params: Tensor, streams: Streams, names: Names = None) -> Iterator[Rows]:
         """What plain training changed at every site, or at those of these names."""
         way, setting = self.way(terms, torch.float32), self._setting(terms, params, torch.float32)

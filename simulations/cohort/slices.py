@@ -69,9 +69,9 @@ class Slice:
         """The sums over one batch each."""
 
         def summed(net: Net, stack: Stack) -> Tensor:
-            net.begin(self._params, len(self.names))
+            net.still(self._params, len(self.names))
             (batch,) = self._batches(stack, mean=False)
-            return self._flat(net, net.clipped(batch, norm))
+            return net.clipped(batch, norm, self._empty).cpu()
 
         return self._rows(summed, lambda work, _: work.clipped_gradients(norm))
 
@@ -84,7 +84,7 @@ class Slice:
             net.begin(self._params, len(self.names))
             descent = Descent(training, net.weights, net.start)
             for batch in self._batches(stack, mean=False):
-                totals = self._flat(net, net.clipped(batch, norm))
+                totals = net.clipped(batch, norm, self._empty).cpu()
                 seen = noised(self.place, totals).to(device)
                 descent.step(net.parts(seen / expected))
             return self._moved(net)
@@ -167,11 +167,11 @@ class Slice:
         sizes = terms.parties.sizes
         return terms.plan.training.sample_rate * np.array([sizes[name] for name in self.names], np.float64)
 
-    def _flat(self, net: Net, parts: Sequence[Tensor]) -> Tensor:
-        out = torch.empty(
-            (len(self.names), len(self.setting.params)), dtype=torch.float64, device=parts[0].device
-        )
-        return net.rows(parts, out).cpu()
+    @property
+    def _empty(self) -> Tensor:
+        """Room for rows of the flat form."""
+        shape = len(self.names), len(self.setting.params)
+        return torch.empty(shape, dtype=torch.float64, device=self.setting.device)
 
     def _moved(self, net: Net) -> Tensor:
-        return self._flat(net, net.weights).sub_(self.setting.params.to(torch.float64))
+        return net.rows(net.weights, self._empty).cpu().sub_(self.setting.params.to(torch.float64))

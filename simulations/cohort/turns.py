@@ -9,12 +9,14 @@ are stepped within the backward pass, without a gradient as large as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clients.training.isolation import draws_apart, seeded
 from clients.training.known import is_known
 from federation.config.tables import Training
 from federation.model.task import Dataset, Task, weighed
@@ -62,6 +64,7 @@ class Turns:
         self._tensors = [
             (each, self._images.get(layer) if each.dim() == 2 else None) for each, layer in tensors
         ]
+        self._drops = {layer for layer in self._chain if type(layer) is nn.Dropout and 0 < layer.p < 1}
         first = next((n for n, layer in enumerate(self._chain) if _has_other(layer)), len(self._chain))
         self._start: list[Tensor] = []
         self._stepped = {layer for layer in self._chain[first:] if type(layer) is nn.Linear}
@@ -74,11 +77,25 @@ class Turns:
         for (_, image), kept, piece in zip(self._tensors, self._start, pieces, strict=True):
             _in_order(kept, image).copy_(piece.view(_in_order(kept, image).shape))
 
-    def update(self, batches: Iterable[Dataset], training: Training, expected: float) -> Tensor:
-        """What training changed at a site, (d,) float64.
+    @property
+    def draws(self) -> bool:
+        """Whether there is chance in a step: dropout, which draws as it does at the site with the same seed."""
+        return bool(self._drops)
+
+    def update(
+        self, batches: Iterable[Dataset], training: Training, expected: float, seed: int = 0
+    ) -> Tensor:
+        """What training changed at a site, (d,) float64. `seed` is that of the site's coins, if it draws any.
 
         It is not finite where a site's own code has to say what becomes of a record.
         """
+        with seeded(seed) if self.draws else nullcontext():
+            if self.draws:
+                with draws_apart():  # a site makes a model first
+                    pass
+            return self._updated(batches, training, expected)
+
+    def _updated(self, batches: Iterable[Dataset], training: Training, expected: float) -> Tensor:
         with torch.no_grad():
             for (each, _), kept in zip(self._tensors, self._start, strict=True):
                 each.copy_(kept)
@@ -93,7 +110,8 @@ class Turns:
         ]
         descent = Descent(training, weights, start)
         for batch in batches:
-            outputs = self._called(batch.features, stepped, training.learning_rate)
+            with draws_apart() if self.draws and len(batch) else nullcontext():
+                outputs = self._called(batch.features, stepped, training.learning_rate)
             losses = self._loss(outputs, batch.labels)
             if self._class_weights:
                 losses = losses * weighed(batch.labels, self._class_weights, losses)
@@ -109,6 +127,8 @@ class Turns:
                 seen = _Stepped.apply(seen, layer.weight, layer.bias, rate)  # type: ignore[no-untyped-call]
             elif number + 1 < len(self._chain) and self._chain[number + 1] in self._images:
                 seen = seen.permute(0, 2, 3, 1).flatten(1)
+            elif layer in self._drops:
+                seen = seen * _kept(seen, layer.p)
             else:
                 seen = layer(seen)
         return seen
@@ -123,6 +143,12 @@ class Turns:
             out[place : place + each.numel()].view(whole.shape).copy_(whole)
             place += each.numel()
         return out
+
+
+def _kept(like: Tensor, share: float) -> Tensor:
+    """What dropout multiplies with: drawn in torch's own order, and then laid as the values are."""
+    mask = torch.empty(like.shape, dtype=like.dtype).bernoulli_(1 - share).div_(1 - share)
+    return mask.contiguous(memory_format=torch.channels_last) if like.dim() == 4 else mask
 
 
 def _in_order(tensor: Tensor, image: tuple[int, ...] | None) -> Tensor:

@@ -10,19 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from clients.training.dpsgd import clipped_gradient
+from clients.training.isolation import draws_apart, seeded
+from clients.training.known import is_known
 from clients.training.local import made_up, plain_gradient
 from clients.training.trial import Trial
 from federation.config.tables import Training
+from federation.model.losses import Single
 from federation.model.task import Dataset, Task
 from simulations.cohort.batches import Stack, drawn
+from simulations.cohort.chains import chain_of
 from simulations.cohort.dense import Dense, layers_of
 from simulations.cohort.general import General
 from simulations.cohort.layered import Layered
@@ -63,13 +68,17 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
     """The fastest way that is right for a task, for records shaped like those of `like`."""
     like = Dataset(like.features[:0], like.labels[:0], like.patients)
     layers = layers_of(task)
-    if layers is not None and like.features.is_floating_point() and like.labels.dim() == 1:
-        dense = Dense(layers)
+    single = isinstance(task.loss, Single)
+    if layers is not None and like.features.is_floating_point() and (single or like.labels.dim() == 1):
+        dense = Dense(layers, task.loss)
         if _is_right(dense, task, like, dtype, device):
             widths = batch * sum(layer.inputs + layer.outputs for layer in layers)
             size = sum(layer.size + layer.outputs for layer in layers)
             at_once = int(_CACHE // ((size + widths) * dtype.itemsize))
-            return Way(min(MOST, max(8, at_once)), dense, classes=layers[-1].outputs)
+            return Way(min(MOST, max(8, at_once)), dense, classes=None if single else layers[-1].outputs)
+    if dropped := _without_dropout(task):
+        right = dtype is torch.float32 and device.type == "cpu" and _is_fit(dropped, like, batch, dtype)
+        return _in_turn(task, like, _operations(dropped, like, batch)) if right else ALONE
     fits = _is_fit(task, like, batch, dtype)
     operations = _operations(task, like, batch) if fits else 0
     if operations > _HEAVY and dtype is torch.float32 and device.type == "cpu":
@@ -84,6 +93,15 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
                 one = net.size + batch * (row + math.prod(like.features.shape[1:])) + operations / _REUSE
                 return Way(min(MOST, max(1, int(_ROOM // (one * dtype.itemsize)))), net)
     return ALONE
+
+
+def _without_dropout(task: Task) -> Task | None:
+    """The task of a known chain with the dropout taken out, if there is any: what else it does is tried on that."""
+    model = task.model()
+    if not is_known(model) or not any(type(part) is nn.Dropout for part in chain_of(model)):
+        return None
+    layers = [part for part in chain_of(model) if type(part) is not nn.Dropout]
+    return replace(task, model=lambda: deepcopy(nn.Sequential(*layers)))
 
 
 def _operations(task: Task, like: Dataset, batch: float) -> int:
@@ -106,9 +124,11 @@ def _in_turn(task: Task, like: Dataset, operations: int) -> Way:
             params = torch.cat([part.detach().reshape(-1) for part in trial.parameters])
             turns.begin(params)
             found = turns.update([made], training, 1.0)
-            expected = plain_gradient(trial.model, task.loss, class_weights=task.class_weights)(
-                made.features, made.labels
-            )
+            with seeded(0):
+                with draws_apart():  # a site makes its model first
+                    pass
+                gradient = plain_gradient(trial.model, task.loss, class_weights=task.class_weights)
+                expected = gradient(made.features, made.labels)
             return (
                 Way(1, turns=turns, operations=operations)
                 if trial.close(-found.to(torch.float32), expected)
@@ -143,9 +163,11 @@ def _is_right(net: Net, task: Task, like: Dataset, dtype: torch.dtype, device: t
             net.begin(params.to(device), len(_TRIED))
             batch, sites = _made_up(like, dtype, device, task.class_weights)
             norm = _norm(trial, sites) if dtype is torch.float64 else None
-            found = net.gradients(batch) if norm is None else net.clipped(batch, norm)
             out = torch.empty((len(_TRIED), len(params)), dtype=dtype, device=device)
-            rows = net.rows(found, out).cpu()
+            if norm is None:
+                rows = net.rows(net.gradients(batch), out).cpu()
+            else:
+                rows = net.clipped(batch, norm, out).cpu()
             return all(
                 trial.close(row, _expected(trial, task, site, norm))
                 for row, site in zip(rows, sites, strict=True)

@@ -27,6 +27,7 @@ from federation.round.flower import from_record, to_record  # noqa: E402
 from federation.round.terms import Terms  # noqa: E402
 from privacy.errors import PrivacyError  # noqa: E402
 from privacy.mechanism.encoding import RingVector  # noqa: E402
+from simulations.cohort.program import CohortProgram  # noqa: E402
 from simulations.ray.shelves import Shelves, Training  # noqa: E402
 from simulations.ray.slices import Slice, Work, refused, seen_of, summed  # noqa: E402
 from simulations.sums.adding import Adding, all_at_once  # noqa: E402
@@ -73,7 +74,9 @@ class _Room:
         task, tally = build_task(plan), Tally()
         found = find_sites(Path(work.sites), any_format=not isinstance(plan.task, TabularTask))
         shelves = Shelves(work, plan, task, {entry.name: entry for entry in found.sites}, tally)
-        works = all_at_once(plan, task, Training(shelves), shelves, "cpu", tally, alone=True)
+        data = Training(shelves)
+        program = CohortProgram(plan, task, data, device="cpu", tally=tally, alone=True)
+        works = all_at_once(program, shelves)
         return cls(work, plan, shelves, Adding(works, {}, tally))
 
     def summed(self, part: Slice) -> RingVector:

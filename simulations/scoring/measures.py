@@ -141,7 +141,8 @@ def _ks(scored: Scored) -> Estimate | None:
     best = int(np.abs(apart).argmax())
     parts = [of_share(int(one[best]), int(one[-1])) for one in (negative, positive)]
     more, less = parts if apart[best] >= 0 else parts[::-1]
-    return intervals.of_difference(more, less)
+    found = intervals.of_difference(more, less)
+    return found._replace(low=max(0.0, found.low or 0.0))
 
 
 def _recall_at(scored: Scored, percent: int) -> Estimate | None:

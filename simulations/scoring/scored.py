@@ -38,14 +38,16 @@ class Scored:
     @property
     def classes(self) -> int:
         """How many there are."""
-        return self.scores.shape[1]
+        return int(self.scores.shape[1])
 
     @cached_property
     def answers(self) -> Labels:
         """The class that each record is taken for."""
         if self.threshold is None:
-            return self.scores.argmax(axis=1)
-        return (self.scores[:, 1] >= self.threshold).astype(np.int64)
+            found: Labels = self.scores.argmax(axis=1)
+        else:
+            found = (self.scores[:, 1] >= self.threshold).astype(np.int64)
+        return found
 
     def asked(self, occurs: Callable[[Scored], Labels]) -> list[int]:
         """The classes that a mean is over: of two only the second."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,7 +22,6 @@ from clients.training.screen import said_of
 from clients.training.work import Trainer
 from federation.errors import FederationError, TaskError, TrainingDiverged
 from federation.kinds.base import Works
-from federation.model.task import Dataset, Task
 from federation.plan.plan import Plan
 from federation.round.parts import Sum, without_excess
 from federation.round.terms import Terms
@@ -47,6 +47,16 @@ class Adding:
     own: Mapping[str, Site] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
     begins: Begins = lambda _terms, _params, _charged: None
+    prepares: Callable[[Terms], None] = lambda _: None
+
+    def prepare(self, terms: Terms) -> None:
+        """Before the first round, of which these are the terms: what follows from plan, model and sizes alone.
+
+        What fails here fails in the round again, which says how.
+        """
+        with suppress(Exception):
+            terms.kind.prepare(terms.parties)
+            self.prepares(terms)
 
     def __call__(self, terms: Terms, params: Tensor) -> Sum:
         """The sum over all members of `terms`."""
@@ -131,18 +141,8 @@ def here(_: Plan, adding: Adding) -> Adding:
     return adding
 
 
-def all_at_once(
-    plan: Plan,
-    task: Task,
-    data: Mapping[str, Dataset],
-    trainers: Mapping[str, Trainer],
-    device: str,
-    tally: Tally,
-    *,
-    alone: bool = False,
-) -> WorksOf:
+def all_at_once(program: CohortProgram, trainers: Mapping[str, Trainer]) -> WorksOf:
     """All sites of a sum, or some of them, as one program."""
-    program = CohortProgram(plan, task, data, device=device, tally=tally, alone=alone)
 
     def works(terms: Terms, names: tuple[str, ...], params: Tensor, chance: Chance) -> Works:
         return Together(terms, names, params, trainers, program, chance)

@@ -11,6 +11,7 @@ from clients.site import Site
 from clients.training.isolation import Tally
 from clients.training.work import Trainer, site_stream
 from federation.plan.plan import Plan
+from simulations.cohort.program import CohortProgram
 from simulations.sums.adding import Adding, Begins, all_at_once
 from simulations.world import World
 
@@ -26,8 +27,8 @@ def adding_of(
     """Adds up the sites of a world under this plan; `own` are those that go by rules of their own."""
     tally = Tally()
     trainers = _Trainers(plan, world, tally)
-    works = all_at_once(plan, world.task, world.training, trainers, device, tally)
-    return Adding(works, own, tally, begins)
+    program = CohortProgram(plan, world.task, world.training, device=device, tally=tally)
+    return Adding(all_at_once(program, trainers), own, tally, begins, program.prepare)
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def test_the_upload_is_what_a_round_of_the_smallest_cohort_sends() -> None:
 
 
 def test_the_budget_is_asked_before_the_data_are_read(tmp_path: Path) -> None:
-    path = write_site(tmp_path, SITE.replace("epsilon_max = 8.0", "epsilon_max = 9.0"))
+    path = write_site(tmp_path, SITE.replace("epsilon_max = 8.0", "epsilon_max = 11.0"))
     spend(path, make_plan()).close()
     (tmp_path / "berlin.csv").unlink()
     with pytest.raises(BudgetExceeded):

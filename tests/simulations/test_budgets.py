@@ -132,5 +132,5 @@ def test_a_record_of_a_client_costs_more_than_the_client() -> None:
 def test_the_filter_counts_more_than_the_plan_spends_where_records_are_sampled() -> None:
     assert 1 < found("distributed")["filter"]["load"] < 1.5
     whole = budget_of(plan_of(noise="distributed", sample_rate=1.0, rounds=50))
-    assert whole["filter"]["type"] == "gdp"
-    assert whole["filter"]["load"] == pytest.approx(1.0, rel=1e-9)
+    assert whole["filter"]["type"] == "rdp", "a site that foresees no sampling says so in its own file"
+    assert 1 < whole["filter"]["load"] < 1.2

@@ -74,6 +74,27 @@ def test_a_site_s_refusal_keeps_its_own_words(tmp_path: Path) -> None:
         next(run_vectorized(plan, begin(plan, RUN, start(plan)), world.members, refuse, server_stream))
 
 
+@pytest.mark.parametrize("changes", [{}, {"unit": "client", "local_steps": 2}], ids=["sums", "updates"])
+def test_classes_weigh_the_same_in_vectors_and_in_the_protocol(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    plans = [
+        plan_of({"task.class_weights": weights}, sample_rate=0.5, **changes)
+        for weights in ({"yes": 9.0}, {"no": 1.0})
+    ]
+    params = []
+    for plan in plans:
+        with opened(plan, tmp_path / str(len(params)), 4) as (world, sites):
+            trainers: dict[str, Trainer] = {name: site.load(plan) for name, site in sites.items()}
+            state = begin(plan, RUN, start(plan))
+            bare = list(run_vectorized(plan, state, world.members, contribute(trainers), server_stream))
+            network = InProcess({name: site.receive for name, site in sites.items()})
+            real = list(rounds_of(world, network, state))
+        assert torch.equal(bare[-1][0].params, real[-1][0].params)
+        params.append(bare[-1][0].params)
+    assert not torch.allclose(params[0], params[1], atol=1e-3)
+
+
 def test_curves_and_crosses_are_trained_alike_by_both_engines(tmp_path: Path) -> None:
     plan = plan_of({"task.model": "additive", "task.cross": [["age", "ward"]]})
     with opened(plan, tmp_path) as (world, sites):

@@ -14,7 +14,7 @@ import torch
 from federation.model.curves import Curve, Surface, curves, intercepts, surfaces
 from federation.model.points import points_of
 from federation.plan.layout import layout
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from federation.report.said.finished import Finished, adds_up
 
 BAND = (
@@ -65,7 +65,7 @@ class Said:
 def said(run: Finished) -> Said | None:
     """What the model of a run says; None if it does not add up."""
     task = run.table
-    if task is None or not adds_up(run.plan):
+    if not isinstance(task, Classification) or not adds_up(run.plan):
         return None
     flat = run.params.double().tolist()
     base = intercepts(task, flat)
@@ -80,7 +80,7 @@ def said(run: Finished) -> Said | None:
 
 
 def _coefficients(
-    task: TabularTask, params: torch.Tensor, deviation: float | None
+    task: Classification, params: torch.Tensor, deviation: float | None
 ) -> tuple[Coefficient, ...]:
     many = len(task.classes)
     weights = params.double()[: task.inputs * many].reshape(many, task.inputs)

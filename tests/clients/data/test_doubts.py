@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from clients.data.described import describe
-from clients.data.doubts import doubts_of_size, doubts_of_sizes, hints_of_length, percent
+from clients.data.doubts import doubts_of_size, doubts_of_sizes, hints_of_length, hints_of_metrics, percent
 from federation.plan.numerals import as_text
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from tests.clients.data.tables import table_of
 from tests.plans import plan_of
 
@@ -26,7 +26,7 @@ def doubts(name: str, cells: Sequence[object], labels: Sequence[object] | None =
     """Doubts about one column of numbers; labels are of two classes unless given."""
     low, high = RANGES[name]
     task = plan_of(**{"task.features": {name: {"low": low, "high": high}}}).task
-    assert isinstance(task, TabularTask)
+    assert isinstance(task, Classification)
     given = [place % 2 for place in range(len(cells))] if labels is None else labels
     rows = [[str(cell), str(label)] for cell, label in zip(cells, given, strict=True)]
     return list(map(str, describe(table_of((name, "num"), rows), task).doubts))
@@ -143,7 +143,7 @@ def test_labels_of_one_class_and_classes_without_a_record() -> None:
 
 def test_a_value_that_every_record_holds() -> None:
     task = plan_of(**{"task.features": {"cp": {"values": ["1", "2"]}}}).task
-    assert isinstance(task, TabularTask)
+    assert isinstance(task, Classification)
     for cells, lines in ((["1", "1"], 1), (["1", "2"], 0), (["1", "?"], 0), (["1"], 0)):
         rows = [[cell, str(place % 2)] for place, cell in enumerate(cells)]
         found = describe(table_of(("cp", "num"), rows), task).doubts
@@ -197,3 +197,24 @@ def test_numbers_and_shares_are_written_as_people_do() -> None:
         "0.1%",
         "99.9%",
     ]
+
+
+RARE = [("0", 890), ("1", 110)]
+
+
+@pytest.mark.parametrize("metrics", [["accuracy"], ["accuracy", "loss", "specificity"]])
+def test_metrics_that_cannot_show_a_rare_class_are_a_hint(metrics: list[str]) -> None:
+    (line,) = hints_of_metrics(plan_of({"evaluation.metrics": metrics}), RARE)
+    assert 'class "1"' in line and "11.0%" in line and "0.890" in line
+    assert not list(hints_of_metrics(plan_of({"evaluation.metrics": [*metrics, "auc"]}), RARE))
+    assert not list(hints_of_metrics(plan_of({"evaluation.metrics": metrics}), [("0", 70), ("1", 30)]))
+    assert not list(hints_of_metrics(plan_of({"evaluation.metrics": metrics}), [("0", 890), ("1", 0)]))
+
+
+def test_answers_of_a_rare_class_without_threshold_or_weights_are_a_hint() -> None:
+    asked: dict[str, object] = {"evaluation.metrics": ["auc", "recall"]}
+    for moved in ({}, {"evaluation.threshold": 0.5}):
+        (line,) = hints_of_metrics(plan_of(asked | moved), RARE)
+        assert "recall" in line and "evaluation.threshold" in line
+    for moved in ({"evaluation.threshold": 0.1}, {"task.class_weights": {"1": 5.0}}):
+        assert not list(hints_of_metrics(plan_of(asked | moved), RARE))

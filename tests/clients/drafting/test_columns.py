@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 
 import pytest
@@ -49,6 +50,45 @@ def test_few_texts_and_few_whole_numbers_are_values(cells: list[str], values: tu
     feature = judged("x", cells * MANY).feature
     assert isinstance(feature, Categorical)
     assert feature.values == values
+
+
+DAYS = [datetime.date(2019, 3, 2) + datetime.timedelta(9 * number) for number in range(MANY)]
+MONEY = [str(round(10 ** (number % 60 / 10), 2)) for number in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "shape"),
+    [
+        (["?", "", *AGES], {"low": 20, "high": 80, "missing": "indicator"}),
+        (["a", "b", "NA"] * MANY, {"values": ("a", "b"), "missing": "category"}),
+        (["7", ""] * MANY, {"values": ("7",), "missing": "category"}),
+        ([f"code {number % 30}" for number in range(90)], {"values": 30, "other": True}),
+        ([f"E{number % 200}.1" for number in range(900)], {"hash": 64}),
+        ([f"V{number % 90}" if number % 9 else "?" for number in range(900)] + ["250", "7"],
+         {"hash": 64, "missing": "category"}),
+        ([f"{day} 09:00:00" for day in DAYS], {"date": "%Y-%m-%d", "since": "2019-01-01", "until": "2020-12-31"}),
+        ([f"{day:%d.%m.%Y}" for day in DAYS] + [""], {"date": "%d.%m.%Y", "missing": "indicator"}),
+        ([f"{day:%m/%d/%Y}" for day in DAYS], {"date": "%m/%d/%Y"}),
+        (MONEY, {"low": 1, "high": 1000000, "scale": "log"}),
+        (["0", *MONEY], {"low": 0, "high": 1000000, "scale": "symlog"}),
+    ],
+    ids=["numbers", "values", "one value", "others", "codes", "codes and numbers", "moments", "german", "american",
+         "money", "money and nothing"],
+)  # fmt: skip
+def test_what_cells_are_is_proposed_as_a_rule(cells: list[str], shape: dict[str, object]) -> None:
+    feature = judged("x", cells).feature
+    assert feature is not None
+    said = feature.model_dump(exclude_none=True)
+    if isinstance(shape.get("values"), int):
+        said["values"] = len(said["values"])
+    assert {key: said.get(key) for key in shape} == shape
+    assert set(said) - {"name", "take", "since", "until"} <= set(shape)
+
+
+def test_a_code_of_something_else_is_no_identifier_though_it_is_called_id() -> None:
+    feature = judged("admission_type_id", [str(number % 8) for number in range(900)]).feature
+    assert isinstance(feature, Categorical)
+    assert judged("patient_id", [str(number % 8) for number in range(900)]).feature is None
 
 
 @pytest.mark.parametrize(

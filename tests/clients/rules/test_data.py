@@ -33,6 +33,12 @@ def site(folder: Path, lines: str) -> tuple[Origin, Origin | None]:
     return load_site(path).data.origins(folder)
 
 
+def test_columns_are_named_for_text_and_for_nothing_else(tmp_path: Path) -> None:
+    source, test = site(tmp_path, 'source = "a.data"\ntest = "b.parquet"\ncolumns = ["age", "sex"]')
+    assert source.columns == ("age", "sex")
+    assert test is not None and test.columns == ()
+
+
 @pytest.mark.parametrize(
     ("lines", "key", "expected"),
     [
@@ -49,6 +55,10 @@ def site(folder: Path, lines: str) -> tuple[Origin, Origin | None]:
         ('source = "a.csv"\ndecimal = ";"', "data.decimal", "must be"),
         ('source = "a.csv"\nencoding = "latin-99"', "data.encoding", "is no encoding"),
         ('source = "a.csv"\nencoding = "hex"', "data.encoding", "is no encoding"),
+        ('source = "a.parquet"\ncolumns = ["a"]', "data.columns", "is for CSV"),
+        ('source = "a.csv"\ncolumns = ["a", "a "]', "data.columns", "must name each column of the file once"),
+        ('source = "a.csv"\ncolumns = []', "data.columns", "must name each column of the file once"),
+        ('source = "a.csv"\ncolumns = ["a", "b\\nc"]', "data.columns", "must name each column of the file once"),
         ('source = "mysql://db/x"', "data.source", "is no source that can be read here"),
         ('source = "https://db/x.csv"', "data.source", "is no source that can be read here"),
         ('source = "sqlite://x"', "data.source", "names no file"),

@@ -57,6 +57,17 @@ def test_the_sums_are_right_answers_wrong_answers_and_losses_as_torch_has_them()
     assert float(found[2]) == pytest.approx(float(losses.sum().detach()) / LOSS_BOUND, rel=1e-5)
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
+def test_an_answer_is_the_second_class_from_the_threshold_on(threshold: float) -> None:
+    model, task = task_of(torch.tensor([[1.0, -0.5], [-1.0, 0.5]]))
+    data = data_of(50)
+    answers = torch.softmax(model(data.features), 1)[:, 1] >= threshold
+    right = int((answers.long() == data.labels).sum())
+    found = figures(model, task, data, whole_patients=False, threshold=threshold)
+    assert found[:2].tolist() == [right, 50 - right]
+    assert float(found[2]) == float(figures(model, task, data, whole_patients=False)[2])
+
+
 @settings(max_examples=60, deadline=None)
 @given(count=st.integers(1, 30), seed=st.integers(0, 50), scale=st.sampled_from([0.1, 1.0, 1e3, 1e30, 3e38]))
 def test_one_record_moves_the_sums_by_no_more_than_the_noise_is_made_for(

@@ -11,13 +11,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
+from clients.training.isolation import coins
 from clients.training.local import local_delta, made_up, plain_gradient, poisson_batch
+from clients.training.work import SiteWork, Trainer
 from federation.config.tables import Training
-from federation.model.task import Dataset, build_task
+from federation.model.task import Dataset, Task, build_task, cross_entropy
 from privacy.mechanism.noise import Stream
-from tests.clients.sites import DIMENSION, key_of, loaded, make_data, make_params, make_plan, sgd_by_torch
+from tests.clients.sites import (
+    DIMENSION,
+    key_of,
+    loaded,
+    make_data,
+    make_params,
+    make_plan,
+    make_terms,
+    sgd_by_torch,
+)
 
 FALSE_ALARM = 1e-6  # of each statistical test below; keys are fixed, so none ever flickers
 
@@ -192,3 +203,26 @@ def test_made_up_records_have_the_shape_of_the_real_ones_and_nothing_else() -> N
 def test_without_records_nothing_moves() -> None:
     empty = Dataset(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
     assert not bool(delta_of(training_of(local_steps=3), empty, 20).any())
+
+
+def test_a_model_that_seeds_the_generator_does_not_make_its_dropout_known() -> None:
+    """Sites of different secrets draw different masks; the same site draws the same again."""
+
+    def seeding() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Dropout(0.5), nn.Linear(width, 2))
+
+    plan, data = make_plan("record", "none", sample_rate=1.0), make_data(20, 0)
+    width = data.features.shape[1]
+
+    def update(secret: str) -> Tensor:
+        task = Task("seeding", seeding, cross_entropy)
+        params, stream = torch.zeros(2 * width + 2), Stream(key_of(secret))
+        trainer = Trainer(task, data, lambda _: stream)
+        with coins(stream):
+            return SiteWork(
+                make_terms(plan), "amsterdam", params, trainer, stream, [torch.arange(20)]
+            ).update()
+
+    assert torch.equal(update("ours"), update("ours"))
+    assert not torch.equal(update("ours"), update("another"))

@@ -52,3 +52,27 @@ def test_a_table_of_one_s_own_is_dealt_to_sites_that_can_be_simulated(
     Path("semicolons.csv").write_text("a;b\n1;2\n3;4\n")
     said = refused("split", "semicolons.csv", "--iid", "--sites", 2, "--out", "other")
     assert '--separator ";"' in said and "site.toml" not in said
+
+
+def test_a_raw_file_without_a_header_and_with_gaps_is_trained_on_as_it_is(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = (("39", "A", "0"), (" ?", "B", "1"), ("51", " ?", "0"), ("62.5", "A", "1"))
+    rows = [", ".join(cells[number % 4]) for number in range(160)]
+    raw = "\n".join(rows) + "\n"
+    Path("raw.data").write_text(raw)
+    how = ("--columns", "age,ward,num")
+    assert command("plan", "new", "raw.data", *how, "--target", "num", "--public").code == 0
+    text = Path("plan.toml").read_text()
+    assert 'missing = "indicator" }' in text and 'missing = "category" }' in text
+    text = text.replace('["A", "B"]', '["A"], other = true').replace("rounds = 100", "rounds = 1")
+    Path("plan.toml").write_text(text)
+    assert command("split", "raw.data", *how, "--iid", "--sites", 3, "--out", "sites").code == 0
+    told = command("check", "plan.toml", "--sites", "sites")
+    assert told.code == 0, told.err
+    assert "filled" in told.out and "others" in told.out
+    assert "filled" not in command("check", "plan.toml", "--sites", "sites", "--json").out
+    done = command("simulate", "plan.toml", "--sites", "sites", "--out", "run", "--no-baseline")
+    assert done.code == 0, done.err
+    assert Path("raw.data").read_text() == raw

@@ -40,7 +40,7 @@ def test_a_length_counts_a_value_of_a_list_once_and_a_range_by_half() -> None:
 def test_wider_inputs_get_a_larger_clip() -> None:
     few = dict(list(COLUMNS.items())[:4])
     assert settings(100_000, features=few).clipping_norm == pytest.approx(1.5 * (0.5 * 3) ** 0.5, rel=0.05)  # type: ignore[arg-type]
-    assert settings(100_000).clipping_norm == pytest.approx(1.5 * first_gradient(51**0.5, 2), rel=0.05)
+    assert settings(100_000).clipping_norm == pytest.approx(1.5 * first_gradient(51**0.5, 0.5**0.5), rel=0.05)
 
 
 def test_fewer_records_and_a_smaller_epsilon_get_a_smaller_clip_within_bounds() -> None:

@@ -68,3 +68,31 @@ def test_weights_that_mean_nothing_are_refused_at_their_line(weights: str, key: 
         plan_with(weights)
     assert caught.value.key == key
     assert caught.value.line is not None
+
+
+@pytest.mark.parametrize("value", ["0", "1", "-0.1", "1.5", "nan", '"0.5"', "true"])
+def test_a_threshold_is_between_0_and_1(value: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse(text_of().replace("[evaluation]", f"[evaluation]\nthreshold = {value}"))
+    assert caught.value.key == "evaluation.threshold"
+
+
+def test_a_threshold_is_in_the_digest() -> None:
+    texts = [text_of(), *(text_of({"evaluation.threshold": value}) for value in (0.5, 0.4))]
+    assert len({parse(text).digest for text in texts}) == 3
+
+
+@pytest.mark.parametrize("name", ["ks", "calibration", "recall_at_10"])
+def test_what_needs_two_classes_is_refused_for_three(name: str) -> None:
+    three: dict[str, object] = {"task.classes": ["0", "1", "2"]}
+    assert parse(text_of({"evaluation.metrics": [name]})).evaluation.metrics == (name,)
+    for asked, key in ({"metrics": [name]}, "metrics"), ({"threshold": 0.5}, "threshold"):
+        with pytest.raises(InputError, match="two classes") as caught:
+            parse(text_of(three | {f"evaluation.{one}": value for one, value in asked.items()}))
+        assert caught.value.key == f"evaluation.{key}"
+
+
+@pytest.mark.parametrize("name", ["recall_at_0", "recall_at_100", "recall_at_", "specifity"])
+def test_a_name_that_is_no_metric_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="is unknown"):
+        parse(text_of({"evaluation.metrics": [name]}))

@@ -18,7 +18,17 @@ from scipy.stats import norm
 
 from privacy.accounting.calibration import noise_multiplier
 from privacy.accounting.events import Event, GaussianEvent, NonPrivateEvent
-from privacy.accounting.filters import Admission, Budget, Filter, admit, filter_from_json
+from privacy.accounting.filters import (
+    UNSAMPLED,
+    USUAL,
+    Admission,
+    Budget,
+    Filter,
+    Foreseen,
+    admit,
+    filter_from_json,
+    room_for,
+)
 from privacy.accounting.pld import epsilon
 from privacy.accounting.rdp import renyi
 from privacy.errors import BudgetExceeded, UnsafeParameters, UnsupportedEvent
@@ -26,7 +36,7 @@ from privacy.mechanism.noise import Stream
 
 DELTA = 1e-5
 GDP = Filter(None)
-UNSAMPLED = st.builds(GaussianEvent, st.floats(2, 50), st.just(1.0), st.integers(1, 50))
+NEVER_SAMPLED = st.builds(GaussianEvent, st.floats(2, 50), st.just(1.0), st.integers(1, 50))
 ANY = st.builds(
     GaussianEvent,
     st.floats(0.8, 20),
@@ -90,7 +100,7 @@ def test_what_no_limit_holds_has_no_least_one_and_nothing_costs_nothing() -> Non
         assert rule.least([], DELTA) == rule.least([GaussianEvent(1.0, 1.0, 0)], DELTA) == 0
 
 
-@given(st.lists(UNSAMPLED, max_size=6), st.floats(0.1, 10))
+@given(st.lists(NEVER_SAMPLED, max_size=6), st.floats(0.1, 10))
 def test_without_sampling_the_filter_loses_nothing(plans: list[GaussianEvent], limit: float) -> None:
     spent: list[Event] = []
     for plan in plans:
@@ -239,11 +249,76 @@ def test_the_frozen_order_is_within_two_percent_of_the_best_for_the_first_plan(
 
 @given(BUDGETS, ANY)
 @settings(deadline=None, derandomize=True)
-def test_the_first_plan_decides_between_the_filters(budget: Budget, first: GaussianEvent) -> None:
+def test_no_first_plan_makes_a_filter_of_gdp_and_what_is_foreseen_decides_alone(
+    budget: Budget, first: GaussianEvent
+) -> None:
     rule = Filter.frozen(budget, first)
-    assert (rule.order is None) == (first.sample_rate == 1)
+    assert rule.order is not None
     assert Filter.frozen(budget, first) == rule
+    if first.sample_rate == 1:
+        assert rule == Filter.frozen(budget, NonPrivateEvent(), USUAL)
+    assert Filter.frozen(budget, first, UNSAMPLED) == GDP
+    assert Filter.frozen(budget, first, USUAL) == Filter.frozen(budget, GaussianEvent(1.0, 1.0, 1), USUAL)
     assert filter_from_json(json.loads(json.dumps(rule.to_json()))) == rule
+
+
+def planned(epsilon_: float, rate: float, steps: int) -> GaussianEvent:
+    return GaussianEvent(noise_multiplier(epsilon_, DELTA, rate, steps), rate, steps)
+
+
+def test_statistics_that_come_first_leave_room_for_the_training_that_follows() -> None:
+    """Under a filter by the first plan the second was refused: GDP counts a training of samples as one of all."""
+    budget, statistics, training = Budget(5.0, DELTA), planned(0.16, 1.0, 1), planned(3.0, 0.1, 200)
+    assert GDP.load([statistics, training], budget) > 30
+    for first, second in ((statistics, training), (training, statistics)):
+        rule = Filter.frozen(budget, first)
+        assert admit([first], second, budget, rule).by == "filter"
+        assert rule.load([first, second], budget) < 0.5
+
+
+@pytest.mark.parametrize("target", [0.5, 1.0, 3.0, 8.0])
+@pytest.mark.parametrize(("rate", "steps"), [(0.01, 1000), (0.1, 200), (0.5, 20)])
+def test_the_order_for_a_foreseen_training_is_the_best_for_it(target: float, rate: float, steps: int) -> None:
+    """Against every order, at the least noise with which the budget holds the training at all."""
+    budget, foreseen = Budget(target, DELTA), Foreseen(rate, steps)
+    rule = Filter.frozen(budget, NonPrivateEvent(), foreseen)
+    plan = foreseen.at(noise_multiplier(target, DELTA, rate, steps) * 1.2)
+    assert rule.load([plan], budget) <= 1.03 * min(
+        Filter(order).load([plan], budget) for order in range(2, 50)
+    )
+
+
+def test_without_sampling_an_order_costs_a_sixth_of_the_budget_and_gdp_nothing() -> None:
+    """What a site pays that foresees training and then never samples: up to epsilon 5, less than a fifth."""
+    for target in (1.0, 3.0, 5.0):
+        budget, plan = Budget(target, DELTA), planned(target, 1.0, 1)
+        assert Filter.frozen(budget, plan).load([plan], budget) < 1.2
+        assert Filter.frozen(budget, plan, UNSAMPLED).load([plan], budget) == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("rule", [GDP, Filter(5)], ids=["gdp", "rdp"])
+def test_the_room_that_is_told_is_admitted_and_a_little_more_is_not(rule: Filter) -> None:
+    budget, spent, foreseen = Budget(5.0, DELTA), [planned(1.0, 1.0, 1)], Foreseen(0.1, 200)
+    room = room_for(foreseen, spent, budget, rule)
+    assert 0 < room < 5
+    assert admit(spent, planned(0.99 * room, 0.1, 200), budget, rule).by == "filter"
+    with pytest.raises(BudgetExceeded):
+        admit(spent, planned(1.01 * room, 0.1, 200), budget, rule)
+
+
+def test_where_nothing_fits_no_room_is_told_and_without_limit_there_is_all() -> None:
+    spent = [planned(4.9, 1.0, 1)]
+    assert room_for(USUAL, spent, Budget(3.0, DELTA), Filter(7)) == 0
+    assert room_for(USUAL, spent, Budget(math.inf, DELTA), Filter(7)) == math.inf
+    assert room_for(USUAL, [], Budget(3.0, DELTA), Filter(7), more=1e9) == 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "steps"), [(0.0, 1), (1.1, 1), (math.nan, 1), (0.1, 0), (0.1, -1), (True, 1)]
+)
+def test_a_senseless_training_cannot_be_foreseen(rate: float, steps: int) -> None:
+    with pytest.raises(UnsafeParameters):
+        Foreseen(rate, steps)
 
 
 def test_under_gdp_a_sampled_plan_counts_as_if_it_were_not_sampled() -> None:

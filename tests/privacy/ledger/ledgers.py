@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.accounting.events import GaussianEvent
-from privacy.accounting.filters import Budget, Filter
+from privacy.accounting.filters import UNSAMPLED, Budget, Filter
 from privacy.accounting.units import Charge, Limit
 from privacy.ledger.chain import Entry, Genesis, append
 from privacy.ledger.heads import Head, head_body, pool_tag
@@ -20,8 +20,8 @@ KEY, NEXT, ANNA, BERT, CARL, PEER = (
 )
 APPROVERS = tuple(public_identity(key) for key in (ANNA, BERT, CARL))
 PLAN = Charge(GaussianEvent(20.0, 1.0, 100), "record", summed=False)  # epsilon 1.993 at delta 1e-5
-LIMIT = Limit("record", Budget(3.0, 1e-5))
-FILTER = Filter.frozen(LIMIT.budget, PLAN.event)
+LIMIT = Limit("record", Budget(3.0, 1e-5), foreseen=UNSAMPLED)
+FILTER = Filter.frozen(LIMIT.budget, PLAN.event, UNSAMPLED)
 GENESIS = Genesis("north", "cardiology", pool_tag(KEY, "cardiology"), public_identity(KEY), APPROVERS, False)
 
 

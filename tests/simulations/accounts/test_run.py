@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,26 @@ import torch
 from clients.data.folders import find_sites
 from federation.audit.examine import audit
 from federation.errors import CheckpointError, TrainingDiverged
+from federation.kinds import base
 from federation.ledger.export import load_entries
 from federation.plan.plan import parse
 from federation.report.report import Report
 from federation.round.terms import Terms
 from federation.sums.state import begin
+from privacy.mechanism import noise
 from server.run import receipt_of
 from server.run_folder import RunFolder
 from simulations.accounts import book as books
+from simulations.accounts import run as runs
 from simulations.accounts.file import AccountFile, Event
+from simulations.cohort import batches, program
 from simulations.simulate import simulate
 from simulations.world import read_world
 from tests.worlds import NAMES, load_params, text_of, write_sites
 
 TEXT = text_of(rounds=6, sample_rate=0.5)
 PRIVATE = text_of(noise="distributed", rounds=6, sample_rate=1.0)
+SITE = text_of(noise="site", rounds=6, sample_rate=1.0)
 
 
 class Killed(BaseException):
@@ -60,6 +65,37 @@ def counted(home: Path, site: str = "ash") -> dict[str, Counter[Any]]:
 
 def whole(rounds: int) -> dict[str, Counter[Any]]:
     return {kind: Counter(range(1, rounds + 1)) for kind in ("begin", "release")}
+
+
+@pytest.mark.parametrize("text", [TEXT, PRIVATE, SITE], ids=["none", "distributed", "site"])
+def test_the_first_round_does_nothing_that_can_be_done_before(
+    home: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """A way is chosen, data are stacked and tables of noise are made before any round: the clock runs in rounds."""
+    done, rounds = list[str](), runs.run_vectorized
+
+    def noted(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def told(*given: Any, **named: Any) -> Any:
+            done.append(name)
+            return original(*given, **named)
+
+        monkeypatch.setattr(owner, name, told)
+
+    def begun(*given: Any) -> Iterator[Any]:
+        done.append("rounds")
+        yield from rounds(*given)
+
+    noise._kept_table.cache_clear()
+    noted(program, "way_of")
+    noted(batches.Stack, "of")
+    noted(noise, "table_of")
+    noted(base, "grid")
+    monkeypatch.setattr(runs, "run_vectorized", begun)
+    played(home, text)
+    assert {"way_of", "of"} <= set(done[: done.index("rounds")])
+    assert done[-1] == "rounds"
 
 
 def test_all_sites_are_charged_by_one_write_for_a_round_or_several(

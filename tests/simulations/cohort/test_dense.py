@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from federation.model.losses import Huber, Poisson, Single, Squared
 from federation.model.task import Dataset, Task, cross_entropy
 from simulations.cohort import batches
 from simulations.cohort.batches import Stack, drawn
@@ -40,12 +42,12 @@ def _batch(scale: float = 1.0, *, patients: bool = False, weights: Sequence[floa
     return batch_of(stack, whole, WIDE)
 
 
-def _rows(net: Net, dimension: int, code: Callable[[Net], list[Tensor]]) -> Tensor:
+def _rows(net: Net, dimension: int, code: Callable[[Net, Tensor], Tensor]) -> Tensor:
     net.begin(torch.linspace(-1, 1, dimension, dtype=WIDE), len(SIZES))
-    return net.rows(code(net), torch.empty((len(SIZES), dimension), dtype=WIDE))
+    return code(net, torch.empty((len(SIZES), dimension), dtype=WIDE))
 
 
-def _both(model: Callable[[], nn.Module], code: Callable[[Net], list[Tensor]]) -> tuple[Tensor, Tensor]:
+def _both(model: Callable[[], nn.Module], code: Callable[[Net, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     task = _task(model)
     layers = layers_of(task)
     assert layers is not None
@@ -63,7 +65,9 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("_blocks")
 @pytest.mark.parametrize("model", [logistic, mlp, deep])
 def test_sums_of_gradients_are_those_of_autograd(model: Callable[[], nn.Module]) -> None:
-    found, expected = _both(model, lambda net: net.gradients(_batch(weights=(1.0, 1.0, 0.5, 1.0, 2.0))))
+    found, expected = _both(
+        model, lambda net, out: net.rows(net.gradients(_batch(weights=(1.0, 1.0, 0.5, 1.0, 2.0))), out)
+    )
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
     assert not found[1].any()  # of no records
 
@@ -75,14 +79,14 @@ def test_sums_of_gradients_are_those_of_autograd(model: Callable[[], nn.Module])
 def test_clipped_sums_are_those_of_autograd(
     model: Callable[[], nn.Module], patients: bool, norm: float
 ) -> None:
-    found, expected = _both(model, lambda net: net.clipped(_batch(patients=patients), norm))
+    found, expected = _both(model, lambda net, out: net.clipped(_batch(patients=patients), norm, out))
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12 * norm)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-120, 1e120, 1e160, 1e308])
 def test_lengths_at_the_ends_of_float64_are_clipped_with_care(scale: float) -> None:
     """One layer: in further ones activations of that size are at their ends, too."""
-    found, expected = _both(logistic, lambda net: net.clipped(_batch(scale), 0.5))
+    found, expected = _both(logistic, lambda net, out: net.clipped(_batch(scale), 0.5, out))
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -109,3 +113,21 @@ def test_any_other_model_is_not_batched_by_hand(other: str) -> None:
 
 def test_another_loss_is_not_batched_by_hand() -> None:
     assert layers_of(Task("made-up", mlp, lambda outputs, labels: cross_entropy(outputs, labels) * 2)) is None
+
+
+@pytest.mark.parametrize("patients", [False, True], ids=["records", "patients"])
+@pytest.mark.parametrize("pairs", [False, True], ids=["labels of one number", "of two"])
+@pytest.mark.parametrize("loss", [Squared(), Huber(0.3), Poisson()], ids=["squared", "huber", "poisson"])
+def test_losses_of_one_output_are_those_of_autograd(loss: Single, pairs: bool, patients: bool) -> None:
+    if pairs and not isinstance(loss, Poisson):
+        return  # only counts have an exposure
+    batch = _batch(patients=patients)
+    numbers = batch.labels.to(torch.float32)
+    batch = replace(batch, labels=torch.stack([numbers, numbers + 0.5], dim=-1) if pairs else numbers)
+    task = Task("made-up", lambda: nn.Sequential(nn.Linear(FEATURES, 5), nn.Tanh(), nn.Linear(5, 1)), loss)
+    layers = layers_of(task)
+    assert layers is not None
+    dimension = sum(each.numel() for each in task.model().parameters())
+    for code in (lambda net: net.gradients(batch), lambda net: net.clipped(batch, 0.5)):
+        found = _rows(Dense(layers, loss), dimension, code)
+        assert torch.allclose(found, _rows(General(task, CPU, WIDE), dimension, code), rtol=1e-9, atol=1e-12)

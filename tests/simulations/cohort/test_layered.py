@@ -50,12 +50,12 @@ def _batch(
     return batch_of(stack, whole, WIDE, class_weights)
 
 
-def _both(code: Callable[[Net], list[Tensor]]) -> tuple[Tensor, Tensor]:
+def _both(code: Callable[[Net, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     task, found = Task("made-up", small, cross_entropy), []
     for net in (Layered(task, _data(0), WIDE), General(task, CPU, WIDE)):
         generator = torch.Generator().manual_seed(2)
         net.begin(torch.randn(net.size, generator=generator, dtype=WIDE) / 3, len(SIZES))
-        found.append(net.rows(code(net), torch.empty((len(SIZES), net.size), dtype=WIDE)))
+        found.append(code(net, torch.empty((len(SIZES), net.size), dtype=WIDE)))
     return found[0], found[1]
 
 
@@ -67,7 +67,7 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("_blocks")
 def test_sums_of_gradients_are_those_of_autograd() -> None:
-    found, expected = _both(lambda net: net.gradients(_batch()))
+    found, expected = _both(lambda net, out: net.rows(net.gradients(_batch()), out))
     assert torch.allclose(found, expected, rtol=1e-10, atol=1e-12)
     assert float(expected.abs().max()) > 0.1
 
@@ -78,14 +78,14 @@ def test_sums_of_gradients_are_those_of_autograd() -> None:
 def test_clipped_sums_are_those_of_autograd(patients: bool, norm: float) -> None:
     for weights in ((), (1.0, 0.01)):
         batch = _batch(patients=patients, class_weights=weights)
-        found, expected = _both(lambda net, batch=batch: net.clipped(batch, norm))
+        found, expected = _both(lambda net, out, batch=batch: net.clipped(batch, norm, out))
         assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12 * norm)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
 @pytest.mark.parametrize("patients", [False, True], ids=["records", "patients"])
 def test_a_record_that_is_not_finite_is_left_out(patients: bool, value: float) -> None:
-    found, expected = _both(lambda net: net.clipped(_batch(patients=patients, spoil=value), 0.5))
+    found, expected = _both(lambda net, out: net.clipped(_batch(patients=patients, spoil=value), 0.5, out))
     assert torch.isfinite(found).all()
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
 

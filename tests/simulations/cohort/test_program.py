@@ -148,7 +148,7 @@ class _Asking(nn.Linear):
 
 
 def _dropping() -> nn.Module:
-    return nn.Sequential(nn.Linear(FEATURES, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
+    return nn.Sequential(nn.Linear(FEATURES, 8), nn.AlphaDropout(0.5), nn.ReLU(), nn.Linear(8, 2))
 
 
 @pytest.mark.parametrize(

@@ -57,14 +57,14 @@ def workers(parent: int) -> Iterator[int]:
 
 def test_a_cluster_finds_what_one_process_finds_and_goes_on_after_a_worker_was_lost(folder: Path) -> None:
     words = [*COMMAND, "--sites", "sites", "--out", "there", "--no-baseline", "--engine", "flower", "--ray"]
-    begun = subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
-    assert begun.stderr is not None
-    for line in begun.stderr:
-        if ": round " in line:
-            os.kill(next(workers(begun.pid)), signal.SIGKILL)
-            break
-    told = begun.stderr.read()
-    assert begun.wait() == 4
+    with subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as begun:
+        assert begun.stderr is not None
+        for line in begun.stderr:
+            if ": round " in line:
+                os.kill(next(workers(begun.pid)), signal.SIGKILL)
+                break
+        told = begun.stderr.read()
+        assert begun.wait() == 4
     assert "error: a worker of the Ray cluster was lost or failed" in told
     here, there = simulate(folder, "here"), simulate(folder, "there", "--engine", "flower", "--ray")
     assert (here.returncode, there.returncode) == (0, 0), there.stderr

@@ -123,6 +123,10 @@ def test_data_of_few_sites_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_no_simulation_can_take_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="engine vectorized"):
         simulate(parse(TEXT), Clinics(50), tmp_path / "run", engine="protocol")
+    with pytest.raises(InputError, match="engine vectorized"):
+        simulate(parse(TEXT), Clinics(50), tmp_path / "run", engine="flower-ray")
+    with pytest.raises(InputError, match="CUDA device with the engine vectorized only"):
+        simulate(parse(TEXT), Clinics(50), tmp_path / "run", engine="flower-ray", device="cuda")
     with pytest.raises(DataError, match="clinic-0000000 has no records"):
         _ = Loaded(parse(TEXT), Clinics(50, records=0))["clinic-0000000"]
     with pytest.raises(UnsafeParameters, match="must be below 1/N"):

@@ -15,7 +15,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from clients.rules.origin import Origin
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 
 Rows = Sequence[Sequence[Any]]
 
@@ -31,7 +31,7 @@ COLUMNS = {  # name: its type in SQLite, and in PostgreSQL
     "num": ("INTEGER", "bigint"),
 }
 STAGES = ("early", 'späť; "late"', "1,b")
-TASK = TabularTask.model_validate(
+TASK = Classification.model_validate(
     {
         "kind": "tabular-classification",
         "target": "num",
@@ -48,6 +48,27 @@ TASK = TabularTask.model_validate(
         },
     }
 )
+RULED = Classification.model_validate(
+    {
+        **TASK.model_dump(exclude={"features"}),
+        "features": {
+            "age": {"low": 0, "high": 100, "missing": "indicator"},
+            "dose": {"low": -1e6, "high": 1e6, "scale": "symlog", "missing": "indicator"},
+            "weight": {"low": 1, "high": 200, "scale": "log", "missing": "indicator"},
+            "cp": {"hash": 8, "missing": "category"},
+            "smoker": {"values": ["true", "false"], "missing": "category"},
+            "stage": {"values": list(STAGES[:2]), "other": True, "missing": "category"},
+            "seen": {
+                "date": "%d.%m.%Y",
+                "since": "2024-01-01",
+                "until": "2024-12-31",
+                "take": ["days", "month", "weekday"],
+                "missing": "indicator",
+            },
+        },
+    }
+)
+"""The same columns, and a rule for each of what is not there."""
 SOME: Rows = [
     (
         20 + number % 60,

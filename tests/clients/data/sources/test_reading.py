@@ -18,7 +18,9 @@ from clients.data.populations import fingerprints_under
 from clients.data.sources.reading import read
 from clients.rules.origin import Origin
 from federation.errors import DataError
-from tests.clients.data.sources.stores import COLUMNS, SOME, STAGES, STORES, TASK, Rows, Store, csv
+from federation.plan.layout import layout
+from federation.plan.numeric import MISSING
+from tests.clients.data.sources.stores import COLUMNS, RULED, SOME, STAGES, STORES, TASK, Rows, Store, csv
 
 SECRET = bytes(32)
 EXTRA = [pytest.param(each, id=name, marks=pytest.mark.extras) for name, each in STORES.items() if each.needs]
@@ -48,6 +50,22 @@ def same(one: Origin, other: Origin) -> None:
 def test_one_table_is_the_same_however_it_is_kept(tmp_path: Path, store: Store) -> None:
     (tmp_path / "plain").mkdir()
     same(csv(tmp_path / "plain" / "clinic.csv"), stored(store, tmp_path))
+
+
+@pytest.mark.parametrize("store", EVERY)
+def test_what_is_not_there_and_what_is_a_date_are_the_same_however_they_are_kept(
+    tmp_path: Path, store: Store
+) -> None:
+    gaps = [
+        tuple(None if (number + place) % 4 == 0 and place < 7 else value for place, value in enumerate(row))
+        for number, row in enumerate(SOME)
+    ]
+    (tmp_path / "plain").mkdir()
+    first = read_table(csv(tmp_path / "plain" / "clinic.csv", gaps), RULED).data
+    second = read_table(stored(store, tmp_path, gaps), RULED).data
+    assert torch.equal(first.features, second.features)
+    marks = [column.part == MISSING for column in layout(RULED)]
+    assert sum(marks) == 7 and bool((first.features[:, marks].sum(dim=0) == 10).all())
 
 
 ROWS = st.lists(

@@ -10,7 +10,7 @@ from sklearn import metrics as oracle
 from torch import Tensor, nn
 
 from federation.errors import TaskError
-from simulations.metrics import counts, evaluate, majority, predict
+from simulations.scoring.metrics import counts, evaluate, majority, predict
 
 ALL = ["accuracy", "balanced_accuracy", "auc", "f1", "recall", "precision", "loss"]
 
