@@ -29,7 +29,7 @@ BAD_PLANS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "no TOML": ("[federation\n", 2, (":1", "is not TOML")),
     "not text": ("\x00\x01", 2, ("is not TOML",)),
     "minimum of one": (text_of(minimum=1), 3, ("cohort.minimum = 1", "cannot hide")),
-    "minimum of two": (text_of(minimum=2, noise="distributed"), 3, ("cohort.minimum = 2", 'privacy.noise = "site"')),
+    "minimum of two": (text_of(minimum=2, noise="distributed"), 3, ("cohort.minimum = 2", 'noise = "site"')),
     "minimum above the sites": (text_of(minimum=5), 4, ("3 sites, cohort.minimum is 5",)),
     "cohort above the sites": (text_of(size=4), 4, ("cohort.size is 4",)),
     "a delta for a handful": (PRIVATE.replace("delta = 1e-5", "delta = 0.1"), 3, ("privacy.delta", "below 1/N")),
