@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from clients.data.load import read_csv
-from clients.data.sources import packed
+from clients.data.sources import csv_table, numerals, packed
 from clients.predicting.scores import Asked, model_of, predict
 from clients.rules.origin import Origin
 from federation.errors import DataError, InputError, UnusableFile
@@ -75,7 +75,8 @@ def test_no_cell_is_written_unless_asked_for_and_no_file_is_replaced(tmp_path: P
 
 
 def test_all_bad_cells_are_told_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "BLOCK", 2)
+    for module in (packed, csv_table, numerals):
+        monkeypatch.setattr(module, "BLOCK", 2)
     lines = ["age,dose,ward", *["30,10,a"] * 5, "SECRET,1,a", *["30,10,a"] * 5, "SECRET,1,a"]
     (tmp_path / "bad.csv").write_text("\n".join(lines))
     run, out = open_run(folder(tmp_path / "run")), tmp_path / "scores.csv"
