@@ -27,7 +27,7 @@ _TIMES = 5
 
 @dataclass(frozen=True)
 class Importance:
-    """The mean log-loss of the model on `records`, and by how much it grows without each feature; its deviation."""
+    """The mean training loss on `records`; by how much it grows without each feature, and its deviation."""
 
     records: int
     loss: float

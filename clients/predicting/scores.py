@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from clients.data.load import read_file
 from clients.data.sources.reading import examined
 from clients.predicting.adding import Adding
 from clients.predicting.chunks import Chunk, chunks
+from clients.predicting.figures import figures_of, has_classes, names_of
 from clients.rules.origin import Origin
 from federation.errors import InputError, TaskError, UnusableFile
 from federation.files import refuse_existing
 from federation.model.params import Layout
-from federation.model.task import cross_entropy
 from federation.plan.tasks import Classification
 from federation.report.said.finished import Finished, adds_up
 
@@ -101,7 +101,8 @@ def _explaining(run: Finished, asked: Asked) -> Adding | None:
         return None
     if not isinstance(run.table, Classification) or not adds_up(run.plan):
         hint = "leave --reasons out; federation explain RUN says what can be said"
-        raise InputError("this model is no sum over its features, so no row can be split up", hint=hint)
+        reason = "no row can be split up: the model is no sum over its features, or predicts no class"
+        raise InputError(reason, hint=hint)
     return Adding.of(run.table, run.params.double().numpy())
 
 
@@ -137,17 +138,15 @@ class _Writer:
 
     def __init__(self, run: Finished, explains: Adding | None, asked: Asked) -> None:
         self._run, self._model, self._explains, self._asked = run, model_of(run), explains, asked
-        self._is_classes = run.task.loss is cross_entropy
-        table = run.table
-        self._classes: Sequence[str] | None = table.classes if isinstance(table, Classification) else None
+        self._is_classes, table = has_classes(run), run.table
+        self._classes = table.classes if isinstance(table, Classification) else None
 
     def header(self, chunk: Chunk) -> list[str]:
         """The names of the columns."""
         head = ["row"] + (["id"] if chunk.ids is not None else [])
         width = self._outputs(chunk.inputs[:1]).shape[1]
-        names = self._classes or [str(number) for number in range(width)]
         head += ["predicted"] if self._is_classes else []
-        head += [f"{'probability' if self._is_classes else 'output'} {name}" for name in names]
+        head += names_of(self._run, width)
         if self._explains is None:
             return head
         head += ["intercept"] if len(self._explains.outcomes) == 1 else ["explained", "intercept"]
@@ -157,8 +156,7 @@ class _Writer:
 
     def lines(self, chunk: Chunk) -> Iterator[list[object]]:
         """One for each row."""
-        outputs = self._outputs(chunk.inputs).double()
-        shown = (torch.softmax(outputs, 1) if self._is_classes else outputs).numpy()
+        shown = figures_of(self._run, self._outputs(chunk.inputs)).numpy()
         answers = self._answers(shown) if self._is_classes else None
         added = None if self._explains is None else self._explains.contributions(chunk.inputs)
         for at, line in enumerate(chunk.lines):

@@ -20,8 +20,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON o
 Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 _MOST = 200  # lines on a terminal; --json has all
 _MIDDLE = (
-    "This model does not add up, so no curve is the whole of a feature. In the middle of the public ranges the "
-    "log-odds move by so much with each input:"
+    "There are no curves of this model: curves are of log-odds of classes, by a model that adds up. In the middle "
+    "of the public ranges {what} by so much with each input, which is scaled as the plan says:"
 )
 _OWN = "The plan brings its own task: what its inputs mean, only its code says. Its params, by name:"
 _EXACT = "Exact figures of the records in DIR: for this terminal only, and covered by no epsilon."
@@ -78,7 +78,7 @@ def _write_scorecard(
 
     if told is None or run.table is None:
         raise InputError(
-            "this model is no sum over its features, so it has no points table", hint="see --json"
+            "a points table is of two classes, by a model that is a sum over its features", hint="see --json"
         )
     write_new(path, table(lines(told, run.table.features, Scaling(*scaling), decimals), decimals))
 
@@ -119,7 +119,7 @@ def _parts(
     if told is not None:
         yield from _told(run, told)
     elif around is not None:
-        yield _MIDDLE
+        yield _MIDDLE.format(what=_moving(run))
         table = titled("", "input", "slope")
         for name, slope in sorted(around, key=lambda one: -abs(one[1]))[:_MOST]:
             table.add_row(_plain(name), f"{slope:+.3f}")
@@ -133,7 +133,7 @@ def _parts(
     if found is not None:
         yield from ("", _EXACT)
         table = titled(
-            f"log-loss {found.loss:.4f} on {found.records:,} records",
+            f"mean loss {found.loss:.4f} on {found.records:,} records",
             "dealt anew",
             "loss grows by",
             "deviation",
@@ -167,6 +167,17 @@ def _told(run: Finished, told: Said) -> Iterable[Any]:
     for name, value in told.intercepts.items():
         yield f"intercept of {name}: {value:+.3f}"
     yield from (CENTERED, "noise: the standard deviation that the noise of privacy makes. " + BAND)
+
+
+def _moving(run: Finished) -> str:
+    from federation.plan.outcomes import Counts, Range, Survival
+
+    outcome = run.task.predicts
+    if isinstance(outcome, Range):
+        return "the predicted number moves, in its own unit,"
+    if isinstance(outcome, Survival):
+        return "the log-odds of the hazard move"
+    return "the logarithm of the rate moves" if isinstance(outcome, Counts) else "the log-odds move"
 
 
 def _noise(value: float | None) -> str:

@@ -20,7 +20,6 @@ from federation.errors import AuditFailure, CheckpointError, FederationError, Un
 from federation.identity.roster_file import load_roster
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.model.task import Task, build_task
-from federation.plan.outcomes import Classes
 from federation.plan.plan import Plan, load
 from federation.plan.tabular import CODE, TabularTask
 from federation.report.receipt import Receipt
@@ -73,12 +72,6 @@ def open_run(run: Path, *, is_closing: bool = False) -> Finished:
     if report.get("plan_digest") != plan.digest:
         raise AuditFailure(f"{run}: report.json is of another plan than plan.toml", hint=_AUDIT)
     task = build_task(plan)
-    if not isinstance(task.predicts, Classes):
-        raise UnusableFile(
-            "its plan predicts no class: what its model says is told of classes only",
-            hint="read params.safetensors",
-            path=run,
-        )
     params = _params(run, plan, task, receipts.closing)
     noise = noise_of(run, plan, receipts.rounds, len(params))
     return Finished(run, plan, task, params, report.get("simulated") is True, noise)

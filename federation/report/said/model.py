@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from federation.model.curves import Curve, Surface, curves, intercepts, surfaces
+from federation.model.outcomes import half_of
 from federation.model.points import points_of
 from federation.plan.layout import layout
+from federation.plan.outcomes import Classes, Range
 from federation.plan.tasks import Classification
 from federation.report.said.finished import Finished, adds_up
 
@@ -103,8 +105,8 @@ def _coefficients(
 
 
 def slopes(run: Finished) -> list[tuple[str, float]] | None:
-    """Of a model of tables that does not add up: how the log-odds of the second class (of more: the largest change
-    of any output) move with each column, in the middle of the public ranges. None where there are no columns.
+    """How the log-odds of the second class (of more outputs: the largest change of any) move with each column, in
+    the middle of the public ranges; a number moves in its own unit. None where there are no columns.
     """
     task = run.table
     if task is None:
@@ -121,5 +123,9 @@ def slopes(run: Finished) -> list[tuple[str, float]] | None:
     outputs = model(row.requires_grad_())[0]
     found = torch.cat([torch.autograd.grad(one, row, retain_graph=True)[0] for one in outputs]).double()
     largest = found.gather(0, found.abs().argmax(0)[None])[0]
-    shown = found[1] - found[0] if len(found) == 2 else largest
+    outcome = run.task.predicts
+    two = isinstance(outcome, Classes) and len(found) == 2
+    shown = found[1] - found[0] if two else largest
+    if isinstance(outcome, Range):
+        shown = shown * half_of(outcome)
     return [(column.name, float(shown[at])) for at, column in enumerate(layout(task))]

@@ -53,7 +53,12 @@ ROWS = "age,dose,ward\n30,10,a\n90,,b\n20,1,zz\n55.5,99,a\n120,5,b\n"
 
 
 def folder(
-    path: Path, model: str = "additive", classes: int = 2, cross: bool = True, threshold: str = ""
+    path: Path,
+    model: str = "additive",
+    classes: int = 2,
+    cross: bool = True,
+    threshold: str = "",
+    kind: str = "",
 ) -> Path:
     """A finished run of random params."""
     path.mkdir()
@@ -61,6 +66,10 @@ def folder(
     knots = ", knots = 4" if model == "additive" else ""
     crossed = 'cross = [["age", "ward"]]' if cross and model == "additive" else ""
     text = PLAN.format(classes=names, model=model, cross=crossed, knots=knots, threshold=threshold)
+    if kind:
+        usual = f'kind = "tabular-classification"\ntarget = "y"\nclasses = [{names}]'
+        assert usual in text
+        text = text.replace(usual, kind)
     (path / "plan.toml").write_text(text)
     plan = load(path / "plan.toml")
     own = build_task(plan).model()
