@@ -25,8 +25,8 @@ BAND = (
     "learned yet."
 )
 CENTERED = (
-    "Each curve is 0 in the mean over its public range or its values, and not over the records; the intercept takes "  # noqa: E501
-    "what was there. What is shown is associated with the outcome in this model, and need not be its cause."
+    "Each curve is 0 in the mean over its public range or its values, and not over the records; the intercept "
+    "takes what was there. What is shown is associated with the outcome in this model, and need not be its cause."
 )
 
 

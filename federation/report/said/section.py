@@ -35,9 +35,10 @@ def section_of(run: Path) -> Section | None:
     if not says_something(run):
         return None
     try:
-        found = said(open_run(run, is_closing=True))
-    except _UNUSABLE:
+        finished = open_run(run, is_closing=True)
+    except (FederationError, PrivacyError):
         return None
+    found = said(finished)
     return None if found is None else section(found)
 
 
