@@ -132,6 +132,7 @@ class Policy(Table):
             plans=(Approval(digest=plan.digest),),
             patient=patient,
             client=client,
+            foreseen=_foreseen(plan),
         )
 
     def limits(self) -> tuple[Limit, ...]:
@@ -382,6 +383,12 @@ def require_company(plan: Plan, policy: Policy, cohort: int) -> None:
             f"with the plan's dropouts a sum of {required} of {cohort} sites is opened, the limit {least}"
         )
         raise _violation("survivors_minimum", message)
+
+
+def _foreseen(plan: Plan) -> _ForeseenTraining | None:
+    """What a pool foresees that is kept for one plan: no sampling where the plan does not sample."""
+    whole = plan.is_private and plan.kind.sample_rate == 1
+    return _ForeseenTraining(sample_rate=1.0, steps=1) if whole else None
 
 
 def _asked_per_record(plan: Plan) -> float | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,7 +225,7 @@ def _room_left(units: Mapping[str, Mapping[str, float]]) -> str:
     training = "the training that policy.foreseen names, or one of 200 steps at a sample_rate of 0.1,"
     if room == 0:
         return f"After this plan {training} no longer fits the limits, whatever its epsilon."
-    return f"After this plan {training} still fits up to epsilon {figure(room)}."
+    return f"After this plan {training} still fits up to epsilon {figure(math.floor(room * 1000) / 1000)}."
 
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:

@@ -424,7 +424,7 @@ def test_metrics_that_cannot_be_computed_are_na_and_the_run_goes_on(
     def failing(*_: object) -> None:
         raise ZeroDivisionError("patient 987654")
 
-    monkeypatch.setattr("simulations.summary.evaluate", failing)
+    monkeypatch.setattr("simulations.summary._measured", failing)
     report = simulated(PRIVATE, sites, tmp_path / "run")
     assert set(metrics_of(report.evaluation.pooled).values()) == {None}
     assert report.evaluation.pooled["n"] == 36
