@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from federation.plan.guarantee import cost_for, epsilons, exposure
+from federation.plan.guarantee import cost_for, epsilons, exposure, promised
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
 from privacy.accounting.bounds import Mechanism, recount
@@ -42,7 +42,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
     series = epsilon_by_round(each, rounds, delta)
     working_on("patients and sites")
     records = privacy.records_per_patient or 1
-    people = {str(sites): cost_for(plan, "patient", Patient(records, sites)) for sites in SITES}
+    people = {str(sites): promised(cost_for(plan, "patient", Patient(records, sites))) for sites in SITES}
     return {
         "noise_multiplier": event.noise_multiplier,
         "epsilon": whole.each[0],

@@ -11,7 +11,7 @@ from federation.audit.examine import audit as examine
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps, Sums
 from federation.files import write_output
 from federation.report.files import PAGE, write_page
-from federation.report.numbers import MISSING, downward, spent
+from federation.report.numbers import MISSING, UNBOUNDED, downward, spent
 from federation.report.report import Report
 from federation.report.templates import page_template
 from federation.report.wording import NOT_AUDITED
@@ -141,14 +141,14 @@ def claimed(epsilon: float | None) -> str:
 
 
 def between(bounds: Bounds | None) -> str:
-    """Two bounds to three places, as one number where they agree: "2.991", "2.991 to 3.010", "no bound", "n/a".
+    """Two bounds to three places, as one number where they agree: "2.991", "2.991 to 3.010", "no promise", "n/a".
 
     The lower is rounded down and the upper one up, so that the truth lies between what is shown, too.
     """
     if bounds is None:
         return MISSING
     if math.isinf(bounds.upper):
-        return "no bound"
+        return UNBOUNDED
     low, high = downward(bounds.lower, 3), spent(bounds.upper)
     return high if bounds.upper - bounds.lower < _SAME else f"{low} to {high}"
 
@@ -156,7 +156,7 @@ def between(bounds: Bounds | None) -> str:
 def most(bounds: Bounds) -> str:
     """The upper of two bounds, rounded up to three places."""
     if math.isinf(bounds.upper):
-        return "no bound"
+        return UNBOUNDED
     return spent(bounds.upper)
 
 

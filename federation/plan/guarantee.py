@@ -9,13 +9,14 @@ costs gets three numbers: of the training, of the evaluation, and of both togeth
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from federation.plan.plan import Plan
 from privacy.accounting.costs import Cost, cost
-from privacy.accounting.events import MAX_GROUP
+from privacy.accounting.events import MAX_EPSILON, MAX_GROUP
 from privacy.accounting.units import Charge, Patient, Unit
 from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
@@ -28,7 +29,10 @@ def planned_patient(plan: Plan, sites: int) -> Patient:
 
 
 def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
-    """One row per unit in a federation of `sites` sites: unit, records, sites, epsilon (None: no bound).
+    """One row per unit in a federation of `sites` sites: unit, records, sites, epsilon (None: no promise).
+
+    A person at very many sites may cost tens of thousands. Accountants differ on such a number, and nobody is
+    promised anything by it; so a row beyond the largest epsilon that a plan may ask for says None.
 
     Epsilon is that of the training; if the plan publishes an evaluation, its own and both together stand beside it.
     UnsafeParameters for a plan without privacy.
@@ -37,9 +41,24 @@ def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
     people = dict.fromkeys([replace(most, sites=1), most])
     patients: list[tuple[Unit, Patient]] = [("patient", patient) for patient in people]
     return [
-        {"unit": unit, "records": of.records, "sites": of.sites, **epsilons(cost_for(plan, unit, of))}
+        {
+            "unit": unit,
+            "records": of.records,
+            "sites": of.sites,
+            **epsilons(promised(cost_for(plan, unit, of))),
+        }
         for unit, of in (("record", Patient()), *patients, ("client", Patient()))
     ]
+
+
+def promised(spent: Cost) -> Cost:
+    """The same, infinite wherever so large a number promises nothing.
+
+    >>> promised(Cost((2.0,), 2.0)), promised(Cost((14228.5, 3.0), 33216.2))
+    (Cost(each=(2.0,), together=2.0), Cost(each=(inf, 3.0), together=inf))
+    """
+    *each, together = (one if one <= MAX_EPSILON else math.inf for one in (*spent.each, spent.together))
+    return Cost(tuple(each), together)
 
 
 def epsilons(spent: Cost) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_the_page_tells_verdict_findings_sites_and_what_was_not_checked() -> Non
 
 def test_page_and_lines_tell_what_training_and_evaluation_cost_together() -> None:
     for text in (render(FAILED), "\n".join(audit_lines(FAILED))):
-        for word in ("claimed", "0.500", "3.121", "no bound", "evaluation", "together"):
+        for word in ("claimed", "0.500", "3.121", "no promise", "evaluation", "together"):
             assert word in text
 
 
@@ -134,7 +134,7 @@ def test_an_audit_without_plan_is_a_page_too(tmp_path: Path) -> None:
     ("bounds", "text"),
     [
         (None, "n/a"),
-        (Bounds(float("inf"), float("inf")), "no bound"),
+        (Bounds(float("inf"), float("inf")), "no promise"),
         (Bounds(1.0001, 1.0002), "1.000 to 1.001"),
         (Bounds(1.9994999999, 1.9995000001), "2.000"),
         (BOUNDS, "2.980 to 2.990"),
