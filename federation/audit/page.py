@@ -10,6 +10,7 @@ from pathlib import Path
 from federation.audit.examine import audit as examine
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps, Sums
 from federation.files import write_output
+from federation.plan.guarantee import told_of_parts
 from federation.report.files import PAGE, write_page
 from federation.report.numbers import MISSING, UNBOUNDED, downward, spent
 from federation.report.report import Report
@@ -56,6 +57,7 @@ def render(audit: Audit) -> str:
         summed=summed(audit.sums),
         units={_UNITS[unit]: cost for unit, cost in audit.units.items()},
         simulated=_SIMULATED,
+        parts=_parts(audit),
         means=_A_PASS_MEANS,
         means_not=_A_PASS_DOES_NOT_MEAN,
     )
@@ -216,3 +218,9 @@ def _units(audit: Audit) -> Iterator[str]:
     for unit, cost in audit.units.items():
         evaluation = "none" if cost.evaluation is None else most(cost.evaluation)
         yield f"  {_UNITS[unit]:<58}  {most(cost.training):>8}  {evaluation:>10}  {most(cost.total):>8}"
+    if told := _parts(audit):
+        yield f"  {told}"
+
+
+def _parts(audit: Audit) -> str:
+    return told_of_parts((unit, cost.total.upper) for unit, cost in audit.units.items())

@@ -98,7 +98,8 @@ def print_budget(budget: Mapping[str, Any]) -> None:
     """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
     aside = ("rounds", "units", "filter")
     show(*_lines(_led({name: value for name, value in budget.items() if name not in aside})))
-    show(_exposure(budget["units"]), *_excess(budget), _rounds(budget["rounds"]))
+    show(_exposure(budget["units"]), *_parts(budget["units"]))
+    show(*_excess(budget), _rounds(budget["rounds"]))
     show(_room(budget["filter"], "together" in budget))
 
 
@@ -232,6 +233,13 @@ def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
         costs = [line["together"], line, line["evaluation"]] if parts else [line]
         table.add_row(line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs))
     return table
+
+
+def _parts(units: Sequence[Mapping[str, Any]]) -> list[str]:
+    from federation.plan.guarantee import told_of_parts
+
+    told = told_of_parts((line["unit"], line.get("together", line)["epsilon"]) for line in units)
+    return [told] if told else []
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:

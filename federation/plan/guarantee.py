@@ -10,16 +10,18 @@ costs gets three numbers: of the training, of the evaluation, and of both togeth
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from federation.plan.plan import Plan
 from privacy.accounting.costs import Cost, cost
 from privacy.accounting.events import MAX_EPSILON, MAX_GROUP
-from privacy.accounting.units import Charge, Patient, Unit
+from privacy.accounting.units import UNITS, Charge, Patient, Unit
 from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
+
+_WHOLES = {"patient": "the whole patient", "client": "the whole site"}
 
 
 def planned_patient(plan: Plan, sites: int) -> Patient:
@@ -59,6 +61,29 @@ def promised(spent: Cost) -> Cost:
     """
     *each, together = (one if one <= MAX_EPSILON else math.inf for one in (*spent.each, spent.together))
     return Cost(tuple(each), together)
+
+
+def told_of_parts(rows: Iterable[tuple[str, float | None]]) -> str:
+    """Why a record costs more than the patient or the site that it is a part of; "" where none does.
+
+    The rows are units, each with its epsilon. Only what a plan protects as a whole costs less than its parts.
+
+    >>> told_of_parts([("record", 2.04), ("patient", 1.0), ("client", None)]).partition(":")[0]
+    'A record can cost more than the whole patient'
+    >>> told_of_parts([("record", 1.0), ("patient", 1.0), ("patient", 2.5)])
+    ''
+    """
+    costs = [(UNITS.index(name), math.inf if cost is None else cost) for name, cost in rows]
+    pairs = [(part, of) for part, cost in costs for of, whole in costs if part < of and cost > whole]
+    if not pairs:
+        return ""
+    least = min(of for _, of in pairs)
+    parts, whole = dict.fromkeys(UNITS[part] for part, of in pairs if of == least), _WHOLES[UNITS[least]]
+    return (
+        f"A {' or a '.join(parts)} can cost more than {whole}: the noise hides whether all that {whole} gives, "
+        "clipped together, is in the sum or not. A part that differs may turn that into its opposite, and so move "
+        "the sum twice as far."
+    )
 
 
 def epsilons(spent: Cost) -> dict[str, Any]:

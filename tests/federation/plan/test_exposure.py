@@ -9,7 +9,7 @@ import pytest
 
 from federation.audit.claims import costs
 from federation.audit.page import most
-from federation.plan.guarantee import cost_for, exposure
+from federation.plan.guarantee import cost_for, exposure, told_of_parts
 from federation.plan.plan import Plan
 from federation.report.numbers import upward
 from privacy.accounting.bounds import Bounds
@@ -118,3 +118,11 @@ def test_beyond_what_any_plan_may_ask_for_everybody_says_that_nothing_is_promise
     assert costs(plan, plan.kind.charge, None, 200)["patient"].to_json()["total"] is None
     assert lines(plan, 2)[2][3] is not None
     assert {upward(None), most(Bounds(math.inf, math.inf))} == {"no promise"}
+
+
+@pytest.mark.parametrize(("unit", "parts"), [("record", 0), ("patient", 1), ("client", 2)])
+def test_where_a_part_costs_more_than_its_whole_a_sentence_says_why(unit: Unit, parts: int) -> None:
+    rows = exposure(make_plan(unit, "distributed"), 3)
+    told = told_of_parts((row["unit"], row["epsilon"]) for row in rows)
+    assert told.partition(" can cost more than ")[0].count("record") == min(parts, 1)
+    assert told.partition(" can cost more than ")[0].count("patient") == max(parts - 1, 0)
