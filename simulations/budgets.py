@@ -37,6 +37,11 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         )
     whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=event.count // rounds)
     working_on("other accountants")
+    if whole.together == 0:
+        raise UnsafeParameters(
+            "a record is drawn so rarely that delta alone covers it: epsilon is 0, whatever delta loses",
+            hint="choose a smaller privacy.delta, or a larger training.sample_rate",
+        )
     accountants = _accountants(event, delta)
     working_on("epsilon round by round")
     series = epsilon_by_round(each, rounds, delta)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, missing
-from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM
+from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM, MIN_SAMPLE_RATE
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
@@ -84,7 +84,7 @@ class Training(Table):
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.5"])
     local_steps: _Positive = Field(examples=["1"])
-    sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
+    sample_rate: float = Field(ge=MIN_SAMPLE_RATE, le=1, examples=["0.1"])
     momentum: float | None = Field(default=None, ge=0, lt=1, examples=["0.9"])
     proximal: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.01"])
 

@@ -21,6 +21,7 @@ from privacy.errors import UnsafeParameters, UnsupportedEvent
 NOISE_MULTIPLIER_RANGE = (0.1, 1e6)  # below, epsilon is in the hundreds; above, nothing is left of the data
 _MAX_COUNT = 10**9
 MAX_GROUP = 1000
+MIN_SAMPLE_RATE = 1e-6  # fewer than one of a million records a step: smaller, and float64 hides what is lost
 MAX_EPSILON = (
     100.0  # beyond, a number promises nothing: no plan asks for more, and no row of a table says more
 )

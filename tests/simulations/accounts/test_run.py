@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -305,3 +306,20 @@ def test_a_round_of_a_cohort_that_is_not_all_charged_here_is_told_again_as_it_wa
     book.close()
     assert [one for one, _ in opened().receipts()] == [receipt]
     assert opened().rounds_begun()[names[0]] == 0
+
+
+def test_a_full_disk_is_told_as_that_and_the_account_is_not_called_damaged(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home / "run" / "checkpoint" / "accounts.sqlite"
+    _stopped_after(home, 2)
+
+    def full(_: object) -> bool:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as patched, pytest.raises(CheckpointError, match=r"disk is full.*make room"):
+        patched.setattr("federation.ledger.durable.is_whole", full)
+        AccountFile.open(path)
+    AccountFile.open(path).close()
