@@ -17,9 +17,11 @@ from federation.report.report import Report
 from federation.report.templates import page_template
 from federation.report.wording import NOT_AUDITED
 from federation.sums.record import transcripts_of
+from federation.words import many
 from privacy.accounting.bounds import Bounds
 
 _SAME = 1e-6  # bounds that close are one number
+_MOST_SITES = 50  # in lines
 _MOST_AUDITED = 10_000  # rounds of single sites: above, an audit takes a minute, and is for who asks for it
 _MOST_SHOWN = 10**9  # bytes of transcripts, of which a second verifies about 70 million
 _log = logging.getLogger(__name__)
@@ -187,10 +189,10 @@ def _findings(audit: Audit) -> Iterator[str]:
 def _sites(audit: Audit) -> Iterator[str]:
     if not audit.sites:
         return
-    width = max(4, *(len(site.id) for site in audit.sites))
+    width = max(4, *(len(site.id) for site in _shown(audit)))
     yield ""
     yield f"{'site':<{width}}  releases    planned  charged  executed  claimed  recomputed"
-    for site in audit.sites:
+    for site in _shown(audit):
         yield f"{site.id:<{width}}  {'training':<10}{_counts(site.training)}{_epsilons(site)}"
         if site.evaluation is not None:
             again = f"{'':<{width}}  {'evaluation':<10}{_counts(site.evaluation)}"
@@ -198,6 +200,15 @@ def _sites(audit: Audit) -> Iterator[str]:
         if site.together is not None:
             told = claimed(site.together.claimed)
             yield f"{'':<{width}}  {'together':<10}{'':29}{told:>7}  {between(site.together.recomputed)}"
+
+    if (left := len(audit.sites) - len(_shown(audit))) > 0:
+        yield f"and {many(left, 'site')} more, of which nothing was found: --json and --report have them all"
+
+
+def _shown(audit: Audit) -> list[SiteAudit]:
+    """All of a few sites; of very many the first, and every one that a finding names."""
+    named = {finding.site for finding in audit.findings}
+    return [site for place, site in enumerate(audit.sites) if place < _MOST_SITES or site.id in named]
 
 
 def _counts(steps: Steps) -> str:

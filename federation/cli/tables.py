@@ -108,7 +108,7 @@ def _excess(facts: Mapping[str, Any]) -> list[Table]:
     of = facts.get("noise_excess_of")
     if of is None:
         return []
-    title = f"Noise when all {of['sites']} sites stay"
+    title = f"Noise in a sum over {of['sites']} sites, when all stay"
     table = titled(title, "the plan", "dropouts", "colluders", "times what epsilon needs")
     for place, choice in enumerate(of["choices"]):
         counts = (str(choice[name]) for name in ("dropouts", "colluders"))
@@ -401,6 +401,12 @@ def print_split(found: Split, *, is_said: bool) -> None:
     show(table)
     if (left := len(found.sites) - _MOST_SHOWN) > 0:
         show(f"and {many(left, 'site')} more")
+    if len(found.sites) > found.rows / 2:
+        show(
+            styled(
+                ("warning: ", "yellow"), "most sites have a single row: does the column name rows, or sites?"
+            )
+        )
     if found.label is not None and not is_said:
         show(f'"{found.label}", the last column, is taken for the label; --label names another')
     if found.tries > 1:

@@ -379,7 +379,7 @@ def test_a_run_whose_finished_rounds_left_no_trace_charges_nothing_more(tmp_path
     before = contents(out)
     with pytest.raises(CheckpointError, match=r"is gone, or lacks some of the [23] rounds") as caught:
         resumed(sites, out, engine)
-    assert caught.value.exit_code == 2
+    assert caught.value.exit_code == 4
     assert contents(out) == before
     rmtree(out)
     move(tmp_path / "kept", out)

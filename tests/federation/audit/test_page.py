@@ -62,6 +62,18 @@ def test_one_critical_finding_fails_and_the_others_do_not() -> None:
     assert replace(FAILED, findings=FAILED.findings[1:]).verdict == "pass"
 
 
+def test_of_very_many_sites_the_first_are_shown_and_those_of_which_something_was_found() -> None:
+    sites = tuple(replace(PASSED.sites[0], id=f"site-{number:03d}") for number in range(200))
+    odd = replace(FAILED.findings[0], site="site-170")
+    lines = audit_lines(replace(FAILED, sites=sites, findings=(odd,)))
+    shown = [line.split()[0] for line in lines if line.startswith("site-")]
+    assert shown == [*(f"site-{number:03d}" for number in range(50)), "site-170"]
+    assert any(line.startswith("and 149 sites more") for line in lines)
+    page = render(replace(PASSED, sites=sites))
+    assert "<details><summary>all 200 sites</summary>" in page and "site-199" in page
+    assert "<details" not in render(PASSED)
+
+
 def test_the_page_tells_verdict_findings_sites_and_what_was_not_checked() -> None:
     page = render(FAILED)
     for word in (

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,24 @@ def test_an_account_that_is_damaged_or_of_another_run_charges_nothing_more(home:
     path.write_bytes(b"no database at all")
     with pytest.raises(CheckpointError, match=r"accounts\.sqlite is damaged"):
         played(home)
+    path.write_bytes(content)
+    played(home)
+    assert counted(home) == whole(6)
+
+
+@pytest.mark.parametrize("fact", ["run", "plan"])
+def test_an_account_that_names_another_run_is_refused_before_anything_is_told_or_charged(
+    home: Path, fact: str
+) -> None:
+    """An audit saw it, and the run went on under a name that no receipt has."""
+    path = home / "run" / "checkpoint" / "accounts.sqlite"
+    _stopped_after(home, 2)
+    content, receipts = path.read_bytes(), (home / "run" / "receipts.jsonl").read_bytes()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE facts SET value = ? WHERE name = ?", ("ab" * 16, fact))
+    with pytest.raises(CheckpointError, match="account of another run"):
+        played(home)
+    assert (home / "run" / "receipts.jsonl").read_bytes() == receipts
     path.write_bytes(content)
     played(home)
     assert counted(home) == whole(6)
