@@ -83,9 +83,8 @@ class AccountFile:
                 return cls(path, connection)
             connection.close()
         except durable.ERRORS as error:  # a full disk is not a damaged file
-            raise durable.refusal(
-                error, lambda reason: _unusable(path, reason), lambda _: _damaged(path)
-            ) from None
+            reason = str(durable.refusal(error, _told, lambda _: PrivacyError("")))
+            raise (_unusable(path, reason) if reason else _damaged(path)) from None
         raise _damaged(path)
 
     def facts(self) -> dict[str, str]:
