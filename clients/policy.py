@@ -25,7 +25,7 @@ from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
 from federation.identity.keys import credential, load_passphrase, load_private
 from federation.plan.plan import Plan
-from federation.plan.tabular import CODE
+from federation.plan.tabular import CODE, KINDS
 from federation.round.cohort import required_survivors
 from federation.round.groups import smallest_sum
 from privacy.accounting.events import MAX_GROUP, MIN_SAMPLE_RATE
@@ -38,7 +38,6 @@ Noise = Literal["site", "distributed", "central", "none"]
 
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-TABLES = "tabular-classification"
 MAX_LIMIT = 1e6
 MAX_STEPS = 1_000_000
 
@@ -180,7 +179,7 @@ class Policy(Table):
     @classmethod
     def _names(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         for task in tasks:
-            if task != TABLES and not CODE.fullmatch(task):
+            if task not in KINDS and not CODE.fullmatch(task):
                 raise Mistake("must be names of tasks", '"tabular-classification" or "package.module:name"')
         return tasks
 

@@ -258,7 +258,7 @@ class RunFolder:
             if "refused" in entry:
                 raise SumRefused(int(entry["refused"]), str(entry["check"]), float(entry["ratio"]))
 
-    def evaluation(self) -> Metrics | None:
+    def evaluation(self) -> Mapping[str, Any] | None:
         """The published figures on record, or None."""
         return self._evaluation.get("evaluation")
 

@@ -83,7 +83,8 @@ def survey(plan: Plan, directory: Path) -> Survey:
         with _kept(errors):
             _check_together(plan, sites, facts["model_parameters"])
     lengths = [site.look.files[0].length for site in sites if site.look is not None]
-    hints = tuple(hints_of_length(plan, median(lengths))) if lengths else ()
+    is_told = any("clipping_norm" in hint for hint in facts["hints"])
+    hints = tuple(hints_of_length(plan, median(lengths))) if lengths and not is_told else ()
     hints += tuple(hints_of_metrics(plan, _classes(sites)))
     return Survey(facts, sites, (*map(str, notes), *_doubts(plan, sites)), hints, tuple(errors))
 
@@ -116,7 +117,7 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
                     check_pool(rules, key := rules.identity(), fingerprints(file, plan.patient_column, key))
     if is_readable and training is not None:
         if test is None:
-            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed)
+            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed, task.outcome)
         size = (rules.data.size if rules else None) or protected(plan, training)
         with _kept(errors):
             if plan.privacy.unit != "client":

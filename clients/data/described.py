@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric
 from federation.plan.identifiers import cleaned, spellings
 from federation.plan.numerals import as_text
 from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,19 +103,21 @@ def describe(table: Table, task: TabularTask) -> Description:
         columns.append(seen.column)
         doubts += seen.doubts
     patients, notes = _people(table, task)
-    cells = table.column(task.target)
-    labels = _texts(cells, Categorical(name=task.target, values=task.classes))
-    classes = tuple(zip(task.classes, _counts(cells, task.classes), strict=True))
+    told, classes = _told(table, task)
+    for seen in told:
+        marks = marks + seen.marks
+        columns.append(seen.column)
+        doubts += seen.doubts
     return Description(
         file=FileRead(
             table.path, len(table), table.line_count, table.blank, table.twins(_names(task)) + notes
         ),
         patients=patients,
-        columns=(*columns, labels.column),
+        columns=tuple(columns),
         classes=classes,
         length=_length(squares, task),
-        doubts=(*doubts, *doubts_of_classes(task.target, classes)),
-        marks=marks + labels.marks,
+        doubts=tuple(doubts),
+        marks=marks,
     )
 
 
@@ -128,7 +131,8 @@ def describe_dataset(path: Place, data: Dataset) -> Description:
     """What can be said of data that only the user's own task can read."""
     flat = data.features.reshape(len(data), -1)
     same = int((flat == flat[:1]).all(dim=0).sum()) if len(data) > 1 else 0
-    labels, counts = torch.unique(data.labels, return_counts=True)
+    are_classes = data.labels.dtype == torch.int64 and data.labels.dim() == 1
+    labels, counts = torch.unique(data.labels[: len(data) if are_classes else 0], return_counts=True)
     classes = tuple(
         (str(label), count) for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
     )
@@ -145,9 +149,35 @@ def describe_dataset(path: Place, data: Dataset) -> Description:
         classes=classes,
         length=float(flat.to(torch.float64).norm(dim=1).median()) if len(data) else 0.0,
         doubts=tuple(doubts),
-        marks=marks_of_rows(flat.numpy()) + marks_of_rows(data.labels.numpy()[:, None] + 0.5),
+        marks=marks_of_rows(flat.numpy()) + marks_of_rows(data.labels.reshape(len(data), -1).numpy() + 0.5),
         inputs=flat.shape[1],
     )
+
+
+def _told(table: Table, task: TabularTask) -> tuple[list[_Seen], tuple[tuple[str, int], ...]]:
+    """The columns that say what is predicted, each looked at as a feature of its values or range; and classes."""
+    if isinstance(task, Classification):
+        return _named(table, task.target, task.classes)
+    if isinstance(task, TimeToEvent):
+        seen, classes = _named(table, task.event, task.events)
+        times = _look(table, Numeric(name=task.target, low=0.0, high=task.bins[-1]))
+        # A time beyond the last bin is as good as any: it says that there was no event until then.
+        kept = tuple(doubt for doubt in times.doubts if doubt.kind != "clipped")
+        return [replace(times, doubts=kept), *seen], classes
+    if isinstance(task, Regression):
+        return [_look(table, Numeric(name=task.target, **task.target_range.model_dump()))], ()
+    most = float(task.most) if isinstance(task, Counting) else 1.0
+    return [_look(table, Numeric(name=task.target, low=0.0, high=most))], ()
+
+
+def _named(
+    table: Table, name: str, values: tuple[str, ...]
+) -> tuple[list[_Seen], tuple[tuple[str, int], ...]]:
+    """A column of classes, and how many rows each has."""
+    cells = table.column(name)
+    seen = _texts(cells, Categorical(name=name, values=values))
+    classes = tuple(zip(values, _counts(cells, values), strict=True))
+    return [replace(seen, doubts=tuple(doubts_of_classes(name, classes)))], classes
 
 
 def _people(table: Table, task: TabularTask) -> tuple[int | None, tuple[Note, ...]]:
@@ -158,7 +188,7 @@ def _people(table: Table, task: TabularTask) -> tuple[int | None, tuple[Note, ..
 
 
 def _names(task: TabularTask) -> list[str]:
-    return [*(feature.name for feature in task.features), task.target]
+    return list(task.columns)
 
 
 def _look(table: Table, feature: Feature) -> _Seen:

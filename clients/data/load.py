@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.data.cells import FILL, codes
 from clients.data.encoding.encoded import encoded
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
@@ -22,9 +21,11 @@ from clients.data.sources.opened import SOURCE
 from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
 from clients.data.split import apart
+from clients.data.targets import labels_of
 from clients.policy import Policy
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
+from federation.model.outcomes import labels_fit
 from federation.model.task import Dataset, Source, Task, hashed
 from federation.plan.maps import to_unit, write_crosses
 from federation.plan.plan import Plan, check_delta
@@ -115,13 +116,13 @@ def read_csv(path: Place, task: TabularTask) -> Dataset:
 
 
 def read_table(place: Place, task: TabularTask) -> Reading:
-    """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels (n,) int64.
+    """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels as the task's outcome has them.
 
     What a cell becomes: clients/data/encoding. DataError names all columns whose cells cannot be used. Columns are
     unpacked one at a time.
     """
     table = examined(place)
-    names = [*(feature.name for feature in task.features), task.target]
+    names = [*task.columns]
     lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])
     there = {name for name in (*names, task.patient) if name is not None and not table.lacking([name])}
     features, found, at = np.zeros((len(table), task.inputs), np.float32), list[Fault](), 0
@@ -132,8 +133,7 @@ def read_table(place: Place, task: TabularTask) -> Reading:
             columns.write(features[:, at : at + width])
             found += columns.faults
         at += width
-    cells = table.column(task.target) if task.target in there else []
-    labels, faults, _ = codes(cells, task.target, task.classes, cure=FILL)
+    labels, faults = labels_of(table, task, there)
     owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
     found = [*found, *faults, *(owners.faults if owners else ())]
     refuse(table, found, [*table.problems, *lacking])
@@ -175,18 +175,19 @@ def _read_by(task: Task, place: Place) -> Reading:
         # The text of this exception may quote a record; its type cannot.
         message = f"{task.name}: reading {path} failed with {type(error).__name__}"
         raise TaskError(message, hint="see the traceback with --debug") from error
-    data = checked(dataset, task.name)
+    data = checked(dataset, task)
     return Reading(data, FileRead(place, len(data)))
 
 
-def checked(dataset: object, name: str) -> Dataset:
+def checked(dataset: object, task: Task) -> Dataset:
     """The Dataset of a user's function, or a TaskError that says what it lacks."""
-    hint = "correct the task's data function"
+    hint, name = "correct the task's data function", task.name
     if not isinstance(dataset, Dataset):
         raise TaskError(f"{name}: the data is no federation.Dataset", hint=hint)
+    labels = labels_fit(task.predicts, dataset.labels)
     rules = {
         "must have records and a label for each": 0 < len(dataset) == len(dataset.features),
-        "must have int64 labels (n,)": dataset.labels.dtype == torch.int64 and dataset.labels.dim() == 1,
+        labels or "must have labels": not labels,
         "must have finite features": bool(torch.isfinite(dataset.features).all()),
         "must number its patients (n,) int64 from 0, without gaps": _is_numbered(dataset),
         "must give each of its patients one id (n,) int64, or none": _is_identified(dataset),

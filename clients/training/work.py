@@ -16,6 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from clients.training.counted import counts
 from clients.training.dpsgd import clipped_gradient
 from clients.training.held_out import figures
 from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
@@ -101,10 +102,15 @@ class SiteWork:
             return gradient(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
-        """Right answers, wrong answers and loss, summed over the records held out."""
+        """Right answers, wrong answers and loss, or cells, summed over the records held out."""
+        plan = self.terms.plan
+        if plan.figures is not None and (cells := plan.figures.cells) is not None:
+            trainer = self.trainer
+            wide = self._model(torch.float64)
+            return counts(wide, trainer.task, plan, cells, trainer.held_out, trainer.tally)
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
         task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
-        threshold = self.terms.plan.evaluation.threshold
+        threshold = plan.evaluation.threshold
         return figures(model, task, held_out, whole_patients=whole_patients, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:

@@ -17,6 +17,7 @@ from federation.audit.receipts import Evaluation, Receipts
 from federation.audit.recounting import counted_shares, share_left
 from federation.audit.report import check_same, differs
 from federation.audit.rounds import check_cohort
+from federation.kinds.cells import Cells, cells_of
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
 from federation.plan.plan import Plan
 from privacy.accounting.events import GaussianEvent
@@ -68,10 +69,17 @@ def check_evaluation(
 
 
 def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Findings) -> None:
-    values = line.figures
-    if values.keys() == _NAMES and all(value is None for value in values.values()):
+    cells = cells_of(plan)
+    names = _NAMES if cells is None else {*_NAMES, "histogram"}
+    if line.figures.keys() != names:
+        found.add("evaluation-figures", "the evaluation holds other figures than an evaluation publishes")
+        return
+    values = {name: line.figures[name] for name in _NAMES}
+    if cells is not None:
+        _check_cells(line.figures["histogram"], _deviation(line, plan, event), cells, found)
+    if all(value is None for value in values.values()):
         return  # hidden by the noise
-    if values.keys() != _NAMES or not all(type(value) in (int, float) for value in values.values()):
+    if not all(type(value) in (int, float) for value in values.values()):
         found.add("evaluation-figures", "the evaluation holds other figures than an evaluation publishes")
         return
     records, accuracy, loss = values["records"], values["accuracy"], values["loss"]
@@ -79,12 +87,32 @@ def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Fi
         found.add("evaluation-figures", "the evaluation holds a figure that cannot be")
         return
     try:
-        error = _deviation(line, plan, event) * math.hypot(1 - accuracy, accuracy) / records
+        halves = 1.0 if cells is None else math.sqrt(cells.halves)
+        error = _deviation(line, plan, event) * halves * math.hypot(1 - accuracy, accuracy) / records
     except PrivacyError:
         return  # the cohort is a finding by itself
     if not math.isclose(values["standard_error"], error, rel_tol=_ROUNDING):
         detail = "the standard error of the evaluation is not what its noise makes of its other figures"
         found.add("evaluation-figures", detail)
+
+
+def _check_cells(told: Any, deviation: float, cells: Cells, found: Findings) -> None:
+    """The histogram is one of the plan's cells, under the plan's noise."""
+    edges = [0.0, *cells.edges, 1.0]
+    groups = {table.name: set(table.parts) for table in cells.groups}
+    if not (
+        isinstance(told, Mapping)
+        and told.get("edges") == edges
+        and told.get("threshold") == cells.threshold
+        and isinstance(told.get("groups"), Mapping)
+        and {name: set(parts) for name, parts in told["groups"].items() if isinstance(parts, Mapping)}
+        == groups
+        and type(told.get("deviation")) is float
+        and math.isclose(told["deviation"], deviation, rel_tol=_ROUNDING)
+    ):
+        found.add(
+            "evaluation-figures", "the histogram of the evaluation has other cells, or noise, than the plan"
+        )
 
 
 def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
@@ -99,4 +127,6 @@ def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
         if line.excess_left is not None:
             whole = len(line.excess_left)
             shares = whole + (survivors - whole) * share_left(plan, sites, sites - survivors)
-    return event.noise_multiplier * FIGURES_NORM * math.sqrt(shares / counted)
+    cells = cells_of(plan)
+    norm = FIGURES_NORM if cells is None else cells.norm
+    return event.noise_multiplier * norm * math.sqrt(shares / counted)

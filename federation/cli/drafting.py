@@ -182,6 +182,14 @@ def new_plan(
     name: Annotated[
         str | None, typer.Option(help="the name of the federation; the file's, if left out")
     ] = None,
+    epsilon: Annotated[
+        float,
+        typer.Option(min=0.01, max=100, help="what a run may tell of one unit; settings follow from it"),
+    ] = 3.0,
+    records: Annotated[
+        int | None,
+        typer.Option(min=10, max=1_000_000_000, help="of all sites together; as in DATA, if left out"),
+    ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="the table holds nobody's private records")
     ] = False,
@@ -196,7 +204,7 @@ def new_plan(
 ) -> None:
     """Propose a plan from a public or made-up table, and say what was guessed and what people have to decide."""
     from clients.data.sources.reading import read
-    from clients.drafting.plans import propose
+    from clients.drafting.plans import Wanted, propose
     from clients.drafting.sources import Reading, by_options
     from federation.files import refuse_existing, write_new
 
@@ -205,7 +213,8 @@ def new_plan(
     reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"):
         table = read(reading.origin())
-    found = propose(table, target or _asked_target(table), name or Path(data).stem, feature or ())
+    wanted, title = Wanted(epsilon, records), name or Path(data).stem
+    found = propose(table, target or _asked_target(table), title, feature or (), wanted)
     write_new(out, found.text)
     if as_json:
         named = {column.name: column.why for column in found.left_out}
@@ -250,7 +259,7 @@ def _asked_target(table: Table) -> str:
 def _tell_proposal(found: Proposal, out: Path) -> None:
     from clients.drafting.plans import DECISIONS, line_of
 
-    show(f"{found.target}: predicted, {len(found.classes)} classes")
+    show(f"{found.target}: predicted, {found.predicted.words}")
     show(*(f"{line_of(c.feature)}  {c.why}" for c in found.used if c.feature is not None))
     show(*(f"left out: {column.name}: {column.why}" for column in found.left_out))
     for column in found.columns:

@@ -88,7 +88,9 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print facts, a line each; a site's limits, unit by unit, as a table below."""
     site = dict(facts.get("site") or {})
     units = site.pop("units", {})
-    show(*_lines(_led({**facts, "site": site} if site else facts)), *_excess(facts))
+    told = {name: value for name, value in facts.items() if name != "hints"}
+    show(*_lines(_led({**told, "site": site} if site else told)), *_excess(facts))
+    show(*(styled(("hint: ", "cyan"), hint) for hint in facts.get("hints", ())))
     if units:
         show(_limits(units))
         show(_room_left(units))

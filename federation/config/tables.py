@@ -201,12 +201,24 @@ class Evaluation(Table):
     `epsilon`, at the delta of the privacy table, is what a published evaluation may cost a held-out record or
     patient. Without it no figure leaves a site. `threshold`, of two classes: the score from which on a record is
     taken for the second. Without one it is taken for the class with the higher score.
+
+    `bins`, of two classes: what is published is a noised histogram of scores in so many bins, by class, and by the
+    values of the columns that `groups` names (20 bins where only these are named).
     """
 
     epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])
     holdout: float = Field(default=0.2, ge=0, le=0.9, examples=["0.2"])
     metrics: Texts = Field(default=METRICS, examples=['["accuracy", "auc"]'])
     threshold: float | None = Field(default=None, gt=0, lt=1, examples=["0.5"])
+    bins: int | None = Field(default=None, ge=2, le=100, examples=["20"])
+    groups: Texts | None = Field(default=None, examples=['["sex"]'])
+
+    @field_validator("groups")
+    @classmethod
+    def _columns_once(cls, groups: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if groups is not None and ("" in groups or len(set(groups)) < len(groups)):
+            raise Mistake("names a column twice, or by nothing", "name each once")
+        return groups or None
 
     @field_validator("metrics")
     @classmethod

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Self
 import rfc8785
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from federation.config.schema import Mistake, missing, validate
+from federation.config.schema import Mistake, missing, nearest, validate
 from federation.config.tables import Rules
 from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
@@ -27,12 +27,16 @@ from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.sums import ClippedUpdate, SummedGradients
 from federation.kinds.updates import NoisedSteps, PlainUpdate
+from federation.plan.cells import check_cells
 from federation.plan.measures import check_metrics
-from federation.plan.tabular import CODE, MODELS, TabularTask
+from federation.plan.outcomes import Classes
+from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
+from federation.plan.tasks import TabularKind, usual_metrics
 from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
 _FEWEST_TO_COMBINE = 3
+UNPUBLISHED = "publishes right and wrong answers, which there are of classes only"
 REHEARSED_ROUNDS = 2
 """What a rehearsal plays: a round that begins with an invitation, and one that was prepared on the way."""
 
@@ -46,8 +50,21 @@ class Plan(Rules):
 
     refusal: ClassVar[type[InputError]] = PlanError
     task: Annotated[
-        Annotated[str, Tag("code")] | Annotated[TabularTask, Tag("tabular")], Discriminator(_kind_of_task)
+        Annotated[str, Tag("code")] | Annotated[TabularKind, Tag("tabular")], Discriminator(_kind_of_task)
     ] = Field(examples=["[task]"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _measured(cls, data: Any) -> Any:
+        """A plan that names no metrics has those that are usual for what it predicts."""
+        task = data.get("task") if isinstance(data, Mapping) else None
+        if isinstance(task, Mapping) and isinstance(kind := task.get("kind"), str) and kind not in KINDS:
+            raise Mistake(f"must be one of {', '.join(KINDS)}", nearest(kind, KINDS), ("task", "kind"))
+        usual = usual_metrics(task)
+        evaluation = data.get("evaluation", {}) if usual is not None else None
+        if not isinstance(evaluation, Mapping) or "metrics" in evaluation:
+            return data
+        return {**data, "evaluation": {**evaluation, "metrics": usual}}
 
     @field_validator("task")
     @classmethod
@@ -324,14 +341,30 @@ def _noise_known(plan: Plan) -> None:
 
 def _figures_fit(plan: Plan) -> None:
     """What an evaluation reveals has to be noised for those that the plan protects."""
-    if plan.figures is not None:
-        plan.figures.check()
+    check_cells(plan)
+    if plan.figures is None:
+        return
+    plan.figures.check()
+    if isinstance(plan.task, TabularTask) and not isinstance(plan.task.outcome, Classes):
+        raise Mistake(
+            f'{UNPUBLISHED}, not of kind = "{plan.task.kind}"', "remove it", ("evaluation", "epsilon")
+        )
 
 
 def _metrics_exist(plan: Plan) -> None:
     """The user's own task may bring metrics; a built-in one has ours."""
-    if isinstance(plan.task, TabularTask):
-        check_metrics(plan.evaluation.metrics, plan.evaluation.threshold, len(plan.task.classes))
+    if not isinstance(plan.task, TabularTask):
+        return
+    outcome, (metrics, threshold) = plan.task.outcome, (plan.evaluation.metrics, plan.evaluation.threshold)
+    if isinstance(outcome, Classes):
+        check_metrics(metrics, threshold, outcome.count)
+        return
+    if threshold is not None:
+        raise Mistake("is of classes only", "remove it", ("evaluation", "threshold"))
+    unknown = [name for name in metrics if name not in outcome.metrics]
+    if unknown:
+        what = f'"{unknown[0]}" is unknown for kind = "{plan.task.kind}"'
+        raise Mistake(what, nearest(unknown[0], outcome.metrics), ("evaluation", "metrics"))
 
 
 _CHECKS = (

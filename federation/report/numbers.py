@@ -92,9 +92,12 @@ def held_out(figures: Mapping[str, float | None]) -> str:
     )
 
 
+_NAMES = {"auc": "AUC", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "c_index": "C-index"}
+
+
 def plain(name: str) -> str:
     """A field's or metric's name as words."""
-    return {"auc": "AUC", "f1": "F1"}.get(name, name.replace("_", " "))
+    return _NAMES.get(name, name.replace("_", " "))
 
 
 def moment(finished: str) -> str:

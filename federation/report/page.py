@@ -8,7 +8,7 @@ what a run cannot know: a real run has only the metrics that its plan published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -17,6 +17,7 @@ from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
+from federation.report.published import Counted, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.stated import stated
 from federation.report.templates import page_template
@@ -45,6 +46,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        counted=_counted(report),
         model=wording.model(report),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
@@ -82,6 +84,12 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
     return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
 
 
+def _counted(report: Report) -> list[tuple[str, Counted]]:
+    """The published histogram: everybody, and each group."""
+    told = report.evaluation.published
+    return [] if told is None else list(rows_of(told.histogram))
+
+
 def _curves(report: Report) -> list[str]:
     """The plots that the history allows, as SVG."""
     from federation.report import plots  # matplotlib takes a second
@@ -92,9 +100,10 @@ def _curves(report: Report) -> list[str]:
     names = [
         name for name in metrics_of(report.evaluation.pooled) if name in known and name not in _OFF_SCALE
     ]
-    if names:
-        series = {plain(name): [line.metrics.get(name) for line in measured] for name in names}
-        drawings.append(plots.metrics_per_round([line.round for line in measured], series))
+    series = {name: [line.metrics.get(name) for line in measured] for name in names}
+    for part in _alike(series):
+        drawn = {plain(name): series[name] for name in part}
+        drawings.append(plots.metrics_per_round([line.round for line in measured], drawn))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)
@@ -102,6 +111,12 @@ def _curves(report: Report) -> list[str]:
     if report.evaluation.calibration is not None:
         drawings.append(plots.calibration(report.evaluation.calibration))
     return drawings
+
+
+def _alike(series: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
+    """Shares apart from figures in a unit of their own, beside which a share would be a line on the axis."""
+    large = [name for name, values in series.items() if any(abs(value or 0.0) > 1 for value in values)]
+    return [part for part in ([name for name in series if name not in large], large) if part]
 
 
 def spread(values: Sequence[int]) -> str:

@@ -42,7 +42,8 @@ def metrics_per_round(rounds: Sequence[int], curves: Mapping[str, Sequence[float
             marker = "o" if len(points) == 1 else ""
             axes.plot(rounds, points, color=color, label=_literal(name), marker=marker)
         known = [value for values in curves.values() for value in values if value is not None]
-        axes.set_ylim(max(0.0, min(known, default=0.0) - 0.05), max([1.0, *known]) + 0.01)
+        least, most = min(known, default=0.0), max([1.0, *known])
+        axes.set_ylim(least - 0.05 if least < 0 else max(0.0, least - 0.05), most + 0.01 * most)
         columns = min(3, len(curves))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=columns, fontsize=10)
         return _svg(figure, "Metrics per round")

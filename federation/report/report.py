@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, Strict, ValidationError
 
+from federation.report.published import Histogram
 from federation.report.scores import Calibration, Clipped, Confusion, Intervals
 from privacy.accounting.units import Unit
 from privacy.canonical import finite
@@ -207,12 +208,16 @@ class HistoryLine(Part):
 
 
 class Published(Part):
-    """The evaluation that the plan paid for; all None where its noise hides it."""
+    """The evaluation that the plan paid for; all None where its noise hides it.
+
+    `standard_error`: of the accuracy, by the noise alone. `histogram`: of a plan with `evaluation.bins`.
+    """
 
     accuracy: _Number
     loss: _Number
     records: _Number
     standard_error: _Number
+    histogram: Histogram | None = None
 
 
 class Evaluation(Part):

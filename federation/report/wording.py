@@ -302,8 +302,16 @@ def published(figures: Published | None) -> str:
     return (
         f"Published, with noise for whoever was held out: accuracy {figures.accuracy:.3f}, give or take "
         f"{figures.standard_error:.3f} for the noise alone, loss {figures.loss:.3f}, over about "
-        f"{figures.records:.0f} records."
+        f"{figures.records:.0f} records.{_ranked(figures)}"
     )
+
+
+def _ranked(figures: Published) -> str:
+    """The AUC of a histogram of scores, where it is published and not hidden."""
+    auc = None if figures.histogram is None else figures.histogram.metrics.get("auc")
+    if auc is None:
+        return ""
+    return f" AUC {auc.value:.3f}, from {auc.low:.3f} to {auc.high:.3f} by chance and noise."
 
 
 def _trust(report: Report) -> str:

@@ -15,9 +15,17 @@ from federation.audit.receipts import Receipts
 from federation.audit.report import check_same, differs, is_same
 from federation.log import printable
 
-_MEANS = ("accuracy", "loss", "brier", "calibration")
+_MEANS = ("accuracy", "loss", "brier", "calibration", "mae", "bias", "deviance")
 _ADDS_UP = {**dict.fromkeys(_MEANS, "n"), "recall": "positives"}  # a mean over so many: the name of the count
-_OTHERS = {"loss": (0, math.inf), "brier": (0, 2), "calibration": (-1, 1), "gini": (-1, 1)}  # no shares
+_ANY, _POSITIVE = (-math.inf, math.inf), (0, math.inf)
+_OTHERS = {  # no shares
+    "brier": (0, 2),
+    "calibration": (-1, 1),
+    "gini": (-1, 1),
+    "bias": _ANY,
+    "r2": _ANY,
+    **dict.fromkeys(("loss", "mae", "rmse", "deviance", "calibration_by_tenth", "mean_brier"), _POSITIVE),
+}
 _WHOLE = 1e-6  # by how much a share times its count may miss a whole number
 _ANSWER = 0.5  # the AUC of one answer for everybody
 
@@ -104,7 +112,8 @@ def _adds_up(name: str, weight: str, pooled: Mapping[str, Any], rows: Sequence[M
 def _is_possible(row: Mapping[str, Any]) -> bool:
     """Whether the figures of a site are shares of its counts, and agree where one follows from others."""
     count, positives = row.get("n"), row.get("positives")
-    shares = {name: value for name, value in row.items() if name not in ("n", "positives", *_OTHERS)}
+    others = ("n", "positives", *_OTHERS, *(name for name in row if name.startswith("brier_at_")))
+    shares = {name: value for name, value in row.items() if name not in others}
     if type(count) is not int or count < 0 or not all(_is_share(value) for value in shares.values()):
         return False
     for name, (least, most) in _OTHERS.items():

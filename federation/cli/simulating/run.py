@@ -33,6 +33,10 @@ class PopulationName(StrEnum):
     HOSPITALS = "hospitals"
     DIGITS = "digits"
     BANK = "bank"
+    HEART = "heart"
+    READMISSION = "readmission"
+    CREDIT = "credit"
+    FRAUD = "fraud"
 
 
 class EngineName(StrEnum):
@@ -70,6 +74,14 @@ def demo(
     digits: 1,797 real images of digits from six scanners
 
     bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
+
+    heart: made-up patients of four hospitals, of whom much was not measured
+
+    readmission: made-up stays in five hospitals; a person is protected, with all stays
+
+    credit: made-up credit cards of three banks; a curve for each number
+
+    fraud: made-up payments of four issuers, one in 150 a fraud; a card is protected
     """
     from tempfile import TemporaryDirectory
 

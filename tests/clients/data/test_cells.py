@@ -16,9 +16,9 @@ from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.plan.features import Numeric
 from federation.plan.numerals import as_number
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 
-TASK = TabularTask.model_validate(
+TASK = Classification.model_validate(
     {
         "kind": "tabular-classification",
         "target": "sick",

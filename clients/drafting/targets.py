@@ -1,0 +1,91 @@
+"""What a plan could predict in a column of a public table: classes, or a number on a range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clients.data.cells import codes, parsed
+from clients.data.faults import refuse
+from clients.data.sources.table import Table
+from clients.drafting.columns import MOST_VALUES, listed, outwards
+from federation.config.toml import inline
+from federation.errors import DataError
+from federation.plan.features import Feature
+from federation.plan.identifiers import cleaned
+from federation.plan.numerals import as_text
+from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification, Regression
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The lines of a plan that say what is predicted, its metrics, and the same in words."""
+
+    lines: tuple[str, ...]
+    metrics: tuple[str, ...]
+    words: str
+    keys: Mapping[str, Any]
+    classes: tuple[str, ...] = ()
+
+    def task(self, features: Sequence[Feature]) -> TabularTask:
+        """The task that would be proposed with these features and a linear model."""
+        kind = Classification if self.classes else Regression
+        named = {
+            feature.name: feature.model_dump(exclude={"name"}, exclude_none=True) for feature in features
+        }
+        return kind.model_validate({**self.keys, "features": named})
+
+
+def predicted(table: Table, target: str) -> Predicted:
+    """What a plan would say of the target. DataError where it is neither classes nor a number."""
+    cells = table.column(target)
+    filled = [text for text in map(cleaned, cells) if text]
+    classes = listed(filled) if 2 <= len(set(filled)) <= MOST_VALUES else None
+    if classes is not None:
+        refuse(table, codes(cells, target, classes)[1])  # empty cells
+        return _of_classes(target, classes)
+    values = parsed(list(map(str.strip, table.numerals(target))))
+    count = len(set(filled))
+    if count <= MOST_VALUES or np.isnan(values).any():
+        hint = f"a plan learns 2 to {MOST_VALUES} classes, or a number in every row: name another column"
+        raise DataError(f'{table.path}: column "{target}" has {count} different values', hint=hint)
+    return _of_numbers(target, float(values.min()), float(values.max()))
+
+
+def _of_classes(target: str, classes: tuple[str, ...]) -> Predicted:
+    lines = (
+        'kind = "tabular-classification"',
+        f"target = {inline(cleaned(target))}  # what is predicted",
+        f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
+        'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
+    )
+    metrics = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
+    keys = {
+        "kind": "tabular-classification",
+        "target": cleaned(target),
+        "classes": classes,
+        "model": "logistic",
+    }
+    return Predicted(lines, metrics, f"{len(classes)} classes", keys, classes)
+
+
+def _of_numbers(target: str, low: float, high: float) -> Predicted:
+    ends = tuple(map(as_text, map(float, outwards(low, high))))
+    lines = (
+        'kind = "tabular-regression"  # many numbers; a time until an event is "survival", counts "tabular-counts"',
+        f"target = {inline(cleaned(target))}  # what is predicted",
+        f"target_range = {{ low = {ends[0]}, high = {ends[1]} }}  # DECIDE: what is possible; clipped to it",
+        'model = "linear"  # or "mlp": one hidden layer; or "package.module:factory"',
+    )
+    within = {"low": float(ends[0]), "high": float(ends[1])}
+    keys = {
+        "kind": "tabular-regression",
+        "target": cleaned(target),
+        "target_range": within,
+        "model": "linear",
+    }
+    return Predicted(lines, ("mae", "rmse", "r2", "bias"), f"a number from {ends[0]} to {ends[1]}", keys)
