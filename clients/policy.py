@@ -29,7 +29,7 @@ from federation.plan.plan import Plan
 from federation.plan.tabular import CODE, KINDS
 from federation.round.cohort import required_survivors
 from federation.round.groups import smallest_sum
-from privacy.accounting.events import MAX_GROUP
+from privacy.accounting.events import MAX_GROUP, MIN_SAMPLE_RATE
 from privacy.accounting.filters import USUAL, Budget, Foreseen
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Limit, Patient
@@ -70,7 +70,7 @@ class _ForeseenTraining(Table):
     It fixes by what rule the ledger adds plans up, before there is anything to add.
     """
 
-    sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
+    sample_rate: float = Field(ge=MIN_SAMPLE_RATE, le=1, examples=["0.1"])
     steps: int = Field(ge=1, le=1 << 53, examples=["200"])
 
 

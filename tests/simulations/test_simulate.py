@@ -233,7 +233,7 @@ def test_the_folder_of_another_plan_or_seed_is_refused_and_left_alone(
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(CheckpointError, match="another plan or seed") as caught:
         simulated(text_of(**change), sites, tmp_path / "run")
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_code == 2
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 

@@ -35,7 +35,7 @@ def test_every_unit_has_a_row_of_its_own(capsys: pytest.CaptureFixture[str]) -> 
     text = shown(capsys, ALONE)
     assert row(text, "record") == ["record", "1", "1", "2.500"]
     assert row(text, "patient") == ["patient", "2", "3", "12.750"]
-    assert row(text, "client") == ["client", "all", "1", "not bounded"]
+    assert row(text, "client") == ["client", "all", "1", "no promise"]
     assert "{" not in text
 
 
