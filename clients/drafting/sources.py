@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -13,7 +13,7 @@ from pydantic import Field
 from clients.rules.data import SiteData
 from clients.rules.origin import Origin
 from federation.config.schema import Table, validate
-from federation.config.toml import Document, inline
+from federation.config.toml import Document, inline, read
 from federation.errors import InputError
 
 _PLACES = ("source", "test", "password_file")
@@ -71,6 +71,14 @@ class Reading:
         if isinstance(value, list) or key not in _PLACES or "://" in value or value.startswith("credential:"):
             return inline(value)
         return path_in(folder, Path(value))
+
+
+def origin_of_site(path: Path) -> Origin:
+    """The records of a site file, by its table `[data]` alone. InputError if that says nothing that can be read."""
+    document = read(path)
+    content = {"data": document.data["data"]} if "data" in document.data else {}
+    said = validate(_Said, replace(document, data=content))
+    return said.data.origins(path.parent)[0]
 
 
 def path_in(folder: Path, file: Path) -> str:
