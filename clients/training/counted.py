@@ -79,9 +79,7 @@ def _groups(task: TabularTask, name: str, data: Dataset) -> Tensor:
     A cross with another feature is none of them: it has columns of its own, in which a value may be as large.
     """
     mine = [
-        place
-        for place, column in enumerate(layout(task))
-        if column.feature == name and column.times is None
+        place for place, column in enumerate(layout(task)) if column.feature == name and column.times is None
     ]
     columns = data.features[:, mine]
     return torch.where((columns > 0).any(dim=1), columns.argmax(dim=1), -1)

@@ -117,7 +117,8 @@ PATIENTS = torch.tensor([0, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4, 4])
 
 def of_patients() -> tuple[Plan, Dataset, nn.Module]:
     plan = plan_with(
-        'bins = 7\ngroups = ["ward"]', **{"privacy.unit": "patient", "task.patient": "mrn", "task.cross": CROSS}
+        'bins = 7\ngroups = ["ward"]',
+        **{"privacy.unit": "patient", "task.patient": "mrn", "task.cross": CROSS},
     )
     data = replace(data_of(plan, PEOPLE), patients=PATIENTS)
     wards = [place for place, one in enumerate(layout(plan.task)) if one.feature == "ward" and not one.times]
