@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -76,7 +77,7 @@ def _is_ranged(name: str, one: Ranged | None) -> bool:
 
 def _is_within(*rising: float | None) -> bool:
     numbers: Sequence[float] = [math.nan if one is None else one for one in rising]
-    return all(one <= other + _NEAR for one, other in zip(numbers, numbers[1:], strict=False))
+    return all(one <= other + _NEAR for one, other in pairwise(numbers))
 
 
 def _follows(one: Counted, cells: Cells, noise: float) -> bool:

@@ -1,4 +1,4 @@
-"""A published histogram: an honest one passes wherever its noise is, and a forged one is found, told alike or not."""
+"""A published histogram: an honest one passes wherever its noise is, and a forged one is found."""
 
 from __future__ import annotations
 
