@@ -40,6 +40,7 @@ def counted(plan: Plan, data: Dataset, model: nn.Module) -> torch.Tensor:
 
 
 def data_of(plan: Plan, count: int) -> Dataset:
+    assert isinstance(plan.task, Classification)
     made = torch.Generator().manual_seed(3)
     features = torch.rand(count, plan.task.inputs, generator=made) * 2 - 1
     return Dataset(features, torch.randint(0, 2, (count,), generator=made))
@@ -120,6 +121,7 @@ def of_patients() -> tuple[Plan, Dataset, nn.Module]:
         'bins = 7\ngroups = ["ward"]',
         **{"privacy.unit": "patient", "task.patient": "mrn", "task.cross": CROSS},
     )
+    assert isinstance(plan.task, Classification)
     data = replace(data_of(plan, PEOPLE), patients=PATIENTS)
     wards = [place for place, one in enumerate(layout(plan.task)) if one.feature == "ward" and not one.times]
     data.features[:, wards] = torch.eye(3)[torch.arange(PEOPLE) % 3]
@@ -131,7 +133,7 @@ def test_a_patient_counts_with_the_mean_of_their_records() -> None:
     total = counted(plan, data, model)
     assert float(total.sum()) == pytest.approx(5)
     for patient in range(5):
-        mine = data.at(patient == PATIENTS)
+        mine = data.at(PATIENTS.eq(patient))
         each = [
             counted(plan, replace(mine.at(torch.tensor([row])), patients=torch.zeros(1).long()), model)
             for row in range(len(mine))
@@ -145,13 +147,13 @@ def test_a_patient_more_or_less_moves_all_cells_by_the_norm_at_most(patient: int
     plan, data, model = of_patients()
     cells = cells_of(plan)
     assert cells is not None
-    total, others = counted(plan, data, model), data.at(patient != PATIENTS)
+    total, others = counted(plan, data, model), data.at(PATIENTS.ne(patient))
     without = counted(plan, others, model)
     assert 0 < float((total - without).norm()) <= cells.norm + 1e-9
     torch.testing.assert_close(without, counted(plan, others.renumbered(), model))  # numbers may have gaps
     # Their records in another's name: what was one patient is none, and another patient has more records.
     for taken in range(5):
-        moved = replace(data, patients=torch.where(patient == PATIENTS, taken, PATIENTS))
+        moved = replace(data, patients=torch.where(PATIENTS.eq(patient), taken, PATIENTS))
         assert float((total - counted(plan, moved, model)).norm()) <= 2 * cells.norm + 1e-9
 
 
@@ -174,7 +176,7 @@ def test_a_sum_over_records_would_be_longer_than_the_norm() -> None:
     by_record = plan_with('bins = 7\ngroups = ["ward"]', **{"task.cross": CROSS})
     cells = cells_of(plan)
     assert cells is not None
-    mine = replace(data.at(PATIENTS == 3), patients=None)
+    mine = replace(data.at(PATIENTS.eq(3)), patients=None)
     assert float(counted(by_record, mine, model).norm()) > cells.norm
 
 

@@ -493,9 +493,9 @@ def test_a_training_that_is_foreseen_after_a_charge_chooses_no_filter() -> None:
         if closed:
             book.add("close", run="run", params="00" * 32)
             assert book.account.charged("record") == ()
-        for foreseen in (UNSAMPLED, SAMPLED, USUAL, None):
-            term = book.account.in_force([patient_limit(foreseen)], STATISTICS)["patient"]
-            assert term.filter == Filter.frozen(term.limit.budget, PLAN.event, None), (closed, foreseen)
+        for later in (UNSAMPLED, SAMPLED, USUAL, None):
+            term = book.account.in_force([patient_limit(later)], STATISTICS)["patient"]
+            assert term.filter == Filter.frozen(term.limit.budget, PLAN.event, None), (closed, later)
 
 
 @pytest.mark.parametrize("foreseen", [None, UNSAMPLED, USUAL, SAMPLED])
