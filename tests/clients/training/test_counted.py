@@ -1,4 +1,4 @@
-"""Cells of a histogram: one record moves all of them together by at most the norm that noise is for."""
+"""Cells of a histogram: one record moves all of them together by at most the norm that noise is for (DP-55)."""
 
 from __future__ import annotations
 

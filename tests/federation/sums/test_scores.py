@@ -1,4 +1,4 @@
-"""What a histogram says is what its records say, and nothing where the noise hides it."""
+"""What a histogram says is what its records say, and nothing where the noise hides it (DP-55)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A published histogram: an honest one passes wherever its noise is, and a forged one is found."""
+"""A published histogram: an honest one passes wherever its noise is, and a forged one is found (DP-55)."""
 
 from __future__ import annotations
 
