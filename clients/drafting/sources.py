@@ -110,7 +110,14 @@ def _by_options(text: str, source: str) -> str:
     set --separator ";" (and --decimal), or save it
     >>> print(_by_options('add a line such as: query = "select age"; check data.source in site.toml', "DATA"))
     give --query "select age"; check DATA
+    >>> print(_by_options("take data.separator out of site.toml", "DATA"))
+    leave out --separator
+    >>> print(_by_options("check data.source (or data.test) in site.toml", "DATA"))
+    check DATA
     """
+    if source == "DATA":  # one table, and no file of records to evaluate on
+        text = text.replace(" (or data.test)", "")
+    text = re.sub(r"take (data\.\w+) out of site\.toml", r"leave out \1", text)
     if "add a line such as: " in text:
         text = re.sub(r"add a line such as: (\w+) = ", r"give data.\1 = ", text)
     changed = _KEY.sub(lambda found: _option(found[1], source) + " " * found[0].endswith(" = "), text)

@@ -32,7 +32,7 @@ from federation.report.said.section import Section, says_something, section_of
 from federation.report.stated import fields, read_stated, words
 from federation.sums.engines import ADDS_UP, ENGINES
 from privacy.accounting.bounds import Bounds
-from privacy.accounting.events import GaussianEvent
+from privacy.accounting.events import MAX_EPSILON, GaussianEvent
 from privacy.accounting.pld import accountant, epsilon, rdp_epsilon
 from privacy.accounting.units import UNITS, Patient
 from privacy.errors import PrivacyError
@@ -285,8 +285,10 @@ def _is_cost(row: Any, setting: Setting, delta: float, slack: float) -> bool:
             patient = Patient(row["records"], row["sites"])
             spent = bounds(charges, unit, patient, delta)
             value = row["epsilon"] if name == "epsilon" else row[name]["epsilon"]
-            if math.isinf(spent.lower):
-                held = value is None
+            if value is None:
+                held = spent.upper * (1 + slack) + _SLACK > MAX_EPSILON
+            elif math.isinf(spent.lower):
+                held = False
             else:
                 events = [charge.to(unit, patient) for charge in charges]
                 held = is_near(value, spent, slack) or is_same(epsilon(events, delta), value)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
@@ -54,6 +55,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         lost=wording.lost(report),
         faults=wording.faults(report),
         excess=wording.excess(report),
+        parts=told_of_parts((line.unit, whole(line)) for line in report.privacy.units),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
         tried=wording.tried(report.privacy),
