@@ -17,7 +17,6 @@ from clients.data.described import Column, Description, describe, describe_datas
 from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.model.task import Dataset
-from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification
 from tests.clients.data.tables import table_of
 from tests.plans import plan_of
