@@ -244,7 +244,7 @@ def test_the_entry_of_an_editable_installation_is_no_file_of_the_task() -> None:
     assert reached.files == ["records.csv"]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "linear"])  # of numbers
 @pytest.mark.parametrize("noise", ["none", "distributed"])
 def test_what_is_said_of_a_built_in_task_without_asking_is_what_is_found(model: str, noise: str) -> None:
     """`federation check` does not load torch to ask a task of ours what is asked here."""
