@@ -28,10 +28,12 @@ def page(known: Sequence[Set], found: Found) -> Iterator[str]:
         f"{MOST_ROWS:,} rows a table: the mean of the splits that the last table counts, and its standard error "
         "where there are several, most of which is of the split. Four sites by chance, but for FATE's three "
         "parties and the four hospitals, whose files are their sites. Plans are what `federation plan new` "
-        "proposes for all rows, with the settings of its rule for the epsilon, and with what the last table says. Nothing was tuned, neither "
+        "proposes for all rows, with the settings of its rule for the epsilon, and with what the last table "
+        "says. Nothing was tuned, neither "
         "ours nor the others'. Pooled models see the inputs that our logistic model sees, of all sites at one "
         "place, by scikit-learn: logistic regression, 32 hidden units, boosted trees. Opacus trains the logistic "
-        "model at one place with our clip, sample rate, Adam and rate, and as many steps, by its own accountant."
+        "model at one place with our clip, sample rate, Adam and rate, and about as many steps, by its own accountant; "
+        "ours has more noise than epsilon needs, as one site may conspire with the server."
     )
     for title, is_survival in (("Classes", False), ("Time until an event", True)):
         chosen = [each for each in known if ("event" in each.task) == is_survival]

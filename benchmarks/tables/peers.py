@@ -62,7 +62,7 @@ def opacus(
         for _ in range(epochs):
             for features, classes in loader:
                 optimizer.zero_grad()
-                nn.functional.cross_entropy(model(features), classes).backward()
+                nn.functional.cross_entropy(model(features), classes).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
     with torch.no_grad():
         return np.asarray(torch.softmax(model(torch.tensor(tested)).double(), 1)[:, 1])

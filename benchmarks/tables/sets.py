@@ -78,8 +78,8 @@ def deal(each: Set, folder: Path, out: Path, seed: int) -> Dealt:
         part = "test" if lots[number] < _TESTED else "train"
         site = place if len(tables) > 1 else int(_lot(1, f"site {_key(rows, person, number)}") * _SITES)
         parts.setdefault((f"site-{site}", part), []).append(row)
-    for (site, part), found in parts.items():
-        _write(out / site / f"{part}.csv", header, found)
+    for (name, part), found in parts.items():
+        _write(out / name / f"{part}.csv", header, found)
     _write(out.parent / f"{out.name}-all.csv", header, [rows[number][1] for number in chosen])
     trained = sum(len(found) for (_, part), found in parts.items() if part == "train")
     return Dealt(out, _plan(each, out.parent / f"{out.name}-all.csv"), trained)
