@@ -32,7 +32,8 @@ def page(known: Sequence[Set], found: Found) -> Iterator[str]:
         "says. Nothing was tuned, neither "
         "ours nor the others'. Pooled models see the inputs that our logistic model sees, of all sites at one "
         "place, by scikit-learn: logistic regression, 32 hidden units, boosted trees. Opacus trains the logistic "
-        "model at one place with our clip, sample rate, Adam and rate, and about as many steps, by its own accountant; "
+        "model at one place with our clip, sample rate, Adam and rate, and about as many steps, by "
+        "its own accountant; "
         "ours has more noise than epsilon needs, as one site may conspire with the server."
     )
     for title, is_survival in (("Classes", False), ("Time until an event", True)):
