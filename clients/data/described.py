@@ -158,7 +158,10 @@ def describe_dataset(path: Place, data: Dataset) -> Description:
 def _told(table: Table, task: TabularTask) -> tuple[list[_Seen], tuple[tuple[str, int], ...]]:
     """The columns that say what is predicted, each looked at as a feature of its values or range; and classes."""
     if isinstance(task, Classification):
-        return _named(table, task.target, task.classes)
+        seen, counts = _named(table, task.target, task.values[0])
+        classes = tuple(_joined(task, [count for _, count in counts]).items())
+        doubts = tuple(doubts_of_classes(task.target, classes))
+        return [replace(one, doubts=doubts) for one in seen], classes
     if isinstance(task, TimeToEvent):
         seen, classes = _named(table, task.event, task.events)
         times = _look(table, Numeric(name=task.target, low=0.0, high=task.bins[-1]))
@@ -179,6 +182,14 @@ def _named(
     seen = _texts(cells, Categorical(name=name, values=values))
     classes = tuple(zip(values, _counts(cells, values), strict=True))
     return [replace(seen, doubts=tuple(doubts_of_classes(name, classes)))], classes
+
+
+def _joined(task: Classification, counts: Sequence[int]) -> dict[str, int]:
+    """The counts of values as those of classes."""
+    found = dict.fromkeys(task.classes, 0)
+    for place, count in zip(task.values[1], counts, strict=True):
+        found[task.classes[place]] += count
+    return found
 
 
 def _people(table: Table, task: TabularTask) -> tuple[int | None, tuple[Note, ...]]:

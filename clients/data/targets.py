@@ -59,7 +59,10 @@ def in_bins(times: Floats, events: NDArray[np.int64], ends: tuple[float, ...]) -
 def _classes(table: Table, task: TabularTask, there: Collection[str]) -> Read:
     assert isinstance(task, Classification)  # noqa: S101  # by its outcome
     cells = table.column(task.target) if task.target in there else []
-    return codes(cells, task.target, task.classes, cure=FILL)[:2]
+    values, places = task.values
+    found, faults, _ = codes(cells, task.target, values, cure=FILL)
+    # What is no value of any class is at -1, and stays there.
+    return np.append(np.array(places, np.int64), -1)[found], faults
 
 
 def _range(table: Table, task: TabularTask, there: Collection[str]) -> Read:

@@ -183,7 +183,11 @@ def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
         return Judged(name, None, f"possible identifier: whole numbers of more than {MAX_DIGITS} digits")
     in_a_row = different == count == high - low + 1
     if are_whole and (in_a_row or (count >= _ENOUGH and different >= _UNIQUE * count)):
-        return Judged(name, None, "possible identifier: whole numbers, nearly all different")
+        return Judged(
+            name,
+            None,
+            "possible identifier: whole numbers, nearly all different; if it measures, add its range",
+        )
     positive = [number for number in numbers if number > 0]
     if low >= 0 and high > _TAIL * float(np.quantile(positive, 0.25)):
         scale, least = ("log", _power(low, ROUND_FLOOR)) if low > 0 else ("symlog", 0.0)

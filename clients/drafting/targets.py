@@ -58,10 +58,12 @@ def predicted(table: Table, target: str) -> Predicted:
 
 
 def _of_classes(target: str, classes: tuple[str, ...]) -> Predicted:
+    joined = '; to join some: classes = ["0", "ill"], grouped = { ill = ["1", "2"] }' * (len(classes) > 2)
+    order = "DECIDE the order: of two, the second is the positive one"
     lines = (
         'kind = "tabular-classification"',
         f"target = {inline(cleaned(target))}  # what is predicted",
-        f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
+        f"classes = {inline(list(classes))}  # {order}{joined}",
         'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
     )
     metrics = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")

@@ -27,7 +27,8 @@ _ONLY_FOR = {
     "encoding": (("csv", "own"), "is for CSV"),
     "columns": (("csv", "own"), "is for CSV"),
 }
-_OF_CELLS = "\"'\\\r\n\0-+. "  # quotes, ends of lines, and what stands in numbers and texts
+SPACE = " "
+_OF_CELLS = "\"'\\\r\n\0-+."  # quotes, ends of lines, and what stands in numbers and texts
 
 
 class SiteData(Table):
@@ -76,9 +77,9 @@ class SiteData(Table):
     @field_validator("separator")
     @classmethod
     def _one_character(cls, separator: str) -> str:
-        named = {"comma": ",", "semicolon": ";", "tab": "\t"}.get(separator, separator)
+        named = {"comma": ",", "semicolon": ";", "tab": "\t", "space": SPACE}.get(separator, separator)
         if len(named) != 1 or named.isalnum() or named in _OF_CELLS:
-            raise Mistake("cannot part cells", 'write ",", ";", "tab" or "|"')
+            raise Mistake("cannot part cells", 'write ",", ";", "tab", "space" or "|"')
         return named
 
     @field_validator("columns")

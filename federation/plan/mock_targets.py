@@ -40,9 +40,15 @@ def targets(task: TabularTask, levels: Levels, draw: Draw) -> Cells:
 
 
 def _classes(task: TabularTask, levels: Levels, draw: Draw) -> Cells:
-    del draw
     assert isinstance(task, Classification)  # noqa: S101  # by its outcome
-    return {task.target: tuple(task.classes[level] for level in levels.tolist())}
+    if task.grouped is None:
+        return {task.target: tuple(task.classes[level] for level in levels.tolist())}
+    of_class = [task.grouped.get(name, (name,)) for name in task.classes]
+    cells = (
+        of_class[level][min(int(share * len(of_class[level])), len(of_class[level]) - 1)]
+        for level, share in zip(levels.tolist(), draw(len(levels)).tolist(), strict=True)
+    )
+    return {task.target: tuple(cells)}
 
 
 def _range(task: TabularTask, levels: Levels, draw: Draw) -> Cells:

@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts
 from federation.plan.features import told_apart
+from federation.plan.grouped import Grouped, check_grouped, values_of
 from federation.plan.outcomes import Classes, Counts, Range, Survival
 from federation.plan.tabular import CLASSIFICATION, COUNTS, KINDS, REGRESSION, SURVIVAL, TabularTask
 from federation.plan.weights import Weights, check_weights, shares
@@ -19,12 +20,13 @@ _MOST_COUNTED = 10**6
 
 
 class Classification(TabularTask):
-    """`kind = "tabular-classification"`: one of a few classes."""
+    """`kind = "tabular-classification"`: one of a few classes. `grouped`: the values of those that join several."""
 
     models: ClassVar[tuple[str, ...]] = ("logistic", "additive", "mlp")
-    shape: ClassVar[tuple[str, ...]] = ("target", "classes")
+    shape: ClassVar[tuple[str, ...]] = ("target", "classes", "grouped")
 
     classes: Texts = Field(examples=['["0", "1"]'])
+    grouped: Grouped | None = Field(default=None, examples=['{ ill = ["1", "2"] }'])
     class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
 
     @field_validator("classes")
@@ -37,8 +39,14 @@ class Classification(TabularTask):
         """The classes."""
         return Classes(len(self.classes))
 
+    @property
+    def values(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """What a cell of the target may be, and the position of the class that each value is of."""
+        return values_of(self.grouped, self.classes)
+
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
+        check_grouped(self.grouped, self.classes)
         check_weights(self.class_weights, self.classes)
         return self
 

@@ -20,6 +20,9 @@ from federation.plan.identifiers import cleaned
 from federation.plan.numerals import as_number
 from federation.words import some
 
+NAMELESS = (
+    "the first row must be the columns' names: set data.columns in site.toml, or put a row of names on top"
+)
 _MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 _SWAPPED = str.maketrans(".,", ",.")
 _WITH_A_COMMA = re.compile(r"(?<![^\0])(\s*[-+]?[0-9]*),([0-9]+(?:[eE][-+]?[0-9]+)?\s*)(?![^\0])")
@@ -133,7 +136,7 @@ class Table:
         if len(header) == 1 and self.separator in header[0]:
             return "quotes make one cell of the whole row: take those away"
         if any(not cell or not cell.isprintable() or as_number(cell) is not None for cell in header):
-            return "the first row must be the columns' names"
+            return NAMELESS
         odd = next((mark for mark in ";\t" if any(mark in cell for cell in header)), None)
         if odd is not None:
             named = '"tab"' if odd == "\t" else f'"{odd}"'

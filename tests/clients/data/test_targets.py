@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from clients.data.described import describe
 from clients.data.load import read_csv
+from clients.data.sources.reading import read as read_table
 from clients.data.split import split
 from clients.data.targets import in_bins
+from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.model.task import Dataset
 from federation.plan.mock import mock_table
@@ -104,6 +107,27 @@ def test_made_up_tables_are_read_without_a_complaint_and_are_all_over_the_range(
     path.write_text(mock_table(plan, "a", 300).csv)
     assert isinstance(plan.task, TabularTask)
     assert len(torch.unique(read_csv(path, plan.task).labels, dim=0)) > 5
+
+
+GROUPED: Changes = {"task.classes": ["0", "ill"], "task.grouped": {"ill": ["1", "2", "3"]}}
+
+
+def test_values_of_a_group_are_one_class_and_any_other_is_refused(tmp_path: Path) -> None:
+    assert labels(GROUPED, "num", "0", "1", "2.0", "3", "0", folder=tmp_path).tolist() == [0, 1, 1, 1, 0]
+    for cell in ("4", "ill", ""):
+        with pytest.raises(DataError, match='row 3, column "num"'):
+            labels(GROUPED, "num", "0", cell, folder=tmp_path)
+
+
+def test_made_up_records_have_every_value_of_a_group_and_are_described_by_class(tmp_path: Path) -> None:
+    plan, path = plan_of(GROUPED), tmp_path / "mock.csv"
+    path.write_text(mock_table(plan, "a", 200).csv)
+    assert isinstance(plan.task, TabularTask)
+    table = read_table(Origin.of(path))
+    assert set(table.column("num")) == {"0", "1", "2", "3"}
+    found = describe(table, plan.task)
+    labelled = read_csv(path, plan.task).labels
+    assert found.classes == (("0", int((labelled == 0).sum())), ("ill", int((labelled == 1).sum())))
 
 
 def test_a_simulation_holds_out_the_same_share_of_records_that_are_alike() -> None:
