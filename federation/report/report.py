@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from federation.report.published import Histogram
 from federation.report.scores import Calibration, Clipped, Confusion, Intervals
+from federation.report.tables import Tables
 from privacy.accounting.units import Unit
 from privacy.canonical import finite
 
@@ -328,3 +329,4 @@ class Report(Part):
     made: Made | None = None
     population: int | None = None
     faults: Suffered | None = None
+    tables: Tables | None = None
