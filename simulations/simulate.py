@@ -126,6 +126,8 @@ def simulate(
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return draw(done)
+    if parted is not None and plan.task_is_tally:
+        raise InputError("nothing is trained by this plan, so there are no folds", hint="simulate it once")
     stage("reading the data", 0, 0)
     world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study, faults)
     folder = RunFolder.open(out, plan, text)

@@ -1,6 +1,6 @@
 """A site's records as a plan counts them that trains nothing: one cell of each column is 1.
 
-Where patients are protected, a record counts one over the number of its patient's records at this site: the sum over
+Where patients are protected, a record counts one over the number of its patient's records at this site: the sum of
 a patient, whom training clips as a whole, is then the mean of what their records are in, and no longer than any.
 """
 

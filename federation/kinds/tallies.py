@@ -1,8 +1,8 @@
 """The kind of a plan that trains nothing: one noised sum of what the records are.
 
 A histogram is the gradient of a linear loss. So the one round of such a plan is a step of DP-SGD over all records:
-its clip is the length of a record's inputs, its step is the sum itself, and the params are the table. Charge, noise,
-secure sum, transcript and audit are those of any other round.
+its clip is the length of a record's inputs, its step is the sum itself, and the params are the table. Charge,
+noise, secure sum, transcript and audit are those of any other round.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Poisson(Single):
 
 @dataclass(frozen=True)
 class Output(Single):
-    """The output itself: the gradient of a linear model is then the record's inputs, and a sum of them is a count."""
+    """The output itself: the gradient of a linear model is then the record's inputs, which add up to counts."""
 
     def of(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The outputs."""

@@ -21,8 +21,8 @@ class Numeric(Table):
     `scale` is taken of the number before: "log", or "symlog", which is sign(x) log(1 + |x|) and takes any number.
     `missing = "indicator"` stands for the middle of the scaled range and a mark in a column of its own; a number
     stands for itself. `knots` are points at which the model's line may bend, which is straight without them:
-    federation/plan/maps.py. A missing number that is marked is then at none of them. `bins`, of statistics only, are
-    as many columns, of which a number is in one: those of equal width on the scale.
+    federation/plan/maps.py. A missing number that is marked is then at none of them. `bins` are of statistics only:
+    so many columns, of equal width on the scale, of which a number is in one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Puts the table of a plan that trains nothing into its report: all of it follows from plan, params and receipts."""
+"""Puts the table of a plan that trains nothing into its report: it follows from plan, params and receipts."""
 
 from __future__ import annotations
 

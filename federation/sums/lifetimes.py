@@ -2,7 +2,7 @@
 
 A record's state says how many intervals it came through, and whether the event was in the next. Who was lost within
 an interval counts half of it, as in a life table: where the ends are all times that occur, nobody is, and the curve
-is Kaplan and Meier's. At-risk numbers are sums of cells, so the noise adds up in them; intervals and the variance of
+is Kaplan and Meier's. At-risk numbers are sums of cells, so noise adds up in them; intervals and the variance of
 the test hold that noise (to first order, as Greenwood's formula holds chance).
 """
 

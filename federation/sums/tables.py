@@ -1,7 +1,7 @@
 """What a noised sum says of a table, or of times until an event: post-processing of one release, in plain floats.
 
-Each figure has an interval of 95 % that noise and chance make (`federation.sums.ratios`). A figure is None where the
-noise hides what it is divided by.
+Each figure has an interval of 95 % that noise and chance make (`federation.sums.ratios`). A figure is None where
+the noise hides what it is divided by.
 """
 
 from __future__ import annotations

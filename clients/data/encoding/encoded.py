@@ -123,8 +123,8 @@ def of_dates(feature: Date, cells: Sequence[str]) -> Encoded:
     """A date as days, month and weekday, as the plan takes them."""
     days, faults, filled = day_numbers(feature, cells)
     if feature.bins is not None:
-        found = np.nan_to_num(scaled(days, feature.range))
-        return Encoded(None, _in_bins(found, feature.bins, filled, feature.missing), faults, filled)
+        shares = np.nan_to_num(scaled(days, feature.range))
+        return Encoded(None, _in_bins(shares, feature.bins, filled, feature.missing), faults, filled)
     first, places, at = None, list[Places](), 0
     for part in feature.take:
         if part == DAYS:

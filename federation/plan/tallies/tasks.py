@@ -1,6 +1,6 @@
 """The tasks that train nothing. What is learned is the noised sum of the inputs: in how many records each is 1.
 
-Every column that is counted has one 1 in each record, so the inputs of a record are sqrt(columns) long: known before
+Every column that is counted has one 1 in each record, so a record's inputs are sqrt(columns) long: known before
 anybody looks, and the same for a patient, who counts with the mean of their records.
 """
 
@@ -39,6 +39,11 @@ class Statistics(TabularTask):
     target: str = Field(default="", exclude=True)
     model: str = Field(default=TALLY, exclude=True)
     bins: int = Field(default=BINS, ge=2, le=MOST_BINS, examples=["20"])
+
+    @field_validator("model")
+    @classmethod
+    def _none_of_the_users_own(cls, model: str) -> str:
+        return _tally_alone(model)
 
     @field_validator("target")
     @classmethod
@@ -97,6 +102,11 @@ class Curves(TimeToEvent):
     model: str = Field(default=TALLY, exclude=True)
     features: tuple[Feature, ...] = Field(default=(), examples=["[task.features] and: arm = { values = [] }"])
 
+    @field_validator("model")
+    @classmethod
+    def _none_of_the_users_own(cls, model: str) -> str:
+        return _tally_alone(model)
+
     @model_validator(mode="after")
     def _is_one_histogram(self) -> Self:
         for key in ("rows", "cross"):
@@ -142,6 +152,12 @@ def _counted(feature: Any, bins: Any) -> Any:
     if "hash" in feature:
         return {"missing": "category", **feature}
     return {"missing": "indicator", "bins": bins, **feature}
+
+
+def _tally_alone(model: str) -> str:
+    if model != TALLY:
+        raise Mistake("means nothing here: no model is trained", "remove it")
+    return model
 
 
 def _check_cells(task: TabularTask) -> None:
