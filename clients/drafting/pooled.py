@@ -121,7 +121,7 @@ def _values(feature: Categorical, column: ColumnTable, least: float) -> Judged:
     kept = [value for value in feature.values if counts[f"= {value}"] > least]
     if not kept:
         return Judged(feature.name, None, "the noise hides which values there are")
-    shape = {"name": feature.name, "values": kept}
+    shape: dict[str, object] = {"name": feature.name, "values": kept}
     if len(kept) < len(feature.values) or counts.get(OTHER, 0.0) > least:
         shape["other"] = True
     if MISSING in counts and counts[MISSING] > least:

@@ -40,7 +40,7 @@ def test_ranges_and_values_are_of_the_noised_table_and_the_run_is_named(run: Pat
     assert load(run / "plan.toml").digest in found.text
     features = {one.feature.name: one.feature for one in found.used if one.feature is not None}
     age = features["age"]
-    assert 25 <= age.low <= 30
+    assert 25 <= age.low <= 30  # type: ignore[union-attr]
     assert 45 <= age.high <= 55  # type: ignore[union-attr]
     assert 30 <= float(age.missing) <= 50  # type: ignore[union-attr, arg-type]  # hardly any is missing
     task = found.plan.task
