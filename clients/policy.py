@@ -21,6 +21,7 @@ from clients.rules.approval import Approval, Approvals
 from clients.rules.data import SiteData
 from clients.rules.origin import Origin
 from federation.config.schema import Mistake, Table, Texts, validate
+from federation.config.tables import SMALLEST
 from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
 from federation.identity.keys import credential, load_passphrase, load_private
@@ -78,7 +79,8 @@ class Policy(Table):
 
     `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
     `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
-    server's side it wants to be safe, and how many there are at least in a sum that its update is in. Of a plan in
+    server's side it wants to be safe, and how many there are at least in a sum that its update is in.
+    `cohort_minimum = 2` agrees to rounds of two sites: the other sees this site's part of each sum. Of a plan in
     `plans` one run is approved, or as many as it says. `plan_files` are files of plans to be looked at before
     joining; they approve nothing. `steps_max` bounds the work of a plan that is approved by its task alone.
     `rehearsals`: how many a day of the plans that it allows, on made-up records; 0 for none.
@@ -86,9 +88,9 @@ class Policy(Table):
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
     delta_max: float = Field(gt=0, lt=1, examples=["1e-5"])
-    cohort_minimum: int = Field(ge=3, le=1_000_000, examples=["3"])
+    cohort_minimum: int = Field(ge=SMALLEST, le=1_000_000, examples=["3"])
     colluders_minimum: int | None = Field(default=None, ge=0, le=1_000_000, examples=["1"])
-    survivors_minimum: int | None = Field(default=None, ge=3, le=1_000_000, examples=["3"])
+    survivors_minimum: int | None = Field(default=None, ge=SMALLEST, le=1_000_000, examples=["3"])
     noise: Annotated[tuple[Noise, ...], Strict(False)] = Field(
         min_length=1, examples=['["distributed", "site"]']
     )
@@ -157,13 +159,20 @@ class Policy(Table):
         """Against how many colluders a plan has to be safe: one in ten of its smallest cohort, if not told."""
         if self.colluders_minimum is not None:
             return self.colluders_minimum
+        if self._agrees_to_two(plan):
+            return 0  # the other site sees as much as one that works with the server
         return max(1, -(-plan.cohort.minimum // 10))
 
     def survivors_demanded(self, plan: Plan) -> int:
         """How many sites a sum has to be of: two honest ones beside the colluders, if not told."""
         if self.survivors_minimum is not None:
             return self.survivors_minimum
-        return max(3, max(plan.secure_aggregation.colluders, self.colluders_demanded(plan)) + 2)
+        least = SMALLEST if self._agrees_to_two(plan) else 3
+        return max(least, max(plan.secure_aggregation.colluders, self.colluders_demanded(plan)) + 2)
+
+    def _agrees_to_two(self, plan: Plan) -> bool:
+        """Whether plan and policy both say that a round may be of two sites, who see each other's part of a sum."""
+        return plan.is_of_two and self.cohort_minimum == SMALLEST
 
     def _budget(self, table: _ClientPolicy) -> Budget:
         return Budget(table.epsilon_max, table.delta_max or self.delta_max)
@@ -236,6 +245,14 @@ class _Tables(Table):
     policy: Policy = Field(examples=["[policy]"])
     consortium: Consortium | None = Field(default=None, examples=["[consortium]"])
     server: Endpoint | None = Field(default=None, examples=["[server]"])
+
+    @model_validator(mode="after")
+    def _two_are_noised(self) -> Self:
+        """The other one of two sites sees this one's part of a sum: without noise, its bare update."""
+        if self.policy.cohort_minimum == SMALLEST and "none" in self.policy.noise:
+            hint = 'remove "none" from policy.noise, or set it to 3 or more; without noise two sites can simulate'
+            raise Mistake("shows this site's bare update to the other", hint, ("policy", "cohort_minimum"))
+        return self
 
 
 @dataclass(frozen=True)
@@ -336,6 +353,8 @@ def consent(plan: Plan, policy: Policy) -> None:
     if smallest < policy.cohort_minimum:
         of = "" if plan.secure_aggregation.groups is None else f" in {plan.secure_aggregation.groups} groups"
         message = f"the plan's cohort.minimum is {plan.cohort.minimum}{of}, the limit {policy.cohort_minimum}"
+        if plan.is_of_two:
+            message += ": of two sites the other sees this one's part of each sum"
         raise _violation("cohort_minimum", message)
     require_company(plan, policy, smallest)
     if policy.runs_of(plan.digest) is None and plan.code not in policy.tasks:

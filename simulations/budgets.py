@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from federation.plan.guarantee import cost_for, epsilons, exposure
+from federation.plan.guarantee import cost_for, epsilons, exposure, of_two
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
 from privacy.accounting.bounds import Mechanism, recount
@@ -51,6 +51,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         "sample_rate": event.sample_rate,
         "steps": event.count,
         **_together(plan, whole, people),
+        **of_two(plan),
         **excess_facts(plan, planned_cohort(plan)),
         "accountant": accountant([event], delta),
         "accountants": accountants,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from clients.data.cells import is_missing, parsed
+from clients.data.cells import is_missing
 from clients.data.doubts import (
     Doubt,
     Numbers,
@@ -30,6 +30,7 @@ from clients.data.encoding.encoded import Encoded, of_numbers, of_texts
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
+from clients.data.sources.numerals import Numerals, parsed
 from clients.data.sources.table import Table
 from clients.rules.origin import Place
 from federation.model.task import Dataset
@@ -201,7 +202,7 @@ def _look(table: Table, feature: Feature) -> _Seen:
     return _dates(cells, feature) if isinstance(feature, Date) else _texts(cells, feature)
 
 
-def _numbers(cells: list[str], feature: Numeric) -> _Seen:
+def _numbers(cells: Numerals, feature: Numeric) -> _Seen:
     values, taken = parsed(cells), of_numbers(feature, cells)
     found, counts = np.unique(values[~np.isnan(values)], return_counts=True)
     bounds = f"{as_text(feature.low)} to {as_text(feature.high)}"
@@ -224,14 +225,14 @@ def _dates(cells: list[str], feature: Date) -> _Seen:
 def _column(
     feature: Numeric | Date,
     bounds: str,
-    cells: list[str],
+    cells: Sequence[str],
     values: Numbers,
     ends: tuple[float, float],
     taken: Encoded,
 ) -> Column:
     """The figures of a column of numbers or days, each a number or NaN."""
     known = values[~np.isnan(values)]
-    missing = _missing(cells) if len(known) < len(cells) else 0
+    missing = _missing([cells[row] for row in np.flatnonzero(np.isnan(values)).tolist()])
     below, above = float((known < ends[0]).sum()), float((known > ends[1]).sum())
     return Column(
         name=feature.name,

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from clients.data.cells import codes, parsed
+from clients.data.cells import codes
 from clients.data.faults import refuse
+from clients.data.sources.numerals import parsed
 from clients.data.sources.table import Table
 from clients.drafting.columns import MOST_VALUES, listed, outwards
 from federation.config.toml import inline

@@ -87,19 +87,19 @@ class SiteWork:
 
     def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
         """What DP-SGD steps changed, in float64: see `clients.training.dpsgd`."""
-        model, data = self._model(torch.float64), _in_float64(self._population())
+        model = self._model(torch.float64)
         with self._clipped(model, clipping_norm) as gradient:
-            return self._trained(model, data, gradient, noised)
+            return self._trained(model, self._population(), _in_float64(gradient), noised)
 
     def clipped_gradients(self, clipping_norm: float) -> Tensor:
         """The sum over one Poisson batch, in float64."""
-        model, data = self._model(torch.float64), _in_float64(self._population())
+        model, data = self._model(torch.float64), self._population()
         if self.rows is None:
             batch = poisson_batch(data, self.terms.plan.training.sample_rate, self.stream.derive("batches"))
         else:
             batch = data.at(self.rows[0])
         with self._clipped(model, clipping_norm) as gradient:
-            return gradient(batch.features, batch.labels, batch.patients)
+            return _in_float64(gradient)(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
         """Right answers, wrong answers and loss, or cells, summed over the records held out."""
@@ -195,6 +195,12 @@ def _public(seed: int) -> bytes:
     return digest("federation/site/stream/2", Writer().u64(seed).finish())
 
 
-def _in_float64(data: Dataset) -> Dataset:
-    features = data.features.to(torch.float64) if data.features.is_floating_point() else data.features
-    return Dataset(features, data.labels, data.patients)
+def _in_float64(gradient: Gradient) -> Gradient:
+    """The gradient of a batch whose features it widens first: never those of a whole site."""
+
+    def widened(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
+        return gradient(
+            features.to(torch.float64) if features.is_floating_point() else features, labels, patients
+        )
+
+    return widened

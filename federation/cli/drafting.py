@@ -346,6 +346,10 @@ def new_site(
     epsilon_max: Annotated[float | None, typer.Option(help="the plan's, if left out")] = None,
     colluders_minimum: Annotated[int | None, typer.Option(help="accept a plan that counts so few")] = None,
     survivors_minimum: Annotated[int | None, typer.Option(help="accept sums of so few sites")] = None,
+    cohort_minimum: Annotated[
+        int | None,
+        typer.Option(help="the plan's, if left out; 2 only if you agree that the other sees your part"),
+    ] = None,
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="seal the private key by the passphrase in it")
     ] = None,
@@ -381,7 +385,7 @@ def new_site(
         certificate=certificate,
         passphrase_file=passphrase_file,
         folder=out,
-        limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
+        limits=Limits(epsilon_max, colluders_minimum, survivors_minimum, cohort_minimum),
     )
     with by_options("--data"), nothing_left(out):
         draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)

@@ -45,6 +45,7 @@ def print_report(report: Report, folder: Path) -> None:
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
         *wording.faults(report),
+        *wording.of_two(report),
     )
     show(*lines, _sites(report))
     if report.tables is not None:

@@ -12,7 +12,8 @@ from privacy.accounting.events import MAX_GROUP, MIN_CLIPPING_NORM
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
 _MAX_EPSILON = 100.0
-_SMALLEST_COHORT = 3
+SMALLEST = 2
+"""The fewest sites of a round: two that see each other's part of the sum (decision 43)."""
 DEFAULT_LEVELS = 3  # of excess noise, and the most: each costs a draw per parameter and 66 bytes per pair
 
 _Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
@@ -65,8 +66,8 @@ class Cohort(Table):
             raise missing("size", 'size = "all"')
         if self.size is not None and self.sample_rate is not None:
             raise Mistake("cannot stand beside cohort.size", "keep one of the two", ("sample_rate",))
-        if self.minimum < _SMALLEST_COHORT:
-            hint = f"set it to {_SMALLEST_COHORT} or more: of a sum of two, each knows the other's part"
+        if self.minimum < SMALLEST:
+            hint = f"set it to 3 or more, or to {SMALLEST} for two sites: a sum of one is that one's own"
             raise Mistake("so few sites cannot hide in a sum", hint, ("minimum",), unsafe=True)
         if isinstance(self.size, int) and self.size < self.minimum:
             reason = f"is below cohort.minimum = {self.minimum}"

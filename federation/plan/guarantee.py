@@ -20,6 +20,16 @@ from privacy.accounting.units import Charge, Patient, Unit
 from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
 
+TWO = "each site sees the other's part of the sum, which is the sum less its own"
+
+
+def of_two(plan: Plan) -> dict[str, str]:
+    """What is to be said of a plan whose rounds may be of two sites; nothing of any other."""
+    if not plan.is_of_two:
+        return {}
+    kept = "only the noise that each adds itself protects its records from the other"
+    return {"two_sites": f"of two, {TWO}; {kept if plan.is_private else 'nothing is hidden from the other'}"}
+
 
 def planned_patient(plan: Plan, sites: int) -> Patient:
     """The patient in the plan's report: as the plan declares, or else with one record at each of `sites` sites."""

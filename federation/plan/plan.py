@@ -18,7 +18,7 @@ import rfc8785
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from federation.config.schema import Mistake, missing, nearest, validate
-from federation.config.tables import Rules
+from federation.config.tables import SMALLEST, Rules
 from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
@@ -88,6 +88,11 @@ class Plan(Rules):
     def is_private(self) -> bool:
         """Whether the plan claims any privacy."""
         return self.privacy.noise != "none"
+
+    @property
+    def is_of_two(self) -> bool:
+        """Whether a round may be of two sites, each of which then knows the other's part of the sum."""
+        return self.cohort.minimum == SMALLEST
 
     @property
     def kind(self) -> Kind:
@@ -273,7 +278,16 @@ def _code_is_own(plan: Plan) -> None:
 
 
 def _cohort_hides(plan: Plan) -> None:
-    """An honest site needs a second one beside it, or its update is the sum less what colluders know."""
+    """An honest site needs a second one beside it, or its update is the sum less what colluders know.
+
+    Of two sites each knows the other's part: the sum less its own. So the noise has to be whole in each part, or
+    none is promised. A share of distributed noise that a site draws itself it can take out again, and what is left
+    is half. Central noise would do, but leaves the bare sum of two with the server.
+    """
+    if plan.cohort.minimum == SMALLEST and plan.privacy.noise not in ("site", "none"):
+        reason = "of a sum of two, each site knows the other's part, and its own share of the noise"
+        hint = 'choose privacy.noise = "site", of which each adds all, or set it to 3 or more'
+        raise Mistake(reason, hint, ("cohort", "minimum"), unsafe=True)
     needed = plan.secure_aggregation.colluders + 2
     if plan.cohort.minimum < needed:
         hint = f"raise it to {needed} or more, or lower secure_aggregation.colluders"

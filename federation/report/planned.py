@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from federation.model.shape import known_dimension
-from federation.plan.guarantee import cost_for, epsilons
+from federation.plan.guarantee import cost_for, epsilons, of_two
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -39,6 +39,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         **_costs(plan),
         **_average(plan),
         **_groups(plan),
+        **of_two(plan),
         "smallest_cohort": {
             "sites": rules.count,
             "shares_that_unmask": rules.threshold,

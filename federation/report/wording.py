@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from federation.plan.guarantee import TWO
 from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
@@ -113,10 +114,12 @@ def assumptions(report: Report) -> list[str]:
         return [
             "There is no guarantee. The model may reveal records it was trained on, to anyone who holds it.",
             "Secure aggregation hid each site's own update from the server. It does not hide what their sum says.",
+            *of_two(report),
         ]
     return [
         _unit(privacy.unit),
         _trust(report),
+        *of_two(report),
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
         f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by {_accountant(privacy)}"
         f"{_cross_check(privacy)}. Other runs on the same records add to it{_elsewhere(report)}.",
@@ -302,6 +305,20 @@ def published(figures: Published | None) -> str:
         f"{figures.standard_error:.3f} for the noise alone, loss {figures.loss:.3f}, over about "
         f"{figures.records:.0f} records.{_ranked(figures)}"
     )
+
+
+def of_two(report: Report) -> list[str]:
+    """What is to be said of sums of two sites."""
+    count = sum(line.cohort == 2 for line in report.rounds)
+    if not count:
+        return []
+    kept = (
+        "Only the noise that each adds itself protects its records from the other."
+        if report.privacy.private
+        else "Nothing is hidden from the other."
+    )
+    where = "In every round" if count == len(report.rounds) else f"In {many(count, 'round')}"
+    return [f"{where} there were two sites: of two, {TWO}. {kept}"]
 
 
 def _ranked(figures: Published) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from clients.data.sources.formats import SAVE
 from clients.data.sources.opened import format_of, lines_of
-from clients.data.sources.packed import BLOCK, Packer
+from clients.data.sources.packed import BLOCK, Cells, Packer, unpack
 from clients.data.sources.swallowed import opened_at
 from clients.data.sources.table import Problem, Table, refuse_problems
 from clients.rules.origin import Origin
@@ -237,7 +237,7 @@ def _second_headers(table: Table) -> Iterator[Problem]:
     first = table.header[0]
     found = [
         table.lines[place]
-        for place, cell in enumerate(table.columns[0])
+        for place, cell in _alike(table.columns[0], first)
         if _is_like(cell, first)
         and all(
             cleaned(column.at(place)) == name
@@ -245,6 +245,13 @@ def _second_headers(table: Table) -> Iterator[Problem]:
         )
     ]
     yield from _headers(found)
+
+
+def _alike(column: Cells, name: str) -> Iterator[tuple[int, str]]:
+    """The cells of the blocks that may hold this name, with their rows."""
+    for number, block in enumerate(column.blocks):
+        if isinstance(block, str) and _is_like(block, name):
+            yield from enumerate(unpack(block), number * BLOCK)
 
 
 def _is_like(cell: str, name: str) -> bool:

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.data.cells import codes, numbers, parsed
+from clients.data.cells import codes, numbers
 from clients.data.faults import Fault, refuse
 from clients.data.load import read_csv
+from clients.data.sources.numerals import parsed
 from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.plan.features import Numeric

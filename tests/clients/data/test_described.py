@@ -17,7 +17,6 @@ from clients.data.described import Column, Description, describe, describe_datas
 from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.model.task import Dataset
-from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification
 from tests.clients.data.tables import table_of
 from tests.plans import plan_of
@@ -86,7 +85,7 @@ def test_what_the_plan_fills_in_and_what_is_not_listed_is_counted(tmp_path: Path
         "seen": {"date": "%Y-%m-%d", "since": "2000-01-01", "until": "2009-12-31", "missing": "indicator"},
     }
     task = plan_of(**{"task.features": ruled}).task
-    assert isinstance(task, TabularTask)
+    assert isinstance(task, Classification)
     path = tmp_path / "site.csv"
     path.write_text(
         "chol,cp,icd,seen,num\n?,1,E1,1999-01-01,0\n,9,E2,2004-01-01,1\n200,?,,2010-01-01,0\nx,8,E1,soon,0\n"

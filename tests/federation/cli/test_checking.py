@@ -300,7 +300,7 @@ def test_plans_beside_each_other_as_a_table_as_csv_and_as_json(command: Command,
     rows = [line.split() for line in done.out.splitlines() if line.startswith("│")]
     assert [row[1:4:2] for row in rows] == [["5", "2"], ["5", "6"], ["10", "2"], ["10", "6"]]
     assert [row[-2] for row in rows] == ["refused", "bound", "refused", "bound"]
-    refused = "refused: rounds 5, sites 2 and 1 more: cohort.minimum = 2: so few sites cannot hide in a sum"
+    refused = "refused: rounds 5, sites 2 and 1 more: cohort.minimum = 2: of a sum of two, each site knows"
     assert refused in done.out
     found = command("budget", plan, *axes, "--json").json
     assert found["sweep"] == {"rounds": [5, 10], "sites": [2, 6]}

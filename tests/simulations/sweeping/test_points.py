@@ -107,7 +107,7 @@ def test_a_plan_that_is_refused_is_a_point_with_a_reason(tmp_path: Path) -> None
     points = swept(tmp_path, "sites=2,3,10", "colluders=1,5")
     refused = [point["refused"] for point in points]
     assert [reason is None for reason in refused] == [False, False, True, False, True, True]
-    assert refused[0].startswith("cohort.minimum = 2: so few sites cannot hide in a sum")
+    assert refused[0].startswith("cohort.minimum = 2: of a sum of two, each site knows")
     assert "leaves no two honest sites" in refused[3]
     assert [point["figures"] is None for point in points] == [reason is not None for reason in refused]
     others = swept(tmp_path, "noise=none,central,loud", "epsilon=3,1000")
