@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from federation.audit.examine import audit
+from federation.plan.plan import parse
 from simulations.simulate import simulate
+from simulations.survey import survey
 from tests.federation.plan.tallies.test_tasks import STATISTICS
 
 _HIGH = STATISTICS.replace("epsilon = 1.0", "epsilon = 50.0")
@@ -42,6 +44,10 @@ def test_the_table_is_that_of_all_records_and_is_audited(tmp_path: Path, engine:
     told["tables"]["columns"]["sex"]["counts"][0] += 1
     (out / "report.json").write_text(json.dumps(told))
     assert any("tables" in one.detail for one in audit(out).findings)
+
+
+def test_a_check_of_all_sites_asks_for_no_records_held_out(tmp_path: Path) -> None:
+    survey(parse(_HIGH), _sites(tmp_path)).require()
 
 
 def test_there_are_no_folds_of_what_is_not_trained(tmp_path: Path) -> None:
