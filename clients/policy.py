@@ -29,7 +29,7 @@ from federation.plan.plan import Plan
 from federation.plan.tabular import CODE, KINDS
 from federation.round.cohort import required_survivors
 from federation.round.groups import smallest_sum
-from privacy.accounting.events import MAX_GROUP
+from privacy.accounting.events import MAX_GROUP, MIN_SAMPLE_RATE
 from privacy.accounting.filters import USUAL, Budget, Foreseen
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Limit, Patient
@@ -70,7 +70,7 @@ class _ForeseenTraining(Table):
     It fixes by what rule the ledger adds plans up, before there is anything to add.
     """
 
-    sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
+    sample_rate: float = Field(ge=MIN_SAMPLE_RATE, le=1, examples=["0.1"])
     steps: int = Field(ge=1, le=1 << 53, examples=["200"])
 
 
@@ -132,6 +132,7 @@ class Policy(Table):
             plans=(Approval(digest=plan.digest),),
             patient=patient,
             client=client,
+            foreseen=_foreseen(plan),
         )
 
     def limits(self) -> tuple[Limit, ...]:
@@ -382,6 +383,12 @@ def require_company(plan: Plan, policy: Policy, cohort: int) -> None:
             f"with the plan's dropouts a sum of {required} of {cohort} sites is opened, the limit {least}"
         )
         raise _violation("survivors_minimum", message)
+
+
+def _foreseen(plan: Plan) -> _ForeseenTraining | None:
+    """What a pool foresees that is kept for one plan: no sampling where the plan does not sample."""
+    whole = plan.is_private and plan.kind.sample_rate == 1
+    return _ForeseenTraining(sample_rate=1.0, steps=1) if whole else None
 
 
 def _asked_per_record(plan: Plan) -> float | None:

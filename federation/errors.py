@@ -174,6 +174,12 @@ class CheckpointError(FederationError):
     """The run folder cannot be written, or holds what this run cannot be resumed from."""
 
 
+class OtherRun(CheckpointError):
+    """A folder was named that holds another run than the call asks for, or none: the call is wrong."""
+
+    exit_code = 2
+
+
 class TrainingDiverged(FederationError):
     """An update is not finite, or leaves the range that the ring can carry."""
 

@@ -91,6 +91,7 @@ def policy_for(plan: Plan, limits: Limits) -> Policy:
     changes: dict[str, object] = {
         "colluders_minimum": limits.colluders_minimum,
         "survivors_minimum": limits.survivors_minimum,
+        "foreseen": None,  # a pool of people outlives this plan
         # Rounds of two are agreed to in so many words, and follow from no plan.
         "cohort_minimum": limits.cohort_minimum or max(SMALLEST + 1, least.cohort_minimum),
     }

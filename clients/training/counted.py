@@ -74,7 +74,12 @@ def _places(task: TabularTask, cells: Cells, scores: Tensor, data: Dataset) -> T
 
 
 def _groups(task: TabularTask, name: str, data: Dataset) -> Tensor:
-    """The place of each record's value in the columns of a feature, one of which is not 0; -1 where all are."""
-    mine = [place for place, column in enumerate(layout(task)) if column.feature == name]
+    """The place of each record's value in the columns of a feature, one of which is not 0; -1 where all are.
+
+    A cross with another feature is none of them: it has columns of its own, in which a value may be as large.
+    """
+    mine = [
+        place for place, column in enumerate(layout(task)) if column.feature == name and column.times is None
+    ]
     columns = data.features[:, mine]
     return torch.where((columns > 0).any(dim=1), columns.argmax(dim=1), -1)

@@ -11,13 +11,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from federation.audit.figures.counted import wrong_with
 from federation.audit.figures.exact import check_exact
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
 from federation.audit.recounting import counted_shares, share_left
 from federation.audit.report import check_same, differs
 from federation.audit.rounds import check_cohort
-from federation.kinds.cells import Cells, cells_of
+from federation.kinds.cells import cells_of
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
 from federation.plan.plan import Plan
 from privacy.accounting.events import GaussianEvent
@@ -74,9 +75,13 @@ def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Fi
     if line.figures.keys() != names:
         found.add("evaluation-figures", "the evaluation holds other figures than an evaluation publishes")
         return
+    try:
+        deviation = _deviation(line, plan, event)
+    except PrivacyError:
+        return  # the cohort is a finding by itself
     values = {name: line.figures[name] for name in _NAMES}
-    if cells is not None:
-        _check_cells(line.figures["histogram"], _deviation(line, plan, event), cells, found)
+    if cells is not None and (reason := wrong_with(line.figures["histogram"], values, cells, deviation)):
+        found.add("evaluation-figures", f"the histogram of the evaluation {reason}")
     if all(value is None for value in values.values()):
         return  # hidden by the noise
     if not all(type(value) in (int, float) for value in values.values()):
@@ -86,33 +91,11 @@ def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Fi
     if records <= 0 or not 0 <= accuracy <= 1 or not 0 <= loss <= LOSS_BOUND:
         found.add("evaluation-figures", "the evaluation holds a figure that cannot be")
         return
-    try:
-        halves = 1.0 if cells is None else math.sqrt(cells.halves)
-        error = _deviation(line, plan, event) * halves * math.hypot(1 - accuracy, accuracy) / records
-    except PrivacyError:
-        return  # the cohort is a finding by itself
+    halves = 1.0 if cells is None else math.sqrt(cells.halves)
+    error = deviation * halves * math.hypot(1 - accuracy, accuracy) / records
     if not math.isclose(values["standard_error"], error, rel_tol=_ROUNDING):
         detail = "the standard error of the evaluation is not what its noise makes of its other figures"
         found.add("evaluation-figures", detail)
-
-
-def _check_cells(told: Any, deviation: float, cells: Cells, found: Findings) -> None:
-    """The histogram is one of the plan's cells, under the plan's noise."""
-    edges = [0.0, *cells.edges, 1.0]
-    groups = {table.name: set(table.parts) for table in cells.groups}
-    if not (
-        isinstance(told, Mapping)
-        and told.get("edges") == edges
-        and told.get("threshold") == cells.threshold
-        and isinstance(told.get("groups"), Mapping)
-        and {name: set(parts) for name, parts in told["groups"].items() if isinstance(parts, Mapping)}
-        == groups
-        and type(told.get("deviation")) is float
-        and math.isclose(told["deviation"], deviation, rel_tol=_ROUNDING)
-    ):
-        found.add(
-            "evaluation-figures", "the histogram of the evaluation has other cells, or noise, than the plan"
-        )
 
 
 def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:

@@ -175,13 +175,15 @@ def _sweep(plan: Path, texts: Sequence[str], *, exact: bool, as_csv: bool, as_js
     axes = axes_of(texts)
     load(plan)  # a plan that is wrong by itself is told as everywhere, with its line
     with show_progress() as shown:
-        found = sweep(plan, axes, exact=exact, stage=shown.stage)
+        swept = sweep(plan, axes, exact=exact, stage=shown.stage)
+    found = swept.to_json()
     if as_json:
         print_json(found)
     elif as_csv:
         typer.echo(sweep_csv(found), nl=False)
     else:
         print_sweep(found)
+    swept.require()
 
 
 def doctor(

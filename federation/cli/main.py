@@ -25,6 +25,8 @@ from federation.cli.serving import forget, serve, status
 from federation.cli.simulating.run import demo, simulate
 from federation.cli.simulating.tradeoff import tradeoff
 from federation.cli.streams import print_json
+from federation.cli.telling.explain import explain
+from federation.cli.telling.predict import predict
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -127,6 +129,11 @@ app.command(epilog="Example: [bold]federation forget runs/first[/bold]")(forget)
 _SERVE = "federation serve plan.toml --roster roster.toml --state runs/first --address fed.example.org:8443"
 app.command(epilog=f"Example: [bold]{_SERVE}[/bold]")(serve)
 app.command(epilog="Example: [bold]federation status runs/first[/bold]")(status)
+
+
+app.command(epilog="Example: [bold]federation explain runs/first --scorecard points.csv[/bold]")(explain)
+_PREDICT = "federation predict runs/first patients.csv --out scores.csv --reasons 3"
+app.command(epilog=f"Example: [bold]{_PREDICT}[/bold]")(predict)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")

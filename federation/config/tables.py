@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, missing
-from privacy.accounting.events import MAX_GROUP, MIN_CLIPPING_NORM
+from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM, MIN_SAMPLE_RATE
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
-_MAX_EPSILON = 100.0
 SMALLEST = 2
 """The fewest sites of a round: two that see each other's part of the sum (decision 43)."""
 DEFAULT_LEVELS = 3  # of excess noise, and the most: each costs a draw per parameter and 66 bytes per pair
@@ -86,7 +85,7 @@ class Training(Table):
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.5"])
     local_steps: _Positive = Field(examples=["1"])
-    sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
+    sample_rate: float = Field(ge=MIN_SAMPLE_RATE, le=1, examples=["0.1"])
     momentum: float | None = Field(default=None, ge=0, lt=1, examples=["0.9"])
     proximal: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.01"])
 
@@ -112,7 +111,7 @@ class Privacy(Table):
 
     unit: Literal["record", "patient", "client"] = Field(examples=['"record"'])
     noise: Literal["site", "distributed", "central", "none"] = Field(examples=['"distributed"'])
-    epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["3.0"])
+    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["3.0"])
     delta: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
     clipping_norm: float | None = Field(default=None, gt=0, le=1e6, examples=["1.0"])
     records_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["1"])
@@ -208,7 +207,7 @@ class Evaluation(Table):
     values of the columns that `groups` names (20 bins where only these are named).
     """
 
-    epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["0.5"])
+    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])
     holdout: float = Field(default=0.2, ge=0, le=0.9, examples=["0.2"])
     metrics: Texts = Field(default=METRICS, examples=['["accuracy", "auc"]'])
     threshold: float | None = Field(default=None, gt=0, lt=1, examples=["0.5"])

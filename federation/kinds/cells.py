@@ -72,7 +72,12 @@ class Cells:
 
         Each table has the right answers in half of its cells; the number is the mean over the tables.
         """
-        return self.length / CLASSES / len(self.tables) ** 2
+        return self.shared * self.block / CLASSES
+
+    @property
+    def shared(self) -> float:
+        """The variance of the noise on a cell of everybody, over that on a cell of a group."""
+        return sum(len(table.parts) for table in self.tables) / len(self.tables) ** 2
 
 
 def cells_of(rules: Rules) -> Cells | None:

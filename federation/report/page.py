@@ -13,11 +13,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
 from federation.report.published import Counted, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
+from federation.report.said.section import Section
 from federation.report.stated import stated
 from federation.report.tables import Tables
 from federation.report.templates import page_template
@@ -31,10 +33,10 @@ _BASELINES = {
 }
 
 
-def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
+def render(report: Report, verdict: str = "", *, curves: bool = True, section: Section | None = None) -> str:
     """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one.
 
-    Without `curves` nothing is drawn: an audit compares the words.
+    Without `curves` nothing is drawn: an audit compares the words. `section`: what the model says, if it says it.
     """
     drawings = _curves(report) if curves else []
     filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
@@ -57,6 +59,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         lost=wording.lost(report),
         faults=wording.faults(report),
         excess=wording.excess(report),
+        parts=told_of_parts((line.unit, whole(line)) for line in report.privacy.units),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
         tried=wording.tried(report.privacy),
@@ -64,6 +67,8 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),
         held_out=held_out(report.evaluation.pooled),
+        said=section,
+        said_drawings=_of_model(section) if curves else [],
         intervals=judged.intervals(report.evaluation),
         confusion=report.evaluation.confusion,
         answers=judged.answers(report.evaluation),
@@ -73,6 +78,12 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds if line.lost is None]),
     )
+
+
+def _of_model(section: Section | None) -> list[tuple[str, Markup]]:
+    """The drawings of the model; their texts are escaped."""
+    drawings = () if section is None else section.drawings
+    return [(name, Markup(drawing)) for name, drawing in drawings]  # noqa: S704
 
 
 def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:

@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, Strict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 
 from federation.report.published import Histogram
 from federation.report.scores import Calibration, Clipped, Confusion, Intervals
@@ -71,7 +80,7 @@ class Amount(Part):
 
 
 class UnitCost(Part):
-    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no bound.
+    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no promise.
 
     Here and below, `epsilon` is that of the training. `evaluation` and `together` (both composed) are there where
     the plan publishes an evaluation; then `together` is what the run costs.
@@ -221,6 +230,10 @@ class Published(Part):
     histogram: Histogram | None = None
 
 
+PAID = ("published", "unlikely")
+"""The parts of an evaluation that a real run can have: post-processing of a sum with noise."""
+
+
 class Evaluation(Part):
     """Metrics on held-out records by name: exact ones in a simulation, in a real run only what is published.
 
@@ -330,3 +343,17 @@ class Report(Part):
     population: int | None = None
     faults: Suffered | None = None
     tables: Tables | None = None
+
+    @model_validator(mode="after")
+    def _exact_where_simulated(self) -> Self:
+        """Nobody paid for an exact figure of a real run, and nobody outside of a site may know one."""
+        if self.simulated:
+            return self
+        told = [
+            name for name in Evaluation.model_fields if name not in PAID and getattr(self.evaluation, name)
+        ]
+        told += ["history"] * any(line.metrics for line in self.history)
+        told += ["sites"] * any(line.records is not None or line.lines is not None for line in self.sites)
+        if told:
+            raise ValueError(f"{told[0]}: only a simulation has exact figures")
+        return self

@@ -36,6 +36,7 @@ _NOISE = {
     "none": "No noise at all: what the sum of the sites' updates says about a record, it says openly.",
 }
 _CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
+_OF_CHANCE = {"away_rounds": "restarts", "delay_seconds": "stragglers", "late_rounds": "late"}
 _TOLD_SITES = 10  # of those that were lost on purpose
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
@@ -196,7 +197,8 @@ def faults(report: Report) -> list[str]:
     told = report.faults
     if told is None:
         return []
-    rules = ", ".join(f"{name} = {value:g}" for name, value in told.rules.items() if value)
+    moot = {name for name, chance in _OF_CHANCE.items() if not told.rules.get(chance)}
+    rules = ", ".join(f"{n} = {value:g}" for n, value in told.rules.items() if value and n not in moot)
     often = sorted(told.missed.items(), key=lambda each: (-each[1], each[0]))
     first = [f"{site} {many(times, 'time')}" for site, times in often[:_TOLD_SITES]]
     rest = len(often) - len(first)

@@ -29,16 +29,20 @@ def histogram(cells: Cells, released: Sequence[float], deviation: float) -> dict
     total = tuple(
         math.fsum(column) / tables for column in zip(*(one for each in blocks for one in each), strict=True)
     )
-    shared = noise * sum(map(len, blocks)) / tables**2
-    told = _Scores(cells, total, shared).told()
+    told = counted(cells, total, noise * cells.shared)
     groups = {
         table.name: {
-            part: _Scores(cells, block, noise).told() for part, block in zip(table.parts, each, strict=True)
+            part: counted(cells, block, noise) for part, block in zip(table.parts, each, strict=True)
         }
         for table, each in zip(cells.groups, blocks, strict=False)
     }
     edges = [0.0, *cells.edges, 1.0]
     return {"edges": edges, "threshold": cells.threshold, "deviation": deviation, **told, "groups": groups}
+
+
+def counted(cells: Cells, counts: Numbers, noise: float) -> dict[str, Any]:
+    """What is told of one block of cells, each with noise of this variance."""
+    return _Scores(cells, counts, noise).told()
 
 
 def headline(told: dict[str, Any], cells: Cells, deviation: float) -> dict[str, float | None]:
@@ -50,6 +54,13 @@ def headline(told: dict[str, Any], cells: Cells, deviation: float) -> dict[str, 
     moved = (1 - share) * (1 - share) + share * share
     error = deviation * math.sqrt(cells.halves) * math.sqrt(moved) / records
     return {"records": records, "accuracy": share, "loss": loss["value"], "standard_error": error}
+
+
+METRICS = (
+    *("accuracy", "balanced_accuracy", "recall", "specificity", "precision", "f1"),
+    *("auc", "gini", "ks", "brier", "loss", "calibration"),
+)
+"""The names of all figures that a histogram has."""
 
 
 class _Scores:

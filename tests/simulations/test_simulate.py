@@ -233,7 +233,7 @@ def test_the_folder_of_another_plan_or_seed_is_refused_and_left_alone(
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(CheckpointError, match="another plan or seed") as caught:
         simulated(text_of(**change), sites, tmp_path / "run")
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_code == 2
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
@@ -424,7 +424,7 @@ def test_metrics_that_cannot_be_computed_are_na_and_the_run_goes_on(
     def failing(*_: object) -> None:
         raise ZeroDivisionError("patient 987654")
 
-    monkeypatch.setattr("simulations.summary.evaluate", failing)
+    monkeypatch.setattr("simulations.summary._measured", failing)
     report = simulated(PRIVATE, sites, tmp_path / "run")
     assert set(metrics_of(report.evaluation.pooled).values()) == {None}
     assert report.evaluation.pooled["n"] == 36

@@ -14,6 +14,7 @@ from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.audit.report import check_same, differs, is_same
 from federation.log import printable
+from federation.report.report import PAID
 
 _MEANS = ("accuracy", "loss", "brier", "calibration", "mae", "bias", "deviance")
 _ADDS_UP = {**dict.fromkeys(_MEANS, "n"), "recall": "positives"}  # a mean over so many: the name of the count
@@ -35,8 +36,8 @@ def check_exact(report: Mapping[str, Any], receipts: Receipts, found: Findings) 
     evaluation, lines = report.get("evaluation"), list(receipts.rounds.values())
     told = dict(evaluation) if isinstance(evaluation, Mapping) else {}
     if report.get("simulated") is not True:
-        told = {name: value for name, value in told.items() if name not in ("published", "unlikely")}
-        if any(told.values()) or any(line.metrics for line in lines):
+        told = {name: value for name, value in told.items() if name not in PAID}
+        if any(told.values()) or any(line.metrics for line in lines) or _has_counts(report):
             detail = "report or receipts hold exact figures about held-out records, which nobody paid for"
             found.add("evaluation-unplanned", detail)
         return
@@ -50,6 +51,13 @@ def check_exact(report: Mapping[str, Any], receipts: Receipts, found: Findings) 
         "report.json: figures of single sites beyond what the pooled ones and their means allow, and those of the "
         "training without privacy: no other file holds them, and nobody can verify them"
     )
+
+
+def _has_counts(report: Mapping[str, Any]) -> bool:
+    """Whether a report tells how many records a site has, or a metric after a round."""
+    rows = [report.get(name) for name in ("sites", "history")]
+    each = [row for part in rows if isinstance(part, list) for row in part if isinstance(row, Mapping)]
+    return any(row.get(name) for row in each for name in ("records", "lines", "metrics"))
 
 
 def _check_counts(told: Mapping[str, Any], found: Findings) -> None:

@@ -128,6 +128,9 @@ def test_losses_of_one_output_are_those_of_autograd(loss: Single, pairs: bool, p
     layers = layers_of(task)
     assert layers is not None
     dimension = sum(each.numel() for each in task.model().parameters())
-    for code in (lambda net: net.gradients(batch), lambda net: net.clipped(batch, 0.5)):
+    for code in (
+        lambda net, out: net.rows(net.gradients(batch), out),
+        lambda net, out: net.clipped(batch, 0.5, out),
+    ):
         found = _rows(Dense(layers, loss), dimension, code)
         assert torch.allclose(found, _rows(General(task, CPU, WIDE), dimension, code), rtol=1e-9, atol=1e-12)

@@ -21,7 +21,7 @@ from tests.plans import plan_of, text_of
 def swept(tmp_path: Path, *texts: str, exact: bool = False, **changes: object) -> list[dict[str, Any]]:
     path = tmp_path / "plan.toml"
     path.write_text(text_of({"rounds": 20}, changes), encoding="utf-8")
-    points: list[dict[str, Any]] = sweep(path, axes_of(texts), exact=exact)["points"]
+    points: list[dict[str, Any]] = sweep(path, axes_of(texts), exact=exact).to_json()["points"]
     return points
 
 

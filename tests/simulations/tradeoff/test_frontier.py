@@ -311,6 +311,8 @@ def test_what_cannot_be_a_frontier(sites: Path, tmp_path: Path) -> None:
         asked(sites, tmp_path / "a", text_of())
     with pytest.raises(UnsafeParameters, match="every point is refused; epsilon-1-distributed: "):
         asked(sites, tmp_path / "b", noises=("distributed",))
+    with pytest.raises(InputError, match=r"every point is refused; epsilon-200.*must be at most 100"):
+        asked(sites, tmp_path / "b", epsilons=(200.0,))
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "thesis.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="is not empty and holds no trade-off"):
