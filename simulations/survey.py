@@ -140,7 +140,8 @@ def _check_together(plan: Plan, sites: tuple[CheckedSite, ...], dimension: int) 
     """What only all sites together can break: the cohort, the ring for its declared sizes, the held-out records."""
     if plan.privacy.unit == "client":
         check_delta(plan, len(sites))
-    require_held_out(site.holds_out for site in sites)
+    if not plan.task_is_tally:
+        require_held_out(site.holds_out for site in sites)
     members = tuple(Member(site.name, site.size or 0) for site in sites)
     cohort = sample(plan, members, round_number=1)
     for number in {1, plan.last_round}:

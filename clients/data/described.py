@@ -38,6 +38,7 @@ from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric
 from federation.plan.identifiers import cleaned, spellings
 from federation.plan.numerals import as_text
 from federation.plan.tabular import TabularTask
+from federation.plan.tallies.tasks import Statistics
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 
 
@@ -157,6 +158,8 @@ def describe_dataset(path: Place, data: Dataset) -> Description:
 
 def _told(table: Table, task: TabularTask) -> tuple[list[_Seen], tuple[tuple[str, int], ...]]:
     """The columns that say what is predicted, each looked at as a feature of its values or range; and classes."""
+    if isinstance(task, Statistics):
+        return [], ()
     if isinstance(task, Classification):
         seen, counts = _named(table, task.target, task.values[0])
         classes = tuple(_joined(task, [count for _, count in counts]).items())

@@ -7,7 +7,7 @@ cell may be a diagnosis. We guess nothing, and fill in what the plan says alone:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from clients.data.sources.opened import SOURCE
 from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
 from clients.data.split import apart
+from clients.data.tallied import tallied
 from clients.data.targets import labels_of
 from clients.policy import Policy
 from clients.rules.origin import Origin, Place
@@ -30,6 +31,7 @@ from federation.model.task import Dataset, Source, Task, hashed
 from federation.plan.maps import to_unit, write_crosses
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
+from federation.plan.tallies.tasks import Curves
 from privacy.errors import PolicyViolation
 
 
@@ -61,6 +63,8 @@ class SiteRecords:
 def read_file(path: Place, plan: Plan, task: Task) -> Reading:
     """A site's file as the plan's task reads it. DataError; TaskError if the user's own code is at fault."""
     reading = read_table(path, plan.task) if isinstance(plan.task, TabularTask) else _read_by(task, path)
+    if plan.task_is_tally:
+        reading = replace(reading, data=tallied(reading.data, plan))
     if plan.privacy.unit == "patient" and reading.data.patients is None:
         hint = "give Dataset.patients, or choose another privacy.unit"
         raise TaskError(f"{task.name}: the data do not say whose each record is", hint=hint)
@@ -125,7 +129,8 @@ def read_table(place: Place, task: TabularTask) -> Reading:
     names = [*task.columns]
     lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])
     there = {name for name in (*names, task.patient) if name is not None and not table.lacking([name])}
-    features, found, at = np.zeros((len(table), task.inputs), np.float32), list[Fault](), 0
+    wide = task.inputs if not isinstance(task, Curves) else len(task.groups)
+    features, found, at = np.zeros((len(table), wide), np.float32), list[Fault](), 0
     for feature in task.features:
         width = len(feature.parts)
         if feature.name in there:

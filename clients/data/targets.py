@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clients.data.cells import FILL, codes, numbers
 from clients.data.faults import Fault, collected
 from clients.data.sources.table import Table
-from federation.plan.outcomes import Classes, Counts, Range, Survival
+from federation.plan.outcomes import Classes, Counts, Range, Survival, Tally
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 
@@ -104,6 +104,13 @@ def _counts(table: Table, task: TabularTask, there: Collection[str]) -> Read:
     return np.stack([counts, over], axis=1).astype(np.float32), faults
 
 
+def _nothing(table: Table, task: TabularTask, there: Collection[str]) -> Read:
+    """What came of each record, where times are counted; else zeros."""
+    if isinstance(task, TimeToEvent):
+        return _survival(table, task, there)
+    return np.zeros(len(table), np.int64), ()
+
+
 def _numbers(table: Table, column: str, there: Collection[str]) -> tuple[Floats, tuple[Fault, ...]]:
     return numbers(table.numerals(column) if column in there else [], column, table.decimal)[:2]
 
@@ -117,4 +124,5 @@ _READERS: Final[Mapping[type, Callable[[Table, TabularTask, Collection[str]], Re
     Range: _range,
     Survival: _survival,
     Counts: _counts,
+    Tally: _nothing,
 }

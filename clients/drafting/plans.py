@@ -117,7 +117,7 @@ def _judged(table: Table, name: str) -> Judged:
 
 def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged], wanted: Wanted) -> str:
     features = tuple(column.feature for column in columns if column.feature is not None)
-    settings, delta = _settings(table, found, features, wanted)
+    settings, delta = settled_delta(found, features, Wanted(wanted.epsilon, wanted.records or len(table)))
     lines = [
         *_head(table),
         "[federation]",
@@ -135,9 +135,9 @@ def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged], 
         "# nothing, unless the line says missing. The order of lines is the layout of the input.",
         "[task.features]",
         *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
-        *_without(columns),
+        *without(columns),
         "",
-        *_rules(settings, wanted, delta, found.metrics),
+        *rules(settings, wanted, delta, found.metrics),
     ]
     return "\n".join(lines) + "\n"
 
@@ -174,7 +174,8 @@ def _plain(value: object) -> object:
     return int(value) if isinstance(value, float) and is_whole else value
 
 
-def _without(columns: Sequence[Judged]) -> Iterator[str]:
+def without(columns: Sequence[Judged]) -> Iterator[str]:
+    """What was left out, and why, as comments."""
     left = [column for column in columns if column.feature is None]
     if left:
         yield "# Left out, and why. Whoever knows better adds a line above."
@@ -184,18 +185,18 @@ def _without(columns: Sequence[Judged]) -> Iterator[str]:
         yield f"#   and {len(left) - _NAMED} more"
 
 
-def _settings(
-    table: Table, found: Predicted, features: Sequence[Feature], wanted: Wanted
-) -> tuple[Settings, str]:
+def settled_delta(found: Predicted, features: Sequence[Feature], wanted: Wanted) -> tuple[Settings, str]:
     """What suits these columns and so many records, by the rule; and a delta for them, as text."""
-    records = wanted.records or len(table)
+    records = wanted.records or 1
     delta = f"1e-{max(5, math.ceil(math.log10(records)) + 1)}"
     task = found.task(features)
     params = (task.inputs + 1) * max(1, len(found.classes))
     return settings_for(task, params, records, wanted.epsilon, float(delta)), delta
 
 
-def _rules(settings: Settings, wanted: Wanted, delta: str, metrics: Sequence[str]) -> Iterator[str]:
+def rules(
+    settings: Settings, wanted: Wanted, delta: str, metrics: Sequence[str], unit: str = "record"
+) -> Iterator[str]:
     """The tables that no cell decides: what a rule proposes, and what people have to."""
     said = {
         "SAMPLE_RATE": f"{settings.sample_rate:g}",
@@ -206,6 +207,7 @@ def _rules(settings: Settings, wanted: Wanted, delta: str, metrics: Sequence[str
         "RATE": f"{settings.learning_rate:g}",
         "RECORDS": f"{settings.records:,}",
         "METRICS": inline(list(metrics)),
+        "UNIT": unit,
     }
     yield from re.sub("[A-Z_]{4,}", lambda found: said.get(found[0], found[0]), _RULES).splitlines()
     if "accuracy" in metrics:
@@ -226,7 +228,7 @@ local_steps = 1  # noise = "distributed" takes one
 sample_rate = SAMPLE_RATE  # by rule, for RECORDS records of all sites: a row's chance in each round
 
 [privacy]
-unit = "record"  # DECIDE: "patient" where one person has several rows
+unit = "UNIT"  # DECIDE: "patient" where one person has several rows
 noise = "distributed"  # each site adds a share; nobody sees a sum without noise
 epsilon = EPSILON  # DECIDE: what the whole run may tell of one unit; smaller is safer, and learns less
 delta = DELTA  # DECIDE: has to be well below 1 / rows of the largest site

@@ -48,16 +48,17 @@ def predicted(table: Table, target: str) -> Predicted:
     classes = listed(filled) if 2 <= len(set(filled)) <= MOST_VALUES else None
     if classes is not None:
         refuse(table, codes(cells, target, classes)[1])  # empty cells
-        return _of_classes(target, classes)
+        return of_classes(target, classes)
     values = parsed(list(map(str.strip, table.numerals(target))))
     count = len(set(filled))
     if count <= MOST_VALUES or np.isnan(values).any():
         hint = f"a plan learns 2 to {MOST_VALUES} classes, or a number in every row: name another column"
         raise DataError(f'{table.path}: column "{target}" has {count} different values', hint=hint)
-    return _of_numbers(target, float(values.min()), float(values.max()))
+    return of_numbers(target, float(values.min()), float(values.max()))
 
 
-def _of_classes(target: str, classes: tuple[str, ...]) -> Predicted:
+def of_classes(target: str, classes: tuple[str, ...]) -> Predicted:
+    """Of listed values."""
     joined = '; to join some: classes = ["0", "ill"], grouped = { ill = ["1", "2"] }' * (len(classes) > 2)
     order = "DECIDE the order: of two, the second is the positive one"
     lines = (
@@ -76,7 +77,8 @@ def _of_classes(target: str, classes: tuple[str, ...]) -> Predicted:
     return Predicted(lines, metrics, f"{len(classes)} classes", keys, classes)
 
 
-def _of_numbers(target: str, low: float, high: float) -> Predicted:
+def of_numbers(target: str, low: float, high: float) -> Predicted:
+    """Of a number between these, rounded outwards."""
     ends = tuple(map(as_text, map(float, outwards(low, high))))
     lines = (
         'kind = "tabular-regression"  # many numbers; a time until an event is "survival", counts "tabular-counts"',

@@ -38,6 +38,7 @@ from federation.audit.evidence import (
     read_rosters,
 )
 from federation.audit.figures.made import check_made
+from federation.audit.figures.tables import check_tables
 from federation.audit.findings import Findings
 from federation.audit.ledger import check_owner, replayed
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
@@ -160,6 +161,7 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     _check_both(run, found)
     if report is not None:
         check_made(run, report, plan.privacy.unit != "patient", found)
+        check_tables(report, plan, params, receipts, found)
     check_page(run, report, found)
     return _concluded(evidence, setting, found)
 

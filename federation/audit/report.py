@@ -46,7 +46,7 @@ _KEYS = ("unit", "records", "sites")
 _SEEN = (
     "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
     "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
-    "fold",
+    "fold", "tables",
 )  # fmt: skip
 
 

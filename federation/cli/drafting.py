@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,7 +19,7 @@ from federation.words import many, printable, some
 
 if TYPE_CHECKING:
     from clients.data.sources.table import Table
-    from clients.drafting.plans import Proposal
+    from clients.drafting.plans import Proposal, Wanted
     from clients.drafting.sites import Draft
     from simulations.populations.registry import Population
 
@@ -171,8 +172,13 @@ def write_population(population: Population, files: Path, out: Path | None, *, a
     "new", epilog="Example: [bold]federation plan new public.csv --target num --public[/bold]"
 )
 def new_plan(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="a table that is public or made up")],
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="a table that is public or made up")
+    ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column to predict")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="what a run's statistics published, not DATA")
+    ] = None,
     out: Annotated[
         Path, typer.Option(metavar="PLAN", help="where the plan goes; it is never replaced")
     ] = Path("plan.toml"),
@@ -209,6 +215,15 @@ def new_plan(
     from federation.files import refuse_existing, write_new
 
     refuse_existing(out)
+    if run is not None:
+        if data is not None:
+            raise InputError("DATA and --from contradict each other", hint="name a table, or a run")
+        found = _from_run(run, target, name, feature or (), Wanted(epsilon, records))
+        write_new(out, found.text)
+        _told(found, out, as_json=as_json)
+        return
+    if data is None:
+        raise InputError("DATA is missing: a table that is public or made up", hint="or --from RUN")
     _confirm_public(data, public)
     reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"):
@@ -216,6 +231,22 @@ def new_plan(
     wanted, title = Wanted(epsilon, records), name or Path(data).stem
     found = propose(table, target or _asked_target(table), title, feature or (), wanted)
     write_new(out, found.text)
+    _told(found, out, as_json=as_json)
+
+
+def _from_run(
+    run: Path, target: str | None, name: str | None, only: Sequence[str], wanted: Wanted
+) -> Proposal:
+    """What the pooled, noised table of a run says: nobody's records are read."""
+    from clients.drafting.pooled import propose_from, published
+
+    told = published(run)
+    if target is None:
+        raise InputError("--target is missing: it names the column to predict", hint=some(list(told.columns)))
+    return propose_from(told, target, name or told.plan.federation.name, only, wanted)
+
+
+def _told(found: Proposal, out: Path, *, as_json: bool) -> None:
     if as_json:
         named = {column.name: column.why for column in found.left_out}
         features = [column.name for column in found.used]

@@ -40,7 +40,6 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
     from federation.report import wording
-    from federation.report.files import PAGE
 
     lines: tuple[Text | str | Table, ...] = (
         *_claim(report.privacy),
@@ -50,14 +49,25 @@ def print_report(report: Report, folder: Path) -> None:
         *wording.of_two(report),
     )
     show(*lines, _sites(report))
+    if report.tables is not None:
+        from federation.cli.showing.tabled import table_lines
+
+        show(*table_lines(report.tables), *_files(folder))
+        return
     show(
         _metrics(report.evaluation) if report.simulated else _NOT_MEASURED,
         *filter(None, [wording.model(report)]),
     )
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.NOT_TUNED}")
+    show(*_files(folder))
+
+
+def _files(folder: Path) -> tuple[str, str]:
+    from federation.report.files import PAGE
+
     page = folder / PAGE if (folder / PAGE).exists() else MISSING
-    show(f"report   {page}", f"params   {folder / 'params.safetensors'}")
+    return f"report   {page}", f"params   {folder / 'params.safetensors'}"
 
 
 def print_folds(found: CrossValidation, folder: Path) -> None:

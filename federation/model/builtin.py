@@ -13,6 +13,7 @@ from federation.errors import CodeError, TaskError
 from federation.model.code import note_before_import
 from federation.model.shape import HIDDEN
 from federation.plan.outcomes import Classes, Outcome, Survival
+from federation.plan.tabular import TALLY
 
 _Factory = Callable[[int, int], nn.Module]
 
@@ -46,13 +47,24 @@ def _mlp_of_hazards(inputs: int, bins: int) -> nn.Module:
     return nn.Sequential(*layers, Intercepts(bins))
 
 
+def _tally(inputs: int, outputs: int) -> nn.Module:
+    """A param for each input, from 0: what is added to them is the sum of the inputs of all records."""
+    layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
 _OF_HAZARDS: Final[Mapping[str, _Factory]] = {
     "logistic": _hazards,
     "additive": _hazards,
     "mlp": _mlp_of_hazards,
 }
 _LINEAR: Final = ("logistic", "linear", "additive")
-BUILT_IN: Final[Mapping[str, _Factory]] = {**dict.fromkeys(_LINEAR, nn.Linear), "mlp": _mlp}
+BUILT_IN: Final[Mapping[str, _Factory]] = {
+    **dict.fromkeys(_LINEAR, nn.Linear),
+    "mlp": _mlp,
+    TALLY: _tally,
+}
 
 
 def is_built_in_factory(model: object) -> bool:

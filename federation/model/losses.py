@@ -84,6 +84,20 @@ class Poisson(Single):
 
 
 @dataclass(frozen=True)
+class Output(Single):
+    """The output itself: the gradient of a linear model is then the record's inputs, which add up to counts."""
+
+    def of(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The outputs."""
+        return outputs + torch.zeros_like(labels, dtype=outputs.dtype)
+
+    def slope(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """One."""
+        del labels
+        return torch.ones_like(outputs)
+
+
+@dataclass(frozen=True)
 class Hazards(Known):
     """The negative log likelihood of a person's intervals, added up: outputs are the logits of the hazards."""
 

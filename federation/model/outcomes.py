@@ -7,14 +7,16 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from federation.model.losses import Hazards, Huber, Known, Poisson, Squared
-from federation.plan.outcomes import Classes, Counts, Outcome, Range, Survival
+from federation.model.losses import Hazards, Huber, Known, Output, Poisson, Squared
+from federation.plan.outcomes import Classes, Counts, Outcome, Range, Survival, Tally
 
 _STRATA: Final = 5  # of numbers
 
 
-def loss_of(outcome: Range | Survival | Counts) -> Known:
+def loss_of(outcome: Range | Survival | Counts | Tally) -> Known:
     """The loss of an outcome; that of classes is `cross_entropy`."""
+    if isinstance(outcome, Tally):
+        return Output()
     if isinstance(outcome, Range):
         return Squared() if outcome.huber is None else Huber(outcome.huber / half_of(outcome))
     return Hazards() if isinstance(outcome, Survival) else Poisson()
@@ -55,7 +57,7 @@ def strata(outcome: Outcome | None, labels: Tensor) -> Tensor:
 
     For simulations, which hold out the same share of each. A real site looks at no other record.
     """
-    if outcome is None or isinstance(outcome, Classes):
+    if outcome is None or isinstance(outcome, Classes | Tally):
         return labels
     if isinstance(outcome, Survival):
         return labels % 2

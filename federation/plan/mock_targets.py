@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.plan.numerals import as_text
-from federation.plan.outcomes import Classes, Counts, Range, Survival
+from federation.plan.outcomes import Classes, Counts, Range, Survival, Tally
 from federation.plan.tabular import TabularTask
 from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 
@@ -78,6 +78,10 @@ def _counts(task: TabularTask, levels: Levels, draw: Draw) -> Cells:
     return {task.target: tuple(map(as_text, counts.tolist())), **found}
 
 
+def _nothing(task: TabularTask, levels: Levels, draw: Draw) -> Cells:
+    return _survival(task, levels, draw) if isinstance(task, TimeToEvent) else {}
+
+
 def _shares(levels: Levels, draw: Draw) -> NDArray[np.float64]:
     """Where on a range records of these levels are, from 0 to 1."""
     return (levels + draw(len(levels))) / LEVELS
@@ -88,4 +92,5 @@ _MAKERS: Final[Mapping[type, Callable[[TabularTask, Levels, Draw], Cells]]] = {
     Range: _range,
     Survival: _survival,
     Counts: _counts,
+    Tally: _nothing,
 }

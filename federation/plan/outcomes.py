@@ -103,7 +103,24 @@ class Counts:
         return (*self.usual, "rmse", "loss")
 
 
-Outcome = Classes | Range | Survival | Counts
+@dataclass(frozen=True)
+class Tally:
+    """Nothing is predicted: the sum of the inputs of all records is what is learned, and each label is 0."""
+
+    usual: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def outputs(self) -> int:
+        """One: a param for each input."""
+        return 1
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+
+Outcome = Classes | Range | Survival | Counts | Tally
 
 
 def error_at_first(outcome: Outcome) -> float | None:

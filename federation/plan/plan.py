@@ -26,12 +26,15 @@ from federation.errors import InputError, PlanError
 from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.sums import ClippedUpdate, SummedGradients
+from federation.kinds.tallies import Tallies
 from federation.kinds.updates import NoisedSteps, PlainUpdate
 from federation.plan.cells import check_cells
 from federation.plan.measures import check_metrics
 from federation.plan.outcomes import Classes
 from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
-from federation.plan.tasks import TabularKind, usual_metrics
+from federation.plan.tallies.chosen import TabularKind, settled
+from federation.plan.tallies.tasks import Curves, Statistics
+from federation.plan.tasks import usual_metrics
 from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
@@ -60,6 +63,7 @@ class Plan(Rules):
         task = data.get("task") if isinstance(data, Mapping) else None
         if isinstance(task, Mapping) and isinstance(kind := task.get("kind"), str) and kind not in KINDS:
             raise Mistake(f"must be one of {', '.join(KINDS)}", nearest(kind, KINDS), ("task", "kind"))
+        data = settled(data)
         usual = usual_metrics(task)
         evaluation = data.get("evaluation", {}) if usual is not None else None
         if not isinstance(evaluation, Mapping) or "metrics" in evaluation:
@@ -136,6 +140,11 @@ class Plan(Rules):
         return self.task.kind if self.task.model in MODELS else self.task.model
 
     @property
+    def task_is_tally(self) -> bool:
+        """Whether nothing is trained: the one round sums up what the records are."""
+        return isinstance(self.task, Statistics | Curves)
+
+    @property
     def has_own_code(self) -> bool:
         """Whether that is the user's own."""
         return bool(CODE.fullmatch(self.code))
@@ -195,6 +204,8 @@ class Plan(Rules):
 def kind_of(rules: Rules) -> Kind:
     """What the training rounds of a plan release."""
     privacy = rules.privacy
+    if isinstance(rules.task, Statistics | Curves):  # whatever else the plan says
+        return Tallies(rules)
     if privacy.noise == "none":
         return PlainUpdate(rules)
     if privacy.unit == "client":

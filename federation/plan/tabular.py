@@ -22,9 +22,14 @@ CLASSIFICATION: Final = "tabular-classification"
 REGRESSION: Final = "tabular-regression"
 SURVIVAL: Final = "survival"
 COUNTS: Final = "tabular-counts"
-KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS)
+STATISTICS: Final = "table-statistics"
+CURVES: Final = "survival-curves"
+TALLIES: Final = (STATISTICS, CURVES)
+"""The kinds that train nothing."""
+KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS, *TALLIES)
 
-MODELS = ("logistic", "linear", "additive", "mlp")
+TALLY: Final = "tally"
+MODELS = ("logistic", "linear", "additive", "mlp", TALLY)
 KNOTS = 8
 """Of a number in an additive model, where the plan does not say."""
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -50,10 +55,16 @@ class TabularTask(Table):
     """The keys that say what is predicted."""
     shown: ClassVar[Mapping[str, str]] = {"target": "is the target, which a model must not see"}
     """The keys that name a column beside the features, and why it is none of them."""
+    needs_features: ClassVar[bool] = True
 
-    kind: Literal["tabular-classification", "tabular-regression", "survival", "tabular-counts"] = Field(
-        examples=['"tabular-classification"']
-    )
+    kind: Literal[
+        "tabular-classification",
+        "tabular-regression",
+        "survival",
+        "tabular-counts",
+        "table-statistics",
+        "survival-curves",
+    ] = Field(examples=['"tabular-classification"'])
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
     model: str = Field(examples=['"mlp"'])
@@ -99,6 +110,14 @@ class TabularTask(Table):
         )
 
     @model_validator(mode="after")
+    def _bins_are_of_statistics(self) -> Self:
+        for feature in self.features:
+            if self.kind != STATISTICS and getattr(feature, "bins", None) is not None:
+                reason = f'is of kind = "{STATISTICS}" only'
+                raise Mistake(reason, "remove it; a model takes knots", ("features", feature.name, "bins"))
+        return self
+
+    @model_validator(mode="after")
     def _maps_fit(self) -> Self:
         if self.model == "additive" and self.rows is not None:
             reason = (
@@ -114,7 +133,7 @@ class TabularTask(Table):
     @model_validator(mode="after")
     def _target_apart(self) -> Self:
         names = [feature.name for feature in self.features]
-        if not names:
+        if not names and self.needs_features:
             hint = "add a line such as: age = { low = 20, high = 90 }"
             raise Mistake("has no entries", hint, ("features",))
         for name in (*self.told.values(), self.patient or self.target, *names):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts
 from federation.plan.features import told_apart
 from federation.plan.grouped import Grouped, check_grouped, values_of
 from federation.plan.outcomes import Classes, Counts, Range, Survival
-from federation.plan.tabular import CLASSIFICATION, COUNTS, KINDS, REGRESSION, SURVIVAL, TabularTask
+from federation.plan.tabular import COUNTS, REGRESSION, SURVIVAL, TALLIES, TabularTask
 from federation.plan.weights import Weights, check_weights, shares
 
 MOST_BINS = 200
@@ -160,28 +160,13 @@ class Counting(TabularTask):
         return Counts(self.most, self.exposure is not None)
 
 
-def _kind_of(task: Any) -> str:
-    """By its key; a table of an unknown kind is told what there is by the first."""
-    kind = task.get("kind") if isinstance(task, Mapping) else getattr(task, "kind", None)
-    return kind if kind in KINDS else CLASSIFICATION
-
-
-TabularKind = Annotated[
-    Annotated[Classification, Tag(CLASSIFICATION)]
-    | Annotated[Regression, Tag(REGRESSION)]
-    | Annotated[TimeToEvent, Tag(SURVIVAL)]
-    | Annotated[Counting, Tag(COUNTS)],
-    Discriminator(_kind_of),
-]
-"""`[task]`, of whichever kind."""
-
-
 def usual_metrics(task: object) -> tuple[str, ...] | None:
     """The metrics of a `[task]` as a file has it, where those of classes mean nothing; None where they do."""
     usual: Mapping[str, tuple[str, ...]] = {
         REGRESSION: Range.usual,
         SURVIVAL: Survival.usual,
         COUNTS: Counts.usual,
+        **dict.fromkeys(TALLIES, ()),
     }
     kind = task.get("kind") if isinstance(task, Mapping) else getattr(task, "kind", None)
     return usual.get(kind) if isinstance(kind, str) else None

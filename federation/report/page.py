@@ -15,14 +15,16 @@ from markupsafe import Markup
 
 from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
-from federation.report import judged, wording
+from federation.report import judged, tabulated, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
 from federation.report.published import Counted, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.said.section import Section
 from federation.report.stated import stated
+from federation.report.tables import Tables
 from federation.report.templates import page_template
 
+_MOST_BARS = 200  # of one drawing
 _OFF_SCALE = ("loss", *SIGNED)
 _BASELINES = {
     "without_privacy": "the same settings without privacy, not tuned for it",
@@ -48,6 +50,8 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         privacy=report.privacy,
         published=wording.evaluation(report),
         counted=_counted(report),
+        tables=report.tables,
+        tabulated=tabulated,
         model=wording.model(report),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
@@ -117,9 +121,23 @@ def _curves(report: Report) -> list[str]:
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)
         drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
+    if report.tables is not None:
+        return _drawn(report.tables)
     if report.evaluation.calibration is not None:
         drawings.append(plots.calibration(report.evaluation.calibration))
     return drawings
+
+
+def _drawn(tables: Tables) -> list[str]:
+    """A table's columns as bars, or its curves: there is one round, and nothing to tell of its course."""
+    from federation.report import table_plots
+
+    drawings = [
+        table_plots.column_bars(name, column, tables.deviation)
+        for name, column in (tables.columns or {}).items()
+        if len(column.counts) <= _MOST_BARS
+    ]
+    return drawings if tables.curves is None else [table_plots.survival_curves(tables.curves)]
 
 
 def _alike(series: Mapping[str, Sequence[float | None]]) -> list[list[str]]:

@@ -25,6 +25,7 @@ from pydantic import (
 
 from federation.report.published import Histogram
 from federation.report.scores import Calibration, Clipped, Confusion, Intervals
+from federation.report.tables import Tables
 from privacy.accounting.units import Unit
 from privacy.canonical import finite
 
@@ -341,6 +342,7 @@ class Report(Part):
     made: Made | None = None
     population: int | None = None
     faults: Suffered | None = None
+    tables: Tables | None = None
 
     @model_validator(mode="after")
     def _exact_where_simulated(self) -> Self:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from federation.errors import TaskError
 from federation.model.outcomes import loss_of
-from federation.plan.outcomes import Classes, Counts, Outcome, Range, Survival
+from federation.plan.outcomes import Classes, Counts, Outcome, Range, Survival, Tally
 from federation.report.report import Metrics
 from simulations.outcomes import numbers, survival
 from simulations.scoring import metrics as of_classes
@@ -70,6 +70,10 @@ def judge_of(outcome: Outcome) -> Judge:
     """How an outcome is judged."""
     if isinstance(outcome, Classes):
         return _of_classes(outcome)
+    if isinstance(outcome, Tally):
+        raise TaskError(
+            "nothing is trained by this plan, so there is nothing to judge", hint="simulate it once"
+        )
     scores = _scores(outcome)
 
     def measured(said: Tensor, labels: Tensor, names: Sequence[str], _: float | None = None, /) -> Metrics:

@@ -402,7 +402,7 @@ def test_a_page_that_cannot_be_made_is_said_and_made_by_the_same_command_later(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    def failing(*_: object) -> None:
+    def failing(*_: object, **__: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:

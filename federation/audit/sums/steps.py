@@ -79,7 +79,7 @@ def check_figures(line: Evaluation, one: Verified, found: Findings) -> None:
     """The published figures are those that follow from the sum of the evaluation."""
     try:
         told, odd = figures(one.terms, one.total, one.survivors, one.excess)
-        follows = _alike(told, line.figures) and _is_told(odd, line.unlikely)
+        follows = alike(told, line.figures) and _is_told(odd, line.unlikely)
     except (SumRefused, *_DAMAGE):
         follows = False
     if not follows:
@@ -87,12 +87,12 @@ def check_figures(line: Evaluation, one: Verified, found: Findings) -> None:
         found.add("evaluation-figures", detail)
 
 
-def _alike(told: Any, line: Any) -> bool:
+def alike(told: Any, line: Any) -> bool:
     """Whether both are one value. A logarithm may end in another digit on another machine."""
     if isinstance(told, Mapping) and isinstance(line, Mapping):
-        return told.keys() == line.keys() and all(_alike(told[name], line[name]) for name in told)
+        return told.keys() == line.keys() and all(alike(told[name], line[name]) for name in told)
     if isinstance(told, list | tuple) and isinstance(line, list | tuple):
-        return len(told) == len(line) and all(map(_alike, told, line))
+        return len(told) == len(line) and all(map(alike, told, line))
     if type(told) is float and type(line) in (int, float):
         return math.isclose(told, line, rel_tol=_LAST_DIGITS, abs_tol=_LAST_DIGITS)
     return type(told) is type(line) and bool(told == line)

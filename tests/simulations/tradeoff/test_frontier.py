@@ -325,8 +325,11 @@ def test_two_sites_left_cannot_tell_what_the_third_gives(tmp_path: Path) -> None
     out = tmp_path / "out"
     found = asked(write_sites(tmp_path / "sites", 3), out, epsilons=(4.0,), noises=("site",), seeds=1)
     for of in found["contributions"]["sites"].values():
-        assert "a cohort of 2 sites" in of["refused"]
-    assert "a cohort of 2 sites" in check_quiet((out / "tradeoff.html").read_text()).text
+        assert "in a cohort of 2, fewer than two honest sites" in of["refused"]
+    assert (
+        "in a cohort of 2, fewer than two honest sites"
+        in check_quiet((out / "tradeoff.html").read_text()).text
+    )
 
 
 def test_the_page_is_a_function_of_the_figures(made: tuple[Path, Mapping[str, Any]]) -> None:
