@@ -418,6 +418,19 @@ def test_a_page_that_cannot_be_made_is_said_and_made_by_the_same_command_later(
     check_complete(tmp_path / "run")
 
 
+def test_files_without_a_header_are_simulated_and_audited_like_those_with_one(
+    sites: Path, tmp_path: Path
+) -> None:
+    expected = simulated(TEXT, sites, tmp_path / "run")
+    for path in sites.glob("*.csv"):
+        header, rows = path.read_text().split("\n", 1)
+        path.write_text(rows.replace(",", ";"))
+    (sites / "reading.toml").write_text(f"separator = ';'\ncolumns = {header.split(',')}\n")
+    found = simulated(TEXT, sites, tmp_path / "raw")
+    assert found.evaluation == expected.evaluation
+    assert audit(tmp_path / "raw").verdict == "pass"
+
+
 def test_metrics_that_cannot_be_computed_are_na_and_the_run_goes_on(
     sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
