@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 from clients.data.sources.table import Table
 from clients.drafting.columns import Judged, judged
-from clients.drafting.targets import Predicted, predicted
+from clients.drafting.targets import Predicted, predicted, until
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
 from federation.plan.features import Categorical, Feature
@@ -74,10 +74,11 @@ def targets_of(table: Table) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the settings are to suit: an epsilon, and the records of all sites, or as many as the table has."""
+    """What a plan is to suit: an epsilon, and the records of all sites, or as many as the table has."""
 
     epsilon: float = 3.0
     records: int | None = None
+    event: str | None = None  # the column that says what a time until an event ended in
 
 
 AS_THE_TABLE = Wanted()
@@ -90,9 +91,10 @@ def propose(
 
     DataError for a target that is neither classes nor a number, and where no column is left to learn from.
     """
-    found = predicted(table, target)
-    names = [chosen for column in only if (chosen := cleaned(column)) != cleaned(target)] or [
-        column for column in dict.fromkeys(table.header) if column != cleaned(target)
+    found = predicted(table, target) if wanted.event is None else until(table, target, wanted.event)
+    told = {cleaned(target), cleaned(wanted.event or target)}
+    names = [chosen for column in only if (chosen := cleaned(column)) not in told] or [
+        column for column in dict.fromkeys(table.header) if column not in told
     ]
     if len(names) > MOST_COLUMNS:
         hint = "name those that matter: --feature COLUMN, once for each"

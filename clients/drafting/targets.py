@@ -1,12 +1,13 @@
-"""What a plan could predict in a column of a public table: classes, or a number on a range."""
+"""What a plan could predict in a public table: classes, a number on a range, or a time until an event."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clients.data.cells import codes
 from clients.data.faults import refuse
@@ -18,8 +19,11 @@ from federation.errors import DataError
 from federation.plan.features import Feature
 from federation.plan.identifiers import cleaned
 from federation.plan.numerals import as_text
-from federation.plan.tabular import TabularTask
-from federation.plan.tasks import Classification, Regression
+from federation.plan.outcomes import Survival
+from federation.plan.tabular import CLASSIFICATION, REGRESSION, SURVIVAL, TabularTask
+from federation.plan.tasks import Classification, Regression, TimeToEvent
+
+_INTERVALS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,18 @@ class Predicted:
 
     def task(self, features: Sequence[Feature]) -> TabularTask:
         """The task that would be proposed with these features and a linear model."""
-        kind = Classification if self.classes else Regression
+        kind = _KINDS[self.keys["kind"]]
         named = {
             feature.name: feature.model_dump(exclude={"name"}, exclude_none=True) for feature in features
         }
         return kind.model_validate({**self.keys, "features": named})
+
+
+_KINDS: Final[Mapping[str, type[TabularTask]]] = {
+    CLASSIFICATION: Classification,
+    REGRESSION: Regression,
+    SURVIVAL: TimeToEvent,
+}
 
 
 def predicted(table: Table, target: str) -> Predicted:
@@ -55,6 +66,47 @@ def predicted(table: Table, target: str) -> Predicted:
         hint = f"a plan learns 2 to {MOST_VALUES} classes, or a number in every row: name another column"
         raise DataError(f'{table.path}: column "{target}" has {count} different values', hint=hint)
     return of_numbers(target, float(values.min()), float(values.max()))
+
+
+def until(table: Table, target: str, event: str) -> Predicted:
+    """What a plan would say of a time in one column, and what ended it in another. DataError for others."""
+    times, ends = parsed(list(map(str.strip, table.numerals(target)))), table.column(event)
+    if np.isnan(times).any() or (times <= 0).all():
+        hint = "a time until an event is a number in every row"
+        raise DataError(f'{table.path}: column "{target}" is no time', hint=hint)
+    values = listed([text for text in map(cleaned, ends) if text]) or ()
+    if len(values) != 2:
+        hint = "it says whether the event came: of two values, the second is the event"
+        raise DataError(f'{table.path}: column "{event}" has not two different values', hint=hint)
+    refuse(table, codes(ends, event, values)[1])  # empty cells
+    return _of_times(cleaned(target), cleaned(event), values, _intervals(times))
+
+
+def _intervals(times: NDArray[np.float64]) -> tuple[float, ...]:
+    """Round ends of about as many rows each."""
+    shares = np.arange(1, _INTERVALS + 1) / _INTERVALS
+    found = {float(f"{end:.2g}") for end in np.quantile(times[times > 0], shares)}
+    return tuple(sorted(found))
+
+
+def _of_times(target: str, event: str, events: tuple[str, ...], bins: tuple[float, ...]) -> Predicted:
+    lines = (
+        'kind = "survival"',
+        f"target = {inline(target)}  # how long each row was observed",
+        f"event = {inline(event)}  # what came of it, which no model sees",
+        f"events = {inline(list(events))}  # DECIDE the order: first no event, then the event",
+        f"bins = [{', '.join(map(as_text, bins))}]  # DECIDE: ends of intervals; later times are not learned",
+        'model = "logistic"  # or "mlp": one hidden layer; or "package.module:factory"',
+    )
+    keys = {
+        "kind": SURVIVAL,
+        "target": target,
+        "event": event,
+        "events": events,
+        "bins": list(bins),
+        "model": "logistic",
+    }
+    return Predicted(lines, Survival.usual, f'a time until "{event}" is {events[1]}', keys)
 
 
 def of_classes(target: str, classes: tuple[str, ...]) -> Predicted:

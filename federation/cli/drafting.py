@@ -176,6 +176,9 @@ def new_plan(
         str | None, typer.Argument(metavar="DATA", help="a table that is public or made up")
     ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column to predict")] = None,
+    event: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="--target is a time: what it ended in, such as died")
+    ] = None,
     run: Annotated[
         Path | None, typer.Option("--from", metavar="RUN", help="what a run's statistics published, not DATA")
     ] = None,
@@ -216,8 +219,8 @@ def new_plan(
 
     refuse_existing(out)
     if run is not None:
-        if data is not None:
-            raise InputError("DATA and --from contradict each other", hint="name a table, or a run")
+        if data is not None or event is not None:
+            raise InputError("--from contradicts DATA and --event", hint="name a table, or a run")
         found = _from_run(run, target, name, feature or (), Wanted(epsilon, records))
         write_new(out, found.text)
         _told(found, out, as_json=as_json)
@@ -228,7 +231,7 @@ def new_plan(
     reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"):
         table = read(reading.origin())
-    wanted, title = Wanted(epsilon, records), name or Path(data).stem
+    wanted, title = Wanted(epsilon, records, event), name or Path(data).stem
     found = propose(table, target or _asked_target(table), title, feature or (), wanted)
     write_new(out, found.text)
     _told(found, out, as_json=as_json)
