@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,8 @@ def test_the_intervals_hold_about_as_many_rows_each_and_the_files_are_read_by_th
     assert isinstance(task, TimeToEvent)
     assert list(task.bins) == sorted(set(task.bins))
     assert len(task.bins) == 8
-    counts = [
-        sum(low < float(day) <= high for day in DAYS) for low, high in zip((0.0, *task.bins), task.bins)
-    ]
+    ends = pairwise((0.0, *task.bins))
+    counts = [sum(low < float(day) <= high for day in DAYS) for low, high in ends]
     assert max(counts) <= 2 * min(counts)
     assert len(read_csv(tmp_path / "table.csv", task)) == len(DAYS)
 
