@@ -7,6 +7,7 @@ params are of one run, so that nobody scores people with a file that was put in 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from federation.sums.drift import Taken, deviation
 from privacy.errors import PrivacyError
 
 _AUDIT = "do not use this model; see federation audit RUN"
+_READ = ("plan.toml", "roster.toml", "report.json", "receipts.jsonl", "params.safetensors")
 _DAMAGE = (FederationError, PrivacyError, OSError, ValueError, KeyError, TypeError)
 
 
@@ -77,8 +79,15 @@ def open_run(run: Path, *, is_closing: bool = False) -> Finished:
     return Finished(run, plan, task, params, report.get("simulated") is True, noise)
 
 
+def has_files_that_end(run: Path) -> bool:
+    """Whether all that is read here are files, or are not there: whoever opens a pipe may wait for ever."""
+    return all((run / name).is_file() or not os.path.lexists(run / name) for name in _READ)
+
+
 def plan_of(run: Path, *, is_closing: bool = False) -> Plan:
     """The plan of a run that is over."""
+    if not has_files_that_end(run):
+        raise AuditFailure(f"{run}: holds what is no file in the place of one", hint=_AUDIT)
     if not (run / "plan.toml").is_file():
         raise UnusableFile(
             "this is no run folder: it holds no plan.toml",

@@ -9,7 +9,7 @@ from federation.errors import FederationError
 from federation.model.curves import Curve
 from federation.plan.plan import load
 from federation.report.said.drawing import COLORS, drawn
-from federation.report.said.finished import adds_up, open_run
+from federation.report.said.finished import adds_up, has_files_that_end, open_run
 from federation.report.said.model import BAND, CENTERED, Said, said
 from federation.words import printable
 from privacy.errors import PrivacyError
@@ -45,7 +45,7 @@ def section_of(run: Path) -> Section | None:
 def says_something(run: Path) -> bool:
     """Whether a page of this run should have a section."""
     try:
-        return adds_up(load(run / "plan.toml"))
+        return has_files_that_end(run) and adds_up(load(run / "plan.toml"))
     except _UNUSABLE:
         return False
 

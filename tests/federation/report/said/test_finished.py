@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from federation.errors import AuditFailure, CheckpointError, UnusableFile
 from federation.report.said.finished import open_run
+from federation.report.said.section import section_of
 from tests.federation.report.said.runs import folder
 
 
@@ -41,4 +43,17 @@ def test_a_report_of_another_plan_is_refused(tmp_path: Path) -> None:
     run = folder(tmp_path / "run")
     (run / "report.json").write_text(json.dumps({"plan_digest": "sha256:00"}))
     with pytest.raises(AuditFailure):
+        open_run(run)
+
+
+@pytest.mark.parametrize(
+    "name", ["plan.toml", "roster.toml", "report.json", "receipts.jsonl", "params.safetensors"]
+)
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_file(tmp_path: Path, name: str) -> None:
+    """Whoever made the folder would decide how long an audit of it takes."""
+    run = folder(tmp_path / "run")
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    assert section_of(run) is None
+    with pytest.raises(AuditFailure, match="no file in the place of one"):
         open_run(run)
