@@ -17,6 +17,7 @@
     |  `- RunOver        4  the SuperLink does not know the run any more
     |- SiteRunning       4  another process is this site
     |- CheckpointError   4
+    |  `- OtherRun       2  the folder that was named holds another run
     |- TrainingDiverged  4
     `- AuditFailure      5
 

@@ -88,7 +88,7 @@ class Sweep:
             return
         told = f"--sweep: every point is refused, the first: {self.points[0].refused}"
         if all(point.is_wrong for point in self.points):
-            raise InputError(told)
+            raise InputError(told, hint="choose values that a plan can have")
         raise UnsafeParameters(told)
 
 

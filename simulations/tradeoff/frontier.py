@@ -83,7 +83,7 @@ def _asked(
     if all(point.plan is None for point in points):
         told = f"every point is refused; {points[0].name}: {points[0].refused}"
         if all(point.is_wrong for point in points):
-            raise InputError(told)
+            raise InputError(told, hint="choose epsilons that a plan can have")
         raise UnsafeParameters(told)
     at = _nearest(planned, [point for point in points if point.plan is not None])
     return Asked(text, planned, sites, points, seeds_of(planned, seeds), at)
