@@ -67,6 +67,7 @@ OWN_DATA = "a site's own data, which nobody else writes: tests/clients/data"
 SAME = "opens a file that is read here under another name"
 NO_BYTES = "takes values, no bytes"
 EXEMPT = {
+    "clients.rules.form.load_reading": OWN_DATA,
     "clients.data.sources.numerals.parsed": OWN_DATA,
     "federation.plan.dates.Form.read": OWN_DATA,
     "clients.data.sources.columnar.read_columnar": OWN_DATA,
