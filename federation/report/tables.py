@@ -5,56 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Strict
+from federation.report.parts import AnyList, Part, Ranged
 
-from privacy.canonical import finite
-
-_Number = Annotated[float | None, AfterValidator(finite)]
-_List = Strict(False)
-_Numbers = Annotated[tuple[float, ...], _List]
+_Numbers = Annotated[tuple[float, ...], AnyList]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True)
-
-
-class Within(_Part):
-    """A figure and the 95 % interval that the noise makes, and chance where a figure is of more than counts.
-
-    `bins`: by how much the bins may move a mean, at most.
-    """
-
-    value: _Number
-    low: _Number
-    high: _Number
-    bins: _Number = None
-
-
-class ColumnTable(_Part):
+class ColumnTable(Part):
     """One column: `counts` with their noise, of each of `labels`; bins have `edges`, in the column's own unit.
 
     Of dates, edges, mean and quantiles are days as `date.toordinal` counts them.
     """
 
-    labels: Annotated[tuple[str, ...], _List]
+    labels: Annotated[tuple[str, ...], AnyList]
     counts: _Numbers
-    records: Within
-    missing: Within | None
+    records: Ranged
+    missing: Ranged | None
     edges: _Numbers | None = None
-    mean: Within | None = None
-    deviation: Within | None = None
-    quantiles: Mapping[str, Within] = {}
+    mean: Ranged | None = None
+    deviation: Ranged | None = None
+    quantiles: Mapping[str, Ranged] = {}
 
 
-class Curve(_Part):
+class Curve(Part):
     """One group: noised numbers of each interval, and the share without the event at its end; None: hidden."""
 
     at_risk: _Numbers
     events: _Numbers
-    survival: Annotated[tuple[Within | None, ...], _List]
+    survival: Annotated[tuple[Ranged | None, ...], AnyList]
 
 
-class LogRank(_Part):
+class LogRank(Part):
     """The test between all groups that the noise does not hide. `noise`: what share of the variance it is."""
 
     statistic: float
@@ -63,7 +43,7 @@ class LogRank(_Part):
     noise: float
 
 
-class CurvesTable(_Part):
+class CurvesTable(Part):
     """Kaplan-Meier curves by group, at the `ends` of the intervals."""
 
     ends: _Numbers
@@ -71,7 +51,7 @@ class CurvesTable(_Part):
     log_rank: LogRank | None
 
 
-class Tables(_Part):
+class Tables(Part):
     """What a plan published that trains nothing. `deviation`: of the noise on each count."""
 
     deviation: float

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from federation.report.numbers import MISSING
-from federation.report.tables import ColumnTable, CurvesTable, Tables, Within
+from federation.report.parts import Ranged
+from federation.report.tables import ColumnTable, CurvesTable, Tables
 
 _SHOWN = ("0.05", "0.25", "0.5", "0.75", "0.95")
 
 
-def told(one: Within | None, digits: int = 4) -> str:
+def told(one: Ranged | None, digits: int = 4) -> str:
     """A figure and its interval.
 
-    >>> told(Within(value=53.5032, low=50.6, high=56.38)), told(None)
+    >>> told(Ranged(value=53.5032, low=50.6, high=56.38)), told(None)
     ('53.5 (50.6 to 56.38)', 'n/a')
     """
     if one is None or one.value is None or one.low is None or one.high is None:
@@ -22,7 +23,7 @@ def told(one: Within | None, digits: int = 4) -> str:
     return f"{value} ({low} to {high})"
 
 
-def whole(one: Within | None) -> str:
+def whole(one: Ranged | None) -> str:
     """A count of people and its interval."""
     if one is None or one.value is None or one.low is None or one.high is None:
         return MISSING

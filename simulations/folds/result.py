@@ -10,7 +10,8 @@ from pydantic import Field
 
 from federation.plan.plan import Plan
 from federation.report.numbers import tiny, upward
-from federation.report.report import Amount, AnyList, Figures, Metrics, Part, Report, Tried, metrics_of
+from federation.report.parts import AnyList, Part
+from federation.report.report import Amount, Figures, Metrics, Report, Tried, metrics_of
 from federation.words import many
 from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
