@@ -16,12 +16,14 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.checking import budget, doctor
-from federation.cli.drafting import mock, plan_commands, site_commands, split
+from federation.cli.drafting import plan_commands, site_commands
 from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
+from federation.cli.options import AsJson, Debug
 from federation.cli.process import fail
 from federation.cli.serving import forget, serve, status
+from federation.cli.simulating.files import mock, split
 from federation.cli.simulating.run import demo, simulate
 from federation.cli.simulating.tradeoff import tradeoff
 from federation.cli.streams import print_json
@@ -47,8 +49,6 @@ app.add_typer(site_commands, name="site")
 app.add_typer(ledger, name="ledger")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 
 
 def _told_version(asked: bool) -> None:

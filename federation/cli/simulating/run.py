@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.drafting import write_population
+from federation.cli.options import AsJson, Debug
+from federation.cli.simulating.files import write_population
 from federation.cli.simulating.folders import advise_to_resume, free_folder, named
 from federation.cli.streams import print_json
 
 if TYPE_CHECKING:
     from simulations.simulate import Engine
 
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 Seed = Annotated[
     int | None, typer.Option(help="replaces federation.seed: holdout, params, cohorts; never noise")
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from federation.cli.options import AsJson, Debug
 from federation.cli.streams import print_json
 from federation.errors import InputError
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from federation.report.said.finished import Finished
     from federation.report.said.model import Said
 
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 _MOST = 200  # lines on a terminal; --json has all
 _MIDDLE = (
     "There are no curves of this model: curves are of log-odds of classes, by a model that adds up. In the middle "

@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from federation.cli.drafting import Columns, Decimal, Encoding, Separator
+from federation.cli.options import (
+    AsJson,
+    Columns,
+    Debug,
+    Decimal,
+    Encoding,
+    PasswordFile,
+    Query,
+    Separator,
+    Sheet,
+)
 from federation.cli.streams import print_json
 from federation.errors import InputError
 
 if TYPE_CHECKING:
     from clients.rules.origin import Origin
-
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 
 
 def predict(
@@ -33,15 +40,13 @@ def predict(
     row_id: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="copy the cells of this column into the file")
     ] = None,
-    query: Annotated[str | None, typer.Option(metavar="SQL", help="of a database or NDJSON")] = None,
-    sheet: Annotated[str | None, typer.Option(help="of an Excel workbook")] = None,
+    query: Query = None,
+    sheet: Sheet = None,
     separator: Separator = None,
     decimal: Decimal = None,
     encoding: Encoding = None,
     columns: Columns = None,
-    password_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="of a database: its password, in a file of mode 600")
-    ] = None,
+    password_file: PasswordFile = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
