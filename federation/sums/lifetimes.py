@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from federation.plan.tallies.tasks import Curves
 from federation.sums.ratios import LEAST, Numbers, Z, inner
@@ -127,6 +127,6 @@ def _log_rank(groups: Sequence[_Group]) -> dict[str, float] | None:
     return {
         "statistic": statistic,
         "degrees": float(free),
-        "p": float(chi2.sf(statistic, free)),
+        "p": float(chdtrc(free, statistic)),
         "noise": float(noise * np.trace(slopes @ slopes.T) / np.trace(variance)),
     }
