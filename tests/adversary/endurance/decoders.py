@@ -92,7 +92,7 @@ EXEMPT = {
     "federation.model.params.Layout.load": NO_BYTES,
     "federation.plan.plan.kind_of": NO_BYTES,
     "federation.plan.plan.load": SAME,
-    "federation.report.report.Part.from_json": "through read_report",
+    "federation.report.parts.Part.from_json": "through read_report",
     "federation.round.flower.from_record": "tests/federation/round/test_flower.py: Flower has decoded it",
     "privacy.accounting.filters.Filter.load": NO_BYTES,
     "privacy.ledger.limits.Term.load": NO_BYTES,
