@@ -131,7 +131,7 @@ def _check_figures(plan: Plan, task: Task) -> None:
     """What a plan says of figures has to fit what a task of the user's own predicts: nobody else knows."""
     if isinstance(task.predicts, Classes):
         return
-    if plan.figures is not None:
+    if plan.figures is not None and not isinstance(plan.task, TabularTask):
         raise TaskError(f"{task.name}: evaluation.epsilon {UNPUBLISHED}", hint="remove it from the plan")
     known = task.predicts.metrics
     if unknown := [name for name in plan.evaluation.metrics if name not in known]:

@@ -1,4 +1,4 @@
-"""A noised histogram of scores as report.json tells it: `federation.sums.scores` makes it."""
+"""Published figures as report.json tells them: `federation.sums.scores` and `federation.sums.measured` make them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from federation.report.parts import AnyList, Number, Part, Ranged
 
 
 class Share(Part):
-    """The share of the second class among the scores of one bin. `n`: about how many they are."""
+    """What was observed in one bin of what is predicted; of classes, the share of the second among its scores.
+
+    `n`: about how many records they are.
+    """
 
     n: Number
     predicted: Number
@@ -37,7 +40,32 @@ class Histogram(Counted):
     groups: Mapping[str, Mapping[str, Counted]]
 
 
-def rows_of(told: Histogram | None) -> Iterator[tuple[str, Counted]]:
+class Measured(Part):
+    """Some records of which no class is predicted, with noise; None where the noise hides a figure.
+
+    `positives`: about how many had the event, of times. `calibration`: what was observed by what is predicted.
+    `sums`: what was released, as it is (federation/kinds/moments.py).
+    """
+
+    records: Number
+    positives: Number
+    metrics: Mapping[str, Ranged | None]
+    calibration: Annotated[tuple[Share, ...], AnyList]
+    sums: Annotated[tuple[float, ...], AnyList]
+
+
+class Measures(Measured):
+    """All records, and those of each group. `edges`: of the bins of what is predicted, or of the scores of times.
+
+    `deviation`: of the noise on each sum of a group.
+    """
+
+    edges: Annotated[tuple[float, ...], AnyList]
+    deviation: float
+    groups: Mapping[str, Mapping[str, Measured]]
+
+
+def rows_of(told: Histogram | Measures | None) -> Iterator[tuple[str, Counted | Measured]]:
     """Everybody, then each group, with a name that people can read."""
     if told is None:
         return

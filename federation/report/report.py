@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from federation.report.parts import AnyList, Number, Part
-from federation.report.published import Histogram
+from federation.report.published import Histogram, Measures
 from federation.report.scores import Calibration, Clipped, Confusion, Intervals
 from federation.report.tables import Tables
 from privacy.accounting.units import Unit
@@ -195,6 +195,7 @@ class Published(Part):
     """The evaluation that the plan paid for; all None where its noise hides it.
 
     `standard_error`: of the accuracy, by the noise alone. `histogram`: of a plan with `evaluation.bins`.
+    `measured`: where no class is predicted; accuracy, loss and its error are None then.
     """
 
     accuracy: Number
@@ -202,6 +203,7 @@ class Published(Part):
     records: Number
     standard_error: Number
     histogram: Histogram | None = None
+    measured: Measures | None = None
 
 
 PAID = ("published", "unlikely")

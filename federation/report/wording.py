@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from federation.plan.guarantee import TWO
-from federation.report.numbers import tiny, upward
+from federation.report.numbers import plain, tiny, upward
 from federation.report.report import (
     ExcessChoice,
     PrivacyClaim,
@@ -19,6 +19,7 @@ from federation.report.report import (
     UnitCost,
     whole,
 )
+from federation.report.tabulated import told
 from federation.sums.engines import ADDS_UP
 from federation.words import many
 
@@ -37,6 +38,7 @@ _NOISE = {
 }
 _CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
 _OF_CHANCE = {"away_rounds": "restarts", "delay_seconds": "stragglers", "late_rounds": "late"}
+_FEW = 3  # figures in a sentence
 _TOLD_SITES = 10  # of those that were lost on purpose
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
@@ -300,6 +302,14 @@ def published(figures: Published | None) -> str:
     """A published evaluation as one sentence; "" if the run published none."""
     if figures is None:
         return ""
+    if figures.measured is not None and figures.records is not None:
+        found = [
+            f"{plain(name)} {told(one)}" for name, one in figures.measured.metrics.items() if one is not None
+        ]
+        return (
+            f"Published, with noise for whoever was held out: {', '.join(found[:_FEW]) or 'no figure'}, over about "
+            f"{figures.records:.0f} records. In brackets: 95 % by chance and noise."
+        )
     if None in (figures.accuracy, figures.standard_error):
         return "The evaluation that the plan paid for is hidden by its noise: too few records were held out."
     return (
