@@ -46,7 +46,9 @@ def wrong_with_measures(
     if not follow or not all(_follows(one, blocks, noise) for one in each[1:]):
         return "do not follow from the sums beside them"
     told_beside = dict(headline)
-    if told_beside.pop("records", None) != found.records or any(one is not None for one in told_beside.values()):
+    if told_beside.pop("records", None) != found.records or any(
+        one is not None for one in told_beside.values()
+    ):
         return "say something else than the figures beside them"
     return None
 

@@ -22,7 +22,9 @@ def measured(blocks: Numbers | Times, released: Sequence[float], deviation: floa
     found = apart(blocks, released)
     total, noise = everybody(found), deviation * deviation
     groups = {
-        table.name: {part: of_block(blocks, sums, noise) for part, sums in zip(table.parts, each, strict=True)}
+        table.name: {
+            part: of_block(blocks, sums, noise) for part, sums in zip(table.parts, each, strict=True)
+        }
         for table, each in zip(blocks.groups, found, strict=False)
     }
     told = of_block(blocks, total, noise * blocks.shared)
