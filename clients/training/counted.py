@@ -1,9 +1,9 @@
 """A site's part of a noised histogram, or of bounded sums: its held-out records, each in one block of every table.
 
-Of two classes a record adds a 1 to the cell of its score's bin, its class and its group; of what is no class it adds to
-its group what `clients.training.measured` says. A patient adds the mean of what their
-records would, so that each person counts once, however many records there are. Either part is at most `Blocks.norm`
-long. A record on which the model's code raises adds nothing, and a score that is no number counts as 0.
+Of two classes a record adds a 1 to the cell of its score's bin, its class and its group; of what is no class it
+adds to its group what `clients.training.measured` says. A patient adds the mean of what their records would, so
+that each person counts once, however many records there are. Either part is at most `Blocks.norm` long. A record on
+which the model's code raises adds nothing, and a score that is no number counts as 0.
 
 Scores are worked out in float64. How a matrix product rounds can depend on which other records are beside a record;
 were that to take a score over the edge of a bin, one record more would move another. In float64 that takes a score
@@ -22,7 +22,7 @@ from clients.training.held_out import each_apart, patients_of
 from clients.training.isolation import Tally
 from clients.training.measured import of_numbers, of_times
 from federation.errors import TaskError
-from federation.kinds.cells import CLASSES, Blocks, Cells
+from federation.kinds.cells import CLASSES, Cells, Summed
 from federation.kinds.moments import Numbers, Times
 from federation.model.task import Dataset, Task
 from federation.plan.layout import layout
@@ -33,7 +33,7 @@ _AT_ONCE = 2**22  # numbers
 
 
 def counts(
-    model: nn.Module, task: Task, plan: Plan, blocks: Blocks, data: Dataset | None, tally: Tally
+    model: nn.Module, task: Task, plan: Plan, blocks: Summed, data: Dataset | None, tally: Tally
 ) -> Tensor:
     """The sums of a site, float64 (numbers,). Zeros where nothing is held out."""
     if data is None or len(data) == 0:
@@ -51,13 +51,13 @@ def counts(
         for table in blocks.tables
     ]
     total = torch.zeros(blocks.length, dtype=torch.float64)
-    for places in torch.arange(len(data)).split(max(1, _AT_ONCE // blocks.block)):
+    for places in torch.split(torch.arange(len(data)), max(1, _AT_ONCE // blocks.block)):
         rows = _rows(blocks, said[places], data.labels[places]) * weights[places, None]
         _add(total, blocks, rows, [each[places] for each in groups])
     return total
 
 
-def _add(total: Tensor, blocks: Blocks, rows: Tensor, groups: Sequence[Tensor]) -> None:
+def _add(total: Tensor, blocks: Summed, rows: Tensor, groups: Sequence[Tensor]) -> None:
     """Add the rows (n, block) in place: in each table to the block of each record's group."""
     start = 0
     for table, places in zip(blocks.tables, groups, strict=True):
@@ -67,25 +67,23 @@ def _add(total: Tensor, blocks: Blocks, rows: Tensor, groups: Sequence[Tensor]) 
         start = end
 
 
-def _rows(blocks: Blocks, said: Tensor, labels: Tensor) -> Tensor:
+def _rows(blocks: Summed, said: Tensor, labels: Tensor) -> Tensor:
     """What each record adds to its block, float64 (n, block): zeros where nothing was said."""
     outputs, is_said = said[:, :-1], said[:, -1:]
     if isinstance(blocks, Numbers):
         return of_numbers(blocks, outputs, labels) * is_said
     if isinstance(blocks, Times):
         return of_times(blocks, outputs, labels) * is_said
-    assert isinstance(blocks, Cells)
     edges = torch.tensor(blocks.edges, dtype=torch.float64)
     rows = torch.zeros(len(labels), blocks.block, dtype=torch.float64)
     places = labels * blocks.bins + torch.bucketize(outputs[:, 0].contiguous(), edges, right=True)
     return rows.scatter_(1, places[:, None], is_said)
 
 
-def _said(model: nn.Module, task: Task, blocks: Blocks, data: Dataset, tally: Tally) -> Tensor:
+def _said(model: nn.Module, task: Task, blocks: Summed, data: Dataset, tally: Tally) -> Tensor:
     """The model's outputs, of two classes the score of the second, and a 1 for whoever has any, float64."""
     if isinstance(blocks, Cells):
         return each_apart(model, task, data, tally, _scored, 2)
-    assert isinstance(blocks, Numbers | Times)
     width = 1 if isinstance(blocks, Numbers) else len(blocks.ends)
 
     def outputs_of(own: nn.Module, features: Tensor, _: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""A site's part of a published evaluation where no class is predicted: what each held-out record adds to bounded sums.
+"""What a held-out record adds to bounded sums, where no class is predicted (`federation.kinds.moments`).
 
-`federation.kinds.moments` says what these are. A record adds to one block of every table, a patient the mean of what
-their records would, so that each person counts once. Either part is at most `Blocks.norm` long. A record on which
-the model's code raises adds nothing, and an output that is no number counts as 0. All is worked out in float64, as
-cells are (`clients.training.counted`).
+A record adds to one block of every table, a patient the mean of what their records would, so that each person
+counts once. Either part is at most `Blocks.norm` long. A record on which the model's code raises adds nothing, and
+an output that is no number counts as 0. All is worked out in float64, as cells are (`clients.training.counted`).
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class SiteWork:
             return _in_float64(gradient)(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
-        """Right answers, wrong answers and loss, or what else the plan publishes, summed over the held-out records."""
+        """Right answers, wrong answers and loss, or what else is published, summed over held-out records."""
         plan = self.terms.plan
         if plan.figures is not None and (blocks := plan.figures.blocks) is not None:
             trainer = self.trainer

@@ -73,8 +73,8 @@ def check_evaluation(
 
 def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Findings) -> None:
     blocks = blocks_of(plan)
-    part = None if blocks is None else "histogram" if isinstance(blocks, Cells) else "measured"
-    if line.figures.keys() != {*_NAMES, *([] if part is None else [part])}:
+    part = "histogram" if isinstance(blocks, Cells) else "measured"
+    if line.figures.keys() != {*_NAMES, *([] if blocks is None else [part])}:
         found.add("evaluation-figures", "the evaluation holds other figures than an evaluation publishes")
         return
     try:

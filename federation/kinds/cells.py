@@ -1,78 +1,23 @@
 """What a published evaluation adds up, from the plan alone: the cells of a noised histogram, or bounded sums.
 
-A record adds to one block of each table: one table for each column that `evaluation.groups` names, or one over
-everybody, with a block for each of its values. All tables are one vector, published together. What a record adds to
-a block is `reach` long at most, so its part of the vector is sqrt(tables) times that, and so at most is the mean of
-several records' parts, which is what a patient counts with. Tables side by side move less than a table of all groups
-crossed would have cells.
-
-Of two classes a block is score bin x class, and a record adds one 1 to it. Blocks of what is no class are in
-`federation.kinds.moments`.
+Of two classes a block (`federation.kinds.blocks`) is score bin x class, and a record adds one 1 to it. Blocks of
+what is no class are in `federation.kinds.moments`.
 """
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TypeAlias
 
 from federation.config.tables import Evaluation, Rules
+from federation.kinds.blocks import Blocks, Group
+from federation.kinds.moments import Numbers, Times
 
 CLASSES = 2
 BINS = 20  # where the plan names groups and no bins
 MIDDLE = 0.5  # the threshold where the plan names none
 MOST_CELLS = 2**14
-
-
-@dataclass(frozen=True)
-class Group:
-    """A column whose values are told apart. `parts` are the values as people read them, in the input's order."""
-
-    name: str
-    parts: tuple[str, ...]
-
-
-class Blocks(ABC):
-    """Tables of blocks that are published together as one vector."""
-
-    groups: tuple[Group, ...]
-    is_signed: ClassVar[bool] = False
-    """Whether a record can add less than 0 to a number."""
-
-    @property
-    @abstractmethod
-    def block(self) -> int:
-        """How many numbers a block has."""
-
-    @property
-    @abstractmethod
-    def reach(self) -> float:
-        """How long what one record adds to a block is at most."""
-
-    @property
-    def tables(self) -> tuple[Group, ...]:
-        """One for each column of groups, or one over everybody."""
-        return self.groups or (Group("", ("",)),)
-
-    @property
-    def length(self) -> int:
-        """How many numbers there are."""
-        return self.block * sum(len(table.parts) for table in self.tables)
-
-    @property
-    def norm(self) -> float:
-        """How long the part of one record, or patient, is at most."""
-        return self.reach * math.sqrt(len(self.tables))
-
-    @property
-    def shared(self) -> float:
-        """The variance of the noise on a number of everybody, over that on one of a group.
-
-        Everybody is the mean over the tables of the sum over their blocks.
-        """
-        return sum(len(table.parts) for table in self.tables) / len(self.tables) ** 2
 
 
 @dataclass(frozen=True)
@@ -116,6 +61,9 @@ class Cells(Blocks):
         return self.shared * self.block / CLASSES
 
 
+Summed: TypeAlias = Cells | Numbers | Times
+
+
 def cells_of_classes(asked: Evaluation, groups: tuple[Group, ...], shares: tuple[int, ...]) -> Cells | None:
     """The cells of two classes; None where right and wrong answers alone are counted."""
     if asked.bins is None and not groups:
@@ -125,13 +73,13 @@ def cells_of_classes(asked: Evaluation, groups: tuple[Group, ...], shares: tuple
     return Cells(tuple(sorted(inner | {threshold})), threshold, groups, shares)
 
 
-def blocks_of(rules: Rules) -> Blocks | None:
+def blocks_of(rules: Rules) -> Summed | None:
     """What a plan's evaluation adds up; None where it counts right and wrong answers only."""
     if isinstance(rules.task, str):
         return None
     parts = {feature.name: tuple(map(str, feature.parts)) for feature in rules.task.features}
     groups = tuple(Group(name, parts[name]) for name in rules.evaluation.groups or ())
-    found: Blocks | None = rules.task.outcome.blocks(rules.evaluation, groups)
+    found: Summed | None = rules.task.outcome.blocks(rules.evaluation, groups)
     return found
 
 

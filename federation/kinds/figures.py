@@ -1,7 +1,7 @@
 """The kind of a published evaluation: noised sums over the held-out records of all sites.
 
-Three of them, right answers, wrong answers and loss; where the plan says `evaluation.bins`, the cells of a histogram
-(`federation.kinds.cells`); of what is no class, bounded sums (`federation.kinds.moments`).
+Three of them, right answers, wrong answers and loss; where the plan says `evaluation.bins`, the cells of a
+histogram (`federation.kinds.cells`); of what is no class, bounded sums (`federation.kinds.moments`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
 from federation.kinds.base import Parties, Rows, Work, Works, once
-from federation.kinds.cells import Blocks, blocks_of
+from federation.kinds.cells import Summed, blocks_of
 from federation.kinds.sums import NoisedSum
 from privacy.accounting.calibration import noise_multiplier
 from privacy.errors import UnsafeParameters
@@ -62,7 +62,7 @@ class Figures(NoisedSum):
         return noise_multiplier(epsilon, delta, 1.0, 1)
 
     @property
-    def blocks(self) -> Blocks | None:
+    def blocks(self) -> Summed | None:
         """What is added up, where it is more than answers and loss."""
         return blocks_of(self.rules)
 

@@ -1,8 +1,8 @@
 """What a published evaluation adds up where no class is predicted: bounded sums, from the plan alone.
 
-**Of a number, or a count**, everything in units of half its range: e is what is predicted less what was observed, z
-the target on [-1, 1]. An error of more than half the range counts as half of it, which makes every sum half as noisy
-for what no model that is worth publishing should do. A record adds
+**Of a number, or a count**, everything is in units of half its range: e is what is predicted less what was
+observed, z the target on [-1, 1]. An error of more than half the range counts as half of it, which makes sums half
+as noisy for what no model that is worth publishing should do. A record adds
 
     1, e, |e|, e^2, e^4, and z, z^2 of a number; D, D^2 of a count     none of them longer than 1
     where the plan says `bins`: 1, e and e^2 to the bin of what is predicted
@@ -10,9 +10,10 @@ for what no model that is worth publishing should do. A record adds
 D is the deviance of a count over DEVIANCE, and at most 1. Sums rather than a histogram of predicted x observed: the
 noise of a mean error is that of one number and not that of every cell, each times its error.
 
-**Of a time**, a record adds a 1 to the cell of its score's bin and its label, of which ranks are read, and the censoring
-that Brier scores are weighed by. Where the plan names a Brier score, with B intervals and S_j what is said of the
-chance to come through interval j, it adds what squared errors are made of, over sqrt(B), so that all B are 1 long:
+**Of a time**, a record adds a 1 to the cell of its score's bin and its label, of which ranks are read, and the
+censoring that Brier scores are weighed by. Where the plan names a Brier score, with B intervals and S_j what is
+said of the chance to come through interval j, it adds what squared errors are made of, over sqrt(B), so that all B
+of them are 1 long:
 
     for an event in interval q     S_j^2 at (q, j) for every j >= q
     for who came through q         (1 - S_j)^2 at j for every j < q
@@ -24,7 +25,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from federation.kinds.cells import Blocks, Group
+from federation.kinds.blocks import Blocks, Group
 
 DEVIANCE = 8.0
 """The deviance of a record from which on it counts as this one: of Poisson's counts one in 200 has more."""

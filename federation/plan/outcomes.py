@@ -1,7 +1,8 @@
 """What a plan predicts, as public numbers: classes, a number on a range, the time until an event, or a count.
 
 Whatever treats them differently (the loss, the reading of cells, the metrics) has one function for each and chooses
-by the type. `blocks` is what a published evaluation adds up, by groups. Nothing here looks at data: scales, bins and caps are the plan's, so they leak nothing.
+by the type. `blocks` is what a published evaluation adds up, by groups. Nothing here looks at data: scales, bins
+and caps are the plan's, so they leak nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from federation.config.tables import METRICS, Evaluation
-from federation.kinds.cells import Cells, Group, cells_of_classes
+from federation.kinds.blocks import Group
+from federation.kinds.cells import Cells, cells_of_classes
 from federation.kinds.moments import TIME_BINS, Numbers, Times
 from federation.plan.measures import shares_of
 from federation.plan.numerals import as_text

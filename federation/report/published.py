@@ -1,4 +1,4 @@
-"""Published figures as report.json tells them: `federation.sums.scores` and `federation.sums.measured` make them."""
+"""Published figures as report.json tells them, made by `federation.sums.scores` and `federation.sums.measured`."""
 
 from __future__ import annotations
 

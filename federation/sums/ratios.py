@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeAlias
 
-from federation.kinds.cells import Blocks
+from federation.kinds.blocks import Blocks
 
 Numbers: TypeAlias = Sequence[float]
 

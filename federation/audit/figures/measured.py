@@ -1,7 +1,7 @@
-"""Whether published figures of numbers, counts or times follow from the sums beside them, where no transcript shows these.
+"""Whether published figures of numbers, counts or times follow from the sums beside them.
 
-All sums are told, so every figure is made again: of everybody, whose sums follow from those of the groups, and of each
-group.
+All sums are told, so every figure is made again, with or without a transcript: of everybody, whose sums follow from
+those of the groups, and of each group.
 """
 
 from __future__ import annotations

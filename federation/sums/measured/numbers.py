@@ -4,10 +4,10 @@
     r2                1 - squared error / squared deviation of the target from its mean
     deviance          of counts: Poisson's, of each record at most DEVIANCE
 
-A mean is a ratio of two noised sums. Its interval has the noise of both, and chance: how much single records differ, which
-the sum of squares beside it tells. Of r2 chance is bounded from above, as the sums do not tell how errors and targets go
-together. `calibration` holds, bin by bin, what was observed where so much was predicted: the middle of the bin less
-the mean error in it, so that the distance between the two is exact.
+A mean is a ratio of two noised sums. Its interval has the noise of both, and chance: how much single records
+differ, which the sum of squares beside it tells. Of r2 chance is bounded from above, as the sums do not tell how
+errors and targets go together. `calibration` holds, bin by bin, what was observed where so much was predicted: the
+middle of the bin less the mean error in it, so that the distance between the two is exact.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def _root(of: Mean, unit: float) -> dict[str, float]:
 def _r2(sums: Sums, noise: float) -> dict[str, float] | None:
     """None where noise hides whether targets differ.
 
-    A record moves it by (e^2 - share * d^2) / spread, with d the target's distance from the mean. The square of that is
-    at most e^4 + share^2 d^4, and d^4 at most d^2 times the square of the longest d.
+    A record moves it by (e^2 - share * d^2) / spread, with d the target's distance from the mean. The square of
+    that is at most e^4 + share^2 d^4, and d^4 at most d^2 times the square of the longest d.
     """
     count, _, _, square, fourth, target, target_square = sums[:SUMS]
     middle = target / count

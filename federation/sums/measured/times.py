@@ -1,13 +1,14 @@
-"""Figures of a noised histogram of score x time x end, and of sums of squared errors (`federation.kinds.moments`).
+"""Figures of a noised histogram of score x time x end, and of squared errors (`federation.kinds.moments`).
 
-    c_index               Harrell's, over the bins of the score: within a bin half of the pairs count as right; `bins`
-                          says by how much that may move it
-    brier_at_T            Graf's score at the end T of an interval; None where the noise hides who was seen until then
-    mean_brier            the mean over all ends; None where one of them is
+    c_index      Harrell's, over bins of the score: within a bin half of the pairs count as right; `bins` says by
+                 how much that may move it
+    brier_at_T   Graf's score at the end T of an interval; None where noise hides who was seen until then
+    mean_brier   the mean over all ends; None where one of them is
 
-Squared errors are summed at the sites, and weighed afterwards by the inverse chance of not being censored until then,
-which the cells tell (Kaplan and Meier's, of everybody). So Brier scores have no bins, and their intervals hold the noise
-of errors and weights. Chance is bounded from above: a squared error is at most 1, so its square is no more than itself.
+Squared errors are summed at the sites, and weighed afterwards by the inverse chance of not being censored until
+then, which the cells tell (Kaplan and Meier's, of everybody). So Brier scores have no bins, and their intervals
+hold the noise of errors and weights. Chance is bounded from above: a squared error is at most 1, so its square is
+no more than itself.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _clear(value: float, noise: float) -> float | None:
 
 def _c_index(cells: Block, noise: float) -> dict[str, float] | None:
     """Over pairs of an event in an interval and of who came through it."""
-    bins, labels = cells.shape
+    labels = cells.shape[1]
     right = pairs = alike = 0.0
     by_right, by_pairs = np.zeros_like(cells), np.zeros_like(cells)
     for label in range(1, labels, 2):
@@ -92,9 +93,12 @@ def _brier(blocks: Times, counts: Block, squares: Block, noise: float) -> Mappin
     known = [one for one in found if one is not None]
     if len(known) < len(found):
         return {"mean_brier": None, **told}
+    many = len(known)
     whole = _Horizon(
-        *(sum(parts) / len(known) for parts in zip(*((one.value, one.labels, one.squares) for one in known))),
-        math.fsum(one.chance for one in known) / len(known),
+        math.fsum(one.value for one in known) / many,
+        np.sum([one.labels for one in known], axis=0) / many,
+        np.sum([one.squares for one in known], axis=0) / many,
+        math.fsum(one.chance for one in known) / many,
     )
     return {"mean_brier": _told(whole, each, noise), **told}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from federation.kinds.cells import Blocks
 from federation.kinds.moments import Numbers, Times
 from federation.sums.measured.numbers import numbers
 from federation.sums.measured.times import times
@@ -31,9 +30,8 @@ def measured(blocks: Numbers | Times, released: Sequence[float], deviation: floa
     return {"deviation": deviation, "edges": edges_of(blocks), **told, "groups": groups}
 
 
-def of_block(blocks: Blocks, sums: Sums, noise: float) -> dict[str, Any]:
+def of_block(blocks: Numbers | Times, sums: Sums, noise: float) -> dict[str, Any]:
     """What is told of one block, each number of which has noise of this variance."""
-    assert isinstance(blocks, Numbers | Times)
     found = numbers(blocks, sums, noise) if isinstance(blocks, Numbers) else times(blocks, sums, noise)
     return {**found, "sums": [float(one) for one in sums]}
 

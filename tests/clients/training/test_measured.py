@@ -1,4 +1,4 @@
-"""Bounded sums of numbers, counts and times: a person moves all of them by at most the norm that noise is for (DP-55)."""
+"""Bounded sums of numbers, counts and times: a person moves them by at most the norm that noise is for (DP-55)."""
 
 from __future__ import annotations
 

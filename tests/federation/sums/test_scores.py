@@ -32,7 +32,7 @@ def test_figures_without_noise_are_those_of_the_counts() -> None:
 
 
 def test_recall_among_the_highest_scores_takes_a_share_of_the_bin_that_it_cuts() -> None:
-    """Of 2,400 records 610 are in the highest bin, 540 of them positive, and 450 in the next, 270 of them positive."""
+    """Of 2,400 records 610 are in the highest bin, 540 of them positive; of 450 in the next, 270 are."""
     cells = replace(CELLS, shares=(10, 30))
     found = histogram(cells, COUNTS, 1e-9)["metrics"]
     taken = (0.3 * 2400 - 610) / 450
