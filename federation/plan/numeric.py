@@ -23,8 +23,8 @@ class Numeric(Table):
     `missing = "indicator"` stands for the middle of the scaled range and a mark in a column of its own; a number
     stands for itself. `knots` are points at which the model's line may bend, which is straight without them: so
     many, evenly from `low` to `high`, or a list of those between the two (federation/plan/maps.py). A missing
-    number that is marked is then at none of them. `bins` are of statistics only: so many columns, of equal width on the
-    scale, of which a number is in one.
+    number that is marked is then at none of them. `bins` are of statistics only: so many columns, of equal width on
+    the scale, of which a number is in one.
     """
 
     name: str
