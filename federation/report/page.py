@@ -17,7 +17,7 @@ from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
-from federation.report.published import Counted, Measured, rows_of
+from federation.report.published import Counted, Measured, in_order, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.said.section import Section
 from federation.report.stated import stated
@@ -39,7 +39,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
     Without `curves` nothing is drawn: an audit compares the words. `section`: what the model says, if it says it.
     """
     drawings = _curves(report) if curves else []
-    filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
+    filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated, in_order)
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
         report=report,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from federation.report.parts import AnyList, Number, Part, Ranged
+
+
+_FIRST = ("c_index", "mean_brier", "deviance", "mae", "rmse", "r2", "bias")
 
 
 class Share(Part):
@@ -63,6 +66,22 @@ class Measures(Measured):
     edges: Annotated[tuple[float, ...], AnyList]
     deviation: float
     groups: Mapping[str, Mapping[str, Measured]]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of figures as people look for them: what a kind is judged by first, then by name and number.
+
+    >>> in_order(["brier_at_180", "bias", "brier_at_30", "mae", "c_index"])
+    ['c_index', 'mae', 'bias', 'brier_at_30', 'brier_at_180']
+    """
+
+    def key(name: str) -> tuple[int, str, float]:
+        place = _FIRST.index(name) if name in _FIRST else len(_FIRST)
+        text, _, number = name.rpartition("_")
+        is_number = number.replace(".", "", 1).isdigit()
+        return (place, text, float(number)) if is_number else (place, name, 0.0)
+
+    return sorted(names, key=key)
 
 
 def rows_of(told: Histogram | Measures | None) -> Iterator[tuple[str, Counted | Measured]]:

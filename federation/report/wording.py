@@ -9,6 +9,7 @@ import math
 
 from federation.plan.guarantee import TWO
 from federation.report.numbers import plain, tiny, upward
+from federation.report.published import in_order
 from federation.report.report import (
     ExcessChoice,
     PrivacyClaim,
@@ -303,9 +304,8 @@ def published(figures: Published | None) -> str:
     if figures is None:
         return ""
     if figures.measured is not None and figures.records is not None:
-        found = [
-            f"{plain(name)} {told(one)}" for name, one in figures.measured.metrics.items() if one is not None
-        ]
+        known = {name: one for name, one in figures.measured.metrics.items() if one is not None}
+        found = [f"{plain(name)} {told(known[name])}" for name in in_order(known)]
         return (
             f"Published, with noise for whoever was held out: {', '.join(found[:_FEW]) or 'no figure'}, over about "
             f"{figures.records:.0f} records. In brackets: 95 % by chance and noise."
