@@ -41,7 +41,7 @@ def of_numbers(blocks: Numbers, outputs: Tensor, labels: Tensor) -> Tensor:
         rows[each, SUMS + places] = 1.0
         rows[each, SUMS + blocks.bins + places] = error
         rows[each, SUMS + 2 * blocks.bins + places] = square
-    return rows
+    return rows * torch.tensor(blocks.weights, dtype=torch.float64)
 
 
 def _deviance(seen: Tensor, rates: Tensor) -> Tensor:

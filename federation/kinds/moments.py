@@ -7,8 +7,10 @@ as noisy for what no model that is worth publishing should do. A record adds
     1, e, |e|, e^2, e^4, and z, z^2 of a number; D, D^2 of a count     none of them longer than 1
     where the plan says `bins`: 1, e and e^2 to the bin of what is predicted
 
-D is the deviance of a count over DEVIANCE, and at most 1. Sums rather than a histogram of predicted x observed: the
-noise of a mean error is that of one number and not that of every cell, each times its error.
+each times a weight of its own, so that what is small (a squared error) has less noise, and what only divides, or
+tells of chance, more. D is the deviance of a count over DEVIANCE, and at most 1. Sums rather than a histogram of
+predicted x observed: the noise of a mean error is that of one number and not that of every cell, each times its
+error.
 
 **Of a time**, a record adds a 1 to the cell of its score's bin and its label, of which ranks are read, and the
 censoring that Brier scores are weighed by. Where the plan names a Brier score, with B intervals and S_j what is
@@ -31,6 +33,9 @@ DEVIANCE = 8.0
 """The deviance of a record from which on it counts as this one: of Poisson's counts one in 200 has more."""
 SUMS = 7
 """How many numbers there are without bins."""
+_OF_NUMBERS = (0.75, 0.75, 1.0, 1.5, 0.5, 0.75, 1.5)
+_OF_COUNTS = (0.75, 0.75, 1.0, 1.0, 0.5, 1.5, 0.5)
+_OF_BINS = (0.75, 1.0, 0.5)
 TIME_BINS = 10
 """Of scores, where the plan says none."""
 
@@ -62,9 +67,16 @@ class Numbers(Blocks):
         return SUMS + 3 * self.bins
 
     @property
+    def weights(self) -> tuple[float, ...]:
+        """Of each number: it is at most so large."""
+        first = _OF_COUNTS if self.is_count else _OF_NUMBERS
+        return (*first, *(weight for weight in _OF_BINS for _ in range(self.bins)))
+
+    @property
     def reach(self) -> float:
-        """No number of the first ones is above 1, and one bin has three more."""
-        return math.sqrt(SUMS + 3 * bool(self.bins))
+        """No number of the first ones is above its weight, and one bin has three more."""
+        most = [*self.weights[:SUMS], *(_OF_BINS if self.bins else ())]
+        return math.sqrt(math.fsum(one * one for one in most))
 
     @property
     def edges(self) -> tuple[float, ...]:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from federation.report.parts import AnyList, Number, Part, Ranged
 
-
 _FIRST = ("c_index", "mean_brier", "deviance", "mae", "rmse", "r2", "bias")
 
 

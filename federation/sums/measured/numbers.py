@@ -42,34 +42,53 @@ class Mean:
 
 def numbers(blocks: Numbers, sums: Sums, noise: float) -> dict[str, Any]:
     """All figures of one block; None where the noise hides how many records there are."""
-    count = sums[0] if sums[0] > LEAST * math.sqrt(noise) else None
+    found = _Sums.of(blocks, sums, noise)
+    count = found.values[0] if found.values[0] > LEAST * math.sqrt(found.noise[0]) else None
     names = ("deviance", "mae", "rmse", "bias") if blocks.is_count else ("mae", "rmse", "r2", "bias")
     told: dict[str, Any] = dict.fromkeys(names)
     if count is not None:
-        told |= _metrics(blocks, sums, noise, names)
-    bands = _bands(blocks, sums, noise)
+        told |= _metrics(blocks, found, names)
+    bands = _bands(blocks, found)
     return {"records": count, "positives": None, "metrics": told, "calibration": bands}
 
 
-def mean(above: float, squares: float, count: float, noise: float, least: float, most: float) -> Mean:
-    """A sum over a count, where `squares` is the sum of squares of what was added up."""
-    value = above / count
-    chance = max(squares / count - value * value, 0.0) / count
-    return Mean(value, noise * (1 + value * value) / (count * count) + chance, least, most)
+@dataclass(frozen=True)
+class _Sums:
+    """Sums without their weights, and the variance of the noise on each."""
+
+    values: Sums
+    noise: Sums
+
+    @classmethod
+    def of(cls, blocks: Numbers, sums: Sums, noise: float) -> _Sums:
+        pairs = list(zip(sums, blocks.weights, strict=True))
+        return cls(
+            [one / weight for one, weight in pairs], [noise / (weight * weight) for _, weight in pairs]
+        )
+
+    def mean(self, above: int, squares: int, count: int = 0, least: float = 0.0) -> Mean:
+        """A sum over a count, by their places; `squares` is the sum of squares of what was added up."""
+        many = self.values[count]
+        value = self.values[above] / many
+        chance = max(self.values[squares] / many - value * value, 0.0) / many
+        noise = self.noise[above] + value * value * self.noise[count]
+        return Mean(value, noise / (many * many) + chance, least)
 
 
-def _metrics(blocks: Numbers, sums: Sums, noise: float, names: tuple[str, ...]) -> dict[str, Any]:
-    count, error, absolute, square, fourth, own, own_square = sums[:SUMS]
+_COUNT, _ERROR, _ABSOLUTE, _SQUARE, _FOURTH, _OWN, _OWN_SQUARE = range(SUMS)
+
+
+def _metrics(blocks: Numbers, sums: _Sums, names: tuple[str, ...]) -> dict[str, Any]:
     half = blocks.half
     found: dict[str, Any] = {
-        "mae": mean(absolute, square, count, noise, 0.0, 1.0).told(half),
-        "bias": mean(error, square, count, noise, -1.0, 1.0).told(half),
-        "rmse": _root(mean(square, fourth, count, noise, 0.0, 1.0), half),
+        "mae": sums.mean(_ABSOLUTE, _SQUARE).told(half),
+        "bias": sums.mean(_ERROR, _SQUARE, least=-1.0).told(half),
+        "rmse": _root(sums.mean(_SQUARE, _FOURTH), half),
     }
     if blocks.is_count:
-        found["deviance"] = mean(own, own_square, count, noise, 0.0, 1.0).told(DEVIANCE)
+        found["deviance"] = sums.mean(_OWN, _OWN_SQUARE).told(DEVIANCE)
     else:
-        found["r2"] = _r2(sums, noise)
+        found["r2"] = _r2(sums)
     return {name: found[name] for name in names}
 
 
@@ -78,43 +97,36 @@ def _root(of: Mean, unit: float) -> dict[str, float]:
     return {name: unit * math.sqrt(value) for name, value in of.told().items()}
 
 
-def _r2(sums: Sums, noise: float) -> dict[str, float] | None:
+def _r2(sums: _Sums) -> dict[str, float] | None:
     """None where noise hides whether targets differ.
 
-    A record moves it by (e^2 - share * d^2) / spread, with d the target's distance from the mean. The square of
-    that is at most e^4 + share^2 d^4, and d^4 at most d^2 times the square of the longest d.
+    A record moves it by (e^2 - share * d^2) / spread, with d the target's distance from the mean. The square of it
+    is at most e^4 + share^2 d^4, and d^4 at most d^2 times the square of the longest d.
     """
-    count, _, _, square, fourth, target, target_square = sums[:SUMS]
-    middle = target / count
-    spread = target_square - target * middle
-    unsure = noise * (1 + 4 * middle**2 + middle**4)
+    values, noise = sums.values, sums.noise
+    middle = values[_OWN] / values[_COUNT]
+    spread = values[_OWN_SQUARE] - values[_OWN] * middle
+    unsure = noise[_OWN_SQUARE] + 4 * middle**2 * noise[_OWN] + middle**4 * noise[_COUNT]
     if spread <= LEAST * math.sqrt(unsure):
         return None
-    share, longest = square / spread, 1 + min(abs(middle), 1.0)
-    chance = max(fourth, 0.0) + share * share * longest * longest * spread
-    variance = (noise + share * share * unsure + chance) / (spread * spread)
+    share, longest = values[_SQUARE] / spread, 1 + min(abs(middle), 1.0)
+    chance = max(values[_FOURTH], 0.0) + share * share * longest * longest * spread
+    variance = (noise[_SQUARE] + share * share * unsure + chance) / (spread * spread)
     return Mean(1 - share, variance, -math.inf).told()
 
 
-def _bands(blocks: Numbers, sums: Sums, noise: float) -> list[dict[str, float]]:
+def _bands(blocks: Numbers, sums: _Sums) -> list[dict[str, float]]:
     """What was observed in each bin whose records the noise does not hide."""
-    bins, bands = blocks.bins, []
-    counts, errors, squares = (sums[SUMS + place * bins : SUMS + (place + 1) * bins] for place in range(3))
-    ends = list(pairwise([-1.0, *blocks.edges, 1.0])) if bins else []
-    for (low, high), count, error, square in zip(ends, counts, errors, squares, strict=True):
-        if count <= LEAST * math.sqrt(noise):
+    bands = []
+    ends = list(pairwise([-1.0, *blocks.edges, 1.0])) if blocks.bins else []
+    for place, (low, high) in enumerate(ends, start=SUMS):
+        count = sums.values[place]
+        if count <= LEAST * math.sqrt(sums.noise[place]):
             continue
         middle = (low + high) / 2
-        off = mean(error, square, count, noise, -1.0, 1.0)
+        off = sums.mean(place + blocks.bins, place + 2 * blocks.bins, place, -1.0)
         seen = Mean(middle - off.value, off.variance).told(blocks.half, blocks.middle)
         predicted = blocks.middle + blocks.half * middle
-        bands.append(
-            {
-                "n": count,
-                "predicted": predicted,
-                "observed": seen["value"],
-                "low": seen["low"],
-                "high": seen["high"],
-            }
-        )
+        told = {"observed": seen["value"], "low": seen["low"], "high": seen["high"]}
+        bands.append({"n": count, "predicted": predicted, **told})
     return bands
