@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from federation.kinds.folds import folds_facts
 from federation.plan.guarantee import cost_for, epsilons, exposure
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
@@ -35,7 +36,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
             'a plan with privacy.noise = "none" has no budget: its epsilon is infinite',
             hint='choose privacy.noise = "site", "distributed" or "central"',
         )
-    whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=event.count // rounds)
+    whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=plan.kind.releases_per_round)
     working_on("other accountants")
     accountants = _accountants(event, delta)
     working_on("epsilon round by round")
@@ -50,6 +51,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         "unit": privacy.unit,
         "sample_rate": event.sample_rate,
         "steps": event.count,
+        **folds_facts(plan),
         **_together(plan, whole, people),
         **excess_facts(plan, planned_cohort(plan)),
         "accountant": accountant([event], delta),
