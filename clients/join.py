@@ -24,7 +24,7 @@ from clients.node.line import Line, Place
 from clients.node.node import Node
 from clients.node.proxy import proxy_for
 from clients.node.stopping import until_signal
-from clients.policy import TABLES, SiteFile, data_files, data_paths, load_site, require_complete
+from clients.policy import SiteFile, data_files, data_paths, load_site, require_complete
 from clients.rehearsing.understudy import Understudy
 from clients.site import Site
 from clients.timing import padded
@@ -35,6 +35,7 @@ from federation.identity.roles import load_node
 from federation.log import note, warn
 from federation.model.task import build_task
 from federation.plan.plan import Plan
+from federation.plan.tabular import CODE
 from federation.round.messages import Member
 
 
@@ -97,7 +98,7 @@ def attend(
 
 def require_usable(rules: SiteFile, folder: Path) -> None:
     """DataError for files of a site that no plan which it may consent to could use."""
-    has_own_code = any(task != TABLES for task in rules.policy.tasks)
+    has_own_code = any(CODE.fullmatch(task) for task in rules.policy.tasks)
     require_readable(data_files(rules, folder), is_for_own_code=has_own_code)
 
 

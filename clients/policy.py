@@ -21,14 +21,15 @@ from clients.rules.approval import Approval, Approvals
 from clients.rules.data import SiteData
 from clients.rules.origin import Origin
 from federation.config.schema import Mistake, Table, Texts, validate
+from federation.config.tables import SMALLEST
 from federation.config.toml import read
 from federation.errors import InputError, SiteFileError
 from federation.identity.keys import credential, load_passphrase, load_private
 from federation.plan.plan import Plan
-from federation.plan.tabular import CODE
+from federation.plan.tabular import CODE, KINDS
 from federation.round.cohort import required_survivors
 from federation.round.groups import smallest_sum
-from privacy.accounting.events import MAX_GROUP
+from privacy.accounting.events import MAX_GROUP, MIN_SAMPLE_RATE
 from privacy.accounting.filters import USUAL, Budget, Foreseen
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Limit, Patient
@@ -38,7 +39,6 @@ Noise = Literal["site", "distributed", "central", "none"]
 
 SITE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-TABLES = "tabular-classification"
 MAX_LIMIT = 1e6
 MAX_STEPS = 1_000_000
 
@@ -70,7 +70,7 @@ class _ForeseenTraining(Table):
     It fixes by what rule the ledger adds plans up, before there is anything to add.
     """
 
-    sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
+    sample_rate: float = Field(ge=MIN_SAMPLE_RATE, le=1, examples=["0.1"])
     steps: int = Field(ge=1, le=1 << 53, examples=["200"])
 
 
@@ -79,7 +79,8 @@ class Policy(Table):
 
     `epsilon_max` and `delta_max` are for a record; people and the site as a whole may have a table of their own.
     `colluders_minimum` and `survivors_minimum` are the company that a site demands: against how many sites on the
-    server's side it wants to be safe, and how many there are at least in a sum that its update is in. Of a plan in
+    server's side it wants to be safe, and how many there are at least in a sum that its update is in.
+    `cohort_minimum = 2` agrees to rounds of two sites: the other sees this site's part of each sum. Of a plan in
     `plans` one run is approved, or as many as it says. `plan_files` are files of plans to be looked at before
     joining; they approve nothing. `steps_max` bounds the work of a plan that is approved by its task alone.
     `rehearsals`: how many a day of the plans that it allows, on made-up records; 0 for none.
@@ -87,9 +88,9 @@ class Policy(Table):
 
     epsilon_max: float = Field(gt=0, allow_inf_nan=True, examples=["5.0"])
     delta_max: float = Field(gt=0, lt=1, examples=["1e-5"])
-    cohort_minimum: int = Field(ge=3, le=1_000_000, examples=["3"])
+    cohort_minimum: int = Field(ge=SMALLEST, le=1_000_000, examples=["3"])
     colluders_minimum: int | None = Field(default=None, ge=0, le=1_000_000, examples=["1"])
-    survivors_minimum: int | None = Field(default=None, ge=3, le=1_000_000, examples=["3"])
+    survivors_minimum: int | None = Field(default=None, ge=SMALLEST, le=1_000_000, examples=["3"])
     noise: Annotated[tuple[Noise, ...], Strict(False)] = Field(
         min_length=1, examples=['["distributed", "site"]']
     )
@@ -131,6 +132,7 @@ class Policy(Table):
             plans=(Approval(digest=plan.digest),),
             patient=patient,
             client=client,
+            foreseen=_foreseen(plan),
         )
 
     def limits(self) -> tuple[Limit, ...]:
@@ -158,13 +160,20 @@ class Policy(Table):
         """Against how many colluders a plan has to be safe: one in ten of its smallest cohort, if not told."""
         if self.colluders_minimum is not None:
             return self.colluders_minimum
+        if self._agrees_to_two(plan):
+            return 0  # the other site sees as much as one that works with the server
         return max(1, -(-plan.cohort.minimum // 10))
 
     def survivors_demanded(self, plan: Plan) -> int:
         """How many sites a sum has to be of: two honest ones beside the colluders, if not told."""
         if self.survivors_minimum is not None:
             return self.survivors_minimum
-        return max(3, max(plan.secure_aggregation.colluders, self.colluders_demanded(plan)) + 2)
+        least = SMALLEST if self._agrees_to_two(plan) else 3
+        return max(least, max(plan.secure_aggregation.colluders, self.colluders_demanded(plan)) + 2)
+
+    def _agrees_to_two(self, plan: Plan) -> bool:
+        """Whether plan and policy both say that a round may be of two sites, who see each other's part of a sum."""
+        return plan.is_of_two and self.cohort_minimum == SMALLEST
 
     def _budget(self, table: _ClientPolicy) -> Budget:
         return Budget(table.epsilon_max, table.delta_max or self.delta_max)
@@ -180,7 +189,7 @@ class Policy(Table):
     @classmethod
     def _names(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         for task in tasks:
-            if task != TABLES and not CODE.fullmatch(task):
+            if task not in KINDS and not CODE.fullmatch(task):
                 raise Mistake("must be names of tasks", '"tabular-classification" or "package.module:name"')
         return tasks
 
@@ -237,6 +246,14 @@ class _Tables(Table):
     policy: Policy = Field(examples=["[policy]"])
     consortium: Consortium | None = Field(default=None, examples=["[consortium]"])
     server: Endpoint | None = Field(default=None, examples=["[server]"])
+
+    @model_validator(mode="after")
+    def _two_are_noised(self) -> Self:
+        """The other one of two sites sees this one's part of a sum: without noise, its bare update."""
+        if self.policy.cohort_minimum == SMALLEST and "none" in self.policy.noise:
+            hint = 'remove "none" from policy.noise, or set it to 3 or more; without noise two sites can simulate'
+            raise Mistake("shows this site's bare update to the other", hint, ("policy", "cohort_minimum"))
+        return self
 
 
 @dataclass(frozen=True)
@@ -337,6 +354,8 @@ def consent(plan: Plan, policy: Policy) -> None:
     if smallest < policy.cohort_minimum:
         of = "" if plan.secure_aggregation.groups is None else f" in {plan.secure_aggregation.groups} groups"
         message = f"the plan's cohort.minimum is {plan.cohort.minimum}{of}, the limit {policy.cohort_minimum}"
+        if plan.is_of_two:
+            message += ": of two sites the other sees this one's part of each sum"
         raise _violation("cohort_minimum", message)
     require_company(plan, policy, smallest)
     if policy.runs_of(plan.digest) is None and plan.code not in policy.tasks:
@@ -364,6 +383,12 @@ def require_company(plan: Plan, policy: Policy, cohort: int) -> None:
             f"with the plan's dropouts a sum of {required} of {cohort} sites is opened, the limit {least}"
         )
         raise _violation("survivors_minimum", message)
+
+
+def _foreseen(plan: Plan) -> _ForeseenTraining | None:
+    """What a pool foresees that is kept for one plan: no sampling where the plan does not sample."""
+    whole = plan.is_private and plan.kind.sample_rate == 1
+    return _ForeseenTraining(sample_rate=1.0, steps=1) if whole else None
 
 
 def _asked_per_record(plan: Plan) -> float | None:

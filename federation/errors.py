@@ -17,6 +17,7 @@
     |  `- RunOver        4  the SuperLink does not know the run any more
     |- SiteRunning       4  another process is this site
     |- CheckpointError   4
+    |  `- OtherRun       2  the folder that was named holds another run
     |- TrainingDiverged  4
     `- AuditFailure      5
 
@@ -172,6 +173,12 @@ class SiteRunning(FederationError):
 
 class CheckpointError(FederationError):
     """The run folder cannot be written, or holds what this run cannot be resumed from."""
+
+
+class OtherRun(CheckpointError):
+    """A folder was named that holds another run than the call asks for, or none: the call is wrong."""
+
+    exit_code = 2
 
 
 class TrainingDiverged(FederationError):

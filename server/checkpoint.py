@@ -73,8 +73,12 @@ def read(folder: Path, plan: Plan) -> ServerState | None:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError):
+    except SafetensorError:
         raise CheckpointError(f"{path} is damaged", hint="start again in another folder") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        hint = "check the disk and the permissions, then give the same command again"
+        raise CheckpointError(f"{path} cannot be read ({reason})", hint=hint) from None
     if plan.older is not None and metadata.get("plan") == plan.older.digest:
         reason = f"{path} is of an older version, in which server.tau was 0.001 unless a plan said otherwise"
         raise CheckpointError(reason, hint="finish the run with that version, or name a new folder")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from federation.kinds.allowed import Unlikely
 from federation.round.parts import Sum
@@ -23,7 +24,7 @@ class Evaluated:
     `excess_left`: the sites whose excess noise stayed in, though the sum does not need it.
     """
 
-    figures: Mapping[str, float | None]
+    figures: Mapping[str, Any]
     cohort: tuple[str, ...]
     survivors: tuple[str, ...]
     heads: Mapping[str, Head] = field(default_factory=dict)

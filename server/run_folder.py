@@ -17,7 +17,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from federation.errors import CheckpointError, SumRefused
+from federation.errors import CheckpointError, OtherRun, SumRefused
 from federation.files import alone_in, kept, replace_file
 from federation.identity.roster_file import load_roster, write_roster
 from federation.ledger.store import stable_entries
@@ -62,17 +62,18 @@ class RunFolder:
             stored = path / "plan.toml"
             if not stored.exists():
                 if {entry.name for entry in path.iterdir()} - _MAY_STAND:
-                    raise CheckpointError(f"{path} is not empty and holds no run", hint="name a new folder")
+                    raise OtherRun(f"{path} is not empty and holds no run", hint="name a new folder")
                 replace_file(stored, text.encode())
             elif parse(stored.read_text("utf-8"), stored).digest != plan.digest:
-                raise CheckpointError(f"{path} holds a run of another plan or seed", hint="name a new folder")
+                raise OtherRun(f"{path} holds a run of another plan or seed", hint="name a new folder")
         except OSError as error:
             message = f"{path} cannot be written: {error.strerror}"
-            raise CheckpointError(message, hint="name another folder") from None
+            is_wrong = isinstance(error, FileExistsError | NotADirectoryError)  # a file was named
+            raise (OtherRun if is_wrong else CheckpointError)(message, hint="name another folder") from None
         folder = cls(path, plan)
         if is_forgotten(path) and not folder.is_finished:
             message = f"{path} held a run of which something was deleted on purpose ({RECORD})"
-            raise CheckpointError(message, hint="it goes on no more; name a new folder")
+            raise OtherRun(message, hint="it goes on no more; name a new folder")
         return folder
 
     @contextmanager
@@ -92,12 +93,10 @@ class RunFolder:
         report = read_report(self.path)
         if report.simulated is not simulated:
             kind = "a simulation" if report.simulated else "a real run"
-            raise CheckpointError(f"{self.path} holds {kind}, finished", hint="name another folder")
+            raise OtherRun(f"{self.path} holds {kind}, finished", hint="name another folder")
         if report.engine != engine:
             message = f"{self.path} holds this run, finished by engine {report.engine}, not {engine}"
-            raise CheckpointError(
-                message, hint=f"name another folder, or give {option(report.engine)} to read it"
-            )
+            raise OtherRun(message, hint=f"name another folder, or give {option(report.engine)} to read it")
         if self.plan.figures is not None and report.privacy.together is None:
             message = (
                 f"{self.path} was finished by an earlier version, which told epsilon of the training alone"
@@ -259,7 +258,7 @@ class RunFolder:
             if "refused" in entry:
                 raise SumRefused(int(entry["refused"]), str(entry["check"]), float(entry["ratio"]))
 
-    def evaluation(self) -> Metrics | None:
+    def evaluation(self) -> Mapping[str, Any] | None:
         """The published figures on record, or None."""
         return self._evaluation.get("evaluation")
 
@@ -350,7 +349,7 @@ class RunFolder:
                     message = (
                         f"site {site} {what} in the roster, and round {state.round} is done without that"
                     )
-                    raise CheckpointError(
+                    raise OtherRun(
                         message, hint="resume with the roster of this run, or start another run elsewhere"
                     )
         if path.exists() and (old := load_roster(path)).roster != roster.roster:

@@ -18,6 +18,7 @@ from federation.plan.plan import Plan, load, require_no_folds
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.report import Made, whole
 from federation.report.summary import summary_of
+from federation.report.tabled import with_tables
 from federation.round.transport import Transport
 from server.attendance.newcomers import Newcomers
 from server.coordinator import SILENT
@@ -182,6 +183,7 @@ def _report(folder: RunFolder, setting: Setting, started: float) -> None:
             "transcripts": folder.kept(signed, state.params.numel()),
         }
     )
+    report = with_tables(report, folder.plan, state.model.tolist(), folder.receipts())
     write_report(folder.path, report)
     write_page(folder.path, report)
     folder.close()

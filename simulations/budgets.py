@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from federation.kinds.folds import folds_facts
-from federation.plan.guarantee import cost_for, epsilons, exposure
+from federation.plan.guarantee import cost_for, epsilons, exposure, of_two, promised
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
 from privacy.accounting.bounds import Mechanism, recount
@@ -38,12 +38,17 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         )
     whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=plan.kind.releases_per_round)
     working_on("other accountants")
+    if whole.together == 0:
+        raise UnsafeParameters(
+            "a record is drawn so rarely that delta alone covers it: epsilon is 0, whatever delta loses",
+            hint="choose a smaller privacy.delta, or a larger training.sample_rate",
+        )
     accountants = _accountants(event, delta)
     working_on("epsilon round by round")
     series = epsilon_by_round(each, rounds, delta)
     working_on("patients and sites")
     records = privacy.records_per_patient or 1
-    people = {str(sites): cost_for(plan, "patient", Patient(records, sites)) for sites in SITES}
+    people = {str(sites): promised(cost_for(plan, "patient", Patient(records, sites))) for sites in SITES}
     return {
         "noise_multiplier": event.noise_multiplier,
         "epsilon": whole.each[0],
@@ -53,6 +58,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         "steps": event.count,
         **folds_facts(plan),
         **_together(plan, whole, people),
+        **of_two(plan),
         **excess_facts(plan, planned_cohort(plan)),
         "accountant": accountant([event], delta),
         "accountants": accountants,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from federation.errors import CheckpointError
+from federation.errors import CheckpointError, OtherRun
 from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
@@ -101,15 +101,15 @@ def _rules(world: World, name: str) -> list[bytes]:
 def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if known["engine"] != now["engine"]:
         hint = f"give {option(known['engine'])}, or name another folder"
-        raise CheckpointError(f"the run was begun with engine {known['engine']}", hint=hint)
+        raise OtherRun(f"the run was begun with engine {known['engine']}", hint=hint)
     before, after = known["sites"], now["sites"]
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
-            raise CheckpointError(f"the run began with site {name}, which is not there now", hint=_HINT)
+            raise OtherRun(f"the run began with site {name}, which is not there now", hint=_HINT)
         if name not in before:
-            raise CheckpointError(f"the run began without site {name}", hint=_HINT)
+            raise OtherRun(f"the run began without site {name}", hint=_HINT)
         for what, found in after[name].items():
             if not hmac.compare_digest(before[name][what], found):
-                raise CheckpointError(f"the {what} of site {name} changed since the run began", hint=_HINT)
+                raise OtherRun(f"the {what} of site {name} changed since the run began", hint=_HINT)
     if not hmac.compare_digest(known["task"], now["task"]):
-        raise CheckpointError("the task's model or code changed since the run began", hint=_HINT)
+        raise OtherRun("the task's model or code changed since the run began", hint=_HINT)

@@ -24,6 +24,7 @@ from federation.plan.tabular import TabularTask
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.receipt import Receipt
 from federation.report.report import Made, Metrics, Report, Tried
+from federation.report.tabled import with_tables
 from federation.sums.engines import ADDS_UP
 from federation.sums.sizes import UNMASKED
 from federation.sums.state import ServerState
@@ -130,6 +131,8 @@ def simulate(
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is
     if (done := _finished(out, plan, text, engine, notice, faults)) is not None:
         return draw(done)
+    if parted is not None and plan.task_is_tally:
+        raise InputError("nothing is trained by this plan, so there are no folds", hint="simulate it once")
     stage("reading the data", 0, 0)
     world, files = _world(plan, sites, out / _KEYS, engine, warn, parted, study, faults)
     folder = RunFolder.open(out, plan, text)
@@ -182,6 +185,7 @@ def _reported(
         population=None if world.listed else world.size,
         missing={f"baselines.{BARE}": "not made yet"} if compares else {},
     )
+    report = with_tables(report, world.plan, paid.state.model.tolist(), folder.receipts())
     unmasked = UNMASKED if engine in ADDS_UP else ""
     kept = folder.kept(world.roster, paid.state.params.numel(), unmasked)
     told = {"made": Made.now(paid.state.run), "transcripts": kept}
@@ -234,7 +238,7 @@ def _drawn(report: Report, out: Path, stage: Stage) -> Report:
 
 def _compares(world: World) -> bool:
     """A site with a policy of its own is not trained on without privacy, not even for a comparison."""
-    return world.plan.is_private and not world.rules
+    return world.plan.is_private and not world.rules and not world.plan.task_is_tally
 
 
 def is_measured(number: int, rounds: int) -> bool:
@@ -257,7 +261,7 @@ def _telling(
 
     def measure(state: ServerState) -> Metrics:
         looked_at = is_measured(state.round, rounds) if study is None else state.round == rounds
-        if not (all_metrics or looked_at):
+        if not (all_metrics or looked_at) or plan.task_is_tally:
             return {}
         work = partial(pooled_metrics, world, model_of(world, state.model))
         return Optional().make("pooled", plan.evaluation.metrics, work)

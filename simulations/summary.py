@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,8 @@ from federation.report.report import Amount, Evaluation, Figures, Metrics, Repor
 from federation.report.summary import summary_of
 from privacy.accounting.units import Charge
 from simulations.optional import Optional
+from simulations.outcomes.judging import judge_of
 from simulations.scoring.beside import beside
-from simulations.scoring.metrics import counts, evaluate, majority, predict
 from simulations.world import World
 
 
@@ -36,15 +37,12 @@ def pooled_metrics(world: World, model: nn.Module) -> Metrics:
 
 
 def _measured(world: World, model: nn.Module, features: Tensor, labels: Tensor) -> Metrics:
-    rules, scores = world.plan.evaluation, _scores(model, features)
-    return evaluate(scores, labels, rules.metrics, rules.threshold)
-
-
-def _scores(model: nn.Module, features: Tensor) -> Tensor:
-    scores = predict(model, features)
-    if not bool(torch.isfinite(scores).all()):
+    judge = judge_of(world.outcome)
+    said = judge.predict(model, features)
+    if not bool(torch.isfinite(said).all()):
         raise TrainingDiverged("the model's outputs are not finite", hint="lower training.learning_rate")
-    return scores
+    rules = world.plan.evaluation
+    return judge.measured(said, labels, rules.metrics, rules.threshold)
 
 
 def summarize(
@@ -55,7 +53,7 @@ def summarize(
     *,
     engine: str,
     seconds: float,
-    published: Metrics | None = None,
+    published: Mapping[str, Any] | None = None,
     unlikely: UnlikelySum | None = None,
     evaluated: Collection[str] | None = None,
     charged: Mapping[str, Sequence[Charge]] = MappingProxyType({}),
@@ -105,11 +103,13 @@ def _charged(plan: Plan, charges: Sequence[Charge] | None) -> dict[str, Amount]:
 
 def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> Evaluation:
     """Every figure by itself: one that cannot be made is n/a and leaves the others alone."""
-    metrics, optional = world.plan.evaluation.metrics, Optional()
+    if world.plan.task_is_tally:
+        return Evaluation(pooled={}, sites={})
+    metrics, optional, judge = world.plan.evaluation.metrics, Optional(), judge_of(world.outcome)
 
     def figures(place: str, features: Tensor, labels: Tensor) -> Figures:
         found = optional.make(place, metrics, partial(_measured, world, model, features, labels))
-        return {**found, **counts(labels, world.classes)}
+        return {**found, **judge.counts(labels)}
 
     held = sorted(world.held_out.items())
     places = {"pooled": _pool(world)} | {f"sites.{name}": (of.features, of.labels) for name, of in held}
@@ -117,19 +117,16 @@ def _evaluation(world: World, model: nn.Module, missing: Mapping[str, str]) -> E
     known = {
         metric: [one for site in sites.values() if (one := site[metric]) is not None] for metric in metrics
     }
+    guess = partial(judge.without_features, world.labels(), _pool(world)[1], metrics)
     return Evaluation(
         pooled=figures("pooled", *_pool(world)),
         mean_of_sites={metric: sum(of) / len(of) if of else None for metric, of in known.items()},
         mean_of_sites_n={metric: len(of) for metric, of in known.items()},
         sites=sites,
-        baselines={"majority": optional.make("baselines.majority", metrics, partial(_majority, world))},
+        baselines={judge.baseline: optional.make(f"baselines.{judge.baseline}", metrics, guess)},
         missing={**optional.missing, **missing},
         **beside(world, model, places),
     )
-
-
-def _majority(world: World) -> Metrics:
-    return majority(world.labels(), _pool(world)[1], world.classes, world.plan.evaluation.metrics)
 
 
 def with_baseline(report: Report, name: str, metrics: Metrics, reason: str) -> Report:

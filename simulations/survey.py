@@ -84,7 +84,8 @@ def survey(plan: Plan, directory: Path) -> Survey:
         with _kept(errors):
             _check_together(plan, sites, facts["model_parameters"])
     lengths = [site.look.files[0].length for site in sites if site.look is not None]
-    hints = tuple(hints_of_length(plan, median(lengths))) if lengths else ()
+    is_told = any("clipping_norm" in hint for hint in facts["hints"])
+    hints = tuple(hints_of_length(plan, median(lengths))) if lengths and not is_told else ()
     hints += tuple(hints_of_metrics(plan, _classes(sites)))
     return Survey(facts, sites, (*map(str, notes), *_doubts(plan, sites)), hints, tuple(errors))
 
@@ -119,7 +120,7 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
         if test is None and plan.evaluation.folds is not None:
             held_out = without(training, plan, 1)[1]  # as much of it as any fold holds out
         elif test is None:
-            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed)
+            training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed, task.outcome)
         size = (rules.data.size if rules else None) or protected(plan, training)
         with _kept(errors):
             if plan.privacy.unit != "client":
@@ -142,7 +143,8 @@ def _check_together(plan: Plan, sites: tuple[CheckedSite, ...], dimension: int) 
     """What only all sites together can break: the cohort, the ring for its declared sizes, the held-out records."""
     if plan.privacy.unit == "client":
         check_delta(plan, len(sites))
-    require_held_out(site.holds_out for site in sites)
+    if not plan.task_is_tally:
+        require_held_out(site.holds_out for site in sites)
     members = tuple(Member(site.name, site.size or 0) for site in sites)
     cohort = sample(plan, members, round_number=1)
     for number in {1, plan.last_round}:

@@ -40,8 +40,8 @@ from clients.trust import Trust
 from federation.errors import DataError, SiteFileError, TaskError
 from federation.files import kept, replace_file
 from federation.model.task import Dataset, Task, build_task
+from federation.plan.outcomes import Classes, Outcome
 from federation.plan.plan import Plan, check_delta
-from federation.plan.tabular import TabularTask
 from federation.report.report import Fold
 from federation.round.cohort import sample
 from federation.round.messages import Member
@@ -125,11 +125,11 @@ class World:
         return torch.cat([data.labels for data in self.training.values()])
 
     @property
-    def classes(self) -> int:
-        """How many classes the labels tell apart."""
-        if isinstance(self.plan.task, TabularTask):
-            return len(self.plan.task.classes)
-        return 1 + max(int(data.labels.max()) for data in self.training.values())
+    def outcome(self) -> Outcome:
+        """What is predicted: where nobody says so, as many classes as the labels tell apart."""
+        return self.task.outcome or Classes(
+            1 + max(int(data.labels.max()) for data in self.training.values())
+        )
 
     def _declared(self, name: str) -> int:
         rules = self.rules.get(name)
@@ -159,7 +159,7 @@ def read_world(
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
     planned = parted is not None and parted.is_planned
-    if not planned:
+    if not (planned or plan.task_is_tally):
         require_held_out(test is not None for _, test in data.values())
     for name, own in rules.items():
         consent(plan, own.policy)
@@ -258,7 +258,9 @@ def _read(
     if held_out is not None:
         test = read(held_out, plan, task)
         return (everything.data, test.data), (everything.file, test.file)
-    return split(everything.data, plan.evaluation.holdout, plan.federation.seed), (everything.file,)
+    return split(everything.data, plan.evaluation.holdout, plan.federation.seed, task.outcome), (
+        everything.file,
+    )
 
 
 def _usable(

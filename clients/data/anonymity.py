@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.cells import parsed
+from clients.data.sources.numerals import parsed
 from clients.data.sources.table import Table
 from federation.words import some
 

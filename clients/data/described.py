@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from clients.data.cells import is_missing, parsed
+from clients.data.cells import is_missing
 from clients.data.doubts import (
     Doubt,
     Numbers,
@@ -30,6 +30,7 @@ from clients.data.encoding.encoded import Encoded, of_numbers, of_texts
 from clients.data.notes import FileRead, Note
 from clients.data.people import people
 from clients.data.rows import Marks, marks_of_numbers, marks_of_rows, marks_of_texts
+from clients.data.sources.numerals import Numerals, parsed
 from clients.data.sources.table import Table
 from clients.rules.origin import Place
 from federation.model.task import Dataset
@@ -37,6 +38,8 @@ from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric
 from federation.plan.identifiers import cleaned, spellings
 from federation.plan.numerals import as_text
 from federation.plan.tabular import TabularTask
+from federation.plan.tallies.tasks import Statistics
+from federation.plan.tasks import Classification, Counting, Regression, TimeToEvent
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,19 +105,21 @@ def describe(table: Table, task: TabularTask) -> Description:
         columns.append(seen.column)
         doubts += seen.doubts
     patients, notes = _people(table, task)
-    cells = table.column(task.target)
-    labels = _texts(cells, Categorical(name=task.target, values=task.classes))
-    classes = tuple(zip(task.classes, _counts(cells, task.classes), strict=True))
+    told, classes = _told(table, task)
+    for seen in told:
+        marks = marks + seen.marks
+        columns.append(seen.column)
+        doubts += seen.doubts
     return Description(
         file=FileRead(
             table.path, len(table), table.line_count, table.blank, table.twins(_names(task)) + notes
         ),
         patients=patients,
-        columns=(*columns, labels.column),
+        columns=tuple(columns),
         classes=classes,
         length=_length(squares, task),
-        doubts=(*doubts, *doubts_of_classes(task.target, classes)),
-        marks=marks + labels.marks,
+        doubts=tuple(doubts),
+        marks=marks,
     )
 
 
@@ -128,7 +133,8 @@ def describe_dataset(path: Place, data: Dataset) -> Description:
     """What can be said of data that only the user's own task can read."""
     flat = data.features.reshape(len(data), -1)
     same = int((flat == flat[:1]).all(dim=0).sum()) if len(data) > 1 else 0
-    labels, counts = torch.unique(data.labels, return_counts=True)
+    are_classes = data.labels.dtype == torch.int64 and data.labels.dim() == 1
+    labels, counts = torch.unique(data.labels[: len(data) if are_classes else 0], return_counts=True)
     classes = tuple(
         (str(label), count) for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
     )
@@ -145,9 +151,48 @@ def describe_dataset(path: Place, data: Dataset) -> Description:
         classes=classes,
         length=float(flat.to(torch.float64).norm(dim=1).median()) if len(data) else 0.0,
         doubts=tuple(doubts),
-        marks=marks_of_rows(flat.numpy()) + marks_of_rows(data.labels.numpy()[:, None] + 0.5),
+        marks=marks_of_rows(flat.numpy()) + marks_of_rows(data.labels.reshape(len(data), -1).numpy() + 0.5),
         inputs=flat.shape[1],
     )
+
+
+def _told(table: Table, task: TabularTask) -> tuple[list[_Seen], tuple[tuple[str, int], ...]]:
+    """The columns that say what is predicted, each looked at as a feature of its values or range; and classes."""
+    if isinstance(task, Statistics):
+        return [], ()
+    if isinstance(task, Classification):
+        seen, counts = _named(table, task.target, task.values[0])
+        classes = tuple(_joined(task, [count for _, count in counts]).items())
+        doubts = tuple(doubts_of_classes(task.target, classes))
+        return [replace(one, doubts=doubts) for one in seen], classes
+    if isinstance(task, TimeToEvent):
+        seen, classes = _named(table, task.event, task.events)
+        times = _look(table, Numeric(name=task.target, low=0.0, high=task.bins[-1]))
+        # A time beyond the last bin is as good as any: it says that there was no event until then.
+        kept = tuple(doubt for doubt in times.doubts if doubt.kind != "clipped")
+        return [replace(times, doubts=kept), *seen], classes
+    if isinstance(task, Regression):
+        return [_look(table, Numeric(name=task.target, **task.target_range.model_dump()))], ()
+    most = float(task.most) if isinstance(task, Counting) else 1.0
+    return [_look(table, Numeric(name=task.target, low=0.0, high=most))], ()
+
+
+def _named(
+    table: Table, name: str, values: tuple[str, ...]
+) -> tuple[list[_Seen], tuple[tuple[str, int], ...]]:
+    """A column of classes, and how many rows each has."""
+    cells = table.column(name)
+    seen = _texts(cells, Categorical(name=name, values=values))
+    classes = tuple(zip(values, _counts(cells, values), strict=True))
+    return [replace(seen, doubts=tuple(doubts_of_classes(name, classes)))], classes
+
+
+def _joined(task: Classification, counts: Sequence[int]) -> dict[str, int]:
+    """The counts of values as those of classes."""
+    found = dict.fromkeys(task.classes, 0)
+    for place, count in zip(task.values[1], counts, strict=True):
+        found[task.classes[place]] += count
+    return found
 
 
 def _people(table: Table, task: TabularTask) -> tuple[int | None, tuple[Note, ...]]:
@@ -158,7 +203,7 @@ def _people(table: Table, task: TabularTask) -> tuple[int | None, tuple[Note, ..
 
 
 def _names(task: TabularTask) -> list[str]:
-    return [*(feature.name for feature in task.features), task.target]
+    return list(task.columns)
 
 
 def _look(table: Table, feature: Feature) -> _Seen:
@@ -168,7 +213,7 @@ def _look(table: Table, feature: Feature) -> _Seen:
     return _dates(cells, feature) if isinstance(feature, Date) else _texts(cells, feature)
 
 
-def _numbers(cells: list[str], feature: Numeric) -> _Seen:
+def _numbers(cells: Numerals, feature: Numeric) -> _Seen:
     values, taken = parsed(cells), of_numbers(feature, cells)
     found, counts = np.unique(values[~np.isnan(values)], return_counts=True)
     bounds = f"{as_text(feature.low)} to {as_text(feature.high)}"
@@ -191,14 +236,14 @@ def _dates(cells: list[str], feature: Date) -> _Seen:
 def _column(
     feature: Numeric | Date,
     bounds: str,
-    cells: list[str],
+    cells: Sequence[str],
     values: Numbers,
     ends: tuple[float, float],
     taken: Encoded,
 ) -> Column:
     """The figures of a column of numbers or days, each a number or NaN."""
     known = values[~np.isnan(values)]
-    missing = _missing(cells) if len(known) < len(cells) else 0
+    missing = _missing([cells[row] for row in np.flatnonzero(np.isnan(values)).tolist()])
     below, above = float((known < ends[0]).sum()), float((known > ends[1]).sum())
     return Column(
         name=feature.name,

@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 
 from federation.plan.features import Numeric
 from federation.plan.numerals import as_text
+from federation.plan.outcomes import error_at_first
 from federation.plan.plan import Plan
+from federation.plan.settings import first_gradient
 from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from federation.words import many
 
 _CLIPPED = 0.2
@@ -161,12 +164,16 @@ def hints_of_length(plan: Plan, length: float) -> Iterator[str]:
     norm, task = plan.privacy.clipping_norm, plan.task
     if norm is None or plan.privacy.unit == "client" or not isinstance(task, TabularTask):
         return
-    gradient = math.sqrt((1 - 1 / len(task.classes)) * (1 + length**2))
+    error = error_at_first(task.outcome)
+    if error is None:
+        return
+    gradient = first_gradient(math.sqrt(1 + length**2), error)
     if gradient > _LONG * norm:
         yield (
             f"a typical record is {length:.1f} long as the model's input, so its first gradients are about "
-            f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them. "
-            "A larger norm keeps more, and adds noise in proportion"
+            f"{gradient:.1f} long; privacy.clipping_norm is {norm:g} and keeps {percent(norm / gradient)} of them, "
+            f"so probabilities may come out wrong. {gradient / 2:.2g} to {1.5 * gradient:.2g} suits them, the more "
+            "records the larger; noise grows with it"
         )
 
 
@@ -176,7 +183,7 @@ def hints_of_metrics(plan: Plan, classes: Sequence[tuple[str, int]]) -> Iterator
     For the terminal of those who own the records: the share of a class is an exact figure.
     """
     records, task = sum(count for _, count in classes), plan.task
-    if len(classes) != 2 or not records or not isinstance(task, TabularTask):
+    if len(classes) != 2 or not records or not isinstance(task, Classification):
         return
     (rare, fewest), asked = min(classes, key=lambda one: one[1]), plan.evaluation.metrics
     if not 0 < fewest < _RARE * records:

@@ -7,12 +7,14 @@ cannot be read is refused by name: a site that is missing from a run must not go
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clients.data.notes import Note
 from clients.data.sources.opened import format_of
 from clients.policy import SITE_ID, load_site
+from clients.rules.form import NAME as READING
+from clients.rules.form import load_reading
 from clients.rules.origin import TABLES, Origin, Place
 from federation.errors import DataError
 from federation.plan.mock import README
@@ -61,12 +63,16 @@ class SiteFiles:
     train: Path
     test: Path | None = None
     site_file: Path | None = None
+    reading: Path | None = None
 
     def places(self) -> tuple[Place, Place | None]:
-        """The records, and those to evaluate on, read as the site's own site.toml says, if it brought one.
+        """The records, and those to evaluate on, read as the site's own site.toml says, or else a reading.toml.
 
         SiteFileError if that cannot be read.
         """
+        if self.site_file is None and self.reading is not None:
+            form = load_reading(self.reading)
+            return form.origin(self.train), None if self.test is None else form.origin(self.test)
         if self.site_file is None:
             return self.train, self.test
         data = load_site(self.site_file).data
@@ -87,6 +93,7 @@ class SitesFolder:
 def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
     """The sites of a folder: NAME.csv, or NAME/ with train.csv (and test.csv, site.toml).
 
+    A reading.toml says how text is read, for all sites or in NAME/ for one.
     `any_format`, for a user's own task: NAME.* of any suffix, or NAME/ with train.* (and test.*), or else the
     folder NAME/ itself.
     """
@@ -94,7 +101,7 @@ def find_sites(directory: Path, *, any_format: bool = False) -> SitesFolder:
         raise DataError(f"{directory}: there is no such folder", hint="name one with a CSV file per site")
     entries = sorted(directory.iterdir())
     passed = [entry for entry in entries if _is_aside(entry, any_format)]
-    sites = [_site(entry, any_format) for entry in entries if entry not in set(passed)]
+    sites = [_read(_site(entry, any_format), directory) for entry in entries if entry not in set(passed)]
     if not sites:
         raise DataError(f"{directory}: holds no sites", hint="add NAME.csv or NAME/train.csv for each site")
     _refuse_twins(directory, sites)
@@ -141,7 +148,7 @@ def _is_aside(entry: Path, any_format: bool) -> bool:
 
 def _passed_over(directory: Path, entries: Sequence[Path]) -> tuple[Note, ...]:
     made_up = [entry for entry in entries if entry.name == README]
-    entries = [entry for entry in entries if entry not in made_up]
+    entries = [entry for entry in entries if entry not in made_up and entry.name != READING]
     said = "records in this folder were made up by federation mock"
     notes = [Note(path, said, "take no figure of a run with them for a result") for path in made_up]
     if not entries:
@@ -189,6 +196,13 @@ def _site(entry: Path, any_format: bool) -> SiteFiles:
         raise DataError(f"{entry}: holds no train.csv", hint="put the site's data there")
     site_file = entry / "site.toml"
     return SiteFiles(name, train or entry, test, site_file if site_file.is_file() else None)
+
+
+def _read(site: SiteFiles, directory: Path) -> SiteFiles:
+    """A site with what says how its files are read: its own word before that of all."""
+    folders = (directory / site.name, directory) if site.train.parent != directory else (directory,)
+    found = next((place for folder in folders if (place := folder / READING).is_file()), None)
+    return replace(site, reading=found)
 
 
 def _part(folder: Path, part: str, any_format: bool) -> Path | None:

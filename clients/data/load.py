@@ -7,13 +7,12 @@ cell may be a diagnosis. We guess nothing, and fill in what the plan says alone:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.data.cells import FILL, codes
 from clients.data.encoding.encoded import encoded
 from clients.data.faults import Fault, refuse
 from clients.data.notes import FileRead
@@ -22,13 +21,17 @@ from clients.data.sources.opened import SOURCE
 from clients.data.sources.reading import examined
 from clients.data.sources.table import Table
 from clients.data.split import apart
+from clients.data.tallied import tallied
+from clients.data.targets import labels_of
 from clients.policy import Policy
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError, TaskError
+from federation.model.outcomes import labels_fit
 from federation.model.task import Dataset, Source, Task, hashed
 from federation.plan.maps import to_unit, write_crosses
 from federation.plan.plan import Plan, check_delta
 from federation.plan.tabular import TabularTask
+from federation.plan.tallies.tasks import Curves
 from privacy.errors import PolicyViolation
 
 
@@ -60,6 +63,8 @@ class SiteRecords:
 def read_file(path: Place, plan: Plan, task: Task) -> Reading:
     """A site's file as the plan's task reads it. DataError; TaskError if the user's own code is at fault."""
     reading = read_table(path, plan.task) if isinstance(plan.task, TabularTask) else _read_by(task, path)
+    if plan.task_is_tally:
+        reading = replace(reading, data=tallied(reading.data, plan))
     if plan.privacy.unit == "patient" and reading.data.patients is None:
         hint = "give Dataset.patients, or choose another privacy.unit"
         raise TaskError(f"{task.name}: the data do not say whose each record is", hint=hint)
@@ -115,16 +120,17 @@ def read_csv(path: Place, task: TabularTask) -> Dataset:
 
 
 def read_table(place: Place, task: TabularTask) -> Reading:
-    """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels (n,) int64.
+    """The rows of a table: features (n, task.inputs) float32 in [-1, 1], labels as the task's outcome has them.
 
     What a cell becomes: clients/data/encoding. DataError names all columns whose cells cannot be used. Columns are
     unpacked one at a time.
     """
     table = examined(place)
-    names = [*(feature.name for feature in task.features), task.target]
+    names = [*task.columns]
     lacking = table.lacking([*names, *([task.patient] if task.patient is not None else [])])
     there = {name for name in (*names, task.patient) if name is not None and not table.lacking([name])}
-    features, found, at = np.zeros((len(table), task.inputs), np.float32), list[Fault](), 0
+    wide = task.inputs if not isinstance(task, Curves) else len(task.groups)
+    features, found, at = np.zeros((len(table), wide), np.float32), list[Fault](), 0
     for feature in task.features:
         width = len(feature.parts)
         if feature.name in there:
@@ -132,8 +138,7 @@ def read_table(place: Place, task: TabularTask) -> Reading:
             columns.write(features[:, at : at + width])
             found += columns.faults
         at += width
-    cells = table.column(task.target) if task.target in there else []
-    labels, faults, _ = codes(cells, task.target, task.classes, cure=FILL)
+    labels, faults = labels_of(table, task, there)
     owners = people(table, task.patient) if task.patient in there and task.patient is not None else None
     found = [*found, *faults, *(owners.faults if owners else ())]
     refuse(table, found, [*table.problems, *lacking])
@@ -175,18 +180,19 @@ def _read_by(task: Task, place: Place) -> Reading:
         # The text of this exception may quote a record; its type cannot.
         message = f"{task.name}: reading {path} failed with {type(error).__name__}"
         raise TaskError(message, hint="see the traceback with --debug") from error
-    data = checked(dataset, task.name)
+    data = checked(dataset, task)
     return Reading(data, FileRead(place, len(data)))
 
 
-def checked(dataset: object, name: str) -> Dataset:
+def checked(dataset: object, task: Task) -> Dataset:
     """The Dataset of a user's function, or a TaskError that says what it lacks."""
-    hint = "correct the task's data function"
+    hint, name = "correct the task's data function", task.name
     if not isinstance(dataset, Dataset):
         raise TaskError(f"{name}: the data is no federation.Dataset", hint=hint)
+    labels = labels_fit(task.predicts, dataset.labels)
     rules = {
         "must have records and a label for each": 0 < len(dataset) == len(dataset.features),
-        "must have int64 labels (n,)": dataset.labels.dtype == torch.int64 and dataset.labels.dim() == 1,
+        labels or "must have labels": not labels,
         "must have finite features": bool(torch.isfinite(dataset.features).all()),
         "must number its patients (n,) int64 from 0, without gaps": _is_numbered(dataset),
         "must give each of its patients one id (n,) int64, or none": _is_identified(dataset),

@@ -33,11 +33,15 @@ import torch
 from numpy.typing import NDArray
 
 from clients.data.people import usual
+from federation.model.outcomes import strata
 from federation.model.task import Dataset
+from federation.plan.outcomes import Outcome
 from privacy.accounting.units import Unit
 
 
-def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset | None]:
+def split(
+    dataset: Dataset, holdout: float, seed: int, outcome: Outcome | None = None
+) -> tuple[Dataset, Dataset | None]:
     """Training part and held-out part: `holdout` of every class, rounded, chosen by a public seed.
 
     Within a class the records are ordered by a hash of their own content, so that the part a record falls in
@@ -45,11 +49,11 @@ def split(dataset: Dataset, holdout: float, seed: int) -> tuple[Dataset, Dataset
     one record at least to train on. None if nothing is held out.
 
     If patients are known, whole patients are chosen in the same way: no patient is in both parts, and a patient's
-    class is the one that most of their records have.
+    class is the one that most of their records have. Of other outcomes, labels that are alike are a class.
     """
     owners = _owners(dataset)
     ranks = _sums(owners, content_hashes(dataset, seed))
-    classes = usual(owners, dataset.labels.numpy())
+    classes = usual(owners, strata(outcome, dataset.labels).numpy())
     held = np.zeros(len(ranks), dtype=bool)
     for label in np.unique(classes):
         members = np.flatnonzero(classes == label)

@@ -15,8 +15,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 import numpy as np
 from pydantic import ValidationError
 
-from clients.data.cells import is_missing, parsed
+from clients.data.cells import is_missing
 from clients.data.encoding.encoded import of_numbers, of_texts
+from clients.data.sources.numerals import parsed
 from federation.plan.dates import ISO, Date, Form
 from federation.plan.features import Categorical, Feature, Hashed, Numeric
 from federation.plan.identifiers import MAX_DIGITS, are_told_apart, cleaned, is_whole
@@ -29,7 +30,8 @@ _LONG = 60  # characters of a cell
 _ENOUGH = 20  # rows, for a word on how many cells are unique
 _MOST_LISTED = 60  # values in a list; of more codes, a hash
 _HASH = 64
-_TAIL = 30  # times the first quartile of what is above 0, for the greatest number of a long tail
+_TAIL = 20  # times a usual number, for the greatest one of a long tail, signs aside
+_USUAL, _USUAL_OF_BOTH = 0.25, 0.5  # a quantile of what is not 0; many are near 0 where there are both signs
 _STEPS = 20  # of a proposed range; it is rounded outwards to these
 
 _ID = r"(id|ids|nr|nbr|no|num|number|code|key|uuid|guid|hash)"
@@ -182,11 +184,17 @@ def _of_numbers(name: str, texts: list[str], numbers: list[float]) -> Judged:
         return Judged(name, None, f"possible identifier: whole numbers of more than {MAX_DIGITS} digits")
     in_a_row = different == count == high - low + 1
     if are_whole and (in_a_row or (count >= _ENOUGH and different >= _UNIQUE * count)):
-        return Judged(name, None, "possible identifier: whole numbers, nearly all different")
-    positive = [number for number in numbers if number > 0]
-    if low >= 0 and high > _TAIL * float(np.quantile(positive, 0.25)):
-        scale, least = ("log", _power(low, ROUND_FLOOR)) if low > 0 else ("symlog", 0.0)
-        shape = {"low": least, "high": _power(high, ROUND_CEILING), "scale": scale}
+        return Judged(
+            name,
+            None,
+            "possible identifier: whole numbers, nearly all different; if it measures, add its range",
+        )
+    sizes = [abs(number) for number in numbers if number != 0]
+    if sizes and max(sizes) > _TAIL * float(np.quantile(sizes, _USUAL if low >= 0 else _USUAL_OF_BOTH)):
+        scale = "log" if low > 0 else "symlog"
+        least = _power(low, ROUND_FLOOR) if low > 0 else -_power(-low, ROUND_CEILING) if low < 0 else 0.0
+        most = _power(high, ROUND_CEILING) if high > 0 else 0.0
+        shape = {"low": least, "high": most, "scale": scale}
         return _proposed(name, shape, "a long tail, so on the scale of its logarithm")
     ends = outwards(low, high)
     shape = {"low": float(ends[0]), "high": float(ends[1])}

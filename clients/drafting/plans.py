@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from clients.data.cells import codes
-from clients.data.faults import refuse
 from clients.data.sources.table import Table
-from clients.drafting.columns import MOST_VALUES, Judged, judged, listed
+from clients.drafting.columns import Judged, judged
+from clients.drafting.targets import Predicted, predicted, until
 from federation.config.toml import inline, key_of
 from federation.errors import DataError
 from federation.plan.features import Categorical, Feature
 from federation.plan.identifiers import MAX_DIGITS, cleaned
 from federation.plan.plan import Plan, parse
+from federation.plan.settings import Settings, settings_for
 from federation.words import printable
 
 MOST_COLUMNS = 1000  # in a plan that people are to read
@@ -33,7 +33,8 @@ DECISIONS = (
     "the order of the classes: of two, the second is the positive one of AUC, F1 and recall",
     "privacy: the unit (is a patient in several rows?), epsilon, delta",
     "cohort.minimum, colluders and dropouts: how many sites there are, and how many may fail or collude",
-    "rounds, sample_rate and learning rates: try them on made-up data (federation mock), never on private ones",
+    "rounds, sample_rate, clip and learning rate: proposed by a rule for the records of all sites (--records) "
+    "and epsilon; try others on public data, never on private ones",
 )
 """What a person has to decide, whatever the table."""
 
@@ -46,7 +47,12 @@ class Proposal:
     text: str
     columns: tuple[Judged, ...]
     target: str
-    classes: tuple[str, ...]
+    predicted: Predicted
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the target; none where it is a number."""
+        return self.predicted.classes
 
     @property
     def used(self) -> tuple[Judged, ...]:
@@ -66,14 +72,29 @@ def targets_of(table: Table) -> tuple[str, ...]:
     return tuple(column.name for column in found if isinstance(column.feature, Categorical))
 
 
-def propose(table: Table, target: str, name: str, only: Sequence[str] = ()) -> Proposal:
+@dataclass(frozen=True)
+class Wanted:
+    """What a plan is to suit: an epsilon, and the records of all sites, or as many as the table has."""
+
+    epsilon: float = 3.0
+    records: int | None = None
+    event: str | None = None  # the column that says what a time until an event ended in
+
+
+AS_THE_TABLE = Wanted()
+
+
+def propose(
+    table: Table, target: str, name: str, only: Sequence[str] = (), wanted: Wanted = AS_THE_TABLE
+) -> Proposal:
     """A plan that predicts `target` from the other columns, or from those in `only`.
 
-    DataError for a target that has no classes, and where no column is left to learn from.
+    DataError for a target that is neither classes nor a number, and where no column is left to learn from.
     """
-    classes = _classes(table, target)
-    names = [wanted for column in only if (wanted := cleaned(column)) != cleaned(target)] or [
-        column for column in dict.fromkeys(table.header) if column != cleaned(target)
+    found = predicted(table, target) if wanted.event is None else until(table, target, wanted.event)
+    told = {cleaned(target), cleaned(wanted.event or target)}
+    names = [chosen for column in only if (chosen := cleaned(column)) not in told] or [
+        column for column in dict.fromkeys(table.header) if column not in told
     ]
     if len(names) > MOST_COLUMNS:
         hint = "name those that matter: --feature COLUMN, once for each"
@@ -86,8 +107,8 @@ def propose(table: Table, target: str, name: str, only: Sequence[str] = ()) -> P
             f"{table.path}: no column is left to learn from{reasons}",
             hint="see what a plan can hold: README.md",
         )
-    text = _text(table, target, name, classes, columns)
-    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), classes)
+    text = _text(table, name, found, columns, wanted)
+    return Proposal(parse(text, Path("plan.toml")), text, columns, cleaned(target), found)
 
 
 def _judged(table: Table, name: str) -> Judged:
@@ -96,43 +117,29 @@ def _judged(table: Table, name: str) -> Judged:
     return judged(name, table.column(name), table.numerals(name))
 
 
-def _classes(table: Table, target: str) -> tuple[str, ...]:
-    """The classes of the target, in order."""
-    cells = table.column(target)
-    texts = [cleaned(cell) for cell in cells]
-    filled = [text for text in texts if text]
-    classes = listed(filled) if 2 <= len(set(filled)) <= MOST_VALUES else None
-    if classes is None:
-        count = len(set(filled))
-        hint = f"a plan learns 2 to {MOST_VALUES} classes: name another column, or group the values first"
-        raise DataError(f'{table.path}: column "{target}" has {count} different values', hint=hint)
-    refuse(table, codes(cells, target, classes)[1])  # empty cells
-    return classes
-
-
-def _text(table: Table, target: str, name: str, classes: tuple[str, ...], columns: Sequence[Judged]) -> str:
+def _text(table: Table, name: str, found: Predicted, columns: Sequence[Judged], wanted: Wanted) -> str:
+    features = tuple(column.feature for column in columns if column.feature is not None)
+    settings, delta = settled_delta(found, features, Wanted(wanted.epsilon, wanted.records or len(table)))
     lines = [
         *_head(table),
         "[federation]",
         f"name = {inline(_title(name))}  # for people",
-        "rounds = 100  # GUESS: training rounds; each one costs time, and a fixed epsilon is spread over all",
+        f"rounds = {settings.rounds}  # by rule: each one costs time, and a fixed epsilon is spread over all",
         "seed = 7  # public: cohorts, held-out rows and first params follow from it; noise and keys never do",
         "",
         "[task]",
-        'kind = "tabular-classification"',
-        f"target = {inline(cleaned(target))}  # what is predicted",
-        f"classes = {inline(list(classes))}  # DECIDE the order: of two, the second is the positive one",
+        *found.lines[:-1],
         *_patients(columns),
-        'model = "logistic"  # or "additive": a curve a number; "mlp": a hidden layer; or "package.module:factory"',
+        found.lines[-1],
         "",
         "# GUESS, each line: write what is possible, not what is in one file. A number beyond its range is",
         "# clipped; a text that is not in its list is refused, unless other = true; so is a cell that says",
         "# nothing, unless the line says missing. The order of lines is the layout of the input.",
         "[task.features]",
         *(line_of(column.feature, column.why) for column in columns if column.feature is not None),
-        *_without(columns),
+        *without(columns),
         "",
-        *_rules(len(table)),
+        *rules(settings, wanted, delta, found.metrics),
     ]
     return "\n".join(lines) + "\n"
 
@@ -169,7 +176,8 @@ def _plain(value: object) -> object:
     return int(value) if isinstance(value, float) and is_whole else value
 
 
-def _without(columns: Sequence[Judged]) -> Iterator[str]:
+def without(columns: Sequence[Judged]) -> Iterator[str]:
+    """What was left out, and why, as comments."""
     left = [column for column in columns if column.feature is None]
     if left:
         yield "# Left out, and why. Whoever knows better adds a line above."
@@ -179,10 +187,33 @@ def _without(columns: Sequence[Judged]) -> Iterator[str]:
         yield f"#   and {len(left) - _NAMED} more"
 
 
-def _rules(rows: int) -> Iterator[str]:
-    """The tables that no data decide."""
-    power = max(5, math.ceil(math.log10(rows)) + 1)
-    yield from re.sub(r"1e-5\b", f"1e-{power}", _RULES).splitlines()
+def settled_delta(found: Predicted, features: Sequence[Feature], wanted: Wanted) -> tuple[Settings, str]:
+    """What suits these columns and so many records, by the rule; and a delta for them, as text."""
+    records = wanted.records or 1
+    delta = f"1e-{max(5, math.ceil(math.log10(records)) + 1)}"
+    task = found.task(features)
+    params = (task.inputs + 1) * max(1, len(found.classes))
+    return settings_for(task, params, records, wanted.epsilon, float(delta)), delta
+
+
+def rules(
+    settings: Settings, wanted: Wanted, delta: str, metrics: Sequence[str], unit: str = "record"
+) -> Iterator[str]:
+    """The tables that no cell decides: what a rule proposes, and what people have to."""
+    said = {
+        "SAMPLE_RATE": f"{settings.sample_rate:g}",
+        "EPSILON": f"{float(wanted.epsilon)!r}",
+        "DELTA": delta,
+        "CLIP": f"{settings.clipping_norm:g}",
+        "GRADIENT": f"{settings.gradient:.1f}",
+        "RATE": f"{settings.learning_rate:g}",
+        "RECORDS": f"{settings.records:,}",
+        "METRICS": inline(list(metrics)),
+        "UNIT": unit,
+    }
+    yield from re.sub("[A-Z_]{4,}", lambda found: said.get(found[0], found[0]), _RULES).splitlines()
+    if "accuracy" in metrics:
+        yield _PUBLISHED
 
 
 _RULES = """\
@@ -194,16 +225,16 @@ deadline_seconds = 60  # for each stage of a round; who is later is left out
 
 [training]
 optimizer = "sgd"  # the only one that noise = "distributed" covers
-learning_rate = 1.0  # GUESS
+learning_rate = 1.0  # the server's optimizer sets the step
 local_steps = 1  # noise = "distributed" takes one
-sample_rate = 0.2  # GUESS: each row takes part in a round with this chance
+sample_rate = SAMPLE_RATE  # by rule, for RECORDS records of all sites: a row's chance in each round
 
 [privacy]
-unit = "record"  # DECIDE: "patient" where one person has several rows
+unit = "UNIT"  # DECIDE: "patient" where one person has several rows
 noise = "distributed"  # each site adds a share; nobody sees a sum without noise
-epsilon = 3.0  # DECIDE: what the whole run may tell of one unit; smaller is safer, and learns less
-delta = 1e-5  # DECIDE: has to be well below 1 / rows of the largest site
-clipping_norm = 1.0  # GUESS: the most that one row may move a sum
+epsilon = EPSILON  # DECIDE: what the whole run may tell of one unit; smaller is safer, and learns less
+delta = DELTA  # DECIDE: has to be well below 1 / rows of the largest site
+clipping_norm = CLIP  # by rule: the most that a row may move a sum; first gradients are GRADIENT long
 
 [secure_aggregation]
 colluders = 1  # DECIDE: so many sites may conspire with the server and learn nothing more
@@ -211,10 +242,12 @@ dropouts = 1  # DECIDE: so many sites may vanish in a round, and it still ends
 
 [server]
 optimizer = "adam"  # what is done with a sum costs no privacy
-learning_rate = 0.02  # GUESS
+learning_rate = RATE  # by rule, for so many rounds of Adam
 
 [evaluation]
 holdout = 0.2  # of a site without a test file
-metrics = ["accuracy", "balanced_accuracy", "auc", "f1", "recall"]
-# epsilon = 0.5  # DECIDE: with it, noised figures over the held-out rows of all sites are published
+metrics = METRICS
 """
+_PUBLISHED = (
+    "# epsilon = 0.5  # DECIDE: with it, noised figures over the held-out rows of all sites are published"
+)

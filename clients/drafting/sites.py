@@ -17,6 +17,7 @@ from clients.drafting.sources import Reading, path_in
 from clients.endpoint import Consortium
 from clients.policy import Policy, consent
 from federation.config.schema import validate
+from federation.config.tables import SMALLEST
 from federation.config.toml import Document, inline, write
 from federation.errors import InputError, UnusableFile
 from federation.files import refuse_existing, taken_back, write_new
@@ -37,6 +38,7 @@ class Limits:
     epsilon_max: float | None = None
     colluders_minimum: int | None = None
     survivors_minimum: int | None = None
+    cohort_minimum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def policy_for(plan: Plan, limits: Limits) -> Policy:
     changes: dict[str, object] = {
         "colluders_minimum": limits.colluders_minimum,
         "survivors_minimum": limits.survivors_minimum,
+        "foreseen": None,  # a pool of people outlives this plan
+        # Rounds of two are agreed to in so many words, and follow from no plan.
+        "cohort_minimum": limits.cohort_minimum or max(SMALLEST + 1, least.cohort_minimum),
     }
     if limits.epsilon_max is not None and plan.privacy.unit == "record":
         changes["epsilon_max"] = limits.epsilon_max
@@ -217,7 +222,9 @@ def _meaning(draft: Draft, name: str) -> str:
         "plans": f'one run of "{title}"; {{ digest = "sha256:...", runs = 3 }} would approve three',
         "epsilon_max": "of a record, over all plans together and for ever",
         "delta_max": "the same for delta",
-        "cohort_minimum": "no sum of fewer sites",
+        "cohort_minimum": "no sum of fewer sites"
+        if draft.policy.cohort_minimum > SMALLEST
+        else "of two sites the other sees this one's part of each sum: this site's own noise protects it",
         "noise": "the only kind of noise that is accepted",
         "colluders_minimum": "against so many sites on the server's side; fewer than a site demands by default",
         "survivors_minimum": "so many sites are in every sum that is opened",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -13,7 +13,7 @@ from pydantic import Field
 from clients.rules.data import SiteData
 from clients.rules.origin import Origin
 from federation.config.schema import Table, validate
-from federation.config.toml import Document, inline
+from federation.config.toml import Document, inline, read
 from federation.errors import InputError
 
 _PLACES = ("source", "test", "password_file")
@@ -73,6 +73,14 @@ class Reading:
         return path_in(folder, Path(value))
 
 
+def origin_of_site(path: Path) -> Origin:
+    """The records of a site file, by its table `[data]` alone. InputError if that says nothing that can be read."""
+    document = read(path)
+    content = {"data": document.data["data"]} if "data" in document.data else {}
+    said = validate(_Said, replace(document, data=content))
+    return said.data.origins(path.parent)[0]
+
+
 def path_in(folder: Path, file: Path) -> str:
     """A path as a file in `folder` has it: within the folder from there, any other from the root."""
     whole, base = file.resolve(), folder.resolve()
@@ -102,7 +110,14 @@ def _by_options(text: str, source: str) -> str:
     set --separator ";" (and --decimal), or save it
     >>> print(_by_options('add a line such as: query = "select age"; check data.source in site.toml', "DATA"))
     give --query "select age"; check DATA
+    >>> print(_by_options("take data.separator out of site.toml", "DATA"))
+    leave out --separator
+    >>> print(_by_options("check data.source (or data.test) in site.toml", "DATA"))
+    check DATA
     """
+    if source == "DATA":  # one table, and no file of records to evaluate on
+        text = text.replace(" (or data.test)", "")
+    text = re.sub(r"take (data\.\w+) out of site\.toml", r"leave out \1", text)
     if "add a line such as: " in text:
         text = re.sub(r"add a line such as: (\w+) = ", r"give data.\1 = ", text)
     changed = _KEY.sub(lambda found: _option(found[1], source) + " " * found[0].endswith(" = "), text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clients.policy import SiteFile
+from federation.config.tables import SMALLEST
 from federation.errors import FederationError
 from federation.model.params import Layout
 from federation.model.task import build_task
@@ -54,7 +55,10 @@ def leaves(plan: Plan, rules: SiteFile) -> Iterator[tuple[str, str]]:
     least = rules.policy.survivors_demanded(plan)
     yield (
         "is opened",
-        f"the sum over {least} sites or more, and whose it is; never what this site alone added to it",
+        f"the sum over {least} sites or more, and whose it is; never what this site alone added to it"
+        if least > SMALLEST
+        else "the sum over 2 sites or more, and whose it is; of two, the other site sees what this one added, "
+        "with its noise",
     )
     yield from _evaluation(plan)
     yield "never leaves", "a record, how many there are, a loss, a metric of this site, the text of an error"

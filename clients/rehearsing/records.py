@@ -47,7 +47,7 @@ def made_by(task: Task, count: int) -> Dataset:
     except (Exception, SystemExit) as error:
         message = f"{task.name}: mock({count}) failed with {said(error)}"
         raise CodeError(message, hint="call it by hand") from error
-    data = checked(found, task.name)
+    data = checked(found, task)
     if len(data) != count:
         message = f"{task.name}: mock({count}) makes {len(data)} records"
         raise CodeError(message, hint="make as many as are asked for")

@@ -27,7 +27,40 @@ _ONLY_FOR = {
     "encoding": (("csv", "own"), "is for CSV"),
     "columns": (("csv", "own"), "is for CSV"),
 }
-_OF_CELLS = "\"'\\\r\n\0-+. "  # quotes, ends of lines, and what stands in numbers and texts
+SPACE = " "
+_OF_CELLS = "\"'\\\r\n\0-+."  # quotes, ends of lines, and what stands in numbers and texts
+
+
+def one_character(separator: str) -> str:
+    """What parts the cells of a line. Mistake where it cannot."""
+    named = {"comma": ",", "semicolon": ";", "tab": "\t", "space": SPACE}.get(separator, separator)
+    if len(named) != 1 or named.isalnum() or named in _OF_CELLS:
+        raise Mistake("cannot part cells", 'write ",", ";", "tab", "space" or "|"')
+    return named
+
+
+def columns_named(columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The names of the columns of text without a header. Mistake for one that is there twice, or is none."""
+    if columns is None:
+        return None
+    names = tuple(map(cleaned, columns))
+    are_apart = bool(names) and all(names) and len(set(names)) == len(names)
+    if not are_apart or not all(map(str.isprintable, names)):
+        raise Mistake("must name each column of the file once, in order", 'write ["age", "sex", "died"]')
+    return names
+
+
+def encoding_known(encoding: str) -> str:
+    """The encoding of a file as Python names it. Mistake for what is none of text."""
+    hint = 'write for example "utf-8", "windows-1252", "iso-8859-15" or "utf-16"'
+    try:
+        name = codecs.lookup(encoding).name
+        "a".encode(name)  # refuses what is no encoding of text, such as "hex"
+    except (LookupError, ValueError):
+        raise Mistake("is no encoding", hint) from None
+    if name in ("utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"):
+        raise Mistake("is no encoding of files", hint)
+    return "utf-8" if name == "utf-8-sig" else name
 
 
 class SiteData(Table):
@@ -73,41 +106,9 @@ class SiteData(Table):
         _ = sqlite_file(source) if scheme == "sqlite" else Server.named(source)
         return source
 
-    @field_validator("separator")
-    @classmethod
-    def _one_character(cls, separator: str) -> str:
-        named = {"comma": ",", "semicolon": ";", "tab": "\t"}.get(separator, separator)
-        if len(named) != 1 or named.isalnum() or named in _OF_CELLS:
-            raise Mistake("cannot part cells", 'write ",", ";", "tab" or "|"')
-        return named
-
-    @field_validator("columns")
-    @classmethod
-    def _told_apart(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if columns is None:
-            return None
-        names = tuple(map(cleaned, columns))
-        if (
-            not names
-            or not all(names)
-            or len(set(names)) < len(names)
-            or not all(map(str.isprintable, names))
-        ):
-            raise Mistake("must name each column of the file once, in order", 'write ["age", "sex", "died"]')
-        return names
-
-    @field_validator("encoding")
-    @classmethod
-    def _of_text(cls, encoding: str) -> str:
-        hint = 'write for example "utf-8", "windows-1252", "iso-8859-15" or "utf-16"'
-        try:
-            name = codecs.lookup(encoding).name
-            "a".encode(name)  # refuses what is no encoding of text, such as "hex"
-        except (LookupError, ValueError):
-            raise Mistake("is no encoding", hint) from None
-        if name in ("utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"):
-            raise Mistake("is no encoding of files", hint)
-        return "utf-8" if name == "utf-8-sig" else name
+    _separator = field_validator("separator")(one_character)
+    _columns = field_validator("columns")(columns_named)
+    _encoding = field_validator("encoding")(encoding_known)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -10,6 +10,8 @@ contributes zero.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,8 @@ from federation.errors import DataError
 from federation.kinds.figures import FIGURES, FIGURES_NORM, LOSS_BOUND
 from federation.model.task import Dataset, Task, is_built_in
 from privacy.mechanism.clipping import clip_rows
+
+Scored: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def figures(
@@ -40,33 +44,49 @@ def figures(
     """
     if data is None or len(data) == 0:
         return torch.zeros(FIGURES, dtype=torch.float64)
-    rows = _rows(model.eval(), task, data, Tally() if tally is None else tally, threshold)
+    tally = Tally() if tally is None else tally
+
+    def scored(own: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
+        return _scored(own, task, features, labels, threshold)
+
+    rows = each_apart(model.eval(), task, data, tally, scored, FIGURES)
     if whole_patients:
-        if data.patients is None:
-            hint = "name the column that does under task.patient"
-            raise DataError("the held-out records do not say whose each of them is", hint=hint)
-        people = int(data.patients.max()) + 1
-        rows = torch.zeros(people, FIGURES, dtype=torch.float64).index_add_(0, data.patients, rows)
+        patients = patients_of(data)
+        people = int(patients.max()) + 1
+        rows = torch.zeros(people, FIGURES, dtype=torch.float64).index_add_(0, patients, rows)
     return clip_rows(rows, FIGURES_NORM).sum(dim=0)
 
 
-def _rows(model: nn.Module, task: Task, data: Dataset, tally: Tally, threshold: float | None) -> Tensor:
-    """One row per record, none longer than FIGURES_NORM; by `vmap`, or alone if the code's path follows values."""
+def each_apart(
+    model: nn.Module, task: Task, data: Dataset, tally: Tally, scored: Scored, width: int
+) -> Tensor:
+    """What `scored` makes of each record, float64 (n, width); by `vmap`, or alone where code follows values.
+
+    Zeros where the code raised.
+    """
     trial = Trial(model, task.loss, data.features[:0], data.labels[:0])
     with torch.random.fork_rng(devices=[]):
         at_once = 1 if trial.follows_values(2) else len(data)
 
-    def scored(places: Tensor) -> tuple[Tensor, Tensor]:
+    def found_at(places: Tensor) -> tuple[Tensor, Tensor]:
         if at_once == 1 or is_built_in(task):
             own = copy.deepcopy(model) if at_once == 1 else model
-            return places, _scored(own, task, data.features[places], data.labels[places], threshold)
-        each = vmap(lambda x, y: _scored(model, task, x[None], y[None], threshold)[0], randomness="different")
+            return places, scored(own, data.features[places], data.labels[places])
+        each = vmap(lambda x, y: scored(model, x[None], y[None])[0], randomness="different")
         return places, each(data.features[places], data.labels[places])
 
-    rows = torch.zeros(len(data), FIGURES, dtype=torch.float64)
-    for places, found in apart(scored, len(data), tally, at_once):
+    rows = torch.zeros(len(data), width, dtype=torch.float64)
+    for places, found in apart(found_at, len(data), tally, at_once):
         rows[places] = found
     return rows
+
+
+def patients_of(data: Dataset) -> Tensor:
+    """Whose each record is. DataError where nobody says."""
+    if data.patients is None:
+        hint = "name the column that does under task.patient"
+        raise DataError("the held-out records do not say whose each of them is", hint=hint)
+    return data.patients
 
 
 def _scored(

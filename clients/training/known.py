@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from federation.errors import TaskError
-from federation.model.task import cross_entropy
+from federation.model.builtin import Intercepts
+from federation.model.task import is_ours
 
 # Each computes every record by itself, whatever its values. Softmax over the records, the one exception that its
 # settings allow, shows on any made-up records.
@@ -26,7 +27,7 @@ _LAYERS: Final = frozenset({
     nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.LogSigmoid, nn.Softmax,
     nn.LogSoftmax, nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout,
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.ZeroPad1d, nn.ZeroPad2d, nn.Upsample,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.ZeroPad1d, nn.ZeroPad2d, nn.Upsample, Intercepts,
 })  # fmt: skip
 _HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -38,7 +39,7 @@ def is_known(model: nn.Module) -> bool:
 
 def each(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss of every record by itself, (n,), also if the code of `loss` looks at the batch."""
-    if loss is cross_entropy:
+    if is_ours(loss):
         return loss
 
     def of_one(output: Tensor, label: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from clients.training.counted import counts
 from clients.training.dpsgd import chosen_route
 from clients.training.held_out import figures
 from clients.training.isolation import Tally, apart, listening
@@ -48,7 +49,7 @@ def try_out(task: Task, like: Dataset, plan: Plan, size: int) -> None:
         if dtype == torch.float64:
             _require_route(task, like, plan, size)
         if plan.figures is not None:
-            _require_figures(task, like)
+            _require_figures(task, like, plan)
 
 
 def _require_route(task: Task, like: Dataset, plan: Plan, size: int) -> None:
@@ -57,9 +58,14 @@ def _require_route(task: Task, like: Dataset, plan: Plan, size: int) -> None:
     chosen_route(trial.model, task.loss, features, labels, expected, whole_patients=plan.kind.draws_patients)
 
 
-def _require_figures(task: Task, like: Dataset) -> None:
+def _require_figures(task: Task, like: Dataset, plan: Plan) -> None:
     tally, few = Tally(), replace(made_up(like, 2), patients=None)
-    figures(task.model(), task, few, whole_patients=False, tally=tally)
+    cells = None if plan.figures is None else plan.figures.cells
+    if cells is None:
+        figures(task.model(), task, few, whole_patients=False, tally=tally)
+    else:
+        mine = torch.arange(2)  # each its own patient
+        counts(task.model().double(), task, plan, cells, replace(few, patients=mine), tally)
     if tally.raised:
         message = f"{task.name}: made-up records cannot be evaluated: not one output per class, or an error"
         raise TaskError(message, hint=MADE_UP)

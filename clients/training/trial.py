@@ -93,8 +93,7 @@ class Trial:
         with torch.no_grad():
             before = self.losses(features, labels)
             for kept in (first, ~first):
-                swapped = torch.where(kept.view(-1, *[1] * (features.dim() - 1)), features, others)
-                after = self.losses(swapped, torch.where(kept, labels, their_labels))
+                after = self.losses(_where(kept, features, others), _where(kept, labels, their_labels))
                 if not self.close(after[kept], before[kept]):
                     return True
             with _in_use(self.model):  # without dropout, which draws otherwise for fewer records
@@ -116,6 +115,11 @@ class Trial:
             except (Exception, SystemExit):
                 return True
         return False
+
+
+def _where(kept: Tensor, ours: Tensor, others: Tensor) -> Tensor:
+    """Our records where `kept`, (n,), and others where not."""
+    return torch.where(kept.view(-1, *[1] * (ours.dim() - 1)), ours, others)
 
 
 def require_fit(task: Task, like: Dataset, largest: int, dtype: torch.dtype) -> None:

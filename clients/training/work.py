@@ -16,6 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from clients.training.counted import counts
 from clients.training.dpsgd import clipped_gradient
 from clients.training.held_out import figures
 from clients.training.isolation import FEW, Tally, coins, draws_apart, listening
@@ -86,25 +87,30 @@ class SiteWork:
 
     def noised_update(self, clipping_norm: float, noised: Finish) -> Tensor:
         """What DP-SGD steps changed, in float64: see `clients.training.dpsgd`."""
-        model, data = self._model(torch.float64), _in_float64(self._population())
+        model = self._model(torch.float64)
         with self._clipped(model, clipping_norm) as gradient:
-            return self._trained(model, data, gradient, noised)
+            return self._trained(model, self._population(), _in_float64(gradient), noised)
 
     def clipped_gradients(self, clipping_norm: float) -> Tensor:
         """The sum over one Poisson batch, in float64."""
-        model, data = self._model(torch.float64), _in_float64(self._population())
+        model, data = self._model(torch.float64), self._population()
         if self.rows is None:
             batch = poisson_batch(data, self.terms.plan.training.sample_rate, self.stream.derive("batches"))
         else:
             batch = data.at(self.rows[0])
         with self._clipped(model, clipping_norm) as gradient:
-            return gradient(batch.features, batch.labels, batch.patients)
+            return _in_float64(gradient)(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
-        """Right answers, wrong answers and loss, summed over the records held out."""
+        """Right answers, wrong answers and loss, or cells, summed over the records held out."""
+        plan = self.terms.plan
+        if plan.figures is not None and (cells := plan.figures.cells) is not None:
+            trainer = self.trainer
+            wide = self._model(torch.float64)
+            return counts(wide, trainer.task, plan, cells, trainer.held_out, trainer.tally)
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
         task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
-        threshold = self.terms.plan.evaluation.threshold
+        threshold = plan.evaluation.threshold
         return figures(model, task, held_out, whole_patients=whole_patients, tally=tally, threshold=threshold)
 
     def _clipped(self, model: nn.Module, clipping_norm: float) -> AbstractContextManager[Gradient]:
@@ -189,6 +195,12 @@ def _public(seed: int) -> bytes:
     return digest("federation/site/stream/2", Writer().u64(seed).finish())
 
 
-def _in_float64(data: Dataset) -> Dataset:
-    features = data.features.to(torch.float64) if data.features.is_floating_point() else data.features
-    return Dataset(features, data.labels, data.patients)
+def _in_float64(gradient: Gradient) -> Gradient:
+    """The gradient of a batch whose features it widens first: never those of a whole site."""
+
+    def widened(features: Tensor, labels: Tensor, patients: Tensor | None = None) -> Tensor:
+        return gradient(
+            features.to(torch.float64) if features.is_floating_point() else features, labels, patients
+        )
+
+    return widened

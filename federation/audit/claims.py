@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ from federation.errors import FederationError
 from federation.plan.guarantee import planned_patient
 from federation.plan.plan import Plan
 from privacy.accounting.bounds import Bounds
-from privacy.accounting.events import GaussianEvent
-from privacy.accounting.units import UNITS, Charge, Patient
+from privacy.accounting.events import MAX_EPSILON, GaussianEvent
+from privacy.accounting.units import UNITS, Charge, Patient, Unit
 from privacy.errors import PrivacyError
 
 
@@ -145,19 +146,25 @@ def told_units(plan: Plan, sites: int) -> list[tuple[str, int, int]]:
 def costs(plan: Plan, training: Charge, evaluation: Charge | None, sites: int) -> dict[str, Cost]:
     """Epsilon of the run by unit; empty for a plan without privacy.
 
-    A patient is counted as the plan declares, or at every site where it declares nothing.
+    A patient is counted as the plan declares, or at every site where it declares nothing. What is beyond the
+    largest epsilon that a plan may ask for has no bounds: it promises nothing, and accountants differ on it.
     """
     delta = plan.privacy.delta
     if delta is None:
         return {}
     told = {unit: Patient(records, places) for unit, records, places in told_units(plan, sites)}
     both = [training, *([] if evaluation is None else [evaluation])]
+
+    def promised(charges: Sequence[Charge], unit: Unit) -> Bounds:
+        found = bounds(charges, unit, told[unit], delta)
+        return found if found.upper <= MAX_EPSILON else Bounds(math.inf, math.inf)
+
     try:
         return {
             unit: Cost(
-                training=bounds([training], unit, told[unit], delta),
-                evaluation=None if evaluation is None else bounds([evaluation], unit, told[unit], delta),
-                total=bounds(both, unit, told[unit], delta),
+                training=promised([training], unit),
+                evaluation=None if evaluation is None else promised([evaluation], unit),
+                total=promised(both, unit),
             )
             for unit in UNITS
         }

@@ -11,12 +11,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from federation.audit.figures.counted import wrong_with
 from federation.audit.figures.exact import check_exact
 from federation.audit.findings import Findings
 from federation.audit.receipts import Evaluation, Receipts
 from federation.audit.recounting import counted_shares, share_left
 from federation.audit.report import check_same, differs
 from federation.audit.rounds import check_cohort
+from federation.kinds.cells import cells_of
 from federation.kinds.figures import FIGURES_NORM, LOSS_BOUND
 from federation.plan.plan import Plan
 from privacy.accounting.events import GaussianEvent
@@ -68,20 +70,29 @@ def check_evaluation(
 
 
 def _check_figures(line: Evaluation, plan: Plan, event: GaussianEvent, found: Findings) -> None:
-    values = line.figures
-    if values.keys() == _NAMES and all(value is None for value in values.values()):
+    cells = cells_of(plan)
+    names = _NAMES if cells is None else {*_NAMES, "histogram"}
+    if line.figures.keys() != names:
+        found.add("evaluation-figures", "the evaluation holds other figures than an evaluation publishes")
+        return
+    try:
+        deviation = _deviation(line, plan, event)
+    except PrivacyError:
+        return  # the cohort is a finding by itself
+    values = {name: line.figures[name] for name in _NAMES}
+    if cells is not None and (reason := wrong_with(line.figures["histogram"], values, cells, deviation)):
+        found.add("evaluation-figures", f"the histogram of the evaluation {reason}")
+    if all(value is None for value in values.values()):
         return  # hidden by the noise
-    if values.keys() != _NAMES or not all(type(value) in (int, float) for value in values.values()):
+    if not all(type(value) in (int, float) for value in values.values()):
         found.add("evaluation-figures", "the evaluation holds other figures than an evaluation publishes")
         return
     records, accuracy, loss = values["records"], values["accuracy"], values["loss"]
     if records <= 0 or not 0 <= accuracy <= 1 or not 0 <= loss <= LOSS_BOUND:
         found.add("evaluation-figures", "the evaluation holds a figure that cannot be")
         return
-    try:
-        error = _deviation(line, plan, event) * math.hypot(1 - accuracy, accuracy) / records
-    except PrivacyError:
-        return  # the cohort is a finding by itself
+    halves = 1.0 if cells is None else math.sqrt(cells.halves)
+    error = deviation * halves * math.hypot(1 - accuracy, accuracy) / records
     if not math.isclose(values["standard_error"], error, rel_tol=_ROUNDING):
         detail = "the standard error of the evaluation is not what its noise makes of its other figures"
         found.add("evaluation-figures", detail)
@@ -99,4 +110,6 @@ def _deviation(line: Evaluation, plan: Plan, event: GaussianEvent) -> float:
         if line.excess_left is not None:
             whole = len(line.excess_left)
             shares = whole + (survivors - whole) * share_left(plan, sites, sites - survivors)
-    return event.noise_multiplier * FIGURES_NORM * math.sqrt(shares / counted)
+    cells = cells_of(plan)
+    norm = FIGURES_NORM if cells is None else cells.norm
+    return event.noise_multiplier * norm * math.sqrt(shares / counted)

@@ -39,6 +39,7 @@ from federation.audit.evidence import (
 )
 from federation.audit.figures.folds import Fold, check_folds
 from federation.audit.figures.made import check_made
+from federation.audit.figures.tables import check_tables
 from federation.audit.findings import Findings
 from federation.audit.folds.place import Place, place_of
 from federation.audit.ledger import check_owner, replayed
@@ -170,6 +171,7 @@ def _audited(run: Path, handed_in: Sequence[Path], *, is_part: bool) -> Audit:
     _check_both(run, found)
     if report is not None:
         check_made(run, report, plan.privacy.unit != "patient", found)
+        check_tables(report, plan, params, receipts, found)
     check_page(run, report, found)
     if place.has_folds and not is_part:
         _check_folds(run, plan, evidence, handed_in, found)

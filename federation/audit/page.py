@@ -10,15 +10,18 @@ from pathlib import Path
 from federation.audit.examine import audit as examine
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps, Sums
 from federation.files import write_output
+from federation.plan.guarantee import told_of_parts
 from federation.report.files import PAGE, write_page
-from federation.report.numbers import MISSING, downward, spent
+from federation.report.numbers import MISSING, UNBOUNDED, downward, spent
 from federation.report.report import Report
 from federation.report.templates import page_template
 from federation.report.wording import NOT_AUDITED
 from federation.sums.record import transcripts_of
+from federation.words import many
 from privacy.accounting.bounds import Bounds
 
 _SAME = 1e-6  # bounds that close are one number
+_MOST_SITES = 50  # in lines
 _MOST_AUDITED = 10_000  # rounds of single sites: above, an audit takes a minute, and is for who asks for it
 _MOST_SHOWN = 10**9  # bytes of transcripts, of which a second verifies about 70 million
 _log = logging.getLogger(__name__)
@@ -56,6 +59,7 @@ def render(audit: Audit) -> str:
         summed=summed(audit.sums),
         units={_UNITS[unit]: cost for unit, cost in audit.units.items()},
         simulated=_SIMULATED,
+        parts=_parts(audit),
         means=_A_PASS_MEANS,
         means_not=_A_PASS_DOES_NOT_MEAN,
     )
@@ -141,14 +145,14 @@ def claimed(epsilon: float | None) -> str:
 
 
 def between(bounds: Bounds | None) -> str:
-    """Two bounds to three places, as one number where they agree: "2.991", "2.991 to 3.010", "no bound", "n/a".
+    """Two bounds to three places, as one number where they agree: "2.991", "2.991 to 3.010", "no promise", "n/a".
 
     The lower is rounded down and the upper one up, so that the truth lies between what is shown, too.
     """
     if bounds is None:
         return MISSING
     if math.isinf(bounds.upper):
-        return "no bound"
+        return UNBOUNDED
     low, high = downward(bounds.lower, 3), spent(bounds.upper)
     return high if bounds.upper - bounds.lower < _SAME else f"{low} to {high}"
 
@@ -156,7 +160,7 @@ def between(bounds: Bounds | None) -> str:
 def most(bounds: Bounds) -> str:
     """The upper of two bounds, rounded up to three places."""
     if math.isinf(bounds.upper):
-        return "no bound"
+        return UNBOUNDED
     return spent(bounds.upper)
 
 
@@ -185,10 +189,10 @@ def _findings(audit: Audit) -> Iterator[str]:
 def _sites(audit: Audit) -> Iterator[str]:
     if not audit.sites:
         return
-    width = max(4, *(len(site.id) for site in audit.sites))
+    width = max(4, *(len(site.id) for site in _shown(audit)))
     yield ""
     yield f"{'site':<{width}}  releases    planned  charged  executed  claimed  recomputed"
-    for site in audit.sites:
+    for site in _shown(audit):
         yield f"{site.id:<{width}}  {'training':<10}{_counts(site.training)}{_epsilons(site)}"
         if site.evaluation is not None:
             again = f"{'':<{width}}  {'evaluation':<10}{_counts(site.evaluation)}"
@@ -196,6 +200,15 @@ def _sites(audit: Audit) -> Iterator[str]:
         if site.together is not None:
             told = claimed(site.together.claimed)
             yield f"{'':<{width}}  {'together':<10}{'':29}{told:>7}  {between(site.together.recomputed)}"
+
+    if (left := len(audit.sites) - len(_shown(audit))) > 0:
+        yield f"and {many(left, 'site')} more, of which nothing was found: --json and --report have them all"
+
+
+def _shown(audit: Audit) -> list[SiteAudit]:
+    """All of a few sites; of very many the first, and every one that a finding names."""
+    named = {finding.site for finding in audit.findings}
+    return [site for place, site in enumerate(audit.sites) if place < _MOST_SITES or site.id in named]
 
 
 def _counts(steps: Steps) -> str:
@@ -216,3 +229,9 @@ def _units(audit: Audit) -> Iterator[str]:
     for unit, cost in audit.units.items():
         evaluation = "none" if cost.evaluation is None else most(cost.evaluation)
         yield f"  {_UNITS[unit]:<58}  {most(cost.training):>8}  {evaluation:>10}  {most(cost.total):>8}"
+    if told := _parts(audit):
+        yield f"  {told}"
+
+
+def _parts(audit: Audit) -> str:
+    return told_of_parts((unit, cost.total.upper) for unit, cost in audit.units.items())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from federation.cli.options import AsJson, Debug
 from federation.cli.progress import show_progress, working
 from federation.cli.screen import labelled, show
 from federation.cli.streams import print_json
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from clients.preflight.finding import Finding
     from federation.plan.plan import Plan
 
-AsJson = Callable[[Mapping[str, Any]], None]
+Printer = Callable[[Mapping[str, Any]], None]
 """Prints JSON; None where people read."""
 
 
-def check_plan(plan: Plan, as_json: AsJson | None) -> None:
+def check_plan(plan: Plan, as_json: Printer | None) -> None:
     """What can be known of a plan alone. TaskError, when all is printed, if its task is not fit to be trained."""
     from federation.report.planned import plan_facts
 
@@ -67,7 +68,7 @@ def _print_conformance(found: Sequence[Asked], plan: Plan) -> None:
     print_findings([one.to_json() for one in shown], f"{how}: {well} things asked hold")
 
 
-def check_site(plan: Plan, site: Path, as_json: AsJson | None) -> None:
+def check_site(plan: Plan, site: Path, as_json: Printer | None) -> None:
     """What can be known of a plan at one site."""
     _print_facts(checked_site(plan, site, is_shown=as_json is None), as_json)
     if as_json is None:
@@ -88,7 +89,7 @@ def checked_site(plan: Plan, site: Path, *, is_shown: bool) -> Mapping[str, Any]
         raise
 
 
-def check_sites(plan: Plan, directory: Path, as_json: AsJson | None) -> None:
+def check_sites(plan: Plan, directory: Path, as_json: Printer | None) -> None:
     """What can be known of a plan and every site of a simulation. Raises all refusals of all sites together."""
     from federation.cli.descriptions import print_sites
     from simulations.survey import survey
@@ -111,7 +112,7 @@ def show_look(plan: Plan, site: Path) -> None:
     print_look(look_at_site(plan, site))
 
 
-def _print_facts(facts: Mapping[str, Any], as_json: AsJson | None) -> None:
+def _print_facts(facts: Mapping[str, Any], as_json: Printer | None) -> None:
     if as_json is not None:
         as_json(facts)
         return
@@ -138,8 +139,8 @@ def budget(
         bool, typer.Option("--exact", help="of a sweep: the very figures of each plan, and no bounds; slower")
     ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="print a sweep as CSV on stdout")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """The privacy budget of a plan, without training.
 
@@ -175,13 +176,15 @@ def _sweep(plan: Path, texts: Sequence[str], *, exact: bool, as_csv: bool, as_js
     axes = axes_of(texts)
     load(plan)  # a plan that is wrong by itself is told as everywhere, with its line
     with show_progress() as shown:
-        found = sweep(plan, axes, exact=exact, stage=shown.stage)
+        swept = sweep(plan, axes, exact=exact, stage=shown.stage)
+    found = swept.to_json()
     if as_json:
         print_json(found)
     elif as_csv:
         typer.echo(sweep_csv(found), nl=False)
     else:
         print_sweep(found)
+    swept.require()
 
 
 def doctor(
@@ -189,8 +192,8 @@ def doctor(
         Path | None,
         typer.Argument(metavar="[SITE]", help="a site.toml: its files, and the way to its coordinator"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Say what is wrong with this installation: packages, disk, clock, proxy; of a site also keys, ledger, network.
 

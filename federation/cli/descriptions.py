@@ -12,10 +12,11 @@ from clients.data.described import Column, Description
 from clients.data.doubts import Doubt, percent
 from clients.look import Look
 from federation.cli.screen import show, styled
-from federation.words import printable, some
+from federation.words import many, printable, some
 
 _HERE_ONLY = "These figures are exact: they are shown here only, and nothing of them is stored or sent."
 _ROWS = 40  # columns in a table
+_SITES = 50  # of many, those that cannot be read besides
 _CLASSES = 10  # in a line
 _TOLD = 4  # doubts of one kind in full
 _COUNTED = (("filled", "filled"), ("others", "other"), ("not usable", "unread"))  # shown where there are any
@@ -41,10 +42,14 @@ def print_look(look: Look) -> None:
 
 def print_sites(sites: Mapping[str, Look | None], doubts: Sequence[str], hints: Sequence[str]) -> None:
     """Print the files of a folder, a table of their columns, then doubts and hints; None is a site not read."""
-    for name, look in sites.items():
+    shown = [name for place, (name, look) in enumerate(sites.items()) if place < _SITES or look is None]
+    for name in shown:
+        look = sites[name]
         files = ["cannot be read: see the errors below"] if look is None else map(_line, look.files)
         for line in files:
             show(styled((name, "bold"), f"  {line}"))
+    if (left := len(sites) - len(shown)) > 0:
+        show(f"and {many(left, 'site')} more, each of which could be read")
     looks = {name: look for name, look in sites.items() if look is not None}
     trained = [look.files[0] for look in looks.values()]
     if trained and trained[0].columns:

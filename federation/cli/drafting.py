@@ -1,15 +1,26 @@
-"""`federation mock`, `split`, `demo --files`, `plan new` and `site new`: files that people begin with."""
+"""`federation plan new` and `site new`: files that people begin with."""
 
 from __future__ import annotations
 
 import math
 import sys
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from federation.cli.options import (
+    AsJson,
+    Columns,
+    Debug,
+    Decimal,
+    Encoding,
+    PasswordFile,
+    Query,
+    Separator,
+    Sheet,
+)
 from federation.cli.process import command_line
 from federation.cli.screen import show
 from federation.cli.streams import print_json
@@ -18,161 +29,28 @@ from federation.words import many, printable, some
 
 if TYPE_CHECKING:
     from clients.data.sources.table import Table
-    from clients.drafting.plans import Proposal
+    from clients.drafting.plans import Proposal, Wanted
     from clients.drafting.sites import Draft
-    from simulations.populations.registry import Population
-
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
-
-Query = Annotated[str | None, typer.Option(metavar="SQL", help="of a database or NDJSON: its answer")]
-Sheet = Annotated[str | None, typer.Option(help="of an Excel workbook")]
-Separator = Annotated[
-    str | None, typer.Option(metavar="CHAR", help='of text: ";", "tab"; a comma, if left out')
-]
-Decimal = Annotated[str | None, typer.Option(metavar="CHAR", help='of text: ","; a point, if left out')]
-Columns = Annotated[str | None, typer.Option(metavar="NAMES", help="of text without a header: a,b,c")]
-Encoding = Annotated[str | None, typer.Option(help="of text; utf-8, if left out")]
-
-
-class Format(StrEnum):
-    """What made-up records are written as."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-
-    @property
-    def suffix(self) -> Literal[".csv", ".parquet"]:
-        """Of the files' names."""
-        return ".csv" if self is Format.CSV else ".parquet"
 
 
 site_commands = typer.Typer(help="Sites.", no_args_is_help=True)
 plan_commands = typer.Typer(help="Plans.", no_args_is_help=True)
 
 
-def mock(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml: its columns, ranges and values")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the files; none is replaced")],
-    rows: Annotated[int, typer.Option(min=1, max=10_000_000, help="records of each site")] = 500,
-    sites: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="how many sites; as many as a round needs")
-    ] = None,
-    site: Annotated[str | None, typer.Option(metavar="ID", help="one site of this name instead")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="another seed, other records")] = 0,
-    written: Annotated[
-        Format, typer.Option("--format", help="Parquet needs the extra of tables")
-    ] = Format.CSV,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Make up records of a plan's columns, to try a plan and a pipeline with: they hold nothing of anybody."""
-    from federation.plan.plan import load
-    from simulations.mocked import mock_names, sites_for, write_mock_sites
-
-    if site is not None and sites is not None:
-        raise InputError("--site and --sites contradict each other", hint="name one site, or say how many")
-    agreed = load(plan)
-    names = (site,) if site is not None else mock_names(sites or sites_for(agreed))
-    paths = write_mock_sites(agreed, out, names, rows, seed, written.suffix)
-    if as_json:
-        print_json({"made_up": True, "sites": list(names), "files": list(map(str, paths)), "rows": rows})
-        return
-    size = f"{many(len(names), 'site')}, {many(rows, 'record')} each"
-    typer.echo(f"{out}: {size}, MADE UP: nothing in them is of anybody")
-    if site is None:
-        words = ["federation", "simulate", str(plan), "--sites", str(out)]
-        typer.echo(f"try them: {command_line(words)}")
-
-
-def split(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="a table: CSV, Parquet, a database, ...")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the sites; nothing is replaced")],
-    by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="each value of this column is a site")
-    ] = None,
-    dirichlet: Annotated[
-        float | None, typer.Option(metavar="A", help="label skew: shares of each class, Dirichlet(A)")
-    ] = None,
-    quantity: Annotated[
-        float | None, typer.Option(metavar="A", help="sizes that differ: shares of all rows, Dirichlet(A)")
-    ] = None,
-    shift: Annotated[
-        float | None, typer.Option(metavar="S", help="ranges of --feature: apart at 1, alike at 0")
-    ] = None,
-    iid: Annotated[bool, typer.Option("--iid", help="by chance, in equal parts")] = False,
-    sites: Annotated[int | None, typer.Option(metavar="N", help="how many sites; not with --by")] = None,
-    label: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="the classes; the last column, if it has few values")
-    ] = None,
-    feature: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="of --shift: a column of numbers")
-    ] = None,
-    patient: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="whose a row is: a person's rows stay together")
-    ] = None,
-    across: Annotated[
-        float, typer.Option(metavar="SHARE", help="of the people, who have rows at two sites")
-    ] = 0.0,
-    test: Annotated[
-        float, typer.Option(metavar="SHARE", help="of each site, for NAME/test.csv beside train.csv")
-    ] = 0.0,
-    minimum: Annotated[int, typer.Option(metavar="ROWS", help="fewer at a site are refused")] = 2,
-    seed: Annotated[int, typer.Option(help="another seed, other sites")] = 0,
-    query: Query = None,
-    sheet: Sheet = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    encoding: Encoding = None,
-    columns: Columns = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Deal the rows of a table to sites, for `federation simulate --sites`: by a column, or with a skew.
-
-    Each row goes to one site, with its cells as they are. Text may be larger than the memory. What is printed holds
-    figures of your rows.
-    """
-    from clients.drafting.sources import Reading, by_options
-    from federation.cli.progress import working
-    from federation.cli.tables import print_split
-    from simulations.populations.rules import Rule, rule_of
-    from simulations.populations.split import split_table
-
-    skew, strength = rule_of(by, dirichlet, quantity, shift, iid)
-    rule = Rule(skew, strength, sites, by, feature, label, patient, across, test, minimum, seed)
-    reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
-    with by_options("DATA"), working("dealing"):
-        found = split_table(reading.origin(), out, rule)
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print_split(found, is_said=label is not None)
-
-
-def write_population(population: Population, files: Path, out: Path | None, *, as_json: bool) -> None:
-    """Write the files of a population, for `demo --files`: to look at, or to run in another way."""
-    from simulations.populations.parts import new_folder
-
-    if out is not None:
-        raise InputError("--out and --files contradict each other", hint="--files trains nothing")
-    with new_folder(files) as folder:
-        population.write(folder / "sites", 0)
-        (folder / "plan.toml").write_bytes(population.scenario.read_bytes())
-    plan, sites = str(files / "plan.toml"), str(files / "sites")
-    if as_json:
-        print_json({"population": population.name, "plan": plan, "sites": sites})
-        return
-    typer.echo(f"{files}: {population.about}")
-    typer.echo("next: " + command_line(["federation", "simulate", plan, "--sites", sites]))
-
-
 @plan_commands.command(
     "new", epilog="Example: [bold]federation plan new public.csv --target num --public[/bold]"
 )
 def new_plan(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="a table that is public or made up")],
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="a table that is public or made up")
+    ] = None,
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="the column to predict")] = None,
+    event: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="--target is a time: what it ended in, such as died")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="what a run's statistics published, not DATA")
+    ] = None,
     out: Annotated[
         Path, typer.Option(metavar="PLAN", help="where the plan goes; it is never replaced")
     ] = Path("plan.toml"),
@@ -181,6 +59,14 @@ def new_plan(
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="the name of the federation; the file's, if left out")
+    ] = None,
+    epsilon: Annotated[
+        float,
+        typer.Option(min=0.01, max=100, help="what a run may tell of one unit; settings follow from it"),
+    ] = 3.0,
+    records: Annotated[
+        int | None,
+        typer.Option(min=10, max=1_000_000_000, help="of all sites together; as in DATA, if left out"),
     ] = None,
     public: Annotated[
         bool, typer.Option("--public", help="the table holds nobody's private records")
@@ -196,17 +82,43 @@ def new_plan(
 ) -> None:
     """Propose a plan from a public or made-up table, and say what was guessed and what people have to decide."""
     from clients.data.sources.reading import read
-    from clients.drafting.plans import propose
+    from clients.drafting.plans import Wanted, propose
     from clients.drafting.sources import Reading, by_options
     from federation.files import refuse_existing, write_new
 
     refuse_existing(out)
+    if run is not None:
+        if data is not None or event is not None:
+            raise InputError("--from contradicts DATA and --event", hint="name a table, or a run")
+        found = _from_run(run, target, name, feature or (), Wanted(epsilon, records))
+        write_new(out, found.text)
+        _told(found, out, as_json=as_json)
+        return
+    if data is None:
+        raise InputError("DATA is missing: a table that is public or made up", hint="or --from RUN")
     _confirm_public(data, public)
     reading = Reading(data, query, sheet, None, separator, decimal, encoding, columns)
     with by_options("DATA"):
         table = read(reading.origin())
-    found = propose(table, target or _asked_target(table), name or Path(data).stem, feature or ())
+    wanted, title = Wanted(epsilon, records, event), name or Path(data).stem
+    found = propose(table, target or _asked_target(table), title, feature or (), wanted)
     write_new(out, found.text)
+    _told(found, out, as_json=as_json)
+
+
+def _from_run(
+    run: Path, target: str | None, name: str | None, only: Sequence[str], wanted: Wanted
+) -> Proposal:
+    """What the pooled, noised table of a run says: nobody's records are read."""
+    from clients.drafting.pooled import propose_from, published
+
+    told = published(run)
+    if target is None:
+        raise InputError("--target is missing: it names the column to predict", hint=some(list(told.columns)))
+    return propose_from(told, target, name or told.plan.federation.name, only, wanted)
+
+
+def _told(found: Proposal, out: Path, *, as_json: bool) -> None:
     if as_json:
         named = {column.name: column.why for column in found.left_out}
         features = [column.name for column in found.used]
@@ -250,7 +162,7 @@ def _asked_target(table: Table) -> str:
 def _tell_proposal(found: Proposal, out: Path) -> None:
     from clients.drafting.plans import DECISIONS, line_of
 
-    show(f"{found.target}: predicted, {len(found.classes)} classes")
+    show(f"{found.target}: predicted, {found.predicted.words}")
     show(*(f"{line_of(c.feature)}  {c.why}" for c in found.used if c.feature is not None))
     show(*(f"left out: {column.name}: {column.why}" for column in found.left_out))
     for column in found.columns:
@@ -293,9 +205,7 @@ def new_site(
     decimal: Decimal = None,
     encoding: Encoding = None,
     columns: Columns = None,
-    password_file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="of a database: its password, in a file of mode 600")
-    ] = None,
+    password_file: PasswordFile = None,
     pool: Annotated[str | None, typer.Option(help="a name for these people; the id, if left out")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="about how many records; public")] = None,
     organization: Annotated[str | None, typer.Option(help="who owns the site; the id, if left out")] = None,
@@ -306,6 +216,10 @@ def new_site(
     epsilon_max: Annotated[float | None, typer.Option(help="the plan's, if left out")] = None,
     colluders_minimum: Annotated[int | None, typer.Option(help="accept a plan that counts so few")] = None,
     survivors_minimum: Annotated[int | None, typer.Option(help="accept sums of so few sites")] = None,
+    cohort_minimum: Annotated[
+        int | None,
+        typer.Option(help="the plan's, if left out; 2 only if you agree that the other sees your part"),
+    ] = None,
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="seal the private key by the passphrase in it")
     ] = None,
@@ -341,7 +255,7 @@ def new_site(
         certificate=certificate,
         passphrase_file=passphrase_file,
         folder=out,
-        limits=Limits(epsilon_max, colluders_minimum, survivors_minimum),
+        limits=Limits(epsilon_max, colluders_minimum, survivors_minimum, cohort_minimum),
     )
     with by_options("--data"), nothing_left(out):
         draft = drafted(given, _ask if sys.stdin.isatty() and not as_json else None)

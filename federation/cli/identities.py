@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from federation.cli.options import AsJson, Debug
 from federation.cli.screen import show
 from federation.cli.streams import print_json
 from federation.errors import InputError
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 keys = typer.Typer(help="Identities.", no_args_is_help=True)
 roster = typer.Typer(help="Who may take part.", no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 
 
 @keys.command("new", epilog="Example: [bold]federation keys new keys/ --id cleveland --size 300[/bold]")

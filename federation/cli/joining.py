@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
+from federation.cli.options import AsJson, Debug
 from federation.cli.process import command_line, end_by
 from federation.cli.screen import labelled, styled
 from federation.cli.streams import print_json
@@ -55,7 +56,7 @@ def join(
         ),
     ] = None,
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    debug: Debug = False,
 ) -> None:
     """Be a site: connect to the coordinator that site.toml names, and answer it until stopped. The log is stderr.
 
@@ -225,8 +226,8 @@ def leave(
     site: Annotated[Path, typer.Argument(metavar="SITE", help="site.toml; its process may be running")],
     run: Annotated[str, typer.Argument(metavar="RUN", help="its id, or the first 8 letters of it")],
     yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Leave a run, at once and for good. Says what stays charged, what is given back, and what others see."""
     from clients.leaving import about

@@ -12,6 +12,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from federation.cli.options import AsJson, Debug
 from federation.cli.streams import print_json
 from federation.errors import AuditFailure
 from federation.words import many, printable
@@ -45,8 +46,6 @@ SiteFile = Annotated[Path, typer.Argument(metavar="SITE", help="site.toml")]
 LedgerFile = Annotated[
     Path, typer.Argument(metavar="SITE", help="site.toml, or a ledger: journal.sqlite, or an exported .jsonl")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 KeyFile = Annotated[Path, typer.Option(help="a private key file")]
 
 

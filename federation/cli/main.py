@@ -16,15 +16,19 @@ from click import Abort, ClickException
 from click.exceptions import Exit
 
 from federation.cli.checking import budget, doctor
-from federation.cli.drafting import mock, plan_commands, site_commands, split
+from federation.cli.drafting import plan_commands, site_commands
 from federation.cli.identities import invite, keys, roster
 from federation.cli.joining import join, leave
 from federation.cli.ledger import ledger
+from federation.cli.options import AsJson, Debug
 from federation.cli.process import fail
 from federation.cli.serving import forget, serve, status
+from federation.cli.simulating.files import mock, split
 from federation.cli.simulating.run import demo, simulate
 from federation.cli.simulating.tradeoff import tradeoff
 from federation.cli.streams import print_json
+from federation.cli.telling.explain import explain
+from federation.cli.telling.predict import predict
 from federation.errors import AuditFailure, InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
@@ -45,8 +49,6 @@ app.add_typer(site_commands, name="site")
 app.add_typer(ledger, name="ledger")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="plan.toml, as approved by every site")]
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 
 
 def _told_version(asked: bool) -> None:
@@ -127,6 +129,11 @@ app.command(epilog="Example: [bold]federation forget runs/first[/bold]")(forget)
 _SERVE = "federation serve plan.toml --roster roster.toml --state runs/first --address fed.example.org:8443"
 app.command(epilog=f"Example: [bold]{_SERVE}[/bold]")(serve)
 app.command(epilog="Example: [bold]federation status runs/first[/bold]")(status)
+
+
+app.command(epilog="Example: [bold]federation explain runs/first --scorecard points.csv[/bold]")(explain)
+_PREDICT = "federation predict runs/first patients.csv --out scores.csv --reasons 3"
+app.command(epilog=f"Example: [bold]{_PREDICT}[/bold]")(predict)
 
 
 @app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from federation.cli.options import AsJson, Debug
 from federation.cli.process import advise, command_line, end_by
 from federation.cli.progress import Shown, show_progress
 from federation.cli.screen import show
@@ -59,7 +60,7 @@ def serve(
         typer.Option("--status", metavar="HOST:PORT", help="show a live page at this address of the machine"),
     ] = None,
     json_log: Annotated[bool, typer.Option("--json-log", help="one JSON object per line")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    debug: Debug = False,
 ) -> None:
     """Be the coordinator: let the sites of the roster connect, run each plan with them, write its run folder.
 
@@ -113,8 +114,8 @@ def status(
     state: Annotated[
         Path, typer.Argument(metavar="DIR", help="the state folder of federation serve; or a run folder")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """What runs have come to, from their files: rounds, who answered, who is missing. Also while they go on."""
     from server.showing.snapshot import Glance
@@ -168,8 +169,8 @@ def forget(
         bool, typer.Option("--unfinished", help="also where the run is not over; it ends for good")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do it without asking")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Delete what a run kept of data: its transcripts and all that it would be resumed from. It is put on record.
 

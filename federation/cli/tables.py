@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,15 +40,20 @@ _NOT_MEASURED = "Metrics of held-out records are not measured at a real run."
 def print_report(report: Report, folder: Path) -> None:
     """Print a run: the guarantee, the sites, the metrics beside their baselines, the paths of the files."""
     from federation.report import wording
-    from federation.report.files import PAGE
 
     lines: tuple[Text | str | Table, ...] = (
         *_claim(report.privacy),
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
         *wording.faults(report),
+        *wording.of_two(report),
     )
     show(*lines, _sites(report))
+    if report.tables is not None:
+        from federation.cli.showing.tabled import table_lines
+
+        show(*table_lines(report.tables), *_files(folder))
+        return
     if report.folds is not None:
         show(folds_table(report.folds))
     is_measured = report.simulated and report.folds is None
@@ -57,8 +63,14 @@ def print_report(report: Report, folder: Path) -> None:
     )
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.NOT_TUNED}")
+    show(*_files(folder))
+
+
+def _files(folder: Path) -> tuple[str, str]:
+    from federation.report.files import PAGE
+
     page = folder / PAGE if (folder / PAGE).exists() else MISSING
-    show(f"report   {page}", f"params   {folder / 'params.safetensors'}")
+    return f"report   {page}", f"params   {folder / 'params.safetensors'}"
 
 
 def print_folds(found: CrossValidation, folder: Path) -> None:
@@ -91,7 +103,9 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print facts, a line each; a site's limits, unit by unit, as a table below."""
     site = dict(facts.get("site") or {})
     units = site.pop("units", {})
-    show(*_lines(_led({**facts, "site": site} if site else facts)), *_excess(facts))
+    told = {name: value for name, value in facts.items() if name != "hints"}
+    show(*_lines(_led({**told, "site": site} if site else told)), *_excess(facts))
+    show(*(styled(("hint: ", "cyan"), hint) for hint in facts.get("hints", ())))
     if units:
         show(_limits(units))
         show(_room_left(units))
@@ -101,7 +115,8 @@ def print_budget(budget: Mapping[str, Any]) -> None:
     """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
     aside = ("rounds", "units", "filter")
     show(*_lines(_led({name: value for name, value in budget.items() if name not in aside})))
-    show(_exposure(budget["units"]), *_excess(budget), _rounds(budget["rounds"]))
+    show(_exposure(budget["units"]), *_parts(budget["units"]))
+    show(*_excess(budget), _rounds(budget["rounds"]))
     show(_room(budget["filter"], "together" in budget))
 
 
@@ -110,7 +125,7 @@ def _excess(facts: Mapping[str, Any]) -> list[Table]:
     of = facts.get("noise_excess_of")
     if of is None:
         return []
-    title = f"Noise when all {of['sites']} sites stay"
+    title = f"Noise in a sum over {of['sites']} sites, when all stay"
     table = titled(title, "the plan", "dropouts", "colluders", "times what epsilon needs")
     for place, choice in enumerate(of["choices"]):
         counts = (str(choice[name]) for name in ("dropouts", "colluders"))
@@ -226,7 +241,7 @@ def _room_left(units: Mapping[str, Mapping[str, float]]) -> str:
     training = "the training that policy.foreseen names, or one of 200 steps at a sample_rate of 0.1,"
     if room == 0:
         return f"After this plan {training} no longer fits the limits, whatever its epsilon."
-    return f"After this plan {training} still fits up to epsilon {figure(room)}."
+    return f"After this plan {training} still fits up to epsilon {figure(math.floor(room * 1000) / 1000)}."
 
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
@@ -237,6 +252,13 @@ def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
         costs = [line["together"], line, line["evaluation"]] if parts else [line]
         table.add_row(line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs))
     return table
+
+
+def _parts(units: Sequence[Mapping[str, Any]]) -> list[str]:
+    from federation.plan.guarantee import told_of_parts
+
+    told = told_of_parts((line["unit"], line.get("together", line)["epsilon"]) for line in units)
+    return [told] if told else []
 
 
 def _rounds(rounds: Sequence[Mapping[str, Any]]) -> Table:
@@ -398,6 +420,12 @@ def print_split(found: Split, *, is_said: bool) -> None:
     show(table)
     if (left := len(found.sites) - _MOST_SHOWN) > 0:
         show(f"and {many(left, 'site')} more")
+    if len(found.sites) > found.rows / 2:
+        show(
+            styled(
+                ("warning: ", "yellow"), "most sites have a single row: does the column name rows, or sites?"
+            )
+        )
     if found.label is not None and not is_said:
         show(f'"{found.label}", the last column, is taken for the label; --label names another')
     if found.tries > 1:

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table, Texts, missing
-from privacy.accounting.events import MAX_GROUP, MIN_CLIPPING_NORM
+from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM, MIN_SAMPLE_RATE
 
 METRICS = ("accuracy", "balanced_accuracy", "auc", "f1", "recall")
 _MAX_COUNT = 1_000_000
-_MAX_EPSILON = 100.0
-_SMALLEST_COHORT = 3
+SMALLEST = 2
+"""The fewest sites of a round: two that see each other's part of the sum (decision 43)."""
 DEFAULT_LEVELS = 3  # of excess noise, and the most: each costs a draw per parameter and 66 bytes per pair
 
 _Count = Annotated[int, Field(ge=0, le=_MAX_COUNT)]
@@ -65,8 +65,8 @@ class Cohort(Table):
             raise missing("size", 'size = "all"')
         if self.size is not None and self.sample_rate is not None:
             raise Mistake("cannot stand beside cohort.size", "keep one of the two", ("sample_rate",))
-        if self.minimum < _SMALLEST_COHORT:
-            hint = f"set it to {_SMALLEST_COHORT} or more: of a sum of two, each knows the other's part"
+        if self.minimum < SMALLEST:
+            hint = f"set it to 3 or more, or to {SMALLEST} for two sites: a sum of one is that one's own"
             raise Mistake("so few sites cannot hide in a sum", hint, ("minimum",), unsafe=True)
         if isinstance(self.size, int) and self.size < self.minimum:
             reason = f"is below cohort.minimum = {self.minimum}"
@@ -85,7 +85,7 @@ class Training(Table):
     optimizer: Literal["sgd", "adam", "rmsprop"] = Field(examples=['"sgd"'])
     learning_rate: float = Field(gt=0, le=_MAX_COUNT, examples=["0.5"])
     local_steps: _Positive = Field(examples=["1"])
-    sample_rate: float = Field(gt=0, le=1, examples=["0.1"])
+    sample_rate: float = Field(ge=MIN_SAMPLE_RATE, le=1, examples=["0.1"])
     momentum: float | None = Field(default=None, ge=0, lt=1, examples=["0.9"])
     proximal: float | None = Field(default=None, ge=0, le=_MAX_COUNT, examples=["0.01"])
 
@@ -111,7 +111,7 @@ class Privacy(Table):
 
     unit: Literal["record", "patient", "client"] = Field(examples=['"record"'])
     noise: Literal["site", "distributed", "central", "none"] = Field(examples=['"distributed"'])
-    epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["3.0"])
+    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["3.0"])
     delta: float | None = Field(default=None, gt=0, lt=1, examples=["1e-5"])
     clipping_norm: float | None = Field(default=None, gt=0, le=1e6, examples=["1.0"])
     records_per_patient: int | None = Field(default=None, ge=1, le=MAX_GROUP, examples=["1"])
@@ -203,13 +203,25 @@ class Evaluation(Table):
     patient. Without it no figure leaves a site. `threshold`, of two classes: the score from which on a record is
     taken for the second. Without one it is taken for the class with the higher score. `folds`: so many trainings
     come before that of the model, each without the records of one fold and evaluated on these.
+
+    `bins`, of two classes: what is published is a noised histogram of scores in so many bins, by class, and by the
+    values of the columns that `groups` names (20 bins where only these are named).
     """
 
-    epsilon: float | None = Field(default=None, gt=0, le=_MAX_EPSILON, examples=["0.5"])
+    epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])
     holdout: float = Field(default=0.2, ge=0, le=0.9, examples=["0.2"])
     folds: int | None = Field(default=None, ge=2, le=20, examples=["5"])
     metrics: Texts = Field(default=METRICS, examples=['["accuracy", "auc"]'])
     threshold: float | None = Field(default=None, gt=0, lt=1, examples=["0.5"])
+    bins: int | None = Field(default=None, ge=2, le=100, examples=["20"])
+    groups: Texts | None = Field(default=None, examples=['["sex"]'])
+
+    @field_validator("groups")
+    @classmethod
+    def _columns_once(cls, groups: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if groups is not None and ("" in groups or len(set(groups)) < len(groups)):
+            raise Mistake("names a column twice, or by nothing", "name each once")
+        return groups or None
 
     @field_validator("metrics")
     @classmethod

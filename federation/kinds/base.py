@@ -5,6 +5,7 @@
     record, patient   distributed, central   SummedGradients   clipped gradients of one Poisson batch
     client            any but none           ClippedUpdate     what training changed, clipped as a whole
     any               none                   PlainUpdate       what training changed
+    record, patient   any, and no training   Tallies           the records' cells of a histogram, one round
     the round after the last                 Figures           right, wrong and loss over the held-out records
 
 All code that depends on (unit, noise) asks `plan.kind`, and for the round after the last `plan.figures`.

@@ -1,4 +1,8 @@
-"""The kind of a published evaluation: three noised sums over the held-out records of all sites."""
+"""The kind of a published evaluation: noised sums over the held-out records of all sites.
+
+Three of them, right answers, wrong answers and loss; or, where the plan says `evaluation.bins`, the cells of a
+histogram (`federation.kinds.cells`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING
 from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
 from federation.kinds.base import Parties, Rows, Work, Works, once
+from federation.kinds.cells import Cells, cells_of
 from federation.kinds.folds import evaluations, is_in_one, tests
 from federation.kinds.sums import NoisedSum
 from privacy.accounting.calibration import noise_multiplier
@@ -28,7 +33,7 @@ LOSS_BOUND = 4.0  # nats; a larger loss counts as this one
 
 @dataclass(frozen=True)
 class Figures(NoisedSum):
-    """A published evaluation, the round after the last: three sums over the held-out records of all sites."""
+    """A published evaluation, the round after the last: sums over the held-out records of all sites."""
 
     def check(self) -> None:
         """Refuse noise = "none", and unit = "client": it protects a record or a patient, never a whole site."""
@@ -62,23 +67,35 @@ class Figures(NoisedSum):
             raise UnsafeParameters("a plan without evaluation.epsilon publishes no evaluation")
         return noise_multiplier(epsilon, delta, 1.0, self.releases)
 
+    @property
+    def cells(self) -> Cells | None:
+        """What is counted in, where it is a histogram."""
+        return cells_of(self.rules)
+
+    @property
+    def norm(self) -> float:
+        """How far one record, or patient, moves all sums together: one bound on one vector."""
+        cells = self.cells
+        return FIGURES_NORM if cells is None else cells.norm
+
     def length(self, parties: Parties) -> int:
-        """Three sums."""
-        return FIGURES
+        """Three sums, or one for each cell."""
+        cells = self.cells
+        return FIGURES if cells is None else cells.length
 
     @once
     def mechanism(self, parties: Parties) -> GaussianMechanism:
-        """One record moves the three sums by at most FIGURES_NORM."""
+        """One record moves the sums by at most `norm`."""
         shares = self._shares(parties)
-        return GaussianMechanism(FIGURES_NORM, self.noise_multiplier, 1.0, shares, FIGURES)
+        return GaussianMechanism(self.norm, self.noise_multiplier, 1.0, shares, self.length(parties))
 
     def bound(self, parties: Parties) -> float:
         """As if a site held out all of its records."""
-        return FIGURES_NORM * parties.largest
+        return self.norm * parties.largest
 
     def reach(self, parties: Parties, site: str) -> float:
         """As if this site held out all of its records."""
-        return FIGURES_NORM * parties.sizes[site]
+        return self.norm * parties.sizes[site]
 
     def span(self, parties: Parties, survivors: Collection[str]) -> Span:
         """Nothing is counted below zero, but for the rounding."""

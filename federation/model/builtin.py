@@ -6,13 +6,31 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from federation.errors import CodeError, TaskError
 from federation.model.code import note_before_import
 from federation.model.shape import HIDDEN
+from federation.plan.outcomes import Classes, Outcome, Survival
+from federation.plan.tabular import TALLY
 
 _Factory = Callable[[int, int], nn.Module]
+
+
+class Intercepts(nn.Module):
+    """One score of a record, and an intercept for each bin of time: (n, 1) to (n, bins).
+
+    A record's score moves its hazards in all bins alike, so a model has few params, which all need noise.
+    """
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(bins))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """The logits of the hazards."""
+        return scores + self.bias
 
 
 def _mlp(inputs: int, classes: int) -> nn.Module:
@@ -20,17 +38,50 @@ def _mlp(inputs: int, classes: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, classes))
 
 
-BUILT_IN: Final[Mapping[str, _Factory]] = {"logistic": nn.Linear, "additive": nn.Linear, "mlp": _mlp}
+def _hazards(inputs: int, bins: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(inputs, 1, bias=False), Intercepts(bins))
 
 
-def factory(name: str) -> _Factory:
-    """The function `(inputs, classes) -> nn.Module` behind a model's name in the plan.
+def _mlp_of_hazards(inputs: int, bins: int) -> nn.Module:
+    layers = nn.Linear(inputs, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1, bias=False)
+    return nn.Sequential(*layers, Intercepts(bins))
 
-    "logistic" is multinomial logistic regression: one row of weights per class. So is "additive": what bends are
-    the inputs that the plan makes for it (federation/plan/maps.py). TaskError for a name without one.
+
+def _tally(inputs: int, outputs: int) -> nn.Module:
+    """A param for each input, from 0: what is added to them is the sum of the inputs of all records."""
+    layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.zeros_(layer.weight)
+    return layer
+
+
+_OF_HAZARDS: Final[Mapping[str, _Factory]] = {
+    "logistic": _hazards,
+    "additive": _hazards,
+    "mlp": _mlp_of_hazards,
+}
+_LINEAR: Final = ("logistic", "linear", "additive")
+BUILT_IN: Final[Mapping[str, _Factory]] = {
+    **dict.fromkeys(_LINEAR, nn.Linear),
+    "mlp": _mlp,
+    TALLY: _tally,
+}
+
+
+def is_built_in_factory(model: object) -> bool:
+    """Whether this makes a model of ours."""
+    return any(model is known for known in (*BUILT_IN.values(), *_OF_HAZARDS.values()))
+
+
+def factory(name: str, outcome: Outcome = Classes(2)) -> _Factory:  # noqa: B008  frozen
+    """The function `(inputs, outputs) -> nn.Module` behind a model's name in the plan.
+
+    "logistic" is multinomial logistic regression: one row of weights per class; of a time until an event, the
+    logistic regression of its hazards. So is "additive": what bends are the inputs that the plan makes for it
+    (federation/plan/maps.py). TaskError for a name without one.
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
+    built_in = _OF_HAZARDS if isinstance(outcome, Survival) else BUILT_IN
+    if name in built_in:
+        return built_in[name]
     found: _Factory = imported(name)
     if not callable(found):
         raise TaskError(

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from federation.model.points import Points, points_of
 from federation.plan.maps import slices
 from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 
 ADDITIVE = ("logistic", "additive")
 """The models that add up. Of another there are no curves."""
@@ -177,7 +178,7 @@ def _split(task: TabularTask, params: Sequence[float]) -> tuple[_Numbers, _Numbe
         raise ValueError(f'a model of kind "{task.model}" does not add up')
     if task.rows is not None:
         raise ValueError("rows that are divided by their length do not add up")
-    flat, classes = np.asarray(params, np.float64), len(task.classes)
+    flat, classes = np.asarray(params, np.float64), len(_classes(task))
     if flat.shape != ((task.inputs + 1) * classes,):
         raise ValueError("these are no params of this task's model")
     return flat[: task.inputs * classes].reshape(classes, task.inputs), flat[task.inputs * classes :]
@@ -185,10 +186,17 @@ def _split(task: TabularTask, params: Sequence[float]) -> tuple[_Numbers, _Numbe
 
 def _contrasts(task: TabularTask) -> list[tuple[str, _Numbers]]:
     """Each outcome, and how its log-odds follow from the outputs of the model."""
-    many = len(task.classes)
+    classes = _classes(task)
+    many = len(classes)
     if many == 2:
-        return [(task.classes[1], np.array([-1.0, 1.0]))]
-    return list(zip(task.classes, np.eye(many) - 1 / many, strict=True))
+        return [(classes[1], np.array([-1.0, 1.0]))]
+    return list(zip(classes, np.eye(many) - 1 / many, strict=True))
+
+
+def _classes(task: TabularTask) -> tuple[str, ...]:
+    if not isinstance(task, Classification):
+        raise ValueError("curves are of log-odds, and this task has no classes")
+    return task.classes
 
 
 def _table(numbers: _Numbers) -> tuple[tuple[float, ...], ...]:

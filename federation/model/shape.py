@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from federation.plan.outcomes import Survival, Tally
 from federation.plan.plan import Plan
 from federation.plan.tabular import MODELS, TabularTask
 from privacy.wire import digest
@@ -17,10 +18,14 @@ def known_dimension(plan: Plan) -> int | None:
     table = plan.task
     if not isinstance(table, TabularTask) or table.model not in MODELS:
         return None
-    inputs, classes = table.inputs, len(table.classes)
+    inputs, outputs = table.inputs, table.outcome.outputs
+    if isinstance(table.outcome, Tally):
+        return inputs
+    if isinstance(table.outcome, Survival):  # one score, and an intercept for each bin
+        return outputs + ((inputs + 1) * HIDDEN + HIDDEN if table.model == "mlp" else inputs)
     if table.model == "mlp":
-        return (inputs + 1) * HIDDEN + (HIDDEN + 1) * classes
-    return (inputs + 1) * classes
+        return (inputs + 1) * HIDDEN + (HIDDEN + 1) * outputs
+    return (inputs + 1) * outputs
 
 
 def params_digest(data: bytes) -> bytes:

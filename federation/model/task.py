@@ -17,12 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from federation.config.toml import inline
 from federation.errors import TaskError
-from federation.model.builtin import BUILT_IN, factory, imported, said
+from federation.model.builtin import factory, imported, is_built_in_factory, said
 from federation.model.code import require_here
+from federation.model.losses import Known
+from federation.model.outcomes import loss_of
 from federation.model.params import Layout
-from federation.plan.plan import Plan
+from federation.plan.outcomes import Classes, Outcome
+from federation.plan.plan import UNPUBLISHED, Plan
 from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from privacy.errors import UnsafeParameters
 
 
@@ -36,6 +41,8 @@ class Source:
 @dataclass(frozen=True)
 class Dataset:
     """Checked data: `features` (n, ...) float32, `labels` (n,) int64 with values 0 to classes - 1.
+
+    Labels of other outcomes than classes: federation/plan/outcomes.py says what they are.
 
     `patients` (n,) int64, where it is known, numbers the patient of each row: from 0, without gaps. `ids` (n,)
     int64, where it is known beside it, is `hashed` of the patient's own id: the same at every site.
@@ -69,7 +76,7 @@ def hashed(ids: Sequence[str]) -> Tensor:
 
 
 Metric = Callable[[Tensor, Tensor], float | None]
-"""Outputs (n, classes) and labels (n,) to a number; None where it is not defined, as with one class."""
+"""Outputs (n, outputs) and labels (n,) to a number; None where it is not defined, as with one class."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Task:
     `class_weights`: what the gradient of a record counts, by its label; none above 1. Empty: each counts 1.
 
     `mock` makes so many made-up records, shaped like what `data` reads: for `federation check` and for rehearsals,
-    which see no data.
+    which see no data. `outcome` says what is predicted; None for classes, as many as labels tell apart.
     """
 
     name: str
@@ -88,6 +95,13 @@ class Task:
     data: Callable[[Source], Dataset] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     mock: Callable[[int], Dataset] | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def predicts(self) -> Outcome:
+        """What is predicted. How many classes there are, where nobody said so, is for the labels to tell."""
+        return self.outcome or Classes(2)
+
     class_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -109,7 +123,20 @@ def build_task(plan: Plan) -> Task:
         Layout.of(model)
         if isinstance(table, TabularTask):
             _check_outputs(model, table)
+    _check_figures(plan, task)
     return task
+
+
+def _check_figures(plan: Plan, task: Task) -> None:
+    """What a plan says of figures has to fit what a task of the user's own predicts: nobody else knows."""
+    if isinstance(task.predicts, Classes):
+        return
+    if plan.figures is not None:
+        raise TaskError(f"{task.name}: evaluation.epsilon {UNPUBLISHED}", hint="remove it from the plan")
+    known = task.predicts.metrics
+    if unknown := [name for name in plan.evaluation.metrics if name not in known]:
+        hint = f"write evaluation.metrics = {inline(list(type(task.predicts).usual))}"
+        raise TaskError(f'{task.name}: "{unknown[0]}" is no metric of what it predicts', hint=hint)
 
 
 def is_built_in(task: Task) -> bool:
@@ -118,11 +145,12 @@ def is_built_in(task: Task) -> bool:
     Data that a function of the user's own reads may have a label that the model has no output for.
     """
     model = task.model.func if isinstance(task.model, partial) else None
-    return (
-        task.data is None
-        and task.loss is cross_entropy
-        and any(model is known for known in BUILT_IN.values())
-    )
+    return task.data is None and is_ours(task.loss) and is_built_in_factory(model)
+
+
+def is_ours(loss: object) -> bool:
+    """Whether a loss is one of this repository's: it treats every record by itself, whatever the values."""
+    return loss is cross_entropy or isinstance(loss, Known)
 
 
 def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -133,13 +161,16 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 def weighed(labels: Tensor, class_weights: Sequence[float], like: Tensor) -> Tensor:
     """What the gradient of each record counts, (n,), by its label; in the dtype and on the device of `like`."""
     if not class_weights:
-        return like.new_ones(labels.shape)
+        return like.new_ones(len(labels))
     return like.new_tensor(class_weights)[labels]
 
 
 def _tabular(name: str, table: TabularTask) -> Task:
-    model = partial(factory(table.model), table.inputs, len(table.classes))
-    return Task(name=name, model=model, loss=cross_entropy, class_weights=table.shares)
+    outcome = table.outcome
+    model = partial(factory(table.model, outcome), table.inputs, outcome.outputs)
+    loss = cross_entropy if isinstance(outcome, Classes) else loss_of(outcome)
+    weights = table.shares if isinstance(table, Classification) else ()
+    return Task(name=name, model=model, loss=loss, outcome=outcome, class_weights=weights)
 
 
 def _own(name: str) -> Task:
@@ -168,11 +199,12 @@ def _model(task: Task) -> nn.Module:
 
 
 def _check_outputs(model: nn.Module, table: TabularTask) -> None:
-    expected = (2, len(table.classes))
+    expected = (2, table.outcome.outputs)
     try:
         outputs = model(torch.zeros(2, table.inputs))
     except Exception as error:
         hint = f"it must take {table.inputs} inputs"
         raise TaskError(f"{table.model}: the model failed with {said(error)}", hint=hint) from error
     if not isinstance(outputs, Tensor) or outputs.shape != expected:
-        raise TaskError(f"{table.model}: the outputs are not (n, {expected[1]})", hint="one column per class")
+        hint = "one column per class" if isinstance(table.outcome, Classes) else "return as many columns"
+        raise TaskError(f"{table.model}: the outputs are not (n, {expected[1]})", hint=hint)

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from federation.config.schema import Mistake, Table
-from federation.plan.numeric import MISSING, Numeric
+from federation.plan.numeric import MISSING, MOST_BINS, Numeric
 
 _MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
            "november", "december")  # fmt: skip
@@ -34,7 +34,7 @@ class Date(Table):
 
     `take` is what the model sees of it: the days since `since`, clipped at `until` and scaled to [-1, 1] like any
     number; the month and the weekday, one-hot. `missing = "indicator"` stands for the middle of the days, no month
-    and no weekday, and a mark in a column of its own; a date stands for itself.
+    and no weekday, and a mark in a column of its own; a date stands for itself. `bins` are those of a number.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Date(Table):
         default=("days",), strict=False, examples=['["days", "month", "weekday"]']
     )
     missing: str | None = Field(default=None, examples=['"indicator"'])
+    bins: int | None = Field(default=None, ge=2, le=MOST_BINS, examples=["20"])
 
     @field_validator("since", "until", "missing", mode="before")
     @classmethod
@@ -103,7 +104,7 @@ class Date(Table):
 
     def columns(self, part: str) -> tuple[str, ...]:
         """Those that one of `take` becomes."""
-        return _PARTS[part]
+        return self.range.parts if part == DAYS and self.bins is not None else _PARTS[part]
 
     @property
     def filler(self) -> datetime.date | None:
@@ -113,7 +114,8 @@ class Date(Table):
     @property
     def range(self) -> Numeric:
         """The days as a number, as `date.toordinal` counts them."""
-        return Numeric(name=self.name, low=self.first.toordinal(), high=self.last.toordinal())
+        low, high = self.first.toordinal(), self.last.toordinal()
+        return Numeric(name=self.name, low=low, high=high, bins=self.bins)
 
     @cached_property
     def form(self) -> Form:

@@ -9,16 +9,30 @@ costs gets three numbers: of the training, of the evaluation, and of both togeth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from federation.plan.plan import Plan
 from privacy.accounting.costs import Cost, cost
-from privacy.accounting.events import MAX_GROUP
-from privacy.accounting.units import Charge, Patient, Unit
+from privacy.accounting.events import MAX_EPSILON, MAX_GROUP
+from privacy.accounting.units import UNITS, Charge, Patient, Unit
 from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
+
+TWO = "each site sees the other's part of the sum, which is the sum less its own"
+
+
+def of_two(plan: Plan) -> dict[str, str]:
+    """What is to be said of a plan whose rounds may be of two sites; nothing of any other."""
+    if not plan.is_of_two:
+        return {}
+    kept = "only the noise that each adds itself protects its records from the other"
+    return {"two_sites": f"of two, {TWO}; {kept if plan.is_private else 'nothing is hidden from the other'}"}
+
+
+_WHOLES = {"patient": "the whole patient", "client": "the whole site"}
 
 
 def planned_patient(plan: Plan, sites: int) -> Patient:
@@ -28,7 +42,10 @@ def planned_patient(plan: Plan, sites: int) -> Patient:
 
 
 def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
-    """One row per unit in a federation of `sites` sites: unit, records, sites, epsilon (None: no bound).
+    """One row per unit in a federation of `sites` sites: unit, records, sites, epsilon (None: no promise).
+
+    A person at very many sites may cost tens of thousands. Accountants differ on such a number, and nobody is
+    promised anything by it; so a row beyond the largest epsilon that a plan may ask for says None.
 
     Epsilon is that of the training; if the plan publishes an evaluation, its own and both together stand beside it.
     UnsafeParameters for a plan without privacy.
@@ -37,9 +54,47 @@ def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
     people = dict.fromkeys([replace(most, sites=1), most])
     patients: list[tuple[Unit, Patient]] = [("patient", patient) for patient in people]
     return [
-        {"unit": unit, "records": of.records, "sites": of.sites, **epsilons(cost_for(plan, unit, of))}
+        {
+            "unit": unit,
+            "records": of.records,
+            "sites": of.sites,
+            **epsilons(promised(cost_for(plan, unit, of))),
+        }
         for unit, of in (("record", Patient()), *patients, ("client", Patient()))
     ]
+
+
+def promised(spent: Cost) -> Cost:
+    """The same, infinite wherever so large a number promises nothing.
+
+    >>> promised(Cost((2.0,), 2.0)), promised(Cost((14228.5, 3.0), 33216.2))
+    (Cost(each=(2.0,), together=2.0), Cost(each=(inf, 3.0), together=inf))
+    """
+    *each, together = (one if one <= MAX_EPSILON else math.inf for one in (*spent.each, spent.together))
+    return Cost(tuple(each), together)
+
+
+def told_of_parts(rows: Iterable[tuple[str, float | None]]) -> str:
+    """Why a record costs more than the patient or the site that it is a part of; "" where none does.
+
+    The rows are units, each with its epsilon. Only what a plan protects as a whole costs less than its parts.
+
+    >>> told_of_parts([("record", 2.04), ("patient", 1.0), ("client", None)]).partition(":")[0]
+    'A record can cost more than the whole patient'
+    >>> told_of_parts([("record", 1.0), ("patient", 1.0), ("patient", 2.5)])
+    ''
+    """
+    costs = [(UNITS.index(name), math.inf if cost is None else cost) for name, cost in rows]
+    pairs = [(part, of) for part, cost in costs for of, whole in costs if part < of and cost > whole]
+    if not pairs:
+        return ""
+    least = min(of for _, of in pairs)
+    parts, whole = dict.fromkeys(UNITS[part] for part, of in pairs if of == least), _WHOLES[UNITS[least]]
+    return (
+        f"A {' or a '.join(parts)} can cost more than {whole}: the noise hides whether all that {whole} gives, "
+        "clipped together, is in the sum or not. A part that differs may turn that into its opposite, and so move "
+        "the sum twice as far."
+    )
 
 
 def epsilons(spent: Cost) -> dict[str, Any]:

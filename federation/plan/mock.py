@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from federation.errors import TaskError
 from federation.plan.features import Categorical, Feature, Hashed, Numeric
+from federation.plan.mock_targets import levels_of, targets
 from federation.plan.numerals import as_text
 from federation.plan.plan import Plan
 from federation.plan.scales import unscaled
@@ -82,19 +83,20 @@ def mock_table(plan: Plan, site: str, rows: int, seed: int = 0) -> MockTable:
         raise TaskError(f"{task}: the plan names code and no columns, so nothing can be made up", hint=hint)
     signal, draws = _stream(task, seed, ""), _stream(task, seed, site)
     owners = _owners(draws, rows, _most_rows(plan) if task.patient is not None else 1)
-    labels = (_shuffled(draws, int(owners[-1]) + 1) % len(task.classes))[owners]
+    count = levels_of(task)
+    labels = (_shuffled(draws, int(owners[-1]) + 1) % count)[owners]
     strength = _LEAN / math.sqrt(len(task.features))
     columns = {task.patient: _names(site, owners)} if task.patient is not None else {}
     for feature in task.features:
-        leans = _shuffled(signal, len(task.classes))[labels]
-        columns[feature.name] = _cells(feature, draws, leans, len(task.classes), strength)
-    columns[task.target] = tuple(task.classes[label] for label in labels.tolist())
+        leans = _shuffled(signal, count)[labels]
+        columns[feature.name] = _cells(feature, draws, leans, count, strength)
+    columns |= targets(task, labels, lambda size: _uniform(draws, size))
     return MockTable(tuple(columns), tuple(columns.values()))
 
 
 def _stream(task: TabularTask, seed: int, site: str) -> Stream:
     """Draws for a site, or without one those that all sites share. Model and privacy of a plan have no say."""
-    table = task.model_dump(mode="json", include={"target", "patient", "classes"})
+    table = task.model_dump(mode="json", include={"patient", *task.shape})
     table["features"] = [
         feature.model_dump(mode="json", exclude_none=True, exclude={"knots"}) for feature in task.features
     ]

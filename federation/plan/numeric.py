@@ -12,6 +12,7 @@ from federation.config.schema import Mistake, Table
 MISSING = "is missing"
 """What the column that marks missing cells is of its feature."""
 MOST_KNOTS = 64
+MOST_BINS = 200
 
 
 class Numeric(Table):
@@ -20,7 +21,8 @@ class Numeric(Table):
     `scale` is taken of the number before: "log", or "symlog", which is sign(x) log(1 + |x|) and takes any number.
     `missing = "indicator"` stands for the middle of the scaled range and a mark in a column of its own; a number
     stands for itself. `knots` are points at which the model's line may bend, which is straight without them:
-    federation/plan/maps.py. A missing number that is marked is then at none of them.
+    federation/plan/maps.py. A missing number that is marked is then at none of them. `bins` are of statistics only:
+    so many columns, of equal width on the scale, of which a number is in one.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Numeric(Table):
     missing: str | float | None = Field(default=None, examples=['"indicator"'])
     scale: Literal["linear", "log", "symlog"] | None = Field(default=None, examples=['"log"'])
     knots: int | None = Field(default=None, ge=2, le=MOST_KNOTS, examples=["8"])
+    bins: int | None = Field(default=None, ge=2, le=MOST_BINS, examples=["20"])
 
     @field_validator("missing", mode="before")
     @classmethod
@@ -60,8 +63,8 @@ class Numeric(Table):
     @property
     def parts(self) -> tuple[str, ...]:
         """What each of the input's columns is of the feature, as text."""
-        many = self.knots or 0
-        own = tuple(f"(knot {place + 1} of {many})" for place in range(many)) or ("",)
+        many, name = (self.bins, "bin") if self.bins is not None else (self.knots or 0, "knot")
+        own = tuple(f"({name} {place + 1} of {many})" for place in range(many)) or ("",)
         return (*own, MISSING) if self.missing == "indicator" else own
 
 

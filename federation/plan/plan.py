@@ -17,8 +17,8 @@ from typing import Annotated, Any, ClassVar, Self
 import rfc8785
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from federation.config.schema import Mistake, missing, validate
-from federation.config.tables import Rules
+from federation.config.schema import Mistake, missing, nearest, validate
+from federation.config.tables import SMALLEST, Rules
 from federation.config.toml import Document, write
 from federation.config.toml import parse as parse_toml
 from federation.config.toml import read as read_toml
@@ -27,13 +27,20 @@ from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
 from federation.kinds.folds import check_folds, plays, tests
 from federation.kinds.sums import ClippedUpdate, SummedGradients
+from federation.kinds.tallies import Tallies
 from federation.kinds.updates import NoisedSteps, PlainUpdate
+from federation.plan.cells import check_cells
 from federation.plan.measures import check_metrics
-from federation.plan.tabular import CODE, MODELS, TabularTask
+from federation.plan.outcomes import Classes
+from federation.plan.tabular import CODE, KINDS, MODELS, TabularTask
+from federation.plan.tallies.chosen import TabularKind, settled
+from federation.plan.tallies.tasks import Curves, Statistics
+from federation.plan.tasks import usual_metrics
 from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
 _FEWEST_TO_COMBINE = 3
+UNPUBLISHED = "publishes right and wrong answers, which there are of classes only"
 REHEARSED_ROUNDS = 2
 """What a rehearsal plays: a round that begins with an invitation, and one that was prepared on the way."""
 
@@ -47,8 +54,22 @@ class Plan(Rules):
 
     refusal: ClassVar[type[InputError]] = PlanError
     task: Annotated[
-        Annotated[str, Tag("code")] | Annotated[TabularTask, Tag("tabular")], Discriminator(_kind_of_task)
+        Annotated[str, Tag("code")] | Annotated[TabularKind, Tag("tabular")], Discriminator(_kind_of_task)
     ] = Field(examples=["[task]"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _measured(cls, data: Any) -> Any:
+        """A plan that names no metrics has those that are usual for what it predicts."""
+        task = data.get("task") if isinstance(data, Mapping) else None
+        if isinstance(task, Mapping) and isinstance(kind := task.get("kind"), str) and kind not in KINDS:
+            raise Mistake(f"must be one of {', '.join(KINDS)}", nearest(kind, KINDS), ("task", "kind"))
+        data = settled(data)
+        usual = usual_metrics(task)
+        evaluation = data.get("evaluation", {}) if usual is not None else None
+        if not isinstance(evaluation, Mapping) or "metrics" in evaluation:
+            return data
+        return {**data, "evaluation": {**evaluation, "metrics": usual}}
 
     @field_validator("task")
     @classmethod
@@ -68,6 +89,11 @@ class Plan(Rules):
     def is_private(self) -> bool:
         """Whether the plan claims any privacy."""
         return self.privacy.noise != "none"
+
+    @property
+    def is_of_two(self) -> bool:
+        """Whether a round may be of two sites, each of which then knows the other's part of the sum."""
+        return self.cohort.minimum == SMALLEST
 
     @property
     def kind(self) -> Kind:
@@ -118,6 +144,11 @@ class Plan(Rules):
         if isinstance(self.task, str):
             return self.task
         return self.task.kind if self.task.model in MODELS else self.task.model
+
+    @property
+    def task_is_tally(self) -> bool:
+        """Whether nothing is trained: the one round sums up what the records are."""
+        return isinstance(self.task, Statistics | Curves)
 
     @property
     def has_own_code(self) -> bool:
@@ -179,6 +210,8 @@ class Plan(Rules):
 def kind_of(rules: Rules) -> Kind:
     """What the training rounds of a plan release."""
     privacy = rules.privacy
+    if isinstance(rules.task, Statistics | Curves):  # whatever else the plan says
+        return Tallies(rules)
     if privacy.noise == "none":
         return PlainUpdate(rules)
     if privacy.unit == "client":
@@ -258,7 +291,16 @@ def _code_is_own(plan: Plan) -> None:
 
 
 def _cohort_hides(plan: Plan) -> None:
-    """An honest site needs a second one beside it, or its update is the sum less what colluders know."""
+    """An honest site needs a second one beside it, or its update is the sum less what colluders know.
+
+    Of two sites each knows the other's part: the sum less its own. So the noise has to be whole in each part, or
+    none is promised. A share of distributed noise that a site draws itself it can take out again, and what is left
+    is half. Central noise would do, but leaves the bare sum of two with the server.
+    """
+    if plan.cohort.minimum == SMALLEST and plan.privacy.noise not in ("site", "none"):
+        reason = "of a sum of two, each site knows the other's part, and its own share of the noise"
+        hint = 'choose privacy.noise = "site", of which each adds all, or set it to 3 or more'
+        raise Mistake(reason, hint, ("cohort", "minimum"), unsafe=True)
     needed = plan.secure_aggregation.colluders + 2
     if plan.cohort.minimum < needed:
         hint = f"raise it to {needed} or more, or lower secure_aggregation.colluders"
@@ -337,15 +379,31 @@ def _noise_known(plan: Plan) -> None:
 
 def _figures_fit(plan: Plan) -> None:
     """What an evaluation reveals has to be noised for those that the plan protects."""
-    if plan.figures is not None:
-        plan.figures.check()
+    check_cells(plan)
     check_folds(plan)
+    if plan.figures is None:
+        return
+    plan.figures.check()
+    if isinstance(plan.task, TabularTask) and not isinstance(plan.task.outcome, Classes):
+        raise Mistake(
+            f'{UNPUBLISHED}, not of kind = "{plan.task.kind}"', "remove it", ("evaluation", "epsilon")
+        )
 
 
 def _metrics_exist(plan: Plan) -> None:
     """The user's own task may bring metrics; a built-in one has ours."""
-    if isinstance(plan.task, TabularTask):
-        check_metrics(plan.evaluation.metrics, plan.evaluation.threshold, len(plan.task.classes))
+    if not isinstance(plan.task, TabularTask):
+        return
+    outcome, (metrics, threshold) = plan.task.outcome, (plan.evaluation.metrics, plan.evaluation.threshold)
+    if isinstance(outcome, Classes):
+        check_metrics(metrics, threshold, outcome.count)
+        return
+    if threshold is not None:
+        raise Mistake("is of classes only", "remove it", ("evaluation", "threshold"))
+    unknown = [name for name in metrics if name not in outcome.metrics]
+    if unknown:
+        what = f'"{unknown[0]}" is unknown for kind = "{plan.task.kind}"'
+        raise Mistake(what, nearest(unknown[0], outcome.metrics), ("evaluation", "metrics"))
 
 
 _CHECKS = (

@@ -1,23 +1,35 @@
-"""The built-in task: classify the rows of a table whose columns have public ranges or public values.
+"""The built-in tasks: predict something of the rows of a table whose columns have public ranges or public values.
 
-What a feature may be: federation/plan/features.py. The columns of the input: federation/plan/layout.py.
+What is predicted: federation/plan/tasks.py. What a feature may be: federation/plan/features.py. The columns of the
+input: federation/plan/layout.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
 
-from federation.config.schema import Mistake, Table, Texts, nearest
-from federation.plan.features import Feature, Numeric, told_apart
+from federation.config.schema import Mistake, Table, nearest
+from federation.plan.features import Feature, Numeric
 from federation.plan.identifiers import cleaned
 from federation.plan.maps import check_crosses
-from federation.plan.weights import Weights, check_weights, shares
+from federation.plan.outcomes import Outcome
 
-MODELS = ("logistic", "additive", "mlp")
+CLASSIFICATION: Final = "tabular-classification"
+REGRESSION: Final = "tabular-regression"
+SURVIVAL: Final = "survival"
+COUNTS: Final = "tabular-counts"
+STATISTICS: Final = "table-statistics"
+CURVES: Final = "survival-curves"
+TALLIES: Final = (STATISTICS, CURVES)
+"""The kinds that train nothing."""
+KINDS: Final = (CLASSIFICATION, REGRESSION, SURVIVAL, COUNTS, *TALLIES)
+
+TALLY: Final = "tally"
+MODELS = ("logistic", "linear", "additive", "mlp", TALLY)
 KNOTS = 8
 """Of a number in an additive model, where the plan does not say."""
 CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -27,39 +39,47 @@ _Pair = Annotated[tuple[str, str], Strict(False)]
 
 
 class TabularTask(Table):
-    """`[task]`: classify the rows of a table. Other columns are ignored.
+    """`[task]`: predict something of the rows of a table. Other columns are ignored.
 
     `patient` names the column with the patient of each row. It only tells rows of one person from rows of another:
-    no model sees it and no site sends it.
+    no model sees it and no site sends it. Each kind of task is a class of its own (federation/plan/tasks.py).
 
-    "additive" is "logistic" on numbers that have knots: KNOTS where a file does not say, and then the plan does.
+    "additive" is linear on numbers that have knots: KNOTS where a file does not say, and then the plan does.
     `cross` are pairs of features whose products the model sees, too. `rows = "unit"` gives every row length 1. Both
     are absent where a plan leaves them out, so that it keeps its digest.
     """
 
-    kind: Literal["tabular-classification"] = Field(examples=['"tabular-classification"'])
+    models: ClassVar[tuple[str, ...]] = ()
+    """The built-in models of the kind."""
+    shape: ClassVar[tuple[str, ...]] = ("target",)
+    """The keys that say what is predicted."""
+    shown: ClassVar[Mapping[str, str]] = {"target": "is the target, which a model must not see"}
+    """The keys that name a column beside the features, and why it is none of them."""
+    needs_features: ClassVar[bool] = True
+
+    kind: Literal[
+        "tabular-classification",
+        "tabular-regression",
+        "survival",
+        "tabular-counts",
+        "table-statistics",
+        "survival-curves",
+    ] = Field(examples=['"tabular-classification"'])
     target: str = Field(min_length=1, examples=['"num"'])
     patient: str | None = Field(default=None, min_length=1, examples=['"patient_id"'])
-    classes: Texts = Field(examples=['["0", "1"]'])
-    class_weights: Weights | None = Field(default=None, examples=['{ "1" = 5.0 }'])
-    model: str = Field(examples=['"logistic"'])
+    model: str = Field(examples=['"mlp"'])
     rows: Literal["unit"] | None = Field(default=None, examples=['"unit"'])
     cross: tuple[_Pair, ...] | None = Field(default=None, strict=False, examples=['[["age", "sex"]]'])
     features: tuple[Feature, ...] = Field(
         examples=["[task.features] and under it: age = { low = 20, high = 90 }"]
     )
 
-    @field_validator("classes")
-    @classmethod
-    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        return told_apart(classes, least=2)
-
     @field_validator("model")
     @classmethod
     def _known(cls, model: str) -> str:
-        if model not in MODELS and not CODE.fullmatch(model):
-            known = ", ".join(f'"{name}"' for name in MODELS)
-            raise Mistake(f'must be {known} or "package.module:factory"', nearest(model, MODELS))
+        if model not in cls.models and not CODE.fullmatch(model):
+            named = ", ".join(f'"{name}"' for name in cls.models)
+            raise Mistake(f'must be {named} or "package.module:factory"', nearest(model, cls.models))
         return model
 
     @field_validator("features", mode="before")
@@ -90,6 +110,14 @@ class TabularTask(Table):
         )
 
     @model_validator(mode="after")
+    def _bins_are_of_statistics(self) -> Self:
+        for feature in self.features:
+            if self.kind != STATISTICS and getattr(feature, "bins", None) is not None:
+                reason = f'is of kind = "{STATISTICS}" only'
+                raise Mistake(reason, "remove it; a model takes knots", ("features", feature.name, "bins"))
+        return self
+
+    @model_validator(mode="after")
     def _maps_fit(self) -> Self:
         if self.model == "additive" and self.rows is not None:
             reason = (
@@ -105,37 +133,45 @@ class TabularTask(Table):
     @model_validator(mode="after")
     def _target_apart(self) -> Self:
         names = [feature.name for feature in self.features]
-        if not names:
+        if not names and self.needs_features:
             hint = "add a line such as: age = { low = 20, high = 90 }"
             raise Mistake("has no entries", hint, ("features",))
-        for name in (self.target, self.patient or self.target, *names):
+        for name in (*self.told.values(), self.patient or self.target, *names):
             if not name.isprintable():
                 raise Mistake("names a column with a line break or the like", "rename it in the data")
         # A reader compares names as `cleaned` text, so "age" and "age " are one column of a file.
         read = {cleaned(name): name for name in names}
-        target, patient = cleaned(self.target), None if self.patient is None else cleaned(self.patient)
         if "" in read or len(read) < len(names):
             raise Mistake("names a column twice, or by nothing", "give each column one line", ("features",))
-        if target in read:
-            raise Mistake(
-                "is the target, which a model must not see", "remove it", ("features", read[target])
-            )
+        apart = {cleaned(name): self.shown[key] for key, name in self.told.items()}
+        patient = None if self.patient is None else cleaned(self.patient)
+        for name, reason in apart.items():
+            if name in read:
+                raise Mistake(reason, "remove it", ("features", read[name]))
         if patient in read:
             reason = "says whose a row is, which a model must not see"
             raise Mistake(reason, "remove it", ("features", read[patient]))
-        if patient == target:
+        if patient == cleaned(self.target):
             raise Mistake("is the target", "name the column that says whose a row is", ("patient",))
-        return self
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> Self:
-        check_weights(self.class_weights, self.classes)
+        if len({patient, *apart}) < 1 + len(self.told):
+            raise Mistake("names one column for two things", "name a column for each", (list(self.told)[-1],))
         return self
 
     @property
-    def shares(self) -> tuple[float, ...]:
-        """What the gradient of a record counts, by its class: the largest weight is 1. Empty without weights."""
-        return shares(self.class_weights, self.classes)
+    def outcome(self) -> Outcome:
+        """What is predicted."""
+        raise NotImplementedError
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The columns beside the features that a row is learned from, by their keys."""
+        named = {key: getattr(self, key) for key in self.shown}
+        return {key: name for key, name in named.items() if name is not None}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are learned from: the features, then the target and what goes with it."""
+        return (*(feature.name for feature in self.features), *self.told.values())
 
     @property
     def inputs(self) -> int:

@@ -27,8 +27,9 @@ def write_page(folder: Path, report: Report, verdict: str = "") -> None:
     path = folder / PAGE
     try:
         from federation.report.page import render  # draws plots: nothing else needs matplotlib
+        from federation.report.said.section import section_of
 
-        replace_file(path, render(report, verdict).encode())
+        replace_file(path, render(report, verdict, section=section_of(folder)).encode())
     except Exception as error:
         with suppress(OSError):
             path.unlink(missing_ok=True)  # an older one would contradict report.json

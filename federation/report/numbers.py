@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 MISSING = "n/a"
-UNBOUNDED = "not bounded"
+UNBOUNDED = "no promise"
 
 
 def figure(value: float | None, why: str = "") -> str:
@@ -33,7 +33,7 @@ def upward(value: float | None, places: int = 2) -> str:
     """A number rounded up: nothing that people read may claim more privacy than there is.
 
     >>> upward(2.991), upward(2.99), upward(2.9900001), upward(None)
-    ('3.00', '2.99', '3.00', 'not bounded')
+    ('3.00', '2.99', '3.00', 'no promise')
     """
     return _rounded(value, places, ROUND_CEILING)
 
@@ -47,7 +47,7 @@ def spent(value: float | None) -> str:
     """An epsilon as a terminal shows it: to three places, rounded up.
 
     >>> spent(2.9971), spent(3.0), spent(None)
-    ('2.998', '3.000', 'not bounded')
+    ('2.998', '3.000', 'no promise')
     """
     return upward(value, 3)
 
@@ -92,9 +92,12 @@ def held_out(figures: Mapping[str, float | None]) -> str:
     )
 
 
+_NAMES = {"auc": "AUC", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "c_index": "C-index"}
+
+
 def plain(name: str) -> str:
     """A field's or metric's name as words."""
-    return {"auc": "AUC", "f1": "F1"}.get(name, name.replace("_", " "))
+    return _NAMES.get(name, name.replace("_", " "))
 
 
 def moment(finished: str) -> str:

@@ -8,18 +8,23 @@ what a run cannot know: a real run has only the metrics that its plan published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
+from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
-from federation.report import judged, wording
+from federation.report import judged, tabulated, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
+from federation.report.published import Counted, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
+from federation.report.said.section import Section
 from federation.report.stated import stated
+from federation.report.tables import Tables
 from federation.report.templates import page_template
 
+_MOST_BARS = 200  # of one drawing
 _OFF_SCALE = ("loss", *SIGNED)
 _BASELINES = {
     "without_privacy": "the same settings without privacy, not tuned for it",
@@ -28,10 +33,10 @@ _BASELINES = {
 }
 
 
-def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
+def render(report: Report, verdict: str = "", *, curves: bool = True, section: Section | None = None) -> str:
     """The page, as HTML. `verdict`: what an audit of the run found when the page was written, if there was one.
 
-    Without `curves` nothing is drawn: an audit compares the words.
+    Without `curves` nothing is drawn: an audit compares the words. `section`: what the model says, if it says it.
     """
     drawings = _curves(report) if curves else []
     filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
@@ -44,6 +49,9 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         verdict=verdict or wording.NOT_AUDITED,
         privacy=report.privacy,
         published=wording.evaluation(report),
+        counted=_counted(report),
+        tables=report.tables,
+        tabulated=tabulated,
         model=wording.model(report),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
@@ -51,6 +59,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         lost=wording.lost(report),
         faults=wording.faults(report),
         excess=wording.excess(report),
+        parts=told_of_parts((line.unit, whole(line)) for line in report.privacy.units),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
         tried=wording.tried(report.privacy),
@@ -58,6 +67,8 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         assumptions=wording.assumptions(report),
         comparison=_comparison(report),
         held_out=held_out(report.evaluation.pooled),
+        said=section,
+        said_drawings=_of_model(section) if curves else [],
         intervals=judged.intervals(report.evaluation),
         confusion=report.evaluation.confusion,
         answers=judged.answers(report.evaluation),
@@ -67,6 +78,12 @@ def render(report: Report, verdict: str = "", *, curves: bool = True) -> str:
         invited=spread([line.cohort for line in report.rounds]),
         survived=spread([line.survivors for line in report.rounds if line.lost is None]),
     )
+
+
+def _of_model(section: Section | None) -> list[tuple[str, Markup]]:
+    """The drawings of the model; their texts are escaped."""
+    drawings = () if section is None else section.drawings
+    return [(name, Markup(drawing)) for name, drawing in drawings]  # noqa: S704
 
 
 def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
@@ -80,6 +97,12 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
     return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
 
 
+def _counted(report: Report) -> list[tuple[str, Counted]]:
+    """The published histogram: everybody, and each group."""
+    told = report.evaluation.published
+    return [] if told is None else list(rows_of(told.histogram))
+
+
 def _curves(report: Report) -> list[str]:
     """The plots that the history allows, as SVG."""
     from federation.report import plots  # matplotlib takes a second
@@ -90,16 +113,37 @@ def _curves(report: Report) -> list[str]:
     names = [
         name for name in metrics_of(report.evaluation.pooled) if name in known and name not in _OFF_SCALE
     ]
-    if names:
-        series = {plain(name): [line.metrics.get(name) for line in measured] for name in names}
-        drawings.append(plots.metrics_per_round([line.round for line in measured], series))
+    series = {name: [line.metrics.get(name) for line in measured] for name in names}
+    for part in _alike(series):
+        drawn = {plain(name): series[name] for name in part}
+        drawings.append(plots.metrics_per_round([line.round for line in measured], drawn))
     epsilons = [line.epsilon for line in history if line.epsilon is not None]
     if epsilons and len(epsilons) == len(history) and report.privacy.private:
         both = None if report.privacy.together is None else whole(report.privacy)
         drawings.append(plots.epsilon_per_round(rounds, epsilons, both))
+    if report.tables is not None:
+        return _drawn(report.tables)
     if report.evaluation.calibration is not None:
         drawings.append(plots.calibration(report.evaluation.calibration))
     return drawings
+
+
+def _drawn(tables: Tables) -> list[str]:
+    """A table's columns as bars, or its curves: there is one round, and nothing to tell of its course."""
+    from federation.report import table_plots
+
+    drawings = [
+        table_plots.column_bars(name, column, tables.deviation)
+        for name, column in (tables.columns or {}).items()
+        if len(column.counts) <= _MOST_BARS
+    ]
+    return drawings if tables.curves is None else [table_plots.survival_curves(tables.curves)]
+
+
+def _alike(series: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
+    """Shares apart from figures in a unit of their own, beside which a share would be a line on the axis."""
+    large = [name for name, values in series.items() if any(abs(value or 0.0) > 1 for value in values)]
+    return [part for part in ([name for name in series if name not in large], large) if part]
 
 
 def spread(values: Sequence[int]) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.guarantee import cost_for, epsilons
+from federation.plan.guarantee import cost_for, epsilons, of_two
 from federation.plan.plan import Plan
+from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
 from federation.round.excess import excess_facts, planned_cohort
 from federation.round.groups import group_sizes, noise_factor
@@ -40,6 +41,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         **_costs(plan),
         **_average(plan),
         **_groups(plan),
+        **of_two(plan),
         "smallest_cohort": {
             "sites": rules.count,
             "shares_that_unmask": rules.threshold,
@@ -47,6 +49,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         },
         "upload_bytes_per_round": (dimension * terms.codec.ring_bits + 7) // 8,
         "transcripts": transcript_facts(plan, planned_cohort(plan), dimension),
+        "hints": list(hints(plan, dimension)),
     }
 
 

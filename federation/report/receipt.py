@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from federation.report.report import AnyList, Metrics, Part, UnlikelySum
+from federation.report.parts import AnyList, Part
+from federation.report.report import Metrics, UnlikelySum
 
 _Names = Annotated[tuple[str, ...], AnyList]
 

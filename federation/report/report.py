@@ -10,22 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, Strict, ValidationError
+from pydantic import (
+    Field,
+    PlainValidator,
+    model_validator,
+)
 
+from federation.report.parts import AnyList, Number, Part
+from federation.report.published import Histogram
 from federation.report.scores import Calibration, Clipped, Confusion, Intervals
+from federation.report.tables import Tables
 from privacy.accounting.units import Unit
 from privacy.canonical import finite
 
 SCHEMA: Literal["federation.report/1"] = "federation.report/1"
 
-_Number = Annotated[float | None, AfterValidator(finite)]
-Metrics = Mapping[str, _Number]
+Metrics = Mapping[str, Number]
 
 
 def _plain_number(value: object) -> int | float | None:
-    """A count stays a whole number, where `_Number` would make 36.0 of it."""
+    """A count stays a whole number, where `Number` would make 36.0 of it."""
     if value is not None and type(value) not in (int, float):
         raise ValueError("input should be a number")
     return value if type(value) is int else finite(value)  # type: ignore[arg-type]  # a float or None
@@ -34,7 +40,6 @@ def _plain_number(value: object) -> int | float | None:
 Figures = Mapping[str, Annotated[int | float | None, PlainValidator(_plain_number)]]
 """Metrics, and in a simulation exact counts beside them: `n` records, `positives` of them (None: many classes)."""
 COUNTS = ("n", "positives")
-AnyList = Strict(False)  # JSON has lists; a frozen part holds tuples
 
 
 def metrics_of(figures: Figures) -> Metrics:
@@ -42,34 +47,14 @@ def metrics_of(figures: Figures) -> Metrics:
     return {name: value for name, value in figures.items() if name not in COUNTS}
 
 
-class Part(BaseModel):
-    """A frozen part of a report, which is JSON outside."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    @classmethod
-    def from_json(cls, content: object) -> Self:
-        """The part that plain data holds. ValueError names the first field that is missing or of another type."""
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise ValueError(f"{place}: {first['msg'].lower()}")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data without infinities: every field that was given, in the order of the class."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
 class Amount(Part):
     """An epsilon by itself; None: no bound."""
 
-    epsilon: _Number
+    epsilon: Number
 
 
 class UnitCost(Part):
-    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no bound.
+    """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no promise.
 
     Here and below, `epsilon` is that of the training. `evaluation` and `together` (both composed) are there where
     the plan publishes an evaluation; then `together` is what the run costs.
@@ -78,7 +63,7 @@ class UnitCost(Part):
     unit: Unit
     records: int
     sites: int
-    epsilon: _Number
+    epsilon: Number
     evaluation: Amount | None = None
     together: Amount | None = None
 
@@ -88,14 +73,14 @@ class ExcessChoice(Part):
 
     dropouts: int
     colluders: int
-    noise_excess: _Number
+    noise_excess: Number
 
 
 class ExcessLevel(Part):
     """The most noise that is left in a sum, over what epsilon needs, until so many sites are lost."""
 
     lost: int
-    noise_excess: _Number
+    noise_excess: Number
 
 
 class ExcessOf(Part):
@@ -120,7 +105,7 @@ class Tried(Part):
 
     runs: int | None
     without_privacy: int | None
-    epsilon: _Number
+    epsilon: Number
     exact: bool
     reason: str | None = None
     study: int | None = None
@@ -131,15 +116,15 @@ class PrivacyClaim(Part):
 
     unit: Unit
     noise: Literal["site", "distributed", "central", "none"]
-    epsilon: _Number
-    delta: _Number
-    noise_multiplier: _Number
-    clipping_norm: _Number = None
+    epsilon: Number
+    delta: Number
+    noise_multiplier: Number
+    clipping_norm: Number = None
     accountant: str | None
     cross_check: Metrics
     evaluation: Amount | None = None
     together: Amount | None = None
-    noise_excess: _Number = None
+    noise_excess: Number = None
     noise_excess_why: str | None = None
     noise_excess_of: ExcessOf | None = None
     units: Annotated[tuple[UnitCost, ...], AnyList] = ()
@@ -156,7 +141,7 @@ class SiteLine(Part):
     """
 
     id: str
-    epsilon: _Number
+    epsilon: Number
     evaluation: Amount | None = None
     together: Amount | None = None
     charged: Amount | None = None
@@ -202,17 +187,25 @@ class HistoryLine(Part):
     """Epsilon spent up to the end of a round, and the pooled metrics after it."""
 
     round: int
-    epsilon: _Number
+    epsilon: Number
     metrics: Metrics
 
 
 class Published(Part):
-    """The evaluation that the plan paid for; all None where its noise hides it."""
+    """The evaluation that the plan paid for; all None where its noise hides it.
 
-    accuracy: _Number
-    loss: _Number
-    records: _Number
-    standard_error: _Number
+    `standard_error`: of the accuracy, by the noise alone. `histogram`: of a plan with `evaluation.bins`.
+    """
+
+    accuracy: Number
+    loss: Number
+    records: Number
+    standard_error: Number
+    histogram: Histogram | None = None
+
+
+PAID = ("published", "unlikely")
+"""The parts of an evaluation that a real run can have: post-processing of a sum with noise."""
 
 
 class Evaluation(Part):
@@ -228,7 +221,7 @@ class Evaluation(Part):
     """
 
     pooled: Figures
-    mean_of_sites: Metrics = {}
+    mean_of_sites: Metrics = Field(default={})
     mean_of_sites_n: Mapping[str, int] = {}
     sites: Mapping[str, Figures]
     baselines: Mapping[str, Metrics] = {}
@@ -236,7 +229,7 @@ class Evaluation(Part):
     published: Published | None = None
     unlikely: UnlikelySum | None = None
     missing: Mapping[str, str] = {}
-    threshold: _Number = None
+    threshold: Number = None
     intervals: Mapping[str, Intervals] = {}
     confusion: Confusion = ()
     calibration: Calibration | None = None
@@ -252,7 +245,7 @@ class Timing(Part):
 
     total_seconds: float
     training_seconds: float
-    client_rounds_per_second: _Number
+    client_rounds_per_second: Number
 
 
 class Transcripts(Part):
@@ -343,3 +336,18 @@ class Report(Part):
     made: Made | None = None
     population: int | None = None
     faults: Suffered | None = None
+    tables: Tables | None = None
+
+    @model_validator(mode="after")
+    def _exact_where_simulated(self) -> Self:
+        """Nobody paid for an exact figure of a real run, and nobody outside of a site may know one."""
+        if self.simulated:
+            return self
+        told = [
+            name for name in Evaluation.model_fields if name not in PAID and getattr(self.evaluation, name)
+        ]
+        told += ["history"] * any(line.metrics for line in self.history)
+        told += ["sites"] * any(line.records is not None or line.lines is not None for line in self.sites)
+        if told:
+            raise ValueError(f"{told[0]}: only a simulation has exact figures")
+        return self

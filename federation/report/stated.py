@@ -18,6 +18,7 @@ from federation.report.report import PrivacyClaim, Report, SiteLine, UnitCost
 
 PLACES = 2
 _LONGEST = 24  # letters of an epsilon
+_UNBOUNDED_ONCE = "not bounded"  # what earlier versions said of no promise
 _NO_TEXT = ("style", "svg")
 _CURVES = "Round by round"
 
@@ -67,8 +68,9 @@ class Stated:
         """Whether both say this number: the digits exactly, the text rounded up to two places or more."""
         text = self.text.strip()[:_LONGEST]
         places = len(text.partition(".")[2])
-        digits = "" if value is None else repr(float(value))
-        return self.digits == digits and text == upward(value, max(places, PLACES))
+        if value is None:
+            return not self.digits and text in (upward(None), _UNBOUNDED_ONCE)
+        return self.digits == repr(float(value)) and text == upward(value, max(places, PLACES))
 
 
 def read_stated(page: str) -> list[Stated]:

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from federation.plan.guarantee import cost_for, epsilons, exposure, site_cost
 from federation.plan.plan import Plan
@@ -17,7 +18,6 @@ from federation.report.report import (
     SCHEMA,
     Evaluation,
     HistoryLine,
-    Metrics,
     PrivacyClaim,
     Published,
     Report,
@@ -42,7 +42,7 @@ def summary_of(
     *,
     engine: str,
     simulated: bool,
-    published: Metrics | None,
+    published: Mapping[str, Any] | None,
     seconds: float,
     evaluated: Collection[str] | None = None,
     evaluation: Evaluation = _NOT_MEASURED,
@@ -64,7 +64,7 @@ def summary_of(
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
     lines = [_line(one) for one in receipts]
     if published is not None:
-        evaluation = evaluation.model_copy(update={"published": Published(**published)})
+        evaluation = evaluation.model_copy(update={"published": Published.from_json(published)})
     if unlikely is not None:
         evaluation = evaluation.model_copy(update={"unlikely": unlikely})
     report = Report(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from federation.plan.guarantee import TWO
 from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
@@ -36,6 +37,7 @@ _NOISE = {
     "none": "No noise at all: what the sum of the sites' updates says about a record, it says openly.",
 }
 _CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
+_OF_CHANCE = {"away_rounds": "restarts", "delay_seconds": "stragglers", "late_rounds": "late"}
 _TOLD_SITES = 10  # of those that were lost on purpose
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
@@ -114,10 +116,12 @@ def assumptions(report: Report) -> list[str]:
         return [
             "There is no guarantee. The model may reveal records it was trained on, to anyone who holds it.",
             "Secure aggregation hid each site's own update from the server. It does not hide what their sum says.",
+            *of_two(report),
         ]
     return [
         _unit(privacy.unit),
         _trust(report),
+        *of_two(report),
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
         f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by {_accountant(privacy)}"
         f"{_cross_check(privacy)}. Other runs on the same records add to it{_elsewhere(report)}.",
@@ -209,7 +213,8 @@ def faults(report: Report) -> list[str]:
     told = report.faults
     if told is None:
         return []
-    rules = ", ".join(f"{name} = {value:g}" for name, value in told.rules.items() if value)
+    moot = {name for name, chance in _OF_CHANCE.items() if not told.rules.get(chance)}
+    rules = ", ".join(f"{n} = {value:g}" for n, value in told.rules.items() if value and n not in moot)
     often = sorted(told.missed.items(), key=lambda each: (-each[1], each[0]))
     first = [f"{site} {many(times, 'time')}" for site, times in often[:_TOLD_SITES]]
     rest = len(often) - len(first)
@@ -316,8 +321,30 @@ def published(figures: Published | None) -> str:
     return (
         f"Published, with noise for whoever was held out: accuracy {figures.accuracy:.3f}, give or take "
         f"{figures.standard_error:.3f} for the noise alone, loss {figures.loss:.3f}, over about "
-        f"{figures.records:.0f} records."
+        f"{figures.records:.0f} records.{_ranked(figures)}"
     )
+
+
+def of_two(report: Report) -> list[str]:
+    """What is to be said of sums of two sites."""
+    count = sum(line.cohort == 2 for line in report.rounds)
+    if not count:
+        return []
+    kept = (
+        "Only the noise that each adds itself protects its records from the other."
+        if report.privacy.private
+        else "Nothing is hidden from the other."
+    )
+    where = "In every round" if count == len(report.rounds) else f"In {many(count, 'round')}"
+    return [f"{where} there were two sites: of two, {TWO}. {kept}"]
+
+
+def _ranked(figures: Published) -> str:
+    """The AUC of a histogram of scores, where it is published and not hidden."""
+    auc = None if figures.histogram is None else figures.histogram.metrics.get("auc")
+    if auc is None:
+        return ""
+    return f" AUC {auc.value:.3f}, from {auc.low:.3f} to {auc.high:.3f} by chance and noise."
 
 
 def _trust(report: Report) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.config.tables import DEFAULT_LEVELS
+from federation.config.tables import DEFAULT_LEVELS, SMALLEST
 from federation.errors import RosterError
 from federation.kinds.base import Parties
 from federation.plan.plan import Plan
@@ -122,6 +122,11 @@ def stand_ins(count: int) -> tuple[str, ...]:
 
 def _rules(plan: Plan, cohort: int) -> Parameters:
     asked = plan.secure_aggregation
+    if cohort == SMALLEST and not plan.is_of_two:
+        raise UnsafeParameters(
+            "a cohort of two sites, each of which would see the other's part of the sum",
+            hint="wait for more sites",
+        )
     return Parameters.choose(
         stand_ins(cohort), colluders=asked.colluders, dropouts=asked.dropouts, ring_bits=32, length=1
     )

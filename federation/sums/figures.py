@@ -1,4 +1,4 @@
-"""A published evaluation: accuracy and mean loss from noised sums over all held-out records.
+"""A published evaluation: accuracy and mean loss, or a histogram, from noised sums over all held-out records.
 
 All of it is post-processing of one release. The standard error says what the noise alone does to a figure.
 """
@@ -6,23 +6,31 @@ All of it is post-processing of one release. The standard error says what the no
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 
+from federation.kinds.cells import cells_of
 from federation.kinds.figures import LOSS_BOUND
 from federation.round.terms import Terms
+from federation.sums.scores import headline, histogram
 
 _LEAST = 3.0  # the number of records must exceed this many standard deviations of its noise
 
 
-def published(terms: Terms, released: Tensor, survivors: int, reduced: int = 0) -> dict[str, float | None]:
+def published(terms: Terms, released: Tensor, survivors: int, reduced: int = 0) -> dict[str, Any]:
     """The figures of an evaluation round; None where the noise hides them.
 
     From the sum the excess noise of `reduced` survivors was taken out.
     """
     kind, parties = terms.kind, terms.parties
+    deviation = math.sqrt(kind.sum_variance(parties, survivors, reduced))
+    cells = cells_of(terms.plan)
+    if cells is not None:
+        told = histogram(cells, released.tolist(), deviation)
+        return {**headline(told, cells, deviation), "histogram": told}
     right, wrong, loss = (float(value) for value in released)
-    records, deviation = right + wrong, math.sqrt(kind.sum_variance(parties, survivors, reduced))
+    records = right + wrong
     if records < _LEAST * math.sqrt(2) * deviation:
         return {"records": None, "accuracy": None, "loss": None, "standard_error": None}
     accuracy = min(1.0, max(0.0, right / records))

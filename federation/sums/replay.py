@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -67,7 +67,7 @@ def done(plan: Plan, state: ServerState, path: Path, survivors: Sequence[str]) -
 
 def figures(
     terms: Terms, total: RingVector, survivors: Sequence[str], excess: Excess
-) -> tuple[dict[str, float | None], Unlikely | None]:
+) -> tuple[dict[str, Any], Unlikely | None]:
     """What an evaluation with this sum publishes, and what is odd about it. SumRefused if the plan refuses it."""
     released, reduced = _released(terms, total, survivors, excess)
     return published(terms, released, len(survivors), reduced), judge(terms, released, survivors)

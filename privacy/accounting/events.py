@@ -21,6 +21,10 @@ from privacy.errors import UnsafeParameters, UnsupportedEvent
 NOISE_MULTIPLIER_RANGE = (0.1, 1e6)  # below, epsilon is in the hundreds; above, nothing is left of the data
 _MAX_COUNT = 10**9
 MAX_GROUP = 1000
+MIN_SAMPLE_RATE = 1e-6  # fewer than one of a million records a step: smaller, and float64 hides what is lost
+MAX_EPSILON = (
+    100.0  # beyond, a number promises nothing: no plan asks for more, and no row of a table says more
+)
 MIN_CLIPPING_NORM = 1e-30  # a float32 holds vectors of this length to a relative 1e-12
 MIN_DELTA = 1e-10  # at a hundredth of it, the rounding errors of a Fourier transform in float64 show
 

@@ -115,9 +115,9 @@ class Account:
     def in_force(self, policy: Sequence[Limit], asked: Charge) -> dict[Unit, Term]:
         """The limit of each unit that this ledger or the site's policy limits: the stricter of the two.
 
-        A unit new to the ledger gets the policy's, and a filter by the training that the policy foresees, else by
-        what the pool was first charged: `asked`, if that is nothing yet. PolicyViolation for a policy that is
-        looser than the ledger.
+        A unit new to the ledger gets the policy's, and a filter by the training that the policy foresees, while
+        the pool is charged nothing. Later that could follow from results, so what was first charged decides.
+        PolicyViolation for a policy that is looser than the ledger.
         """
         terms: dict[Unit, Term] = {}
         for unit in UNITS:
@@ -136,10 +136,14 @@ class Account:
                     hint="use another pool, of other people",
                 )
             elif wanted:
-                limit = reduce(Limit.stricter, wanted)
-                first = next(iter(self.charged(unit, limit.patient)), asked.to(unit, limit.patient))
-                terms[unit] = Term(limit, limit.frozen(first), b"")
+                terms[unit] = self._new(reduce(Limit.stricter, wanted), asked)
         return terms
+
+    def _new(self, limit: Limit, asked: Charge) -> Term:
+        """The term of a unit that had no limit. A run that was given back in full may have shown something, too."""
+        made = [run.charge for run in self.runs.values()]
+        first = next(iter(made), asked).to(limit.unit, limit.patient)
+        return Term(limit, (replace(limit, foreseen=None) if made else limit).frozen(first), b"")
 
     def admission(self, charge: Charge, terms: Mapping[Unit, Term]) -> dict[Unit, By]:
         """How each limit admits a plan on top of all that is charged. LimitExceeded for the first that does not."""

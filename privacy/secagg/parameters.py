@@ -8,6 +8,10 @@ colluding one gives both. Rebuilding both secrets of a site takes 2t shares out 
 at most one of them is ever rebuilt, whatever the server tells whom (the threshold of Bonawitz et al. 2017,
 section 6, written for any c). A sum over at least t sites holds t - c >= 2 honest inputs, as long as
 n - c >= 2. See docs/protocol.md, section 3.
+
+A cohort of two hides each input from the server, and none from the other site: the sum less one's own is the
+other's. Who asks for one must have noise of its own in each input (`Plan.is_of_two`). No cohort of three or more
+opens a sum of two.
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ from privacy.secagg.graph import Graph, Shape, choose_shape
 from privacy.suite import label
 from privacy.wire import Writer, digest
 
-_MIN_SITES = 3
+_MIN_SITES = 2
+_MIN_SUM = 3  # of a cohort that is larger than two
 _MAX_RING_BITS = 62
 
 
@@ -64,7 +69,7 @@ class Parameters:
         if not _MIN_SITES <= n <= MAX_SITES:
             raise UnsafeParameters(
                 f"a cohort of {n} sites; secure aggregation takes {_MIN_SITES} to {MAX_SITES}",
-                hint="in a sum of two, each site sees the other's input",
+                hint="a sum of one is that site's input",
             )
         if self.colluders < 0 or self.dropouts < 0:
             raise UnsafeParameters("colluders and dropouts are counts, not negative")
@@ -127,8 +132,8 @@ class Parameters:
 
     @property
     def tolerated(self) -> int:
-        """How many sites may vanish: never more than the quorum allows, nor so many that two are left."""
-        return min(self.dropouts, self.count - max(self.quorum, _MIN_SITES))
+        """How many may vanish: none of two, never more than the quorum allows, nor so many that two are left."""
+        return max(0, min(self.dropouts, self.count - max(self.quorum, _MIN_SUM)))
 
     @property
     def required(self) -> int:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from federation.errors import CheckpointError
 from federation.model.params import params_bytes, params_digest
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
@@ -78,6 +79,7 @@ class Book:
         """
         if path.exists():
             book = cls(AccountFile.open(path), plan, names)
+            book.require_of(run)
             book._accept(roster)
             return book
         facts = {"run": run.hex(), "plan": plan.digest, "salt": os.urandom(32).hex()}
@@ -88,6 +90,14 @@ class Book:
     def facts(self) -> Mapping[str, str]:
         """Run, plan, and the salt of what is derived."""
         return self._file.facts()
+
+    def require_of(self, run: bytes) -> None:
+        """CheckpointError, and the file is closed, unless this is the account of that run and of its plan."""
+        if (self.facts.get("run"), self.facts.get("plan")) != (run.hex(), self._plan.digest):
+            path = self._file.path
+            self.close()
+            hint = "put it back as it was, or start again in another folder"
+            raise CheckpointError(f"{path} is the account of another run", hint=hint)
 
     @property
     def events(self) -> Sequence[Event]:

@@ -40,6 +40,7 @@ _TABLES = (
     "CREATE TABLE newest (id INTEGER PRIMARY KEY CHECK (id = 0), round INTEGER NOT NULL, state BLOB NOT NULL)",
 )
 _AGAIN = "start again in another folder"
+_MAKE_ROOM = "make room, then give the same command again: the run goes on where it was"
 
 Places = NDArray[np.uint32]
 
@@ -81,9 +82,10 @@ class AccountFile:
             if durable.is_whole(connection) and set(durable.tables(connection)) == set(_TABLES):
                 return cls(path, connection)
             connection.close()
-        except (sqlite3.DatabaseError, OSError):
-            pass
-        raise CheckpointError(f"{path} is damaged", hint=_AGAIN)
+        except durable.ERRORS as error:  # a full disk is not a damaged file
+            reason = str(durable.refusal(error, _told, lambda _: PrivacyError("")))
+            raise (_unusable(path, reason) if reason else _damaged(path)) from None
+        raise _damaged(path)
 
     def facts(self) -> dict[str, str]:
         """What holds of the whole run."""
@@ -109,8 +111,7 @@ class AccountFile:
                     self._connection.execute("INSERT OR REPLACE INTO newest VALUES (0, ?, ?)", newest)
         except (sqlite3.DatabaseError, OSError) as error:
             reason = durable.refusal(error, _told, _told)
-            hint = "make room, then give the same command again: the run goes on where it was"
-            raise CheckpointError(f"{self.path} cannot be written ({reason})", hint=hint) from None
+            raise CheckpointError(f"{self.path} cannot be written ({reason})", hint=_MAKE_ROOM) from None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -127,6 +128,14 @@ def _put(connection: sqlite3.Connection, event: Event) -> None:
 
 def _places(cohort: bytes | None) -> Places | None:
     return None if cohort is None else np.frombuffer(cohort, "<u4").astype(np.uint32, copy=False)
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} is damaged", hint=_AGAIN)
+
+
+def _unusable(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path} cannot be used ({reason})", hint=_MAKE_ROOM)
 
 
 def _told(reason: str) -> PrivacyError:

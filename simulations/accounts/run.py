@@ -180,8 +180,11 @@ def _catch_up(folder: RunFolder, path: Path, names: Sequence[str]) -> None:
     """Tell what a process that was killed had charged and done, and had not told yet; go on from there."""
     if not (path.exists() and checkpoint.exists(folder.path / "checkpoint")):
         return
+    begun = checkpoint.read(folder.path / "checkpoint", folder.plan)
     book = Book(AccountFile.open(path), folder.plan, names)
     try:
+        if begun is not None:
+            book.require_of(begun.run)
         run, told = bytes.fromhex(book.facts["run"]), {receipt.round for receipt in folder.receipts()}
         for receipt, metrics in book.receipts():
             if receipt.round not in told:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from clients.training.known import is_known
 from federation.config.tables import Training
+from federation.model.losses import Single
 from federation.model.task import Task, cross_entropy
 from privacy.mechanism.clipping import clip_factors, row_lengths
 from simulations.cohort.chains import chain_of
@@ -79,7 +80,7 @@ def layers_of(task: Task) -> tuple[_Layer, ...] | None:
     """The layers of a task that this way is for; None for any other."""
     model = task.model()
     chain = list(chain_of(model)) if is_known(model) else []
-    if not chain or task.loss is not cross_entropy or len(set(chain)) < len(chain):
+    if not chain or not _is_for(task.loss) or len(set(chain)) < len(chain):
         return None
     if type(chain[0]) is nn.Flatten and (chain[0].start_dim, chain[0].end_dim) == (1, -1):
         chain = chain[1:]
@@ -94,11 +95,15 @@ def layers_of(task: Task) -> tuple[_Layer, ...] | None:
     return None if chain or not found or found[-1].act is not None else tuple(found)
 
 
-class Dense(Net):
-    """A chain of linear layers at k sites."""
+def _is_for(loss: object) -> bool:
+    return loss is cross_entropy or isinstance(loss, Single)
 
-    def __init__(self, layers: Sequence[_Layer]) -> None:
-        self._layers = tuple(layers)
+
+class Dense(Net):
+    """A chain of linear layers at k sites, under a loss whose slope in the outputs is known."""
+
+    def __init__(self, layers: Sequence[_Layer], loss: object = cross_entropy) -> None:
+        self._layers, self._loss = tuple(layers), loss
         self.weights, self.start = [], []
         self._room: list[Tensor] = []  # kept from round to round, with room for the copies of further blocks
 
@@ -216,9 +221,12 @@ class Dense(Net):
         seen, places = self._forward(batch, weights)
         outputs, last = seen.pop(), self._layers[-1]
         classes = 1 if last.turned else 2
-        back = torch.softmax(outputs, classes)
-        labels = batch.labels.unsqueeze(classes)
-        back.scatter_add_(classes, labels, back.new_full((1, 1, 1), -1.0).expand_as(labels))
+        if isinstance(self._loss, Single):
+            back = self._loss.slope(outputs.squeeze(classes), batch.labels).unsqueeze(classes)
+        else:
+            back = torch.softmax(outputs, classes)
+            labels = batch.labels.unsqueeze(classes)
+            back.scatter_add_(classes, labels, back.new_full((1, 1, 1), -1.0).expand_as(labels))
         if weighted:
             back.mul_(batch.weights.unsqueeze(classes))
         for index in range(len(self._layers) - 1, -1, -1):

@@ -24,6 +24,7 @@ from clients.training.known import is_known
 from clients.training.local import made_up, plain_gradient
 from clients.training.trial import Trial
 from federation.config.tables import Training
+from federation.model.losses import Single
 from federation.model.task import Dataset, Task
 from simulations.cohort.batches import Stack, drawn
 from simulations.cohort.chains import chain_of
@@ -67,13 +68,14 @@ def way_of(task: Task, like: Dataset, batch: float, dtype: torch.dtype, device: 
     """The fastest way that is right for a task, for records shaped like those of `like`."""
     like = Dataset(like.features[:0], like.labels[:0], like.patients)
     layers = layers_of(task)
-    if layers is not None and like.features.is_floating_point() and like.labels.dim() == 1:
-        dense = Dense(layers)
+    single = isinstance(task.loss, Single)
+    if layers is not None and like.features.is_floating_point() and (single or like.labels.dim() == 1):
+        dense = Dense(layers, task.loss)
         if _is_right(dense, task, like, dtype, device):
             widths = batch * sum(layer.inputs + layer.outputs for layer in layers)
             size = sum(layer.size + layer.outputs for layer in layers)
             at_once = int(_CACHE // ((size + widths) * dtype.itemsize))
-            return Way(min(MOST, max(8, at_once)), dense, classes=layers[-1].outputs)
+            return Way(min(MOST, max(8, at_once)), dense, classes=None if single else layers[-1].outputs)
     if dropped := _without_dropout(task):
         right = dtype is torch.float32 and device.type == "cpu" and _is_fit(dropped, like, batch, dtype)
         return _in_turn(task, like, _operations(dropped, like, batch)) if right else ALONE

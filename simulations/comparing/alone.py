@@ -25,7 +25,7 @@ from federation.report.report import Metrics
 from federation.round.messages import Member
 from simulations.baseline import keep_figures, place_of, rounds_of, without_claim
 from simulations.comparing.training import bare_privacy, for_one, measured, scores, together, train_one
-from simulations.scoring.metrics import evaluate
+from simulations.outcomes.judging import judge_of
 from simulations.world import World
 
 MOST_SITES = 50
@@ -74,10 +74,10 @@ def local_only(world: World, privacy: Privacy | None = None, step: Step = lambda
     held = dict(sorted(world.held_out.items()))
     everyone = together(held.values())
     said = {site: scores(task, params[site], data.features) for site, data in held.items()}
-    asked = plan.evaluation.metrics, plan.evaluation.threshold
+    asked, judge = (plan.evaluation.metrics, plan.evaluation.threshold), judge_of(task.predicts)
     return Alone(
-        pooled=evaluate(torch.cat(list(said.values())), everyone.labels, *asked),
-        own={site: evaluate(said[site], data.labels, *asked) for site, data in held.items()},
+        pooled=judge.measured(torch.cat(list(said.values())), everyone.labels, *asked),
+        own={site: judge.measured(said[site], data.labels, *asked) for site, data in held.items()},
         elsewhere={site: measured(plan, task, params[site], everyone) for site in params},
     )
 

@@ -27,7 +27,7 @@ from federation.sums.state import ServerState, advance, begin, require_finite
 from privacy.mechanism.encoding import EncodingOverflow
 from server.run import server_stream
 from simulations.baseline import diverged
-from simulations.scoring.metrics import evaluate, predict
+from simulations.outcomes.judging import judge_of
 
 Heard = Callable[[int], None]  # rounds that are done
 NO_RUN = bytes(16)
@@ -105,10 +105,10 @@ def together(data: Iterable[Dataset]) -> Dataset:
 
 
 def scores(task: Task, params: Tensor, features: Tensor) -> Tensor:
-    """What a model with these params says of records, (n, classes). TrainingDiverged if it says nothing."""
+    """What a model with these params says of records, (n, ...). TrainingDiverged if it says nothing."""
     model: nn.Module = task.model()
     Layout.of(model).load(model, params)
-    found = predict(model, features)
+    found = judge_of(task.predicts).predict(model, features)
     if not bool(torch.isfinite(found).all()):
         raise diverged()
     return found
@@ -116,5 +116,5 @@ def scores(task: Task, params: Tensor, features: Tensor) -> Tensor:
 
 def measured(plan: Plan, task: Task, params: Tensor, data: Dataset) -> Metrics:
     """The plan's metrics of a model with these params."""
-    rules = plan.evaluation
-    return evaluate(scores(task, params, data.features), data.labels, rules.metrics, rules.threshold)
+    said, rules = scores(task, params, data.features), plan.evaluation
+    return judge_of(task.predicts).measured(said, data.labels, rules.metrics, rules.threshold)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from federation.errors import CheckpointError
+from federation.errors import CheckpointError, OtherRun
 from federation.files import kept, replace_file
 from federation.report.receipt import Receipt
 from federation.report.report import Suffered
@@ -44,7 +44,7 @@ def require_same(out: Path, faults: Faults | None, known: Mapping[str, Any] | No
         return
     told = "without faults" if known is None else f"with the faults {written(known)}"
     hint = "leave out --faults" if known is None else f'give --faults "{written(known)}"'
-    raise CheckpointError(f"{out} holds a run {told}", hint=f"{hint}, or name another folder")
+    raise OtherRun(f"{out} holds a run {told}", hint=f"{hint}, or name another folder")
 
 
 def written(rules: Mapping[str, Any]) -> str:

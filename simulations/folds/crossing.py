@@ -75,7 +75,7 @@ def cross_validate(
         return done
     stage("reading the data", 0, 0)
     data = _read(plan, Path(sites), notice)
-    dealt = deal(data, folds, plan.federation.seed)
+    dealt = deal(data, folds, plan.federation.seed, build_task(plan).outcome)
     with kept(out):
         out.mkdir(parents=True, exist_ok=True)
     with alone_in(out):

@@ -14,12 +14,15 @@ import warnings
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from clients.data.split import content_hashes
 from federation.errors import DataError, InputError
+from federation.model.outcomes import strata
 from federation.model.task import Dataset
+from federation.plan.outcomes import Outcome
 
 LEAST, MOST = 2, 50
 Numbers = NDArray[np.int64]
@@ -31,11 +34,13 @@ def require_folds(folds: int) -> None:
         raise InputError(f"{folds} folds: must be from {LEAST} to {MOST}", hint="5 is usual")
 
 
-def deal(data: Mapping[str, Dataset], folds: int, seed: int) -> dict[str, Numbers]:
+def deal(
+    data: Mapping[str, Dataset], folds: int, seed: int, outcome: Outcome | None = None
+) -> dict[str, Numbers]:
     """The fold (0 to `folds` - 1) of each record, by site. DataError where a fold would leave too little."""
     names = sorted(data)
     places = np.repeat(np.arange(len(names)), [len(data[name]) for name in names])
-    labels = np.concatenate([data[name].labels.numpy() for name in names])
+    labels = strata(outcome, torch.cat([data[name].labels for name in names])).numpy()
     owners = np.concatenate([_owners(number, data[name]) for number, name in enumerate(names)])
     order = np.argsort(np.concatenate([content_hashes(data[name], seed) for name in names]), kind="stable")
     kinds = places * (int(labels.max()) + 1) + labels  # a class of a site
@@ -66,11 +71,11 @@ def _dealt(kinds: Numbers, labels: Numbers, groups: Numbers | None, folds: int) 
     """Folds in proportion to classes of sites; where every one of these is too small for that, to classes."""
     rule = StratifiedKFold(folds) if groups is None else StratifiedGroupKFold(folds)
     found = np.empty(len(labels), dtype=np.int64)
-    for strata in (kinds, labels):
+    for alike in (kinds, labels):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that a class has fewer records than there are folds
-                for number, (_, held) in enumerate(rule.split(labels[:, None], strata, groups)):
+                for number, (_, held) in enumerate(rule.split(labels[:, None], alike, groups)):
                     found[held] = number
         except ValueError:
             continue

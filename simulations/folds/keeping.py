@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from federation.errors import CheckpointError
+from federation.errors import CheckpointError, OtherRun
 from federation.files import kept, replace_file
 from federation.model.task import Dataset
 from federation.plan.plan import Plan
@@ -47,7 +47,7 @@ class FoldsFolder:
     def finished(self) -> CrossValidation | None:
         """The result that is here, or None. CheckpointError if it is another one's, or if a run is here."""
         if (self.path / "plan.toml").exists():
-            raise CheckpointError(f"{self.path} holds a run, and no folds", hint="name a new folder")
+            raise OtherRun(f"{self.path} holds a run, and no folds", hint="name a new folder")
         if not (self.path / RESULT).exists():
             return None
         try:
@@ -63,9 +63,7 @@ class FoldsFolder:
         if not (place / RESULT).exists():
             others = {entry.name for entry in self.path.iterdir()} - _MAY_STAND
             if others:
-                raise CheckpointError(
-                    f"{self.path} is not empty and holds no folds", hint="name a new folder"
-                )
+                raise OtherRun(f"{self.path} is not empty and holds no folds", hint="name a new folder")
             key = os.urandom(32)
             with kept(place):
                 place.mkdir(mode=0o700, exist_ok=True)
@@ -80,7 +78,7 @@ class FoldsFolder:
         except (OSError, ValueError, KeyError, TypeError):
             raise CheckpointError(f"{place} does not say what was begun", hint="name a new folder") from None
         if not is_same:
-            raise CheckpointError(f"the records changed since {self.path} was begun", hint=_HINT)
+            raise OtherRun(f"the records changed since {self.path} was begun", hint=_HINT)
 
     def end(self, result: CrossValidation) -> None:
         """Write the result. Only then what a resumed one needs can go."""
@@ -97,13 +95,11 @@ class FoldsFolder:
 
     def _require_same(self, plan: str, engine: str, folds: int, faults: Mapping[str, Any] | None) -> None:
         if plan != self.plan.digest:
-            raise CheckpointError(
-                f"{self.path} holds folds of another plan or seed", hint="name a new folder"
-            )
+            raise OtherRun(f"{self.path} holds folds of another plan or seed", hint="name a new folder")
         if folds != self.folds:
             hint = f"give --folds {folds}, or name a new folder"
-            raise CheckpointError(f"{self.path} holds {folds} folds, not {self.folds}", hint=hint)
+            raise OtherRun(f"{self.path} holds {folds} folds, not {self.folds}", hint=hint)
         if engine != self.engine:
             hint = f"give --engine {engine}, or name a new folder"
-            raise CheckpointError(f"{self.path} holds folds by engine {engine}", hint=hint)
+            raise OtherRun(f"{self.path} holds folds by engine {engine}", hint=hint)
         require_same(self.path, self.faults, faults)

@@ -10,7 +10,9 @@ from pydantic import Field
 
 from federation.plan.plan import Plan
 from federation.report.numbers import tiny, upward
-from federation.report.report import Amount, AnyList, Figures, Metrics, Part, Report, Tried, metrics_of
+from federation.report.parts import AnyList, Part
+from federation.report.report import Amount, Figures, Metrics, Report, Tried, metrics_of
+from federation.words import many
 from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Patient, Unit
@@ -146,7 +148,7 @@ def said(found: CrossValidation) -> str:
     whole = cost.epsilon if cost.together is None else cost.together.epsilon
     tested = "" if cost.together is None else " and one evaluation"
     text = (
-        f"As a real run, {folds} folds and the final training would cost epsilon {upward(whole)} at delta "
+        f"As a real run, {many(folds, 'fold')} and the final training would cost epsilon {upward(whole)} at delta "
         f"{tiny(cost.delta)}: {_UNITS[cost.unit]} {held}, so it is in {cost.trainings} trainings{tested}."
     )
     paid = " Figures would have to be paid for, too: evaluation.epsilon." if cost.together is None else ""

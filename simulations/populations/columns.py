@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.cells import is_missing, parsed
+from clients.data.cells import is_missing
 from clients.data.faults import collected, refuse
 from clients.data.people import no_name
+from clients.data.sources.numerals import parsed
 from clients.data.sources.packed import in_blocks
 from clients.data.sources.table import Table
 from federation.errors import DataError, InputError

@@ -10,6 +10,10 @@ from federation.errors import InputError
 from simulations.populations.bank import bank
 from simulations.populations.digits import digits
 from simulations.populations.hospitals import hospitals
+from simulations.populations.made_up.credit import credit
+from simulations.populations.made_up.fraud import fraud
+from simulations.populations.made_up.heart import heart
+from simulations.populations.made_up.readmission import readmission
 
 _SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
@@ -34,6 +38,10 @@ POPULATIONS: Mapping[str, Population] = {
         Population("hospitals", "569 real biopsies in five hospitals", hospitals),
         Population("digits", "1,797 real images of digits from six scanners", digits),
         Population("bank", "a made-up credit portfolio in eight branches", bank),
+        Population("heart", "1,600 made-up patients of four hospitals, with gaps", heart),
+        Population("readmission", "made-up stays of 8,000 people in five hospitals", readmission),
+        Population("credit", "9,000 made-up clients of three banks", credit),
+        Population("fraud", "made-up payments by 9,000 cards of four issuers", fraud),
     )
 }
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from clients.data.sources.csv_table import passed_csv
 from clients.data.sources.packed import pack, unpack
 from clients.data.sources.reading import read
-from clients.data.sources.table import Table, pointed
+from clients.data.sources.table import NAMELESS, Table, pointed
 from clients.rules.origin import Origin, Place
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned, is_whole
@@ -90,9 +90,12 @@ class _Line:
 
 
 def _require_names(place: Origin, header: Sequence[str]) -> None:
-    """DataError for a first row that is plainly a record. Columns may be numbered, each once."""
+    """DataError for a first row that is plainly a record.
+
+    Columns may be numbered, or named by years, from the left to the right: other numbers are a record's.
+    """
     names = list(map(cleaned, header))
     numbers = [name for name in names if as_number(name) is not None]
-    if numbers and (len(set(names)) < len(names) or not all(map(is_whole, numbers))):
-        hint = "the first row must be the columns' names: put one above the records"
-        raise DataError(f"{place}: the first row looks like a record", hint=hint)
+    are_numbers = len(set(names)) == len(names) and all(map(is_whole, numbers))
+    if numbers and not (are_numbers and sorted(numbers, key=int) == numbers):
+        raise DataError(f"{place}: the first row looks like a record", hint=NAMELESS)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from federation.model.params import Layout
+from federation.plan.outcomes import Classes
 from simulations.scoring.clipping import clipped_share
 from simulations.scoring.curves import calibration_of, confusion_of
 from simulations.scoring.metrics import intervals, predict
@@ -19,6 +20,8 @@ from simulations.world import World
 def beside(world: World, model: nn.Module, places: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """Fields of a report's evaluation, from the records of each place ("pooled"). What fails is left out."""
     rules, found = world.plan.evaluation, dict[str, Any]()
+    if not isinstance(world.outcome, Classes):
+        return found
     with suppress(Exception):  # as any figure that a run can do without (simulations/optional.py)
         scores = {place: predict(model, features) for place, (features, _) in places.items()}
         found["intervals"] = {

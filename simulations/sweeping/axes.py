@@ -19,6 +19,7 @@ Value = int | float | str
 
 MOST: Final = 10_000
 """Points of one sweep."""
+_FEWER: Final = "sweep fewer values"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def axes_of(texts: Sequence[str]) -> tuple[Axis, ...]:
         hint = "sweep one of them: the other follows"
         raise InputError("--sweep epsilon: cannot stand beside noise_multiplier", hint=hint)
     if (points := math.prod(len(axis.values) for axis in axes)) > MOST:
-        raise InputError(f"--sweep: makes {points:,} points; at most {MOST:,}", hint="sweep fewer values")
+        raise InputError(f"--sweep: makes {points:,} points; at most {MOST:,}", hint=_FEWER)
     return axes
 
 
@@ -109,6 +110,9 @@ def _values(name: str, part: str) -> list[Value]:
         return [part.strip('"')]
     try:
         numbers = [float(number) for number in part.split(":")]
+        if len(numbers) == 3 and numbers[2] > MOST and numbers[2].is_integer():
+            told = f"--sweep {name}={part}: makes {numbers[2]:,.0f} points; at most {MOST:,}"
+            raise InputError(told, hint=_FEWER)
         if not all(map(math.isfinite, numbers)) or len(numbers) not in (1, 3):
             raise ValueError
         return [read(number) for number in (_spaced(numbers, read) if len(numbers) == 3 else numbers)]
@@ -121,7 +125,7 @@ def _values(name: str, part: str) -> list[Value]:
 def _spaced(numbers: Sequence[float], read: Callable[[float], Value]) -> list[float]:
     """So many numbers from low to high; whole ones where only those are read."""
     low, high, many = numbers[0], numbers[1], _whole(numbers[2])
-    if not 1 <= many <= MOST or (many == 1 and low != high):
+    if many < 1 or (many == 1 and low != high):
         raise ValueError
     steps = [low + (high - low) * step / max(1, many - 1) for step in range(many)]
     return (

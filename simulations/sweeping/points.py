@@ -62,11 +62,34 @@ class Point:
     swept: Mapping[str, Value]
     figures: Figures | None
     refused: str | None
+    is_wrong: bool = False  # refused as no plan at all, not for privacy
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         figures = None if self.figures is None else asdict(self.figures)
         return {"swept": dict(self.swept), "figures": figures, "refused": self.refused}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What was varied, and every plan."""
+
+    axes: Sequence[Axis]
+    points: tuple[Point, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `budget PLAN --sweep ... --json`."""
+        swept = {axis.name: list(axis.values) for axis in self.axes}
+        return {"sweep": swept, "points": [point.to_json() for point in self.points]}
+
+    def require(self) -> None:
+        """InputError if every point is refused as no plan, UnsafeParameters if every point is refused."""
+        if any(point.refused is None for point in self.points):
+            return
+        told = f"--sweep: every point is refused, the first: {self.points[0].refused}"
+        if all(point.is_wrong for point in self.points):
+            raise InputError(told, hint="choose values that a plan can have")
+        raise UnsafeParameters(told)
 
 
 def sweep(
@@ -75,15 +98,15 @@ def sweep(
     *,
     exact: bool = False,
     stage: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
-) -> dict[str, Any]:
-    """The content of `budget PLAN --sweep ... --json`. A plan that is refused is a point with a reason."""
+) -> Sweep:
+    """Look at every plan. One that is refused is a point with a reason."""
     document, total = read(path), math.prod(len(axis.values) for axis in axes)
     find = _Found(exact=exact or total == 1)
     points = []
     for done, swept in enumerate(_combinations(axes)):
         stage("looking at plans", done, total)
-        points.append(_point(document, swept, find).to_json())
-    return {"sweep": {axis.name: list(axis.values) for axis in axes}, "points": points}
+        points.append(_point(document, swept, find))
+    return Sweep(axes, tuple(points))
 
 
 def _combinations(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
@@ -96,7 +119,7 @@ def _point(document: Document, swept: Mapping[str, Value], find: _Found) -> Poin
     try:
         return Point(swept, _figures(_varied(document, swept), swept, find), None)
     except (FederationError, PrivacyError) as error:
-        return Point(swept, None, str(error))
+        return Point(swept, None, str(error), isinstance(error, InputError))
 
 
 def _varied(document: Document, swept: Mapping[str, Value]) -> Plan:

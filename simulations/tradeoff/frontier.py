@@ -81,7 +81,10 @@ def _asked(
     require_frontier(planned, path, len(epsilons), len(places), seeds)
     points = points_of(text, sorted(set(epsilons)), places)
     if all(point.plan is None for point in points):
-        raise UnsafeParameters(f"every point is refused; {points[0].name}: {points[0].refused}")
+        told = f"every point is refused; {points[0].name}: {points[0].refused}"
+        if all(point.is_wrong for point in points):
+            raise InputError(told, hint="choose epsilons that a plan can have")
+        raise UnsafeParameters(told)
     at = _nearest(planned, [point for point in points if point.plan is not None])
     return Asked(text, planned, sites, points, seeds_of(planned, seeds), at)
 

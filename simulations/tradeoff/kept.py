@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from federation.errors import CheckpointError
+from federation.errors import CheckpointError, OtherRun
 from federation.files import kept, replace_file
 from federation.model.params import initial_params, params_bytes
 from federation.plan.plan import Plan
@@ -54,13 +54,13 @@ class Folder:
             with kept(path):
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
-                    raise CheckpointError(f"{path} is not empty and holds no trade-off", hint=_OTHER)
+                    raise OtherRun(f"{path} is not empty and holds no trade-off", hint=_OTHER)
                 replace_file(path / _BEGUN, _text(wanted))
             return folder
         for name, value in wanted.items():
             if begun.get(name) != value:
                 what = "of another plan or seed" if name == "plan" else f"with other {name}"
-                raise CheckpointError(f"{path} holds a trade-off {what}", hint=_OTHER)
+                raise OtherRun(f"{path} holds a trade-off {what}", hint=_OTHER)
         return folder
 
     @property
@@ -159,12 +159,10 @@ def _compare(known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     hint = "bring back what the trade-off began with, or name another folder"
     for name in sorted(before.keys() ^ after.keys()):
         what = "is not there now" if name in before else "was not there then"
-        raise CheckpointError(f"the trade-off began with other sites: {name} {what}", hint=hint)
+        raise OtherRun(f"the trade-off began with other sites: {name} {what}", hint=hint)
     for name, parts in after.items():
         for what, found in parts.items():
             if not hmac.compare_digest(before[name][what], found):
-                raise CheckpointError(
-                    f"the {what} of site {name} changed since the trade-off began", hint=hint
-                )
+                raise OtherRun(f"the {what} of site {name} changed since the trade-off began", hint=hint)
     if not hmac.compare_digest(known["task"], now["task"]):
-        raise CheckpointError("the task's model or code changed since the trade-off began", hint=hint)
+        raise OtherRun("the task's model or code changed since the trade-off began", hint=hint)

@@ -29,6 +29,7 @@ class Point:
     text: str
     plan: Plan | None
     refused: str = ""
+    is_wrong: bool = False  # refused as no plan at all, not for privacy
 
     @property
     def name(self) -> str:
@@ -53,7 +54,9 @@ def _point(text: str, epsilon: float, noise: str) -> Point:
         plan = parse(changed)
         plan.kind.event  # noqa: B018 - calibrates: some epsilons no noise can keep
     except (PlanError, PrivacyError) as error:
-        return Point(epsilon, noise, changed, None, " ".join(str(error).split()))
+        return Point(
+            epsilon, noise, changed, None, " ".join(str(error).split()), isinstance(error, PlanError)
+        )
     return Point(epsilon, noise, changed, plan)
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from clients.data.load import protected
 from federation.errors import DataError
 from federation.model.task import Dataset, build_task
+from federation.plan.outcomes import Classes, Outcome
 from federation.plan.plan import Plan, check_delta
-from federation.plan.tabular import TabularTask
 from federation.round.cohort import sample_places
 from federation.round.messages import Member
 from privacy.roster import Roster, SignedRoster
@@ -146,11 +146,11 @@ class VirtualWorld(World):
         return SignedRoster.by(Roster(1, (), coordinator=named), [self.consortium])
 
     @property
-    def classes(self) -> int:
-        """How many classes the labels tell apart."""
-        if isinstance(self.plan.task, TabularTask):
-            return len(self.plan.task.classes)
-        return 1 + int(max(self.labels().max(), self.held_out[HELD_OUT].labels.max()))
+    def outcome(self) -> Outcome:
+        """What is predicted: where nobody says so, as many classes as the labels tell apart."""
+        if self.task.outcome is not None:
+            return self.task.outcome
+        return Classes(1 + int(max(self.labels().max(), self.held_out[HELD_OUT].labels.max())))
 
     def labels(self) -> Tensor:
         """Labels of the first sites, for class frequencies."""

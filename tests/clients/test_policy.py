@@ -438,8 +438,10 @@ def test_a_site_that_allows_runs_without_privacy_has_no_other_limit(tmp_path: Pa
 
 @pytest.mark.parametrize("minimum", [1, 2])
 def test_however_small_a_pool_is_it_hides_among_three_sites(tmp_path: Path, minimum: int) -> None:
-    """DP-56: neither a plan nor a policy lets a pool of one record be summed up with fewer than two others."""
-    with pytest.raises(UnsafeParameters, match="so few sites cannot hide in a sum"):
+    """DP-56: neither plan nor policy lets a pool without all noise of its own be summed up with fewer than two
+    others.
+    """
+    with pytest.raises(UnsafeParameters, match=r"cannot hide in a sum|each site knows the other's part"):
         parse(changed("minimum = 3", f"minimum = {minimum}"))
     path = tmp_path / "site.toml"
     path.write_text(
@@ -447,8 +449,28 @@ def test_however_small_a_pool_is_it_hides_among_three_sites(tmp_path: Path, mini
             "[policy]", "size = 1\n[policy]"
         )
     )
-    with pytest.raises(SiteFileError, match="must be at least 3"):
+    bare = path.read_text().replace("epsilon_max = 5.0", "epsilon_max = inf")
+    path.write_text(bare.replace('["distributed", "site"]', '["none"]'))
+    with pytest.raises(SiteFileError, match=r"must be at least 2|shows this site's bare update to the other"):
         load_site(path)
+
+
+OF_TWO = {"noise": "site", "minimum": 2, "colluders": 0, "dropouts": 0}
+
+
+def test_a_site_agrees_to_rounds_of_two_in_so_many_words_and_to_nothing_else_by_them() -> None:
+    two, three = plan_of(OF_TWO), plan_of(OF_TWO, minimum=3)
+    approved = {"plans": (two.digest, three.digest)}
+    with pytest.raises(PolicyViolation, match=r"of two sites the other sees this one's part of each sum"):
+        consent(two, policy(**approved))
+    agreed = policy(cohort_minimum=2, **approved)
+    consent(two, agreed)
+    assert (agreed.colluders_demanded(two), agreed.survivors_demanded(two)) == (0, 2)
+    assert (agreed.colluders_demanded(three), agreed.survivors_demanded(three)) == (1, 3)
+    with pytest.raises(PolicyViolation, match=r"policy\.colluders_minimum"):
+        consent(three, agreed)
+    with pytest.raises(PolicyViolation, match=r"policy\.colluders_minimum"):
+        consent(two, policy(cohort_minimum=2, colluders_minimum=1, **approved))
 
 
 def test_a_site_that_takes_part_has_a_size_and_a_consortium(tmp_path: Path) -> None:
@@ -494,8 +516,8 @@ def test_a_site_file_may_leave_out_the_server_and_in_a_simulation_the_consortium
         ("delta_max = 1e-5", "delta_max = 1", "site.toml:10 policy.delta_max = 1: must be below 1"),
         (
             "cohort_minimum = 3",
-            "cohort_minimum = 2",
-            "site.toml:11 policy.cohort_minimum = 2: must be at least 3",
+            "cohort_minimum = 1",
+            "site.toml:11 policy.cohort_minimum = 1: must be at least 2",
         ),
         (
             '["distributed", "site"]',

@@ -62,20 +62,22 @@ def test_the_same_plan_takes_a_folder_up_again_whatever_its_comments(folder: Run
 def test_another_plan_or_seed_is_refused(folder: RunFolder, key: str) -> None:
     with pytest.raises(CheckpointError, match="another plan or seed") as caught:
         RunFolder.open(folder.path, plan_of(**{key: 8}), text_of(**{key: 8}))
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_code == 2  # the call is wrong, and nothing is wrong with the folder
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(CheckpointError, match="is not empty and holds no run"):
+    with pytest.raises(CheckpointError, match="is not empty and holds no run") as caught:
         RunFolder.open(tmp_path, PLAN, TEXT)
+    assert caught.value.exit_code == 2
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(CheckpointError, match="cannot be written") as caught:
         RunFolder.open(tmp_path / "run", PLAN, TEXT)
+    assert caught.value.exit_code == 2
 
 
 def test_a_process_killed_while_it_claimed_the_folder_is_no_obstacle(tmp_path: Path) -> None:

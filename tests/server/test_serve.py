@@ -279,7 +279,7 @@ def test_a_run_is_not_resumed_with_another_list_of_sites(
         sign_roster(roster, load_private(tmp_path / "sites" / "consortium" / "consortium.key"))
         with pytest.raises(CheckpointError, match=words) as caught:
             serve(plan, roster, tmp_path / "run", carrier(sites))
-        assert caught.value.exit_code == 4
+        assert caught.value.exit_code == 2
         assert (tmp_path / "run" / "roster.toml").read_bytes() == kept
         roster.write_text(text)
         serve(plan, roster, tmp_path / "run", carrier(sites))

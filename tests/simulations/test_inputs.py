@@ -117,7 +117,7 @@ def test_a_run_is_not_resumed_on_other_data_or_sites(tmp_path: Path, change: str
     apply(sites)
     with pytest.raises(CheckpointError, match=words) as caught:
         resumed(sites, out)
-    assert (caught.value.exit_code, "another folder" in str(caught.value)) == (4, True)
+    assert (caught.value.exit_code, "another folder" in str(caught.value)) == (2, True)
     assert contents(out) == before
     rmtree(sites)
     move(tmp_path / "kept", sites)
@@ -172,7 +172,7 @@ def test_a_run_is_finished_and_read_by_the_engine_that_began_it(
     before = contents(out)
     with pytest.raises(CheckpointError, match=f"finished by engine {first}, not {second}") as caught:
         resumed(sites, out, second)
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_code == 2
     assert contents(out) == before
 
 

@@ -233,7 +233,7 @@ def test_the_folder_of_another_plan_or_seed_is_refused_and_left_alone(
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(CheckpointError, match="another plan or seed") as caught:
         simulated(text_of(**change), sites, tmp_path / "run")
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_code == 2
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
@@ -402,7 +402,7 @@ def test_a_page_that_cannot_be_made_is_said_and_made_by_the_same_command_later(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    def failing(*_: object) -> None:
+    def failing(*_: object, **__: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:
@@ -418,13 +418,26 @@ def test_a_page_that_cannot_be_made_is_said_and_made_by_the_same_command_later(
     check_complete(tmp_path / "run")
 
 
+def test_files_without_a_header_are_simulated_and_audited_like_those_with_one(
+    sites: Path, tmp_path: Path
+) -> None:
+    expected = simulated(TEXT, sites, tmp_path / "run")
+    for path in sites.glob("*.csv"):
+        header, rows = path.read_text().split("\n", 1)
+        path.write_text(rows.replace(",", ";"))
+    (sites / "reading.toml").write_text(f"separator = ';'\ncolumns = {header.split(',')}\n")
+    found = simulated(TEXT, sites, tmp_path / "raw")
+    assert found.evaluation == expected.evaluation
+    assert audit(tmp_path / "raw").verdict == "pass"
+
+
 def test_metrics_that_cannot_be_computed_are_na_and_the_run_goes_on(
     sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
         raise ZeroDivisionError("patient 987654")
 
-    monkeypatch.setattr("simulations.summary.evaluate", failing)
+    monkeypatch.setattr("simulations.summary._measured", failing)
     report = simulated(PRIVATE, sites, tmp_path / "run")
     assert set(metrics_of(report.evaluation.pooled).values()) == {None}
     assert report.evaluation.pooled["n"] == 36

@@ -12,6 +12,7 @@ from clients.journal.lock import alone
 from clients.policy import Policy
 from federation.errors import DataError, RosterError, SiteFileError, SiteRunning, UnusableFile
 from federation.identity.keys import create, load_private
+from federation.plan.outcomes import Classes
 from federation.plan.plan import Plan, parse
 from federation.round.messages import Member
 from federation.round.transport import Arrival, Deadline, Outgoing
@@ -64,7 +65,7 @@ def test_a_world_is_the_sites_of_a_folder(tmp_path: Path) -> None:
         "birch": (36, 12),
         "cedar": (42, 14),
     }
-    assert world.classes == 2
+    assert world.outcome == Classes(2)
 
 
 def test_a_test_file_of_a_site_s_own_is_what_is_held_out(tmp_path: Path) -> None:

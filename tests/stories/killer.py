@@ -27,7 +27,7 @@ from simulations import simulate  # noqa: F401
 from tests.patience import patience
 
 POLL = 0.001
-PACE = 0.2
+PACE = 0.05
 RECEIPTS = Path("run/receipts.jsonl")
 
 

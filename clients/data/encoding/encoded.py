@@ -91,8 +91,16 @@ def of_numbers(feature: Numeric, cells: Sequence[str], decimal: str = ".") -> En
     first = np.nan_to_num(
         scaled(values, feature)
     )  # a missing number is the middle of the range, on its scale
+    if feature.bins is not None:
+        return Encoded(None, _in_bins(first, feature.bins, filled, rule), faults, filled)
     marks = (np.where(filled, feature.knots or 1, NOWHERE),) if rule == "indicator" else ()
     return Encoded(first, marks, faults, filled, knots=feature.knots)
+
+
+def _in_bins(first: Numbers, bins: int, filled: NDArray[np.bool_], rule: object) -> tuple[Places, ...]:
+    """The bin of each number, or the column behind them where it is missing: one column for each record."""
+    places = np.minimum((first + 1) / 2 * bins, bins - 1).astype(np.int64)
+    return (np.where(filled, bins, places) if rule == "indicator" else places,)
 
 
 def of_values(feature: Categorical, cells: Sequence[str]) -> Encoded:
@@ -114,6 +122,9 @@ def of_codes(feature: Hashed, cells: Sequence[str]) -> Encoded:
 def of_dates(feature: Date, cells: Sequence[str]) -> Encoded:
     """A date as days, month and weekday, as the plan takes them."""
     days, faults, filled = day_numbers(feature, cells)
+    if feature.bins is not None:
+        shares = np.nan_to_num(scaled(days, feature.range))
+        return Encoded(None, _in_bins(shares, feature.bins, filled, feature.missing), faults, filled)
     first, places, at = None, list[Places](), 0
     for part in feature.take:
         if part == DAYS:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from clients.data.sources.packed import HoldsNul, Packer, in_blocks
+import numpy as np
+
+from clients.data.sources.packed import Column, HoldsNul, Numbers, Packer, in_blocks
 from clients.data.sources.table import Table
 from clients.data.sources.values import NoCell, written
 from clients.rules.origin import Origin
@@ -13,6 +15,10 @@ from federation.plan.identifiers import cleaned
 
 Row = Sequence[object]
 Write = Callable[[object], str]
+
+
+class Texts(list[str]):
+    """Values that are cells already."""
 
 
 def table_of_rows(
@@ -29,13 +35,16 @@ def table_of_rows(
 def table_of_batches(
     place: Origin,
     names: Sequence[object],
-    batches: Iterable[Sequence[Sequence[object]]],
+    batches: Iterable[Sequence[Sequence[object] | Numbers]],
     *,
     first: int = 1,
     write: Write = written,
     aside: dict[str, str] | None = None,
 ) -> Table:
-    """The same of columns that arrive in parts; columns of texts are taken as they are. `aside` holds no cells."""
+    """The same of columns that arrive in parts; `Texts` and numbers are taken as they are.
+
+    `aside` holds no cells.
+    """
     header = _header(place, names)
     packer, line = Packer(header), first
     try:
@@ -63,7 +72,9 @@ def _header(place: Origin, names: Sequence[object]) -> tuple[str, ...]:
     return tuple(cleaned(written(name)) for name in names)
 
 
-def _cells(place: Origin, name: str, column: Sequence[object], line: int, write: Write) -> list[str]:
+def _cells(place: Origin, name: str, column: Sequence[object] | Numbers, line: int, write: Write) -> Column:
+    if isinstance(column, np.ndarray | Texts):
+        return column
     cells: list[str] = []
     try:
         cells.extend(map(write, column))

@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
-from clients.data.sources.collecting import table_of_batches
+import numpy as np
+
+from clients.data.sources.collecting import Texts, table_of_batches
 from clients.data.sources.extra import library
 from clients.data.sources.opened import opened
-from clients.data.sources.packed import BLOCK
+from clients.data.sources.packed import BLOCK, Numbers
 from clients.data.sources.table import Table
 from clients.data.sources.values import of_floats, stamped, written
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.identifiers import cleaned
 
-Column = Callable[[Any], Sequence[object]]
-"""From an Arrow array to the values, or the texts, of its cells."""
+Column = Callable[[Any], Sequence[object] | Numbers]
+"""From an Arrow array to the values, the texts or the numbers of its cells."""
 
 
 def read_columnar(origin: Origin) -> Table:
@@ -69,11 +71,18 @@ def _reader(arrow: Any, kind: Any) -> Column | None:
         kind
     ):  # the shortest text of a float of 32 bits, not that of the double it would become
         return lambda column: of_floats(_texts(arrow, column))
-    if types.is_integer(kind) or types.is_boolean(kind):
-        return lambda column: _texts(arrow, column)
-    texts = (types.is_string, types.is_large_string, types.is_string_view)
-    by_value = (*texts, types.is_floating, types.is_decimal, types.is_null)
-    return _values if any(is_of(kind) for is_of in by_value) else None
+    known: tuple[tuple[Callable[[Any], bool], Column], ...] = (
+        (types.is_float64, _doubles),
+        (types.is_uint64, lambda column: _texts(arrow, column)),  # it may be beyond int64
+        (
+            types.is_integer,
+            lambda column: _texts(arrow, column) if column.null_count else _whole(arrow, column),
+        ),
+        (types.is_boolean, lambda column: _texts(arrow, column)),
+        *((is_of, _strings) for is_of in (types.is_string, types.is_large_string, types.is_string_view)),
+        *((is_of, _values) for is_of in (types.is_floating, types.is_decimal, types.is_null)),
+    )
+    return next((column for is_of, column in known if is_of(kind)), None)
 
 
 def _decoded(inner: Column) -> Column:
@@ -89,13 +98,26 @@ def _times(arrow: Any, kind: Any) -> Column:
     return lambda column: list(map(stamped, _texts(arrow, column.cast(plain))))
 
 
+def _doubles(column: Any) -> Numbers:
+    """Doubles as they are, and NaN for NULL."""
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+
+
+def _whole(arrow: Any, column: Any) -> Numbers:
+    return np.asarray(column.cast(arrow.int64()).to_numpy())
+
+
+def _strings(column: Any) -> Texts:
+    return Texts(text or "" for text in column.to_pylist())
+
+
 def _values(column: Any) -> Sequence[object]:
     found: Sequence[object] = column.to_pylist()
     return found
 
 
-def _texts(arrow: Any, column: Any) -> list[str]:
-    return [text or "" for text in column.cast(arrow.string()).to_pylist()]
+def _texts(arrow: Any, column: Any) -> Texts:
+    return Texts(text or "" for text in column.cast(arrow.string()).to_pylist())
 
 
 def _named(kind: Any) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from clients.data.sources.formats import SAVE
 from clients.data.sources.opened import format_of, lines_of
-from clients.data.sources.packed import BLOCK, Packer
+from clients.data.sources.packed import BLOCK, Cells, Packer, unpack
 from clients.data.sources.swallowed import opened_at
 from clients.data.sources.table import Problem, Table, refuse_problems
 from clients.rules.origin import Origin
@@ -23,7 +23,7 @@ from federation.plan.identifiers import cleaned
 from federation.words import many, some
 
 _LOOKED_AT = 1000  # rows of another length than the header, by which to tell what may have happened
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank"}
 
 
 def read_csv(place: Origin) -> Table:
@@ -126,7 +126,8 @@ def _rows(place: Origin, scan: _Scan, lines: Iterable[str]) -> Iterator[tuple[in
     """The header, then each record, with the lines where it begins and ends. DataError if it is no CSV as
     declared, or has no rows; what else is wrong, the scan says afterwards.
     """
-    reader, start = csv.reader(lines, delimiter=place.separator, strict=True), 1
+    even = map(_evenly, lines) if place.separator == " " else lines
+    reader, start = csv.reader(even, delimiter=place.separator, strict=True), 1
     if scan.header:
         yield 0, 0, scan.header
     try:
@@ -142,6 +143,11 @@ def _rows(place: Origin, scan: _Scan, lines: Iterable[str]) -> Iterator[tuple[in
     if not scan.last and not scan.ragged:
         hint = "it needs records: to train on, or to evaluate if it is a test file"
         raise DataError(f"{place}: has a header and no rows", hint=hint)
+
+
+def _evenly(line: str) -> str:
+    """A line whose cells are parted by blanks, with one between two of them. One with quotes stays as it is."""
+    return line if '"' in line else " ".join(line.split()) + "\n"
 
 
 def _noted(lines: Iterable[str], read: list[str]) -> Iterator[str]:
@@ -237,7 +243,7 @@ def _second_headers(table: Table) -> Iterator[Problem]:
     first = table.header[0]
     found = [
         table.lines[place]
-        for place, cell in enumerate(table.columns[0])
+        for place, cell in _alike(table.columns[0], first)
         if _is_like(cell, first)
         and all(
             cleaned(column.at(place)) == name
@@ -245,6 +251,13 @@ def _second_headers(table: Table) -> Iterator[Problem]:
         )
     ]
     yield from _headers(found)
+
+
+def _alike(column: Cells, name: str) -> Iterator[tuple[int, str]]:
+    """The cells of the blocks that may hold this name, with their rows."""
+    for number, block in enumerate(column.blocks):
+        if isinstance(block, str) and _is_like(block, name):
+            yield from enumerate(unpack(block), number * BLOCK)
 
 
 def _is_like(cell: str, name: str) -> bool:

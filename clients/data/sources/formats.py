@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 
+from federation.plan.numerals import as_number
+
 SAVE = "save it as CSV, UTF-8"
 HEAD = 4096  # bytes from the beginning of a file that are looked at
 WIDE = ("utf-16", "utf-32")  # encodings in which a line break is no single byte
@@ -52,6 +54,9 @@ _MARKUP = (
     (b"<?xml", "XML"),
     (b"{", "JSON"),
     (b"[{", "JSON"),
+)
+_LEAST_BLANK = (
+    4  # cells of a row: a sentence in a table of one column has as many words as the next one by chance
 )
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
@@ -117,13 +122,22 @@ def _other_separator(text: str, declared: str) -> tuple[str, str] | None:
         same, ragged = widths[0] == widths[-1], commas[0] != commas[-1]
         if widths[0] > 1 and (commas[0] == 1 or (widths[0] > commas[0] and same and ragged)):
             return f"has its cells separated by {name}", _cure_of(separator)
+    if max(commas) == 1 and len(lines) > 1 and _are_blank_separated(lines):
+        return "has its cells separated by blanks", _cure_of(" ")
     return None
+
+
+def _are_blank_separated(lines: list[str]) -> bool:
+    """Whether two lines without any other separator are rows of many cells, of which some are numbers."""
+    first, second = (line.split() for line in lines)
+    numbers = sum(as_number(cell) is not None for cell in second)
+    return len(first) == len(second) >= _LEAST_BLANK and numbers > 1
 
 
 def _cure_of(separator: str) -> str:
     if separator == ",":
         return "take data.separator out of site.toml"
-    named = "tab" if separator == "\t" else separator
+    named = {"\t": "tab", " ": "space"}.get(separator, separator)
     return (
         f'set data.separator = "{named}" in site.toml (and data.decimal), or '
         "save it with commas, and with points in decimals"

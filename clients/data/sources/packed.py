@@ -1,7 +1,8 @@
-"""Columns of text, packed: a table of a million rows in about the memory of its file.
+"""Columns of cells, packed: a table of a million rows in about the memory of its file.
 
 A Python string takes 50 bytes beside its characters. So cells of a column lie in blocks of a few thousand, each one
-string with NULs between the cells, which no cell may hold; they are cut again when they are read.
+string with NULs between the cells, which no cell may hold; they are cut again when they are read. A block of a
+source that has numbers (Parquet) stays an array of them, whose cells are what `written` makes of each.
 """
 
 from __future__ import annotations
@@ -10,18 +11,28 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.data.sources.values import written
 
 BLOCK = 8192  # rows
 _BETWEEN = "\0"
 _Row = TypeVar("_Row")
+Numbers: TypeAlias = NDArray[Any]
+"""Doubles, of which NaN is an empty cell, or whole numbers (int64)."""
+Block: TypeAlias = str | Numbers
+Column: TypeAlias = list[str] | Numbers
+"""Cells that are not packed yet."""
 
 
 @dataclass(frozen=True)
 class Cells:
     """The cells of a column, in `blocks` of BLOCK rows; the last may be shorter."""
 
-    blocks: tuple[str, ...] = field(repr=False)
+    blocks: tuple[Block, ...] = field(repr=False)
 
     @classmethod
     def of(cls, cells: Sequence[str]) -> Cells:
@@ -33,7 +44,9 @@ class Cells:
             yield from unpack(block)
 
     def __len__(self) -> int:
-        return sum(block.count(_BETWEEN) + 1 for block in self.blocks)
+        return sum(
+            block.count(_BETWEEN) + 1 if isinstance(block, str) else len(block) for block in self.blocks
+        )
 
     def at(self, row: int) -> str:
         """The cell of a row."""
@@ -55,9 +68,35 @@ def in_blocks(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
         yield block
 
 
-def unpack(block: str) -> list[str]:
+def unpack(block: Block) -> list[str]:
     """The cells of a block."""
-    return block.split(_BETWEEN)
+    return block.split(_BETWEEN) if isinstance(block, str) else _texts(block)
+
+
+def _texts(numbers: Numbers) -> list[str]:
+    """Numbers as cells. Each different one is written once: by its bits, since 0.0 and -0.0 are two texts."""
+    found, rows = np.unique(numbers.view(np.int64), return_inverse=True)
+    each = found.view(numbers.dtype).tolist()
+    if 2 * len(each) > len(numbers):
+        return list(map(written, numbers.tolist()))
+    texts = list(map(written, each))
+    return [texts[row] for row in rows.tolist()]
+
+
+def _joined(first: Column, second: Column) -> Column:
+    """Two parts of a column as one: numbers if both are of one kind of them, else texts."""
+    if isinstance(first, list) and isinstance(second, list):
+        first.extend(second)
+        return first
+    if not len(first):
+        return second
+    if not (isinstance(first, list) or isinstance(second, list)) and first.dtype == second.dtype:
+        return np.concatenate((first, second))
+    return [*_cells(first), *_cells(second)]
+
+
+def _cells(column: Column) -> list[str]:
+    return column if isinstance(column, list) else _texts(column)
 
 
 class Packer:
@@ -65,12 +104,12 @@ class Packer:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
-        self._waiting: list[list[str]] = [[] for _ in names]
-        self._blocks: list[list[str]] = [[] for _ in names]
+        self._waiting: list[Column] = [[] for _ in names]
+        self._blocks: list[list[Block]] = [[] for _ in names]
         self.lines = array("q")
         self.blank = 0
 
-    def add(self, columns: Sequence[list[str]], lines: Iterable[int]) -> None:
+    def add(self, columns: Sequence[Column], lines: Iterable[int]) -> None:
         """Take rows, by column. Rows in which no cell is filled in are counted and left out.
 
         HoldsNul names row and column.
@@ -78,36 +117,51 @@ class Packer:
         kept = list(lines)
         columns, kept = self._filled(columns, kept)
         self.lines.extend(kept)
-        for waiting, cells in zip(self._waiting, columns, strict=True):
-            waiting.extend(cells)
+        self._waiting = [
+            _joined(waiting, cells) for waiting, cells in zip(self._waiting, columns, strict=True)
+        ]
         while len(self._waiting[0]) >= BLOCK:
             self._pack(BLOCK)
 
     def done(self) -> tuple[Cells, ...]:
         """All columns."""
-        if self._waiting[0]:
+        if len(self._waiting[0]):
             self._pack(BLOCK)
         return tuple(Cells(tuple(blocks)) for blocks in self._blocks)
 
     def _pack(self, rows: int) -> None:
         first = BLOCK * len(self._blocks[0])
         for place, (waiting, blocks) in enumerate(zip(self._waiting, self._blocks, strict=True)):
+            taken = waiting[:rows]
             try:
-                blocks.append(pack(waiting[:rows]))
+                blocks.append(pack(taken) if isinstance(taken, list) else taken.copy())
             except ValueError as error:
                 raise HoldsNul(self.lines[first + error.args[0]], self._names[place]) from None
-            del waiting[:rows]
+            self._waiting[place] = waiting[rows:]
 
-    def _filled(
-        self, columns: Sequence[list[str]], lines: list[int]
-    ) -> tuple[Sequence[list[str]], list[int]]:
-        empty = [row for row, cell in enumerate(columns[0]) if not cell or cell.isspace()]
-        blank = {row for row in empty if not any(cells[row].strip() for cells in columns[1:])}
+    def _filled(self, columns: Sequence[Column], lines: list[int]) -> tuple[Sequence[Column], list[int]]:
+        empty = _empty(columns[0])
+        blank = {row for row in empty if all(_is_empty(cells[row]) for cells in columns[1:])}
         if not blank:
             return columns, lines
         self.blank += len(blank)
         left = [row for row in range(len(lines)) if row not in blank]
-        return [[cells[row] for row in left] for cells in columns], [lines[row] for row in left]
+        kept: list[Column] = [
+            [cells[row] for row in left] if isinstance(cells, list) else cells[left] for cells in columns
+        ]
+        return kept, [lines[row] for row in left]
+
+
+def _empty(column: Column) -> list[int]:
+    """The rows of a column in which nothing stands."""
+    if isinstance(column, list):
+        return [row for row, cell in enumerate(column) if not cell or cell.isspace()]
+    found: list[int] = np.flatnonzero(np.isnan(column)).tolist()
+    return found
+
+
+def _is_empty(cell: Any) -> bool:
+    return not cell.strip() if isinstance(cell, str) else bool(np.isnan(cell))
 
 
 class HoldsNul(ValueError):

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clients.data.notes import Note
-from clients.data.sources.packed import Cells, unpack
+from clients.data.sources.numerals import Numerals
+from clients.data.sources.packed import Block, Cells, unpack
 from clients.rules.origin import Place
 from federation.config.schema import nearest_of
 from federation.errors import DataError
@@ -19,6 +20,9 @@ from federation.plan.identifiers import cleaned
 from federation.plan.numerals import as_number
 from federation.words import some
 
+NAMELESS = (
+    "the first row must be the columns' names: set data.columns in site.toml, or put a row of names on top"
+)
 _MAX_COMPARED = 1000  # names of a header among which a similar one is looked for
 _SWAPPED = str.maketrans(".,", ",.")
 _WITH_A_COMMA = re.compile(r"(?<![^\0])(\s*[-+]?[0-9]*),([0-9]+(?:[eE][-+]?[0-9]+)?\s*)(?![^\0])")
@@ -87,14 +91,17 @@ class Table:
 
     def column(self, name: str) -> list[str]:
         """The cells of a column as texts, without blanks around them. Numbers have a point."""
-        return [cell.strip() for block in self._of(name).blocks for cell in self._texts(block)]
+        found = list[str]()
+        for block in self._of(name).blocks:
+            found.extend(map(str.strip, self._texts(block)))
+        return found
 
-    def numerals(self, name: str) -> list[str]:
+    def numerals(self, name: str) -> Numerals:
         """The cells of a column of numbers. Under a decimal comma, point and comma change places: 1.500 is none."""
         blocks = self._of(name).blocks
         if self.decimal == ",":
-            blocks = tuple(block.translate(_SWAPPED) for block in blocks)
-        return [cell.strip() for block in blocks for cell in unpack(block)]
+            blocks = tuple(block.translate(_SWAPPED) if isinstance(block, str) else block for block in blocks)
+        return Numerals(blocks, len(self))
 
     def blocks(self, order: Sequence[int]) -> Iterator[list[list[str]]]:
         """A few thousand rows at a time: for each, the cells as texts of the columns at these places."""
@@ -120,8 +127,8 @@ class Table:
         self.require([name])
         return self.columns[self.header.index(cleaned(name))]
 
-    def _texts(self, block: str) -> list[str]:
-        return unpack(pointed(block) if self.decimal == "," else block)
+    def _texts(self, block: Block) -> list[str]:
+        return unpack(pointed(block) if self.decimal == "," and isinstance(block, str) else block)
 
     def _header_hint(self, wrong: Sequence[str]) -> str:
         """Quotes only a header without numbers and gaps: any other may be a row of data."""
@@ -129,7 +136,7 @@ class Table:
         if len(header) == 1 and self.separator in header[0]:
             return "quotes make one cell of the whole row: take those away"
         if any(not cell or not cell.isprintable() or as_number(cell) is not None for cell in header):
-            return "the first row must be the columns' names"
+            return NAMELESS
         odd = next((mark for mark in ";\t" if any(mark in cell for cell in header)), None)
         if odd is not None:
             named = '"tab"' if odd == "\t" else f'"{odd}"'

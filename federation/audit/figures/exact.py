@@ -14,10 +14,19 @@ from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
 from federation.audit.report import check_same, differs, is_same
 from federation.log import printable
+from federation.report.report import PAID
 
-_MEANS = ("accuracy", "loss", "brier", "calibration")
+_MEANS = ("accuracy", "loss", "brier", "calibration", "mae", "bias", "deviance")
 _ADDS_UP = {**dict.fromkeys(_MEANS, "n"), "recall": "positives"}  # a mean over so many: the name of the count
-_OTHERS = {"loss": (0, math.inf), "brier": (0, 2), "calibration": (-1, 1), "gini": (-1, 1)}  # no shares
+_ANY, _POSITIVE = (-math.inf, math.inf), (0, math.inf)
+_OTHERS = {  # no shares
+    "brier": (0, 2),
+    "calibration": (-1, 1),
+    "gini": (-1, 1),
+    "bias": _ANY,
+    "r2": _ANY,
+    **dict.fromkeys(("loss", "mae", "rmse", "deviance", "calibration_by_tenth", "mean_brier"), _POSITIVE),
+}
 _WHOLE = 1e-6  # by how much a share times its count may miss a whole number
 _ANSWER = 0.5  # the AUC of one answer for everybody
 
@@ -27,8 +36,8 @@ def check_exact(report: Mapping[str, Any], receipts: Receipts, found: Findings) 
     evaluation, lines = report.get("evaluation"), list(receipts.rounds.values())
     told = dict(evaluation) if isinstance(evaluation, Mapping) else {}
     if report.get("simulated") is not True:
-        told = {name: value for name, value in told.items() if name not in ("published", "unlikely")}
-        if any(told.values()) or any(line.metrics for line in lines):
+        told = {name: value for name, value in told.items() if name not in PAID}
+        if any(told.values()) or any(line.metrics for line in lines) or _has_counts(report):
             detail = "report or receipts hold exact figures about held-out records, which nobody paid for"
             found.add("evaluation-unplanned", detail)
         return
@@ -42,6 +51,13 @@ def check_exact(report: Mapping[str, Any], receipts: Receipts, found: Findings) 
         "report.json: figures of single sites beyond what the pooled ones and their means allow, and those of the "
         "training without privacy: no other file holds them, and nobody can verify them"
     )
+
+
+def _has_counts(report: Mapping[str, Any]) -> bool:
+    """Whether a report tells how many records a site has, or a metric after a round."""
+    rows = [report.get(name) for name in ("sites", "history")]
+    each = [row for part in rows if isinstance(part, list) for row in part if isinstance(row, Mapping)]
+    return any(row.get(name) for row in each for name in ("records", "lines", "metrics"))
 
 
 def _check_counts(told: Mapping[str, Any], found: Findings) -> None:
@@ -104,7 +120,8 @@ def _adds_up(name: str, weight: str, pooled: Mapping[str, Any], rows: Sequence[M
 def _is_possible(row: Mapping[str, Any]) -> bool:
     """Whether the figures of a site are shares of its counts, and agree where one follows from others."""
     count, positives = row.get("n"), row.get("positives")
-    shares = {name: value for name, value in row.items() if name not in ("n", "positives", *_OTHERS)}
+    others = ("n", "positives", *_OTHERS, *(name for name in row if name.startswith("brier_at_")))
+    shares = {name: value for name, value in row.items() if name not in others}
     if type(count) is not int or count < 0 or not all(_is_share(value) for value in shares.values()):
         return False
     for name, (least, most) in _OTHERS.items():

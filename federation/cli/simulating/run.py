@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from federation.cli.drafting import write_population
+from federation.cli.options import AsJson, Debug
+from federation.cli.simulating.files import write_population
 from federation.cli.simulating.folders import advise_to_resume, free_folder, named
 from federation.cli.streams import print_json
 
 if TYPE_CHECKING:
     from simulations.simulate import Engine
 
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
-Debug = Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")]
 Seed = Annotated[
     int | None, typer.Option(help="replaces federation.seed: holdout, params, cohorts; never noise")
 ]
@@ -33,6 +32,10 @@ class PopulationName(StrEnum):
     HOSPITALS = "hospitals"
     DIGITS = "digits"
     BANK = "bank"
+    HEART = "heart"
+    READMISSION = "readmission"
+    CREDIT = "credit"
+    FRAUD = "fraud"
 
 
 class EngineName(StrEnum):
@@ -70,6 +73,14 @@ def demo(
     digits: 1,797 real images of digits from six scanners
 
     bank: a made-up credit portfolio in eight branches; a customer is protected, with all loans
+
+    heart: made-up patients of four hospitals, of whom much was not measured
+
+    readmission: made-up stays in five hospitals; a person is protected, with all stays
+
+    credit: made-up credit cards of three banks; a curve for each number
+
+    fraud: made-up payments of four issuers, one in 150 a fraud; a card is protected
     """
     from tempfile import TemporaryDirectory
 

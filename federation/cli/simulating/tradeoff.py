@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from federation.cli.options import AsJson, Debug
 from federation.cli.screen import show, styled, titled
 from federation.cli.simulating.folders import advise_to_resume, free_folder, named
 from federation.cli.streams import print_json
@@ -50,8 +51,8 @@ def tradeoff(
         Path | None,
         typer.Option(metavar="DIR", help="a new folder, or one in which the same command goes on"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="on an error, show the traceback")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Simulate a plan at several epsilons: what each is worth, at what risk, and for whom.
 

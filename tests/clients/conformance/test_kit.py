@@ -25,9 +25,11 @@ from clients.conformance.asked import ASKED, Finding, of_ours
 from clients.conformance.kit import conformance, of_plan
 from clients.conformance.watched import Reached, watched
 from federation.model.task import Dataset, Task, cross_entropy
-from federation.plan.tabular import MODELS
+from federation.plan.plan import parse
+from federation.plan.tasks import Classification
 from tests.clients.sites import make_plan
 from tests.clients.training.habits import Habit, Own, counting, editing, moving, seeding
+from tests.federation.plan.tallies.test_tasks import STATISTICS
 
 
 class Idle(Own):
@@ -244,7 +246,7 @@ def test_the_entry_of_an_editable_installation_is_no_file_of_the_task() -> None:
     assert reached.files == ["records.csv"]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", Classification.models)
 @pytest.mark.parametrize("noise", ["none", "distributed"])
 def test_what_is_said_of_a_built_in_task_without_asking_is_what_is_found(model: str, noise: str) -> None:
     """`federation check` does not load torch to ask a task of ours what is asked here."""
@@ -254,6 +256,13 @@ def test_what_is_said_of_a_built_in_task_without_asking_is_what_is_found(model: 
     assert known[:-1] == found[:-1]
     assert (known[-1].check, known[-1].outcome) == (found[-1].check, found[-1].outcome) == ("cost", "note")
     assert found[-1].detail.startswith(f"{known[-1].detail}; 64 records in ")
+
+
+def test_what_is_said_of_statistics_without_asking_is_what_is_found() -> None:
+    plan = parse(STATISTICS)
+    known, found = of_ours(plan), of_plan(plan)
+    assert known is not None
+    assert known[:-1] == found[:-1]
 
 
 def test_nothing_is_known_of_a_task_that_is_not_ours() -> None:

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.data.cells import codes, numbers, parsed
+from clients.data.cells import codes, numbers
 from clients.data.faults import Fault, refuse
 from clients.data.load import read_csv
+from clients.data.sources.numerals import parsed
 from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.plan.features import Numeric
 from federation.plan.numerals import as_number
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 
-TASK = TabularTask.model_validate(
+TASK = Classification.model_validate(
     {
         "kind": "tabular-classification",
         "target": "sick",

@@ -17,20 +17,20 @@ from clients.data.described import Column, Description, describe, describe_datas
 from clients.data.sources.reading import read as read_from
 from federation.errors import DataError
 from federation.model.task import Dataset
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from tests.clients.data.tables import table_of
 from tests.plans import plan_of
 
 PLAN = plan_of(**{"task.features": {"chol": {"low": 100, "high": 600}, "cp": {"values": ["1", "2", "3"]}}})
 TASK = PLAN.task
-assert isinstance(TASK, TabularTask)
+assert isinstance(TASK, Classification)
 
 
 def described(folder: Path, rows: Sequence[Sequence[object]]) -> Description:
     path = folder / "site.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["chol", "cp", "num"], *rows])
-    assert isinstance(TASK, TabularTask)
+    assert isinstance(TASK, Classification)
     return describe(read_from(path), TASK)
 
 
@@ -85,7 +85,7 @@ def test_what_the_plan_fills_in_and_what_is_not_listed_is_counted(tmp_path: Path
         "seen": {"date": "%Y-%m-%d", "since": "2000-01-01", "until": "2009-12-31", "missing": "indicator"},
     }
     task = plan_of(**{"task.features": ruled}).task
-    assert isinstance(task, TabularTask)
+    assert isinstance(task, Classification)
     path = tmp_path / "site.csv"
     path.write_text(
         "chol,cp,icd,seen,num\n?,1,E1,1999-01-01,0\n,9,E2,2004-01-01,1\n200,?,,2010-01-01,0\nx,8,E1,soon,0\n"
@@ -119,14 +119,14 @@ def test_a_typical_record_is_as_long_as_the_model_sees_it(tmp_path: Path) -> Non
 def test_patients_are_counted_where_the_plan_names_their_column(tmp_path: Path) -> None:
     path = tmp_path / "site.csv"
     path.write_text("mrn,chol,cp,num\nB7,200,1,0\nA1,200,2,1\nB7,210,3,0\n")
-    assert isinstance(TASK, TabularTask)
+    assert isinstance(TASK, Classification)
     assert describe(read_from(path), TASK.model_copy(update={"patient": "mrn"})).patients == 2
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "site.csv"
     path.write_text("chol,num\n200,0\n")
-    assert isinstance(TASK, TabularTask)
+    assert isinstance(TASK, Classification)
     with pytest.raises(DataError, match='has no column "cp"'):
         describe(read_from(path), TASK)
 
@@ -147,7 +147,7 @@ _CHARACTERS = st.characters(exclude_characters="\0")  # with which no table has 
 )
 def test_any_table_can_be_described(rows: list[tuple[str, ...]]) -> None:
     table = table_of(("chol", "cp", "num"), rows)
-    assert isinstance(TASK, TabularTask)
+    assert isinstance(TASK, Classification)
     seen = describe(table, TASK)
     assert len(seen.marks) == seen.records == len(rows)
     for found in seen.columns:
@@ -179,7 +179,7 @@ def test_many_rows_take_seconds_and_no_memory_beside_the_table() -> None:
     numbers = [f"{7919 * place % 700_001 / 1000:.3f}" for place in range(rows)]
     cells = [[number, "123"[place % 3], "01"[place % 2]] for place, number in enumerate(numbers)]
     table = table_of(("chol", "cp", "num"), cells)
-    assert isinstance(TASK, TabularTask)
+    assert isinstance(TASK, Classification)
     tracemalloc.start()
     seen = describe(table, TASK)
     peak = tracemalloc.get_traced_memory()[1]

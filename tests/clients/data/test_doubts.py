@@ -9,7 +9,7 @@ import pytest
 from clients.data.described import describe
 from clients.data.doubts import doubts_of_size, doubts_of_sizes, hints_of_length, hints_of_metrics, percent
 from federation.plan.numerals import as_text
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from tests.clients.data.tables import table_of
 from tests.plans import plan_of
 
@@ -26,7 +26,7 @@ def doubts(name: str, cells: Sequence[object], labels: Sequence[object] | None =
     """Doubts about one column of numbers; labels are of two classes unless given."""
     low, high = RANGES[name]
     task = plan_of(**{"task.features": {name: {"low": low, "high": high}}}).task
-    assert isinstance(task, TabularTask)
+    assert isinstance(task, Classification)
     given = [place % 2 for place in range(len(cells))] if labels is None else labels
     rows = [[str(cell), str(label)] for cell, label in zip(cells, given, strict=True)]
     return list(map(str, describe(table_of((name, "num"), rows), task).doubts))
@@ -143,7 +143,7 @@ def test_labels_of_one_class_and_classes_without_a_record() -> None:
 
 def test_a_value_that_every_record_holds() -> None:
     task = plan_of(**{"task.features": {"cp": {"values": ["1", "2"]}}}).task
-    assert isinstance(task, TabularTask)
+    assert isinstance(task, Classification)
     for cells, lines in ((["1", "1"], 1), (["1", "2"], 0), (["1", "?"], 0), (["1"], 0)):
         rows = [[cell, str(place % 2)] for place, cell in enumerate(cells)]
         found = describe(table_of(("cp", "num"), rows), task).doubts

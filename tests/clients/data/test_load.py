@@ -21,13 +21,13 @@ from clients.policy import Policy
 from federation.errors import DataError, FederationError, TaskError
 from federation.model.task import Dataset, Source, Task, build_task, cross_entropy
 from federation.plan.plan import Plan, parse
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from privacy.errors import PolicyViolation, UnsafeParameters
 from tests.clients.data.test_split import dataset
 from tests.patience import within
 from tests.plans import TEXT, changed, for_patients
 
-TASK = TabularTask.model_validate(
+TASK = Classification.model_validate(
     {
         "kind": "tabular-classification",
         "target": "num",

@@ -11,11 +11,11 @@ import pytest
 from clients.data.described import describe
 from clients.data.rows import Marks, marks_of_rows, marks_of_texts, shared
 from clients.data.sources.reading import read as read_from
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from tests.worlds import plan_of, rows_of
 
 TASK = plan_of().task
-assert isinstance(TASK, TabularTask)
+assert isinstance(TASK, Classification)
 HEADER = ["age", "dose", "ward", "sick"]
 
 
@@ -23,7 +23,7 @@ def marks(folder: Path, rows: list[list[str]], header: list[str] = HEADER) -> Ma
     path = folder / "rows.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
-    assert isinstance(TASK, TabularTask)
+    assert isinstance(TASK, Classification)
     return describe(read_from(path), TASK).marks
 
 

@@ -35,6 +35,25 @@ def test_numbers_get_a_plain_range_around_them(cells: list[str], low: float, hig
 
 
 @pytest.mark.parametrize(
+    ("cells", "low", "high", "scale"),
+    [
+        (["0"] * 90 + [str(3000 + 40 * number) for number in range(9)] + ["99999"], 0, 100000, "symlog"),
+        ([f"{-0.5 + number / 40:.3f}" for number in range(39)] + ["74.5"], -1, 100, "symlog"),
+        ([f"{-0.5 + number / 40:.3f}" for number in range(39)] + ["-74.5"], -100, 1, "symlog"),
+        ([f"{0.5 + number / 40:.3f}" for number in range(39)] + ["740.5"], 0.1, 1000, "log"),
+        ([f"{(number - 20) / 9:.3f}" for number in range(MANY)], -2.5, 2.5, None),
+    ],
+    ids=["mostly nothing", "both signs", "to below", "above nothing", "as many on both sides"],
+)
+def test_a_long_tail_gets_the_scale_of_its_logarithm(
+    cells: list[str], low: float, high: float, scale: str | None
+) -> None:
+    feature = judged("x", cells).feature
+    assert isinstance(feature, Numeric)
+    assert (feature.low, feature.high, feature.scale) == (low, high, scale)
+
+
+@pytest.mark.parametrize(
     ("cells", "values"),
     [
         (["b", "a", "10", "9"], ("9", "10", "a", "b")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,12 +12,13 @@ from hypothesis import given, settings
 
 from clients.data.sources.reading import read as read_table
 from clients.data.sources.table import Table
-from clients.drafting.plans import MOST_COLUMNS, Proposal, propose, targets_of
+from clients.drafting.plans import MOST_COLUMNS, Proposal, Wanted, propose, targets_of
 from federation.errors import DataError
 from federation.plan.features import Categorical
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import load, parse
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification, Regression
+from federation.report.planned import plan_facts
 from simulations.populations.registry import scenario_for
 from simulations.survey import survey
 from tests import plans
@@ -57,9 +59,9 @@ def test_the_file_cut_into_sites_passes_every_check_of_the_plan(drawn: tuple[Moc
 def test_made_up_records_of_a_plan_propose_that_plan_again(tmp_path: Path) -> None:
     """Up to what nobody can see in records: how far the ranges go beyond them."""
     plan = load(scenario_for("hospitals"))
-    assert isinstance(plan.task, TabularTask)
+    assert isinstance(plan.task, Classification)
     found = proposed(mock_table(plan, "a", 1500), tmp_path, "diagnosis").plan.task
-    assert isinstance(found, TabularTask)
+    assert isinstance(found, Classification)
     assert found.classes == plan.task.classes
     assert [f.name for f in found.features] == [f.name for f in plan.task.features]
     assert not any(isinstance(feature, Categorical) for feature in found.features)
@@ -101,7 +103,7 @@ def test_names_of_columns_cannot_write_lines_of_their_own(tmp_path: Path) -> Non
         ({"target": "nothing"}, 'has no column "nothing"'),
         ({"target": "age"}, None),
         ({"cells": ("y",) * 60}, 'column "sick" has 1 different values'),
-        ({"cells": tuple(map(str, range(60)))}, 'column "sick" has 60 different values'),
+        ({"cells": tuple(f"x{number}" for number in range(60))}, 'column "sick" has 60 different values'),
         ({"cells": ("y", "n", "") * 20}, r'row 4, column "sick": is empty \(20 rows'),
         ({"ages": ("",) * 60}, "no column is left to learn from"),
     ],
@@ -118,6 +120,17 @@ def test_a_target_or_table_without_a_plan_is_told_in_one_line(
     with pytest.raises(DataError, match=told) as error:
         propose(table, str(change.get("target", "sick")), "x")
     assert "\n" not in str(error.value)
+
+
+def test_a_target_of_many_numbers_is_a_regression_on_a_range_around_them(tmp_path: Path) -> None:
+    cells = tuple(str(3 * number + 1) for number in range(60))
+    table = read(MockTable(DRAWN.header, (*DRAWN.columns[:2], cells)), tmp_path)
+    found = propose(table, "sick", "x")
+    assert isinstance(found.plan.task, Regression)
+    span = found.plan.task.target_range
+    assert (span.low, span.high) == (0, 180)
+    assert found.plan.evaluation.metrics == ("mae", "rmse", "r2", "bias")
+    assert found.classes == ()
 
 
 def test_columns_without_end_are_refused_until_some_are_named(tmp_path: Path) -> None:
@@ -141,3 +154,23 @@ def test_delta_is_below_one_in_the_rows_of_a_large_table(tmp_path: Path) -> None
     table = replace(DRAWN, columns=tuple(cells * 3000 for cells in DRAWN.columns))
     delta = proposed(table, tmp_path).plan.privacy.delta
     assert delta is not None and delta * len(table) < 0.1
+
+
+def test_settings_follow_the_records_of_all_sites_and_epsilon(tmp_path: Path) -> None:
+    table = read(DRAWN, tmp_path)
+    few = propose(table, "sick", "trial", wanted=Wanted(epsilon=1.0, records=200)).plan
+    many = propose(table, "sick", "trial", wanted=Wanted(epsilon=8.0, records=200_000)).plan
+    assert few.privacy.clipping_norm is not None and many.privacy.clipping_norm is not None
+    assert 2 * few.privacy.clipping_norm < many.privacy.clipping_norm
+    assert (few.training.sample_rate, many.training.sample_rate) == (0.4, 0.05)
+    assert (few.privacy.epsilon, many.privacy.epsilon) == (1.0, 8.0)
+    assert many.privacy.delta is not None and many.privacy.delta * 200_000 < 0.5
+    for plan in (few, many):
+        assert plan_facts(plan, 1)["hints"] == []
+
+
+def test_a_plan_that_is_far_off_is_told_so_among_its_facts(tmp_path: Path) -> None:
+    text = proposed(DRAWN, tmp_path).text
+    off = re.sub(r"clipping_norm = \S+", "clipping_norm = 100.0", text)
+    (hint,) = plan_facts(parse(off), 1)["hints"]
+    assert "clipping_norm is 100" in hint

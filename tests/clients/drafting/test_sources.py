@@ -17,7 +17,7 @@ from clients.policy import load_site
 from federation.errors import InputError
 from federation.plan.features import Numeric
 from federation.plan.mock import mock_table
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from tests import plans
 from tests.clients.drafting.drafts import FAST, given_in
 
@@ -47,7 +47,7 @@ def database(folder: Path) -> Reading:
 def test_a_plan_and_a_site_are_drafted_from_any_source(kind: object, tmp_path: Path) -> None:
     reading = kind(tmp_path)  # type: ignore[operator]
     task = propose(read(reading.origin()), "num", "x").plan.task
-    assert isinstance(task, TabularTask)
+    assert isinstance(task, Classification)
     dose, cp = task.features
     assert isinstance(dose, Numeric) and (dose.low, dose.high) == (0, 1)
     assert cp.name == "cp" and not isinstance(cp, Numeric)

@@ -52,6 +52,7 @@ def test_columns_are_named_for_text_and_for_nothing_else(tmp_path: Path) -> None
         ('source = "a.csv"\npassword_file = "x"', "data.password_file", "is for PostgreSQL"),
         ('source = "a.csv"\nseparator = "ab"', "data.separator", "cannot part cells"),
         ('source = "a.csv"\nseparator = "1"', "data.separator", "cannot part cells"),
+        ('source = "a.csv"\nseparator = "."', "data.separator", "cannot part cells"),
         ('source = "a.csv"\ndecimal = ";"', "data.decimal", "must be"),
         ('source = "a.csv"\nencoding = "latin-99"', "data.encoding", "is no encoding"),
         ('source = "a.csv"\nencoding = "hex"', "data.encoding", "is no encoding"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from clients.training.isolation import coins
 from clients.training.local import local_delta, made_up, plain_gradient, poisson_batch
-from clients.training.work import SiteWork, Trainer
+from clients.training.work import SiteWork, Trainer, contribution
 from federation.config.tables import Training
 from federation.model.task import Dataset, Task, build_task, cross_entropy
 from privacy.mechanism.noise import Stream
@@ -226,3 +226,24 @@ def test_a_model_that_seeds_the_generator_does_not_make_its_dropout_known() -> N
 
     assert torch.equal(update("ours"), update("ours"))
     assert not torch.equal(update("ours"), update("another"))
+
+
+@pytest.mark.parametrize("noise", ["site", "distributed"])
+@pytest.mark.parametrize("unit", ["record", "patient"])
+def test_only_what_was_drawn_is_widened(noise: str, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site of a million records copies a batch in a round, and never all of them."""
+    plan = make_plan(unit, noise, sample_rate=0.1)
+    data = make_data(400, 0)
+    data = replace(data, patients=torch.arange(400)) if unit == "patient" else data
+    terms, trainer = make_terms(plan), Trainer(build_task(plan), data, lambda _: Stream(bytes(32)))
+    widened, to = list[int](), Tensor.to
+
+    def noting(tensor: Tensor, *args: object, **named: object) -> Tensor:
+        found: Tensor = to(tensor, *args, **named)  # type: ignore[call-overload]
+        if found.dtype == torch.float64 and tensor.dtype == torch.float32 and tensor.dim() == 2:
+            widened.append(len(tensor))
+        return found
+
+    monkeypatch.setattr(Tensor, "to", noting)
+    contribution(terms, "amsterdam", make_params(), trainer)
+    assert widened and max(widened) < 100

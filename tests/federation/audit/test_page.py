@@ -62,6 +62,18 @@ def test_one_critical_finding_fails_and_the_others_do_not() -> None:
     assert replace(FAILED, findings=FAILED.findings[1:]).verdict == "pass"
 
 
+def test_of_very_many_sites_the_first_are_shown_and_those_of_which_something_was_found() -> None:
+    sites = tuple(replace(PASSED.sites[0], id=f"site-{number:03d}") for number in range(200))
+    odd = replace(FAILED.findings[0], site="site-170")
+    lines = audit_lines(replace(FAILED, sites=sites, findings=(odd,)))
+    shown = [line.split()[0] for line in lines if line.startswith("site-")]
+    assert shown == [*(f"site-{number:03d}" for number in range(50)), "site-170"]
+    assert any(line.startswith("and 149 sites more") for line in lines)
+    page = render(replace(PASSED, sites=sites))
+    assert "<details><summary>all 200 sites</summary>" in page and "site-199" in page
+    assert "<details" not in render(PASSED)
+
+
 def test_the_page_tells_verdict_findings_sites_and_what_was_not_checked() -> None:
     page = render(FAILED)
     for word in (
@@ -82,7 +94,7 @@ def test_the_page_tells_verdict_findings_sites_and_what_was_not_checked() -> Non
 
 def test_page_and_lines_tell_what_training_and_evaluation_cost_together() -> None:
     for text in (render(FAILED), "\n".join(audit_lines(FAILED))):
-        for word in ("claimed", "0.500", "3.121", "no bound", "evaluation", "together"):
+        for word in ("claimed", "0.500", "3.121", "no promise", "evaluation", "together"):
             assert word in text
 
 
@@ -134,7 +146,7 @@ def test_an_audit_without_plan_is_a_page_too(tmp_path: Path) -> None:
     ("bounds", "text"),
     [
         (None, "n/a"),
-        (Bounds(float("inf"), float("inf")), "no bound"),
+        (Bounds(float("inf"), float("inf")), "no promise"),
         (Bounds(1.0001, 1.0002), "1.000 to 1.001"),
         (Bounds(1.9994999999, 1.9995000001), "2.000"),
         (BOUNDS, "2.980 to 2.990"),

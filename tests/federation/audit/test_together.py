@@ -265,6 +265,18 @@ def test_words_that_are_not_of_the_report_are_told(paid: Path, words: str, other
     assert ids(found, "warning") == {"page-differs"}
 
 
+def test_what_a_page_says_of_the_model_is_made_again_from_the_params(paid: Path) -> None:
+    own = re.compile('<section class="model">.*?</section>', re.DOTALL)
+    (section,) = own.findall((paid / "report.html").read_text("utf-8"))
+    effect = re.search(r'<td data-label="adds to the log-odds">([+-])', section)
+    assert effect is not None
+    at, other = effect.start(1), "+-"[effect[1] == "+"]
+    turned = section[:at] + other + section[at + 1 :]
+    for false in (turned, ""):
+        found = edited_page(paid, lambda page, false=false: own.sub(lambda _: false, page))
+        assert ids(found, "warning") == {"page-differs"}
+
+
 def test_the_words_of_another_version_are_not_compared(paid: Path) -> None:
     edited_report(paid, lambda report: report["made"].update(version="0.0.9"))
     found = edited_page(paid, lambda page: page.replace("Whom does it protect?", "Who is protected?"))

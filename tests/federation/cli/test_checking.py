@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -300,7 +301,7 @@ def test_plans_beside_each_other_as_a_table_as_csv_and_as_json(command: Command,
     rows = [line.split() for line in done.out.splitlines() if line.startswith("│")]
     assert [row[1:4:2] for row in rows] == [["5", "2"], ["5", "6"], ["10", "2"], ["10", "6"]]
     assert [row[-2] for row in rows] == ["refused", "bound", "refused", "bound"]
-    refused = "refused: rounds 5, sites 2 and 1 more: cohort.minimum = 2: so few sites cannot hide in a sum"
+    refused = "refused: rounds 5, sites 2 and 1 more: cohort.minimum = 2: of a sum of two, each site knows"
     assert refused in done.out
     found = command("budget", plan, *axes, "--json").json
     assert found["sweep"] == {"rounds": [5, 10], "sites": [2, 6]}
@@ -332,6 +333,25 @@ def test_a_sweep_that_is_asked_wrongly_is_told_in_one_line(
     done = command("budget", plan, *words)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(told) and done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["", "--csv", "--json"])
+def test_a_sweep_of_no_plan_at_all_is_shown_and_is_a_wrong_call(
+    command: Command, plan: Path, form: str
+) -> None:
+    """1e-300 ended in a division by zero: an accountant never sees less than a rate that float64 bears."""
+    words = [form] if form else []
+    done = command("budget", plan, "--sweep", "sample_rate=2,1e-300", *words)
+    assert done.code == 2 and "every point is refused, the first: training.sample_rate = 2.0" in done.err
+    assert "must be at least 1e-06" in done.out
+    assert command("budget", plan, "--sweep", "sample_rate=2,0.5", *words).code == 0
+
+
+def test_where_delta_covers_all_there_is_no_budget_and_no_bug(command: Command, plan: Path) -> None:
+    text = re.sub(r"sample_rate = .*", "sample_rate = 1e-6", plan.read_text())
+    plan.write_text(re.sub(r"rounds = .*", "rounds = 1", re.sub(r"delta = .*", "delta = 1e-4", text)))
+    done = command("budget", plan)
+    assert (done.code, "delta alone covers it" in done.err) == (3, True), done.err
 
 
 def test_a_plan_that_is_wrong_by_itself_is_told_with_its_line(command: Command, plan: Path) -> None:

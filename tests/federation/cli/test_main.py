@@ -97,7 +97,7 @@ def test_a_seed_on_the_command_line_is_the_plan_s_seed(
     assert "seed = 11" in stored.read_text()
     assert command("check", stored, "--json").json["plan_digest"] == first["plan_digest"]
     refused = command("simulate", plan, "--sites", sites, "--out", tmp_path / "run", "--json")
-    assert refused.code == 4
+    assert refused.code == 2
     assert refused.err.startswith("error: ")
     assert "another plan or seed" in refused.err
 
@@ -287,7 +287,7 @@ def test_a_finished_run_is_read_again_only_by_its_own_engine_and_says_that_nothi
     assert again.err.startswith("nothing was run: ")
     assert len(again.err.splitlines()) == 1
     refused = command(*words, "--engine", "protocol")
-    assert (refused.code, refused.out) == (4, "")
+    assert (refused.code, refused.out) == (2, "")
     assert "finished by engine vectorized, not protocol" in refused.err
 
 

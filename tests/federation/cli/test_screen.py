@@ -24,7 +24,13 @@ TERMINALS: tuple[Mapping[str, str], ...] = (
     {"FORCE_COLOR": "1", "COLUMNS": "40"},
     {},
 )
-LIMIT = {"epsilon_before": 0.25, "epsilon_after": 2.75, "epsilon_max": 3.0, "delta": 1e-5}
+LIMIT = {
+    "epsilon_before": 0.25,
+    "epsilon_after": 2.75,
+    "epsilon_max": 3.0,
+    "delta": 1e-5,
+    "room_for_foreseen": 0.2,
+}
 SPENT = {"epsilon": 1.0, "epsilon_max": 3.0, "delta": 1e-5, "used": 0.5, "records": 1, "sites": 1}
 RUN = {
     "run": "5c" * 16, "plan": DIGEST, "unit": "record", "noise_multiplier": 1.0, "sample_rate": 0.1,

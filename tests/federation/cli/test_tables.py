@@ -35,7 +35,7 @@ def test_every_unit_has_a_row_of_its_own(capsys: pytest.CaptureFixture[str]) -> 
     text = shown(capsys, ALONE)
     assert row(text, "record") == ["record", "1", "1", "2.500"]
     assert row(text, "patient") == ["patient", "2", "3", "12.750"]
-    assert row(text, "client") == ["client", "all", "1", "not bounded"]
+    assert row(text, "client") == ["client", "all", "1", "no promise"]
     assert "{" not in text
 
 
@@ -71,12 +71,19 @@ def test_the_filter_is_told_in_words(
 
 
 def test_the_limits_of_a_site_are_a_table_below_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
-    limit = {"epsilon_before": 0.25, "epsilon_after": 2.75, "epsilon_max": 3.0, "delta": 1e-5}
+    limit = {
+        "epsilon_before": 0.25,
+        "epsilon_after": 2.75,
+        "epsilon_max": 3.0,
+        "delta": 1e-5,
+        "room_for_foreseen": 0.2509,
+    }
     facts = {"plan_digest": "sha256:ab", "site": {"id": "ash", "units": {"record": limit}, "records": 40}}
     print_facts(facts)
     text = capsys.readouterr().out
     assert row(text, "record") == ["record", "0.250", "2.750", "3.000", "1e-05"]
     assert "id: ash, records: 40" in text
+    assert "still fits up to epsilon 0.250." in " ".join(text.split()), "rounded down: more would be refused"
     assert "units" not in text
 
 
@@ -178,7 +185,13 @@ def test_no_epsilon_of_a_terminal_is_below_what_it_stands_for(capsys: pytest.Cap
     """Every one is just above a number of three places, so rounding to the nearest would tell too little."""
     low = {"epsilon": 1.0001}
     line = {"unit": "record", "records": 1, "sites": 1, **low, "evaluation": low, "together": low}
-    limit = {"epsilon_before": 1.0001, "epsilon_after": 1.0001, "epsilon_max": 3.0, "delta": 1e-5}
+    limit = {
+        "epsilon_before": 1.0001,
+        "epsilon_after": 1.0001,
+        "epsilon_max": 3.0,
+        "delta": 1e-5,
+        "room_for_foreseen": 0.2509,
+    }
     site = {
         "epsilon_after_this_plan": 1.0001,
         "epsilon_of_this_run_alone": 1.0001,

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from federation.plan.guarantee import cost_for, exposure
+from federation.audit.claims import costs
+from federation.audit.page import most
+from federation.plan.guarantee import cost_for, exposure, told_of_parts
 from federation.plan.plan import Plan
+from federation.report.numbers import upward
+from privacy.accounting.bounds import Bounds
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.pld import epsilon
 from privacy.accounting.units import Patient, Unit
@@ -103,3 +107,22 @@ def test_a_part_of_what_a_plan_protects_as_a_whole_pays_for_replacing_it() -> No
 def test_a_plan_without_privacy_has_no_epsilon_to_show() -> None:
     with pytest.raises(UnsafeParameters, match="has no delta"):
         exposure(plan_of(), 3)
+
+
+@pytest.mark.parametrize("noise", ["site", "distributed"])
+def test_beyond_what_any_plan_may_ask_for_everybody_says_that_nothing_is_promised(noise: str) -> None:
+    """Accountants bound a person at 200 sites by numbers in the thousands, each by another."""
+    plan = make_plan("record", noise, sample_rate=0.2)
+    spent, worst = cost_for(plan, "patient", Patient(1, 200)).each[0], lines(plan, 200)[2]
+    assert spent > 100 and worst == ("patient", 1, 200, None)
+    assert costs(plan, plan.kind.charge, None, 200)["patient"].to_json()["total"] is None
+    assert lines(plan, 2)[2][3] is not None
+    assert {upward(None), most(Bounds(math.inf, math.inf))} == {"no promise"}
+
+
+@pytest.mark.parametrize(("unit", "parts"), [("record", 0), ("patient", 1), ("client", 2)])
+def test_where_a_part_costs_more_than_its_whole_a_sentence_says_why(unit: Unit, parts: int) -> None:
+    rows = exposure(make_plan(unit, "distributed"), 3)
+    told = told_of_parts((row["unit"], row["epsilon"]) for row in rows)
+    assert told.partition(" can cost more than ")[0].count("record") == min(parts, 1)
+    assert told.partition(" can cost more than ")[0].count("patient") == max(parts - 1, 0)

@@ -20,14 +20,14 @@ from federation.model.task import build_task
 from federation.plan.features import Categorical, Date, Numeric
 from federation.plan.mock import MockTable, mock_table
 from federation.plan.plan import Plan, load, parse
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from simulations.populations.registry import scenario_for
 from tests import plans
 from tests.random_plans import random_plans
 
 
-def table_of(plan: Plan) -> TabularTask:
-    assert isinstance(plan.task, TabularTask)
+def table_of(plan: Plan) -> Classification:
+    assert isinstance(plan.task, Classification)
     return plan.task
 
 

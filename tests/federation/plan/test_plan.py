@@ -251,7 +251,8 @@ def test_what_changes_no_guarantee_has_a_default() -> None:
 
 
 UNSAFE = [
-    ("minimum = 3", "minimum = 2", "cohort.minimum = 2: so few sites cannot hide in a sum"),
+    ("minimum = 3", "minimum = 1", "cohort.minimum = 1: so few sites cannot hide in a sum"),
+    ("minimum = 3", "minimum = 2", "cohort.minimum = 2: of a sum of two, each site knows the other's part"),
     ("colluders = 1", "colluders = 2", "cohort.minimum = 3: leaves no two honest sites to hide in a sum"),
     (
         "local_steps = 1",

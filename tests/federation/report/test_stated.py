@@ -133,3 +133,10 @@ def test_the_excess_of_noise_is_a_sentence_and_a_table() -> None:
     one_source = a_report()
     one_source["privacy"] |= {"noise_excess": 1.0, "noise_excess_why": "the server adds all of it"}
     assert not re.search("More noise", render(Report.from_json(one_source)))
+
+
+@pytest.mark.parametrize("word", ["no promise", "not bounded"])
+def test_no_promise_is_read_in_the_words_of_this_version_and_of_those_before(word: str) -> None:
+    assert Stated("privacy.units[3].epsilon", "", word).is_of(None)
+    assert not Stated("privacy.units[3].epsilon", "2.0", word).is_of(None)
+    assert not Stated("privacy.units[3].epsilon", "", word).is_of(2.0)

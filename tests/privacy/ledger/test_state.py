@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.accounting.events import GaussianEvent, NonPrivateEvent
-from privacy.accounting.filters import Budget, Filter
+from privacy.accounting.filters import UNSAMPLED, USUAL, Budget, Filter, Foreseen
 from privacy.accounting.units import Charge, Limit, Patient
 from privacy.errors import LedgerCorrupt, LedgerRefusal, UnsupportedEvent
 from privacy.ledger.approvals import approve
@@ -19,6 +20,7 @@ from privacy.ledger.state import fold, is_even
 from tests.privacy.ledger.ledgers import (
     ANNA,
     BERT,
+    FILTER,
     KEY,
     LIMIT,
     NEXT,
@@ -469,3 +471,43 @@ def test_rounds_are_even_if_and_only_if_they_divide_what_is_charged(releases: in
     expected = rounds >= 1 and releases >= 1 and releases / rounds in range(1, 51)
     assert is_even(Charge(GaussianEvent(1.0, 1.0, releases), "record", summed=False), rounds) == expected
     assert is_even(Charge(NonPrivateEvent(), "record", summed=False), rounds) == (rounds >= 1)
+
+
+STATISTICS = Charge(GaussianEvent(20.0, 1.0, 1), "record", summed=False)
+SAMPLED = Foreseen(0.02, 500)
+
+
+def patient_limit(foreseen: Foreseen | None) -> Limit:
+    return Limit("patient", Budget(3.0, 1e-5), Patient(2, 1), foreseen)
+
+
+def test_a_training_that_is_foreseen_after_a_charge_chooses_no_filter() -> None:
+    """Else a site, or whoever advises it, would choose the order that suits what was released already."""
+    book = Book()
+    for foreseen in (UNSAMPLED, SAMPLED, USUAL):
+        term = book.account.in_force([patient_limit(foreseen)], STATISTICS)["patient"]
+        assert term.filter == Filter.frozen(term.limit.budget, STATISTICS.event, foreseen)
+    book.budget()
+    book.reserve()
+    for closed in (False, True):
+        if closed:
+            book.add("close", run="run", params="00" * 32)
+            assert book.account.charged("record") == ()
+        for later in (UNSAMPLED, SAMPLED, USUAL, None):
+            term = book.account.in_force([patient_limit(later)], STATISTICS)["patient"]
+            assert term.filter == Filter.frozen(term.limit.budget, PLAN.event, None), (closed, later)
+
+
+@pytest.mark.parametrize("foreseen", [None, UNSAMPLED, USUAL, SAMPLED])
+def test_a_filter_in_the_ledger_stays_whatever_is_foreseen_later(foreseen: Foreseen | None) -> None:
+    book = Book()
+    book.budget()
+    again = replace(LIMIT, foreseen=foreseen)
+    assert book.account.in_force([again], STATISTICS)["record"].filter == FILTER
+    tighter = replace(again, budget=Budget(2.0, 1e-5))
+    assert book.account.in_force([tighter], STATISTICS)["record"].filter == FILTER
+    for order in (None, 5):
+        with pytest.raises(LedgerCorrupt):
+            copied = Book()
+            copied.budget(filter_=Filter(7))
+            copied.budget(filter_=Filter(order))

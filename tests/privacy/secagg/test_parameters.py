@@ -66,10 +66,17 @@ def test_members_are_sorted_and_slots_follow() -> None:
     assert chosen.slots == {"a": 0, "b": 1, "c": 2}
 
 
+@pytest.mark.parametrize("dropouts", [0, 1, 5])
+def test_of_two_sites_both_are_needed_at_every_step(dropouts: int) -> None:
+    chosen = Parameters.choose("ab", colluders=0, dropouts=dropouts, ring_bits=20, length=1)
+    assert (chosen.threshold, chosen.quorum, chosen.tolerated, chosen.required) == (2, 2, 0, 2)
+
+
 @pytest.mark.parametrize(
     ("n", "colluders", "dropouts", "bits", "length"),
     [
-        (2, 0, 0, 20, 1),
+        (1, 0, 0, 20, 1),
+        (2, 1, 0, 20, 1),
         (0, 0, 0, 20, 1),
         (3, 2, 0, 20, 1),
         (5, -1, 0, 20, 1),

@@ -26,3 +26,10 @@ def test_its_own_script_and_style_are_allowed_and_no_other() -> None:
     policy = policy_of(page())
     assert policy.count("sha256-") == 2
     assert "style=" not in page()  # an attribute would be refused by the policy
+
+
+def test_a_histogram_is_shown_by_its_figures_and_not_as_an_object() -> None:
+    text = page()
+    assert "const figures = published(run.evaluation || {});" in text
+    assert "const {histogram, ...figures} = told" in text
+    assert "Object.entries(run.evaluation" not in text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,24 @@ def test_an_account_that_is_damaged_or_of_another_run_charges_nothing_more(home:
     assert counted(home) == whole(6)
 
 
+@pytest.mark.parametrize("fact", ["run", "plan"])
+def test_an_account_that_names_another_run_is_refused_before_anything_is_told_or_charged(
+    home: Path, fact: str
+) -> None:
+    """An audit saw it, and the run went on under a name that no receipt has."""
+    path = home / "run" / "checkpoint" / "accounts.sqlite"
+    _stopped_after(home, 2)
+    content, receipts = path.read_bytes(), (home / "run" / "receipts.jsonl").read_bytes()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE facts SET value = ? WHERE name = ?", ("ab" * 16, fact))
+    with pytest.raises(CheckpointError, match="account of another run"):
+        played(home)
+    assert (home / "run" / "receipts.jsonl").read_bytes() == receipts
+    path.write_bytes(content)
+    played(home)
+    assert counted(home) == whole(6)
+
+
 def test_a_run_that_stops_leaves_ledgers_that_say_what_it_charged(home: Path) -> None:
     _stopped_after(home, 2)
     assert counted(home)["begin"].keys() >= {1, 2}
@@ -305,3 +325,20 @@ def test_a_round_of_a_cohort_that_is_not_all_charged_here_is_told_again_as_it_wa
     book.close()
     assert [one for one, _ in opened().receipts()] == [receipt]
     assert opened().rounds_begun()[names[0]] == 0
+
+
+def test_a_full_disk_is_told_as_that_and_the_account_is_not_called_damaged(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home / "run" / "checkpoint" / "accounts.sqlite"
+    _stopped_after(home, 2)
+
+    def full(_: object) -> bool:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as patched, pytest.raises(CheckpointError, match=r"disk is full.*make room"):
+        patched.setattr("federation.ledger.durable.is_whole", full)
+        AccountFile.open(path)
+    AccountFile.open(path).close()

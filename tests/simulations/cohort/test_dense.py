@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from federation.model.losses import Huber, Poisson, Single, Squared
 from federation.model.task import Dataset, Task, cross_entropy
 from simulations.cohort import batches
 from simulations.cohort.batches import Stack, drawn
@@ -111,3 +113,24 @@ def test_any_other_model_is_not_batched_by_hand(other: str) -> None:
 
 def test_another_loss_is_not_batched_by_hand() -> None:
     assert layers_of(Task("made-up", mlp, lambda outputs, labels: cross_entropy(outputs, labels) * 2)) is None
+
+
+@pytest.mark.parametrize("patients", [False, True], ids=["records", "patients"])
+@pytest.mark.parametrize("pairs", [False, True], ids=["labels of one number", "of two"])
+@pytest.mark.parametrize("loss", [Squared(), Huber(0.3), Poisson()], ids=["squared", "huber", "poisson"])
+def test_losses_of_one_output_are_those_of_autograd(loss: Single, pairs: bool, patients: bool) -> None:
+    if pairs and not isinstance(loss, Poisson):
+        return  # only counts have an exposure
+    batch = _batch(patients=patients)
+    numbers = batch.labels.to(torch.float32)
+    batch = replace(batch, labels=torch.stack([numbers, numbers + 0.5], dim=-1) if pairs else numbers)
+    task = Task("made-up", lambda: nn.Sequential(nn.Linear(FEATURES, 5), nn.Tanh(), nn.Linear(5, 1)), loss)
+    layers = layers_of(task)
+    assert layers is not None
+    dimension = sum(each.numel() for each in task.model().parameters())
+    for code in (
+        lambda net, out: net.rows(net.gradients(batch), out),
+        lambda net, out: net.clipped(batch, 0.5, out),
+    ):
+        found = _rows(Dense(layers, loss), dimension, code)
+        assert torch.allclose(found, _rows(General(task, CPU, WIDE), dimension, code), rtol=1e-9, atol=1e-12)

@@ -20,6 +20,10 @@ DIGESTS = {
     "hospitals": "26ed2ba0fe0601c9",
     "digits": "6f1deee22b76012d",
     "bank": "6da15204f584035b",
+    "heart": "a06f55c101f2d7f7",
+    "readmission": "aa687e7d43ec3882",
+    "credit": "93fbf81bcd594158",
+    "fraud": "be3e24fad0cf7f93",
 }
 
 

@@ -71,6 +71,16 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {"iid": True, "sites": 2},
         "the first row looks like a record",
     ),
+    "no-header-of-whole-numbers": (
+        "39,State-gov,77516,13\n50,Private,83311,9\n",
+        {"iid": True, "sites": 2},
+        "the first row looks like a record; the first row must be the columns' names: set data.columns",
+    ),
+    "blanks": (
+        "A11 6 A34 1169\nA12 48 A32 5951\n",
+        {"iid": True, "sites": 2},
+        "separated by blanks",
+    ),
     "one-name": (
         f"a,b\n{QUOTED},1\n{QUOTED.upper()},2\n",
         {"by": "a"},

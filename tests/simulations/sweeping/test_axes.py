@@ -41,7 +41,7 @@ def test_values_are_a_list_or_evenly_spaced(text: str, values: tuple[object, ...
         (["rounds=1.5"], "rounds=1.5: cannot be read; write whole numbers"),
         (["epsilon=1:2"], "write numbers: epsilon=1,2,3 or epsilon=LOW:HIGH:COUNT"),
         (["epsilon=1:2:0"], "cannot be read"),
-        (["epsilon=1:2:1e9"], "cannot be read"),
+        (["epsilon=1:2:1e9"], "epsilon=1:2:1e9: makes 1,000,000,000 points; at most 10,000; sweep fewer"),
         (["epsilon=nan"], "cannot be read"),
         (["epsilon=1e999"], "cannot be read"),
         (["rounds=inf"], "cannot be read"),

@@ -21,7 +21,7 @@ from tests.plans import plan_of, text_of
 def swept(tmp_path: Path, *texts: str, exact: bool = False, **changes: object) -> list[dict[str, Any]]:
     path = tmp_path / "plan.toml"
     path.write_text(text_of({"rounds": 20}, changes), encoding="utf-8")
-    points: list[dict[str, Any]] = sweep(path, axes_of(texts), exact=exact)["points"]
+    points: list[dict[str, Any]] = sweep(path, axes_of(texts), exact=exact).to_json()["points"]
     return points
 
 
@@ -107,7 +107,7 @@ def test_a_plan_that_is_refused_is_a_point_with_a_reason(tmp_path: Path) -> None
     points = swept(tmp_path, "sites=2,3,10", "colluders=1,5")
     refused = [point["refused"] for point in points]
     assert [reason is None for reason in refused] == [False, False, True, False, True, True]
-    assert refused[0].startswith("cohort.minimum = 2: so few sites cannot hide in a sum")
+    assert refused[0].startswith("cohort.minimum = 2: of a sum of two, each site knows")
     assert "leaves no two honest sites" in refused[3]
     assert [point["figures"] is None for point in points] == [reason is not None for reason in refused]
     others = swept(tmp_path, "noise=none,central,loud", "epsilon=3,1000")

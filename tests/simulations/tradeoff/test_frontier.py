@@ -311,6 +311,8 @@ def test_what_cannot_be_a_frontier(sites: Path, tmp_path: Path) -> None:
         asked(sites, tmp_path / "a", text_of())
     with pytest.raises(UnsafeParameters, match="every point is refused; epsilon-1-distributed: "):
         asked(sites, tmp_path / "b", noises=("distributed",))
+    with pytest.raises(InputError, match=r"every point is refused; epsilon-200.*must be at most 100"):
+        asked(sites, tmp_path / "b", epsilons=(200.0,))
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "thesis.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="is not empty and holds no trade-off"):
@@ -323,8 +325,11 @@ def test_two_sites_left_cannot_tell_what_the_third_gives(tmp_path: Path) -> None
     out = tmp_path / "out"
     found = asked(write_sites(tmp_path / "sites", 3), out, epsilons=(4.0,), noises=("site",), seeds=1)
     for of in found["contributions"]["sites"].values():
-        assert "a cohort of 2 sites" in of["refused"]
-    assert "a cohort of 2 sites" in check_quiet((out / "tradeoff.html").read_text()).text
+        assert "in a cohort of 2, fewer than two honest sites" in of["refused"]
+    assert (
+        "in a cohort of 2, fewer than two honest sites"
+        in check_quiet((out / "tradeoff.html").read_text()).text
+    )
 
 
 def test_the_page_is_a_function_of_the_figures(made: tuple[Path, Mapping[str, Any]]) -> None:

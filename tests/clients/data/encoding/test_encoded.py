@@ -18,7 +18,7 @@ from clients.data.load import read_csv, read_table
 from clients.rules.origin import Origin
 from federation.errors import DataError
 from federation.plan.features import Categorical, Date, Feature, Hashed, Numeric
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 
 MARKS = ("", "?", "NA", "-", "null", "n/a")
 AGE = Numeric(name="age", low=20, high=90, missing="indicator")
@@ -148,10 +148,10 @@ def test_what_is_no_date_is_told_by_its_kind_and_not_shown(cell: str, said: str)
     assert said in fault.message and cell not in fault.message + fault.hint
 
 
-def task_of(*features: Feature) -> TabularTask:
+def task_of(*features: Feature) -> Classification:
     shape = {"kind": "tabular-classification", "target": "sick", "classes": ["0", "1"], "model": "logistic"}
     listed = {feature.name: feature.model_dump(exclude_none=True, exclude={"name"}) for feature in features}
-    return TabularTask.model_validate({**shape, "features": listed})
+    return Classification.model_validate({**shape, "features": listed})
 
 
 def test_a_decimal_comma_goes_with_every_kind(tmp_path: Path) -> None:

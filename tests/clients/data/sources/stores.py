@@ -15,7 +15,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from clients.rules.origin import Origin
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 
 Rows = Sequence[Sequence[Any]]
 
@@ -31,7 +31,7 @@ COLUMNS = {  # name: its type in SQLite, and in PostgreSQL
     "num": ("INTEGER", "bigint"),
 }
 STAGES = ("early", 'späť; "late"', "1,b")
-TASK = TabularTask.model_validate(
+TASK = Classification.model_validate(
     {
         "kind": "tabular-classification",
         "target": "num",
@@ -48,7 +48,7 @@ TASK = TabularTask.model_validate(
         },
     }
 )
-RULED = TabularTask.model_validate(
+RULED = Classification.model_validate(
     {
         **TASK.model_dump(exclude={"features"}),
         "features": {

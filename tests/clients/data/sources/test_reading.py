@@ -258,3 +258,23 @@ def test_a_line_without_an_end_is_not_taken_into_memory(tmp_path: Path) -> None:
             file.write(b"x" * (1 << 20))
     with pytest.raises(DataError, match="row 2: a line of over 32 MiB"):
         read(path)
+
+
+@pytest.mark.parametrize("end", ["", "  "], ids=["plain", "blanks-at-the-end"])
+def test_cells_parted_by_blanks_are_read_however_many_there_are(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "statlog.data"
+    path.write_text(f'  A11   6 A34 1169{end}\nA12 48 A32 "5 951"\n\n')
+    declared = replace(Origin.of(path), separator=" ", columns=("status", "months", "history", "amount"))
+    table = read(declared)
+    assert [table.column(name) for name in table.header[:2]] == [["A11", "A12"], ["6", "48"]]
+    assert table.column("amount") == ["1169", "5 951"]
+    assert list(table.lines) == [1, 2]
+
+
+def test_a_table_parted_by_blanks_is_told_so_and_a_column_of_sentences_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "statlog.data"
+    path.write_text("A11 6 A34 1169\nA12 48 A32 5951\n")
+    with pytest.raises(DataError, match=r'separated by blanks; set data\.separator = "space" in site\.toml'):
+        read(path)
+    path.write_text("what was seen there\nno pain at all\n")
+    assert read(path).header == ("what was seen there",)

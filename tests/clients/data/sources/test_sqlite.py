@@ -17,7 +17,7 @@ from clients.data.readable import require_readable
 from clients.data.sources.reading import read
 from clients.rules.origin import Origin
 from federation.errors import DataError
-from federation.plan.tabular import TabularTask
+from federation.plan.tasks import Classification
 from tests import ROOT
 from tests.clients.data.sources.stores import SOME, TASK, sqlite
 
@@ -27,7 +27,7 @@ PEOPLE = [
     ("2", 1987, "F", [119], False),
     ("3", 1969, "F", [155, 150], True),
 ]
-RECORDS = TabularTask.model_validate(
+RECORDS = Classification.model_validate(
     {
         "kind": "tabular-classification",
         "target": "diabetes",

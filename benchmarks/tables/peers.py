@@ -1,0 +1,68 @@
+"""What others reach on the same rows: pooled models without privacy, and DP-SGD of Opacus at one place."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from federation.plan.settings import Settings
+
+Numbers = NDArray[Any]
+
+
+def without_privacy(inputs: Numbers, labels: Numbers, tested: Numbers, seed: int) -> dict[str, Numbers]:
+    """The scores of the tested rows by each pooled model, trained on all records at one place."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
+    made: Mapping[str, Callable[[], Any]] = {
+        "logistic": lambda: LogisticRegression(max_iter=2000),
+        "MLP": lambda: MLPClassifier((32,), early_stopping=True, alpha=1e-3, random_state=seed),
+        "boosted trees": lambda: HistGradientBoostingClassifier(early_stopping=True, random_state=seed),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {
+            name: make().fit(inputs, labels).predict_proba(tested)[:, 1].astype(np.float64)
+            for name, make in made.items()
+        }
+
+
+def opacus(
+    inputs: Numbers, labels: Numbers, tested: Numbers, epsilon: float, delta: float, settings: Settings
+) -> Numbers:
+    """The scores of a logistic model by Opacus, one place, unit record, with the settings of the rule."""
+    from opacus import PrivacyEngine
+    from torch.utils.data import DataLoader, TensorDataset
+
+    rows = TensorDataset(torch.tensor(inputs), torch.tensor(labels))
+    model: Any = nn.Linear(inputs.shape[1], 2)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    loader: Any = DataLoader(rows, batch_size=max(1, round(settings.sample_rate * len(rows))))
+    epochs = max(1, round(settings.rounds / len(loader)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, optimizer, loader = PrivacyEngine().make_private_with_epsilon(
+            module=model,
+            optimizer=torch.optim.Adam(model.parameters(), settings.learning_rate),
+            data_loader=loader,
+            target_epsilon=epsilon,
+            target_delta=delta,
+            epochs=epochs,
+            max_grad_norm=settings.clipping_norm,
+        )
+        for _ in range(epochs):
+            for features, classes in loader:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(features), classes).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+    with torch.no_grad():
+        return np.asarray(torch.softmax(model(torch.tensor(tested)).double(), 1)[:, 1])

@@ -1,0 +1,1 @@
+"""`federation explain` and `federation predict`: what a run's model says, of itself and of rows."""

@@ -1,0 +1,131 @@
+"""What a model says, from its params and the plan alone: coefficients, curves, crosses and intercepts.
+
+All of it is post-processing of what was released: it stands in the report of a real run and costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from federation.model.curves import Curve, Surface, curves, intercepts, surfaces
+from federation.model.outcomes import half_of
+from federation.model.points import points_of
+from federation.plan.layout import layout
+from federation.plan.outcomes import Classes, Range
+from federation.plan.tasks import Classification
+from federation.report.said.finished import Finished, adds_up
+
+BAND = (
+    "The band is two standard deviations of what the noise of privacy makes of a curve by itself. It is not a "
+    "confidence interval: it says nothing of how the records came to be drawn, nor of what the rounds had not "
+    "learned yet."
+)
+CENTERED = (
+    "Each curve is 0 in the mean over its public range or its values, and not over the records; the intercept "
+    "takes what was there. What is shown is associated with the outcome in this model, and need not be its cause."
+)
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """The weight of one column of the input, in the log-odds of an outcome, and the noise's deviation in it."""
+
+    name: str
+    feature: str
+    outcome: str
+    weight: float
+    noise: float | None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model that adds up says of each feature."""
+
+    outcomes: tuple[str, ...]
+    intercepts: dict[str, float]
+    curves: tuple[Curve, ...]
+    surfaces: tuple[Surface, ...]
+    coefficients: tuple[Coefficient, ...]
+    deviation: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "outcomes": list(self.outcomes),
+            "noise_deviation": self.deviation,
+            "intercepts": self.intercepts,
+            "coefficients": [vars(one) for one in self.coefficients],
+            "curves": [vars(one) for one in self.curves],
+            "surfaces": [vars(one) for one in self.surfaces],
+        }
+
+
+def said(run: Finished) -> Said | None:
+    """What the model of a run says; None if it does not add up."""
+    task = run.table
+    if not isinstance(task, Classification) or not adds_up(run.plan):
+        return None
+    flat = run.params.double().tolist()
+    base = intercepts(task, flat)
+    return Said(
+        tuple(base),
+        base,
+        curves(task, flat, run.deviation),
+        surfaces(task, flat, run.deviation),
+        _coefficients(task, run.params, run.deviation),
+        run.deviation,
+    )
+
+
+def _coefficients(
+    task: Classification, params: torch.Tensor, deviation: float | None
+) -> tuple[Coefficient, ...]:
+    many = len(task.classes)
+    weights = params.double()[: task.inputs * many].reshape(many, task.inputs)
+    if many == 2:
+        contrasts = [(task.classes[1], weights[1] - weights[0], math.sqrt(2))]
+    else:
+        mean, spread = weights.mean(0), math.sqrt(1 - 1 / many)
+        contrasts = [(name, weights[at] - mean, spread) for at, name in enumerate(task.classes)]
+    return tuple(
+        Coefficient(
+            column.name,
+            column.feature,
+            outcome,
+            float(row[at]),
+            None if deviation is None else deviation * spread,
+        )
+        for at, column in enumerate(layout(task))
+        for outcome, row, spread in contrasts
+    )
+
+
+def slopes(run: Finished) -> list[tuple[str, float]] | None:
+    """How the log-odds of the second class (of more outputs: the largest change of any) move with each column, in
+    the middle of the public ranges; a number moves in its own unit. None where there are no columns.
+    """
+    task = run.table
+    if task is None:
+        return None
+    from federation.model.params import Layout
+
+    model = run.task.model()
+    Layout.of(model).load(model, run.params)
+    model.eval()
+    parts = [sum(one.mean for one in points_of(feature)).reshape(-1) for feature in task.features]  # type: ignore[union-attr]
+    row = torch.zeros(1, task.inputs)
+    own = torch.cat([torch.from_numpy(part) for part in parts]).float()
+    row[0, : len(own)] = own
+    outputs = model(row.requires_grad_())[0]
+    found = torch.cat([torch.autograd.grad(one, row, retain_graph=True)[0] for one in outputs]).double()
+    largest = found.gather(0, found.abs().argmax(0)[None])[0]
+    outcome = run.task.predicts
+    two = isinstance(outcome, Classes) and len(found) == 2
+    shown = found[1] - found[0] if two else largest
+    if isinstance(outcome, Range):
+        shown = shown * half_of(outcome)
+    return [(column.name, float(shown[at])) for at, column in enumerate(layout(task))]

@@ -1,0 +1,97 @@
+"""The section of report.html that says what the model says: made of plan and params alone, of a real run, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from federation.errors import FederationError
+from federation.model.curves import Curve
+from federation.plan.plan import load
+from federation.report.said.drawing import COLORS, drawn
+from federation.report.said.finished import adds_up, has_files_that_end, open_run
+from federation.report.said.model import BAND, CENTERED, Said, said
+from federation.words import printable
+from privacy.errors import PrivacyError
+
+MOST = 24
+"""Features on a page: those whose curves go farthest."""
+_UNUSABLE = (FederationError, PrivacyError, OSError, ValueError)
+_MOST_LINES = 300  # of the table
+
+
+@dataclass(frozen=True)
+class Section:
+    """Its words and drawings; `lines` of the table: feature, at, outcome, effect, noise."""
+
+    words: tuple[str, ...]
+    legend: tuple[tuple[str, str], ...]
+    drawings: tuple[tuple[str, str], ...]
+    lines: tuple[tuple[str, ...], ...]
+
+
+def section_of(run: Path) -> Section | None:
+    """What the model in a run folder says; None if it is no sum over its features, or cannot be used."""
+    if not says_something(run):
+        return None
+    try:
+        finished = open_run(run, is_closing=True)
+    except (FederationError, PrivacyError):
+        return None
+    found = said(finished)
+    return None if found is None else section(found)
+
+
+def says_something(run: Path) -> bool:
+    """Whether a page of this run should have a section."""
+    try:
+        return has_files_that_end(run) and adds_up(load(run / "plan.toml"))
+    except _UNUSABLE:
+        return False
+
+
+def section(told: Said) -> Section:
+    """The section of these curves."""
+    by_feature: dict[str, list[Curve]] = {}
+    for curve in told.curves:
+        by_feature.setdefault(curve.feature, []).append(curve)
+
+    def reach(curves: list[Curve]) -> float:
+        return max((abs(effect) for curve in curves for effect in curve.effect), default=0.0)
+
+    kept = sorted(by_feature, key=lambda name: -reach(by_feature[name]))[:MOST]
+    shown = {name: curves for name, curves in by_feature.items() if name in kept}
+    most = 1.15 * max((reach(curves) for curves in shown.values()), default=0.0) or 1.0
+    lines = [
+        (printable(name), printable(label), printable(curve.outcome), f"{effect:+.3f}", _noise(curve, at))
+        for name, curves in shown.items()
+        for curve in curves
+        for at, (label, effect) in enumerate(zip(curve.labels, curve.effect, strict=True))
+    ]
+    left = (
+        [f"{len(by_feature) - len(shown)} more features move less."] if len(by_feature) > len(shown) else []
+    )
+    left += (
+        ["Of the table the first lines are here; federation explain RUN --json has all."]
+        if len(lines) > _MOST_LINES
+        else []
+    )
+    several = len(told.outcomes) > 1
+    head = (
+        "Each class is told against the mean of all."
+        if several
+        else f"Of class {told.outcomes[0]}, in log-odds."
+    )
+    base = ", ".join(f"{printable(name)} {value:+.3f}" for name, value in told.intercepts.items())
+    return Section(
+        words=(f"{printable(head)} Intercept: {base}. {CENTERED}", BAND, *left),
+        legend=tuple(
+            (printable(name), COLORS[at % len(COLORS)]) for at, name in enumerate(told.outcomes)
+        ) if several else (),
+        drawings=tuple((printable(name), drawn(curves, most)) for name, curves in shown.items()),
+        lines=tuple(lines[:_MOST_LINES]),
+    )  # fmt: skip
+
+
+def _noise(curve: Curve, at: int) -> str:
+    return "not known" if curve.noise is None else f"{curve.noise[at]:.3f}"

@@ -1,0 +1,1 @@
+"""What a model says of held-out records, judged: one way for each kind of outcome."""

@@ -1,0 +1,40 @@
+"""What the command says of a model, and what of a real run it writes nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.federation.command import Command
+from tests.federation.report.said.runs import ROWS, folder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("model", ["logistic", "additive", "mlp"])
+def test_every_input_has_its_name(command: Command, tmp_path: Path, model: str) -> None:
+    run = folder(tmp_path / "run", model=model)
+    told, shown = command("explain", run, "--json").json, command("explain", run)
+    names = told.get("slopes_in_the_middle") or [one["name"] for one in told["coefficients"]]
+    assert "ward = a" in names and "dose is missing" in names
+    assert shown.code == 0 and "dose" in shown.out
+
+
+def test_importance_on_records_of_a_real_run_stays_on_the_terminal(command: Command, tmp_path: Path) -> None:
+    run, rows = folder(tmp_path / "run", cross=True), ROWS.splitlines()
+    (tmp_path / "d.csv").write_text("\n".join([rows[0] + ",y", *[row + ",n" for row in rows[1:]]]))
+    before = sorted(path.name for path in run.iterdir())
+    refused = command("explain", run, "--data", tmp_path / "d.csv", "--json")
+    assert refused.code == 2 and refused.out == ""
+    shown = command("explain", run, "--data", tmp_path / "d.csv")
+    assert shown.code == 0 and "loss grows by" in shown.out
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_folder_that_is_no_run_is_exit_2(command: Command, tmp_path: Path) -> None:
+    assert command("explain", tmp_path).code == 2
+    assert command("predict", tmp_path, "x.csv", "--out", tmp_path / "s.csv").code == 2
