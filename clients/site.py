@@ -190,9 +190,10 @@ class Site:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
         joined = self._joined
         if joined is not None and not is_same(joined.plan, joined.run, run) and self._is_busy():
+            name = account_name(joined.plan, joined.run)
             raise LedgerRefusal(
-                f"this site takes part in run {joined.run.hex()}, which is not over",
-                hint=f"finish it; if it will not go on: federation ledger close SITE {joined.run.hex()}",
+                f"this site takes part in run {name}, which is not over",
+                hint=f"finish it; if it will not go on: federation ledger close SITE {name}",
             )
 
     def _loaded(self, plan: Plan) -> Trainer:

@@ -173,7 +173,7 @@ def _audited(run: Path, handed_in: Sequence[Path], *, is_part: bool) -> Audit:
         check_made(run, report, plan.privacy.unit != "patient", found)
         check_tables(report, plan, params, receipts, found)
     check_page(run, report, found)
-    if place.has_folds and not is_part:
+    if place.has_folds and place.is_model and not is_part:
         _check_folds(run, plan, evidence, handed_in, found)
     return _concluded(evidence, setting, found)
 

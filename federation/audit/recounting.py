@@ -188,6 +188,8 @@ def _mechanism(charge: Charge, unit: Unit, patient: Patient) -> Mechanism | None
     group, count = event.group, event.count
     if charge.whole and (unit == "client" or unit != charge.protects):
         count = charge.whole  # in whichever fold it is: nothing says that it is in one
+    if charge.whole and unit == "patient" and patient.sites > 1 and charge.summed and event.sample_rate != 1:
+        count = charge.whole  # a person may go by another id at each site, and so be in several folds
     # A part of what is clipped as a whole does not take it away: it puts another whole in its place.
     replaced = charge.protects not in ("record", unit)
     if unit == "patient":

@@ -80,7 +80,7 @@ class Charge:
         asked = self.event
         if not isinstance(asked, GaussianEvent) or (unit == "client" and self.protects != "client"):
             return NonPrivateEvent()
-        if self.whole and (unit != self.protects or unit == "client"):
+        if self.whole and not self._is_in_one(unit, patient, asked):
             asked = replace(asked, count=self.whole)
         event: GaussianEvent | ReplacedEvent = asked
         if self.protects not in (unit, "record"):
@@ -91,6 +91,17 @@ class Charge:
         if self.summed:
             return replace(event, group=event.group * records * patient.sites)
         return replace(event, group=event.group * records, count=event.count * patient.sites)
+
+    def _is_in_one(self, unit: Unit, patient: Patient, event: GaussianEvent) -> bool:
+        """Whether the count of one fold covers a unit, where a plan has folds.
+
+        Nothing shows that a person has one id at several sites, and with two ids is in two folds. Where every site
+        adds noise of its own, each is charged by itself. In a sum without sampling a person at h sites who is n_i
+        times in fold i moves the training without i by h - n_i and the evaluation of i by n_i. These add up as
+        squares, which are convex: the sum is largest where all are in one fold. Of a sample that is not shown.
+        """
+        is_sampled = unit == "patient" and patient.sites > 1 and self.summed and event.sample_rate < 1
+        return unit == self.protects != "client" and not is_sampled
 
     def with_count(self, count: int) -> Charge:
         """The same for another number of releases."""

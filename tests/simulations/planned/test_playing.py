@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import torch
 
 from clients.data.folds import folds_of, without
 from federation.audit.examine import audit
+from federation.audit.recounting import bounds
 from federation.errors import InputError, PlanError
 from federation.kinds.folds import evaluations, trainings
 from federation.ledger.export import load_entries
 from federation.model.task import Dataset
 from federation.plan.plan import Plan, parse, require_no_folds
+from privacy.accounting.costs import cost
 from privacy.accounting.events import GaussianEvent
 from privacy.accounting.units import Patient, charge_from_json
 from privacy.ledger.state import Account, fold
@@ -199,6 +202,20 @@ def test_units_other_than_the_one_that_is_in_one_fold_are_charged_every_training
         assert counts["patient"].count == some and counts["record"].count == every
     of_records = plan_of().charges[0]
     assert of_records.to("patient", Patient(3, 1)).count == ROUNDS * (K + 1)
+
+
+def test_a_person_at_several_sites_who_may_have_another_id_at_each_is_charged_every_training_of_a_sample() -> (
+    None
+):
+    plan, person = plan_of("patient", 'patient = "who"'), Patient(1, 3)
+    training, tests = (charge.to("patient", person) for charge in plan.charges)
+    assert (training.count, training.group, tests.count, tests.group) == (ROUNDS * (K + 1), 3, 1, 3)
+    for charge in plan.charges:
+        told = bounds([charge], "patient", person, 1e-3)
+        assert cost([charge], "patient", person, 1e-3).together == pytest.approx(told.upper, rel=1e-3)
+    for times in product(range(4), repeat=K):  # at how many sites the person is in each fold
+        if sum(times) == 3:
+            assert sum((3 - n) ** 2 for n in times) + 3**2 <= K * 3**2 and sum(n**2 for n in times) <= 3**2
 
 
 def test_where_nothing_shows_that_a_record_is_in_one_fold_all_of_it_is_charged() -> None:
