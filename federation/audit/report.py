@@ -22,7 +22,7 @@ from typing import Any
 from federation.audit.claims import recounted, recounted_charge, told_units
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
-from federation.audit.recounting import bounds, planned_releases, told_excess
+from federation.audit.recounting import bounds, planned_releases, releases_in_a_round, told_excess
 from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
 from federation.config.purpose import TITLES
@@ -47,7 +47,7 @@ _KEYS = ("unit", "records", "sites")
 _SEEN = (
     "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
     "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
-    "fold", "tables",
+    "fold", "folds", "tables",
 )  # fmt: skip
 
 
@@ -208,7 +208,7 @@ def _privacy(setting: Setting) -> dict[str, Any]:
         return {**said, "epsilon": None, "delta": None, "noise_multiplier": None}
     return {
         **said,
-        **_spent(setting, plan.federation.rounds, is_tested=True),
+        **_spent(setting, setting.place.rounds, is_tested=True),
         "delta": plan.privacy.delta,
         "noise_multiplier": charge.event.noise_multiplier,
         "clipping_norm": plan.privacy.clipping_norm,
@@ -244,7 +244,7 @@ def _spent(setting: Setting, rounds: int, is_tested: bool) -> dict[str, Any]:
     plan, event = setting.plan, setting.training.event
     if plan.privacy.delta is None or not isinstance(event, GaussianEvent):
         return {"epsilon": None}
-    trained = replace(event, count=rounds * planned_releases(plan) // plan.federation.rounds)
+    trained = replace(event, count=min(rounds * releases_in_a_round(plan), planned_releases(plan)))
     spent: dict[str, Any] = {"epsilon": epsilon([trained], plan.privacy.delta)}
     if setting.evaluation is None:
         return spent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
 from federation.plan.guarantee import cost_for, epsilons, of_two
 from federation.plan.plan import Plan
@@ -28,6 +29,7 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "plan_digest": plan.digest,
         "name": plan.federation.name,
         "rounds": plan.federation.rounds,
+        **folds_facts(plan),
         "model_parameters": dimension,
         **_code(plan),
         **_purpose(plan),

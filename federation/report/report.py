@@ -291,6 +291,25 @@ class Fold(Part):
     of: int
 
 
+class FoldFigures(Part):
+    """What a plan with folds published of one fold: of the model that was trained without it."""
+
+    fold: int
+    run: str
+    published: Published
+
+
+class Folds(Part):
+    """All folds of a plan that has them, and mean and standard deviation of each figure over them.
+
+    The figures are noised. A figure that noise hides in any fold has neither.
+    """
+
+    folds: Annotated[tuple[FoldFigures, ...], AnyList]
+    mean: Figures
+    deviation: Figures
+
+
 class Report(Part):
     """The report of a run. The fields have the order of report.json.
 
@@ -313,6 +332,7 @@ class Report(Part):
     secure_aggregation: Mapping[str, int] = {}
     iterate_average: float | None = None
     fold: Fold | None = None
+    folds: Folds | None = None
     transcripts: Transcripts | None = None
     made: Made | None = None
     population: int | None = None
