@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 
 from federation.plan.guarantee import TWO
+from federation.report.folds import figures_of
 from federation.report.numbers import plain, tiny, upward
 from federation.report.published import in_order
 from federation.report.report import (
     ExcessChoice,
+    Folds,
     PrivacyClaim,
     Published,
     Report,
@@ -134,9 +136,24 @@ def assumptions(report: Report) -> list[str]:
 
 def evaluation(report: Report) -> str:
     """The published evaluation as one sentence, or that what was paid for is not there; "" if none was planned."""
+    if report.folds is not None:
+        return folds(report.folds)
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
+
+
+def folds(found: Folds) -> str:
+    """What was published of all folds as one sentence; noise that hides a fold hides their mean."""
+    told = [figures_of(line.published.to_json()) for line in found.folds]
+    name = "accuracy" if not told or "accuracy" in told[0] else next(iter(told[0]))
+    mean, deviation = found.mean.get(name), found.deviation.get(name)
+    each = ", ".join("hidden" if (one := values[name]) is None else f"{one:.3f}" for values in told)
+    parts = f"each of {len(found.folds)} folds, by models trained without it"
+    over = f"noised {plain(name)} on the records of {parts}: {each}"
+    if mean is None or deviation is None:
+        return f"The {over}."
+    return f"The {over}; mean {mean:.3f}, standard deviation {deviation:.3f}."
 
 
 def model(report: Report) -> str:
