@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -132,7 +133,7 @@ def _numbered(plan: Plan, lines: list[dict[str, Any]]) -> dict[int, dict[str, An
     """Rounds by the numbers that ledgers have, which go on through all folds."""
     found = {}
     for line in lines:
-        if isinstance(line.get("round"), int) and isinstance(line.get("run"), str):
+        if isinstance(line.get("round"), int) and re.fullmatch("[0-9a-f]{32}", str(line.get("run"))):
             number = rounds_before(plan, bytes.fromhex(line["run"])) + line["round"]
             found[number] = {**line, "round": number}
     return found
