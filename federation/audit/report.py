@@ -25,6 +25,7 @@ from federation.audit.receipts import Receipts
 from federation.audit.recounting import bounds, planned_releases, releases_in_a_round, told_excess
 from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
+from federation.config.purpose import TITLES
 from federation.plan.plan import Plan
 from federation.report.page import render
 from federation.report.report import Report
@@ -80,8 +81,7 @@ def check_report(
     _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
-    if plan.server.iterate_average is not None or "iterate_average" in report:
-        expected["iterate_average"] = plan.server.iterate_average
+    expected |= _repeated(plan, report)
     if "transcripts" in report:
         expected["transcripts"] = {"kept": _transcripts(receipts), "left_out": setting.sums.left_out or None}
     if "faults" in report:
@@ -104,6 +104,13 @@ def check_report(
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
     found.skip("metrics of the rounds: they are the server's own word, the same in receipts and report")
+
+
+def _repeated(plan: Plan, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report repeats of a plan where the plan says it, and may not say where it does not."""
+    purpose = None if plan.purpose is None else {**dict.fromkeys(TITLES), **plan.purpose.to_json()}
+    said = {"iterate_average": plan.server.iterate_average, "purpose": purpose}
+    return {name: value for name, value in said.items() if value is not None or name in report}
 
 
 def _faults(receipts: Receipts) -> dict[str, Any]:

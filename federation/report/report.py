@@ -314,6 +314,7 @@ class Report(Part):
     """The report of a run. The fields have the order of report.json.
 
     `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
+    `purpose`: what the plan says that it is for, by the names of its fields.
     """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
@@ -337,6 +338,7 @@ class Report(Part):
     population: int | None = None
     faults: Suffered | None = None
     tables: Tables | None = None
+    purpose: Mapping[str, Annotated[tuple[str, ...], AnyList]] | None = None
 
     @model_validator(mode="after")
     def _exact_where_simulated(self) -> Self:
