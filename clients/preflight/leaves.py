@@ -16,7 +16,7 @@ from federation.round.cohort import stand_ins
 from federation.round.excess import planned_cohort
 from federation.round.messages import Member
 from federation.round.terms import Terms
-from privacy.accounting.risk import advantage
+from privacy.accounting.risks.epsilon import advantage
 from privacy.accounting.units import Patient
 from privacy.errors import PrivacyError
 

@@ -277,11 +277,19 @@ class Sum:
 
     def wrong(self, epsilon: float) -> float:
         """How far off what is inside the window may be at `epsilon`."""
+        height = math.exp(min(self.log_scale - self.setting.tilt * epsilon, 600))
+        return height * self._wrong_of_height()
+
+    def wrongs(self, epsilons: Floats) -> Floats:
+        """The same at many places."""
+        heights = np.exp(np.minimum(self.log_scale - self.setting.tilt * epsilons, 600))
+        return np.asarray(heights * self._wrong_of_height())
+
+    def _wrong_of_height(self) -> float:
         tilt, step = self.setting.tilt, self.setting.step
         # Tilted mass at a loss of epsilon + x is worth exp(-tilt x) (1 - exp(-x)) as much as `height`.
-        height = math.exp(min(self.log_scale - tilt * epsilon, 600))
         most = math.exp(tilt * (math.log(tilt) - math.log1p(tilt)) - math.log1p(tilt))
-        return height * (most * self.outside + self.noise / math.sqrt(-math.expm1(-2 * tilt * step)))
+        return most * self.outside + self.noise / math.sqrt(-math.expm1(-2 * tilt * step))
 
 
 def _tilted(law: Law, step: float, tilt: float) -> Floats:

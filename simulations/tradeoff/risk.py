@@ -6,7 +6,7 @@ import math
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from privacy.accounting.risk import advantage
+from privacy.accounting.risks.epsilon import advantage
 from privacy.accounting.units import Unit
 
 _MOST = 10**6
@@ -18,7 +18,7 @@ QUESTIONS = {
 
 
 def risk_of(epsilon: float | None, delta: float, unit: Unit) -> dict[str, Any]:
-    """The bound of privacy/accounting/risk.py, as a share of right guesses, and in words.
+    """The bound of privacy/accounting/risks/epsilon.py, as a share of right guesses, and in words.
 
     `right` is the most that anybody's share of right guesses can be who starts at even odds: a half and half of the
     advantage.

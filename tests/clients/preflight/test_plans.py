@@ -13,7 +13,7 @@ from clients.preflight.before import Seen, look
 from clients.preflight.leaves import bytes_a_round
 from federation.plan.plan import Plan, load
 from federation.report.numbers import upward
-from privacy.accounting.risk import advantage
+from privacy.accounting.risks.epsilon import advantage
 from tests.clients.sites import FIVE, RUN, SMALL, Round, joined, make_plan, make_terms
 from tests.clients.test_check import everything, spend
 from tests.clients.test_join import ROWS, SITE, write_site

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.accounting.risk import advantage
+from privacy.accounting.risks.epsilon import advantage
 from simulations.tradeoff import bands, page, plots, risk
 from simulations.tradeoff.risk import in_times, risk_of
 
