@@ -123,13 +123,18 @@ def unsampled(mu: float, delta: float) -> float:
     """The epsilon at which the Gaussian mechanism with sensitivity / standard deviation `mu` has this delta."""
 
     def excess(epsilon: float) -> float:
-        near, far = (epsilon / mu - mu / 2) / math.sqrt(2), (epsilon / mu + mu / 2) / math.sqrt(2)
-        # Phi(-x) = exp(-x^2 / 2) erfcx(x / sqrt 2) / 2, and the exponents of both terms are equal.
-        if near > 0:
-            return float(math.exp(-near * near) * (erfcx(near) - erfcx(far)) / 2) - delta
-        return float(ndtr(-near * math.sqrt(2)) - math.exp(-near * near) * erfcx(far) / 2) - delta
+        return unsampled_delta(mu, epsilon) - delta
 
     return 0.0 if mu == 0 or excess(0.0) <= 0 else crossing(excess, 0.0, mu * mu / 2 + mu)[1]
+
+
+def unsampled_delta(mu: float, epsilon: float) -> float:
+    """Delta of that mechanism."""
+    near, far = (epsilon / mu - mu / 2) / math.sqrt(2), (epsilon / mu + mu / 2) / math.sqrt(2)
+    # Phi(-x) = exp(-x^2 / 2) erfcx(x / sqrt 2) / 2, and the exponents of both terms are equal.
+    if near > 0:
+        return float(math.exp(-near * near) * (erfcx(near) - erfcx(far)) / 2)
+    return float(ndtr(-near * math.sqrt(2)) - math.exp(-near * near) * erfcx(far) / 2)
 
 
 def crossing(falling: Callable[[float], float], low: float, high: float) -> tuple[float, float]:

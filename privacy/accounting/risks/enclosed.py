@@ -24,10 +24,10 @@ from privacy.accounting.bounds import (
     parts_of,
     setting_of,
     unsampled,
+    unsampled_delta,
 )
 from privacy.accounting.loss_distributions import Floats, Neighbor
 from privacy.accounting.risks.figures import Curve, Pair
-from privacy.accounting.unsampled import gaussian_delta
 
 NODES: Final = 512
 """Places of a curve."""
@@ -85,7 +85,7 @@ def _closed(mu: float, delta: float, nodes: int, side: int) -> Curve:
     if mu == 0:
         return Curve(np.zeros(1), np.zeros(1))
     places = np.linspace(0.0, min(unsampled(mu, _BEYOND * delta), _LAST), nodes)
-    deltas = np.array([gaussian_delta(mu, float(place)) for place in places])
+    deltas = np.array([unsampled_delta(mu, float(place)) for place in places])
     return Curve(places, np.clip(deltas * (1 + side * _EXACT), 0.0, 1.0))
 
 

@@ -52,6 +52,11 @@ class Curve:
     epsilons: Floats
     deltas: Floats
 
+    @classmethod
+    def of(cls, *points: tuple[float, float]) -> Curve:
+        """Through single points, at rising e."""
+        return cls(np.array([e for e, _ in points]), np.array([d for _, d in points]))
+
     def joined(self, epsilon: float, delta: float) -> Curve:
         """With one more point that is known to hold."""
         place = int(np.searchsorted(self.epsilons, epsilon))
@@ -121,7 +126,7 @@ class Risk:
         return {
             "advantage": self.advantage,
             "tpr_at_fpr": {_key(rate): found for rate, found in self.tpr_at_fpr.items()},
-            "posterior": {**beliefs, "delta": self.delta},
+            "posterior": {"delta": self.delta, "from": beliefs},
             "reconstruction": {_key(chance): found for chance, found in self.reconstruction.items()},
         }
 
@@ -129,7 +134,7 @@ class Risk:
 def risk_from(told: object, delta: float) -> Risk | None:
     """A risk from the plain data of `Risk.to_json`; None for anything else."""
     try:
-        beliefs, tprs, guesses = told["posterior"], told["tpr_at_fpr"], told["reconstruction"]  # type: ignore[index]
+        beliefs, tprs, guesses = told["posterior"]["from"], told["tpr_at_fpr"], told["reconstruction"]  # type: ignore[index]
         found = Risk(
             advantage=told["advantage"],  # type: ignore[index]
             tpr_at_fpr={rate: tprs[_key(rate)] for rate in FALSE_ALARMS},
@@ -138,7 +143,7 @@ def risk_from(told: object, delta: float) -> Risk | None:
                 for prior in PRIORS
             },
             reconstruction={chance: guesses[_key(chance)] for chance in GUESSES},
-            delta=beliefs["delta"],
+            delta=told["posterior"]["delta"],  # type: ignore[index]
         )
     except (TypeError, KeyError, IndexError):
         return None
@@ -171,7 +176,21 @@ def risk(pair: Pair, delta: float) -> Risk:
 
 def advantage(pair: Pair) -> float:
     """The most that TPR - FPR of any attack can be. What holds of one way holds of the other."""
-    return min(_chance(float(np.min(np.expm1(of.epsilons) + of.deltas))) for of, _ in pair.ways)
+    return min(_advantage(of, other) for of, other in pair.ways)
+
+
+def _advantage(of: Curve, other: Curve) -> float:
+    """At e = 0; and where TPR = exp(a) FPR + d(a) meets 1 - FPR = exp(b) (1 - TPR) + d'(b), beyond which one of both
+    holds TPR - FPR down on either side. That says more where a curve has but a few places.
+    """
+    best = float(np.min(np.expm1(of.epsilons) + of.deltas))
+    if len(of.epsilons) != len(other.epsilons):
+        return _chance(best)
+    steep, flat = np.exp(of.epsilons), np.exp(-other.epsilons)
+    known = steep > flat
+    meets = (1 - flat * (1 - other.deltas) - of.deltas)[known] / (steep - flat)[known]
+    values = (steep[known] - 1) * meets + of.deltas[known]
+    return _chance(min(best, float(values.min(initial=1.0))))
 
 
 def tpr(pair: Pair, rate: float) -> float:
