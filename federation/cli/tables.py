@@ -17,6 +17,7 @@ from rich.text import Text
 
 from federation.cli.process import command_line
 from federation.cli.screen import show, styled, titled
+from federation.cli.telling.risk import HITS, hits, risk_lines
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
 from federation.words import many, printable, some
 
@@ -43,6 +44,7 @@ def print_report(report: Report, folder: Path) -> None:
 
     lines: tuple[Text | str | Table, ...] = (
         *_claim(report.privacy),
+        *wording.risk_lead(report.privacy),
         *_excess(report.privacy.to_json()),
         *wording.tried(report.privacy),
         *wording.faults(report),
@@ -100,8 +102,8 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print facts, a line each; a site's limits, unit by unit, as a table below."""
     site = dict(facts.get("site") or {})
     units = site.pop("units", {})
-    told = {name: value for name, value in facts.items() if name != "hints"}
-    show(*_lines(_led({**told, "site": site} if site else told)), *_excess(facts))
+    told = {name: value for name, value in facts.items() if name not in ("hints", "risk")}
+    show(*_lines(_led({**told, "site": site} if site else told)), *risk_lines(facts), *_excess(facts))
     show(*(styled(("hint: ", "cyan"), hint) for hint in facts.get("hints", ())))
     if units:
         show(_limits(units))
@@ -110,8 +112,9 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 def print_budget(budget: Mapping[str, Any]) -> None:
     """Print a budget: its figures, epsilon for each unit, epsilon after every tenth of its rounds."""
-    aside = ("rounds", "units", "filter")
+    aside = ("rounds", "units", "filter", "risk")
     show(*_lines(_led({name: value for name, value in budget.items() if name not in aside})))
+    show(*risk_lines(budget))
     show(_exposure(budget["units"]), *_parts(budget["units"]))
     show(*_excess(budget), _rounds(budget["rounds"]))
     show(_room(budget["filter"], "together" in budget))
@@ -241,11 +244,11 @@ def _room_left(units: Mapping[str, Mapping[str, float]]) -> str:
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
     parts = ["training", "evaluation"] if any("together" in line for line in units) else []
-    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon", *parts)
+    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon", *parts, HITS)
     for line in units:
         records = "all" if line["unit"] == "client" else str(line["records"])
         costs = [line["together"], line, line["evaluation"]] if parts else [line]
-        table.add_row(line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs))
+        table.add_row(line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs), hits(line))
     return table
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple
 
-from federation.report.numbers import tiny, upward
+from federation.report.numbers import UNBOUNDED, tiny, upward
 
 Json = Mapping[str, Any]
 _WITHOUT = " without what was released"
@@ -69,6 +69,16 @@ def sentences(risk: Json, unit: str) -> Iterator[Sentence]:
 def lead(risk: Json | None, unit: str) -> str:
     """The one sentence, where there is room for one."""
     return NO_PROMISE if risk is None else hits(risk["tpr_at_fpr"]["0.01"], 100, _OF[unit])
+
+
+def hits_of(risk: Json | None) -> str:
+    """The figure of `lead` alone.
+
+    >>> hits_of({"tpr_at_fpr": {"0.01": 0.0517}}), hits_of(None)
+    ('5.2%', 'no promise')
+    """
+    found = None if risk is None else risk["tpr_at_fpr"]["0.01"]
+    return UNBOUNDED if found is None else f"{_points(found)}%"
 
 
 def hits(share: float, of: int, words: _Of) -> str:
