@@ -39,6 +39,7 @@ from federation.audit.evidence import (
 )
 from federation.audit.figures.made import check_made
 from federation.audit.figures.tables import check_tables
+from federation.audit.figures.risks import check_risks
 from federation.audit.findings import Findings
 from federation.audit.ledger import check_owner, replayed
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
@@ -242,6 +243,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
     evaluation = check_evaluation_claim([*asked, *charged_too], plan, found)
     pairs = _pairs(setting, trained, evaluated)
     together = check_together(claimed_together(report), pairs, plan, found)
+    risk = check_risks(report, plan, [setting.training, *asked], found)
     told, recount = claims_of_sites(report), _Recounting(plan)
     rows = tuple(
         _row(
@@ -268,6 +270,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         training=claim,
         evaluation=evaluation,
         together=together,
+        risk=risk,
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
         sums=setting.sums,

@@ -89,11 +89,11 @@ def _closed(mu: float, delta: float, nodes: int, side: int) -> Curve:
     return Curve(places, np.clip(deltas * (1 + side * _EXACT), 0.0, 1.0))
 
 
-def _enclosed(parts: Parts, delta: float, nodes: int) -> tuple[Curve, Curve]:
+def _enclosed(parts: Parts, delta: float, nodes: int, accuracy: float = ACCURACY) -> tuple[Curve, Curve]:
     # Where a unit is added, its law is the one whose mass counts exp(epsilon).
     forgotten = sum(count * release.forgotten for release, neighbor, count in parts if neighbor == "added")
     sums = []
-    for setting in _settings(parts, delta, ACCURACY / 10, 2**12):
+    for setting in _settings(parts, delta, accuracy, 2**12):
         laws = [(release.laws(side, setting.step, setting.tilt), count) for release, side, count in parts]
         sums.append([Sum.of([(pair[at], count) for pair, count in laws], setting) for at in (0, 1)])
     places = _places(sums[-1][1], delta, nodes)

@@ -100,6 +100,16 @@ class Risk:
         beliefs = (value for each in self.posterior.values() for value in (each.mean, each.quantile))
         return (self.advantage, *self.tpr_at_fpr.values(), *beliefs, *self.reconstruction.values())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the `values` are called in plain data."""
+        return (
+            "advantage",
+            *(f"tpr_at_fpr.{_key(rate)}" for rate in self.tpr_at_fpr),
+            *(f"posterior.from.{_key(prior)}.{what}" for prior in self.posterior for what in ("mean", "quantile")),
+            *(f"reconstruction.{_key(chance)}" for chance in self.reconstruction),
+        )
+
     def widened(self, share: float) -> Risk:
         """A little larger: the odds of each figure by this share."""
 
