@@ -38,8 +38,8 @@ from federation.audit.evidence import (
     read_rosters,
 )
 from federation.audit.figures.made import check_made
-from federation.audit.figures.tables import check_tables
 from federation.audit.figures.risks import check_risks
+from federation.audit.figures.tables import check_tables
 from federation.audit.findings import Findings
 from federation.audit.ledger import check_owner, replayed
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps

@@ -189,7 +189,9 @@ def risk_lines(claim: RiskClaim | None) -> list[str]:
         at = high.names.index(name)
         said = MISSING if told is None else f"{spent(told.values[at])}"
         least, most_ = downward(low.values[at], 3), spent(high.values[at])
-        figures.append(f"{shown}: claimed {said}, recomputed {least if least == most_ else f'{least} to {most_}'}")
+        figures.append(
+            f"{shown}: claimed {said}, recomputed {least if least == most_ else f'{least} to {most_}'}"
+        )
     return [lead(high.to_json(), claim.unit), "; ".join(figures)]
 
 

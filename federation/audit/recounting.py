@@ -126,9 +126,7 @@ def bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float
     return recount(known, delta) if len(known) == len(mechanisms) else Bounds(math.inf, math.inf)
 
 
-def risk_bounds(
-    charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float
-) -> RiskBounds | None:
+def risk_bounds(charges: Iterable[Charge], unit: Unit, patient: Patient, delta: float) -> RiskBounds | None:
     """Bounds on what these charges together let anybody do; None if one has no bound."""
     mechanisms = [_mechanism(charge, unit, patient) for charge in charges]
     known = [mechanism for mechanism in mechanisms if mechanism is not None]

@@ -19,6 +19,7 @@ from federation.cli.process import command_line
 from federation.cli.screen import show, styled, titled
 from federation.cli.telling.risk import HITS, hits, risk_lines
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
+from federation.report.risks.words import hits_of
 from federation.words import many, printable, some
 
 if TYPE_CHECKING:
@@ -224,16 +225,20 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
     return [f"{name.replace('_', ' '):{width}}  {_fact(value, name)}" for name, value in facts.items()]
 
 
-def _limits(units: Mapping[str, Mapping[str, float]]) -> Table:
+def _limits(units: Mapping[str, Mapping[str, Any]]) -> Table:
     """What is charged to each limit now, and what would be."""
-    table = titled("Epsilon at this site", "of one", "charged", "with this plan", "limit", "delta")
+    table = titled(
+        "Epsilon at this site", "of one", "charged", "with this plan", "limit", "delta", f"then {HITS}"
+    )
     for unit, told in units.items():
         epsilons = (spent(told[key]) for key in ("epsilon_before", "epsilon_after"))
-        table.add_row(unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}")
+        table.add_row(
+            unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}", hits_of(told["risk_after"])
+        )
     return table
 
 
-def _room_left(units: Mapping[str, Mapping[str, float]]) -> str:
+def _room_left(units: Mapping[str, Mapping[str, Any]]) -> str:
     """Which training fits the limits after this plan, so that none is planned that will be refused."""
     room = min(told["room_for_foreseen"] for told in units.values())
     training = "the training that policy.foreseen names, or one of 200 steps at a sample_rate of 0.1,"
@@ -248,7 +253,9 @@ def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
     for line in units:
         records = "all" if line["unit"] == "client" else str(line["records"])
         costs = [line["together"], line, line["evaluation"]] if parts else [line]
-        table.add_row(line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs), hits(line))
+        table.add_row(
+            line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs), hits(line)
+        )
     return table
 
 

@@ -39,7 +39,18 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
     Without `curves` nothing is drawn: an audit compares the words. `section`: what the model says, if it says it.
     """
     drawings = _curves(report) if curves else []
-    filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, wording.hits, stated)
+    filters = (
+        figure,
+        octets,
+        count,
+        plain,
+        tiny,
+        moment,
+        wording.whom,
+        wording.allowing,
+        wording.hits,
+        stated,
+    )
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
         report=report,

@@ -20,7 +20,11 @@ from privacy.accounting.risks.recounted import RiskBounds
 from privacy.accounting.units import UNITS, Charge, Patient
 from privacy.errors import PrivacyError
 
-_SLACK, _SLACK_OF_GROUPS, _ABSOLUTE = 0.02, 0.1, 2e-4  # by how much an upper bound of ours may be above another
+_SLACK, _SLACK_OF_GROUPS, _ABSOLUTE = (
+    0.02,
+    0.1,
+    2e-4,
+)  # by how much an upper bound of ours may be above another
 Json = Mapping[str, Any]
 
 

@@ -71,7 +71,9 @@ def enclosed(mechanisms: Sequence[Mechanism], delta: float, nodes: int = 8 * NOD
     if not sampled:
         low, high = (both(_closed(mu, delta, nodes, side)) for side in (-1, 1))
         return Enclosure(low, high)
-    removed, added = (_enclosed(parts_of(mu, sampled, side, delta), delta, nodes) for side in ("removed", "added"))
+    removed, added = (
+        _enclosed(parts_of(mu, sampled, side, delta), delta, nodes) for side in ("removed", "added")
+    )
     return Enclosure(Pair(removed[0], added[0]), Pair(removed[1], added[1]))
 
 

@@ -106,7 +106,11 @@ class Risk:
         return (
             "advantage",
             *(f"tpr_at_fpr.{_key(rate)}" for rate in self.tpr_at_fpr),
-            *(f"posterior.from.{_key(prior)}.{what}" for prior in self.posterior for what in ("mean", "quantile")),
+            *(
+                f"posterior.from.{_key(prior)}.{what}"
+                for prior in self.posterior
+                for what in ("mean", "quantile")
+            ),
             *(f"reconstruction.{_key(chance)}" for chance in self.reconstruction),
         )
 

@@ -89,7 +89,9 @@ def _least_mean(of: Curve, other: Curve, prior: float) -> float:
     ratios = np.concatenate((lower, upper))
     first, rest = float(ratios[0]), 1 - prior
     slopes = 1 - (rest / (prior * ratios + rest)) ** 2
-    tangent = prior * first**2 / (prior * first + rest) + slopes[0] * (1 - first)  # its mean: that of a ratio is 1
+    tangent = prior * first**2 / (prior * first + rest) + slopes[0] * (
+        1 - first
+    )  # its mean: that of a ratio is 1
     return _held(float(tangent + np.maximum(np.diff(slopes), 0) @ sticks[1:]))
 
 

@@ -31,7 +31,11 @@ _BEYOND = 1e-4  # the curve ends where it is about this share of delta
 _LAST = 600.0  # and no further: exp of it is a float
 _WIDER = 1e-4  # of the odds
 _ACCURACIES = (1e-4, 1e-5)
-_SLACK, _SLACK_OF_GROUPS, _ABSOLUTE = 0.05, 0.2, 1e-4  # by how much a figure that was told may be above the proof
+_SLACK, _SLACK_OF_GROUPS, _ABSOLUTE = (
+    0.05,
+    0.2,
+    1e-4,
+)  # by how much a figure that was told may be above the proof
 
 
 def risk_of(events: Sequence[Event], delta: float) -> Risk | None:
