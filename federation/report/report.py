@@ -59,8 +59,8 @@ class UnitCost(Part):
     """Epsilon of the whole run for one unit with `records` records at each of `sites` sites; None: no promise.
 
     Here and below, `epsilon` is that of the training. `evaluation` and `together` (both composed) are there where
-    the plan publishes an evaluation; then `together` is what the run costs. `risk` stands beside the epsilon that it
-    explains.
+    the plan publishes an evaluation; then `together` is what the run costs. `risk` stands beside the epsilon of
+    which it says what it means.
     """
 
     unit: Unit

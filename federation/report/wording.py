@@ -45,8 +45,9 @@ NOT_AUDITED = "not audited when this page was written; anyone can: federation au
 
 
 def meaning(privacy: PrivacyClaim) -> str:
-    """What epsilon and delta say, as one worst-case bet; "" without privacy. Where a report tells the risk of its own
-    mechanism, that says more.
+    """What epsilon and delta say, as one worst-case bet; "" without privacy.
+
+    Where a report tells the risk of its own mechanism, that says more.
     """
     if told := risk_lead(privacy):
         return f"{told[0]} {_WORST}"

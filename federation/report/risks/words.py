@@ -33,7 +33,10 @@ _OF = {
         "a record holds",
     ),
     "patient": _Of(
-        "patients who are not in the data", "patients who are", "a patient is in the data", "a patient's records hold"
+        "patients who are not in the data",
+        "patients who are",
+        "a patient is in the data",
+        "a patient's records hold",
     ),
     "client": _Of("sites that took no part", "sites that did", "a site took part", "a site's records hold"),
 }  # fmt: skip
@@ -91,9 +94,10 @@ def hits(share: float, of: int, words: _Of) -> str:
 
 def _belief(prior: str, belief: Json, delta: float, of: _Of) -> str:
     before = "is at even odds" if prior == "0.5" else f"begins at {_percent(prior)}"
+    mean, most = _share(belief["mean"]), _share(belief["quantile"])
     return (
-        f"Whoever {before} on whether {of.one}, and then sees everything, believes it with {_share(belief['mean'])} "
-        f"on average if it is so, and with more than {_share(belief['quantile'])} at most {tiny(delta)} of the time."
+        f"Whoever {before} on whether {of.one}, and then sees everything, believes it with {mean} on average if it "
+        f"is so, and with more than {most} at most {tiny(delta)} of the time."
     )
 
 

@@ -1,4 +1,4 @@
-"""The risk of charges: what they let anybody do, for one unit, as `privacy.accounting.costs` says what they cost."""
+"""The risk of charges: what they let anybody do to one unit. `privacy.accounting.costs` says what they cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves of hockey-stick divergences by the auditor's own laws: from above in some milliseconds, and from both sides.
+"""Curves of hockey-stick divergences by the auditor's own laws: quickly from above, and from both sides.
 
 `privacy.accounting.bounds` encloses one epsilon, and tilts its laws to that one. What an attacker gains lies all
 over the curve, so the laws are composed at several tilts; each makes bounds at every e, and the best of them count.
