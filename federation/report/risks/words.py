@@ -145,7 +145,7 @@ def _share(value: float | None) -> str:
     if value is None:
         return "100%"
     for places in range(1, 7):
-        percent = (100 * Decimal(value)).quantize(Decimal(10) ** -places, ROUND_CEILING)
+        percent = (100 * Decimal(repr(value))).quantize(Decimal(10) ** -places, ROUND_CEILING)
         if percent < 100:
             return f"{percent}%"
     return "100%"

@@ -194,8 +194,9 @@ def advantage(pair: Pair) -> float:
 
 
 def _advantage(of: Curve, other: Curve) -> float:
-    """At e = 0; and where TPR = exp(a) FPR + d(a) meets 1 - FPR = exp(b) (1 - TPR) + d'(b), beyond which one of both
-    holds TPR - FPR down on either side. That says more where a curve has but a few places.
+    """At e = 0; and where TPR = exp(a) FPR + d(a) meets 1 - FPR = exp(b) (1 - TPR) + d'(b).
+
+    On either side of that one of both holds TPR - FPR down. It says more where a curve has but a few places.
     """
     best = float(np.min(np.expm1(of.epsilons) + of.deltas))
     if len(of.epsilons) != len(other.epsilons):
