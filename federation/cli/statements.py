@@ -45,7 +45,7 @@ def _units(units: Mapping[str, Any]) -> Table:
         used = "full" if told["used"] is None or told["used"] > 1 else f"{told['used']:.0%} full"
         limit = short(told["epsilon_max"], _NO_LIMIT)
         table.add_row(
-            unit, spent(told["epsilon"]), limit, f"{told['delta']:g}", used, people, hits_of(told["risk"])
+            unit, spent(told["epsilon"]), limit, f"{told['delta']:g}", used, people, hits_of(told.get("risk"))
         )
     lines = [f"{unit}: {lead(told['risk'], unit)}" for unit, told in units.items() if told["risk"]]
     if lines:

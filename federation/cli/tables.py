@@ -227,14 +227,12 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
 
 def _limits(units: Mapping[str, Mapping[str, Any]]) -> Table:
     """What is charged to each limit now, and what would be."""
-    table = titled(
-        "Epsilon at this site", "of one", "charged", "with this plan", "limit", "delta", f"then {HITS}"
-    )
+    risks = [f"then {HITS}"] * any("risk_after" in told for told in units.values())
+    table = titled("Epsilon at this site", "of one", "charged", "with this plan", "limit", "delta", *risks)
     for unit, told in units.items():
         epsilons = (spent(told[key]) for key in ("epsilon_before", "epsilon_after"))
-        table.add_row(
-            unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}", hits_of(told["risk_after"])
-        )
+        found = [hits_of(told.get("risk_after"))] * len(risks)
+        table.add_row(unit, *epsilons, figure(told["epsilon_max"]), f"{told['delta']:g}", *found)
     return table
 
 
@@ -249,12 +247,16 @@ def _room_left(units: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _exposure(units: Sequence[Mapping[str, Any]]) -> Table:
     parts = ["training", "evaluation"] if any("together" in line for line in units) else []
-    table = titled("What the whole plan costs", "one", "records at a site", "sites", "epsilon", *parts, HITS)
+    risks = [HITS] * any("risk" in line for line in units)
+    table = titled(
+        "What the whole plan costs", "one", "records at a site", "sites", "epsilon", *parts, *risks
+    )
     for line in units:
         records = "all" if line["unit"] == "client" else str(line["records"])
         costs = [line["together"], line, line["evaluation"]] if parts else [line]
+        found = [hits(line)] * len(risks)
         table.add_row(
-            line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs), hits(line)
+            line["unit"], records, str(line["sites"]), *(spent(each["epsilon"]) for each in costs), *found
         )
     return table
 

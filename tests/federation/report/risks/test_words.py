@@ -25,19 +25,16 @@ def told(mu: float = 0.67) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("unit", "begin"),
+    ("unit", "who"),
     [
-        ("record", "Of 100 people whose record is not in the data, an attacker who accuses 1 wrongly finds at most 4.9 of "
-                   "100 people whose record is."),
-        ("patient", "Of 100 patients who are not in the data, an attacker who accuses 1 wrongly finds at most 4.9 of 100 "
-                    "patients who are."),
-        ("client", "Of 100 sites that took no part, an attacker who accuses 1 wrongly finds at most 4.9 of 100 sites "
-                   "that did."),
+        ("record", ("people whose record is not in the data", "people whose record is")),
+        ("patient", ("patients who are not in the data", "patients who are")),
+        ("client", ("sites that took no part", "sites that did")),
     ],
-)  # fmt: skip
-def test_what_a_board_reads(unit: str, begin: str) -> None:
-    said = list(sentences(told(), unit))
-    assert lead(told(), unit) == said[0].text == begin
+)
+def test_what_a_board_reads(unit: str, who: tuple[str, str]) -> None:
+    said, attack = list(sentences(told(), unit)), "an attacker who accuses 1 wrongly finds at most 4.9 of 100"
+    assert lead(told(), unit) == said[0].text == f"Of 100 {who[0]}, {attack} {who[1]}."
     assert len(said) == len({one.name for one in said}) == 6
     assert all(one.text.endswith(".") and "\n" not in one.text for one in said)
     assert "at most 1e-5 of the time" in said[3].text, "a posterior is said with its delta"

@@ -39,7 +39,7 @@ def gaussian(mu: float) -> Pair:
 
 @pytest.mark.parametrize("mu", MUS)
 def test_of_a_gaussian_they_are_its_closed_forms(mu: float) -> None:
-    """Advantage 2 Phi(mu / 2) - 1 and TPR Phi(Phi^-1(a) + mu) (Dong, Roth, Su 2019); the rest follows from these."""
+    """Advantage 2 Phi(mu / 2) - 1 and TPR Phi(Phi^-1(a) + mu) (Dong, Roth, Su 2019); the rest follows."""
     found = risk(gaussian(mu), DELTA)
     rates = {**found.tpr_at_fpr, **found.reconstruction}
     exact = {rate: norm.cdf(norm.ppf(rate) + mu) for rate in rates}
@@ -132,7 +132,8 @@ def test_plain_data_are_read_back_and_nothing_else_is() -> None:
     assert len(found.names) == len(found.values)
     for wrong in (
         None, [], {}, {**told, "advantage": 1.5}, {**told, "advantage": True}, {**told, "advantage": math.nan},
-        {**told, "more": 1}, {**told, "tpr_at_fpr": {"0.01": 0.1}}, {**told, "posterior": {"delta": DELTA, "from": 1}},
+        {**told, "more": 1}, {**told, "tpr_at_fpr": {"0.01": 0.1}},
+        {**told, "posterior": {"delta": DELTA, "from": 1}},
     ):  # fmt: skip
         assert risk_from(wrong, DELTA) is None
     assert risk_from(told, 1e-6) is None, "another delta is another question"

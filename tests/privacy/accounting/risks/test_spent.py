@@ -1,9 +1,10 @@
-"""The risk that is told is that of the mechanism itself: what other people's code says, and never less than is true."""
+"""The risk that is told is that of the mechanism itself: what others' code says, and never less than is true."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -26,8 +27,8 @@ DELTA = 1e-5
 DEMO = GaussianEvent(2.982, 0.2, 100)
 # Advantage and TPR at FPR 1 %, .1 % and 10 %: measured from riskcal 1.5.1 with dp-accounting 0.6.0, by
 # riskcal.analysis.get_advantage_from_pld and 1 - get_beta_from_pld(pld, alpha=...), where pld is
-# from_gaussian_mechanism(z, sampling_prob=q, value_discretization_interval=1e-3).self_compose(count). On finer grids
-# what it says of a TPR falls, below what the auditor's accountant proves from below.
+# from_gaussian_mechanism(z, sampling_prob=q, value_discretization_interval=1e-3).self_compose(count). On finer
+# grids what it says of a TPR falls, below what the auditor's accountant proves from below.
 BY_RISKCAL = {
     (2.982, 0.2, 100): (0.265915, 0.0517066, 0.00853549, 0.276418),
     (1.0, 0.01, 1000): (0.161098, 0.0291507, 0.00407001, 0.194254),
@@ -104,7 +105,7 @@ def test_it_never_says_more_than_epsilon_alone(kind: str) -> None:
 
 def test_more_releases_are_never_less_risk() -> None:
     each = [risk_of([GaussianEvent(2.0, 0.1, count)], DELTA) for count in (0, 5, 20, 80)]
-    for less, more in zip(each, each[1:], strict=False):
+    for less, more in pairwise(each):
         assert less is not None
         assert more is not None
         assert all(a <= b for a, b in zip(less.values, more.values, strict=True))
