@@ -47,9 +47,9 @@ def _units(units: Mapping[str, Any]) -> Table:
         table.add_row(
             unit, spent(told["epsilon"]), limit, f"{told['delta']:g}", used, people, hits_of(told.get("risk"))
         )
-    lines = [f"{unit}: {lead(told['risk'], unit)}" for unit, told in units.items() if told["risk"]]
-    if lines:
-        table.caption, table.caption_justify = "\n".join(lines), "left"
+    known = {unit: told["risk"] for unit, told in units.items() if told.get("risk")}
+    table.caption = "\n".join(f"{unit}: {lead(risk, unit)}" for unit, risk in known.items()) or None
+    table.caption_justify = "left"
     return table
 
 
