@@ -20,11 +20,8 @@ from privacy.accounting.risks.recounted import RiskBounds
 from privacy.accounting.units import UNITS, Charge, Patient
 from privacy.errors import PrivacyError
 
-_SLACK, _SLACK_OF_GROUPS, _ABSOLUTE = (
-    0.02,
-    0.1,
-    2e-4,
-)  # by how much an upper bound of ours may be above another
+# By how much of itself, and beside that, an upper bound of ours may be above another.
+_SLACK, _SLACK_OF_GROUPS, _ABSOLUTE = 0.02, 0.1, 1e-9
 Json = Mapping[str, Any]
 
 
