@@ -8,14 +8,11 @@ from __future__ import annotations
 import math
 
 from federation.plan.guarantee import TWO
-from federation.report.folds import figures_of
-from federation.report.numbers import plain, tiny, upward
-from federation.report.published import in_order
+from federation.report.evaluated import folds, published
+from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
-    Folds,
     PrivacyClaim,
-    Published,
     Report,
     Transcripts,
     Tried,
@@ -24,7 +21,6 @@ from federation.report.report import (
     whole_risk,
 )
 from federation.report.risks.words import Sentence, hits_of, lead, sentences
-from federation.report.tabulated import told
 from federation.sums.engines import ADDS_UP
 from federation.words import many
 
@@ -43,7 +39,6 @@ _NOISE = {
 }
 _CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
 _OF_CHANCE = {"away_rounds": "restarts", "delay_seconds": "stragglers", "late_rounds": "late"}
-_FEW = 3  # figures in a sentence
 _TOLD_SITES = 10  # of those that were lost on purpose
 _WORST = "That is the worst case over all records, all attackers and all side knowledge."
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
@@ -166,19 +161,6 @@ def evaluation(report: Report) -> str:
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
-
-
-def folds(found: Folds) -> str:
-    """What was published of all folds as one sentence; noise that hides a fold hides their mean."""
-    told = [figures_of(line.published.to_json()) for line in found.folds]
-    name = "accuracy" if not told or "accuracy" in told[0] else next(iter(told[0]))
-    mean, deviation = found.mean.get(name), found.deviation.get(name)
-    each = ", ".join("hidden" if (one := values[name]) is None else f"{one:.3f}" for values in told)
-    parts = f"each of {len(found.folds)} folds, by models trained without it"
-    over = f"noised {plain(name)} on the records of {parts}: {each}"
-    if mean is None or deviation is None:
-        return f"The {over}."
-    return f"The {over}; mean {mean:.3f}, standard deviation {deviation:.3f}."
 
 
 def model(report: Report) -> str:
@@ -341,26 +323,6 @@ def whom(line: UnitCost) -> str:
     return f"a patient with {many} {where}"
 
 
-def published(figures: Published | None) -> str:
-    """A published evaluation as one sentence; "" if the run published none."""
-    if figures is None:
-        return ""
-    if figures.measured is not None and figures.records is not None:
-        known = {name: one for name, one in figures.measured.metrics.items() if one is not None}
-        found = [f"{plain(name)} {told(known[name])}" for name in in_order(known)]
-        return (
-            f"Published, with noise for whoever was held out: {', '.join(found[:_FEW]) or 'no figure'}, over about "
-            f"{figures.records:.0f} records. In brackets: 95 % by chance and noise."
-        )
-    if None in (figures.accuracy, figures.standard_error):
-        return "The evaluation that the plan paid for is hidden by its noise: too few records were held out."
-    return (
-        f"Published, with noise for whoever was held out: accuracy {figures.accuracy:.3f}, give or take "
-        f"{figures.standard_error:.3f} for the noise alone, loss {figures.loss:.3f}, over about "
-        f"{figures.records:.0f} records.{_ranked(figures)}"
-    )
-
-
 def of_two(report: Report) -> list[str]:
     """What is to be said of sums of two sites."""
     count = sum(line.cohort == 2 for line in report.rounds)
@@ -373,14 +335,6 @@ def of_two(report: Report) -> list[str]:
     )
     where = "In every round" if count == len(report.rounds) else f"In {many(count, 'round')}"
     return [f"{where} there were two sites: of two, {TWO}. {kept}"]
-
-
-def _ranked(figures: Published) -> str:
-    """The AUC of a histogram of scores, where it is published and not hidden."""
-    auc = None if figures.histogram is None else figures.histogram.metrics.get("auc")
-    if auc is None:
-        return ""
-    return f" AUC {auc.value:.3f}, from {auc.low:.3f} to {auc.high:.3f} by chance and noise."
 
 
 def _trust(report: Report) -> str:
