@@ -39,6 +39,7 @@ from federation.audit.evidence import (
 )
 from federation.audit.figures.folds import Fold, check_folds
 from federation.audit.figures.made import check_made
+from federation.audit.figures.risks import check_risks
 from federation.audit.figures.tables import check_tables
 from federation.audit.findings import Findings
 from federation.audit.folds.place import Place, place_of
@@ -290,6 +291,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
     evaluation = check_evaluation_claim([*asked, *charged_too], plan, found)
     pairs = _pairs(setting, trained, evaluated)
     together = check_together(claimed_together(report), pairs, plan, found)
+    risk = check_risks(report, plan, [setting.training, *asked], found)
     told, recount = claims_of_sites(report), _Recounting(plan)
     rows = tuple(
         _row(
@@ -316,6 +318,7 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
         training=claim,
         evaluation=evaluation,
         together=together,
+        risk=risk,
         units=costs(plan, setting.training, setting.evaluation, len(evidence.sites)),
         sites=rows,
         sums=setting.sums,

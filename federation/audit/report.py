@@ -45,7 +45,8 @@ _OLDER_SLACK = 0.3  # an earlier version counted a unit that is replaced by up t
 _KEYS = ("unit", "records", "sites")
 # Checked by a function of their own.
 _SEEN = (
-    "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
+    "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.risk", "privacy.together.risk",
+    "privacy.cross_check.prv",
     "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
     "fold", "folds", "tables",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from federation.plan.guarantee import cost_for, epsilons, exposure, site_cost
+from federation.plan.guarantee import cost_for, epsilons, exposure, site_cost, with_risk
 from federation.plan.plan import Plan
 from federation.report.receipt import Receipt
 from federation.report.report import (
@@ -133,7 +133,7 @@ def _claim(plan: Plan, sites: int, cohort: int) -> PrivacyClaim:
         {
             "unit": privacy.unit,
             "noise": privacy.noise,
-            **epsilons(cost_for(plan, privacy.unit, Patient())),
+            **with_risk(epsilons(cost_for(plan, privacy.unit, Patient())), plan, privacy.unit, Patient()),
             "delta": privacy.delta,
             "noise_multiplier": event.noise_multiplier,
             "clipping_norm": privacy.clipping_norm,
