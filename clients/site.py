@@ -23,6 +23,8 @@ from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
+from clients.people.leaving_out import present
+from clients.people.listed import Withdrawals
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import excess_of, release
@@ -84,6 +86,7 @@ class Site:
     greetings: Greetings = field(default_factory=Greetings)
     clock: Callable[[], float] = time.time
     understudy: Understudy | None = None  # takes the site's place in rehearsals
+    withdrawn: Callable[[], Withdrawals] | None = None  # whose records to leave out, at this moment
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
@@ -230,9 +233,15 @@ class Site:
         limits, trainer = policy.limits(), joined.trainer
         if trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
+        left_out = None if self.withdrawn is None else self.withdrawn()
+        if left_out is not None:
+            joined.trainer = trainer = present(
+                trainer, left_out
+            )  # for good: whoever is back comes with a start
         try:
             given = terms, self.member.site, params, trainer, self.journal
-            found = release(*given, limits=limits, heads=shown, excess=excess)
+            commits = None if left_out is None else left_out.commitment
+            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=commits)
             self._tell(trainer)
             return found
         except EncodingOverflow:
