@@ -75,9 +75,10 @@ class Journal(Questions):
     ) -> Journal:
         """The journal at `path`, its whole chain verified; a new one, readable by its owner only, if there is none.
 
-        `approvers`, and whether releases say who withdrew, are settled when it is made. With `keeps_last`, as in every simulated journal, the bytes of a
-        run's last round stay on the disk until the run is closed. LedgerCorrupt if the file is no journal, was
-        changed, or belongs to another site, pool or key; RecordsUnavailable if it cannot be read or written.
+        `approvers`, and whether releases say who withdrew, are settled when it is made. With `keeps_last`, as in
+        every simulated journal, the bytes of a run's last round stay on the disk until the run is closed.
+        LedgerCorrupt if the file is no journal, was changed, or belongs to another site, pool or key;
+        RecordsUnavailable if it cannot be read or written.
         """
         tag = pool_tag(key, pool)
         salt = os.urandom(HASH_BYTES)

@@ -56,9 +56,8 @@ def listed(path: Path) -> Told | None:
     rules = load_site(path)
     entries, account = _ledger(rules)
     place = list_path(rules)
-    if account is None or account.withdrawn.last is None:
-        if not place.exists():
-            return None
+    if (account is None or account.withdrawn.last is None) and not place.exists():
+        return None
     known = load_list(place)
     return Told(known, releases(entries, known))
 

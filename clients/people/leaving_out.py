@@ -66,7 +66,7 @@ def without(data: Dataset, known: Withdrawals) -> Dataset:
 
 
 def present(trainer: Trainer, known: Withdrawals) -> Trainer:
-    """The trainer without the records of those on the list. PolicyViolation if nobody says whose the records are."""
+    """The trainer without the records of those on the list. PolicyViolation if nobody says whose they are."""
     gone = _gone(known)
     data, held_out = _present(trainer.data, gone), trainer.held_out
     held_out = None if held_out is None else _present(held_out, gone)

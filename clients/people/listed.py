@@ -1,13 +1,13 @@
 """The list of people who withdrew from a pool: a file beside the ledger, read and written by its owner alone.
 
-It holds a secret, the column that names people, and one line for each withdrawal: a mark, which stands for the person
-under the secret, and the day. It holds no id. It only grows: whoever consents anew is a further line. So the list of
-any earlier moment is a beginning of the present one, and the ledger, whose releases commit to it, tells whether a
-list is older than one that was used (`require_newest`).
+It holds a secret, the column that names people, and one line for each withdrawal: a mark, which stands for the
+person under the secret, and the day. It holds no id. It only grows: whoever consents anew is a further line. So the
+list of any earlier moment is a beginning of the present one, and the ledger, whose releases commit to it, tells
+whether a list is older than one that was used (`require_newest`).
 
 A list is there from the first time that the site is opened, whether anybody withdraws or not. One that is missing
-later was lost, and the records of those who were on it would come back: nothing is released until its newest copy is
-back, or it was made anew with the ids of all of them (`since`: what the ledger says up to this entry was said of
+later was lost, and the records of those who were on it would come back: nothing is released until its newest copy
+is back, or it was made anew with the ids of all of them (`since`: what the ledger says up to this entry was said of
 another list).
 """
 
@@ -80,7 +80,7 @@ class Withdrawals:
         return said.commitment(said.salt(self.secret, previous), self.marks()).hex()
 
     def lines_at(self, entry: Entry, start: int = 0) -> int | None:
-        """How many lines the list had that a release commits to, at least `start`; None if it is of another list."""
+        """How many lines the list had that a release commits to, from `start` on; None if it is of another list."""
         salt, known = said.salt(self.secret, entry.previous), entry.body[said.FIELD]
         places = range(start, len(self.lines) + 1)
         return next((at for at in places if said.commitment(salt, self.marks(at)).hex() == known), None)
@@ -98,8 +98,9 @@ class Withdrawals:
     def by_column(self, column: str | None, path: Path) -> Withdrawals:
         """The list, by whom this column names. RecordsUnavailable if people are on it by another one."""
         if self.lines and self.column != column:
-            reason = f'people withdrew by column "{self.column}", and data.person in site.toml names another, or none'
-            raise _unavailable(path, reason, f'write person = "{self.column}" under [data]')
+            by = f'people withdrew by column "{self.column}"'
+            hint = f'write person = "{self.column}" under [data]'
+            raise _unavailable(path, f"{by}, and data.person in site.toml names another, or none", hint)
         return replace(self, column=column)
 
     def to_bytes(self) -> bytes:

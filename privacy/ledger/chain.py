@@ -6,7 +6,7 @@ the key, every hash after the change changes, too, and anyone who remembers one 
 (`privacy.ledger.heads`).
 
 What an entry says:
-    genesis   site, pool, ledger, key, approvers, simulated, salt, withdrawals    the site and population, and who signs
+    genesis   site, pool, ledger, key, approvers, simulated, salt, withdrawals   the site, its people, who signs
     roster    serial, root                          who may take part, as last accepted; never an older one after
     budget    unit, epsilon, delta, filter, records, sites, reason, approvals    the limit of a unit from here on
     reserve   run, plan, charge, rounds, by         a whole plan is charged, before its first round

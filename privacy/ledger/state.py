@@ -261,8 +261,7 @@ class Account:
             case "reserve":
                 self._reserved(fields)
             case "begin" | "release" | "mask" | "reveal":
-                if entry.kind == "release":
-                    self.withdrawn.take(entry, fields)
+                self.withdrawn.take(entry, fields)
                 self._took_place(entry.kind, fields)
             case "witness":
                 self._saw(fields.table("heads"))

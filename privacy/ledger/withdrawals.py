@@ -53,7 +53,9 @@ class Said:
     last: Entry | None = None
 
     def take(self, entry: Entry, fields: Fields) -> None:
-        """One more release. ValueError where it has to say who withdrew, and does not."""
+        """One more entry of a round. ValueError for a release that has to say who withdrew, and does not."""
+        if entry.kind != "release":
+            return
         if fields.has(FIELD):
             fields.octets(FIELD, HASH_BYTES)
             self.is_due, self.last = True, entry

@@ -59,7 +59,7 @@ def live(site: Path, run: str = "run", rounds: int = 1, first: int = 1) -> None:
         journal.reserve(run, "plan", CHARGE, ROUNDS, rules.policy.limits())
         for number in range(first, first + rounds):
             journal.begin(run, number, "question")
-            journal.release(run, number, PAYLOAD)
+            journal.release(run, number, PAYLOAD, bytes.hex)
             journal.mask(run, number, 1, suite=3)
 
 
@@ -302,7 +302,7 @@ def test_with_two_approvers_word_the_run_goes_on_and_the_round_without_bytes_is_
             with pytest.raises(LedgerRefusal, match="begun before the ledger was restored"):
                 journal.reveal("run", number, "others")
         assert journal.begin("run", 3, "question") is None
-        journal.release("run", 3, PAYLOAD)
+        journal.release("run", 3, PAYLOAD, bytes.hex)
         assert journal.head().seq == LEAP + 2
 
 

@@ -59,17 +59,15 @@ def withdraw(
 
 
 def withdrawn_of(site: Path) -> dict[str, Any] | None:
-    """For `ledger show`: who withdrew from the pool of a site file, with what was released before; else None."""
+    """For `ledger show`: who withdrew from the pool of a site file, with what was released before; None for nobody."""
     from clients.people import asking
 
     told = asking.listed(site) if site.suffix == ".toml" else None
-    return None if told is None else {"people": len(told.gone), "groups": _groups(told.gone)}
+    return None if told is None or not told.gone else {"people": len(told.gone), "groups": _groups(told.gone)}
 
 
 def print_withdrawn(facts: Mapping[str, Any]) -> None:
     """The same in words."""
-    if not facts["people"]:
-        return
     typer.echo(f"{many(facts['people'], 'person', 'people')} withdrew:")
     for group in facts["groups"]:
         days = " to ".join(dict.fromkeys((group["from"], group["until"])))
@@ -119,8 +117,8 @@ def _print_change(told: Told, undo: bool) -> None:
         return
     rows = "" if told.seen is None else f" ({many(told.seen.rows, 'row')} of the data as they are now)"
     typer.echo(
-        f"Their records{rows} are left out of every round that this site begins to compute from now on; one that it "
-        "computes at this moment may still hold them. What was charged stays charged."
+        f"Their records{rows} are left out of every round that this site begins to compute from now on; one "
+        "that it computes at this moment may still hold them. What was charged stays charged."
     )
     for group in _groups(told.alone):
         typer.echo(f"Released before, from data that may hold their records: {_held(group['held'])}")
@@ -139,8 +137,8 @@ def _warn(told: Told) -> None:
         )
     if seen.alike:
         typer.echo(
-            f"warning: {many(seen.alike, 'row')} with ids that differ in capitals, blanks, leading zeros, .0 or the "
-            "width of characters alone stay: if they are the same people's, give those spellings, too",
+            f"warning: {many(seen.alike, 'row')} with ids that differ in capitals, blanks, leading zeros, .0 or "
+            "the width of characters alone stay: if they are the same people's, give those spellings, too",
             err=True,
         )
 
