@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from clients.journal.runs import require_present, reserved_run
 from federation.ledger.store import Store
@@ -21,6 +21,11 @@ class Questions:
         """By which others tell this ledger from the site's others."""
         with self._store.transaction() as account:
             return account.tip.genesis.ledger
+
+    def is_simulated(self) -> bool:
+        """Whether this is the ledger of a site that a simulation plays."""
+        with self._store.transaction() as account:
+            return account.tip.genesis.simulated
 
     def require_approved(self, run: str, plan_digest: str, most: int | None) -> None:
         """LedgerRefusal for a run of a plan beyond the `most` that are approved. Nothing is written."""
@@ -56,6 +61,12 @@ class Questions:
         """The last release that says whose records were left out."""
         with self._store.transaction() as account:
             return account.withdrawn.last
+
+    def begun_in(self, run: str, rounds: Container[int]) -> int:
+        """How many of these rounds of a run were begun."""
+        with self._store.transaction() as account:
+            begun = account.runs[run].begun if run in account.runs else {}
+            return sum(number in rounds for number in begun)
 
     def witnessed(self) -> tuple[Head, ...]:
         """The newest head on record of every peer's ledger."""

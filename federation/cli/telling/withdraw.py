@@ -59,7 +59,7 @@ def withdraw(
 
 
 def withdrawn_of(site: Path) -> dict[str, Any] | None:
-    """For `ledger show`: who withdrew from the pool of a site file, with what was released before; None for nobody."""
+    """For `ledger show`: who withdrew from the pool of a site file, and what was released before; else None."""
     from clients.people import asking
 
     told = asking.listed(site) if site.suffix == ".toml" else None
