@@ -221,7 +221,9 @@ def genesis_from_json(body: object) -> Genesis:
     key, rows = fields.octets("key", IDENTITY_BYTES), fields.rows("approvers")
     approvers = tuple(Fields({"approver": row}).octets("approver", IDENTITY_BYTES) for row in rows)
     salt = fields.octets("salt", HASH_BYTES) if fields.has("salt") else b""
-    says = fields.has("withdrawals") and fields.flag("withdrawals")
+    says = fields.has("withdrawals")
+    if says and not fields.flag("withdrawals"):
+        raise ValueError("says that nobody can withdraw, which is said by nothing")
     genesis = Genesis(site, pool, tag, key, approvers, fields.flag("simulated"), salt, says)
     fields.finish()
     people = (key, *approvers)  # the site's own key approves nothing
