@@ -56,7 +56,7 @@ quorum = 1
 
 
 def people_of_rows(count: int) -> list[str]:
-    """The id of each row: every third person has two."""
+    """The id of each row: every other person has two."""
     return [f"P{number - number % 3 // 2:04d}" for number in range(count)]
 
 
