@@ -80,7 +80,7 @@ def _present(data: Dataset, gone: Tensor) -> Dataset:
         if len(gone):
             raise PolicyViolation(
                 "people withdrew, and nothing says whose the records are that this process has read",
-                hint="name the column that does, data.person in site.toml, and start the site again",
+                hint="stop the site, and name the column that does: data.person in site.toml",
             )
         return data
     return _at(data, ~torch.isin(data.persons, gone))

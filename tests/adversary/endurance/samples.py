@@ -11,6 +11,7 @@ from typing import Any
 from clients.approvals import read_proposal
 from clients.drafting.invitation import Invitation, load_invitation
 from clients.journal.remembered import Memory
+from clients.people.listed import Line, Withdrawals, load_list
 from clients.policy import load_site
 from federation.audit import evidence
 from federation.audit.findings import Findings
@@ -268,6 +269,12 @@ def of_files(folder: Path) -> dict[str, Decoder]:
         "clients.drafting.invitation.load_invitation": made.of(
             "invite.toml", load_invitation, [invitation], InputError
         ),
+        "clients.people.listed.load_list": made.of(
+            "ash.withdrawn", load_list, [WITHDRAWN.to_bytes()], RecordsUnavailable
+        ),
+        "clients.people.listed.Withdrawals.from_bytes": Decoder(
+            Withdrawals.from_bytes, [WITHDRAWN.to_bytes()], errors=ValueError
+        ),
         "clients.journal.remembered.Memory.read": made.of(
             "ash.restores", _remembered, [b'{"00ff": 3, "ff00": 12}'], RecordsUnavailable
         ),
@@ -336,6 +343,11 @@ def _of_transcript(path: Path) -> dict[str, Decoder]:
             lambda data: shown_from(data, 0, bytes(32), bytes(32)), [shown], encode=shown_bytes
         ),
     }
+
+
+WITHDRAWN = Withdrawals(
+    bytes(32), "mrn", 3, (Line(bytes([1]) * 32, "2026-11-29"), Line(bytes(32), "2026-11-30", True))
+)
 
 
 def _remembered(path: Path) -> dict[str, int]:
