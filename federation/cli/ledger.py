@@ -305,9 +305,7 @@ def rotate(site: SiteFile, key: KeyFile, as_json: AsJson = False, debug: Debug =
     _tell(as_json, {"key": str(key), "rotated": True}, story)
 
 
-ledger.command("withdraw", epilog="Example: [bold]federation ledger withdraw site.toml < ids.txt[/bold]")(
-    withdraw
-)
+ledger.command("withdraw", epilog="Example: [bold]federation ledger withdraw site.toml[/bold]")(withdraw)
 
 
 def _to_sign(out: Path) -> str:

@@ -21,6 +21,7 @@ from clients.approvals import add_approval, open_journal
 from clients.check import preflight
 from clients.join import open_site
 from clients.journal.lock import alone
+from clients.people.leaving_out import people_of
 from clients.policy import load_site
 from clients.restore import back_up, examine, propose_restore, require_choice, restore
 from federation.errors import InputError, SiteRunning, UnusableFile
@@ -56,10 +57,11 @@ def live(site: Path, run: str = "run", rounds: int = 1, first: int = 1) -> None:
     """Reserve a run and release some rounds of it, of which the last is kept."""
     rules = load_site(site)
     with closing(open_journal(rules)) as journal:
+        said = people_of(rules, journal).now().commitment
         journal.reserve(run, "plan", CHARGE, ROUNDS, rules.policy.limits())
         for number in range(first, first + rounds):
             journal.begin(run, number, "question")
-            journal.release(run, number, PAYLOAD, bytes.hex)
+            journal.release(run, number, PAYLOAD, said)
             journal.mask(run, number, 1, suite=3)
 
 
