@@ -65,12 +65,12 @@ def listed(path: Path) -> Told | None:
 def withdraw(path: Path, ids: Sequence[str], today: str, *, undo: bool = False, anew: bool = False) -> Told:
     """Put these people on the list of the site at `path`, durably; with `undo` they have consented anew.
 
-    `anew`: in the place of a list that is lost. The site may run, but for these two, and for the first time after
-    data.person was set: what such a process has read says nothing of whose it is.
+    `anew`: in the place of a list that is lost, perhaps of nobody. The site may run, but for these two, and for the
+    first time after data.person was set: what such a process has read says nothing of whose it is.
     """
     rules = load_site(path)
-    column = _column(rules, path)
-    names = _names(ids)
+    column = rules.data.person if anew and not ids else _column(rules, path)
+    names = () if anew and not ids else _names(ids)
     entries, account = _ledger(rules)
     last = None if account is None else account.withdrawn.last
     place = list_path(rules)
@@ -115,12 +115,12 @@ def _ledger(rules: SiteFile) -> tuple[tuple[Entry, ...], Account | None]:
     return entries, fold(entries)
 
 
-def _is_of_another_column(place: Path, column: str) -> bool:
+def _is_of_another_column(place: Path, column: str | None) -> bool:
     return not place.exists() or load_list(place).column != column
 
 
 def _before(
-    place: Path, column: str, last: Entry | None, entries: Sequence[Entry], *, anew: bool
+    place: Path, column: str | None, last: Entry | None, entries: Sequence[Entry], *, anew: bool
 ) -> Withdrawals:
     """The list that is to grow."""
     if anew:
@@ -137,8 +137,10 @@ def _before(
     return known.by_column(column, place)
 
 
-def _seen(rules: SiteFile, path: Path, column: str, names: Sequence[str]) -> Seen | None:
+def _seen(rules: SiteFile, path: Path, column: str | None, names: Sequence[str]) -> Seen | None:
     """What the data hold of these people; None where no table can be looked at."""
+    if column is None or not names:
+        return Seen(0, 0, 0)
     rows, alike, found, asked = 0, 0, set[str](), set(names)
     folds = {folded(name) for name in names}
     try:

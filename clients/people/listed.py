@@ -31,7 +31,7 @@ from privacy.ledger.chain import Entry
 
 _VERSION = 1
 _ANEW = (
-    "put its newest copy back; if there is none: federation ledger withdraw SITE --anew, with everybody's ids"
+    "put its newest copy back; if there is none, give all ids again: federation ledger withdraw SITE --anew"
 )
 
 

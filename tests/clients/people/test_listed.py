@@ -80,9 +80,7 @@ def test_a_list_is_made_once_and_missed_afterwards(tmp_path: Path) -> None:
     assert (known.marks(), known.since, known.column) == ((), 0, "mrn")
     assert begun(path, "mrn", said_by(known)) == known
     path.unlink()
-    with pytest.raises(
-        RecordsUnavailable, match=r"it is gone; put its newest copy back; if there is none: federation"
-    ):
+    with pytest.raises(RecordsUnavailable, match="it is gone; put its newest copy back; if there is none"):
         begun(path, "mrn", said_by(known))
     assert not path.exists()
 
