@@ -100,6 +100,9 @@ def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> N
 def export(
     site: LedgerFile,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="stdout, if left out")] = None,
+    siem: Annotated[
+        bool, typer.Option("--siem", help="log records with OpenTelemetry's names; no audit reads them")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="with --out: print the result as JSON")] = False,
     debug: Debug = False,
 ) -> None:
@@ -121,10 +124,16 @@ def export(
             "give it only to who may know those",
             err=True,
         )
+    if siem:
+        from federation.papers.siem import log_lines
+
+        text = "".join(f"{line}\n" for line in log_lines(entries))
+    else:
+        text = export_lines(entries)
     if out is None:
-        sys.stdout.write(export_lines(entries))
+        sys.stdout.write(text)
         return
-    write_output(out, export_lines(entries))
+    write_output(out, text)
     _tell(
         as_json,
         {"out": str(out), "entries": len(entries)},
