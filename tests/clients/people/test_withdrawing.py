@@ -10,6 +10,7 @@ import pytest
 from torch import Tensor
 
 from clients.join import load_trainer
+from clients.journal.journal import Journal
 from clients.people.asking import listed
 from clients.people.listed import Withdrawals
 from clients.policy import load_site
@@ -18,6 +19,7 @@ from federation.errors import FederationError
 from federation.ledger.export import export_lines, load_entries
 from federation.model.task import Dataset
 from federation.plan.plan import Plan
+from privacy.errors import PolicyViolation
 from privacy.ledger import withdrawals
 from server.run_folder import RunFolder
 from server.serve import serve
@@ -69,12 +71,13 @@ def lines_of(folder: Path) -> list[tuple[int, int | None]]:
     return [(each.round, each.lines) for each in told.releases]
 
 
-def is_of(folder: Path, params: Tensor, people: tuple[str, ...]) -> bool:
-    """Whether params are those of a run on paper, whose later rounds lack these people's rows."""
+def is_of(folder: Path, params: Tensor, people: tuple[str, ...], held: int = 1) -> bool:
+    """Whether params are those of a run on paper, whose rounds lack these people's rows, but for the first few."""
     whole, rest = data_of(folder), data_of(folder, people)
     assert len(whole[THREE[0]]) - len(rest[THREE[0]]) > len(people)  # one of them has two rows
     assert not close(params, by_hand(PLAIN, whole, [THREE] * 3, sizes=SIZES))
-    return close(params, by_hand(PLAIN, [whole, rest, rest], [THREE] * 3, sizes=SIZES))
+    data = [whole] * held + [rest] * (3 - held)
+    return close(params, by_hand(PLAIN, data, [THREE] * 3, sizes=SIZES))
 
 
 def test_whoever_withdraws_between_two_rounds_is_in_none_after(tmp_path: Path) -> None:
@@ -99,6 +102,49 @@ def test_a_run_whose_people_withdrew_while_all_was_stopped_goes_on_and_its_audit
     assert is_of(folder, load_params(tmp_path / "run"), ("P0001", "P0004"))
     found = audit(tmp_path / "run", [folder / f"{name}.sqlite" for name in THREE])
     assert found.verdict == "pass", [each.to_json() for each in found.findings]
+
+
+@pytest.mark.parametrize(("dies_at", "held"), [("release", 1), ("mask", 2)])
+def test_a_site_that_is_killed_in_a_round_says_what_it_left_out_of_the_bytes_that_leave(
+    dies_at: str, held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its bytes are fixed a round is computed anew, on the list of then; after that they are as they were."""
+    folder, given, real = tmp_path / "sites", given_by(tmp_path, PLAIN), getattr(Journal, dies_at)
+
+    def dies(journal: Journal, run: str, number: int, *rest: object, **named: object) -> object:
+        if number == 2:
+            raise KeyboardInterrupt
+        return real(journal, run, number, *rest, **named)
+
+    with monkeypatch.context() as patch, staffed(folder) as sites, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Journal, dies_at, dies)
+        serve(*given, Heard(sites))
+    gone(folder, "P0001", "P0004")
+    with staffed(folder) as sites, pytest.raises(KeyboardInterrupt):
+        serve(*given, Heard(sites, until=7))
+    assert lines_of(folder) == [(number, 0 if number <= held else 2) for number in (1, 2, 3)]
+    begun = [
+        entry.body["round"] for entry in load_entries(folder / f"{THREE[0]}.sqlite") if entry.kind == "begin"
+    ]
+    assert begun == [1, 2, 3]
+    state = RunFolder(tmp_path / "run", PLAIN).state(start(PLAIN))
+    assert (state.round, is_of(folder, state.params, ("P0001", "P0004"), held)) == (3, True)
+
+
+def test_deleted_rows_are_no_other_pool_and_get_no_other_budget(tmp_path: Path) -> None:
+    folder = tmp_path / "sites"
+    build(folder, PRIVATE)
+    rules = load_site(folder / f"{THREE[0]}.toml")
+    load_trainer(rules, folder, PRIVATE)
+    gone(folder, "P0001")
+    path = folder / f"{THREE[0]}.csv"
+    rows = [line for line in path.read_text("utf-8").splitlines() if not line.endswith(",P0001")]
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    load_trainer(rules, folder, PRIVATE)
+    text = (folder / f"{THREE[0]}.toml").read_text("utf-8")
+    (folder / "other.toml").write_text(text.replace(f'pool = "{THREE[0]}"', 'pool = "others"'), "utf-8")
+    with pytest.raises(PolicyViolation, match=f'used under pool "{THREE[0]}"'):
+        load_trainer(load_site(folder / "other.toml"), folder, PRIVATE)
 
 
 # What nobody outside can tell.
