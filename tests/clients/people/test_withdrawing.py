@@ -108,7 +108,7 @@ def test_a_run_whose_people_withdrew_while_all_was_stopped_goes_on_and_its_audit
 def test_a_site_that_is_killed_in_a_round_says_what_it_left_out_of_the_bytes_that_leave(
     dies_at: str, held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before its bytes are fixed a round is computed anew, on the list of then; afterwards they stay as they are."""
+    """Before its bytes are fixed a round is computed anew, on the list of then; later they stay as they are."""
     folder, given, real = tmp_path / "sites", given_by(tmp_path, PLAIN), getattr(Journal, dies_at)
 
     def dies(journal: Journal, run: str, number: int, *rest: object, **named: object) -> object:
