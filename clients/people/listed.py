@@ -81,13 +81,21 @@ class Withdrawals:
 
     def lines_at(self, entry: Entry, start: int = 0) -> int | None:
         """How many lines the list had that a release commits to, from `start` on; None if it is of another list."""
-        salt, known = said.salt(self.secret, entry.previous), entry.body[said.FIELD]
         places = range(start, len(self.lines) + 1)
-        return next((at for at in places if said.commitment(salt, self.marks(at)).hex() == known), None)
+        return next((at for at in places if self._is_of(entry, at)), None)
+
+    def _is_of(self, entry: Entry, lines: int) -> bool:
+        salt = said.salt(self.secret, entry.previous)
+        return said.commitment(salt, self.marks(lines)).hex() == entry.body[said.FIELD]
 
     def require_newest(self, last: Entry | None, path: Path) -> None:
-        """RecordsUnavailable if `last`, the ledger's last release, was made with a list that this one lacks."""
-        if last is None or last.seq <= self.since or self.lines_at(last) is not None:
+        """RecordsUnavailable if `last`, the ledger's last release, was made with a list that this one lacks.
+
+        Asked in every round, so the newest are tried first: it is one of these.
+        """
+        if last is None or last.seq <= self.since:
+            return
+        if any(self._is_of(last, lines) for lines in range(len(self.lines), -1, -1)):
             return
         raise RecordsUnavailable(
             f"{path}: the list of people who withdrew is not the one that entry {last.seq} of the ledger was made "

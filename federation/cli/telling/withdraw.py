@@ -74,8 +74,8 @@ def print_withdrawn(facts: Mapping[str, Any]) -> None:
         who = f"  {days}: {many(group['people'], 'person', 'people')}"
         typer.echo(f"{who}; released before, from data that may hold their records: {_held(group['held'])}")
     typer.echo(
-        "  Params of these rounds, and all later params of the same runs, descend from such data. What one person "
-        "gave to them is bounded by the epsilon above."
+        "  Params of these rounds, and all later params of the same runs, descend from such data. That stays so; "
+        "how much of a person can be in them, the epsilon of these runs bounds."
     )
 
 
