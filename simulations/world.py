@@ -266,7 +266,7 @@ def _read(
 
     def owned(place: Place) -> Reading:
         reading = read(place, plan, task)
-        return reading if person is None else replace(reading, data=with_persons(reading, person))
+        return reading if person is None else replace(reading, data=with_persons(reading, person, plan))
 
     everything = owned(source)
     if parted is not None:

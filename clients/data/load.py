@@ -91,7 +91,7 @@ def site_data(
     """
     readings = [read_file(path, plan, task) for path in (source, test) if path is not None]
     if person is not None:
-        readings = [replace(reading, data=with_persons(reading, person)) for reading in readings]
+        readings = [replace(reading, data=with_persons(reading, person, plan)) for reading in readings]
     training, held_out = readings[0].data, None if test is None else readings[-1].data
     if test is None:
         training, held_out = apart(training, plan.evaluation.holdout, plan.federation.seed, plan.privacy.unit)
@@ -107,12 +107,14 @@ def site_data(
     return SiteRecords(training, held_out, tuple(reading.file for reading in readings), tables)
 
 
-def with_persons(reading: Reading, column: str) -> Dataset:
+def with_persons(reading: Reading, column: str, plan: Plan) -> Dataset:
     """The records with whose each is: by a column of their table, or by the ids that a task of one's own gives.
 
     DataError or TaskError where that is not said of every record, whether anybody withdrew or not.
     """
     data, table = reading.data, reading.table
+    if table is not None and column == plan.patient_column:
+        return replace(data, persons=data.ids)
     if table is None:
         if data.ids is None:
             message = (

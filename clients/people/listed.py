@@ -139,8 +139,9 @@ class Withdrawals:
 
 
 def list_path(rules: SiteFile) -> Path:
-    """Where the list of a site's pool is: beside its ledger."""
-    return rules.journal.with_name(f"{rules.journal.name}.withdrawn")
+    """Where the list of a site's pool is: beside its ledger, whatever links lead there."""
+    place = rules.journal.resolve()
+    return place.with_name(f"{place.name}.withdrawn")
 
 
 def load_list(path: Path) -> Withdrawals:
@@ -157,9 +158,16 @@ def load_list(path: Path) -> Withdrawals:
 
 @contextmanager
 def alone_with(path: Path) -> Iterator[None]:
-    """No other process changes the list meanwhile. RecordsUnavailable if it cannot be read or written."""
+    """No other process changes the list meanwhile. RecordsUnavailable if it cannot be read or written.
+
+    Nor for another user: a list that root has replaced would be closed to the site itself.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_uid != os.geteuid():
+            raise _unavailable(
+                path, "it is another user's", "give the command as the user that the site runs as"
+            )
         lock = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
         raise _unavailable(path, error.strerror or "it cannot be written") from None

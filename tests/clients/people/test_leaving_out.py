@@ -19,7 +19,7 @@ from federation.model.task import Dataset, build_task, hashed
 from privacy.errors import PolicyViolation
 from privacy.mechanism.noise import Stream
 from tests import plans
-from tests.clients.people.houses import people_of_rows, write_table
+from tests.clients.people.houses import BARE, people_of_rows, write_table
 from tests.clients.sites import SMALL, make_data, make_params, make_plan, make_terms
 from tests.clients.units import PRIVATE
 from tests.worlds import plan_of, rows_of
@@ -129,6 +129,17 @@ def test_nobody_else_moves_between_training_and_what_is_held_out(tmp_path: Path)
         assert now.features.equal(before.features[stays])
 
 
+def test_the_column_of_a_plan_s_patients_is_read_once_and_any_other_beside_it(tmp_path: Path) -> None:
+    path, people = tmp_path / "ash.csv", people_of_rows(6)
+    write_table(path, rows_of(0, 6), people)
+    plan = plan_of({"task.patient": "mrn"}, noise="none")
+    policy, task = Policy.for_plan(plan), build_task(plan)
+    for column, names in (("mrn", people), ("ward", [row[2] for row in rows_of(0, 6)])):
+        data = site_data(path, None, plan_of(BARE, {"task.patient": "mrn"}), task, policy, column).training
+        assert data.persons is not None and data.persons.equal(hashed(names))
+        assert data.ids is not None and data.ids.equal(hashed(people))
+
+
 def test_a_column_that_is_missing_or_names_nobody_is_refused_whoever_withdrew(tmp_path: Path) -> None:
     """It must not depend on the list: a refusal then tells of nothing."""
     plan = plan_of(noise="none")
@@ -142,10 +153,10 @@ def test_a_column_that_is_missing_or_names_nobody_is_refused_whoever_withdrew(tm
 def test_a_task_of_one_s_own_says_it_by_the_ids_of_its_dataset() -> None:
     data, _ = owned()
     place = FileRead(Path("images"), len(data))
-    told = with_persons(Reading(replace(data, ids=data.persons, persons=None), place), "mrn")
+    told = with_persons(Reading(replace(data, ids=data.persons, persons=None), place), "mrn", plan_of())
     assert told.persons is not None and told.persons.equal(data.persons)  # type: ignore[arg-type]
     with pytest.raises(TaskError, match=r"images: data\.person is set, and the task does not say whose"):
-        with_persons(Reading(replace(data, ids=None, persons=None), place), "mrn")
+        with_persons(Reading(replace(data, ids=None, persons=None), place), "mrn", plan_of())
 
 
 def test_where_nobody_says_whose_records_they_are_a_withdrawal_stops_the_site() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,17 @@ def test_what_is_no_list_is_an_error_and_never_an_empty_one(content: bytes, tmp_
     path.write_bytes(content)
     with pytest.raises(RecordsUnavailable, match="it is damaged"):
         load_list(path)
+
+
+def test_another_user_changes_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root would leave one that the site itself cannot read."""
+    path = tmp_path / "list"
+    write_list(path, EMPTY)
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(
+        RecordsUnavailable, match="it is another user's; give the command as the user that the site"
+    ):
+        begun(path, "mrn", None)
 
 
 def test_a_list_that_cannot_be_read_stops_the_site(tmp_path: Path) -> None:

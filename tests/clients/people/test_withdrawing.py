@@ -192,6 +192,16 @@ def test_a_withdrawal_changes_the_form_of_nothing_that_leaves(tmp_path: Path) ->
     assert nobody == all_
 
 
+def test_a_site_that_everybody_left_before_it_joins_answers_as_any_other(tmp_path: Path) -> None:
+    given = given_by(tmp_path, PRIVATE)
+    gone(tmp_path / "sites", *EVERYBODY)
+    with staffed(tmp_path / "sites") as sites:
+        line = Heard(sites, until=5)
+        with pytest.raises(KeyboardInterrupt):
+            serve(*given, line)
+    assert [kind for kind, _ in line.sizes] == ["WELCOME", "ADVERT", "SHARES", "MASKED", "REVEAL"]
+
+
 MUTANTS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "one salt for all rounds": (withdrawals, "salt", lambda secret, _: secret),
     "the list in the entry": (
