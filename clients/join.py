@@ -71,7 +71,7 @@ def open_site(path: Path, tell: Callable[[str], None] = untold) -> Site:
         ledgers=partial(known_ledgers, rules, trust.identity),
         understudy=Understudy(member, trust, lambda: load_site(path).policy, Site),
         is_timed=True,
-        withdrawn=people.now,
+        people=people,
     )
 
 

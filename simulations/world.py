@@ -327,7 +327,7 @@ def _site(world: World, member: Member, journals: Path) -> Site:
     if people is None:
         return Site(member, trust, lambda: policy, journal, load=lambda _: trainer)
     taken = people.taken
-    return Site(member, trust, lambda: policy, journal, load=lambda _: taken(trainer), withdrawn=people.now)
+    return Site(member, trust, lambda: policy, journal, load=lambda _: taken(trainer), people=people)
 
 
 class InProcess:

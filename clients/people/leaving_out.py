@@ -6,8 +6,9 @@ that is held out nor to another patient. What stays may be nothing: then a round
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,19 +17,23 @@ from torch import Tensor
 from clients.journal.journal import Journal
 from clients.people.listed import Withdrawals, begun, list_path, load_list
 from clients.policy import SiteFile
+from clients.training.local import made_up
 from clients.training.work import Trainer
 from federation.model.task import Dataset
 from privacy.errors import PolicyViolation
 from privacy.ledger import withdrawals as said
 from privacy.ledger.chain import Entry
 
+_MANY = 1000  # people who withdraw at once, for whom the timing padding has room
 
-@dataclass(frozen=True)
+
+@dataclass
 class People:
     """The list of a pool, read anew whenever it is asked for, and what the ledger said of it last."""
 
     path: Path
     last: Callable[[], Entry | None]
+    _done: tuple[Trainer, Withdrawals] | None = field(default=None, init=False, repr=False)
 
     def now(self) -> Withdrawals:
         """The list as it stands. RecordsUnavailable if it cannot be read, or is an older copy."""
@@ -41,6 +46,32 @@ class People:
         known, held_out = self.now(), trainer.held_out
         held_out = None if held_out is None else marked(held_out, known)
         return present(replace(trainer, data=marked(trainer.data, known), held_out=held_out), known)
+
+    def present(self, trainer: Trainer) -> tuple[Trainer, Callable[[bytes], str]]:
+        """The trainer of a round without those on the list now, and what the ledger is told of the list.
+
+        For good: whoever consents anew is back when the site is started. A list that is as it was takes no time.
+        """
+        known = self.now()
+        if self._done is None or self._done[0] is not trainer or self._done[1] != known:
+            self._done = present(trainer, known), known
+        return self._done[0], known.commitment
+
+
+def seconds_at_most(like: Dataset, size: int) -> float:
+    """Seconds that it takes to leave out many of `size` records, a public number, at once: on made-up ones.
+
+    A round in which people are left out for the first time must not be told from others by the clock.
+    """
+    if like.persons is None:
+        return 0.0
+    made = made_up(like, size)
+    made, gone, seconds = replace(made, persons=torch.arange(size)), torch.arange(min(size, _MANY)), 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        _at(made, ~torch.isin(made.persons, gone))  # type: ignore[arg-type]
+        seconds = time.perf_counter() - start
+    return seconds
 
 
 def people_of(rules: SiteFile, journal: Journal) -> People:

@@ -10,8 +10,9 @@ import torch
 
 from clients.data.load import Reading, site_data, with_persons
 from clients.data.notes import FileRead
-from clients.people.leaving_out import marked, present, without
-from clients.people.listed import Line, Withdrawals
+from clients.people import leaving_out
+from clients.people.leaving_out import People, marked, present, seconds_at_most, without
+from clients.people.listed import Line, Withdrawals, write_list
 from clients.policy import Policy
 from clients.training.work import Trainer, contribution
 from federation.errors import DataError, TaskError
@@ -164,3 +165,31 @@ def test_where_nobody_says_whose_records_they_are_a_withdrawal_stops_the_site() 
     assert present(trainer, LIST) is trainer
     with pytest.raises(PolicyViolation, match="people withdrew, and nothing says whose the records are"):
         present(trainer, listing("P1"))
+
+
+def test_a_list_is_asked_in_every_round_and_takes_time_only_when_it_has_grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it takes then is in the pace at which answers leave."""
+    data, _ = owned()
+    people = People(tmp_path / "list", lambda: None)
+    write_list(people.path, LIST)
+    trainer, said = people.present(trainer_of(marked(data, LIST)))
+    assert said(bytes(32)) == LIST.commitment(bytes(32))
+    with monkeypatch.context() as patch:
+        patch.setattr(leaving_out, "present", None)
+        assert people.present(trainer)[0] is trainer
+    write_list(people.path, listing("P0001"))
+    after, said = people.present(trainer)
+    assert len(after.data) == len(data) - 2
+    assert said(bytes(32)) == listing("P0001").commitment(bytes(32))
+    assert people.present(after)[0] is after
+
+
+def test_the_time_for_leaving_out_follows_from_public_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = owned()
+    seen: list[int] = []
+    monkeypatch.setattr(leaving_out, "_at", lambda made, stays: seen.append(len(made)))
+    assert seconds_at_most(data, 500) > 0
+    assert seconds_at_most(replace(data, persons=None), 500) == 0
+    assert seen == [500, 500]
