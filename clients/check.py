@@ -23,6 +23,7 @@ from federation.model.task import build_task
 from federation.plan.guarantee import largest_alone
 from federation.plan.plan import Plan
 from federation.report.planned import plan_facts
+from privacy.accounting.risks.charged import told as told_risk
 from privacy.ledger.chain import append
 from privacy.ledger.state import Account, fold
 
@@ -104,12 +105,12 @@ def _runs_left(plan: Plan, policy: Policy, account: Account) -> int | None:
     return most - account.runs_of(plan.digest)
 
 
-def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str, float]]:
+def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str, Any]]:
     """Epsilon spent of each limit in force, before and after this plan. BudgetExceeded if a limit is too low."""
     limits, charges = policy.limits(), plan.charges
     account.require_room(limits, charges)
     terms, foreseen = account.in_force(limits, charges[0]), policy.training_foreseen
-    units: dict[str, dict[str, float]] = {}
+    units: dict[str, dict[str, Any]] = {}
     for unit, term in terms.items():
         budget, people = term.limit.budget, term.limit.patient
         if math.isfinite(budget.epsilon):
@@ -119,6 +120,7 @@ def units_of(plan: Plan, policy: Policy, account: Account) -> dict[str, dict[str
                 "epsilon_after": term.epsilon([*spent, *asked]),
                 "epsilon_max": budget.epsilon,
                 "delta": budget.delta,
+                "risk_after": told_risk(term.risk([*spent, *asked])),
                 "room_for_foreseen": term.room_for(foreseen, [*spent, *asked]),
             }
     return units

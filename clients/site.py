@@ -19,7 +19,7 @@ from clients.events import note_asked, note_ended, note_invited, note_joined, no
 from clients.greeting.greeting import agreed, greeted
 from clients.greeting.greetings import Greetings
 from clients.greeting.joined import Joined
-from clients.greeting.parts import begun_of, is_same, require_playable
+from clients.greeting.parts import begun_of, is_same, parted, require_playable
 from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
@@ -139,7 +139,7 @@ class Site:
             self.journal.witness(shown)
             return
         self._require_free(run)
-        require_playable(plan, run, self.journal)
+        require_playable(plan, run)
         name = account_name(plan, run)
         policy = self.policy()
         consent(plan, policy)
@@ -158,10 +158,7 @@ class Site:
         if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
-        trainer = self._loaded(plan)
-        self._try_out(run, plan, trainer)
-        trainer = screened(trainer, plan, each_alone=self.is_timed)
-        self._tell(trainer)
+        trainer = self._whole(run, plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
@@ -169,7 +166,8 @@ class Site:
             leaving = seconds_at_most(trainer.data, self.member.size)
             self.pace = _PACE_MARGIN * (worst_case_seconds(largest, self.member.site, trainer) + leaving)
         begun = Position(begun=begun_of(plan, run, self.journal.last_begun(name)))
-        self._joined = Joined(run, plan, genuine, trainer, dimension, begun)
+        given = parted(trainer, plan, run)
+        self._joined = Joined(run, plan, genuine, given, dimension, begun, whole=trainer)
         note_joined(run, plan, genuine, self.journal)
 
     def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
@@ -195,6 +193,18 @@ class Site:
                 f"this site takes part in run {name}, which is not over",
                 hint=f"finish it; if it will not go on: federation ledger close SITE {name}",
             )
+
+    def _whole(self, run: bytes, plan: Plan) -> Trainer:
+        """All records that the plan may be played on. Parts of one plan share them: no file is read between two."""
+        joined = self._joined
+        known = None if joined is None or not is_same(plan, joined.run, run) else joined.whole
+        if known is not None and joined is not None and joined.plan == plan:
+            return known
+        trainer = self._loaded(plan)
+        self._try_out(run, plan, trainer)
+        trainer = screened(trainer, plan, each_alone=self.is_timed)
+        self._tell(trainer)
+        return trainer
 
     def _loaded(self, plan: Plan) -> Trainer:
         """The data. What is wrong with them, whoever finds it, is sent as one and the same reason."""
@@ -256,8 +266,11 @@ class Site:
         A fold ends nothing of the ledger's: the training of the model does. The head of the journal after it.
         """
         joined = self._joined
-        if joined is None or joined.run != run or fold_of(joined.plan, run) == MODEL:
-            self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
+        if joined is not None and joined.run == run and fold_of(joined.plan, run) != MODEL:
+            name = account_name(joined.plan, run)
+            self.journal.forget(name, evaluation_run(name))
+            return self.journal.head()
+        self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
         note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
         return self.journal.head()
 

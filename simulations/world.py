@@ -62,15 +62,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parted:
-    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's.
-
-    `is_planned`: the folds are the plan's own. Then each site declares all its records in every part, as a real one
-    would, and the last part (fold 0) holds none out.
-    """
+    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's."""
 
     fold: Fold
     part: Callable[[str, Dataset], tuple[Dataset, Dataset | None]]
-    is_planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,9 +83,6 @@ class World:
     seed: bytes = field(repr=False)  # of all synthetic keys
     files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
     whole: Mapping[str, Parts] = field(default_factory=dict)  # of sites whose people may withdraw: with them
-    sizes: Mapping[str, int] = field(
-        default_factory=dict
-    )  # declared, where those are not of what it trains on
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
@@ -137,8 +129,7 @@ class World:
 
     def _declared(self, name: str) -> int:
         rules = self.rules.get(name)
-        size = (rules.data.size if rules else None) or self.sizes.get(name)
-        return size or protected(self.plan, self.began_with(name)[0])
+        return (rules.data.size if rules else None) or protected(self.plan, self.began_with(name)[0])
 
     def began_with(self, name: str) -> Parts:
         """A site's records, those of people who withdrew among them: what a resumed run has to bring again."""
@@ -166,8 +157,7 @@ def read_world(
     data = {name: _usable(plan, task, name, *parts) for name, parts in data.items()}
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
-    planned = parted is not None and parted.is_planned
-    if not (planned or plan.task_is_tally):
+    if not (plan.task_is_tally or plan.evaluation.folds is not None):
         require_held_out(test is not None for _, test in data.values())
     whole = {name: data[name] for name, own in rules.items() if own.data.person is not None}
     data |= {name: _without(rules[name], *parts) for name, parts in whole.items()}
@@ -188,15 +178,9 @@ def read_world(
         seed=seed,
         files={name: found for name, (_, found) in read.items()},
         whole=whole,
-        sizes={name: _both(plan, *records) for name, (records, _) in read.items()} if planned else {},
     )
     sample(plan, world.members, round_number=1)
     return world
-
-
-def _both(plan: Plan, train: Dataset, test: Dataset | None) -> int:
-    """How many records, or patients, are in both parts."""
-    return protected(plan, train) + (0 if test is None else protected(plan, test))
 
 
 def own_rules(entry: SiteFiles) -> SiteFile | None:

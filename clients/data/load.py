@@ -89,6 +89,9 @@ def site_data(
     DataError or TaskError for the data; PolicyViolation if a patient has more records than the policy allows;
     UnsafeParameters if there are too many records, or patients, for the plan's delta.
     """
+    if test is not None and plan.evaluation.folds is not None:
+        reason = f"{test}: a test file, and the plan has evaluation.folds: every record is held out once"
+        raise DataError(reason, hint="remove data.test from the site file, or add its records to data.source")
     readings = [read_file(path, plan, task) for path in (source, test) if path is not None]
     if person is not None:
         readings = [replace(reading, data=with_persons(reading, person, plan)) for reading in readings]

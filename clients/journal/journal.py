@@ -351,6 +351,12 @@ class Journal(Questions):
                     raise LedgerRefusal("this run was closed with other params")
                 self._close_open(account, name, params)
 
+    def forget(self, *runs: str) -> None:
+        """Let go of what these runs released last: whoever could ask for it again has said that it is known."""
+        with self._store.transaction():
+            for name in runs:
+                self._store.forget(name)
+
     def abandon_run(self, run: str, params: str, evaluation: str) -> None:
         """Close what is still open of a run that will not go on, whatever closed the rest of it."""
         with self._store.transaction() as account:

@@ -22,11 +22,6 @@ class Questions:
         with self._store.transaction() as account:
             return account.tip.genesis.ledger
 
-    def is_simulated(self) -> bool:
-        """Whether this is the ledger of a site that a simulation plays."""
-        with self._store.transaction() as account:
-            return account.tip.genesis.simulated
-
     def require_approved(self, run: str, plan_digest: str, most: int | None) -> None:
         """LedgerRefusal for a run of a plan beyond the `most` that are approved. Nothing is written."""
         with self._store.transaction() as account:

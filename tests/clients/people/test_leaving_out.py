@@ -10,6 +10,7 @@ import torch
 
 from clients.data.load import Reading, site_data, with_persons
 from clients.data.notes import FileRead
+from clients.greeting.parts import parted
 from clients.people import leaving_out
 from clients.people.leaving_out import People, marked, present, seconds_at_most, without
 from clients.people.listed import Line, Withdrawals, write_list
@@ -17,6 +18,7 @@ from clients.policy import Policy
 from clients.training.work import Trainer, contribution
 from federation.errors import DataError, TaskError
 from federation.model.task import Dataset, build_task, hashed
+from federation.round.plays import run_of
 from privacy.errors import PolicyViolation
 from privacy.mechanism.noise import Stream
 from tests import plans
@@ -106,6 +108,25 @@ def test_so_does_its_evaluation(unit: str, bins: int | None) -> None:
         contribution(terms, "berlin", make_params(), each) for each in (full, present(full, listing(*people)))
     )
     assert one.shape == other.shape
+
+
+@pytest.mark.parametrize("unit", ["record", "patient"])
+def test_folds_are_parted_without_them_and_nobody_else_moves(unit: str) -> None:
+    """Also where nobody is left."""
+    small = {name: value for name, value in SMALL.items() if name != "evaluation"}
+    asked = {"metrics": ["accuracy"], "evaluation.epsilon": 1.0, "evaluation.folds": 2, "holdout": None}
+    plan = plans.plan_of(small, asked, {"task.patient": "who"} if unit == "patient" else {}, unit=unit)
+    data, people = owned()
+    data = replace(data, ids=data.persons)
+    full = Trainer(build_task(plan), marked(data, LIST), lambda _: Stream(bytes(32)))
+    run = run_of(bytes(16), 1)
+    for gone in (["P0001", "P0004"], people):
+        first = parted(present(full, listing(*gone)), plan, run)
+        then = present(parted(full, plan, run), listing(*gone))
+        assert first.data.features.equal(then.data.features)
+        rest = [0 if one.held_out is None else len(one.held_out) for one in (first, then)]
+        assert rest[0] == rest[1]
+        assert contribution(make_terms(plan), "berlin", make_params(), first).shape
 
 
 def test_nobody_else_moves_between_training_and_what_is_held_out(tmp_path: Path) -> None:
