@@ -114,7 +114,7 @@ def test_so_does_its_evaluation(unit: str, bins: int | None) -> None:
 def test_folds_are_parted_without_them_and_nobody_else_moves(unit: str) -> None:
     """Also where nobody is left."""
     small = {name: value for name, value in SMALL.items() if name != "evaluation"}
-    asked = {"metrics": ["accuracy"], "evaluation.epsilon": 1.0, "evaluation.folds": 2, "holdout": None}
+    asked = {"metrics": ["accuracy"], "evaluation.epsilon": 1.0, "evaluation.folds": 2, "holdout": 0}
     plan = plans.plan_of(small, asked, {"task.patient": "who"} if unit == "patient" else {}, unit=unit)
     data, people = owned()
     data = replace(data, ids=data.persons)
