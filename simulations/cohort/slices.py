@@ -16,6 +16,7 @@ from clients.training.work import SiteWork, Trainer
 from federation.model.task import Dataset, Task
 from federation.round.terms import Terms
 from privacy.mechanism.noise import Stream
+from privacy.mechanism.repeatable import Repeatables
 from simulations.cohort.batches import Drawn, Stack, drawn
 from simulations.cohort.descent import Descent
 from simulations.cohort.nets import Batch, Net, batch_of
@@ -145,7 +146,9 @@ class Slice:
         """The steps that are left, each of which is remembered."""
         if self._left is None:
             training, streams = self.setting.terms.plan.training, self.streams
-            if not isinstance(streams, Stream):
+            if isinstance(streams, Repeatables):
+                streams = streams.derive("batches")
+            elif not isinstance(streams, Stream):
                 streams = [stream.derive("batches") for stream in streams]
             weights = 1 / self._expected if mean else np.ones(len(self.names))
             kind = np.float32 if self.setting.dtype is torch.float32 else np.float64
