@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ class Stack:
     `units` are what a draw decides about, records or patients: how many each site has, and the unit of each row.
     """
 
+    wide: Tensor  # (n + 1, ...) the features in one row each, with a one behind them, where they are floats
     features: Tensor
     labels: Tensor
     rows: _Places  # (k + 1,) where each site begins
@@ -47,16 +49,16 @@ class Stack:
     @classmethod
     def of(cls, parts: Sequence[Dataset], device: torch.device) -> Stack:
         """Of checked data of one shape; with patients where the data have them."""
-        features = torch.cat([part.features for part in parts] + [torch.zeros_like(_one(parts[0].features))])
+        wide, features = _with_ones([part.features for part in parts], device)
         labels = torch.cat([part.labels for part in parts] + [torch.zeros_like(_one(parts[0].labels))])
         rows = np.cumsum([0, *(len(part) for part in parts)])
         if parts[0].patients is None:
-            return cls(features.to(device), labels.to(device), rows, np.diff(rows), None)
+            return cls(wide, features, labels.to(device), rows, np.diff(rows), None)
         found = [_numbered(part) for part in parts]
         units = np.array([count for count, _ in found], np.int64)
         starts = np.cumsum(units) - units
         unit_of = np.concatenate([start + each for start, (_, each) in zip(starts, found, strict=True)])
-        return cls(features.to(device), labels.to(device), rows, units, unit_of)
+        return cls(wide, features, labels.to(device), rows, units, unit_of)
 
     @property
     def bytes(self) -> int:
@@ -217,6 +219,21 @@ def _width(counts: _Places) -> int:
 def _numbered(part: Dataset) -> tuple[int, _Places]:
     ids, places = torch.unique(part.patients, return_inverse=True)
     return len(ids), places.numpy()
+
+
+def _with_ones(parts: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Records in one row each with a one behind them, if they are floats, and as they are; zeros at the end."""
+    like = parts[0]
+    if not like.is_floating_point() or like.dim() < 2:
+        whole = torch.cat([*parts, torch.zeros_like(_one(like))]).to(device)
+        return whole, whole
+    columns, ends = prod(like.shape[1:]), np.cumsum([0, *map(len, parts)]).tolist()
+    wide = torch.zeros((ends[-1] + 1, columns + 1), dtype=like.dtype)
+    wide[:, columns] = 1
+    for part, start, end in zip(parts, ends, ends[1:], strict=False):
+        wide[start:end, :columns] = part.flatten(1)
+    wide = wide.to(device)
+    return wide, wide[:, :columns].view(-1, *like.shape[1:])
 
 
 def _one(like: Tensor) -> Tensor:

@@ -96,12 +96,16 @@ class Slice:
         return self._rows(trained, alone)
 
     def _trained(self, net: Net, stack: Stack) -> Tensor:
-        training = self.setting.terms.plan.training
-        net.begin(self._params, len(self.names))
+        training, sites = self.setting.terms.plan.training, len(self.names)
+        if net.plain is not None and net.plain.takes(training, stack, self._params):
+            net.plain.begin(self._params, sites)
+            for drawn in self._draws(stack, mean=True):
+                net.plain.step(stack, drawn, training.learning_rate, self.setting.task.class_weights)
+            return net.plain.moved(self._empty)
+        net.begin(self._params, sites)
         descent = Descent(training, net.weights, net.start)
         for batch in self._batches(stack, mean=True):
-            if not net.descend(batch, training):
-                descent.step(net.gradients(batch))
+            descent.step(net.gradients(batch))
         return self._moved(net)
 
     def _rows(self, together: Callable[[Net, Stack], Tensor], alone: _Alone) -> Tensor:
