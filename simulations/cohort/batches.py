@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,31 +38,33 @@ class Stack:
     `units` are what a draw decides about, records or patients: how many each site has, and the unit of each row.
     """
 
-    wide: Tensor  # (n + 1, ...) the features in one row each, with a one behind them, where they are floats
     features: Tensor
     labels: Tensor
     rows: _Places  # (k + 1,) where each site begins
     units: _Places  # (k,)
     unit_of: _Places | None  # (n,) over all sites; None where every record is one
+    facts: dict[str, Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # worked out once
 
     @classmethod
     def of(cls, parts: Sequence[Dataset], device: torch.device) -> Stack:
         """Of checked data of one shape; with patients where the data have them."""
-        wide, features = _with_ones([part.features for part in parts], device)
+        features = torch.cat([part.features for part in parts] + [torch.zeros_like(_one(parts[0].features))])
         labels = torch.cat([part.labels for part in parts] + [torch.zeros_like(_one(parts[0].labels))])
         rows = np.cumsum([0, *(len(part) for part in parts)])
         if parts[0].patients is None:
-            return cls(wide, features, labels.to(device), rows, np.diff(rows), None)
+            return cls(features.to(device), labels.to(device), rows, np.diff(rows), None)
         found = [_numbered(part) for part in parts]
         units = np.array([count for count, _ in found], np.int64)
         starts = np.cumsum(units) - units
         unit_of = np.concatenate([start + each for start, (_, each) in zip(starts, found, strict=True)])
-        return cls(wide, features, labels.to(device), rows, units, unit_of)
+        return cls(features.to(device), labels.to(device), rows, units, unit_of)
 
     @property
     def bytes(self) -> int:
-        """What it takes to hold it."""
-        return sum(each.numel() * each.element_size() for each in (self.features, self.labels))
+        """What it takes to hold it, and its features once more, in the order of a way to train."""
+        return sum(each.numel() * each.element_size() for each in (self.features, self.features, self.labels))
 
     @cached_property
     def site_of(self) -> _Places:
@@ -219,21 +220,6 @@ def _width(counts: _Places) -> int:
 def _numbered(part: Dataset) -> tuple[int, _Places]:
     ids, places = torch.unique(part.patients, return_inverse=True)
     return len(ids), places.numpy()
-
-
-def _with_ones(parts: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Records in one row each with a one behind them, if they are floats, and as they are; zeros at the end."""
-    like = parts[0]
-    if not like.is_floating_point() or like.dim() < 2:
-        whole = torch.cat([*parts, torch.zeros_like(_one(like))]).to(device)
-        return whole, whole
-    columns, ends = prod(like.shape[1:]), np.cumsum([0, *map(len, parts)]).tolist()
-    wide = torch.zeros((ends[-1] + 1, columns + 1), dtype=like.dtype)
-    wide[:, columns] = 1
-    for part, start, end in zip(parts, ends, ends[1:], strict=False):
-        wide[start:end, :columns] = part.flatten(1)
-    wide = wide.to(device)
-    return wide, wide[:, :columns].view(-1, *like.shape[1:])
 
 
 def _one(like: Tensor) -> Tensor:

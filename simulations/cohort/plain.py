@@ -1,8 +1,9 @@
 """Plain SGD on a chain of linear layers at many sites, by NumPy, in room that is kept from round to round.
 
 For models so small that what is not a product takes as long as one: a step writes into the same arrays again, and
-makes none that is large. The first layer's biases are one more row of its weights, for a one behind every record
-(`Stack.wide`), and the rate is in the slopes of the losses, so that what comes back is what weights move by.
+makes none that is large. The first layer's biases are one more row of its weights, for a one behind every record;
+behind that, of few classes, a column each says which is its own. The rate is in the slopes of the losses, so
+that what comes back is what weights move by.
 """
 
 from __future__ import annotations
@@ -70,6 +71,14 @@ class _Held:
             self._biases = more
         return self._biases[:blocks]
 
+    def begin(self, weights: _Floats, biases: _Floats, sites: int) -> None:
+        """Weights (out, in) and biases (out,), if there are any, are those of every site."""
+        whole = np.column_stack([weights, biases]) if self.folded else weights
+        self.weights(sites)[:] = whole if self.layer.turned else np.ascontiguousarray(whole.T)
+        apart = self.biases(sites)
+        if apart is not None:
+            apart[:] = biases
+
     def parts(self, blocks: int) -> tuple[_Floats, _Floats | None]:
         """The weights alone, (i, out, in), and the biases, (i, out), wherever they are."""
         whole, inputs = self.weights(blocks), self.layer.inputs
@@ -89,31 +98,31 @@ class Plain:
         """Whether it is for this optimizer, and for records and params of these kinds."""
         plain = (training.optimizer, training.momentum, training.proximal) == ("sgd", None, None)
         return plain and all(
-            each.dtype is torch.float32 and not each.is_cuda for each in (stack.wide, params)
+            each.dtype is torch.float32 and not each.is_cuda for each in (stack.features, params)
         )
 
     def begin(self, params: Tensor, sites: int) -> None:
         """Every site at the flat params (d,)."""
-        self._sites, self._params = sites, params
+        self._sites, self._params, flat = sites, params, params.numpy()
         for held in self._layers:
-            weights, biases = held.parts(sites)
             layer, end = held.layer, held.layer.at + held.layer.size
-            weights[:] = as_matrix(layer, params[None])[0].numpy()
-            if biases is not None:
-                biases[:] = params[end : end + layer.outputs].numpy()
+            weights, biases = flat[layer.at : end], flat[end : end + layer.outputs]
+            held.begin(weights.reshape(layer.outputs, layer.inputs), biases, sites)
 
     def step(self, stack: Stack, drawn: Drawn, rate: float, class_weights: Sequence[float] = ()) -> None:
         """One step of every site, along the mean over the records that were drawn for it."""
-        blocks, width = len(drawn.padded) // drawn.width, drawn.width
+        blocks, width, records = len(drawn.padded) // drawn.width, drawn.width, self._records(stack)
         self._copy(drawn, blocks)
-        seen = [self._kept.array("inputs", blocks, width, stack.wide.shape[1])]
-        flat = seen[0].reshape(len(drawn.padded), -1)
-        np.take(stack.wide.numpy(), drawn.padded, axis=0, out=flat, mode="clip")  # none is beyond
-        if not self._layers[0].folded:
-            seen[0] = seen[0][:, :, :-1]
+        rows = self._kept.array("records", len(drawn.padded), records.shape[1])
+        np.take(records, drawn.padded, axis=0, out=rows, mode="clip")  # none is beyond
+        whole = rows.reshape(blocks, width, -1)
+        first = self._layers[0]
+        inputs = first.layer.inputs + first.folded
+        seen = [whole[:, :, :inputs]]
         with np.errstate(all="ignore"):  # as torch: what is not finite is seen to in the end
             self._forward(seen, blocks, width)
-            back = self._slopes(seen.pop(), stack, drawn, rate, class_weights)
+            back = self._slopes(seen.pop(), whole[:, :, inputs:], stack, drawn)
+            back *= np.expand_dims(self._weighed(stack, drawn, rate, class_weights), self._classes)
             for number in range(len(self._layers) - 1, -1, -1):
                 further = self._further(number, back, seen[number], blocks) if number > 0 else back
                 self._move(number, back, seen[number], drawn)
@@ -154,32 +163,53 @@ class Plain:
                 ACTIVATIONS[layer.act][0](torch.from_numpy(outputs))
             seen.append(outputs)
 
-    def _slopes(
-        self, outputs: _Floats, stack: Stack, drawn: Drawn, rate: float, class_weights: Sequence[float]
-    ) -> _Floats:
-        """The derivatives of the losses in the last outputs, times what each record weighs, times the rate."""
-        turned, width = self._layers[-1].layer.turned, drawn.width
-        classes = 1 if turned else 2
-        weights = drawn.weights * np.float32(rate)
-        given = torch.from_numpy(outputs)
-        if isinstance(self._loss, Single) or class_weights:
-            labels = stack.labels.index_select(0, torch.from_numpy(drawn.padded))
-            if class_weights:
-                weights *= weighed(labels, class_weights, torch.from_numpy(weights)).numpy()
+    def _records(self, stack: Stack) -> _Floats:
+        """A stack's records as the first layer sees them, and for few classes which is the record's own."""
+        known: _Floats | None = stack.facts.get("plain")
+        if known is None:
+            layer, folded = self._layers[0].layer, self._layers[0].folded
+            known = np.zeros((len(stack.features), layer.inputs + folded + self._few), np.float32)
+            known[:, : layer.inputs] = stack.features.flatten(1).numpy()
+            known[:, layer.inputs : layer.inputs + folded] = 1
+            if self._few:
+                own = stack.labels[:-1].numpy() + layer.inputs + folded
+                known[np.arange(len(own)), own] = 1
+            stack.facts["plain"] = known
+        return known
+
+    @property
+    def _classes(self) -> int:
+        """The axis of the last outputs."""
+        return 1 if self._layers[-1].layer.turned else 2
+
+    @property
+    def _few(self) -> int:
+        """How many classes have a column."""
+        last = self._layers[-1].layer
+        return 0 if isinstance(self._loss, Single) or not last.turned else last.outputs
+
+    def _slopes(self, outputs: _Floats, own: _Floats, stack: Stack, drawn: Drawn) -> _Floats:
+        """The derivatives of the losses in the last outputs."""
+        axis, given = self._classes, torch.from_numpy(outputs)
         if isinstance(self._loss, Single):
-            each = labels.view(-1, width, *labels.shape[1:])
-            back = self._loss.slope(given.squeeze(classes), each).unsqueeze(classes).numpy()
+            labels = stack.labels.index_select(0, torch.from_numpy(drawn.padded))
+            each = labels.view(-1, drawn.width, *labels.shape[1:])
+            slopes: _Floats = self._loss.slope(given.squeeze(axis), each).unsqueeze(axis).numpy()
+            return slopes
+        back: _Floats = torch.softmax(given, axis).numpy()
+        if self._few:
+            back -= own.transpose(0, 2, 1)
         else:
-            back = torch.softmax(given, classes).numpy()
-            own, count = stack.labels.numpy()[drawn.rows], outputs.shape[classes]
-            if turned:
-                blocks, slots = np.divmod(drawn.places, width)
-                places = (blocks * count + own) * width + slots
-            else:
-                places = drawn.places * count + own
-            back.reshape(-1)[places] -= 1
-        back *= np.expand_dims(weights.reshape(-1, width), classes)
+            back.reshape(-1)[drawn.places * outputs.shape[2] + stack.labels.numpy()[drawn.rows]] -= 1
         return back
+
+    def _weighed(self, stack: Stack, drawn: Drawn, rate: float, class_weights: Sequence[float]) -> _Floats:
+        """What each record weighs, times the rate, (i, b)."""
+        weights: _Floats = drawn.weights * np.float32(rate)
+        if class_weights:
+            labels = stack.labels.index_select(0, torch.from_numpy(drawn.padded))
+            weights *= weighed(labels, class_weights, torch.from_numpy(weights)).numpy()
+        return weights.reshape(-1, drawn.width)
 
     def _further(self, number: int, back: _Floats, outputs: _Floats, blocks: int) -> _Floats:
         """What comes back to the outputs of the layer before, and through its activation."""
