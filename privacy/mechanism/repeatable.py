@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import overload
 
 import numpy as np
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 from privacy.mechanism.noise import Stream
 from privacy.wire import digest, digests
 
-_BLOCK_BYTES, _WORD_BYTES = 16, 8
+_BLOCK_BYTES, _BLOCK_WORDS = 16, 2
 _KEPT = 64  # seeds, in each thread
 _LABEL = "privacy/stream/repeatable/1"
 _ALL = slice(None)
-_NOTHING = bytes(2**16)  # what is encrypted to a keystream
+
+Places = NDArray[np.int64]
 
 
 class Repeatable(Stream):
@@ -79,20 +81,30 @@ class Repeatables(Sequence[Stream]):
 
     def words(self, counts: Sequence[int], of: slice = _ALL) -> NDArray[np.uint64]:
         """As many of the next words of each, or of some, as it is asked for, one stream after the other."""
-        size = _WORD_BYTES * sum(counts)
-        room = np.empty(size + _BLOCK_BYTES, np.uint8)  # a cipher asks for a block more than it fills
-        view, at, cipher = room.data, 0, _cipher(self._seed)
-        for place, drawn, count in zip(self._places[of], self._drawn[of].tolist(), counts, strict=True):
-            blocks, inside = divmod(_WORD_BYTES * drawn, _BLOCK_BYTES)
-            cipher.reset_nonce(_beyond(place, blocks) if blocks else place)
-            if inside:
-                cipher.update(_NOTHING[:inside])
-            end = at + _WORD_BYTES * count
-            for start in range(at, end, len(_NOTHING)):
-                piece = min(len(_NOTHING), end - start)
-                cipher.update_into(_NOTHING if piece == len(_NOTHING) else _NOTHING[:piece], view[start:])
-            at = end
-        self._drawn[of] += np.asarray(counts, np.int64)
+        asked, drawn = np.asarray(counts, np.int64), self._drawn[of]
+        skipped, inside = np.divmod(drawn, _BLOCK_WORDS)
+        blocks = -((inside + asked) // -_BLOCK_WORDS)
+        found = self._keystream(self._numbers[of], skipped, blocks)
+        self._drawn[of] += asked
+        if len(found) == asked.sum():  # whole blocks
+            return found
+        starts = _BLOCK_WORDS * (np.cumsum(blocks) - blocks) + inside
+        return found[np.repeat(starts, asked) + _within(asked)]
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.uint64]:
+        """The places as numbers of two words each, the high one first."""
+        return np.frombuffer(b"".join(self._places), ">u8").reshape(-1, 2).astype(np.uint64)
+
+    def _keystream(self, places: NDArray[np.uint64], skipped: Places, blocks: Places) -> NDArray[np.uint64]:
+        """So many blocks of each, after those that are skipped: each is the encryption of its own number."""
+        number = _within(blocks) + np.repeat(skipped, blocks)
+        low = np.repeat(places[:, 1], blocks) + number.view(np.uint64)  # wraps at 2^64
+        counters = np.empty((len(low), 2), ">u8")
+        counters[:, 0] = np.repeat(places[:, 0], blocks) + (low < number.view(np.uint64))
+        counters[:, 1] = low
+        room = np.empty(_BLOCK_BYTES * (len(low) + 1), np.uint8)  # a cipher asks for more than it fills
+        size = _blocks(self._seed).update_into(counters.view(np.uint8).reshape(-1).data, room.data)
         return room[:size].view("<u8").astype(np.uint64, copy=False)
 
     @overload
@@ -121,20 +133,38 @@ def _beyond(place: bytes, blocks: int) -> bytes:
     return found.to_bytes(_BLOCK_BYTES, "big")
 
 
+def _within(counts: Places) -> Places:
+    """0, 1, ... for each of these counts, one after the other."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
 class _Ciphers(threading.local):
     """A seed's cipher is moved from place to place, so a thread has its own."""
 
     def __init__(self) -> None:
         self.known = OrderedDict[bytes, CipherContext]()
+        self.blocks = OrderedDict[bytes, CipherContext]()
 
 
 _ciphers = _Ciphers()
 
 
 def _cipher(seed: bytes) -> CipherContext:
-    known = _ciphers.known
+    return _kept(_ciphers.known, seed, lambda key: Cipher(key, modes.CTR(bytes(_BLOCK_BYTES))).encryptor())
+
+
+def _blocks(seed: bytes) -> CipherContext:
+    """The cipher of single blocks: of numbers that count up, it is the keystream of counter mode."""
+    return _kept(_ciphers.blocks, seed, lambda key: Cipher(key, modes.ECB()).encryptor())  # noqa: S305 - no message
+
+
+def _kept(
+    known: OrderedDict[bytes, CipherContext],
+    seed: bytes,
+    make: Callable[[algorithms.AES256], CipherContext],
+) -> CipherContext:
     if seed not in known:
         while len(known) >= _KEPT:
             known.popitem(last=False)
-        known[seed] = Cipher(algorithms.AES256(seed), modes.CTR(bytes(_BLOCK_BYTES))).encryptor()
+        known[seed] = make(algorithms.AES256(seed))
     return known[seed]

@@ -82,5 +82,14 @@ def test_each_of_many_is_a_stream_from_its_beginning() -> None:
     assert [stream.derive("batches").take(100) for stream in together[1:3]] == expected[1:3]
 
 
+@pytest.mark.parametrize("place", [b"\xff" * 16, bytes(7) + b"\x01" + b"\xff" * 8], ids=["whole", "low word"])
+def test_a_place_near_the_end_of_its_numbers_goes_on_from_their_beginning(place: bytes) -> None:
+    together = Repeatables(SEED, [place, bytes(16)])
+    whole = Cipher(algorithms.AES256(SEED), modes.CTR(place)).encryptor().update(bytes(800))
+    found = b"".join(together.words(counts)[: counts[0]].tobytes() for counts in ([3, 0], [90, 7], [7, 1]))
+    assert found == whole
+    assert Repeatable.at(SEED, place).take(800) == whole
+
+
 def test_digests_of_many_are_those_of_each() -> None:
     assert digests("label", NAMES, b"last") == [digest("label", name, b"last") for name in NAMES]
