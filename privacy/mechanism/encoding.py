@@ -136,7 +136,7 @@ class Codec:
 
     def _summed(self, block: NDArray[Any], coins: Words | None) -> Integers | None:
         """The sum of a block; None unless it is clear that all of it is within the limit by one."""
-        scaled, most = np.divide(block, self.step, dtype=np.float64), self.limit - 1
+        scaled, most = self._scaled(block), self.limit - 1
         flat = scaled.reshape(-1)
         inside = np.dot(flat, flat) < most * most * _SURELY or (flat.max() <= most and flat.min() >= -most)
         if not inside or len(block) * self.limit >= 2**53:
@@ -149,6 +149,15 @@ class Codec:
         found: Integers = (ones @ lower).astype(np.int64)
         found += np.add.reduce(upper.view(np.uint8), axis=0, dtype=np.uint8)
         return found
+
+    def _scaled(self, block: NDArray[Any]) -> NDArray[np.float64]:
+        """Numbers in steps. To multiply by a power of two is to divide by another, to the bit, in half the time."""
+        mantissa, exponent = math.frexp(self.step)
+        if mantissa == 0.5 and abs(exponent) < 1000:
+            times: NDArray[np.float64] = np.multiply(block, 1 / self.step, dtype=np.float64)
+            return times
+        divided: NDArray[np.float64] = np.divide(block, self.step, dtype=np.float64)
+        return divided
 
     def _with_care(self, block: Tensor, coins: Words | None, start: int) -> Integers:
         """The same where one may be beyond the limit, or be brought back to it."""
