@@ -9,8 +9,9 @@
 The clip is g times .15 / r, and at least half and at most one and a half of it. Where there are many records the
 noise is small beside what clipping would take, and a clip below g makes probabilities wrong, not ranks. Where there
 are few, half of g loses nothing that noise would not take. A round draws about 2,000 records of all sites, at most
-four in ten. A hundred rounds of Adam with steps of min(.2, .7 / L) / sqrt(rounds): noise moves each parameter by
-about .2, whatever the rounds, and by less where an input is long, as what it does to a score adds up over L. Where
+four in ten and at least one, below which the noise of an epsilon grows. A hundred rounds of Adam with steps of
+min(.2, 3.2 / L^2) / sqrt(rounds): noise moves each parameter by about .2, whatever the rounds, and by less where an
+input is long, as what it does to a score adds up over the L^2 that a record's inputs have together. Where
 the noise r of a model with curves is so large that its clip is at its least, straight lines are as good, and fewer.
 docs/utility.md has what that reaches on public data beside the best of a grid.
 """
@@ -29,9 +30,9 @@ from privacy.accounting.calibration import noise_multiplier
 
 ROUNDS = 100
 _LEAST, _MOST, _NOISY = 0.5, 1.5, 0.15  # of the clip, in first gradients, and the noise from which it falls
-_DRAWN, _LEAST_RATE, _MOST_RATE = 2000, 0.05, 0.4
+_DRAWN, _LEAST_RATE, _MOST_RATE = 2000, 0.1, 0.4
 _WALK = 0.2  # how far noise moves a parameter in a run of Adam
-_SCORES = 0.7  # the same of a score, which sums it over a record's length, at most
+_WIDE = 3.2  # the same times the square of a record's length, at most
 _GUESSED = 0.5  # the error at first of what is no class: about half of its public range or less
 _RANGE = 0.5  # the square of a number in -1 .. 1, usually
 _BENT = 2 / 3  # the sum of the squares of the hats on both sides of it, on average
@@ -102,7 +103,7 @@ def _square(feature: Feature) -> float:
 
 
 def _step(rounds: int, length: float) -> float:
-    return min(_WALK, _SCORES / length) / math.sqrt(rounds)
+    return min(_WALK, _WIDE / length**2) / math.sqrt(rounds)
 
 
 def _of_clip(plan: Plan) -> Iterator[str]:
