@@ -109,6 +109,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "suite-outdated": "warning",
     # the evaluation
     "evaluation-missing": "critical",
+    "fold-missing": "critical",
     "evaluation-unplanned": "critical",
     "evaluation-figures": "critical",
     # the claim
