@@ -53,18 +53,26 @@ POOLED: Final[Mapping[str, Callable[[Numbers, Numbers, Numbers, int], Numbers]]]
 """By name; "additive" is logistic regression on the inputs of our additive model."""
 
 
+class _Rows(torch.utils.data.TensorDataset):
+    """Rows of which a loader takes a whole batch at once, and does not stack them one by one."""
+
+    def __getitems__(self, places: list[int]) -> tuple[torch.Tensor, ...]:
+        return tuple(tensor[places] for tensor in self.tensors)
+
+
 def opacus(
     inputs: Numbers, labels: Numbers, tested: Numbers, epsilon: float, delta: float, settings: Settings
 ) -> Numbers:
     """The scores of a linear model by Opacus, one place, unit record, with the settings of the rule."""
     from opacus import PrivacyEngine
-    from torch.utils.data import DataLoader, TensorDataset
+    from torch.utils.data import DataLoader
 
-    rows = TensorDataset(torch.tensor(inputs), torch.tensor(labels))
+    rows = _Rows(torch.tensor(inputs), torch.tensor(labels))
     model: Any = nn.Linear(inputs.shape[1], 2)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
-    loader: Any = DataLoader(rows, batch_size=max(1, round(settings.sample_rate * len(rows))))
+    size = max(1, round(settings.sample_rate * len(rows)))
+    loader: Any = DataLoader(rows, batch_size=size, collate_fn=lambda batch: batch)
     epochs = max(1, round(settings.rounds / len(loader)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
