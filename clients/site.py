@@ -24,6 +24,7 @@ from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
+from clients.people.leaving_out import People, seconds_at_most
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import excess_of, release
@@ -65,9 +66,8 @@ from privacy.wire import digest
 _log = logging.getLogger(__name__)
 _REMEMBERED = 256  # plans whose task failed
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
-Load = Callable[
-    [Plan], Trainer
-]  # consented plan -> model, data, streams; DataError and TaskError are the site's own
+Load = Callable[[Plan], Trainer]
+"""Consented plan -> model, data, streams; DataError and TaskError are the site's own."""
 
 
 @dataclass
@@ -80,12 +80,11 @@ class Site:
     journal: Journal
     load: Load
     entropy: Entropy = os.urandom
-    ledgers: Callable[[], frozenset[bytes]] | None = (
-        None  # tags of all ledgers of this site, if it has a registry
-    )
+    ledgers: Callable[[], frozenset[bytes]] | None = None  # tags of all of this site's, if it has a registry
     greetings: Greetings = field(default_factory=Greetings)
     clock: Callable[[], float] = time.time
     understudy: Understudy | None = None  # takes the site's place in rehearsals
+    people: People | None = None  # whose records to leave out
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
@@ -164,7 +163,8 @@ class Site:
         if self.is_timed:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
             largest = Terms(plan, run, 1, 1, members, dimension)
-            self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
+            leaving = seconds_at_most(trainer.data, self.member.size)
+            self.pace = _PACE_MARGIN * (worst_case_seconds(largest, self.member.site, trainer) + leaving)
         begun = Position(begun=begun_of(plan, run, self.journal.last_begun(name)))
         given = parted(trainer, plan, run)
         self._joined = Joined(run, plan, genuine, given, dimension, begun, whole=trainer)
@@ -248,9 +248,11 @@ class Site:
         limits, trainer = policy.limits(), joined.trainer
         if trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
+        trainer, left_out = (trainer, None) if self.people is None else self.people.present(trainer)
+        joined.trainer = trainer
         try:
             given = terms, self.member.site, params, trainer, self.journal
-            found = release(*given, limits=limits, heads=shown, excess=excess)
+            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=left_out)
             self._tell(trainer)
             return found
         except EncodingOverflow:

@@ -47,7 +47,7 @@ def folds_of(dataset: Dataset, plan: Plan) -> NDArray[np.int64]:
 
 def without(dataset: Dataset, plan: Plan, fold: int) -> tuple[Dataset, Dataset | None]:
     """What a fold's training is made on, and what it is evaluated on; all records and nothing for fold 0."""
-    held = folds_of(dataset, plan) == fold if fold else np.zeros(len(dataset), dtype=bool)
+    held = folds_of(dataset, plan) == fold if fold and len(dataset) else np.zeros(len(dataset), dtype=bool)
     if not held.any():
         return dataset, None
     training, kept = (dataset.at(torch.from_numpy(chosen)).renumbered() for chosen in (~held, held))

@@ -13,6 +13,7 @@ from clients.approvals import read_proposal
 from clients.checkpoints.making import read_file
 from clients.drafting.invitation import Invitation, load_invitation
 from clients.journal.remembered import Memory
+from clients.people.listed import Line, Withdrawals, load_list
 from clients.policy import load_site
 from federation.audit import evidence
 from federation.audit.bundle.statement import PAYLOAD_TYPE, Statement, statement_from_bytes
@@ -278,6 +279,12 @@ def of_files(folder: Path) -> dict[str, Decoder]:
             "clients.drafting.invitation.load_invitation": made.of(
                 "invite.toml", load_invitation, [invitation], InputError
             ),
+            "clients.people.listed.load_list": made.of(
+                "ash.withdrawn", load_list, [WITHDRAWN.to_bytes()], RecordsUnavailable
+            ),
+            "clients.people.listed.Withdrawals.from_bytes": Decoder(
+                Withdrawals.from_bytes, [WITHDRAWN.to_bytes()], errors=ValueError
+            ),
             "clients.journal.remembered.Memory.read": made.of(
                 "ash.restores", _remembered, [b'{"00ff": 3, "ff00": 12}'], RecordsUnavailable
             ),
@@ -385,6 +392,11 @@ def _of_checkpoints(made: Files, journal: Path) -> dict[str, Decoder]:
         f"{room}.inclusion_from_text": text(proofs.inclusion_from_text, str(one)),
         f"{room}.continued_from_text": text(proofs.continued_from_text, str(grown), str(old)),
     }
+
+
+WITHDRAWN = Withdrawals(
+    bytes(32), "mrn", 3, (Line(bytes([1]) * 32, "2026-11-29"), Line(bytes(32), "2026-11-30", True))
+)
 
 
 def _remembered(path: Path) -> dict[str, int]:

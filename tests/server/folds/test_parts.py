@@ -20,6 +20,7 @@ from federation.round.messages import Frame, Kind
 from federation.round.transport import Outgoing
 from privacy.ledger.limits import Run
 from privacy.ledger.state import fold
+from server.rehearsal import rehearse
 from server.run_folder import RunFolder
 from server.serve import serve
 from simulations.world import InProcess
@@ -189,6 +190,14 @@ def test_a_site_takes_part_in_no_fold_that_the_plan_lacks_and_closing_a_fold_ret
             before = len(sites["ash"].journal.entries())
             sites["ash"].receive(Frame(kind, frame.run[:-1] + b"\x07", 1, 1, frame.body).to_bytes())
             assert len(sites["ash"].journal.entries()) == before
+
+
+def test_a_rehearsal_is_one_short_training_and_charges_nothing(folder: Path) -> None:
+    with opened(folder) as sites:
+        given = folder / "plan.toml", folder / "roster.toml", folder / "run", Network(sites)
+        assert rehearse(*given, named=str).is_complete
+        for site in sites.values():
+            assert [entry.kind for entry in site.journal.entries()] == ["genesis"]
 
 
 def test_a_test_file_beside_folds_is_refused_before_anything_leaves(folder: Path) -> None:
