@@ -76,7 +76,8 @@ def admitted(plan: Plan, policy: Policy, account: Account) -> dict[str, Any]:
 def fitting(plan: Plan, rules: SiteFile, path: Path) -> SiteRecords:
     """The site's records as the plan reads them, if they are of this pool. DataError names row and column."""
     source, test = data_files(rules, path.parent)
-    records, key = site_data(source, test, plan, build_task(plan), rules.policy), rules.identity()
+    task, person, key = build_task(plan), rules.data.person, rules.identity()
+    records = site_data(source, test, plan, task, rules.policy, person)
     for table in records.tables:
         check_pool(rules, key, fingerprints(table, plan.patient_column, key))
     return records

@@ -134,7 +134,8 @@ def audit(run: Path | str, ledgers: Sequence[Path | str] = ()) -> Audit:
     for path in handed_in:
         if not is_regular(path):
             raise UnusableFile("there is no such ledger", hint="federation ledger export SITE", path=path)
-    return _audited(run, handed_in, is_part=False)
+    shared = _journals(run.parent) if (run.parent / "plan.toml").exists() else []  # of a fold, by itself
+    return _audited(run, [*shared, *handed_in], is_part=False)
 
 
 def _audited(run: Path, handed_in: Sequence[Path], *, is_part: bool) -> Audit:
@@ -168,29 +169,48 @@ def _audited(run: Path, handed_in: Sequence[Path], *, is_part: bool) -> Audit:
     size = dimension_of(params, plan, consents.dimension, found)
     sums, followed = check_sums(_run_of(run, plan, evidence, size, in_process), found)
     check_params(run, receipts, params, followed, plan, found)
-    setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process, place)
+    folds = _folds_of(run, plan) if place.has_folds and place.is_model and not is_part else ()
+    setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process, place, folds)
     _check_both(run, found)
     if report is not None:
         check_made(run, report, plan.privacy.unit != "patient", found)
         check_tables(report, plan, params, receipts, found)
     check_page(run, report, found)
-    if place.has_folds and place.is_model and not is_part:
-        _check_folds(run, plan, evidence, handed_in, found)
+    if folds:
+        _check_folds(run, plan, evidence, handed_in, folds, found)
     return _concluded(evidence, setting, found)
 
 
+def _folds_of(run: Path, plan: Plan) -> tuple[Receipts, ...]:
+    """The receipts of every fold; empty ones where there is no folder. What is wrong with them its audit finds."""
+    folders = [run / f"fold-{fold}" for fold in range(1, (plan.evaluation.folds or 0) + 1)]
+    return tuple(
+        read_receipts(folder, plan, Findings()) if is_regular(folder / "plan.toml") else Receipts()
+        for folder in folders
+    )
+
+
 def _check_folds(
-    run: Path, plan: Plan, evidence: _Evidence, handed_in: Sequence[Path], found: Findings
+    run: Path,
+    plan: Plan,
+    evidence: _Evidence,
+    handed_in: Sequence[Path],
+    told: Sequence[Receipts],
+    found: Findings,
 ) -> None:
     """Audit the folder of every fold, with these ledgers, and hold the figures of all folds against them."""
-    ledgers = [*sorted((run / "journals").glob("*.sqlite")), *handed_in]
+    ledgers = [*_journals(run), *handed_in]
     folds = []
-    for fold in range(1, evidence.place.tests + 1):
+    for fold, receipts in enumerate(told, start=1):
         folder = run / f"fold-{fold}"
-        receipts = read_receipts(folder, plan, Findings()) if is_regular(folder / "plan.toml") else Receipts()
         inner = _audited(folder, ledgers, is_part=True) if is_regular(folder / "plan.toml") else None
         folds.append(Fold(fold, receipts.run, receipts.evaluation, inner))
     check_folds(evidence.receipts.run, evidence.report, plan.digest, folds, found)
+
+
+def _journals(run: Path) -> list[Path]:
+    """The ledgers of simulated sites, which all parts of a plan with folds share."""
+    return sorted((run / "journals").glob("*.sqlite"))
 
 
 def _run_of(path: Path, plan: Plan, evidence: _Evidence, size: int | None, in_process: bool) -> SumsOf:

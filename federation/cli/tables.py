@@ -59,11 +59,11 @@ def print_report(report: Report, folder: Path) -> None:
         return
     if report.folds is not None:
         show(folds_table(report.folds))
-    is_measured = report.simulated and report.folds is None
-    show(
-        _metrics(report.evaluation) if is_measured else _NOT_MEASURED,
-        *filter(None, [wording.model(report)]),
-    )
+    elif report.simulated:
+        show(_metrics(report.evaluation))
+    if not report.simulated:
+        show(_NOT_MEASURED)
+    show(*filter(None, [wording.model(report)]))
     if report.evaluation.baselines.get("without_privacy"):
         show(f"without privacy: {wording.NOT_TUNED}")
     show(*_files(folder))

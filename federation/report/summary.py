@@ -58,8 +58,7 @@ def summary_of(
     `seconds`: of the whole command. `population`: how many sites there are, if none is to be listed.
     """
     if rounds is None:
-        rounds = Counter({site: 0 for receipt in receipts for site in receipt.invited})
-        rounds.update(site for receipt in receipts for site in receipt.charged)
+        rounds = charged_rounds(receipts)
     spent = sum(receipt.seconds for receipt in receipts)
     client_rounds = sum(len(receipt.cohort) for receipt in receipts)
     lines = [_line(one) for one in receipts]
@@ -98,6 +97,13 @@ def summary_of(
         "purpose": None if plan.purpose is None else plan.purpose.model_dump(exclude_none=True),
     }
     return report.model_copy(update={name: value for name, value in told.items() if value is not None})
+
+
+def charged_rounds(receipts: Sequence[Receipt]) -> Mapping[str, int]:
+    """By site, to how many rounds it was invited, without those that were lost and that it cannot have charged."""
+    rounds = Counter({site: 0 for receipt in receipts for site in receipt.invited})
+    rounds.update(site for receipt in receipts for site in receipt.charged)
+    return rounds
 
 
 def _line(receipt: Receipt) -> RoundLine:
