@@ -8,7 +8,6 @@ the bytes of a bundle follow from its files: whoever opens it can pack them agai
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from federation.audit.bundle.crate import METADATA, metadata_of
-from federation.audit.bundle.statement import ENVELOPE, PAYLOAD_TYPE, Statement, is_safe
+from federation.audit.bundle.statement import ENVELOPE, FOUND, PAYLOAD_TYPE, Statement, found_text, is_safe
 from federation.audit.outcome import Audit
 from federation.audit.untrusted import is_regular
 from federation.errors import InputError, UnusableFile
@@ -79,7 +78,7 @@ def _fill(
         digests[name], sizes[name] = add(archive, name, path)
     texts = {
         **dict(_ledgers(run, ledgers)),
-        "audit.json": json.dumps(found.to_json(), indent=1),
+        FOUND: found_text(found.to_json()),
         **packed.texts,
     }
     for name, text in texts.items():

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from federation.audit.bundle import opening
 from federation.audit.bundle.opening import require_same, unpacked
-from federation.audit.bundle.packing import Packed, pack
+from federation.audit.bundle.packing import Packed, _member, pack
 from federation.audit.bundle.statement import ENVELOPE, PAYLOAD_TYPE, Statement, is_safe, statement_from_bytes
 from federation.audit.examine import audit
 from federation.errors import AuditFailure, FederationError
 from federation.papers.bundled import pack_run
-from privacy.dsse import sealed
+from privacy.dsse import sealed, signed_from_bytes
 from privacy.errors import MalformedMessage
 from privacy.signing import public_identity
 from tests.federation.audit.audited import EVALUATED, finished
@@ -172,6 +175,80 @@ def test_a_signer_who_says_more_than_the_files_is_found(bundle: Path, run: Path,
         for name, value in (("verdict", "fail"), ("sums_verified", 999), ("epsilon", {"recomputed": 0.1})):
             with pytest.raises(AuditFailure, match=name):
                 require_same({**lying, "verdict": found.verdict, name: value}, found)
+
+
+def resigned(
+    bundle: Path, out: Path, payload: Callable[[bytes], bytes], files: Mapping[str, bytes] | None = None
+) -> Path:
+    """The bundle as it would be packed, signed anew over another statement and other files: all bytes follow."""
+    with zipfile.ZipFile(bundle) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()} | dict(files or {})
+    signed = signed_from_bytes(content.pop(ENVELOPE), PAYLOAD_TYPE).payload
+    statement = json.loads(signed)
+    for subject in statement["subject"]:
+        subject["digest"]["sha256"] = hashlib.sha256(content[subject["name"]]).hexdigest()
+    content[ENVELOPE] = sealed(payload(json.dumps(statement).encode()), PAYLOAD_TYPE, KEY)
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(_member(name), data)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"audit": {', '"audit": {"verdict": "pass"}, "audit": {'),
+        ('"predicate": {', '"predicate": {}, "predicate": {'),
+        ('"subject": [', '"subject": [], "subject": ['),
+        ('"_type": ', '"note": "all is well", "_type": '),
+        ('"version": ', '"Audit": {"verdict": "pass"}, "version": '),
+        ('"made": "', '"made": "\\u0032'),
+        ('"made": ', '"made":  '),
+    ],
+    ids=["audit", "predicate", "subject", "beside", "capital", "escaped", "blank"],
+)
+def test_two_readers_see_one_statement_under_a_signature(
+    bundle: Path, tmp_path: Path, old: str, new: str
+) -> None:
+    """Signature, digests and all headings are right; the statement is one that may be read in two ways."""
+    same = resigned(bundle, tmp_path / "same.zip", bytes)
+    with unpacked(same) as opened:
+        assert opened.signer == public_identity(KEY)
+    made = resigned(bundle, tmp_path / "x.zip", lambda data: data.replace(old.encode(), new.encode(), 1))
+    with pytest.raises(AuditFailure, match="no statement"), unpacked(made):
+        pass
+
+
+def test_what_a_bundle_holds_for_programs_is_what_its_signer_signed(bundle: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        told = json.loads(archive.read("audit.json"))
+    lying = json.dumps({**told, "epsilon": {"recomputed": 0.1}}, indent=1).encode()
+    made = resigned(bundle, tmp_path / "x.zip", bytes, {"audit.json": lying})
+    with pytest.raises(AuditFailure, match="audit"), unpacked(made):
+        pass
+
+
+def test_a_small_file_cannot_fill_a_disk(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused by its headings: neither what is compressed nor what lies twice in one place is ever written."""
+    written: list[object] = []
+    monkeypatch.setattr(opening, "_extract", lambda *given: written.append(given))
+    with zipfile.ZipFile(bundle) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    data = bytearray(bundle.read_bytes())
+    place = data.index(b"PK\x01\x02")  # the first heading of the directory: its file is as large as can be
+    data[place + 20 : place + 28] = struct.pack("<II", 2**31, 2**31)
+    larger = tmp_path / "larger.zip"
+    larger.write_bytes(data)
+    for made in (packed, larger):
+        with pytest.raises(AuditFailure), unpacked(made):
+            pass
+    assert not written
 
 
 def test_a_run_that_does_not_verify_is_packed_without_documents(run: Path, tmp_path: Path) -> None:
