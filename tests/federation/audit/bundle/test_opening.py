@@ -19,6 +19,7 @@ from federation.audit.bundle.packing import Packed, _member, pack
 from federation.audit.bundle.statement import ENVELOPE, PAYLOAD_TYPE, Statement, is_safe, statement_from_bytes
 from federation.audit.examine import audit
 from federation.errors import AuditFailure, FederationError
+from federation.ledger.export import export_lines, load_entries
 from federation.papers.bundled import pack_run
 from privacy.dsse import sealed, signed_from_bytes
 from privacy.errors import MalformedMessage
@@ -226,6 +227,25 @@ def test_what_a_bundle_holds_for_programs_is_what_its_signer_signed(bundle: Path
     made = resigned(bundle, tmp_path / "x.zip", bytes, {"audit.json": lying})
     with pytest.raises(AuditFailure, match="audit"), unpacked(made):
         pass
+
+
+def test_a_ledger_that_goes_further_than_the_packed_one_is_audited_with_the_bundle(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    """Whoever packed cut a ledger. What the signer says is compared as packed; then the whole one counts."""
+    cut = copytree(run, tmp_path / "run")
+    path = sorted((cut / "journals").glob("*.sqlite"))[0]
+    entries = load_entries(path)
+    path.unlink()
+    (tmp_path / "whole.jsonl").write_text(export_lines(entries))
+    (tmp_path / "cut.jsonl").write_text(export_lines(entries[:-1]))
+    short = [tmp_path / "cut.jsonl"]
+    found, out = audit(cut, short), tmp_path / "cut.zip"
+    assert found.verdict == "fail", "others hold a head of what was cut off"
+    pack_run(cut, short, found, out, KEY)
+    assert command("audit", out).code == 5
+    whole = command("audit", out, "--ledger", tmp_path / "whole.jsonl", "--json")
+    assert (whole.code, json.loads(whole.out)["verdict"]) == (0, "pass")
 
 
 def test_a_small_file_cannot_fill_a_disk(
