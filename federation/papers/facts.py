@@ -106,9 +106,16 @@ class Facts:
             for name, value in metrics_of(evaluation.pooled).items()
             if value is not None
         ]
-        if published := wording.published(evaluation.published):
+        folds = self.report.folds
+        if published := wording.published(evaluation.published) if folds is None else wording.folds(folds):
             told.append(("published evaluation", published))
         return tuple(told)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of training, those of all folds included."""
+        folds = self.plan.evaluation.folds or 0
+        return len(self.report.rounds) + folds * self.plan.federation.rounds
 
     @property
     def verdict(self) -> str:

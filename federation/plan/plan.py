@@ -247,13 +247,6 @@ def _features_by_name(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def require_no_folds(plan: Plan) -> None:
-    """PlanError for a plan with folds, where sites have real data: they are played in simulations only."""
-    if plan.evaluation.folds is not None:
-        hint = "remove the line, or simulate the plan: federation simulate PLAN --sites DIR --engine protocol"
-        raise PlanError("is played in a simulation only", hint=hint, key="evaluation.folds")
-
-
 def check_delta(plan: Plan, protected: int, *, is_told: bool = True) -> None:
     """UnsafeParameters unless delta is below 1/`protected`: from there on, it allows to publish one unit in full.
 
