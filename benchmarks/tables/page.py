@@ -34,7 +34,7 @@ def page(known: Sequence[Set], found: Found) -> Iterator[str]:
         "test AUC) before the learning rate, the least sample rate and the choice of the model were settled, so ours is "
         "favored there, and Opacus, which takes the same settings, too. The third split was not looked at. "
         "The pooled models were not tuned. "
-        "Pooled models see the inputs of our logistic model (the additive one those of ours), of all sites at "
+        "Pooled models see the inputs of our logistic model (the additive one ours), of all sites at "
         "one place, by scikit-learn: logistic regression, 32 hidden units, boosted trees. Opacus trains our linear "
         "models at one place with our clip, sample rate, Adam and rate, and about as many steps, by its own "
         "accountant; ours has more noise than epsilon needs, as one site may conspire with the server."
