@@ -174,6 +174,8 @@ def line_of(feature: Feature, why: str = "") -> str:
 
 def _plain(value: object) -> object:
     """A whole number without decimals, as people write it."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
     is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 10**MAX_DIGITS
     return int(value) if isinstance(value, float) and is_whole else value
 

@@ -14,7 +14,7 @@ from federation.config.purpose import TITLES
 from federation.errors import AuditFailure
 from federation.plan.plan import Plan, load
 from federation.plan.tabular import TabularTask
-from federation.report import wording
+from federation.report import evaluated, wording
 from federation.report.files import read_report
 from federation.report.numbers import tiny, upward
 from federation.report.report import Report, metrics_of, whole
@@ -107,7 +107,11 @@ class Facts:
             if value is not None
         ]
         folds = self.report.folds
-        if published := wording.published(evaluation.published) if folds is None else wording.folds(folds):
+        if (
+            published := evaluated.published(evaluation.published)
+            if folds is None
+            else evaluated.folds(folds)
+        ):
             told.append(("published evaluation", published))
         return tuple(told)
 

@@ -18,7 +18,7 @@ from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
 from federation.report.numbers import MISSING, count, figure, held_out, moment, octets, plain, tiny
-from federation.report.published import Counted, rows_of
+from federation.report.published import Counted, Measured, in_order, rows_of
 from federation.report.report import Metrics, Report, metrics_of, whole
 from federation.report.said.section import Section
 from federation.report.stated import stated
@@ -51,6 +51,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         wording.allowing,
         wording.hits,
         stated,
+        in_order,
     )
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
@@ -111,10 +112,10 @@ def _comparison(report: Report) -> list[tuple[str, Metrics, str]]:
     return [("this run", metrics_of(told.pooled), told.why("pooled")), *known]
 
 
-def _counted(report: Report) -> list[tuple[str, Counted]]:
-    """The published histogram: everybody, and each group."""
+def _counted(report: Report) -> list[tuple[str, Counted | Measured]]:
+    """The published figures with intervals: of everybody, and of each group."""
     told = report.evaluation.published
-    return [] if told is None else list(rows_of(told.histogram))
+    return [] if told is None else list(rows_of(told.histogram or told.measured))
 
 
 def _curves(report: Report) -> list[str]:

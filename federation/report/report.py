@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from federation.report.parts import AnyList, Number, Part
-from federation.report.published import Histogram
+from federation.report.published import Histogram, Measures
 from federation.report.risks.told import RiskFigures
 from federation.report.scores import Calibration, Clipped, Confusion, Intervals
 from federation.report.tables import Tables
@@ -205,6 +205,7 @@ class Published(Part):
     """The evaluation that the plan paid for; all None where its noise hides it.
 
     `standard_error`: of the accuracy, by the noise alone. `histogram`: of a plan with `evaluation.bins`.
+    `measured`: where no class is predicted; accuracy, loss and its error are None then.
     """
 
     accuracy: Number
@@ -212,6 +213,7 @@ class Published(Part):
     records: Number
     standard_error: Number
     histogram: Histogram | None = None
+    measured: Measures | None = None
 
 
 PAID = ("published", "unlikely")
