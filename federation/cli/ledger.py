@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from federation.cli.options import AsJson, Debug
 from federation.cli.streams import print_json
 from federation.cli.telling.checkpoints import checkpoint, cosign, prove, verify_proof
-from federation.cli.telling.left import page
+from federation.cli.telling.site_page import page
 from federation.cli.telling.withdraw import print_withdrawn, withdraw, withdrawn_of
 from federation.errors import AuditFailure
 from federation.words import many, printable

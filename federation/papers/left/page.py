@@ -34,7 +34,10 @@ _SEEN = (
         "who took part; shares of mask secrets, sealed for each of them; the model of each round",
     ),
     ("whoever gets the model", "the model of the last round, and what the plan publishes"),
-    ("nobody", "this site's own vector without its masks, or what it alone added to a sum"),
+    (
+        "nobody",
+        "this site's own vector without its masks; of two sites, each can tell what the other added to a sum",
+    ),
 )
 _MOST_DRAWN = 20  # runs
 
