@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from jinja2 import UndefinedError
 
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
 from clients.data.notes import Note
@@ -21,6 +22,7 @@ from simulations.tradeoff.points import NOISES, Point, points_of, require_fronti
 from simulations.tradeoff.results import figures_of
 from simulations.tradeoff.tables import csv_of
 from simulations.tradeoff.trials import Asked, Progress, make_all, run_point
+from simulations.world import read_world
 
 PAGE, TABLE, PLANS = "tradeoff.html", "frontier.csv", "plans"
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -60,10 +62,9 @@ def tradeoff(
     folder = _open(Path(out), asked)
     with alone_in(folder.path):
         if folder.is_finished:
-            notice(
-                f"nothing was run: {out} holds this trade-off already, finished; the data were not compared"
-            )
-            return _drawn(folder, folder.finished())
+            world = read_world(asked.seeded(asked.seeds[0]), files)
+            notice(_said(Path(out), folder.require_ended(world)))
+            return _drawn_anew(folder, notice)
         simulated = partial(run_point, sites=asked.sites, public=public)
         trials = make_all(asked, folder, files, progress, simulated)
         found = figures_of(asked, trials)
@@ -138,13 +139,32 @@ def _write(folder: Folder, asked: Asked, found: Json) -> None:
 
 def _drawn(folder: Folder, found: Json) -> Json:
     """The frontier; its page is there, too."""
-    if not (folder.path / PAGE).exists() or not folder.is_finished:
-        from simulations.tradeoff.page import render
+    from simulations.tradeoff.page import render
 
-        plans = {
-            point["plan"]: (folder.path / point["plan"]).read_text("utf-8")
-            for point in found["points"]
-            if point["plan"] is not None
-        }
-        folder.write(PAGE, render(found, plans))
+    plans = {
+        point["plan"]: (folder.path / point["plan"]).read_text("utf-8")
+        for point in found["points"]
+        if point["plan"] is not None
+    }
+    folder.write(PAGE, render(found, plans))
     return found
+
+
+def _drawn_anew(folder: Folder, notice: Callable[[str], None]) -> Json:
+    """A finished frontier, with its page as this version draws it; without, where it lacks what a page says."""
+    found = folder.finished()
+    try:
+        return _drawn(folder, found)
+    except (LookupError, TypeError, ValueError, OSError, UndefinedError):
+        notice(f"{folder.path / PAGE} is left as it was: {FRONTIER} or a plan lacks what this version draws")
+    return found
+
+
+def _said(out: Path, is_compared: bool) -> str:
+    said = f"nothing was run: {out} holds this trade-off already, finished"
+    if is_compared:
+        return f"{said}, on these data; its page is drawn anew"
+    return (
+        f"{said}; its page is drawn anew; this machine knows no fingerprints of its data, so only names of sites "
+        "were compared"
+    )

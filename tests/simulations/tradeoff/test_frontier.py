@@ -203,17 +203,52 @@ def test_nothing_in_it_is_a_record(made: tuple[Path, dict[str, Any]]) -> None:
     assert "inputs" not in json.loads((out / "begun.json").read_text())
 
 
-def test_a_finished_one_is_read_and_its_page_made_again(
+def test_a_finished_one_is_read_and_its_page_drawn_anew(
     made: tuple[Path, dict[str, Any]], sites: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, found = made
     page = (out / "tradeoff.html").read_bytes()
-    (out / "tradeoff.html").unlink()
+    (out / "tradeoff.html").write_text("as an earlier version drew it")
     monkeypatch.setattr(trials, "simulate", lambda *_, **__: pytest.fail("ran again"))
     said: list[str] = []
     assert asked(sites, out, notice=said.append) == found
-    assert "nothing was run" in said[0]
+    assert said[0].startswith("nothing was run") and "on these data" in said[0]
     assert (out / "tradeoff.html").read_bytes() == page
+
+
+def test_a_finished_one_is_not_shown_for_other_data(
+    made: tuple[Path, dict[str, Any]], sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, found = made
+    other = Path(copytree(sites, tmp_path / "other"))
+    first = sorted(other.iterdir())[0]
+    first.write_text("".join(first.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(
+        CheckpointError, match=f"data of site {first.stem} changed since the trade-off"
+    ) as caught:
+        asked(other, out)
+    assert caught.value.exit_code == 2
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another machine"))
+    said: list[str] = []
+    assert asked(other, out, notice=said.append) == found
+    assert "only names of sites were compared" in said[0]
+    first.unlink()
+    with pytest.raises(CheckpointError, match=f"{first.stem} is not there now"):
+        asked(other, out)
+
+
+def test_a_page_that_this_version_cannot_draw_is_left(
+    made: tuple[Path, dict[str, Any]], sites: Path, tmp_path: Path
+) -> None:
+    """Its points are of a version that told less."""
+    out = Path(copytree(made[0], tmp_path / "old"))
+    old = json.loads((out / "frontier.json").read_text())
+    del old["points"][0]["risk"], old["interval"]
+    (out / "frontier.json").write_text(json.dumps(old))
+    said: list[str] = []
+    assert asked(sites, out, notice=said.append) == old
+    assert "is left as it was" in said[-1]
+    assert (out / "tradeoff.html").read_bytes() == (made[0] / "tradeoff.html").read_bytes()
 
 
 @pytest.mark.parametrize("after", [0, 3], ids=lambda runs: f"after {runs} runs")
