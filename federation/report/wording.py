@@ -206,6 +206,7 @@ def faults(report: Report) -> list[str]:
     return [
         f"This simulation lost sites on purpose, by a public seed: {rules}.",
         f"Its rounds would have taken {told.simulated_seconds:,.0f} seconds; nobody waited for them.",
+        "Where a round had no sum and nobody was charged, all who had joined came back for it; real sites may not.",
         f"Missing in the sum of a round to which it was invited: {', '.join(shown) or 'no site'}.",
     ]
 
