@@ -33,9 +33,7 @@ def predict(
     out: Annotated[Path, typer.Option(metavar="FILE", help="a new CSV file; none is replaced")],
     reasons: Annotated[
         str | None,
-        typer.Option(
-            metavar="K|all", help="what each feature adds to a row's log-odds: the K largest, or all"
-        ),
+        typer.Option(metavar="K|all", help="what each feature adds to a row's score: the K largest, or all"),
     ] = None,
     row_id: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="copy the cells of this column into the file")

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from federation.errors import AuditFailure, CheckpointError, FederationError, UnusableFile
 from federation.identity.roster_file import load_roster
+from federation.model import contrasts
 from federation.model.params import Layout, params_bytes, params_digest
 from federation.model.task import Task, build_task
 from federation.plan.plan import Plan, load
-from federation.plan.tabular import CODE, TabularTask
+from federation.plan.tabular import TabularTask
 from federation.report.receipt import Receipt
 from federation.sums.drift import Taken, deviation
 from privacy.errors import PrivacyError
@@ -170,11 +171,4 @@ def _params(run: Path, plan: Plan, task: Task, closing: str) -> Tensor:
 
 def adds_up(plan: Plan) -> bool:
     """Whether the plan's model is a sum over its features, which params alone tell."""
-    task = plan.task
-    return (
-        isinstance(task, TabularTask)
-        and task.kind == "tabular-classification"
-        and task.model in ("logistic", "additive")
-        and task.rows is None
-        and not CODE.fullmatch(task.model)
-    )
+    return contrasts.adds_up(plan.task)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from federation.report.said.section import section_of
 from tests.federation.command import Command
 from tests.federation.report.said.runs import ROWS, folder
 
@@ -22,6 +23,32 @@ def test_every_input_has_its_name(command: Command, tmp_path: Path, model: str) 
     names = told.get("slopes_in_the_middle") or [one["name"] for one in told["coefficients"]]
     assert "ward = a" in names and "dose is missing" in names
     assert shown.code == 0 and "dose" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "words"),
+    [
+        (
+            'kind = "tabular-regression"\ntarget = "days"\ntarget_range = { low = 0, high = 9 }',
+            "linear",
+            "days, in its own unit",
+        ),
+        ('kind = "tabular-counts"\ntarget = "visits"\nmost = 9', "additive", "logarithm of the expected"),
+        ('kind = "survival"\ntarget = "days"\nevent = "died"\nbins = [9]', "logistic", "of the hazard"),
+    ],
+    ids=["range", "counts", "survival"],
+)
+def test_numbers_times_and_counts_have_curves_and_no_points(
+    command: Command, tmp_path: Path, kind: str, model: str, words: str
+) -> None:
+    run = folder(tmp_path / "run", model=model, kind=kind)
+    shown, told = command("explain", run), command("explain", run, "--json").json
+    assert shown.code == 0 and words in " ".join(shown.out.split()) and "intercept of" in shown.out
+    assert words in told["adds_to"] and told["curves"]
+    found = section_of(run)
+    assert found is not None and words in found.words[0] and len(found.drawings) == 3
+    refused = command("explain", run, "--scorecard", tmp_path / "points.csv")
+    assert (refused.code, (tmp_path / "points.csv").exists()) == (2, False)
 
 
 def test_importance_on_records_of_a_real_run_stays_on_the_terminal(command: Command, tmp_path: Path) -> None:
