@@ -47,10 +47,10 @@ def explain(
     All of it follows from the params, which were released. Importance on records (--data) does not: it is shown on
     the terminal, and of a real run in no JSON.
     """
-    from federation.report.said.finished import open_run
+    from federation.report.said.finished import open_model
     from federation.report.said.model import said, slopes
 
-    finished = open_run(run)
+    finished = open_model(run)
     if data is not None and as_json and not finished.simulated:
         hint = "leave --json out: figures of people's records stay on the terminal"
         raise InputError("importance on records of a real run is written nowhere", hint=hint)

@@ -8,6 +8,7 @@ import pytest
 
 from federation.report.said.section import section_of
 from tests.federation.command import Command
+from tests.federation.plan.tallies.test_tasks import STATISTICS
 from tests.federation.report.said.runs import ROWS, folder
 
 
@@ -60,6 +61,18 @@ def test_importance_on_records_of_a_real_run_stays_on_the_terminal(command: Comm
     shown = command("explain", run, "--data", tmp_path / "d.csv")
     assert shown.code == 0 and "loss grows by" in shown.out
     assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_run_that_trained_nothing_has_no_model_to_explain_or_to_score_with(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "plan.toml").write_text(STATISTICS)
+    for name in ("params.safetensors", "report.json"):
+        (tmp_path / name).touch()
+    for words in (("explain", tmp_path), ("predict", tmp_path, "x.csv", "--out", tmp_path / "s.csv")):
+        refused = command(*words)
+        assert (refused.code, refused.out) == (2, "")
+        assert "nothing was trained, so there is no model" in refused.err
 
 
 def test_a_folder_that_is_no_run_is_exit_2(command: Command, tmp_path: Path) -> None:
