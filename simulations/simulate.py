@@ -135,7 +135,6 @@ def simulate(
     with folder.alone(), ExitStack() as stack:
         if (done := over()) is not None:  # also by another process meanwhile
             notice(_said(out, done, require_ended(world, done, out / REPORT)))
-            (out / PAGE).unlink(missing_ok=True)  # an earlier version may have drawn it
             return draw(done)
         keep_inputs(world, engine, out / "checkpoint")
         keep_faults(faults, out / "checkpoint")

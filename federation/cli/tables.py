@@ -17,7 +17,7 @@ from rich.text import Text
 
 from federation.cli.process import command_line
 from federation.cli.screen import show, styled, titled
-from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
+from federation.report.numbers import MISSING, figure, held_out, short, spent, spread, upward
 from federation.words import many, printable, some
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def print_report(report: Report, folder: Path) -> None:
         *filter(None, [wording.model(report)]),
     )
     if report.evaluation.baselines.get("without_privacy"):
-        show(f"without privacy: {wording.NOT_TUNED}")
+        show(f"without privacy: {wording.SAME_SETTINGS}")
     show(*_files(folder))
 
 
@@ -93,7 +93,7 @@ def print_folds(found: CrossValidation, folder: Path) -> None:
 def _spread(found: Spread | None) -> str:
     if found is None or found.mean is None:
         return MISSING
-    return f"{found.mean:.3f}" + ("" if found.deviation is None else f" ± {found.deviation:.3f}")
+    return f"{found.mean:.3f}{spread(found.deviation)}"
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

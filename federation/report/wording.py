@@ -28,7 +28,7 @@ UNITS = {
     "client": "all the records of one site",
 }
 _CHOSEN = "A plan or model chosen by exact figures tells something of these data that no epsilon here covers."
-NOT_TUNED = "the same settings with neither clipping nor noise, not tuned for it"
+SAME_SETTINGS = "the same settings with neither clipping nor noise; with its own it may do better"
 _NOISE = {
     "distributed": "Inside that vector, the site's own share of the noise, added before it was masked.",
     "site": "Inside that vector, noise enough for the whole guarantee, drawn and added at the site.",
@@ -124,7 +124,7 @@ def assumptions(report: Report) -> list[str]:
         "The number of records of each site is public; what epsilon protects is who they are and what they hold.",
         f"Epsilon counts this run from first round to last{_and_evaluation(privacy)}, by {_accountant(privacy)}"
         f"{_cross_check(privacy)}. Other runs on the same records add to it{_elsewhere(report)}.",
-        "The plan's settings were not tuned on these training records: a run tried for tuning spends epsilon too.",
+        "Epsilon covers no choice of settings: a run that was tried on these records to choose them costs its own.",
         _covered(report),
     ]
 

@@ -189,6 +189,7 @@ def test_a_page_of_one_seed_claims_no_interval(sites: Path, tmp_path: Path) -> N
     assert found["points"][0]["metrics"]["accuracy"]["low"] is None
     page = check_quiet((tmp_path / "one" / "tradeoff.html").read_text())
     assert "One seed: there is no interval" in page.text
+    assert "±" not in page.text and "95 %" not in page.text
 
 
 def test_nothing_in_it_is_a_record(made: tuple[Path, dict[str, Any]]) -> None:
