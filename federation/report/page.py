@@ -13,6 +13,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from federation.config.purpose import lines as told_purpose
 from federation.plan.guarantee import told_of_parts
 from federation.plan.measures import SIGNED
 from federation.report import judged, tabulated, wording
@@ -39,7 +40,18 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
     Without `curves` nothing is drawn: an audit compares the words. `section`: what the model says, if it says it.
     """
     drawings = _curves(report) if curves else []
-    filters = (figure, octets, count, plain, tiny, moment, wording.whom, wording.allowing, stated)
+    filters = (
+        figure,
+        octets,
+        count,
+        plain,
+        tiny,
+        moment,
+        wording.whom,
+        wording.allowing,
+        wording.hits,
+        stated,
+    )
     page = page_template(Path(__file__).parent, *filters)
     return page.render(
         report=report,
@@ -53,6 +65,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         tables=report.tables,
         tabulated=tabulated,
         model=wording.model(report),
+        purpose=list(told_purpose(report.purpose or {})),
         fold=wording.fold(report),
         sums=wording.sums(report.transcripts),
         unlikely=wording.unlikely(report),
@@ -62,6 +75,7 @@ def render(report: Report, verdict: str = "", *, curves: bool = True, section: S
         parts=told_of_parts((line.unit, whole(line)) for line in report.privacy.units),
         unit=wording.UNITS[report.privacy.unit],
         meaning=wording.meaning(report.privacy),
+        risk=wording.risk(report.privacy),
         tried=wording.tried(report.privacy),
         departures=wording.departures(report),
         assumptions=wording.assumptions(report),

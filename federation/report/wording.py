@@ -11,6 +11,7 @@ from federation.plan.guarantee import TWO
 from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
+    Folds,
     PrivacyClaim,
     Published,
     Report,
@@ -18,7 +19,9 @@ from federation.report.report import (
     Tried,
     UnitCost,
     whole,
+    whole_risk,
 )
+from federation.report.risks.words import Sentence, hits_of, lead, sentences
 from federation.sums.engines import ADDS_UP
 from federation.words import many
 
@@ -38,11 +41,17 @@ _NOISE = {
 _CHECKS = {"coordinate": "a coordinate", "norm": "its L2 norm"}
 _OF_CHANCE = {"away_rounds": "restarts", "delay_seconds": "stragglers", "late_rounds": "late"}
 _TOLD_SITES = 10  # of those that were lost on purpose
+_WORST = "That is the worst case over all records, all attackers and all side knowledge."
 NOT_AUDITED = "not audited when this page was written; anyone can: federation audit RUN"
 
 
 def meaning(privacy: PrivacyClaim) -> str:
-    """What epsilon and delta say, as one worst-case bet; "" without privacy."""
+    """What epsilon and delta say, as one worst-case bet; "" without privacy.
+
+    Where a report tells the risk of its own mechanism, that says more.
+    """
+    if told := risk_lead(privacy):
+        return f"{told[0]} {_WORST}"
     epsilon, delta, unit = whole(privacy), privacy.delta, UNITS[privacy.unit]
     if not privacy.private or epsilon is None or delta is None:
         return ""
@@ -50,9 +59,26 @@ def meaning(privacy: PrivacyClaim) -> str:
     sure = f"{upward(percent, 1)}%" if percent < 99.9 else "more than 99.9%"
     return (
         f"Whoever sees everything that was released, and starts at even odds on whether {unit} was used, can end "
-        f"at most {sure} sure of the answer, except with probability about {tiny(delta)}. "
-        "That is the worst case over all records, all attackers and all side knowledge."
+        f"at most {sure} sure of the answer, except with probability about {tiny(delta)}. {_WORST}"
     )
+
+
+def risk_lead(privacy: PrivacyClaim) -> list[str]:
+    """The one sentence on risk, if there is one."""
+    found = whole_risk(privacy)
+    return [] if found is None else [lead(found.to_json(), privacy.unit)]
+
+
+def risk(privacy: PrivacyClaim) -> list[Sentence]:
+    """A sentence for each figure of the risk; none where it is not told."""
+    found = whole_risk(privacy)
+    return [] if found is None else list(sentences(found.to_json(), privacy.unit))
+
+
+def hits(line: UnitCost) -> str:
+    """How many of a unit are found, as a share."""
+    found = whole_risk(line)
+    return hits_of(None if found is None else found.to_json())
 
 
 def tried(privacy: PrivacyClaim) -> list[str]:
@@ -131,9 +157,24 @@ def assumptions(report: Report) -> list[str]:
 
 def evaluation(report: Report) -> str:
     """The published evaluation as one sentence, or that what was paid for is not there; "" if none was planned."""
+    if report.folds is not None:
+        return folds(report.folds)
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
+
+
+def folds(found: Folds) -> str:
+    """What was published of all folds as one sentence; noise that hides a fold hides their mean."""
+    mean, deviation = found.mean.get("accuracy"), found.deviation.get("accuracy")
+    each = ", ".join(
+        "hidden" if (one := line.published.accuracy) is None else f"{one:.3f}" for line in found.folds
+    )
+    parts = f"each of {len(found.folds)} folds, by models trained without it"
+    over = f"noised accuracy on the records of {parts}: {each}"
+    if mean is None or deviation is None:
+        return f"The {over}."
+    return f"The {over}; mean {mean:.3f}, standard deviation {deviation:.3f}."
 
 
 def model(report: Report) -> str:

@@ -96,7 +96,7 @@ def cross_validate(
                     all_metrics=all_metrics,
                     faults=faults,
                     progress=told,
-                    stage=stage,
+                    stage=_within(stage, number, folds),
                     warn=warn if number == 1 else lambda _: None,
                     notice=notice,
                     parted=Parted(Fold(number=number, of=folds), part),
@@ -114,6 +114,15 @@ def _said(out: Path, is_compared: bool) -> str:
     if is_compared:
         return f"{said}, of these records"
     return f"{said}; this machine knows no fingerprints of their records, so these were not compared"
+
+
+def _within(stage: Stage, fold: int, folds: int) -> Stage:
+    """Says of what goes on in which fold."""
+
+    def told(what: str, done: int, total: int) -> None:
+        stage(f"fold {fold} of {folds}: {what}", done, total)
+
+    return told
 
 
 def _read(plan: Plan, sites: Path, notice: Callable[[str], None]) -> dict[str, Dataset]:
