@@ -130,6 +130,13 @@ class Folder:
         with kept(self.path / name) as path:
             replace_file(path, content.encode() if isinstance(content, str) else _text(content))
 
+    def tell_again(self, found: Json) -> None:
+        """The finished frontier as another version of the program tells it, of the same data."""
+        known = recall(self.path / FRONTIER)
+        self.write(FRONTIER, found)
+        if known is not None:
+            remember(self.path / FRONTIER, *known)
+
     def close(self) -> None:
         """It is over: what could tell these data from others goes."""
         with suppress(OSError, CheckpointError):

@@ -8,7 +8,7 @@ import json
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from privacy.errors import UnsafeParameters
 from simulations.comparing.alone import Alone
 from simulations.tradeoff import trials
 from simulations.tradeoff.frontier import tradeoff
+from simulations.tradeoff.kept import Folder
 from simulations.tradeoff.page import render
 from tests.federation.report.pages import check_quiet
 from tests.worlds import NAMES, rows_of, text_of, write_csv, write_sites
@@ -238,18 +239,32 @@ def test_a_finished_one_is_not_shown_for_other_data(
         asked(other, out)
 
 
-def test_a_page_that_this_version_cannot_draw_is_left(
-    made: tuple[Path, dict[str, Any]], sites: Path, tmp_path: Path
+@pytest.mark.parametrize("are_kept", [True, False], ids=["its runs are kept", "its runs are gone"])
+def test_a_frontier_of_a_version_that_told_less_is_told_anew_of_its_runs(
+    made: tuple[Path, dict[str, Any]],
+    sites: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    are_kept: bool,
 ) -> None:
-    """Its points are of a version that told less."""
     out = Path(copytree(made[0], tmp_path / "old"))
     old = json.loads((out / "frontier.json").read_text())
     del old["points"][0]["risk"], old["interval"]
     (out / "frontier.json").write_text(json.dumps(old))
+    (out / "tradeoff.html").write_text("as it was")
+    if not are_kept:
+        rmtree(out / "comparisons")
+    monkeypatch.setattr(Folder, "made", _only_kept)
     said: list[str] = []
-    assert asked(sites, out, notice=said.append) == old
-    assert "is left as it was" in said[-1]
-    assert (out / "tradeoff.html").read_bytes() == (made[0] / "tradeoff.html").read_bytes()
+    found = asked(sites, out, notice=said.append)
+    assert found == json.loads((out / "frontier.json").read_text()) == (made[1] if are_kept else old)
+    is_old = (out / "tradeoff.html").read_text() == "as it was"
+    assert (is_old, "is left as it was" in said[-1]) == (not are_kept, not are_kept)
+
+
+def _only_kept(folder: Folder, name: str, _: object) -> Any:
+    """Nothing is trained."""
+    return json.loads((folder.path / "comparisons" / f"{name}.json").read_text())
 
 
 @pytest.mark.parametrize("after", [0, 3], ids=lambda runs: f"after {runs} runs")
