@@ -211,7 +211,8 @@ def test_a_finished_one_is_read_and_its_page_drawn_anew(
     out, found = made
     page = (out / "tradeoff.html").read_bytes()
     (out / "tradeoff.html").write_text("as an earlier version drew it")
-    monkeypatch.setattr(trials, "simulate", lambda *_, **__: pytest.fail("ran again"))
+    monkeypatch.setattr("simulations.simulate._run", lambda *_: pytest.fail("ran again"))
+    monkeypatch.setattr(Folder, "made", _only_kept)
     said: list[str] = []
     assert asked(sites, out, notice=said.append) == found
     assert said[0].startswith("nothing was run") and "on these data" in said[0]
