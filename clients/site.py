@@ -19,10 +19,12 @@ from clients.events import note_asked, note_ended, note_invited, note_joined, no
 from clients.greeting.greeting import agreed, greeted
 from clients.greeting.greetings import Greetings
 from clients.greeting.joined import Joined
+from clients.greeting.parts import begun_of, is_same, parted, require_playable
 from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
 from clients.participant import Participant, ShareDoesNotOpen, machine_of, require_same_company, settle
+from clients.people.leaving_out import People, seconds_at_most
 from clients.policy import Policy, consent
 from clients.rehearsing.understudy import Understudy
 from clients.release import excess_of, release
@@ -49,6 +51,7 @@ from federation.round.messages import (
     few,
     heads_body,
 )
+from federation.round.plays import MODEL, account_name, fold_of
 from federation.round.terms import Terms, evaluation_run
 from privacy.errors import FaultyServer, LedgerRefusal, MalformedMessage
 from privacy.ledger.heads import Head
@@ -63,9 +66,8 @@ from privacy.wire import digest
 _log = logging.getLogger(__name__)
 _REMEMBERED = 256  # plans whose task failed
 _PACE_MARGIN = 2.0  # a machine is not equally fast at all times
-Load = Callable[
-    [Plan], Trainer
-]  # consented plan -> model, data, streams; DataError and TaskError are the site's own
+Load = Callable[[Plan], Trainer]
+"""Consented plan -> model, data, streams; DataError and TaskError are the site's own."""
 
 
 @dataclass
@@ -78,12 +80,11 @@ class Site:
     journal: Journal
     load: Load
     entropy: Entropy = os.urandom
-    ledgers: Callable[[], frozenset[bytes]] | None = (
-        None  # tags of all ledgers of this site, if it has a registry
-    )
+    ledgers: Callable[[], frozenset[bytes]] | None = None  # tags of all of this site's, if it has a registry
     greetings: Greetings = field(default_factory=Greetings)
     clock: Callable[[], float] = time.time
     understudy: Understudy | None = None  # takes the site's place in rehearsals
+    people: People | None = None  # whose records to leave out
     is_timed: bool = False  # whether to measure, when joining, how long the answer to a round may take
     pace: float = field(default=0.0, init=False)  # seconds; see `clients.timing`
     last_error: Exception | None = field(default=None, init=False)
@@ -134,13 +135,15 @@ class Site:
         shown = self._believed(heads, genuine)
         joined = self._joined
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
-            self.journal.require_present(run.hex())
+            self.journal.require_present(account_name(plan, run))
             self.journal.witness(shown)
             return
         self._require_free(run)
+        require_playable(plan, run)
+        name = account_name(plan, run)
         policy = self.policy()
         consent(plan, policy)
-        self.journal.require_approved(run.hex(), plan.digest, policy.runs_of(plan.digest))
+        self.journal.require_approved(name, plan.digest, policy.runs_of(plan.digest))
         self._require_untried(plan)
         build_task(plan)  # what is missing, or is not what the plan pins, is told before anything is charged
         self.journal.accept(genuine.serial, genuine.root.hex())
@@ -149,23 +152,22 @@ class Site:
         if joined is not None and (joined.run, joined.plan) == (run, plan):
             joined.regroup(genuine)
             return
-        names = run.hex(), evaluation_run(run.hex())
-        agreed_on = plan.digest, plan.charges, plan.federation.rounds
-        self.journal.reserve_plan(names, *agreed_on, policy.limits(), policy.runs_of(plan.digest))
-        if not self.journal.is_open(run.hex()):
+        (rounds, tests), names = plan.reserved, (name, evaluation_run(name))
+        agreed_on = plan.digest, plan.charges, rounds
+        self.journal.reserve_plan(names, *agreed_on, policy.limits(), policy.runs_of(plan.digest), tests)
+        if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
-        trainer = self._loaded(plan)
-        self._try_out(run, plan, trainer)
-        trainer = screened(trainer, plan, each_alone=self.is_timed)
-        self._tell(trainer)
+        trainer = self._whole(run, plan)
         dimension = Layout.of(trainer.task.model()).dimension
         if self.is_timed:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
             largest = Terms(plan, run, 1, 1, members, dimension)
-            self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
-        begun = Position(begun=self.journal.last_begun(run.hex()))
-        self._joined = Joined(run, plan, genuine, trainer, dimension, begun)
+            leaving = seconds_at_most(trainer.data, self.member.size)
+            self.pace = _PACE_MARGIN * (worst_case_seconds(largest, self.member.site, trainer) + leaving)
+        begun = Position(begun=begun_of(plan, run, self.journal.last_begun(name)))
+        given = parted(trainer, plan, run)
+        self._joined = Joined(run, plan, genuine, given, dimension, begun, whole=trainer)
         note_joined(run, plan, genuine, self.journal)
 
     def _believed(self, heads: tuple[Head, ...], roster: Roster) -> tuple[Head, ...]:
@@ -178,16 +180,31 @@ class Site:
 
     def _is_busy(self) -> bool:
         """Whether a run is open in this process."""
-        return self._joined is not None and self.journal.is_open(self._joined.run.hex())
+        return self._joined is not None and self.journal.is_open(
+            account_name(self._joined.plan, self._joined.run)
+        )
 
     def _require_free(self, run: bytes) -> None:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
         joined = self._joined
-        if joined is not None and joined.run != run and self._is_busy():
+        if joined is not None and not is_same(joined.plan, joined.run, run) and self._is_busy():
+            name = account_name(joined.plan, joined.run)
             raise LedgerRefusal(
-                f"this site takes part in run {joined.run.hex()}, which is not over",
-                hint=f"finish it; if it will not go on: federation ledger close SITE {joined.run.hex()}",
+                f"this site takes part in run {name}, which is not over",
+                hint=f"finish it; if it will not go on: federation ledger close SITE {name}",
             )
+
+    def _whole(self, run: bytes, plan: Plan) -> Trainer:
+        """All records that the plan may be played on. Parts of one plan share them: no file is read between two."""
+        joined = self._joined
+        known = None if joined is None or not is_same(plan, joined.run, run) else joined.whole
+        if known is not None and joined is not None and joined.plan == plan:
+            return known
+        trainer = self._loaded(plan)
+        self._try_out(run, plan, trainer)
+        trainer = screened(trainer, plan, each_alone=self.is_timed)
+        self._tell(trainer)
+        return trainer
 
     def _loaded(self, plan: Plan) -> Trainer:
         """The data. What is wrong with them, whoever finds it, is sent as one and the same reason."""
@@ -202,7 +219,8 @@ class Site:
         try:
             try_out(trainer.task, trainer.data, plan, self.member.size)
         except TaskError:
-            self.journal.abandon_run(run.hex(), bytes(32).hex(), evaluation_run(run.hex()))
+            name = account_name(plan, run)
+            self.journal.abandon_run(name, bytes(32).hex(), evaluation_run(name))
             self._failing.append(plan.digest)
             del self._failing[:-_REMEMBERED]
             raise
@@ -230,9 +248,11 @@ class Site:
         limits, trainer = policy.limits(), joined.trainer
         if trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
+        trainer, left_out = (trainer, None) if self.people is None else self.people.present(trainer)
+        joined.trainer = trainer
         try:
             given = terms, self.member.site, params, trainer, self.journal
-            found = release(*given, limits=limits, heads=shown, excess=excess)
+            found = release(*given, limits=limits, heads=shown, excess=excess, withdrawn=left_out)
             self._tell(trainer)
             return found
         except EncodingOverflow:
@@ -243,8 +263,13 @@ class Site:
     def finish(self, run: bytes, params: bytes) -> Head:
         """The run is over and ended in these params (a digest): rounds that were never begun are returned.
 
-        The head of the journal after it.
+        A fold ends nothing of the ledger's: the training of the model does. The head of the journal after it.
         """
+        joined = self._joined
+        if joined is not None and joined.run == run and fold_of(joined.plan, run) != MODEL:
+            name = account_name(joined.plan, run)
+            self.journal.forget(name, evaluation_run(name))
+            return self.journal.head()
         self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
         note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
         return self.journal.head()
@@ -321,7 +346,7 @@ class Site:
         return self._joined
 
     def _invited(self, joined: Joined, frame: Frame) -> Participant:
-        self.journal.require_present(frame.run.hex())
+        self.journal.require_present(account_name(joined.plan, frame.run))
         if joined.trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
         consent(joined.plan, self.policy())

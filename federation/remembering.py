@@ -1,6 +1,6 @@
 """What was calibrated is remembered on disk: `$XDG_CACHE_HOME/private-federation`, by default in ~/.cache.
 
-Noise multipliers and epsilons that follow from numbers of a plan alone: nothing of anybody's data, and no secret.
+Noise multipliers, epsilons and risks that follow from a plan's numbers alone: nothing of anybody's data, no secret.
 What is read there is proved before it is used (`privacy.accounting.remembered`), so a damaged or foreign file costs
 time and nothing else. One small file for each answer, under a name that says to which question of which version of
 the accountant; it is replaced as a whole. Only a folder of this user that nobody else may write into is used, and
@@ -132,9 +132,10 @@ def counted_by() -> str:
     import privacy.accounting as accountant
 
     code = hashlib.sha256()
-    for file in sorted(Path(accountant.__path__[0]).glob("*.py")):
+    place = Path(accountant.__path__[0])
+    for file in sorted(place.rglob("*.py")):
         content = file.read_bytes()
-        code.update(f"{file.name} {len(content)}\n".encode() + content)
+        code.update(f"{file.relative_to(place)} {len(content)}\n".encode() + content)
     return " ".join([code.hexdigest(), *(f"{name}={_version(name)}" for name in _COUNTED_BY)])
 
 

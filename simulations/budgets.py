@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from federation.plan.guarantee import cost_for, epsilons, exposure, of_two, promised
+from federation.kinds.folds import folds_facts
+from federation.plan.guarantee import cost_for, epsilons, exposure, of_two, promised, with_risk
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
 from privacy.accounting.bounds import Mechanism, recount
@@ -35,7 +36,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
             'a plan with privacy.noise = "none" has no budget: its epsilon is infinite',
             hint='choose privacy.noise = "site", "distributed" or "central"',
         )
-    whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=event.count // rounds)
+    whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=plan.kind.releases_per_round)
     working_on("other accountants")
     if whole.together == 0:
         raise UnsafeParameters(
@@ -55,7 +56,8 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         "unit": privacy.unit,
         "sample_rate": event.sample_rate,
         "steps": event.count,
-        **_together(plan, whole, people),
+        **folds_facts(plan),
+        **_whole(plan, whole, people),
         **of_two(plan),
         **excess_facts(plan, planned_cohort(plan)),
         "accountant": accountant([event], delta),
@@ -83,12 +85,13 @@ def _accountants(event: GaussianEvent, delta: float) -> dict[str, float | None]:
     }
 
 
-def _together(plan: Plan, whole: Cost, people: dict[str, Cost]) -> dict[str, Any]:
-    """What the evaluation adds; nothing where the plan publishes none."""
-    facts = epsilons(whole)
+def _whole(plan: Plan, whole: Cost, people: dict[str, Cost]) -> dict[str, Any]:
+    """What the training means in risk; and what the evaluation adds, where the plan publishes one."""
+    facts = with_risk(epsilons(whole), plan, plan.privacy.unit, Patient())
     if plan.figures is None:
-        return {}
+        return {"risk": facts["risk"]}
     return {
+        "risk": facts["risk"],
         "evaluation": {**facts["evaluation"], "noise_multiplier": plan.figures.noise_multiplier},
         "together": {
             **facts["together"],

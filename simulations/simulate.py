@@ -105,6 +105,7 @@ def simulate(
     the files, `notice` with a line about this run. Unless the data are `public`, the run is counted among those
     on the same data. `faults`: how sites are lost on the way, by a seed; also a file, or "dropouts=0.05, seed=7".
     `parted`: as one fold of a cross-validation. A run of a `study` is marked as that. Torch is set to one thread.
+    A plan with folds is played by the engine protocol, and its rounds are numbered through all folds.
 
     Raises a FederationError or PrivacyError: PlanError for the plan, DataError for a site's file, CheckpointError
     for a folder that holds something else, TooFewSurvivors for a round that lost too many sites.
@@ -121,6 +122,11 @@ def simulate(
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
     plan, text = with_seed(plan, seed)
+    if plan.evaluation.folds is not None:
+        from simulations.planned.playing import simulate_planned
+
+        chosen = (engine == "protocol", study is None, parted is None, faults is None)
+        return simulate_planned(plan, text, sites, Path(out), chosen, progress, stage, warn, notice)
     out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is

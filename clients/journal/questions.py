@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from clients.journal.runs import require_present, reserved_run
 from federation.ledger.store import Store
 from privacy.accounting.units import Charge, Limit, Unit
+from privacy.ledger.chain import Entry
 from privacy.ledger.heads import Head
 
 
@@ -50,6 +51,17 @@ class Questions:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:
             return len(account.runs[run].begun) if run in account.runs else 0
+
+    def last_withdrawn(self) -> Entry | None:
+        """The last release that says whose records were left out."""
+        with self._store.transaction() as account:
+            return account.withdrawn.last
+
+    def begun_in(self, run: str, rounds: Container[int]) -> int:
+        """How many of these rounds of a run were begun."""
+        with self._store.transaction() as account:
+            begun = account.runs[run].begun if run in account.runs else {}
+            return sum(number in rounds for number in begun)
 
     def witnessed(self) -> tuple[Head, ...]:
         """The newest head on record of every peer's ledger."""

@@ -102,12 +102,12 @@ class SiteWork:
             return _in_float64(gradient)(batch.features, batch.labels, batch.patients)
 
     def figures(self) -> Tensor:
-        """Right answers, wrong answers and loss, or cells, summed over the records held out."""
+        """Right answers, wrong answers and loss, or what else is published, summed over held-out records."""
         plan = self.terms.plan
-        if plan.figures is not None and (cells := plan.figures.cells) is not None:
+        if plan.figures is not None and (blocks := plan.figures.blocks) is not None:
             trainer = self.trainer
             wide = self._model(torch.float64)
-            return counts(wide, trainer.task, plan, cells, trainer.held_out, trainer.tally)
+            return counts(wide, trainer.task, plan, blocks, trainer.held_out, trainer.tally)
         whole_patients, model = self.terms.kind.draws_patients, self._model(torch.float32)
         task, held_out, tally = self.trainer.task, self.trainer.held_out, self.trainer.tally
         threshold = plan.evaluation.threshold

@@ -109,11 +109,13 @@ SEVERITIES: Mapping[str, Severity] = {
     "suite-outdated": "warning",
     # the evaluation
     "evaluation-missing": "critical",
+    "fold-missing": "critical",
     "evaluation-unplanned": "critical",
     "evaluation-figures": "critical",
     # the claim
     "noise-too-small": "critical",
     "epsilon-understated": "critical",
+    "risk-understated": "critical",
     "not-private": "info",
 }
 _MOST = 12  # findings of one kind at one site that are told one by one

@@ -22,9 +22,10 @@ from typing import Any
 from federation.audit.claims import recounted, recounted_charge, told_units
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
-from federation.audit.recounting import bounds, planned_releases, told_excess
+from federation.audit.recounting import bounds, planned_releases, releases_in_a_round, told_excess
 from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
+from federation.config.purpose import TITLES
 from federation.plan.plan import Plan
 from federation.report.page import render
 from federation.report.report import Report
@@ -44,9 +45,10 @@ _OLDER_SLACK = 0.3  # an earlier version counted a unit that is replaced by up t
 _KEYS = ("unit", "records", "sites")
 # Checked by a function of their own.
 _SEEN = (
-    "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
+    "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.risk", "privacy.together.risk",
+    "privacy.cross_check.prv",
     "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
-    "fold", "tables",
+    "fold", "folds", "tables",
 )  # fmt: skip
 
 
@@ -75,13 +77,12 @@ def check_report(
     # A server counts the rounds it invited a site to; only a simulation can look into the ledgers.
     counted = booked if report.get("simulated") is True else {}
     population = _population(report, setting)
-    names = [] if population else _named(report, receipts, booked)
+    names = [] if population else _named(report, setting, booked)
     expected = _expected(setting, counted, names)
     _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
-    if plan.server.iterate_average is not None or "iterate_average" in report:
-        expected["iterate_average"] = plan.server.iterate_average
+    expected |= _repeated(plan, report)
     if "transcripts" in report:
         expected["transcripts"] = {"kept": _transcripts(receipts), "left_out": setting.sums.left_out or None}
     if "faults" in report:
@@ -104,6 +105,13 @@ def check_report(
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
     found.skip("metrics of the rounds: they are the server's own word, the same in receipts and report")
+
+
+def _repeated(plan: Plan, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report repeats of a plan where the plan says it, and may not say where it does not."""
+    purpose = None if plan.purpose is None else {**dict.fromkeys(TITLES), **plan.purpose.to_json()}
+    said = {"iterate_average": plan.server.iterate_average, "purpose": purpose}
+    return {name: value for name, value in said.items() if value is not None or name in report}
 
 
 def _faults(receipts: Receipts) -> dict[str, Any]:
@@ -155,10 +163,11 @@ def _expect_charges(
             row["charged"] = {"epsilon": epsilon([each.event for each in charges], plan.privacy.delta)}
 
 
-def _named(report: Mapping[str, Any], receipts: Receipts, executed: Mapping[str, Booked]) -> list[str]:
+def _named(report: Mapping[str, Any], setting: Setting, executed: Mapping[str, Booked]) -> list[str]:
     """The sites that the report has to name: every site that was invited. It may name others that joined."""
     rows = [row.get("id") for row in rows_of(report.get("sites")) if isinstance(row, Mapping)]
-    return sorted({*receipts.sites, *(site for site in executed if site in rows)})
+    invited = {site for part in (*setting.beside, setting.receipts) for site in part.sites}
+    return sorted({*invited, *(site for site in executed if site in rows)})
 
 
 def _expected(setting: Setting, booked: Mapping[str, Booked], sites: Sequence[str]) -> dict[str, Any]:
@@ -201,7 +210,7 @@ def _privacy(setting: Setting) -> dict[str, Any]:
         return {**said, "epsilon": None, "delta": None, "noise_multiplier": None}
     return {
         **said,
-        **_spent(setting, plan.federation.rounds, is_tested=True),
+        **_spent(setting, setting.place.rounds, is_tested=True),
         "delta": plan.privacy.delta,
         "noise_multiplier": charge.event.noise_multiplier,
         "clipping_norm": plan.privacy.clipping_norm,
@@ -211,12 +220,13 @@ def _privacy(setting: Setting) -> dict[str, Any]:
 
 
 def _site(site: str, setting: Setting, booked: Booked | None) -> dict[str, Any]:
-    receipts, evaluation = setting.receipts, setting.receipts.evaluation
-    lines = receipts.rounds.values()
-    rounds = sum(site in line.charged for line in lines) if booked is None else booked.rounds
+    lines, everything = setting.receipts.rounds.values(), (*setting.beside, setting.receipts)
+    charged = (line.charged for part in everything for line in part.rounds.values())
+    rounds = sum(site in sites for sites in charged) if booked is None else booked.rounds
     tested = None if booked is None else booked.tested
     if tested is None:
-        tested = evaluation is None or site in evaluation.cohort
+        told = [part.evaluation for part in everything if part.evaluation is not None]
+        tested = not told or any(site in line.cohort for line in told)
     return {
         "id": site,
         **_spent(setting, rounds, tested),
@@ -237,7 +247,7 @@ def _spent(setting: Setting, rounds: int, is_tested: bool) -> dict[str, Any]:
     plan, event = setting.plan, setting.training.event
     if plan.privacy.delta is None or not isinstance(event, GaussianEvent):
         return {"epsilon": None}
-    trained = replace(event, count=rounds * planned_releases(plan) // plan.federation.rounds)
+    trained = replace(event, count=min(rounds * releases_in_a_round(plan), planned_releases(plan)))
     spent: dict[str, Any] = {"epsilon": epsilon([trained], plan.privacy.delta)}
     if setting.evaluation is None:
         return spent

@@ -14,6 +14,8 @@ from typer.core import TyperGroup
 
 from federation.cli.options import AsJson, Debug
 from federation.cli.streams import print_json
+from federation.cli.telling.checkpoints import checkpoint, cosign, prove, verify_proof
+from federation.cli.telling.withdraw import print_withdrawn, withdraw, withdrawn_of
 from federation.errors import AuditFailure
 from federation.words import many, printable
 from privacy.errors import LedgerCorrupt
@@ -51,23 +53,47 @@ KeyFile = Annotated[Path, typer.Option(help="a private key file")]
 
 @ledger.command(epilog="Example: [bold]federation ledger show site.toml[/bold]")
 def show(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """What each unit may spend and has spent, run by run."""
+    """What each unit may spend and has spent, run by run.
+
+    Of a site.toml also who withdrew, and which released params descend from data that may hold their records: the
+    ledger by itself does not tell.
+    """
     from clients.approvals import ledger_of
     from federation.ledger.export import load_entries
     from federation.ledger.statement import statement
 
     facts = statement(load_entries(ledger_of(site)))
+    facts["withdrawn"] = withdrawn_of(site)
     if as_json:
         print_json(facts)
         return
     from federation.cli.statements import print_statement
 
     print_statement(facts)
+    if facts["withdrawn"] is not None:
+        print_withdrawn(facts["withdrawn"])
 
 
 @ledger.command(epilog="Example: [bold]federation ledger verify site.toml[/bold]")
-def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Check every hash, every signature and the whole history; exit code 5 if anything is amiss."""
+def verify(
+    site: LedgerFile,
+    log: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="of a proof: the ledger's key, NAME+ID+KEY, or a .pub file"),
+    ] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="of a proof: a witness who must have cosigned")
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check every hash, every signature and the whole history; exit code 5 if anything is amiss.
+
+    With --log SITE is a proof that `federation ledger prove --entry` made.
+    """
+    if log is not None:
+        verify_proof(site, log, witness or [], as_json)
+        return
     from clients.approvals import ledger_of
     from federation.ledger.export import load_entries
     from privacy.ledger.state import fold
@@ -88,10 +114,26 @@ def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> N
     typer.echo("That nothing was cut off its end only others can tell: federation audit RUN --ledger FILE")
 
 
+ledger.command(epilog="Example: [bold]federation ledger checkpoint site.toml --out now.checkpoint[/bold]")(
+    checkpoint
+)
+ledger.command(
+    epilog="Example: [bold]federation ledger prove site.toml --since old.checkpoint --out grown.proof[/bold]"
+)(prove)
+_COSIGN = (
+    "federation ledger cosign grown.proof --log ash.pub --key w1.key --name example.org/w1 --seen seen.json "
+    "--out seen.checkpoint"
+)
+ledger.command(epilog=f"Example: [bold]{_COSIGN}[/bold]")(cosign)
+
+
 @ledger.command(epilog="Example: [bold]federation ledger export site.toml --out cleveland.jsonl[/bold]")
 def export(
     site: LedgerFile,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="stdout, if left out")] = None,
+    siem: Annotated[
+        bool, typer.Option("--siem", help="log records with OpenTelemetry's names; no audit reads them")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="with --out: print the result as JSON")] = False,
     debug: Debug = False,
 ) -> None:
@@ -113,10 +155,16 @@ def export(
             "give it only to who may know those",
             err=True,
         )
+    if siem:
+        from federation.papers.siem import log_lines
+
+        text = "".join(f"{line}\n" for line in log_lines(entries))
+    else:
+        text = export_lines(entries)
     if out is None:
-        sys.stdout.write(export_lines(entries))
+        sys.stdout.write(text)
         return
-    write_output(out, export_lines(entries))
+    write_output(out, text)
     _tell(
         as_json,
         {"out": str(out), "entries": len(entries)},
@@ -295,6 +343,9 @@ def rotate(site: SiteFile, key: KeyFile, as_json: AsJson = False, debug: Debug =
     turn(site, key)
     story = "the ledger takes the new key only; move it to the site's key file, and tell the consortium"
     _tell(as_json, {"key": str(key), "rotated": True}, story)
+
+
+ledger.command("withdraw", epilog="Example: [bold]federation ledger withdraw site.toml[/bold]")(withdraw)
 
 
 def _to_sign(out: Path) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 from federation.plan.plan import Plan
 from privacy.accounting.costs import Cost, cost
 from privacy.accounting.events import MAX_EPSILON, MAX_GROUP
+from privacy.accounting.risks.charged import risk_for
+from privacy.accounting.risks.charged import told as told_risk
 from privacy.accounting.units import UNITS, Charge, Patient, Unit
 from privacy.canonical import finite
 from privacy.errors import UnsafeParameters
@@ -58,7 +60,7 @@ def exposure(plan: Plan, sites: int) -> list[dict[str, Any]]:
             "unit": unit,
             "records": of.records,
             "sites": of.sites,
-            **epsilons(promised(cost_for(plan, unit, of))),
+            **with_risk(epsilons(promised(cost_for(plan, unit, of))), plan, unit, of),
         }
         for unit, of in (("record", Patient()), *patients, ("client", Patient()))
     ]
@@ -112,6 +114,22 @@ def epsilons(spent: Cost) -> dict[str, Any]:
     return {"epsilon": training, **{name: {"epsilon": value} for name, value in parts.items()}}
 
 
+def with_risk(told: dict[str, Any], plan: Plan, unit: Unit, patient: Patient) -> dict[str, Any]:
+    """The epsilons of the whole plan for one unit, and beside them what they mean (`privacy.accounting.risks`).
+
+    The risk of the training stands beside its epsilon, that of both beside that of both; None: no promise.
+    """
+    delta = plan.privacy.delta
+    if delta is None:
+        raise UnsafeParameters("a plan without privacy bounds no risk")
+    training, *evaluation = plan.charges
+    found = {**told, "risk": told_risk(risk_for([training], unit, patient, delta))}
+    if evaluation:
+        both = told_risk(risk_for([training, *evaluation], unit, patient, delta))
+        found["together"] = {**told["together"], "risk": both}
+    return found
+
+
 def cost_for(plan: Plan, unit: Unit, patient: Patient) -> Cost:
     """What the whole plan costs one unit, at the plan's delta. UnsafeParameters for a plan without privacy."""
     return _cost(plan, plan.charges, unit, patient)
@@ -123,7 +141,7 @@ def site_cost(plan: Plan, rounds: int, evaluated: bool) -> Cost:
     UnsafeParameters for a plan without privacy.
     """
     training, *evaluation = plan.charges
-    charges = [training.with_count(rounds * plan.kind.releases_per_round)]
+    charges = [training.of(rounds, plan.reserved[0])]
     charges += [charge if evaluated else charge.with_count(0) for charge in evaluation]
     return _cost(plan, charges, plan.privacy.unit, Patient())
 
@@ -142,7 +160,7 @@ def largest_alone(plan: Plan) -> float | None:
     That holds at a site that splits by `clients.data.split.apart`, where the proof is, and for one run by itself. A
     ledger never counts by it.
     """
-    if plan.figures is None:
+    if plan.figures is None or plan.evaluation.folds is not None:
         return None
     return max(cost_for(plan, plan.privacy.unit, Patient()).each)
 

@@ -25,6 +25,7 @@ from federation.config.toml import read as read_toml
 from federation.errors import InputError, PlanError
 from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
+from federation.kinds.folds import check_folds, plays, tests
 from federation.kinds.sums import ClippedUpdate, SummedGradients
 from federation.kinds.tallies import Tallies
 from federation.kinds.updates import NoisedSteps, PlainUpdate
@@ -39,7 +40,6 @@ from privacy.accounting.units import Charge
 from privacy.errors import MalformedMessage, UnsafeParameters
 
 _FEWEST_TO_COMBINE = 3
-UNPUBLISHED = "publishes right and wrong answers, which there are of classes only"
 REHEARSED_ROUNDS = 2
 """What a rehearsal plays: a round that begins with an invitation, and one that was prepared on the way."""
 
@@ -108,6 +108,11 @@ class Plan(Rules):
     def charges(self) -> tuple[Charge, ...]:
         """What a site is charged: for the training rounds, and for the evaluation if one is published."""
         return (self.kind.charge,) if self.figures is None else (self.kind.charge, self.figures.charge)
+
+    @property
+    def reserved(self) -> tuple[int, int]:
+        """How many training rounds and evaluations a site reserves: of all folds and of the model together."""
+        return self.federation.rounds * plays(self), tests(self)
 
     @property
     def is_rehearsal(self) -> bool:
@@ -366,14 +371,12 @@ def _noise_known(plan: Plan) -> None:
 
 def _figures_fit(plan: Plan) -> None:
     """What an evaluation reveals has to be noised for those that the plan protects."""
+    if plan.task_is_tally and plan.figures is not None:
+        raise Mistake("means nothing where nothing is trained", "remove it", ("evaluation", "epsilon"))
     check_cells(plan)
-    if plan.figures is None:
-        return
-    plan.figures.check()
-    if isinstance(plan.task, TabularTask) and not isinstance(plan.task.outcome, Classes):
-        raise Mistake(
-            f'{UNPUBLISHED}, not of kind = "{plan.task.kind}"', "remove it", ("evaluation", "epsilon")
-        )
+    check_folds(plan)
+    if plan.figures is not None:
+        plan.figures.check()
 
 
 def _metrics_exist(plan: Plan) -> None:

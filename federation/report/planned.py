@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
-from federation.plan.guarantee import cost_for, epsilons, of_two
+from federation.plan.guarantee import cost_for, epsilons, of_two, with_risk
 from federation.plan.plan import Plan
 from federation.plan.settings import hints
 from federation.round.cohort import stand_ins
@@ -28,8 +29,10 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "plan_digest": plan.digest,
         "name": plan.federation.name,
         "rounds": plan.federation.rounds,
+        **folds_facts(plan),
         "model_parameters": dimension,
         **_code(plan),
+        **_purpose(plan),
         "private": plan.is_private,
         "unit": plan.privacy.unit,
         "noise": plan.privacy.noise,
@@ -70,6 +73,11 @@ def _code(plan: Plan) -> dict[str, Any]:
     return {"code": {"digest": code_digest(plan.code), "pinned": plan.federation.code is not None}}
 
 
+def _purpose(plan: Plan) -> dict[str, Any]:
+    """What the plan is for, in its own words: they are in the digest, and change nothing that a run does."""
+    return {} if plan.purpose is None else {"purpose": dict(plan.purpose.lines())}
+
+
 def _average(plan: Plan) -> dict[str, Any]:
     """What the run ends with, where that is no round's params. It is made of what the rounds release."""
     decay = plan.server.iterate_average
@@ -91,5 +99,6 @@ def _costs(plan: Plan) -> dict[str, Any]:
     """What the run costs one unit that the plan protects, as `budget` says it, and how much more noise it has."""
     if not plan.is_private:
         return {}
-    costs = epsilons(cost_for(plan, plan.privacy.unit, Patient()))
+    unit = plan.privacy.unit
+    costs = with_risk(epsilons(cost_for(plan, unit, Patient())), plan, unit, Patient())
     return {**costs, **excess_facts(plan, planned_cohort(plan))}

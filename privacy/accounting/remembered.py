@@ -11,6 +11,8 @@ is right takes neither. A memory may be a folder that somebody else writes into,
 * A **curve** is used if it never falls, if each of many of its points is proved as an epsilon is, and if no other
   point lies below the line between the two proved beside it.
 
+* A **risk** is used if each of its figures is proved to be a bound (`privacy.accounting.risks.spent`).
+
 What cannot be proved is worked out anew, as if nothing had been remembered. No audit remembers anything.
 """
 
@@ -85,7 +87,7 @@ def proved_epsilon(told: object, merged: Merged, delta: float) -> float | None:
         return None
     from privacy.accounting.above import upper
 
-    mechanisms = [_mechanism(one, count) for one, count in merged]
+    mechanisms = auditors(merged)
     slack = _slack(one for one, _ in merged)
     for accuracy in _ACCURACIES:
         proved = upper(mechanisms, delta, accuracy)
@@ -149,6 +151,11 @@ def proved_cross_check(told: object, epsilon: float, error: float) -> float | No
     It is shown beside the reported epsilon, and nothing follows from it.
     """
     return told if isinstance(told, float) and abs(told - epsilon) <= error else None
+
+
+def auditors(merged: Merged) -> list[Mechanism]:
+    """Merged events as mechanisms of the auditor's accountant, by which all is proved."""
+    return [_mechanism(one, count) for one, count in merged]
 
 
 def _mechanism(one: One, count: int) -> Mechanism:
