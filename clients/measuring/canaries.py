@@ -3,10 +3,10 @@
 The model is one linear layer without bias, its loss the output itself, so a record's gradient is its features times
 a number, whatever the params are. Each canary moves one coordinate:
 
-    alone     one canary each, far longer than the clip; in the data by a fair coin     -> who is in? (one-run bound)
-    long      many canaries on one coordinate, far longer than the clip                 -> the clipping bound
-    short     many canaries on another, shorter than the clip, which leaves them alone  -> the sampling rate
-    quiet     nobody                                                                    -> the noise
+    alone     one canary each, far longer than the clip, in the data by a fair coin    who is in? (one-run bound)
+    long      many canaries on one coordinate, far longer than the clip                the clipping bound
+    short     many canaries on another, shorter than the clip, which leaves them be    the sampling rate
+    quiet     nobody                                                                   the noise
 
 Many on one coordinate make a sum that noise hardly blurs. Where patients are protected each canary is a patient
 with two records on their coordinate: who clips records, and not the patient, is seen to clip at twice the norm.

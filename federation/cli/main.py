@@ -153,6 +153,12 @@ def audit(
         list[Path] | None,
         typer.Option("--ledger", metavar="FILE", help="a site's ledger: exported .jsonl, or .sqlite"),
     ] = None,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.json", help="what a site measured of its installation: federation rehearse"
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="a page for people")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -166,7 +172,7 @@ def audit(
     from federation.cli.progress import working
 
     with working("recounting"):
-        found = examine(run, ledger_file or [])
+        found = examine(run, ledger_file or [], measured or [])
     if as_json:
         print_json(found.to_json())
     else:

@@ -43,6 +43,8 @@ def is_incredible(right: int, guesses: int, canaries: int, inverse: Inverse, cha
         wrong = max(in_wrong, inverse(in_right))
         in_right += number / (guesses - number) * (wrong - in_wrong)
         in_wrong = wrong
+        if in_right + in_wrong >= guesses / canaries:  # neither falls any more
+            return True
     return in_right + in_wrong >= guesses / canaries
 
 
