@@ -36,7 +36,7 @@ from privacy.mechanism.encoding import EncodingOverflow
 from privacy.mechanism.noise import Stream
 
 LARGE = 1000.0
-_BESIDE, _CANARIES, _KEYS = 8, 4, 20_000
+_BESIDE, _CANARIES, _KEYS = 8, 2, 20_000
 _SITE = 200  # records of a site that is the canary itself
 _DECLARED = 10_000  # so that no ball around a whole batch shortens what one record does
 _KEY_BYTES = 32

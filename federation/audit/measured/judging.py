@@ -26,7 +26,7 @@ FALSE_ALARM = 0.01
 LOOKS = 7  # that chance can make wrong: noise, clip, rate, two of independence, two of one run
 CONFIDENCE = 0.05
 CAVEAT = "a pass is not evidence of epsilon"
-_CURVE = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.2, 0.3, 0.5)  # deltas of the trade-off
+_CURVE = (1e-3, 1e-2, 0.05, 0.15, 0.35)  # deltas at which the trade-off is known
 _SURELY = 1.5  # times the distance of a limit: 1.64 standard errors beyond about 3.2
 _SLACK = 1e-3  # between the plan's accountant and the auditor's
 

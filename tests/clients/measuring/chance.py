@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from unittest.mock import patch
 
@@ -23,16 +23,24 @@ def entropy(number: int) -> Callable[[int], bytes]:
 
 @contextmanager
 def fixed(number: int) -> Iterator[None]:
-    """Within the context all chance follows from the number; canaries are fewer, for speed."""
+    """Within the context all chance follows from the number."""
     drawn = entropy(number)
     excess = partial(fresh_excess, entropy=drawn)
     with patch.object(os, "urandom", drawn), patch.object(playing, "fresh_excess", excess):
-        with patch.object(measure, "CANARIES", 300):
-            yield
+        yield
 
 
-def verdict_of(plan: Plan, number: int, seconds: float = 60.0) -> tuple[Figures, Verdict]:
+@contextmanager
+def small() -> Iterator[None]:
+    """Within the context fewer canaries and rounds are played, for speed."""
+    with patch.object(measure, "CANARIES", 300), patch.object(measure, "_ROUNDS", 12):
+        yield
+
+
+def verdict_of(
+    plan: Plan, number: int, seconds: float = 60.0, *, is_small: bool = True
+) -> tuple[Figures, Verdict]:
     """What a measurement with this number comes to."""
-    with fixed(number):
+    with fixed(number), small() if is_small else nullcontext():
         figures = measure.measured(plan, "ash", seconds=seconds)
     return figures, judged(plan, figures)
