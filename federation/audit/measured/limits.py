@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betainc, betaincc, chdtri
 
-_STEPS = 60
+_STEPS = 50
+_NEAR, _FAR = np.geomspace(0.2, 3, 60), np.geomspace(1e-4, 50, 60)
 
 
 class Limits(NamedTuple):
@@ -77,13 +78,20 @@ def length(total: float, coins: int, chances: Limits, noise: float, error: float
 
 def log_tail(total: float, coins: int, chance: float, each: float, noise: float) -> float:
     """The log of a bound on the chance that the sum is `total` or more: 0 where that is not far out."""
-    mean = coins * chance * each
-    spread = math.sqrt(coins * chance * (1 - chance) * each * each + noise * noise)
+    mean, variance = coins * chance * each, coins * chance * (1 - chance) * each * each + noise * noise
     if total <= mean:
         return 0.0
-    tilts = (total - mean) / max(spread * spread, 1e-300) * np.geomspace(0.05, 4, 200)
-    logs = coins * np.logaddexp(math.log1p(-chance) if chance < 1 else -np.inf, _log(chance) + tilts * each)
-    return float(min(0.0, np.min(logs + (tilts * noise) ** 2 / 2 - tilts * total)))
+    if variance == 0:
+        return -math.inf
+    tilts = (total - mean) / variance * _NEAR  # any tilt gives a bound
+    if each:
+        tilts = np.concatenate([tilts, _FAR / abs(each)])
+    out = math.log1p(-chance) if chance < 1 else -math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        logs = (
+            coins * np.logaddexp(out, _log(chance) + tilts * each) + (tilts * noise) ** 2 / 2 - tilts * total
+        )
+    return min(0.0, float(np.nanmin(logs)))
 
 
 def likeness_chance(cosine: float, length: int, pairs: int) -> float:

@@ -33,9 +33,12 @@ def clip_twice() -> Iterator[None]:
     def doubled_rows(rows: Tensor, norm: float) -> Tensor:
         return clip_rows(rows, 2 * norm)
 
-    with patch.object(sums, "clip_factors", doubled), patch.object(sums, "clip_rows", doubled_rows):
-        with patch.object(per_example, "clip_factors", doubled):
-            yield
+    with (
+        patch.object(sums, "clip_factors", doubled),
+        patch.object(sums, "clip_rows", doubled_rows),
+        patch.object(per_example, "clip_factors", doubled),
+    ):
+        yield
 
 
 def less_noise() -> AbstractContextManager[object]:
@@ -58,9 +61,9 @@ def one_missing() -> Iterator[None]:
 
     kept = cached_property(left)
     kept.__set_name__(Levels, "left")
-    with patch.object(Levels, "shares", property(lambda self: shares(self) + 1)):
-        with patch.object(Levels, "left", kept):
-            yield
+    more = property(lambda self: shares(self) + 1)
+    with patch.object(Levels, "shares", more), patch.object(Levels, "left", kept):
+        yield
 
 
 def everybody() -> AbstractContextManager[object]:
