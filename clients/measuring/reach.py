@@ -29,14 +29,15 @@ from federation.errors import NoMock
 from federation.kinds.base import Work
 from federation.kinds.updates import NoisedSteps
 from federation.model.params import initial_params
-from federation.model.task import Dataset, Task, build_task, is_built_in
+from federation.model.task import Dataset, Task, build_task, is_built_in, weighed
 from federation.plan.plan import Plan
 from federation.round.terms import Terms
 from privacy.mechanism.encoding import EncodingOverflow
 from privacy.mechanism.noise import Stream
 
 LARGE = 1000.0
-_BESIDE, _CANARIES, _KEYS = 8, 2, 20_000
+_MOCK, _BESIDE, _CANARIES = 40, 8, 2
+_KEYS = 20_000  # are tried, until one draws the canary
 _SITE = 200  # records of a site that is the canary itself
 _DECLARED = 10_000  # so that no ball around a whole batch shortens what one record does
 _KEY_BYTES = 32
@@ -54,7 +55,7 @@ def reach(plan: Plan, site: str, sites: int, tell: Tell = lambda _done, _total: 
     """How far canaries move a contribution; None where the plan's task makes no mock records."""
     task, whole_site = build_task(plan), plan.privacy.unit == "client"
     try:
-        mock = made_records(plan, task, site, _SITE if whole_site else _BESIDE + _CANARIES)
+        mock = _heaviest_last(task, made_records(plan, task, site, _SITE if whole_site else _MOCK))
     except NoMock:
         return None
     params = initial_params(task.model, plan.federation.seed)
@@ -68,6 +69,12 @@ def reach(plan: Plan, site: str, sites: int, tell: Tell = lambda _done, _total: 
     return Moved(farthest, math.sqrt(terms.dimension) * terms.kind.mechanism(terms.parties).step)
 
 
+def _heaviest_last(task: Task, mock: Dataset) -> Dataset:
+    """The records in another order: canaries are of a class that counts in full."""
+    weights = weighed(mock.labels, task.class_weights, torch.zeros((), dtype=torch.float64))
+    return mock.at(torch.argsort(weights, stable=True))
+
+
 def _cases(plan: Plan, task: Task, mock: Dataset) -> Iterator[tuple[Dataset, int]]:
     """Data whose last unit is the canary, and how many of their rows are without it."""
     if plan.privacy.unit == "client":
@@ -75,7 +82,7 @@ def _cases(plan: Plan, task: Task, mock: Dataset) -> Iterator[tuple[Dataset, int
         return
     nobody, others = mock.at(torch.arange(0)), mock.at(torch.arange(_BESIDE))
     chance = not is_built_in(task)  # in a model it differs by who is beside
-    for canaries in _made(mock.at(torch.arange(_BESIDE, len(mock)))):
+    for canaries in _made(mock.at(torch.arange(len(mock) - _CANARIES, len(mock)))):
         alone = [canaries.at(torch.tensor([row])) for row in range(len(canaries))]
         for unit in alone if plan.privacy.unit == "record" else [canaries]:
             for beside in (nobody,) if chance else (nobody, others):

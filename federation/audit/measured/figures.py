@@ -11,7 +11,7 @@ from typing import Any, Self
 from privacy.canonical import Fields
 
 _MOST = 10**10  # of any number in a file
-_MOST_GUESSES = 10_000
+_MOST_RELEASES, _MOST_GUESSES = 100_000, 2000
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,9 @@ def _check(found: Figures) -> None:
     sound = max(counts) <= _MOST and max(map(abs, numbers)) <= _MOST and min(at_least) >= 0
     sound = sound and found.short_length > 0 and found.share <= 1.001 and 0 <= found.likeness <= 1
     sound = sound and all(right <= of <= found.canaries <= _MOST_GUESSES for of, right in found.guesses)
-    if not sound or len(found.guesses) > 20 or (found.guesses and not found.guessed_after):
+    sound = sound and max(found.rounds, found.releases, found.vectors) <= _MOST_RELEASES
+    sound = (
+        sound and bool(found.guesses) <= found.guessed_after <= found.releases and len(found.guesses) <= 10
+    )
+    if not sound:
         raise ValueError("has figures that nobody can have seen")

@@ -35,6 +35,11 @@ _AS_LONG = {
     False: "no mock record is as long as the clip, so this shows little",
 }
 
+_OF_WHOM = {
+    True: "on sums with the shares of {} sites, or fewer by those that may be lost: all that epsilon counts on",
+    False: "of one site, or of the server, in each release",
+}
+
 Outcome = Literal["as planned", "falsified", "not measured"]
 
 
@@ -107,8 +112,9 @@ def _looks(plan: Plan, figures: Figures) -> Iterator[Look]:
     norm, kind = plan.privacy.clipping_norm or 0.0, plan.kind
     noise = limits.deviation(figures.squares, figures.quiet, error)
     multiplier, z = noise.times(1 / (norm + figures.rounding)), kind.noise_multiplier
+    outcome, sees = _verdict(multiplier.upper < z), _sees(multiplier, less=True)
     yield Look(
-        "noise multiplier", z, multiplier, _verdict(multiplier.upper < z), sees=_sees(multiplier, less=True)
+        "noise multiplier", z, multiplier, outcome, _OF_WHOM[figures.sites > 1].format(figures.sites), sees
     )
     if figures.coins:
         blur = noise.upper * math.sqrt(figures.releases)
@@ -191,14 +197,16 @@ def _epsilon(plan: Plan, figures: Figures, looks: dict[str, Look]) -> Limits | N
         return None
     norm, count = plan.privacy.clipping_norm or 0.0, max(1, round(counted.found))
     noise = z.times(norm + figures.rounding)
-    if not math.isfinite(clip.upper) or clip.lower <= 0:
+    shortest = max(clip.lower, figures.reach - figures.reach_rounding if figures.reach is not None else 0.0)
+    if not math.isfinite(clip.upper) or shortest <= 0:
         return None
 
     def cost(deviation: float, each: float, chance: float) -> Mechanism:
-        return Mechanism(deviation / (each + figures.rounding), min(1.0, max(chance, 1e-9)), count)
+        sampled = 1.0 if chance > 1 - 1e-9 else max(chance, 1e-9)
+        return Mechanism(deviation / (each + figures.rounding), sampled, count)
 
     found = recount([cost(noise.found, clip.found, rate.found)], delta)
-    least = recount([cost(noise.upper, clip.lower, rate.lower)], delta)
+    least = recount([cost(noise.upper, shortest, rate.lower)], delta)
     most = recount([cost(noise.lower, clip.upper, rate.upper)], delta)
     return Limits(found.upper, least.lower, most.upper)
 

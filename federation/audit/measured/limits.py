@@ -91,7 +91,8 @@ def log_tail(total: float, coins: int, chance: float, each: float, noise: float)
         logs = (
             coins * np.logaddexp(out, _log(chance) + tilts * each) + (tilts * noise) ** 2 / 2 - tilts * total
         )
-    return min(0.0, float(np.nanmin(logs)))
+    known = logs[~np.isnan(logs)]
+    return min(0.0, float(known.min())) if len(known) else 0.0
 
 
 def likeness_chance(cosine: float, length: int, pairs: int) -> float:

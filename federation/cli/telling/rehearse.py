@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clients.policy import SiteFile
     from federation.audit.measured.figures import Figures
     from federation.audit.measured.judging import Look, Verdict
+    from federation.audit.measured.limits import Limits
     from federation.plan.plan import Plan
 
 
@@ -99,7 +100,7 @@ def show_verdict(figures: Figures, verdict: Verdict) -> None:
 
     word = "FALSIFIED" if verdict.falsified else "PASS"
     head = f": {figures.releases} releases in {figures.rounds} rounds of canaries; no data, no budget"
-    table = titled("", "measured here", "the plan", "found", "from", "to", "would see", "")
+    table = titled("", "measured here", "the plan", "found", "from", "to", "would see", "so it is")
     for look in verdict.looks:
         table.add_row(look.name, *_row(look))
     show(styled((word, "bold"), head), table, *_below(verdict))
@@ -107,9 +108,16 @@ def show_verdict(figures: Figures, verdict: Verdict) -> None:
 
 def _row(look: Look) -> Iterator[str]:
     yield "" if look.planned is None else f"{look.planned:.4g}"
-    yield from ("", "", "") if look.limits is None else (f"{each:.4g}" for each in look.limits)
+    yield from ("", "", "") if look.limits is None else _numbers(look.limits)
     yield look.sees
     yield look.outcome
+
+
+def _numbers(limits: Limits) -> Iterator[str]:
+    """What was found, and between which two the truth lies unless nothing about it is in doubt."""
+    yield f"{limits.found:.4g}"
+    sure = limits.lower == limits.upper
+    yield from ("" if sure else f"{each:.4g}" for each in (limits.lower, limits.upper))
 
 
 def _below(verdict: Verdict) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What an installation does is seen as it is; a right one passes, and each planted bug is found by its own look."""
+"""DP-65: an installation is seen as it is: a right one passes, and bugs are found by a look of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lower bounds from one run: what the two theorems say, and never more than the truth but by the stated chance."""
+"""DP-66: lower bounds from one run: as the two theorems say, and above the truth by the stated chance alone."""
 
 from __future__ import annotations
 
