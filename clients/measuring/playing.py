@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -30,7 +31,7 @@ from federation.round.cohort import stand_ins
 from federation.round.messages import Member
 from federation.round.parts import secrets_of, without_excess
 from federation.round.terms import Terms
-from privacy.mechanism.encoding import RingVector
+from privacy.mechanism.encoding import EncodingOverflow, RingVector
 from privacy.mechanism.noise import Stream
 
 Tell = Callable[[int, int], None]
@@ -140,12 +141,22 @@ def _is_shared(terms: Terms) -> bool:
 def _steps(stage: Stage, terms: Terms, trainers: dict[str, Trainer], seen: Seen) -> None:
     """A round of a site that noises each of its steps: all of them are releases, and all that it sends."""
     watched: list[Watched] = []
-    vector = _of(stage, terms, stage.site, trainers, b"", watched)
+    vector: RingVector | None = None
+    with suppress(
+        EncodingOverflow
+    ):  # of a learning rate with which a site sends nothing; its steps were noised
+        vector = _of(stage, terms, stage.site, trainers, b"", watched)
     (work,) = watched
     seen.released += [step.numpy() for step in work.steps]
     seen.noises += seen.released[len(seen.noises) :]
     seen.batches += len(work.steps)
-    training, codec = terms.plan.training, terms.codec
+    if vector is not None:
+        seen.follows = seen.follows and _follows(stage, terms, work, vector)
+
+
+def _follows(stage: Stage, terms: Terms, work: Watched, vector: RingVector) -> bool:
+    """Whether a vector is what the site's own optimizer makes of the noised steps, but for the rounding."""
+    training = terms.plan.training
     position = torch.zeros(terms.dimension, dtype=torch.float64)
     steps = Steps(training, position)
     for noised in work.steps:
@@ -153,8 +164,7 @@ def _steps(stage: Stage, terms: Terms, trainers: dict[str, Trainer], seen: Seen)
         if training.proximal is not None:
             mean = mean + training.proximal * position
         steps.step(mean)
-    sent = codec.decode(codec.from_ring(vector))
-    seen.follows = seen.follows and bool((sent - position).abs().max() <= 1.001 * codec.step)
+    return bool(np.abs(floats_of(terms, vector) - position.numpy()).max() <= 1.001 * terms.codec.step)
 
 
 def _sum(stage: Stage, terms: Terms, trainers: dict[str, Trainer], seen: Seen) -> None:
