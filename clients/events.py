@@ -10,6 +10,7 @@ from clients.participant import Participant
 from federation.log import Event, Fact, is_on, note
 from federation.plan.guarantee import site_cost
 from federation.plan.plan import Plan
+from federation.round.plays import account_name
 from federation.round.terms import Terms
 from privacy.canonical import finite
 from privacy.roster import Roster
@@ -19,7 +20,7 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
     """The site takes part in a run, or goes on with one that its ledger has begun."""
     if not is_on():  # an epsilon takes a moment
         return
-    begun = journal.rounds_begun(run.hex())
+    begun = journal.rounds_begun(account_name(plan, run))
     if plan.is_rehearsal:
         note("rehearsal_begins", run=run.hex(), plan=plan.rehearsed().digest, rounds=plan.rounds)
         return
@@ -29,7 +30,7 @@ def note_joined(run: bytes, plan: Plan, roster: Roster, journal: Journal) -> Non
         name=plan.federation.name,
         plan=plan.digest,
         sites=[entry.site for entry in roster.entries],
-        rounds=plan.federation.rounds,
+        rounds=plan.reserved[0],
         rounds_begun=begun,
         **_spent(plan, journal),
     )
@@ -101,7 +102,7 @@ def _spent(plan: Plan, journal: Journal) -> dict[str, Fact]:
 def _so_far(terms: Terms, journal: Journal) -> float | None:
     if not terms.plan.is_private or terms.plan.is_rehearsal:
         return None
-    rounds = journal.rounds_begun(terms.run.hex())
+    rounds = journal.rounds_begun(account_name(terms.plan, terms.run))
     return finite(site_cost(terms.plan, rounds, terms.is_evaluation).together)
 
 

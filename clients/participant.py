@@ -16,6 +16,7 @@ from federation.plan.plan import Plan
 from federation.round.groups import may_differ, smallest_sum
 from federation.round.messages import Frame, Invitation, Kind, Member
 from federation.round.parts import secrets_of
+from federation.round.plays import is_played, last_round
 from federation.round.terms import Terms
 from privacy.errors import FaultyServer, PolicyViolation, ProtocolError, SuspectedClient
 from privacy.roster import Roster
@@ -64,7 +65,7 @@ def settle(plan: Plan, frame: Frame, member: Member, dimension: int, roster: Ros
     """The terms of an invitation, those of the site's group if there are groups; or the reason not to take part."""
     invitation = Invitation.from_bytes(frame.body)
     terms = Terms(plan, frame.run, frame.round, frame.attempt, invitation.members, dimension)
-    if not 1 <= frame.round <= plan.last_round:
+    if not (is_played(plan, frame.run) and 1 <= frame.round <= last_round(plan, frame.run)):
         raise FaultyServer(f"round {frame.round} of {plan.rounds} that are played")
     _require_sampled(plan, len(terms.members))
     require_company(plan, policy, smallest_sum(plan, len(terms.members)))

@@ -33,6 +33,7 @@ from clients.training.work import Trainer, contribution, fresh_excess
 from federation.errors import FederationError, TaskError
 from federation.model.params import params_bytes
 from federation.round.messages import Invitation
+from federation.round.plays import account_name
 from federation.round.terms import Terms
 from privacy.accounting.units import Limit
 from privacy.errors import PolicyViolation, PrivacyError
@@ -100,7 +101,9 @@ def release(
     """
     run, number = terms.account
     question = terms.question(params_bytes(params)).hex()
-    ended = terms.run.hex() if terms.is_evaluation else ""  # its model is what is evaluated
+    ended = (
+        account_name(terms.plan, terms.run) if terms.is_evaluation else ""
+    )  # its model is what is evaluated
     sealed = journal.begin(run, number, question, limits, heads, ended)
     form = Payload(terms.length, terms.codec.ring_bits)
     if sealed is None:

@@ -19,6 +19,7 @@ from clients.events import note_asked, note_ended, note_invited, note_joined, no
 from clients.greeting.greeting import agreed, greeted
 from clients.greeting.greetings import Greetings
 from clients.greeting.joined import Joined
+from clients.greeting.parts import begun_of, is_same, require_playable
 from clients.greeting.position import Position
 from clients.greeting.refusals import UnknownRun, asked_to_exit, reason_of
 from clients.journal.journal import Journal
@@ -49,6 +50,7 @@ from federation.round.messages import (
     few,
     heads_body,
 )
+from federation.round.plays import MODEL, account_name, fold_of
 from federation.round.terms import Terms, evaluation_run
 from privacy.errors import FaultyServer, LedgerRefusal, MalformedMessage
 from privacy.ledger.heads import Head
@@ -134,13 +136,15 @@ class Site:
         shown = self._believed(heads, genuine)
         joined = self._joined
         if joined is not None and (joined.run, joined.plan, joined.roster) == (run, plan, genuine):
-            self.journal.require_present(run.hex())
+            self.journal.require_present(account_name(plan, run))
             self.journal.witness(shown)
             return
         self._require_free(run)
+        require_playable(plan, run, self.journal)
+        name = account_name(plan, run)
         policy = self.policy()
         consent(plan, policy)
-        self.journal.require_approved(run.hex(), plan.digest, policy.runs_of(plan.digest))
+        self.journal.require_approved(name, plan.digest, policy.runs_of(plan.digest))
         self._require_untried(plan)
         build_task(plan)  # what is missing, or is not what the plan pins, is told before anything is charged
         self.journal.accept(genuine.serial, genuine.root.hex())
@@ -149,10 +153,10 @@ class Site:
         if joined is not None and (joined.run, joined.plan) == (run, plan):
             joined.regroup(genuine)
             return
-        names = run.hex(), evaluation_run(run.hex())
-        agreed_on = plan.digest, plan.charges, plan.federation.rounds
-        self.journal.reserve_plan(names, *agreed_on, policy.limits(), policy.runs_of(plan.digest))
-        if not self.journal.is_open(run.hex()):
+        (rounds, tests), names = plan.reserved, (name, evaluation_run(name))
+        agreed_on = plan.digest, plan.charges, rounds
+        self.journal.reserve_plan(names, *agreed_on, policy.limits(), policy.runs_of(plan.digest), tests)
+        if not self.journal.is_open(name):
             self._joined = Joined(run, plan, genuine, None, 0)
             return
         trainer = self._loaded(plan)
@@ -164,7 +168,7 @@ class Site:
             members = tuple(Member(entry.site, entry.size) for entry in genuine.entries)
             largest = Terms(plan, run, 1, 1, members, dimension)
             self.pace = _PACE_MARGIN * worst_case_seconds(largest, self.member.site, trainer)
-        begun = Position(begun=self.journal.last_begun(run.hex()))
+        begun = Position(begun=begun_of(plan, run, self.journal.last_begun(name)))
         self._joined = Joined(run, plan, genuine, trainer, dimension, begun)
         note_joined(run, plan, genuine, self.journal)
 
@@ -178,15 +182,18 @@ class Site:
 
     def _is_busy(self) -> bool:
         """Whether a run is open in this process."""
-        return self._joined is not None and self.journal.is_open(self._joined.run.hex())
+        return self._joined is not None and self.journal.is_open(
+            account_name(self._joined.plan, self._joined.run)
+        )
 
     def _require_free(self, run: bytes) -> None:
         """LedgerRefusal for another run than the one that is open here: no greeting ends that one."""
         joined = self._joined
-        if joined is not None and joined.run != run and self._is_busy():
+        if joined is not None and not is_same(joined.plan, joined.run, run) and self._is_busy():
+            name = account_name(joined.plan, joined.run)
             raise LedgerRefusal(
-                f"this site takes part in run {joined.run.hex()}, which is not over",
-                hint=f"finish it; if it will not go on: federation ledger close SITE {joined.run.hex()}",
+                f"this site takes part in run {name}, which is not over",
+                hint=f"finish it; if it will not go on: federation ledger close SITE {name}",
             )
 
     def _loaded(self, plan: Plan) -> Trainer:
@@ -202,7 +209,8 @@ class Site:
         try:
             try_out(trainer.task, trainer.data, plan, self.member.size)
         except TaskError:
-            self.journal.abandon_run(run.hex(), bytes(32).hex(), evaluation_run(run.hex()))
+            name = account_name(plan, run)
+            self.journal.abandon_run(name, bytes(32).hex(), evaluation_run(name))
             self._failing.append(plan.digest)
             del self._failing[:-_REMEMBERED]
             raise
@@ -243,9 +251,11 @@ class Site:
     def finish(self, run: bytes, params: bytes) -> Head:
         """The run is over and ended in these params (a digest): rounds that were never begun are returned.
 
-        The head of the journal after it.
+        A fold ends nothing of the ledger's: the training of the model does. The head of the journal after it.
         """
-        self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
+        joined = self._joined
+        if joined is None or joined.run != run or fold_of(joined.plan, run) == MODEL:
+            self.journal.close_run(run.hex(), params.hex(), evaluation_run(run.hex()))
         note_ended(run, self._joined.plan if self._joined is not None else None, self.journal)
         return self.journal.head()
 
@@ -321,7 +331,7 @@ class Site:
         return self._joined
 
     def _invited(self, joined: Joined, frame: Frame) -> Participant:
-        self.journal.require_present(frame.run.hex())
+        self.journal.require_present(account_name(joined.plan, frame.run))
         if joined.trainer is None:
             raise LedgerRefusal("this run is closed", hint="start a new one")
         consent(joined.plan, self.policy())

@@ -91,7 +91,7 @@ def _so_far(plan: Plan, rounds: int) -> float | None:
     event, delta = plan.charges[0].event, plan.privacy.delta
     if not isinstance(event, GaussianEvent) or delta is None:
         return None
-    done = plan.charges[0].with_count(event.count // plan.federation.rounds * rounds)
+    done = plan.charges[0].with_count(plan.kind.releases_per_round * rounds)
     return epsilon([done.event], delta)
 
 

@@ -28,7 +28,7 @@ from federation.report.files import read_report
 from federation.report.receipt import Receipt
 from federation.report.report import Metrics, Report, UnlikelySum
 from federation.report.report import Transcripts as Kept
-from federation.round.messages import RUN_ID_BYTES
+from federation.round.plays import fresh_run
 from federation.sums.engines import option
 from federation.sums.record import digest_of, path_of
 from federation.sums.replay import done
@@ -106,11 +106,11 @@ class RunFolder:
             )
         return report
 
-    def state(self, params: Tensor) -> ServerState:
-        """Where the run stands; at the beginning, that is `params` and a fresh run id."""
+    def state(self, params: Tensor, run: bytes = b"") -> ServerState:
+        """Where the run stands; at the beginning, that is `params` and this run id, or a fresh one."""
         stored = checkpoint.read(self.path / "checkpoint", self.plan)
         if stored is None:
-            stored = begin(self.plan, os.urandom(RUN_ID_BYTES), params)
+            stored = begin(self.plan, run or fresh_run(self.plan), params)
         else:
             stored = self._caught_up(stored)
             # Attempts that a killed process may have begun are skipped: an attempt's number is never used twice.

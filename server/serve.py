@@ -14,7 +14,7 @@ from federation.identity.roster_file import load_roster
 from federation.log import note, warn
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.model.task import Task, build_task
-from federation.plan.plan import Plan, load
+from federation.plan.plan import Plan, load, require_no_folds
 from federation.report.files import PAGE, write_page, write_report
 from federation.report.report import Made, whole
 from federation.report.summary import summary_of
@@ -49,6 +49,7 @@ def serve(
     """
     started = time.perf_counter()
     plan = load(plan_path)
+    require_no_folds(plan)
     task = build_task(plan)
     folder = RunFolder.open(state_dir, plan, plan_path.read_text("utf-8-sig"))
     if (done := folder.finished("flower", simulated=False)) is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from federation.kinds.folds import folds_facts
 from federation.plan.guarantee import cost_for, epsilons, exposure, of_two, promised
 from federation.plan.plan import Plan
 from federation.round.excess import excess_facts, planned_cohort
@@ -35,7 +36,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
             'a plan with privacy.noise = "none" has no budget: its epsilon is infinite',
             hint='choose privacy.noise = "site", "distributed" or "central"',
         )
-    whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=event.count // rounds)
+    whole, each = cost_for(plan, privacy.unit, Patient()), replace(event, count=plan.kind.releases_per_round)
     working_on("other accountants")
     if whole.together == 0:
         raise UnsafeParameters(
@@ -55,6 +56,7 @@ def budget_of(plan: Plan, working_on: Callable[[str], None] = lambda _: None) ->
         "unit": privacy.unit,
         "sample_rate": event.sample_rate,
         "steps": event.count,
+        **folds_facts(plan),
         **_together(plan, whole, people),
         **of_two(plan),
         **excess_facts(plan, planned_cohort(plan)),

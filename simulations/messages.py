@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from clients.journal.lock import alone
 from clients.site import Site
 from federation.model.params import initial_params, params_bytes, params_digest
 from federation.report.receipt import Receipt
 from federation.report.report import Tried
+from federation.round.plays import account_name, counted_rounds, counted_tests, has_evaluation
 from federation.round.terms import evaluation_run
 from federation.round.transport import Transport
 from federation.sums.state import ServerState
@@ -41,11 +43,24 @@ class _Played:
     close: Callable[[bytes], Mapping[str, Head]]  # digest of the model -> the last head of each ledger
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of the runs that a plan with folds is played as: its id, and where the journals of all of them are."""
+
+    run: bytes
+    journals: Path
+
+
 def play_messages(
-    folder: RunFolder, world: World, engine: str, telling: Telling, faults: Faults | None
+    folder: RunFolder,
+    world: World,
+    engine: str,
+    telling: Telling,
+    faults: Faults | None,
+    part: Part | None = None,
 ) -> Paid:
-    """Play what is left of a run, each site with a journal of its own."""
-    journals = folder.path / "journals"
+    """Play what is left of a run, or of this part of one, each site with a journal of its own."""
+    journals = folder.path / "journals" if part is None else part.journals
     folder.require_whole({name: journal_of(world, name, journals) for name in world.training})
     folder.require_accepted()
     keep_identities(world, folder.path / "checkpoint" / "keys")
@@ -56,11 +71,13 @@ def play_messages(
         parties = open_sites(world, journals)
         for site in parties.values():
             stack.callback(site.close)
-        final, tried = _train(folder, world, parties, engine, telling, faults)
-        run = final.run.hex()
-        rounds = {name: site.journal.rounds_begun(run) for name, site in parties.items()}
+        start = b"" if part is None else part.run
+        final, tried = _train(folder, world, parties, engine, telling, faults, start)
+        run = account_name(world.plan, final.run)
+        asked, tests = counted_rounds(world.plan, final.run), counted_tests(world.plan, final.run)
+        rounds = {name: site.journal.begun_in(run, asked) for name, site in parties.items()}
         evaluated = [
-            name for name, site in parties.items() if site.journal.rounds_begun(evaluation_run(run)) > 0
+            name for name, site in parties.items() if site.journal.begun_in(evaluation_run(run), tests) > 0
         ]
         charged = {name: site.journal.charged(run, evaluation_run(run)) for name, site in parties.items()}
     return Paid(final, rounds, frozenset(evaluated), charged, tried)
@@ -73,12 +90,13 @@ def _train(
     engine: str,
     telling: Telling,
     faults: Faults | None,
+    run: bytes,
 ) -> tuple[ServerState, Tried | None]:
     """Play every round that is left; each is on disk before the next begins. The run is counted before the first.
 
     A run that a site refuses has tried nothing, and is not counted.
     """
-    state = folder.state(initial_params(world.task.model, world.plan.federation.seed))
+    state = folder.state(initial_params(world.task.model, world.plan.federation.seed), run)
     with folder.keeping_refusal(state), ExitStack() as stack:
         kept = folder.transcripts(world.roster, state.params.numel())
         stated = partial(folder.store_consents, state.run)
@@ -88,7 +106,7 @@ def _train(
             state, metrics = after, telling.measure(after)
             folder.store(state, receipt, metrics)
             telling.progress(receipt, metrics)
-        if world.plan.evaluation.epsilon is not None and folder.evaluation() is None:
+        if has_evaluation(world.plan, state.run) and folder.evaluation() is None:
             folder.store_evaluation(state.run, played.evaluate(state))
         folder.store_closing(state, played.close(params_digest(params_bytes(state.model))))
     return state, tried

@@ -121,6 +121,11 @@ def simulate(
     started = time.perf_counter()
     stage("working out the noise", 0, 0)
     plan, text = with_seed(plan, seed)
+    if plan.evaluation.folds is not None:
+        from simulations.planned.playing import simulate_planned
+
+        chosen = (engine == "protocol", study is None, parted is None, faults is None)
+        return simulate_planned(plan, text, sites, Path(out), chosen, progress, stage, warn, notice)
     out = Path(out)
     torch.set_num_threads(1)  # a site's batches are too small for a second thread to pay
     draw = partial(_drawn, out=out, stage=stage) if study is None else _as_it_is

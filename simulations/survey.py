@@ -18,6 +18,7 @@ import numpy as np
 from clients.check import account_of, units_of
 from clients.data.doubts import doubts_of_sizes, hints_of_length, hints_of_metrics
 from clients.data.folders import SiteFiles, find_sites, mixed_hold_outs
+from clients.data.folds import without
 from clients.data.load import protected, read_data
 from clients.data.populations import check_pool, fingerprints
 from clients.data.rows import shared
@@ -116,7 +117,9 @@ def _check(plan: Plan, task: Task, entry: SiteFiles) -> CheckedSite:
                 if file is not None:
                     check_pool(rules, key := rules.identity(), fingerprints(file, plan.patient_column, key))
     if is_readable and training is not None:
-        if test is None:
+        if test is None and plan.evaluation.folds is not None:
+            held_out = without(training, plan, 1)[1]  # as much of it as any fold holds out
+        elif test is None:
             training, held_out = split(training, plan.evaluation.holdout, plan.federation.seed, task.outcome)
         size = (rules.data.size if rules else None) or protected(plan, training)
         with _kept(errors):

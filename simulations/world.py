@@ -59,10 +59,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parted:
-    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's."""
+    """One fold of a cross-validation, and what parts a site's records into those to train on and the fold's.
+
+    `is_planned`: the folds are the plan's own. Then each site declares all its records in every part, as a real one
+    would, and the last part (fold 0) holds none out.
+    """
 
     fold: Fold
     part: Callable[[str, Dataset], tuple[Dataset, Dataset | None]]
+    is_planned: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,9 @@ class World:
     coordinator: Ed25519PrivateKey = field(repr=False)
     seed: bytes = field(repr=False)  # of all synthetic keys
     files: Mapping[str, tuple[FileRead, ...]] = field(default_factory=dict)  # that were read, by site
+    sizes: Mapping[str, int] = field(
+        default_factory=dict
+    )  # declared, where those are not of what it trains on
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
@@ -125,7 +133,8 @@ class World:
 
     def _declared(self, name: str) -> int:
         rules = self.rules.get(name)
-        return (rules.data.size if rules else None) or protected(self.plan, self.training[name])
+        size = (rules.data.size if rules else None) or self.sizes.get(name)
+        return size or protected(self.plan, self.training[name])
 
 
 def read_world(
@@ -149,7 +158,8 @@ def read_world(
     data = {name: _usable(plan, task, name, *parts) for name, parts in data.items()}
     for train, _ in data.values():
         check_delta(plan, len(data) if plan.privacy.unit == "client" else protected(plan, train))
-    if not plan.task_is_tally:
+    planned = parted is not None and parted.is_planned
+    if not (planned or plan.task_is_tally):
         require_held_out(test is not None for _, test in data.values())
     for name, own in rules.items():
         consent(plan, own.policy)
@@ -167,9 +177,15 @@ def read_world(
         coordinator=identity(seed, ""),
         seed=seed,
         files={name: found for name, (_, found) in read.items()},
+        sizes={name: _both(plan, *records) for name, (records, _) in read.items()} if planned else {},
     )
     sample(plan, world.members, round_number=1)
     return world
+
+
+def _both(plan: Plan, train: Dataset, test: Dataset | None) -> int:
+    """How many records, or patients, are in both parts."""
+    return protected(plan, train) + (0 if test is None else protected(plan, test))
 
 
 def own_rules(entry: SiteFiles) -> SiteFile | None:

@@ -70,13 +70,17 @@ def apart(dataset: Dataset, holdout: float, seed: int, unit: Unit) -> tuple[Data
     them as a whole; where it protects a record, each record goes by itself, since one more would move its patient's
     others. None if nothing is held out.
     """
-    if dataset.patients is not None and dataset.ids is None and unit == "record":
-        owners, ranks = np.arange(len(dataset)), content_hashes(dataset, seed)
-    else:
-        owners = _owners(dataset)
-        ranks = _id_hashes(dataset, owners, seed)
+    owners, ranks = ranked(dataset, unit, _key(seed))
     held = ranks < np.uint64(round(holdout * 2**64))
     return _parts(dataset, held[owners])
+
+
+def ranked(dataset: Dataset, unit: Unit, key: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Who each row goes with, and a hash for each of these under a public key, by nothing but them alone."""
+    if dataset.patients is not None and dataset.ids is None and unit == "record":
+        return np.arange(len(dataset)), _contents(dataset, key)
+    owners = _owners(dataset)
+    return owners, _id_hashes(dataset, owners, key)
 
 
 def is_on_one_side(dataset: Dataset, unit: Unit) -> bool:
@@ -84,12 +88,12 @@ def is_on_one_side(dataset: Dataset, unit: Unit) -> bool:
     return dataset.patients is None if unit == "record" else unit == "patient" and dataset.ids is not None
 
 
-def _id_hashes(dataset: Dataset, owners: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+def _id_hashes(dataset: Dataset, owners: NDArray[np.int64], key: bytes) -> NDArray[np.uint64]:
     """A rank for each owner, by its id; by its content where there is no id."""
     if dataset.ids is None:
-        return _sums(owners, content_hashes(dataset, seed))
+        return _sums(owners, _contents(dataset, key))
     _, first = np.unique(owners, return_index=True)
-    return _keyed([name.tobytes() for name in dataset.ids.numpy()[first].astype(">i8")], seed)
+    return _keyed([name.tobytes() for name in dataset.ids.numpy()[first].astype(">i8")], key)
 
 
 def _owners(dataset: Dataset) -> NDArray[np.int64]:
@@ -103,12 +107,19 @@ def _parts(dataset: Dataset, held: NDArray[np.bool_]) -> tuple[Dataset, Dataset 
 
 def content_hashes(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
     """A hash of each row's features, under a public seed."""
+    return _contents(dataset, _key(seed))
+
+
+def _contents(dataset: Dataset, key: bytes) -> NDArray[np.uint64]:
     rows = np.ascontiguousarray(dataset.features.numpy()).reshape(len(dataset), -1)
-    return _keyed([row.tobytes() for row in rows], seed)
+    return _keyed([row.tobytes() for row in rows], key)
 
 
-def _keyed(texts: Sequence[bytes], seed: int) -> NDArray[np.uint64]:
-    key = seed.to_bytes(8, "big")
+def _key(seed: int) -> bytes:
+    return seed.to_bytes(8, "big")
+
+
+def _keyed(texts: Sequence[bytes], key: bytes) -> NDArray[np.uint64]:
     digests = b"".join(hashlib.blake2b(text, digest_size=8, key=key).digest() for text in texts)
     return np.frombuffer(digests, ">u8").astype(np.uint64)
 

@@ -181,14 +181,15 @@ class Journal(Questions):
         rounds: int,
         limits: Sequence[Limit],
         most: int | None,
+        tests: int = 1,
     ) -> None:
-        """Charge a plan's rounds and its evaluation, if it has one, under these two names: both, or neither."""
+        """Charge a plan's rounds and its evaluation, or its `tests`, under these two names: both, or neither."""
         (training, *evaluation), (run, after) = charges, runs
         if evaluation:
             self.require_room(run, plan_digest, charges, limits)
         self.reserve(run, plan_digest, training, rounds, limits, most)
         for charge in evaluation:
-            self.reserve(after, plan_digest, charge, 1, limits)
+            self.reserve(after, plan_digest, charge, tests, limits)
 
     def require_room(
         self, run: str, plan_digest: str, charges: Sequence[Charge], limits: Sequence[Limit]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from clients.journal.runs import require_present, reserved_run
 from federation.ledger.store import Store
@@ -20,6 +20,11 @@ class Questions:
         """By which others tell this ledger from the site's others."""
         with self._store.transaction() as account:
             return account.tip.genesis.ledger
+
+    def is_simulated(self) -> bool:
+        """Whether this is the ledger of a site that a simulation plays."""
+        with self._store.transaction() as account:
+            return account.tip.genesis.simulated
 
     def require_approved(self, run: str, plan_digest: str, most: int | None) -> None:
         """LedgerRefusal for a run of a plan beyond the `most` that are approved. Nothing is written."""
@@ -50,6 +55,12 @@ class Questions:
         """How many rounds of a run were begun; 0 for an unknown run."""
         with self._store.transaction() as account:
             return len(account.runs[run].begun) if run in account.runs else 0
+
+    def begun_in(self, run: str, rounds: Container[int]) -> int:
+        """How many of these rounds of a run were begun."""
+        with self._store.transaction() as account:
+            begun = account.runs[run].begun if run in account.runs else {}
+            return sum(number in rounds for number in begun)
 
     def witnessed(self) -> tuple[Head, ...]:
         """The newest head on record of every peer's ledger."""

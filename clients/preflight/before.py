@@ -12,6 +12,7 @@ from clients.preflight.network import network
 from clients.preflight.own import own_findings
 from clients.preflight.plans import PlanSeen, look_at, missing_plans, plans_at_hand
 from clients.preflight.program import program
+from federation.config.purpose import TITLES
 from federation.errors import PlanError
 from federation.log import note, warn
 from federation.plan.plan import Plan
@@ -36,6 +37,7 @@ class Seen:
                 "will_leave",
                 name=seen.name,
                 plan=seen.plan.digest,
+                purpose=dict(seen.purpose).get(TITLES["intended"]),
                 detail=told["each round"],
                 risk=told["risk"],
             )

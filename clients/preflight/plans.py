@@ -39,6 +39,11 @@ class PlanSeen:
         """As the plan calls itself."""
         return self.plan.federation.name
 
+    @property
+    def purpose(self) -> tuple[tuple[str, str], ...]:
+        """What the plan is for, a name and words each: what its consortium signs with it."""
+        return () if self.plan.purpose is None else tuple(self.plan.purpose.lines())
+
 
 def plans_at_hand(rules: SiteFile, path: Path, named: Sequence[Path]) -> dict[Path, Plan | PlanError]:
     """The plans that the call or `plan_files` names, then those beside the site file that `plans` approves.

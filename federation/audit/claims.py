@@ -8,7 +8,7 @@ from typing import Any
 
 from federation.audit.findings import Findings
 from federation.audit.outcome import Claim, Cost
-from federation.audit.recounting import bounds, planned_rate, planned_releases
+from federation.audit.recounting import bounds, planned_rate, planned_releases, planned_tests, planned_whole
 from federation.errors import FederationError
 from federation.plan.guarantee import planned_patient
 from federation.plan.plan import Plan
@@ -30,14 +30,16 @@ def planned_charges(plan: Plan, found: Findings) -> tuple[Charge, Charge | None]
         reason = getattr(error, "message", type(error).__name__)
         found.add("plan-unreadable", f"plan.toml cannot be charged for: {reason}")
         return None
-    for charge, what, rate, count in (
-        (training, "run", planned_rate(plan), planned_releases(plan)),
-        (evaluation, "evaluation", 1.0, 1),
+    all_trainings, all_tests = planned_whole(plan)
+    for charge, what, rate, count, whole in (
+        (training, "run", planned_rate(plan), planned_releases(plan), all_trainings),
+        (evaluation, "evaluation", 1.0, planned_tests(plan), all_tests),
     ):
         if charge is None or not isinstance(charge.event, GaussianEvent):
             continue
-        event, asked = charge.event, (rate, count, 1, plan.privacy.unit, plan.privacy.noise != "site")
-        if (event.sample_rate, event.count, event.group, charge.protects, charge.summed) != asked:
+        event, asked = charge.event, (rate, count, 1, plan.privacy.unit, plan.privacy.noise != "site", whole)
+        said = event.sample_rate, event.count, event.group, charge.protects, charge.summed, charge.whole
+        if said != asked:
             found.add("charge-mismatch", f"the {what} is charged for other releases than the plan makes")
     return training, evaluation
 

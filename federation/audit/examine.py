@@ -9,7 +9,7 @@ as charged; it proves that nobody can have said two different things about it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,16 @@ from federation.audit.evidence import (
     read_report,
     read_rosters,
 )
+from federation.audit.figures.folds import Fold, check_folds
 from federation.audit.figures.made import check_made
 from federation.audit.figures.tables import check_tables
 from federation.audit.findings import Findings
+from federation.audit.folds.place import Place, place_of
 from federation.audit.ledger import check_owner, replayed
 from federation.audit.measured.evidence import Measured, read_measured, require_there
 from federation.audit.outcome import Audit, Claim, SiteAudit, Steps
 from federation.audit.receipts import Receipts, read_receipts
-from federation.audit.recounting import planned_releases
+from federation.audit.recounting import of_begun, planned_releases, planned_tests, releases_in_a_round
 from federation.audit.report import check_page, check_report
 from federation.audit.rounds import (
     check_averages,
@@ -91,6 +93,7 @@ class _Evidence:
     report: Mapping[str, Any] | None
     books: Mapping[str, Ledger]
     accounts: Mapping[str, Account]
+    place: Place
     measured: tuple[Measured, ...]
 
     @property
@@ -101,7 +104,7 @@ class _Evidence:
     @property
     def sites(self) -> tuple[str, ...]:
         """Those that were invited, and those that reserved the run."""
-        joined = {site for site, account in self.accounts.items() if self.receipts.run in account.runs}
+        joined = {site for site, account in self.accounts.items() if self.place.account in account.runs}
         return tuple(sorted({*self.receipts.sites, *joined}))
 
     @property
@@ -120,8 +123,9 @@ class _Evidence:
 def audit(
     run: Path | str, ledgers: Sequence[Path | str] = (), measurements: Sequence[Path | str] = ()
 ) -> Audit:
-    """Everything that the files of `run` show; `ledgers` are those of sites that handed theirs in, `measurements`
-    what they measured of their installations.
+    """Everything that the files of `run` show; `ledgers` and `measurements` are what sites handed in.
+
+    Where the plan has folds, the folder of each fold is audited as well, and what is found there is found here.
 
     UnusableFile if `run` is no run folder, or a file that was handed in does not exist.
     """
@@ -134,7 +138,11 @@ def audit(
     for path in handed_in:
         if not is_regular(path):
             raise UnusableFile("there is no such ledger", hint="federation ledger export SITE", path=path)
-    require_there(shown := [Path(each) for each in measurements])
+    require_there(measured := [Path(each) for each in measurements])
+    return _audited(run, handed_in, measured, is_part=False)
+
+
+def _audited(run: Path, handed_in: Sequence[Path], shown: Sequence[Path] = (), *, is_part: bool) -> Audit:
     found = Findings()
     plan, rosters = read_plan(run, found), read_rosters(run, found)
     receipts, report = read_receipts(run, plan, found), read_report(run, found)
@@ -143,9 +151,9 @@ def audit(
     read = ((site, replayed(site, ledger, found)) for site, ledger in books.items())
     accounts = {site: account for site, account in read if account is not None}
     shared = expanded(books, accounts, receipts, rosters, found)
-    everybody = None if rosters is None else rosters.everybody
+    place, everybody = place_of(plan, receipts.run), None if rosters is None else rosters.everybody
     measured = read_measured(shown, plan, everybody, found)
-    evidence = _Evidence(rosters, receipts, report, books, accounts, measured)
+    evidence = _Evidence(rosters, receipts, report, books, accounts, place, measured)
     roster = evidence.roster
     is_simulation = evidence.is_simulation is True
     consents = check_consents(run, receipts, plan, rosters, is_simulation, found)
@@ -161,23 +169,39 @@ def audit(
     check_receipts(receipts, plan, roster, found)
     check_averages(receipts, plan, found)
     check_unlikely(receipts, plan, found)
-    check_evaluation(receipts, report, plan, evaluation, roster, found)
+    check_evaluation(receipts, report, plan, evaluation if place.is_evaluated else None, roster, found)
     in_process = report is not None and report.get("engine") in ADDS_UP and report.get("simulated") is True
     size = dimension_of(params, plan, consents.dimension, found)
     sums, followed = check_sums(_run_of(run, plan, evidence, size, in_process), found)
     check_params(run, receipts, params, followed, plan, found)
-    setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process)
+    setting = Setting(plan, training, evaluation, roster, receipts, sums, in_process, place)
     _check_both(run, found)
     if report is not None:
         check_made(run, report, plan.privacy.unit != "patient", found)
         check_tables(report, plan, params, receipts, found)
     check_page(run, report, found)
+    if place.has_folds and place.is_model and not is_part:
+        _check_folds(run, plan, evidence, handed_in, found)
     return _concluded(evidence, setting, found)
+
+
+def _check_folds(
+    run: Path, plan: Plan, evidence: _Evidence, handed_in: Sequence[Path], found: Findings
+) -> None:
+    """Audit the folder of every fold, with these ledgers, and hold the figures of all folds against them."""
+    ledgers = [*sorted((run / "journals").glob("*.sqlite")), *handed_in]
+    folds = []
+    for fold in range(1, evidence.place.tests + 1):
+        folder = run / f"fold-{fold}"
+        receipts = read_receipts(folder, plan, Findings()) if is_regular(folder / "plan.toml") else Receipts()
+        inner = _audited(folder, ledgers, is_part=True) if is_regular(folder / "plan.toml") else None
+        folds.append(Fold(fold, receipts.run, receipts.evaluation, inner))
+    check_folds(evidence.receipts.run, evidence.report, plan.digest, folds, found)
 
 
 def _run_of(path: Path, plan: Plan, evidence: _Evidence, size: int | None, in_process: bool) -> SumsOf:
     """What the sums are held against."""
-    runs = [account.runs.get(evidence.receipts.run) for account in evidence.accounts.values()]
+    runs = [account.runs.get(evidence.place.account) for account in evidence.accounts.values()]
     told = set(evidence.receipts.suites).union(*(run.suites for run in runs if run is not None))
     told |= {evidence.roster.suite} if evidence.roster is not None else set()  # not the server's word
     unmasked = ""
@@ -206,7 +230,7 @@ def _check_both(run: Path, found: Findings) -> None:
 
 
 def _check_owners(evidence: _Evidence, found: Findings) -> None:
-    sites, run = evidence.sites, evidence.receipts.run
+    sites, run = evidence.sites, evidence.place.account
     for site, account in evidence.accounts.items():
         if not evidence.books[site].entries:
             continue  # of the ledger of all sites, which is checked by itself
@@ -240,7 +264,9 @@ def _concluded(evidence: _Evidence, setting: Setting, found: Findings) -> Audit:
     }
     if report is not None:
         booked = {
-            site: Booked.of(run, evaluated.get(site)) for site, run in trained.items() if run is not None
+            site: Booked.of(run, evaluated.get(site), setting.place)
+            for site, run in trained.items()
+            if run is not None
         }
         check_report(report, setting, booked, _sizes(evidence), evidence.simulated, found)
         check_history(report, setting.receipts, plan, setting.training, found)
@@ -320,7 +346,8 @@ def _row(
 ) -> SiteAudit:
     """The site's lines of the audit; neither of its claims must be below what it executed."""
     ledger, account, plan = evidence.books.get(site), evidence.accounts.get(site), setting.plan
-    spent, second = _executed(trained), _executed(evaluated)
+    place = setting.place
+    spent, second = _executed(trained, place.counted), _executed(evaluated, place.tested)
     training, both = (recount(charges) for charges in (spent, [*spent, *second]))
     if training is not None:
         check_epsilon(claimed[0], training, f"report.json of site {site}", found)
@@ -331,8 +358,10 @@ def _row(
         ledger=ledger.source if ledger is not None else "",
         entries=len(ledger.entries) if ledger is not None and account is not None else 0,
         simulated=account.tip.genesis.simulated if account is not None else None,
-        training=_steps(trained, planned_releases(plan), planned_releases(plan) // plan.federation.rounds),
-        evaluation=_steps(evaluated, 1, 1) if setting.evaluation is not None else None,
+        training=_steps(trained, planned_releases(plan), releases_in_a_round(plan), spent),
+        evaluation=_steps(evaluated, planned_tests(plan), 1, second)
+        if setting.evaluation is not None
+        else None,
         claimed=claimed[0],
         recomputed=training,
         evaluated=recount(second),
@@ -340,18 +369,21 @@ def _row(
     )
 
 
-def _steps(run: Run | None, planned: int, each: int) -> Steps:
+def _steps(run: Run | None, planned: int, each: int, executed: Sequence[Charge]) -> Steps:
     if run is None:
         return Steps(planned, None, None)
     event = run.charge.event
-    return Steps(planned, event.count if isinstance(event, GaussianEvent) else None, len(run.begun) * each)
+    count = event.count if isinstance(event, GaussianEvent) else None
+    counted = [one.event.count for one in executed if isinstance(one.event, GaussianEvent)]
+    return Steps(planned, count, sum(counted) if counted else len(run.begun) * each)
 
 
-def _executed(run: Run | None) -> list[Charge]:
-    """The charge of the rounds that a site began; empty without a ledger, and without privacy."""
+def _executed(run: Run | None, told: Container[int]) -> list[Charge]:
+    """The charge of the rounds among `told` that a site began; empty without a ledger, and without privacy."""
     if run is None or not isinstance(run.charge.event, GaussianEvent):
         return []
-    return [run.charge.with_count(run.charge.event.count // run.rounds * len(run.begun))]
+    begun = sum(number in told for number in run.begun)
+    return [of_begun(run.charge, run.charge.event, begun, run.rounds)]
 
 
 class _Recounting:

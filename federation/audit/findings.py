@@ -112,6 +112,7 @@ SEVERITIES: Mapping[str, Severity] = {
     "mechanism-falsified": "critical",
     # the evaluation
     "evaluation-missing": "critical",
+    "fold-missing": "critical",
     "evaluation-unplanned": "critical",
     "evaluation-figures": "critical",
     # the claim

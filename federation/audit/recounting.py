@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from federation.plan.plan import Plan
+from federation.plan.tabular import TabularTask
 from federation.round.cohort import required_survivors, shares_along_ring
 from federation.round.groups import smallest_sum
 from privacy.accounting.bounds import Bounds, Mechanism, recount
@@ -27,8 +29,40 @@ def planned_releases(plan: Plan) -> int:
 
     Example: 200 rounds of 5 local steps are 1,000 releases with noise = "site", and 200 otherwise.
     """
+    return plan.federation.rounds * releases_in_a_round(plan) * planned_trainings(plan)
+
+
+def releases_in_a_round(plan: Plan) -> int:
+    """How many releases of one site a round makes."""
     steps = plan.training.local_steps if plan.privacy.noise == "site" else 1
-    return plan.federation.rounds * (1 if plan.privacy.unit == "client" else steps)
+    return 1 if plan.privacy.unit == "client" else steps
+
+
+def planned_trainings(plan: Plan) -> int:
+    """How many trainings hold one unit that the plan protects: all, or all but the one without its fold."""
+    folds = plan.evaluation.folds
+    return 1 if folds is None else folds + 1 - stays_in_a_fold(plan)
+
+
+def planned_tests(plan: Plan) -> int:
+    """How many evaluations hold one such unit."""
+    return 1 if stays_in_a_fold(plan) else plan.evaluation.folds or 1
+
+
+def stays_in_a_fold(plan: Plan) -> bool:
+    """Whether nothing but the unit decides its fold: a table's record that is nobody's, or a person with an id."""
+    if plan.evaluation.folds is None or not isinstance(plan.task, TabularTask):
+        return False
+    asked = "patient" if plan.task.patient is not None else "record"
+    return asked == plan.privacy.unit
+
+
+def planned_whole(plan: Plan) -> tuple[int, int]:
+    """Releases in all trainings and in all evaluations together, where a unit is in some of them; else 0, 0."""
+    folds = plan.evaluation.folds
+    if folds is None or not stays_in_a_fold(plan):
+        return 0, 0
+    return plan.federation.rounds * releases_in_a_round(plan) * (folds + 1), folds
 
 
 def planned_rate(plan: Plan) -> float:
@@ -136,7 +170,14 @@ def _held(run: Run) -> Charge | None:
         return run.charge
     if not isinstance(event, GaussianEvent):
         return run.charge if run.begun else None
-    return run.charge.with_count(event.count * len(run.begun) // run.rounds)
+    return of_begun(run.charge, event, len(run.begun), run.rounds)
+
+
+def of_begun(charge: Charge, event: GaussianEvent, begun: int, rounds: int) -> Charge:
+    """What `begun` of so many rounds cost: of the releases of all of them no unit is charged more than planned."""
+    whole = (charge.whole if charge.whole else event.count) * begun // rounds
+    spent = replace(event, count=min(whole, event.count))
+    return replace(charge, event=spent, whole=whole if charge.whole else 0)
 
 
 def _mechanism(charge: Charge, unit: Unit, patient: Patient) -> Mechanism | None:
@@ -145,6 +186,10 @@ def _mechanism(charge: Charge, unit: Unit, patient: Patient) -> Mechanism | None
     if not isinstance(event, GaussianEvent) or (unit == "client" and charge.protects != "client"):
         return None
     group, count = event.group, event.count
+    if charge.whole and (unit == "client" or unit != charge.protects):
+        count = charge.whole  # in whichever fold it is: nothing says that it is in one
+    if charge.whole and unit == "patient" and patient.sites > 1 and charge.summed and event.sample_rate != 1:
+        count = charge.whole  # a person may go by another id at each site, and so be in several folds
     # A part of what is clipped as a whole does not take it away: it puts another whole in its place.
     replaced = charge.protects not in ("record", unit)
     if unit == "patient":

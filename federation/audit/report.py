@@ -22,9 +22,10 @@ from typing import Any
 from federation.audit.claims import recounted, recounted_charge, told_units
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipts
-from federation.audit.recounting import bounds, planned_releases, told_excess
+from federation.audit.recounting import bounds, planned_releases, releases_in_a_round, told_excess
 from federation.audit.sites import Booked, Setting
 from federation.audit.untrusted import text_of
+from federation.config.purpose import TITLES
 from federation.plan.plan import Plan
 from federation.report.page import render
 from federation.report.report import Report
@@ -46,7 +47,7 @@ _KEYS = ("unit", "records", "sites")
 _SEEN = (
     "engine", "simulated", "history", "evaluation", "privacy.units", "privacy.cross_check.prv",
     "faults.rules", "made.finished", "made.version", "made.signers", "timing.total_seconds", "sites[].lines",
-    "fold", "tables",
+    "fold", "folds", "tables",
 )  # fmt: skip
 
 
@@ -80,8 +81,7 @@ def check_report(
     _expect_charges(report, expected["sites"], counted, plan)
     if "made" in report:  # an earlier version did not say it
         expected["made"] = {"run": receipts.run}
-    if plan.server.iterate_average is not None or "iterate_average" in report:
-        expected["iterate_average"] = plan.server.iterate_average
+    expected |= _repeated(plan, report)
     if "transcripts" in report:
         expected["transcripts"] = {"kept": _transcripts(receipts), "left_out": setting.sums.left_out or None}
     if "faults" in report:
@@ -104,6 +104,13 @@ def check_report(
         if name not in _SEEN:
             found.skip(f"report.json: {name}")
     found.skip("metrics of the rounds: they are the server's own word, the same in receipts and report")
+
+
+def _repeated(plan: Plan, report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report repeats of a plan where the plan says it, and may not say where it does not."""
+    purpose = None if plan.purpose is None else {**dict.fromkeys(TITLES), **plan.purpose.to_json()}
+    said = {"iterate_average": plan.server.iterate_average, "purpose": purpose}
+    return {name: value for name, value in said.items() if value is not None or name in report}
 
 
 def _faults(receipts: Receipts) -> dict[str, Any]:
@@ -201,7 +208,7 @@ def _privacy(setting: Setting) -> dict[str, Any]:
         return {**said, "epsilon": None, "delta": None, "noise_multiplier": None}
     return {
         **said,
-        **_spent(setting, plan.federation.rounds, is_tested=True),
+        **_spent(setting, setting.place.rounds, is_tested=True),
         "delta": plan.privacy.delta,
         "noise_multiplier": charge.event.noise_multiplier,
         "clipping_norm": plan.privacy.clipping_norm,
@@ -237,7 +244,7 @@ def _spent(setting: Setting, rounds: int, is_tested: bool) -> dict[str, Any]:
     plan, event = setting.plan, setting.training.event
     if plan.privacy.delta is None or not isinstance(event, GaussianEvent):
         return {"epsilon": None}
-    trained = replace(event, count=rounds * planned_releases(plan) // plan.federation.rounds)
+    trained = replace(event, count=min(rounds * releases_in_a_round(plan), planned_releases(plan)))
     spent: dict[str, Any] = {"epsilon": epsilon([trained], plan.privacy.delta)}
     if setting.evaluation is None:
         return spent

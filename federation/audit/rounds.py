@@ -15,7 +15,7 @@ from federation.audit.claims import recounted_charge
 from federation.audit.evidence import Params
 from federation.audit.findings import Findings
 from federation.audit.receipts import Receipt, Receipts
-from federation.audit.recounting import planned_releases
+from federation.audit.recounting import releases_in_a_round
 from federation.audit.report import differs, is_near, is_same, rows_of
 from federation.model.params import Layout, initial_params, params_bytes, params_digest
 from federation.model.task import build_task
@@ -289,7 +289,7 @@ def _other_epsilons(told: Mapping[int, float], plan: Plan, charge: Charge, found
     if plan.privacy.delta is None or not isinstance(charge.event, GaussianEvent):
         return
     rounds, looks = plan.federation.rounds, 0
-    each = charge.with_count(planned_releases(plan) // rounds).event
+    each = charge.with_count(releases_in_a_round(plan)).event
     ours = epsilon_by_round(each, rounds, plan.privacy.delta) if isinstance(each, GaussianEvent) else {}
     listed = list(ours)  # what holds of the next round in the list holds of those before it
     for number, value in told.items():
@@ -301,6 +301,6 @@ def _other_epsilons(told: Mapping[int, float], plan: Plan, charge: Charge, found
                 "report.json: history.epsilon of some rounds: an earlier version counted them otherwise"
             )
             return
-        part = charge.with_count(number * planned_releases(plan) // rounds)
+        part = charge.with_count(number * releases_in_a_round(plan))
         if not is_near(value, recounted_charge(part, plan)):
             yield number

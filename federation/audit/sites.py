@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from federation.audit.findings import Findings
+from federation.audit.folds.place import Place
 from federation.audit.outcome import Sums
 from federation.audit.receipts import Receipts
 from federation.plan.plan import Plan
@@ -31,6 +32,7 @@ class Setting:
     receipts: Receipts
     sums: Sums
     in_process: bool  # nothing was masked or opened: a simulation that adds up without messages
+    place: Place
 
     _asked: dict[int, set[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -45,7 +47,7 @@ class Setting:
         """The rounds that receipts tell of."""
         return tuple(
             _Step(
-                line.round,
+                line.round + self.place.before,
                 f"round {line.round}",
                 line.cohorts,
                 line.survivors,
@@ -59,7 +61,14 @@ class Setting:
     def tests(self) -> tuple[_Step, ...]:
         """The evaluations that receipts tell of."""
         return tuple(
-            _Step(1, "the evaluation", (line.cohort,), line.survivors, self.receipts.ended, (line.cohort,))
+            _Step(
+                self.place.fold or 1,
+                "the evaluation",
+                (line.cohort,),
+                line.survivors,
+                self.receipts.ended,
+                (line.cohort,),
+            )
             for line in self.receipts.evaluations
         )
 
@@ -73,11 +82,12 @@ class Booked:
     charged: tuple[Charge, ...]
 
     @classmethod
-    def of(cls, trained: Run, evaluated: Run | None) -> Booked:
+    def of(cls, trained: Run, evaluated: Run | None, place: Place) -> Booked:
         """By what the ledger has under the names of the run and of its evaluation."""
         runs = [trained, *([] if evaluated is None else [evaluated])]
         charged = tuple(run.charged for run in runs if run.charged is not None)
-        return cls(len(trained.begun), None if evaluated is None else bool(evaluated.begun), charged)
+        tested = None if evaluated is None else any(number in place.tested for number in evaluated.begun)
+        return cls(sum(number in place.counted for number in trained.begun), tested, charged)
 
 
 @dataclass(frozen=True)
@@ -125,28 +135,35 @@ class _Step:
 
 def check_training(site: str, account: Account, setting: Setting, found: Findings) -> Run | None:
     """The site reserved this plan, as it is, and charged every round of which anything left."""
-    receipts, rounds = setting.receipts, setting.plan.federation.rounds
-    run = _reserved(site, account, setting, _Promise(receipts.run, "run", setting.training, rounds), found)
+    receipts, place = setting.receipts, setting.place
+    promise = _Promise(place.account, "run", setting.training, place.rounds)
+    run = _reserved(site, account, setting, promise, found)
     if run is not None:
-        _check_steps(site, run, "run", setting.steps, setting, found)
-        _check_end(site, run, "run", receipts, found)
+        _check_steps(site, run, "run", setting.steps, setting, found, place.own)
+        if place.is_model:
+            _check_end(site, run, "run", receipts, found)
     return run
 
 
 def check_evaluated(site: str, account: Account, setting: Setting, found: Findings) -> Run | None:
     """A site that takes part reserved the evaluation, too, and charged it before figures left; or there is none."""
-    receipts = setting.receipts
-    name = evaluation_run(receipts.run)
-    others = [known for known in account.runs if known.startswith(f"{receipts.run}/")]
+    receipts, place = setting.receipts, setting.place
+    name = evaluation_run(place.account)
+    others = [known for known in account.runs if known.startswith(f"{place.account}/")]
     if setting.evaluation is None or others not in ([], [name]):
         if others:
             found.add("evaluation-unplanned", "the ledger charges for more than the plan asks", site)
         if setting.evaluation is None:
             return None
-    run = _reserved(site, account, setting, _Promise(name, "evaluation", setting.evaluation, 1), found)
+    run = _reserved(
+        site, account, setting, _Promise(name, "evaluation", setting.evaluation, place.tests), found
+    )
     if run is not None:
-        _check_steps(site, run, "evaluation", setting.tests, setting, found)
-        _check_end(site, run, "evaluation", receipts, found)
+        if place.is_evaluated:
+            own = place.tested
+            _check_steps(site, run, "evaluation", setting.tests, setting, found, own)
+        if place.is_model:
+            _check_end(site, run, "evaluation", receipts, found)
     return run
 
 
@@ -168,14 +185,21 @@ def _reserved(
 
 
 def _check_steps(
-    site: str, run: Run, what: str, steps: Sequence[_Step], setting: Setting, found: Findings
+    site: str,
+    run: Run,
+    what: str,
+    steps: Sequence[_Step],
+    setting: Setting,
+    found: Findings,
+    own: Container[int],
 ) -> None:
+    """`own`: the numbers that these steps are about. Others are those of other folds, which have receipts too."""
     told: dict[int, _Step] = {}
     for each in steps:
         told[each.number] = each
         if each.asked(site):
             _check_step(site, run, each, setting, found)
-    for number in sorted(run.released):
+    for number in sorted(each for each in run.released if each in own or not setting.place.has_folds):
         step = told.get(number)
         if step is None or not step.asked(site):
             detail = f"{what}: round {number} was released, and no receipt tells of it"

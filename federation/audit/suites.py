@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 
 from federation.audit.findings import Findings
+from federation.audit.folds.place import place_of
 from federation.audit.receipts import Receipts
 from federation.plan.plan import Plan
 from federation.round.cohort import required_survivors
@@ -41,7 +42,9 @@ def check_suites(
     `simulated` is what the ledgers say: the report, which the server writes, excuses nothing. Where a cohort
     tolerates no dropout its sites never helped to rebuild a mask secret, and nothing could be opened by it.
     """
-    runs = {site: account.runs.get(receipts.run) for site, account in accounts.items()}
+    runs = {
+        site: account.runs.get(place_of(plan, receipts.run).account) for site, account in accounts.items()
+    }
     told = set(receipts.suites).union(*(run.suites for run in runs.values() if run is not None))
     told |= {roster.suite} if roster is not None else set()
     if told - {BROKEN, OLDER, SUITE}:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -122,14 +122,22 @@ def _show(look_at: Callable[[], Seen], *, is_plain: bool) -> None:
         _line(console, finding.name, width, finding.level, told)
         if finding.cure and finding.level == "warning":
             _line(console, "", width, "", finding.cure)
-    for plan in (plan for plan in seen.plans if plan.leaves):
-        _line(console)
-        _line(console, f'What leaves this site under "{plan.name}"')
-        wide = max(len(name) for name, _ in plan.leaves)
-        for name, words in plan.leaves:
-            _line(console, name, wide, None, words)
+    for plan in seen.plans:
+        _listed(console, f'What "{plan.name}" is for, as its plan says', plan.purpose)
+        _listed(console, f'What leaves this site under "{plan.name}"', plan.leaves)
     _line(console)
     require(seen.findings)
+
+
+def _listed(console: Console, title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and words under a title; nothing at all where there are none."""
+    if not rows:
+        return
+    _line(console)
+    _line(console, title)
+    wide = max(len(name) for name, _ in rows)
+    for name, words in rows:
+        _line(console, name, wide, None, words)
 
 
 def _ask() -> None:

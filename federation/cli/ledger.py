@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from federation.cli.options import AsJson, Debug
 from federation.cli.streams import print_json
+from federation.cli.telling.checkpoints import checkpoint, cosign, prove, verify_proof
 from federation.errors import AuditFailure
 from federation.words import many, printable
 from privacy.errors import LedgerCorrupt
@@ -66,8 +67,25 @@ def show(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> Non
 
 
 @ledger.command(epilog="Example: [bold]federation ledger verify site.toml[/bold]")
-def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Check every hash, every signature and the whole history; exit code 5 if anything is amiss."""
+def verify(
+    site: LedgerFile,
+    log: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="of a proof: the ledger's key, NAME+ID+KEY, or a .pub file"),
+    ] = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="of a proof: a witness who must have cosigned")
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check every hash, every signature and the whole history; exit code 5 if anything is amiss.
+
+    With --log SITE is a proof that `federation ledger prove --entry` made.
+    """
+    if log is not None:
+        verify_proof(site, log, witness or [], as_json)
+        return
     from clients.approvals import ledger_of
     from federation.ledger.export import load_entries
     from privacy.ledger.state import fold
@@ -88,10 +106,26 @@ def verify(site: LedgerFile, as_json: AsJson = False, debug: Debug = False) -> N
     typer.echo("That nothing was cut off its end only others can tell: federation audit RUN --ledger FILE")
 
 
+ledger.command(epilog="Example: [bold]federation ledger checkpoint site.toml --out now.checkpoint[/bold]")(
+    checkpoint
+)
+ledger.command(
+    epilog="Example: [bold]federation ledger prove site.toml --since old.checkpoint --out grown.proof[/bold]"
+)(prove)
+_COSIGN = (
+    "federation ledger cosign grown.proof --log ash.pub --key w1.key --name example.org/w1 --seen seen.json "
+    "--out seen.checkpoint"
+)
+ledger.command(epilog=f"Example: [bold]{_COSIGN}[/bold]")(cosign)
+
+
 @ledger.command(epilog="Example: [bold]federation ledger export site.toml --out cleveland.jsonl[/bold]")
 def export(
     site: LedgerFile,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="stdout, if left out")] = None,
+    siem: Annotated[
+        bool, typer.Option("--siem", help="log records with OpenTelemetry's names; no audit reads them")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="with --out: print the result as JSON")] = False,
     debug: Debug = False,
 ) -> None:
@@ -113,10 +147,16 @@ def export(
             "give it only to who may know those",
             err=True,
         )
+    if siem:
+        from federation.papers.siem import log_lines
+
+        text = "".join(f"{line}\n" for line in log_lines(entries))
+    else:
+        text = export_lines(entries)
     if out is None:
-        sys.stdout.write(export_lines(entries))
+        sys.stdout.write(text)
         return
-    write_output(out, export_lines(entries))
+    write_output(out, text)
     _tell(
         as_json,
         {"out": str(out), "entries": len(entries)},

@@ -27,10 +27,11 @@ from federation.cli.simulating.files import mock, split
 from federation.cli.simulating.run import demo, simulate
 from federation.cli.simulating.tradeoff import tradeoff
 from federation.cli.streams import print_json
+from federation.cli.telling.auditing import audit
 from federation.cli.telling.explain import explain
 from federation.cli.telling.predict import predict
 from federation.cli.telling.rehearse import rehearse
-from federation.errors import AuditFailure, InputError
+from federation.errors import InputError
 from federation.log import warnings_to_stderr
 from federation.origins import check_origins
 from federation.quiet import quiet_flower
@@ -146,49 +147,7 @@ _PREDICT = "federation predict runs/first patients.csv --out scores.csv --reason
 app.command(epilog=f"Example: [bold]{_PREDICT}[/bold]")(predict)
 
 
-@app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")
-def audit(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")],
-    ledger_file: Annotated[
-        list[Path] | None,
-        typer.Option("--ledger", metavar="FILE", help="a site's ledger: exported .jsonl, or .sqlite"),
-    ] = None,
-    measured: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE.json", help="what a site measured of its installation: federation rehearse"
-        ),
-    ] = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="a page for people")] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Verify a run from its files alone: signatures, chains, a recount of epsilon, steps planned and made.
-
-    Exit code 5 if anything is wrong. A pass proves no more than that nothing was found.
-    """
-    from federation.audit.examine import audit as examine
-    from federation.audit.page import audit_lines, write_audit_page
-    from federation.cli.progress import working
-
-    with working("recounting"):
-        found = examine(run, ledger_file or [], measured or [])
-    if as_json:
-        print_json(found.to_json())
-    else:
-        typer.echo("\n".join(audit_lines(found)))
-    trouble: Exception | None = None  # the verdict stands, whatever becomes of the page
-    try:
-        if report is not None:
-            write_audit_page(found, report)
-    except Exception as error:
-        trouble = error
-    if found.verdict == "pass" and trouble is not None:
-        raise trouble
-    if trouble is not None:
-        typer.echo(f"warning: {report}: n/a ({type(trouble).__name__})", err=True)
-    if found.verdict != "pass":
-        raise AuditFailure("the audit found something", hint="read the findings above")
+app.command(epilog="Example: [bold]federation audit runs/first --ledger cleveland.jsonl[/bold]")(audit)
 
 
 def dispatch() -> int:

@@ -12,7 +12,8 @@ Every command imports this before it knows whether it has anything to show, so r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from federation.words import printable
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from federation.report.report import Folds
 
 _WIDEST = 1 << 20
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -65,3 +68,26 @@ def _console(width: int) -> Console:
     from rich.console import Console
 
     return Console(width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def folds_table(found: Folds) -> Table:
+    """Each fold, then mean and deviation. All of it is noised."""
+    from federation.report.folds import FIGURES
+    from federation.report.numbers import figure
+
+    table = titled(
+        f"{len(found.folds)} folds, noised", "tested on", *(name.replace("_", " ") for name in FIGURES)
+    )
+    for line in found.folds:
+        table.add_row(f"fold {line.fold}", *(figure(getattr(line.published, name)) for name in FIGURES))
+    for name, values in (("mean", found.mean), ("deviation", found.deviation)):
+        table.add_row(name, *(figure(values.get(each)) for each in FIGURES))
+    return table
+
+
+def told_folds(facts: Mapping[str, Any], unit: str) -> str:
+    """How much of all trainings and evaluations one unit is charged."""
+    return (
+        f"{facts['folds']}: one {unit} is charged {facts['trainings_charged']} of {facts['trainings']} trainings, "
+        f"and {facts['evaluations_charged']} of {facts['evaluations']} evaluations"
+    )

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from federation.cli.process import command_line
-from federation.cli.screen import show, styled, titled
+from federation.cli.screen import folds_table, show, styled, titled, told_folds
 from federation.report.numbers import MISSING, figure, held_out, short, spent, upward
 from federation.words import many, printable, some
 
@@ -54,8 +54,11 @@ def print_report(report: Report, folder: Path) -> None:
 
         show(*table_lines(report.tables), *_files(folder))
         return
+    if report.folds is not None:
+        show(folds_table(report.folds))
+    is_measured = report.simulated and report.folds is None
     show(
-        _metrics(report.evaluation) if report.simulated else _NOT_MEASURED,
+        _metrics(report.evaluation) if is_measured else _NOT_MEASURED,
         *filter(None, [wording.model(report)]),
     )
     if report.evaluation.baselines.get("without_privacy"):
@@ -145,6 +148,8 @@ def _levels(levels: Sequence[Mapping[str, Any]]) -> list[Table]:
 def _led(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts, led by what a run costs in all; what stands in a table of its own is left out."""
     rest = {name: value for name, value in facts.items() if name != "noise_excess_of"}
+    if told := rest.get("folds"):
+        rest["folds"] = told_folds(told, rest.get("unit", "unit"))
     if "together" not in rest:
         return rest
     together, evaluation = rest.pop("together"), rest.pop("evaluation")

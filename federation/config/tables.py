@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from federation.config.purpose import Purpose
 from federation.config.schema import Mistake, Table, Texts, missing
 from privacy.accounting.events import MAX_EPSILON, MAX_GROUP, MIN_CLIPPING_NORM, MIN_SAMPLE_RATE
 
@@ -201,7 +202,8 @@ class Evaluation(Table):
 
     `epsilon`, at the delta of the privacy table, is what a published evaluation may cost a held-out record or
     patient. Without it no figure leaves a site. `threshold`, of two classes: the score from which on a record is
-    taken for the second. Without one it is taken for the class with the higher score.
+    taken for the second. Without one it is taken for the class with the higher score. `folds`: so many trainings
+    come before that of the model, each without the records of one fold and evaluated on these.
 
     `bins`, of two classes: what is published is a noised histogram of scores in so many bins, by class, and by the
     values of the columns that `groups` names (20 bins where only these are named).
@@ -209,6 +211,7 @@ class Evaluation(Table):
 
     epsilon: float | None = Field(default=None, gt=0, le=MAX_EPSILON, examples=["0.5"])
     holdout: float = Field(default=0.2, ge=0, le=0.9, examples=["0.2"])
+    folds: int | None = Field(default=None, ge=2, le=20, examples=["5"])
     metrics: Texts = Field(default=METRICS, examples=['["accuracy", "auc"]'])
     threshold: float | None = Field(default=None, gt=0, lt=1, examples=["0.5"])
     bins: int | None = Field(default=None, ge=2, le=100, examples=["20"])
@@ -240,3 +243,4 @@ class Rules(Table):
     secure_aggregation: SecureAggregation = Field(examples=["[secure_aggregation]"])
     server: Server = Field(examples=["[server]"])
     evaluation: Evaluation = Field(default=Evaluation(), examples=["[evaluation]"])
+    purpose: Purpose | None = Field(default=None, examples=["[purpose]"])

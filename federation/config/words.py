@@ -25,7 +25,7 @@ _LOW, _HIGH = "write low", "write high"
 _VALUES = 'write values = ["1", "2"]'
 _MEMORY = "write server.beta1 (first moment) and server.beta2 (second moment)"
 _FLOOR = "write server.tau, the floor of a step's denominator"
-_FOLDS = "a plan has none: federation simulate PLAN --sites DIR --folds 5 makes them"
+_FOLDS = "write evaluation.folds; or, in a simulation: federation simulate PLAN --sites DIR --folds 5"
 _AVERAGE = "write server.iterate_average, such as 0.95: how much of the average so far a round keeps"
 _CODE = 'write task = "package.module:task" for code of your own'
 _NONE = (

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeAli
 
 from federation.config.tables import Rules
 from federation.kinds.allowed import Span
+from federation.kinds.folds import is_in_one, plays, tests, trainings
 from privacy.accounting.calibration import noise_multiplier
 from privacy.accounting.events import Event, GaussianEvent
 from privacy.accounting.units import Charge
@@ -149,8 +150,15 @@ class Kind(ABC):
 
     @property
     def releases(self) -> int:
-        """How often in the whole run: what the accountant counts."""
-        return self.rules.federation.rounds * self.releases_per_round
+        """How often in the whole run: what the accountant counts. With folds, those a unit is in."""
+        return self.rules.federation.rounds * self.releases_per_round * trainings(self.rules)
+
+    @property
+    def whole(self) -> int:
+        """How often in all trainings, where the plan has folds and a unit that it protects is in some; else 0."""
+        if not is_in_one(self.rules):
+            return 0
+        return self.rules.federation.rounds * self.releases_per_round * plays(self.rules)
 
     @property
     def sample_rate(self) -> float:
@@ -179,7 +187,7 @@ class Kind(ABC):
     def charge(self) -> Charge:
         """The event, the unit that it protects and where the noise is: the cost for each unit follows from them."""
         privacy = self.rules.privacy
-        return Charge(self.event, privacy.unit, privacy.noise != "site")
+        return Charge(self.event, privacy.unit, privacy.noise != "site", self.whole)
 
     @property
     def knows_its_noise(self) -> bool:
@@ -245,7 +253,8 @@ class Kind(ABC):
     @once
     def allowed(self, parties: Parties, survivors: Collection[str]) -> Span:
         """The same with the noise's tail: a sum beyond it was not made by honest sites."""
-        rounds = self.rules.federation.rounds + (self.rules.evaluation.epsilon is not None)
+        rounds = self.rules.federation.rounds * plays(self.rules)
+        rounds += tests(self.rules) if self.rules.evaluation.epsilon is not None else 0
         return self.span(parties, survivors).allowed(self.length(parties), rounds)
 
     @abstractmethod

@@ -15,6 +15,7 @@ from federation.config.schema import Mistake
 from federation.kinds.allowed import Span
 from federation.kinds.base import Parties, Rows, Work, Works, once
 from federation.kinds.cells import Cells, cells_of
+from federation.kinds.folds import evaluations, is_in_one, tests
 from federation.kinds.sums import NoisedSum
 from privacy.accounting.calibration import noise_multiplier
 from privacy.errors import UnsafeParameters
@@ -45,8 +46,13 @@ class Figures(NoisedSum):
 
     @property
     def releases(self) -> int:
-        """One."""
-        return 1
+        """One; with folds, in the evaluations that a unit is in."""
+        return evaluations(self.rules)
+
+    @property
+    def whole(self) -> int:
+        """How many there are, where the plan has folds and a unit that it protects is in one; else 0."""
+        return tests(self.rules) if is_in_one(self.rules) else 0
 
     @property
     def sample_rate(self) -> float:
@@ -59,7 +65,7 @@ class Figures(NoisedSum):
         epsilon, delta = self.rules.evaluation.epsilon, self.rules.privacy.delta
         if epsilon is None or delta is None:
             raise UnsafeParameters("a plan without evaluation.epsilon publishes no evaluation")
-        return noise_multiplier(epsilon, delta, 1.0, 1)
+        return noise_multiplier(epsilon, delta, 1.0, self.releases)
 
     @property
     def cells(self) -> Cells | None:

@@ -45,7 +45,7 @@ def load_entries(path: Path, *, may_be_backup: bool = True) -> tuple[Entry, ...]
         return _journaled(path.name, log, content, may_be_backup)
     try:
         lines = content.decode().removesuffix("\n").split("\n")
-        entries = tuple(_entry(line) for line in lines)
+        entries = tuple(entry_of(line) for line in lines)
     except ValueError:
         entries = ()
     if not entries:
@@ -59,7 +59,7 @@ def load_entries(path: Path, *, may_be_backup: bool = True) -> tuple[Entry, ...]
 
 def export_lines(entries: Sequence[Entry]) -> str:
     """The text of an export. ValueError for an entry without canonical form."""
-    return "".join(f"{_line(entry)}\n" for entry in entries)
+    return "".join(f"{line_of(entry)}\n" for entry in entries)
 
 
 def _snapshot(path: Path) -> tuple[bytes, bytes]:
@@ -98,7 +98,8 @@ def _journaled(name: str, log: bytes, content: bytes, may_be_backup: bool) -> tu
                 path.write_bytes(bytes(path.stat().st_size))
 
 
-def _line(entry: Entry) -> str:
+def line_of(entry: Entry) -> str:
+    """The line of one entry, without its line break: the bytes that a checkpoint's tree has as a leaf."""
     return canonical(
         {
             "seq": entry.seq,
@@ -111,7 +112,8 @@ def _line(entry: Entry) -> str:
     )
 
 
-def _entry(line: str) -> Entry:
+def entry_of(line: str) -> Entry:
+    """The entry of such a line; ValueError if it is none. Nothing is verified."""
     fields = Fields(parsed(line))
     seq, kind, body = fields.whole("seq"), fields.text("kind"), fields.table("body")
     previous, hash_ = fields.octets("previous", HASH_BYTES), fields.octets("hash", HASH_BYTES)

@@ -123,7 +123,7 @@ def site_cost(plan: Plan, rounds: int, evaluated: bool) -> Cost:
     UnsafeParameters for a plan without privacy.
     """
     training, *evaluation = plan.charges
-    charges = [training.with_count(rounds * plan.kind.releases_per_round)]
+    charges = [training.of(rounds, plan.reserved[0])]
     charges += [charge if evaluated else charge.with_count(0) for charge in evaluation]
     return _cost(plan, charges, plan.privacy.unit, Patient())
 
@@ -142,7 +142,7 @@ def largest_alone(plan: Plan) -> float | None:
     That holds at a site that splits by `clients.data.split.apart`, where the proof is, and for one run by itself. A
     ledger never counts by it.
     """
-    if plan.figures is None:
+    if plan.figures is None or plan.evaluation.folds is not None:
         return None
     return max(cost_for(plan, plan.privacy.unit, Patient()).each)
 

@@ -25,6 +25,7 @@ from federation.config.toml import read as read_toml
 from federation.errors import InputError, PlanError
 from federation.kinds.base import Kind
 from federation.kinds.figures import Figures
+from federation.kinds.folds import check_folds, plays, tests
 from federation.kinds.sums import ClippedUpdate, SummedGradients
 from federation.kinds.tallies import Tallies
 from federation.kinds.updates import NoisedSteps, PlainUpdate
@@ -108,6 +109,11 @@ class Plan(Rules):
     def charges(self) -> tuple[Charge, ...]:
         """What a site is charged: for the training rounds, and for the evaluation if one is published."""
         return (self.kind.charge,) if self.figures is None else (self.kind.charge, self.figures.charge)
+
+    @property
+    def reserved(self) -> tuple[int, int]:
+        """How many training rounds and evaluations a site reserves: of all folds and of the model together."""
+        return self.federation.rounds * plays(self), tests(self)
 
     @property
     def is_rehearsal(self) -> bool:
@@ -241,6 +247,13 @@ def _features_by_name(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def require_no_folds(plan: Plan) -> None:
+    """PlanError for a plan with folds, where sites have real data: they are played in simulations only."""
+    if plan.evaluation.folds is not None:
+        hint = "remove the line, or simulate the plan: federation simulate PLAN --sites DIR --engine protocol"
+        raise PlanError("is played in a simulation only", hint=hint, key="evaluation.folds")
+
+
 def check_delta(plan: Plan, protected: int, *, is_told: bool = True) -> None:
     """UnsafeParameters unless delta is below 1/`protected`: from there on, it allows to publish one unit in full.
 
@@ -367,6 +380,7 @@ def _noise_known(plan: Plan) -> None:
 def _figures_fit(plan: Plan) -> None:
     """What an evaluation reveals has to be noised for those that the plan protects."""
     check_cells(plan)
+    check_folds(plan)
     if plan.figures is None:
         return
     plan.figures.check()

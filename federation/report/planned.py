@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from federation.kinds.folds import folds_facts
 from federation.model.shape import known_dimension
 from federation.plan.guarantee import cost_for, epsilons, of_two
 from federation.plan.plan import Plan
@@ -28,8 +29,10 @@ def plan_facts(plan: Plan, size: int) -> dict[str, Any]:
         "plan_digest": plan.digest,
         "name": plan.federation.name,
         "rounds": plan.federation.rounds,
+        **folds_facts(plan),
         "model_parameters": dimension,
         **_code(plan),
+        **_purpose(plan),
         "private": plan.is_private,
         "unit": plan.privacy.unit,
         "noise": plan.privacy.noise,
@@ -68,6 +71,11 @@ def _code(plan: Plan) -> dict[str, Any]:
     from federation.model.code import code_digest
 
     return {"code": {"digest": code_digest(plan.code), "pinned": plan.federation.code is not None}}
+
+
+def _purpose(plan: Plan) -> dict[str, Any]:
+    """What the plan is for, in its own words: they are in the digest, and change nothing that a run does."""
+    return {} if plan.purpose is None else {"purpose": dict(plan.purpose.lines())}
 
 
 def _average(plan: Plan) -> dict[str, Any]:

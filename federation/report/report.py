@@ -291,10 +291,30 @@ class Fold(Part):
     of: int
 
 
+class FoldFigures(Part):
+    """What a plan with folds published of one fold: of the model that was trained without it."""
+
+    fold: int
+    run: str
+    published: Published
+
+
+class Folds(Part):
+    """All folds of a plan that has them, and mean and standard deviation of each figure over them.
+
+    The figures are noised. A figure that noise hides in any fold has neither.
+    """
+
+    folds: Annotated[tuple[FoldFigures, ...], AnyList]
+    mean: Figures
+    deviation: Figures
+
+
 class Report(Part):
     """The report of a run. The fields have the order of report.json.
 
     `iterate_average`: the decay of the average of all rounds' params that is the model, where the plan has one.
+    `purpose`: what the plan says that it is for, by the names of its fields.
     """
 
     schema_: Literal["federation.report/1"] = Field(alias="schema")
@@ -312,11 +332,13 @@ class Report(Part):
     secure_aggregation: Mapping[str, int] = {}
     iterate_average: float | None = None
     fold: Fold | None = None
+    folds: Folds | None = None
     transcripts: Transcripts | None = None
     made: Made | None = None
     population: int | None = None
     faults: Suffered | None = None
     tables: Tables | None = None
+    purpose: Mapping[str, Annotated[tuple[str, ...], AnyList]] | None = None
 
     @model_validator(mode="after")
     def _exact_where_simulated(self) -> Self:

@@ -92,7 +92,11 @@ def summary_of(
         history=_history(plan, receipts),
         secure_aggregation=plan.secure_aggregation.tolerance,
     )
-    told = {"iterate_average": plan.server.iterate_average, "population": population}
+    told = {
+        "iterate_average": plan.server.iterate_average,
+        "population": population,
+        "purpose": None if plan.purpose is None else plan.purpose.model_dump(exclude_none=True),
+    }
     return report.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 

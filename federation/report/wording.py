@@ -11,6 +11,7 @@ from federation.plan.guarantee import TWO
 from federation.report.numbers import tiny, upward
 from federation.report.report import (
     ExcessChoice,
+    Folds,
     PrivacyClaim,
     Published,
     Report,
@@ -131,9 +132,24 @@ def assumptions(report: Report) -> list[str]:
 
 def evaluation(report: Report) -> str:
     """The published evaluation as one sentence, or that what was paid for is not there; "" if none was planned."""
+    if report.folds is not None:
+        return folds(report.folds)
     if report.evaluation.published is None and report.privacy.together is not None:
         return "The evaluation that the plan pays for was charged and not published: its epsilon counts."
     return published(report.evaluation.published)
+
+
+def folds(found: Folds) -> str:
+    """What was published of all folds as one sentence; noise that hides a fold hides their mean."""
+    mean, deviation = found.mean.get("accuracy"), found.deviation.get("accuracy")
+    each = ", ".join(
+        "hidden" if (one := line.published.accuracy) is None else f"{one:.3f}" for line in found.folds
+    )
+    parts = f"each of {len(found.folds)} folds, by models trained without it"
+    over = f"noised accuracy on the records of {parts}: {each}"
+    if mean is None or deviation is None:
+        return f"The {over}."
+    return f"The {over}; mean {mean:.3f}, standard deviation {deviation:.3f}."
 
 
 def model(report: Report) -> str:

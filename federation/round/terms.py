@@ -16,6 +16,7 @@ from federation.plan.plan import Plan
 from federation.round.cohort import parties_of
 from federation.round.groups import sums_of
 from federation.round.messages import Invitation, Member
+from federation.round.plays import account_name, fold_of, rounds_before
 from privacy.mechanism.encoding import Codec
 from privacy.mechanism.excess import Levels
 from privacy.mechanism.gaussian import GaussianMechanism
@@ -99,8 +100,10 @@ class Terms:
     @property
     def account(self) -> tuple[str, int]:
         """The run and round under which a journal charges this: an evaluation is a run of its own."""
-        run = self.run.hex()
-        return (evaluation_run(run), 1) if self.is_evaluation else (run, self.round)
+        run = account_name(self.plan, self.run)
+        if self.is_evaluation:
+            return evaluation_run(run), fold_of(self.plan, self.run) or 1
+        return run, rounds_before(self.plan, self.run) + self.round
 
     @cached_property
     def parameters(self) -> Parameters:

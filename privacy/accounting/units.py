@@ -68,12 +68,20 @@ class Charge:
     event: Event
     protects: Unit
     summed: bool
+    whole: int = 0
+    """Where a plan has folds, how many releases it makes: what every unit is charged but the one that it protects.
+
+    A unit of that kind is in one fold, whatever else is in the data, and so in `event.count` of these releases only
+    (`clients.data.folds` has the proof). 0: in all of them.
+    """
 
     def to(self, unit: Unit, patient: Patient = Patient()) -> Event:
         """The event that one `unit` is charged; NonPrivateEvent where the plan bounds nothing for it."""
         asked = self.event
         if not isinstance(asked, GaussianEvent) or (unit == "client" and self.protects != "client"):
             return NonPrivateEvent()
+        if self.whole and not self._is_in_one(unit, patient, asked):
+            asked = replace(asked, count=self.whole)
         event: GaussianEvent | ReplacedEvent = asked
         if self.protects not in (unit, "record"):
             event = ReplacedEvent(asked.noise_multiplier, asked.sample_rate, asked.count, asked.group)
@@ -84,15 +92,40 @@ class Charge:
             return replace(event, group=event.group * records * patient.sites)
         return replace(event, group=event.group * records, count=event.count * patient.sites)
 
+    def _is_in_one(self, unit: Unit, patient: Patient, event: GaussianEvent) -> bool:
+        """Whether the count of one fold covers a unit, where a plan has folds.
+
+        Nothing shows that a person has one id at several sites, and with two ids is in two folds. Where every site
+        adds noise of its own, each is charged by itself. In a sum without sampling a person at h sites who is n_i
+        times in fold i moves the training without i by h - n_i and the evaluation of i by n_i. These add up as
+        squares, which are convex: the sum is largest where all are in one fold. Of a sample that is not shown.
+        """
+        is_sampled = unit == "patient" and patient.sites > 1 and self.summed and event.sample_rate < 1
+        return unit == self.protects != "client" and not is_sampled
+
     def with_count(self, count: int) -> Charge:
         """The same for another number of releases."""
         if not isinstance(self.event, GaussianEvent):
             return self
         return replace(self, event=replace(self.event, count=count))
 
+    def of(self, part: int, rounds: int) -> Charge:
+        """What `part` of as many `rounds` cost, whichever they are: no unit is in more of them than are planned."""
+        if not isinstance(self.event, GaussianEvent):
+            return self
+        count = (self.whole or self.event.count) // rounds * part
+        if not self.whole:
+            return self.with_count(count)
+        return replace(self.with_count(min(count, self.event.count)), whole=count)
+
     def to_json(self) -> dict[str, object]:
         """Plain data."""
-        return {"event": self.event.to_json(), "protects": self.protects, "summed": self.summed}
+        plain: dict[str, object] = {
+            "event": self.event.to_json(),
+            "protects": self.protects,
+            "summed": self.summed,
+        }
+        return {**plain, "whole": self.whole} if self.whole else plain
 
 
 @dataclass(frozen=True)
@@ -143,8 +176,18 @@ def unit_named(name: object) -> Unit | None:
 def charge_from_json(data: Mapping[str, object]) -> Charge:
     """The charge that `to_json` wrote. UnsupportedEvent for anything else, UnsafeParameters out of range."""
     match dict(data):
-        case {"event": Mapping() as event, "protects": str(name), "summed": bool(summed), **rest} if not rest:
+        case {"event": Mapping() as event, "protects": str(name), "summed": bool(summed), **rest} if (
+            rest.keys() <= {"whole"}
+        ):
             asked = event_from_json(event)  # what is replaced follows from a charge; no plan asks for it
-            if (unit := unit_named(name)) and not isinstance(asked, ReplacedEvent):
-                return Charge(asked, unit, summed)
+            unit, whole = unit_named(name), rest.get("whole", 0)
+            if unit and not isinstance(asked, ReplacedEvent) and _is_whole(whole, asked, "whole" in rest):
+                return Charge(asked, unit, summed, whole)  # type: ignore[arg-type]  # checked there
     raise UnsupportedEvent("a charge of a form that this version does not know", hint="install a newer one")
+
+
+def _is_whole(whole: object, event: Event, is_told: bool) -> bool:
+    """Whether so many releases may be those of which `event` counts a part."""
+    if not is_told:
+        return True
+    return isinstance(event, GaussianEvent) and type(whole) is int and 0 < event.count <= whole <= 10**9

@@ -174,15 +174,12 @@ class Run:
         """What the rounds that were begun cost, whatever more is charged; None if none was."""
         if not self.begun:
             return None
-        event = self.charge.event
-        if not isinstance(event, GaussianEvent):
-            return self.charge
-        return self.charge.with_count(event.count // self.rounds * len(self.begun))
+        return self.charge.of(len(self.begun), self.rounds)
 
 
 def is_even(charge: Charge, rounds: int) -> bool:
     """Whether every round is charged the same, and something: so that those never begun can be returned."""
-    count = charge.event.count if isinstance(charge.event, GaussianEvent) else rounds
+    count = (charge.whole or charge.event.count) if isinstance(charge.event, GaussianEvent) else rounds
     return 1 <= rounds <= count and count % rounds == 0
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clients.approvals import read_proposal
+from clients.checkpoints.making import read_file
 from clients.drafting.invitation import Invitation, load_invitation
 from clients.journal.remembered import Memory
 from clients.policy import load_site
@@ -23,6 +25,7 @@ from federation.errors import CheckpointError, InputError, RosterError, Unusable
 from federation.identity import keys
 from federation.identity.roles import create_coordinator, create_node, load_any_public, load_node
 from federation.identity.roster_file import load_roster
+from federation.ledger import proofs
 from federation.ledger.export import export_lines, load_entries
 from federation.model.params import params_bytes, params_from_bytes
 from federation.plan import plan as plans
@@ -52,6 +55,8 @@ from privacy.roster import Roster, SignedRoster
 from privacy.secagg import messages
 from privacy.secagg.ring import packed_size
 from privacy.secagg.server import Phase
+from privacy.signing import public_identity
+from privacy.tlog.note import LOG, Verifier, note_from_text, verifier_from_text
 from server import checkpoint
 from server.showing.now import FILE as NOW
 from server.showing.now import read_now
@@ -281,74 +286,85 @@ def of_files(folder: Path) -> dict[str, Decoder]:
     public, roster = (home / "keys" / "ash.pub").read_bytes(), (run / "roster.toml").read_bytes()
     receipts, report = (run / "receipts.jsonl").read_bytes(), (run / "report.json").read_bytes()
     room = "federation.audit.evidence"
-    return _of_transcript(path_of(run, 1)) | {
-        "clients.approvals.read_proposal": made.of(
-            "p.json", read_proposal, [proposal], InputError, MalformedMessage
-        ),
-        "clients.drafting.invitation.load_invitation": made.of(
-            "invite.toml", load_invitation, [invitation], InputError
-        ),
-        "clients.journal.remembered.Memory.read": made.of(
-            "ash.restores", _remembered, [b'{"00ff": 3, "ff00": 12}'], RecordsUnavailable
-        ),
-        "clients.policy.load_site": made.of(
-            "site.toml", load_site, [(home / "site.toml").read_bytes()], InputError
-        ),
-        "federation.config.toml.read": made.of("any.toml", toml.read, [TEXT.encode()], UnusableFile),
-        "federation.identity.keys.load_private": made.of("a.key", keys.load_private, [key], UnusableFile),
-        "federation.identity.keys.load_passphrase": made.of(
-            "words", keys.load_passphrase, [b"seven words that nobody guesses\n"], UnusableFile
-        ),
-        "federation.identity.keys.load_public": made.of("a.pub", keys.load_public, [public], InputError),
-        "federation.identity.roles.load_node": made.of(
-            "ash.node.key", load_node, [node.read_bytes()], UnusableFile
-        ),
-        "federation.identity.roles.load_any_public": made.of(
-            "any.pub", load_any_public, [public, coordinator], InputError
-        ),
-        "federation.identity.roster_file.load_roster": made.of(
-            "any-roster.toml", load_roster, [roster], InputError, RosterError, MalformedMessage
-        ),
-        "federation.ledger.export.load_entries": made.of(
-            "ledger", _folded, [export, export, export, journal], LedgerCorrupt, PrivacyError, UnusableFile
-        ),
-        "federation.report.files.read_report": made.of(
-            "report.json", lambda path: read_report(path.parent), [report], CheckpointError
-        ),
-        "federation.report.stated.read_stated": made.of(
-            "page", lambda path: read_stated(path.read_text(errors="replace")), [_page(run)], ValueError
-        ),
-        "federation.audit.measured.evidence.read_measured": made.of(
-            "measured.json",
-            lambda path: read_measured([path], plan, None, Findings()),
-            [_measurement().encode()],
-        ),
-        "federation.audit.receipts.read_receipts": made.of(
-            "receipts.jsonl", lambda path: read_receipts(path.parent, plan, Findings()), [receipts]
-        ),
-        f"{room}.read_plan": made.of("plan.toml", audited(evidence.read_plan), [TEXT.encode()]),
-        f"{room}.read_rosters": made.of("roster.toml", audited(evidence.read_rosters), [roster]),
-        f"{room}.read_report": made.of("report.json", audited(evidence.read_report), [report]),
-        f"{room}.read_params": made.of(
-            "params.safetensors", audited(evidence.read_params), [(run / "params.safetensors").read_bytes()]
-        ),
-        f"{room}.read_ledgers": made.of(
-            "journals/ash.sqlite",
-            lambda path: evidence.read_ledgers(path.parent.parent, (), Findings()),
-            [export, journal],
-        ),
-        "simulations.faults.rules.load_faults": made.of(
-            "faults.toml", lambda path: load_faults(str(path)), [FAULTS], InputError
-        ),
-        "server.showing.now.read_now": made.of(
-            NOW,
-            lambda path: read_now(path.parent),
-            [b'{"phase": "playing", "sites": {"ash": {"connected": true}}}'],
-        ),
-        "server.checkpoint.read": made.of(
-            "state.safetensors", lambda path: checkpoint.read(path.parent, plan), [state], CheckpointError
-        ),
-    }
+    return (
+        _of_transcript(path_of(run, 1))
+        | _of_checkpoints(made, home / "own.sqlite")
+        | {
+            "clients.approvals.read_proposal": made.of(
+                "p.json", read_proposal, [proposal], InputError, MalformedMessage
+            ),
+            "clients.drafting.invitation.load_invitation": made.of(
+                "invite.toml", load_invitation, [invitation], InputError
+            ),
+            "clients.journal.remembered.Memory.read": made.of(
+                "ash.restores", _remembered, [b'{"00ff": 3, "ff00": 12}'], RecordsUnavailable
+            ),
+            "clients.policy.load_site": made.of(
+                "site.toml", load_site, [(home / "site.toml").read_bytes()], InputError
+            ),
+            "federation.config.toml.read": made.of("any.toml", toml.read, [TEXT.encode()], UnusableFile),
+            "federation.identity.keys.load_private": made.of("a.key", keys.load_private, [key], UnusableFile),
+            "federation.identity.keys.load_passphrase": made.of(
+                "words", keys.load_passphrase, [b"seven words that nobody guesses\n"], UnusableFile
+            ),
+            "federation.identity.keys.load_public": made.of("a.pub", keys.load_public, [public], InputError),
+            "federation.identity.roles.load_node": made.of(
+                "ash.node.key", load_node, [node.read_bytes()], UnusableFile
+            ),
+            "federation.identity.roles.load_any_public": made.of(
+                "any.pub", load_any_public, [public, coordinator], InputError
+            ),
+            "federation.identity.roster_file.load_roster": made.of(
+                "any-roster.toml", load_roster, [roster], InputError, RosterError, MalformedMessage
+            ),
+            "federation.ledger.export.load_entries": made.of(
+                "ledger",
+                _folded,
+                [export, export, export, journal],
+                LedgerCorrupt,
+                PrivacyError,
+                UnusableFile,
+            ),
+            "federation.report.files.read_report": made.of(
+                "report.json", lambda path: read_report(path.parent), [report], CheckpointError
+            ),
+            "federation.report.stated.read_stated": made.of(
+                "page", lambda path: read_stated(path.read_text(errors="replace")), [_page(run)], ValueError
+            ),
+            "federation.audit.measured.evidence.read_measured": made.of(
+                "measured.json",
+                lambda path: read_measured([path], plan, None, Findings()),
+                [_measurement().encode()],
+            ),
+            "federation.audit.receipts.read_receipts": made.of(
+                "receipts.jsonl", lambda path: read_receipts(path.parent, plan, Findings()), [receipts]
+            ),
+            f"{room}.read_plan": made.of("plan.toml", audited(evidence.read_plan), [TEXT.encode()]),
+            f"{room}.read_rosters": made.of("roster.toml", audited(evidence.read_rosters), [roster]),
+            f"{room}.read_report": made.of("report.json", audited(evidence.read_report), [report]),
+            f"{room}.read_params": made.of(
+                "params.safetensors",
+                audited(evidence.read_params),
+                [(run / "params.safetensors").read_bytes()],
+            ),
+            f"{room}.read_ledgers": made.of(
+                "journals/ash.sqlite",
+                lambda path: evidence.read_ledgers(path.parent.parent, (), Findings()),
+                [export, journal],
+            ),
+            "simulations.faults.rules.load_faults": made.of(
+                "faults.toml", lambda path: load_faults(str(path)), [FAULTS], InputError
+            ),
+            "server.showing.now.read_now": made.of(
+                NOW,
+                lambda path: read_now(path.parent),
+                [b'{"phase": "playing", "sites": {"ash": {"connected": true}}}'],
+            ),
+            "server.checkpoint.read": made.of(
+                "state.safetensors", lambda path: checkpoint.read(path.parent, plan), [state], CheckpointError
+            ),
+        }
+    )
 
 
 def _of_transcript(path: Path) -> dict[str, Decoder]:
@@ -360,6 +376,29 @@ def _of_transcript(path: Path) -> dict[str, Decoder]:
         "federation.sums.evidence.from_bytes": Decoder(
             lambda data: shown_from(data, 0, bytes(32), bytes(32)), [shown], encode=shown_bytes
         ),
+    }
+
+
+def _of_checkpoints(made: Files, journal: Path) -> dict[str, Decoder]:
+    """What a witness is handed, as files of text."""
+    entries = load_entries(journal)
+    old = proofs.checkpoint_at(entries[:4]).note().signed("log", ANNA)
+    note = proofs.checkpoint_at(entries).note().signed("log", ANNA)
+    one, grown = proofs.included(entries, 3, note), proofs.continued(entries, 4, note)
+    key = str(Verifier("log", LOG, public_identity(ANNA)))
+
+    def text(parse: Callable[[str], object], *samples: str) -> Decoder:
+        read = partial(read_file, parse=parse)
+        return made.of(parse.__name__, read, [sample.encode() for sample in samples], UnusableFile)
+
+    room = "federation.ledger.proofs"
+    return {
+        "clients.checkpoints.making.read_file": text(note_from_text, str(old)),
+        "privacy.tlog.note.note_from_text": text(note_from_text, str(old)),
+        "privacy.tlog.note.verifier_from_text": text(verifier_from_text, key),
+        f"{room}.checkpoint_from_text": text(proofs.checkpoint_from_text, str(note)),
+        f"{room}.inclusion_from_text": text(proofs.inclusion_from_text, str(one)),
+        f"{room}.continued_from_text": text(proofs.continued_from_text, str(grown), str(old)),
     }
 
 

@@ -33,7 +33,7 @@ from federation.live.page import policy_of
 from federation.log import heard_by, note
 from federation.plan.plan import load
 from tests import ROOT
-from tests.clients.preflight.test_plans import write, write_plan
+from tests.clients.preflight.test_plans import TEXT, write, write_plan
 from tests.clients.sites import RUN, make_plan
 from tests.clients.test_check import everything, spend
 from tests.clients.test_join import ROWS
@@ -56,6 +56,9 @@ def attended(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr("clients.join.attend", lambda path, socket, tell, **more: calls.append(more))
     return calls
+
+
+FOR_PEOPLE = f'{TEXT}\n[purpose]\nintended = "find heart disease"\ncontact = "dpo@example.org"\n'
 
 
 @pytest.fixture
@@ -86,6 +89,14 @@ def test_a_service_logs_what_was_looked_at_and_what_will_leave(
     assert checked["checks"] == ["program", "site file", "keys", "ledger", "plan", "budget", "schema"]
     assert "a masked vector of 6 numbers" in leaves["detail"]
     assert leaves["risk"].startswith("epsilon 3.000 at delta 1e-05 for one record")
+
+
+def test_what_a_plan_is_for_is_told_before_the_question(
+    command: Command, tmp_path: Path, attended: list[dict[str, Any]]
+) -> None:
+    site = write(tmp_path, write_plan(tmp_path, text=FOR_PEOPLE).digest)
+    log = command("join", site, "--socket", site.parent / "s", "--yes", "--json-log").err
+    assert json.loads(log.splitlines()[-1])["purpose"] == "find heart disease"
 
 
 def rewrite(path: Path, old: str, new: str) -> None:
@@ -268,9 +279,12 @@ def test_on_a_terminal_a_person_is_asked_and_sees_a_table_until_ctrl_c(site: Pat
 
 
 @pytest.mark.waits
-def test_a_no_sends_and_makes_nothing_and_plain_shows_no_table(site: Path) -> None:
+def test_a_no_sends_and_makes_nothing_and_plain_shows_no_table(tmp_path: Path) -> None:
+    site = write(tmp_path, write_plan(tmp_path, text=FOR_PEOPLE).digest)
     terminal = Terminal("join", site, "--socket", site.parent / "x", "--same-user", "--plain", NO_COLOR="1")
-    terminal.until("join? [y/N]")
+    before = terminal.until("join? [y/N]")
+    assert "is for, as its plan says" in before
+    assert "find heart disease" in before
     terminal.type("n\n")
     assert terminal.ended() == 2
     assert "error: nothing was sent; answer y to join" in terminal.written

@@ -1,0 +1,1 @@
+"""Checkpoints of a site's ledger, and what a witness does with them."""

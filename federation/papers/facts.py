@@ -1,0 +1,126 @@
+"""What every document is made of: a run's plan and report, and the audit that they passed.
+
+Only what report.json and the plan already say is repeated, so no document of a real run holds a figure that was
+not charged. What only people can know comes from the plan's `[purpose]`, or is left blank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from federation.audit.outcome import Audit
+from federation.config.purpose import TITLES
+from federation.errors import AuditFailure
+from federation.plan.plan import Plan, load
+from federation.plan.tabular import TabularTask
+from federation.report import wording
+from federation.report.files import read_report
+from federation.report.numbers import tiny, upward
+from federation.report.report import Report, metrics_of, whole
+from federation.words import many
+
+BLANK = "TO BE FILLED IN"
+"""Stands wherever neither plan nor run says anything."""
+SIMULATED = (
+    "One process played every site in a simulation: nothing here is evidence of what an institution did."
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run that an audit has passed."""
+
+    plan: Plan
+    report: Report
+    audit: Audit
+
+    def purpose(self, name: str) -> str:
+        """What the plan says in a field of `[purpose]`; a blank that names the field if it says nothing."""
+        said = {} if self.plan.purpose is None else self.plan.purpose.to_json()
+        return "; ".join(said[name]) if name in said else f"{BLANK}: {TITLES[name]}"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the run claims any privacy."""
+        return self.report.privacy.private
+
+    @property
+    def epsilon(self) -> float | None:
+        """Of training and evaluation together, for the unit that the plan protects; None: no bound."""
+        return whole(self.report.privacy)
+
+    @property
+    def delta(self) -> float | None:
+        """The plan's."""
+        return self.report.privacy.delta
+
+    @property
+    def guarantee(self) -> str:
+        """The claim in one sentence."""
+        if self.epsilon is None or self.delta is None:
+            return "No privacy is claimed: the plan adds no noise."
+        unit = wording.UNITS[self.report.privacy.unit]
+        return f"Epsilon {upward(self.epsilon, 3)} at delta {tiny(self.delta)}, for {unit} added or removed."
+
+    @property
+    def date(self) -> str:
+        """The day the run was finished, as YYYY-MM-DD. AuditFailure if the report does not say it."""
+        if self.report.made is None:
+            raise AuditFailure(
+                "report.json is of an earlier version: it does not say when", hint="run it again"
+            )
+        return self.report.made.finished[:10]
+
+    @property
+    def sites(self) -> str:
+        """Who took part."""
+        if self.report.population is not None:
+            return many(self.report.population, "simulated site")
+        return ", ".join(line.id for line in self.report.sites)
+
+    @property
+    def predicts(self) -> str:
+        """What the model is for, by the plan."""
+        task = self.plan.task
+        if self.plan.task_is_tally:
+            return "nothing: it publishes statistics"
+        if not isinstance(task, TabularTask):
+            return f"what the code {task} defines"
+        return f"the column {task.target} ({task.kind})"
+
+    @property
+    def inputs(self) -> str:
+        """What the model reads, by the plan."""
+        task = self.plan.task
+        if not isinstance(task, TabularTask):
+            return f"what the code {task} reads"
+        return ", ".join(feature.name for feature in task.features)
+
+    @property
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """What is known of how well the model does: published figures, and in a simulation exact ones."""
+        evaluation = self.report.evaluation
+        told = [
+            (name.replace("_", " "), f"{value:.3f}")
+            for name, value in metrics_of(evaluation.pooled).items()
+            if value is not None
+        ]
+        if published := wording.published(evaluation.published):
+            told.append(("published evaluation", published))
+        return tuple(told)
+
+    @property
+    def verdict(self) -> str:
+        """What the audit found, which this document follows."""
+        warnings = len(self.audit.findings)
+        noted = f", with {many(warnings, 'remark')}" if warnings else ""
+        run = f"run {self.audit.run}, plan {self.audit.plan_digest}"
+        return f"federation audit found no contradiction{noted} in {run}."
+
+
+def facts_of(run: Path, found: Audit) -> Facts:
+    """AuditFailure for a run that was not passed, PlanError or CheckpointError for one that is not complete."""
+    if found.verdict != "pass":
+        raise AuditFailure("no document is made of a run that does not verify", hint="read the findings")
+    return Facts(load(run / "plan.toml"), read_report(run), found)

@@ -1,0 +1,66 @@
+"""A ledger as log records for a SIEM: JSON lines with the names of OpenTelemetry's log data model (stable, v1).
+
+Ledgers hold no secret and no time that a clock could set, so there is no `Timestamp`: a collector sets the time at
+which it saw a line. `federation ledger verify` is what proves a ledger; these lines are for watching one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from federation.words import printable
+from privacy.ledger.chain import Entry
+
+_INFO, _WARN = ("INFO", 9), ("WARN", 13)
+_WORDS = {
+    "genesis": "a ledger begins",
+    "roster": "a roster was accepted",
+    "budget": "a limit is in force",
+    "reserve": "a whole plan was charged",
+    "begin": "a round may read data",
+    "release": "a vector may leave",
+    "mask": "masked bytes may leave",
+    "reveal": "a sum may be opened",
+    "witness": "heads of peers were put on record",
+    "close": "a run is over",
+    "refuse": "a plan asked for more than is left",
+    "rotate": "another key signs",
+    "restore": "the ledger goes on from a backup",
+}
+_LOUD = ("refuse", "rotate", "restore")
+_PLAIN = ("run", "plan", "round", "attempt", "unit", "epsilon", "delta", "serial", "rounds", "bytes")
+
+
+def log_lines(entries: Sequence[Entry]) -> Iterator[str]:
+    """One line per entry, in order."""
+    first = entries[0].body if entries else {}
+    resource = {
+        "service.name": "federation",
+        "service.version": version("private-federation"),
+        "federation.site": printable(str(first.get("site"))),
+        "federation.pool": printable(str(first.get("pool"))),
+        "federation.simulated": first.get("simulated") is True,
+    }
+    for entry in entries:
+        yield json.dumps(_record(entry, resource), ensure_ascii=True)
+
+
+def _record(entry: Entry, resource: Mapping[str, Any]) -> dict[str, Any]:
+    text, number = _WARN if entry.kind in _LOUD else _INFO
+    told = {name: entry.body[name] for name in _PLAIN if isinstance(entry.body.get(name), str | int | float)}
+    return {
+        "SeverityText": text,
+        "SeverityNumber": number,
+        "EventName": f"federation.ledger.{entry.kind}",
+        "Body": _WORDS.get(entry.kind, "an entry of a kind that this version does not know"),
+        "Attributes": {
+            "federation.ledger.seq": entry.seq,
+            "federation.ledger.hash": entry.hash.hex(),
+            **{f"federation.{name}": value for name, value in told.items()},
+        },
+        "Resource": resource,
+        "InstrumentationScope": {"Name": "federation.ledger"},
+    }

@@ -1,0 +1,1 @@
+"""A plan with folds, played message by message."""

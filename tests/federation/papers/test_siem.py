@@ -1,0 +1,48 @@
+"""A ledger as log records: each entry once, by names that a collector knows, and nothing to guess at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from federation.ledger.export import load_entries
+from federation.papers import siem
+from privacy.ledger import chain
+from tests.federation.audit.audited import TEXT, finished
+
+MODEL = {
+    "Timestamp", "ObservedTimestamp", "TraceId", "SpanId", "TraceFlags", "SeverityText", "SeverityNumber", "Body",
+    "Resource", "InstrumentationScope", "Attributes", "EventName",
+}  # fmt: skip
+"""The fields of OpenTelemetry's log data model."""
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(tmp_path_factory.mktemp("siem"), "vectorized", TEXT) / "journals" / "ash.sqlite"
+
+
+def test_each_entry_is_one_record_of_the_log_data_model(ledger: Path) -> None:
+    entries = load_entries(ledger)
+    records = [json.loads(line) for line in siem.log_lines(entries)]
+    assert [record["Attributes"]["federation.ledger.seq"] for record in records] == [e.seq for e in entries]
+    for record, entry in zip(records, entries, strict=True):
+        assert set(record) <= MODEL
+        assert record["EventName"] == f"federation.ledger.{entry.kind}"
+        assert (record["SeverityText"], record["SeverityNumber"]) in (("INFO", 9), ("WARN", 13))
+        assert record["Resource"]["federation.site"] == "ash"
+    assert {"federation.ledger.reserve", "federation.ledger.release"} <= {one["EventName"] for one in records}
+
+
+def test_every_kind_of_entry_has_words() -> None:
+    assert set(siem._WORDS) == set(chain.KINDS)
+
+
+def test_salts_commitments_and_charges_stay_in_the_ledger(ledger: Path) -> None:
+    entries = load_entries(ledger)
+    text = "\n".join(siem.log_lines(entries))
+    hidden = [entry.body[name] for entry in entries for name in ("salt", "commitment") if name in entry.body]
+    assert hidden
+    assert not any(str(value) in text for value in hidden)
