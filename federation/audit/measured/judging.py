@@ -17,6 +17,7 @@ from federation.audit.measured import limits, onerun
 from federation.audit.measured.figures import Figures
 from federation.audit.measured.limits import Limits
 from federation.errors import InputError
+from federation.kinds.folds import trainings
 from federation.plan.plan import Plan
 from privacy.accounting.bounds import Mechanism, recount
 from privacy.accounting.events import GaussianEvent
@@ -144,8 +145,8 @@ def _reach(plan: Plan, figures: Figures) -> Look:
 
 
 def _releases(plan: Plan, figures: Figures) -> Look:
-    """Counted while they left; the plan's own accountant says how many it charged for."""
-    counted = figures.releases / figures.rounds * plan.federation.rounds
+    """Counted while they left, for all trainings that a unit is in; the plan says how many it charges for."""
+    counted = figures.releases / figures.rounds * plan.federation.rounds * trainings(plan)
     event = plan.kind.event
     charged = event.count if isinstance(event, GaussianEvent) else 0
     note = f"{figures.releases} counted in {figures.rounds} rounds"

@@ -15,15 +15,13 @@ from tests.clients.measuring.mutants import (
 )
 from tests.plans import Changes, plan_of
 
-SHARED: Changes = {"rounds": 16}
-STEPS: Changes = {"rounds": 4, "local_steps": 4, "noise": "site"}
-PATIENTS: Changes = {"rounds": 16, "unit": "patient", "task.patient": "mrn"}
+SHARED: Changes = {"rounds": 8}
+STEPS: Changes = {"rounds": 2, "local_steps": 4, "noise": "site"}
+PATIENTS: Changes = {"rounds": 8, "unit": "patient", "task.patient": "mrn"}
 RIGHT: dict[str, Changes] = {
     "shares": SHARED,
-    "adam": {**STEPS, "optimizer": "adam"},
-    "momentum": {**STEPS, "training.momentum": 0.9, "training.proximal": 0.1},
+    "steps": {**STEPS, "training.momentum": 0.9, "training.proximal": 0.1},
     "patients": PATIENTS,
-    "central": {**SHARED, "noise": "central"},
     "sites": {**SHARED, "unit": "client"},
     "one round": {"rounds": 1, "sample_rate": 1.0},
 }

@@ -25,7 +25,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
     path = tmp_path / "plan.toml"
-    path.write_text(plans.text_of({"task.target": "sick", "task.classes": ["no", "yes"]}, rounds=12))
+    path.write_text(plans.text_of({"task.target": "sick", "task.classes": ["no", "yes"]}, rounds=8))
     return path
 
 
